@@ -1,0 +1,315 @@
+#!/usr/bin/env python3
+"""Set up a clone of stomp-web and run it. It needs Python 3.10 or newer, and PyPI the first time; nothing else.
+
+    python3 dev.py demo [--keep-running] [--port N]
+        Start the development broker and an example web application, send it real HTTP requests, and show each
+        message as it arrives. With --keep-running they stay up, to be tried in a browser, until Ctrl-C.
+
+    python3 dev.py test [any arguments of pytest]
+        Run every test that can run on this machine; what is skipped for want of a broker is said. For example:
+        python3 dev.py test tests/protocol -x      only these, up to the first failure
+        python3 dev.py test --no-brokers           leave real brokers alone, also where they are installed
+        python3 dev.py test --require-brokers      a broker that is missing is a failure, not a skip
+
+    python3 dev.py check
+        What a change must pass beside the tests: ruff, mypy, the floors of the house, the documentation.
+
+Each command makes what it needs in the folder .venv of this clone, and touches nothing outside the clone. That takes
+about a minute the first time, then no time and no network until pyproject.toml changes. To start afresh, delete .venv.
+"""
+
+# This file must be readable by every Python, 2.7 included, so that an old one can say in a sentence what is needed:
+# no f-strings, no annotations, no unpacking in lists.
+from __future__ import print_function
+
+import sys
+
+MINIMUM = (3, 10)
+
+if sys.version_info < MINIMUM:
+    sys.exit(
+        "stomp-web needs Python %d.%d or newer; this is %s (%s).\n"
+        "Run the command again with a newer one, for example: python3.12 %s"
+        % (MINIMUM + (sys.version.split()[0], sys.executable, " ".join(sys.argv)))
+    )
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+# What each command installs (extras of pyproject.toml) and, where it is one program, runs.
+EXTRAS = {"demo": "demo", "test": "test", "check": "lint,docs"}
+PROGRAMS = {"demo": "example_apps.demo", "test": "pytest"}
+CHECKS = (
+    "ruff check .",
+    "ruff format --check .",
+    "mypy",
+    "lint-imports --no-logo",
+    # -E: read everything again. From its cache Sphinx would not repeat a warning, and a second run would be green.
+    "sphinx-build -q -E -n -W --keep-going docs docs/_build/html",
+)
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+VENV = os.path.join(ROOT, ".venv")
+BIN = os.path.join(VENV, "Scripts" if os.name == "nt" else "bin")
+PYTHON = os.path.join(BIN, "python.exe" if os.name == "nt" else "python")
+# The Python that was installed, not that of an environment that happens to be active: .venv itself may be, and go.
+BASE_PYTHON = getattr(sys, "_base_executable", None) or sys.executable
+# Ours in .venv, beside what `venv` makes. They outlive a rebuild.
+STATE, CACHE = OURS = ("stomp-web-dev.json", "stomp-web-dev-cache")
+
+NO_VENV = """this Python (%s) cannot make a virtual environment with pip in it.
+Debian and Ubuntu keep that in a package of its own. Install it, then run this command again:
+
+    apt-get install python3-venv"""
+
+
+class Failure(Exception):
+    """The command cannot go on; the text says why and what to do."""
+
+
+# ------------------------------------------------------------------------------------------------- running programs
+
+
+def variables():
+    """Return the environment variables for every program run here: those of .venv, and nothing that misleads pip."""
+    misleading = ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV")
+    result = {name: value for name, value in os.environ.items() if name not in misleading}
+    result.update(PIP_CACHE_DIR=os.path.join(VENV, CACHE), PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1")
+    result.update(PIP_USER="0", VIRTUAL_ENV=VENV, PATH=BIN + os.pathsep + result.get("PATH", os.defpath))
+    return result
+
+
+def run(command):
+    """Run a command on our terminal; return its exit code, or 130 when it was stopped with Ctrl-C."""
+    process = subprocess.Popen(command, cwd=ROOT, env=variables())
+    interrupted = False
+    while True:
+        try:
+            code = process.wait()
+            break
+        except KeyboardInterrupt:  # the program got the Ctrl-C as well, and may take a moment to clean up
+            interrupted = True
+        except BaseException:  # we are to end: see main()
+            process.terminate()
+            process.wait()
+            raise
+    return 130 if interrupted else code if code >= 0 else 128 - code
+
+
+def run_quietly(command):
+    """Run a command out of sight; return its exit code and all that it said."""
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen(command, cwd=ROOT, env=variables(), start_new_session=True, **quiet)
+    try:
+        output = process.communicate()[0].decode("utf-8", "replace")
+    except BaseException:  # end it and what it has started, and wait until the last has let go of the output
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGTERM)
+        else:
+            process.terminate()
+        process.communicate()
+        raise
+    return process.returncode, output
+
+
+# -------------------------------------------------------------------------------------------------- the environment
+
+
+def prepare(command):
+    """Make .venv what the command needs: leave it, install what is missing, or make it anew."""
+    os.makedirs(VENV, exist_ok=True)
+    with only_one():
+        state = read_state()
+        flaw = find_flaw(state)
+        fingerprint = fingerprint_of(EXTRAS[command])
+        if flaw is None and state["installed"].get(command) == fingerprint:
+            return
+        if flaw and state:
+            say("The environment in .venv has to be made again: %s." % flaw)
+        what = (command, sys.version.split()[0])
+        say("Preparing the environment in .venv for `%s`, with Python %s (only now, about a minute) ..." % what)
+        started = time.time()
+        if flaw is not None:
+            make_environment()
+            state = dict(identity(), installed={})
+        install(command, state, fingerprint)
+        say("Ready after %.0f s.\n" % (time.time() - started))
+
+
+def identity():
+    """Return what an environment is bound to: it is of no use to another Python, or in another folder."""
+    return {"python": "Python %d.%d in %s" % (sys.version_info[:2] + (sys.base_prefix,)), "folder": ROOT}
+
+
+def fingerprint_of(extras):
+    """Return what the installed packages follow from: the project's requirements and the extras asked for."""
+    with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
+        return hashlib.sha256(file.read() + extras.encode()).hexdigest()
+
+
+def find_flaw(state):
+    """Say why .venv has to be made, or made again; None when it is good."""
+    if state is None:
+        if set(os.listdir(VENV)).difference(OURS):
+            raise Failure(
+                "%s was not made by dev.py, so it is left alone.\n"
+                "Move it away or delete it, then run this command again." % VENV
+            )
+        return "there is none"
+    if state.get("busy"):
+        return "the last time it was not finished"
+    for key, value in identity().items():
+        if state.get(key) != value:
+            return "it was made for %s, and this is %s" % (state.get(key), value)
+    works = os.path.exists(PYTHON) and run_quietly([PYTHON, "-c", ""])[0] == 0
+    return None if works else "its Python does not start any more"
+
+
+def make_environment():
+    """Make an empty environment with pip in it, in place of what is there."""
+    write_state(dict(identity(), busy=True))
+    for name in set(os.listdir(VENV)).difference(OURS):
+        path = os.path.join(VENV, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.remove(path)
+    if not has_module("venv"):
+        raise Failure(NO_VENV % BASE_PYTHON)
+    complete = has_module("ensurepip")
+    code, output = run_quietly([BASE_PYTHON, "-m", "venv"] + ([] if complete else ["--without-pip"]) + [VENV])
+    if code:
+        raise Failure("the environment in .venv could not be made:\n\n%s" % output)
+    if not complete:
+        borrow_pip()
+
+
+def has_module(name):
+    """Say whether there is such a module; a folder that a removed one left behind is none."""
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.origin is not None
+
+
+def borrow_pip():
+    """Where ensurepip is missing (Debian), let the system's pip put one into the environment."""
+    folder = run_quietly([PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"])[1].strip()
+    said = ""
+    for pip in ([BASE_PYTHON, "-m", "pip"], [shutil.which("pip3")], [shutil.which("pip")]):
+        if pip[0] and run_quietly(pip + ["--version"])[0] == 0:
+            code, output = run_quietly(pip + ["install", "--target", folder, "pip"])
+            if code == 0:
+                return
+            said += output
+    if said:
+        raise Failure("the system's pip could not bring a pip into .venv:\n\n%s" % said)
+    raise Failure(NO_VENV % BASE_PYTHON)
+
+
+def install(command, state, fingerprint):
+    """Install the project, editable, with the command's extras."""
+    write_state(dict(state, busy=True))
+    code, output = run_quietly([PYTHON, "-m", "pip", "install", "--editable", ".[%s]" % EXTRAS[command]])
+    if code == 0:
+        state["installed"][command] = fingerprint
+    write_state(state)  # no longer busy, also after a failure: pip then leaves an environment as it found it
+    if code:
+        raise Failure(
+            "pip could not install what `%s` needs. It says:\n\n%s\n"
+            "It needs PyPI, or the index it is configured for, this once; then the command works without a network."
+            % (command, output)
+        )
+
+
+def read_state():
+    """Return what the last run noted about .venv, or None."""
+    try:
+        with open(os.path.join(VENV, STATE)) as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return None
+
+
+def write_state(state):
+    """Note it, in such a way that the file is never half written."""
+    path = os.path.join(VENV, STATE)
+    with open(path + ".new", "w") as file:
+        json.dump(state, file, indent=1)
+    os.replace(path + ".new", path)
+
+
+@contextlib.contextmanager
+def only_one():
+    """Let one dev.py at a time work on .venv: `demo` and `test` may be started side by side."""
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    folder = os.open(VENV, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("Another dev.py is preparing .venv; waiting for it ...")
+        fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(folder)
+
+
+# ----------------------------------------------------------------------------------------------------- the commands
+
+
+def check():
+    """Run every check, also after one has failed; end with a line for each."""
+    lines = []
+    for text in CHECKS:
+        say("--- %s" % text)
+        program, arguments = text.split()[0], text.split()[1:]
+        started = time.time()
+        code = run([os.path.join(BIN, program)] + arguments)
+        if code == 130:
+            return code
+        lines.append("%s  %s (%.1f s)" % ("FAIL" if code else "PASS", text, time.time() - started))
+    say("\n" + "\n".join(lines))
+    return 1 if any(line.startswith("FAIL") for line in lines) else 0
+
+
+def main(arguments):
+    """Run one command; return the exit code."""
+    command, rest = (arguments or ["--help"])[0], arguments[1:]
+    if command in ("-h", "--help", "help"):
+        say(__doc__.strip())
+        return 0
+    if command not in EXTRAS or (command == "check" and rest):
+        print("dev.py: there is no command `%s`.\n\n%s" % (" ".join(arguments), __doc__.strip()), file=sys.stderr)
+        return 2
+    for name in ("SIGTERM", "SIGHUP"):  # end by an exception, and so with the programs that were started
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
+    try:
+        prepare(command)
+        return check() if command == "check" else run([PYTHON, "-m", PROGRAMS[command]] + rest)
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+    except (Failure, OSError) as error:
+        print("dev.py: %s" % error, file=sys.stderr)
+        return 1
+
+
+def say(text):
+    """Print at once, also into a pipe: the programs run here write to the same place."""
+    print(text)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

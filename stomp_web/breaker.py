@@ -1,0 +1,61 @@
+"""The breaker: after failed attempts to connect, fail at once for a while instead of trying again each time."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from .errors import AuthenticationFailed, BrokerUnavailable, MessageError
+
+__all__ = ["Breaker"]
+
+#: Seconds: the longest pause after the first failure, and after many.
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+
+
+class Breaker:
+    """Closed while connecting works; open for a random pause after each failure in a row.
+
+    The pause is drawn between nothing and a limit that doubles with each failure ("full jitter"), so that the workers
+    of a site do not all come back at the same moment.
+    """
+
+    __slots__ = ("_error", "_failures", "_until")
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._until = 0.0
+        self._error: MessageError | None = None
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until the next attempt is allowed; ``None`` while nothing has failed."""
+        return max(self._until - time.monotonic(), 0.0) if self._failures else None
+
+    def check(self, broker: str) -> None:
+        """Raise what the last attempt raised, if the pause after it is not over yet."""
+        error = self._error
+        pause = self._until - time.monotonic()
+        if error is None or pause <= 0:
+            return
+        words = f"{error} (this was said {self._failures} times in a row; the next attempt is made in {pause:.1f} s)"
+        if isinstance(error, AuthenticationFailed):
+            raise AuthenticationFailed(words, broker=broker, frame=error.frame)
+        raise BrokerUnavailable(words, broker=broker, retry_after=pause)
+
+    def failed(self, error: BrokerUnavailable | AuthenticationFailed) -> None:
+        """An attempt to connect failed with *error*; `BrokerUnavailable` gets its `retry_after`."""
+        limit = min(FIRST_PAUSE * 2**self._failures, LONGEST_PAUSE)
+        pause = random.uniform(0, limit)  # noqa: S311 - not a secret
+        self._failures = min(self._failures + 1, 100)
+        self._error = error.__class__(str(error), broker=error.broker, frame=error.frame)
+        self._until = time.monotonic() + pause
+        if isinstance(error, BrokerUnavailable):
+            error.retry_after = pause
+
+    def succeeded(self) -> None:
+        """An attempt to connect succeeded."""
+        self._failures = 0
+        self._until = 0.0
+        self._error = None

@@ -1,0 +1,304 @@
+"""One TCP connection: bytes in, bytes out, and the limits and times of both.
+
+It carries frames but does not know what they mean; that is the session's. Only the loop's thread touches a connection.
+No call here waits: a socket that cannot take or give bytes now is asked again when the selector says so.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import selectors
+import socket
+import ssl
+import struct
+import time
+from typing import TYPE_CHECKING
+
+from ..errors import InvalidFrame
+from ..protocol import Frame, FrameBuffer, encode
+
+if TYPE_CHECKING:
+    from .rules import Fault
+    from .session import Session
+
+__all__ = ["Connection", "Limits"]
+
+# More than a TLS record, so that a read never leaves bytes inside TLS where the selector does not see them.
+_CHUNK = 262_144
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What one client may cost. The meaning of each is told in `stomp_web.broker.Broker`."""
+
+    connect_timeout: float
+    linger: float
+    max_output_bytes: int
+    max_header_bytes: int
+    max_headers: int
+    max_body_bytes: int
+
+
+class Connection:
+    """The connection of *session*, over *sock*, which does not block.
+
+    * `finishing` - what is waiting is still written; then the client is told the end, and has `Limits.linger` seconds
+      to read it. `lingering` - that end was told. `ended` - the client told its end.
+      `closed` - the socket is gone.
+    * `frozen` - the broker neither reads nor writes.
+    * `doomed` - it is to be closed as soon as what can be written at once was written, with a TCP reset if `reset`.
+    * `patient` - no CONNECT is waited for.
+    * `returned` - a frame that was read and is to be handled first when the connection thaws.
+    * `held_back` - frames that were read have to wait.
+    * `armed` - when the loop will look at the connection's times next; the loop's own.
+    """
+
+    def __init__(self, sock: socket.socket, session: Session, limits: Limits) -> None:
+        self.sock = sock
+        self.session = session
+        self.buffer = FrameBuffer(
+            max_header_bytes=limits.max_header_bytes,
+            max_headers=limits.max_headers,
+            max_body_bytes=limits.max_body_bytes,
+        )
+        self.handshaking = isinstance(sock, ssl.SSLSocket)
+        self.finishing = False
+        self.lingering = False
+        self.ended = False
+        self.closed = False
+        self.frozen = False
+        self.doomed = False
+        self.reset = False
+        self.patient = False
+        self.returned: Frame | None = None
+        self.held_back = False
+        self.dribble: float | None = None
+        self.idle_timeout: float | None = None
+        self.armed: float | None = None
+        self.events = 0
+        self._limits = limits
+        self._out = bytearray()
+        self._delayed: collections.deque[tuple[float, bytes]] = collections.deque()
+        self._delayed_size = 0
+        self._late: list[bytes] = []
+        self._wanted = 0  # by TLS, which may have to read before it can write
+        self._last_read = self._last_write = time.monotonic()
+        self._connect_by = self._last_read + limits.connect_timeout
+        self._linger_until = 0.0
+
+    # -- bytes in ---------------------------------------------------------------------------------------------
+
+    def receive(self) -> bytes | None:
+        """Return what has come: ``b""`` at the end of the stream, ``None`` if nothing is there yet.
+
+        Raises `OSError` if the connection is broken.
+        """
+        try:
+            if self.handshaking:
+                self._handshake()
+            data = self.sock.recv(_CHUNK)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None
+        except ssl.SSLWantWriteError:
+            self._wanted = selectors.EVENT_WRITE
+            return None
+        self._last_read = time.monotonic()
+        return data
+
+    @property
+    def listening(self) -> bool:
+        """Whether the frames that were read may be handled now."""
+        return not (self.finishing or self.frozen or self.doomed or self.session.ended or self.crowded)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the client reads so slowly that it gets no more messages, and its own frames must wait."""
+        return len(self._out) + self._delayed_size > self._limits.max_output_bytes
+
+    def _handshake(self) -> None:
+        if isinstance(self.sock, ssl.SSLSocket):
+            self.sock.do_handshake()
+        self.handshaking = False
+
+    # -- bytes out --------------------------------------------------------------------------------------------
+
+    def answer(self, frames: list[Frame], fault: Fault | None = None) -> None:
+        """Send *frames*, a client frame's answers, the way that *fault* wants it."""
+        delay = 0.0 if fault is None else fault.delay
+        receipts = 0
+        for frame in frames:
+            data = self._encode(frame)
+            if frame.command == "RECEIPT":
+                receipts += 1
+                if fault is not None:
+                    if fault.late:
+                        self._late.append(data)
+                        receipts -= 1
+                        continue
+                    data *= fault.copies
+            self.write(data, delay)
+        if receipts and self._late:
+            self.write(b"".join(self._late), delay)
+            self._late.clear()
+
+    def deliver(self, frame: Frame) -> None:
+        """Send a MESSAGE frame."""
+        self.write(self._encode(frame))
+
+    def write(self, data: bytes, delay: float = 0.0) -> None:
+        """Send *data* after *delay* seconds, and not before what was to be sent earlier."""
+        if not delay and not self._delayed:
+            self._out += data
+        else:
+            due = time.monotonic() + delay
+            if self._delayed:
+                due = max(due, self._delayed[-1][0])
+            self._delayed.append((due, data))
+            self._delayed_size += len(data)
+
+    def flush(self) -> None:
+        """Give the socket as much as it takes. Raises `OSError` if the connection is broken."""
+        if self.frozen or self.lingering:
+            return
+        self._wanted = 0
+        try:
+            if self.handshaking:
+                self._handshake()
+            while self._out:
+                sent = self._send_some()
+                if self.dribble is not None or sent < _CHUNK:
+                    break
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            return
+        except ssl.SSLWantReadError:
+            self._wanted = selectors.EVENT_READ
+            return
+        if self.finishing and not self._out and not self._delayed:
+            self._say_the_end()
+
+    def _send_some(self) -> int:
+        if self.dribble is not None and time.monotonic() < self._last_write + self.dribble:
+            return 0
+        size = 1 if self.dribble is not None else _CHUNK
+        with memoryview(self._out) as view, view[:size] as chunk:
+            sent = self.sock.send(chunk)
+        del self._out[:sent]
+        self._last_write = time.monotonic()
+        if self.finishing:
+            self._linger_until = max(self._linger_until, self._last_write + self._limits.linger)
+        return sent
+
+    def _encode(self, frame: Frame) -> bytes:
+        version = self.session.version
+        has_length = frame.command == "ERROR" or "content-length" in frame.headers
+        try:
+            data = encode(frame, version, content_length=has_length)
+        except InvalidFrame:
+            # A header that the sender's version can carry and the receiver's cannot: the rest is delivered.
+            headers = {name: value for name, value in frame.headers.items() if _fits(name, value, version)}
+            data = encode(Frame(frame.command, headers, frame.body), version, content_length=has_length)
+        # RabbitMQ and ActiveMQ write a line feed behind each frame; so does this broker.
+        return data + b"\n"
+
+    # -- the end ----------------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Close the connection when everything that waits has been written."""
+        self.finishing = True
+        last = self._delayed[-1][0] if self._delayed else time.monotonic()
+        self._linger_until = last + self._limits.linger
+
+    def _say_the_end(self) -> None:
+        # Closing at once, with bytes unread, would make TCP reset the connection and throw our last frame away
+        # before the client read it. So: say that nothing more comes, and wait a little for the client to close.
+        self.lingering = True
+        self._linger_until = time.monotonic() + self._limits.linger
+        with contextlib.suppress(OSError):
+            if isinstance(self.sock, ssl.SSLSocket):
+                with contextlib.suppress(ssl.SSLError):
+                    self.sock.unwrap()
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+
+    def close(self, *, reset: bool = False) -> None:
+        """Close the socket; with *reset* so that the client gets a TCP reset."""
+        self.closed = True
+        with contextlib.suppress(OSError):
+            if reset:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def thaw(self) -> None:
+        """Read and write again, as if the client had spoken just now."""
+        self.frozen = False
+        self._last_read = time.monotonic()
+
+    # -- what the selector and the clock are asked for ---------------------------------------------------------
+
+    def wanted_events(self) -> int:
+        """Return the events of `selectors` that the connection waits for."""
+        if self.frozen:
+            return 0
+        if self.lingering:
+            return selectors.EVENT_READ
+        events = self._wanted
+        if not self.ended and (self.finishing or not self.crowded):
+            events |= selectors.EVENT_READ
+        if self._out and not (self.dribble and time.monotonic() < self._last_write + self.dribble):
+            events |= selectors.EVENT_WRITE
+        return events
+
+    def next_time(self) -> float | None:
+        """Return the time (of `time.monotonic`) at which `tick` has something to do; ``None`` if nothing waits."""
+        if self.frozen:
+            return None
+        if self.finishing:
+            times = [self._linger_until]
+        else:
+            times = []
+            sends, gets = self.session.heart_beat
+            if sends and not self._out:
+                times.append(self._last_write + sends / 2000)
+            if gets:
+                times.append(self._last_read + gets * 2 / 1000)
+            if not self.session.connected and not self.patient:
+                times.append(self._connect_by)
+            if self.idle_timeout is not None:
+                times.append(self._last_read + self.idle_timeout)
+        if self._delayed:
+            times.append(self._delayed[0][0])
+        if self.dribble and self._out:
+            times.append(self._last_write + self.dribble)
+        return min(times, default=None)
+
+    def tick(self, now: float) -> str | None:
+        """Do what is due at *now*. Return why the connection must be closed, or ``None``."""
+        if self.frozen:
+            return None
+        while self._delayed and self._delayed[0][0] <= now:
+            data = self._delayed.popleft()[1]
+            self._delayed_size -= len(data)
+            self._out += data
+        if self.finishing:
+            return "it did not close" if now >= self._linger_until else None
+        sends, gets = self.session.heart_beat
+        if gets and now >= self._last_read + gets * 2 / 1000:
+            return f"it was silent for twice the {gets} ms that it promised"
+        if not self.session.connected and not self.patient and now >= self._connect_by:
+            return "it sent no CONNECT"
+        if self.idle_timeout is not None and now >= self._last_read + self.idle_timeout:
+            return "it was idle"
+        if sends and now >= self._last_write + sends / 2000 and not self._out:
+            # Not behind what is delayed: a slow broker's heart beats on.
+            self._out += b"\n"
+        return None
+
+
+def _fits(name: str, value: str, version: str) -> bool:
+    try:
+        encode(Frame("MESSAGE", {name: value}), version, content_length=False)
+    except InvalidFrame:
+        return name == "content-length"
+    return True

@@ -1,0 +1,86 @@
+"""One frame of a client and its answers: what is right, and how an ordered fault bends it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ..protocol import Frame
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .journal import Journal
+    from .rules import Fault, FaultRules
+
+__all__ = ["exchange"]
+
+_log = logging.getLogger("stomp_web.broker")
+
+
+def exchange(connection: Connection, rules: FaultRules, journal: Journal) -> bool:
+    """Take the next frame that *connection* has read, do what it asks for, and answer. False if there is none yet.
+
+    Raises `ProtocolError` if what was read is no frame.
+    """
+    frame, fault = connection.returned, None
+    connection.returned = None
+    if frame is None:
+        frame = connection.buffer.extract_frame()
+        if frame is None:
+            return False
+        journal.frames[frame.command] += 1
+        fault = rules.due(frame.command)
+    session = connection.session
+    if fault is None:
+        answers = session.handle(frame)
+        connection.answer(answers)
+    else:
+        answers = _bend(connection, frame, fault)
+    connection.buffer.version = session.version
+    _tell(connection, frame, answers)
+    return True
+
+
+def _bend(connection: Connection, frame: Frame, fault: Fault) -> list[Frame]:
+    """Do with *frame* what *fault* says, and return the answers that were given."""
+    session = connection.session
+    if fault.freeze:
+        connection.frozen = True
+        connection.returned = frame
+        return []
+    answers: list[Frame] = []
+    if not fault.answer and not session.connected:
+        # A CONNECT that is never answered makes no session, so that no heart-beat betrays that somebody is there.
+        connection.patient = True
+    elif fault.process:
+        answers = session.handle(frame)
+    if not fault.answer:
+        answers = []
+    if fault.instead is not None:
+        error = fault.instead
+        receipt = frame.headers.get("receipt") if fault.receipt_id else None
+        headers = error.headers if receipt is None else {**error.headers, "receipt-id": receipt}
+        answers = [Frame(error.command, headers, error.body)]
+    if fault.before:
+        connection.write(fault.before, fault.delay)
+    connection.answer(answers, fault)
+    if fault.after_answer:
+        connection.write(fault.after_answer)
+    if fault.abort:
+        connection.doomed = True
+        connection.reset = fault.reset
+    if fault.close:
+        session.ended = True
+    return answers
+
+
+def _tell(connection: Connection, frame: Frame, answers: list[Frame]) -> None:
+    session = connection.session
+    if _log.isEnabledFor(logging.DEBUG):
+        _log.debug("connection %d: %s %r", session.number, frame.command, frame.headers.get("destination"))
+    for answer in answers:
+        if answer.command == "ERROR":
+            text = answer.body.decode(errors="replace")
+            _log.warning("connection %d: ERROR to %s: %r", session.number, frame.command, text)
+        elif answer.command == "CONNECTED":
+            _log.info("connection %d: connected, STOMP %s", session.number, session.version)

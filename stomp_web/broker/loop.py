@@ -1,0 +1,395 @@
+"""The broker's one thread: a selector, the listening socket, and every connection.
+
+Two rules keep it simple:
+
+* Sockets are touched by the loop's thread alone. Whoever wants something of one hands a function to `Loop.call`.
+* State - destinations, sessions, journal - is changed under `Loop.state`, a lock that is never held while a socket is
+  read or written, and which others take to look.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import heapq
+import itertools
+import logging
+import os
+import selectors
+import socket
+import threading
+import time
+import typing
+import weakref
+
+from ..errors import ProtocolError
+from .connection import Connection, Limits
+from .exchange import exchange
+from .rules import ACCEPT, FaultRules
+from .session import Session, Settings
+
+if typing.TYPE_CHECKING:
+    import ssl
+
+    from .destinations import Destinations
+    from .journal import Journal
+
+__all__ = ["Loop"]
+
+_log = logging.getLogger("stomp_web.broker")
+
+_T = typing.TypeVar("_T")
+_running: weakref.WeakSet[Loop] = weakref.WeakSet()
+_ACCEPTS_AT_ONCE = 100
+
+
+class Loop:
+    """Serves the clients of one broker, from `run` until `ask_to_stop`."""
+
+    def __init__(
+        self,
+        *,
+        listen: typing.Callable[[], socket.socket],
+        tls: ssl.SSLContext | None,
+        settings: Settings,
+        limits: Limits,
+        destinations: Destinations,
+        journal: Journal,
+        rules: FaultRules,
+    ) -> None:
+        #: The lock of all state; notified whenever something may have changed.
+        self.state = threading.Condition()
+        #: The live connections by the number of their session. Changed under `state`.
+        self.connections: dict[int, Connection] = {}
+        self.running = False
+        self._listen = listen
+        self._tls = tls
+        self._settings = settings
+        self._limits = limits
+        self._destinations = destinations
+        self._journal = journal
+        self._rules = rules
+        self._numbers = itertools.count(1)
+        self._stopping = False
+
+    # -- from other threads -----------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Bind and listen. Raises `OSError` if the address cannot be used."""
+        self._listener: socket.socket | None = self._listen()
+        self._selector = selectors.DefaultSelector()
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        for sock in (self._wake_receiver, self._wake_sender):
+            sock.setblocking(False)
+        self._selector.register(self._wake_receiver, selectors.EVENT_READ)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._calls: list[tuple[typing.Callable[[], object], concurrent.futures.Future[typing.Any]]] = []
+        self._timers: list[tuple[float, int, Connection | None]] = []
+        self._touched: dict[Connection, None] = {}
+        self._stopping = False
+        self.running = True
+        _running.add(self)
+
+    def call(self, function: typing.Callable[[], _T], timeout: float = 5.0) -> _T:
+        """Run *function* in the loop's thread and return what it returns; right here if the loop does not run."""
+        future: concurrent.futures.Future[_T] = concurrent.futures.Future()
+        with self.state:
+            if not self.running:
+                return function()
+            self._calls.append((function, future))
+        self._wake()
+        return future.result(timeout)
+
+    def ask_to_stop(self) -> None:
+        """Let `run` return soon. Can be called from any thread, and from a signal handler."""
+        self._stopping = True
+        self._wake()
+
+    def _wake(self) -> None:
+        # A full pipe wakes as well, and a closed one has nobody to wake.
+        with contextlib.suppress(OSError):
+            self._wake_sender.send(b"\0")
+
+    # -- the loop ---------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve until `ask_to_stop`. Closes everything that `open` opened."""
+        try:
+            while not self._stopping:
+                self._round()
+        finally:
+            self._shut_down()
+
+    def _round(self) -> None:
+        for key, events in self._selector.select(self._timeout()):
+            connection: Connection | None = key.data
+            if connection is not None:
+                self._ready(connection, events)
+            elif key.fileobj is self._listener:
+                self._accept()
+            else:
+                with contextlib.suppress(BlockingIOError):
+                    self._wake_receiver.recv(4096)
+        self._run_calls()
+        self._run_timers()
+        self._dispatch()
+        touched, self._touched = self._touched, {}
+        for connection in touched:
+            self._settle(connection)
+
+    def _timeout(self) -> float | None:
+        if self._touched:
+            return 0.0
+        if not self._timers:
+            return None
+        return max(self._timers[0][0] - time.monotonic(), 0.0)
+
+    def _run_calls(self) -> None:
+        while self._calls:
+            with self.state:
+                calls, self._calls = self._calls, []
+            for function, future in calls:
+                try:
+                    future.set_result(function())
+                except BaseException as error:  # noqa: BLE001, PERF203 - it belongs to the caller
+                    future.set_exception(error)
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            due, _, connection = heapq.heappop(self._timers)
+            if connection is None:
+                self._resume_listening()
+            elif not connection.closed and connection.armed == due:
+                connection.armed = None
+                reason = connection.tick(now)
+                if reason is None:
+                    self.touch(connection)
+                else:
+                    self.close(connection, reason)
+
+    def _shut_down(self) -> None:
+        self.stop_listening()
+        for connection in list(self.connections.values()):
+            with contextlib.suppress(OSError):
+                connection.flush()
+            self.close(connection, "the broker stops")
+        with self.state:
+            self.running = False
+        self._run_calls()
+        self._selector.close()
+        self._wake_receiver.close()
+        self._wake_sender.close()
+
+    # -- connections ------------------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTS_AT_ONCE):
+            if self._listener is None:
+                return
+            try:
+                sock, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                _log.warning("cannot accept a connection: %s", error)
+                # Too many open files, most likely. Asking again at once would only burn time.
+                self._selector.unregister(self._listener)
+                heapq.heappush(self._timers, (time.monotonic() + 0.1, next(self._numbers), None))
+                return
+            self._welcome(sock)
+
+    def _resume_listening(self) -> None:
+        if self._listener is not None:
+            self._selector.register(self._listener, selectors.EVENT_READ)
+
+    def _welcome(self, sock: socket.socket) -> None:
+        number = next(self._numbers)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        except OSError as error:
+            _log.info("connection %d: %s", number, error)
+            sock.close()
+            return
+        session = Session(number, self._settings, self._destinations, self._journal)
+        connection = Connection(sock, session, self._limits)
+        with self.state:
+            self._journal.connections_accepted += 1
+            self.connections[number] = connection
+            self.state.notify_all()
+        fault = self._rules.due(ACCEPT)
+        if fault is not None:
+            connection.dribble = fault.dribble
+            connection.frozen = fault.freeze
+            if fault.abort:
+                self.close(connection, "a fault was ordered", reset=fault.reset)
+                return
+        connection.frozen = connection.frozen or self._rules.frozen
+        connection.idle_timeout = self._rules.idle_timeout
+        self.touch(connection)
+
+    def _ready(self, connection: Connection, events: int) -> None:
+        if connection.closed:
+            return
+        self.touch(connection)
+        if not events & selectors.EVENT_READ:
+            return
+        try:
+            data = connection.receive()
+        except OSError as error:
+            self.close(connection, str(error))
+            return
+        if data is None:
+            return
+        if not data:
+            connection.ended = True
+            self._finish(connection)
+        elif not connection.finishing:
+            connection.buffer.append(data)
+            self._consume(connection)
+
+    def _consume(self, connection: Connection) -> None:
+        """Handle the frames that have come, until there are no more or the client must be given time to read."""
+        with self.state:
+            try:
+                while connection.listening and exchange(connection, self._rules, self._journal):
+                    pass
+                connection.held_back = not connection.listening
+            except ProtocolError as error:
+                _log.warning("connection %d: %s", connection.session.number, error)
+                connection.answer([connection.session.malformed(error)])
+            except Exception:  # noqa: BLE001
+                # Our own mistake: it costs this client its connection, and not all clients their broker.
+                _log.exception("connection %d: an error of the broker", connection.session.number)
+                connection.doomed = True
+            if connection.doomed:
+                connection.session.end()
+            elif connection.session.ended:
+                self._finish(connection)
+            self.state.notify_all()
+
+    def _finish(self, connection: Connection) -> None:
+        if not connection.finishing:
+            connection.finish()
+        with self.state:
+            connection.session.end()
+            self.state.notify_all()
+
+    def _dispatch(self) -> None:
+        """Hand waiting messages to those who are ready for them."""
+        with self.state:
+            for subscription, entry in self._destinations.deliveries():
+                connection = self.connections[subscription.session]
+                connection.deliver(connection.session.deliver(subscription, entry))
+                connection.session.flow.open = not connection.crowded
+                self.touch(connection)
+
+    def _settle(self, connection: Connection) -> None:
+        """Write what can be written, and tell the selector and the clock what the connection waits for."""
+        if connection.closed:
+            return
+        try:
+            connection.flush()
+        except OSError as error:
+            self.close(connection, str(error))
+            return
+        if connection.doomed or (connection.lingering and connection.ended):
+            self.close(connection, "done", reset=connection.reset)
+            return
+        if not (connection.crowded or connection.finishing or connection.frozen):
+            self._resume(connection)
+        events = connection.wanted_events()
+        if events != connection.events:
+            if not connection.events:
+                self._selector.register(connection.sock, events, connection)
+            elif not events:
+                self._selector.unregister(connection.sock)
+            else:
+                self._selector.modify(connection.sock, events, connection)
+            connection.events = events
+        due = connection.next_time()
+        if due is not None and (connection.armed is None or due < connection.armed):
+            connection.armed = due
+            heapq.heappush(self._timers, (due, next(self._numbers), connection))
+
+    def _resume(self, connection: Connection) -> None:
+        """The client has read: let it have messages again, and go on with the frames that waited."""
+        flow = connection.session.flow
+        if not flow.open:
+            with self.state:
+                flow.open = True
+                for subscription in connection.session.subscriptions.values():
+                    self._destinations.wake(subscription)
+            self.touch(connection)
+        if connection.held_back:
+            self._consume(connection)
+            self.touch(connection)
+
+    # -- what `Faults` asks for too, by way of `call` ----------------------------------------------------------
+
+    def touch(self, connection: Connection) -> None:
+        """Note that *connection* has something to write, or waits for something else than before."""
+        self._touched[connection] = None
+
+    def close(self, connection: Connection, reason: str, *, reset: bool = False) -> None:
+        """Close *connection* at once; with *reset*, by a TCP reset."""
+        if connection.closed:
+            return
+        if connection.events:
+            self._selector.unregister(connection.sock)
+            connection.events = 0
+        connection.close(reset=reset)
+        with self.state:
+            connection.session.end()
+            del self.connections[connection.session.number]
+            self.state.notify_all()
+        _log.info("connection %d: closed: %s", connection.session.number, reason)
+
+    def finish_soon(self, connection: Connection) -> None:
+        """Close *connection* when everything that waits has been written."""
+        self._finish(connection)
+        self.touch(connection)
+
+    def stop_listening(self) -> None:
+        """Close the listening socket: whoever connects is refused."""
+        if self._listener is not None:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(self._listener)
+            self._listener.close()
+            self._listener = None
+
+    def listen_again(self) -> None:
+        """Listen on the same port again."""
+        if self._listener is None:
+            self._listener = self._listen()
+            self._selector.register(self._listener, selectors.EVENT_READ)
+
+    # -- fork -------------------------------------------------------------------------------------------------
+
+    def abandon(self) -> None:
+        """In the child after a fork: let go of the sockets, without a byte. The broker lives on in the parent."""
+        self.state = threading.Condition()
+        self.running = False
+        for connection in self.connections.values():
+            connection.close()
+        self.connections.clear()
+        if self._listener is not None:
+            self._listener.close()
+        self._selector.close()
+        self._wake_receiver.close()
+        self._wake_sender.close()
+
+
+def _abandon_all() -> None:
+    for loop in list(_running):
+        if loop.running:
+            loop.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    # Without this a child would hold the broker's ends of its connections open, and a client of the broker would
+    # not see them close.
+    os.register_at_fork(after_in_child=_abandon_all)

@@ -1,0 +1,112 @@
+"""What a SEND frame becomes: a message with a number, a priority and perhaps an end of life.
+
+Everything that the broker reads out of the headers of a SEND is read here, and refused here if it makes no sense.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ..protocol import Frame
+
+__all__ = ["Message", "Refused", "read_message", "whole_number"]
+
+#: JMS counts priorities from 0 to 9 and sends with 4 where nothing is said; ActiveMQ does the same.
+DEFAULT_PRIORITY = 4
+HIGHEST_PRIORITY = 9
+
+# Headers of SEND that are not part of the message, and headers of MESSAGE that only the broker may write.
+_NOT_FORWARDED = frozenset(
+    ("destination", "receipt", "transaction", "message-id", "subscription", "ack", "redelivered", "content-length")
+)
+
+
+class Refused(Exception):
+    """The broker says no to a frame. Becomes an ERROR frame.
+
+    `message` is the short description for the ``message`` header, `details` the sentence for the body. With
+    `fatal` the connection is closed even if the broker keeps connections open after an ERROR.
+    """
+
+    def __init__(self, message: str, details: str, *, fatal: bool = False) -> None:
+        super().__init__(details)
+        self.message = message
+        self.details = details
+        self.fatal = fatal
+
+
+class Message:
+    """One message that the broker has, or will have once its transaction is committed.
+
+    * `headers` - the sender's, ``content-length`` among them only if he sent it.
+    * `expires` - seconds since the epoch after which it is not delivered; ``None``: never.
+    * `number` and `id` - given when the broker accepts it: the number orders all messages of a broker.
+    """
+
+    __slots__ = ("body", "destination", "expires", "headers", "id", "number", "priority")
+
+    def __init__(
+        self,
+        destination: str,
+        headers: dict[str, str],
+        body: bytes,
+        priority: int = DEFAULT_PRIORITY,
+        expires: float | None = None,
+    ) -> None:
+        self.destination = destination
+        self.headers = headers
+        self.body = body
+        self.priority = priority
+        self.expires = expires
+        self.number = 0
+        self.id = ""
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory it takes."""
+        return len(self.body) + 1_000
+
+    def expired(self, now: float) -> bool:
+        """Whether it may no longer be delivered at the time *now*, in seconds since the epoch."""
+        return self.expires is not None and self.expires <= now
+
+    def frame(self) -> Frame:
+        """Return it as the MESSAGE frame that any subscriber gets, without what belongs to one subscription."""
+        return Frame("MESSAGE", {"destination": self.destination, "message-id": self.id, **self.headers}, self.body)
+
+
+def read_message(send: Frame) -> Message:
+    """Return the message in the SEND frame *send*, which has a destination.
+
+    ``expires`` is a time in milliseconds since the epoch, as ActiveMQ has it; ``expiration`` is a time to live in
+    milliseconds, as RabbitMQ has it; 0 means never in the first, at once in the second. ``priority`` is a
+    number, cut to 0-9. Raises `Refused` if one of them is no number.
+    """
+    wanted = send.headers
+    headers = {name: value for name, value in wanted.items() if name not in _NOT_FORWARDED}
+    # A body sent without content-length comes back without it, as from ActiveMQ (5.17: a text message).
+    if "content-length" in wanted:
+        headers["content-length"] = str(len(send.body))
+    priority = min(whole_number(wanted, "priority", DEFAULT_PRIORITY), HIGHEST_PRIORITY)
+    return Message(wanted["destination"], headers, send.body, priority, _end_of_life(wanted))
+
+
+def whole_number(headers: dict[str, str], name: str, default: int) -> int:
+    """Return the number in the header *name*, or *default* if there is none. Raises `Refused` if it is no number."""
+    text = headers.get(name)
+    if text is None:
+        return default
+    text = text.strip(" ")
+    if not (text.isascii() and text.isdigit() and len(text) <= 20):
+        raise Refused("Invalid header", f"the header {name!r} must be a whole number, not {text[:40]!r}")
+    return int(text)
+
+
+def _end_of_life(headers: dict[str, str]) -> float | None:
+    ends = []
+    expires = whole_number(headers, "expires", 0)
+    if expires:
+        ends.append(expires / 1000)
+    if "expiration" in headers:
+        ends.append(time.time() + whole_number(headers, "expiration", 0) / 1000)
+    return min(ends, default=None)

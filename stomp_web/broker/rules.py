@@ -1,0 +1,119 @@
+"""What a fault is, and which fault meets which frame.
+
+A fault waits for a frame of a client, or for a new connection, and says what the broker does wrong then. The loop asks
+`FaultRules.due` at each frame and each connection and does what the fault says. A frame meets one fault at most: the
+one that was ordered first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..protocol import Frame
+
+__all__ = ["ACCEPT", "Fault", "FaultRules"]
+
+#: What a fault waits for if it waits for a new connection, instead of a frame.
+ACCEPT = "accept"
+
+
+@dataclasses.dataclass(eq=False)
+class Fault:
+    """One fault that was ordered. `stomp_web.broker.Faults` makes them; tests read `fired` and call `cancel`."""
+
+    on: str | None
+    """The command of the frame that it waits for, `ACCEPT` for a new connection, ``None`` for any frame."""
+    after: int = 0
+    """How many of those pass unharmed before."""
+    times: int | None = 1
+    """How often it happens; ``None``: from then on."""
+    fired: int = 0
+    """How often it has happened."""
+    passed: int = 0
+    """How many have passed unharmed."""
+
+    process: bool = True
+    """The frame takes effect."""
+    answer: bool = True
+    """The broker's own answers to the frame are sent."""
+    before: bytes = b""
+    """Sent before the answers."""
+    instead: Frame | None = None
+    """Sent as the answer."""
+    receipt_id: bool = True
+    """An ERROR sent instead names the receipt that the frame asked for."""
+    after_answer: bytes = b""
+    """Sent after the answers."""
+    copies: int = 1
+    """How often a RECEIPT is sent."""
+    late: bool = False
+    """A RECEIPT is kept back until another RECEIPT has been sent."""
+    delay: float = 0.0
+    """Seconds until the answers are sent, and all that comes after them on the connection."""
+    freeze: bool = False
+    """The connection is neither read nor written from then on, until `Faults.thaw`."""
+    close: bool = False
+    """The connection is closed after the answers were sent."""
+    abort: bool = False
+    """The connection is closed at once."""
+    reset: bool = False
+    """It is closed with a TCP reset, so that the client gets an error and not an end of file."""
+    dribble: float | None = None
+    """Every byte is sent alone, with this many seconds between two."""
+
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Let it not happen again."""
+        self.cancelled = True
+
+    @property
+    def spent(self) -> bool:
+        """Whether it will not happen again."""
+        return self.cancelled or (self.times is not None and self.fired >= self.times)
+
+
+class FaultRules:
+    """The faults of a broker that wait for something, and those that last."""
+
+    def __init__(self) -> None:
+        #: While it is set, new connections are frozen from their first byte.
+        self.frozen = False
+        #: Seconds without a byte from the client after which a connection is closed; ``None``: never.
+        self.idle_timeout: float | None = None
+        self._lock = threading.Lock()
+        self._faults: list[Fault] = []
+
+    def add(self, fault: Fault) -> Fault:
+        """Order *fault*."""
+        with self._lock:
+            self._faults.append(fault)
+        return fault
+
+    def due(self, event: str) -> Fault | None:
+        """Return the fault that *event*, a command or `ACCEPT`, has just met."""
+        if not self._faults:
+            return None
+        with self._lock:
+            self._faults = [fault for fault in self._faults if not fault.spent]
+            for fault in self._faults:
+                if fault.on != event and (fault.on is not None or event == ACCEPT):
+                    continue
+                if fault.passed < fault.after:
+                    fault.passed += 1
+                    continue
+                fault.fired += 1
+                return fault
+        return None
+
+    def clear(self) -> None:
+        """Cancel every fault."""
+        with self._lock:
+            for fault in self._faults:
+                fault.cancel()
+            self._faults.clear()
+        self.frozen = False
+        self.idle_timeout = None

@@ -1,0 +1,375 @@
+"""One client's STOMP session: a frame comes in, the frames that answer it go out.
+
+Here stands what STOMP 1.0, 1.1 and 1.2 say about the meaning of frames. There is no socket and no clock in this room;
+whoever owns the connection reads `Session.ended` after each frame and closes it then.
+
+A receipt is given after the frame took effect. A frame that is refused has no effect, is answered by ERROR, and ends
+the session, as the specification wants, unless `Settings.keep_open_after_error`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import hmac
+import typing
+
+from ..errors import ProtocolError
+from ..protocol import Frame, choose_version, negotiate_heart_beat, parse_heart_beat
+from .destinations import ACK_MODES, Destinations, Entry, Flow, Subscription, is_topic
+from .messages import Message, Refused, read_message, whole_number
+
+if typing.TYPE_CHECKING:
+    from .journal import Journal
+
+__all__ = ["Session", "Settings", "error_frame"]
+
+# STOMP 1.0's own examples pad these values with spaces ("destination: /queue/a"), and clients of that time do.
+_PADDED_IN_1_0 = (
+    "destination",
+    "id",
+    "ack",
+    "receipt",
+    "transaction",
+    "message-id",
+    "subscription",
+    "login",
+    "passcode",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a broker demands of its clients. The meaning of each is told in `stomp_web.broker.Broker`."""
+
+    versions: tuple[str, ...]
+    login: str | None
+    passcode: str | None
+    vhosts: frozenset[str] | None
+    denied: tuple[str, ...]
+    server: str
+    heart_beat: tuple[int, int]
+    keep_open_after_error: bool
+
+
+class _Acknowledgement(typing.NamedTuple):
+    subscription: Subscription
+    key: str
+    positive: bool
+    requeue: bool
+
+
+class Session:
+    """The session number *number* of a broker.
+
+    * `connected` - CONNECT was accepted. `ended` - nothing is answered any more; the connection is to be closed.
+    * `version` - how frames are written in this session.
+    * `heart_beat` - ``(the broker sends, the client sends)``: milliseconds, 0 for never.
+    * `flow` - closed by the owner of the connection while the client does not read.
+    """
+
+    def __init__(self, number: int, settings: Settings, destinations: Destinations, journal: Journal) -> None:
+        self.number = number
+        self.connected = False
+        self.ended = False
+        self.version = "1.2"
+        self.heart_beat = (0, 0)
+        self.flow = Flow()
+        self.subscriptions: dict[str, Subscription] = {}
+        self._settings = settings
+        self._destinations = destinations
+        self._journal = journal
+        self._client_id: str | None = None
+        # What was asked for under a transaction's name, in order; it is done at its COMMIT.
+        self._transactions: dict[str, list[Message | _Acknowledgement]] = {}
+        self._by_number: dict[str, Subscription] = {}  # by the number that an ack header begins with
+        self._last_ack = 0
+
+    def handle(self, frame: Frame) -> list[Frame]:
+        """Do what *frame* asks for and return the answers. After the end of the session, nothing is done."""
+        if self.ended:
+            return []
+        try:
+            if not self.connected:
+                return self._connect(frame)
+            if self.version == "1.0":
+                frame = _unpadded(frame)
+            handler = self._HANDLERS.get(frame.command)
+            if handler is None or (frame.command == "NACK" and self.version == "1.0"):
+                raise Refused(
+                    "Unknown command", f"STOMP {self.version} has no client frame {frame.command}", fatal=True
+                )
+            handler(self, frame)
+        except Refused as refused:
+            return [self._refuse(refused, frame)]
+        receipt = frame.headers.get("receipt")
+        return [] if receipt is None else [Frame("RECEIPT", {"receipt-id": receipt})]
+
+    def malformed(self, error: ProtocolError) -> Frame:
+        """Return the ERROR that answers bytes which are no frame, and end the session."""
+        self.ended = True
+        return error_frame("Malformed frame", str(error))
+
+    def deliver(self, subscription: Subscription, entry: Entry) -> Frame:
+        """Return the MESSAGE frame for *entry* and note it as unacknowledged, if the subscription acknowledges."""
+        message = entry.message
+        headers = {"destination": message.destination, "message-id": message.id}
+        if subscription.id:
+            headers["subscription"] = subscription.id
+        if subscription.ack != "auto":
+            key = message.id
+            if self.version == "1.2":
+                # Another value at each delivery: an ACK of an earlier one must not count for this one.
+                self._last_ack += 1
+                headers["ack"] = key = f"{subscription.number}:{self._last_ack}"
+            subscription.unacknowledged[key] = entry
+        if entry.deliveries:
+            headers["redelivered"] = "true"
+        return Frame("MESSAGE", headers | message.headers, message.body)
+
+    def end(self) -> None:
+        """End the session: transactions are abandoned, unacknowledged messages go back to their queues."""
+        self.ended = True
+        self._transactions.clear()
+        self._by_number.clear()
+        for subscription in self.subscriptions.values():
+            self._destinations.unsubscribe(subscription)
+        self.subscriptions.clear()
+
+    # -- CONNECT ----------------------------------------------------------------------------------------------
+
+    def _connect(self, frame: Frame) -> list[Frame]:
+        if frame.command not in ("CONNECT", "STOMP"):
+            raise Refused("Not connected", f"the first frame must be CONNECT, not {frame.command}", fatal=True)
+        self._journal.connected(frame)
+        settings = self._settings
+        negotiates = "accept-version" in frame.headers
+        if not negotiates:
+            frame = _unpadded(frame)
+        version = choose_version(frame.headers.get("accept-version"), settings.versions)
+        if version is None:
+            raise Refused("Version mismatch", f"Supported versions are {','.join(settings.versions)}", fatal=True)
+        self._check_login(frame.headers)
+        self._check_host(frame.headers.get("host", "/"))
+        answer = {"session": f"session-{self.number}", "server": settings.server}
+        if negotiates:
+            answer["version"] = version
+        if version != "1.0":
+            try:
+                theirs = parse_heart_beat(frame.headers.get("heart-beat"))
+            except ProtocolError as error:
+                raise Refused("Invalid heart-beat", str(error), fatal=True) from None
+            self.heart_beat = negotiate_heart_beat(settings.heart_beat, theirs)
+            answer["heart-beat"] = "{},{}".format(*self.heart_beat)
+        self._client_id = frame.headers.get("client-id")
+        self.version = version
+        self.connected = True
+        return [Frame("CONNECTED", answer)]
+
+    def _check_login(self, headers: dict[str, str]) -> None:
+        wanted = self._settings
+        if wanted.login is None:
+            return
+        login = headers.get("login")
+        if login is None:
+            raise Refused("Access refused", "Login and passcode are required", fatal=True)
+        right_login = _same(login, wanted.login)
+        if not (_same(headers.get("passcode", ""), wanted.passcode or "") and right_login):
+            raise Refused("Access refused", f"Access refused for user '{login}'", fatal=True)
+
+    def _check_host(self, host: str) -> None:
+        vhosts = self._settings.vhosts
+        if vhosts is not None and host not in vhosts:
+            raise Refused("Unknown virtual host", f"Virtual host '{host}' access denied", fatal=True)
+
+    # -- messages and subscriptions ---------------------------------------------------------------------------
+
+    def _send(self, frame: Frame) -> None:
+        self._check_access(_required(frame, "destination"))
+        message = read_message(frame)
+        transaction = self._transaction(frame)
+        if transaction is None:
+            self._destinations.accept(message)
+        else:
+            transaction.append(message)
+
+    def _subscribe(self, frame: Frame) -> None:
+        headers = frame.headers
+        destination = self._check_access(_required(frame, "destination"))
+        key = id_ = headers.get("id", "") if self.version == "1.0" else _required(frame, "id")
+        if not id_:
+            key = destination  # STOMP 1.0: without an id, UNSUBSCRIBE names the destination
+        if key in self.subscriptions:
+            raise Refused("Duplicate subscription", f"the subscription id {key!r} is in use in this session")
+        ack = headers.get("ack", "auto")
+        if ack not in ACK_MODES:
+            raise Refused("Invalid header", f"ack must be one of {', '.join(ACK_MODES)}, not {ack!r}")
+        if "selector" in headers:
+            raise Refused("Not supported", "this broker has no selectors; receive all messages and choose among them")
+        prefetch = whole_number(headers, "prefetch-count", whole_number(headers, "activemq.prefetchSize", 0))
+        durable = self._durable_name(headers, id_) if is_topic(destination) else None
+        if durable is not None and self._destinations.in_use(durable):
+            raise Refused("Subscription in use", f"the durable subscription {durable[1]!r} has a subscriber already")
+        subscription = self._destinations.subscribe(
+            self.number, id_, destination, ack=ack, prefetch=prefetch, flow=self.flow, durable=durable
+        )
+        self.subscriptions[key] = self._by_number[str(subscription.number)] = subscription
+
+    def _unsubscribe(self, frame: Frame) -> None:
+        headers = frame.headers
+        names = "destination" if self.version == "1.0" and "id" not in headers else "id"
+        key = _required(frame, names)
+        durable = self._durable_name(headers, key)
+        subscription = self.subscriptions.pop(key, None)
+        if subscription is not None:
+            del self._by_number[str(subscription.number)]
+            self._destinations.unsubscribe(subscription)
+        forgotten = durable is not None and self._destinations.forget_durable(durable)
+        if subscription is None and not forgotten:
+            raise Refused("Unknown subscription", f"there is no subscription {key!r} in this session")
+
+    def _durable_name(self, headers: dict[str, str], id_: str) -> tuple[str, str] | None:
+        """Return the client's id and the name of a durable subscription, if *headers* speak of one."""
+        # ActiveMQ's header, then Artemis's; both count a name per client-id of CONNECT.
+        name = headers.get("activemq.subscriptionName") or headers.get("durable-subscription-name")
+        if name is not None:
+            client_id = self._client_id or headers.get("client-id")
+            if client_id is None:
+                raise Refused("Missing header", "a durable subscription needs a client-id in CONNECT")
+            return client_id, name
+        # RabbitMQ's: the id names the subscription, whoever the client is.
+        if headers.get("durable") == "true" and headers.get("auto-delete", "false") == "false":
+            return "", id_
+        return None
+
+    def _check_access(self, destination: str) -> str:
+        for pattern in self._settings.denied:
+            if fnmatch.fnmatchcase(destination, pattern):
+                raise Refused("Access denied", f"Access to '{destination}' denied")
+        return destination
+
+    # -- acknowledgement --------------------------------------------------------------------------------------
+
+    def _ack(self, frame: Frame) -> None:
+        subscription, key = self._acknowledged(frame)
+        step = _Acknowledgement(
+            subscription, key, frame.command == "ACK", frame.headers.get("requeue", "true") != "false"
+        )
+        transaction = self._transaction(frame)
+        if transaction is None:
+            self._acknowledge(step)
+        else:
+            transaction.append(step)
+
+    def _acknowledged(self, frame: Frame) -> tuple[Subscription, str]:
+        """Return the subscription of the message that an ACK or NACK names, and its key there."""
+        if self.version == "1.2":
+            key = _required(frame, "id")
+            found = self._by_number.get(key.partition(":")[0])
+        elif self.version == "1.1":
+            key = _required(frame, "message-id")
+            found = self.subscriptions.get(_required(frame, "subscription"))
+        else:
+            key = _required(frame, "message-id")
+            named = frame.headers.get("subscription")
+            candidates = self.subscriptions.values() if named is None else [self.subscriptions.get(named)]
+            found = next((each for each in candidates if each is not None and key in each.unacknowledged), None)
+        if found is None or key not in found.unacknowledged:
+            raise Refused("Unknown message", f"{frame.command}: no message {key!r} waits for an acknowledgement")
+        return found, key
+
+    def _acknowledge(self, step: _Acknowledgement) -> None:
+        subscription = step.subscription
+        entries = subscription.take(step.key)
+        if not step.positive:
+            if step.requeue:
+                self._destinations.give_back(subscription.queue, entries)
+            else:
+                self._destinations.dead_letter(entries)
+        self._destinations.wake(subscription)
+
+    # -- transactions -----------------------------------------------------------------------------------------
+
+    def _begin(self, frame: Frame) -> None:
+        name = _required(frame, "transaction")
+        if name in self._transactions:
+            raise Refused("Invalid transaction", f"the transaction {name!r} has begun already")
+        self._transactions[name] = []
+
+    def _commit(self, frame: Frame) -> None:
+        transaction = self._transactions.pop(self._named_transaction(frame))
+        # All or nothing: look at everything that could fail before the first step is taken.
+        for step in transaction:
+            if isinstance(step, _Acknowledgement) and step.key not in step.subscription.unacknowledged:
+                raise Refused(
+                    "Invalid transaction", f"a message of it is acknowledged already: {step.key!r}; nothing was done"
+                )
+        for step in transaction:
+            if isinstance(step, Message):
+                self._destinations.accept(step)
+            else:
+                self._acknowledge(step)
+
+    def _abort(self, frame: Frame) -> None:
+        del self._transactions[self._named_transaction(frame)]
+
+    def _disconnect(self, frame: Frame) -> None:  # noqa: ARG002 - one signature for all handlers
+        self.ended = True
+
+    def _transaction(self, frame: Frame) -> list[Message | _Acknowledgement] | None:
+        if "transaction" not in frame.headers:
+            return None
+        return self._transactions[self._named_transaction(frame)]
+
+    def _named_transaction(self, frame: Frame) -> str:
+        name = _required(frame, "transaction")
+        if name not in self._transactions:
+            raise Refused("Invalid transaction", f"there is no transaction {name!r} in this session")
+        return name
+
+    def _refuse(self, refused: Refused, frame: Frame) -> Frame:
+        if refused.fatal or not self._settings.keep_open_after_error:
+            self.ended = True
+        error = error_frame(refused.message, refused.details, frame if self.connected else None)
+        if not self.connected:
+            error.headers["version"] = ",".join(self._settings.versions)
+        return error
+
+    _HANDLERS: typing.ClassVar[dict[str, typing.Callable[[Session, Frame], None]]] = {
+        "SEND": _send,
+        "SUBSCRIBE": _subscribe,
+        "UNSUBSCRIBE": _unsubscribe,
+        "ACK": _ack,
+        "NACK": _ack,
+        "BEGIN": _begin,
+        "COMMIT": _commit,
+        "ABORT": _abort,
+        "DISCONNECT": _disconnect,
+    }
+
+
+def error_frame(message: str, details: str, offending: Frame | None = None) -> Frame:
+    """Return an ERROR frame. It names the receipt that *offending*, the frame that was refused, had asked for."""
+    headers = {"message": message, "content-type": "text/plain"}
+    if offending is not None and "receipt" in offending.headers:
+        headers["receipt-id"] = offending.headers["receipt"]
+    return Frame("ERROR", headers, details.encode(errors="replace"))
+
+
+def _required(frame: Frame, name: str) -> str:
+    value = frame.headers.get(name)
+    if not value:
+        raise Refused("Missing header", f"{frame.command} must have a header {name!r}")
+    return value
+
+
+def _unpadded(frame: Frame) -> Frame:
+    headers = dict(frame.headers)
+    for name in _PADDED_IN_1_0:
+        if name in headers:
+            headers[name] = headers[name].strip(" ")
+    return Frame(frame.command, headers, frame.body)
+
+
+def _same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode(errors="replace"), wanted.encode(errors="replace"))

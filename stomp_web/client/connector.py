@@ -1,0 +1,152 @@
+"""Opening sessions: which broker, in which order, within which time.
+
+A connector is shared by all clients of a pool, so that they all know which broker was good last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+from ..config import OPTIONS, coerce, unknown_option
+from ..errors import AuthenticationFailed, BrokerUnavailable, ConfigurationError, InvalidFrame
+from ..protocol import VERSIONS, encode
+from .address import Address, Endpoint
+from .deadline import Deadline
+from .session import Session, SessionSettings
+from .tls import tls_context
+
+if typing.TYPE_CHECKING:
+    import ssl as ssl_module
+
+__all__ = ["Connector", "client_options", "make_connector", "make_endpoint"]
+
+
+class Connector:
+    """Opens sessions with one of several brokers.
+
+    A broker counts as good only after it said CONNECTED. The last good one is tried first; each attempt gets an
+    equal share of the time that is left, so that a broker that accepts and stays mute costs only its share.
+    """
+
+    def __init__(self, endpoints: tuple[Endpoint, ...], settings: SessionSettings, connect_timeout: float) -> None:
+        self.endpoints = endpoints
+        self.settings = settings
+        self.connect_timeout = connect_timeout
+        self._last_good = 0  # one int, written whole: needs no lock
+
+    def __str__(self) -> str:
+        """The brokers' addresses, without credentials."""
+        return f"{'stomp' if self.settings.tls is None else 'stomp+ssl'}://{','.join(map(str, self.endpoints))}"
+
+    def open(self, deadline: Deadline, **changes: object) -> Session:
+        """Return a new session; *changes* replace fields of the settings for this one.
+
+        Raises `AuthenticationFailed` as soon as a broker refuses the credentials (others would most likely be asked in
+        vain, and some lock accounts), or `BrokerUnavailable` once every broker was tried.
+        """
+        settings = dataclasses.replace(self.settings, **changes) if changes else self.settings  # type: ignore[arg-type]
+        count = len(self.endpoints)
+        first = self._last_good
+        failures: list[BrokerUnavailable] = []
+        for step in range(count):
+            index = (first + step) % count
+            share = deadline.share(count - step).sooner(self.connect_timeout)
+            try:
+                session = Session.open(self.endpoints[index], settings, share)
+            except BrokerUnavailable as error:
+                failures.append(error)
+            except AuthenticationFailed:
+                raise
+            else:
+                self._last_good = index
+                return session
+        if count == 1:
+            raise failures[0]
+        raise BrokerUnavailable(
+            f"none of the {count} brokers of {self} could be reached; nothing was sent. "
+            + " | ".join(str(failure) for failure in failures),
+            broker=str(self),
+            frame=failures[-1].frame,
+        )
+
+
+def make_connector(
+    endpoints: tuple[Endpoint, ...],
+    *,
+    login: str | None = None,
+    passcode: str | None = None,
+    vhost: str | None = None,
+    ssl: bool | ssl_module.SSLContext | None = None,
+    versions: typing.Iterable[str] = VERSIONS,
+    connect_timeout: float = 5.0,
+    heart_beat: tuple[int, int] = (0, 0),
+    connect_headers: typing.Mapping[str, str] | None = None,
+    tls_ca: str | None = None,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+    max_body_bytes: int = 1_048_576,
+    may_send_heart_beats: bool = False,
+    **unknown: object,
+) -> Connector:
+    """Return a connector for *endpoints* with the options of a client.
+
+    *max_body_bytes* is the largest body that is taken; a publisher gets none but those of ERROR frames. Only a client
+    with a loop *may_send_heart_beats*. Raises `ConfigurationError`.
+    """
+    for name in unknown:
+        raise unknown_option(name, known=("timeout", "confirm", *_CONNECTOR_OPTIONS))
+    versions = tuple(versions)
+    if not versions or not set(versions) <= set(VERSIONS):
+        raise ConfigurationError(f"versions must be some of {', '.join(VERSIONS)}, not {versions!r}", "versions")
+    heart_beat = coerce("heart_beat", heart_beat)
+    if heart_beat[0] and not may_send_heart_beats:
+        raise ConfigurationError(
+            "heart_beat must begin with 0: a publisher has no thread that could send heart-beats in time", "heart_beat"
+        )
+    settings = SessionSettings(
+        login=login,
+        passcode=passcode,
+        vhost=vhost,
+        versions=versions,
+        heart_beat=heart_beat,
+        headers=dict(connect_headers or {}),
+        max_body_bytes=max_body_bytes,
+        tls=tls_context(ssl, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key),
+    )
+    try:
+        encode(settings.connect_frame())
+    except InvalidFrame as error:
+        raise ConfigurationError(
+            f"{error}; login, passcode, vhost and headers of CONNECT travel without escapes"
+        ) from None
+    return Connector(endpoints, settings, coerce("connect_timeout", connect_timeout))
+
+
+_CONNECTOR_OPTIONS = (
+    *("login", "passcode", "vhost", "ssl", "versions", "connect_timeout", "heart_beat", "connect_headers"),
+    *("tls_ca", "tls_cert", "tls_key"),
+)
+
+
+def client_options(address: Address, names: typing.Iterable[str]) -> dict[str, typing.Any]:
+    """The options that *address* holds, those of its query checked; *names* are the ones that may stand there."""
+    allowed = set(names)
+    options: dict[str, typing.Any] = {"ssl": True} if address.tls else {}
+    for name in ("login", "passcode", "vhost"):
+        if (value := getattr(address, name)) is not None:
+            options[name] = value
+    for name, text in address.options.items():
+        if name not in allowed:
+            raise unknown_option(name, known=allowed & set(OPTIONS))
+        options[name] = coerce(name, text)
+    return options
+
+
+def make_endpoint(host: str, port: int) -> Endpoint:
+    """Return the endpoint for a host and port given as arguments. Raises `ConfigurationError`."""
+    if not isinstance(host, str) or not host:
+        raise ConfigurationError(f"host must be a host name or an IP address, not {host!r}", "host")
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
+        raise ConfigurationError(f"port must be a number from 1 to 65535, not {port!r}", "port")
+    return Endpoint(host, port)

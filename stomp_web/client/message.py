@@ -1,0 +1,112 @@
+"""A message on its way out: where to, what, and with which headers; and the SEND frame that it becomes."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+from ..errors import InvalidFrame, InvalidFrameType
+from ..protocol import Frame, commands, encode
+from .dialect import Dialect
+
+__all__ = ["MESSAGE_ID", "Body", "Message", "encode_send", "send_frame"]
+
+#: The header by which a receiver can tell a message that came twice.
+MESSAGE_ID: typing.Final = "x-message-id"
+
+Body = typing.Union[bytes, bytearray, memoryview, str]
+TEXT_PLAIN: typing.Final = "text/plain;charset=utf-8"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Message:
+    """One message for `PublishClient.send_many`.
+
+    * `destination` - such as ``/queue/orders``.
+    * `body` - bytes-like, or ``str``, which travels as UTF-8 with the content type ``text/plain;charset=utf-8``.
+    * `headers` - more headers, ``str`` to ``str``.
+    * `content_type` - the body's MIME type.
+    * `ttl` - how many seconds the message may wait for a receiver; ``None`` for ever.
+    """
+
+    destination: str
+    body: Body = dataclasses.field(default=b"", repr=False)
+    headers: typing.Mapping[str, str] | None = None
+    _: dataclasses.KW_ONLY
+    content_type: str | None = None
+    ttl: float | None = None
+
+    @property
+    def id(self) -> str | None:
+        """The ``x-message-id`` among the headers, if there is one."""
+        return self.headers.get(MESSAGE_ID) if self.headers else None
+
+
+def send_frame(message: Message) -> Frame:
+    """Return the SEND frame of *message*, as far as it is the same for every broker.
+
+    Raises `InvalidFrame` for what no SEND may hold.
+    """
+    body, content_type = message.body, message.content_type
+    if isinstance(body, str):
+        try:
+            body = body.encode()
+        except UnicodeEncodeError:
+            raise InvalidFrame(f"the body for {message.destination!r} is a str that UTF-8 cannot carry") from None
+        if content_type is None and "content-type" not in (message.headers or ()):
+            content_type = TEXT_PLAIN
+    elif not isinstance(body, bytes):
+        if not isinstance(body, bytearray | memoryview):
+            raise InvalidFrameType(
+                f"the body must be bytes or str, not {type(body).__name__}; a Publisher takes other payloads"
+            )
+        body = bytes(body)
+    frame = commands.send(message.destination, body, message.headers)
+    if content_type is not None:
+        if frame.headers.get("content-type", content_type) != content_type:
+            raise InvalidFrame("content_type and the header 'content-type' contradict each other; give one of them")
+        frame.headers["content-type"] = content_type
+    if message.ttl is not None and (isinstance(message.ttl, bool) or not message.ttl > 0):
+        raise InvalidFrame(f"ttl must be a number of seconds greater than 0, not {message.ttl!r}")
+    return frame
+
+
+def encode_send(message: Message, frame: Frame, dialect: Dialect, version: str) -> bytes:
+    """Return the bytes of *frame*, the SEND of *message*, as the broker with this dialect wants them.
+
+    Raises `InvalidFrame` if the version cannot carry it.
+    """
+    if message.ttl is not None:
+        frame.headers.update(dialect.expiry(message.ttl))
+    if dialect.duplicate_header and message.id:
+        frame.headers.setdefault(dialect.duplicate_header, message.id)
+    return encode(frame, version, content_length=wants_content_length(frame, dialect))
+
+
+def wants_content_length(frame: Frame, dialect: Dialect) -> bool:
+    """Whether *frame*, a SEND, travels with a ``content-length``.
+
+    Always, but for text to a broker that would hand it to a JMS consumer as bytes otherwise. Text is what its content
+    type says is text in UTF-8 (JSON and XML count), what really is UTF-8, and has no NUL.
+    """
+    if not dialect.text_without_length or not is_text(frame.headers.get("content-type")) or b"\0" in frame.body:
+        return True
+    try:
+        frame.body.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def is_text(content_type: str | None) -> bool:
+    """Whether a body of this MIME type is text in UTF-8."""
+    if not content_type:
+        return False
+    mime, _, parameters = content_type.lower().partition(";")
+    charset = parameters.partition("charset=")[2].strip(' "').partition(";")[0]
+    if charset not in ("", "utf-8", "utf8", "us-ascii"):
+        return False
+    mime = mime.strip()
+    return (
+        mime.startswith("text/") or mime in ("application/json", "application/xml") or mime.endswith(("+json", "+xml"))
+    )

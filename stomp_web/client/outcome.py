@@ -1,0 +1,39 @@
+"""What the broker's answers say about each message: which were confirmed, which were rejected, which nobody knows."""
+
+from __future__ import annotations
+
+import typing
+
+from ..errors import ConnectionLost, MessageError, Rejected
+from ..protocol import Frame
+from .session import error_words
+
+__all__ = ["confirmed_positions", "rejected"]
+
+
+def confirmed_positions(receipts: dict[str, int], waiting: dict[str, int]) -> tuple[int, ...]:
+    return tuple(position for receipt, position in receipts.items() if receipt not in waiting)
+
+
+def rejected(
+    broker: str, errors: list[Frame], receipts: dict[str, int], waiting: dict[str, int], earlier: int
+) -> MessageError:
+    """The exception for ERROR frames that came instead of receipts.
+
+    RabbitMQ 3.10's ERROR never says which frame it is about. If unconfirmed frames went before on the same
+    connection, it may be about one of those, and the honest answer is that the outcome is unknown.
+    """
+    frame = next((error for error in errors if error.headers.get("receipt-id") in receipts), errors[0])
+    confirmed = confirmed_positions(receipts, waiting)
+    words = error_words(frame)
+    named = frame.headers.get("receipt-id")
+    if named not in receipts and (earlier > 0 or named is not None):
+        lost = ConnectionLost(
+            f"{broker} answered ERROR, but not clearly to this message: {words}. Messages were sent unconfirmed before "
+            "it, and the ERROR may be about one of them; whether this one arrived is not known",
+            broker=broker,
+            confirmed=confirmed,
+        )
+        lost.__cause__ = Rejected(f"{broker} answered ERROR: {words}", broker=broker, frame=frame)
+        return lost
+    return Rejected(f"{broker} rejected it: {words}", broker=broker, frame=frame, confirmed=confirmed)

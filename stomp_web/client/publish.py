@@ -1,0 +1,590 @@
+"""PublishClient: one connection that only sends.
+
+The way of a message: `Message` -> SEND frame -> checked and encoded -> written -> (confirmed) its receipt read. The
+client owns its session. Whatever goes wrong in the middle of that way ends the session, so that an answer that comes
+late can never be taken for another message's. What then is true of the message is said by the exception's class.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import threading
+import types
+import typing
+
+from ..config import coerce
+from ..errors import (
+    BrokerUnavailable,
+    ConfigurationError,
+    ConnectionLost,
+    DeliveryUnknown,
+    InvalidFrame,
+    MessageError,
+    ProtocolError,
+    ReceiptTimeout,
+    StompError,
+)
+from ..protocol import VERSIONS, Frame, commands, encode
+from .address import parse_address
+from .connector import Connector, client_options, make_connector, make_endpoint
+from .deadline import Deadline
+from .message import Body, Message, encode_send, send_frame
+from .outcome import confirmed_positions, rejected
+from .session import Session, error_words
+from .transaction import Transaction
+from .transport import TransportError, TransportTimeout
+
+if typing.TYPE_CHECKING:
+    import ssl as ssl_module
+
+__all__ = ["PublishClient"]
+
+_log = logging.getLogger("stomp_web.client")
+
+# Options of an address that a single client understands; the others are the pool's and the publisher's.
+_URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", "tls_ca", "tls_cert", "tls_key")
+
+
+class PublishClient:
+    """A STOMP client that only sends.
+
+    It opens no thread and no connection of its own accord: the first `connect` or `send` does. It belongs to one
+    thread at a time; for many threads, use a `PublishClientPool`.
+
+    * *host*, *port* - the broker.
+    * *login*, *passcode* - the credentials; without them none are sent.
+    * *vhost* - the virtual host; without it ``/``, which RabbitMQ, ActiveMQ and Artemis all take.
+    * *ssl* - ``True`` for TLS, verified against the system's authorities and the host name, or an ``ssl.SSLContext``;
+      *tls_ca*, *tls_cert* and *tls_key* are PEM files: authorities of your own, the client's certificate, its key.
+    * *versions* - the versions of STOMP that are offered.
+    * *connect_timeout* - seconds for opening a connection; *timeout* - seconds for a whole call, connecting included.
+      The look-up of the host name is the one step that Python cannot interrupt.
+    * *confirm* - whether `send` and `send_many` wait for the broker's receipt unless the call says otherwise.
+    * *heart_beat* - milliseconds: the beats that we send (this client has no thread to send them: 0) and that we want.
+    * *connect_headers* - more headers for CONNECT.
+
+    >>> client = PublishClient("127.0.0.1", 61613, login="guest", passcode="guest")
+    >>> client
+    <PublishClient stomp://127.0.0.1:61613, not connected>
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 61613,
+        *,
+        login: str | None = None,
+        passcode: str | None = None,
+        vhost: str | None = None,
+        ssl: bool | ssl_module.SSLContext | None = None,
+        versions: typing.Iterable[str] = VERSIONS,
+        connect_timeout: float = 5.0,
+        timeout: float = 10.0,
+        confirm: bool = False,
+        heart_beat: tuple[int, int] = (0, 0),
+        connect_headers: typing.Mapping[str, str] | None = None,
+        tls_ca: str | None = None,
+        tls_cert: str | None = None,
+        tls_key: str | None = None,
+    ) -> None:
+        self._set_up(
+            make_connector(
+                (make_endpoint(host, port),),
+                login=login,
+                passcode=passcode,
+                vhost=vhost,
+                ssl=ssl,
+                versions=versions,
+                connect_timeout=connect_timeout,
+                heart_beat=heart_beat,
+                connect_headers=connect_headers,
+                tls_ca=tls_ca,
+                tls_cert=tls_cert,
+                tls_key=tls_key,
+            ),
+            timeout,
+            confirm,
+        )
+
+    @classmethod
+    def from_url(cls, url: str, **options: typing.Any) -> PublishClient:
+        """Return a client for an address, such as ``stomp://user:passcode@mq1,mq2:61614/shop?timeout=3``.
+
+        Of several brokers, the first that accepts the session is used; the last good one is tried first.
+        *options* are those of the constructor; they win over the address. Raises `ConfigurationError`.
+        """
+        address = parse_address(url)
+        if address.local:
+            raise ConfigurationError(f"{address.scheme}:// opens no connection; it is for a Publisher", "url")
+        options = {**client_options(address, _URL_OPTIONS), **options}
+        client = cls.__new__(cls)
+        timeout, confirm = options.pop("timeout", 10.0), options.pop("confirm", False)
+        client._set_up(make_connector(address.endpoints, **options), timeout, confirm)
+        return client
+
+    @classmethod
+    def with_connector(cls, connector: Connector, timeout: float, confirm: bool) -> PublishClient:
+        """Return a client that shares *connector* with others: for pools."""
+        client = cls.__new__(cls)
+        client._set_up(connector, timeout, confirm)
+        return client
+
+    def _set_up(self, connector: Connector, timeout: float, confirm: bool) -> None:
+        self._connector = connector
+        self.timeout = coerce("timeout", timeout)
+        self.confirm = confirm
+        self._session: Session | None = None
+        self._credentials: dict[str, object] = {}
+        self._receipt_ids = itertools.count(1)
+        self._transaction_ids = itertools.count(1)
+        self._unconfirmed = 0  # frames written since the last receipt, which an ERROR may be about
+        # The open transactions, each with the receipts that its messages get after its COMMIT (RabbitMQ).
+        self._open_transactions: dict[str, list[str]] = {}
+        self._in_use = threading.Lock()
+        self._pid = os.getpid()
+
+    # -- the connection ---------------------------------------------------------------------------------------
+
+    def connect(
+        self,
+        login: str | None = None,
+        passcode: str | None = None,
+        headers: typing.Mapping[str, str] | None = None,
+    ) -> Frame:
+        """Open the connection, and return the CONNECTED frame. Calling it is optional: `send` does it.
+
+        *login*, *passcode* and *headers* (more headers for CONNECT) replace those of the constructor, here and for
+        every later connection of this client. A client that is connected already stays so and returns the frame it
+        has, unless arguments are given: then it connects anew.
+
+        Raises `BrokerUnavailable` or `AuthenticationFailed`.
+        """
+        changes = {"login": login, "passcode": passcode, "headers": headers}
+        given = {name: value for name, value in changes.items() if value is not None}
+        with self._exclusive():
+            if given:
+                self._drop()
+                self._credentials.update(given)
+            return self._connected_session(self._deadline(None)).connected_frame
+
+    def open(self, deadline: Deadline) -> None:
+        """Connect, if not connected, within a deadline that began earlier: for pools. Raises as `connect` does."""
+        with self._exclusive():
+            self._connected_session(deadline)
+
+    def ping(self, timeout: float | None = None) -> None:
+        """Ask the broker for a sign of life: an empty transaction, aborted with a receipt. It leaves nothing there.
+
+        Raises `NotSent`, `Rejected` or `DeliveryUnknown` if there is none within *timeout* seconds.
+        """
+        self.abort(self.begin(), timeout)
+
+    @property
+    def usable(self) -> bool:
+        """Whether a pool may lend this client again: it has a session, and no transaction is left open in it."""
+        return self._session is not None and not self._open_transactions
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a session and the broker has not ended it, by a look at the socket, without waiting."""
+        with self._exclusive():
+            return self._look() is not None
+
+    @property
+    def server(self) -> str | None:
+        """What the broker calls itself, such as ``RabbitMQ/3.10.8``; ``None`` if it did not say, or not connected."""
+        return self._session.server if self._session else None
+
+    @property
+    def version(self) -> str | None:
+        """The version of STOMP that was agreed; ``None`` while not connected."""
+        return self._session.version if self._session else None
+
+    @property
+    def session(self) -> str | None:
+        """The broker's id of the session; ``None`` if it gave none, or while not connected."""
+        return self._session.id if self._session else None
+
+    @property
+    def broker(self) -> str:
+        """The address of the broker, without credentials: the connected one's, or all that would be tried."""
+        return self._session.broker if self._session else str(self._connector)
+
+    def disconnect(self, timeout: float | None = None) -> None:
+        """End the session: send DISCONNECT with a receipt, wait for it, and close. Does nothing if not connected.
+
+        The receipt says that the broker has taken every frame before it. If there were unconfirmed ones and the
+        receipt does not come within *timeout* seconds, that is raised (`ReceiptTimeout`, `ConnectionLost`), and so
+        is an ERROR frame (`Rejected`). The connection is closed in any case.
+        """
+        with self._exclusive():
+            session = self._session
+            if session is None:
+                return
+            unconfirmed = self._unconfirmed
+            frame = commands.disconnect()
+            try:
+                self._round_trip(session, frame, self._deadline(timeout))
+            except DeliveryUnknown:
+                if unconfirmed:
+                    raise
+            finally:
+                self._drop()
+
+    def close(self) -> None:
+        """Close the connection at once, without DISCONNECT. May be called again."""
+        self._drop()
+
+    def __enter__(self) -> PublishClient:
+        self.connect()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.disconnect()
+        else:
+            self._drop()
+
+    def __repr__(self) -> str:
+        state = f"STOMP {self._session.version}" if self._session else "not connected"
+        return f"<{type(self).__name__} {self.broker}, {state}>"
+
+    # -- sending ----------------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        destination: str,
+        body: Body = b"",
+        headers: typing.Mapping[str, str] | None = None,
+        *,
+        content_type: str | None = None,
+        confirm: bool | None = None,
+        transaction: str | None = None,
+        ttl: float | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Send one message; connect first if need be.
+
+        * *body* - bytes-like, or ``str``, which travels as UTF-8 with the type ``text/plain;charset=utf-8``.
+        * *headers* - more headers, ``str`` to ``str``; the mapping is not changed.
+        * *content_type* - the body's MIME type.
+        * *confirm* - ask for a receipt and wait for it; without it, the client's setting. In a transaction it is
+          the COMMIT that is confirmed, and ``confirm=True`` is refused.
+        * *transaction* - the id that `begin` returned.
+        * *ttl* - seconds that the message may wait for a receiver, written as the broker's own header.
+        * *timeout* - seconds for the whole call; without it, the client's setting.
+
+        Raises `InvalidFrame` (nothing was sent) for what STOMP cannot carry; `NotSent`, `Rejected` or
+        `DeliveryUnknown` for what happened to the message. An unconfirmed message is handed to the operating system:
+        that it arrived is not known, and a broker's ERROR for it is only logged, when it is seen.
+        """
+        message = Message(destination, body, headers, content_type=content_type, ttl=ttl)
+        self.deliver((message,), confirm, transaction, self._deadline(timeout))
+
+    def send_many(
+        self,
+        messages: typing.Iterable[Message],
+        *,
+        confirm: bool | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Send *messages* together: written at once, and, confirmed, all receipts awaited after that.
+
+        Raises what `send` raises. Nothing is sent if one of the messages cannot be; if it fails later, the
+        exception's `confirmed` tells the positions of the messages that the broker had confirmed. It is not a
+        transaction.
+        """
+        batch = tuple(messages)
+        for position, message in enumerate(batch):
+            if not isinstance(message, Message):
+                raise TypeError(f"send_many takes Message objects; at position {position} is {type(message).__name__}")
+        if batch:
+            self.deliver(batch, confirm, None, self._deadline(timeout))
+
+    def subscribe(self, *args: object, **kwargs: object) -> typing.NoReturn:
+        """Always raises: this client only sends. `QueueingDuplexClient` and `PublishSubscribeClient` subscribe."""
+        raise StompError(
+            "PublishClient only sends; to subscribe, use QueueingDuplexClient (frames on queues) or "
+            "PublishSubscribeClient (a callback per subscription)"
+        )
+
+    # -- transactions -----------------------------------------------------------------------------------------
+
+    def begin(self) -> str:
+        """Begin a transaction, and return its id for `send`, `commit` and `abort`. Raises `NotSent`."""
+        with self._exclusive():
+            deadline = self._deadline(None)
+            session = self._connected_session(deadline)
+            transaction = f"tx-{next(self._transaction_ids)}"
+            self._write(session, encode(commands.begin(transaction), session.version), deadline)
+            self._open_transactions[transaction] = []
+            return transaction
+
+    def commit(self, transaction: str, timeout: float | None = None) -> None:
+        """Commit the transaction, and wait for the broker's receipt.
+
+        Brokers may commit in part: a transaction batches messages, it is no guarantee that all or none arrive
+        (RabbitMQ 3.10 delivers the good messages of a transaction in which it refused one).
+
+        Raises `Rejected` if the broker answers ERROR to it or to one of its messages, `DeliveryUnknown` if no
+        answer comes, `NotSent` if the connection was lost before COMMIT was sent: then nothing of it was committed.
+        """
+        self._end_transaction(commands.commit(transaction), transaction, timeout)
+
+    def abort(self, transaction: str, timeout: float | None = None) -> None:
+        """Abort the transaction, and wait for the broker's receipt. Raises as `commit` does.
+
+        If the connection was lost since `begin`, the broker has aborted it already, and nothing is raised.
+        """
+        if self._has_open(transaction):
+            self._end_transaction(commands.abort(transaction), transaction, timeout)
+
+    def transaction(self) -> Transaction:
+        """A context manager: commits when the block ends, aborts when it raises.
+
+        >>> with client.transaction() as tx:  # doctest: +SKIP
+        ...     tx.send("/queue/orders", b"1")
+        ...     tx.send("/queue/orders", b"2")
+        """
+        return Transaction(self)
+
+    def _has_open(self, transaction: str) -> bool:
+        with self._exclusive():
+            if self._look() is None:
+                self._open_transactions.clear()
+            return transaction in self._open_transactions
+
+    def _end_transaction(self, frame: Frame, transaction: str, timeout: float | None) -> None:
+        with self._exclusive():
+            deadline = self._deadline(timeout)
+            session = self._transaction_session(transaction)
+            receipts = self._open_transactions.pop(transaction)
+            self._round_trip(session, frame, deadline, receipts if frame.command == "COMMIT" else ())
+
+    def _transaction_session(self, transaction: str) -> Session:
+        """The session in which *transaction* was begun. A transaction cannot outlive it."""
+        session = self._look()
+        if session is None or transaction not in self._open_transactions:
+            raise BrokerUnavailable(
+                f"the transaction {transaction!r} is not open on {self.broker}: it was ended, or the connection was lost "
+                "since it began. Nothing of it is committed by this call; begin a new one and send its messages again.",
+                broker=self.broker,
+            )
+        return session
+
+    # -- the way of a message ---------------------------------------------------------------------------------
+
+    def deliver(
+        self,
+        messages: typing.Sequence[Message],
+        confirm: bool | None,
+        transaction: str | None,
+        deadline: Deadline,
+    ) -> None:
+        """Send *messages* within a deadline that began earlier: what `send`, `send_many` and `Publisher` stand on."""
+        if transaction is not None:
+            if confirm:
+                raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
+            confirm = False
+        elif confirm is None:
+            confirm = self.confirm
+        frames = [send_frame(message) for message in messages]
+        for frame in frames:
+            # Checked before anything is opened or written; "1.2" can carry the most.
+            encode(Frame(frame.command, frame.headers), "1.2")
+        with self._exclusive(), _about(messages):
+            if transaction is None:
+                session = self._connected_session(deadline)
+            else:
+                session = self._transaction_session(transaction)
+            with_receipts = confirm or (transaction is not None and session.dialect.receipts_after_commit)
+            data, receipts = self._encode(session, messages, frames, with_receipts, transaction)
+            self._write(session, data, deadline)
+            self._unconfirmed += len(frames)
+            if confirm:
+                self._await_receipts(session, receipts, deadline)
+            elif transaction is not None:
+                self._open_transactions[transaction].extend(receipts)
+
+    def _encode(
+        self,
+        session: Session,
+        messages: typing.Sequence[Message],
+        frames: list[Frame],
+        with_receipts: bool,
+        transaction: str | None,
+    ) -> tuple[bytes, dict[str, int]]:
+        """The bytes of all *frames* for this session's broker, and the position of each by its receipt's id."""
+        receipts: dict[str, int] = {}
+        parts = []
+        for position, (message, frame) in enumerate(zip(messages, frames, strict=True)):
+            if transaction is not None:
+                frame.headers["transaction"] = transaction
+            if with_receipts:
+                receipt = str(next(self._receipt_ids))
+                frame.headers["receipt"] = receipt
+                receipts[receipt] = position
+            parts.append(encode_send(message, frame, session.dialect, session.version))
+        return b"".join(parts), receipts
+
+    def _write(self, session: Session, data: bytes, deadline: Deadline) -> None:
+        """Write *data*; if that fails, end the session and say whether bytes had left."""
+        if deadline.expired:
+            raise BrokerUnavailable(
+                f"no time was left to send ({deadline.seconds:.3g} s given); nothing was sent", broker=session.broker
+            )
+        before = session.bytes_sent
+        try:
+            session.write(data, deadline)
+        except (TransportError, ProtocolError) as error:
+            left = session.bytes_sent - before
+            self._drop()
+            if not left:
+                raise BrokerUnavailable(
+                    f"{session.broker} took no byte of the message: {error}; nothing was sent", broker=session.broker
+                ) from error
+            kind = ReceiptTimeout if isinstance(error, TransportTimeout) else ConnectionLost
+            raise kind(
+                f"{session.broker} took {left} of {len(data)} bytes, then: {error} ({deadline.seconds:.3g} s given); "
+                "whether the message arrived is not known",
+                broker=session.broker,
+            ) from error
+        except BaseException:
+            self._drop()
+            raise
+
+    def _round_trip(
+        self, session: Session, frame: Frame, deadline: Deadline, others: typing.Iterable[str] = ()
+    ) -> None:
+        """Send *frame* with a receipt, and wait for it and for the *others*, the ids of receipts still to come."""
+        receipt = str(next(self._receipt_ids))
+        frame.headers["receipt"] = receipt
+        self._write(session, encode(frame, session.version), deadline)
+        # All that was unconfirmed is answered with this frame; an ERROR is about it or about one of those.
+        self._unconfirmed = 0
+        self._await_receipts(session, dict.fromkeys((receipt, *others), 0), deadline)
+
+    def _await_receipts(self, session: Session, receipts: dict[str, int], deadline: Deadline) -> None:
+        """Read until each of *receipts* (ids, with the positions of their messages) was answered.
+
+        An ERROR ends the session, whatever the broker thinks of it: RabbitMQ 3.10 and ActiveMQ 5.17 go on after one.
+        The answers to the other messages are read before that, so that each outcome is known as well as it can be.
+        """
+        waiting = dict(receipts)
+        errors: list[Frame] = []
+        try:
+            while len(waiting) > len(errors):
+                frame = session.read_frame(deadline)
+                if frame.command == "RECEIPT":
+                    waiting.pop(frame.headers.get("receipt-id", ""), None)
+                elif frame.command == "ERROR":
+                    errors.append(frame)
+        except (TransportError, ProtocolError) as error:
+            self._drop()
+            if not errors:
+                kind = ReceiptTimeout if isinstance(error, TransportTimeout) else ConnectionLost
+                raise kind(
+                    f"no receipt from {session.broker}: {error} ({deadline.seconds:.3g} s given); whether the message "
+                    "arrived is not known. The broker may be slow or out of resources, or may have refused it.",
+                    broker=session.broker,
+                    confirmed=confirmed_positions(receipts, waiting),
+                ) from error
+        except BaseException:
+            self._drop()
+            raise
+        if errors:
+            earlier = self._unconfirmed - len(receipts)
+            self._drop()
+            raise rejected(session.broker, errors, receipts, waiting, earlier)
+        self._unconfirmed = 0
+
+    # -- the session ------------------------------------------------------------------------------------------
+
+    def _connected_session(self, deadline: Deadline) -> Session:
+        """The live session, or a new one."""
+        session = self._look()
+        if session is None:
+            session = self._session = self._connector.open(deadline, **self._credentials)
+            _log.info("connected to %s (%s, STOMP %s)", session.broker, session.server, session.version)
+        return session
+
+    def _look(self) -> Session | None:
+        """The session, if a look at the socket shows no end of it. Never waits.
+
+        Heart-beats and stray receipts are passed over; an ERROR, which can only be about an earlier unconfirmed
+        frame, is logged and ends the session.
+        """
+        session = self._session
+        if session is None:
+            return None
+        if session.pid != os.getpid():
+            # Inherited by a fork: the session is the parent's. Its descriptor is closed here without a byte.
+            self._drop()
+            return None
+        try:
+            while (frame := session.read_ready()) is not None:
+                if frame.command == "ERROR":
+                    _log.warning(
+                        "%s answered ERROR to an earlier unconfirmed message: %s", session.broker, error_words(frame)
+                    )
+                    self._drop()
+                    return None
+        except (TransportError, ProtocolError) as error:
+            _log.info("the connection to %s has ended: %s", session.broker, error)
+            self._drop()
+            return None
+        except BaseException:
+            self._drop()
+            raise
+        return session
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(self.timeout if timeout is None else timeout)
+
+    def _drop(self) -> None:
+        """Close the connection without a word, and forget everything that belonged to its session."""
+        session, self._session = self._session, None
+        self._unconfirmed = 0
+        self._open_transactions.clear()
+        if session is not None:
+            session.close()
+
+    @contextlib.contextmanager
+    def _exclusive(self) -> typing.Iterator[None]:
+        """Refuse a second thread: interleaved, two threads would read each other's receipts."""
+        lock = self._in_use
+        if not lock.acquire(blocking=False):
+            if self._pid == os.getpid():
+                raise StompError(
+                    "this client is in use by another thread; a client serves one thread at a time, "
+                    "a PublishClientPool serves many"
+                )
+            # Locked by a thread of the parent, which does not exist in this process.
+            self._pid = os.getpid()
+            lock = self._in_use = threading.Lock()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+@contextlib.contextmanager
+def _about(messages: typing.Sequence[Message]) -> typing.Iterator[None]:
+    """Name the message in an exception that passes through."""
+    try:
+        yield
+    except MessageError as error:
+        if len(messages) == 1:
+            error.destination = messages[0].destination
+            error.message_id = messages[0].id
+            error.args = (f"{messages[0].destination}: {error.args[0]}", *error.args[1:])
+        raise

@@ -1,0 +1,95 @@
+"""The queues of received frames, from which a pool of workers can pull.
+
+A `FrameQueue` is used as a ``queue.Queue``: `get`, `get_nowait`, `qsize`, `empty`. What it adds: when the connection
+ends, whoever waits in `get` is woken with the reason, after the frames that are still there were taken.
+"""
+
+from __future__ import annotations
+
+import collections
+import queue
+import threading
+import time
+import typing
+
+from ..protocol import Frame
+
+__all__ = ["FrameQueue"]
+
+
+class FrameQueue:
+    """A bounded queue of frames between the listener loop and its consumers.
+
+    *maxsize* is how many frames it holds. With *drop_oldest* a full queue loses its oldest frame to the new one: that
+    is for frames that were answered already, such as receipts, and that nobody must fetch.
+    *on_get* is called, with the queue's lock held, after a frame was taken.
+    """
+
+    def __init__(
+        self, maxsize: int, *, drop_oldest: bool = False, on_get: typing.Callable[[], object] | None = None
+    ) -> None:
+        self.maxsize = maxsize
+        self._drop_oldest = drop_oldest
+        self._on_get = on_get
+        self._frames: collections.deque[Frame] = collections.deque()
+        self._not_empty = threading.Condition(threading.Lock())
+        self._reason: BaseException | None = None
+
+    def qsize(self) -> int:
+        """How many frames wait here."""
+        return len(self._frames)
+
+    def empty(self) -> bool:
+        """Whether no frame waits here."""
+        return not self._frames
+
+    def full(self) -> bool:
+        """Whether `maxsize` frames wait here."""
+        return len(self._frames) >= self.maxsize
+
+    def offer(self, frame: Frame) -> bool:
+        """Put *frame* in, and return whether there was room. For the listener loop; it never waits."""
+        with self._not_empty:
+            if len(self._frames) >= self.maxsize:
+                if not self._drop_oldest:
+                    return False
+                self._frames.popleft()
+            self._frames.append(frame)
+            self._not_empty.notify()
+            return True
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Frame:
+        """Take out the oldest frame, waiting for one for *timeout* seconds (``None``: until the connection ends).
+
+        Raises ``queue.Empty`` if none came in time, or the reason for which the connection ended.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        with self._not_empty:
+            while not self._frames:
+                if self._reason is not None:
+                    raise self._reason
+                if not block:
+                    raise queue.Empty
+                rest = None if end is None else end - time.monotonic()
+                if rest is not None and rest <= 0:
+                    raise queue.Empty
+                self._not_empty.wait(rest)
+            frame = self._frames.popleft()
+            if self._on_get is not None:
+                self._on_get()
+            return frame
+
+    def get_nowait(self) -> Frame:
+        """Take out the oldest frame; raises ``queue.Empty`` if there is none."""
+        return self.get(block=False)
+
+    def end(self, reason: BaseException) -> None:
+        """Wake everybody who waits: no more frames will come, for *reason*."""
+        with self._not_empty:
+            self._reason = reason
+            self._not_empty.notify_all()
+
+    def begin(self) -> None:
+        """Take frames again, after `end`."""
+        with self._not_empty:
+            self._reason = None

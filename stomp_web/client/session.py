@@ -1,0 +1,235 @@
+"""One STOMP session: what exists from CONNECTED until the connection ends, and never before.
+
+A session owns its transport and its frame buffer. It is never revived: a new connection is a new session, and so a
+SEND without a CONNECT before it cannot be written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import typing
+
+from ..errors import AuthenticationFailed, BrokerUnavailable, MessageError, ProtocolError
+from ..protocol import VERSIONS, Frame, FrameBuffer, commands, encode, negotiate_heart_beat, parse_heart_beat
+from .address import Endpoint
+from .deadline import Deadline
+from .dialect import choose_dialect
+from .transport import Transport, TransportClosed, TransportError, TransportTimeout
+
+if typing.TYPE_CHECKING:
+    import ssl
+
+__all__ = ["Session", "SessionSettings"]
+
+# How brokers say that credentials or the virtual host are at fault (RabbitMQ 3.10: "Access refused for user", "Virtual
+# host 'x' access denied", "Missing login or passcode header(s)"; ActiveMQ 5.17: "User name [x] or password is invalid";
+# CoilMQ 1.1: "Authentication failed for x", "Virtual hosting is not supported or host is unknown").
+_AUTHENTICATION_WORDS = (
+    "access", "authenticat", "authoriz", "credential", "denied", "login", "passcode", "password", "security",
+    "unable to validate user", "user name", "username", "virtual host",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSettings:
+    """What a CONNECT is made of, and the limits on what the broker may make us keep."""
+
+    login: str | None = None
+    passcode: str | None = dataclasses.field(default=None, repr=False)
+    vhost: str | None = None
+    versions: tuple[str, ...] = VERSIONS
+    heart_beat: tuple[int, int] = (0, 0)
+    headers: typing.Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    tls: ssl.SSLContext | None = None
+    max_body_bytes: int = 1_048_576
+
+    def connect_frame(self) -> Frame:
+        """The CONNECT frame. Without a virtual host, ``host`` is ``/``, which RabbitMQ, ActiveMQ and Artemis take."""
+        return commands.connect(
+            accept_version=self.versions,
+            host="/" if self.vhost is None else self.vhost,
+            login=self.login,
+            passcode=self.passcode,
+            heart_beat=self.heart_beat,
+            headers=self.headers,
+        )
+
+
+class Session:
+    """An open session with one broker.
+
+    * `broker` - the address, such as ``stomp://localhost:61613``.
+    * `connected_frame` - the CONNECTED frame; `version`, `server`, `id` and `dialect` come from it.
+    * `heart_beat` - what was agreed, in milliseconds: (we send, they send), 0 for never.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_transport",
+        "broker",
+        "bytes_received",
+        "connected_frame",
+        "dialect",
+        "heart_beat",
+        "id",
+        "pid",
+        "server",
+        "version",
+    )
+
+    def __init__(self, transport: Transport, broker: str, settings: SessionSettings, deadline: Deadline) -> None:
+        self._transport = transport
+        self._buffer = FrameBuffer(max_body_bytes=settings.max_body_bytes)
+        self.broker = broker
+        #: How many bytes have arrived, heart-beats included.
+        self.bytes_received = 0
+        #: The process that opened the session; in a forked child it must not be used.
+        self.pid = os.getpid()
+        self.write(encode(settings.connect_frame()), deadline)
+        frame = self.read_frame(deadline)
+        if frame.command == "ERROR":
+            raise _connect_refused(frame, broker, settings)
+        if frame.command != "CONNECTED":
+            raise TransportClosed(f"the answer to CONNECT was a {frame.command} frame")
+        self.connected_frame = frame
+        # A server of version 1.0 sends no version header.
+        self.version = frame.headers.get("version", "1.0")
+        if self.version not in settings.versions:
+            raise TransportClosed(
+                f"the broker chose STOMP {self.version!r}, which was not offered ({', '.join(settings.versions)})"
+            )
+        self._buffer.version = self.version
+        self.server = frame.headers.get("server")
+        self.id = frame.headers.get("session")
+        self.dialect = choose_dialect(self.server)
+        self.heart_beat = negotiate_heart_beat(settings.heart_beat, parse_heart_beat(frame.headers.get("heart-beat")))
+
+    @classmethod
+    def open(cls, endpoint: Endpoint, settings: SessionSettings, deadline: Deadline) -> Session:
+        """Connect to *endpoint*, send CONNECT, and return the session once CONNECTED was read.
+
+        Raises `AuthenticationFailed` or `BrokerUnavailable`, with the broker's own words where it sent any.
+        """
+        broker = f"{'stomp' if settings.tls is None else 'stomp+ssl'}://{endpoint}"
+        try:
+            transport = Transport.open(endpoint, settings.tls, deadline)
+            try:
+                return cls(transport, broker, settings, deadline)
+            except BaseException:
+                transport.close()
+                raise
+        except TransportTimeout as error:
+            raise BrokerUnavailable(
+                f"no session with {broker} within {deadline.seconds:.3g} s: {error}; nothing was sent. "
+                "Is it a STOMP port, and is the broker up?",
+                broker=broker,
+            ) from error
+        except (TransportError, ProtocolError) as error:
+            raise BrokerUnavailable(
+                f"cannot open a session with {broker}: {error}; nothing was sent. Is a broker with STOMP running there?",
+                broker=broker,
+            ) from error
+
+    def fileno(self) -> int:
+        """The socket's descriptor, for a selector."""
+        return self._transport.fileno()
+
+    @property
+    def bytes_sent(self) -> int:
+        """How many bytes were handed to the operating system since the connection was opened."""
+        return self._transport.bytes_sent
+
+    def write_some(self, data: memoryview | bytes) -> int:
+        """Send what is taken at once of *data*, and return how many bytes that was. Raises `TransportClosed`."""
+        return self._transport.send_some(data)
+
+    def wait(self, seconds: float | None, *, write: bool = False, read: bool = True, wake: int | None = None) -> bool:
+        """Wait until bytes arrive, or (*write*) can leave, or the descriptor *wake* can be read."""
+        return self._transport.wait_seconds(seconds, read=read, write=write, wake=wake)
+
+    def write(self, data: bytes, deadline: Deadline) -> None:
+        """Send all of *data*.
+
+        While the broker does not read, what it sends is taken in: two sides that both only write would wait for
+        each other for ever. Raises `TransportTimeout` or `TransportClosed`.
+        """
+        transport = self._transport
+        sent = transport.send_some(data)
+        if sent == len(data):
+            return
+        rest = memoryview(data)[sent:]
+        while True:
+            sent = transport.send_some(rest)
+            rest = rest[sent:]
+            if not rest:
+                return
+            if not sent:
+                if not transport.wait(deadline, read=True, write=True):
+                    raise TransportTimeout("the broker did not take the bytes in time")
+                self._take_in()
+
+    def read_frame(self, deadline: Deadline) -> Frame:
+        """Return the next frame. Raises `TransportTimeout`, `TransportClosed` or `ProtocolError`."""
+        while True:
+            frame = self._buffer.extract_frame()
+            if frame is not None:
+                return frame
+            if not self._take_in() and not self._transport.wait(deadline, read=True):
+                raise TransportTimeout("the broker did not answer in time")
+
+    def read_ready(self) -> Frame | None:
+        """Return a frame that has arrived already, ``None`` if there is none; never wait.
+
+        Raises `TransportClosed` if the broker has ended the connection, or `ProtocolError`.
+        """
+        while True:
+            frame = self._buffer.extract_frame()
+            if frame is not None:
+                return frame
+            if not self._take_in():
+                return None
+
+    def _take_in(self) -> bool:
+        """Move the bytes that have arrived into the buffer; return whether there were any."""
+        data = self._transport.receive_some()
+        if data is None:
+            return False
+        if not data:
+            raise TransportClosed("the broker closed the connection")
+        self._buffer.append(data)
+        self.bytes_received += len(data)
+        return True
+
+    def close(self) -> None:
+        """Close the connection, sending nothing. May be called again."""
+        self._transport.close()
+
+
+def _connect_refused(frame: Frame, broker: str, settings: SessionSettings) -> MessageError:
+    """The exception for an ERROR in answer to CONNECT."""
+    words = error_words(frame)
+    lower = words.lower()
+    if any(word in lower for word in _AUTHENTICATION_WORDS):
+        who = "without a login" if settings.login is None else f"as {settings.login!r}"
+        where = "/" if settings.vhost is None else settings.vhost
+        return AuthenticationFailed(
+            f"{broker} refused the session {who} on the virtual host {where!r}: {words}. "
+            "Nothing was sent. Check login, passcode and virtual host; no other broker was tried.",
+            broker=broker,
+            frame=frame,
+        )
+    return BrokerUnavailable(f"{broker} refused the session: {words}. Nothing was sent.", broker=broker, frame=frame)
+
+
+def error_words(frame: Frame) -> str:
+    """What an ERROR frame says, in one line: its ``message`` and, where it adds to it, its body's first line.
+
+    A body may be a Java stack trace (ActiveMQ 5.17); only its first line is taken.
+    """
+    message = frame.headers.get("message", "").strip()
+    lines = frame.body.decode("utf-8", "replace").strip().splitlines()
+    first = lines[0].strip()[:300] if lines else ""
+    if not first or first == message or first.endswith(f"Exception: {message}"):
+        return message or "the broker gave no reason"
+    return f"{message}: {first}" if message else first

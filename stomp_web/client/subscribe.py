@@ -1,0 +1,86 @@
+"""PublishSubscribeClient: a callback per subscription, called in the loop's thread."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import typing
+
+from ..protocol import Frame
+from .duplex import QueueingDuplexClient
+
+__all__ = ["PublishSubscribeClient"]
+
+_log = logging.getLogger("stomp_web.client")
+
+Callback = typing.Callable[[Frame], object]
+
+
+class PublishSubscribeClient(QueueingDuplexClient):
+    """A `QueueingDuplexClient` that calls a function for each message instead of putting it on a queue.
+
+    Callbacks run in the thread of `listen_forever`, one after the other; one that takes long holds up the loop and its
+    heart-beats. What a callback raises ends neither the loop nor the subscription: it is given to `on_error`.
+    """
+
+    _callbacks: dict[str, Callback]
+    _calling: bool
+
+    def _set_up(self, *args: typing.Any) -> None:
+        super()._set_up(*args)
+        self._callbacks = {}
+        self._calling = False
+        self._later: collections.deque[Frame] = collections.deque()
+
+    def subscribe(  # type: ignore[override]
+        self,
+        destination: str,
+        callback: Callback,
+        *,
+        id: str | None = None,
+        ack: str = "auto",
+        headers: typing.Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> str:
+        """Subscribe, and call *callback* with each MESSAGE frame. The rest as of `QueueingDuplexClient.subscribe`."""
+        identity = str(next(self._subscription_ids)) if id is None else id
+        self._callbacks[identity] = callback
+        try:
+            return super().subscribe(destination, id=identity, ack=ack, headers=headers, timeout=timeout)
+        except BaseException:
+            del self._callbacks[identity]
+            raise
+
+    def unsubscribe(
+        self, id: str, *, headers: typing.Mapping[str, str] | None = None, timeout: float | None = None
+    ) -> None:
+        """End the subscription *id*, and wait for the receipt; its callback is called no more."""
+        super().unsubscribe(id, headers=headers, timeout=timeout)
+        self._callbacks.pop(id, None)
+
+    def on_error(self, error: Exception, frame: Frame) -> None:
+        """A callback raised *error* for *frame*. Logs it with the traceback; override it to do more."""
+        _log.error(
+            "the callback of subscription %s failed", frame.headers.get("subscription"), exc_info=error
+        )
+
+    def _on_message(self, frame: Frame) -> None:
+        self._later.append(frame)
+        if self._calling:
+            return  # a callback waits for a receipt of its own; what comes meanwhile is called after it
+        self._calling = True
+        try:
+            while self._later:
+                self._call_back(self._later.popleft())
+        finally:
+            self._calling = False
+
+    def _call_back(self, frame: Frame) -> None:
+        callback = self._callbacks.get(frame.headers.get("subscription", ""))
+        if callback is None:
+            super()._on_message(frame)
+            return
+        try:
+            callback(frame)
+        except Exception as error:
+            self.on_error(error, frame)

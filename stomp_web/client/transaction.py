@@ -1,0 +1,56 @@
+"""A transaction as a context manager: commit when the block ends, abort when it raises."""
+
+from __future__ import annotations
+
+import types
+import typing
+
+from ..errors import MessageError
+from .message import Body
+
+if typing.TYPE_CHECKING:
+    from .publish import PublishClient
+
+__all__ = ["Transaction"]
+
+
+class Transaction:
+    """A transaction in progress, as `PublishClient.transaction` gives it. `id` is its id while the block runs."""
+
+    def __init__(self, client: PublishClient) -> None:
+        self._client = client
+        self.id = ""
+
+    def __enter__(self) -> Transaction:
+        self.id = self._client.begin()
+        return self
+
+    def send(
+        self,
+        destination: str,
+        body: Body = b"",
+        headers: typing.Mapping[str, str] | None = None,
+        *,
+        content_type: str | None = None,
+        ttl: float | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Send one message in this transaction. Arguments as of `PublishClient.send`."""
+        self._client.send(
+            destination, body, headers, content_type=content_type, ttl=ttl, timeout=timeout, transaction=self.id
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._client.commit(self.id)
+            return
+        try:
+            self._client.abort(self.id)
+        except MessageError:
+            # The caller's own exception matters more, and with the connection gone the broker aborts by itself.
+            self._client.close()

@@ -1,0 +1,226 @@
+"""A socket whose every wait has a deadline.
+
+Rules of this room:
+
+* The socket never blocks. What cannot be done at once waits in `wait`, and only there, for readiness or for the
+  deadline. The one exception is the look-up of a host name: Python cannot interrupt ``getaddrinfo``.
+* Nothing here knows STOMP.
+* `close` closes the descriptor and says nothing to the peer. (A forked child closes its copy; a ``shutdown`` or a
+  TLS close-notify would end the parent's session.)
+* Modules of the standard library are used through their names (``socket.socket``), so that gevent can patch them.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import socket
+import typing
+
+from .address import Endpoint
+from .deadline import Deadline
+
+if typing.TYPE_CHECKING:
+    import ssl
+
+__all__ = ["Transport", "TransportClosed", "TransportError", "TransportTimeout"]
+
+_RECEIVE_SIZE = 65536
+
+
+class TransportError(Exception):
+    """What went wrong with the connection, in words. Clients turn it into what is now true of the message."""
+
+
+class TransportTimeout(TransportError):
+    """The deadline came first."""
+
+
+class TransportClosed(TransportError):
+    """The connection could not be opened, or has ended."""
+
+
+class Transport:
+    """One connected socket, with TLS or without."""
+
+    __slots__ = ("_poll", "_socket", "bytes_sent", "endpoint")
+
+    def __init__(self, connected: socket.socket, endpoint: Endpoint) -> None:
+        self._socket = connected
+        self._poll: typing.Any = None
+        self.endpoint = endpoint
+        #: How many bytes the operating system (or the TLS layer) has taken so far.
+        self.bytes_sent = 0
+
+    @classmethod
+    def open(cls, endpoint: Endpoint, tls: ssl.SSLContext | None, deadline: Deadline) -> Transport:
+        """Connect to *endpoint*, trying each of its IP addresses until one answers.
+
+        Raises `TransportTimeout` or `TransportClosed`, saying which step failed.
+        """
+        addresses = _look_up(endpoint)
+        failure: TransportError | None = None
+        for index, address in enumerate(addresses):
+            share = deadline.share(len(addresses) - index)
+            try:
+                return cls._open_one(endpoint, address, tls, share)
+            except TransportError as error:
+                failure = error
+        assert failure is not None
+        raise failure
+
+    @classmethod
+    def _open_one(
+        cls, endpoint: Endpoint, address: tuple[typing.Any, ...], tls: ssl.SSLContext | None, deadline: Deadline
+    ) -> Transport:
+        family, kind, protocol, _, target = address
+        raw = socket.socket(family, kind, protocol)
+        transport = cls(raw, endpoint)
+        try:
+            raw.setblocking(False)
+            transport._connect(target, deadline)
+            # Without TCP_NODELAY a confirmed send after unconfirmed ones stalls for 40 ms (Nagle and delayed ACK).
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if tls is not None:
+                transport._start_tls(tls, deadline)
+        except OSError as error:
+            transport.close()
+            raise TransportClosed(describe(error)) from error
+        except BaseException:
+            transport.close()
+            raise
+        return transport
+
+    def _connect(self, target: typing.Any, deadline: Deadline) -> None:
+        try:
+            self._socket.connect(target)
+        except (BlockingIOError, InterruptedError):
+            if not self.wait(deadline, write=True):
+                raise TransportTimeout("the connection was not accepted in time") from None
+            code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                raise OSError(code, _reason(code)) from None
+
+    def _start_tls(self, tls: ssl.SSLContext, deadline: Deadline) -> None:
+        import ssl
+
+        try:
+            wrapped = tls.wrap_socket(self._socket, server_hostname=self.endpoint.host, do_handshake_on_connect=False)
+            self._socket = wrapped
+            while True:
+                try:
+                    wrapped.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    ready = self.wait(deadline, read=True)
+                except ssl.SSLWantWriteError:
+                    ready = self.wait(deadline, write=True)
+                if not ready:
+                    raise TransportTimeout("the TLS handshake was not answered in time; does this port speak TLS?")
+        except ssl.SSLCertVerificationError as error:
+            raise TransportClosed(
+                f"the broker's certificate was not accepted: {error.verify_message}; "
+                "if it was issued by an authority of your own, name that authority's file in tls_ca"
+            ) from error
+        except (ssl.SSLEOFError, ConnectionResetError) as error:
+            raise TransportClosed("the broker ended the TLS handshake; does this port speak TLS?") from error
+        except ssl.SSLError as error:
+            raise TransportClosed(f"the TLS handshake failed: {error.reason or error}") from error
+
+    def fileno(self) -> int:
+        """The descriptor, -1 once closed."""
+        return self._socket.fileno()
+
+    def send_some(self, data: memoryview | bytes) -> int:
+        """Hand over as much of *data* as is taken at once, and return how many bytes that was (0: none now).
+
+        Raises `TransportClosed`.
+        """
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            if _wants_more_time(error):
+                return 0
+            raise TransportClosed(describe(error)) from error
+        self.bytes_sent += sent
+        return sent
+
+    def receive_some(self) -> bytes | None:
+        """Return the bytes that have arrived; ``b""`` at the connection's end, ``None`` if there are none yet.
+
+        Raises `TransportClosed`.
+        """
+        try:
+            return self._socket.recv(_RECEIVE_SIZE)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if _wants_more_time(error):
+                return None
+            raise TransportClosed(describe(error)) from error
+
+    def wait(self, deadline: Deadline, *, read: bool = False, write: bool = False) -> bool:
+        """Wait until the socket can be read or written, as asked for, and return whether it can.
+
+        ``False`` means that the deadline came first.
+        """
+        return self.wait_seconds(deadline.remaining(), read=read, write=write)
+
+    def wait_seconds(
+        self, seconds: float | None, *, read: bool = False, write: bool = False, wake: int | None = None
+    ) -> bool:
+        """Wait as `wait` does, for *seconds* (``None``: without an end), and for the descriptor *wake* too."""
+        descriptor = self._socket.fileno()
+        if not hasattr(select, "poll"):  # Windows
+            wakers = [] if wake is None else [wake]
+            readable, writable, broken = select.select(
+                [descriptor, *wakers] if read else wakers, [descriptor] if write else [], [descriptor], seconds
+            )
+            return bool(readable or writable or broken)
+        if self._poll is None:
+            self._poll = select.poll()
+        self._poll.register(descriptor, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+        if wake is not None:
+            self._poll.register(wake, select.POLLIN)
+        return bool(self._poll.poll(None if seconds is None else math.ceil(seconds * 1000)))
+
+    def close(self) -> None:
+        """Close the descriptor, sending nothing. May be called again."""
+        try:
+            # A TLS socket's own close() sends nothing either; only unwrap() would send a close-notify.
+            self._socket.close()
+        except OSError:  # the peer's reset, reported once more: the descriptor is closed all the same
+            pass
+
+
+def describe(error: OSError) -> str:
+    """Say in a few words what an operating system's error means here."""
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, ConnectionResetError):
+        return "the broker reset the connection"
+    if isinstance(error, BrokenPipeError):
+        return "the broker had closed the connection"
+    return error.strerror or str(error) or type(error).__name__
+
+
+def _reason(code: int) -> str:
+    import os
+
+    return os.strerror(code)
+
+
+def _look_up(endpoint: Endpoint) -> list[tuple[typing.Any, ...]]:
+    try:
+        return list(socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM))
+    except (socket.gaierror, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
+        raise TransportClosed(f"the host name {endpoint.host!r} cannot be found: {reason}") from error
+
+
+def _wants_more_time(error: OSError) -> bool:
+    """Whether *error* is TLS's way to say "not now": a record is not complete, or the socket is full."""
+    return type(error).__name__ in ("SSLWantReadError", "SSLWantWriteError")

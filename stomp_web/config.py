@@ -1,0 +1,221 @@
+"""The options of stomp-web: one typed set, wherever they are read from.
+
+Keywords, the query of an address, Flask's config, Django's settings and PasteDeploy's strings all name the same
+options and pass through the same checks here. An option that is unknown or has a bad value is refused with the
+name that the user wrote, and with the nearest name that exists.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import typing
+
+from .errors import ConfigurationError
+
+__all__ = ["OPTIONS", "Option", "Options", "coerce", "read_options"]
+
+_TRUE = frozenset(("true", "yes", "on", "1"))
+_FALSE = frozenset(("false", "no", "off", "0"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Option:
+    """What one option is: its `name`, how a value is read (`read`), its `default`, `unit` and `meaning`."""
+
+    name: str
+    read: typing.Callable[[typing.Any], typing.Any]
+    default: typing.Any
+    unit: str
+    meaning: str
+
+
+def _seconds(value: typing.Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("must be a number of seconds")
+    try:
+        seconds = float(value)
+    except ValueError:
+        raise ValueError("must be a number of seconds, such as 5 or 0.5") from None
+    if not math.isfinite(seconds) or seconds <= 0:
+        raise ValueError("must be a number of seconds greater than 0; there is no way to wait for ever")
+    return seconds
+
+
+def _count(least: int) -> typing.Callable[[typing.Any], int]:
+    def read(value: typing.Any) -> int:
+        if isinstance(value, str) and value.strip().isdecimal():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"must be a whole number, {least} or more")
+        return value
+
+    return read
+
+
+def _flag(value: typing.Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = value.strip().lower() if isinstance(value, str) else None
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError("must be true or false")
+
+
+def _text(value: typing.Any) -> str:
+    if not isinstance(value, str):
+        # Whoever reads environment variables as JSON, as Flask does, gets a number for a passcode of digits.
+        raise ValueError(f"must be a text, not of type {type(value).__name__}; write it in quotes")
+    if not value.strip():
+        raise ValueError("must be a text that is not empty")
+    return value
+
+
+def _optional_text(value: typing.Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _path(value: typing.Any) -> str | None:
+    if value is not None and hasattr(value, "__fspath__"):
+        value = value.__fspath__()
+    return _optional_text(value)
+
+
+def _heart_beat(value: typing.Any) -> tuple[int, int]:
+    parts = value.split(",") if isinstance(value, str) else value
+    try:
+        sends, wants = (_count(0)(part.strip() if isinstance(part, str) else part) for part in parts)
+    except (TypeError, ValueError):
+        raise ValueError("must be two whole numbers of milliseconds, such as (0, 10000) or '0,10000'") from None
+    return sends, wants
+
+
+def _headers(value: typing.Any) -> dict[str, str]:
+    if isinstance(value, str):
+        pairs = [line.partition("=") for line in value.replace("\n", ",").split(",") if line.strip()]
+        if not all(equals for _, equals, _ in pairs):
+            raise ValueError("must be name=value pairs, divided by commas")
+        value = {name.strip(): text.strip() for name, _, text in pairs}
+    if not isinstance(value, typing.Mapping) or not all(
+        isinstance(name, str) and isinstance(text, str) for name, text in value.items()
+    ):
+        raise ValueError("must be a mapping of str to str")
+    return dict(value)
+
+
+def _keys(value: typing.Any) -> tuple[str | bytes, ...]:
+    if isinstance(value, str):
+        value = [key.strip() for key in value.split(",") if key.strip()]
+    elif isinstance(value, bytes):
+        value = [value]
+    if not isinstance(value, list | tuple) or not all(isinstance(key, str | bytes) and key for key in value):
+        raise ValueError("must be a list of secret keys, the one to sign with first")
+    return tuple(value)
+
+
+#: Every option by its name.
+OPTIONS: typing.Final[dict[str, Option]] = {
+    option.name: option
+    for option in (
+        Option("url", _text, "stomp://127.0.0.1:61613", "", "The address of the broker or brokers."),
+        Option("login", _optional_text, None, "", "The user; overrides the one in the address."),
+        Option("passcode", _optional_text, None, "", "The password; overrides the one in the address."),
+        Option("vhost", _optional_text, None, "", "The virtual host; overrides the one in the address."),
+        Option("pool_size", _count(1), 8, "connections", "How many connections a process opens at the most."),
+        Option("timeout", _seconds, 5.0, "seconds", "The deadline of one call, over everything that it does."),
+        Option(
+            "connect_timeout", _seconds, 5.0, "seconds", "How long opening one connection may take, within `timeout`."
+        ),
+        Option("confirm", _flag, True, "", "Whether each send waits for the broker's receipt."),
+        Option("persistent", _flag, True, "", "Whether messages survive a restart of the broker."),
+        Option("serializer", _text, "json", "", "The name of the serializer for payloads."),
+        Option("max_idle", _seconds, 45.0, "seconds", "How long a connection may lie unused before it is replaced."),
+        Option("max_lifetime", _seconds, 3600.0, "seconds", "How old a connection may become before it is replaced."),
+        Option("max_waiting", _count(0), 0, "callers", "How many may wait for a connection; 0 means any number."),
+        Option(
+            "resend_unknown",
+            _flag,
+            False,
+            "",
+            "Whether a message with unknown outcome is sent again, with the same x-message-id (at least once).",
+        ),
+        Option("heart_beat", _heart_beat, (0, 0), "milliseconds", "What CONNECT offers: beats sent, beats wanted."),
+        Option("tls_ca", _path, None, "path", "A PEM file of the authorities to trust instead of the system's."),
+        Option("tls_cert", _path, None, "path", "A PEM file with the client's certificate."),
+        Option("tls_key", _path, None, "path", "A PEM file with the key of `tls_cert`, if it is not in that file."),
+        Option("headers", _headers, {}, "", "Headers that every message gets."),
+        Option(
+            "signing_keys", _keys, (), "", "Secret keys of the signed serializers; the first one signs, all verify."
+        ),
+    )
+}
+
+
+def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.Any:
+    """Return *value* as option *name* wants it; texts, as from an address or an ini file, are understood.
+
+    *written* is the name as the user wrote it, for the error. Raises `ConfigurationError` if there is no such
+    option, naming the nearest one, or if the value cannot be used; the value of a secret is never shown.
+    """
+    written = written or name
+    option = OPTIONS.get(name)
+    if option is None:
+        raise unknown_option(written, written[: len(written) - len(name)])
+    try:
+        return option.read(value)
+    except ValueError as error:
+        shown = "" if name in ("passcode", "signing_keys", "url") else f", not {value!r}"
+        raise ConfigurationError(f"the option {written} {error}{shown}", written) from None
+
+
+def unknown_option(written: str, prefix: str = "", known: typing.Iterable[str] = OPTIONS) -> ConfigurationError:
+    """The error for an option that does not exist, with the nearest name that does."""
+    names = [prefix + (name.upper() if prefix and prefix.isupper() else name) for name in known]
+    near = difflib.get_close_matches(written, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"the options are {', '.join(sorted(names))}"
+    return ConfigurationError(f"there is no option {written}; {hint}", written)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The checked options of one publisher. `OPTIONS` tells what each of them means."""
+
+    url: str = dataclasses.field(default="stomp://127.0.0.1:61613", repr=False)
+    login: str | None = None
+    passcode: str | None = dataclasses.field(default=None, repr=False)
+    vhost: str | None = None
+    pool_size: int = 8
+    timeout: float = 5.0
+    connect_timeout: float = 5.0
+    confirm: bool = True
+    persistent: bool = True
+    serializer: str = "json"
+    max_idle: float = 45.0
+    max_lifetime: float = 3600.0
+    max_waiting: int = 0
+    resend_unknown: bool = False
+    heart_beat: tuple[int, int] = (0, 0)
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    signing_keys: tuple[str | bytes, ...] = dataclasses.field(default=(), repr=False)
+
+
+def read_options(
+    *sources: typing.Mapping[str, typing.Any], prefix: str = "", upper: bool = False
+) -> dict[str, typing.Any]:
+    """Return the options of all *sources*, checked; a later source wins over an earlier one.
+
+    *prefix* (such as ``"STOMP_"``) and *upper* tell how the names are written in the sources; they are taken off.
+    Raises `ConfigurationError` as `coerce` does.
+    """
+    options: dict[str, typing.Any] = {}
+    for source in sources:
+        for written, value in source.items():
+            name = written.removeprefix(prefix)
+            options[name.lower() if upper else name] = coerce(name.lower() if upper else name, value, written)
+    return options

@@ -1,0 +1,199 @@
+"""Every exception of stomp-web: one tree, ordered by what happened to the message.
+
+A caller who must decide "send again or not?" needs one question answered: what is now true of the
+message? The three classes under `MessageError` are the three possible answers:
+
+* `NotSent` - no part of the message can have been processed. Sending it again is safe.
+* `Rejected` - the broker said no, in an ERROR frame.
+* `DeliveryUnknown` - bytes left and no receipt came. The message may have arrived.
+
+No exception holds a passcode or a body. Every one can be pickled, so that it may cross processes.
+"""
+
+from __future__ import annotations
+
+import typing
+
+if typing.TYPE_CHECKING:
+    from .protocol.frame import Frame
+
+__all__ = [
+    "AuthenticationFailed",
+    "BrokerUnavailable",
+    "ConfigurationError",
+    "ConnectionLost",
+    "DeliveryUnknown",
+    "InvalidFrame",
+    "InvalidFrameType",
+    "MessageError",
+    "NotSent",
+    "PoolClosed",
+    "PoolTimeout",
+    "ProtocolError",
+    "ReceiptTimeout",
+    "Rejected",
+    "SerializationError",
+    "StompError",
+]
+
+
+class StompError(Exception):
+    """The root of every exception that stomp-web raises on purpose."""
+
+
+class ConfigurationError(StompError, ValueError):
+    """An option is unknown, or its value cannot be used.
+
+    `option` is the name as the user wrote it (with its prefix, such as ``STOMP_TIMEOUT``), or
+    ``None`` where no single option is at fault.
+    """
+
+    def __init__(self, message: str, option: str | None = None) -> None:
+        super().__init__(message)
+        self.option = option
+
+
+class SerializationError(StompError, ValueError):
+    """A payload cannot be turned into a body, or a body into a payload.
+
+    Nothing was sent. `serializer` is the serializer's name.
+    """
+
+    def __init__(self, message: str, serializer: str | None = None) -> None:
+        super().__init__(message)
+        self.serializer = serializer
+
+
+class ProtocolError(StompError):
+    """The bytes are not STOMP: the peer sent something that the specification does not allow."""
+
+
+class InvalidFrame(ProtocolError, ValueError):
+    """The caller asked for a frame that STOMP cannot carry. No byte of it was written."""
+
+
+class InvalidFrameType(InvalidFrame, TypeError):
+    """A part of a frame has the wrong Python type, for example a header value that is a list."""
+
+
+class MessageError(StompError):
+    """The root of the three answers to "what happened to the message?".
+
+    Attributes, each ``None`` where it is not known:
+
+    * `broker` - the address that was tried, without credentials, such as ``stomp://mq1:61613``.
+    * `destination` - where the message was to go.
+    * `message_id` - the message's ``x-message-id``, if it had one.
+    * `confirmed` - of a batch, the positions (from 0) of the messages whose receipt had come.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        broker: str | None = None,
+        destination: str | None = None,
+        message_id: str | None = None,
+        confirmed: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.broker = broker
+        self.destination = destination
+        self.message_id = message_id
+        self.confirmed = confirmed
+
+
+class NotSent(MessageError):
+    """No part of the message can have been processed. Sending it again is safe.
+
+    Only exceptions of this class may be retried without the caller's word.
+    """
+
+
+class BrokerUnavailable(NotSent):
+    """No broker could be reached, or none accepted the session.
+
+    `retry_after` is the time in seconds after which a new attempt will be made at the earliest, or
+    ``None`` if the next call tries at once. `frame` is the broker's ERROR frame, if it sent one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        broker: str | None = None,
+        destination: str | None = None,
+        message_id: str | None = None,
+        confirmed: tuple[int, ...] = (),
+        retry_after: float | None = None,
+        frame: Frame | None = None,
+    ) -> None:
+        super().__init__(message, broker=broker, destination=destination, message_id=message_id, confirmed=confirmed)
+        self.retry_after = retry_after
+        self.frame = frame
+
+
+class AuthenticationFailed(NotSent):
+    """The broker did not accept login, passcode or virtual host. Trying again will not help.
+
+    `frame` is the broker's ERROR frame.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        broker: str | None = None,
+        destination: str | None = None,
+        message_id: str | None = None,
+        confirmed: tuple[int, ...] = (),
+        frame: Frame | None = None,
+    ) -> None:
+        super().__init__(message, broker=broker, destination=destination, message_id=message_id, confirmed=confirmed)
+        self.frame = frame
+
+
+class PoolTimeout(NotSent):
+    """No client of the pool became free in time, or too many callers were waiting already."""
+
+
+class PoolClosed(NotSent):
+    """The pool was closed; it lends no more clients."""
+
+
+class Rejected(MessageError):
+    """The broker said no: it answered with an ERROR frame.
+
+    `frame` is that ERROR frame, and `message` its ``message`` header (the broker's short
+    description; ``""`` if it sent none).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        broker: str | None = None,
+        destination: str | None = None,
+        message_id: str | None = None,
+        confirmed: tuple[int, ...] = (),
+        frame: Frame | None = None,
+    ) -> None:
+        super().__init__(message, broker=broker, destination=destination, message_id=message_id, confirmed=confirmed)
+        self.frame = frame
+        self.message = "" if frame is None else frame.headers.get("message", "")
+
+
+class DeliveryUnknown(MessageError):
+    """Bytes left and no receipt came. The message may have arrived, or may not.
+
+    Sending it again can make a duplicate; send it with the same ``x-message-id`` (`message_id`), so
+    that the receiver can tell.
+    """
+
+
+class ReceiptTimeout(DeliveryUnknown):
+    """The broker did not answer before the deadline."""
+
+
+class ConnectionLost(DeliveryUnknown):
+    """The connection ended before the broker's answer came."""

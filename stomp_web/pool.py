@@ -1,0 +1,486 @@
+"""PublishClientPool: lends `PublishClient` objects, each to one borrower at a time.
+
+Who owns what: the pool owns one `_State` per process, and the state owns the clients. The state's lock is held for
+moves in memory only, never while a socket is opened, looked at, written or closed.
+
+After a fork the child makes a state of its own and never touches the inherited lock, which a thread of the parent may
+hold for ever. It closes the inherited descriptors and writes nothing on them.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import os
+import threading
+import time
+import typing
+import weakref
+
+from .breaker import Breaker
+from .client.address import parse_address
+from .client.deadline import Deadline
+from .client.connector import client_options, make_connector
+from .client.publish import PublishClient
+from .config import coerce
+from .errors import AuthenticationFailed, BrokerUnavailable, ConfigurationError, MessageError, PoolClosed, PoolTimeout
+from .observers import Observers, PoolChanged
+
+__all__ = ["Health", "PoolStats", "PublishClientPool"]
+
+# The options of an address that the pool takes itself, by its own names and the ones of `config`.
+_POOL_OPTIONS = {
+    "max_size": "pool_size",
+    "timeout": "timeout",
+    "max_waiting": "max_waiting",
+    "max_idle": "max_idle",
+    "max_lifetime": "max_lifetime",
+}
+_CLIENT_OPTIONS = ("connect_timeout", "confirm", "heart_beat", "tls_ca", "tls_cert", "tls_key")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PoolStats:
+    """What a pool has, and what has happened since this process began to use it.
+
+    * `max_size`, `size` - connections allowed; open or being opened. `idle` of them wait to be lent, `lent` are out.
+    * `waiting` - callers waiting for a connection now.
+    * `loans` - clients lent so far; `waits` of them after waiting, `wait_seconds` in all; `timeouts` waited in vain.
+    * `opened` - connections opened; `connect_errors` - attempts that failed.
+    * `stale`, `retired`, `discarded` - connections found dead before use; replaced for age; closed after an error.
+    * `retry_after` - seconds until the next attempt to connect, ``None`` while connecting works.
+    """
+
+    max_size: int
+    size: int
+    idle: int
+    lent: int
+    waiting: int
+    loans: int
+    waits: int
+    wait_seconds: float
+    timeouts: int
+    opened: int
+    connect_errors: int
+    stale: int
+    retired: int
+    discarded: int
+    retry_after: float | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Health:
+    """The answer to "does the broker answer?". True if it does.
+
+    `broker` is the address, `server` and `version` what the broker said of itself, `seconds` how long the round trip
+    took, and `error` the reason if it failed.
+    """
+
+    ok: bool
+    broker: str
+    server: str | None = None
+    version: str | None = None
+    seconds: float | None = None
+    error: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        """The answer in one line, for people."""
+        if not self.ok:
+            return self.error or f"{self.broker} does not answer"
+        said = "" if self.version is None else f": {self.server or 'a server without a name'}, STOMP {self.version}"
+        return f"{self.broker} answered in {(self.seconds or 0.0) * 1000:.1f} ms{said}"
+
+
+class PublishClientPool:
+    """A thread-safe, fork-safe pool of publish-only clients. Nothing is opened before the first loan.
+
+    * *url* - the broker's address, or several (see `parse_address`); it may hold options.
+    * *max_size* - connections per process.
+    * *timeout* - seconds for a loan, and for each call of a lent client.
+    * *max_waiting* - how many callers may wait for a client; one more gets `PoolTimeout` at once. 0: any number.
+    * *max_idle* - seconds after which an unused connection is replaced. Below a minute, as Artemis and many load
+      balancers cut connections that are idle for longer.
+    * *max_lifetime* - seconds after which a connection is replaced.
+    * *client_options* - those of `PublishClient`: ``login``, ``passcode``, ``vhost``, ``ssl``, ``versions``,
+      ``connect_timeout``, ``confirm``, ``heart_beat``, ``connect_headers``, ``tls_ca``, ``tls_cert``, ``tls_key``.
+
+    Raises `ConfigurationError`. It starts no thread, and needs no call at exit.
+
+    >>> pool = PublishClientPool("stomp://localhost:61613", max_size=4)
+    >>> with pool.client() as client:  # doctest: +SKIP
+    ...     client.send("/queue/orders", b"1", confirm=True)
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_size: int = 8,
+        timeout: float = 5.0,
+        max_waiting: int = 0,
+        max_idle: float = 45.0,
+        max_lifetime: float = 3600.0,
+        observers: Observers | None = None,
+        **client_options_: typing.Any,
+    ) -> None:
+        address = parse_address(url)
+        if address.local:
+            raise ConfigurationError(f"{address.scheme}:// opens no connection; it is for a Publisher", "url")
+        own = {
+            "max_size": max_size,
+            "timeout": timeout,
+            "max_waiting": max_waiting,
+            "max_idle": max_idle,
+            "max_lifetime": max_lifetime,
+        }
+        defaults = type(self).__init__.__kwdefaults__
+        for name, option in _POOL_OPTIONS.items():
+            # A keyword wins over the address.
+            if option in address.options and own[name] == defaults[name]:
+                own[name] = address.options[option]
+            own[name] = coerce(option, own[name])
+        self.max_size: int = typing.cast(int, own["max_size"])
+        self.timeout: float = own["timeout"]
+        self.max_waiting: int = typing.cast(int, own["max_waiting"])
+        self.max_idle: float = own["max_idle"]
+        self.max_lifetime: float = own["max_lifetime"]
+        options = {**client_options(address, (*_CLIENT_OPTIONS, *_POOL_OPTIONS.values())), **client_options_}
+        for option in _POOL_OPTIONS.values():
+            options.pop(option, None)
+        self._confirm = coerce("confirm", options.pop("confirm", False))
+        self._connector = make_connector(address.endpoints, **options)
+        self._observers = observers or Observers()
+        self._closed = False
+        self._states: dict[int, _State] = {}
+        self._state = self._states.setdefault(os.getpid(), _State(os.getpid()))
+        _pools.add(self)
+
+    @property
+    def url(self) -> str:
+        """The address of the brokers, without credentials."""
+        return str(self._connector)
+
+    def __repr__(self) -> str:
+        return f"<PublishClientPool {self.url}, at most {self.max_size}>"
+
+    # -- lending ----------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def client(self, timeout: float | None = None) -> typing.Iterator[PublishClient]:
+        """Lend a connected client for the ``with`` block. *timeout* in seconds; without it, the pool's.
+
+        Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`: nothing was sent.
+        """
+        with self.lend(Deadline(self.timeout if timeout is None else timeout)) as client:
+            yield client
+
+    @contextlib.contextmanager
+    def lend(self, deadline: Deadline) -> typing.Iterator[PublishClient]:
+        """Lend a connected client within a deadline that began earlier. As `client` otherwise."""
+        state = self._current()
+        lent = self._take(state, deadline)
+        try:
+            yield lent.client
+        finally:
+            self._give_back(state, lent)
+
+    def _take(self, state: _State, deadline: Deadline) -> _Lent:
+        lent = self._reserve(state, deadline)
+        try:
+            if lent is not None and not self._fit(state, lent):
+                lent = None
+            return lent or self._open(state, deadline)
+        except BaseException:
+            self._discard(state, lent)
+            raise
+
+    def _reserve(self, state: _State, deadline: Deadline) -> _Lent | None:
+        """Take an idle client, or the right to open one (``None``); wait for it in line if need be."""
+        with state.lock:
+            if self._closed:
+                raise self._closed_error()
+            state.loans += 1
+            if state.idle:
+                return state.idle.pop()
+            if state.size < self.max_size:
+                state.size += 1
+                return None
+            if self.max_waiting and len(state.waiters) >= self.max_waiting:
+                state.timeouts += 1
+                raise PoolTimeout(
+                    f"all {self.max_size} connections to {self.url} are in use and {len(state.waiters)} callers wait "
+                    "already (max_waiting); nothing was sent. Try again, or raise pool_size.",
+                    broker=self.url,
+                )
+            waiter = _Waiter()
+            state.waiters.append(waiter)
+        began = time.monotonic()
+        try:
+            waiter.latch.acquire(timeout=deadline.remaining())
+        except BaseException:
+            # Interrupted, by Ctrl-C or a worker's time limit: leave the line, and what was handed over in it.
+            if self._leave_line(state, waiter, began):
+                self._discard(state, waiter.lent)
+            raise
+        if not self._leave_line(state, waiter, began):
+            raise PoolTimeout(
+                f"all {self.max_size} connections to {self.url} were in use for {deadline.seconds:.3g} s; nothing was "
+                "sent. Is the broker slow? Otherwise raise pool_size.",
+                broker=self.url,
+            )
+        if self._closed:
+            self._discard(state, waiter.lent)
+            raise self._closed_error()
+        return waiter.lent
+
+    def _leave_line(self, state: _State, waiter: _Waiter, began: float) -> bool:
+        """Count the wait, and return whether the waiter was served in it."""
+        with state.lock:
+            state.waits += 1
+            state.wait_seconds += time.monotonic() - began
+            if not waiter.served:
+                state.waiters.remove(waiter)
+                state.timeouts += 1
+        return waiter.served
+
+    def _fit(self, state: _State, lent: _Lent) -> bool:
+        """Whether an idle client may be lent; if not, it is closed, and its slot stays reserved."""
+        now = time.monotonic()
+        if now - lent.idle_since > self.max_idle or now - lent.opened_at > self.max_lifetime:
+            change = "retired"
+        elif not lent.client.connected:
+            change = "stale"
+        else:
+            return True
+        with state.lock:
+            state.clients.discard(lent.client)
+            if change == "stale":
+                state.stale += 1
+            else:
+                state.retired += 1
+        broker = lent.client.broker
+        # A word of farewell would cost a round trip, and nothing unconfirmed is open on an idle connection.
+        lent.client.close()
+        self._tell(change, broker)
+        return False
+
+    def _open(self, state: _State, deadline: Deadline) -> _Lent:
+        """Open a new connection; one attempt at a time, so that a broker that comes back is not overrun."""
+        state.breaker.check(self.url)
+        if not state.connecting.acquire(timeout=deadline.remaining()):
+            raise BrokerUnavailable(
+                f"another call is still trying to connect to {self.url} after {deadline.seconds:.3g} s; nothing was sent",
+                broker=self.url,
+            )
+        try:
+            state.breaker.check(self.url)
+            client = PublishClient.with_connector(self._connector, self.timeout, self._confirm)
+            try:
+                client.open(deadline)
+            except (BrokerUnavailable, AuthenticationFailed) as error:
+                with state.lock:
+                    state.connect_errors += 1
+                state.breaker.failed(error)
+                self._tell("connect_failed", self.url)
+                raise
+            state.breaker.succeeded()
+        finally:
+            state.connecting.release()
+        with state.lock:
+            state.opened += 1
+            state.clients.add(client)
+        self._tell("opened", client.broker)
+        return _Lent(client)
+
+    # -- taking back ------------------------------------------------------------------------------------------
+
+    def _give_back(self, state: _State, lent: _Lent) -> None:
+        if state.pid != os.getpid():
+            return  # lent before a fork: it belongs to the parent
+        if self._closed or not lent.client.usable:
+            self._discard(state, lent)
+            return
+        lent.idle_since = time.monotonic()
+        with state.lock:
+            if state.waiters:
+                state.waiters.popleft().serve(lent)
+            else:
+                state.idle.append(lent)
+
+    def _discard(self, state: _State, lent: _Lent | None) -> None:
+        """Close a client that is not to be lent again, and pass its slot on."""
+        if lent is not None:
+            broker = lent.client.broker
+            lent.client.close()
+            with state.lock:
+                state.clients.discard(lent.client)
+                state.discarded += not self._closed
+            self._tell("closed" if self._closed else "discarded", broker)
+        self._release_slot(state)
+
+    def _release_slot(self, state: _State) -> None:
+        with state.lock:
+            if state.waiters:
+                # The first in line may open a connection in its place.
+                state.waiters.popleft().serve(None)
+            else:
+                state.size -= 1
+
+    # -- the whole --------------------------------------------------------------------------------------------
+
+    def stats(self) -> PoolStats:
+        """Return the numbers of this process."""
+        state = self._current()
+        with state.lock:
+            return PoolStats(
+                max_size=self.max_size,
+                size=state.size,
+                idle=len(state.idle),
+                lent=state.size - len(state.idle),
+                waiting=len(state.waiters),
+                loans=state.loans,
+                waits=state.waits,
+                wait_seconds=state.wait_seconds,
+                timeouts=state.timeouts,
+                opened=state.opened,
+                connect_errors=state.connect_errors,
+                stale=state.stale,
+                retired=state.retired,
+                discarded=state.discarded,
+                retry_after=state.breaker.retry_after,
+            )
+
+    def check(self, timeout: float | None = None) -> Health:
+        """Ask the broker for a sign of life on a connection of the pool, and return what came of it.
+
+        It is a full round trip - an empty transaction, aborted with a receipt - and leaves nothing at the broker. It
+        takes no longer than *timeout* seconds (without it, the pool's), and raises nothing but `ConfigurationError`.
+        """
+        deadline = Deadline(self.timeout if timeout is None else timeout)
+        began = time.monotonic()
+        try:
+            with self.lend(deadline) as client:
+                client.ping(deadline.remaining() or 0.001)
+                return Health(True, client.broker, client.server, client.version, time.monotonic() - began)
+        except MessageError as error:
+            return Health(False, self.url, seconds=time.monotonic() - began, error=str(error))
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Close every connection, with a DISCONNECT where there is time, and lend no more. May be called again.
+
+        It takes no longer than *timeout* seconds. Clients that are lent are closed when they come back.
+        """
+        deadline = Deadline(timeout)
+        state = self._current()
+        with state.lock:
+            self._closed = True
+            idle = list(state.idle)
+            state.idle.clear()
+            state.size -= len(idle)
+            state.clients.difference_update(lent.client for lent in idle)
+            waiters = list(state.waiters)
+            state.waiters.clear()
+            state.size += len(waiters)  # each gets a slot, and gives it back when it sees that the pool is closed
+            for waiter in waiters:
+                waiter.serve(None)
+        for position, lent in enumerate(idle):
+            broker = lent.client.broker
+            if deadline.expired:
+                lent.client.close()
+            else:
+                with contextlib.suppress(MessageError):  # the connection is closed either way
+                    lent.client.disconnect(max(deadline.share(len(idle) - position).seconds, 0.001))
+            self._tell("closed", broker)
+
+    def __enter__(self) -> PublishClientPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _closed_error(self) -> PoolClosed:
+        return PoolClosed(f"the pool for {self.url} is closed; nothing was sent", broker=self.url)
+
+    def _tell(self, change: str, broker: str) -> None:
+        if self._observers:
+            self._observers.tell(PoolChanged(change, broker))
+
+    # -- forks ------------------------------------------------------------------------------------------------
+
+    def _current(self) -> _State:
+        """This process's state. In a child of a fork, which has none yet, a fresh one."""
+        state = self._state
+        pid = os.getpid()
+        if state.pid == pid:
+            return state
+        fresh = _State(pid)
+        # Two threads of the child may come here together; setdefault lets one of them win.
+        current = self._states.setdefault(pid, fresh)
+        if current is fresh:
+            self._state = fresh
+            for client in list(state.clients):
+                client.close()  # the descriptor only: not a byte is written
+            self._states.pop(state.pid, None)
+        return current
+
+
+class _Lent:
+    """A client and what the pool knows of it."""
+
+    __slots__ = ("client", "idle_since", "opened_at")
+
+    def __init__(self, client: PublishClient) -> None:
+        self.client = client
+        self.opened_at = self.idle_since = time.monotonic()
+
+
+class _Waiter:
+    """A caller in line. `latch` is held until it is served, with a client or with the right to open one."""
+
+    __slots__ = ("latch", "lent", "served")
+
+    def __init__(self) -> None:
+        self.latch = threading.Lock()
+        self.latch.acquire()
+        self.lent: _Lent | None = None
+        self.served = False
+
+    def serve(self, lent: _Lent | None) -> None:
+        self.lent = lent
+        self.served = True
+        self.latch.release()
+
+
+class _State:
+    """What one process knows: its clients, its line of waiters, its numbers."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.lock = threading.Lock()
+        self.connecting = threading.Lock()
+        self.breaker = Breaker()
+        self.idle: list[_Lent] = []  # the one used last is lent first, so that the others may grow old and go
+        self.waiters: collections.deque[_Waiter] = collections.deque()
+        self.clients: set[PublishClient] = set()  # all that are open, lent or idle
+        self.size = 0
+        self.loans = self.waits = self.timeouts = 0
+        self.wait_seconds = 0.0
+        self.opened = self.connect_errors = self.stale = self.retired = self.discarded = 0
+
+
+_pools: weakref.WeakSet[PublishClientPool] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for pool in list(_pools):
+        pool._current()
+
+
+# The hook closes inherited descriptors at once. uWSGI forks without calling it: there, the look at the pid at each
+# loan does the same, later.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

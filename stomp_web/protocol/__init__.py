@@ -1,0 +1,26 @@
+"""STOMP 1.0, 1.1 and 1.2: bytes to frames and frames to bytes.
+
+Nothing in this package opens a socket, starts a thread, looks at a clock or writes a log. Clients, the
+development broker and other projects all stand on it.
+"""
+
+from . import commands
+from .buffer import FrameBuffer
+from .encode import encode
+from .frame import CLIENT_COMMANDS, COMMANDS, COMMANDS_WITH_BODY, SERVER_COMMANDS, Frame
+from .versions import VERSIONS, choose_version, negotiate_heart_beat, parse_heart_beat
+
+__all__ = [
+    "CLIENT_COMMANDS",
+    "COMMANDS",
+    "COMMANDS_WITH_BODY",
+    "SERVER_COMMANDS",
+    "VERSIONS",
+    "Frame",
+    "FrameBuffer",
+    "choose_version",
+    "commands",
+    "encode",
+    "negotiate_heart_beat",
+    "parse_heart_beat",
+]

@@ -1,0 +1,379 @@
+"""Bytes to frames: a buffer that is fed with bytes, however they were cut, and gives out frames.
+
+The goals, in this order:
+
+1. What comes out is what went in, for every cut of the bytes and every version.
+2. Time is linear in the bytes for every input, hostile ones too. No byte is searched twice for the same thing.
+3. Memory is bounded: what is kept is at most one frame that is not complete yet (within the limits) and the
+   bytes appended since the last frame was taken out.
+4. The common case, many whole frames in one chunk, runs through C code: one search for the blank line, one
+   decode of the head, one slice of the body.
+
+Two states follow from that. While `_data` holds an immutable chunk, frames are cut from it at `_position`, and
+nothing is copied but the body. When the chunk ends in the middle of a frame, its rest moves to `_partial`, which
+grows by appending and remembers how far it was searched (`_searched`) or how many bytes it must have before
+another look pays (`_needed`). When the frame is complete, `_partial` becomes the next `_data`. What is appended
+before `_data` was read to its end waits in `_later`, so that no append moves a backlog.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+
+from ..errors import ProtocolError
+from .frame import COMMANDS, COMMANDS_WITH_BODY, Frame
+from .versions import UNESCAPED_COMMANDS, check_version, unescape
+
+__all__ = ["FrameBuffer"]
+
+_COMMAND_OF = {command.encode(): command for command in COMMANDS}
+_LONGEST_COMMAND = max(map(len, COMMANDS))
+_BIG = 65_536  # bytes; a chunk of this size is kept as it is until its last frame was taken out
+# What may stand at the end of the bytes read so far and still become a command line.
+_BEGUN = frozenset(name[:length] for name in _COMMAND_OF for length in range(len(name) + 1))
+# The first byte that is no part of a line end. Not "(?:\r?\n)*": that keeps 130 bytes for each of a flood of EOLs.
+_NO_EOL = re.compile(rb"[^\r\n]|\r(?!\n)")
+_BLANK_LINE = {
+    "1.0": re.compile(rb"\n\n"),
+    "1.1": re.compile(rb"\n\n"),
+    "1.2": re.compile(rb"\n\r?\n"),  # "an OPTIONAL carriage return [...] followed by a REQUIRED line feed"
+}
+
+
+class FrameBuffer:
+    r"""Turns the bytes of a STOMP stream into frames.
+
+    *version* says how header escapes and line ends are read; it may be changed between frames through
+    `version`, as a session does when CONNECTED tells what was agreed.
+
+    The limits end in `ProtocolError`, never in unbounded memory:
+
+    * *max_header_bytes* - of the command line and all header lines of a frame. Default 65,536.
+    * *max_headers* - how many header lines a frame may have. Default 1,000.
+    * *max_body_bytes* - of one body. Default 134,217,728 (128 MiB, which is RabbitMQ's own limit).
+
+    >>> buffer = FrameBuffer()
+    >>> buffer.append(b"RECEIPT\nreceipt-id:1\n\n\0\nRECEIPT\nrec")
+    >>> buffer.extract_frame()
+    <Frame RECEIPT {'receipt-id': '1'} with 0 bytes>
+    >>> buffer.extract_frame() is None
+    True
+    >>> buffer.append(b"eipt-id:2\n\n\0")
+    >>> list(buffer)
+    [<Frame RECEIPT {'receipt-id': '2'} with 0 bytes>]
+    """
+
+    __slots__ = (
+        "_blank_line",
+        "_data",
+        "_error",
+        "_head",
+        "_later",
+        "_needed",
+        "_partial",
+        "_position",
+        "_searched",
+        "_version",
+        "max_body_bytes",
+        "max_header_bytes",
+        "max_headers",
+    )
+
+    def __init__(
+        self,
+        version: str = "1.2",
+        *,
+        max_header_bytes: int = 65_536,
+        max_headers: int = 1_000,
+        max_body_bytes: int = 134_217_728,
+    ) -> None:
+        self._version = check_version(version)
+        self.max_header_bytes = max_header_bytes
+        self.max_headers = max_headers
+        self.max_body_bytes = max_body_bytes
+        self.clear()
+
+    @property
+    def version(self) -> str:
+        """The STOMP version by which the next frame is read. Raises `ValueError` if set to an unknown one."""
+        return self._version
+
+    @version.setter
+    def version(self, version: str) -> None:
+        self._version = check_version(version)
+        # The next frame may have begun, and what is known of it was read by the version before.
+        self._new_frame()
+
+    def clear(self) -> None:
+        """Forget everything, as for a new connection. The version and the limits stay."""
+        self._data = b""
+        self._position = 0
+        self._partial = bytearray()
+        self._later = bytearray()
+        self._error: str | None = None
+        self._new_frame()
+
+    def _new_frame(self) -> None:
+        # What is known of the frame that begins at `_position` in `_data`, or at 0 in `_partial`.
+        self._head: tuple[Frame, int, int] | None = None  # (frame without body, body's start, its length or -1)
+        self._searched = 0  # offset from the frame's start up to which the next terminator was searched in vain
+        self._needed = 0  # how many bytes the frame must have before another look can find its end
+        self._blank_line = -1  # where in `_data` the next b"\n\n" stands, if that was already searched
+
+    def append(self, data: bytes | bytearray | memoryview) -> None:
+        """Take in *data*, the next bytes of the stream.
+
+        It only stores them; what is wrong with them is said by `extract_frame`. Take the frames out after each
+        call: that is what keeps the memory within the limits. After a `ProtocolError` it stores nothing, until
+        `clear`.
+        """
+        if type(data) is not bytes:
+            data = bytes(memoryview(data))
+        if self._error is not None:
+            return
+        if self._partial:
+            self._partial += data
+        elif self._position == len(self._data) and not self._later:
+            self._data = data
+            self._position = 0
+            self._blank_line = -1
+        else:
+            self._later += data
+
+    def __len__(self) -> int:
+        """How many bytes wait here for the rest of their frame, or to be taken out as frames."""
+        return len(self._partial) + len(self._data) - self._position + len(self._later)
+
+    def __iter__(self) -> typing.Iterator[Frame]:
+        """Take out every frame that is complete, one after the other. Raises `ProtocolError`."""
+        while (frame := self.extract_frame()) is not None:
+            yield frame
+
+    def extract_frame(self) -> Frame | None:
+        """Take out the next frame; ``None`` if it is not complete yet.
+
+        Line ends between frames - heart-beats - are passed over.
+
+        Raises `ProtocolError` if the bytes are not STOMP or exceed a limit. The stream is then out of step for
+        good: every later call raises it again, until `clear`.
+        """
+        if self._error is not None:
+            raise ProtocolError(self._error)
+        try:
+            frame = self._extract()
+            if frame is None and self._later:
+                later = bytes(self._later)
+                self._later = bytearray()
+                self.append(later)
+                frame = self._extract()
+        except ProtocolError as error:
+            self.clear()
+            self._error = str(error)
+            raise
+        return frame
+
+    def _extract(self) -> Frame | None:
+        if self._partial:
+            if len(self._partial) < self._needed:
+                return None
+            if self._head is None and not self._skip_eols_of_partial():
+                return None
+            if not self._partial_may_be_complete():
+                return None
+            self._data = bytes(self._partial)
+            self._partial = bytearray()
+            self._position = 0
+            self._blank_line = -1
+        if self._head is None and not self._read_head():
+            return None
+        return self._read_body()
+
+    # -- the frame that is not complete yet -------------------------------------------------------------------
+
+    def _skip_eols_of_partial(self) -> bool:
+        if self._partial[0] in b"\r\n":
+            del self._partial[: _end_of_eols(self._partial, 0)]
+            self._searched = 0
+        return bool(self._partial)
+
+    def _partial_may_be_complete(self) -> bool:
+        partial = self._partial
+        if self._head is not None:
+            if self._needed:
+                return True
+            # A body without content-length ends at the first NUL.
+            if partial.find(b"\0", self._searched) < 0:
+                self._searched = len(partial)
+                self._check_body_length(self._searched - self._head[1])
+                return False
+            return True
+        # The head: one search for the blank line, begun two bytes back so that none is missed across a cut.
+        start = max(self._searched - 2, 0)
+        if _BLANK_LINE[self._version].search(partial, start) is not None:
+            return True
+        self._check_open_head(partial, 0)
+        self._searched = len(partial)
+        return False
+
+    def _keep_rest(self) -> None:
+        """Move the beginning of an incomplete frame out of the chunk, which may be much larger."""
+        self._partial = bytearray(memoryview(self._data)[self._position :])
+        self._data = b""
+        self._position = 0
+
+    # -- the head ---------------------------------------------------------------------------------------------
+
+    def _read_head(self) -> bool:
+        data = self._data
+        start = self._position
+        if start < len(data) and data[start] in b"\r\n":
+            start = self._position = _end_of_eols(data, start)
+        if start == len(data):
+            self._data = b""
+            self._position = 0
+            return False
+        # The blank line is searched once per chunk, not once per frame: with CR LF line ends there may be none.
+        end = self._blank_line
+        if end < start:
+            end = data.find(b"\n\n", start)
+            if end < 0:
+                end = len(data)
+            self._blank_line = end
+        body_start = end + 2
+        first_line = data.find(b"\n", start, start + _LONGEST_COMMAND + 2)
+        if end == len(data) or data.find(b"\r", start, end) >= 0:
+            # There may be CR LF line ends, or the head is incomplete.
+            blank = _BLANK_LINE[self._version].search(data, start, start + self.max_header_bytes + 3)
+            if blank is None:
+                self._check_open_head(data, start)
+                self._searched = len(data) - start
+                self._keep_rest()
+                return False
+            end, body_start = blank.span()
+        if end - start > self.max_header_bytes:
+            raise ProtocolError(f"a frame's headers exceed the limit of {self.max_header_bytes} bytes")
+        if first_line < 0:
+            first_line = start + _LONGEST_COMMAND + 2  # too long by one, even for a command and CR
+        command_line = data[start:first_line]
+        command = _COMMAND_OF.get(command_line)
+        if command is None:
+            command = self._odd_command(command_line)
+        headers = self._read_headers(command, data[first_line + 1 : end]) if first_line < end else {}
+        frame = Frame.__new__(Frame)
+        frame.command = command
+        frame.headers = headers
+        self._head = (frame, body_start - start, self._body_length(command, headers))
+        self._searched = 0
+        return True
+
+    def _odd_command(self, line: bytes) -> str:
+        if self._version == "1.2" and line.endswith(b"\r"):
+            command = _COMMAND_OF.get(line[:-1])
+            if command is not None:
+                return command
+        raise ProtocolError(f"not a STOMP frame: it begins with {line[:40]!r} where a command should stand")
+
+    def _check_open_head(self, data: bytes | bytearray, start: int) -> None:
+        """Refuse the beginning of a head that can never become one, as soon as that is seen."""
+        if len(data) - start > self.max_header_bytes + 2:
+            raise ProtocolError(f"a frame's headers exceed the limit of {self.max_header_bytes} bytes")
+        line, line_feed, _ = bytes(data[start : start + _LONGEST_COMMAND + 2]).partition(b"\n")
+        if line_feed:
+            if line not in _COMMAND_OF:
+                self._odd_command(line)
+        elif line.removesuffix(b"\r") not in _BEGUN:
+            self._odd_command(line)
+
+    def _read_headers(self, command: str, block: bytes) -> dict[str, str]:
+        try:
+            text = block.decode()
+        except UnicodeDecodeError as error:
+            raise ProtocolError(f"a header of a {command} frame is not UTF-8: {error.reason}") from None
+        if "\0" in text:
+            raise ProtocolError(f"a NUL byte stands among the headers of a {command} frame")
+        lines = text.split("\n")
+        if "\r" in text and self._version == "1.2":
+            lines = [line[:-1] if line.endswith("\r") else line for line in lines]
+            if any("\r" in line for line in lines):
+                raise ProtocolError(f"a header of a {command} frame has a carriage return that ends no line")
+        if len(lines) > self.max_headers:
+            raise ProtocolError(f"a {command} frame has more than {self.max_headers} headers")
+        try:
+            pairs: list[tuple[str, str]] = [line.split(":", 1) for line in lines]  # type: ignore[misc]
+            headers = dict(pairs)
+        except ValueError:
+            bad = next(line for line in lines if ":" not in line)
+            raise ProtocolError(f"a header line of a {command} frame has no colon: {bad[:40]!r}") from None
+        if "\\" in text and self._version != "1.0" and command not in UNESCAPED_COMMANDS:
+            pairs = [(unescape(name, self._version), unescape(value, self._version)) for name, value in pairs]
+            headers = dict(pairs)
+        if len(headers) != len(pairs):
+            # "only the first header entry SHOULD be used" (STOMP 1.2, Repeated Header Entries)
+            headers = {}
+            for name, value in pairs:
+                headers.setdefault(name, value)
+        if "" in headers:
+            raise ProtocolError(f"a header of a {command} frame has no name")
+        return headers
+
+    # -- the body ---------------------------------------------------------------------------------------------
+
+    def _body_length(self, command: str, headers: dict[str, str]) -> int:
+        stated = headers.get("content-length")
+        if stated is None:
+            return -1
+        if self._version == "1.0":
+            stated = stated.strip(" ")  # the examples of STOMP 1.0 have a space after the colon
+        if not stated.isascii() or not stated.isdigit():
+            raise ProtocolError(f"the content-length of a {command} frame is not a number: {stated[:40]!r}")
+        length = int(stated) if len(stated) <= 20 else self.max_body_bytes + 1
+        self._check_body_length(length)
+        return length
+
+    def _check_body_length(self, length: int) -> None:
+        if length > self.max_body_bytes:
+            raise ProtocolError(f"a frame's body exceeds the limit of {self.max_body_bytes} bytes")
+
+    def _read_body(self) -> Frame | None:
+        assert self._head is not None
+        frame, offset, length = self._head
+        data = self._data
+        start = self._position + offset
+        if length >= 0:
+            end = start + length
+            if end >= len(data):
+                self._needed = offset + length + 1
+                self._keep_rest()
+                return None
+            if data[end]:
+                raise ProtocolError(
+                    f"the body of a {frame.command} frame does not end after its content-length of {length} bytes"
+                )
+        else:
+            end = data.find(b"\0", start)
+            if end < 0:
+                self._searched = len(data) - self._position
+                self._check_body_length(self._searched - offset)
+                self._keep_rest()
+                return None
+            self._check_body_length(end - start)
+        frame.body = data[start:end]
+        if end > start and frame.command not in COMMANDS_WITH_BODY and self._version != "1.0":
+            raise ProtocolError(f"a {frame.command} frame must not have a body (STOMP 1.2, Body)")
+        self._position = end + 1
+        if end - start > _BIG and end - start > len(data) - end:
+            # The chunk was mostly this body; do not hold it twice until the next call.
+            self._data = data[end + 1 :]
+            self._position = 0
+            self._blank_line = -1
+        self._head = None
+        self._searched = 0
+        self._needed = 0
+        return frame
+
+
+def _end_of_eols(data: bytes | bytearray, start: int) -> int:
+    """Where the line ends that begin at *start* are over. A CR whose LF has not come yet is not passed over."""
+    found = _NO_EOL.search(data, start)
+    return len(data) if found is None else found.start()

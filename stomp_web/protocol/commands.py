@@ -1,0 +1,159 @@
+"""The client's frames, each with the headers that its version wants.
+
+One function per command. They only build frames; `encode` refuses what cannot be written. A ``receipt`` is
+added by whoever waits for it.
+"""
+
+from __future__ import annotations
+
+import typing
+
+from ..errors import InvalidFrame, InvalidFrameType
+from .frame import Frame
+
+__all__ = [
+    "abort",
+    "ack",
+    "begin",
+    "commit",
+    "connect",
+    "disconnect",
+    "nack",
+    "send",
+    "subscribe",
+    "unsubscribe",
+]
+
+Headers = typing.Mapping[str, str]
+
+#: The headers of SEND that belong to the library: who sets them by hand would contradict the call's arguments.
+#: RabbitMQ 3.10 answers ERROR to a ``message-id`` on SEND.
+RESERVED_ON_SEND: typing.Final = frozenset(
+    ("content-length", "destination", "message-id", "receipt", "transaction", "subscription")
+)
+#: No frame's caller sets these: one is counted, the other is set by whoever waits for the answer - and a CONNECT
+#: may not have it ("Any client frame other than CONNECT MAY specify a receipt header", STOMP 1.2).
+_NEVER_BY_HAND = frozenset(("content-length", "receipt"))
+_ACK_MODES = ("auto", "client", "client-individual")
+
+
+def connect(
+    *,
+    accept_version: typing.Sequence[str],
+    host: str,
+    login: str | None = None,
+    passcode: str | None = None,
+    heart_beat: tuple[int, int] = (0, 0),
+    headers: Headers | None = None,
+) -> Frame:
+    """CONNECT. *heart_beat* is in milliseconds: what this side can send, what it wants.
+
+    It is the CONNECT command, not STOMP, so that servers of version 1.0 understand it.
+    """
+    frame = Frame("CONNECT", {"accept-version": ",".join(accept_version), "host": host})
+    if login is not None:
+        frame.headers["login"] = login
+    if passcode is not None:
+        frame.headers["passcode"] = passcode
+    frame.headers["heart-beat"] = f"{heart_beat[0]},{heart_beat[1]}"
+    return _with(frame, headers, frozenset(frame.headers))
+
+
+def send(destination: str, body: bytes = b"", headers: Headers | None = None) -> Frame:
+    """SEND. The caller's *headers* may not hold what the library sets itself (`RESERVED_ON_SEND`)."""
+    return _with(Frame("SEND", {"destination": check_destination(destination)}, body), headers, RESERVED_ON_SEND)
+
+
+def subscribe(destination: str, id: str, ack: str = "auto", headers: Headers | None = None) -> Frame:
+    """SUBSCRIBE. *ack* is ``auto``, ``client`` or ``client-individual`` (which STOMP 1.0 does not have)."""
+    if ack not in _ACK_MODES:
+        raise InvalidFrame(f"ack must be one of {', '.join(_ACK_MODES)}, not {ack!r}")
+    frame = Frame("SUBSCRIBE", {"id": id, "destination": check_destination(destination), "ack": ack})
+    return _with(frame, headers, frozenset(("id", "destination", "ack")))
+
+
+def unsubscribe(id: str, headers: Headers | None = None) -> Frame:
+    """UNSUBSCRIBE. *headers* are what a broker wants beside the id, such as a durable subscription's name."""
+    return _with(Frame("UNSUBSCRIBE", {"id": id}), headers, frozenset(("id",)))
+
+
+def ack(message: Frame, version: str, *, transaction: str | None = None) -> Frame:
+    """ACK for *message*, a MESSAGE frame.
+
+    Version 1.0 names the message by ``message-id``, 1.1 by ``message-id`` and ``subscription``, 1.2 by ``id``,
+    which is the message's ``ack`` header. Raises `InvalidFrame` if the message has no such header.
+    """
+    return _acknowledgement("ACK", message, version, transaction)
+
+
+def nack(message: Frame, version: str, *, transaction: str | None = None, headers: Headers | None = None) -> Frame:
+    """NACK for *message*. Raises `InvalidFrame` in STOMP 1.0, which has no NACK."""
+    if version == "1.0":
+        raise InvalidFrame("STOMP 1.0 has no NACK; leave the message unacknowledged, or ask for version 1.1 or 1.2")
+    frame = _acknowledgement("NACK", message, version, transaction)
+    return _with(frame, headers, frozenset(frame.headers))
+
+
+def begin(transaction: str) -> Frame:
+    """BEGIN of the named transaction."""
+    return Frame("BEGIN", {"transaction": transaction})
+
+
+def commit(transaction: str) -> Frame:
+    """COMMIT of the named transaction."""
+    return Frame("COMMIT", {"transaction": transaction})
+
+
+def abort(transaction: str) -> Frame:
+    """ABORT of the named transaction."""
+    return Frame("ABORT", {"transaction": transaction})
+
+
+def disconnect() -> Frame:
+    """DISCONNECT."""
+    return Frame("DISCONNECT")
+
+
+def check_destination(destination: str) -> str:
+    """Return *destination* if it can be one. Raises `InvalidFrame` if it is empty, `InvalidFrameType` if no str."""
+    if not isinstance(destination, str):
+        raise InvalidFrameType(f"the destination must be str, not {type(destination).__name__}")
+    if not destination or destination.isspace():
+        raise InvalidFrame("the destination is empty; give one such as '/queue/orders'")
+    return destination
+
+
+def _acknowledgement(command: str, message: Frame, version: str, transaction: str | None) -> Frame:
+    if version == "1.2":
+        wanted = {"id": "ack"}
+    elif version == "1.1":
+        wanted = {"message-id": "message-id", "subscription": "subscription"}
+    else:
+        wanted = {"message-id": "message-id"}
+    try:
+        frame = Frame(command, {name: message.headers[source] for name, source in wanted.items()})
+    except KeyError as error:
+        raise InvalidFrame(
+            f"{command} needs the message's {error.args[0]!r} header, and this {message.command} frame has none"
+            + (": was it subscribed with ack='client' or 'client-individual'?" if version == "1.2" else "")
+        ) from None
+    if version == "1.0" and "subscription" in message.headers:
+        frame.headers["subscription"] = message.headers["subscription"]
+    if transaction is not None:
+        frame.headers["transaction"] = transaction
+    return frame
+
+
+def _with(frame: Frame, headers: Headers | None, reserved: frozenset[str]) -> Frame:
+    """Add the caller's *headers* to *frame*, which has a dict of its own."""
+    if headers:
+        if not isinstance(headers, typing.Mapping):
+            raise InvalidFrameType(f"headers must be a mapping of str to str, not {type(headers).__name__}")
+        for name, value in headers.items():
+            if name in reserved or name in _NEVER_BY_HAND:
+                raise InvalidFrame(
+                    f"the header {name!r} of a {frame.command} frame is set by the library; "
+                    "use the argument of that name instead, or leave it out"
+                )
+            frame.headers[name] = value
+    return frame

@@ -1,0 +1,107 @@
+"""Frames to bytes. Everything that may not be written is refused here, before a byte of it exists."""
+
+from __future__ import annotations
+
+import functools
+import typing
+
+from ..errors import InvalidFrame, InvalidFrameType
+from .frame import COMMANDS, COMMANDS_WITH_BODY, Frame
+from .versions import UNESCAPED_COMMANDS, check_version, escape
+
+__all__ = ["encode", "encode_head"]
+
+
+def encode(frame: Frame, version: str = "1.2", *, content_length: bool = True) -> bytes:
+    """Return the bytes of *frame* in the given *version* of STOMP, from the command to the closing NUL.
+
+    A ``content-length`` header is added to the frames that may have a body. With ``content_length=False`` it is
+    left out - ActiveMQ then hands the body to a JMS consumer as text - and the body may hold no NUL.
+
+    Raises `InvalidFrame` (`InvalidFrameType` where a Python type is wrong) if STOMP cannot carry the frame:
+
+    * the command is none of `COMMANDS`;
+    * a header's name is empty, or a name or value has a character that the version can neither carry nor
+      escape: NUL in every version; CR in 1.0 and 1.1; LF, and a colon in a name, in 1.0 and in CONNECT,
+      CONNECTED and STOMP frames;
+    * ``content-length`` is among the headers and is not the length of the body;
+    * the command may not have a body ("All other frames MUST NOT have a body", STOMP 1.2, Body) and has one.
+    """
+    body = frame.body
+    if not isinstance(body, bytes):
+        raise InvalidFrameType(f"the body of a {frame.command} frame must be bytes, not {type(body).__name__}")
+    headers = frame.headers
+    stated = headers.get("content-length")
+    if stated is not None:
+        if not isinstance(stated, str):
+            raise InvalidFrameType(f"the value of the header 'content-length' must be str, not {type(stated).__name__}")
+        if stated != str(len(body)):
+            raise InvalidFrame(
+                f"the header 'content-length' says {stated!r}, but the body has {len(body)} bytes; "
+                "leave it out and it is set for you"
+            )
+        headers = {name: value for name, value in headers.items() if name != "content-length"}
+    head = encode_head(frame.command, headers, version)
+    if body and frame.command not in COMMANDS_WITH_BODY:
+        raise InvalidFrame(f"a {frame.command} frame must not have a body (STOMP 1.2, Body)")
+    if not content_length:
+        if b"\0" in body:
+            raise InvalidFrame("a body with a NUL byte needs a content-length (STOMP 1.2, Header content-length)")
+    elif frame.command in COMMANDS_WITH_BODY:
+        return b"%bcontent-length:%d\n\n%b\0" % (head, len(body), body)
+    return b"%b\n%b\0" % (head, body)
+
+
+def encode_head(command: str, headers: typing.Mapping[str, str], version: str) -> bytes:
+    """Return the command line and header lines of a frame, without the blank line that ends them.
+
+    Raises `InvalidFrame` as `encode` does.
+    """
+    check_version(version)
+    if not isinstance(command, str) or command not in COMMANDS:
+        raise InvalidFrame(f"{command!r} is not a STOMP command")
+    escaped_version = None if command in UNESCAPED_COMMANDS or version == "1.0" else version
+    lines = [command]
+    try:
+        for name, value in headers.items():
+            # Only plain and short ones are kept: a subclass of str may print as something else than it is (an
+            # enum), and a thousand long ones would be a lot of memory.
+            short = type(name) is str and type(value) is str and len(name) + len(value) <= _LONGEST_KEPT
+            lines.append((_kept_header_line if short else _header_line)(name, value, escaped_version))
+    except InvalidFrame as error:
+        where = "STOMP 1.0" if version == "1.0" and command not in UNESCAPED_COMMANDS else f"a {command} frame"
+        raise type(error)(f"{error} (in {where})") from None
+    lines.append("")
+    return "\n".join(lines).encode()
+
+
+def _header_line(name: str, value: str, escaped_version: str | None) -> str:
+    for text, what in ((name, "name"), (value, "value")):
+        _check_text(text, what, name, escaped_version)
+    if not name:
+        raise InvalidFrame("a header's name is empty")
+    if escaped_version is None:
+        if ":" in name:
+            raise InvalidFrame(f"the header name {name!r} has a colon, and there are no escapes")
+        return ":".join((name, value))
+    return f"{escape(name, escaped_version)}:{escape(value, escaped_version)}"
+
+
+# The same few headers go out again and again. Measured with four headers: 0.3 us a head, against 3 us unkept.
+_kept_header_line = functools.lru_cache(maxsize=1024)(_header_line)
+_LONGEST_KEPT = 256  # characters of name and value together
+
+
+def _check_text(text: object, what: str, name: object, escaped_version: str | None) -> None:
+    if not isinstance(text, str):
+        raise InvalidFrameType(f"the {what} of the header {name!r} must be str, not {type(text).__name__}")
+    if "\0" in text:
+        raise InvalidFrame(f"the {what} of the header {name!r} has a NUL character, which STOMP cannot carry")
+    if "\r" in text and escaped_version != "1.2":
+        raise InvalidFrame(f"the {what} of the header {name!r} has a carriage return, and there is no escape for it")
+    if "\n" in text and escaped_version is None:
+        raise InvalidFrame(f"the {what} of the header {name!r} has a line feed, and there are no escapes")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidFrame(f"the {what} of the header {name!r} cannot be written as UTF-8") from None

@@ -1,0 +1,78 @@
+"""The frame: a command, its headers and a body. The one value that all of stomp-web passes around."""
+
+from __future__ import annotations
+
+import typing
+
+__all__ = ["CLIENT_COMMANDS", "COMMANDS", "COMMANDS_WITH_BODY", "SERVER_COMMANDS", "Frame"]
+
+#: The commands that a client may send (STOMP 1.2, Augmented BNF).
+CLIENT_COMMANDS: typing.Final = frozenset(
+    "CONNECT STOMP SEND SUBSCRIBE UNSUBSCRIBE ACK NACK BEGIN COMMIT ABORT DISCONNECT".split()
+)
+#: The commands that a server may send.
+SERVER_COMMANDS: typing.Final = frozenset("CONNECTED MESSAGE RECEIPT ERROR".split())
+#: Every command of STOMP 1.0, 1.1 and 1.2.
+COMMANDS: typing.Final = CLIENT_COMMANDS | SERVER_COMMANDS
+#: "Only the SEND, MESSAGE, and ERROR frames MAY have a body" (STOMP 1.2, Body).
+COMMANDS_WITH_BODY: typing.Final = frozenset("SEND MESSAGE ERROR".split())
+
+# Header names whose values `repr` hides. "passcode" is STOMP's own; the others are what people send beside it.
+_SECRET = frozenset("passcode password authorization token".split())
+
+
+class Frame:
+    """One STOMP frame.
+
+    * `command` - one of `COMMANDS`, in upper case.
+    * `headers` - a ``dict`` of ``str`` to ``str``, unescaped, in the order of the wire. The frame has a dict
+      of its own: the one it was made from is never changed.
+    * `body` - ``bytes``.
+
+    Nothing is checked here; `encode` checks what it is about to write.
+
+    Two frames are equal when command, body and headers are. ``content-length`` takes no part in that: it
+    tells how a body was framed on the wire, and the same message can travel with it or without it.
+
+    >>> Frame("SEND", {"destination": "/queue/a"}, b"hello")
+    <Frame SEND {'destination': '/queue/a'} with 5 bytes>
+    """
+
+    __slots__ = ("body", "command", "headers")
+
+    command: str
+    headers: dict[str, str]
+    body: bytes
+
+    def __init__(self, command: str, headers: typing.Mapping[str, str] | None = None, body: bytes = b"") -> None:
+        self.command = command
+        self.headers = dict(headers) if headers else {}
+        self.body = body
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Frame):
+            return NotImplemented
+        return (
+            self.command == other.command
+            and self.body == other.body
+            and _without_length(self.headers) == _without_length(other.headers)
+        )
+
+    # A frame can be changed, so it has no hash.
+    __hash__ = None  # type: ignore[assignment]
+
+    # A copy, shallow or pickled, is made as a new frame is: with a dict of its own.
+    def __reduce__(self) -> tuple[type[Frame], tuple[str, dict[str, str], bytes]]:
+        return type(self), (self.command, self.headers, self.body)
+
+    def __repr__(self) -> str:
+        # Also of a frame that `encode` will refuse: str() and the test of the type are for those.
+        shown = {name: "***" if str(name).lower() in _SECRET else value for name, value in self.headers.items()}
+        length = f"{len(self.body)} bytes" if isinstance(self.body, bytes) else f"a {type(self.body).__name__} as body"
+        return f"<Frame {self.command} {shown} with {length}>"
+
+
+def _without_length(headers: dict[str, str]) -> dict[str, str]:
+    if "content-length" not in headers:
+        return headers
+    return {name: value for name, value in headers.items() if name != "content-length"}

@@ -1,0 +1,116 @@
+"""What the three versions of STOMP do differently, said once.
+
+1.0 has no escapes. 1.1 escapes line feed, colon and backslash. 1.2 escapes the carriage return too, and
+lets a line end with CR LF. CONNECT and CONNECTED are never escaped, "in order to remain backward
+compatible with STOMP 1.0" (STOMP 1.2, Value Encoding); STOMP is handled "in the same manner as a CONNECT
+frame" (STOMP 1.2, CONNECT or STOMP Frame).
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+
+from ..errors import ProtocolError
+
+__all__ = [
+    "UNESCAPED_COMMANDS",
+    "VERSIONS",
+    "check_version",
+    "choose_version",
+    "escape",
+    "negotiate_heart_beat",
+    "parse_heart_beat",
+    "unescape",
+]
+
+#: The versions that stomp-web speaks, oldest first.
+VERSIONS: typing.Final = ("1.0", "1.1", "1.2")
+#: The commands whose headers no version escapes.
+UNESCAPED_COMMANDS: typing.Final = frozenset(("CONNECT", "CONNECTED", "STOMP"))
+
+_ESCAPES: dict[str, dict[str, str]] = {
+    "1.0": {},
+    "1.1": {"\\": "\\\\", "\n": "\\n", ":": "\\c"},
+    "1.2": {"\\": "\\\\", "\n": "\\n", ":": "\\c", "\r": "\\r"},
+}
+_TO_ESCAPE = {version: str.maketrans(escapes) for version, escapes in _ESCAPES.items()}
+_FROM_ESCAPE = {
+    version: {written: plain for plain, written in escapes.items()} for version, escapes in _ESCAPES.items()
+}
+# A backslash with the character after it, if there is one: a trailing backslash is an undefined escape too.
+_ESCAPE_SEQUENCE = re.compile(r"\\(?:.|\Z)", re.DOTALL)
+
+
+def check_version(version: str) -> str:
+    """Return *version* if stomp-web speaks it.
+
+    Raises `ValueError` otherwise, naming the versions that it speaks.
+    """
+    if version not in _ESCAPES:
+        raise ValueError(f"STOMP {version!r} is not a version that stomp-web speaks; use one of {', '.join(VERSIONS)}")
+    return version
+
+
+def escape(text: str, version: str) -> str:
+    """Return *text*, a header's name or value, as *version* writes it."""
+    return text.translate(_TO_ESCAPE[version])
+
+
+def unescape(text: str, version: str) -> str:
+    """Return what *text*, as it stood on the wire, means in *version*.
+
+    Raises `ProtocolError` for an escape that the version does not define: "undefined escape sequences [...]
+    MUST be treated as a fatal protocol error" (STOMP 1.1 and 1.2, Value Encoding).
+    """
+    meanings = _FROM_ESCAPE[version]
+
+    def meaning(found: re.Match[str]) -> str:
+        try:
+            return meanings[found[0]]
+        except KeyError:
+            raise ProtocolError(f"the escape {found[0]!r} in a header is not defined in STOMP {version}") from None
+
+    return _ESCAPE_SEQUENCE.sub(meaning, text)
+
+
+def choose_version(accept_version: str | None, supported: typing.Sequence[str] = VERSIONS) -> str | None:
+    """Return the highest version that both sides speak, or ``None`` if there is none.
+
+    *accept_version* is the header of the CONNECT frame, such as ``"1.0,1.2"``. Where it is missing the client
+    speaks STOMP 1.0 (STOMP 1.1 and 1.2, Protocol Negotiation).
+    """
+    offered = {"1.0"} if accept_version is None else {version.strip() for version in accept_version.split(",")}
+    return max((version for version in supported if version in offered), default=None)
+
+
+def parse_heart_beat(header: str | None) -> tuple[int, int]:
+    """Return the two numbers of a ``heart-beat`` header, in milliseconds; a missing header means ``(0, 0)``.
+
+    Raises `ProtocolError` if the header is not two non-negative numbers (STOMP 1.2, Heart-beating).
+    """
+    if header is None:
+        return 0, 0
+    sends, comma, wants = header.partition(",")
+    if not comma or not _is_number(sends) or not _is_number(wants):
+        raise ProtocolError(f"heart-beat must be two numbers of milliseconds such as '0,10000', not {header!r}")
+    return int(sends), int(wants)
+
+
+def negotiate_heart_beat(ours: tuple[int, int], theirs: tuple[int, int]) -> tuple[int, int]:
+    """Return what two ``heart-beat`` headers come to, as ``(we send, they send)`` in milliseconds, 0 for never.
+
+    Each header says what its side can do and what it wants; a beat is sent only if one side can and the other
+    wants it, as rarely as the slower of the two numbers (STOMP 1.2, Heart-beating).
+    """
+    we_can, we_want = ours
+    they_can, they_want = theirs
+    return (
+        max(we_can, they_want) if we_can and they_want else 0,
+        max(they_can, we_want) if they_can and we_want else 0,
+    )
+
+
+def _is_number(text: str) -> bool:
+    text = text.strip(" ")
+    return text.isascii() and text.isdigit() and len(text) <= 10

@@ -1,0 +1,526 @@
+"""Publisher: a payload in, a confirmed message out. What every framework layer exposes.
+
+The way of a payload: serializer -> `Message` -> outlet. The outlet is a pool of clients, or one of those for
+development. Here, and only here, is decided what is tried again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import secrets
+import threading
+import time
+import types
+import typing
+
+from .client.address import parse_address
+from .client.deadline import Deadline
+from .client.message import MESSAGE_ID, Message, send_frame
+from .config import Options, read_options
+from .errors import (
+    BrokerUnavailable,
+    DeliveryUnknown,
+    InvalidFrame,
+    MessageError,
+    NotSent,
+    Rejected,
+    SerializationError,
+    StompError,
+)
+from .local import MemoryOutlet, OutboxMessage, local_outlet
+from .observers import Observer, Observers, SendBegan, SendFailed, SendSucceeded
+from .pool import Health, PoolStats, PublishClientPool
+from .protocol import encode_head
+from .serializers import get_serializer
+
+__all__ = ["Batch", "Health", "OutboxMessage", "Publisher", "PublisherStats"]
+
+#: Where messages go instead, while tests capture them: each is asked with the publisher, the latest first, and returns
+#: an outlet (`stomp_web.local`) or ``None``. `stomp_web.testing` alone changes it.
+detours: list[typing.Callable[[Publisher], typing.Any]] = []
+
+# After a failed attempt to connect, the pause before a message of unknown outcome is tried again, in seconds.
+_RESEND_PAUSE = 0.1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PublisherStats:
+    """What became of the messages since this process began: how many were `sent` (`confirmed` of them with the
+    broker's receipt), and how many failed as `not_sent`, `rejected` or `unknown`. `pool` has the pool's numbers,
+    ``None`` where there is none."""
+
+    sent: int
+    confirmed: int
+    not_sent: int
+    rejected: int
+    unknown: int
+    pool: PoolStats | None
+
+
+class Publisher:
+    """Sends payloads to a broker: thread-safe, fork-safe, connected when first needed.
+
+    * *url* - the address, such as ``stomp://user:passcode@localhost:61613/vhost``, several brokers divided by commas;
+      or ``memory://`` (records, see `outbox`), ``console://`` (prints), ``null://`` (discards).
+    * *observers* - callables that are told of every send and of the pool's changes (`stomp_web.observers`).
+    * *options* - see `stomp_web.config.OPTIONS`, where each is described with unit and default. They win over the
+      query of the address.
+
+    Raises `ConfigurationError` for an unknown option, a bad value or a bad address. Opens nothing yet.
+
+    >>> publisher = Publisher("memory://")
+    >>> message_id = publisher.send("/queue/orders", {"id": 7})
+    >>> publisher.outbox[0].payload
+    {'id': 7}
+    """
+
+    def __init__(
+        self, url: str = "stomp://127.0.0.1:61613", *, observers: typing.Iterable[Observer] = (), **options: typing.Any
+    ) -> None:
+        url = read_options({"url": url})["url"]
+        address = parse_address(url)
+        self.options = Options(**{"url": url, **read_options(address.options, options)})
+        self.observers = Observers(observers)
+        self._serializer = get_serializer(self.options.serializer)
+        self._outlet: typing.Any = (
+            local_outlet(address.scheme, self.options.signing_keys)
+            if address.local
+            else _PoolOutlet(self.options, self.observers)
+        )
+        self._counts = _Counts()
+        self._ids = _Ids()
+
+    @property
+    def url(self) -> str:
+        """The address, without credentials."""
+        return str(self._outlet.address)
+
+    @property
+    def outbox(self) -> list[OutboxMessage]:
+        """The messages sent so far, with the address ``memory://``; the list may be cleared.
+
+        Raises `StompError` with any other address.
+        """
+        if not isinstance(self._outlet, MemoryOutlet):
+            raise StompError(f"only a Publisher with the address memory:// has an outbox; this one has {self.url}")
+        return self._outlet.outbox
+
+    def __repr__(self) -> str:
+        return f"<Publisher {self.url}>"
+
+    # -- sending ----------------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        destination: str,
+        payload: typing.Any,
+        headers: typing.Mapping[str, str] | None = None,
+        *,
+        serializer: str | None = None,
+        confirm: bool | None = None,
+        persistent: bool | None = None,
+        priority: int | None = None,
+        ttl: float | None = None,
+        correlation_id: str | None = None,
+        reply_to: str | None = None,
+        timeout: float | None = None,
+    ) -> str:
+        """Send one message, and return its id, which travels as the header ``x-message-id``.
+
+        * *destination* - such as ``/queue/orders``.
+        * *payload* - anything the serializer can write.
+        * *headers* - more headers, ``str`` to ``str``. An ``x-message-id`` among them is used as the id.
+        * *serializer* - ``json``, ``pickle``, ``text``, ``bytes``, ``signed-json``, ``signed-pickle``, or a registered
+          one; without it, the option's.
+        * *confirm* - wait for the broker's receipt; without it, the option's (true).
+        * *persistent* - survive a restart of the broker; without it, the option's (true).
+        * *priority* - 0 (lowest) to 9 (highest); brokers take 4 without it.
+        * *ttl* - seconds that the message may wait for a receiver.
+        * *correlation_id*, *reply_to* - the headers ``correlation-id`` and ``reply-to``.
+        * *timeout* - seconds for the whole call; without it, the option's (5).
+
+        Raises, each telling what is true of the message:
+
+        * `SerializationError`, `InvalidFrame`, `ConfigurationError` - it cannot be sent as it is. Nothing was sent.
+        * `NotSent` (`BrokerUnavailable`, `AuthenticationFailed`, `PoolTimeout`, `PoolClosed`) - it was not sent, and
+          sending it again is safe.
+        * `Rejected` - the broker said no.
+        * `DeliveryUnknown` (`ReceiptTimeout`, `ConnectionLost`) - it may have arrived.
+        """
+        message = self._message(
+            destination, payload, headers, serializer, persistent, priority, ttl, correlation_id, reply_to
+        )
+        self._deliver([message], confirm, timeout)
+        return typing.cast(str, message.id)
+
+    def send_many(
+        self,
+        messages: typing.Iterable[Message | tuple[typing.Any, ...]],
+        *,
+        serializer: str | None = None,
+        confirm: bool | None = None,
+        persistent: bool | None = None,
+        timeout: float | None = None,
+    ) -> list[str]:
+        """Send many messages together, and return their ids in order.
+
+        *messages* are tuples ``(destination, payload)`` or ``(destination, payload, headers)``, or `Message` objects,
+        whose bodies are sent as they are if they are bytes-like or ``str``. The other arguments are those of `send`
+        and hold for all. Nothing is sent if one of them cannot be. Raises as `send` does; the exception's
+        `confirmed` tells the positions of those that the broker had confirmed.
+        """
+        batch = Batch(self, confirm=confirm, timeout=timeout)
+        for message in messages:
+            if isinstance(message, Message):
+                batch.add(message, persistent=persistent)
+            else:
+                destination, payload, *headers = message
+                batch.send(destination, payload, *headers, serializer=serializer, persistent=persistent)
+        return batch.deliver()
+
+    def batch(self, *, confirm: bool | None = None, timeout: float | None = None) -> Batch:
+        """A context manager that collects messages and sends them together when the block ends.
+
+        If the block raises, they are dropped. Arguments and exceptions as of `send_many`.
+
+        >>> with Publisher("memory://").batch() as batch:
+        ...     first = batch.send("/queue/orders", 1)
+        ...     second = batch.send("/queue/orders", 2)
+        """
+        return Batch(self, confirm=confirm, timeout=timeout)
+
+    def prepare(
+        self,
+        destination: str,
+        payload: typing.Any,
+        headers: typing.Mapping[str, str] | None = None,
+        *,
+        serializer: str | None = None,
+        persistent: bool | None = None,
+        priority: int | None = None,
+        ttl: float | None = None,
+        correlation_id: str | None = None,
+        reply_to: str | None = None,
+    ) -> Message:
+        """Return the message that `send` would send, with its id and its payload written now.
+
+        For those who send later what is true now, such as after the commit of a database: `deliver` sends it. Raises
+        what `send` would raise about a message that cannot be sent as it is.
+        """
+        message = self._message(
+            destination, payload, headers, serializer, persistent, priority, ttl, correlation_id, reply_to
+        )
+        frame = send_frame(message)
+        encode_head(frame.command, frame.headers, "1.2")
+        return message
+
+    def deliver(
+        self, messages: typing.Sequence[Message], *, confirm: bool | None = None, timeout: float | None = None
+    ) -> list[str]:
+        """Send messages that `prepare` made, and return their ids. Raises as `send_many` does."""
+        if messages:
+            self._deliver(list(messages), confirm, timeout)
+        return [message.id or "" for message in messages]
+
+    # -- the whole --------------------------------------------------------------------------------------------
+
+    def check(self, timeout: float | None = None) -> Health:
+        """Ask the broker for a sign of life, and return what came of it. See `PublishClientPool.check`."""
+        return typing.cast(Health, self._outlet.check(timeout))
+
+    def stats(self) -> PublisherStats:
+        """Return the numbers of this process."""
+        return PublisherStats(**self._counts.snapshot(), pool=self._outlet.pool_stats())
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Close every connection, in at most *timeout* seconds; later sends raise `PoolClosed`."""
+        self._outlet.close(timeout)
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- the way of a payload ---------------------------------------------------------------------------------
+
+    def _message(
+        self,
+        destination: str,
+        payload: typing.Any,
+        headers: typing.Mapping[str, str] | None,
+        serializer: str | None,
+        persistent: bool | None,
+        priority: int | None,
+        ttl: float | None,
+        correlation_id: str | None,
+        reply_to: str | None,
+    ) -> Message:
+        writer = self._serializer if serializer is None else get_serializer(serializer)
+        body, content_type, more = writer.serialize(payload, destination=destination, keys=self.options.signing_keys)
+        if headers is not None and not isinstance(headers, typing.Mapping):
+            raise InvalidFrame(f"headers must be a mapping of str to str, not {type(headers).__name__}")
+        all_headers = {**self.options.headers, **(headers or {}), **more}
+        content_type = all_headers.pop("content-type", content_type)
+        for name, value in (("correlation-id", correlation_id), ("reply-to", reply_to)):
+            if value is not None:
+                all_headers[name] = value
+        if priority is not None:
+            if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 9:
+                raise InvalidFrame(f"priority must be a whole number from 0 to 9, not {priority!r}")
+            all_headers["priority"] = str(priority)
+        return self._complete(Message(destination, body, all_headers, content_type=content_type, ttl=ttl), persistent)
+
+    def _complete(self, message: Message, persistent: bool | None) -> Message:
+        """*message* with its id and its persistence among the headers."""
+        headers = {MESSAGE_ID: self._ids.next(), **(message.headers or {})}
+        if self.options.persistent if persistent is None else persistent:
+            headers.setdefault("persistent", "true")
+        return dataclasses.replace(message, headers=headers)
+
+    def _deliver(self, messages: list[Message], confirm: bool | None, timeout: float | None) -> None:
+        confirm = self.options.confirm if confirm is None else confirm
+        deadline = Deadline(self.options.timeout if timeout is None else timeout)
+        observed = bool(self.observers)
+        if observed:
+            for message in messages:
+                self.observers.tell(
+                    SendBegan(message.id or "", message.destination, _headers_of(message), len(message.body))
+                )
+        began = time.monotonic()
+        try:
+            self._way_out().deliver(messages, confirm, deadline)
+        except StompError as error:
+            if isinstance(error, MessageError) and len(messages) == 1:
+                error.destination = messages[0].destination
+                error.message_id = messages[0].id
+            self._counts.failed(error, len(messages))
+            if observed:
+                for position, message in enumerate(messages):
+                    done = isinstance(error, MessageError) and position in error.confirmed
+                    self._tell_end(message, None if done else error, confirm, time.monotonic() - began)
+            raise
+        self._counts.succeeded(len(messages), confirm)
+        if observed:
+            for message in messages:
+                self._tell_end(message, None, confirm, time.monotonic() - began)
+
+    def _way_out(self) -> typing.Any:
+        for detour in reversed(detours):
+            outlet = detour(self)
+            if outlet is not None:
+                return outlet
+        return self._outlet
+
+    def _tell_end(self, message: Message, error: StompError | None, confirm: bool, seconds: float) -> None:
+        identity = message.id or ""
+        self.observers.tell(
+            SendSucceeded(identity, message.destination, confirm, seconds)
+            if error is None
+            else SendFailed(identity, message.destination, error, seconds)
+        )
+
+
+class Batch:
+    """Messages that are sent together. `Publisher.batch` makes it."""
+
+    def __init__(self, publisher: Publisher, *, confirm: bool | None, timeout: float | None) -> None:
+        self._publisher = publisher
+        self._confirm = confirm
+        self._timeout = timeout
+        self._messages: list[Message] = []
+
+    def send(
+        self,
+        destination: str,
+        payload: typing.Any,
+        headers: typing.Mapping[str, str] | None = None,
+        *,
+        serializer: str | None = None,
+        persistent: bool | None = None,
+        priority: int | None = None,
+        ttl: float | None = None,
+        correlation_id: str | None = None,
+        reply_to: str | None = None,
+    ) -> str:
+        """Add one message, written now and sent when the block ends; return its id. Arguments as of `Publisher.send`."""
+        message = self._publisher.prepare(
+            destination,
+            payload,
+            headers,
+            serializer=serializer,
+            persistent=persistent,
+            priority=priority,
+            ttl=ttl,
+            correlation_id=correlation_id,
+            reply_to=reply_to,
+        )
+        self._messages.append(message)
+        return typing.cast(str, message.id)
+
+    def add(self, message: Message, *, persistent: bool | None = None) -> str:
+        """Add a `Message`; its body is sent as it is if it is bytes-like or ``str``, and serialized otherwise."""
+        if isinstance(message.body, bytes | bytearray | memoryview | str):
+            message = self._publisher._complete(message, persistent)
+            self._messages.append(message)
+            return typing.cast(str, message.id)
+        return self.send(message.destination, message.body, message.headers, persistent=persistent, ttl=message.ttl)
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def deliver(self) -> list[str]:
+        """Send what was collected, and return the ids. Raises as `Publisher.send_many` does."""
+        messages, self._messages = self._messages, []
+        return self._publisher.deliver(messages, confirm=self._confirm, timeout=self._timeout)
+
+    def __enter__(self) -> Batch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.deliver()
+        else:
+            self._messages.clear()
+
+
+class _PoolOutlet:
+    """The way to a real broker: a loan from the pool, and another try where that is safe or was asked for."""
+
+    def __init__(self, options: Options, observers: Observers) -> None:
+        credentials = {
+            name: value
+            for name in ("login", "passcode", "vhost", "tls_ca", "tls_cert", "tls_key")
+            if (value := getattr(options, name)) is not None
+        }
+        self._resend_unknown = options.resend_unknown
+        self._pool = PublishClientPool(
+            options.url.partition("?")[0],
+            max_size=options.pool_size,
+            timeout=options.timeout,
+            max_waiting=options.max_waiting,
+            max_idle=options.max_idle,
+            max_lifetime=options.max_lifetime,
+            connect_timeout=options.connect_timeout,
+            heart_beat=options.heart_beat,
+            observers=observers,
+            **credentials,
+        )
+        self.address = self._pool.url
+
+    def deliver(self, messages: typing.Sequence[Message], confirm: bool, deadline: Deadline) -> None:
+        """Send *messages*, once if the first try tells what became of them.
+
+        A connection that breaks before it took a byte is replaced, and the send repeated, until the deadline. A send
+        of unknown outcome is repeated only with `resend_unknown`; once that is so, the outcome stays unknown until a
+        receipt comes, whatever fails after it.
+        """
+        confirmed: set[int] = set()
+        unknown: DeliveryUnknown | None = None
+        while True:
+            todo = [position for position in range(len(messages)) if position not in confirmed]
+            connected = False
+            try:
+                with self._pool.lend(deadline) as client:
+                    connected = True
+                    client.deliver([messages[position] for position in todo], confirm, None, deadline)
+                return
+            except NotSent as error:
+                if connected and not deadline.expired:
+                    continue
+                if unknown is None:
+                    raise
+                if not isinstance(error, BrokerUnavailable) or not self._pause(error, deadline):
+                    raise unknown from error
+            except MessageError as error:
+                confirmed.update(todo[position] for position in error.confirmed)
+                error.confirmed = tuple(sorted(confirmed))
+                if isinstance(error, Rejected) or not self._resend_unknown or deadline.expired:
+                    raise
+                unknown = typing.cast(DeliveryUnknown, error)
+
+    @staticmethod
+    def _pause(error: BrokerUnavailable, deadline: Deadline) -> bool:
+        """Wait until the pool will try to connect again; return ``False`` if that is after the deadline."""
+        pause = max(error.retry_after or 0.0, _RESEND_PAUSE)
+        if pause >= deadline.remaining():
+            return False
+        time.sleep(pause)
+        return True
+
+    def check(self, timeout: float | None = None) -> Health:
+        return self._pool.check(timeout)
+
+    def pool_stats(self) -> PoolStats | None:
+        return self._pool.stats()
+
+    def close(self, timeout: float) -> None:
+        self._pool.close(timeout)
+
+
+class _Ids:
+    """Message ids: a random part for this process, and a count. A forked child takes a random part of its own."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._next: typing.Callable[[], str] = str
+
+    def next(self) -> str:
+        if self._pid != os.getpid():
+            prefix = secrets.token_hex(8)
+            counter = itertools.count(1)
+            self._next = lambda: f"{prefix}-{next(counter)}"
+            self._pid = os.getpid()
+        return self._next()
+
+
+class _Counts:
+    """How many messages went which way, in this process."""
+
+    _NAMES = ("sent", "confirmed", "not_sent", "rejected", "unknown")
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._numbers = dict.fromkeys(self._NAMES, 0)
+
+    def _add(self, **numbers: int) -> None:
+        if self._pid != os.getpid():
+            self._reset()
+        with self._lock:
+            for name, number in numbers.items():
+                self._numbers[name] += number
+
+    def succeeded(self, count: int, confirmed: bool) -> None:
+        self._add(sent=count, confirmed=count if confirmed else 0)
+
+    def failed(self, error: StompError, count: int) -> None:
+        done = len(error.confirmed) if isinstance(error, MessageError) else 0
+        kind = (
+            "rejected"
+            if isinstance(error, Rejected)
+            else "unknown"
+            if isinstance(error, DeliveryUnknown)
+            else "not_sent"
+        )
+        self._add(sent=done, confirmed=done, **{kind: count - done})
+
+    def snapshot(self) -> dict[str, int]:
+        if self._pid != os.getpid():
+            self._reset()
+        with self._lock:
+            return dict(self._numbers)
+
+
+def _headers_of(message: Message) -> dict[str, str]:
+    return typing.cast("dict[str, str]", message.headers)

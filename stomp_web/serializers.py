@@ -1,0 +1,379 @@
+"""Payloads to bodies and back, by name.
+
+A body travels with its content type, and is read back by it. Reading is refused unless the reader accepts the
+serializer by name: whoever can put a pickle into a queue can run code in the process that reads it.
+
+The signed serializers put an HMAC over content type, destination and body into the header ``x-signature``; the
+body itself stays as it is, so that receivers in other languages can read it.
+"""
+
+from __future__ import annotations
+
+import abc
+import base64
+import dataclasses
+import datetime
+import decimal
+import enum
+import functools
+import hashlib
+import hmac
+import json
+import pickle
+import typing
+import uuid
+
+from .errors import ConfigurationError, SerializationError
+
+__all__ = [
+    "SIGNATURE",
+    "BytesSerializer",
+    "JsonSerializer",
+    "PickleSerializer",
+    "SerializedPayload",
+    "Serializer",
+    "SignedSerializer",
+    "TextSerializer",
+    "deserialize",
+    "get_serializer",
+    "json_form",
+    "register",
+    "typed_payload",
+]
+
+#: The header that carries the signature of the signed serializers.
+SIGNATURE: typing.Final = "x-signature"
+
+
+class SerializedPayload(typing.NamedTuple):
+    """A payload made ready: the `body`, its `content_type`, and the `headers` that belong to it."""
+
+    body: bytes
+    content_type: str
+    headers: dict[str, str]
+
+
+class Serializer(abc.ABC):
+    """One way to write payloads. Subclass it and `register` an object to add another.
+
+    `name` is what users write; `content_type` is what travels and by which the body is read back.
+    """
+
+    name: str
+    content_type: str
+
+    @abc.abstractmethod
+    def dumps(self, payload: typing.Any) -> bytes:
+        """Return the body for *payload*. Any exception becomes a `SerializationError` that names the serializer."""
+
+    @abc.abstractmethod
+    def loads(self, body: bytes) -> typing.Any:
+        """Return the payload of *body*. Any exception becomes a `SerializationError` that names the serializer."""
+
+    def serialize(
+        self, payload: typing.Any, *, destination: str, keys: typing.Sequence[str | bytes] = ()
+    ) -> SerializedPayload:
+        """Return *payload* ready for *destination*. *keys* are for serializers that sign.
+
+        Raises `SerializationError`: nothing was sent.
+        """
+        try:
+            return SerializedPayload(self.dumps(payload), self.content_type, {})
+        except Exception as error:
+            raise SerializationError(
+                f"the payload ({type(payload).__name__}) for {destination} cannot be written as {self.name}: {error}",
+                self.name,
+            ) from error
+
+    def deserialize(
+        self, body: bytes, headers: typing.Mapping[str, str], *, keys: typing.Sequence[str | bytes] = ()
+    ) -> typing.Any:
+        """Return the payload of a received *body*; *headers* are the message's. Raises `SerializationError`."""
+        try:
+            return self.loads(body)
+        except Exception as error:
+            raise SerializationError(
+                f"the body from {headers.get('destination', 'an unknown destination')} cannot be read as {self.name}: "
+                f"{type(error).__name__}",
+                self.name,
+            ) from error
+
+
+class JsonSerializer(Serializer):
+    """JSON in UTF-8: dates, times and durations in ISO 8601 (with microseconds, ``Z`` for UTC), ``Decimal`` and
+    ``UUID`` as texts, enums as their values, dataclasses as objects. NaN and infinities are refused, as JSON has none;
+    bytes and sets are refused, as there is more than one way to write them."""
+
+    name = "json"
+    content_type = "application/json"
+
+    def dumps(self, payload: typing.Any) -> bytes:
+        """Return *payload* as compact JSON."""
+        return _ENCODER.encode(payload).encode()
+
+    def loads(self, body: bytes) -> typing.Any:
+        """Return the payload; dates and the like stay texts."""
+        return json.loads(body)
+
+
+class PickleSerializer(Serializer):
+    """Python's pickle, highest protocol. Only for queues that nobody but your own programs can write to."""
+
+    name = "pickle"
+    content_type = "application/x-python-serialize"
+
+    def dumps(self, payload: typing.Any) -> bytes:
+        """Return *payload* pickled."""
+        return pickle.dumps(payload, protocol=pickle.HIGHEST_PROTOCOL)
+
+    def loads(self, body: bytes) -> typing.Any:
+        """Unpickle, which can run any code that the sender chose."""
+        return pickle.loads(body)
+
+
+class TextSerializer(Serializer):
+    """A ``str`` in UTF-8."""
+
+    name = "text"
+    content_type = "text/plain;charset=utf-8"
+
+    def dumps(self, payload: typing.Any) -> bytes:
+        """Return the text's bytes; anything but a ``str`` is refused."""
+        if not isinstance(payload, str):
+            raise TypeError("the text serializer takes str")
+        return payload.encode()
+
+    def loads(self, body: bytes) -> str:
+        """Return the text."""
+        return body.decode()
+
+
+class BytesSerializer(Serializer):
+    """Bytes as they are."""
+
+    name = "bytes"
+    content_type = "application/octet-stream"
+
+    def dumps(self, payload: typing.Any) -> bytes:
+        """Return the bytes; anything that is not bytes-like is refused."""
+        if not isinstance(payload, bytes | bytearray | memoryview):
+            raise TypeError("the bytes serializer takes bytes, bytearray or memoryview")
+        return bytes(payload)
+
+    def loads(self, body: bytes) -> bytes:
+        """Return the body."""
+        return body
+
+
+class SignedSerializer(Serializer):
+    """Another serializer's body with a signature beside it: HMAC-SHA256 over content type, destination and body.
+
+    The first of the keys signs, and all of them verify, so that keys can be rotated. The body is read only after its
+    signature was found good.
+    """
+
+    def __init__(self, inner: Serializer) -> None:
+        self.name = f"signed-{inner.name}"
+        self.content_type = f"{inner.content_type};signed=hmac-sha256"
+        self._inner = inner
+
+    def dumps(self, payload: typing.Any) -> bytes:
+        """Return the inner serializer's body."""
+        return self._inner.dumps(payload)
+
+    def loads(self, body: bytes) -> typing.Any:
+        """Return the inner serializer's payload; `deserialize` has verified the body before."""
+        return self._inner.loads(body)
+
+    def serialize(
+        self, payload: typing.Any, *, destination: str, keys: typing.Sequence[str | bytes] = ()
+    ) -> SerializedPayload:
+        """Return *payload* with its signature. Raises `ConfigurationError` without a key."""
+        if not keys:
+            raise ConfigurationError(f"the serializer {self.name} needs a secret: set signing_keys", "signing_keys")
+        body = super().serialize(payload, destination=destination).body
+        signature = self._signature(keys[0], destination, body)
+        return SerializedPayload(body, self.content_type, {SIGNATURE: signature})
+
+    def deserialize(
+        self, body: bytes, headers: typing.Mapping[str, str], *, keys: typing.Sequence[str | bytes] = ()
+    ) -> typing.Any:
+        """Return the payload if one of *keys* made the signature. Raises `SerializationError` otherwise."""
+        if not keys:
+            raise ConfigurationError(f"the serializer {self.name} needs a secret: set signing_keys", "signing_keys")
+        destination = headers.get("destination", "")
+        given = headers.get(SIGNATURE, "").encode()
+        if not any(hmac.compare_digest(self._signature(key, destination, body).encode(), given) for key in keys):
+            raise SerializationError(
+                f"the message from {destination} has no good signature; it was not read", self.name
+            )
+        return super().deserialize(body, headers)
+
+    def _signature(self, key: str | bytes, destination: str, body: bytes) -> str:
+        # The name keeps these keys' signatures apart from those that other programs make with the same secret.
+        secret = key.encode() if isinstance(key, str) else key
+        digest = hmac.new(b"stomp_web.serializers" + secret, digestmod=hashlib.sha256)
+        for part in (self.content_type.encode(), destination.encode(), body):
+            digest.update(b"%d:" % len(part))
+            digest.update(part)
+        return base64.b64encode(digest.digest()).decode()
+
+
+def _iso_duration(duration: datetime.timedelta) -> str:
+    sign = "-" if duration < datetime.timedelta(0) else ""
+    duration = abs(duration)
+    hours, rest = divmod(duration.seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    fraction = f".{duration.microseconds:06d}" if duration.microseconds else ""
+    return f"{sign}P{duration.days}DT{hours:02d}H{minutes:02d}M{seconds:02d}{fraction}S"
+
+
+@functools.singledispatch
+def json_form(value: typing.Any) -> typing.Any:
+    """Return what stands for *value* in JSON, if JSON itself has no form for it.
+
+    More types can be registered, as with any ``functools.singledispatch`` function:
+    ``json_form.register(Money, str)``. Raises `TypeError`, with a hint, for a type that is not known.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    raise TypeError(f"{type(value).__name__} has no JSON form; convert it first, or use the pickle serializer")
+
+
+@json_form.register
+def _(value: datetime.datetime) -> str:
+    text = value.isoformat()
+    return text[:-6] + "Z" if text.endswith("+00:00") else text
+
+
+@json_form.register(datetime.date)
+@json_form.register(datetime.time)
+def _(value: datetime.date | datetime.time) -> str:
+    return value.isoformat()
+
+
+@json_form.register
+def _(value: datetime.timedelta) -> str:
+    return _iso_duration(value)
+
+
+@json_form.register
+def _(value: decimal.Decimal) -> str:
+    if not value.is_finite():
+        raise ValueError(f"{value} has no JSON form")
+    return str(value)
+
+
+@json_form.register
+def _(value: uuid.UUID) -> str:
+    return str(value)
+
+
+@json_form.register
+def _(value: enum.Enum) -> typing.Any:
+    return value.value
+
+
+@json_form.register(bytes)
+@json_form.register(bytearray)
+def _(value: bytes | bytearray) -> typing.NoReturn:
+    raise TypeError("bytes have no JSON form; decode them, or use the bytes or pickle serializer")
+
+
+@json_form.register(set)
+@json_form.register(frozenset)
+def _(value: set[typing.Any] | frozenset[typing.Any]) -> typing.NoReturn:
+    raise TypeError("a set has no JSON form, as it has no order; make it a list")
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=json_form)
+
+_serializers: dict[str, Serializer] = {}
+
+
+def register(serializer: Serializer) -> None:
+    """Make *serializer* known by its name. Raises `ConfigurationError` if the name or content type is taken."""
+    for known in _serializers.values():
+        if known.name == serializer.name or known.content_type == serializer.content_type:
+            raise ConfigurationError(
+                f"the serializer {known.name} ({known.content_type}) is registered already", "serializer"
+            )
+    _serializers[serializer.name] = serializer
+
+
+def get_serializer(name: str) -> Serializer:
+    """Return the serializer called *name*. Raises `ConfigurationError`, listing those there are."""
+    try:
+        return _serializers[name]
+    except (KeyError, TypeError):
+        raise ConfigurationError(
+            f"there is no serializer {name!r}; there are {', '.join(sorted(_serializers))}", "serializer"
+        ) from None
+
+
+def deserialize(
+    body: bytes,
+    headers: typing.Mapping[str, str],
+    *,
+    accept: typing.Sequence[str] = ("json", "text", "bytes"),
+    keys: typing.Sequence[str | bytes] = (),
+) -> typing.Any:
+    """Return the payload of a received message.
+
+    The serializer is found by the ``content-type`` header; a message without one counts as bytes. *accept* names the
+    serializers that may be used: an unsigned pickle is read only if ``"pickle"`` is among them. *keys* verify
+    signatures. Raises `SerializationError`.
+    """
+    content_type = headers.get("content-type", BytesSerializer.content_type)
+    serializer = _by_content_type(content_type)
+    if serializer is None:
+        raise SerializationError(f"there is no serializer for the content type {content_type!r}")
+    if serializer.name not in accept:
+        raise SerializationError(
+            f"a {serializer.name} message came, but only {', '.join(accept)} is accepted; it was not read",
+            serializer.name,
+        )
+    return serializer.deserialize(body, headers, keys=keys)
+
+
+def typed_payload(text: str, name: str | None = None) -> tuple[typing.Any, str]:
+    """Return the payload, and the name of its serializer, for a *text* that was typed on a command line.
+
+    For the serializers ``text`` and ``bytes`` it is the text itself; for every other one it has to be JSON. Without a
+    *name* it is sent as JSON if it is JSON, and as text otherwise. Raises `SerializationError` and, for a serializer
+    that does not exist, `ConfigurationError`.
+    """
+    if name is not None:
+        get_serializer(name)
+    if name == "text":
+        return text, name
+    if name == "bytes":
+        return text.encode(), name
+    try:
+        return json.loads(text), name or "json"
+    except ValueError as error:
+        if name is None:
+            return text, "text"
+        raise SerializationError(
+            f"{name} needs a payload that is JSON ({error}); quote it for the shell, or send it as text", name
+        ) from None
+
+
+def _by_content_type(content_type: str) -> Serializer | None:
+    exact = [known for known in _serializers.values() if known.content_type == content_type]
+    if exact:
+        return exact[0]
+    mime = content_type.partition(";")[0].strip().lower()
+    if "signed=" in content_type:
+        return None
+    for known in _serializers.values():
+        if known.content_type.partition(";")[0] == mime and "signed=" not in known.content_type:
+            return known
+    return _serializers["text"] if mime.startswith("text/") else None
+
+
+for _serializer in (JsonSerializer(), PickleSerializer(), TextSerializer(), BytesSerializer()):
+    register(_serializer)
+for _serializer in (_serializers["json"], _serializers["pickle"]):
+    register(SignedSerializer(_serializer))
+del _serializer

@@ -1,0 +1,39 @@
+"""A broker in this process, and clients that are closed when the test ends."""
+
+from __future__ import annotations
+
+import contextlib
+import typing
+
+import pytest
+
+from stomp_web.broker import Broker
+from tests.broker.wire import Wire
+
+Connect = typing.Callable[..., Wire]
+
+
+@pytest.fixture
+def broker() -> typing.Iterator[Broker]:
+    with Broker() as running:
+        yield running
+
+
+@pytest.fixture
+def open_wire(broker: Broker) -> typing.Iterator[typing.Callable[..., Wire]]:
+    """Opens a TCP connection to the broker, and says nothing."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: stack.enter_context(Wire(broker, **options))
+
+
+@pytest.fixture
+def connect(open_wire: typing.Callable[..., Wire]) -> Connect:
+    """Opens a session, by default in STOMP 1.2."""
+
+    def connect(version: str = "1.2", **headers: str) -> Wire:
+        wire = open_wire()
+        answer = wire.connect(version, **headers)
+        assert answer.command == "CONNECTED", answer
+        return wire
+
+    return connect

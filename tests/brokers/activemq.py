@@ -1,0 +1,170 @@
+"""ActiveMQ Classic, as Debian packages it (the STOMP connector is in `libactivemq-java`), without its service."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.brokers.installed import matching, newest, package_files, program
+from tests.brokers.ports import free_ports
+from tests.brokers.running import RunningBroker
+from tests.brokers.traits import Refusal, Traits
+from tests.certificates import STORE_PASSWORD, make_certificates
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class ActiveMQ(RunningBroker):
+    """One broker with KahaDB in its directory, so that persistent messages outlive a restart.
+
+    `options` are appended to the STOMP connectors' addresses, as in `wireFormat.maxFrameSize=65536`.
+    """
+
+    name = "activemq"
+    install = "apt-get install --no-install-recommends activemq default-jre-headless"
+    traits = Traits(
+        # ActiveMQ/5.17.2 has no virtual hosts: any host is taken, also none.
+        checks_vhost=False,
+        # ActiveMQ/5.17.2: without content-length a TextMessage, with it a BytesMessage.
+        text_messages=True,
+        # ActiveMQ/5.17.2: a persistent message that is refused with NACK is dead, without a second try.
+        nacked_to="/queue/ActiveMQ.DLQ",
+        login_refusal="User name [guest] or password is invalid",
+    )
+
+    def __init__(self, *, options: Sequence[str] = (), memory: str = "256 mb") -> None:
+        super().__init__()
+        self.options = tuple(options)
+        self.memory = memory
+        self.port, self.tls_port = free_ports(2)
+
+    @classmethod
+    def home(cls) -> Path | None:
+        """The directory that holds `bin/activemq.jar` and `lib`."""
+        candidates = [
+            Path(os.environ.get("ACTIVEMQ_HOME", "/nowhere")),
+            *matching("/usr/share/activemq*", "/opt/*activemq*"),
+            *(path for path in package_files("activemq") if path.name == "activemq"),
+        ]
+        return newest(path for path in candidates if (path / "bin" / "activemq.jar").exists())
+
+    @classmethod
+    def java(cls) -> Path | None:
+        chosen = Path(os.environ.get("JAVA_HOME", "/nowhere"), "bin", "java")
+        return chosen if chosen.exists() else program("java", "/usr/lib/jvm/*/bin/java")
+
+    @classmethod
+    def missing(cls) -> str | None:
+        home = cls.home()
+        if home is None:
+            return "ActiveMQ is not installed"
+        if not list(home.glob("lib/**/activemq-stomp*.jar")):
+            return f"ActiveMQ in {home} has no STOMP connector"
+        if cls.java() is None:
+            return "Java is not installed"
+        return None
+
+    def prepare(self) -> None:
+        self.certificates = make_certificates(self.directory)
+        (self.directory / "data").mkdir()
+        (self.directory / "log4j.properties").write_text(_LOGGING)
+        (self.directory / "activemq.xml").write_text(
+            _CONFIGURATION.format(
+                data=self.directory / "data",
+                memory=self.memory,
+                host=self.host,
+                port=self.port,
+                tls_port=self.tls_port,
+                options="".join(f"&amp;{option}" for option in self.options),
+                keystore=self.certificates.keystore,
+                truststore=self.certificates.truststore,
+                password=STORE_PASSWORD,
+            )
+        )
+
+    def command(self) -> list[str]:
+        home = self.home()
+        return [
+            str(self.java()),
+            "-Xms64m",
+            "-Xmx512m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",  # quick to start rather than quick in the long run
+            "--add-opens=java.base/java.util=ALL-UNNAMED",  # Java 17 asks for these two
+            "--add-opens=java.base/java.lang=ALL-UNNAMED",
+            f"-Djava.io.tmpdir={self.directory}",
+            f"-Dlog4j.configuration=file:{self.directory}/log4j.properties",
+            f"-Dactivemq.home={home}",
+            f"-Dactivemq.base={self.directory}",
+            "-jar",
+            f"{home}/bin/activemq.jar",
+            "start",
+            f"xbean:file:{self.directory}/activemq.xml",
+        ]
+
+    def refusals(self) -> list[Refusal]:
+        # ActiveMQ/5.17.2 takes any string for a queue; only rights can refuse a destination.
+        url = self.address(login="reader", passcode="reader")
+        return [Refusal("reader", url, "/queue/forbidden", "User reader is not authorized to write to")]
+
+
+# The log4j 1.2 of Debian's package; the log4j2.properties beside it is read by nobody.
+_LOGGING = """\
+log4j.rootLogger=INFO, stdout
+log4j.appender.stdout=org.apache.log4j.ConsoleAppender
+log4j.appender.stdout.layout=org.apache.log4j.PatternLayout
+log4j.appender.stdout.layout.ConversionPattern=%d %-5p %c{1} %m%n
+"""
+
+_CONFIGURATION = """\
+<beans xmlns="http://www.springframework.org/schema/beans"
+       xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
+       xsi:schemaLocation="http://www.springframework.org/schema/beans http://www.springframework.org/schema/beans/spring-beans.xsd
+                           http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
+  <broker xmlns="http://activemq.apache.org/schema/core" brokerName="tests" dataDirectory="{data}" useJmx="false">
+    <persistenceAdapter>
+      <kahaDB directory="{data}/kahadb"/>
+    </persistenceAdapter>
+    <plugins>
+      <simpleAuthenticationPlugin>
+        <users>
+          <authenticationUser username="guest" password="guest" groups="readers,writers"/>
+          <authenticationUser username="reader" password="reader" groups="readers"/>
+        </users>
+      </simpleAuthenticationPlugin>
+      <authorizationPlugin>
+        <map>
+          <authorizationMap>
+            <authorizationEntries>
+              <authorizationEntry queue="&gt;" read="readers" write="writers" admin="readers"/>
+              <authorizationEntry topic="&gt;" read="readers" write="writers" admin="readers"/>
+              <authorizationEntry topic="ActiveMQ.Advisory.&gt;" read="readers" write="readers" admin="readers"/>
+            </authorizationEntries>
+            <tempDestinationAuthorizationEntry>
+              <tempDestinationAuthorizationEntry read="readers" write="readers" admin="readers"/>
+            </tempDestinationAuthorizationEntry>
+          </authorizationMap>
+        </map>
+      </authorizationPlugin>
+    </plugins>
+    <sslContext>
+      <sslContext keyStore="file:{keystore}" keyStoreType="PKCS12" keyStorePassword="{password}"
+                  trustStore="file:{truststore}" trustStoreType="PKCS12" trustStorePassword="{password}"/>
+    </sslContext>
+    <systemUsage>
+      <systemUsage>
+        <memoryUsage><memoryUsage limit="{memory}"/></memoryUsage>
+        <storeUsage><storeUsage limit="2 gb"/></storeUsage>
+        <tempUsage><tempUsage limit="512 mb"/></tempUsage>
+      </systemUsage>
+    </systemUsage>
+    <transportConnectors>
+      <transportConnector name="stomp" uri="stomp://{host}:{port}?trace=false{options}"/>
+      <transportConnector name="stomp+ssl"
+                          uri="stomp+ssl://{host}:{tls_port}?transport.wantClientAuth=true{options}"/>
+    </transportConnectors>
+  </broker>
+</beans>
+"""

@@ -1,0 +1,220 @@
+"""RabbitMQ with its STOMP plugin, as Debian packages it, without its service, its user and its directories.
+
+The scripts in `sbin` of the server's own directory are called: the wrappers that Debian puts on PATH change the
+user and read /etc. A node takes its parameters from the constructor, so that several of them can form a cluster.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from tests.brokers.installed import matching, newest, package_files, program
+from tests.brokers.ports import free_ports
+from tests.brokers.running import BrokerFailed, Process, RunningBroker
+from tests.brokers.traits import Refusal, Traits
+from tests.certificates import make_certificates
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+
+class Epmd:
+    """Erlang's port mapper, which tells the nodes of a cluster each other's ports.
+
+    Erlang starts one by itself when it finds none, as a daemon that outlives the broker. This one is started first,
+    on a port of its own, and ends with whoever started it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        (self.port,) = free_ports(1)
+        self._process: Process | None = None
+
+    @staticmethod
+    def executable() -> Path | None:
+        return program("epmd", "/usr/lib/erlang/erts-*/bin/epmd", "/usr/local/lib/erlang/erts-*/bin/epmd")
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    def start(self, limit: float = 10.0) -> None:
+        log = self.directory / "epmd.log"
+        self._process = Process(
+            [str(self.executable()), "-address", "127.0.0.1", "-port", str(self.port)],
+            directory=self.directory,
+            environment=os.environ,
+            log=log,
+        )
+        deadline = time.monotonic() + limit
+        while not self._listens():
+            if self._process.ended(within=0.02) or time.monotonic() > deadline:
+                self.stop()
+                raise BrokerFailed(f"epmd did not start.\n{log.read_text(errors='replace')}")
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.stop(limit=5.0)
+
+    def _listens(self) -> bool:
+        with socket.socket() as connection:
+            return connection.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+class RabbitMQ(RunningBroker):
+    """One node. `peers` are the node names of its cluster, this one's included; they share `cookie` and `epmd`."""
+
+    name = "rabbitmq"
+    install = "apt-get install --no-install-recommends rabbitmq-server"
+    start_limit = 45.0
+    traits = Traits(
+        # RabbitMQ/3.10.8
+        other_vhost="shop",
+        login_refusal="Access refused for user 'guest'",
+        vhost_refusal="Virtual host 'nowhere' access denied",
+    )
+
+    def __init__(
+        self,
+        *,
+        node: str = "rmq1@localhost",
+        peers: Sequence[str] = (),
+        cookie: str = "STOMPWEBTESTS",
+        epmd: Epmd | None = None,
+        plugins: Sequence[str] = ("rabbitmq_stomp",),
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.node = node
+        self.peers = tuple(peers)
+        self.cookie = cookie
+        self.epmd = epmd or Epmd(self.directory)
+        self._epmd_is_mine = epmd is None
+        self.plugins = tuple(plugins)
+        self.settings = dict(settings or {})
+        self.port, self.tls_port, self._distribution_port = free_ports(3)
+
+    @classmethod
+    def scripts(cls) -> Path | None:
+        """The `sbin` directory of the server."""
+        candidates = [
+            *matching("/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin", "/opt/rabbitmq*/sbin"),
+            *(path for path in package_files("rabbitmq-server") if path.name == "sbin"),
+        ]
+        return newest(path for path in candidates if (path / "rabbitmq-defaults").exists())
+
+    @classmethod
+    def missing(cls) -> str | None:
+        if cls.scripts() is None:
+            return "RabbitMQ is not installed"
+        if program("erl") is None or Epmd.executable() is None:
+            return "Erlang (erl and epmd) is not installed"
+        return None
+
+    def prepare(self) -> None:
+        self.certificates = make_certificates(self.directory)
+        cookie = self.directory / ".erlang.cookie"
+        cookie.write_text(self.cookie)
+        cookie.chmod(0o400)
+        (self.directory / "enabled_plugins").write_text(f"[{','.join(self.plugins)}].\n")
+        (self.directory / "definitions.json").write_text(json.dumps(_definitions()))
+        settings = {
+            "listeners.tcp": "none",  # AMQP: nobody here speaks it
+            "stomp.listeners.tcp.1": f"{self.host}:{self.port}",
+            "stomp.listeners.ssl.1": f"{self.host}:{self.tls_port}",
+            "ssl_options.cacertfile": str(self.certificates.authority),
+            "ssl_options.certfile": str(self.certificates.server_certificate),
+            "ssl_options.keyfile": str(self.certificates.server_key),
+            "ssl_options.verify": "verify_peer",
+            "ssl_options.fail_if_no_peer_cert": "false",
+            "load_definitions": str(self.directory / "definitions.json"),
+            "loopback_users": "none",
+            "vm_memory_high_watermark.absolute": "1GB",
+            "disk_free_limit.absolute": "50MB",
+        }
+        if self.peers:
+            settings["cluster_formation.peer_discovery_backend"] = "classic_config"
+            for number, peer in enumerate(self.peers, 1):
+                settings[f"cluster_formation.classic_config.nodes.{number}"] = peer
+        settings.update(self.settings)
+        lines = [f"{name} = {value}\n" for name, value in settings.items()]
+        (self.directory / "rabbitmq.conf").write_text("".join(lines))
+
+    def command(self) -> list[str]:
+        return [f"{self.scripts()}/rabbitmq-server"]
+
+    def environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))}
+        return {
+            **inherited,
+            "HOME": str(self.directory),  # of the cookie
+            # The script then replaces itself by the broker, so that a signal reaches the broker and not a shell.
+            "RUNNING_UNDER_SYSTEMD": "true",
+            "RABBITMQ_CONF_ENV_FILE": os.devnull,
+            "RABBITMQ_NODENAME": self.node,
+            "RABBITMQ_MNESIA_BASE": str(self.directory / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(self.directory / "log"),
+            "RABBITMQ_CONFIG_FILE": str(self.directory / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.directory / "enabled_plugins"),
+            "RABBITMQ_DIST_PORT": str(self._distribution_port),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "ERL_EPMD_PORT": str(self.epmd.port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+        }
+
+    def refusals(self) -> list[Refusal]:
+        return [
+            # RabbitMQ/3.10.8 knows /queue, /topic, /exchange, /amq/queue and a few more, and refuses the rest.
+            Refusal("guest", self.url, "/foo/bar", "Unknown destination"),
+            Refusal("reader", self.address(login="reader", passcode="reader"), "/queue/forbidden", "access_refused"),
+        ]
+
+    def log_files(self) -> list[Path]:
+        return [*super().log_files(), *sorted((self.directory / "log").glob("*.log"))]
+
+    def start(self) -> None:
+        if not self.epmd.running:
+            self.epmd.start()
+        super().start()
+
+    def close(self) -> None:
+        self.stop()
+        if self._epmd_is_mine:
+            self.epmd.stop()
+        super().close()
+
+
+def _definitions() -> dict[str, object]:
+    """Users, virtual hosts and permissions: with definitions to load, RabbitMQ makes no default user."""
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    # A subscriber to a queue creates it, so that the reader may configure; what he may not do is write.
+    reading = {"configure": ".*", "write": "", "read": ".*"}
+    vhosts = ("/", "shop")
+    return {
+        "users": [_user("guest", "administrator"), _user("reader", "")],
+        "vhosts": [{"name": vhost} for vhost in vhosts],
+        "permissions": [
+            {"user": user, "vhost": vhost, **permission}
+            for vhost in vhosts
+            for user, permission in (("guest", everything), ("reader", reading))
+        ],
+    }
+
+
+def _user(name: str, tags: str) -> dict[str, str]:
+    salt = os.urandom(4)
+    digest = hashlib.sha256(salt + name.encode()).digest()
+    return {
+        "name": name,
+        "tags": tags,
+        "password_hash": base64.b64encode(salt + digest).decode(),  # the passcode is the name
+        "hashing_algorithm": "rabbit_password_hashing_sha256",
+    }

@@ -1,0 +1,254 @@
+"""stomp.py uses the development broker without noticing: what it gets from RabbitMQ and ActiveMQ, it gets from ours.
+
+The tests are the same for the real brokers. So they cannot describe a broker that does not exist.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+import stomp
+from stomp.exception import ConnectFailedException
+
+from tests.brokers.foreign import PATIENCE, ForeignClient, ForeignError, Received
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stomp.utils import Frame
+
+    from tests.brokers.running import RunningBroker
+
+pytestmark = pytest.mark.parametrize("broker", ["development", "rabbitmq", "activemq"], indirect=True)
+
+
+@pytest.fixture
+def writer(broker: RunningBroker) -> Iterator[ForeignClient]:
+    with ForeignClient(broker) as writer:
+        yield writer
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
+def test_it_connects_subscribes_sends_and_disconnects_over(
+    broker: RunningBroker, destination: str, version: str
+) -> None:
+    with ForeignClient(broker, version=version) as both:
+        assert both.connected_frame is not None
+        assert both.connected_frame.headers.get("version", "1.0") == version
+        assert both.connected_frame.headers["session"]
+        subscription = both.subscribe(destination)
+        both.send(destination, b"\0\xff", {"name": "value"})
+        message = both.get()
+    assert message.body == b"\0\xff"
+    assert message.headers["name"] == "value"
+    assert message.headers["destination"] == destination
+    assert message.headers["message-id"]
+    assert message.headers.get("subscription", subscription) == subscription
+    assert not both.connection.is_connected()
+
+
+def test_its_own_waiting_calls_return(broker: RunningBroker, destination: str) -> None:
+    connection = stomp.Connection12([(broker.host, broker.port)], vhost=broker.vhost)
+    connection.connect(broker.login, broker.passcode, wait=True)
+    with connection:
+        waiting = stomp.listener.WaitingListener("my-receipt")
+        connection.set_listener("waiting", waiting)
+        connection.send(destination, "text", receipt="my-receipt")
+        waiting.wait_on_receipt()
+    assert not connection.is_connected()
+
+
+def test_a_wrong_login_ends_its_connect(broker: RunningBroker) -> None:
+    connection = stomp.Connection12([(broker.host, broker.port)], vhost=broker.vhost, reconnect_attempts_max=1)
+    with pytest.raises(ConnectFailedException):
+        connection.connect(broker.login, "wrong", wait=True)
+    connection.transport.disconnect_socket()
+
+
+def test_a_wrong_login_is_told_in_an_error_frame(broker: RunningBroker) -> None:
+    client = ForeignClient(broker, passcode="wrong")
+    with pytest.raises(ForeignError, match="refused CONNECT"):
+        client.connect()
+    assert client.errors[0].headers["message"]
+    client.close()
+
+
+@pytest.mark.parametrize("value", ["colon: and : more", "line\nfeed", "back\\slash \\n \\c", "größe 世😀", " spaces "])
+def test_escaped_headers_pass_between_two_of_its_clients(
+    broker: RunningBroker, writer: ForeignClient, destination: str, value: str
+) -> None:
+    with ForeignClient(broker) as reader:
+        reader.subscribe(destination)
+        writer.send(destination, b"x", {"special": value})
+        assert reader.get().headers["special"] == value
+
+
+def test_two_subscribers_of_a_queue_share_its_messages(
+    broker: RunningBroker, writer: ForeignClient, destination: str
+) -> None:
+    shared: queue.Queue[Received | None] = queue.Queue()
+    with ForeignClient(broker, messages=shared) as one, ForeignClient(broker, messages=shared) as other:
+        subscriptions = {one.subscribe(destination), other.subscribe(destination)}
+        for number in range(10):
+            writer.send(destination, f"{number}")
+        arrived = [one.get() for _ in range(10)]
+        assert sorted(message.body for message in arrived) == [f"{number}".encode() for number in range(10)]
+        assert {message.headers["subscription"] for message in arrived} == subscriptions
+
+
+def test_a_topic_forgets_what_nobody_hears(broker: RunningBroker, writer: ForeignClient) -> None:
+    topic = f"/topic/{uuid.uuid4().hex}"
+    writer.send(topic, "unheard")
+    with ForeignClient(broker) as one, ForeignClient(broker) as other:
+        one.subscribe(topic)
+        other.subscribe(topic)
+        writer.send(topic, "heard")
+        assert one.get().body == other.get().body == b"heard"
+
+
+def test_after_unsubscribe_messages_wait_in_the_queue(
+    broker: RunningBroker, writer: ForeignClient, destination: str
+) -> None:
+    with ForeignClient(broker) as former, ForeignClient(broker) as later:
+        former.unsubscribe(former.subscribe(destination))
+        writer.send(destination, "waits")
+        later.subscribe(destination)
+        assert later.get().body == b"waits"
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.2"])
+def test_ack_client_takes_all_messages_up_to_the_one_named(
+    broker: RunningBroker, writer: ForeignClient, destination: str, version: str
+) -> None:
+    _send_three(writer, destination)
+    with ForeignClient(broker, version=version) as reader:
+        reader.subscribe(destination, ack="client")
+        messages = [reader.get() for _ in range(3)]
+        reader.ack(messages[1])
+    assert _what_is_left(broker, writer, destination) == [(b"three", True)]
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.2"])
+def test_ack_client_individual_takes_the_one_named(
+    broker: RunningBroker, writer: ForeignClient, destination: str, version: str
+) -> None:
+    _send_three(writer, destination)
+    with ForeignClient(broker, version=version) as reader:
+        reader.subscribe(destination, ack="client-individual")
+        messages = [reader.get() for _ in range(3)]
+        reader.ack(messages[1])
+    assert _what_is_left(broker, writer, destination) == [(b"one", True), (b"three", True)]
+
+
+def test_ack_auto_takes_what_was_delivered(broker: RunningBroker, writer: ForeignClient, destination: str) -> None:
+    _send_three(writer, destination)
+    with ForeignClient(broker) as reader:
+        reader.subscribe(destination)
+        assert [reader.get().body for _ in range(3)] == [b"one", b"two", b"three"]
+    assert _what_is_left(broker, writer, destination) == []
+
+
+def test_a_nack_is_accepted_and_does_not_count_as_an_ack(
+    broker: RunningBroker, writer: ForeignClient, destination: str
+) -> None:
+    unwanted = f"unwanted-{uuid.uuid4()}".encode()
+    writer.send(destination, unwanted, {"persistent": "true"})
+    with ForeignClient(broker) as reader, ForeignClient(broker) as other:
+        reader.subscribe(destination, ack="client-individual")
+        reader.nack(reader.get())
+        reader.close()
+        other.subscribe(broker.traits.nacked_to or destination)
+        while other.get().body != unwanted:  # a queue of dead messages may hold those of other tests
+            pass
+
+
+def test_a_committed_transaction_delivers_and_an_aborted_one_does_not(
+    broker: RunningBroker, writer: ForeignClient, destination: str
+) -> None:
+    with ForeignClient(broker) as reader:
+        reader.subscribe(destination)
+        for end, body in (("ABORT", "aborted"), ("COMMIT", "committed")):
+            transaction = uuid.uuid4().hex
+            writer.confirmed("BEGIN", {"transaction": transaction})
+            writer.connection.send(destination, body, transaction=transaction)
+            writer.confirmed(end, {"transaction": transaction})
+        assert reader.get().body == b"committed"
+
+
+def test_an_ack_in_an_aborted_transaction_did_not_happen(
+    broker: RunningBroker, writer: ForeignClient, destination: str
+) -> None:
+    writer.send(destination, "still there")
+    with ForeignClient(broker) as reader:
+        reader.subscribe(destination, ack="client-individual")
+        message = reader.get()
+        reader.confirmed("BEGIN", {"transaction": "t"})
+        reader.connection.ack(message.headers["ack"], transaction="t")
+        reader.confirmed("ABORT", {"transaction": "t"})
+    assert _what_is_left(broker, writer, destination) == [(b"still there", True)]
+
+
+def test_heart_beats_are_agreed_on_and_keep_a_silent_connection_open(broker: RunningBroker, destination: str) -> None:
+    beats = _Beats(count=3)
+    with ForeignClient(broker, heartbeats=(1000, 1000)) as client:
+        client.connection.set_listener("beats", beats)
+        assert client.connected_frame is not None
+        sends, wants = map(int, client.connected_frame.headers["heart-beat"].split(","))
+        assert sends > 0
+        assert wants > 0
+        assert beats.enough.wait(PATIENCE)
+        assert not beats.lost
+        client.subscribe(destination)  # the connection works after three beats of silence
+
+
+def test_an_unknown_transaction_is_answered_by_an_error_frame(writer: ForeignClient, destination: str) -> None:
+    with pytest.raises(ForeignError, match=r"(?i)transaction"):
+        writer.confirmed("COMMIT", {"transaction": "never-begun"})
+
+
+def test_a_mebibyte_passes(broker: RunningBroker, writer: ForeignClient, destination: str) -> None:
+    body = bytes(range(256)) * 4096
+    with ForeignClient(broker) as reader:
+        reader.subscribe(destination)
+        writer.send(destination, body)
+        assert reader.get().body == body
+
+
+class _Beats(stomp.ConnectionListener):
+    def __init__(self, count: int) -> None:
+        self._left = count
+        self.enough = threading.Event()
+        self.lost = False
+
+    def on_heartbeat(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self.enough.set()
+
+    def on_heartbeat_timeout(self) -> None:
+        self.lost = True
+        self.enough.set()
+
+    def on_error(self, frame: Frame) -> None:
+        self.lost = True
+        self.enough.set()
+
+
+def _send_three(writer: ForeignClient, destination: str) -> None:
+    for body in ("one", "two", "three"):
+        writer.send(destination, body)
+
+
+def _what_is_left(broker: RunningBroker, writer: ForeignClient, destination: str) -> list[tuple[bytes, bool]]:
+    """The messages still in the queue, and for each whether it says that it is delivered again."""
+    writer.send(destination, "the end")
+    left = []
+    with ForeignClient(broker) as reader:
+        reader.subscribe(destination)
+        while (message := reader.get()).body != b"the end":
+            left.append((message.body, message.headers.get("redelivered") == "true"))
+    return left

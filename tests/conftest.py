@@ -1,0 +1,117 @@
+"""Options and fixtures that reach every test: which brokers take part, and what their absence costs.
+
+`broker` runs a test once against each broker. A test that wants fewer names them:
+
+    @pytest.mark.parametrize("broker", ["rabbitmq", "activemq"], indirect=True)
+
+A broker that is not installed skips its tests and the summary says how many and what to install;
+`--require-brokers` makes that a failure, and `--no-brokers` leaves those tests out from the start.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.brokers.fleet import BROKERS, FOREIGN, BrokerMissing, Fleet
+from tests.brokers.running import BrokerFailed, RunningBroker
+
+_FLEET = pytest.StashKey[Fleet]()
+_LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("brokers")
+    group.addoption("--require-brokers", action="store_true", help="a broker that is not installed is a failure")
+    group.addoption("--no-brokers", action="store_true", help="leave out the tests that start a foreign broker")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.require_brokers and config.option.no_brokers:
+        raise pytest.UsageError("--require-brokers and --no-brokers exclude each other")
+    config.stash[_FLEET] = Fleet()
+
+
+def pytest_report_header() -> str:
+    lacks = {name: kind.missing() for name, kind in BROKERS.items()}
+    found = ", ".join(name for name, lack in lacks.items() if lack is None)
+    missing = "; ".join(lack for lack in lacks.values() if lack is not None)
+    return f"brokers found: {found}" + (f" ({missing})" if missing else "")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    # The brokers' last moment: also after Ctrl-C, and after an error in another plugin's teardown.
+    if _FLEET in config.stash:
+        config.stash[_FLEET].close()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.option.no_brokers:
+        return
+    foreign = [item for item in items if _asks_for(item) & set(FOREIGN)]
+    if foreign:
+        config.hook.pytest_deselected(items=foreign)
+        items[:] = [item for item in items if not _asks_for(item) & set(FOREIGN)]
+    config.stash[_LEFT_OUT] = len(foreign)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    lines = config.stash[_FLEET].report()
+    if config.stash.get(_LEFT_OUT, 0):
+        lines.append(f"--no-brokers left out {config.stash[_LEFT_OUT]} tests that start {', '.join(FOREIGN)}")
+    if lines:
+        terminalreporter.section("brokers")
+        for line in lines:
+            terminalreporter.line(line)
+
+
+@pytest.fixture(params=list(BROKERS))
+def broker(request: pytest.FixtureRequest) -> RunningBroker:
+    """A running broker; the test runs once against each.
+
+    The broker lives as long as the run. The fixture does not: that is how each skipped test is counted, and how a
+    broker that a test has killed, stopped or paused is up again for the next one.
+    """
+    return _running(request, request.param)
+
+
+@pytest.fixture
+def development(request: pytest.FixtureRequest) -> RunningBroker:
+    """The development broker of this project, in a process of its own."""
+    return _running(request, "development")
+
+
+@pytest.fixture
+def rabbitmq(request: pytest.FixtureRequest) -> RunningBroker:
+    return _running(request, "rabbitmq")
+
+
+@pytest.fixture
+def activemq(request: pytest.FixtureRequest) -> RunningBroker:
+    return _running(request, "activemq")
+
+
+@pytest.fixture
+def coilmq(request: pytest.FixtureRequest) -> RunningBroker:
+    return _running(request, "coilmq")
+
+
+def _running(request: pytest.FixtureRequest, name: str) -> RunningBroker:
+    fleet = request.config.stash[_FLEET]
+    try:
+        return fleet.get(name)
+    except BrokerMissing as missing:
+        if request.config.option.require_brokers:
+            pytest.fail(f"{missing} (--require-brokers)", pytrace=False)
+        fleet.asked_in_vain[name] += 1
+        pytest.skip(str(missing))
+    except BrokerFailed as failure:
+        pytest.fail(str(failure), pytrace=False)
+
+
+def _asks_for(item: pytest.Item) -> set[str]:
+    """The names of the brokers that a test starts."""
+    callspec = getattr(item, "callspec", None)
+    names = set(getattr(item, "fixturenames", ()))
+    if callspec is not None:
+        names.add(callspec.params.get("broker"))
+    return names & set(BROKERS)

@@ -61,7 +61,7 @@ class PoolChanged:
     broker: str
 
 
-Event = typing.Union[SendBegan, SendSucceeded, SendFailed, PoolChanged]
+Event = SendBegan | SendSucceeded | SendFailed | PoolChanged
 Observer = typing.Callable[[Event], object]
 
 
@@ -89,5 +89,5 @@ class Observers:
         for observer in self._observers:
             try:
                 observer(event)
-            except Exception:
+            except Exception:  # noqa: BLE001, PERF203 - an observer must not disturb the sender
                 _log.exception("the observer %r failed at %s", observer, type(event).__name__)

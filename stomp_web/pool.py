@@ -20,23 +20,17 @@ import weakref
 
 from .breaker import Breaker
 from .client.address import parse_address
-from .client.deadline import Deadline
 from .client.connector import client_options, make_connector
+from .client.deadline import Deadline
 from .client.publish import PublishClient
-from .config import coerce
+from .config import OPTIONS, coerce
 from .errors import AuthenticationFailed, BrokerUnavailable, ConfigurationError, MessageError, PoolClosed, PoolTimeout
 from .observers import Observers, PoolChanged
 
 __all__ = ["Health", "PoolStats", "PublishClientPool"]
 
-# The options of an address that the pool takes itself, by its own names and the ones of `config`.
-_POOL_OPTIONS = {
-    "max_size": "pool_size",
-    "timeout": "timeout",
-    "max_waiting": "max_waiting",
-    "max_idle": "max_idle",
-    "max_lifetime": "max_lifetime",
-}
+# The options of an address that the pool takes itself, and those that it hands on to its clients.
+_POOL_OPTIONS = ("pool_size", "timeout", "max_waiting", "max_idle", "max_lifetime")
 _CLIENT_OPTIONS = ("connect_timeout", "confirm", "heart_beat", "tls_ca", "tls_cert", "tls_key")
 
 
@@ -130,27 +124,19 @@ class PublishClientPool:
         address = parse_address(url)
         if address.local:
             raise ConfigurationError(f"{address.scheme}:// opens no connection; it is for a Publisher", "url")
-        own = {
-            "max_size": max_size,
-            "timeout": timeout,
-            "max_waiting": max_waiting,
-            "max_idle": max_idle,
-            "max_lifetime": max_lifetime,
-        }
-        defaults = type(self).__init__.__kwdefaults__
-        for name, option in _POOL_OPTIONS.items():
-            # A keyword wins over the address.
-            if option in address.options and own[name] == defaults[name]:
-                own[name] = address.options[option]
-            own[name] = coerce(option, own[name])
-        self.max_size: int = typing.cast(int, own["max_size"])
-        self.timeout: float = own["timeout"]
-        self.max_waiting: int = typing.cast(int, own["max_waiting"])
-        self.max_idle: float = own["max_idle"]
-        self.max_lifetime: float = own["max_lifetime"]
-        options = {**client_options(address, (*_CLIENT_OPTIONS, *_POOL_OPTIONS.values())), **client_options_}
-        for option in _POOL_OPTIONS.values():
-            options.pop(option, None)
+        options = client_options(address, (*_CLIENT_OPTIONS, *_POOL_OPTIONS))
+
+        def own(name: str, keyword: typing.Any) -> typing.Any:
+            # A keyword wins over the address, where it says something else than the default.
+            written = options.pop(name, keyword)
+            return coerce(name, written if keyword == OPTIONS[name].default else keyword)
+
+        self.max_size: int = own("pool_size", max_size)
+        self.timeout: float = own("timeout", timeout)
+        self.max_waiting: int = own("max_waiting", max_waiting)
+        self.max_idle: float = own("max_idle", max_idle)
+        self.max_lifetime: float = own("max_lifetime", max_lifetime)
+        options.update(client_options_)
         self._confirm = coerce("confirm", options.pop("confirm", False))
         self._connector = make_connector(address.endpoints, **options)
         self._observers = observers or Observers()
@@ -273,7 +259,8 @@ class PublishClientPool:
         state.breaker.check(self.url)
         if not state.connecting.acquire(timeout=deadline.remaining()):
             raise BrokerUnavailable(
-                f"another call is still trying to connect to {self.url} after {deadline.seconds:.3g} s; nothing was sent",
+                f"another call is still trying to connect to {self.url} after {deadline.seconds:.3g} s; "
+                "nothing was sent",
                 broker=self.url,
             )
         try:

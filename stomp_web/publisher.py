@@ -26,13 +26,12 @@ from .errors import (
     MessageError,
     NotSent,
     Rejected,
-    SerializationError,
     StompError,
 )
 from .local import MemoryOutlet, OutboxMessage, local_outlet
 from .observers import Observer, Observers, SendBegan, SendFailed, SendSucceeded
 from .pool import Health, PoolStats, PublishClientPool
-from .protocol import encode_head
+from .protocol.encode import encode_head
 from .serializers import get_serializer
 
 __all__ = ["Batch", "Health", "OutboxMessage", "Publisher", "PublisherStats"]
@@ -47,9 +46,11 @@ _RESEND_PAUSE = 0.1
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PublisherStats:
-    """What became of the messages since this process began: how many were `sent` (`confirmed` of them with the
-    broker's receipt), and how many failed as `not_sent`, `rejected` or `unknown`. `pool` has the pool's numbers,
-    ``None`` where there is none."""
+    """What became of the messages since this process began.
+
+    `sent` succeeded (`confirmed` of them with the broker's receipt); `not_sent`, `rejected` and `unknown` failed, by
+    the class of their exception. `pool` has the pool's numbers, ``None`` where there is no pool.
+    """
 
     sent: int
     confirmed: int
@@ -264,9 +265,8 @@ class Publisher:
             raise InvalidFrame(f"headers must be a mapping of str to str, not {type(headers).__name__}")
         all_headers = {**self.options.headers, **(headers or {}), **more}
         content_type = all_headers.pop("content-type", content_type)
-        for name, value in (("correlation-id", correlation_id), ("reply-to", reply_to)):
-            if value is not None:
-                all_headers[name] = value
+        named = {"correlation-id": correlation_id, "reply-to": reply_to}
+        all_headers.update({name: value for name, value in named.items() if value is not None})
         if priority is not None:
             if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 9:
                 raise InvalidFrame(f"priority must be a whole number from 0 to 9, not {priority!r}")
@@ -345,7 +345,7 @@ class Batch:
         correlation_id: str | None = None,
         reply_to: str | None = None,
     ) -> str:
-        """Add one message, written now and sent when the block ends; return its id. Arguments as of `Publisher.send`."""
+        """Add one message, written now, sent when the block ends; return its id. Arguments as of `Publisher.send`."""
         message = self._publisher.prepare(
             destination,
             payload,

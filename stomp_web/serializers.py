@@ -100,9 +100,12 @@ class Serializer(abc.ABC):
 
 
 class JsonSerializer(Serializer):
-    """JSON in UTF-8: dates, times and durations in ISO 8601 (with microseconds, ``Z`` for UTC), ``Decimal`` and
-    ``UUID`` as texts, enums as their values, dataclasses as objects. NaN and infinities are refused, as JSON has none;
-    bytes and sets are refused, as there is more than one way to write them."""
+    """JSON in UTF-8.
+
+    Dates, times and durations are written in ISO 8601 (with microseconds, ``Z`` for UTC), ``Decimal`` and ``UUID`` as
+    texts, enums as their values, dataclasses as objects. NaN and infinities are refused, as JSON has none; bytes and
+    sets are refused, as there is more than one way to write them. `json_form` takes more types.
+    """
 
     name = "json"
     content_type = "application/json"
@@ -276,13 +279,13 @@ def _(value: enum.Enum) -> typing.Any:
 
 @json_form.register(bytes)
 @json_form.register(bytearray)
-def _(value: bytes | bytearray) -> typing.NoReturn:
+def _(_value: bytes | bytearray) -> typing.NoReturn:
     raise TypeError("bytes have no JSON form; decode them, or use the bytes or pickle serializer")
 
 
 @json_form.register(set)
 @json_form.register(frozenset)
-def _(value: set[typing.Any] | frozenset[typing.Any]) -> typing.NoReturn:
+def _(_value: set[typing.Any] | frozenset[typing.Any]) -> typing.NoReturn:
     raise TypeError("a set has no JSON form, as it has no order; make it a list")
 
 
@@ -350,13 +353,17 @@ def typed_payload(text: str, name: str | None = None) -> tuple[typing.Any, str]:
     if name == "bytes":
         return text.encode(), name
     try:
-        return json.loads(text), name or "json"
+        return json.loads(text, parse_constant=_no_constant), name or "json"
     except ValueError as error:
         if name is None:
             return text, "text"
         raise SerializationError(
             f"{name} needs a payload that is JSON ({error}); quote it for the shell, or send it as text", name
         ) from None
+
+
+def _no_constant(word: str) -> typing.NoReturn:
+    raise ValueError(f"JSON has no {word}")
 
 
 def _by_content_type(content_type: str) -> Serializer | None:
@@ -372,6 +379,7 @@ def _by_content_type(content_type: str) -> Serializer | None:
     return _serializers["text"] if mime.startswith("text/") else None
 
 
+_serializer: Serializer
 for _serializer in (JsonSerializer(), PickleSerializer(), TextSerializer(), BytesSerializer()):
     register(_serializer)
 for _serializer in (_serializers["json"], _serializers["pickle"]):

@@ -87,8 +87,10 @@ class Loop:
         self._timers: list[tuple[float, int, Connection | None]] = []
         self._touched: dict[Connection, None] = {}
         self._stopping = False
-        self.running = True
         _running.add(self)
+        with self.state:
+            self.running = True
+            self.state.notify_all()
 
     def call(self, function: typing.Callable[[], _T], timeout: float = 5.0) -> _T:
         """Run *function* in the loop's thread and return what it returns; right here if the loop does not run."""

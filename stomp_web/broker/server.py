@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
+import signal
 import socket
 import threading
 import typing
@@ -181,8 +181,18 @@ class Broker:
         if self._loop.running:
             raise RuntimeError("the broker is started already; stop() it first, or do without serve_forever()")
         self._loop.open()
-        with contextlib.suppress(KeyboardInterrupt):
+        # A KeyboardInterrupt could break the loop between any two steps. Asked to stop, it ends between two rounds.
+        ours = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+        if ours:
+            signal.signal(signal.SIGINT, lambda *_: self._loop.ask_to_stop())
+        try:
             self._loop.run()
+        finally:
+            if ours:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def __enter__(self) -> Broker:
         self.start()
@@ -263,6 +273,12 @@ class Broker:
         with self._loop.state:
             live = (connection.session for connection in self._loop.connections.values())
             return sum(session.connected and not session.ended for session in live)
+
+    @property
+    def connections(self) -> int:
+        """How many TCP connections are open now, with a session or without."""
+        with self._loop.state:
+            return len(self._loop.connections)
 
     @property
     def connections_accepted(self) -> int:

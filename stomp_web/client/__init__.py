@@ -8,4 +8,14 @@ from .publish import PublishClient
 from .subscribe import PublishSubscribeClient
 from .transaction import Transaction
 
-__all__ = ["Address", "Dialect", "Endpoint", "Message", "PublishClient", "PublishSubscribeClient", "QueueingDuplexClient", "Transaction", "parse_address"]
+__all__ = [
+    "Address",
+    "Dialect",
+    "Endpoint",
+    "Message",
+    "PublishClient",
+    "PublishSubscribeClient",
+    "QueueingDuplexClient",
+    "Transaction",
+    "parse_address",
+]

@@ -153,9 +153,7 @@ class QueueingDuplexClient:
         client = cls.__new__(cls)
         timeout, queue_size = options.pop("timeout", 10.0), options.pop("queue_size", 1000)
         options.setdefault("max_body_bytes", 134_217_728)
-        client._set_up(
-            make_connector(address.endpoints, may_send_heart_beats=True, **options), timeout, queue_size
-        )
+        client._set_up(make_connector(address.endpoints, may_send_heart_beats=True, **options), timeout, queue_size)
         return client
 
     def _set_up(self, connector: Connector, timeout: float, queue_size: int) -> None:
@@ -379,8 +377,10 @@ class QueueingDuplexClient:
     def nack(
         self, frame: Frame, *, transaction: str | None = None, headers: typing.Mapping[str, str] | None = None
     ) -> None:
-        """Refuse *frame*, a MESSAGE. What becomes of it is the broker's choice: RabbitMQ requeues, ActiveMQ moves it
-        to its dead letter queue."""
+        """Refuse *frame*, a MESSAGE. Raises `InvalidFrame` in STOMP 1.0.
+
+        What becomes of it is the broker's choice: RabbitMQ requeues it, ActiveMQ moves it to its dead letter queue.
+        """
         session = self._live_session()
         refusal = commands.nack(frame, session.version, transaction=transaction, headers=headers)
         self._write(encode(refusal, session.version))
@@ -475,7 +475,8 @@ class QueueingDuplexClient:
             if self._session is None:
                 raise ConnectionLost(f"{self._reason}; whether the frame arrived is not known", broker=self.broker)
             raise ReceiptTimeout(
-                f"no receipt from {self.broker} within {deadline.seconds:.3g} s; whether the frame arrived is not known",
+                f"no receipt from {self.broker} within {deadline.seconds:.3g} s; "
+                "whether the frame arrived is not known",
                 broker=self.broker,
             )
 
@@ -525,13 +526,7 @@ class QueueingDuplexClient:
         with self._lock:
             self._driver = None
             self._changed.notify_all()
-            ended = self._session is None
-            wakers = (self._wake_reader, self._wake_writer) if ended else ()
-            if ended:
-                self._wake_reader = self._wake_writer = None
-        for waker in wakers:
-            if waker is not None:
-                waker.close()
+        self._close_wakers()
 
     # -- driving ----------------------------------------------------------------------------------------------
 
@@ -562,8 +557,8 @@ class QueueingDuplexClient:
                 )
                 self._drain_wake()
         except (TransportError, ProtocolError) as error:
-            words = "" if isinstance(error, TransportError) else "the broker sent what is not STOMP: "
-            reason = ConnectionLost(f"the connection to {session.broker} has ended: {words}{error}", broker=session.broker)
+            what = str(error) if isinstance(error, TransportError) else f"the broker sent what is not STOMP: {error}"
+            reason = ConnectionLost(f"the connection to {session.broker} has ended: {what}", broker=session.broker)
             self._end(reason)
             raise reason from error
 
@@ -659,9 +654,8 @@ class QueueingDuplexClient:
         if expects and reading:
             rest = self._last_received + _TOLERANCE * expects / 1000 - now
             if rest <= 0:
-                raise TransportError(
-                    f"no byte came for {_TOLERANCE * expects / 1000:g} s, and a heart-beat was promised every {expects} ms"
-                )
+                silence = _TOLERANCE * expects / 1000
+                raise TransportError(f"no byte came for {silence:g} s; a heart-beat was promised every {expects} ms")
             due.append(rest)
         elif not reading:
             self._last_received = now
@@ -687,6 +681,7 @@ class QueueingDuplexClient:
             self._changed.notify_all()
         session.close()
         self._wake()
+        self._close_wakers()
         for frames in (self.message_queue, self.connected_queue, self.receipt_queue, self.error_queue):
             frames.end(reason)
 
@@ -722,6 +717,17 @@ class QueueingDuplexClient:
         if writer is not None and self._driver != threading.get_ident():
             with contextlib.suppress(OSError):  # a wake-up waits there already, or nobody waits any more
                 writer.send(b"\0")
+
+    def _close_wakers(self) -> None:
+        """Close the pair of sockets if nobody needs it: the session has ended and no thread waits at it."""
+        with self._lock:
+            if self._session is not None or self._driver is not None:
+                return
+            wakers = (self._wake_reader, self._wake_writer)
+            self._wake_reader = self._wake_writer = None
+        for waker in wakers:
+            if waker is not None:
+                waker.close()
 
     def _drain_wake(self) -> None:
         if self._wake_reader is not None:

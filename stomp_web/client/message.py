@@ -14,7 +14,7 @@ __all__ = ["MESSAGE_ID", "Body", "Message", "encode_send", "send_frame"]
 #: The header by which a receiver can tell a message that came twice.
 MESSAGE_ID: typing.Final = "x-message-id"
 
-Body = typing.Union[bytes, bytearray, memoryview, str]
+Body = bytes | bytearray | memoryview | str
 TEXT_PLAIN: typing.Final = "text/plain;charset=utf-8"
 
 

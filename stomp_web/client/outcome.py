@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typing
-
 from ..errors import ConnectionLost, MessageError, Rejected
 from ..protocol import Frame
 from .session import error_words
@@ -12,6 +10,7 @@ __all__ = ["confirmed_positions", "rejected"]
 
 
 def confirmed_positions(receipts: dict[str, int], waiting: dict[str, int]) -> tuple[int, ...]:
+    """The positions of the messages whose *receipts* are not *waiting* any more."""
     return tuple(position for receipt, position in receipts.items() if receipt not in waiting)
 
 

@@ -374,8 +374,9 @@ class PublishClient:
         session = self._look()
         if session is None or transaction not in self._open_transactions:
             raise BrokerUnavailable(
-                f"the transaction {transaction!r} is not open on {self.broker}: it was ended, or the connection was lost "
-                "since it began. Nothing of it is committed by this call; begin a new one and send its messages again.",
+                f"the transaction {transaction!r} is not open on {self.broker}: it was ended, or the connection was "
+                "lost since it began. Nothing of it is committed by this call; begin a new one, and send its messages "
+                "again.",
                 broker=self.broker,
             )
         return session

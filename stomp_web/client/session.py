@@ -127,7 +127,8 @@ class Session:
             ) from error
         except (TransportError, ProtocolError) as error:
             raise BrokerUnavailable(
-                f"cannot open a session with {broker}: {error}; nothing was sent. Is a broker with STOMP running there?",
+                f"cannot open a session with {broker}: {error}; nothing was sent. "
+                "Is a broker with STOMP running there?",
                 broker=broker,
             ) from error
 

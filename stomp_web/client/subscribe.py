@@ -60,9 +60,7 @@ class PublishSubscribeClient(QueueingDuplexClient):
 
     def on_error(self, error: Exception, frame: Frame) -> None:
         """A callback raised *error* for *frame*. Logs it with the traceback; override it to do more."""
-        _log.error(
-            "the callback of subscription %s failed", frame.headers.get("subscription"), exc_info=error
-        )
+        _log.error("the callback of subscription %s failed", frame.headers.get("subscription"), exc_info=error)
 
     def _on_message(self, frame: Frame) -> None:
         self._later.append(frame)
@@ -82,5 +80,5 @@ class PublishSubscribeClient(QueueingDuplexClient):
             return
         try:
             callback(frame)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is handed on
             self.on_error(error, frame)

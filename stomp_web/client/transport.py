@@ -12,6 +12,7 @@ Rules of this room:
 
 from __future__ import annotations
 
+import contextlib
 import math
 import select
 import socket
@@ -189,11 +190,9 @@ class Transport:
 
     def close(self) -> None:
         """Close the descriptor, sending nothing. May be called again."""
-        try:
-            # A TLS socket's own close() sends nothing either; only unwrap() would send a close-notify.
+        # A TLS socket's own close() sends nothing either; only unwrap() would send a close-notify.
+        with contextlib.suppress(OSError):  # the peer's reset, told once more; the descriptor is closed all the same
             self._socket.close()
-        except OSError:  # the peer's reset, reported once more: the descriptor is closed all the same
-            pass
 
 
 def describe(error: OSError) -> str:

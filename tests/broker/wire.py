@@ -23,9 +23,13 @@ class Wire:
         self.sock.settimeout(PATIENCE)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.sock.connect((host, port))
-        if tls is not None:
-            self.sock = tls.wrap_socket(self.sock, server_hostname=host)
+        try:
+            self.sock.connect((host, port))
+            if tls is not None:
+                self.sock = tls.wrap_socket(self.sock, server_hostname=host)
+        except OSError:
+            self.sock.close()
+            raise
         self.version = "1.2"
         self.buffer = FrameBuffer("1.2")
         self.bytes_read = b""

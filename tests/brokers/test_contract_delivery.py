@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stomp_web import Message, PublishClient, PublishClientPool, Publisher
+from stomp_web import Message, PublishClient, PublishClientPool, Publisher, ReceiptTimeout
 from tests.brokers.foreign import ForeignClient
 from tests.brokers.traits import needs
 
@@ -106,6 +106,26 @@ def test_a_confirmed_send_waits_for_the_broker(
     assert [json.loads(inbox.get().body) for _ in range(2)] == ["before", "waiting"]
 
 
+def test_a_confirmed_send_gives_up_at_its_timeout_and_the_next_one_goes_through(
+    publisher: Publisher, inbox: ForeignClient, broker: RunningBroker, destination: str
+) -> None:
+    publisher.send(destination, "before")
+    broker.pause()
+    try:
+        began = time.monotonic()
+        with pytest.raises(ReceiptTimeout) as failure:
+            publisher.send(destination, "unknown", timeout=0.3)
+        assert 0.2 < time.monotonic() - began < 3
+    finally:
+        broker.resume()
+    assert failure.value.message_id
+    publisher.send(destination, "after")
+    arrived = [json.loads(inbox.get().body)]
+    while arrived[-1] != "after":
+        arrived.append(json.loads(inbox.get().body))
+    assert arrived in (["before", "unknown", "after"], ["before", "after"])
+
+
 def test_an_unconfirmed_send_does_not_wait_for_the_broker(
     publisher: Publisher, inbox: ForeignClient, broker: RunningBroker, destination: str
 ) -> None:
@@ -153,6 +173,16 @@ def test_unconfirmed_messages_are_not_lost_by_a_disconnect(
         for number in range(20):
             client.send(destination, f"{number}", confirm=False)
     assert [inbox.get().body for _ in range(20)] == [f"{number}".encode() for number in range(20)]
+
+
+def test_many_payloads_sent_together_arrive_with_the_ids_that_were_returned(
+    publisher: Publisher, inbox: ForeignClient, destination: str
+) -> None:
+    sent = publisher.send_many([(destination, {"number": 0}), (destination, {"number": 1}, {"kind": "second"})])
+    first, second = inbox.get(), inbox.get()
+    assert [json.loads(message.body)["number"] for message in (first, second)] == [0, 1]
+    assert [message.headers["x-message-id"] for message in (first, second)] == sent
+    assert second.headers["kind"] == "second"
 
 
 def test_threads_that_share_a_publisher_lose_and_double_nothing(

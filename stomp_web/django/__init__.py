@@ -1,0 +1,18 @@
+"""The Django app: publishers by alias, from ``settings.STOMP``.
+
+Put ``"stomp_web.django"`` into INSTALLED_APPS, for the system checks and the commands ``stomp_send`` and ``stomp_ping``.
+This module may be imported before settings are configured; they are read at the first use.
+"""
+
+from .publishers import PublisherDoesNotExist, Publishers, publisher, publishers, send
+from .signals import message_sent, send_failed
+
+__all__ = [
+    "PublisherDoesNotExist",
+    "Publishers",
+    "message_sent",
+    "publisher",
+    "publishers",
+    "send",
+    "send_failed",
+]

@@ -1,0 +1,24 @@
+"""The app's configuration."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core import checks
+
+from .checks import check_deployment, check_settings
+
+__all__ = ["StompConfig"]
+
+
+class StompConfig(AppConfig):
+    """``"stomp_web.django"`` in INSTALLED_APPS. It has no models."""
+
+    name = "stomp_web.django"
+    # The last part of the name would be "django".
+    label = "stomp_web"
+    verbose_name = "STOMP"
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        checks.register(check_settings, "stomp_web")
+        checks.register(check_deployment, "stomp_web", deploy=True)

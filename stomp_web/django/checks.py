@@ -1,0 +1,98 @@
+"""The system checks. They read settings only: no socket is opened.
+
+* **stomp_web.E001** - ``settings.STOMP`` is missing, no dict, or without ``"default"``.
+* **stomp_web.E002** - an alias cannot be used: a wrong key, an unknown option, a bad value or address.
+
+With ``manage.py check --deploy``:
+
+* **stomp_web.W001** - credentials travel unencrypted to another machine.
+* **stomp_web.W002** - user and password are ``guest``.
+* **stomp_web.W003** - the address is one for development: ``memory://``, ``console://`` or ``null://``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import typing
+
+from django.core.checks import CheckMessage, Error, Warning
+
+from ..client.address import parse_address
+from ..errors import ConfigurationError
+from .publishers import DEFAULT_ALIAS, publishers
+
+if typing.TYPE_CHECKING:
+    from ..publisher import Publisher
+
+__all__ = ["check_deployment", "check_settings"]
+
+
+def check_settings(**_: object) -> list[CheckMessage]:
+    """Whether ``settings.STOMP`` can be used."""
+    try:
+        aliases = list(publishers)
+    except ConfigurationError as error:
+        return [Error(str(error), id="stomp_web.E001")]
+    found: list[CheckMessage] = []
+    if DEFAULT_ALIAS not in aliases:
+        found.append(
+            Error(
+                f"settings.STOMP has no {DEFAULT_ALIAS!r}.",
+                hint="stomp_web.django.publisher and send() use that alias.",
+                id="stomp_web.E001",
+            )
+        )
+    for alias in aliases:
+        try:
+            publishers.make(alias)
+        except ConfigurationError as error:
+            found.append(Error(str(error), id="stomp_web.E002"))
+    return found
+
+
+def check_deployment(**_: object) -> list[CheckMessage]:
+    """Whether ``settings.STOMP`` is fit for production. What cannot be used at all is `check_settings`'s."""
+    found: list[CheckMessage] = []
+    try:
+        aliases = list(publishers)
+    except ConfigurationError:
+        return found
+    for alias in aliases:
+        try:
+            publisher = publishers.make(alias)
+        except ConfigurationError:
+            continue
+        found.extend(_warnings(f"settings.STOMP[{alias!r}]", publisher))
+    return found
+
+
+def _warnings(where: str, publisher: Publisher) -> typing.Iterator[CheckMessage]:
+    address = parse_address(publisher.options.url)
+    if address.local:
+        yield Warning(
+            f"{where} sends to {publisher.url}, so that no broker gets a message.",
+            hint="Set the option url to the broker's address.",
+            id="stomp_web.W003",
+        )
+        return
+    login = publisher.options.login or address.login
+    passcode = publisher.options.passcode or address.passcode
+    if passcode and not address.tls and not all(_this_machine(endpoint.host) for endpoint in address.endpoints):
+        yield Warning(
+            f"{where} sends user and password unencrypted to {publisher.url}.",
+            hint="Use stomp+ssl://, which encrypts, and verifies the broker's certificate.",
+            id="stomp_web.W001",
+        )
+    if login == passcode == "guest":  # noqa: S105 - the one that everybody knows
+        yield Warning(
+            f"{where} uses the user 'guest' with the password 'guest', which everybody knows.",
+            hint="Give the application a user of its own at the broker.",
+            id="stomp_web.W002",
+        )
+
+
+def _this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

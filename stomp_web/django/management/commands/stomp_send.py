@@ -1,0 +1,36 @@
+"""``manage.py stomp_send DESTINATION BODY``."""
+
+from __future__ import annotations
+
+import typing
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from ....errors import StompError
+from ....serializers import typed_payload
+from ...publishers import DEFAULT_ALIAS, publishers
+
+__all__ = ["Command"]
+
+
+class Command(BaseCommand):
+    """Ends with 0 if the message was sent, and 1 if it was not, or if that is not known."""
+
+    help = "Send a message to the STOMP broker, and print its id."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the command's arguments."""
+        parser.add_argument("destination", help="Such as /queue/orders.")
+        parser.add_argument("body", help="Sent as JSON if it is JSON, and as text otherwise.")
+        parser.add_argument("--using", default=DEFAULT_ALIAS, help='The alias in settings.STOMP. Default: "default".')
+        parser.add_argument(
+            "--serializer", metavar="NAME", help="Send by this one: text, bytes, or one for which the body must be JSON."
+        )
+
+    def handle(self, *, destination: str, body: str, using: str, serializer: str | None, **_: typing.Any) -> None:
+        """Send, and print the id."""
+        try:
+            payload, name = typed_payload(body, serializer)
+            self.stdout.write(publishers[using].send(destination, payload, serializer=name))
+        except StompError as error:
+            raise CommandError(str(error)) from error

@@ -1,0 +1,182 @@
+"""The publishers of ``settings.STOMP``, and `send`, which knows of transactions.
+
+A publisher belongs to the process: all threads share one for each alias. Django's own ``BaseConnectionHandler`` makes
+an object for each thread, which would mean a pool for each thread; so it is not used here. Nothing is closed at the end
+of a request.
+"""
+
+from __future__ import annotations
+
+import functools
+import typing
+
+from django.conf import settings
+from django.core.signals import setting_changed
+from django.db import transaction
+from django.utils.connection import ConnectionProxy
+from django.utils.functional import Promise
+
+from ..config import OPTIONS, read_options, unknown_option
+from ..errors import ConfigurationError
+from ..observers import Event, SendFailed, SendSucceeded
+from ..publisher import Publisher
+from ..serializers import json_form
+from .signals import message_sent, send_failed
+
+if typing.TYPE_CHECKING:
+    from ..client.message import Message
+
+__all__ = ["DEFAULT_ALIAS", "PublisherDoesNotExist", "Publishers", "publisher", "publishers", "send"]
+
+DEFAULT_ALIAS: typing.Final = "default"
+
+
+class PublisherDoesNotExist(ConfigurationError):
+    """There is no publisher with this alias in ``settings.STOMP``."""
+
+
+class Publishers:
+    """The publishers by alias: ``publishers["audit"]``. Each is made at its first use, once for all threads.
+
+    Iteration gives the aliases of ``settings.STOMP``. Looking one up raises `PublisherDoesNotExist` for an alias that is
+    not there, and `ConfigurationError` for options that cannot be used.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[str, Publisher] = {}
+
+    def __getitem__(self, alias: str) -> Publisher:
+        made = self._made
+        known = made.get(alias)
+        # Two threads may both make one, and the first one counts. Making one opens nothing, and a lock could be held by
+        # another thread while this process forks.
+        return known if known is not None else made.setdefault(alias, self.make(alias))
+
+    def __iter__(self) -> typing.Iterator[str]:
+        return iter(_entries())
+
+    def __contains__(self, alias: object) -> bool:
+        return alias in _entries()
+
+    def make(self, alias: str) -> Publisher:
+        """Return a new publisher with the options of *alias*, connected to nothing. Raises as a look-up does."""
+        entries = _entries()
+        if alias not in entries:
+            raise PublisherDoesNotExist(
+                f"settings.STOMP has no publisher {alias!r}; it has {', '.join(map(repr, entries)) or 'none'}", alias
+            )
+        options = _options(alias, entries[alias])
+        try:
+            return Publisher(observers=[functools.partial(_signal, alias)], **read_options(options))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"settings.STOMP[{alias!r}]['OPTIONS']: {error}", error.option) from None
+
+    def close_all(self, timeout: float = 5.0) -> None:
+        """Close the publishers made so far, each in at most *timeout* seconds. The next look-up makes new ones."""
+        made, self._made = self._made, {}
+        for each in made.values():
+            each.close(timeout)
+
+
+def _entries() -> dict[str, typing.Any]:
+    """``settings.STOMP``. Raises `ConfigurationError` if it is missing or no dict."""
+    entries = getattr(settings, "STOMP", None)
+    if not isinstance(entries, dict):
+        problem = "is missing" if entries is None else f"must be a dict, not of type {type(entries).__name__}"
+        raise ConfigurationError(
+            f"settings.STOMP {problem}; for example: "
+            'STOMP = {"default": {"OPTIONS": {"url": "stomp://localhost:61613"}}}',
+            "STOMP",
+        )
+    return entries
+
+
+def _options(alias: str, entry: typing.Any) -> dict[str, typing.Any]:
+    """The options in *entry*, which is ``settings.STOMP[alias]``. Raises `ConfigurationError` if it is none."""
+    where = f"settings.STOMP[{alias!r}]"
+    if not isinstance(entry, dict):
+        raise ConfigurationError(f"{where} must be a dict, such as {{'OPTIONS': {{'url': 'stomp://...'}}}}", alias)
+    for key in entry:
+        if key != "OPTIONS":
+            near = "options go into 'OPTIONS'" if str(key).lower() in OPTIONS else str(unknown_option(str(key), known=["OPTIONS"]))
+            raise ConfigurationError(f"{where}: {near}", str(key))
+    options = entry.get("OPTIONS", {})
+    if not isinstance(options, dict):
+        raise ConfigurationError(f"{where}['OPTIONS'] must be a dict, not of type {type(options).__name__}", alias)
+    return options
+
+
+def _signal(alias: str, event: Event) -> None:
+    if isinstance(event, SendSucceeded):
+        message_sent.send_robust(
+            Publisher,
+            using=alias,
+            message_id=event.message_id,
+            destination=event.destination,
+            confirmed=event.confirmed,
+            seconds=event.seconds,
+        )
+    elif isinstance(event, SendFailed):
+        send_failed.send_robust(
+            Publisher,
+            using=alias,
+            message_id=event.message_id,
+            destination=event.destination,
+            error=event.error,
+            seconds=event.seconds,
+        )
+
+
+#: The publishers of ``settings.STOMP``.
+publishers = Publishers()
+
+#: The publisher with the alias ``default``, looked up anew at each use.
+publisher = typing.cast(Publisher, ConnectionProxy(publishers, DEFAULT_ALIAS))  # type: ignore[arg-type]
+
+
+def send(
+    destination: str,
+    payload: typing.Any,
+    headers: typing.Mapping[str, str] | None = None,
+    *,
+    using: str = DEFAULT_ALIAS,
+    on_commit: bool = False,
+    database: str | None = None,
+    confirm: bool | None = None,
+    timeout: float | None = None,
+    **options: typing.Any,
+) -> str:
+    """Send one message, and return its id.
+
+    * *using* - the alias of the publisher.
+    * *on_commit* - send after the database's transaction was committed, and not at all if it is rolled back; at once if
+      there is none. The payload is written now, with what it holds now, and what cannot be sent is refused now.
+    * *database* - the alias of that database; without it, the default one.
+    * *destination*, *payload*, *headers*, *confirm*, *timeout* and the other *options* - those of `Publisher.send`.
+
+    Raises as `Publisher.send` does. With *on_commit*, an error of the broker is raised where the outermost ``atomic``
+    block ends. The database has committed then, so that the error tells of a message that is missing or unknown; so
+    does a process that dies between the two.
+    """
+    message = publishers[using].prepare(destination, payload, headers, **options)
+    if on_commit:
+        transaction.on_commit(functools.partial(_deliver, using, message, confirm, timeout), using=database)
+    else:
+        _deliver(using, message, confirm, timeout)
+    return typing.cast(str, message.id)
+
+
+def _deliver(using: str, message: Message, confirm: bool | None, timeout: float | None) -> None:
+    publishers[using].deliver([message], confirm=confirm, timeout=timeout)
+
+
+# gettext_lazy("...") and its kin.
+json_form.register(Promise, str)
+
+
+def _settings_changed(*, setting: str, **_: object) -> None:
+    if setting == "STOMP":
+        publishers.close_all()
+
+
+setting_changed.connect(_settings_changed, dispatch_uid="stomp_web.django")

@@ -1,0 +1,55 @@
+"""Help for the tests of Django projects."""
+
+from __future__ import annotations
+
+import contextlib
+import typing
+
+from django.test.utils import TestContextDecorator
+
+from ..testing.captured import capture_if
+from .publishers import publishers
+
+if typing.TYPE_CHECKING:
+    from ..local import OutboxMessage
+    from ..publisher import Publisher
+
+__all__ = ["capture_messages"]
+
+
+class capture_messages(TestContextDecorator):  # noqa: N801 - Django names what decorates tests like this
+    """Record messages instead of sending them: a context manager, or a decorator for a test or a ``TestCase``.
+
+    * *using* - the alias whose messages to record; without it, everything that any publisher sends.
+    * *attr_name* - as a decorator of a class: the attribute that holds the list of messages.
+    * *kwarg_name* - as a decorator of a function: the argument that gets it.
+
+    What was sent with ``on_commit=True`` inside a ``TestCase``, which never commits, needs
+    ``self.captureOnCommitCallbacks(execute=True)`` around it.
+
+    >>> with capture_messages() as messages:  # doctest: +SKIP
+    ...     self.client.post("/orders", {"id": 7})
+    >>> messages[0].payload  # doctest: +SKIP
+    {'id': 7}
+    """
+
+    def __init__(
+        self, using: str | None = None, *, attr_name: str | None = None, kwarg_name: str | None = None
+    ) -> None:
+        super().__init__(attr_name, kwarg_name)
+        self._using = using
+        self._stack: list[contextlib.ExitStack] = []
+
+    def enable(self) -> list[OutboxMessage]:
+        """Begin to record; return the list."""
+        stack = contextlib.ExitStack()
+        outbox = stack.enter_context(capture_if(self._wanted))
+        self._stack.append(stack)
+        return outbox
+
+    def disable(self) -> None:
+        """End it."""
+        self._stack.pop().close()
+
+    def _wanted(self, publisher: Publisher) -> bool:
+        return self._using is None or publisher is publishers[self._using]

@@ -1,0 +1,83 @@
+"""``flask stomp send|ping|config``: from a shell, with the app's configuration.
+
+Each ends with 0 if it worked, 1 if it did not, and 2 for a wrong command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+import click
+import flask
+from flask.cli import AppGroup
+
+from ..errors import StompError
+from ..serializers import typed_payload
+from .extension import StompState, state_of
+
+__all__ = ["cli"]
+
+cli = AppGroup("stomp", help="Send to the app's STOMP broker, and look at its configuration.")
+
+_extension = click.option(
+    "--extension", default="stomp", show_default=True, metavar="KEY", help="The key in app.extensions."
+)
+
+
+def _state(key: str) -> StompState:
+    try:
+        return state_of(flask.current_app, key)
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@cli.command("send")
+@click.argument("destination")
+@click.argument("body")
+@click.option("--json", "serializer", flag_value="json", help="Send BODY, which has to be JSON, as JSON.")
+@click.option("--text", "serializer", flag_value="text", help="Send BODY as text.")
+@click.option("--serializer", "named", metavar="NAME", help="Send BODY, which has to be JSON, by this serializer.")
+@_extension
+def send(destination: str, body: str, serializer: str | None, named: str | None, extension: str) -> None:
+    """Send BODY to DESTINATION, and print the message's id.
+
+    BODY is sent as JSON if it is JSON, and as text otherwise, unless an option says how.
+    """
+    if serializer and named:
+        raise click.UsageError("give one of --json, --text and --serializer")
+    publisher = _state(extension).publisher
+    try:
+        payload, name = typed_payload(body, serializer or named)
+        click.echo(publisher.send(destination, payload, serializer=name))
+    except StompError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@cli.command("ping")
+@click.option("--timeout", type=float, metavar="SECONDS", help="How long to wait. Default: STOMP_TIMEOUT.")
+@_extension
+def ping(timeout: float | None, extension: str) -> None:
+    """Ask the broker for a sign of life, and print what it says of itself."""
+    health = _state(extension).check(timeout)
+    if not health:
+        raise click.ClickException(str(health))
+    click.echo(str(health))
+
+
+@cli.command("config")
+@_extension
+def config(extension: str) -> None:
+    """Print the options in effect. Passwords and keys are not shown."""
+    publisher = _state(extension).publisher
+    for field in dataclasses.fields(publisher.options):
+        click.echo(f"{field.name} = {_shown(field, getattr(publisher.options, field.name), publisher.url)}")
+
+
+def _shown(field: dataclasses.Field[typing.Any], value: typing.Any, url: str) -> str:
+    """*value* as it may be printed. What has no place in the options' ``repr`` is a secret."""
+    if field.name == "url":
+        return url  # without credentials
+    if not field.repr and value:
+        return "***"
+    return "" if value in (None, ()) else str(value)

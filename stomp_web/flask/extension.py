@@ -1,0 +1,157 @@
+"""The extension, which belongs to the program, and its state, one for each app.
+
+The extension keeps no app. Everything that belongs to an app hangs on `StompState` in ``app.extensions``, which knows
+its app: it works in threads, without a context, and in another app's context. Nothing is hooked into requests or
+contexts; connections belong to the pool, and the pool to the process.
+"""
+
+from __future__ import annotations
+
+import functools
+import typing
+
+import flask
+
+from ..config import read_options
+from ..observers import Event, SendFailed, SendSucceeded
+from ..publisher import OutboxMessage, Publisher
+from .signals import message_sent, send_failed
+
+__all__ = ["Stomp", "StompState"]
+
+_P = typing.ParamSpec("_P")
+_R = typing.TypeVar("_R")
+
+
+class _Method(typing.Generic[_P, _R]):
+    """A method of `Publisher`, which calls that of its owner's `publisher`, found anew at each call."""
+
+    def __init__(self, method: typing.Callable[typing.Concatenate[Publisher, _P], _R]) -> None:
+        self._method = method
+        self.__doc__ = method.__doc__
+
+    @typing.overload
+    def __get__(self, owner: None, kind: type) -> typing.Callable[typing.Concatenate[Publisher, _P], _R]: ...
+
+    @typing.overload
+    def __get__(self, owner: _PublisherMethods, kind: type) -> typing.Callable[_P, _R]: ...
+
+    def __get__(self, owner: _PublisherMethods | None, kind: type) -> typing.Callable[..., _R]:
+        return self._method if owner is None else functools.partial(self._call, owner)
+
+    def _call(self, owner: _PublisherMethods, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        return self._method(owner.publisher, *args, **kwargs)
+
+
+class _PublisherMethods:
+    """What the extension and its state have in common: the methods of the app's publisher."""
+
+    @property
+    def publisher(self) -> Publisher:
+        """The app's `Publisher`."""
+        raise NotImplementedError
+
+    send = _Method(Publisher.send)
+    send_many = _Method(Publisher.send_many)
+    batch = _Method(Publisher.batch)
+    check = _Method(Publisher.check)
+    stats = _Method(Publisher.stats)
+    close = _Method(Publisher.close)
+
+    @property
+    def outbox(self) -> list[OutboxMessage]:
+        """The messages sent so far, if the app's address is ``memory://``. See `Publisher.outbox`."""
+        return self.publisher.outbox
+
+
+class StompState(_PublisherMethods):
+    """One app's part of the extension: its `app`, its `publisher`, and the publisher's methods."""
+
+    def __init__(self, app: flask.Flask, options: typing.Mapping[str, typing.Any]) -> None:
+        self.app = app
+        self._publisher = Publisher(observers=[self._signal], **options)
+
+    @property
+    def publisher(self) -> Publisher:
+        """The app's `Publisher`."""
+        return self._publisher
+
+    def __repr__(self) -> str:
+        return f"<StompState of {self.app.name!r}: {self.publisher.url}>"
+
+    def _signal(self, event: Event) -> None:
+        if isinstance(event, SendSucceeded):
+            message_sent.send(
+                self.app,
+                message_id=event.message_id,
+                destination=event.destination,
+                confirmed=event.confirmed,
+                seconds=event.seconds,
+            )
+        elif isinstance(event, SendFailed):
+            send_failed.send(
+                self.app,
+                message_id=event.message_id,
+                destination=event.destination,
+                error=event.error,
+                seconds=event.seconds,
+            )
+
+
+class Stomp(_PublisherMethods):
+    """The extension. It may serve several apps, each with a publisher of its own.
+
+    * *app* - an app to initialise at once; or call `init_app` later.
+    * *config_prefix* - what the app's configuration begins with, and, in lower case, the key in ``app.extensions``.
+      For a second broker in one app, make a second `Stomp` with another prefix; neither prefix may be the beginning of
+      the other, as ``STOMP`` and ``STOMP_AUDIT`` would be: take ``AUDIT_STOMP``.
+
+    `send`, `send_many`, `batch`, `check`, `stats`, `close`, `publisher` and `outbox` are those of the current app's
+    `Publisher`. They need an application context, as in a request or a command, and raise `RuntimeError` without one;
+    ``app.extensions["stomp"]`` has the same methods and needs none.
+    """
+
+    def __init__(self, app: flask.Flask | None = None, *, config_prefix: str = "STOMP") -> None:
+        self._prefix = config_prefix.upper() + "_"
+        self._key = config_prefix.lower()
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: flask.Flask) -> None:
+        """Give *app* a publisher, with the options in its configuration: ``STOMP_URL``, ``STOMP_POOL_SIZE`` and so on.
+
+        The configuration is read here and not again. No connection is opened. Of environment variables that
+        ``app.config.from_prefixed_env()`` reads, Flask takes those that are JSON for JSON: a passcode of digits needs
+        double quotes inside the variable.
+
+        Raises `ConfigurationError` for a ``STOMP_`` key that is no option and for a bad value, and `RuntimeError` if the
+        app has such an extension already.
+        """
+        if self._key in app.extensions:
+            raise RuntimeError(
+                f"the app {app.name!r} has app.extensions[{self._key!r}] already: call init_app once for each app, or, "
+                "for a second broker, make another Stomp with a config_prefix of its own"
+            )
+        written = {name: value for name, value in app.config.items() if name.startswith(self._prefix)}
+        app.extensions[self._key] = StompState(app, read_options(written, prefix=self._prefix, upper=True))
+
+    @property
+    def publisher(self) -> Publisher:
+        """The current app's `Publisher`. Raises `RuntimeError` outside an application context."""
+        if not flask.has_app_context():
+            raise RuntimeError(
+                "there is no current app here, so it is not known whose publisher is meant; use "
+                f"app.extensions[{self._key!r}], which works everywhere, or put the call into 'with app.app_context():'"
+            )
+        return state_of(flask.current_app, self._key).publisher
+
+
+def state_of(app: flask.Flask, key: str) -> StompState:
+    """Return the state in ``app.extensions[key]``. Raises `RuntimeError` if `Stomp.init_app` did not put it there."""
+    state = app.extensions.get(key)
+    if not isinstance(state, StompState):
+        raise RuntimeError(
+            f"the app {app.name!r} has no Stomp under app.extensions[{key!r}]; "
+            "call init_app(app) of the extension where the app is made"
+        )
+    return state

@@ -1,0 +1,48 @@
+"""`capture`: messages go into a list, and to no broker."""
+
+from __future__ import annotations
+
+import contextlib
+import typing
+
+from ..local import MemoryOutlet, OutboxMessage
+from ..publisher import Publisher, detours
+
+__all__ = ["capture", "capture_if"]
+
+
+@contextlib.contextmanager
+def capture(*publishers: Publisher) -> typing.Iterator[list[OutboxMessage]]:
+    """Record what *publishers* send while the ``with`` block runs, or without any: what every publisher sends.
+
+    Yields the list that the messages go into, in whatever thread they are sent. They are built and checked as for a
+    broker, and observers hear of them; but no connection is opened. Of nested blocks, the innermost gets a message.
+    A `Publisher.check` does go to the broker.
+
+    >>> publisher = Publisher("stomp://mq.example.com")
+    >>> with capture() as outbox:
+    ...     message_id = publisher.send("/queue/orders", {"id": 7})
+    >>> outbox[0].destination, outbox[0].payload
+    ('/queue/orders', {'id': 7})
+    """
+    with capture_if(lambda publisher: not publishers or any(publisher is each for each in publishers)) as outbox:
+        yield outbox
+
+
+@contextlib.contextmanager
+def capture_if(wanted: typing.Callable[[Publisher], bool]) -> typing.Iterator[list[OutboxMessage]]:
+    """Record what those publishers send for which *wanted* returns true. As `capture` otherwise."""
+    outbox: list[OutboxMessage] = []
+
+    def detour(publisher: Publisher) -> MemoryOutlet | None:
+        if not wanted(publisher):
+            return None
+        outlet = MemoryOutlet("memory", publisher.options.signing_keys)
+        outlet.outbox = outbox
+        return outlet
+
+    detours.append(detour)
+    try:
+        yield outbox
+    finally:
+        detours.remove(detour)

@@ -1,0 +1,125 @@
+"""StompMiddleware: a Publisher in the environ of any WSGI application (PEP 3333).
+
+It adds one key to the environ and calls the application; what the application returns is passed on untouched, so that
+``close()``, ``len()`` and ``wsgi.file_wrapper`` keep working. Nothing happens at the end of a request: the pool belongs
+to the process.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+
+from .config import read_options
+from .errors import ConfigurationError
+from .publisher import Publisher
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+__all__ = ["ENVIRON_KEY", "StompMiddleware", "filter_app_factory", "filter_factory", "get_publisher"]
+
+#: The key in the environ, unless another was chosen.
+ENVIRON_KEY: typing.Final = "stomp_web.publisher"
+
+# PEP 3333: lower-case letters, numbers, dots and underscores. Without a dot, validators take it for a CGI variable and
+# refuse a value that is no str.
+_KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
+
+
+class StompMiddleware:
+    """Puts a `Publisher` into the environ of *app*.
+
+    * *publisher* - a publisher to share, for example with another middleware; whoever made it closes it.
+    * *environ_key* - where in the environ it goes; it must hold a dot.
+    * *options* - without *publisher*: those of `Publisher`, ``url`` among them.
+
+    A request that comes with another publisher under the same key, put there by a middleware further out, ends in
+    `ConfigurationError`: two publishers in one application need two keys, or messages would go to the wrong broker.
+
+    Raises `ConfigurationError` for a bad key and for what `Publisher` refuses.
+
+    >>> def application(environ, start_response):
+    ...     environ["stomp_web.publisher"].send("/queue/orders", {"id": 7})
+    ...     start_response("202 Accepted", [])
+    ...     return []
+    >>> application = StompMiddleware(application, url="memory://")
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        publisher: Publisher | None = None,
+        *,
+        environ_key: str = ENVIRON_KEY,
+        **options: typing.Any,
+    ) -> None:
+        if not isinstance(environ_key, str) or not _KEY.fullmatch(environ_key):
+            raise ConfigurationError(
+                f"environ_key must be lower-case words joined by dots, such as {ENVIRON_KEY!r}, not {environ_key!r}",
+                "environ_key",
+            )
+        if isinstance(publisher, str):
+            raise ConfigurationError("publisher must be a Publisher; write an address as url='stomp://...'", "publisher")
+        if publisher is not None and options:
+            raise ConfigurationError(
+                f"give StompMiddleware a publisher or options for one, not both: {', '.join(sorted(options))}", "publisher"
+            )
+        self.app = app
+        self.environ_key = environ_key
+        #: The publisher that requests find in their environ.
+        self.publisher = Publisher(**options) if publisher is None else publisher
+        self._owner = publisher is None
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        present = environ.setdefault(self.environ_key, self.publisher)
+        if present is not self.publisher:
+            raise ConfigurationError(
+                f"the environ has another publisher under {self.environ_key!r} already, from a StompMiddleware further "
+                "out; give one of the two another environ_key, or both the same publisher",
+                "environ_key",
+            )
+        return self.app(environ, start_response)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Close the publisher, in at most *timeout* seconds, unless it was made elsewhere."""
+        if self._owner:
+            self.publisher.close(timeout)
+
+
+def get_publisher(environ: WSGIEnvironment, key: str = ENVIRON_KEY) -> Publisher:
+    """Return the publisher that a `StompMiddleware` put into *environ* under *key*.
+
+    Raises `ConfigurationError` if there is none.
+    """
+    publisher = environ.get(key)
+    if publisher is None:
+        raise ConfigurationError(
+            f"there is no publisher in the environ under {key!r}; wrap the application: "
+            f"StompMiddleware(application, url='stomp://...'{'' if key == ENVIRON_KEY else f', environ_key={key!r}'})",
+            "environ_key",
+        )
+    return typing.cast(Publisher, publisher)
+
+
+def filter_app_factory(
+    app: WSGIApplication,
+    global_conf: typing.Mapping[str, str] | None,  # noqa: ARG001 - PasteDeploy passes it; it is not for us
+    **local_conf: str,
+) -> StompMiddleware:
+    """Wrap *app*, for PasteDeploy. *local_conf* holds ``environ_key`` and the options of `Publisher`, as texts."""
+    environ_key = local_conf.pop("environ_key", ENVIRON_KEY)
+    return StompMiddleware(app, environ_key=environ_key, **read_options(local_conf))
+
+
+def filter_factory(
+    global_conf: typing.Mapping[str, str] | None, **local_conf: str
+) -> typing.Callable[[WSGIApplication], StompMiddleware]:
+    """Return what wraps an application, for PasteDeploy. As `filter_app_factory` otherwise."""
+
+    def wrap(app: WSGIApplication) -> StompMiddleware:
+        return filter_app_factory(app, global_conf, **local_conf)
+
+    return wrap

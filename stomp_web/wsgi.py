@@ -62,10 +62,13 @@ class StompMiddleware:
                 "environ_key",
             )
         if isinstance(publisher, str):
-            raise ConfigurationError("publisher must be a Publisher; write an address as url='stomp://...'", "publisher")
+            raise ConfigurationError(
+                "publisher must be a Publisher; write an address as url='stomp://...'", "publisher"
+            )
         if publisher is not None and options:
             raise ConfigurationError(
-                f"give StompMiddleware a publisher or options for one, not both: {', '.join(sorted(options))}", "publisher"
+                f"give StompMiddleware a publisher or options for one, not both: {', '.join(sorted(options))}",
+                "publisher",
             )
         self.app = app
         self.environ_key = environ_key
@@ -74,6 +77,7 @@ class StompMiddleware:
         self._owner = publisher is None
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Call the application, with the publisher in *environ*. Raises `ConfigurationError` as told above."""
         present = environ.setdefault(self.environ_key, self.publisher)
         if present is not self.publisher:
             raise ConfigurationError(

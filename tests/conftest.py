@@ -99,13 +99,15 @@ def _running(request: pytest.FixtureRequest, name: str) -> RunningBroker:
     fleet = request.config.stash[_FLEET]
     try:
         return fleet.get(name)
-    except BrokerMissing as missing:
-        if request.config.option.require_brokers:
-            pytest.fail(f"{missing} (--require-brokers)", pytrace=False)
-        fleet.asked_in_vain[name] += 1
-        pytest.skip(str(missing))
-    except BrokerFailed as failure:
-        pytest.fail(str(failure), pytrace=False)
+    except (BrokerMissing, BrokerFailed) as error:
+        problem = error
+    # Outside of the handler: the report then shows one error, and not a second one that came "during handling".
+    if isinstance(problem, BrokerFailed):
+        pytest.fail(str(problem), pytrace=False)
+    if request.config.option.require_brokers:
+        pytest.fail(f"{problem} (--require-brokers)", pytrace=False)
+    fleet.asked_in_vain[name] += 1
+    pytest.skip(str(problem))
 
 
 def _asks_for(item: pytest.Item) -> set[str]:

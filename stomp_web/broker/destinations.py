@@ -82,7 +82,7 @@ class Subscription:
         number: int,
         session: int,
         *,
-        id: str,  # noqa: A002 - the specification's word
+        id: str,
         destination: str,
         ack: str,
         prefetch: int,
@@ -223,7 +223,7 @@ class Destinations:
     def subscribe(
         self,
         session: int,
-        id: str,  # noqa: A002 - the specification's word
+        id: str,
         destination: str,
         *,
         ack: str,

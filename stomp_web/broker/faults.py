@@ -126,7 +126,10 @@ class Faults:
         return self._add(Fault(on, after, times, answer=False, abort=True, reset=reset))
 
     def mute(self, on: str | None = "CONNECT", *, after: int = 0, times: int | None = 1) -> Fault:
-        """Do what the frame asks for, and never answer. The connection stays open, and heart-beats go on."""
+        """Do what the frame asks for, and never answer. The connection stays open, and heart-beats go on.
+
+        A muted CONNECT makes no session: the client hears nothing at all, and waits as long as it likes.
+        """
         return self._add(Fault(on, after, times, answer=False))
 
     def delay(self, seconds: float, on: str | None = "SEND", *, after: int = 0, times: int | None = 1) -> Fault:

@@ -340,14 +340,15 @@ class Loop:
         """Close *connection* at once; with *reset*, by a TCP reset."""
         if connection.closed:
             return
-        if connection.events:
-            self._selector.unregister(connection.sock)
-            connection.events = 0
-        connection.close(reset=reset)
+        # The state first: a client that sees the end finds the broker without its session.
         with self.state:
             connection.session.end()
             del self.connections[connection.session.number]
             self.state.notify_all()
+        if connection.events:
+            self._selector.unregister(connection.sock)
+            connection.events = 0
+        connection.close(reset=reset)
         _log.info("connection %d: closed: %s", connection.session.number, reason)
 
     def finish_soon(self, connection: Connection) -> None:

@@ -176,23 +176,30 @@ class Broker:
     def serve_forever(self) -> None:
         """Serve in the calling thread until `stop` is called elsewhere or Ctrl-C is pressed; then close everything.
 
+        It ends as well, and without an exception, when a signal handler raises `KeyboardInterrupt`, as SIGTERM does
+        after ``signal.signal(signal.SIGTERM, signal.default_int_handler)``.
+
         Raises `OSError` if the address cannot be used, `RuntimeError` if the broker is started already.
         """
         if self._loop.running:
             raise RuntimeError("the broker is started already; stop() it first, or do without serve_forever()")
         self._loop.open()
-        # A KeyboardInterrupt could break the loop between any two steps. Asked to stop, it ends between two rounds.
-        ours = (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        )
-        if ours:
-            signal.signal(signal.SIGINT, lambda *_: self._loop.ask_to_stop())
+        # A KeyboardInterrupt could break the loop between any two steps; asked to stop, it ends between two rounds.
+        interrupting = [
+            number
+            for number in (signal.SIGINT, signal.SIGTERM)
+            if threading.current_thread() is threading.main_thread()
+            and signal.getsignal(number) is signal.default_int_handler
+        ]
+        for number in interrupting:
+            signal.signal(number, lambda *_: self._loop.ask_to_stop())
         try:
             self._loop.run()
+        except KeyboardInterrupt:  # raised by a handler of somebody else
+            return
         finally:
-            if ours:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+            for number in interrupting:
+                signal.signal(number, signal.default_int_handler)
 
     def __enter__(self) -> Broker:
         self.start()
@@ -245,17 +252,20 @@ class Broker:
         Raises `LookupError` if some of them are forgotten because they exceeded the broker's *history*.
         """
         with self._loop.state:
-            return [message.frame() for message in self._journal.messages(destination)]
+            found = self._journal.messages(destination)
+        return [message.frame() for message in found]
 
     def pending(self, destination: str) -> list[Frame]:
         """Return the messages that wait in the queue *destination* and were not given to anybody, in order."""
         with self._loop.state:
-            return [message.frame() for message in self._destinations.waiting(destination)]
+            found = self._destinations.waiting(destination)
+        return [message.frame() for message in found]
 
     def unacknowledged(self, destination: str) -> list[Frame]:
         """Return the messages of *destination* that a subscriber has and did not acknowledge yet."""
         with self._loop.state:
-            return [message.frame() for message in self._destinations.unacknowledged(destination)]
+            found = self._destinations.unacknowledged(destination)
+        return [message.frame() for message in found]
 
     def subscribers(self, destination: str) -> int:
         """Return how many subscriptions to *destination* there are now."""

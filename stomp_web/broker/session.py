@@ -313,7 +313,7 @@ class Session:
     def _abort(self, frame: Frame) -> None:
         del self._transactions[self._named_transaction(frame)]
 
-    def _disconnect(self, frame: Frame) -> None:  # noqa: ARG002 - one signature for all handlers
+    def _disconnect(self, frame: Frame) -> None:
         self.ended = True
 
     def _transaction(self, frame: Frame) -> list[Message | _Acknowledgement] | None:

@@ -23,8 +23,10 @@ from ..errors import (
     DeliveryUnknown,
     InvalidFrame,
     MessageError,
+    NotSent,
     ProtocolError,
     ReceiptTimeout,
+    Rejected,
     StompError,
 )
 from ..protocol import VERSIONS, Frame, commands, encode
@@ -143,6 +145,8 @@ class PublishClient:
         self._unconfirmed = 0  # frames written since the last receipt, which an ERROR may be about
         # The open transactions, each with the receipts that its messages get after its COMMIT (RabbitMQ).
         self._open_transactions: dict[str, list[str]] = {}
+        # The transactions that ended with an ERROR of which their user does not know yet.
+        self._refused_transactions: dict[str, Frame] = {}
         self._in_use = threading.Lock()
         self._pid = os.getpid()
 
@@ -326,6 +330,7 @@ class PublishClient:
             transaction = f"tx-{next(self._transaction_ids)}"
             self._write(session, encode(commands.begin(transaction), session.version), deadline)
             self._open_transactions[transaction] = []
+            self._refused_transactions.clear()
             return transaction
 
     def commit(self, transaction: str, timeout: float | None = None) -> None:
@@ -360,6 +365,7 @@ class PublishClient:
         with self._exclusive():
             if self._look() is None:
                 self._open_transactions.clear()
+            self._refused_transactions.pop(transaction, None)
             return transaction in self._open_transactions
 
     def _end_transaction(self, frame: Frame, transaction: str, timeout: float | None) -> None:
@@ -372,8 +378,16 @@ class PublishClient:
     def _transaction_session(self, transaction: str) -> Session:
         """The session in which *transaction* was begun. A transaction cannot outlive it."""
         session = self._look()
+        refusal = self._refused_transactions.pop(transaction, None)
+        if refusal is not None:
+            raise Rejected(
+                f"{self.broker} rejected a message of the transaction {transaction!r}: {error_words(refusal)}; "
+                "nothing of it was committed",
+                broker=self.broker,
+                frame=refusal,
+            )
         if session is None or transaction not in self._open_transactions:
-            raise BrokerUnavailable(
+            raise NotSent(
                 f"the transaction {transaction!r} is not open on {self.broker}: it was ended, or the connection was "
                 "lost since it began. Nothing of it is committed by this call; begin a new one, and send its messages "
                 "again.",
@@ -447,7 +461,16 @@ class PublishClient:
             session.write(data, deadline)
         except (TransportError, ProtocolError) as error:
             left = session.bytes_sent - before
+            refusal = _last_words(session)
+            earlier = self._unconfirmed
             self._drop()
+            if left and refusal is not None and not earlier:
+                # The broker said why before it stopped taking bytes, for example of a frame over its limit.
+                raise Rejected(
+                    f"{session.broker} rejected it while it was being sent: {error_words(refusal)}",
+                    broker=session.broker,
+                    frame=refusal,
+                ) from error
             if not left:
                 raise BrokerUnavailable(
                     f"{session.broker} took no byte of the message: {error}; nothing was sent", broker=session.broker
@@ -520,8 +543,8 @@ class PublishClient:
     def _look(self) -> Session | None:
         """The session, if a look at the socket shows no end of it. Never waits.
 
-        Heart-beats and stray receipts are passed over; an ERROR, which can only be about an earlier unconfirmed
-        frame, is logged and ends the session.
+        Heart-beats and stray receipts are passed over. An ERROR can only be about an earlier unconfirmed frame; it
+        ends the session, and is kept for the next call in an open transaction, or logged.
         """
         session = self._session
         if session is None:
@@ -533,9 +556,11 @@ class PublishClient:
         try:
             while (frame := session.read_ready()) is not None:
                 if frame.command == "ERROR":
-                    _log.warning(
-                        "%s answered ERROR to an earlier unconfirmed message: %s", session.broker, error_words(frame)
-                    )
+                    self._refused_transactions = dict.fromkeys(self._open_transactions, frame)
+                    if not self._refused_transactions:
+                        _log.warning(
+                            "%s answered ERROR to an earlier unconfirmed message: %s", session.broker, error_words(frame)
+                        )
                     self._drop()
                     return None
         except (TransportError, ProtocolError) as error:
@@ -576,6 +601,17 @@ class PublishClient:
             yield
         finally:
             lock.release()
+
+
+def _last_words(session: Session) -> Frame | None:
+    """The ERROR frame that the broker sent before it ended the connection, if it has arrived."""
+    try:
+        while (frame := session.read_ready()) is not None:
+            if frame.command == "ERROR":
+                return frame
+    except (TransportError, ProtocolError):
+        return None
+    return None
 
 
 @contextlib.contextmanager

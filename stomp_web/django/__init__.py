@@ -1,6 +1,6 @@
 """The Django app: publishers by alias, from ``settings.STOMP``.
 
-Put ``"stomp_web.django"`` into INSTALLED_APPS, for the system checks and the commands ``stomp_send`` and ``stomp_ping``.
+With ``"stomp_web.django"`` in INSTALLED_APPS come the system checks and the commands ``stomp_send`` and ``stomp_ping``.
 This module may be imported before settings are configured; they are read at the first use.
 """
 

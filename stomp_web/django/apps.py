@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
-from django.core import checks
+from django.core.checks import register
 
 from .checks import check_deployment, check_settings
 
@@ -20,5 +20,5 @@ class StompConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks."""
-        checks.register(check_settings, "stomp_web")
-        checks.register(check_deployment, "stomp_web", deploy=True)
+        register(check_settings, "stomp_web")
+        register(check_deployment, "stomp_web", deploy=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import ipaddress
 import typing
 
-from django.core.checks import CheckMessage, Error, Warning
+from django.core import checks
 
 from ..client.address import parse_address
 from ..errors import ConfigurationError
@@ -27,49 +27,54 @@ if typing.TYPE_CHECKING:
 __all__ = ["check_deployment", "check_settings"]
 
 
-def check_settings(**_: object) -> list[CheckMessage]:
+def check_settings(**_: object) -> list[checks.CheckMessage]:
     """Whether ``settings.STOMP`` can be used."""
     try:
         aliases = list(publishers)
     except ConfigurationError as error:
-        return [Error(str(error), id="stomp_web.E001")]
-    found: list[CheckMessage] = []
+        return [checks.Error(str(error), id="stomp_web.E001")]
+    found: list[checks.CheckMessage] = []
     if DEFAULT_ALIAS not in aliases:
         found.append(
-            Error(
+            checks.Error(
                 f"settings.STOMP has no {DEFAULT_ALIAS!r}.",
                 hint="stomp_web.django.publisher and send() use that alias.",
                 id="stomp_web.E001",
             )
         )
     for alias in aliases:
-        try:
-            publishers.make(alias)
-        except ConfigurationError as error:
-            found.append(Error(str(error), id="stomp_web.E002"))
+        made = _make(alias)
+        if isinstance(made, ConfigurationError):
+            found.append(checks.Error(str(made), id="stomp_web.E002"))
     return found
 
 
-def check_deployment(**_: object) -> list[CheckMessage]:
+def check_deployment(**_: object) -> list[checks.CheckMessage]:
     """Whether ``settings.STOMP`` is fit for production. What cannot be used at all is `check_settings`'s."""
-    found: list[CheckMessage] = []
+    found: list[checks.CheckMessage] = []
     try:
         aliases = list(publishers)
     except ConfigurationError:
         return found
     for alias in aliases:
-        try:
-            publisher = publishers.make(alias)
-        except ConfigurationError:
-            continue
-        found.extend(_warnings(f"settings.STOMP[{alias!r}]", publisher))
+        made = _make(alias)
+        if not isinstance(made, ConfigurationError):
+            found.extend(_warnings(f"settings.STOMP[{alias!r}]", made))
     return found
 
 
-def _warnings(where: str, publisher: Publisher) -> typing.Iterator[CheckMessage]:
+def _make(alias: str) -> Publisher | ConfigurationError:
+    """A publisher that was never used and holds no connection, or why there can be none."""
+    try:
+        return publishers.make(alias)
+    except ConfigurationError as error:
+        return error
+
+
+def _warnings(where: str, publisher: Publisher) -> typing.Iterator[checks.CheckMessage]:
     address = parse_address(publisher.options.url)
     if address.local:
-        yield Warning(
+        yield checks.Warning(
             f"{where} sends to {publisher.url}, so that no broker gets a message.",
             hint="Set the option url to the broker's address.",
             id="stomp_web.W003",
@@ -78,13 +83,13 @@ def _warnings(where: str, publisher: Publisher) -> typing.Iterator[CheckMessage]
     login = publisher.options.login or address.login
     passcode = publisher.options.passcode or address.passcode
     if passcode and not address.tls and not all(_this_machine(endpoint.host) for endpoint in address.endpoints):
-        yield Warning(
+        yield checks.Warning(
             f"{where} sends user and password unencrypted to {publisher.url}.",
             hint="Use stomp+ssl://, which encrypts, and verifies the broker's certificate.",
             id="stomp_web.W001",
         )
-    if login == passcode == "guest":  # noqa: S105 - the one that everybody knows
-        yield Warning(
+    if login == passcode == "guest":
+        yield checks.Warning(
             f"{where} uses the user 'guest' with the password 'guest', which everybody knows.",
             hint="Give the application a user of its own at the broker.",
             id="stomp_web.W002",

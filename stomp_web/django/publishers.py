@@ -38,8 +38,8 @@ class PublisherDoesNotExist(ConfigurationError):
 class Publishers:
     """The publishers by alias: ``publishers["audit"]``. Each is made at its first use, once for all threads.
 
-    Iteration gives the aliases of ``settings.STOMP``. Looking one up raises `PublisherDoesNotExist` for an alias that is
-    not there, and `ConfigurationError` for options that cannot be used.
+    Iteration gives the aliases of ``settings.STOMP``. Looking one up raises `PublisherDoesNotExist` for an alias that
+    is not there, and `ConfigurationError` for options that cannot be used.
     """
 
     def __init__(self) -> None:
@@ -98,8 +98,9 @@ def _options(alias: str, entry: typing.Any) -> dict[str, typing.Any]:
         raise ConfigurationError(f"{where} must be a dict, such as {{'OPTIONS': {{'url': 'stomp://...'}}}}", alias)
     for key in entry:
         if key != "OPTIONS":
-            near = "options go into 'OPTIONS'" if str(key).lower() in OPTIONS else str(unknown_option(str(key), known=["OPTIONS"]))
-            raise ConfigurationError(f"{where}: {near}", str(key))
+            misplaced = str(key).lower() in OPTIONS
+            problem = f"{key} goes into 'OPTIONS'" if misplaced else unknown_option(str(key), known=["OPTIONS"])
+            raise ConfigurationError(f"{where}: {problem}", str(key))
     options = entry.get("OPTIONS", {})
     if not isinstance(options, dict):
         raise ConfigurationError(f"{where}['OPTIONS'] must be a dict, not of type {type(options).__name__}", alias)

@@ -10,8 +10,8 @@ from django.dispatch import Signal
 
 __all__ = ["message_sent", "send_failed"]
 
-#: A message was sent. Arguments: ``using``, ``message_id``, ``destination``, ``confirmed`` (whether the broker's receipt
-#: came), ``seconds`` (the time of the whole call).
+#: A message was sent. Arguments: ``using``, ``message_id``, ``destination``, ``confirmed`` (whether the broker's
+#: receipt came), ``seconds`` (the time of the whole call).
 message_sent = Signal()
 
 #: A message was not sent, or its outcome is not known. Arguments: ``using``, ``message_id``, ``destination``, ``error``

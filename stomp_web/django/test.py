@@ -41,7 +41,9 @@ class capture_messages(TestContextDecorator):  # noqa: N801 - Django names what 
         self._stack: list[contextlib.ExitStack] = []
 
     def enable(self) -> list[OutboxMessage]:
-        """Begin to record; return the list."""
+        """Begin to record; return the list. Raises `PublisherDoesNotExist` for an alias that is not there."""
+        if self._using is not None:
+            publishers[self._using]
         stack = contextlib.ExitStack()
         outbox = stack.enter_context(capture_if(self._wanted))
         self._stack.append(stack)

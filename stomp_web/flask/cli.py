@@ -59,7 +59,11 @@ def send(destination: str, body: str, serializer: str | None, named: str | None,
 @_extension
 def ping(timeout: float | None, extension: str) -> None:
     """Ask the broker for a sign of life, and print what it says of itself."""
-    health = _state(extension).check(timeout)
+    publisher = _state(extension).publisher
+    try:
+        health = publisher.check(timeout)
+    except StompError as error:
+        raise click.ClickException(str(error)) from error
     if not health:
         raise click.ClickException(str(health))
     click.echo(str(health))

@@ -124,8 +124,8 @@ class Stomp(_PublisherMethods):
         ``app.config.from_prefixed_env()`` reads, Flask takes those that are JSON for JSON: a passcode of digits needs
         double quotes inside the variable.
 
-        Raises `ConfigurationError` for a ``STOMP_`` key that is no option and for a bad value, and `RuntimeError` if the
-        app has such an extension already.
+        Raises `ConfigurationError` for a ``STOMP_`` key that is no option and for a bad value, and `RuntimeError` if
+        the app has such an extension already.
         """
         if self._key in app.extensions:
             raise RuntimeError(

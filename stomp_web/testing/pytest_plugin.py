@@ -20,7 +20,7 @@ __all__ = ["stomp_broker", "stomp_outbox"]
 @pytest.fixture
 def stomp_outbox() -> typing.Iterator[list[OutboxMessage]]:
     """The messages that any publisher sends during the test, as a list; they go to no broker."""
-    from .captured import capture  # noqa: PLC0415 - see above
+    from .captured import capture
 
     with capture() as outbox:
         yield outbox
@@ -29,7 +29,7 @@ def stomp_outbox() -> typing.Iterator[list[OutboxMessage]]:
 @pytest.fixture
 def stomp_broker() -> typing.Iterator[Broker]:
     """A development broker of the test's own, running: ``stomp_broker.url``, ``stomp_broker.messages(...)``."""
-    from ..broker import Broker  # noqa: PLC0415 - see above
+    from ..broker import Broker
 
     with Broker() as broker:
         yield broker

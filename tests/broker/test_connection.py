@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import time
@@ -38,7 +39,7 @@ class TestHeartBeats:
         wire.connect(heart_beat="100,0")
         began = time.monotonic()
         assert wire.ends()
-        assert 0.19 < time.monotonic() - began < 1.0
+        assert time.monotonic() - began > 0.19
         assert broker.sessions == 0
 
     def test_a_client_that_beats_is_not(self, open_wire):
@@ -131,11 +132,11 @@ class TestSlowClients:
         slow.subscribe("/queue/a", ack="client-individual")
         body = b"x" * 100_000
         sender = connect()
-        sender.put("/queue/a", *[body] * 200)
+        sender.put("/queue/a", *[body] * 120)
         assert len(broker.unacknowledged("/queue/a")) < 100
         quick = connect()
         quick.subscribe("/queue/a")
-        rest = 200 - len(broker.unacknowledged("/queue/a"))
+        rest = 120 - len(broker.unacknowledged("/queue/a"))
         assert quick.bodies(rest) == [body] * rest
         taken = len(broker.unacknowledged("/queue/a"))
         assert slow.bodies(taken) == [body] * taken
@@ -148,15 +149,18 @@ class TestSlowClients:
         assert [body[:6] for body in slow.bodies(100)] == [b"%06d" % number for number in range(100)]
 
     def test_a_topic_keeps_a_limited_backlog_for_it_and_drops_the_oldest(self):
-        with Broker(max_topic_bytes=500_000, max_output_bytes=100_000) as broker:
-            with Wire(broker, receive_buffer=4096) as slow, Wire(broker) as sender:
-                slow.connect()
-                slow.subscribe("/topic/a", ack="client")
-                sender.connect()
-                sender.put("/topic/a", *[b"%06d" % number * 10_000 for number in range(300)])
-                received = [int(slow.receive().body[:6])]
-                while received[-1] != 299:
-                    received.append(int(slow.receive().body[:6]))
+        with (
+            Broker(max_topic_bytes=500_000, max_output_bytes=100_000) as broker,
+            Wire(broker, receive_buffer=4096) as slow,
+            Wire(broker) as sender,
+        ):
+            slow.connect()
+            slow.subscribe("/topic/a", ack="client")
+            sender.connect()
+            sender.put("/topic/a", *[b"%06d" % number * 10_000 for number in range(300)])
+            received = [int(slow.receive().body[:6])]
+            while received[-1] != 299:
+                received.append(int(slow.receive().body[:6]))
         assert received == sorted(received)
         assert len(received) < 300
 
@@ -166,13 +170,13 @@ class TestSlowClients:
             wire.sock.setblocking(False)
             frame = b"SEND\ndestination:/queue/a\nreceipt:" + b"r" * 5000 + b"\n\n\0"
             sent = 0
-            while True:
-                try:
-                    sent += wire.sock.send(frame[sent % len(frame) :])
-                except BlockingIOError:
-                    if broker.wait_until(lambda seen=broker.received("SEND"): broker.received("SEND") > seen, 0.1):
-                        continue
-                    break
+            more_was_read = True
+            while more_was_read:
+                seen = broker.received("SEND")
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        sent += wire.sock.send(frame[sent % len(frame) :])
+                more_was_read = broker.wait_until(lambda: broker.received("SEND") > seen, 0.2)  # noqa: B023
             wire.sock.settimeout(5)
             taken = broker.received("SEND")
             assert taken < 5000
@@ -182,12 +186,12 @@ class TestSlowClients:
             assert wire.receive().command == "RECEIPT"
 
 
-class TestTLS:
-    @pytest.fixture(scope="class")
-    def authority(self):
-        trustme = pytest.importorskip("trustme")
-        return trustme.CA()
+@pytest.fixture(scope="module")
+def authority():
+    return pytest.importorskip("trustme").CA()
 
+
+class TestTLS:
     @pytest.fixture
     def broker(self, authority):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from stomp_web.broker import Broker
@@ -24,7 +26,7 @@ class TestQueues:
             consumer.subscribe("/queue/a")
         connect().put("/queue/a", *[b"%d" % number for number in range(9)])
         received = [consumer.bodies(3) for consumer in consumers]
-        assert sorted(sum(received, [])) == [b"%d" % number for number in range(9)]
+        assert sorted(itertools.chain(*received)) == [b"%d" % number for number in range(9)]
         assert all(bodies == sorted(bodies) for bodies in received)
 
     def test_nothing_comes_after_unsubscribe(self, connect, broker):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import select
 import time
 
 import pytest
@@ -163,15 +163,15 @@ class TestError:
 class TestReceipts:
     def test_an_answer_is_delayed_and_others_are_not_held_up(self, broker, connect):
         slow, quick = connect(), connect()
-        broker.faults.delay(0.3)
+        broker.faults.delay(0.5)
         began = time.monotonic()
         slow.send(SEND)
         assert broker.wait_for("/queue/a", 1)
         quick.put("/queue/a", b"x")
-        assert time.monotonic() - began < 0.3
+        assert not select.select([slow.sock], [], [], 0)[0]
         slow.send(Frame("SEND", {"destination": "/queue/a", "receipt": "second"}))
         assert slow.receive().headers["receipt-id"] == "r"
-        assert time.monotonic() - began >= 0.3
+        assert time.monotonic() - began >= 0.5
         assert slow.receive().headers["receipt-id"] == "second"
 
     def test_heart_beats_go_on_in_the_meantime(self, broker, connect):
@@ -330,6 +330,6 @@ class TestOrder:
         buffer = FrameBuffer()
         try:
             buffer.append(wire.read_to_end())
-        except (ConnectionError, socket.timeout):
+        except (TimeoutError, ConnectionError):
             pytest.fail("no clean end")
         assert {frame.command for frame in buffer} == {"MESSAGE"}

@@ -43,7 +43,13 @@ def test_every_header_of_the_sender_comes_back(connect, version):
     headers = {"colon": "a:b", "nl": "a\nb", "bs": "a\\b", "k:ey": "v", "utf8": "hé世😀", "space": " a ", "empty": ""}
     if version == "1.2":
         headers["cr"] = "a\rb"
-    headers |= {"persistent": "true", "priority": "7", "correlation-id": "c", "reply-to": "/queue/r", "x-message-id": "1"}
+    headers |= {
+        "persistent": "true",
+        "priority": "7",
+        "correlation-id": "c",
+        "reply-to": "/queue/r",
+        "x-message-id": "1",
+    }
     wire.do("SEND", {"destination": "/queue/a", **headers}, b"x")
     wire.subscribe("/queue/a", "my id:1")
     got = wire.receive().headers

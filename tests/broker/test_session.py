@@ -38,7 +38,7 @@ class TestConnect:
             assert other.connect("1.2").headers["version"] == "1.1"  # of the ERROR: what the broker speaks
 
     def test_a_version_that_does_not_exist_cannot_be_asked_for(self):
-        with pytest.raises(ValueError, match="1.3"):
+        with pytest.raises(ValueError, match=r"1\.3"):
             Broker(versions=("1.3",))
 
     def test_stomp_is_another_word_for_connect(self, open_wire):

@@ -57,7 +57,9 @@ class Wire:
     def write(self, data: bytes) -> None:
         self.sock.sendall(data)
 
-    def ask(self, command: str, headers: dict[str, str] | None = None, body: bytes = b"", *, text: bool = False) -> Frame:
+    def ask(
+        self, command: str, headers: dict[str, str] | None = None, body: bytes = b"", *, text: bool = False
+    ) -> Frame:
         """Send a frame with a receipt and return the answer, which is the RECEIPT if all is well."""
         receipt = f"receipt-{time.monotonic_ns()}"
         self.send(Frame(command, {**(headers or {}), "receipt": receipt}, body), content_length=not text)
@@ -76,7 +78,7 @@ class Wire:
         for body in bodies:
             self.do("SEND", {"destination": destination, **headers}, body)
 
-    def subscribe(self, destination: str, id: str = "s", ack: str = "auto", **headers: str) -> None:  # noqa: A002
+    def subscribe(self, destination: str, id: str = "s", ack: str = "auto", **headers: str) -> None:
         said = {name.replace("_", "-"): value for name, value in headers.items()}
         self.do("SUBSCRIBE", {"destination": destination, "id": id, "ack": ack} | said)
 

@@ -10,7 +10,6 @@ from tests.brokers.installed import matching, newest, package_files, program
 from tests.brokers.ports import free_ports
 from tests.brokers.running import RunningBroker
 from tests.brokers.traits import Refusal, Traits
-from tests.certificates import STORE_PASSWORD, make_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +66,9 @@ class ActiveMQ(RunningBroker):
         return None
 
     def prepare(self) -> None:
+        # Only now: a run that starts no broker does without cryptography.
+        from tests.certificates import STORE_PASSWORD, make_certificates
+
         self.certificates = make_certificates(self.directory)
         (self.directory / "data").mkdir()
         (self.directory / "log4j.properties").write_text(_LOGGING)

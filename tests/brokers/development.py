@@ -9,7 +9,6 @@ from pathlib import Path
 from tests.brokers.ports import free_ports
 from tests.brokers.running import RunningBroker
 from tests.brokers.traits import Refusal, Traits
-from tests.certificates import make_certificates
 
 _PROJECT = Path(__file__).parents[2]
 
@@ -38,6 +37,9 @@ class Development(RunningBroker):
         return None
 
     def prepare(self) -> None:
+        # Only now: a run that starts no broker does without cryptography.
+        from tests.certificates import make_certificates
+
         self.certificates = make_certificates(self.directory)
 
     def command(self) -> list[str]:

@@ -18,7 +18,6 @@ from tests.brokers.installed import matching, newest, package_files, program
 from tests.brokers.ports import free_ports
 from tests.brokers.running import BrokerFailed, Process, RunningBroker
 from tests.brokers.traits import Refusal, Traits
-from tests.certificates import make_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,6 +119,9 @@ class RabbitMQ(RunningBroker):
         return None
 
     def prepare(self) -> None:
+        # Only now: a run that starts no broker does without cryptography.
+        from tests.certificates import make_certificates
+
         self.certificates = make_certificates(self.directory)
         cookie = self.directory / ".erlang.cookie"
         cookie.write_text(self.cookie)

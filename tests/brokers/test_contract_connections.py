@@ -132,8 +132,8 @@ def test_tls_delivers_with_a_certificate_of_the_client(
 @pytest.mark.parametrize("trusted", ["nobody", "stranger"])
 def test_tls_without_the_right_authority_is_refused_and_nothing_is_sent(broker: RunningBroker, trusted: str) -> None:
     needs(broker, "tls")
-    options = {} if trusted == "nobody" else {"tls_ca": str(broker.certificates.stranger)}
-    publisher = Publisher(broker.address(tls=True), **options)
+    authority = None if trusted == "nobody" else str(broker.certificates.stranger)
+    publisher = Publisher(broker.address(tls=True), tls_ca=authority)
     with pytest.raises(NotSent, match=r"(?i)certificate"):
         publisher.send("/queue/never", "x")
     publisher.close()

@@ -62,7 +62,9 @@ def test_headers_are_utf_8(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("bad", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xc0\x8a"], ids=["byte", "cut", "surrogate", "long"])
+@pytest.mark.parametrize(
+    "bad", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xc0\x8a"], ids=["byte", "cut", "surrogate", "long"]
+)
 def test_a_header_that_is_not_utf_8_is_refused(bad: bytes, version: str) -> None:
     assert "UTF-8" in refuse(b"MESSAGE\na:" + bad + b"\n\n\0", version)
 
@@ -90,7 +92,10 @@ def test_a_nul_among_the_headers_is_refused(version: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_first_of_repeated_headers_wins(version: str) -> None:
-    assert read_one(b"MESSAGE\nfoo:World\nbar:1\nfoo:Hello\nfoo:\n\n\0", version).headers == {"foo": "World", "bar": "1"}
+    assert read_one(b"MESSAGE\nfoo:World\nbar:1\nfoo:Hello\nfoo:\n\n\0", version).headers == {
+        "foo": "World",
+        "bar": "1",
+    }
 
 
 def test_headers_that_are_the_same_once_unescaped_are_repeated() -> None:
@@ -149,7 +154,9 @@ def test_content_length_is_a_decimal_number(stated: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("stated", ["", "abc", "-5", "+5", "5.0", "0x5", "5_0", "٥", "５", "²", "5 5", "\t5", "5\t", "5;"])
+@pytest.mark.parametrize(
+    "stated", ["", "abc", "-5", "+5", "5.0", "0x5", "5_0", "٥", "５", "²", "5 5", "\t5", "5\t", "5;"]
+)
 def test_a_content_length_that_is_not_a_number_is_refused(stated: str, version: str) -> None:
     assert "content-length" in refuse(f"MESSAGE\ncontent-length:{stated}\n\nhello\0".encode(), version)
 
@@ -282,7 +289,8 @@ def test_clear_forgets_the_beginning_of_a_frame(seen: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [bytes, bytearray, memoryview, lambda data: memoryview(bytearray(data)), lambda data: array.array("B", data)]
+    "make",
+    [bytes, bytearray, memoryview, lambda data: memoryview(bytearray(data)), lambda data: array.array("B", data)],
 )
 def test_bytes_like_objects_are_taken(make: typing.Callable[[bytes], typing.Any]) -> None:
     for size in (1, 5, 100):
@@ -331,6 +339,11 @@ def test_a_frame_shares_nothing_with_the_buffer() -> None:
 
 
 def test_a_refusal_is_one_line() -> None:
-    for data in (b"FOO\x1b[31m\nx\n\n\0", b"SEND\nfoo\x1b\n\n\0", b"SEND\na:\\\x1b\n\n\0", b"SEND\ncontent-length:\x1b\n\n\0"):
+    for data in (
+        b"FOO\x1b[31m\nx\n\n\0",
+        b"SEND\nfoo\x1b\n\n\0",
+        b"SEND\na:\\\x1b\n\n\0",
+        b"SEND\ncontent-length:\x1b\n\n\0",
+    ):
         error = refuse(data)
         assert error.isprintable()

@@ -214,12 +214,8 @@ def test_1_0_cannot_carry_a_colon_in_a_name() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("command", HANDSHAKE)
-@pytest.mark.parametrize(
-    "headers", [{"a:b": "c"}, {"a\n": "b"}, {"a": "b\n"}, {"a\r": "b"}, {"a": "b\r"}], ids=repr
-)
-def test_the_handshake_cannot_carry_what_it_may_not_escape(
-    headers: dict[str, str], command: str, version: str
-) -> None:
+@pytest.mark.parametrize("headers", [{"a:b": "c"}, {"a\n": "b"}, {"a": "b\n"}, {"a\r": "b"}, {"a": "b\r"}], ids=repr)
+def test_the_handshake_cannot_carry_what_it_may_not_escape(headers: dict[str, str], command: str, version: str) -> None:
     with pytest.raises(InvalidFrame, match=command):
         encode(Frame(command, headers), version)
 

@@ -49,7 +49,13 @@ def test_frames_are_equal_when_command_headers_and_body_are() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [Frame("MESSAGE", {"a": "1"}, b"x"), Frame("SEND", {"a": "2"}, b"x"), Frame("SEND", {"a": "1"}, b"y"), "SEND", None],
+    [
+        Frame("MESSAGE", {"a": "1"}, b"x"),
+        Frame("SEND", {"a": "2"}, b"x"),
+        Frame("SEND", {"a": "1"}, b"y"),
+        "SEND",
+        None,
+    ],
     ids=["command", "headers", "body", "a string", "None"],
 )
 def test_frames_differ_when_one_part_does(other: object) -> None:

@@ -129,9 +129,7 @@ def test_the_version_may_change_at_any_frame(data: st.DataObject) -> None:
     st.binary(max_size=4),
     versions,
 )
-def test_what_is_not_refused_can_be_read_back(
-    command: str, headers: dict[str, str], body: bytes, version: str
-) -> None:
+def test_what_is_not_refused_can_be_read_back(command: str, headers: dict[str, str], body: bytes, version: str) -> None:
     frame = Frame(command, headers, body)
     before = dict(headers)
     try:

@@ -43,9 +43,7 @@ FRAMES: dict[str, tuple[bytes, Frame]] = {
     ),
     "ActiveMQ CONNECTED to a CONNECT with a receipt": (
         b"CONNECTED\nserver:ActiveMQ/5.17.2\nresponse-id:r1\nreceipt-id:r1\nversion:1.1\n\n\x00\n",
-        Frame(
-            "CONNECTED", {"server": "ActiveMQ/5.17.2", "response-id": "r1", "receipt-id": "r1", "version": "1.1"}
-        ),
+        Frame("CONNECTED", {"server": "ActiveMQ/5.17.2", "response-id": "r1", "receipt-id": "r1", "version": "1.1"}),
     ),
     "CoilMQ CONNECTED": (
         b"CONNECTED\nsession:b27458d6-385f-4e8a-8de6-d56c4c112fa0\nversion:1.2\nserver:coilmq/1.1.0\ncontent-length:0\n\n\x00",
@@ -270,7 +268,9 @@ def test_a_binary_message_comes_with_its_length_and_every_byte() -> None:
     assert read_one(data).body == body
 
 
-@pytest.mark.parametrize("alert", [b"\x15\x03\x01\x00\x02\x02\n", b"\x15\x03\x03\x00\x02\x02\n"], ids=["RabbitMQ", "ActiveMQ"])
+@pytest.mark.parametrize(
+    "alert", [b"\x15\x03\x01\x00\x02\x02\n", b"\x15\x03\x03\x00\x02\x02\n"], ids=["RabbitMQ", "ActiveMQ"]
+)
 def test_the_answer_of_a_tls_port_is_refused(alert: bytes) -> None:
     assert "command" in refuse(alert)
 

@@ -36,7 +36,9 @@ def test_1_1_has_no_escape_for_the_carriage_return() -> None:
 
 
 @pytest.mark.parametrize("version", ESCAPING)
-@pytest.mark.parametrize("escape", [b"\\t", b"\\N", b"\\C", b"\\0", b"\\ ", b"\\", b"a\\\\\\", b"\\\xe4\xb8\x96", b"\\:"])
+@pytest.mark.parametrize(
+    "escape", [b"\\t", b"\\N", b"\\C", b"\\0", b"\\ ", b"\\", b"a\\\\\\", b"\\\xe4\xb8\x96", b"\\:"]
+)
 def test_an_undefined_escape_is_fatal(escape: bytes, version: str) -> None:
     assert "escape" in refuse(b"MESSAGE\na:" + escape + b"\n\n\0", version)
     assert "escape" in refuse(b"MESSAGE\n" + escape + b":a\nb:c\n\n\0", version)

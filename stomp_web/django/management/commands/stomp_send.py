@@ -24,7 +24,9 @@ class Command(BaseCommand):
         parser.add_argument("body", help="Sent as JSON if it is JSON, and as text otherwise.")
         parser.add_argument("--using", default=DEFAULT_ALIAS, help='The alias in settings.STOMP. Default: "default".')
         parser.add_argument(
-            "--serializer", metavar="NAME", help="Send by this one: text, bytes, or one for which the body must be JSON."
+            "--serializer",
+            metavar="NAME",
+            help="By which to send: text, bytes, or one for which the body must be JSON.",
         )
 
     def handle(self, *, destination: str, body: str, using: str, serializer: str | None, **_: typing.Any) -> None:

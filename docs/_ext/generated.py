@@ -1,0 +1,140 @@
+"""What the reference takes from the code when it is built, so that the two cannot drift apart.
+
+* ``options`` - every option of `stomp_web.config.OPTIONS`, in groups.
+* ``exceptions`` - the tree of `stomp_web.errors`.
+* ``names`` - the public names of a module, each with the first sentence of its docstring.
+
+The text is built by functions that know nothing of Sphinx, so that tests can look at it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import typing
+
+from stomp_web import errors
+from stomp_web.config import OPTIONS, Option, coerce
+
+# The groups of the page, and the options of each in the order of the page.
+GROUPS: typing.Final[dict[str, tuple[str, ...]]] = {
+    "The broker": ("url", "login", "passcode", "vhost", "heart_beat"),
+    "Messages": ("serializer", "confirm", "persistent", "headers", "resend_unknown", "signing_keys"),
+    "Time": ("timeout", "connect_timeout"),
+    "The pool": ("pool_size", "max_waiting", "max_idle", "max_lifetime"),
+    "TLS": ("tls_ca", "tls_cert", "tls_key"),
+}
+
+# Each option as a text, as it stands in an ini file or an environment variable. `coerce` must take it.
+AS_TEXT: typing.Final[dict[str, str]] = {
+    "url": "stomp://mq1.example.com",
+    "login": "shop",
+    "passcode": "secret",
+    "vhost": "orders",
+    "heart_beat": "0,10000",
+    "serializer": "pickle",
+    "confirm": "false",
+    "persistent": "false",
+    "headers": "app=shop,stage=test",
+    "resend_unknown": "true",
+    "signing_keys": "new-key,old-key",
+    "timeout": "2.5",
+    "connect_timeout": "1",
+    "pool_size": "16",
+    "max_waiting": "100",
+    "max_idle": "30",
+    "max_lifetime": "600",
+    "tls_ca": "/etc/ssl/broker-ca.pem",
+    "tls_cert": "/etc/ssl/shop.pem",
+    "tls_key": "/etc/ssl/shop.key",
+}
+
+# What has no place in the query of an address: there is a better place for it in the address itself.
+NOT_IN_QUERY: typing.Final = ("url", "login", "passcode", "vhost")
+
+
+def options_text() -> str:
+    """The options in Markdown. Raises `ValueError` if one was forgotten here, or is there no more."""
+    grouped = [name for names in GROUPS.values() for name in names]
+    for known, what in ((grouped, "GROUPS"), (list(AS_TEXT), "AS_TEXT")):
+        if sorted(known) != sorted(OPTIONS):
+            raise ValueError(f"{what} and stomp_web.config.OPTIONS differ: {sorted(set(known) ^ set(OPTIONS))}")
+    return "\n".join(
+        line
+        for title, names in GROUPS.items()
+        for line in (f"## {title}", "", *(part for name in names for part in _option_lines(OPTIONS[name])))
+    )
+
+
+def _option_lines(option: Option) -> list[str]:
+    coerce(option.name, AS_TEXT[option.name])
+    unit = f" {option.unit}" if option.unit and option.unit != "path" else ""
+    default = "none" if option.default in (None, (), {}) else f"`{option.default!r}`{unit}"
+    value = f"{option.meaning.rstrip('.')}."
+    return [
+        f"(option-{option.name})=",
+        f"`{option.name}`",
+        f": {_with_links(value)}",
+        f"  Unit: {_UNITS.get(option.unit, option.unit) or 'none'}. Default: {default}.",
+        f"  Flask: `STOMP_{option.name.upper()}`. As a text: `{option.name} = {AS_TEXT[option.name]}`.",
+        "",
+    ]
+
+
+_UNITS: typing.Final = {"path": "a path to a file"}
+
+
+def _with_links(text: str) -> str:
+    """*text* with a link at each option that it names."""
+    return re.sub(r"`(\w+)`", lambda found: f"[`{found[1]}`](#option-{found[1]})", text)
+
+
+def exceptions_text() -> str:
+    """The tree of exceptions in Markdown, as nested lists."""
+
+    def lines(error: type[BaseException], depth: int) -> typing.Iterator[str]:
+        yield f"{'  ' * depth}* {{py:obj}}`~stomp_web.errors.{error.__name__}` - {first_sentence(error)}"
+        for name in errors.__all__:
+            child = getattr(errors, name)
+            if child.__bases__[0] is error:
+                yield from lines(child, depth + 1)
+
+    return "\n".join(lines(errors.StompError, 0))
+
+
+def names_text(module_name: str) -> str:
+    """The names in ``__all__`` of a module in Markdown, each with a link to where it is described."""
+    module = importlib.import_module(module_name)
+    return "\n".join(
+        f"* {{py:obj}}`~{module_name}.{name}` - {first_sentence(getattr(module, name))}"
+        for name in module.__all__
+        if not name.startswith("_")
+    )
+
+
+def first_sentence(thing: object) -> str:
+    """The first sentence of a docstring, as Markdown."""
+    paragraph = (inspect.getdoc(thing) or "").partition("\n\n")[0].replace("\n", " ").replace("``", "`")
+    end = re.search(r"[.:?](?= |$)", paragraph)
+    return (paragraph[: end.end()] if end else paragraph).rstrip(":")
+
+
+def setup(app: typing.Any) -> dict[str, bool]:
+    """Register the directives with Sphinx."""
+    from sphinx.util.docutils import SphinxDirective
+
+    class Generated(SphinxDirective):
+        optional_arguments = 1
+        text: typing.ClassVar[typing.Callable[..., str]]
+
+        def run(self) -> list[typing.Any]:
+            try:
+                text = type(self).text(*self.arguments)
+            except Exception as error:
+                raise self.error(str(error)) from error
+            return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+    for name, text in (("options", options_text), ("exceptions", exceptions_text), ("names", names_text)):
+        app.add_directive(name, type(name.title(), (Generated,), {"text": staticmethod(text)}))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

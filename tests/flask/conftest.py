@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stomp_web.broker import Broker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+if importlib.util.find_spec("flask") is None:
+    collect_ignore_glob = ["test_*.py"]
+
+
+@pytest.fixture
+def local_broker() -> Iterator[Broker]:
+    with Broker() as broker:
+        yield broker

@@ -19,7 +19,7 @@ author = "The stomp-web developers"
 version = release = __version__
 
 # generated, references: in docs/_ext.
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated", "references"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "generated", "references"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"stomp-web {release}"

@@ -18,6 +18,8 @@ __all__ = ["OPTIONS", "Option", "Options", "coerce", "read_options"]
 
 _TRUE = frozenset(("true", "yes", "on", "1"))
 _FALSE = frozenset(("false", "no", "off", "0"))
+# Options whose values are never shown: they are secrets, or may hold some (an address a passcode, a header a token).
+_SECRET = frozenset(("headers", "passcode", "signing_keys", "url"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ def _seconds(value: typing.Any) -> float:
         raise ValueError("must be a number of seconds")
     try:
         seconds = float(value)
-    except ValueError:
+    except (OverflowError, ValueError):
         raise ValueError("must be a number of seconds, such as 5 or 0.5") from None
     if not math.isfinite(seconds) or seconds <= 0:
         raise ValueError("must be a number of seconds greater than 0; there is no way to wait for ever")
@@ -45,7 +47,7 @@ def _seconds(value: typing.Any) -> float:
 
 def _count(least: int) -> typing.Callable[[typing.Any], int]:
     def read(value: typing.Any) -> int:
-        if isinstance(value, str) and value.strip().isdecimal():
+        if isinstance(value, str) and len(value) < 20 and value.strip().isdecimal():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"must be a whole number, {least} or more")
@@ -167,7 +169,7 @@ def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.A
     try:
         return option.read(value)
     except ValueError as error:
-        shown = "" if name in ("passcode", "signing_keys", "url") else f", not {value!r}"
+        shown = "" if name in _SECRET else f", not {value!r}"
         raise ConfigurationError(f"the option {written} {error}{shown}", written) from None
 
 
@@ -201,7 +203,7 @@ class Options:
     tls_ca: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
-    headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    headers: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
     signing_keys: tuple[str | bytes, ...] = dataclasses.field(default=(), repr=False)
 
 

@@ -331,6 +331,8 @@ def deserialize(
     serializer = _by_content_type(content_type)
     if serializer is None:
         raise SerializationError(f"there is no serializer for the content type {content_type!r}")
+    if isinstance(accept, str):
+        accept = (accept,)  # "pickle" is in "signed-pickle", which does not accept it
     if serializer.name not in accept:
         raise SerializationError(
             f"a {serializer.name} message came, but only {', '.join(accept)} is accepted; it was not read",

@@ -2,23 +2,35 @@
 
 Sphinx knows an object by the one name under which a page describes it. A docstring names it as the code around it
 does, and a type annotation by the module that it is defined in. So what Sphinx does not find is looked up as Python
-would, and linked if it is one of the objects described. A name of Python, Flask or Django counts as found if it exists,
-so that a wrong one is a warning on any machine, without a network.
+would, and linked if it is one of the objects described.
+
+What cannot be linked must at least exist: a parameter, a field or an attribute that the docstring tells of, a name of
+that module, or of Python, Flask or Django. So a wrong name is a warning on any machine, without a network.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
+import re
 import sys
 import typing
 
 FOREIGN: typing.Final = frozenset(("django", "flask", *sys.builtin_module_names, *sys.stdlib_module_names))
 
+#: Modules that are imported for annotations only, under a name of their own.
+IMPORTED_AS: typing.Final = {"ssl_": "ssl", "ssl_module": "ssl"}
+#: Classes that have public methods, but that a user never makes.
+NOT_CALLED: typing.Final = frozenset(("Batch", "Fault", "Faults", "Observers", "StompState", "Transaction"))
+
+_DEEP = 4  # dots in a name: `stomp_web.client.PublishClient.send` is too common a name to guess
+
 
 def setup(app: typing.Any) -> dict[str, bool]:
     """Register what is below with Sphinx. After intersphinx, which makes real links of foreign names."""
     app.connect("missing-reference", find_described, priority=600)
-    app.connect("missing-reference", accept_foreign, priority=700)
+    app.connect("missing-reference", accept_known, priority=700)
+    app.connect("autodoc-process-signature", leave_out_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -26,63 +38,101 @@ def find_described(app: typing.Any, env: typing.Any, node: typing.Any, contnode:
     """The link to the object that a name means where it is written, if a page describes that object."""
     if node.get("refdomain") != "py":
         return None
-    target = node["reftarget"]
-    domain = env.domains["py"]
-    where = [node.get("py:class"), None] if node.get("py:class") else [None]
-    for scope in where:
+    target = _plain(node["reftarget"])
+    described = _described(env)
+    name = None
+    for scope in dict.fromkeys((node.get("py:class"), None)):
         found = _look_up(target, node.get("py:module"), scope)
-        name = None if found is None else _described(env).get(found)
-        if name is not None:
-            entry = domain.objects[name]
-            from sphinx.util.nodes import make_refnode
+        name = name or described.get(_identity(found))
+    if name is None:
+        # A docstring may name what its module does not import: an exception that comes from further down.
+        named_so = {name for name in described.values() if name.endswith("." + target) and name.count(".") < _DEEP}
+        if len(named_so) != 1:
+            return None
+        name = named_so.pop()
+    from sphinx.util.nodes import make_refnode
 
-            return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, contnode, name)
-    return None
+    entry = env.domains["py"].objects[name]
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, contnode, name)
 
 
-def accept_foreign(app: typing.Any, env: typing.Any, node: typing.Any, contnode: typing.Any) -> typing.Any:
-    """The text as it is, if it is the name of something in Python, Flask or Django."""
+def accept_known(app: typing.Any, env: typing.Any, node: typing.Any, contnode: typing.Any) -> typing.Any:
+    """The text as it is, if it names something that no page describes, but that exists."""
     if node.get("refdomain") != "py":
         return None
-    target = node["reftarget"]
-    module = target.partition(".")[0]
-    name = target if module in FOREIGN else f"builtins.{target}"
-    return None if _import(name) is None else contnode
+    target = _plain(node["reftarget"])
+    foreign = target if target.partition(".")[0] in FOREIGN else f"builtins.{target}"
+    known = (
+        _import(foreign) is not None
+        or _look_up(target, node.get("py:module"), node.get("py:class")) is not None
+        or target in _attributes(env)
+    )
+    return contnode if known else None
 
 
-def _described(env: typing.Any) -> dict[tuple[str, str], str]:
+def leave_out_signature(
+    app: typing.Any, what: str, name: str, obj: typing.Any, options: typing.Any, signature: str, returns: str
+) -> tuple[str, str] | None:
+    """No arguments for the classes that no user calls: he gets their objects from somebody else."""
+    return ("", "") if name.rpartition(".")[2] in NOT_CALLED else None
+
+
+def _plain(target: str) -> str:
+    """*target* without the parentheses of a call, and with the real names of modules imported for annotations only."""
+    target = target.removesuffix("()")
+    first, dot, rest = target.partition(".")
+    return f"{IMPORTED_AS.get(first, first)}{dot}{rest}"
+
+
+def _attributes(env: typing.Any) -> set[str]:
+    """The parameters, fields and instance attributes of everything that the pages describe."""
+    known = getattr(env, "_stomp_web_attributes", None)
+    if known is None:
+        known = env._stomp_web_attributes = set()
+        for name in env.domains["py"].objects:
+            found = _import(name)
+            if inspect.isclass(found):
+                known.update(*(getattr(base, "__annotations__", ()) for base in found.__mro__))
+                known.update(re.findall(r"\bself\.([a-z]\w*)\b[^=\n]*=(?!=)", inspect.getsource(found)))
+            if callable(found):
+                known.update(_parameters(found))
+    return known
+
+
+def _parameters(function: typing.Callable[..., object]) -> typing.Iterable[str]:
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return ()
+
+
+def _described(env: typing.Any) -> dict[tuple[str, str] | None, str]:
     """What the pages describe: the identity of each object, and its name on the page."""
     known = getattr(env, "_stomp_web_described", None)
     if known is None:
         known = env._stomp_web_described = {}
         for name, entry in env.domains["py"].objects.items():
-            if not entry.aliased and (identity := _look_up(name, None, None)) is not None:
+            if not entry.aliased and (identity := _identity(_import(name))) is not None:
                 known.setdefault(identity, name)
     return known
 
 
-def _look_up(target: str, module: str | None, scope: str | None) -> tuple[str, str] | None:
-    """The identity (module and qualified name) of what *target* means inside *module* and its class *scope*."""
-    prefixes = [f"{module}.{scope}.", f"{module}."] if module and scope else [f"{module}."] if module else []
-    for prefix in (*prefixes, ""):
-        found = _import(prefix + target)
-        if found is not None:
-            break
-    else:
-        found = _in_defining_module(target, module, scope)
-    if found is None:
-        return None
-    owner, name = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
+def _identity(found: typing.Any) -> tuple[str, str] | None:
+    """Module and qualified name of where an object is defined: the same, whichever module passes it on."""
     if isinstance(found, property):
-        owner, name = found.fget.__module__, found.fget.__qualname__
-    return (owner, name) if owner and name else None
+        found = found.fget
+    owner, name = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
+    return (owner, name) if isinstance(owner, str) and isinstance(name, str) else None
 
 
-def _in_defining_module(target: str, module: str | None, scope: str | None) -> typing.Any:
-    """What *target* means in the module in which the class *scope* is defined, which a package only passes on."""
-    owner = _import(f"{module}.{scope.partition('.')[0]}") if module and scope else None
-    home = getattr(owner, "__module__", None)
-    return _import(f"{home}.{target}") if home else None
+def _look_up(target: str, module: str | None, scope: str | None) -> typing.Any:
+    """What *target* means in *module* and its class *scope*, or in the module that class was defined in."""
+    places = [f"{module}.{scope}.{target}"] if module and scope else []
+    if module:
+        places.append(f"{module}.{target}")
+        home = getattr(_import(f"{module}.{scope}"), "__module__", None) if scope else None
+        places.append(f"{home}.{target}")
+    return next((found for place in (*places, target) if (found := _import(place)) is not None), None)
 
 
 def _import(name: str) -> typing.Any:

@@ -67,7 +67,8 @@ def parse_address(url: str) -> Address:
     scheme = scheme.lower()
     known = (*SCHEMES, *LOCAL_SCHEMES)
     if not separator or scheme not in known:
-        begin = repr(scheme) if separator else "no scheme"
+        # What is no word may be a passcode that stands in the wrong place.
+        begin = f"the scheme {scheme!r}" if separator and scheme.replace("+", "").isalnum() else "no scheme"
         raise ConfigurationError(
             f"the address has {begin}; it must begin with one of {', '.join(name + '://' for name in known)}, "
             "for example stomp://localhost:61613",
@@ -77,6 +78,12 @@ def parse_address(url: str) -> Address:
     options = _parse_query(query)
     authority, slash, path = rest.partition("/")
     credentials, at, hosts = authority.rpartition("@")
+    if not at and "@" in path + query:
+        raise ConfigurationError(
+            "the address has an '@' behind its first '/' or '?'; write '/' as %2F and '?' as %3F in user and passcode, "
+            "and '@' as %40 in a virtual host or an option",
+            "url",
+        )
     login, colon, passcode = credentials.partition(":")
     if scheme in LOCAL_SCHEMES:
         return Address(scheme, (), options=options)
@@ -91,24 +98,25 @@ def parse_address(url: str) -> Address:
 
 
 def _parse_endpoint(text: str, default_port: int) -> Endpoint:
+    # What cannot be read is not shown: with the "@host" forgotten, it is the passcode.
     text = text.strip()
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise ConfigurationError(f"the address has a host that is no IPv6 address in brackets: {text!r}", "url")
+            raise ConfigurationError("the address has a host that is no IPv6 address in brackets, such as [::1]", "url")
         port = rest[1:]
     else:
         host, _, port = text.partition(":")
         if ":" in port:
             raise ConfigurationError(
-                f"the address has a host with several colons: {text!r}; write an IPv6 address in brackets", "url"
+                "the address has a host with several colons; write an IPv6 address in brackets, such as [::1]", "url"
             )
     if not host:
         raise ConfigurationError("the address names no host; for example stomp://localhost:61613", "url")
     if not port:
         return Endpoint(_decode(host), default_port)
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ConfigurationError(f"the address has the port {port!r}; it must be a number from 1 to 65535", "url")
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
+        raise ConfigurationError("the address has a port that is no number from 1 to 65535", "url")
     return Endpoint(_decode(host), int(port))
 
 
@@ -121,6 +129,8 @@ def _parse_query(query: str) -> dict[str, str]:
             raise ConfigurationError("the address has something after '?' that is not option=value", "url")
         if name in options:
             raise ConfigurationError(f"the address has the option {name} twice", "url")
+        if name == "url":
+            raise ConfigurationError("the address has an option url; an address cannot hold another", "url")
         options[name] = _decode(value)
     return options
 

@@ -12,6 +12,7 @@ import click
 import flask
 from flask.cli import AppGroup
 
+from ..client.address import parse_address
 from ..errors import StompError
 from ..serializers import typed_payload
 from .extension import StompState, state_of
@@ -75,13 +76,13 @@ def config(extension: str) -> None:
     """Print the options in effect. Passwords and keys are not shown."""
     publisher = _state(extension).publisher
     for field in dataclasses.fields(publisher.options):
-        click.echo(f"{field.name} = {_shown(field, getattr(publisher.options, field.name), publisher.url)}")
+        click.echo(f"{field.name} = {_shown(field, getattr(publisher.options, field.name))}")
 
 
-def _shown(field: dataclasses.Field[typing.Any], value: typing.Any, url: str) -> str:
+def _shown(field: dataclasses.Field[typing.Any], value: typing.Any) -> str:
     """*value* as it may be printed. What has no place in the options' ``repr`` is a secret."""
     if field.name == "url":
-        return url  # without credentials
+        return str(parse_address(value))  # without credentials and options
     if not field.repr and value:
         return "***"
     return "" if value in (None, ()) else str(value)

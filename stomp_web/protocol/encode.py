@@ -83,7 +83,7 @@ def _header_line(name: str, value: str, escaped_version: str | None) -> str:
     if escaped_version is None:
         if ":" in name:
             raise InvalidFrame(f"the header name {name!r} has a colon, and there are no escapes")
-        return f"{name}:{value}"
+        return name + ":" + value  # not an f-string: it would print what a subclass of str says of itself
     return f"{escape(name, escaped_version)}:{escape(value, escaped_version)}"
 
 

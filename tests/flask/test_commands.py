@@ -102,9 +102,12 @@ class TestConfig:
 
         assert result.exit_code == 0
         assert "secret" not in result.output
-        assert {"url = stomp://mq.example.com:61613/shop", "pool_size = 3", "passcode = ***", "signing_keys = ***"} < set(
-            result.output.splitlines()
-        )
+        assert {
+            "url = stomp://mq.example.com:61613/shop",
+            "pool_size = 3",
+            "passcode = ***",
+            "signing_keys = ***",
+        } < set(result.output.splitlines())
 
 
 def test_an_app_without_the_extension_is_told_what_to_do():

@@ -5,6 +5,7 @@ Every test of `FrameBuffer` that reads through `read` or `refuse` is thereby a t
 
 from __future__ import annotations
 
+import itertools
 import typing
 
 import pytest
@@ -42,7 +43,7 @@ def sliced(data: bytes, size: int) -> list[bytes]:
 
 def cut_at(data: bytes, positions: typing.Iterable[int]) -> list[bytes]:
     edges = [0, *sorted(positions), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
 
 
 def read(data: bytes, version: str = "1.2", **limits: int) -> list[Frame]:
@@ -69,9 +70,9 @@ def _every_way(data: bytes, version: str, limits: dict[str, int]) -> tuple[list[
     ways = [[data], *(sliced(data, size) for size in (1, 2, 3, 7))]
     if len(data) < 300:
         ways += [cut_at(data, [position]) for position in range(1, len(data))]
-    frames, error = feed(FrameBuffer(version, **limits), ways[0])  # type: ignore[arg-type]
+    frames, error = feed(FrameBuffer(version, **limits), ways[0])
     for way in ways[1:]:
-        other, other_error = feed(FrameBuffer(version, **limits), way)  # type: ignore[arg-type]
+        other, other_error = feed(FrameBuffer(version, **limits), way)
         assert [parts(frame) for frame in other] == [parts(frame) for frame in frames], way
         assert (other_error is None) == (error is None), (way, error, other_error)
     return frames, error

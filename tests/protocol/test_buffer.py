@@ -15,7 +15,7 @@ from .feeding import VERSIONS, parts, read, read_one, refuse
 SEND = b"SEND\na:b\n\nbody\0"
 
 
-# -- frames ---------------------------------------------------------------------------------------------------------
+# -- frames ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -106,7 +106,7 @@ def test_the_first_content_length_counts() -> None:
     assert read_one(b"MESSAGE\ncontent-length:3\ncontent-length:1\n\na\0b\0").body == b"a\0b"
 
 
-# -- bodies -----------------------------------------------------------------------------------------------------------
+# -- bodies ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -165,7 +165,7 @@ def test_the_case_of_content_length_matters() -> None:
     assert read_one(b"MESSAGE\nContent-Length:1\n\nhello\0").body == b"hello"
 
 
-# -- between frames -----------------------------------------------------------------------------------------------------
+# -- between frames --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -188,7 +188,7 @@ def test_many_frames_come_out_in_order() -> None:
     assert [frame.headers["n"] for frame in read(data)] == [str(number) for number in range(200)]
 
 
-# -- the buffer itself ----------------------------------------------------------------------------------------------------
+# -- the buffer itself -----------------------------------------------------------------------------------------------
 
 
 def test_an_empty_buffer_has_no_frame() -> None:

@@ -14,7 +14,7 @@ from .feeding import VERSIONS, read_one
 MESSAGE = Frame("MESSAGE", {"destination": "/queue/a", "message-id": "m1", "subscription": "s1", "ack": "a1"}, b"x")
 
 
-# -- CONNECT --------------------------------------------------------------------------------------------------------
+# -- CONNECT ---------------------------------------------------------------------------------------------------------
 
 
 def test_connect_says_versions_and_host_and_heart_beat() -> None:
@@ -50,7 +50,7 @@ def test_connect_takes_no_header_that_the_library_sets(name: str) -> None:
         commands.connect(accept_version=("1.2",), host="/", login="guest", headers={name: "0"})
 
 
-# -- SEND -----------------------------------------------------------------------------------------------------------
+# -- SEND ------------------------------------------------------------------------------------------------------------
 
 
 def test_send_has_a_destination_a_body_and_the_callers_headers() -> None:
@@ -93,7 +93,7 @@ def test_headers_that_are_no_mapping_are_refused(headers: typing.Any) -> None:
         commands.send("/queue/a", headers=headers)
 
 
-# -- SUBSCRIBE, UNSUBSCRIBE -----------------------------------------------------------------------------------------
+# -- SUBSCRIBE, UNSUBSCRIBE ------------------------------------------------------------------------------------------
 
 
 def test_subscribe_has_an_id_a_destination_and_an_ack_mode() -> None:
@@ -126,7 +126,7 @@ def test_unsubscribe_has_the_id() -> None:
         commands.unsubscribe("7", {"id": "8"})
 
 
-# -- ACK, NACK --------------------------------------------------------------------------------------------------------
+# -- ACK, NACK -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_message_that_cannot_be_acknowledged_is_refused(version: str, missing:
         commands.ack(Frame("MESSAGE", headers), version)
 
 
-# -- the others -------------------------------------------------------------------------------------------------------
+# -- the others ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from .feeding import ESCAPING, VERSIONS, parts, read_one
 HANDSHAKE = ("CONNECT", "CONNECTED", "STOMP")
 
 
-# -- what is written ------------------------------------------------------------------------------------------------
+# -- what is written -------------------------------------------------------------------------------------------------
 
 
 def test_a_frame_is_command_headers_blank_line_body_and_nul() -> None:
@@ -132,8 +132,8 @@ class Loud(str):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("first", [Place.ORDERS, Loud("/queue/orders"), "/queue/orders"])
-@pytest.mark.parametrize("then", [Place.ORDERS, Loud("/queue/orders"), "/queue/orders"])
+@pytest.mark.parametrize("first", [Place.ORDERS, Loud("/queue/orders"), "/queue/orders"], ids=["enum", "loud", "str"])
+@pytest.mark.parametrize("then", [Place.ORDERS, Loud("/queue/orders"), "/queue/orders"], ids=["enum", "loud", "str"])
 def test_a_subclass_of_str_is_written_as_the_string_it_is(first: str, then: str, version: str) -> None:
     unique = f"{type(first).__name__}-{type(then).__name__}-{version}"
     for value in (first, then):
@@ -157,7 +157,7 @@ def test_what_was_written_is_not_kept() -> None:
     assert after - before < 100_000
 
 
-# -- what is refused ------------------------------------------------------------------------------------------------
+# -- what is refused -------------------------------------------------------------------------------------------------
 
 
 def test_a_refusal_is_a_protocol_error_and_a_value_error() -> None:

@@ -19,7 +19,7 @@ from stomp_web.protocol import Frame, FrameBuffer
 
 from .feeding import VERSIONS, read, read_one, refuse, sliced
 
-# -- header bytes -----------------------------------------------------------------------------------------------------
+# -- header bytes ----------------------------------------------------------------------------------------------------
 
 
 def test_the_limits_have_defaults_and_can_be_read() -> None:
@@ -70,7 +70,7 @@ def test_a_large_limit_is_a_limit_too() -> None:
     assert found == Frame("SEND", {"a": value})
 
 
-# -- header count -------------------------------------------------------------------------------------------------------
+# -- header count ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
@@ -91,7 +91,7 @@ def test_max_headers_may_be_none_at_all() -> None:
     refuse(b"DISCONNECT\nreceipt:1\n\n\0", max_headers=0)
 
 
-# -- body bytes -----------------------------------------------------------------------------------------------------------
+# -- body bytes ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -135,7 +135,7 @@ def test_a_limit_of_zero_means_no_body() -> None:
     refuse(b"SEND\n\nx\0", max_body_bytes=0)
 
 
-# -- memory ---------------------------------------------------------------------------------------------------------------
+# -- memory ----------------------------------------------------------------------------------------------------------
 
 MIB = 1024 * 1024
 
@@ -224,7 +224,7 @@ def test_a_refused_stream_leaves_nothing_behind(memory: _Memory) -> None:
     assert memory.held < 100_000
 
 
-# -- work -----------------------------------------------------------------------------------------------------------------
+# -- work ------------------------------------------------------------------------------------------------------------
 
 
 def _calls(work: typing.Callable[[], object]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import string
 
 from hypothesis import example, given, settings
@@ -13,7 +14,7 @@ from stomp_web.protocol.versions import UNESCAPED_COMMANDS
 
 from .feeding import VERSIONS, cut_at, feed, parts, read_one
 
-moderately = settings(max_examples=120, deadline=None)
+moderately = settings(max_examples=100, deadline=None)
 shortly = settings(max_examples=60, deadline=None)
 
 versions = st.sampled_from(VERSIONS)
@@ -27,7 +28,7 @@ def cuts(draw: st.DrawFn, data: bytes) -> list[bytes]:
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 
-# -- frames -----------------------------------------------------------------------------------------------------------
+# -- frames ----------------------------------------------------------------------------------------------------------
 
 AWKWARD = "\\:\n\rnrct \t\0aé世😀\u2028\x85"
 
@@ -132,16 +133,12 @@ def test_the_version_may_change_at_any_frame(data: st.DataObject) -> None:
 def test_what_is_not_refused_can_be_read_back(command: str, headers: dict[str, str], body: bytes, version: str) -> None:
     frame = Frame(command, headers, body)
     before = dict(headers)
-    try:
-        data = encode(frame, version)
-    except InvalidFrame as error:
-        assert "\n" not in str(error)
-    else:
-        assert read_one(data, version) == frame
+    with contextlib.suppress(InvalidFrame):
+        assert read_one(encode(frame, version), version) == frame
     assert headers == before == frame.headers
 
 
-# -- bytes ------------------------------------------------------------------------------------------------------------
+# -- bytes -----------------------------------------------------------------------------------------------------------
 
 HEADER_BYTES, HEADERS, BODY_BYTES = 40, 4, 12
 TOKENS = [
@@ -155,9 +152,9 @@ streams = st.lists(st.sampled_from(TOKENS) | st.binary(max_size=6), max_size=14)
 
 def _never_past_the_limits(data: bytes, version: str, pieces: list[bytes]) -> None:
     limits = {"max_header_bytes": HEADER_BYTES, "max_headers": HEADERS, "max_body_bytes": BODY_BYTES}
-    whole, whole_error = feed(FrameBuffer(version, **limits), [data])  # type: ignore[arg-type]
+    whole, whole_error = feed(FrameBuffer(version, **limits), [data])
 
-    buffer = FrameBuffer(version, **limits)  # type: ignore[arg-type]
+    buffer = FrameBuffer(version, **limits)
     received: list[Frame] = []
     error: str | None = None
     for piece in pieces:
@@ -176,7 +173,7 @@ def _never_past_the_limits(data: bytes, version: str, pieces: list[bytes]) -> No
         assert len(frame.body) <= BODY_BYTES
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.data(), streams, versions)
 def test_any_bytes_give_the_same_frames_and_the_same_refusal_for_any_cut_within_the_limits(
     data: st.DataObject, stream: bytes, version: str
@@ -217,7 +214,7 @@ def test_extracting_seldom_changes_nothing(data: st.DataObject, stream: bytes, v
                 frame = buffer.extract_frame()
                 received += [frame] if frame is not None else []
         for frame in buffer:
-            received.append(frame)  # noqa: PERF402 - what came before an error counts
+            received.append(frame)
     except ProtocolError as refused:
         error = str(refused)
 

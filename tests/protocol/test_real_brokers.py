@@ -108,7 +108,8 @@ FRAMES: dict[str, tuple[bytes, Frame]] = {
     ),
     "ActiveMQ ERROR: no destination, with receipt-id and without content-length": (
         b"ERROR\ncontent-type:text/plain\nreceipt-id:r1\nmessage:SEND received without a Destination specified!\n\n"
-        b"org.apache.activemq.transport.stomp.ProtocolException: SEND received without a Destination specified!\n\x00\n",
+        b"org.apache.activemq.transport.stomp.ProtocolException: SEND received without a Destination specified!\n"
+        b"\x00\n",
         Frame(
             "ERROR",
             {
@@ -203,7 +204,8 @@ def test_all_of_it_in_one_stream(version: str) -> None:
 
 ACTIVEMQ_MESSAGE = (
     b"MESSAGE\nexpires:0\ndestination:/queue/q\nsubscription:s1\npriority:4\n"
-    b"message-id:ID\\cvm-32917-1795413071803-3\\c71\\c-1\\c1\\c2\ntimestamp:1795413120124\n\ntext no content-length\x00\n"
+    b"message-id:ID\\cvm-32917-1795413071803-3\\c71\\c-1\\c1\\c2\ntimestamp:1795413120124\n\n"
+    b"text no content-length\x00\n"
 )
 
 

@@ -15,7 +15,7 @@ def test_stomp_web_speaks_1_0_1_1_and_1_2() -> None:
     assert SPOKEN == VERSIONS
 
 
-# -- escapes: "the following transformations MUST be applied" ---------------------------------------------------------
+# -- escapes: "the following transformations MUST be applied" --------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", ESCAPING)
@@ -77,7 +77,7 @@ def test_what_one_version_writes_it_reads(version: str) -> None:
     assert read_one(encode(frame, version), version) == frame
 
 
-# -- line ends -----------------------------------------------------------------------------------------------------------
+# -- line ends -------------------------------------------------------------------------------------------------------
 
 
 def test_lines_may_end_with_cr_lf_in_1_2() -> None:
@@ -139,7 +139,7 @@ def test_headers_are_never_trimmed(version: str) -> None:
     assert read_one(b"MESSAGE\n a : b \nc:\t\n\n\0", version).headers == {" a ": " b ", "c": "\t"}
 
 
-# -- content-length and bodies --------------------------------------------------------------------------------------------
+# -- content-length and bodies ---------------------------------------------------------------------------------------
 
 
 def test_1_0_allows_spaces_around_content_length() -> None:
@@ -163,7 +163,7 @@ def test_1_0_lets_any_frame_have_a_body() -> None:
     assert read_one(b"SUBSCRIBE\ndestination: /queue/a\n\nx\0", "1.0").headers == {"destination": " /queue/a"}
 
 
-# -- the version changes within a session ---------------------------------------------------------------------------------
+# -- the version changes within a session ----------------------------------------------------------------------------
 
 
 def test_a_buffer_reads_1_2_unless_told_otherwise() -> None:
@@ -218,7 +218,7 @@ def test_a_frame_whose_body_has_begun_is_read_by_the_new_version_too(stated: byt
     assert (frame.headers["a"], frame.body) == (":", b"xyz")
 
 
-# -- negotiation -----------------------------------------------------------------------------------------------------------
+# -- negotiation -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import re
 import selectors
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -45,23 +46,45 @@ def in_threads(count: int, function: Callable[[int], T]) -> list[T]:
 @contextlib.contextmanager
 def serving(server: str, application: str, **environment: str) -> Iterator[str]:
     """The address of *application* ("module:name"), served in a process of its own while the block runs."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    process = subprocess.Popen(
-        [sys.executable, "-m", *SERVERS[server], application],
+    with tempfile.TemporaryDirectory() as runtime:
+        # gunicorn puts a socket into the home directory if there is no better place.
+        environment = environment_with(**{"XDG_RUNTIME_DIR": runtime, "PYTHONUNBUFFERED": "1", **environment})
+        process = subprocess.Popen(
+            [sys.executable, "-m", *SERVERS[server], application],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield f"http://127.0.0.1:{_port(process, 20)}"
+        finally:
+            process.terminate()
+            try:
+                process.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+
+
+def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own to its end; return its code and what it printed, errors included."""
+    return subprocess.run(
+        [sys.executable, *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1", **environment},
+        env=environment_with(**environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=30,
     )
-    try:
-        yield f"http://127.0.0.1:{_port(process, 20)}"
-    finally:
-        process.terminate()
-        try:
-            process.communicate(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+
+
+def environment_with(**more: str) -> dict[str, str]:
+    """The environment of a process that finds `stomp_web` and `tests`, with *more* in it."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **more}
 
 
 def _port(process: subprocess.Popen[bytes], seconds: float) -> int:

@@ -1,0 +1,5 @@
+"""The Flask example. Start it with ``flask --app example_apps.flask_app run``."""
+
+from .app import create_app
+
+__all__ = ["create_app"]

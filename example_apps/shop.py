@@ -1,0 +1,141 @@
+"""What the examples have in common and what has nothing to do with messages: what is sold, and where orders are kept.
+
+The Django example keeps its orders with Django's own means, and takes the rest from here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import secrets
+import sqlite3
+import typing
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from decimal import Decimal
+from pathlib import Path
+
+from stomp_web import DeliveryUnknown, MessageError, NotSent, Rejected
+
+STYLE: typing.Final = Path(__file__).with_name("style.css")
+
+#: What is sold, with prices in euros.
+CATALOGUE: typing.Final = {
+    "Espresso beans, 250 g": Decimal("8.90"),
+    "Filter coffee, 500 g": Decimal("12.50"),
+    "Green tea, 100 g": Decimal("6.40"),
+    "Hand grinder": Decimal("54.00"),
+}
+
+#: The states of an order. Only the first one means that the broker has confirmed both messages.
+ANNOUNCED, WAITING, NOT_SENT, REJECTED, UNKNOWN = "announced", "waiting", "not sent", "rejected", "unknown"
+
+
+def tell(error: MessageError) -> tuple[str, str]:
+    """Return the state of an order whose announcement ended in *error*, and what to tell the person in front of it.
+
+    The class of the exception is what counts: it says what is true of the message, whatever has gone wrong.
+    """
+    what = f"the message to {error.destination}"
+    if isinstance(error, NotSent):
+        state, words = NOT_SENT, f"No part of {what} has reached the broker. Trying again is safe."
+    elif isinstance(error, Rejected):
+        state, words = REJECTED, f"The broker refused {what}. Trying again helps when the reason is gone."
+    else:
+        assert isinstance(error, DeliveryUnknown)
+        state = UNKNOWN
+        words = f"The broker did not confirm {what}: it may have arrived. A second one will have the same id."
+    return state, f"{words} ({error})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """One order. Its `message_id` stays the same however often it is announced, so that receivers can tell a copy."""
+
+    id: int
+    customer: str
+    item: str
+    quantity: int
+    placed_at: datetime
+    message_id: str
+    state: str
+    detail: str
+    milliseconds: float | None
+
+    @property
+    def total(self) -> Decimal:
+        """The price of it all."""
+        return CATALOGUE.get(self.item, Decimal(0)) * self.quantity
+
+
+def check_order(form: Mapping[str, str]) -> tuple[dict[str, typing.Any], str]:
+    """Return the fields of a *form* for `Orders.add`, and what is wrong with them (``""``: nothing)."""
+    customer = " ".join(form.get("customer", "").split())
+    item = form.get("item", "")
+    quantity = form.get("quantity", "")
+    fields = {"customer": customer, "item": item, "quantity": quantity}
+    if not 1 <= len(customer) <= 80 or not customer.isprintable():
+        return fields, "Please tell us your name, in at most 80 letters."
+    if item not in CATALOGUE:
+        return fields, "Please choose one of our goods."
+    if not (quantity.isascii() and quantity.isdigit() and 1 <= int(quantity[:9]) <= 99):
+        return fields, "Please order between 1 and 99 pieces."
+    return {**fields, "quantity": int(quantity)}, ""
+
+
+class Orders:
+    """The orders, in a SQLite file. Every call has a connection of its own, so any thread may call."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._connection() as connection:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS orders ("
+                " id INTEGER PRIMARY KEY, customer TEXT NOT NULL, item TEXT NOT NULL, quantity INTEGER NOT NULL,"
+                " placed_at TEXT NOT NULL, message_id TEXT NOT NULL, state TEXT NOT NULL, detail TEXT NOT NULL,"
+                " milliseconds REAL)"
+            )
+
+    def add(self, customer: str, item: str, quantity: int) -> Order:
+        """Store a new order, which nobody has been told of yet."""
+        now, message_id = datetime.now(timezone.utc), secrets.token_hex(8)
+        with self._connection() as connection:
+            row = connection.execute(
+                "INSERT INTO orders VALUES (NULL, ?, ?, ?, ?, ?, ?, '', NULL) RETURNING *",
+                (customer, item, quantity, now.isoformat(timespec="seconds"), message_id, WAITING),
+            ).fetchone()
+        return _order(row)
+
+    def note(self, order_id: int, state: str, detail: str = "", milliseconds: float | None = None) -> None:
+        """Remember what came of announcing an order."""
+        with self._connection() as connection:
+            connection.execute(
+                "UPDATE orders SET state = ?, detail = ?, milliseconds = ? WHERE id = ?",
+                (state, detail, milliseconds, order_id),
+            )
+
+    def get(self, order_id: str | int | None) -> Order | None:
+        """Return the order with this number, whatever somebody has typed as one."""
+        text = str(order_id)
+        if not (text.isascii() and text.isdigit() and len(text) < 18):
+            return None
+        with self._connection() as connection:
+            row = connection.execute("SELECT * FROM orders WHERE id = ?", (int(text),)).fetchone()
+        return None if row is None else _order(row)
+
+    def latest(self, count: int = 20) -> list[Order]:
+        """Return the latest orders, the newest first."""
+        with self._connection() as connection:
+            rows = connection.execute("SELECT * FROM orders ORDER BY id DESC LIMIT ?", (count,)).fetchall()
+        return [_order(row) for row in rows]
+
+    @contextlib.contextmanager
+    def _connection(self) -> typing.Iterator[sqlite3.Connection]:
+        with contextlib.closing(sqlite3.connect(self._path, timeout=5)) as connection, connection:
+            yield connection
+
+
+def _order(row: tuple[typing.Any, ...]) -> Order:
+    order = Order(*row)
+    return dataclasses.replace(order, placed_at=datetime.fromisoformat(row[4]))

@@ -1,0 +1,43 @@
+"""``stomp-web broker``: the development broker in the foreground, until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+
+from ..broker import Broker
+from ..errors import StompError
+from .display import say
+
+__all__ = ["run"]
+
+
+def run(host: str, port: int, login: str | None, passcode: str | None, verbose: bool) -> int:
+    """Serve until the user ends it. Raises `StompError` if the address cannot be used."""
+    if verbose:
+        _log_to_stderr()
+    broker = Broker(host, port, login=login, passcode=passcode)
+    try:
+        broker.start()
+    except OSError as error:
+        hint = ". Is a broker running there? --port 0 takes a free port." if error.errno == errno.EADDRINUSE else ""
+        raise StompError(f"{error.strerror or error}{hint}") from None
+    try:
+        address, port = broker.address
+        say(f"The development broker listens on stomp://{f'[{address}]' if ':' in address else address}:{port}")
+        say("Not for production: messages are in memory only. Press Ctrl-C to stop it.")
+        threading.Event().wait()
+    except KeyboardInterrupt:  # the way to end it
+        say("\nThe broker has stopped.")
+    finally:
+        broker.stop()
+    return 0
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("stomp_web.broker")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)

@@ -1,0 +1,78 @@
+"""``stomp-web send``: messages to a broker, and what it confirmed."""
+
+from __future__ import annotations
+
+import sys
+import time
+import typing
+
+from ..client.address import parse_address
+from ..errors import MessageError, SerializationError
+from ..publisher import Publisher
+from ..serializers import typed_payload
+from .display import complain, say, time_text
+
+__all__ = ["run"]
+
+
+def run(
+    url: str,
+    destination: str,
+    body: str,
+    *,
+    serializer: str | None,
+    headers: dict[str, str],
+    count: int,
+    confirm: bool,
+    timeout: float | None,
+) -> int:
+    """Send *count* messages, one after the other. Raises what `Publisher.send` raises."""
+    with Publisher(url) as publisher:
+        payload, serializer = _read(body, serializer)
+        began = time.monotonic()
+        message_id = ""
+        for sent in range(count):
+            started = time.monotonic()
+            try:
+                message_id = publisher.send(
+                    destination, payload, headers, serializer=serializer, confirm=confirm, timeout=timeout
+                )
+            except MessageError:
+                if sent:
+                    complain(f"{sent} of {count} messages were sent before this:")
+                raise
+            if count > 1:
+                say(f"{message_id}  {time_text(time.monotonic() - started)}")
+        seconds = time.monotonic() - began
+        health = publisher.check(timeout)
+        local = parse_address(publisher.options.url).local
+    what = f"{count} messages" if count > 1 else f"message {message_id}"
+    say(f"sent:       {what} to {destination}, as {serializer}")
+    said = f" ({health.server or 'a server without a name'}, STOMP {health.version})" if health.version else ""
+    say(f"broker:     {health.broker}{said}")
+    say(f"confirmed:  {_confirmed(count, confirm and not local, seconds)}")
+    return 0
+
+
+def _confirmed(count: int, confirm: bool, seconds: float) -> str:
+    if not confirm:
+        return f"nothing, as no receipt was asked for; handed over in {time_text(seconds)}"
+    if count == 1:
+        return f"with a receipt, after {time_text(seconds)}, connecting included"
+    return f"with {count} receipts, after {time_text(seconds)} ({count / seconds:.0f} messages/s)"
+
+
+def _read(body: str, serializer: str | None) -> tuple[typing.Any, str]:
+    """The payload for *body*, and the name of its serializer. Raises `SerializationError`."""
+    if body != "-":
+        return typed_payload(body, serializer)
+    data = sys.stdin.buffer.read()
+    if serializer == "bytes":
+        return data, serializer
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise SerializationError(
+            "standard input is not UTF-8, nothing was sent; --serializer bytes sends it as it is", serializer
+        ) from None
+    return typed_payload(text, serializer)

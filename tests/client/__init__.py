@@ -1,0 +1,1 @@
+"""Tests of one connection to one broker: `stomp_web.client`."""

@@ -1,0 +1,51 @@
+"""A development broker in this process, and scripted servers where no broker does what the test needs."""
+
+from __future__ import annotations
+
+import contextlib
+import typing
+
+import pytest
+
+from stomp_web import PublishClient
+from stomp_web.broker import Broker
+from tests.client.scripted import Script, Server
+
+
+@pytest.fixture
+def broker() -> typing.Iterator[Broker]:
+    with Broker() as running:
+        yield running
+
+
+@pytest.fixture
+def client(broker: Broker) -> typing.Iterator[PublishClient]:
+    """A client of `broker`, not connected yet; a call of it takes two seconds at the most."""
+    client = PublishClient(*broker.address, timeout=2.0)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def serve() -> typing.Iterator[typing.Callable[..., Server]]:
+    """Starts a scripted server: ``serve(script)``."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*scripts: Script, **options: typing.Any) -> Server:
+            return stack.enter_context(Server(*scripts, **options))
+
+        yield start
+
+
+@pytest.fixture
+def open_client(serve: typing.Callable[..., Server]) -> typing.Iterator[typing.Callable[..., PublishClient]]:
+    """Starts a scripted server and returns a client for it: ``open_client(script, timeout=1.0)``."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*scripts: Script, **options: typing.Any) -> PublishClient:
+            server = serve(*scripts)
+            client = PublishClient("127.0.0.1", server.port, **{"timeout": 2.0, **options})
+            stack.callback(client.close)
+            return client
+
+        yield start

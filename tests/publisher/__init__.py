@@ -1,0 +1,1 @@
+"""Tests of the publisher, the local outlets and the observers."""

@@ -32,10 +32,14 @@ default_role = "py:obj"  # in docstrings, `Publisher` is a name
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 100
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autoclass_content = "class"
+
+# The types of WSGI are in _typeshed, which exists for type checkers only.
+nitpick_ignore = [("py:class", "WSGIApplication"), ("py:class", "WSGIEnvironment")]
 
 # Their inventories need a network, so only the published build links the names of other projects.
 intersphinx_mapping = {

@@ -30,6 +30,15 @@ CATALOGUE: typing.Final = {
 #: The states of an order. Only the first one means that the broker has confirmed both messages.
 ANNOUNCED, WAITING, NOT_SENT, REJECTED, UNKNOWN = "announced", "waiting", "not sent", "rejected", "unknown"
 
+#: What people read. "Not announced" would say too much of a message that may have arrived.
+LABELS: typing.Final = {
+    ANNOUNCED: "confirmed",
+    WAITING: "not announced",
+    NOT_SENT: "not announced",
+    REJECTED: "not announced",
+    UNKNOWN: "not confirmed",
+}
+
 
 def tell(error: MessageError) -> tuple[str, str]:
     """Return the state of an order whose announcement ended in *error*, and what to tell the person in front of it.
@@ -45,7 +54,7 @@ def tell(error: MessageError) -> tuple[str, str]:
         assert isinstance(error, DeliveryUnknown)
         state = UNKNOWN
         words = f"The broker did not confirm {what}: it may have arrived. A second one will have the same id."
-    return state, f"{words} ({error})"
+    return state, f"{words}\n{error}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +75,11 @@ class Order:
     def total(self) -> Decimal:
         """The price of it all."""
         return CATALOGUE.get(self.item, Decimal(0)) * self.quantity
+
+    @property
+    def label(self) -> str:
+        """The state in two words, for people."""
+        return LABELS[self.state]
 
 
 def check_order(form: Mapping[str, str]) -> tuple[dict[str, typing.Any], str]:
@@ -101,11 +115,11 @@ class Orders:
         """Store a new order, which nobody has been told of yet."""
         now, message_id = datetime.now(timezone.utc), secrets.token_hex(8)
         with self._connection() as connection:
-            row = connection.execute(
-                "INSERT INTO orders VALUES (NULL, ?, ?, ?, ?, ?, ?, '', NULL) RETURNING *",
-                (customer, item, quantity, now.isoformat(timespec="seconds"), message_id, WAITING),
-            ).fetchone()
-        return _order(row)
+            cursor = connection.execute(
+                "INSERT INTO orders VALUES (NULL, ?, ?, ?, ?, ?, ?, '', NULL)",
+                (customer, item, quantity, now.isoformat(), message_id, WAITING),
+            )
+        return Order(cursor.lastrowid or 0, customer, item, quantity, now, message_id, WAITING, "", None)
 
     def note(self, order_id: int, state: str, detail: str = "", milliseconds: float | None = None) -> None:
         """Remember what came of announcing an order."""
@@ -115,7 +129,7 @@ class Orders:
                 (state, detail, milliseconds, order_id),
             )
 
-    def get(self, order_id: str | int | None) -> Order | None:
+    def get(self, order_id: typing.Any) -> Order | None:
         """Return the order with this number, whatever somebody has typed as one."""
         text = str(order_id)
         if not (text.isascii() and text.isdigit() and len(text) < 18):

@@ -13,13 +13,13 @@ import math
 import typing
 
 from .errors import ConfigurationError
+from .hidden import hide_secret, hide_secrets, is_secret
 
 __all__ = ["OPTIONS", "Option", "Options", "coerce", "read_options"]
 
 _TRUE = frozenset(("true", "yes", "on", "1"))
 _FALSE = frozenset(("false", "no", "off", "0"))
 # Options whose values are never shown: they are secrets, or may hold some (an address a passcode, a header a token).
-_SECRET = frozenset(("headers", "passcode", "signing_keys", "url"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -166,11 +166,14 @@ def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.A
     option = OPTIONS.get(name)
     if option is None:
         raise unknown_option(written, written[: len(written) - len(name)])
+    value = hide_secret(name, value)
     try:
-        return option.read(value)
+        return hide_secret(name, option.read(value))
     except ValueError as error:
-        shown = "" if name in _SECRET else f", not {value!r}"
-        raise ConfigurationError(f"the option {written} {error}{shown}", written) from None
+        problem = str(error)
+    # Raised here and not above: an exception in whose context the other one stands would show that one's locals too.
+    shown = "" if is_secret(name) else f", not {value!r}"
+    raise ConfigurationError(f"the option {written} {problem}{shown}", written)
 
 
 def unknown_option(written: str, prefix: str = "", known: typing.Iterable[str] = OPTIONS) -> ConfigurationError:
@@ -216,8 +219,9 @@ def read_options(
     Raises `ConfigurationError` as `coerce` does.
     """
     options: dict[str, typing.Any] = {}
-    for source in sources:
-        for written, value in source.items():
-            name = written.removeprefix(prefix)
-            options[name.lower() if upper else name] = coerce(name.lower() if upper else name, value, written)
+    names: typing.Callable[[str], str] = str.lower if upper else str
+    for source in [hide_secrets(source, lambda written: names(written.removeprefix(prefix))) for source in sources]:
+        for written in source:
+            name = names(written.removeprefix(prefix))
+            options[name] = coerce(name, source[written], written)
     return options

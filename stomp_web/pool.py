@@ -25,6 +25,7 @@ from .client.deadline import Deadline
 from .client.publish import PublishClient
 from .config import OPTIONS, coerce
 from .errors import AuthenticationFailed, BrokerUnavailable, ConfigurationError, MessageError, PoolClosed, PoolTimeout
+from .hidden import hide_secret, hide_secrets
 from .observers import Observers, PoolChanged
 
 __all__ = ["Health", "PoolStats", "PublishClientPool"]
@@ -121,6 +122,7 @@ class PublishClientPool:
         observers: Observers | None = None,
         **client_options_: typing.Any,
     ) -> None:
+        url, client_options_ = hide_secret("url", url), hide_secrets(client_options_)
         address = parse_address(url)
         if address.local:
             raise ConfigurationError(f"{address.scheme}:// opens no connection; it is for a Publisher", "url")

@@ -17,7 +17,7 @@ import typing
 
 from .client.address import parse_address
 from .client.deadline import Deadline
-from .client.message import MESSAGE_ID, Message, send_frame
+from .client.message import MESSAGE_ID, Message, check_message
 from .config import Options, read_options
 from .errors import (
     BrokerUnavailable,
@@ -28,10 +28,10 @@ from .errors import (
     Rejected,
     StompError,
 )
+from .hidden import Hidden, hide_secrets
 from .local import MemoryOutlet, OutboxMessage, local_outlet
 from .observers import Observer, Observers, SendBegan, SendFailed, SendSucceeded
 from .pool import Health, PoolStats, PublishClientPool
-from .protocol.encode import encode_head
 from .serializers import get_serializer
 
 __all__ = ["Batch", "Health", "OutboxMessage", "Publisher", "PublisherStats"]
@@ -80,6 +80,7 @@ class Publisher:
     def __init__(
         self, url: str = "stomp://127.0.0.1:61613", *, observers: typing.Iterable[Observer] = (), **options: typing.Any
     ) -> None:
+        options = hide_secrets(options)
         url = read_options({"url": url})["url"]
         address = parse_address(url)
         self.options = Options(**{"url": url, **read_options(address.options, options)})
@@ -150,6 +151,7 @@ class Publisher:
         * `Rejected` - the broker said no.
         * `DeliveryUnknown` (`ReceiptTimeout`, `ConnectionLost`) - it may have arrived.
         """
+        payload = Hidden(payload)
         message = self._message(
             destination, payload, headers, serializer, persistent, priority, ttl, correlation_id, reply_to
         )
@@ -173,12 +175,12 @@ class Publisher:
         `confirmed` tells the positions of those that the broker had confirmed.
         """
         batch = Batch(self, confirm=confirm, timeout=timeout)
-        for message in messages:
-            if isinstance(message, Message):
-                batch.add(message, persistent=persistent)
+        hidden, messages = Hidden(messages), ()  # a traceback that shows locals must not show them
+        for message in map(Hidden, hidden.value):
+            if isinstance(message.value, Message):
+                batch.add(message.value, persistent=persistent)
             else:
-                destination, payload, *headers = message
-                batch.send(destination, payload, *headers, serializer=serializer, persistent=persistent)
+                batch.send(*message.value, serializer=serializer, persistent=persistent)
         return batch.deliver()
 
     def batch(self, *, confirm: bool | None = None, timeout: float | None = None) -> Batch:
@@ -210,11 +212,11 @@ class Publisher:
         For those who send later what is true now, such as after the commit of a database: `deliver` sends it. Raises
         what `send` would raise about a message that cannot be sent as it is.
         """
+        payload = Hidden(payload)
         message = self._message(
             destination, payload, headers, serializer, persistent, priority, ttl, correlation_id, reply_to
         )
-        frame = send_frame(message)
-        encode_head(frame.command, frame.headers, "1.2")
+        check_message(message)
         return message
 
     def deliver(
@@ -250,7 +252,7 @@ class Publisher:
     def _message(
         self,
         destination: str,
-        payload: typing.Any,
+        payload: Hidden,
         headers: typing.Mapping[str, str] | None,
         serializer: str | None,
         persistent: bool | None,
@@ -260,18 +262,19 @@ class Publisher:
         reply_to: str | None,
     ) -> Message:
         writer = self._serializer if serializer is None else get_serializer(serializer)
-        body, content_type, more = writer.serialize(payload, destination=destination, keys=self.options.signing_keys)
+        written = writer.serialize(payload, destination=destination, keys=self.options.signing_keys)
         if headers is not None and not isinstance(headers, typing.Mapping):
             raise InvalidFrame(f"headers must be a mapping of str to str, not {type(headers).__name__}")
-        all_headers = {**self.options.headers, **(headers or {}), **more}
-        content_type = all_headers.pop("content-type", content_type)
+        all_headers = {**self.options.headers, **(headers or {}), **written.headers}
+        content_type = all_headers.pop("content-type", written.content_type)
         named = {"correlation-id": correlation_id, "reply-to": reply_to}
         all_headers.update({name: value for name, value in named.items() if value is not None})
         if priority is not None:
             if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 9:
                 raise InvalidFrame(f"priority must be a whole number from 0 to 9, not {priority!r}")
             all_headers["priority"] = str(priority)
-        return self._complete(Message(destination, body, all_headers, content_type=content_type, ttl=ttl), persistent)
+        message = Message(destination, written.body, all_headers, content_type=content_type, ttl=ttl)
+        return self._complete(message, persistent)
 
     def _complete(self, message: Message, persistent: bool | None) -> Message:
         """*message* with its id and its persistence among the headers."""
@@ -346,6 +349,7 @@ class Batch:
         reply_to: str | None = None,
     ) -> str:
         """Add one message, written now, sent when the block ends; return its id. Arguments as of `Publisher.send`."""
+        payload = Hidden(payload)
         message = self._publisher.prepare(
             destination,
             payload,
@@ -422,6 +426,8 @@ class _PoolOutlet:
         of unknown outcome is repeated only with `resend_unknown`; once that is so, the outcome stays unknown until a
         receipt comes, whatever fails after it.
         """
+        for message in messages:
+            check_message(message)  # before a connection is opened for it
         confirmed: set[int] = set()
         unknown: DeliveryUnknown | None = None
         while True:

@@ -24,6 +24,7 @@ import typing
 import uuid
 
 from .errors import ConfigurationError, SerializationError
+from .hidden import Hidden, hide_secret
 
 __all__ = [
     "SIGNATURE",
@@ -45,10 +46,11 @@ __all__ = [
 SIGNATURE: typing.Final = "x-signature"
 
 
-class SerializedPayload(typing.NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class SerializedPayload:
     """A payload made ready: the `body`, its `content_type`, and the `headers` that belong to it."""
 
-    body: bytes
+    body: bytes = dataclasses.field(repr=False)
     content_type: str
     headers: dict[str, str]
 
@@ -77,26 +79,32 @@ class Serializer(abc.ABC):
 
         Raises `SerializationError`: nothing was sent.
         """
+        payload = Hidden(payload)
         try:
-            return SerializedPayload(self.dumps(payload), self.content_type, {})
-        except Exception as error:
-            raise SerializationError(
-                f"the payload ({type(payload).__name__}) for {destination} cannot be written as {self.name}: {error}",
-                self.name,
-            ) from error
+            return SerializedPayload(self.dumps(payload.value), self.content_type, {})
+        except Exception as error:  # noqa: BLE001 - a payload's own code may raise anything
+            problem = str(error) or type(error).__name__
+        # Raised here, not above: the traceback of the first exception would show the payload.
+        raise SerializationError(
+            f"the payload ({type(payload.value).__name__}) for {destination} cannot be written as {self.name}: "
+            f"{problem}",
+            self.name,
+        )
 
     def deserialize(
         self, body: bytes, headers: typing.Mapping[str, str], *, keys: typing.Sequence[str | bytes] = ()
     ) -> typing.Any:
         """Return the payload of a received *body*; *headers* are the message's. Raises `SerializationError`."""
+        hidden, body = Hidden(body), b""
         try:
-            return self.loads(body)
-        except Exception as error:
-            raise SerializationError(
-                f"the body from {headers.get('destination', 'an unknown destination')} cannot be read as {self.name}: "
-                f"{type(error).__name__}",
-                self.name,
-            ) from error
+            return self.loads(hidden.value)
+        except Exception as error:  # noqa: BLE001 - unpickling may raise anything
+            problem = type(error).__name__  # its text may hold a part of the body
+        raise SerializationError(
+            f"the body from {headers.get('destination', 'an unknown destination')} cannot be read as {self.name}: "
+            f"{problem}",
+            self.name,
+        )
 
 
 class JsonSerializer(Serializer):
@@ -192,25 +200,29 @@ class SignedSerializer(Serializer):
         self, payload: typing.Any, *, destination: str, keys: typing.Sequence[str | bytes] = ()
     ) -> SerializedPayload:
         """Return *payload* with its signature. Raises `ConfigurationError` without a key."""
+        payload, keys = Hidden(payload), hide_secret("signing_keys", keys)
         if not keys:
             raise ConfigurationError(f"the serializer {self.name} needs a secret: set signing_keys", "signing_keys")
-        body = super().serialize(payload, destination=destination).body
-        signature = self._signature(keys[0], destination, body)
-        return SerializedPayload(body, self.content_type, {SIGNATURE: signature})
+        written = super().serialize(payload, destination=destination)
+        written.headers[SIGNATURE] = self._signature(keys[0], destination, written.body)
+        return written
 
     def deserialize(
         self, body: bytes, headers: typing.Mapping[str, str], *, keys: typing.Sequence[str | bytes] = ()
     ) -> typing.Any:
         """Return the payload if one of *keys* made the signature. Raises `SerializationError` otherwise."""
+        hidden, body, keys = Hidden(body), b"", hide_secret("signing_keys", keys)
         if not keys:
             raise ConfigurationError(f"the serializer {self.name} needs a secret: set signing_keys", "signing_keys")
         destination = headers.get("destination", "")
         given = headers.get(SIGNATURE, "").encode()
-        if not any(hmac.compare_digest(self._signature(key, destination, body).encode(), given) for key in keys):
+        if not any(
+            hmac.compare_digest(self._signature(key, destination, hidden.value).encode(), given) for key in keys
+        ):
             raise SerializationError(
                 f"the message from {destination} has no good signature; it was not read", self.name
             )
-        return super().deserialize(body, headers)
+        return super().deserialize(hidden.value, headers)
 
     def _signature(self, key: str | bytes, destination: str, body: bytes) -> str:
         # The name keeps these keys' signatures apart from those that other programs make with the same secret.
@@ -327,6 +339,7 @@ def deserialize(
     serializers that may be used: an unsigned pickle is read only if ``"pickle"`` is among them. *keys* verify
     signatures. Raises `SerializationError`.
     """
+    hidden, body, keys = Hidden(body), b"", hide_secret("signing_keys", keys)
     content_type = headers.get("content-type", BytesSerializer.content_type)
     serializer = _by_content_type(content_type)
     if serializer is None:
@@ -338,7 +351,7 @@ def deserialize(
             f"a {serializer.name} message came, but only {', '.join(accept)} is accepted; it was not read",
             serializer.name,
         )
-    return serializer.deserialize(body, headers, keys=keys)
+    return serializer.deserialize(hidden.value, headers, keys=keys)
 
 
 def typed_payload(text: str, name: str | None = None) -> tuple[typing.Any, str]:

@@ -3,18 +3,24 @@
 * ``options`` - every option of `stomp_web.config.OPTIONS`, in groups.
 * ``exceptions`` - the tree of `stomp_web.errors`.
 * ``names`` - the public names of a module, each with the first sentence of its docstring.
+* ``dialects`` - what `stomp_web.client.dialect` knows of each broker.
+* ``usage`` - what ``stomp-web COMMAND --help`` prints.
 
 The text is built by functions that know nothing of Sphinx, so that tests can look at it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import io
+import os
 import re
 import typing
 
-from stomp_web import errors
+from stomp_web import cli, errors
+from stomp_web.client.dialect import DIALECTS
 from stomp_web.config import OPTIONS, Option, coerce
 
 # The groups of the page, and the options of each in the order of the page.
@@ -113,6 +119,50 @@ def names_text(module_name: str) -> str:
     )
 
 
+def dialects_text() -> str:
+    """What differs between brokers, as a Markdown table."""
+
+    def code(text: str | None) -> str:
+        return f"`{text}`" if text else "-"
+
+    def row(*cells: str) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    return "\n".join(
+        (
+            row("", *(dialect.name for dialect in DIALECTS)),
+            row(*["---"] * (len(DIALECTS) + 1)),
+            row("`server` begins with", *(code(dialect.server) for dialect in DIALECTS)),
+            row("header for `ttl`", *(code(dialect.expiry_header) for dialect in DIALECTS)),
+            row(
+                "its value",
+                *("the moment" if dialect.expiry_is_absolute else "the duration" for dialect in DIALECTS),
+            ),
+            row(
+                "text has a `content-length`", *("no" if dialect.text_without_length else "yes" for dialect in DIALECTS)
+            ),
+            row("header that limits prefetch", *(code(dialect.prefetch_header) for dialect in DIALECTS)),
+            row("NACK puts back", *("yes" if dialect.nack_requeues else "no" for dialect in DIALECTS)),
+            row("header against duplicates", *(code(dialect.duplicate_header) for dialect in DIALECTS)),
+            row("`/` in a name as `%2F`", *("yes" if dialect.quotes_destinations else "no" for dialect in DIALECTS)),
+        )
+    )
+
+
+def usage_text(command: str) -> str:
+    """What ``stomp-web COMMAND --help`` prints, as a block of text."""
+    width, os.environ["COLUMNS"] = os.environ.get("COLUMNS"), "88"
+    try:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            cli.main([command, "--help"])
+    finally:
+        if width is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = width
+    return f"```text\n{printed.getvalue().strip()}\n```"
+
+
 def first_sentence(thing: object) -> str:
     """The first sentence of a docstring, as Markdown."""
     paragraph = (inspect.getdoc(thing) or "").partition("\n\n")[0].replace("\n", " ").replace("``", "`")
@@ -135,6 +185,13 @@ def setup(app: typing.Any) -> dict[str, bool]:
                 raise self.error(str(error)) from error
             return self.parse_text_to_nodes(text, allow_section_headings=True)
 
-    for name, text in (("options", options_text), ("exceptions", exceptions_text), ("names", names_text)):
+    directives = {
+        "options": options_text,
+        "exceptions": exceptions_text,
+        "names": names_text,
+        "dialects": dialects_text,
+        "usage": usage_text,
+    }
+    for name, text in directives.items():
         app.add_directive(name, type(name.title(), (Generated,), {"text": staticmethod(text)}))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -20,8 +20,13 @@ FOREIGN: typing.Final = frozenset(("django", "flask", *sys.builtin_module_names,
 
 #: Modules that are imported for annotations only, under a name of their own.
 IMPORTED_AS: typing.Final = {"ssl_": "ssl", "ssl_module": "ssl"}
-#: Classes that have public methods, but that a user never makes.
-NOT_CALLED: typing.Final = frozenset(("Batch", "Fault", "Faults", "Observers", "StompState", "Transaction"))
+#: Classes that a user never calls: somebody else hands their objects out. What they hold is in their docstrings.
+NOT_CALLED: typing.Final = frozenset(
+    "Batch Dialect Fault Faults Health Observers Option Options OutboxMessage PoolChanged PoolStats PublisherStats "
+    "SendBegan SendFailed SendSucceeded StompState Transaction".split()
+)
+#: Modules whose docstring goes on about how they are built, and how many of its paragraphs are for users.
+FOR_USERS: typing.Final = {"stomp_web.pool": 1, "stomp_web.publisher": 1, "stomp_web.wsgi": 1, "stomp_web.broker": 4}
 
 _DEEP = 4  # dots in a name: `stomp_web.client.PublishClient.send` is too common a name to guess
 
@@ -30,7 +35,8 @@ def setup(app: typing.Any) -> dict[str, bool]:
     """Register what is below with Sphinx. After intersphinx, which makes real links of foreign names."""
     app.connect("missing-reference", find_described, priority=600)
     app.connect("missing-reference", accept_known, priority=700)
-    app.connect("autodoc-process-signature", leave_out_signature)
+    app.connect("autodoc-process-signature", shorten_signature)
+    app.connect("autodoc-process-docstring", shorten_docstring)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -70,11 +76,21 @@ def accept_known(app: typing.Any, env: typing.Any, node: typing.Any, contnode: t
     return contnode if known else None
 
 
-def leave_out_signature(
-    app: typing.Any, what: str, name: str, obj: typing.Any, options: typing.Any, signature: str, returns: str
+def shorten_signature(
+    app: typing.Any, what: str, name: str, obj: typing.Any, options: typing.Any, signature: str | None, returns: str
 ) -> tuple[str, str] | None:
-    """No arguments for the classes that no user calls: he gets their objects from somebody else."""
-    return ("", "") if name.rpartition(".")[2] in NOT_CALLED else None
+    """No arguments for the classes that no user calls, and no ``<factory>``, which Sphinx cannot read."""
+    if name.rpartition(".")[2] in NOT_CALLED:
+        return "", ""
+    return (signature.replace("<factory>", "..."), returns) if signature and "<factory>" in signature else None
+
+
+def shorten_docstring(
+    app: typing.Any, what: str, name: str, obj: typing.Any, options: typing.Any, lines: list[str]
+) -> None:
+    """Only the first paragraphs of a module's docstring, where the others are for those who work on it."""
+    if what == "module" and name in FOR_USERS:
+        lines[:] = "\n\n".join("\n".join(lines).split("\n\n")[: FOR_USERS[name]]).splitlines() + [""]
 
 
 def _plain(target: str) -> str:

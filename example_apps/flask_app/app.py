@@ -10,6 +10,7 @@ import os
 import time
 import typing
 from datetime import datetime, timezone
+from pathlib import Path
 
 from flask import Flask, abort, current_app, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
@@ -23,10 +24,10 @@ stomp = Stomp()
 
 def create_app(config: dict[str, typing.Any] | None = None) -> Flask:
     """Return the application; *config* wins over the environment."""
-    app = Flask(__name__, instance_path=os.path.join(os.path.dirname(os.path.abspath(__file__)), "instance"))
+    app = Flask(__name__)
     app.config["STOMP_URL"] = os.environ.get("STOMP_URL", "stomp://127.0.0.1:61613")
     app.config["STOMP_TIMEOUT"] = 3  # seconds that somebody may have to wait for the page when the broker is ill
-    app.config["DATABASE"] = os.environ.get("ORDERS_DATABASE", os.path.join(app.instance_path, "orders.sqlite3"))
+    app.config["DATABASE"] = os.environ.get("ORDERS_DATABASE", Path(__file__).parent / "instance" / "orders.sqlite3")
     app.config.update(config or {})
 
     stomp.init_app(app)

@@ -10,6 +10,7 @@ import typing
 import urllib.parse
 
 from ..errors import ConfigurationError
+from ..hidden import Secret, hide_secret, hide_secrets
 
 __all__ = ["SCHEMES", "Address", "Endpoint", "parse_address"]
 
@@ -61,6 +62,16 @@ def parse_address(url: str) -> Address:
 
     Raises `ConfigurationError` that says which part is wrong. The credentials are never shown.
     """
+    url = hide_secret("url", url)
+    try:
+        return _parse(url)
+    except ConfigurationError as error:
+        problem, option = str(error), error.option
+    # Raised anew: the traceback of the first would show the parts of the address.
+    raise ConfigurationError(problem, option)
+
+
+def _parse(url: str) -> Address:
     if not isinstance(url, str):
         raise ConfigurationError(f"the address must be str, not {type(url).__name__}", "url")
     scheme, separator, rest = url.strip().partition("://")
@@ -86,14 +97,14 @@ def parse_address(url: str) -> Address:
         )
     login, colon, passcode = credentials.partition(":")
     if scheme in LOCAL_SCHEMES:
-        return Address(scheme, (), options=options)
+        return Address(scheme, (), options=hide_secrets(options))
     return Address(
         scheme,
         tuple(_parse_endpoint(host, SCHEMES[scheme]) for host in hosts.split(",")),
         _decode(login) if at else None,
-        _decode(passcode) if colon else None,
+        Secret(_decode(passcode)) if colon else None,
         _decode(path) if slash and path else None,
-        options,
+        hide_secrets(options),
     )
 
 

@@ -39,13 +39,25 @@ class Connector:
         """The brokers' addresses, without credentials."""
         return f"{'stomp' if self.settings.tls is None else 'stomp+ssl'}://{','.join(map(str, self.endpoints))}"
 
+    def check(self, **changes: object) -> None:
+        """Raise `ConfigurationError` if there is no CONNECT with these *changes* of the settings."""
+        try:
+            encode(self._settings_with(changes).connect_frame())
+        except InvalidFrame as error:
+            raise ConfigurationError(
+                f"{error}; login, passcode, vhost and headers of CONNECT travel without escapes"
+            ) from None
+
+    def _settings_with(self, changes: dict[str, object]) -> SessionSettings:
+        return dataclasses.replace(self.settings, **changes) if changes else self.settings  # type: ignore[arg-type]
+
     def open(self, deadline: Deadline, **changes: object) -> Session:
-        """Return a new session; *changes* replace fields of the settings for this one.
+        """Return a new session; *changes*, checked before, replace fields of the settings for this one.
 
         Raises `AuthenticationFailed` as soon as a broker refuses the credentials (others would most likely be asked in
         vain, and some lock accounts), or `BrokerUnavailable` once every broker was tried.
         """
-        settings = dataclasses.replace(self.settings, **changes) if changes else self.settings  # type: ignore[arg-type]
+        settings = self._settings_with(changes)
         count = len(self.endpoints)
         first = self._last_good
         failures: list[BrokerUnavailable] = []
@@ -114,13 +126,9 @@ def make_connector(
         max_body_bytes=max_body_bytes,
         tls=tls_context(ssl, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key),
     )
-    try:
-        encode(settings.connect_frame())
-    except InvalidFrame as error:
-        raise ConfigurationError(
-            f"{error}; login, passcode, vhost and headers of CONNECT travel without escapes"
-        ) from None
-    return Connector(endpoints, settings, coerce("connect_timeout", connect_timeout))
+    connector = Connector(endpoints, settings, coerce("connect_timeout", connect_timeout))
+    connector.check()
+    return connector
 
 
 _CONNECTOR_OPTIONS = (

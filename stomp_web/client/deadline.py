@@ -9,6 +9,9 @@ from ..errors import ConfigurationError
 
 __all__ = ["Deadline"]
 
+# Seconds (eleven days): poll() and locks take no more than a few weeks, and fail with an OverflowError beyond.
+_LONGEST = 1_000_000.0
+
 
 class Deadline:
     """The moment, *seconds* from now, at which a call must be over.
@@ -22,8 +25,8 @@ class Deadline:
     def __init__(self, seconds: float) -> None:
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
             raise ConfigurationError(f"timeout must be a number of seconds greater than 0, not {seconds!r}", "timeout")
-        self.seconds = seconds
-        self.at = time.monotonic() + seconds
+        self.seconds = min(seconds, _LONGEST)
+        self.at = time.monotonic() + self.seconds
 
     def remaining(self) -> float:
         """The seconds that are left, 0.0 if none are."""

@@ -38,6 +38,7 @@ from ..errors import (
     Rejected,
     StompError,
 )
+from ..hidden import hide_secret, hide_secrets
 from ..protocol import VERSIONS, Frame, commands, encode
 from .address import parse_address
 from .connector import Connector, client_options, make_connector, make_endpoint
@@ -125,6 +126,7 @@ class QueueingDuplexClient:
         queue_size: int = 1000,
         max_body_bytes: int = 134_217_728,
     ) -> None:
+        passcode = hide_secret("passcode", passcode)
         connector = make_connector(
             (make_endpoint(host, port),),
             login=login,
@@ -146,6 +148,7 @@ class QueueingDuplexClient:
     @classmethod
     def from_url(cls, url: str, **options: typing.Any) -> Self:
         """Return a client for an address; *options* are those of the constructor. Raises `ConfigurationError`."""
+        url, options = hide_secret("url", url), hide_secrets(options)
         address = parse_address(url)
         if address.local:
             raise ConfigurationError(f"{address.scheme}:// opens no connection; it is for a Publisher", "url")
@@ -196,6 +199,7 @@ class QueueingDuplexClient:
         `listen_forever` does it if it was not done. A connected client returns the frame it has. Raises
         `BrokerUnavailable` or `AuthenticationFailed`.
         """
+        passcode = hide_secret("passcode", passcode)
         changes = {"login": login, "passcode": passcode, "headers": headers}
         deadline = Deadline(self.timeout)
         with self._driving(deadline):
@@ -372,7 +376,7 @@ class QueueingDuplexClient:
     def ack(self, frame: Frame, *, transaction: str | None = None) -> None:
         """Acknowledge *frame*, a MESSAGE. Raises `InvalidFrame` if it cannot be."""
         session = self._live_session()
-        self._write(encode(commands.ack(frame, session.version, transaction=transaction), session.version))
+        self._write(commands.ack(frame, session.version, transaction=transaction), session.version)
 
     def nack(
         self, frame: Frame, *, transaction: str | None = None, headers: typing.Mapping[str, str] | None = None
@@ -383,7 +387,7 @@ class QueueingDuplexClient:
         """
         session = self._live_session()
         refusal = commands.nack(frame, session.version, transaction=transaction, headers=headers)
-        self._write(encode(refusal, session.version))
+        self._write(refusal, session.version)
 
     # -- sending ----------------------------------------------------------------------------------------------
 
@@ -403,6 +407,7 @@ class QueueingDuplexClient:
         if transaction is not None and confirm:
             raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
         message = Message(destination, body, headers, content_type=content_type, ttl=ttl)
+        body = b""  # a traceback that shows locals must not show it
         frame = send_frame(message)
         deadline = self._deadline(timeout)
         session = self._live_session()
@@ -412,13 +417,13 @@ class QueueingDuplexClient:
         if confirm:
             receipts.append(str(next(self._receipt_ids)))
             frame.headers["receipt"] = receipts[0]
-        data = encode_send(message, frame, session.dialect, session.version)
+        data = memoryview(encode_send(message, frame, session.dialect, session.version))
         self._exchange(data, receipts, deadline)
 
     def begin(self) -> str:
         """Begin a transaction, and return its id for `send`, `ack`, `nack`, `commit` and `abort`."""
         transaction = f"tx-{next(self._transaction_ids)}"
-        self._write(encode(commands.begin(transaction), self._live_session().version))
+        self._write(commands.begin(transaction), self._live_session().version)
         return transaction
 
     def commit(self, transaction: str, timeout: float | None = None) -> None:
@@ -435,12 +440,12 @@ class QueueingDuplexClient:
         """Send *frame* with a receipt, and wait for it."""
         receipt = str(next(self._receipt_ids))
         frame.headers["receipt"] = receipt
-        self._exchange(encode(frame, self._live_session().version), [receipt], deadline)
+        self._exchange(memoryview(encode(frame, self._live_session().version)), [receipt], deadline)
 
-    def _write(self, data: bytes) -> None:
-        self._exchange(data, (), self._deadline(None))
+    def _write(self, frame: Frame, version: str) -> None:
+        self._exchange(memoryview(encode(frame, version)), (), self._deadline(None))
 
-    def _exchange(self, data: bytes, receipts: typing.Sequence[str], deadline: Deadline) -> None:
+    def _exchange(self, data: memoryview, receipts: typing.Sequence[str], deadline: Deadline) -> None:
         """Hand *data* over to whoever drives the connection, and wait until *receipts* came.
 
         Without receipts it returns once the bytes are in line to be written, and there is room in the line.
@@ -449,7 +454,7 @@ class QueueingDuplexClient:
         with self._lock:
             if self._session is None:
                 raise self._not_connected()
-            self._outgoing.append(memoryview(data))
+            self._outgoing.append(data)
             self._outgoing_bytes += len(data)
             for receipt in receipts:
                 self._answers[receipt] = answer

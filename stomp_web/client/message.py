@@ -7,9 +7,10 @@ import typing
 
 from ..errors import InvalidFrame, InvalidFrameType
 from ..protocol import Frame, commands, encode
+from ..protocol.encode import encode_head
 from .dialect import Dialect
 
-__all__ = ["MESSAGE_ID", "Body", "Message", "encode_send", "send_frame"]
+__all__ = ["MESSAGE_ID", "Body", "Message", "check_message", "encode_send", "send_frame"]
 
 #: The header by which a receiver can tell a message that came twice.
 MESSAGE_ID: typing.Final = "x-message-id"
@@ -47,21 +48,10 @@ def send_frame(message: Message) -> Frame:
 
     Raises `InvalidFrame` for what no SEND may hold.
     """
-    body, content_type = message.body, message.content_type
-    if isinstance(body, str):
-        try:
-            body = body.encode()
-        except UnicodeEncodeError:
-            raise InvalidFrame(f"the body for {message.destination!r} is a str that UTF-8 cannot carry") from None
-        if content_type is None and "content-type" not in (message.headers or ()):
-            content_type = TEXT_PLAIN
-    elif not isinstance(body, bytes):
-        if not isinstance(body, bytearray | memoryview):
-            raise InvalidFrameType(
-                f"the body must be bytes or str, not {type(body).__name__}; a Publisher takes other payloads"
-            )
-        body = bytes(body)
-    frame = commands.send(message.destination, body, message.headers)
+    content_type = message.content_type
+    if isinstance(message.body, str) and content_type is None and "content-type" not in (message.headers or ()):
+        content_type = TEXT_PLAIN
+    frame = commands.send(message.destination, _bytes_of(message), message.headers)
     if content_type is not None:
         if frame.headers.get("content-type", content_type) != content_type:
             raise InvalidFrame("content_type and the header 'content-type' contradict each other; give one of them")
@@ -69,6 +59,29 @@ def send_frame(message: Message) -> Frame:
     if message.ttl is not None and (isinstance(message.ttl, bool) or not message.ttl > 0):
         raise InvalidFrame(f"ttl must be a number of seconds greater than 0, not {message.ttl!r}")
     return frame
+
+
+def check_message(message: Message) -> None:
+    """Raise `InvalidFrame` if no SEND can hold *message*. Version 1.2 can carry the most."""
+    frame = send_frame(message)
+    encode_head(frame.command, frame.headers, "1.2")
+
+
+def _bytes_of(message: Message) -> bytes:
+    # No local variable holds the body: a traceback that shows locals must not show it.
+    if isinstance(message.body, bytes):
+        return message.body
+    if isinstance(message.body, bytearray | memoryview):
+        return bytes(message.body)
+    if isinstance(message.body, str):
+        try:
+            return message.body.encode()
+        except UnicodeEncodeError:
+            pass
+        raise InvalidFrame(f"the body for {message.destination!r} is a str that UTF-8 cannot carry")
+    raise InvalidFrameType(
+        f"the body must be bytes or str, not {type(message.body).__name__}; a Publisher takes other payloads"
+    )
 
 
 def encode_send(message: Message, frame: Frame, dialect: Dialect, version: str) -> bytes:

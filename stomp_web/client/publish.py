@@ -29,6 +29,7 @@ from ..errors import (
     Rejected,
     StompError,
 )
+from ..hidden import hide_secret, hide_secrets
 from ..protocol import VERSIONS, Frame, commands, encode
 from .address import parse_address
 from .connector import Connector, client_options, make_connector, make_endpoint
@@ -92,6 +93,7 @@ class PublishClient:
         tls_cert: str | None = None,
         tls_key: str | None = None,
     ) -> None:
+        passcode = hide_secret("passcode", passcode)
         self._set_up(
             make_connector(
                 (make_endpoint(host, port),),
@@ -118,6 +120,7 @@ class PublishClient:
         Of several brokers, the first that accepts the session is used; the last good one is tried first.
         *options* are those of the constructor; they win over the address. Raises `ConfigurationError`.
         """
+        url, options = hide_secret("url", url), hide_secrets(options)
         address = parse_address(url)
         if address.local:
             raise ConfigurationError(f"{address.scheme}:// opens no connection; it is for a Publisher", "url")
@@ -166,10 +169,12 @@ class PublishClient:
 
         Raises `BrokerUnavailable` or `AuthenticationFailed`.
         """
+        passcode = hide_secret("passcode", passcode)
         changes = {"login": login, "passcode": passcode, "headers": headers}
         given = {name: value for name, value in changes.items() if value is not None}
         with self._exclusive():
             if given:
+                self._connector.check(**given)
                 self._drop()
                 self._credentials.update(given)
             return self._connected_session(self._deadline(None)).connected_frame
@@ -226,7 +231,8 @@ class PublishClient:
         """
         with self._exclusive():
             session = self._session
-            if session is None:
+            if session is None or session.pid != os.getpid():
+                self._drop()  # what a fork inherited is the parent's, who goes on with it
                 return
             unconfirmed = self._unconfirmed
             frame = commands.disconnect()
@@ -235,6 +241,13 @@ class PublishClient:
             except DeliveryUnknown:
                 if unconfirmed:
                     raise
+            except BrokerUnavailable as error:
+                if unconfirmed:
+                    raise ConnectionLost(
+                        f"the connection to {session.broker} had ended before DISCONNECT; whether the unconfirmed "
+                        "messages arrived is not known",
+                        broker=session.broker,
+                    ) from error
             finally:
                 self._drop()
 
@@ -291,6 +304,7 @@ class PublishClient:
         that it arrived is not known, and a broker's ERROR for it is only logged, when it is seen.
         """
         message = Message(destination, body, headers, content_type=content_type, ttl=ttl)
+        body = b""  # a traceback that shows locals must not show it
         self.deliver((message,), confirm, transaction, self._deadline(timeout))
 
     def send_many(
@@ -328,7 +342,7 @@ class PublishClient:
             deadline = self._deadline(None)
             session = self._connected_session(deadline)
             transaction = f"tx-{next(self._transaction_ids)}"
-            self._write(session, encode(commands.begin(transaction), session.version), deadline)
+            self._write(session, memoryview(encode(commands.begin(transaction), session.version)), deadline)
             self._open_transactions[transaction] = []
             self._refused_transactions.clear()
             return transaction
@@ -436,7 +450,7 @@ class PublishClient:
         frames: list[Frame],
         with_receipts: bool,
         transaction: str | None,
-    ) -> tuple[bytes, dict[str, int]]:
+    ) -> tuple[memoryview, dict[str, int]]:
         """The bytes of all *frames* for this session's broker, and the position of each by its receipt's id."""
         receipts: dict[str, int] = {}
         parts = []
@@ -447,10 +461,11 @@ class PublishClient:
                 receipt = str(next(self._receipt_ids))
                 frame.headers["receipt"] = receipt
                 receipts[receipt] = position
-            parts.append(encode_send(message, frame, session.dialect, session.version))
-        return b"".join(parts), receipts
+            # A memoryview shows nothing of itself in a traceback.
+            parts.append(memoryview(encode_send(message, frame, session.dialect, session.version)))
+        return parts[0] if len(parts) == 1 else memoryview(b"".join(parts)), receipts
 
-    def _write(self, session: Session, data: bytes, deadline: Deadline) -> None:
+    def _write(self, session: Session, data: memoryview, deadline: Deadline) -> None:
         """Write *data*; if that fails, end the session and say whether bytes had left."""
         if deadline.expired:
             raise BrokerUnavailable(
@@ -491,7 +506,7 @@ class PublishClient:
         """Send *frame* with a receipt, and wait for it and for the *others*, the ids of receipts still to come."""
         receipt = str(next(self._receipt_ids))
         frame.headers["receipt"] = receipt
-        self._write(session, encode(frame, session.version), deadline)
+        self._write(session, memoryview(encode(frame, session.version)), deadline)
         # All that was unconfirmed is answered with this frame; an ERROR is about it or about one of those.
         self._unconfirmed = 0
         self._await_receipts(session, dict.fromkeys((receipt, *others), 0), deadline)
@@ -559,7 +574,9 @@ class PublishClient:
                     self._refused_transactions = dict.fromkeys(self._open_transactions, frame)
                     if not self._refused_transactions:
                         _log.warning(
-                            "%s answered ERROR to an earlier unconfirmed message: %s", session.broker, error_words(frame)
+                            "%s answered ERROR to an earlier unconfirmed message: %s",
+                            session.broker,
+                            error_words(frame),
                         )
                     self._drop()
                     return None
@@ -594,9 +611,9 @@ class PublishClient:
                     "a PublishClientPool serves many"
                 )
             # Locked by a thread of the parent, which does not exist in this process.
-            self._pid = os.getpid()
             lock = self._in_use = threading.Lock()
             lock.acquire()
+        self._pid = os.getpid()
         try:
             yield
         finally:

@@ -86,7 +86,7 @@ class Session:
         self.bytes_received = 0
         #: The process that opened the session; in a forked child it must not be used.
         self.pid = os.getpid()
-        self.write(encode(settings.connect_frame()), deadline)
+        self.write(memoryview(encode(settings.connect_frame())), deadline)
         frame = self.read_frame(deadline)
         if frame.command == "ERROR":
             raise _connect_refused(frame, broker, settings)
@@ -126,10 +126,11 @@ class Session:
                 broker=broker,
             ) from error
         except (TransportError, ProtocolError) as error:
+            hint = "Is a broker with STOMP running there?"
+            if isinstance(error, ProtocolError) and settings.tls is None:
+                hint += " If the port speaks TLS, begin the address with stomp+ssl://"
             raise BrokerUnavailable(
-                f"cannot open a session with {broker}: {error}; nothing was sent. "
-                "Is a broker with STOMP running there?",
-                broker=broker,
+                f"cannot open a session with {broker}: {error}; nothing was sent. {hint}", broker=broker
             ) from error
 
     def fileno(self) -> int:
@@ -149,7 +150,7 @@ class Session:
         """Wait until bytes arrive, or (*write*) can leave, or the descriptor *wake* can be read."""
         return self._transport.wait_seconds(seconds, read=read, write=write, wake=wake)
 
-    def write(self, data: bytes, deadline: Deadline) -> None:
+    def write(self, data: memoryview, deadline: Deadline) -> None:
         """Send all of *data*.
 
         While the broker does not read, what it sends is taken in: two sides that both only write would wait for
@@ -159,7 +160,7 @@ class Session:
         sent = transport.send_some(data)
         if sent == len(data):
             return
-        rest = memoryview(data)[sent:]
+        rest = data[sent:]
         while True:
             sent = transport.send_some(rest)
             rest = rest[sent:]

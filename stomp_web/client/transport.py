@@ -27,6 +27,7 @@ if typing.TYPE_CHECKING:
 __all__ = ["Transport", "TransportClosed", "TransportError", "TransportTimeout"]
 
 _RECEIVE_SIZE = 65536
+_LONGEST_POLL = 2**31 - 1  # milliseconds: a C int
 
 
 class TransportError(Exception):
@@ -175,6 +176,8 @@ class Transport:
     ) -> bool:
         """Wait as `wait` does, for *seconds* (``None``: without an end), and for the descriptor *wake* too."""
         descriptor = self._socket.fileno()
+        if descriptor < 0:
+            raise TransportClosed("the connection was closed by another thread")
         if not hasattr(select, "poll"):  # Windows
             wakers = [] if wake is None else [wake]
             readable, writable, broken = select.select(
@@ -184,9 +187,12 @@ class Transport:
         if self._poll is None:
             self._poll = select.poll()
         self._poll.register(descriptor, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+        if not read and not write:
+            # Registered for nothing, a connection that was reset would be reported all the same, again and again.
+            self._poll.unregister(descriptor)
         if wake is not None:
             self._poll.register(wake, select.POLLIN)
-        return bool(self._poll.poll(None if seconds is None else math.ceil(seconds * 1000)))
+        return bool(self._poll.poll(None if seconds is None else min(math.ceil(seconds * 1000), _LONGEST_POLL)))
 
     def close(self) -> None:
         """Close the descriptor, sending nothing. May be called again."""
@@ -215,7 +221,7 @@ def _reason(code: int) -> str:
 def _look_up(endpoint: Endpoint) -> list[tuple[typing.Any, ...]]:
     try:
         return list(socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM))
-    except (socket.gaierror, UnicodeError) as error:
+    except (socket.gaierror, ValueError) as error:  # ValueError: a NUL or half a surrogate pair in the name
         reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
         raise TransportClosed(f"the host name {endpoint.host!r} cannot be found: {reason}") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import typing
 
-from django.test.utils import TestContextDecorator
+from django.test import utils
 
 from ..testing.captured import capture_if
 from .publishers import publishers
@@ -17,7 +17,7 @@ if typing.TYPE_CHECKING:
 __all__ = ["capture_messages"]
 
 
-class capture_messages(TestContextDecorator):  # noqa: N801 - Django names what decorates tests like this
+class capture_messages(utils.TestContextDecorator):  # noqa: N801 - Django names what decorates tests like this
     """Record messages instead of sending them: a context manager, or a decorator for a test or a ``TestCase``.
 
     * *using* - the alias whose messages to record; without it, everything that any publisher sends.

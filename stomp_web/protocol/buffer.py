@@ -68,6 +68,7 @@ class FrameBuffer:
         "_blank_line",
         "_data",
         "_error",
+        "_fresh",
         "_head",
         "_later",
         "_needed",
@@ -101,14 +102,16 @@ class FrameBuffer:
 
     @version.setter
     def version(self, version: str) -> None:
-        self._version = check_version(version)
-        # The next frame may have begun, and what is known of it was read by the version before.
-        self._new_frame()
+        if version != self._version:
+            self._version = check_version(version)
+            # The next frame may have begun, and what is known of it was read by the version before.
+            self._new_frame()
 
     def clear(self) -> None:
         """Forget everything, as for a new connection. The version and the limits stay."""
         self._data = b""
         self._position = 0
+        self._fresh = True  # no frame was taken out yet
         self._partial = bytearray()
         self._later = bytearray()
         self._error: str | None = None
@@ -168,10 +171,13 @@ class FrameBuffer:
                 self.append(later)
                 frame = self._extract()
         except ProtocolError as error:
-            self.clear()
-            self._error = str(error)
-            raise
-        return frame
+            problem = str(error)
+        else:
+            return frame
+        self.clear()
+        self._error = problem
+        # Raised anew: the traceback of the first exception would show the bytes.
+        raise ProtocolError(problem)
 
     def _extract(self) -> Frame | None:
         if self._partial:
@@ -272,7 +278,9 @@ class FrameBuffer:
             command = _COMMAND_OF.get(line[:-1])
             if command is not None:
                 return command
-        raise ProtocolError(f"not a STOMP frame: it begins with {line[:40]!r} where a command should stand")
+        # At the beginning of a stream it tells who answers there ("HTTP/1.1 400"). Later it may be the rest of a body.
+        begin = f"it begins with {line[:40]!r} where a command should stand" if self._fresh else "it has no command"
+        raise ProtocolError(f"not a STOMP frame: {begin}")
 
     def _check_open_head(self, data: bytes | bytearray, start: int) -> None:
         """Refuse the beginning of a head that can never become one, as soon as that is seen."""
@@ -362,6 +370,7 @@ class FrameBuffer:
         if end > start and frame.command not in COMMANDS_WITH_BODY and self._version != "1.0":
             raise ProtocolError(f"a {frame.command} frame must not have a body (STOMP 1.2, Body)")
         self._position = end + 1
+        self._fresh = False
         if end - start > _BIG and end - start > len(data) - end:
             # The chunk was mostly this body; do not hold it twice until the next call.
             self._data = data[end + 1 :]

@@ -61,19 +61,24 @@ def connect(
 
 def send(destination: str, body: bytes = b"", headers: Headers | None = None) -> Frame:
     """SEND. The caller's *headers* may not hold what the library sets itself (`RESERVED_ON_SEND`)."""
-    return _with(Frame("SEND", {"destination": check_destination(destination)}, body), headers, RESERVED_ON_SEND)
+    frame = Frame("SEND", {"destination": destination}, body)
+    body = b""  # a traceback that shows locals must not show it
+    check_destination(destination)
+    return _with(frame, headers, RESERVED_ON_SEND)
 
 
 def subscribe(destination: str, id: str, ack: str = "auto", headers: Headers | None = None) -> Frame:
     """SUBSCRIBE. *ack* is ``auto``, ``client`` or ``client-individual`` (which STOMP 1.0 does not have)."""
     if ack not in _ACK_MODES:
         raise InvalidFrame(f"ack must be one of {', '.join(_ACK_MODES)}, not {ack!r}")
+    _check_id(id, "subscription")
     frame = Frame("SUBSCRIBE", {"id": id, "destination": check_destination(destination), "ack": ack})
     return _with(frame, headers, frozenset(("id", "destination", "ack")))
 
 
 def unsubscribe(id: str, headers: Headers | None = None) -> Frame:
     """UNSUBSCRIBE. *headers* are what a broker wants beside the id, such as a durable subscription's name."""
+    _check_id(id, "subscription")
     return _with(Frame("UNSUBSCRIBE", {"id": id}), headers, frozenset(("id",)))
 
 
@@ -112,6 +117,13 @@ def abort(transaction: str) -> Frame:
 def disconnect() -> Frame:
     """DISCONNECT."""
     return Frame("DISCONNECT")
+
+
+def _check_id(id: str, of: str) -> None:
+    if not isinstance(id, str):
+        raise InvalidFrameType(f"the id of a {of} must be str, not {type(id).__name__}")
+    if not id:
+        raise InvalidFrame(f"the id of a {of} is empty")
 
 
 def check_destination(destination: str) -> str:

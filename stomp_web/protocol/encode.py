@@ -27,29 +27,30 @@ def encode(frame: Frame, version: str = "1.2", *, content_length: bool = True) -
     * ``content-length`` is among the headers and is not the length of the body;
     * the command may not have a body ("All other frames MUST NOT have a body", STOMP 1.2, Body) and has one.
     """
-    body = frame.body
-    if not isinstance(body, bytes):
-        raise InvalidFrameType(f"the body of a {frame.command} frame must be bytes, not {type(body).__name__}")
+    # No local variable holds the body: a traceback that shows locals must not show it.
+    if not isinstance(frame.body, bytes):
+        raise InvalidFrameType(f"the body of a {frame.command} frame must be bytes, not {type(frame.body).__name__}")
     headers = frame.headers
+    length = len(frame.body)
     stated = headers.get("content-length")
     if stated is not None:
         if not isinstance(stated, str):
             raise InvalidFrameType(f"the value of the header 'content-length' must be str, not {type(stated).__name__}")
-        if stated != str(len(body)):
+        if stated != str(length):
             raise InvalidFrame(
-                f"the header 'content-length' says {stated!r}, but the body has {len(body)} bytes; "
+                f"the header 'content-length' says {stated!r}, but the body has {length} bytes; "
                 "leave it out and it is set for you"
             )
         headers = {name: value for name, value in headers.items() if name != "content-length"}
     head = encode_head(frame.command, headers, version)
-    if body and frame.command not in COMMANDS_WITH_BODY:
+    if length and frame.command not in COMMANDS_WITH_BODY:
         raise InvalidFrame(f"a {frame.command} frame must not have a body (STOMP 1.2, Body)")
     if not content_length:
-        if b"\0" in body:
+        if b"\0" in frame.body:
             raise InvalidFrame("a body with a NUL byte needs a content-length (STOMP 1.2, Header content-length)")
     elif frame.command in COMMANDS_WITH_BODY:
-        return b"%bcontent-length:%d\n\n%b\0" % (head, len(body), body)
-    return b"%b\n%b\0" % (head, body)
+        return b"%bcontent-length:%d\n\n%b\0" % (head, length, frame.body)
+    return b"%b\n%b\0" % (head, frame.body)
 
 
 def encode_head(command: str, headers: typing.Mapping[str, str], version: str) -> bytes:

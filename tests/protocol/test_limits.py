@@ -7,6 +7,7 @@ on every machine.
 from __future__ import annotations
 
 import gc
+import re
 import sys
 import tracemalloc
 import types
@@ -16,6 +17,7 @@ import pytest
 
 from stomp_web.errors import ProtocolError
 from stomp_web.protocol import Frame, FrameBuffer
+from stomp_web.protocol import buffer as protocol_buffer
 
 from .feeding import VERSIONS, read, read_one, refuse, sliced
 
@@ -197,6 +199,13 @@ def test_a_big_body_is_held_by_its_frame_alone(stated: bytes, after: bytes, memo
         assert memory.peak < 3 * MIB
 
 
+def test_what_follows_a_big_body_in_the_same_piece_is_read() -> None:
+    small = b"".join(b"MESSAGE\nn:%s\n\n\n\n\0\n" % (b"x" * number) for number in range(20))
+    data = b"MESSAGE\na:b\n\n" + b"y" * 70_000 + b"\0" + small
+
+    assert [len(frame.headers.get("n", "-")) for frame in read(data)] == [1, *range(20)]
+
+
 def test_an_append_does_not_move_the_frames_that_wait(memory: _Memory) -> None:
     """Else taking out one frame for each that comes would cost the square of the backlog."""
     frame = b"MESSAGE\r\n\r\n" + b"x" * 1000 + b"\0"
@@ -286,3 +295,34 @@ def test_twice_the_input_is_at_most_twice_the_calls(shape: str) -> None:
         return _calls(work)
 
     assert calls(400) <= 2 * calls(200) + 20
+
+
+class _CountingPattern:
+    """A pattern that counts the bytes that it may look at."""
+
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self.pattern = pattern
+        self.bytes = 0
+
+    def search(self, data: bytes, start: int, end: int = sys.maxsize) -> re.Match[bytes] | None:
+        found = self.pattern.search(data, start, end)
+        self.bytes += (min(end, len(data)) if found is None else found.end()) - start
+        return found
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_a_head_is_searched_for_its_end_once_however_small_its_pieces(
+    size: int, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pattern = _CountingPattern(protocol_buffer._BLANK_LINE[version])
+    monkeypatch.setitem(protocol_buffer._BLANK_LINE, version, pattern)
+    data = b"SEND\n" + b"a:b\n" * 500 + b"\n\0"
+    buffer = FrameBuffer(version)
+    for piece in sliced(data, size):
+        buffer.append(piece)
+        buffer.extract_frame()
+        buffer.version = version  # as the development broker does after every frame
+
+    # Two bytes are looked at again for each piece, lest the end be missed that was cut through.
+    assert pattern.bytes <= len(data) + 2 * (len(data) // size + 2)

@@ -1,0 +1,1 @@
+"""The Django example. Start it with ``python -m example_apps.django_app``."""

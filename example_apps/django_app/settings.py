@@ -1,0 +1,42 @@
+"""The settings. What concerns messages is the line in INSTALLED_APPS, and STOMP."""
+
+import os
+import secrets
+from pathlib import Path
+
+INSTALLED_APPS = ["example_apps.django_app", "stomp_web.django"]
+
+STOMP = {
+    "default": {
+        "OPTIONS": {
+            "url": os.environ.get("STOMP_URL", "stomp://127.0.0.1:61613"),
+            "timeout": 3,  # seconds that somebody may have to wait for the page when the broker is ill
+        }
+    }
+}
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.environ.get("ORDERS_DATABASE", Path(__file__).parent / "instance" / "orders.sqlite3"),
+    }
+}
+
+# Nothing here is signed that must outlive the process; a site sets a key of its own.
+SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or secrets.token_hex()
+ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
+ROOT_URLCONF = "example_apps.django_app.urls"
+USE_TZ = True
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+    }
+]

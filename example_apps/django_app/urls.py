@@ -1,0 +1,10 @@
+from django.urls import path
+
+from . import views
+
+urlpatterns = [
+    path("", views.index),
+    path("orders", views.place, name="place"),
+    path("orders/<int:order_id>/announce", views.retry, name="retry"),
+    path("style.css", views.style, name="style"),
+]

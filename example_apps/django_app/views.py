@@ -1,0 +1,101 @@
+"""An order form with Django. Each order goes into the database, and then, as messages, to whoever wants to know.
+
+The messages are sent when the transaction has been committed, and not at all if it is rolled back. So nobody is told of
+an order that does not exist; and nothing that can go wrong on the way to the broker loses one: it is kept, with what is
+known of its messages, and can be announced again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from django.db import transaction
+from django.forms import ChoiceField, ModelForm
+from django.http import FileResponse, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_POST
+
+from example_apps.shop import ANNOUNCED, CATALOGUE, STYLE, tell
+from stomp_web import MessageError
+from stomp_web.django import publisher, send
+
+from .models import Order
+
+
+class OrderForm(ModelForm):  # type: ignore[type-arg]
+    item = ChoiceField(
+        label="What would you like?", choices=[(each, f"{each} · {price} €") for each, price in CATALOGUE.items()]
+    )
+
+    class Meta:
+        model = Order
+        fields = ("customer", "item", "quantity")
+
+
+def announce(begin: Callable[[], Order]) -> Order:
+    """Send the two messages of the order that *begin* returns, and note what the broker said.
+
+    *begin* and `send` are in one transaction. What `send` raises comes out of the ``with`` block, after the commit.
+    """
+    order = None
+    began = time.monotonic()
+    try:
+        with transaction.atomic():
+            order = begin()
+            audit = {"event": "order placed", "order": order.pk, "at": timezone.now()}
+            # JSON, for receivers in any language. The id is the order's own, the same at each attempt.
+            send("/queue/orders", order.payload(), {"x-message-id": order.message_id}, on_commit=True)
+            # Pickled, for a receiver that is ours as well, and gets a real datetime.
+            audit_id = {"x-message-id": f"{order.message_id}-audit"}
+            send("/queue/audit", audit, audit_id, serializer="pickle", on_commit=True)
+    except MessageError as error:  # NotSent, Rejected or DeliveryUnknown
+        assert order is not None
+        order.note(*tell(error))
+    else:
+        order.note(ANNOUNCED, milliseconds=(time.monotonic() - began) * 1000)
+    return order
+
+
+# ---------------------------------------------------------------------------------------------------------- the pages
+
+
+@require_GET
+def index(request: HttpRequest) -> HttpResponse:
+    return show(request, OrderForm())
+
+
+def show(request: HttpRequest, form: OrderForm, status: int = 200) -> HttpResponse:
+    number = request.GET.get("order", "")
+    context = {
+        "broker": publisher.url,
+        "form": form,
+        "orders": Order.objects.all()[:20],
+        "placed": Order.objects.filter(pk=int(number)).first() if number.isdecimal() and len(number) < 18 else None,
+    }
+    return render(request, "orders/orders.html", context, status=status)
+
+
+@require_POST
+def place(request: HttpRequest) -> HttpResponse:
+    form = OrderForm(request.POST)
+    if not form.is_valid():
+        return show(request, form, status=400)
+    return see_other(announce(form.save))
+
+
+@require_POST
+def retry(request: HttpRequest, order_id: int) -> HttpResponse:  # noqa: ARG001
+    order = get_object_or_404(Order, pk=order_id)
+    return see_other(order if order.state == ANNOUNCED else announce(lambda: order))
+
+
+@require_GET
+def style(request: HttpRequest) -> FileResponse:  # noqa: ARG001
+    return FileResponse(STYLE.open("rb"), content_type="text/css")
+
+
+def see_other(order: Order) -> HttpResponse:
+    return redirect(f"{reverse(index)}?order={order.pk}")

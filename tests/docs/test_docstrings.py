@@ -1,0 +1,23 @@
+"""The examples in docstrings, which the API reference shows, do what they show."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import stomp_web
+
+# Django's need a project: those of docs/how-to/django.md have one. `__main__` would run the command.
+LEFT_OUT = ("stomp_web.django", "stomp_web.__main__")
+MODULES = [module.name for module in pkgutil.walk_packages(stomp_web.__path__, "stomp_web.", onerror=lambda name: None)]
+
+
+@pytest.mark.parametrize("name", ["stomp_web", *sorted(name for name in MODULES if not name.startswith(LEFT_OUT))])
+def test_the_examples_of_the_module_are_true(name: str) -> None:
+    if name.startswith("stomp_web.flask"):
+        pytest.importorskip("flask")
+    module = importlib.import_module(name)
+    assert not doctest.testmod(module).failed

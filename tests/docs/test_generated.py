@@ -1,0 +1,62 @@
+"""What docs/_ext makes from the code for the reference."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING
+
+import pytest
+
+import stomp_web
+from stomp_web import errors
+from stomp_web.config import OPTIONS, Option
+from tests.docs.pages import DOCS
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+@pytest.fixture(scope="module")
+def generated() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generated", DOCS / "_ext" / "generated.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("option", OPTIONS.values(), ids=lambda option: option.name)
+def test_every_option_has_its_meaning_unit_default_and_names(generated: ModuleType, option: Option) -> None:
+    entry = generated.options_text().partition(f"(option-{option.name})=")[2].partition("(option-")[0]
+    assert option.meaning.partition("`")[0].rstrip(".") in entry
+    assert f"`STOMP_{option.name.upper()}`" in entry
+    assert option.unit in entry
+    assert "Default: none" in entry or repr(option.default) in entry
+
+
+def test_an_option_that_was_forgotten_stops_the_build(generated: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = Option("colour", str, None, "", "What the messages look like.")
+    monkeypatch.setitem(generated.OPTIONS, "colour", new)
+    with pytest.raises(ValueError, match="colour"):
+        generated.options_text()
+
+
+def test_every_exception_is_in_the_tree(generated: ModuleType) -> None:
+    tree = generated.exceptions_text()
+    assert all(f"errors.{name}`" in tree for name in errors.__all__)
+
+
+def test_every_public_name_is_listed_with_a_sentence(generated: ModuleType) -> None:
+    lines = generated.names_text("stomp_web").splitlines()
+    assert len(lines) == len([name for name in stomp_web.__all__ if not name.startswith("_")])
+    assert all(len(line.partition(" - ")[2]) > 10 for line in lines)
+
+
+def test_every_dialect_is_in_the_table(generated: ModuleType) -> None:
+    assert generated.dialects_text().startswith("|  | rabbitmq | artemis | activemq | generic |")
+
+
+@pytest.mark.parametrize("command", ["broker", "send", "listen"])
+def test_the_help_of_each_command_is_shown(generated: ModuleType, command: str) -> None:
+    assert f"usage: stomp-web {command}" in generated.usage_text(command)

@@ -1,0 +1,103 @@
+"""Every snippet of the documentation does what its page says. `tests/docs/pages.py` tells what a page may hold."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.docs.pages import BadPage, load, page_names, parse
+from tests.docs.world import TLS_HOST, World
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NEEDS = {"flask": r"\bflask\b", "django": r"\bdjango\b", "trustme": re.escape(TLS_HOST)}
+
+
+@pytest.mark.parametrize("name", page_names())
+def test_the_snippets_of_the_page_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = load(name)
+    if not page.steps:
+        return
+    for package, sign in NEEDS.items():
+        if re.search(sign, page.code):
+            pytest.importorskip(package)
+    if re.search(r"\$ flask .* stomp ", page.code) and not entry_points(group="flask.commands", name="stomp"):
+        pytest.skip("stomp-web is not installed, so that Flask does not know its command")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("STOMP_URL", raising=False)
+    world = World(page, tmp_path)
+    try:
+        world.run()
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```py\n1\n```",
+        "```\n1\n```",
+        "```bash\nstomp-web broker\n```",
+        "~~~js\n1\n~~~",
+        ":::{code-block} python\n1\n:::",
+        "> ```python\n> 1\n> ```",
+        "text\n\n    indented = True\n",
+        "<pre>x = 1</pre>",
+        "```{literalinclude} shop.py\n```",
+        "```{code-block} python\n:name: x\n1\n```",
+        "```{code-block} js\n1\n```",
+        "```{eval-rst}\n.. code-block:: python\n\n   x = 1\n```",
+        "```text\nanything\n```",
+        "```python\nx = 1\n",
+        "% not run:\n```python\nx = 1\n```",
+        "% not run: for a reason\n\ntext\n\n```python\nx = 1\n```",
+        "% notrun: for a reason\n```python\nx = 1\n```",
+    ],
+)
+def test_a_snippet_that_would_not_be_run_is_refused(text: str) -> None:
+    with pytest.raises(BadPage):
+        parse("page.md", text)
+
+
+def run(text: str, directory: Path) -> World:
+    world = World(parse("page.md", text), directory)
+    try:
+        world.run()
+    finally:
+        world.close()
+    return world
+
+
+def test_a_file_that_nothing_runs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadPage, match=r"shop\.py was written"):
+        run("```{code-block} python\n:caption: shop.py\nx = 1\n```", tmp_path)
+
+
+def test_what_a_snippet_raises_names_the_line_of_the_page(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        run("# Page\n\n```python\nx = 1\nx / 0\n```", tmp_path)
+    assert caught.traceback[-1].lineno + 1 == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "% let: x = 1\n% check: x == 2",
+        "```console\n$ echo one\ntwo\n```",
+        "```console\n$ exit 1\n```",
+        "```pycon\n>>> 1 + 1\n3\n```",
+        '```console\n$ pip install "stomp-web[nothing]"\n```',
+    ],
+)
+def test_what_is_not_as_the_page_says_is_a_failure(text: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
+        run(text, tmp_path)
+
+
+def test_an_ini_file_with_an_unknown_option_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="pool_sise"):
+        run("```ini\n[filter:stomp]\nuse = egg:stomp-web\npool_sise = 3\n```", tmp_path)

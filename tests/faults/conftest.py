@@ -1,0 +1,57 @@
+"""A development broker in this process, a proxy before it, and how often a fault is repeated."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import typing
+import uuid
+
+import pytest
+
+from stomp_web import Publisher
+from stomp_web.broker import Broker
+from tests.faults.proxy import Proxy
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("faults").addoption(
+        "--faults", type=int, default=None, help="how often each fault of the leak tests happens (100)"
+    )
+
+
+@pytest.fixture
+def faults(request: pytest.FixtureRequest) -> int:
+    """How often each fault happens: --faults, or STOMP_WEB_FAULTS where this folder is not named on the command line."""
+    return request.config.getoption("faults", None) or int(os.environ.get("STOMP_WEB_FAULTS", "100"))
+
+
+@pytest.fixture
+def broker() -> typing.Iterator[Broker]:
+    with Broker() as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(broker: Broker) -> typing.Iterator[Proxy]:
+    with Proxy(*broker.address) as running:
+        yield running
+
+
+@pytest.fixture
+def open_publisher() -> typing.Iterator[typing.Callable[..., Publisher]]:
+    """Makes a publisher, which is closed when the test ends."""
+    with contextlib.ExitStack() as stack:
+
+        def make(url: str, **options: typing.Any) -> Publisher:
+            publisher = Publisher(url, **options)
+            stack.callback(publisher.close, 0.5)
+            return publisher
+
+        yield make
+
+
+@pytest.fixture
+def queue() -> str:
+    """A queue that no other test knows."""
+    return f"/queue/faults-{uuid.uuid4().hex}"

@@ -1,0 +1,87 @@
+"""What a process holds: open descriptors, threads, memory. After a fault it must hold what it held before."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import os
+import sys
+import threading
+import tracemalloc
+import typing
+
+from tests.faults.clock import eventually
+
+__all__ = ["Resources", "holding", "memory", "tracing", "unchanged"]
+
+# Frames of the stack by which an allocation is told apart; a send is not deeper.
+_DEPTH = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """What the process holds now: `descriptors` and `threads` by name."""
+
+    descriptors: tuple[str, ...]
+    threads: tuple[str, ...]
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        return len(self.descriptors), len(self.threads)
+
+
+def holding() -> Resources:
+    """Count, after everything that nobody refers to is gone."""
+    gc.collect()
+    descriptors = []
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            descriptors.append(os.readlink(f"/proc/self/fd/{number}"))
+        except OSError:  # noqa: PERF203 - the one that listdir itself had open
+            continue
+    return Resources(tuple(sorted(descriptors)), tuple(sorted(thread.name for thread in threading.enumerate())))
+
+
+def unchanged(before: Resources, timeout: float = 5.0) -> None:
+    """Fail unless the process holds, in a moment at the latest, as many descriptors and threads as *before*."""
+    assert eventually(lambda: holding().counts == before.counts, timeout), (
+        f"left open: {_more(holding().descriptors, before.descriptors)}; "
+        f"closed: {_more(before.descriptors, holding().descriptors)}; "
+        f"threads left: {_more(holding().threads, before.threads)}"
+    )
+
+
+@contextlib.contextmanager
+def tracing() -> typing.Iterator[None]:
+    """Count, from here on, what `memory` tells."""
+    tracemalloc.start(_DEPTH)
+    try:
+        yield
+    finally:
+        tracemalloc.stop()
+
+
+def memory() -> int:
+    """Bytes that `stomp_web` has taken and not given back: all that was allocated below it, but not by its broker.
+
+    (The development broker keeps what it has seen, on purpose.) What is cached within limits does not count.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("stomp_web."):
+            for each in vars(module).values():
+                if hasattr(each, "cache_clear"):
+                    each.cache_clear()
+    gc.collect()
+    snapshot = tracemalloc.take_snapshot().filter_traces(
+        [
+            tracemalloc.Filter(True, "*/stomp_web/*", all_frames=True),
+            tracemalloc.Filter(False, "*/stomp_web/broker/*", all_frames=True),
+        ]
+    )
+    return sum(trace.size for trace in snapshot.traces)
+
+
+def _more(these: tuple[str, ...], those: tuple[str, ...]) -> list[str]:
+    rest = list(those)
+    return [each for each in these if not (each in rest and rest.remove(each) is None)]

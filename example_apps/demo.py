@@ -47,7 +47,6 @@ class DemoFailed(Exception):
 def main(argv: list[str] | None = None) -> int:
     """Run the demonstration, and return the exit code."""
     arguments = parse(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with contextlib.ExitStack() as stack:
             demo = Demo(stack, arguments.port)
@@ -302,4 +301,5 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     sys.exit(main())

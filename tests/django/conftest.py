@@ -13,14 +13,9 @@ if TYPE_CHECKING:
 if importlib.util.find_spec("django") is None:
     collect_ignore_glob = ["test_*.py"]
 else:
-    import django
-    from django.conf import settings
+    from tests.django.project import set_up
 
-    from tests.django import settings as project
-
-    # Not through the environment: the processes that other tests start would inherit it.
-    settings.configure(**{name: getattr(project, name) for name in dir(project) if name.isupper()})
-    django.setup()
+    set_up()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -63,6 +63,7 @@ class World:
         self.namespace: dict[str, typing.Any] = {"__name__": "page"}
         self._processes: dict[str, _Process] = {}
         self._files: list[Path] = []
+        self._open: dict[int, typing.Any] = {}
         self._stack = contextlib.ExitStack()
         self._ports = {port: _free_port() for port in PORTS}
         self.broker: Broker | None = None
@@ -117,6 +118,7 @@ class World:
                 self._run_hidden(step)
             elif step.not_run is None:
                 getattr(self, f"_run_{step.language}")(step)
+            self._note_what_is_open()
         for path in self._files:
             if not _ran(path).exists():
                 raise BadPage(f"{self.page.name}: {path.name} was written, but nothing on the page has run it")
@@ -202,6 +204,13 @@ class World:
     def _run_text(self, block: Block) -> None:
         self._processes[block.output_of or ""].expect(self._expected(block.text))
 
+    def _note_what_is_open(self) -> None:
+        """Keep what has a connection, so that it can be closed at the end; a later block may take its name."""
+        for value in list(self.namespace.values()):
+            for each in (value, getattr(value, "app", None), *getattr(value, "extensions", {}).values()):
+                if type(each).__name__ in _CLOSED and type(each).__module__.startswith("stomp_web."):
+                    self._open[id(each)] = each
+
     # -- the shell --------------------------------------------------------------------------------------------
 
     def _shell(self, command: str, output: str, exit_code: int) -> None:
@@ -260,10 +269,9 @@ class World:
 
     def close(self) -> None:
         """Close what the page has opened, and end what it has started."""
-        for value in list(self.namespace.values()):
-            for each in (value, *getattr(value, "extensions", {}).values()):
-                if type(each).__name__ in _CLOSED and type(each).__module__.startswith("stomp_web."):
-                    each.close()
+        self._note_what_is_open()
+        for each in self._open.values():
+            each.close()
         self._stack.close()
 
 

@@ -15,8 +15,8 @@ from tests.faults.clock import eventually
 
 __all__ = ["Resources", "holding", "memory", "tracing", "unchanged"]
 
-# Frames of the stack by which an allocation is told apart; a send is not deeper.
-_DEPTH = 20
+# Frames of the stack that are kept of an allocation: enough to see whose it is, and each of them takes time.
+_DEPTH = 6
 
 
 @dataclasses.dataclass(frozen=True)

@@ -281,5 +281,4 @@ def test_a_fault_leaves_nothing_behind_however_often_it_happens(
         happen(faults)
         grown = memory() - occupied
     unchanged(before)
-    print(f"{grown=}")
     assert grown <= ONCE + PER_FAULT * faults, f"memory grew by {grown} bytes in {faults} faults"

@@ -1,0 +1,68 @@
+"""`stomp-web broker` serves in the foreground until it is told to stop."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+
+import pytest
+
+from stomp_web import AuthenticationFailed, Publisher
+from stomp_web.cli import main
+from tests.cli.running import ended, line_with, program
+
+
+def url_of(line: str) -> str:
+    return re.findall(r"stomp://\S+", line)[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_where_it_listens_and_ends_cleanly(number: signal.Signals) -> None:
+    with program("broker", "--port", "0") as process:
+        url = url_of(line_with(process, "listens"))
+        assert "Not for production" in line_with(process, "production")
+        with Publisher(url) as publisher:
+            assert publisher.send("/queue/a", 1)
+            process.send_signal(number)
+            code, out, err = ended(process)
+    assert (code, out.strip(), err) == (0, "The broker has stopped.", "")
+
+
+def test_it_demands_the_login_it_was_given() -> None:
+    with program("broker", "--port", "0", "--login", "ada", "--passcode", "s3cret", "--verbose") as process:
+        line = line_with(process, "listens")
+        assert "s3cret" not in line
+        host = url_of(line).removeprefix("stomp://")
+        with Publisher(f"stomp://ada:s3cret@{host}") as publisher:
+            publisher.send("/queue/a", 1)
+        with Publisher(f"stomp://ada:wrong@{host}") as publisher, pytest.raises(AuthenticationFailed):
+            publisher.send("/queue/a", 1)
+        process.terminate()
+        _, _, err = ended(process)
+    assert "SEND '/queue/a'" in err
+    assert "s3cret" not in err
+
+
+def test_a_port_in_use_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["broker", "--port", str(port)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert f"127.0.0.1:{port}" in err
+    assert "--port 0" in err
+
+
+def test_a_host_that_does_not_exist_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["broker", "--host", "256.0.0.1", "--port", "0"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--port", "x"], ["--port", "65536"], ["--port", "-1"], ["--login", "ada"], ["--passcode", "x"]]
+)
+def test_a_wrong_command_line_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["broker", *arguments]) == 2
+    assert "usage" in capsys.readouterr().err

@@ -1,0 +1,201 @@
+"""Many messages at once: written together, confirmed together, and, when it fails, told apart."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from stomp_web import (
+    BrokerUnavailable,
+    ConnectionLost,
+    InvalidFrame,
+    Message,
+    MessageError,
+    PublishClient,
+    ReceiptTimeout,
+    Rejected,
+    StompError,
+)
+from stomp_web.broker import Broker
+
+
+def messages(*bodies: bytes) -> list[Message]:
+    return [Message("/queue/a", body) for body in bodies]
+
+
+def bodies(broker: Broker) -> list[bytes]:
+    return [frame.body for frame in broker.messages("/queue/a")]
+
+
+class TestSuccess:
+    @pytest.mark.parametrize("confirm", [True, False])
+    def test_they_arrive_in_order(self, client, broker, confirm):
+        client.send_many(messages(b"0", b"1", b"2"), confirm=confirm)
+        client.disconnect()
+        assert bodies(broker) == [b"0", b"1", b"2"]
+
+    def test_each_keeps_its_own_headers_and_type(self, client, broker):
+        client.send_many(
+            [Message("/queue/a", "text", {"n": "0"}), Message("/queue/a", b"{}", content_type="application/json")],
+            confirm=True,
+        )
+        text, json = broker.messages("/queue/a")
+        assert (text.headers["n"], text.headers["content-type"]) == ("0", "text/plain;charset=utf-8")
+        assert json.headers["content-type"] == "application/json"
+
+    def test_they_may_come_from_a_generator(self, client, broker):
+        client.send_many((Message("/queue/a", str(number)) for number in range(3)), confirm=True)
+        assert bodies(broker) == [b"0", b"1", b"2"]
+
+    def test_a_generator_may_use_the_client_itself(self, client, broker):
+        def generate():
+            client.send("/queue/b", b"in between", confirm=True)
+            yield Message("/queue/a", b"x")
+
+        client.send_many(generate(), confirm=True)
+        assert (len(broker.messages("/queue/a")), len(broker.messages("/queue/b"))) == (1, 1)
+
+    def test_a_generator_that_fails_sends_nothing(self, client, broker):
+        def generate():
+            yield Message("/queue/a", b"x")
+            raise KeyError
+
+        with pytest.raises(KeyError):
+            client.send_many(generate(), confirm=True)
+        assert broker.connections_accepted == 0
+
+    def test_none_at_all_opens_no_connection(self, client, broker):
+        client.send_many([], confirm=True)
+        assert broker.connections_accepted == 0
+
+    def test_all_receipts_are_awaited_before_disconnect(self, open_client):
+        """RabbitMQ 3.10 drops the receipts of SENDs that share a write with DISCONNECT."""
+        order = []
+
+        def script(peer):
+            peer.accept()
+            frames = [peer.expect("SEND") for _ in range(3)]
+            for frame in reversed(frames):
+                order.append("receipt")
+                peer.receipt(frame)
+            frame = peer.expect("DISCONNECT")
+            order.append("disconnect")
+            peer.receipt(frame)
+
+        client = open_client(script)
+        client.send_many(messages(b"0", b"1", b"2"), confirm=True)
+        client.disconnect()
+        assert order == ["receipt"] * 3 + ["disconnect"]
+
+    def test_receipts_that_fill_both_buffers_stop_nobody(self, serve):
+        """The broker answers while we still write: who did not read then would wait for each other for ever."""
+
+        def script(peer):
+            peer.sock.setsockopt(1, 7, 4096)  # SO_SNDBUF: few receipts fit
+            peer.accept()
+            peer.serve()
+
+        server = serve(script, receive_buffer=4096)
+        client = PublishClient("127.0.0.1", server.port, timeout=10)
+        client.send_many((Message("/queue/a", b"x") for _ in range(20_000)), confirm=True)
+        client.close()
+
+    def test_big_messages_pass(self, client, broker):
+        client.send_many(messages(*(bytes([number]) * 1_048_576 for number in range(8))), confirm=True)
+        assert [len(body) for body in bodies(broker)] == [1_048_576] * 8
+
+
+class TestFailure:
+    @pytest.mark.parametrize("wrong", [("/queue/a", b"x"), {"destination": "/queue/a"}, None, "x"])
+    def test_what_is_no_message_sends_nothing_and_names_its_position(self, client, broker, wrong):
+        with pytest.raises(TypeError, match="position 1"):
+            client.send_many([Message("/queue/a"), wrong], confirm=True)
+        assert broker.connections_accepted == 0
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [Message(""), Message("/queue/a", {"a": 1}), Message("/queue/a", b"", {"receipt": "1"}), Message("/a", ttl=-1)],
+    )
+    def test_one_that_cannot_be_sent_sends_none(self, client, broker, wrong):
+        with pytest.raises(InvalidFrame):
+            client.send_many([Message("/queue/a"), wrong], confirm=True)
+        assert broker.connections_accepted == 0
+
+    def test_one_that_the_version_cannot_carry_sends_none(self):
+        with Broker(versions=("1.0",)) as broker, PublishClient(*broker.address) as client:
+            with pytest.raises(InvalidFrame, match=r"STOMP 1\.0"):
+                client.send_many([Message("/queue/a"), Message("/queue/a", b"", {"a": "b\nc"})], confirm=True)
+            client.send("/queue/a", b"next", confirm=True)
+            assert bodies(broker) == [b"next"]
+
+    def test_a_lost_connection_tells_which_were_confirmed(self, open_client):
+        def script(peer):
+            peer.accept()
+            frames = [peer.expect("SEND") for _ in range(4)]
+            peer.receipt(frames[2])
+            peer.receipt(frames[0])
+
+        with pytest.raises(ConnectionLost) as failure:
+            open_client(script).send_many(messages(b"0", b"1", b"2", b"3"), confirm=True)
+        assert failure.value.confirmed == (0, 2)
+
+    def test_a_broker_that_goes_mute_tells_which_were_confirmed(self, client, broker):
+        broker.faults.mute("SEND", after=2, times=None)
+        with pytest.raises(ReceiptTimeout) as failure:
+            client.send_many(messages(b"0", b"1", b"2"), confirm=True, timeout=0.1)
+        assert failure.value.confirmed == (0, 1)
+
+    @pytest.mark.parametrize("receipt_id", [True, False])
+    def test_a_broker_that_goes_on_after_an_error_tells_all_the_others(self, receipt_id):
+        with Broker(keep_open_after_error=True) as broker, PublishClient(*broker.address, timeout=2) as client:
+            broker.faults.error("SEND", "No", after=1, close=False, receipt_id=receipt_id)
+            with pytest.raises(Rejected, match="No") as failure:
+                client.send_many(messages(b"0", b"1", b"2"), confirm=True)
+            assert failure.value.confirmed == (0, 2)
+            assert bodies(broker) == [b"0", b"2"]
+
+    def test_a_broker_that_ends_after_an_error_tells_those_before_it(self, client, broker):
+        broker.faults.error("SEND", "No", after=1)
+        with pytest.raises(Rejected, match="No") as failure:
+            client.send_many(messages(b"0", b"1", b"2"), confirm=True)
+        assert failure.value.confirmed == (0,)
+
+    @pytest.mark.parametrize("ending", ["close", "reset", "stall", "error"])
+    def test_a_failure_while_writing_tells_which_were_confirmed(self, serve, ending):
+        over = threading.Event()
+
+        def script(peer):
+            peer.accept()
+            frames = [peer.expect("SEND") for _ in range(2)]
+            for frame in frames:
+                peer.receipt(frame)
+            if ending == "error":
+                peer.error("Too much")
+                peer.reset()
+            elif ending == "stall":
+                over.wait(5)
+            elif ending == "reset":
+                peer.reset()
+
+        server = serve(script, receive_buffer=65_536)
+        client = PublishClient("127.0.0.1", server.port)
+        with pytest.raises(MessageError) as failure:
+            client.send_many(messages(*[bytes(1_000_000)] * 30), confirm=True, timeout=0.5)
+        kinds = {"close": ConnectionLost, "reset": ConnectionLost, "stall": ReceiptTimeout, "error": Rejected}
+        assert type(failure.value) is kinds[ending]
+        assert failure.value.confirmed == (0, 1)
+        over.set()
+
+    def test_nobody_there_sends_none(self, client, broker):
+        broker.faults.stop_listening()
+        with pytest.raises(BrokerUnavailable) as failure:
+            client.send_many(messages(b"0", b"1"), confirm=True)
+        assert failure.value.confirmed == ()
+
+    def test_an_error_about_many_shows_no_body(self, client, broker):
+        broker.faults.drop("SEND")
+        with pytest.raises(StompError) as failure:
+            client.send_many([Message("/queue/a", "s3cret"), Message("/queue/a", "s3cret")], confirm=True)
+        assert "s3cret" not in str(failure.value) + repr(failure.value)
+        assert "s3cret" not in repr(Message("/queue/a", "s3cret"))

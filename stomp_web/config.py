@@ -148,6 +148,13 @@ OPTIONS: typing.Final[dict[str, Option]] = {
         Option("tls_ca", _path, None, "path", "A PEM file of the authorities to trust instead of the system's."),
         Option("tls_cert", _path, None, "path", "A PEM file with the client's certificate."),
         Option("tls_key", _path, None, "path", "A PEM file with the key of `tls_cert`, if it is not in that file."),
+        Option(
+            "tls_insecure_skip_verify",
+            _flag,
+            False,
+            "",
+            "Accept any certificate, so that anybody on the way can read and change what is sent. It warns.",
+        ),
         Option("headers", _headers, {}, "", "Headers that every message gets."),
         Option(
             "signing_keys", _keys, (), "", "Secret keys of the signed serializers; the first one signs, all verify."
@@ -206,6 +213,7 @@ class Options:
     tls_ca: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
+    tls_insecure_skip_verify: bool = False
     headers: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
     signing_keys: tuple[str | bytes, ...] = dataclasses.field(default=(), repr=False)
 

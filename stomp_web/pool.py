@@ -16,13 +16,13 @@ import os
 import threading
 import time
 import typing
-import weakref
 
 from .breaker import Breaker
 from .client.address import parse_address
 from .client.connector import client_options, make_connector
 from .client.deadline import Deadline
 from .client.publish import PublishClient
+from .client.tls import TLS_OPTIONS
 from .config import OPTIONS, coerce
 from .errors import AuthenticationFailed, BrokerUnavailable, ConfigurationError, MessageError, PoolClosed, PoolTimeout
 from .hidden import hide_secret, hide_secrets
@@ -32,7 +32,7 @@ __all__ = ["Health", "PoolStats", "PublishClientPool"]
 
 # The options of an address that the pool takes itself, and those that it hands on to its clients.
 _POOL_OPTIONS = ("pool_size", "timeout", "max_waiting", "max_idle", "max_lifetime")
-_CLIENT_OPTIONS = ("connect_timeout", "confirm", "heart_beat", "tls_ca", "tls_cert", "tls_key")
+_CLIENT_OPTIONS = ("connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,7 +101,8 @@ class PublishClientPool:
       balancers cut connections that are idle for longer.
     * *max_lifetime* - seconds after which a connection is replaced.
     * *client_options* - those of `PublishClient`: ``login``, ``passcode``, ``vhost``, ``ssl``, ``versions``,
-      ``connect_timeout``, ``confirm``, ``heart_beat``, ``connect_headers``, ``tls_ca``, ``tls_cert``, ``tls_key``.
+      ``connect_timeout``, ``confirm``, ``heart_beat``, ``connect_headers``, ``tls_ca``, ``tls_cert``, ``tls_key``,
+      ``tls_insecure_skip_verify``.
 
     Raises `ConfigurationError`. It starts no thread, and needs no call at exit.
 
@@ -144,8 +145,9 @@ class PublishClientPool:
         self._observers = observers or Observers()
         self._closed = False
         self._states: dict[int, _State] = {}
-        self._state = self._states.setdefault(os.getpid(), _State(os.getpid()))
-        _pools.add(self)
+        # Of no process. The first loan of each process makes its own, with the locks of that moment: gunicorn's gevent
+        # worker replaces `threading.Lock` after it has forked, and one that is held while connecting must be gevent's.
+        self._state = _State(0)
 
     @property
     def url(self) -> str:
@@ -289,7 +291,9 @@ class PublishClientPool:
 
     def _give_back(self, state: _State, lent: _Lent) -> None:
         if state.pid != os.getpid():
-            return  # lent before a fork: it belongs to the parent
+            # Lent before a fork, and the parent's. What the child has done with it was over a connection of its own.
+            lent.client.close()
+            return
         if self._closed or not lent.client.usable:
             self._discard(state, lent)
             return
@@ -401,7 +405,7 @@ class PublishClientPool:
     # -- forks ------------------------------------------------------------------------------------------------
 
     def _current(self) -> _State:
-        """This process's state. In a child of a fork, which has none yet, a fresh one."""
+        """This process's state: at its first loan, and so in a child of a fork, a fresh one."""
         state = self._state
         pid = os.getpid()
         if state.pid == pid:
@@ -459,17 +463,3 @@ class _State:
         self.loans = self.waits = self.timeouts = 0
         self.wait_seconds = 0.0
         self.opened = self.connect_errors = self.stale = self.retired = self.discarded = 0
-
-
-_pools: weakref.WeakSet[PublishClientPool] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for pool in list(_pools):
-        pool._current()
-
-
-# The hook closes inherited descriptors at once. uWSGI forks without calling it: there, the look at the pid at each
-# loan does the same, later.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

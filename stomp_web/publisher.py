@@ -18,6 +18,7 @@ import typing
 from .client.address import parse_address
 from .client.deadline import Deadline
 from .client.message import MESSAGE_ID, Message, check_message
+from .client.tls import TLS_OPTIONS
 from .config import Options, read_options
 from .errors import (
     BrokerUnavailable,
@@ -401,7 +402,7 @@ class _PoolOutlet:
     def __init__(self, options: Options, observers: Observers) -> None:
         credentials = {
             name: value
-            for name in ("login", "passcode", "vhost", "tls_ca", "tls_cert", "tls_key")
+            for name in ("login", "passcode", "vhost", *TLS_OPTIONS)
             if (value := getattr(options, name)) is not None
         }
         self._resend_unknown = options.resend_unknown
@@ -448,6 +449,9 @@ class _PoolOutlet:
             except MessageError as error:
                 confirmed.update(todo[position] for position in error.confirmed)
                 error.confirmed = tuple(sorted(confirmed))
+                if isinstance(error, Rejected) and unknown is not None:
+                    unknown.confirmed = error.confirmed  # this try was refused; an earlier one may have arrived
+                    raise unknown from error
                 if isinstance(error, Rejected) or not self._resend_unknown or deadline.expired:
                     raise
                 unknown = typing.cast(DeliveryUnknown, error)
@@ -493,19 +497,20 @@ class _Counts:
     _NAMES = ("sent", "confirmed", "not_sent", "rejected", "unknown")
 
     def __init__(self) -> None:
-        self._reset()
+        self._by_pid: dict[int, tuple[threading.Lock, dict[str, int]]] = {}
 
-    def _reset(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._numbers = dict.fromkeys(self._NAMES, 0)
+    def _current(self) -> tuple[threading.Lock, dict[str, int]]:
+        """The lock and the numbers of this process. A forked child never touches its parent's lock."""
+        pid = os.getpid()
+        current = self._by_pid.get(pid)
+        # Two threads of a child may come here together; setdefault lets one of them win.
+        return current or self._by_pid.setdefault(pid, (threading.Lock(), dict.fromkeys(self._NAMES, 0)))
 
-    def _add(self, **numbers: int) -> None:
-        if self._pid != os.getpid():
-            self._reset()
-        with self._lock:
-            for name, number in numbers.items():
-                self._numbers[name] += number
+    def _add(self, **more: int) -> None:
+        lock, numbers = self._current()
+        with lock:
+            for name, number in more.items():
+                numbers[name] += number
 
     def succeeded(self, count: int, confirmed: bool) -> None:
         self._add(sent=count, confirmed=count if confirmed else 0)
@@ -522,10 +527,9 @@ class _Counts:
         self._add(sent=done, confirmed=done, **{kind: count - done})
 
     def snapshot(self) -> dict[str, int]:
-        if self._pid != os.getpid():
-            self._reset()
-        with self._lock:
-            return dict(self._numbers)
+        lock, numbers = self._current()
+        with lock:
+            return dict(numbers)
 
 
 def _headers_of(message: Message) -> dict[str, str]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 import time
+import types
 import typing
 
 from ..client.address import parse_address
@@ -12,6 +15,9 @@ from ..client.duplex import QueueingDuplexClient
 from ..config import read_options
 from ..errors import StompError
 from .display import message_text, say
+
+if typing.TYPE_CHECKING:
+    from ..protocol import Frame
 
 __all__ = ["run"]
 
@@ -28,7 +34,8 @@ _CONNECTION = (
     "tls_cert",
     "tls_key",
 )
-_A_LONG_TIME = 3600.0
+# Seconds after which to look whether it is time to stop.
+_LOOK_UP = 0.2
 
 
 def run(
@@ -57,32 +64,60 @@ def run(
             header = choose_dialect(client.server).prefetch_header
             headers = {header: "100" if count is None else "1", **headers} if header else headers
         client.subscribe(destination, ack=ack, headers=headers)
-        say(f"Listening to {destination} at {client.broker} ({client.server or 'a server without a name'})\n")
         printed = 0
-        try:
-            for frame in _frames(client, count, timeout):
+        with _Stop() as stop:
+            say(f"Listening to {destination} at {client.broker} ({client.server or 'a server without a name'})\n")
+            for frame in _frames(client, count, timeout, stop):
                 printed += 1
                 say(message_text(printed, frame, accept, keys))
                 if ack != "auto":
                     client.ack(frame)
-        except KeyboardInterrupt:
-            if count is not None:
-                raise
         client.disconnect()
     if count is not None and printed < count:
+        if stop.asked:
+            raise KeyboardInterrupt
         raise StompError(f"only {printed} of {count} messages came from {destination} within {timeout:g} s")
     return 0
 
 
-def _frames(client: QueueingDuplexClient, count: int | None, timeout: float | None) -> typing.Iterator[typing.Any]:
+def _frames(
+    client: QueueingDuplexClient, count: int | None, timeout: float | None, stop: _Stop
+) -> typing.Iterator[Frame]:
     """The next *count* messages (``None``: all that come) within *timeout* seconds (``None``: however long)."""
     end = None if timeout is None else time.monotonic() + timeout
     taken = 0
-    while count is None or taken < count:
-        rest = _A_LONG_TIME if end is None else end - time.monotonic()
+    while not stop.asked and (count is None or taken < count):
+        rest = _LOOK_UP if end is None else end - time.monotonic()
         if rest <= 0:
             return
-        frame = client.receive(rest)
+        frame = client.receive(min(rest, _LOOK_UP))
         if frame is not None:
             taken += 1
             yield frame
+
+
+class _Stop:
+    """Ctrl-C and SIGTERM set `asked` while the block runs.
+
+    The exception that they raise elsewhere could come in the middle of an ACK, when nobody knows whether that has been
+    written. Who is impatient presses Ctrl-C twice.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, typing.Any] = {}
+
+    def __enter__(self) -> _Stop:
+        if threading.current_thread() is threading.main_thread():  # signals are its
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: types.FrameType | None) -> None:
+        if self.asked:
+            signal.default_int_handler(number, frame)
+        self.asked = True

@@ -14,7 +14,7 @@ from ..protocol import VERSIONS, encode
 from .address import Address, Endpoint
 from .deadline import Deadline
 from .session import Session, SessionSettings
-from .tls import tls_context
+from .tls import TLS_OPTIONS, tls_context
 
 if typing.TYPE_CHECKING:
     import ssl as ssl_module
@@ -97,6 +97,7 @@ def make_connector(
     tls_ca: str | None = None,
     tls_cert: str | None = None,
     tls_key: str | None = None,
+    tls_insecure_skip_verify: bool = False,
     max_body_bytes: int = 1_048_576,
     may_send_heart_beats: bool = False,
     **unknown: object,
@@ -124,7 +125,13 @@ def make_connector(
         heart_beat=heart_beat,
         headers=dict(connect_headers or {}),
         max_body_bytes=max_body_bytes,
-        tls=tls_context(ssl, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key),
+        tls=tls_context(
+            ssl,
+            tls_ca=tls_ca,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            tls_insecure_skip_verify=coerce("tls_insecure_skip_verify", tls_insecure_skip_verify),
+        ),
     )
     connector = Connector(endpoints, settings, coerce("connect_timeout", connect_timeout))
     connector.check()
@@ -133,7 +140,7 @@ def make_connector(
 
 _CONNECTOR_OPTIONS = (
     *("login", "passcode", "vhost", "ssl", "versions", "connect_timeout", "heart_beat", "connect_headers"),
-    *("tls_ca", "tls_cert", "tls_key"),
+    *TLS_OPTIONS,
 )
 
 

@@ -46,6 +46,7 @@ from .deadline import Deadline
 from .message import Body, Message, encode_send, send_frame
 from .queues import FrameQueue
 from .session import Session, error_words
+from .tls import TLS_OPTIONS
 from .transport import TransportError
 
 if typing.TYPE_CHECKING:
@@ -57,7 +58,7 @@ __all__ = ["QueueingDuplexClient"]
 
 _log = logging.getLogger("stomp_web.client")
 
-_URL_OPTIONS = ("timeout", "connect_timeout", "heart_beat", "tls_ca", "tls_cert", "tls_key")
+_URL_OPTIONS = ("timeout", "connect_timeout", "heart_beat", *TLS_OPTIONS)
 # Bytes that may wait to be written before senders wait too.
 _MOST_OUTGOING = 1_048_576
 # A heart-beat is late after this many of its intervals: "error margin" of STOMP 1.2, Heart-beating.
@@ -123,6 +124,7 @@ class QueueingDuplexClient:
         tls_ca: str | None = None,
         tls_cert: str | None = None,
         tls_key: str | None = None,
+        tls_insecure_skip_verify: bool = False,
         queue_size: int = 1000,
         max_body_bytes: int = 134_217_728,
     ) -> None:
@@ -140,6 +142,7 @@ class QueueingDuplexClient:
             tls_ca=tls_ca,
             tls_cert=tls_cert,
             tls_key=tls_key,
+            tls_insecure_skip_verify=tls_insecure_skip_verify,
             max_body_bytes=max_body_bytes,
             may_send_heart_beats=True,
         )
@@ -222,7 +225,7 @@ class QueueingDuplexClient:
     @property
     def connected(self) -> bool:
         """Whether there is a session whose end was not seen yet."""
-        return self._session is not None
+        return self._session is not None and not self._inherited
 
     @property
     def server(self) -> str | None:
@@ -261,7 +264,8 @@ class QueueingDuplexClient:
         A running loop ends without an exception. Does nothing if not connected.
         """
         deadline = self._deadline(timeout)
-        if self._session is None:
+        if self._session is None or self._inherited:
+            self.close()
             return
         self.shutdown_event.set()
         try:
@@ -273,6 +277,10 @@ class QueueingDuplexClient:
 
     def close(self) -> None:
         """Close the connection at once, without DISCONNECT. May be called again."""
+        if self._inherited:
+            # The descriptor alone. A lock may be held by a thread of the parent, which does not exist here.
+            self._session.close()  # type: ignore[union-attr]
+            return
         self.shutdown_event.set()
         self._end(ConnectionLost(f"the client has closed its connection to {self.broker}", broker=self.broker))
 
@@ -321,6 +329,7 @@ class QueueingDuplexClient:
 
         For scripts: it needs no loop, and reads by itself if none is running. Raises what `listen_forever` raises.
         """
+        self._refuse_inherited()
         deadline = self._deadline(timeout)
         while True:
             with contextlib.suppress(queue.Empty):
@@ -510,6 +519,7 @@ class QueueingDuplexClient:
     @contextlib.contextmanager
     def _driving(self, deadline: Deadline) -> typing.Iterator[None]:
         """Be the one thread that drives the connection; wait for another's short call to end."""
+        self._refuse_inherited()
         me = threading.get_ident()
         with self._lock:
             nested = self._driver == me
@@ -528,6 +538,8 @@ class QueueingDuplexClient:
                 self._leave()
 
     def _leave(self) -> None:
+        if self._inherited:
+            return  # forked in a callback
         with self._lock:
             self._driver = None
             self._changed.notify_all()
@@ -548,8 +560,6 @@ class QueueingDuplexClient:
         """Do what can be done now; if that is nothing, wait for *seconds* at the most. Raises the reason of an end."""
         session = self._live_session()
         try:
-            if session.pid != os.getpid():
-                raise TransportError("the connection belongs to the process that forked this one")
             moved = self._flush(session)
             reading = self._reading()
             if reading:
@@ -696,10 +706,25 @@ class QueueingDuplexClient:
         return Deadline(self.timeout if timeout is None else timeout)
 
     def _live_session(self) -> Session:
+        self._refuse_inherited()
         session = self._session
         if session is None:
             raise self._not_connected()
         return session
+
+    @property
+    def _inherited(self) -> bool:
+        """Whether this process is a child of a fork, and the connection its parent's."""
+        session = self._session
+        return session is not None and session.pid != os.getpid()
+
+    def _refuse_inherited(self) -> None:
+        session = self._session
+        if session is not None and self._inherited:
+            raise StompError(
+                f"this client was connected before a fork, by the process {session.pid}, which has its subscriptions and "
+                "its loop; make a new client in this process"
+            )
 
     def _not_connected(self) -> BrokerUnavailable:
         why = f": {self._reason}" if self._reason is not None else "; call connect() first"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 
 from ..errors import InvalidFrame, InvalidFrameType
@@ -56,7 +57,7 @@ def send_frame(message: Message) -> Frame:
         if frame.headers.get("content-type", content_type) != content_type:
             raise InvalidFrame("content_type and the header 'content-type' contradict each other; give one of them")
         frame.headers["content-type"] = content_type
-    if message.ttl is not None and (isinstance(message.ttl, bool) or not message.ttl > 0):
+    if message.ttl is not None and not _is_duration(message.ttl):
         raise InvalidFrame(f"ttl must be a number of seconds greater than 0, not {message.ttl!r}")
     return frame
 
@@ -82,6 +83,10 @@ def _bytes_of(message: Message) -> bytes:
     raise InvalidFrameType(
         f"the body must be bytes or str, not {type(message.body).__name__}; a Publisher takes other payloads"
     )
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def encode_send(message: Message, frame: Frame, dialect: Dialect, version: str) -> bytes:

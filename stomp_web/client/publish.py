@@ -8,6 +8,7 @@ late can never be taken for another message's. What then is true of the message 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import logging
 import os
@@ -37,6 +38,7 @@ from .deadline import Deadline
 from .message import Body, Message, encode_send, send_frame
 from .outcome import confirmed_positions, rejected
 from .session import Session, error_words
+from .tls import TLS_OPTIONS
 from .transaction import Transaction
 from .transport import TransportError, TransportTimeout
 
@@ -48,7 +50,15 @@ __all__ = ["PublishClient"]
 _log = logging.getLogger("stomp_web.client")
 
 # Options of an address that a single client understands; the others are the pool's and the publisher's.
-_URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", "tls_ca", "tls_cert", "tls_key")
+_URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
+
+
+@dataclasses.dataclass(slots=True)
+class _OpenTransaction:
+    """How many `messages` were sent in it, and the `receipts` that they get after its COMMIT (RabbitMQ)."""
+
+    messages: int = 0
+    receipts: list[str] = dataclasses.field(default_factory=list)
 
 
 class PublishClient:
@@ -92,6 +102,7 @@ class PublishClient:
         tls_ca: str | None = None,
         tls_cert: str | None = None,
         tls_key: str | None = None,
+        tls_insecure_skip_verify: bool = False,
     ) -> None:
         passcode = hide_secret("passcode", passcode)
         self._set_up(
@@ -108,6 +119,7 @@ class PublishClient:
                 tls_ca=tls_ca,
                 tls_cert=tls_cert,
                 tls_key=tls_key,
+                tls_insecure_skip_verify=tls_insecure_skip_verify,
             ),
             timeout,
             confirm,
@@ -146,8 +158,7 @@ class PublishClient:
         self._receipt_ids = itertools.count(1)
         self._transaction_ids = itertools.count(1)
         self._unconfirmed = 0  # frames written since the last receipt, which an ERROR may be about
-        # The open transactions, each with the receipts that its messages get after its COMMIT (RabbitMQ).
-        self._open_transactions: dict[str, list[str]] = {}
+        self._open_transactions: dict[str, _OpenTransaction] = {}
         # The transactions that ended with an ERROR of which their user does not know yet.
         self._refused_transactions: dict[str, Frame] = {}
         self._in_use = threading.Lock()
@@ -189,7 +200,8 @@ class PublishClient:
 
         Raises `NotSent`, `Rejected` or `DeliveryUnknown` if there is none within *timeout* seconds.
         """
-        self.abort(self.begin(), timeout)
+        transaction = self.begin()
+        self._end_transaction(commands.abort(transaction), transaction, timeout)
 
     @property
     def usable(self) -> bool:
@@ -343,7 +355,7 @@ class PublishClient:
             session = self._connected_session(deadline)
             transaction = f"tx-{next(self._transaction_ids)}"
             self._write(session, memoryview(encode(commands.begin(transaction), session.version)), deadline)
-            self._open_transactions[transaction] = []
+            self._open_transactions[transaction] = _OpenTransaction()
             self._refused_transactions.clear()
             return transaction
 
@@ -386,8 +398,9 @@ class PublishClient:
         with self._exclusive():
             deadline = self._deadline(timeout)
             session = self._transaction_session(transaction)
-            receipts = self._open_transactions.pop(transaction)
-            self._round_trip(session, frame, deadline, receipts if frame.command == "COMMIT" else ())
+            ended = self._open_transactions.pop(transaction)
+            others = ended.receipts if frame.command == "COMMIT" else ()
+            self._round_trip(session, frame, deadline, others, self._unconfirmed - ended.messages)
 
     def _transaction_session(self, transaction: str) -> Session:
         """The session in which *transaction* was begun. A transaction cannot outlive it."""
@@ -436,12 +449,14 @@ class PublishClient:
                 session = self._transaction_session(transaction)
             with_receipts = confirm or (transaction is not None and session.dialect.receipts_after_commit)
             data, receipts = self._encode(session, messages, frames, with_receipts, transaction)
-            self._write(session, data, deadline)
+            self._write(session, data, deadline, receipts)
+            earlier = self._unconfirmed
             self._unconfirmed += len(frames)
             if confirm:
-                self._await_receipts(session, receipts, deadline)
+                self._await_receipts(session, receipts, deadline, earlier)
             elif transaction is not None:
-                self._open_transactions[transaction].extend(receipts)
+                self._open_transactions[transaction].receipts.extend(receipts)
+                self._open_transactions[transaction].messages += len(frames)
 
     def _encode(
         self,
@@ -465,8 +480,14 @@ class PublishClient:
             parts.append(memoryview(encode_send(message, frame, session.dialect, session.version)))
         return parts[0] if len(parts) == 1 else memoryview(b"".join(parts)), receipts
 
-    def _write(self, session: Session, data: memoryview, deadline: Deadline) -> None:
-        """Write *data*; if that fails, end the session and say whether bytes had left."""
+    def _write(
+        self, session: Session, data: memoryview, deadline: Deadline, receipts: dict[str, int] | None = None
+    ) -> None:
+        """Write *data*, in which *receipts* are asked for; if that fails, end the session and say what had left.
+
+        What the broker said meanwhile counts: the receipts of a batch's first messages, or why it takes no more, for
+        example of a frame over its limit.
+        """
         if deadline.expired:
             raise BrokerUnavailable(
                 f"no time was left to send ({deadline.seconds:.3g} s given); nothing was sent", broker=session.broker
@@ -476,16 +497,17 @@ class PublishClient:
             session.write(data, deadline)
         except (TransportError, ProtocolError) as error:
             left = session.bytes_sent - before
-            refusal = _last_words(session)
+            receipts = receipts or {}
+            waiting, errors = dict(receipts), []
+            for frame in _arrived(session):
+                if frame.command == "RECEIPT":
+                    waiting.pop(frame.headers.get("receipt-id", ""), None)
+                elif frame.command == "ERROR":
+                    errors.append(frame)
             earlier = self._unconfirmed
             self._drop()
-            if left and refusal is not None and not earlier:
-                # The broker said why before it stopped taking bytes, for example of a frame over its limit.
-                raise Rejected(
-                    f"{session.broker} rejected it while it was being sent: {error_words(refusal)}",
-                    broker=session.broker,
-                    frame=refusal,
-                ) from error
+            if left and errors:
+                raise rejected(session.broker, errors, receipts, waiting, earlier) from error
             if not left:
                 raise BrokerUnavailable(
                     f"{session.broker} took no byte of the message: {error}; nothing was sent", broker=session.broker
@@ -495,23 +517,25 @@ class PublishClient:
                 f"{session.broker} took {left} of {len(data)} bytes, then: {error} ({deadline.seconds:.3g} s given); "
                 "whether the message arrived is not known",
                 broker=session.broker,
+                confirmed=confirmed_positions(receipts, waiting),
             ) from error
         except BaseException:
             self._drop()
             raise
 
     def _round_trip(
-        self, session: Session, frame: Frame, deadline: Deadline, others: typing.Iterable[str] = ()
+        self, session: Session, frame: Frame, deadline: Deadline, others: typing.Iterable[str] = (), earlier: int = 0
     ) -> None:
-        """Send *frame* with a receipt, and wait for it and for the *others*, the ids of receipts still to come."""
+        """Send *frame* with a receipt, and wait for it and for the *others*, the ids of receipts still to come.
+
+        *earlier* is how many unconfirmed messages an ERROR may be about that are none of this frame's business.
+        """
         receipt = str(next(self._receipt_ids))
         frame.headers["receipt"] = receipt
         self._write(session, memoryview(encode(frame, session.version)), deadline)
-        # All that was unconfirmed is answered with this frame; an ERROR is about it or about one of those.
-        self._unconfirmed = 0
-        self._await_receipts(session, dict.fromkeys((receipt, *others), 0), deadline)
+        self._await_receipts(session, dict.fromkeys((receipt, *others), 0), deadline, earlier)
 
-    def _await_receipts(self, session: Session, receipts: dict[str, int], deadline: Deadline) -> None:
+    def _await_receipts(self, session: Session, receipts: dict[str, int], deadline: Deadline, earlier: int) -> None:
         """Read until each of *receipts* (ids, with the positions of their messages) was answered.
 
         An ERROR ends the session, whatever the broker thinks of it: RabbitMQ 3.10 and ActiveMQ 5.17 go on after one.
@@ -540,7 +564,6 @@ class PublishClient:
             self._drop()
             raise
         if errors:
-            earlier = self._unconfirmed - len(receipts)
             self._drop()
             raise rejected(session.broker, errors, receipts, waiting, earlier)
         self._unconfirmed = 0
@@ -620,15 +643,11 @@ class PublishClient:
             lock.release()
 
 
-def _last_words(session: Session) -> Frame | None:
-    """The ERROR frame that the broker sent before it ended the connection, if it has arrived."""
-    try:
+def _arrived(session: Session) -> typing.Iterator[Frame]:
+    """The frames that have arrived, as far as they can be read."""
+    with contextlib.suppress(TransportError, ProtocolError):
         while (frame := session.read_ready()) is not None:
-            if frame.command == "ERROR":
-                return frame
-    except (TransportError, ProtocolError):
-        return None
-    return None
+            yield frame
 
 
 @contextlib.contextmanager

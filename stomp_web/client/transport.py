@@ -5,8 +5,8 @@ Rules of this room:
 * The socket never blocks. What cannot be done at once waits in `wait`, and only there, for readiness or for the
   deadline. The one exception is the look-up of a host name: Python cannot interrupt ``getaddrinfo``.
 * Nothing here knows STOMP.
-* `close` closes the descriptor and says nothing to the peer. (A forked child closes its copy; a ``shutdown`` or a
-  TLS close-notify would end the parent's session.)
+* `close` closes the descriptor and says nothing to the peer. (A forked child closes its copies, all of them at once; a
+  ``shutdown`` or a TLS close-notify would end the parent's session.)
 * Modules of the standard library are used through their names (``socket.socket``), so that gevent can patch them.
 """
 
@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import select
 import socket
 import typing
+import weakref
 
 from .address import Endpoint
 from .deadline import Deadline
@@ -45,7 +47,7 @@ class TransportClosed(TransportError):
 class Transport:
     """One connected socket, with TLS or without."""
 
-    __slots__ = ("_poll", "_socket", "bytes_sent", "endpoint")
+    __slots__ = ("__weakref__", "_poll", "_socket", "bytes_sent", "endpoint")
 
     def __init__(self, connected: socket.socket, endpoint: Endpoint) -> None:
         self._socket = connected
@@ -53,6 +55,7 @@ class Transport:
         self.endpoint = endpoint
         #: How many bytes the operating system (or the TLS layer) has taken so far.
         self.bytes_sent = 0
+        _transports.add(self)
 
     @classmethod
     def open(cls, endpoint: Endpoint, tls: ssl.SSLContext | None, deadline: Deadline) -> Transport:
@@ -83,7 +86,7 @@ class Transport:
             transport._connect(target, deadline)
             # Without TCP_NODELAY a confirmed send after unconfirmed ones stalls for 40 ms (Nagle and delayed ACK).
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            _keep_alive(raw)
             if tls is not None:
                 transport._start_tls(tls, deadline)
         except OSError as error:
@@ -201,6 +204,14 @@ class Transport:
             self._socket.close()
 
 
+def _keep_alive(raw: socket.socket) -> None:
+    """Let the operating system find out that an idle peer is gone, and keep the way open through firewalls."""
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):  # seconds until the first probe, between probes, and how many; Linux, mostly
+            raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 def describe(error: OSError) -> str:
     """Say in a few words what an operating system's error means here."""
     if isinstance(error, ConnectionRefusedError):
@@ -213,8 +224,6 @@ def describe(error: OSError) -> str:
 
 
 def _reason(code: int) -> str:
-    import os
-
     return os.strerror(code)
 
 
@@ -229,3 +238,18 @@ def _look_up(endpoint: Endpoint) -> list[tuple[typing.Any, ...]]:
 def _wants_more_time(error: OSError) -> bool:
     """Whether *error* is TLS's way to say "not now": a record is not complete, or the socket is full."""
     return type(error).__name__ in ("SSLWantReadError", "SSLWantWriteError")
+
+
+_transports: weakref.WeakSet[Transport] = weakref.WeakSet()
+
+
+def _close_inherited() -> None:
+    for transport in list(_transports):
+        transport.close()
+
+
+# Whoever owns a session looks at its pid, and needs no hook. But the copy of a descriptor, as long as it is open in a
+# child, keeps the broker from seeing that the parent has closed its connection. uWSGI forks without calling hooks: there
+# the copies are closed when their owner is used.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_inherited)

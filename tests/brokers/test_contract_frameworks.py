@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tests.brokers.foreign import ForeignClient
     from tests.brokers.running import RunningBroker
@@ -78,8 +78,8 @@ def in_wsgi(url: str, destination: str) -> list[str]:
 
 
 @pytest.fixture(params=[in_flask, in_django, in_wsgi], ids=["flask", "django", "wsgi"])
-def handle(request: pytest.FixtureRequest) -> Iterator[Any]:
-    yield request.param
+def handle(request: pytest.FixtureRequest) -> Any:
+    return request.param
 
 
 def test_a_handler_puts_a_json_and_a_pickled_message_on_the_broker(

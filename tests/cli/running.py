@@ -15,9 +15,7 @@ DEADLINE = 20.0
 
 
 @contextlib.contextmanager
-def program(
-    *arguments: str, module: str = "stomp_web", **environment: str
-) -> typing.Iterator[subprocess.Popen[str]]:
+def program(*arguments: str, module: str = "stomp_web", **environment: str) -> typing.Iterator[subprocess.Popen[str]]:
     """Start ``python -m module arguments``; kill it if the test leaves it running, or after the deadline."""
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import signal
+import typing
 
 import pytest
 
@@ -14,8 +15,9 @@ from tests.cli.running import ended, line_with, program
 
 
 @pytest.fixture
-def publisher(dev_broker: Broker) -> Publisher:
-    return Publisher(dev_broker.url)
+def publisher(dev_broker: Broker) -> typing.Iterator[Publisher]:
+    with Publisher(dev_broker.url) as publisher:
+        yield publisher
 
 
 def listen(*arguments: str) -> int:
@@ -28,7 +30,7 @@ def test_a_message_is_printed_with_destination_headers_and_json(
     identity = publisher.send("/queue/a", {"id": 7, "name": "Zoë"}, {"note": "x"})
     assert listen("--count", "1") == 0
     out = capsys.readouterr().out
-    assert "message 1: /queue/a, 24 bytes" in out
+    assert "message 1: /queue/a, 22 bytes" in out
     assert f"x-message-id: {identity}\n" in out
     assert "note: x\n" in out
     assert '{\n  "id": 7,\n  "name": "Zoë"\n}' in out
@@ -68,9 +70,7 @@ class _Rude:
         raise RuntimeError("no")
 
 
-def test_a_payload_without_a_repr_is_printed_as_bytes(
-    publisher: Publisher, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_payload_without_a_repr_is_printed_as_bytes(publisher: Publisher, capsys: pytest.CaptureFixture[str]) -> None:
     publisher.send("/queue/a", _Rude(), serializer="pickle")
     assert listen("--count", "1", "--accept", "pickle") == 0
     assert "(RuntimeError in the repr of the payload)" in capsys.readouterr().out

@@ -38,6 +38,7 @@ class Peer:
 
     def __init__(self, sock: socket.socket) -> None:
         sock.settimeout(PATIENCE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self.buffer = FrameBuffer("1.2")
         self.received = b""
@@ -76,7 +77,6 @@ class Peer:
 
     def dribble(self, data: bytes) -> None:
         """Send each byte in a segment of its own."""
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in data:
             self.sock.sendall(bytes((byte,)))
 

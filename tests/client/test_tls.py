@@ -10,6 +10,7 @@ import trustme
 
 from stomp_web import BrokerUnavailable, ConfigurationError, PublishClient, PublishClientPool, QueueingDuplexClient
 from stomp_web.broker import Broker
+from stomp_web.client.tls import InsecureConnectionWarning
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +164,20 @@ class TestOptions:
     def test_files_beside_a_context_are_refused(self):
         with pytest.raises(ConfigurationError, match="SSLContext"):
             PublishClient(ssl=ssl.create_default_context(), tls_ca="x.pem")
+
+
+def test_verification_is_turned_off_only_by_a_name_that_says_so_and_it_warns(tls_broker):
+    with pytest.warns(InsecureConnectionWarning, match="anybody on the way can read"):
+        client = PublishClient(*tls_broker.address, ssl=True, tls_insecure_skip_verify=True)
+    with client:
+        client.send("/queue/insecure", b"x", confirm=True)
+
+
+def test_any_certificate_and_a_certain_authority_contradict_each_other(tls_broker, ca_file):
+    with pytest.raises(ConfigurationError, match="leave one of them out"):
+        PublishClient(*tls_broker.address, ssl=True, tls_ca=ca_file, tls_insecure_skip_verify=True)
+
+
+def test_skipping_verification_without_tls_is_refused():
+    with pytest.raises(ConfigurationError, match="no effect without TLS"):
+        PublishClient.from_url("stomp://localhost?tls_insecure_skip_verify=true")

@@ -87,6 +87,15 @@ class Page:
         )
 
 
+    @property
+    def only_shell(self) -> bool:
+        """Whether nothing of it is run in this process."""
+        return all(
+            step.kind == "run" if isinstance(step, Hidden) else step.language in ("console", "text") or step.caption
+            for step in self.steps
+        )
+
+
 def page_names() -> list[str]:
     """Every page of the documentation."""
     paths = [path for path in DOCS.rglob("*") if path.suffix in (".md", ".rst", ".txt")]

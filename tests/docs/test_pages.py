@@ -2,38 +2,70 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.docs.pages import BadPage, load, page_names, parse
+from tests.docs.pages import BadPage, Page, load, page_names, parse
 from tests.docs.world import TLS_HOST, World
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 NEEDS = {"flask": r"\bflask\b", "django": r"\bdjango\b", "trustme": re.escape(TLS_HOST)}
 
 
-@pytest.mark.parametrize("name", page_names())
-def test_the_snippets_of_the_page_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = load(name)
-    if not page.steps:
-        return
+@pytest.fixture(scope="module")
+def in_the_shell(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[None]]]:
+    """The chosen pages that only start other programs, running side by side: most of their time is waiting for those."""
+    chosen = {item.callspec.params.get("name") for item in request.session.items if hasattr(item, "callspec")}
+    with ThreadPoolExecutor(3) as executor:
+        runs = {}
+        for name in sorted(chosen & set(page_names())):
+            page = load(name)
+            if page.steps and page.only_shell and why_not(page) is None:
+                runs[name] = executor.submit(run, page, tmp_path_factory.mktemp("page"))
+        yield runs
+
+
+def why_not(page: Page) -> str | None:
+    """Why the page cannot be run here."""
     for package, sign in NEEDS.items():
-        if re.search(sign, page.code):
-            pytest.importorskip(package)
+        if re.search(sign, page.code) and importlib.util.find_spec(package) is None:
+            return f"it needs {package}, which is not installed"
     if re.search(r"\$ flask .* stomp ", page.code) and not entry_points(group="flask.commands", name="stomp"):
-        pytest.skip("stomp-web is not installed, so that Flask does not know its command")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("STOMP_URL", raising=False)
-    world = World(page, tmp_path)
+        return "stomp-web is not installed, so that Flask does not know its command"
+    return None
+
+
+def run(page: Page, directory: Path) -> None:
+    world = World(page, directory)
     try:
         world.run()
     finally:
         world.close()
+
+
+@pytest.mark.parametrize("name", page_names())
+def test_the_snippets_of_the_page_run(
+    name: str, in_the_shell: dict[str, Future[None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name in in_the_shell:
+        in_the_shell[name].result()
+        return
+    page = load(name)
+    if (reason := why_not(page)) is not None:
+        pytest.skip(reason)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("STOMP_URL", raising=False)
+    run(page, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -63,23 +95,14 @@ def test_a_snippet_that_would_not_be_run_is_refused(text: str) -> None:
         parse("page.md", text)
 
 
-def run(text: str, directory: Path) -> World:
-    world = World(parse("page.md", text), directory)
-    try:
-        world.run()
-    finally:
-        world.close()
-    return world
-
-
 def test_a_file_that_nothing_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadPage, match=r"shop\.py was written"):
-        run("```{code-block} python\n:caption: shop.py\nx = 1\n```", tmp_path)
+        run(parse("page.md", "```{code-block} python\n:caption: shop.py\nx = 1\n```"), tmp_path)
 
 
 def test_what_a_snippet_raises_names_the_line_of_the_page(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
-        run("# Page\n\n```python\nx = 1\nx / 0\n```", tmp_path)
+        run(parse("page.md", "# Page\n\n```python\nx = 1\nx / 0\n```"), tmp_path)
     assert caught.traceback[-1].lineno + 1 == 5
 
 
@@ -95,9 +118,9 @@ def test_what_a_snippet_raises_names_the_line_of_the_page(tmp_path: Path) -> Non
 )
 def test_what_is_not_as_the_page_says_is_a_failure(text: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
-        run(text, tmp_path)
+        run(parse("page.md", text), tmp_path)
 
 
 def test_an_ini_file_with_an_unknown_option_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="pool_sise"):
-        run("```ini\n[filter:stomp]\nuse = egg:stomp-web\npool_sise = 3\n```", tmp_path)
+        run(parse("page.md", "```ini\n[filter:stomp]\nuse = egg:stomp-web\npool_sise = 3\n```"), tmp_path)

@@ -30,6 +30,8 @@ ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 15.0  # seconds for one command, on a machine with much else to do
 
 PORTS = ("61613", "61614", "5000", "8000")
+# Where they stand for a port of this machine: behind its name, or an argument.
+_ON_THIS_MACHINE = re.compile(rf"""((?:localhost|127\.0\.0\.1)(?::|", )|--port |--noreload )({'|'.join(PORTS)})\b""")
 # What a page may leave open, because its reader may.
 _CLOSED = (
     *("Publisher", "PublishClient", "PublishClientPool", "QueueingDuplexClient", "PublishSubscribeClient"),
@@ -254,7 +256,7 @@ class World:
     def _here(self, text: str) -> str:
         for name, local in self._names.items():
             text = text.replace(name, local)
-        return re.sub(rf"\b({'|'.join(PORTS)})\b", lambda port: self._ports[port[1]], text)
+        return _ON_THIS_MACHINE.sub(lambda found: found[1] + self._ports[found[2]], text)
 
     def _back(self, text: str) -> str:
         for name, local in (*self._names.items(), *self._ports.items()):

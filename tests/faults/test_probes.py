@@ -137,6 +137,17 @@ class TestCloseBeforeReceipt:
             message_id = publisher.send(queue, "x")
         assert ids_in(broker.messages(queue)) == [message_id] * (3 if forward else 1)
 
+    def test_at_least_once_a_refusal_of_the_second_try_says_nothing_of_the_first(
+        self, broker: Broker, proxy: Proxy, queue: str, open_publisher: Open
+    ):
+        publisher = open_publisher(proxy.url, resend_unknown=True)
+        proxy.on_frame("SEND", "cut")
+        broker.faults.error(message="access refused", after=1)
+        with in_time(AT_ONCE), pytest.raises(DeliveryUnknown) as failure:
+            publisher.send(queue, "x")
+        assert isinstance(failure.value.__cause__, Rejected)
+        assert ids_in(broker.messages(queue)) == [failure.value.message_id], "it is in the queue, and was not rejected"
+
     @pytest.mark.parametrize("length", [1, 10, 200, 100_000])
     def test_a_connection_that_ends_in_the_middle_of_the_message(
         self, broker: Broker, proxy: Proxy, queue: str, send: Send, length: int

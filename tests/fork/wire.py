@@ -72,7 +72,7 @@ class Wire:
                     with self._changed:
                         if key.fileobj is self._listener:
                             self._accept(selector, stack)
-                        else:
+                        elif key.fileobj.fileno() >= 0:  # its partner may have ended in this very round
                             self._relay(selector, key.fileobj, *key.data)
                         self._changed.notify_all()
 

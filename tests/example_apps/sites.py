@@ -1,0 +1,135 @@
+"""The example applications under real servers, and a browser to use them with."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import http.cookiejar
+import os
+import re
+import socket
+import subprocess
+import sys
+import typing
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 20.0
+
+
+class Page(typing.NamedTuple):
+    """What the browser shows in the end: the status, the HTML, and the content type."""
+
+    status: int
+    html: str
+    kind: str
+
+    @property
+    def notice(self) -> str:
+        """The words of the notice at the top."""
+        return words_of(self.html, r'<div class="notice.*?</div>')
+
+    @property
+    def newest(self) -> str:
+        """The words of the newest order in the list."""
+        return words_of(self.html, r"<li>.*?</li>")
+
+    @property
+    def retry_path(self) -> str:
+        """Where the first button "Try again" leads to."""
+        return re.findall(r'action="([^"]*/announce)"', self.html)[0]
+
+
+def words_of(page: str, pattern: str) -> str:
+    found = re.search(pattern, page, re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", found[0])).split()) if found else ""
+
+
+class Site:
+    """One application, as a browser sees it."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self.name = name
+        self.url = url
+        cookies = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), cookies)
+
+    def get(self, path: str) -> Page:
+        return self._open(urllib.request.Request(self.url + path))
+
+    def post(self, path: str, form: typing.Mapping[str, str], **headers: str) -> Page:
+        """Send a form that was fetched before, with the token that was in it."""
+        token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', self.get("/").html)
+        return self.post_blindly(path, {**form, **({"csrfmiddlewaretoken": token[1]} if token else {})}, **headers)
+
+    def post_blindly(self, path: str, form: typing.Mapping[str, str], **headers: str) -> Page:
+        request = urllib.request.Request(self.url + path, urllib.parse.urlencode(form).encode(), method="POST")
+        for name, value in headers.items():
+            request.add_header(name.replace("_", "-"), value)
+        return self._open(request)
+
+    def order(self, customer: str = "Ada", item: str = "Green tea, 100 g", quantity: str = "2") -> Page:
+        return self.post("/orders", {"customer": customer, "item": item, "quantity": quantity})
+
+    def _open(self, request: urllib.request.Request) -> Page:
+        try:
+            answer = self._opener.open(request, timeout=DEADLINE)
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
+            return Page(answer.status, answer.read().decode(), answer.headers["Content-Type"])
+
+
+# What starts each application: the lines of its README, but for the port. Those of Django go through gunicorn, as the
+# port that runserver takes cannot be asked for.
+COMMANDS: dict[str, list[list[str]]] = {
+    "flask": [["-m", "flask", "--app", "example_apps.flask_app", "run", "--port", "0"]],
+    "wsgi": [["-m", "example_apps.wsgi_app", "0"]],
+    "django": [
+        ["-m", "example_apps.django_app", "migrate", "--verbosity", "0"],
+        ["-m", "gunicorn", "--bind", "fd://{fd}", "--control-socket-disable", "example_apps.django_app.wsgi"],
+    ],
+}
+
+
+@contextlib.contextmanager
+def serving(name: str, broker_url: str, database: Path) -> typing.Iterator[Site]:
+    """Serve one of the applications in a process of its own."""
+    environment = {**os.environ, "STOMP_URL": broker_url, "ORDERS_DATABASE": str(database), "PYTHONUNBUFFERED": "1"}
+    *before, command = COMMANDS[name]
+    for each in before:
+        subprocess.run([sys.executable, *each], cwd=ROOT, env=environment, check=True, timeout=DEADLINE)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd = listener.fileno()
+        process = subprocess.Popen(
+            [sys.executable, *(part.format(fd=fd) for part in command)],
+            cwd=ROOT,
+            env=environment,
+            pass_fds=[fd],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            if "fd://{fd}" in command:
+                yield Site(name, f"http://127.0.0.1:{listener.getsockname()[1]}")
+            else:
+                yield Site(name, printed_url(process))
+        finally:
+            process.terminate()
+            out, _ = process.communicate(timeout=DEADLINE)
+    assert "Traceback" not in out, out
+
+
+def printed_url(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+            return found[0]
+    raise AssertionError("".join(lines))

@@ -55,7 +55,10 @@ def test_one_input(data: bytes) -> None:
             written = encode(frame, version)
         except ProtocolError:
             continue  # what may be read is not always what may be written: a CR in STOMP 1.1, a body of a 1.0 SUBSCRIBE
-        assert read(version, [written]) == ([frame], False)
+        # Written anew it may be longer: encode adds a content-length. So it is read without the small limits.
+        again = FrameBuffer(version)
+        again.append(written)
+        assert list(again) == [frame]
     _fed["inputs"] += 1
     _fed["bytes"] += 2 * len(stream)
     _fed["frames"] += len(frames)

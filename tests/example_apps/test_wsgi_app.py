@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import webtest
-
 from example_apps.wsgi_app import create_app
 from stomp_web.broker import Broker
+from tests.wsgi.browser import Browser
 
 
 def test_it_keeps_the_rules_of_wsgi_also_below_another_path(tmp_path: Path) -> None:
     with Broker() as broker:
         app = create_app(broker.url, tmp_path / "orders.sqlite3")
-        browser = webtest.TestApp(app, lint=True, extra_environ={"SCRIPT_NAME": "/shop"})
+        browser = Browser(app, lint=True, extra_environ={"SCRIPT_NAME": "/shop"})
         page = browser.get("/")
         form = page.form
         form["customer"] = "Ada"
@@ -26,6 +25,6 @@ def test_it_keeps_the_rules_of_wsgi_also_below_another_path(tmp_path: Path) -> N
 
 
 def test_a_body_that_is_no_form_is_refused(tmp_path: Path) -> None:
-    browser = webtest.TestApp(create_app("memory://", tmp_path / "orders.sqlite3"))
+    browser = Browser(create_app("memory://", tmp_path / "orders.sqlite3"))
     for body in (b"", b"\xff\x00", b"&" * 9000, b"a=1&" * 2000, b"customer=" + b"x" * 100_000):
         assert browser.post("/orders", body, status=400)

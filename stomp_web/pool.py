@@ -183,7 +183,10 @@ class PublishClientPool:
         try:
             if lent is not None and not self._fit(state, lent):
                 lent = None
-            return lent or self._open(state, deadline)
+            lent = lent or self._open(state, deadline)
+            with state.lock:
+                state.loans += 1
+            return lent
         except BaseException:
             self._discard(state, lent)
             raise
@@ -193,7 +196,6 @@ class PublishClientPool:
         with state.lock:
             if self._closed:
                 raise self._closed_error()
-            state.loans += 1
             if state.idle:
                 return state.idle.pop()
             if state.size < self.max_size:
@@ -252,10 +254,7 @@ class PublishClientPool:
                 state.stale += 1
             else:
                 state.retired += 1
-        broker = lent.client.broker
-        # A word of farewell would cost a round trip, and nothing unconfirmed is open on an idle connection.
-        lent.client.close()
-        self._tell(change, broker)
+        self._close(lent, change)
         return False
 
     def _open(self, state: _State, deadline: Deadline) -> _Lent:
@@ -267,25 +266,37 @@ class PublishClientPool:
                 "nothing was sent",
                 broker=self.url,
             )
+        client = PublishClient.with_connector(self._connector, self.timeout, self._confirm)
         try:
-            state.breaker.check(self.url)
-            client = PublishClient.with_connector(self._connector, self.timeout, self._confirm)
             try:
-                client.open(deadline)
-            except (BrokerUnavailable, AuthenticationFailed) as error:
-                with state.lock:
-                    state.connect_errors += 1
+                state.breaker.check(self.url)
+                self._connect(state, client, deadline)
+            finally:
+                state.connecting.release()
+            self._tell("opened", client.broker)
+            return _Lent(client)
+        except BaseException:
+            client.close()
+            with state.lock:
+                state.clients.discard(client)
+            raise
+
+    def _connect(self, state: _State, client: PublishClient, deadline: Deadline) -> None:
+        in_a_hurry = deadline.remaining() < min(self._connector.connect_timeout, self.timeout) / 2
+        try:
+            client.open(deadline)
+        except (BrokerUnavailable, AuthenticationFailed) as error:
+            with state.lock:
+                state.connect_errors += 1
+            # That a broker does not answer a caller in a hurry must not make the others fail.
+            if not (in_a_hurry and deadline.expired):
                 state.breaker.failed(error)
-                self._tell("connect_failed", self.url)
-                raise
-            state.breaker.succeeded()
-        finally:
-            state.connecting.release()
+            self._tell("connect_failed", self.url)
+            raise
+        state.breaker.succeeded()
         with state.lock:
             state.opened += 1
             state.clients.add(client)
-        self._tell("opened", client.broker)
-        return _Lent(client)
 
     # -- taking back ------------------------------------------------------------------------------------------
 
@@ -294,26 +305,42 @@ class PublishClientPool:
             # Lent before a fork, and the parent's. What the child has done with it was over a connection of its own.
             lent.client.close()
             return
-        if self._closed or not lent.client.usable:
-            self._discard(state, lent)
-            return
-        lent.idle_since = time.monotonic()
+        usable = lent.client.usable
+        lent.idle_since = now = time.monotonic()
+        old: list[_Lent] = []
         with state.lock:
-            if state.waiters:
+            kept = usable and not self._closed
+            if kept and state.waiters:
                 state.waiters.popleft().serve(lent)
-            else:
+            elif kept:
                 state.idle.append(lent)
+                # The first ones were not needed for the longest time; nobody would look at them otherwise.
+                while now - state.idle[0].idle_since > self.max_idle:
+                    old.append(state.idle.pop(0))
+                    state.clients.discard(old[-1].client)
+                    state.size -= 1
+                    state.retired += 1
+        if not kept:
+            self._discard(state, lent)
+        for retired in old:
+            self._close(retired, "retired")
 
     def _discard(self, state: _State, lent: _Lent | None) -> None:
         """Close a client that is not to be lent again, and pass its slot on."""
-        if lent is not None:
-            broker = lent.client.broker
-            lent.client.close()
-            with state.lock:
-                state.clients.discard(lent.client)
-                state.discarded += not self._closed
-            self._tell("closed" if self._closed else "discarded", broker)
-        self._release_slot(state)
+        try:
+            if lent is not None:
+                with state.lock:
+                    state.clients.discard(lent.client)
+                    state.discarded += not self._closed
+                self._close(lent, "closed" if self._closed else "discarded")
+        finally:
+            self._release_slot(state)
+
+    def _close(self, lent: _Lent, change: str) -> None:
+        # A word of farewell would cost a round trip, and nothing unconfirmed is open on an idle connection.
+        broker = lent.client.broker
+        lent.client.close()
+        self._tell(change, broker)
 
     def _release_slot(self, state: _State) -> None:
         with state.lock:

@@ -90,7 +90,8 @@ def shorten_docstring(
 ) -> None:
     """Only the first paragraphs of a module's docstring, where the others are for those who work on it."""
     if what == "module" and name in FOR_USERS:
-        lines[:] = "\n\n".join("\n".join(lines).split("\n\n")[: FOR_USERS[name]]).splitlines() + [""]
+        paragraphs = "\n".join(lines).split("\n\n")[: FOR_USERS[name]]
+        lines[:] = [*"\n\n".join(paragraphs).splitlines(), ""]
 
 
 def _plain(target: str) -> str:
@@ -168,6 +169,6 @@ def _import(name: str) -> typing.Any:
                 found = importlib.import_module(path)
             except (ImportError, ValueError):
                 return None
-        except Exception:  # a lazy object of Django that wants settings
+        except Exception:  # noqa: BLE001 - a lazy object of Django that wants settings
             return None
     return found

@@ -722,8 +722,8 @@ class QueueingDuplexClient:
         session = self._session
         if session is not None and self._inherited:
             raise StompError(
-                f"this client was connected before a fork, by the process {session.pid}, which has its subscriptions and "
-                "its loop; make a new client in this process"
+                f"this client was connected before a fork, by the process {session.pid}, which has its loop and its "
+                "subscriptions; make a new client in this process"
             )
 
     def _not_connected(self) -> BrokerUnavailable:

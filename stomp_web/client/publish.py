@@ -205,8 +205,8 @@ class PublishClient:
 
     @property
     def usable(self) -> bool:
-        """Whether a pool may lend this client again: it has a session, and no transaction is left open in it."""
-        return self._session is not None and not self._open_transactions
+        """Whether a pool may lend this client again: it has a session of its own login, and no open transaction."""
+        return self._session is not None and not self._open_transactions and not self._credentials
 
     @property
     def connected(self) -> bool:

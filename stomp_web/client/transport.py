@@ -248,8 +248,8 @@ def _close_inherited() -> None:
         transport.close()
 
 
-# Whoever owns a session looks at its pid, and needs no hook. But the copy of a descriptor, as long as it is open in a
-# child, keeps the broker from seeing that the parent has closed its connection. uWSGI forks without calling hooks: there
-# the copies are closed when their owner is used.
+# Whoever owns a session looks at its pid, and needs no hook. But a copy of a descriptor that is open in a child keeps
+# the broker from seeing that the parent has closed its connection. uWSGI forks without calling hooks: there the copies
+# are closed when their owner is used.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_close_inherited)

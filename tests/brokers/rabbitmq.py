@@ -7,11 +7,14 @@ user and read /etc. A node takes its parameters from the constructor, so that se
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
 import socket
+import subprocess
 import time
+import uuid
 from typing import TYPE_CHECKING
 
 from tests.brokers.installed import matching, newest, package_files, program
@@ -20,8 +23,12 @@ from tests.brokers.running import BrokerFailed, Process, RunningBroker
 from tests.brokers.traits import Refusal, Traits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+
+_MEMORY = "1GB"
+"""What a node may use before it raises its memory alarm."""
 
 
 class Epmd:
@@ -139,7 +146,7 @@ class RabbitMQ(RunningBroker):
             "ssl_options.fail_if_no_peer_cert": "false",
             "load_definitions": str(self.directory / "definitions.json"),
             "loopback_users": "none",
-            "vm_memory_high_watermark.absolute": "1GB",
+            "vm_memory_high_watermark.absolute": _MEMORY,
             "disk_free_limit.absolute": "50MB",
         }
         if self.peers:
@@ -186,6 +193,46 @@ class RabbitMQ(RunningBroker):
         if not self.epmd.running:
             self.epmd.start()
         super().start()
+
+    def control(self, *arguments: str, limit: float = 30.0) -> str:
+        """Run rabbitmqctl on this node, and return what it printed. Raises `BrokerFailed`."""
+        command = [f"{self.scripts()}/rabbitmqctl", "--node", self.node, *arguments]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self.directory,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=limit,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise BrokerFailed(f"{' '.join(arguments)} was not done after {limit:.0f} s.\n{self.log_tail()}") from error
+        if done.returncode:
+            raise BrokerFailed(f"{' '.join(arguments)} failed: {done.stdout}")
+        return done.stdout
+
+    @contextlib.contextmanager
+    def memory_alarm(self) -> Iterator[None]:
+        """Out of memory, as the node believes, while the block runs."""
+        self.control("set_vm_memory_high_watermark", "0")
+        try:
+            yield
+        finally:
+            self.control("set_vm_memory_high_watermark", "absolute", _MEMORY)
+
+    @contextlib.contextmanager
+    def policy(self, pattern: str, **definition: object) -> Iterator[None]:
+        """A policy for the queues that match *pattern*; ``max_length=1`` stands for ``max-length``."""
+        name = f"tests-{uuid.uuid4().hex}"
+        terms = {key.replace("_", "-"): value for key, value in definition.items()}
+        self.control("set_policy", "--apply-to", "queues", name, pattern, json.dumps(terms))
+        try:
+            yield
+        finally:
+            self.control("clear_policy", name)
 
     def close(self) -> None:
         self.stop()

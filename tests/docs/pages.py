@@ -86,7 +86,6 @@ class Page:
             if isinstance(step, Hidden) or step.not_run is None
         )
 
-
     @property
     def only_shell(self) -> bool:
         """Whether nothing of it is run in this process."""
@@ -176,7 +175,7 @@ def _block(name: str, line: int, info: str, body: list[str], said: dict[str, str
     elif directive in DIRECTIVES:
         return None
     if info not in LANGUAGES:
-        raise BadPage(f"{name}:{line}: a block in {info or 'no language'} is not run; use one of {', '.join(LANGUAGES)}")
+        raise BadPage(f"{name}:{line}: a block in {info or '?'} is not run; use one of {', '.join(LANGUAGES)}")
     if info == "text" and not {"output of", "not run"} & set(said):
         raise BadPage(f"{name}:{line}: a text must say what prints it (% output of: ...) or why not (% not run: ...)")
     indent = min((len(row) - len(row.lstrip()) for row in body if row.strip()), default=0)

@@ -24,7 +24,7 @@ NEEDS = {"flask": r"\bflask\b", "django": r"\bdjango\b", "trustme": re.escape(TL
 def in_the_shell(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[None]]]:
-    """The chosen pages that only start other programs, running side by side: most of their time is waiting for those."""
+    """The chosen pages that only start other programs, run side by side: most of the time they wait for those."""
     chosen = {item.callspec.params.get("name") for item in request.session.items if hasattr(item, "callspec")}
     with ThreadPoolExecutor(3) as executor:
         runs = {}

@@ -31,7 +31,7 @@ PATIENCE = 15.0  # seconds for one command, on a machine with much else to do
 
 PORTS = ("61613", "61614", "5000", "8000")
 # Where they stand for a port of this machine: behind its name, or an argument.
-_ON_THIS_MACHINE = re.compile(rf"""((?:localhost|127\.0\.0\.1)(?::|", )|--port |--noreload )({'|'.join(PORTS)})\b""")
+_ON_THIS_MACHINE = re.compile(rf"""((?:localhost|127\.0\.0\.1)(?::|", )|--port |--noreload )({"|".join(PORTS)})\b""")
 # What a page may leave open, because its reader may.
 _CLOSED = (
     *("Publisher", "PublishClient", "PublishClientPool", "QueueingDuplexClient", "PublishSubscribeClient"),
@@ -41,7 +41,9 @@ _CLOSED = (
 TLS_HOST, TLS_FILES = "mq.example.com", "/etc/ssl/"
 
 # Commands that do not end by themselves: they run beside the rest of the page.
-_STAYS = re.compile(r"stomp-web (broker|listen)(?!.* --count)|flask .*\brun\b|python manage.py runserver|python \S+\.py$")
+_STAYS = re.compile(
+    r"stomp-web (broker|listen)(?!.* --count)|flask .*\brun\b|python manage.py runserver|python \S+\.py$"
+)
 # A new environment would lack what this one has. What is installed into it is looked at by `pip.py`.
 _STANDS_FOR_ITSELF = ("python -m venv .venv", ". .venv/bin/activate")
 # Programs of the shell that are Python programs, and how to run them with this Python.
@@ -67,7 +69,7 @@ class World:
         self._files: list[Path] = []
         self._open: dict[int, typing.Any] = {}
         self._stack = contextlib.ExitStack()
-        self._ports = {port: _free_port() for port in PORTS}
+        self._ports = {port: self._reserved_port() for port in PORTS}
         self.broker: Broker | None = None
         self._names: dict[str, str] = {}
         if "$ stomp-web broker" not in page.code:
@@ -75,6 +77,13 @@ class World:
         if TLS_HOST in page.code:
             self._serve_tls()
         self._environment = self._make_environment()
+
+    def _reserved_port(self) -> str:
+        """A port that no connection gets meanwhile: bound, but nobody listens. A server with SO_REUSEADDR still may."""
+        holder = self._stack.enter_context(socket.socket())
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        return str(holder.getsockname()[1])
 
     def _serve_tls(self) -> None:
         from tests.certificates import make_certificates
@@ -104,7 +113,6 @@ class World:
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "NO_COLOR": "1",
             "COLUMNS": "120",
@@ -338,9 +346,3 @@ def _same(expected: str, printed: str) -> bool:
 
 def _ran(path: Path) -> Path:
     return path.with_name(f"{path.name}.ran")
-
-
-def _free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])

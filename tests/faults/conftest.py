@@ -27,14 +27,14 @@ def faults(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def broker() -> typing.Iterator[Broker]:
+def local() -> typing.Iterator[Broker]:
     with Broker() as running:
         yield running
 
 
 @pytest.fixture
-def proxy(broker: Broker) -> typing.Iterator[Proxy]:
-    with Proxy(*broker.address) as running:
+def proxy(local: Broker) -> typing.Iterator[Proxy]:
+    with Proxy(*local.address) as running:
         yield running
 
 

@@ -44,9 +44,9 @@ Expected = type[MessageError] | tuple[type[MessageError], ...]
 class Bench:
     """What a fault needs: a broker, the proxy before it, and each front door."""
 
-    def __init__(self, broker: Broker, stack: contextlib.ExitStack) -> None:
-        self.broker = broker
-        self.proxy = stack.enter_context(Proxy(*broker.address, receive_buffer=65_536))
+    def __init__(self, local: Broker, stack: contextlib.ExitStack) -> None:
+        self.broker = local
+        self.proxy = stack.enter_context(Proxy(*local.address, receive_buffer=65_536))
         self.publisher = Publisher(self.proxy.url, serializer="text")
         stack.callback(self.publisher.close, 0.5)
         self.client = PublishClient.from_url(self.proxy.url, confirm=True)
@@ -248,9 +248,9 @@ KINDS = (
 
 
 @pytest.fixture
-def bench(broker: Broker) -> typing.Iterator[Bench]:
+def bench(local: Broker) -> typing.Iterator[Bench]:
     with contextlib.ExitStack() as stack:
-        yield Bench(broker, stack)
+        yield Bench(local, stack)
 
 
 @pytest.mark.timeout(300)

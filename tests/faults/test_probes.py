@@ -57,8 +57,8 @@ def send(request: pytest.FixtureRequest, proxy: Proxy, queue: str) -> typing.Ite
             yield lambda text, **options: client.send(queue, text, **options)
 
 
-def bodies(broker: Broker, queue: str) -> list[str]:
-    return [message.body.decode() for message in broker.messages(queue)]
+def bodies(local: Broker, queue: str) -> list[str]:
+    return [message.body.decode() for message in local.messages(queue)]
 
 
 class TestIdleClose:
@@ -67,19 +67,19 @@ class TestIdleClose:
     @pytest.mark.parametrize("reset", [False, True], ids=["by FIN", "by reset"])
     @pytest.mark.parametrize("confirm", [False, True], ids=["unconfirmed", "confirmed"])
     def test_all_three_messages_arrive_once(
-        self, broker: Broker, proxy: Proxy, queue: str, send: Send, confirm: bool, reset: bool
+        self, local: Broker, proxy: Proxy, queue: str, send: Send, confirm: bool, reset: bool
     ):
         send("before")
         proxy.cut(reset=reset)
         with in_time(AT_ONCE):
             for text in "123":
                 send(text, confirm=confirm)
-        broker.wait_for(queue, 4)
-        assert bodies(broker, queue) == ["before", "1", "2", "3"]
+        local.wait_for(queue, 4)
+        assert bodies(local, queue) == ["before", "1", "2", "3"]
         assert proxy.connections == 2
 
     def test_all_idle_connections_that_died_are_replaced(
-        self, broker: Broker, proxy: Proxy, queue: str, open_publisher: Open
+        self, local: Broker, proxy: Proxy, queue: str, open_publisher: Open
     ):
         publisher = open_publisher(proxy.url)
         proxy.delay(0.05, DOWN)  # so that all of the pool's connections are needed
@@ -90,7 +90,7 @@ class TestIdleClose:
         proxy.cut()
         for number in range(10):
             publisher.send(queue, number)
-        assert len(broker.messages(queue)) == 14
+        assert len(local.messages(queue)) == 14
         assert publisher.stats().pool.discarded == 0
         assert publisher.stats().pool.stale >= 1
 
@@ -107,73 +107,73 @@ class TestCloseBeforeReceipt:
 
     @pytest.mark.parametrize("deed", ["cut", "reset"])
     def test_the_caller_is_told_at_once_that_the_outcome_is_unknown(
-        self, broker: Broker, proxy: Proxy, queue: str, send: Send, deed: typing.Any
+        self, local: Broker, proxy: Proxy, queue: str, send: Send, deed: typing.Any
     ):
         send("before")
         proxy.on_frame("SEND", deed)
         with in_time(AT_ONCE), pytest.raises(ConnectionLost):
             send("unknown")
-        broker.wait_for(queue, 2)
+        local.wait_for(queue, 2)
         send("after")
-        assert bodies(broker, queue) == ["before", "unknown", "after"], "it was sent again, or not at all"
+        assert bodies(local, queue) == ["before", "unknown", "after"], "it was sent again, or not at all"
 
     def test_a_message_that_was_not_taken_is_unknown_as_well_and_not_sent_again(
-        self, broker: Broker, proxy: Proxy, queue: str, send: Send
+        self, local: Broker, proxy: Proxy, queue: str, send: Send
     ):
         send("before")
         proxy.on_frame("SEND", "cut", forward=False)
         with in_time(AT_ONCE), pytest.raises(ConnectionLost):
             send("unknown")
         send("after")
-        assert bodies(broker, queue) == ["before", "after"]
+        assert bodies(local, queue) == ["before", "after"]
 
     @pytest.mark.parametrize("forward", [True, False], ids=["the message was taken", "the message was not taken"])
     def test_at_least_once_sends_it_again_under_the_same_id(
-        self, broker: Broker, proxy: Proxy, queue: str, open_publisher: Open, forward: bool
+        self, local: Broker, proxy: Proxy, queue: str, open_publisher: Open, forward: bool
     ):
         publisher = open_publisher(proxy.url, resend_unknown=True)
         proxy.on_frame("SEND", "cut", forward=forward, times=2)
         with in_time(AT_ONCE):
             message_id = publisher.send(queue, "x")
-        assert ids_in(broker.messages(queue)) == [message_id] * (3 if forward else 1)
+        assert ids_in(local.messages(queue)) == [message_id] * (3 if forward else 1)
 
     def test_at_least_once_a_refusal_of_the_second_try_says_nothing_of_the_first(
-        self, broker: Broker, proxy: Proxy, queue: str, open_publisher: Open
+        self, local: Broker, proxy: Proxy, queue: str, open_publisher: Open
     ):
         publisher = open_publisher(proxy.url, resend_unknown=True)
         proxy.on_frame("SEND", "cut")
-        broker.faults.error(message="access refused", after=1)
+        local.faults.error(message="access refused", after=1)
         with in_time(AT_ONCE), pytest.raises(DeliveryUnknown) as failure:
             publisher.send(queue, "x")
         assert isinstance(failure.value.__cause__, Rejected)
-        assert ids_in(broker.messages(queue)) == [failure.value.message_id], "it is in the queue, and was not rejected"
+        assert ids_in(local.messages(queue)) == [failure.value.message_id], "it is in the queue, and was not rejected"
 
     @pytest.mark.parametrize("length", [1, 10, 200, 100_000])
     def test_a_connection_that_ends_in_the_middle_of_the_message(
-        self, broker: Broker, proxy: Proxy, queue: str, send: Send, length: int
+        self, local: Broker, proxy: Proxy, queue: str, send: Send, length: int
     ):
         send("before")
         proxy.on_bytes(length, "reset")
         with in_time(AT_ONCE), pytest.raises(DeliveryUnknown):
             send("x" * 200_000)
         send("after")
-        assert bodies(broker, queue) == ["before", "after"]
+        assert bodies(local, queue) == ["before", "after"]
 
-    def test_a_receipt_of_which_a_part_comes_is_none(self, broker: Broker, proxy: Proxy, queue: str, send: Send):
+    def test_a_receipt_of_which_a_part_comes_is_none(self, local: Broker, proxy: Proxy, queue: str, send: Send):
         send("before")
         proxy.on_bytes(len("RECEIPT\nreceipt-id:"), way=DOWN)
         with in_time(AT_ONCE), pytest.raises(ConnectionLost):
             send("unknown")
 
     def test_of_a_batch_the_caller_learns_which_were_confirmed(
-        self, broker: Broker, proxy: Proxy, queue: str, open_publisher: Open
+        self, local: Broker, proxy: Proxy, queue: str, open_publisher: Open
     ):
         publisher = open_publisher(proxy.url)
         proxy.on_frame("RECEIPT", way=DOWN, after=2)  # the third still passes
         with in_time(AT_ONCE), pytest.raises(ConnectionLost) as failure:
             publisher.send_many([(queue, number) for number in range(5)])
         assert failure.value.confirmed == (0, 1, 2)
-        assert len(broker.wait_for(queue, 5)) == 5
+        assert len(local.wait_for(queue, 5)) == 5
 
 
 class TestErrorFrame:
@@ -182,87 +182,87 @@ class TestErrorFrame:
     @pytest.mark.parametrize("close", [True, False], ids=["and closes", "and stays open, as brokers do"])
     @pytest.mark.parametrize("receipt_id", [True, False], ids=["naming the receipt", "naming nothing"])
     def test_the_caller_is_told_at_once_in_the_brokers_words(
-        self, broker: Broker, proxy: Proxy, queue: str, send: Send, receipt_id: bool, close: bool
+        self, local: Broker, proxy: Proxy, queue: str, send: Send, receipt_id: bool, close: bool
     ):
         send("before")
-        broker.faults.error(message="access refused", body="no", receipt_id=receipt_id, close=close)
+        local.faults.error(message="access refused", body="no", receipt_id=receipt_id, close=close)
         with in_time(AT_ONCE), pytest.raises(Rejected, match="access refused: no") as rejection:
             send("rejected")
         assert rejection.value.message == "access refused"
         assert rejection.value.destination == queue
         with in_time(AT_ONCE):
             send("after")
-        assert bodies(broker, queue) == ["before", "after"]
+        assert bodies(local, queue) == ["before", "after"]
         assert proxy.connections == 2, "the connection was not discarded"
 
     def test_a_receipt_that_comes_behind_the_error_is_nobodys(
-        self, broker: Broker, proxy: Proxy, queue: str, send: Send
+        self, local: Broker, proxy: Proxy, queue: str, send: Send
     ):
         # RabbitMQ/3.10.8 answers some frames with ERROR and then RECEIPT.
         send("before")
-        broker.faults.error(close=False, process=True)
+        local.faults.error(close=False, process=True)
         with pytest.raises(Rejected):
             send("rejected")
-        broker.faults.mute("SEND")
+        local.faults.mute("SEND")
         with in_time(SHORT), pytest.raises(ReceiptTimeout):
             send("no receipt", timeout=SHORT)
 
     def test_an_error_that_nobody_asked_for_costs_no_message(
-        self, broker: Broker, proxy: Proxy, queue: str, send: Send
+        self, local: Broker, proxy: Proxy, queue: str, send: Send
     ):
         send("before")
-        broker.faults.error_unasked(close=False)
+        local.faults.error_unasked(close=False)
         assert proxy.wait_for(lambda: proxy.frames[DOWN, "ERROR"])
         with in_time(AT_ONCE):
             send("after")
-        assert bodies(broker, queue) == ["before", "after"]
+        assert bodies(local, queue) == ["before", "after"]
 
     def test_garbage_instead_of_a_receipt_leaves_the_outcome_unknown(
-        self, broker: Broker, queue: str, send: Send
+        self, local: Broker, queue: str, send: Send
     ):
-        broker.faults.garbage()
+        local.faults.garbage()
         with in_time(AT_ONCE), pytest.raises(DeliveryUnknown):
             send("unknown")
         send("after")
-        assert bodies(broker, queue) == ["unknown", "after"]
+        assert bodies(local, queue) == ["unknown", "after"]
 
 
 class TestHeartBeatCoalesced:
     """hb_coalesced: heart-beats come in one read with the receipt."""
 
     @pytest.mark.parametrize("count", [1, 2, 100_000])
-    def test_the_receipt_is_seen(self, broker: Broker, queue: str, send: Send, count: int):
-        broker.faults.beats_before_answer(count=count)
+    def test_the_receipt_is_seen(self, local: Broker, queue: str, send: Send, count: int):
+        local.faults.beats_before_answer(count=count)
         with in_time(AT_ONCE):
             send("1")
-        assert bodies(broker, queue) == ["1"]
+        assert bodies(local, queue) == ["1"]
 
-    def test_heart_beats_on_an_idle_connection_do_not_make_it_stale(self, broker: Broker, proxy: Proxy, send: Send):
+    def test_heart_beats_on_an_idle_connection_do_not_make_it_stale(self, local: Broker, proxy: Proxy, send: Send):
         send("1")
         before = proxy.bytes[DOWN]
-        broker.faults.write(b"\n\n\r\n")
+        local.faults.write(b"\n\n\r\n")
         assert proxy.wait_for(lambda: proxy.bytes[DOWN] >= before + 4)
         send("2")
         assert proxy.connections == 1
 
-    def test_a_receipt_that_comes_byte_by_byte_is_seen(self, proxy: Proxy, broker: Broker, queue: str, send: Send):
+    def test_a_receipt_that_comes_byte_by_byte_is_seen(self, proxy: Proxy, local: Broker, queue: str, send: Send):
         proxy.dribble(UP, DOWN)
         with in_time(LONG):
             send("1")
-        assert bodies(broker, queue) == ["1"]
+        assert bodies(local, queue) == ["1"]
 
     def test_a_receipt_that_comes_twice_or_late_is_not_taken_for_another(
-        self, broker: Broker, queue: str, send: Send
+        self, local: Broker, queue: str, send: Send
     ):
-        broker.faults.duplicate_receipt(copies=3)
+        local.faults.duplicate_receipt(copies=3)
         send("1")
-        broker.faults.mute("SEND")
+        local.faults.mute("SEND")
         with in_time(SHORT), pytest.raises(ReceiptTimeout):
             send("2", timeout=SHORT)
-        broker.faults.late_receipt()
+        local.faults.late_receipt()
         with in_time(SHORT), pytest.raises(ReceiptTimeout):
             send("3", timeout=SHORT)
-        broker.faults.mute("SEND")
+        local.faults.mute("SEND")
         with in_time(SHORT), pytest.raises(ReceiptTimeout):
             send("4", timeout=SHORT)
 
@@ -270,11 +270,11 @@ class TestHeartBeatCoalesced:
 class TestMute:
     """mute: the server accepts TCP and never answers; and every other place in which time can go."""
 
-    def test_a_mute_server_costs_the_deadline_and_nothing_was_sent(self, broker: Broker, proxy: Proxy, send: Send):
+    def test_a_mute_server_costs_the_deadline_and_nothing_was_sent(self, local: Broker, proxy: Proxy, send: Send):
         proxy.mute()
         with in_time(SHORT, at_least=SHORT), pytest.raises(BrokerUnavailable):
             send("1", timeout=SHORT)
-        assert broker.connections_accepted == 0
+        assert local.connections_accepted == 0
 
     def test_the_next_calls_do_not_wait_again(
         self, proxy: Proxy, queue: str, open_publisher: Open, monkeypatch: pytest.MonkeyPatch
@@ -301,7 +301,7 @@ class TestMute:
     @pytest.mark.parametrize("scheme", ["stomp", "stomp+ssl"])
     @pytest.mark.parametrize("fault", ["mute", "frozen", "no answer", "slow answer"])
     def test_wherever_connecting_gets_stuck_it_ends_in_time_and_as_not_sent(
-        self, broker: Broker, proxy: Proxy, fault: str, scheme: str
+        self, local: Broker, proxy: Proxy, fault: str, scheme: str
     ):
         {
             "mute": proxy.mute,
@@ -332,17 +332,17 @@ class TestMute:
             send("after")
 
     def test_a_mute_broker_among_several_costs_only_its_share(
-        self, broker: Broker, proxy: Proxy, queue: str, open_publisher: Open
+        self, local: Broker, proxy: Proxy, queue: str, open_publisher: Open
     ):
         proxy.mute(times=None)
         with Proxy("127.0.0.1", 1) as away:
-            host, port = broker.address
+            host, port = local.address
             publisher = open_publisher(f"{proxy.url},127.0.0.1:{away.port},{host}:{port}", timeout=0.9)
             with in_time(0.3, at_least=0.3):
                 publisher.send(queue, 1)
             with in_time(AT_ONCE):
                 publisher.send(queue, 2)
-        assert len(broker.messages(queue)) == 2
+        assert len(local.messages(queue)) == 2
 
 
 class TestStalled:
@@ -351,17 +351,17 @@ class TestStalled:
     MESSAGE = "x" * 1_048_576
 
     @pytest.fixture
-    def proxy(self, broker: Broker) -> typing.Iterator[Proxy]:
-        with Proxy(*broker.address, receive_buffer=65_536) as running:
+    def proxy(self, local: Broker) -> typing.Iterator[Proxy]:
+        with Proxy(*local.address, receive_buffer=65_536) as running:
             yield running
 
-    def test_a_confirmed_message_is_unknown_in_time(self, broker: Broker, proxy: Proxy, send: Send):
+    def test_a_confirmed_message_is_unknown_in_time(self, local: Broker, proxy: Proxy, send: Send):
         send("before")
         proxy.freeze(UP)
         with in_time(SHORT, at_least=SHORT), pytest.raises(ReceiptTimeout):
             send(self.MESSAGE, timeout=SHORT)
 
-    def test_unconfirmed_messages_end_in_time_as_well(self, broker: Broker, proxy: Proxy, send: Send):
+    def test_unconfirmed_messages_end_in_time_as_well(self, local: Broker, proxy: Proxy, send: Send):
         send("before")
         proxy.freeze(UP)
         with pytest.raises((DeliveryUnknown, NotSent)):  # noqa: PT012 - which one fails depends on the system's buffers
@@ -369,7 +369,7 @@ class TestStalled:
                 with in_time(SHORT):
                     send(self.MESSAGE, confirm=False, timeout=SHORT)
 
-    def test_when_no_byte_is_taken_nothing_was_sent(self, broker: Broker, proxy: Proxy, queue: str):
+    def test_when_no_byte_is_taken_nothing_was_sent(self, local: Broker, proxy: Proxy, queue: str):
         client = PublishClient.from_url(proxy.url, timeout=SHORT)
         client.connect()
         proxy.freeze(UP)
@@ -379,13 +379,13 @@ class TestStalled:
         proxy.cut()
         proxy.clear()
         client.send(queue, "after", confirm=True)
-        assert bodies(broker, queue) == ["after"]
+        assert bodies(local, queue) == ["after"]
         client.close()
 
-    def test_a_broker_that_talks_while_it_does_not_read_blocks_nobody(self, broker: Broker, proxy: Proxy, send: Send):
+    def test_a_broker_that_talks_while_it_does_not_read_blocks_nobody(self, local: Broker, proxy: Proxy, send: Send):
         send("before")
         proxy.freeze(UP)
-        broker.faults.write(b"\n" * 1_000_000)
+        local.faults.write(b"\n" * 1_000_000)
         with in_time(SHORT, at_least=SHORT), pytest.raises(ReceiptTimeout):
             send(self.MESSAGE * 8, timeout=SHORT)
 
@@ -414,7 +414,7 @@ class TestForked:
     MESSAGE = "x" * 102_400
 
     def test_parent_and_child_each_have_a_session_of_their_own(
-        self, broker: Broker, proxy: Proxy, queue: str, send: Send
+        self, local: Broker, proxy: Proxy, queue: str, send: Send
     ):
         send("before")
 
@@ -426,9 +426,9 @@ class TestForked:
         with forked(lambda: send_all("child")):
             send_all("parent")
             # Asked while the child still lives: as many sessions as processes.
-            broker.wait_for(queue, 1 + 2 * (self.SENDS + 1), timeout=30)
-            assert broker.sessions == 2
-        arrived = bodies(broker, queue)
+            local.wait_for(queue, 1 + 2 * (self.SENDS + 1), timeout=30)
+            assert local.sessions == 2
+        arrived = bodies(local, queue)
         assert sorted(set(arrived)) == sorted(
             ["before", "child", "parent", f"child{self.MESSAGE}", f"parent{self.MESSAGE}"]
         ), "bytes of two processes were mixed"

@@ -30,18 +30,18 @@ FAULTS: tuple[typing.Callable[[Proxy, Broker], object], ...] = (
     lambda proxy, _: proxy.refuse(times=2),
     lambda proxy, _: proxy.delay(0.01, UP, DOWN),
     lambda proxy, _: proxy.dribble(DOWN),
-    lambda _, broker: broker.faults.error(times=3),
-    lambda _, broker: broker.faults.error(close=False, receipt_id=False, times=3),
-    lambda _, broker: broker.faults.close_before_receipt(times=3),
-    lambda _, broker: broker.faults.garbage(times=2),
-    lambda _, broker: broker.faults.duplicate_receipt(times=5),
-    lambda _, broker: broker.faults.beats_before_answer(count=3, times=5),
+    lambda _, local: local.faults.error(times=3),
+    lambda _, local: local.faults.error(close=False, receipt_id=False, times=3),
+    lambda _, local: local.faults.close_before_receipt(times=3),
+    lambda _, local: local.faults.garbage(times=2),
+    lambda _, local: local.faults.duplicate_receipt(times=5),
+    lambda _, local: local.faults.beats_before_answer(count=3, times=5),
 )
 
 
 @pytest.mark.parametrize("resend", [False, True], ids=["once", "at least once"])
 def test_the_rule_holds_whatever_the_network_and_the_broker_do(
-    broker: Broker, proxy: Proxy, queue: str, open_publisher: Open, resend: bool
+    local: Broker, proxy: Proxy, queue: str, open_publisher: Open, resend: bool
 ):
     publisher = open_publisher(proxy.url, timeout=0.5, resend_unknown=resend)
     before = holding()
@@ -53,10 +53,10 @@ def test_the_rule_holds_whatever_the_network_and_the_broker_do(
     def disturb() -> None:
         while not over.is_set():
             for fault in order.sample(FAULTS, len(FAULTS)):
-                fault(proxy, broker)
+                fault(proxy, local)
                 over.wait(0.01)
                 proxy.clear()
-                broker.faults.clear()
+                local.faults.clear()
 
     troublemaker = threading.Thread(target=disturb, daemon=True)
     with load.running(within=30):
@@ -65,8 +65,8 @@ def test_the_rule_holds_whatever_the_network_and_the_broker_do(
         over.set()
         troublemaker.join(5)
     proxy.cut()
-    assert broker.wait_until(lambda: broker.connections == 0)
-    load.check(ids_in(broker.messages(queue)), resent=resend)
+    assert local.wait_until(lambda: local.connections == 0)
+    load.check(ids_in(local.messages(queue)), resent=resend)
     # Otherwise nothing was tested.
     assert set(load.counts) >= ({CONFIRMED, "Rejected"} if resend else {CONFIRMED, "Rejected", "DeliveryUnknown"})
     publisher.check()
@@ -98,17 +98,17 @@ def test_the_rule_finds_what_is_wrong():
         check_rule([call(CONFIRMED)], ["1", "2"])
 
 
-def test_the_load_notes_each_outcome(broker: Broker, queue: str, open_publisher: Open):
-    publisher = open_publisher(broker.url)
-    broker.faults.error(after=1)
-    broker.faults.close_before_receipt(after=1)
+def test_the_load_notes_each_outcome(local: Broker, queue: str, open_publisher: Open):
+    publisher = open_publisher(local.url)
+    local.faults.error(after=1)
+    local.faults.close_before_receipt(after=1)
     load = Load(publisher, queue, threads=1, sends=4)
     with load.running(within=5):
         pass
     assert [call.outcome for call in load.calls] == [CONFIRMED, "Rejected", "DeliveryUnknown", CONFIRMED]
     assert isinstance(load.calls[1].error, Rejected)
     assert isinstance(load.calls[2].error, ConnectionLost)
-    broker.stop()
+    local.stop()
     load = Load(publisher, queue, threads=2, sends=1)
     with load.running(within=5):
         pass

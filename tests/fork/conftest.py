@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import ssl
 import urllib.parse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from stomp_web import Publisher, PublishClientPool
+from stomp_web import PublishClientPool, Publisher
 from stomp_web.broker import Broker
 from tests.fork.wire import Wire, has_proc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.certificates import Certificates
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if hasattr(os, "fork") and has_proc():
         return
-    here = os.path.dirname(__file__)
+    here = Path(__file__).parent
     for item in items:
-        if str(item.path).startswith(here):
+        if here in item.path.parents:
             item.add_marker(pytest.mark.skip(reason="needs fork and /proc/self/fd, as Linux has them"))
 
 

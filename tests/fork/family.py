@@ -88,7 +88,7 @@ def forked(function: Callable[[], Any], gate: Gate | None = None) -> Child:
         os.close(reader)
         try:
             result = pickle.dumps((True, function()))
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - it is reported
             result = pickle.dumps((False, traceback.format_exc()))
         os.write(writer, result + b"END")
         if gate is not None:

@@ -1,15 +1,21 @@
-"""What may be going on in a process at the moment when it forks."""
+"""What may be going on in a process at the moment when it forks, and what its children then do."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from tests.fork.family import Gate, forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from stomp_web import PublishClient, PublishClientPool
+    from stomp_web import PublishClientPool, Publisher
+    from stomp_web.publisher import PublisherStats
+    from tests.fork.wire import Wire
 
 PATIENCE = 5.0
 
@@ -62,7 +68,7 @@ def _in_another_thread(function: Callable[[Callable[[], object], threading.Event
     def run() -> None:
         try:
             function(begun.set, go_on)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - it is raised in the test's own thread
             failures.append(error)
         finally:
             begun.set()
@@ -85,8 +91,51 @@ def _send(pool: PublishClientPool) -> None:
         client.send("/queue/parent", b"before", confirm=True)
 
 
-def session_of(client: PublishClient) -> str | None:
-    return client.session
-
-
 SITUATIONS = {"idle": idle, "on loan": on_loan, "locked": locked}
+
+
+@dataclass
+class Deeds:
+    """What a child has done and found."""
+
+    ids: list[str]
+    inherited_at_first: set[int]
+    """The parent's connections that it had before its first send."""
+    inherited_at_last: set[int]
+    stats: PublisherStats
+
+
+def publish(publisher: Publisher, wire: Wire, inherited: set[int]) -> Callable[[], Deeds]:
+    """What a child does: three confirmed sends, and a look at its descriptors before and after."""
+
+    def work() -> Deeds:
+        at_first = wire.connections() & inherited
+        ids = [publisher.send("/queue/orders", {"pid": os.getpid()}) for _ in range(3)]
+        return Deeds(ids, at_first, wire.connections() & inherited, publisher.stats())
+
+    return work
+
+
+def four_children_and_their_parent_publish(publisher: Publisher, wire: Wire, situation: str) -> list[Deeds]:
+    """Fork four children in that situation; return what they have done. All ids of the parent are among the first's.
+
+    It is checked here that five connections were open while five processes lived, and that the parent's own saw no
+    byte of a child, nor its end.
+    """
+    with SITUATIONS[situation](publisher._outlet._pool):
+        (parents,) = wire.links
+        inherited = wire.connections()
+        assert len(inherited) == 1
+        before = parents.bytes
+        gate = Gate()
+        children = [forked(publish(publisher, wire, inherited), gate) for _ in range(4)]
+        reports: list[Deeds] = [child.report() for child in children]
+        assert wire.wait_until(lambda: wire.open == 5)
+        gate.open()
+        for child in children:
+            child.join()
+        assert wire.wait_until(lambda: wire.open == 1)
+        assert (parents.bytes, parents.ended) == (before, False)
+    reports[0].ids += [publisher.send("/queue/orders", {"pid": os.getpid()}) for _ in range(3)]
+    assert parents.bytes > before
+    return reports

@@ -2,58 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import threading
 
 import pytest
 
 from stomp_web import NotSent, PublishClientPool
-from tests.fork.family import Gate, forked, in_a_child
-from tests.fork.situations import SITUATIONS
-
-CHILDREN = 4
-
-
-def publish(publisher_or_pool, wire, inherited):
-    """What a child does. It tells the ids that it sent, and which of its parent's connections it still has."""
-
-    def work():
-        at_once = wire.connections() & inherited
-        ids = [publisher_or_pool.send("/queue/orders", {"pid": os.getpid()}) for _ in range(3)]
-        return ids, at_once, wire.connections() & inherited, publisher_or_pool.stats()
-
-    return work
+from tests.fork.family import in_a_child
+from tests.fork.situations import SITUATIONS, four_children_and_their_parent_publish, publish
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
 @pytest.mark.parametrize("broker", ["tcp", "tls"], indirect=True)
 def test_four_children_and_the_parent_publish_each_over_a_connection_of_its_own(broker, wire, publisher, situation):
-    with SITUATIONS[situation](publisher._outlet._pool):
-        (parents,) = wire.links
-        inherited = wire.connections()
-        before = parents.bytes
-        gate = Gate()
-        children = [forked(publish(publisher, wire, inherited), gate) for _ in range(CHILDREN)]
-        reports = [child.report() for child in children]
-        assert broker.wait_until(lambda: broker.sessions == 1 + CHILDREN)
-        gate.open()
-        for child in children:
-            child.join()
-        assert broker.wait_until(lambda: broker.sessions == 1)
-        # Nothing was said on the parent's connection, neither in STOMP nor in TLS, and it lives.
-        assert (parents.bytes, parents.ended) == (before, False)
+    reports = four_children_and_their_parent_publish(publisher, wire, situation)
 
-    ids = [publisher.send("/queue/orders", {"pid": os.getpid()}) for _ in range(3)]
-    assert parents.bytes > before
-    assert broker.connections_accepted == 1 + CHILDREN
-    assert broker.received("DISCONNECT") == 0
-    for sent, at_once, later, stats in reports:
-        assert (at_once, later) == (set(), set())
-        assert (stats.sent, stats.confirmed, stats.pool.opened, stats.pool.size) == (3, 3, 1, 1)
-        ids += sent
+    for report in reports:
+        assert (report.inherited_at_first, report.inherited_at_last) == (set(), set())
+        assert (report.stats.sent, report.stats.confirmed) == (3, 3)
+        assert (report.stats.pool.opened, report.stats.pool.size) == (1, 1)
+    ids = [each for report in reports for each in report.ids]
+    assert len(set(ids)) == 15
     assert sorted(ids) == sorted(frame.headers["x-message-id"] for frame in broker.messages("/queue/orders"))
-    assert len(set(ids)) == 3 * (1 + CHILDREN)
-    assert publisher.stats().pool.stale == 0
+    assert broker.connections_accepted == 5
+    assert broker.received("DISCONNECT") == 0
+    assert (publisher.stats().pool.opened, publisher.stats().pool.stale) == (1, 0)
 
 
 def test_a_child_of_a_child_has_a_connection_of_its_own(broker, wire, publisher):
@@ -63,8 +35,8 @@ def test_a_child_of_a_child_has_a_connection_of_its_own(broker, wire, publisher)
     def child():
         mine = publisher.send("/queue/orders", "child")
         from_both = inherited | wire.connections()
-        below, _, open_there, _ = in_a_child(publish(publisher, wire, from_both))
-        return [mine, *below, publisher.send("/queue/orders", "child")], open_there
+        below = in_a_child(publish(publisher, wire, from_both))
+        return [mine, *below.ids, publisher.send("/queue/orders", "child")], below.inherited_at_first
 
     ids, inherited_by_grandchild = in_a_child(child)
     publisher.send("/queue/orders", "parent")
@@ -85,16 +57,21 @@ def test_a_child_that_sends_nothing_closes_what_it_inherited(wire, publisher):
 
 def test_a_connection_that_is_being_opened_is_closed_in_the_child(broker, wire, publisher):
     broker.faults.mute("CONNECT")
-    thread = threading.Thread(target=lambda: pytest.raises(NotSent, publisher.send, "/queue/orders", 1, timeout=3))
+
+    def send_in_vain():
+        with pytest.raises(NotSent):
+            publisher.send("/queue/orders", 1, timeout=3)
+
+    thread = threading.Thread(target=send_in_vain)
     thread.start()
     assert wire.wait_until(lambda: wire.links and wire.links[0].bytes)
     inherited = wire.connections()
     assert len(inherited) == 1
 
-    sent, at_once, _, _ = in_a_child(publish(publisher, wire, inherited))
+    report = in_a_child(publish(publisher, wire, inherited))
 
-    assert len(sent) == 3
-    assert at_once == set()
+    assert len(report.ids) == 3
+    assert report.inherited_at_first == set()
     assert not wire.links[0].ended
     broker.faults.close_connections()
     thread.join(5)

@@ -35,6 +35,11 @@ class Wire:
         self._thread = threading.Thread(target=self._run, name="wire", daemon=True)
         self._thread.start()
 
+    @property
+    def open(self) -> int:
+        """How many connections their clients have not ended."""
+        return sum(not link.ended for link in self.links)
+
     def wait_until(self, condition, timeout: float = 5.0) -> bool:
         with self._changed:
             return bool(self._changed.wait_for(condition, timeout))
@@ -45,19 +50,8 @@ class Wire:
         self._wake.close()
 
     def connections(self) -> set[int]:
-        """The sockets of this process that are connected to the wire: the number of each in the whole system.
-
-        A forked child has its parent's sockets under the same numbers, unless it has closed its descriptors of them.
-        """
-        found = set()
-        for name in os.listdir("/proc/self/fd"):
-            with contextlib.suppress(OSError):
-                status = os.fstat(int(name))
-                if stat.S_ISSOCK(status.st_mode):
-                    with socket.socket(fileno=os.dup(int(name))) as copy:
-                        if copy.family == socket.AF_INET and copy.getpeername()[1] == self.port:
-                            found.add(status.st_ino)
-        return found
+        """The sockets of this process that are connected to the wire, as `connections_to` tells them."""
+        return connections_to(self.port)
 
     def _run(self) -> None:
         with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
@@ -102,6 +96,23 @@ class Wire:
                 with contextlib.suppress(OSError):
                     each.shutdown(socket.SHUT_RDWR)
                 each.close()
+
+
+def connections_to(port: int) -> set[int]:
+    """The sockets of this process that are connected to *port*: the number of each in the whole system.
+
+    A forked child has its parent's sockets under the same numbers, unless it has closed its descriptors of them.
+    """
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        descriptor = int(entry.name)
+        with contextlib.suppress(OSError):
+            status = os.fstat(descriptor)
+            if stat.S_ISSOCK(status.st_mode):
+                with socket.socket(fileno=os.dup(descriptor)) as copy:
+                    if copy.family == socket.AF_INET and copy.getpeername()[1] == port:
+                        found.add(status.st_ino)
+    return found
 
 
 def has_proc() -> bool:

@@ -1,0 +1,134 @@
+"""Real brokers that have not enough: memory, room in the queue, rights, patience for large frames."""
+
+from __future__ import annotations
+
+import contextlib
+import typing
+
+import pytest
+
+from stomp_web import (
+    ConnectionLost,
+    DeliveryUnknown,
+    MessageError,
+    Publisher,
+    ReceiptTimeout,
+    Rejected,
+)
+from tests.brokers.activemq import ActiveMQ
+from tests.brokers.rabbitmq import RabbitMQ
+from tests.brokers.running import RunningBroker
+from tests.faults.clock import in_time
+from tests.faults.load import CONFIRMED, Load, drain
+
+Open = typing.Callable[..., Publisher]
+
+REAL = pytest.mark.parametrize("broker", ["rabbitmq", "activemq"], indirect=True)
+
+LIMIT = 65_536
+SHORT = 1.0
+
+
+class TestMemoryAlarm:
+    def test_rabbitmq_without_memory_costs_the_deadline_and_no_message(
+        self, rabbitmq: RabbitMQ, queue: str, open_publisher: Open
+    ):
+        publisher = open_publisher(rabbitmq.url, timeout=SHORT)
+        load = Load(publisher, queue, threads=8, pace=0.005)
+        with load.running(within=60):
+            assert load.wait_for(lambda load: load.count(CONFIRMED) >= 200, timeout=20), load.counts
+            with rabbitmq.memory_alarm():
+                failed = len(load.calls) - load.count(CONFIRMED)
+                assert load.wait_for(lambda load: len(load.calls) - load.count(CONFIRMED) >= failed + 16, timeout=20)
+                # A CONNECT is still answered, and an empty transaction too: it says nothing of memory.
+            confirmed = load.count(CONFIRMED)
+            assert load.wait_for(lambda load: load.count(CONFIRMED) >= confirmed + 200, timeout=20), load.counts
+            load.stop()
+        load.check(drain(rabbitmq, queue))
+        assert load.counts["DeliveryUnknown"]
+
+    def test_activemq_without_memory_costs_the_deadline_and_no_message(
+        self, small_activemq: ActiveMQ, queue: str, open_publisher: Open
+    ):
+        publisher = open_publisher(small_activemq.url, timeout=SHORT, persistent=False, serializer="text")
+        with pytest.raises(ReceiptTimeout) as failure:  # noqa: PT012 - it says so when it is full, not before
+            sent = []
+            while len(sent) < 2000:
+                with in_time(SHORT):
+                    sent.append(publisher.send(queue, "x" * 10_000))
+        with in_time(SHORT, at_least=SHORT), pytest.raises(ReceiptTimeout):
+            publisher.send(queue + "-other", "x")
+        found = drain(small_activemq, queue)
+        assert found[: len(sent)] == sent
+        assert set(found[len(sent) :]) <= {failure.value.message_id}
+        publisher.send(queue, "there is room again")
+
+
+class TestFullQueue:
+    def test_a_message_for_which_there_is_no_room_is_not_confirmed(
+        self, rabbitmq: RabbitMQ, queue: str, open_publisher: Open
+    ):
+        # RabbitMQ/3.10.8 says no with neither RECEIPT nor ERROR: the connection ends.
+        publisher = open_publisher(rabbitmq.url, timeout=SHORT)
+        with rabbitmq.policy(f"^{queue.removeprefix('/queue/')}$", max_length=1, overflow="reject-publish"):
+            first = publisher.send(queue, 1)
+            for number in (2, 3):
+                with in_time(SHORT), pytest.raises((DeliveryUnknown, Rejected)):
+                    publisher.send(queue, number)
+            assert drain_one(rabbitmq, queue) == [first]
+        publisher.send(queue, 4)
+
+
+class TestRights:
+    @REAL
+    def test_a_user_who_may_not_write_is_told_so_at_once(
+        self, broker: RunningBroker, queue: str, open_publisher: Open
+    ):
+        publisher = open_publisher(broker.address(login="reader", passcode="reader"))
+        for _ in range(3):
+            with in_time(1.0), pytest.raises(Rejected) as rejection:
+                publisher.send(queue, "x")
+            assert "reader" not in repr(rejection.value.broker)
+        assert drain(broker, queue) == []
+
+
+class TestLargeFrames:
+    @pytest.mark.parametrize("size", [LIMIT + 1, 20 * LIMIT], ids=["a little", "a lot"])
+    @pytest.mark.parametrize("limited", ["rabbitmq", "activemq"])
+    def test_a_message_over_the_limit_is_not_confirmed_and_the_next_one_is(
+        self, request: pytest.FixtureRequest, queue: str, open_publisher: Open, limited: str, size: int
+    ):
+        broker = request.getfixturevalue(f"small_{limited}")
+        publisher = open_publisher(broker.url, serializer="bytes")
+        publisher.send(queue, b"before")
+        with in_time(1.0), pytest.raises((Rejected, ConnectionLost)) as failure:
+            publisher.send(queue, b"x" * size)
+        print(type(failure.value), failure.value)
+        publisher.send(queue, b"x" * (LIMIT - 2000))
+        assert len(drain(broker, queue)) == 2
+        assert isinstance(failure.value, MessageError)
+
+
+def drain_one(broker: RunningBroker, queue: str) -> list[str]:
+    """As `drain`, for a queue that takes no mark."""
+    from tests.brokers.foreign import ForeignClient
+
+    with ForeignClient(broker) as reader:
+        reader.subscribe(queue)
+        return [reader.get().headers["x-message-id"]]
+
+
+@pytest.fixture
+def small_rabbitmq(rabbitmq: RunningBroker) -> typing.Iterator[RabbitMQ]:
+    """A node that takes no message over `LIMIT`; `rabbitmq` is asked for only to be skipped with those who need it."""
+    with contextlib.closing(RabbitMQ(node="small@localhost", settings={"max_message_size": str(LIMIT)})) as broker:
+        broker.start()
+        yield broker
+
+
+@pytest.fixture
+def small_activemq(activemq: RunningBroker) -> typing.Iterator[ActiveMQ]:
+    """A broker with little memory that takes no frame over `LIMIT`; `activemq` as with `small_rabbitmq`."""
+    with contextlib.closing(ActiveMQ(options=[f"wireFormat.maxFrameSize={LIMIT}"], memory="2 mb")) as broker:
+        broker.start()
+        yield broker

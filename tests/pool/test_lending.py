@@ -1,0 +1,351 @@
+"""Lending: lazily, exclusively, in order, within the deadline; and what becomes of a client that comes back."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from stomp_web import ConfigurationError, Message, NotSent, PoolTimeout, PublishClientPool, StompError
+from tests.client.scripted import eventually
+
+
+def send(pool, body=b"x"):
+    with pool.client() as client:
+        client.send("/queue/a", body, confirm=True)
+
+
+class TestLaziness:
+    def test_nothing_is_opened_before_the_first_loan(self, broker, make_pool):
+        pool = make_pool()
+        pool.stats()
+        assert "127.0.0.1" in repr(pool)
+        assert broker.connections_accepted == 0
+
+    def test_a_client_is_lent_connected(self, broker, make_pool):
+        with make_pool().client() as client:
+            assert client.connected
+            assert client.version == "1.2"
+
+    def test_one_borrower_after_the_other_shares_one_connection(self, broker, make_pool):
+        pool = make_pool()
+        for _ in range(5):
+            send(pool)
+        assert broker.connections_accepted == 1
+
+    def test_no_thread_is_started(self, broker, make_pool):
+        before = threading.active_count()
+        send(make_pool())
+        assert threading.active_count() == before
+
+
+class TestExclusivity:
+    def test_two_borrowers_have_two_clients(self, broker, make_pool):
+        pool = make_pool()
+        with pool.client() as one, pool.client() as two:
+            assert one is not two
+        assert broker.connections_accepted == 2
+
+    def test_no_more_are_opened_than_allowed(self, broker, make_pool):
+        pool = make_pool(max_size=3)
+        together = threading.Barrier(8)
+        seen = []
+
+        def work():
+            together.wait(5)
+            for _ in range(20):
+                with pool.client() as client:
+                    seen.append(client)
+                    client.send("/queue/a", b"", confirm=True)
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert len(broker.messages("/queue/a")) == 160
+        assert len(set(seen)) <= 3
+        assert broker.connections_accepted <= 3
+
+
+class TestWaiting:
+    def test_a_client_that_comes_back_goes_to_who_waits(self, make_pool):
+        pool = make_pool(max_size=1)
+        got = []
+
+        def wait():
+            with pool.client() as client:
+                got.append(client)
+
+        with pool.client() as mine:
+            thread = threading.Thread(target=wait)
+            thread.start()
+            assert eventually(lambda: pool.stats().waiting == 1)
+        thread.join(5)
+        assert got == [mine]
+
+    def test_first_come_first_served(self, make_pool):
+        pool = make_pool(max_size=1)
+        order = []
+
+        def wait(number):
+            with pool.client():
+                order.append(number)
+
+        threads = []
+        with pool.client():
+            for number in range(5):
+                threads.append(threading.Thread(target=wait, args=(number,)))
+                threads[-1].start()
+                assert eventually(lambda expected=number + 1: pool.stats().waiting == expected)
+        for thread in threads:
+            thread.join(5)
+        assert order == [0, 1, 2, 3, 4]
+
+    def test_who_waits_gets_the_place_of_a_client_that_broke(self, broker, make_pool):
+        pool = make_pool(max_size=1)
+        done = threading.Event()
+
+        def wait():
+            send(pool)
+            done.set()
+
+        with pool.client() as client:
+            thread = threading.Thread(target=wait)
+            thread.start()
+            assert eventually(lambda: pool.stats().waiting == 1)
+            client.close()
+        assert done.wait(5)
+        thread.join(5)
+        assert broker.connections_accepted == 2
+
+    def test_past_the_deadline_it_is_a_pool_timeout_that_says_what_to_do(self, broker, make_pool):
+        pool = make_pool(max_size=1)
+        with pool.client():
+            began = time.monotonic()
+            with pytest.raises(PoolTimeout, match=r"0\.05 s.*pool_size") as failure, pool.client(0.05):
+                pytest.fail("lent twice")
+            assert time.monotonic() - began < 1.5
+        assert isinstance(failure.value, NotSent)
+        assert failure.value.broker == pool.url
+        assert pool.stats().timeouts == 1
+        send(pool)
+        assert broker.connections_accepted == 1
+
+    def test_too_many_waiters_are_turned_away_at_once(self, make_pool):
+        pool = make_pool(max_size=1, max_waiting=1)
+        with pool.client():
+            thread = threading.Thread(target=send, args=(pool,))
+            thread.start()
+            assert eventually(lambda: pool.stats().waiting == 1)
+            began = time.monotonic()
+            with pytest.raises(PoolTimeout, match="max_waiting"), pool.client():
+                pytest.fail("lent twice")
+            assert time.monotonic() - began < 1.5
+        thread.join(5)
+
+    @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "5"])
+    def test_a_timeout_that_is_none_takes_no_client(self, broker, make_pool, timeout):
+        pool = make_pool(max_size=1)
+        with pytest.raises(ConfigurationError), pool.client(timeout):
+            pass
+        assert pool.stats().size == 0
+
+    @pytest.mark.parametrize("served", [False, True])
+    def test_an_interrupted_waiter_leaves_the_line_and_takes_nothing_with_it(self, make_pool, monkeypatch, served):
+        pool = make_pool(max_size=1)
+        with pool.client() as lent:
+            pass
+        loan = pool.client()
+        loan.__enter__()
+
+        class Interrupted:
+            """A latch whose wait is interrupted, before or after somebody has served the waiter."""
+
+            def acquire(self, timeout=None):
+                if timeout is not None:
+                    if served:
+                        loan.__exit__(None, None, None)
+                    raise KeyboardInterrupt
+
+            def release(self):
+                pass
+
+        with monkeypatch.context() as patch:
+            patch.setattr("stomp_web.pool.threading.Lock", Interrupted)
+            with pytest.raises(KeyboardInterrupt), pool.client():
+                pytest.fail("lent twice")
+        if not served:
+            loan.__exit__(None, None, None)
+        stats = pool.stats()
+        assert (stats.waiting, stats.lent, stats.size) == (0, 0, 0 if served else 1)
+        send(pool)
+        assert lent is not None
+
+
+class TestReturn:
+    def test_an_exception_of_the_borrower_s_own_keeps_a_good_connection(self, broker, make_pool):
+        pool = make_pool()
+        with pytest.raises(KeyError), pool.client() as client:
+            client.send("/queue/a", b"", confirm=True)
+            raise KeyError
+        send(pool)
+        assert broker.connections_accepted == 1
+
+    @pytest.mark.parametrize("fault", ["error", "close_before_receipt", "mute", "drop", "garbage"])
+    def test_a_fault_discards_the_connection(self, broker, make_pool, fault):
+        pool = make_pool()
+        getattr(broker.faults, fault)("SEND")
+        with pytest.raises(StompError), pool.client() as client:
+            client.send("/queue/a", b"", confirm=True, timeout=0.1)
+        assert (pool.stats().discarded, pool.stats().size) == (1, 0)
+        send(pool)
+        assert broker.connections_accepted == 2
+
+    def test_an_interruption_in_mid_conversation_discards_the_connection(self, broker, make_pool, monkeypatch):
+        pool = make_pool()
+
+        def interrupt(*args, **kwargs):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt), pool.client() as client, monkeypatch.context() as patch:
+            patch.setattr("stomp_web.client.transport.Transport.wait", interrupt)
+            broker.faults.mute("SEND")
+            client.send("/queue/a", b"", confirm=True)
+        assert (pool.stats().size, pool.stats().lent) == (0, 0)
+        send(pool)
+
+    def test_an_open_transaction_discards_the_connection(self, broker, make_pool):
+        pool = make_pool()
+        with pool.client() as client:
+            client.send("/queue/a", b"never committed", transaction=client.begin())
+        assert pool.stats().discarded == 1
+        send(pool, b"next")
+        assert [frame.body for frame in broker.messages("/queue/a")] == [b"next"]
+
+    def test_a_client_that_became_somebody_else_is_not_lent_on(self, broker, make_pool):
+        pool = make_pool()
+        with pool.client() as client:
+            client.connect("other", "s3cret")
+        with pool.client():
+            assert "login" not in broker.connects[-1].headers
+
+    def test_a_disconnected_client_is_not_lent_on(self, broker, make_pool):
+        pool = make_pool()
+        with pool.client() as client:
+            client.disconnect()
+        send(pool)
+        assert broker.connections_accepted == 2
+
+    def test_a_generator_that_is_thrown_away_gives_its_client_back(self, make_pool):
+        pool = make_pool(max_size=1)
+
+        def work():
+            with pool.client() as client:
+                yield client
+
+        generator = work()
+        next(generator)
+        assert pool.stats().lent == 1
+        generator.close()
+        assert pool.stats().lent == 0
+        send(pool)
+
+
+class TestClientOptions:
+    def test_the_pool_s_options_are_its_clients_(self, broker, make_pool):
+        pool = make_pool(login="user", passcode="s3cret", vhost="localhost", connect_headers={"client-id": "me"})
+        with pool.client():
+            headers = broker.connects[-1].headers
+        assert (headers["login"], headers["host"], headers["client-id"]) == ("user", "localhost", "me")
+        assert "s3cret" not in repr(pool) + pool.url + repr(vars(pool))
+
+    def test_a_pool_may_confirm_all(self, broker, make_pool):
+        broker.faults.mute("SEND")
+        with pytest.raises(StompError), make_pool(confirm=True).client() as client:
+            client.send("/queue/a", b"", timeout=0.05)
+
+    def test_options_may_stand_in_the_address(self, broker):
+        pool = PublishClientPool(f"{broker.url}?pool_size=3&timeout=2&max_waiting=4&max_idle=5&max_lifetime=6")
+        assert (pool.max_size, pool.timeout, pool.max_waiting) == (3, 2.0, 4)
+        assert (pool.max_idle, pool.max_lifetime) == (5.0, 6.0)
+
+    def test_keywords_win_over_the_address(self, broker):
+        assert PublishClientPool(f"{broker.url}?pool_size=3", max_size=4).max_size == 4
+
+    @pytest.mark.parametrize("options", [{"max_size": 0}, {"timeout": 0}, {"max_idle": "x"}, {"max_waiting": -1}])
+    def test_a_bad_value_is_refused(self, options):
+        with pytest.raises(ConfigurationError):
+            PublishClientPool("stomp://mq", **options)
+
+    @pytest.mark.parametrize("options", [{"pool_size": 3}, {"max_sise": 3}, {"persistent": True}, {"url": "x"}])
+    def test_an_unknown_option_is_refused(self, options):
+        with pytest.raises((ConfigurationError, TypeError)):
+            PublishClientPool("stomp://mq", **options)
+
+    @pytest.mark.parametrize("scheme", ["memory", "console", "null"])
+    def test_an_address_for_development_is_for_publishers(self, scheme):
+        with pytest.raises(ConfigurationError, match="Publisher"):
+            PublishClientPool(f"{scheme}://")
+
+
+class TestStats:
+    def test_the_numbers_tell_what_happened(self, broker, make_pool):
+        pool = make_pool(max_size=2)
+        assert pool.stats().loans == 0
+        with pool.client():
+            stats = pool.stats()
+            assert (stats.max_size, stats.size, stats.idle, stats.lent) == (2, 1, 0, 1)
+            assert (stats.loans, stats.opened, stats.waiting) == (1, 1, 0)
+        stats = pool.stats()
+        assert (stats.size, stats.idle, stats.lent) == (1, 1, 0)
+        assert stats.retry_after is None
+
+    def test_only_clients_that_were_lent_count_as_loans(self, broker, make_pool):
+        pool = make_pool(max_size=1)
+        with pool.client(), pytest.raises(PoolTimeout), pool.client(0.01):
+            pass
+        broker.faults.refuse(times=None)
+        broker.faults.close_connections()
+        other = make_pool()
+        with pytest.raises(NotSent), other.client():
+            pass
+        assert (pool.stats().loans, other.stats().loans) == (1, 0)
+        assert other.stats().connect_errors == 1
+
+    def test_they_add_up_under_32_threads_and_faults(self, broker, make_pool):
+        pool = make_pool(max_size=4, timeout=10)
+        loans = []
+        broker.faults.close_before_receipt("SEND", after=10, times=5)
+        together = threading.Barrier(33)
+
+        def work(number):
+            together.wait(5)
+            for turn in range(10):
+                try:
+                    with pool.client() as client:
+                        loans.append(1)
+                        client.send("/queue/a", f"{number}.{turn}", confirm=True)
+                        if number % 8 == 0:
+                            client.send_many([Message("/queue/b")] * 3, confirm=True)
+                except StompError:
+                    pass
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(32)]
+        for thread in threads:
+            thread.start()
+        together.wait(5)
+        while any(thread.is_alive() for thread in threads):
+            stats = pool.stats()
+            assert 0 <= stats.lent <= stats.size <= 4
+            assert stats.idle + stats.lent == stats.size
+            threads[0].join(0.001)
+            next((thread for thread in threads if thread.is_alive()), threads[0]).join(0.001)
+        stats = pool.stats()
+        assert (stats.lent, stats.waiting, stats.timeouts) == (0, 0, 0)
+        assert stats.loans == len(loans) == 320
+        assert stats.opened - stats.discarded - stats.stale == stats.size
+        assert broker.connections_accepted == stats.opened
+        bodies = [frame.body for frame in broker.messages("/queue/a")]
+        assert len(bodies) == len(set(bodies))

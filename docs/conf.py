@@ -35,7 +35,7 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 autoclass_content = "class"
 
 # The types of WSGI are in _typeshed, which exists for type checkers only.

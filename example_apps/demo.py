@@ -17,6 +17,7 @@ import queue
 import re
 import secrets
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -218,19 +219,22 @@ def start_web_application(stack: contextlib.ExitStack, port: int, url: str, rece
 def start_server(stack: contextlib.ExitStack, app: Flask, port: int) -> tuple[str, str]:
     """Serve *app* with waitress if that is installed, and with the server that comes with Flask if not."""
     try:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", port)))
+    except OSError as error:
+        raise DemoFailed(f"port {port} cannot be used: {error.strerror}; choose another with --port") from None
+    site = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    try:
         import waitress.server  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         from werkzeug.serving import make_server
 
         logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it would report each request
-        plain = make_server("127.0.0.1", port, app, threaded=True)
+        plain = make_server("127.0.0.1", 0, app, threaded=True, fd=listener.fileno())
+        stack.callback(plain.server_close)
         serve(stack, "werkzeug", plain.serve_forever, plain.shutdown)
-        return f"http://127.0.0.1:{plain.server_port}", "werkzeug"
+        return site, "werkzeug"
     sockets: dict[typing.Any, typing.Any] = {}
-    try:
-        server = waitress.server.create_server(app, host="127.0.0.1", port=port, map=sockets)
-    except OSError as error:
-        raise DemoFailed(f"port {port} cannot be used: {error.strerror}; choose another with --port") from None
+    server = waitress.server.create_server(app, sockets=[listener], map=sockets)
 
     def close() -> None:
         # In the server's own thread: without sockets its loop ends.
@@ -238,7 +242,7 @@ def start_server(stack: contextlib.ExitStack, app: Flask, port: int) -> tuple[st
 
     serve(stack, "waitress", server.run, close)
     stack.callback(server.task_dispatcher.shutdown, timeout=1)
-    return f"http://127.0.0.1:{server.effective_port}", "waitress"
+    return site, "waitress"
 
 
 def serve(

@@ -65,7 +65,7 @@ class SerializationError(StompError, ValueError):
 
 
 class ProtocolError(StompError):
-    """The bytes are not STOMP: the peer sent something that the specification does not allow."""
+    """It is not STOMP: the peer sent, or (`InvalidFrame`) was to be sent, what the specification does not allow."""
 
 
 class InvalidFrame(ProtocolError, ValueError):

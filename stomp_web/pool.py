@@ -94,12 +94,12 @@ class PublishClientPool:
     """A thread-safe, fork-safe pool of publish-only clients. Nothing is opened before the first loan.
 
     * *url* - the broker's address, or several (see `parse_address`); it may hold options.
-    * *max_size* - connections per process.
-    * *timeout* - seconds for a loan, and for each call of a lent client.
-    * *max_waiting* - how many callers may wait for a client; one more gets `PoolTimeout` at once. 0: any number.
+    * *max_size* - connections per process; 8.
+    * *timeout* - seconds for a loan, and for each call of a lent client; 5.
+    * *max_waiting* - how many callers may wait for a client; one more gets `PoolTimeout` at once; 0, any number.
     * *max_idle* - seconds after which an unused connection is replaced. Below a minute, as Artemis and many load
-      balancers cut connections that are idle for longer.
-    * *max_lifetime* - seconds after which a connection is replaced.
+      balancers cut connections that are idle for longer: 45.
+    * *max_lifetime* - seconds after which a connection is replaced; 3600.
     * *client_options* - those of `PublishClient`: ``login``, ``passcode``, ``vhost``, ``ssl``, ``versions``,
       ``connect_timeout``, ``confirm``, ``heart_beat``, ``connect_headers``, ``tls_ca``, ``tls_cert``, ``tls_key``,
       ``tls_insecure_skip_verify``.
@@ -115,11 +115,11 @@ class PublishClientPool:
         self,
         url: str,
         *,
-        max_size: int = 8,
-        timeout: float = 5.0,
-        max_waiting: int = 0,
-        max_idle: float = 45.0,
-        max_lifetime: float = 3600.0,
+        max_size: int | None = None,
+        timeout: float | None = None,
+        max_waiting: int | None = None,
+        max_idle: float | None = None,
+        max_lifetime: float | None = None,
         observers: Observers | None = None,
         **client_options_: typing.Any,
     ) -> None:
@@ -130,9 +130,8 @@ class PublishClientPool:
         options = client_options(address, (*_CLIENT_OPTIONS, *_POOL_OPTIONS))
 
         def own(name: str, keyword: typing.Any) -> typing.Any:
-            # A keyword wins over the address, where it says something else than the default.
-            written = options.pop(name, keyword)
-            return coerce(name, written if keyword == OPTIONS[name].default else keyword)
+            written = options.pop(name, OPTIONS[name].default)
+            return coerce(name, written if keyword is None else keyword)  # a keyword wins over the address
 
         self.max_size: int = own("pool_size", max_size)
         self.timeout: float = own("timeout", timeout)

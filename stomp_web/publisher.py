@@ -179,7 +179,7 @@ class Publisher:
         hidden, messages = Hidden(messages), ()  # a traceback that shows locals must not show them
         for message in map(Hidden, hidden.value):
             if isinstance(message.value, Message):
-                batch.add(message.value, persistent=persistent)
+                batch.add(message.value, serializer=serializer, persistent=persistent)
             else:
                 batch.send(*message.value, serializer=serializer, persistent=persistent)
         return batch.deliver()
@@ -287,19 +287,20 @@ class Publisher:
     def _deliver(self, messages: list[Message], confirm: bool | None, timeout: float | None) -> None:
         confirm = self.options.confirm if confirm is None else confirm
         deadline = Deadline(self.options.timeout if timeout is None else timeout)
+        for message in messages:
+            check_message(message)  # before anybody is told, and a connection is opened for it
         observed = bool(self.observers)
         if observed:
             for message in messages:
                 self.observers.tell(
-                    SendBegan(message.id or "", message.destination, _headers_of(message), len(message.body))
+                    SendBegan(message.id or "", message.destination, _headers_of(message), _size_of(message))
                 )
         began = time.monotonic()
         try:
             self._way_out().deliver(messages, confirm, deadline)
-        except StompError as error:
+        except BaseException as error:  # an interrupted send has an end, too
             if isinstance(error, MessageError) and len(messages) == 1:
-                error.destination = messages[0].destination
-                error.message_id = messages[0].id
+                _name_message(error, messages[0])
             self._counts.failed(error, len(messages))
             if observed:
                 for position, message in enumerate(messages):
@@ -318,7 +319,7 @@ class Publisher:
                 return outlet
         return self._outlet
 
-    def _tell_end(self, message: Message, error: StompError | None, confirm: bool, seconds: float) -> None:
+    def _tell_end(self, message: Message, error: BaseException | None, confirm: bool, seconds: float) -> None:
         identity = message.id or ""
         self.observers.tell(
             SendSucceeded(identity, message.destination, confirm, seconds)
@@ -365,13 +366,19 @@ class Batch:
         self._messages.append(message)
         return typing.cast(str, message.id)
 
-    def add(self, message: Message, *, persistent: bool | None = None) -> str:
+    def add(self, message: Message, *, serializer: str | None = None, persistent: bool | None = None) -> str:
         """Add a `Message`; its body is sent as it is if it is bytes-like or ``str``, and serialized otherwise."""
         if isinstance(message.body, bytes | bytearray | memoryview | str):
             message = self._publisher._complete(message, persistent)
+            check_message(message)
             self._messages.append(message)
             return typing.cast(str, message.id)
-        return self.send(message.destination, message.body, message.headers, persistent=persistent, ttl=message.ttl)
+        headers = dict(message.headers or {})
+        if message.content_type is not None:
+            headers["content-type"] = message.content_type
+        return self.send(
+            message.destination, message.body, headers, serializer=serializer, persistent=persistent, ttl=message.ttl
+        )
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -427,8 +434,6 @@ class _PoolOutlet:
         of unknown outcome is repeated only with `resend_unknown`; once that is so, the outcome stays unknown until a
         receipt comes, whatever fails after it.
         """
-        for message in messages:
-            check_message(message)  # before a connection is opened for it
         confirmed: set[int] = set()
         unknown: DeliveryUnknown | None = None
         while True:
@@ -515,13 +520,13 @@ class _Counts:
     def succeeded(self, count: int, confirmed: bool) -> None:
         self._add(sent=count, confirmed=count if confirmed else 0)
 
-    def failed(self, error: StompError, count: int) -> None:
+    def failed(self, error: BaseException, count: int) -> None:
         done = len(error.confirmed) if isinstance(error, MessageError) else 0
         kind = (
             "rejected"
             if isinstance(error, Rejected)
             else "unknown"
-            if isinstance(error, DeliveryUnknown)
+            if isinstance(error, DeliveryUnknown) or not isinstance(error, StompError)
             else "not_sent"
         )
         self._add(sent=done, confirmed=done, **{kind: count - done})
@@ -530,6 +535,20 @@ class _Counts:
         lock, numbers = self._current()
         with lock:
             return dict(numbers)
+
+
+def _name_message(error: MessageError, message: Message) -> None:
+    if error.destination is None:
+        error.args = (f"{message.destination}: {error.args[0]}", *error.args[1:])
+    error.destination = message.destination
+    error.message_id = message.id
+
+
+def _size_of(message: Message) -> int:
+    body = message.body
+    if isinstance(body, memoryview):
+        return body.nbytes
+    return len(body.encode() if isinstance(body, str) else body)
 
 
 def _headers_of(message: Message) -> dict[str, str]:

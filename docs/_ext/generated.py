@@ -74,20 +74,16 @@ def options_text() -> str:
 
 def _option_lines(option: Option) -> list[str]:
     coerce(option.name, AS_TEXT[option.name])
-    unit = f" {option.unit}" if option.unit and option.unit != "path" else ""
-    default = "none" if option.default in (None, (), {}) else f"`{option.default!r}`{unit}"
-    value = f"{option.meaning.rstrip('.')}."
+    default = "none" if option.default in (None, (), {}) else f"`{option.default!r}`"
+    unit = {"": "", "path": "Unit: a path to a file. "}.get(option.unit, f"Unit: {option.unit}. ")
     return [
         f"(option-{option.name})=",
         f"`{option.name}`",
-        f": {_with_links(value)}",
-        f"  Unit: {_UNITS.get(option.unit, option.unit) or 'none'}. Default: {default}.",
+        f": {_with_links(option.meaning)}\\",
+        f"  {unit}Default: {default}.\\",
         f"  Flask: `STOMP_{option.name.upper()}`. As a text: `{option.name} = {AS_TEXT[option.name]}`.",
         "",
     ]
-
-
-_UNITS: typing.Final = {"path": "a path to a file"}
 
 
 def _with_links(text: str) -> str:
@@ -165,8 +161,8 @@ def usage_text(command: str) -> str:
 def first_sentence(thing: object) -> str:
     """The first sentence of a docstring, as Markdown."""
     paragraph = (inspect.getdoc(thing) or "").partition("\n\n")[0].replace("\n", " ").replace("``", "`")
-    end = re.search(r"[.:?](?= |$)", paragraph)
-    return (paragraph[: end.end()] if end else paragraph).rstrip(":")
+    end = re.search(r"[.?](?= |$)", paragraph)
+    return paragraph[: end.end()] if end else paragraph.rstrip(":")
 
 
 def setup(app: typing.Any) -> dict[str, bool]:

@@ -26,7 +26,7 @@ NOT_CALLED: typing.Final = frozenset(
     "SendBegan SendFailed SendSucceeded StompState Transaction".split()
 )
 #: Modules whose docstring goes on about how they are built, and how many of its paragraphs are for users.
-FOR_USERS: typing.Final = {"stomp_web.pool": 1, "stomp_web.publisher": 1, "stomp_web.wsgi": 1, "stomp_web.broker": 4}
+FOR_USERS: typing.Final = {"stomp_web.client": 0, "stomp_web.pool": 0, "stomp_web.publisher": 0, "stomp_web.broker": 4}
 
 _DEEP = 4  # dots in a name: `stomp_web.client.PublishClient.send` is too common a name to guess
 

@@ -68,10 +68,12 @@ _TOLERANCE = 2.0
 class _Answer:
     """Somebody waits for receipts. Guarded by the client's lock."""
 
-    __slots__ = ("error", "waiting")
+    __slots__ = ("error", "unconfirmed_before", "waiting")
 
     def __init__(self, receipts: typing.Iterable[str]) -> None:
         self.waiting = set(receipts)
+        #: How many unconfirmed frames of the session were handed over before.
+        self.unconfirmed_before = 0
         self.error: MessageError | None = None
 
     @property
@@ -178,6 +180,11 @@ class QueueingDuplexClient:
         self._driver: int | None = None  # the thread that drives the connection now
         self._session: Session | None = None
         self._reason: StompError | None = None  # why the last session ended
+        self._credentials: dict[str, object] = {}
+        self._disconnecting = False
+        # Frames of this session, outside of transactions, without a receipt; and how many of them a receipt has covered
+        # since. An ERROR may be about one of the rest.
+        self._unconfirmed = self._settled = 0
         self._outgoing: collections.deque[memoryview] = collections.deque()
         self._outgoing_bytes = 0
         self._answers: dict[str, _Answer] = {}
@@ -199,23 +206,33 @@ class QueueingDuplexClient:
     ) -> Frame:
         """Open the connection, and return the CONNECTED frame; it goes on `connected_queue` too.
 
-        `listen_forever` does it if it was not done. A connected client returns the frame it has. Raises
+        `listen_forever` does it if it was not done. A connected client returns the frame it has. *login*, *passcode*
+        and *headers* replace those of the constructor, here and for every later connection. Raises
         `BrokerUnavailable` or `AuthenticationFailed`.
         """
         passcode = hide_secret("passcode", passcode)
         changes = {"login": login, "passcode": passcode, "headers": headers}
+        given = {name: value for name, value in changes.items() if value is not None}
+        self._connector.check(**given)
+        self._refuse_inherited()
+        session = self._session
+        if session is not None:
+            return session.connected_frame
+        self._credentials.update(given)
         deadline = Deadline(self.timeout)
         with self._driving(deadline):
             if self._session is None:
-                self._open(deadline, {name: value for name, value in changes.items() if value is not None})
+                self.shutdown_event.clear()
+                self._open(deadline)
             return typing.cast(Session, self._session).connected_frame
 
-    def _open(self, deadline: Deadline, changes: typing.Mapping[str, object]) -> None:
-        session = self._connector.open(deadline, **changes)
-        self.shutdown_event.clear()
+    def _open(self, deadline: Deadline) -> None:
+        session = self._connector.open(deadline, **self._credentials)
         with self._lock:
             self._session = session
             self._reason = None
+            self._disconnecting = False
+            self._unconfirmed = self._settled = 0
             self._last_sent = self._last_received = time.monotonic()
         for frames in (self.message_queue, self.connected_queue, self.receipt_queue, self.error_queue):
             frames.begin()
@@ -267,6 +284,7 @@ class QueueingDuplexClient:
         if self._session is None or self._inherited:
             self.close()
             return
+        self._disconnecting = True
         self.shutdown_event.set()
         try:
             self._call(commands.disconnect(), deadline)
@@ -313,7 +331,7 @@ class QueueingDuplexClient:
             if self.listening_event.is_set():
                 raise StompError("this client's loop is running already, in this thread")
             if self._session is None and not self.shutdown_event.is_set():
-                self._open(self._deadline(None), {})
+                self._open(self._deadline(None))
             self.listening_event.set()
             try:
                 self._drive(self.shutdown_event.is_set, None)
@@ -322,7 +340,8 @@ class QueueingDuplexClient:
                     raise
             finally:
                 self.listening_event.clear()
-            self.disconnect()
+            if not self._disconnecting:  # else another thread does it, and waits for the receipt
+                self.disconnect()
 
     def receive(self, timeout: float | None = None) -> Frame | None:
         """Return the next MESSAGE frame, ``None`` if none came within *timeout* seconds (the client's, if not given).
@@ -341,7 +360,8 @@ class QueueingDuplexClient:
                     return None
             with self._driving(deadline):
                 if self._session is None:
-                    self._open(deadline, {})
+                    self.shutdown_event.clear()
+                    self._open(deadline)
                 self._drive(lambda: not self.message_queue.empty(), deadline)
             if self.message_queue.empty():
                 return None
@@ -372,7 +392,7 @@ class QueueingDuplexClient:
 
         Raises `Rejected`, `NotSent` or `DeliveryUnknown`.
         """
-        identity = str(next(self._subscription_ids)) if id is None else id
+        identity = f"sub-{next(self._subscription_ids)}" if id is None else id
         self._call(commands.subscribe(destination, identity, ack, headers), self._deadline(timeout))
         return identity
 
@@ -559,6 +579,8 @@ class QueueingDuplexClient:
     def _step(self, seconds: float | None) -> None:
         """Do what can be done now; if that is nothing, wait for *seconds* at the most. Raises the reason of an end."""
         session = self._live_session()
+        # Made before the look at what is to be written: whoever hands something over after that look wakes the wait.
+        wake = self._wake_descriptor()
         try:
             moved = self._flush(session)
             reading = self._reading()
@@ -567,9 +589,7 @@ class QueueingDuplexClient:
             beat = self._keep_heart_beats(session, reading)
             if not moved and seconds != 0.0:
                 waits = [limit for limit in (seconds, beat) if limit is not None]
-                session.wait(
-                    min(waits, default=None), write=bool(self._outgoing), read=reading, wake=self._wake_descriptor()
-                )
+                session.wait(min(waits, default=None), write=bool(self._outgoing), read=reading, wake=wake)
                 self._drain_wake()
         except (TransportError, ProtocolError) as error:
             what = str(error) if isinstance(error, TransportError) else f"the broker sent what is not STOMP: {error}"

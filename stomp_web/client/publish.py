@@ -71,7 +71,8 @@ class PublishClient:
     * *login*, *passcode* - the credentials; without them none are sent.
     * *vhost* - the virtual host; without it ``/``, which RabbitMQ, ActiveMQ and Artemis all take.
     * *ssl* - ``True`` for TLS, verified against the system's authorities and the host name, or an ``ssl.SSLContext``;
-      *tls_ca*, *tls_cert* and *tls_key* are PEM files: authorities of your own, the client's certificate, its key.
+      *tls_ca*, *tls_cert* and *tls_key* are PEM files: authorities of your own, the client's certificate, its key;
+      *tls_insecure_skip_verify* accepts any certificate, and warns.
     * *versions* - the versions of STOMP that are offered.
     * *connect_timeout* - seconds for opening a connection; *timeout* - seconds for a whole call, connecting included.
       The look-up of the host name is the one step that Python cannot interrupt.

@@ -43,7 +43,7 @@ class PublishSubscribeClient(QueueingDuplexClient):
         timeout: float | None = None,
     ) -> str:
         """Subscribe, and call *callback* with each MESSAGE frame. The rest as of `QueueingDuplexClient.subscribe`."""
-        identity = str(next(self._subscription_ids)) if id is None else id
+        identity = f"sub-{next(self._subscription_ids)}" if id is None else id
         self._callbacks[identity] = callback
         try:
             return super().subscribe(destination, id=identity, ack=ack, headers=headers, timeout=timeout)

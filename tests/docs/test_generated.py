@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,3 +61,20 @@ def test_every_dialect_is_in_the_table(generated: ModuleType) -> None:
 @pytest.mark.parametrize("command", ["broker", "send", "listen"])
 def test_the_help_of_each_command_is_shown(generated: ModuleType, command: str) -> None:
     assert f"usage: stomp-web {command}" in generated.usage_text(command)
+
+
+# What a module passes on from another one, whose page describes it.
+HANDED_ON = ("Health", "OutboxMessage")
+PUBLIC_MODULES = (
+    *("client", "pool", "publisher", "serializers", "config", "errors", "observers"),
+    *("wsgi", "flask", "django", "broker", "testing", "protocol"),
+)
+
+
+@pytest.mark.parametrize("name", PUBLIC_MODULES)
+def test_every_public_module_has_a_page_that_describes_all_of_it(name: str) -> None:
+    page = (DOCS / "reference" / "api" / f"{name}.md").read_text()
+    assert f".. automodule:: stomp_web.{name}\n" in page
+    left_out = re.search(rf"automodule:: stomp_web\.{name}\n   :exclude-members: (.*)", page)
+    for left in left_out[1].split(", ") if left_out else ():
+        assert f"autoclass:: stomp_web.{name}.{left}\n" in page or left in HANDED_ON

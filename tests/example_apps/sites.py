@@ -7,7 +7,6 @@ import html
 import http.cookiejar
 import os
 import re
-import socket
 import subprocess
 import sys
 import typing
@@ -17,7 +16,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-DEADLINE = 20.0
+DEADLINE = 10.0
 
 
 class Page(typing.NamedTuple):
@@ -83,14 +82,14 @@ class Site:
             return Page(answer.status, answer.read().decode(), answer.headers["Content-Type"])
 
 
-# What starts each application: the lines of its README, but for the port. Those of Django go through gunicorn, as the
-# port that runserver takes cannot be asked for.
+# What starts each application: the line of the README, but for the port, which is any free one. Django's runserver does
+# not say which one it has taken, so Django is served by waitress.
 COMMANDS: dict[str, list[list[str]]] = {
     "flask": [["-m", "flask", "--app", "example_apps.flask_app", "run", "--port", "0"]],
     "wsgi": [["-m", "example_apps.wsgi_app", "0"]],
     "django": [
         ["-m", "example_apps.django_app", "migrate", "--verbosity", "0"],
-        ["-m", "gunicorn", "--bind", "fd://{fd}", "--control-socket-disable", "example_apps.django_app.wsgi"],
+        ["-m", "waitress", "--listen", "127.0.0.1:0", "example_apps.django_app.wsgi:application"],
     ],
 }
 
@@ -102,26 +101,20 @@ def serving(name: str, broker_url: str, database: Path) -> typing.Iterator[Site]
     *before, command = COMMANDS[name]
     for each in before:
         subprocess.run([sys.executable, *each], cwd=ROOT, env=environment, check=True, timeout=DEADLINE)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        fd = listener.fileno()
-        process = subprocess.Popen(
-            [sys.executable, *(part.format(fd=fd) for part in command)],
-            cwd=ROOT,
-            env=environment,
-            pass_fds=[fd],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        try:
-            if "fd://{fd}" in command:
-                yield Site(name, f"http://127.0.0.1:{listener.getsockname()[1]}")
-            else:
-                yield Site(name, printed_url(process))
-        finally:
-            process.terminate()
-            out, _ = process.communicate(timeout=DEADLINE)
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield Site(name, printed_url(process))
+    finally:
+        process.terminate()
+        out, _ = process.communicate(timeout=DEADLINE)
     assert "Traceback" not in out, out
 
 

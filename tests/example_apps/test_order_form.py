@@ -27,7 +27,7 @@ def the_broker() -> typing.Iterator[Broker]:
 def the_site(
     request: pytest.FixtureRequest, the_broker: Broker, tmp_path_factory: pytest.TempPathFactory
 ) -> typing.Iterator[Site]:
-    for module in {"flask": ["flask"], "django": ["django", "gunicorn"]}.get(request.param, []):
+    for module in {"flask": ["flask"], "django": ["django", "waitress"]}.get(request.param, []):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
     with serving(request.param, the_broker.url, tmp_path_factory.mktemp(request.param) / "orders.sqlite3") as site:

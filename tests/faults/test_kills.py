@@ -29,7 +29,7 @@ QUORUM = {"x-queue-type": "quorum", "durable": "true", "auto-delete": "false"}
 @REAL
 @pytest.mark.timeout(240)
 def test_what_was_confirmed_outlives_five_kills_under_the_load_of_64_threads(
-    broker: RunningBroker, queue: str, open_publisher: Open, record_property: typing.Callable[[str, object], None]
+    broker: RunningBroker, queue: str, open_publisher: Open
 ):
     before = holding()
     publisher = open_publisher(broker.url)
@@ -37,47 +37,48 @@ def test_what_was_confirmed_outlives_five_kills_under_the_load_of_64_threads(
     recoveries = []
     with load.running(within=200):
         for _ in range(5):
-            confirmed = load.count(CONFIRMED)
-            assert load.wait_for(lambda load: load.count(CONFIRMED) >= confirmed + 1500, timeout=30), load.counts
+            confirm_more(load, 1500)
+            calls = len(load.calls)
             broker.kill()
             broker.start()
-            confirmed = load.count(CONFIRMED)
             began = time.monotonic()
-            assert load.wait_for(lambda load: load.count(CONFIRMED) > confirmed, timeout=30), load.counts
-            recoveries.append(round(time.monotonic() - began, 2))
+            confirm_more(load, 1)
+            recovered = time.monotonic() - began
+            # Within one back-off step: the longest pause that any call was told of, and the load's own waiting.
+            step = max(getattr(call.error, "retry_after", None) or 0.0 for call in load.calls[calls:])
+            assert recovered < step + 2.0
+            recoveries.append(f"{recovered:.1f} of {step:.1f}")
     found = drain(broker, queue)
     load.check(found)
     assert load.counts.get("DeliveryUnknown", 0), "no message was on its way when the broker was killed"
     publisher.close()
     unchanged(before)
-    record_property("outcomes", f"{load.counts}, {len(found)} in the queue, recovered after {recoveries} s")
+    print(f"{load.counts}, {len(found)} in the queue, recovered after {recoveries} s")
 
 
 @REAL
 @pytest.mark.timeout(120)
 def test_a_broker_that_was_stopped_and_goes_on_costs_the_deadline_and_no_message(
-    broker: RunningBroker, queue: str, open_publisher: Open, record_property: typing.Callable[[str, object], None]
+    broker: RunningBroker, queue: str, open_publisher: Open
 ):
     before = holding()
     publisher = open_publisher(broker.url, timeout=1.0)
     load = Load(publisher, queue, threads=16, pace=0.005)
     with load.running(within=60):
         for _ in range(2):
-            confirmed = load.count(CONFIRMED)
-            assert load.wait_for(lambda load: load.count(CONFIRMED) >= confirmed + 200, timeout=20), load.counts
+            confirm_more(load, 200)
             failed = len(load.calls) - load.count(CONFIRMED)
             broker.pause()
             assert load.wait_for(lambda load: len(load.calls) - load.count(CONFIRMED) >= failed + 32, timeout=20)
             broker.resume()
-        confirmed = load.count(CONFIRMED)
-        assert load.wait_for(lambda load: load.count(CONFIRMED) >= confirmed + 200, timeout=40), load.counts
+        confirm_more(load, 200)
         load.stop()
     found = drain(broker, queue)
     load.check(found)
     assert set(load.counts) >= {CONFIRMED, "DeliveryUnknown", "NotSent"}
     publisher.close()
     unchanged(before)
-    record_property("outcomes", f"{load.counts}, {len(found)} in the queue")
+    print(f"{load.counts}, {len(found)} in the queue")
 
 
 class Cluster:
@@ -108,30 +109,43 @@ def cluster(rabbitmq: RunningBroker) -> typing.Iterator[Cluster]:
 
 @pytest.mark.timeout(240)
 def test_a_quorum_queue_loses_nothing_while_its_nodes_are_killed_one_after_the_other(
-    cluster: Cluster, queue: str, open_publisher: Open, record_property: typing.Callable[[str, object], None]
+    cluster: Cluster, queue: str, open_publisher: Open
 ):
+    # While the queue elects a new leader, RabbitMQ/3.10.8 ends the connection of whoever sends to it (its STOMP plugin
+    # crashes on basic.nack): unknown outcomes, which only the one who asked for "at least once" does not see.
     before = holding()
-    publisher = open_publisher(cluster.url, headers=QUORUM)
-    load = Load(publisher, queue, threads=16, pace=0.02)
-
-    def more(count: int) -> None:
-        confirmed = load.count(CONFIRMED)
-        assert load.wait_for(lambda load: load.count(CONFIRMED) >= confirmed + count, timeout=60), load.counts
-
+    once = open_publisher(cluster.url, headers=QUORUM)
+    at_least_once = open_publisher(cluster.url, headers=QUORUM, resend_unknown=True, timeout=15.0)
+    load = Load(once, queue, threads=8, pace=0.02)
+    stubborn = Load(at_least_once, queue + "-stubborn", threads=8, pace=0.02)
     gaps = []
-    with load.running(within=150):
-        more(300)
+    with load.running(within=150), stubborn.running(within=150):
+        confirm_more(load, 300)
         for node in cluster.nodes:
             node.kill()
             began = time.monotonic()
-            more(1)
+            confirm_more(load, 1)
+            confirm_more(stubborn, 1)
             gaps.append(round(time.monotonic() - began, 2))
-            more(300)
+            confirm_more(load, 300)
             node.start()
-            more(300)
+            confirm_more(load, 300)
+            confirm_more(stubborn, 300)
         load.stop()
+        stubborn.stop()
     found = drain(cluster.nodes[0], queue, QUORUM)
     load.check(found)
-    publisher.close()
+    found_of_stubborn = drain(cluster.nodes[0], stubborn.destination, QUORUM)
+    stubborn.check(found_of_stubborn, resent=True)
+    assert set(stubborn.counts) == {CONFIRMED}, stubborn.counts
+    once.close()
+    at_least_once.close()
     unchanged(before)
-    record_property("outcomes", f"{load.counts}, {len(found)} in the queue, the next confirmed after {gaps} s")
+    print(f"once: {load.counts}, {len(found)} in the queue, the next confirmed after {gaps} s")
+    print(f"at least once: {stubborn.counts}, {len(found_of_stubborn)} in the queue")
+
+
+def confirm_more(load: Load, count: int) -> None:
+    """Wait until so many more messages were confirmed."""
+    confirmed = load.count(CONFIRMED)
+    assert load.wait_for(lambda load: load.count(CONFIRMED) >= confirmed + count, timeout=60), load.counts

@@ -50,18 +50,22 @@ class TestMemoryAlarm:
     def test_activemq_without_memory_costs_the_deadline_and_no_message(
         self, small_activemq: ActiveMQ, queue: str, open_publisher: Open
     ):
-        publisher = open_publisher(small_activemq.url, timeout=SHORT, persistent=False, serializer="text")
+        # ActiveMQ/5.17.2 moves what fills one queue to its disk; the first messages of many queues stay in memory.
+        publisher = open_publisher(small_activemq.url, timeout=SHORT, persistent=False, serializer="bytes")
+        sent: dict[str, str] = {}
         with pytest.raises(ReceiptTimeout) as failure:  # noqa: PT012 - it says so when it is full, not before
-            sent = []
-            while len(sent) < 2000:
+            while len(sent) < 200:
+                destination = f"{queue}-{len(sent)}"
                 with in_time(SHORT):
-                    sent.append(publisher.send(queue, "x" * 10_000))
+                    sent[destination] = publisher.send(destination, b"x" * 50_000)
+        # No receipt for any queue, though CONNECT is answered.
         with in_time(SHORT, at_least=SHORT), pytest.raises(ReceiptTimeout):
-            publisher.send(queue + "-other", "x")
-        found = drain(small_activemq, queue)
-        assert found[: len(sent)] == sent
-        assert set(found[len(sent) :]) <= {failure.value.message_id}
-        publisher.send(queue, "there is room again")
+            publisher.send(queue, b"x")
+        assert publisher.check(SHORT).ok
+        for destination, message_id in sent.items():
+            assert drain_one(small_activemq, destination) == [message_id]
+        assert failure.value.destination not in sent
+        publisher.send(queue, b"there is room again")
 
 
 class TestFullQueue:

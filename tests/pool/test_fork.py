@@ -29,6 +29,20 @@ def in_a_child(work: typing.Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+class Forgetful(list):
+    """Remembers no transport, so that the hook after a fork finds none."""
+
+    def add(self, transport: object) -> None:
+        pass
+
+
+@pytest.fixture(params=["hook", "no hook"], autouse=True)
+def forks(request, monkeypatch):
+    """With the hook that runs after a fork, and without it, as under uWSGI, which does not call it."""
+    if request.param == "no hook":
+        monkeypatch.setattr("stomp_web.client.transport._transports", Forgetful())
+
+
 @pytest.fixture
 def recorder(serve):
     """A server that answers every receipt, and remembers per connection what came."""

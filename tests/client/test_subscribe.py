@@ -1,0 +1,183 @@
+"""PublishSubscribeClient: a callback per subscription, in the loop's thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from stomp_web import PublishSubscribeClient, Rejected
+from stomp_web.broker import Broker
+from tests.client.scripted import eventually
+from tests.client.test_duplex import Loop
+
+
+@pytest.fixture
+def client(broker):
+    client = PublishSubscribeClient(*broker.address, timeout=3)
+    client.connect()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def loop(client):
+    running = Loop(client)
+    yield running
+    client.close()
+    assert running.ended()
+
+
+def test_each_subscription_s_callback_gets_its_messages(client, loop):
+    first, second = [], []
+    client.subscribe("/queue/a", first.append)
+    client.subscribe("/queue/b", second.append)
+    for number in range(3):
+        client.send("/queue/a", f"a{number}")
+        client.send("/queue/b", f"b{number}")
+    assert eventually(lambda: len(first) + len(second) == 6)
+    assert [frame.body for frame in first] == [b"a0", b"a1", b"a2"]
+    assert [frame.body for frame in second] == [b"b0", b"b1", b"b2"]
+
+
+def test_callbacks_run_in_the_loop_s_thread(client, loop):
+    threads = []
+    client.subscribe("/queue/a", lambda frame: threads.append(threading.current_thread()))
+    client.send("/queue/a")
+    assert eventually(lambda: threads == [loop.thread])
+
+
+def test_they_are_called_without_a_loop_when_somebody_reads(client):
+    got = []
+    client.subscribe("/queue/a", got.append)
+    client.send("/queue/a", b"x", confirm=True)
+    client.receive(0.05)
+    assert [frame.body for frame in got] == [b"x"]
+
+
+def test_what_a_callback_raises_is_logged_and_ends_nothing(client, loop, caplog):
+    got = []
+
+    def callback(frame):
+        got.append(frame.body)
+        if frame.body == b"bad":
+            raise KeyError("broken")
+
+    with caplog.at_level(logging.ERROR, "stomp_web.client"):
+        client.subscribe("/queue/a", callback, id="mine")
+        for body in (b"0", b"bad", b"1"):
+            client.send("/queue/a", body)
+        assert eventually(lambda: len(got) == 3)
+    assert got == [b"0", b"bad", b"1"]
+    assert "the callback of subscription mine failed" in caplog.text
+    assert "KeyError: 'broken'" in caplog.text
+    assert loop.thread.is_alive()
+
+
+def test_on_error_may_be_overridden(broker):
+    errors = []
+
+    class Mine(PublishSubscribeClient):
+        def on_error(self, error, frame):
+            errors.append((error, frame.body))
+
+    def callback(frame):
+        raise KeyError
+
+    with Mine(*broker.address) as client:
+        client.subscribe("/queue/a", callback)
+        client.send("/queue/a", b"x", confirm=True)
+        client.receive(0.05)
+    ((error, body),) = errors
+    assert (type(error), body) == (KeyError, b"x")
+
+
+def test_a_callback_may_acknowledge_and_send_confirmed(client, loop, broker):
+    def callback(frame):
+        client.send("/queue/b", frame.body, confirm=True)
+        client.ack(frame)
+
+    client.subscribe("/queue/a", callback, ack="client-individual")
+    for number in range(20):
+        client.send("/queue/a", str(number))
+    frames = broker.wait_for("/queue/b", 20)
+    assert [frame.body for frame in frames] == [b"%d" % number for number in range(20)]
+    assert broker.wait_until(lambda: not broker.unacknowledged("/queue/a"))
+
+
+def test_a_callback_is_not_called_within_another(client, loop, broker):
+    depth, deepest = [0], [0]
+
+    def callback(frame):
+        depth[0] += 1
+        deepest[0] = max(deepest[0], depth[0])
+        client.send("/queue/b", confirm=True)
+        depth[0] -= 1
+
+    client.subscribe("/queue/a", callback)
+    for _ in range(10):
+        client.send("/queue/a")
+    broker.wait_for("/queue/b", 10)
+    assert deepest == [1]
+
+
+def test_a_callback_may_subscribe_and_unsubscribe(client, loop, broker):
+    got = []
+
+    def callback(frame):
+        client.subscribe("/queue/b", got.append)
+        client.unsubscribe("first")
+
+    client.subscribe("/queue/a", callback, id="first")
+    client.send("/queue/a")
+    assert broker.wait_until(lambda: broker.subscribers("/queue/a") == 0 and broker.subscribers("/queue/b") == 1)
+    client.send("/queue/b", b"x")
+    assert eventually(lambda: [frame.body for frame in got] == [b"x"])
+
+
+@pytest.mark.parametrize("end", ["disconnect", "close"])
+def test_a_callback_may_end_the_loop(client, broker, end):
+    running = Loop(client)
+    client.subscribe("/queue/a", lambda frame: getattr(client, end)())
+    client.send("/queue/a")
+    assert running.ended()
+    assert running.error is None
+    assert broker.received("DISCONNECT") == (end == "disconnect")
+
+
+def test_a_callback_may_set_the_shutdown_event(client, broker):
+    running = Loop(client)
+    client.subscribe("/queue/a", lambda frame: client.shutdown_event.set())
+    client.send("/queue/a")
+    assert running.ended()
+    assert running.error is None
+
+
+def test_after_unsubscribe_it_is_called_no_more(client, loop):
+    got = []
+    identity = client.subscribe("/topic/a", got.append)
+    client.unsubscribe(identity)
+    client.send("/topic/a", confirm=True)
+    assert got == []
+
+
+def test_a_refused_subscription_leaves_no_callback():
+    with Broker(denied=("/queue/private",)) as broker, PublishSubscribeClient(*broker.address) as client:
+        with pytest.raises(Rejected):
+            client.subscribe("/queue/private", print, id="mine")
+        assert client._callbacks == {}
+
+
+def test_a_second_subscription_of_the_same_id_does_not_take_the_first_one_s_callback(broker):
+    got, never = [], []
+    with Broker(keep_open_after_error=True) as strict, PublishSubscribeClient(*strict.address) as client:
+        client.subscribe("/queue/a", got.append, id="mine")
+        with pytest.raises(Exception, match="mine"):
+            client.subscribe("/queue/b", never.append, id="mine")
+        assert client._callbacks in ({"mine": got.append}, {})
+
+
+def test_a_message_of_no_subscription_goes_to_the_queue(broker, client):
+    broker.faults.write(b"MESSAGE\ndestination:/temp-queue/x\nmessage-id:1\nsubscription:/temp-queue/x\n\nreply\0")
+    assert client.receive().body == b"reply"

@@ -1,0 +1,39 @@
+"""What the applications have in common: the deed of a request, and what its process says of itself.
+
+Each of them sends a message when its module is loaded. Where a server loads it before it forks, a connection is then
+open in the parent, and every worker inherits it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOADED_BY = os.getpid()
+QUEUE = os.environ.get("STOMP_TEST_QUEUE", "/queue/orders")
+LOADED = QUEUE + "-loaded"
+
+
+def answer(path: str, send: Callable[[str, Any], str]) -> bytes:
+    """Send the number in *path*, ``/17``, and describe this process."""
+    number = int(path.strip("/"))
+    identity = send(QUEUE, number)
+    status = Path("/proc/self/status")
+    native = re.search(r"Threads:\s*(\d+)", status.read_text()) if status.exists() else None
+    return json.dumps(
+        {
+            "number": number,
+            "id": identity,
+            "pid": os.getpid(),
+            "loaded_by": LOADED_BY,
+            "threads": threading.active_count(),
+            "native_threads": int(native[1]) if native else None,
+        }
+    ).encode()

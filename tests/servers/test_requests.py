@@ -1,0 +1,105 @@
+"""Two hundred requests from sixteen clients: all served, and each message in the queue exactly once."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+from tests.brokers.foreign import ForeignClient
+from tests.servers.running import exactly_once, serving
+
+REQUESTS = 200
+
+
+def arrived(broker, destination="/queue/orders"):
+    return [(json.loads(frame.body), frame.headers["x-message-id"]) for frame in broker.messages(destination)]
+
+
+def check_workers(server, answers):
+    """Where the application was loaded, and that nothing but the server has started threads."""
+    assert {answer["pid"] != answer["loaded_by"] for answer in answers} == {server.preloads}
+    assert len({answer["pid"] for answer in answers}) <= server.processes
+    if server.most_threads is not None:
+        assert max(answer["threads"] for answer in answers) <= server.most_threads
+
+
+def check_connections(server, broker):
+    """No connection was shared, cut or said farewell to: what was opened is open, the parent's included."""
+    parents, loads = (1, 1) if server.preloads else (0, server.processes)
+    assert len(broker.wait_for("/queue/orders-loaded", loads)) == loads  # a worker may have begun late
+    assert broker.sessions == broker.connections_accepted <= parents + 8 * server.processes
+    assert broker.received("DISCONNECT") == 0
+
+
+def test_every_request_is_served_and_its_message_arrives_once(server, broker, tmp_path):
+    with serving(server, broker.url, tmp_path) as running:
+        answers = running.post_all(range(REQUESTS))
+        exactly_once(answers, arrived(broker))
+        assert len(broker.messages("/queue/orders")) == REQUESTS
+        check_workers(server, answers)
+        check_connections(server, broker)
+
+
+@pytest.mark.parametrize(
+    ("server", "application"),
+    [("gunicorn gthread, preload", "flask_application"), ("uwsgi, threads", "django_application")],
+    indirect=["server"],
+)
+def test_a_framework_serves_as_well(server, application, broker, tmp_path):
+    pytest.importorskip(application.partition("_")[0])
+    with serving(server, broker.url, tmp_path, application=application) as running:
+        answers = running.post_all(range(REQUESTS))
+        exactly_once(answers, arrived(broker))
+        assert len(broker.messages("/queue/orders")) == REQUESTS
+        check_workers(server, answers)
+        check_connections(server, broker)
+
+
+@pytest.mark.parametrize("server", ["gunicorn gthread, preload"], indirect=True)
+@pytest.mark.parametrize("broker_fixture", ["rabbitmq", "activemq"])
+def test_foreign_brokers_have_each_message_once(server, broker_fixture, request, tmp_path):
+    broker = request.getfixturevalue(broker_fixture)
+    queue = f"/queue/servers-{tmp_path.name}"
+    with ForeignClient(broker) as reader:
+        reader.subscribe(queue)
+        with serving(server, broker.url, tmp_path, STOMP_TEST_QUEUE=queue) as running:
+            answers = running.post_all(range(REQUESTS))
+            check_workers(server, answers)
+        reader.send(queue, "the last one")
+        messages = []
+        while (message := reader.get()).body != b"the last one":
+            messages.append((json.loads(message.body), message.headers["x-message-id"]))
+    exactly_once(answers, messages)
+    assert len(messages) == REQUESTS
+
+
+@pytest.mark.parametrize(
+    "server",
+    ["gunicorn gevent", "gunicorn gevent, preload", "gunicorn gevent, preload, patched early"],
+    indirect=True,
+)
+def test_two_hundred_greenlets_share_the_connections_of_their_worker(server, broker, tmp_path):
+    """All requests are there before the first is answered, because the broker keeps its receipts back."""
+    with serving(server, broker.url, tmp_path) as running:
+        running.post_all(range(1000, 1016))
+        broker.faults.delay(0.3, on="SEND", times=16)
+        clients = []
+        try:
+            for number in range(REQUESTS):
+                client = socket.create_connection(("127.0.0.1", running.port), 10)
+                clients.append(client)
+                client.sendall(b"POST /%d HTTP/1.0\r\n\r\n" % number)
+            answers = []
+            for client in clients:
+                with client.makefile("rb") as response:
+                    head, _, body = response.read().partition(b"\r\n\r\n")
+                    assert b" 202 " in head.partition(b"\r\n")[0], (head, running.output())
+                    answers.append(json.loads(body))
+        finally:
+            for client in clients:
+                client.close()
+        assert len({answer["number"] for answer in answers}) == REQUESTS
+        exactly_once(answers, arrived(broker))
+        check_connections(server, broker)

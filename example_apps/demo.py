@@ -119,6 +119,7 @@ class Demo:
         """Compare what was confirmed with what has arrived."""
         confirmed, arrived = sorted(self.receipts), sorted(frame.headers["x-message-id"] for frame in self.arrived)
         expect(confirmed == arrived, f"confirmed: {confirmed}, but arrived: {arrived}")
+        expect(self.subscriber.message_queue.empty(), "more has arrived than was sent")
         seconds = time.monotonic() - self.began
         count = len(arrived)
         say(f"\nOK: 3 orders, {count} messages confirmed by the broker, {count} arrived at the subscriber, each once.")
@@ -132,7 +133,7 @@ class Demo:
         say("Press Ctrl-C to stop it all.")
         while True:
             with contextlib.suppress(queue.Empty):
-                self.show(self.subscriber.message_queue.get(timeout=3600))
+                self.show(self.subscriber.message_queue.get(timeout=3600), patience=0.1)
 
     # -- the steps --------------------------------------------------------------------------------------------
 
@@ -167,7 +168,7 @@ class Demo:
             if destination == ORDERS:
                 expect(json.loads(frame.body)["customer"] == customer, f"this should be the order of {customer}")
 
-    def show(self, frame: Frame) -> None:
+    def show(self, frame: Frame, patience: float = DEADLINE) -> None:
         """Print a message as it came to the subscriber, and what the broker had confirmed to its sender."""
         say(f"\n  Message from {frame.headers['destination']}")
         for name, value in frame.headers.items():
@@ -176,7 +177,7 @@ class Demo:
         say("")
         for line in body_text(frame).splitlines():
             say(f"    {line}")
-        say(f"\n    {self.receipts.text(frame.headers.get('x-message-id', ''))}")
+        say(f"\n    {self.receipts.text(frame.headers.get('x-message-id', ''), patience)}")
 
 
 class Receipts(dict[str, float]):
@@ -193,10 +194,10 @@ class Receipts(dict[str, float]):
                 self[message_id] = seconds
                 self._changed.notify_all()
 
-    def text(self, message_id: str) -> str:
-        """What is known of a message. The message may be here a moment before its receipt is at the sender."""
+    def text(self, message_id: str, patience: float) -> str:
+        """What is known of a message. It may be here before its receipt is at its sender: wait *patience* seconds."""
         with self._changed:
-            if not self._changed.wait_for(lambda: message_id in self, timeout=0.5 if message_id else 0):
+            if not self._changed.wait_for(lambda: message_id in self, patience):
                 return "This one was not sent by the application."
         return (
             f"The broker confirmed it to the application with a receipt, {self[message_id] * 1000:.1f} ms after send()."
@@ -231,7 +232,7 @@ def start_server(stack: contextlib.ExitStack, app: Flask, port: int) -> tuple[st
         logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it would report each request
         plain = make_server("127.0.0.1", 0, app, threaded=True, fd=listener.fileno())
         stack.callback(plain.server_close)
-        serve(stack, "werkzeug", plain.serve_forever, plain.shutdown)
+        serve(stack, "werkzeug", lambda: plain.serve_forever(poll_interval=0.05), plain.shutdown)
         return site, "werkzeug"
     sockets: dict[typing.Any, typing.Any] = {}
     server = waitress.server.create_server(app, sockets=[listener], map=sockets)

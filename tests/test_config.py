@@ -51,7 +51,22 @@ class TestSeconds:
     @pytest.mark.parametrize("name", SECONDS)
     @pytest.mark.parametrize(
         "value",
-        [0, -1, "0", "", "soon", None, True, False, [3], float("nan"), float("inf"), "nan", "inf", pytest.param(10**400, id="huge")],
+        [
+            0,
+            -1,
+            "0",
+            "",
+            "soon",
+            None,
+            True,
+            False,
+            [3],
+            float("nan"),
+            float("inf"),
+            "nan",
+            "inf",
+            pytest.param(10**400, id="huge"),
+        ],
     )
     def test_everything_else_is_refused_with_the_unit(self, name, value):
         error = refusal(name, value)
@@ -65,7 +80,10 @@ class TestCounts:
     def test_whole_numbers_are_understood(self, value, count):
         assert coerce("pool_size", value) == count
 
-    @pytest.mark.parametrize("value", [0, -1, 1.5, 8.0, "0", "1.5", "-1", "", "x", None, True, float("nan"), pytest.param("9" * 5000, id="long")])
+    @pytest.mark.parametrize(
+        "value",
+        [0, -1, 1.5, 8.0, "0", "1.5", "-1", "", "x", None, True, float("nan"), pytest.param("9" * 5000, id="long")],
+    )
     def test_everything_else_is_refused(self, value):
         assert "whole number, 1 or more" in str(refusal("pool_size", value))
 
@@ -170,13 +188,20 @@ class TestRefusals:
         assert error.option == "STOMP_TIMEOUT"
 
     def test_an_unknown_option_with_a_prefix_names_the_nearest_one_with_it(self):
-        with pytest.raises(ConfigurationError, match="no option STOMP_POOLSIZE; did you mean STOMP_POOL_SIZE") as failure:
+        with pytest.raises(
+            ConfigurationError, match="no option STOMP_POOLSIZE; did you mean STOMP_POOL_SIZE"
+        ) as failure:
             read_options({"STOMP_POOLSIZE": "5"}, prefix="STOMP_", upper=True)
         assert failure.value.option == "STOMP_POOLSIZE"
 
     @pytest.mark.parametrize(
         ("name", "value"),
-        [("passcode", ["s3cret"]), ("url", ["s3cret"]), ("signing_keys", {"s3cret": 1}), ("headers", {"token": b"s3cret"})],
+        [
+            ("passcode", ["s3cret"]),
+            ("url", ["s3cret"]),
+            ("signing_keys", {"s3cret": 1}),
+            ("headers", {"token": b"s3cret"}),
+        ],
     )
     def test_the_value_of_what_may_be_secret_is_not_shown(self, name, value):
         assert "s3cret" not in str(refusal(name, value))

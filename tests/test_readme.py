@@ -63,7 +63,7 @@ def test_each_snippet_in_python_has_a_test() -> None:
 
 @pytest.mark.parametrize("name", ["flask", "django", "wsgi"])
 def test_a_framework_needs_ten_lines(name: str) -> None:
-    assert len(SNIPPETS[name].splitlines()) <= 10
+    assert len([line for line in SNIPPETS[name].splitlines() if line.strip()]) <= 10
 
 
 def test_flask_snippet(broker: Broker) -> None:

@@ -323,9 +323,7 @@ class TestSigned:
 
     def test_parts_cannot_be_moved_between_destination_and_body(self):
         done = write("signed-json", "b", destination="/queue/a", keys=["key"])
-        assert (
-            write("signed-json", "b", destination='/queue/a"b"', keys=["key"]).headers != done.headers
-        )
+        assert write("signed-json", "b", destination='/queue/a"b"', keys=["key"]).headers != done.headers
 
     def test_keys_can_be_rotated(self):
         old = write("signed-json", 1, keys=["old"])

@@ -99,7 +99,9 @@ class QueueingDuplexClient:
     Run `listen_forever` where you like, usually in a thread of your own, and take frames from the queues:
 
     * `message_queue` - MESSAGE frames. When it is full, the client reads no further until there is room, and the broker
-      keeps the rest; heart-beats are still sent.
+      keeps the rest; heart-beats are still sent. For somebody who waits for a receipt it reads on, up to as many
+      messages again; a receipt behind more is not seen. Who sends confirmed while messages pile up wants a second
+      client for that, or an ``ack`` other than ``auto`` and a prefetch limit.
     * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT and ERROR frames. These are records; when
       one is full, its oldest frame goes.
 
@@ -181,7 +183,7 @@ class QueueingDuplexClient:
         self._session: Session | None = None
         self._reason: StompError | None = None  # why the last session ended
         self._credentials: dict[str, object] = {}
-        self._disconnecting = False
+        self._ending = False  # disconnect() or close() was called, and does the rest
         # Frames of this session, outside of transactions, without a receipt; and how many of them a receipt has covered
         # since. An ERROR may be about one of the rest.
         self._unconfirmed = self._settled = 0
@@ -231,7 +233,7 @@ class QueueingDuplexClient:
         with self._lock:
             self._session = session
             self._reason = None
-            self._disconnecting = False
+            self._ending = False
             self._unconfirmed = self._settled = 0
             self._last_sent = self._last_received = time.monotonic()
         for frames in (self.message_queue, self.connected_queue, self.receipt_queue, self.error_queue):
@@ -284,7 +286,7 @@ class QueueingDuplexClient:
         if self._session is None or self._inherited:
             self.close()
             return
-        self._disconnecting = True
+        self._ending = True
         self.shutdown_event.set()
         try:
             self._call(commands.disconnect(), deadline)
@@ -299,6 +301,7 @@ class QueueingDuplexClient:
             # The descriptor alone. A lock may be held by a thread of the parent, which does not exist here.
             self._session.close()  # type: ignore[union-attr]
             return
+        self._ending = True
         self.shutdown_event.set()
         self._end(ConnectionLost(f"the client has closed its connection to {self.broker}", broker=self.broker))
 
@@ -340,7 +343,7 @@ class QueueingDuplexClient:
                     raise
             finally:
                 self.listening_event.clear()
-            if not self._disconnecting:  # else another thread does it, and waits for the receipt
+            if not self._ending:
                 self.disconnect()
 
     def receive(self, timeout: float | None = None) -> Frame | None:
@@ -447,7 +450,7 @@ class QueueingDuplexClient:
             receipts.append(str(next(self._receipt_ids)))
             frame.headers["receipt"] = receipts[0]
         data = memoryview(encode_send(message, frame, session.dialect, session.version))
-        self._exchange(data, receipts, deadline)
+        self._exchange(data, receipts, deadline, transaction is not None)
 
     def begin(self) -> str:
         """Begin a transaction, and return its id for `send`, `ack`, `nack`, `commit` and `abort`."""
@@ -472,25 +475,32 @@ class QueueingDuplexClient:
         self._exchange(memoryview(encode(frame, self._live_session().version)), [receipt], deadline)
 
     def _write(self, frame: Frame, version: str) -> None:
-        self._exchange(memoryview(encode(frame, version)), (), self._deadline(None))
+        in_transaction = "transaction" in frame.headers
+        self._exchange(memoryview(encode(frame, version)), (), self._deadline(None), in_transaction)
 
-    def _exchange(self, data: memoryview, receipts: typing.Sequence[str], deadline: Deadline) -> None:
+    def _exchange(
+        self, data: memoryview, receipts: typing.Sequence[str], deadline: Deadline, in_transaction: bool = False
+    ) -> None:
         """Hand *data* over to whoever drives the connection, and wait until *receipts* came.
 
         Without receipts it returns once the bytes are in line to be written, and there is room in the line.
         """
         answer = _Answer(receipts)
         with self._lock:
-            if self._session is None:
+            session = self._session
+            if session is None:
                 raise self._not_connected()
             self._outgoing.append(data)
             self._outgoing_bytes += len(data)
+            answer.unconfirmed_before = self._unconfirmed
             for receipt in receipts:
                 self._answers[receipt] = answer
+            if not receipts and not in_transaction:  # a transaction's frames are the business of its COMMIT
+                self._unconfirmed += 1
         self._wake()
 
         def done() -> bool:
-            if answer.error is not None or self._session is None:
+            if answer.error is not None or self._session is not session:
                 return True
             if receipts:
                 return answer.done
@@ -505,13 +515,17 @@ class QueueingDuplexClient:
                     self._answers.pop(receipt, None)
         if answer.error is not None:
             raise answer.error
-        if receipts and answer.waiting:
-            if self._session is None:
-                raise ConnectionLost(f"{self._reason}; whether the frame arrived is not known", broker=self.broker)
+        if receipts and not answer.waiting:
+            return
+        if self._session is not session:
+            raise ConnectionLost(f"{self._reason}; whether the frame arrived is not known", broker=session.broker)
+        if receipts or not done():
+            what = "gave no receipt" if receipts else "did not take the bytes"
+            full = " (the message queue is full; the receipt may stand behind more messages)" if self._held else ""
             raise ReceiptTimeout(
-                f"no receipt from {self.broker} within {deadline.seconds:.3g} s; "
+                f"{session.broker} {what} within {deadline.seconds:.3g} s{full}; "
                 "whether the frame arrived is not known",
-                broker=self.broker,
+                broker=session.broker,
             )
 
     def _await(self, done: typing.Callable[[], bool], deadline: Deadline) -> None:
@@ -560,6 +574,8 @@ class QueueingDuplexClient:
     def _leave(self) -> None:
         if self._inherited:
             return  # forked in a callback
+        if self._session is None:
+            self._end_message_queue()
         with self._lock:
             self._driver = None
             self._changed.notify_all()
@@ -569,6 +585,7 @@ class QueueingDuplexClient:
 
     def _drive(self, done: typing.Callable[[], bool], deadline: Deadline | None) -> None:
         """Write, read, keep the heart-beats, until *done* or the deadline. Raises the reason if the connection ends."""
+        self._wake_descriptor()  # made before the look at what is done: whoever changes that wakes the wait
         while not done():
             if self._session is None:
                 raise self._not_connected()
@@ -599,14 +616,19 @@ class QueueingDuplexClient:
 
     def _flush(self, session: Session) -> bool:
         moved = False
-        while self._outgoing:
-            data = self._outgoing[0]
+        while True:
+            with self._lock:
+                if self._session is not session or not self._outgoing:
+                    break
+                data = self._outgoing[0]
             sent = session.write_some(data)
             if not sent:
                 break
             moved = True
             self._last_sent = time.monotonic()
             with self._lock:
+                if self._session is not session:
+                    break  # another thread has closed it
                 self._outgoing_bytes -= sent
                 if sent == len(data):
                     self._outgoing.popleft()
@@ -644,6 +666,7 @@ class QueueingDuplexClient:
                 answer = self._answers.pop(receipt, None)
                 if answer is not None:
                     answer.waiting.discard(receipt)
+                    self._settled = max(self._settled, answer.unconfirmed_before)
                     self._changed.notify_all()
             self.receipt_queue.offer(frame)
         elif frame.command == "ERROR":
@@ -665,7 +688,7 @@ class QueueingDuplexClient:
         with self._lock:
             answers = set(self._answers.values())
             culprit = self._answers.get(named) if named is not None else None
-            if culprit is None and named is None and len(answers) == 1:
+            if culprit is None and named is None and len(answers) == 1 and self._unconfirmed == self._settled:
                 (culprit,) = answers
             if culprit is not None:
                 culprit.error = reason
@@ -681,8 +704,12 @@ class QueueingDuplexClient:
             # Half the interval, so that the scheduling of threads cannot make a beat late.
             rest = self._last_sent + sends / 2000 - now
             if rest <= 0:
-                if not self._outgoing:
-                    session.write_some(b"\n")
+                with self._lock:
+                    # In line with the frames: what TLS could not write at once, it must be given again.
+                    if self._session is session and not self._outgoing:
+                        self._outgoing.append(memoryview(b"\n"))
+                        self._outgoing_bytes += 1
+                self._flush(session)
                 self._last_sent = now
                 rest = sends / 2000
             due.append(rest)
@@ -714,11 +741,20 @@ class QueueingDuplexClient:
                     )
                     answer.error.__cause__ = reason
             self._changed.notify_all()
+            driver = self._driver
         session.close()
         self._wake()
         self._close_wakers()
-        for frames in (self.message_queue, self.connected_queue, self.receipt_queue, self.error_queue):
+        for frames in (self.connected_queue, self.receipt_queue, self.error_queue):
             frames.end(reason)
+        if driver in (None, threading.get_ident()):
+            self._end_message_queue()  # else the driver does it, when it leaves
+
+    def _end_message_queue(self) -> None:
+        """End the queue, after the frames for which there was no room: the broker will not send them again."""
+        held, self._held = self._held, collections.deque()
+        if self._reason is not None:
+            self.message_queue.end(self._reason, held)
 
     # -- small things -----------------------------------------------------------------------------------------
 

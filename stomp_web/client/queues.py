@@ -67,7 +67,8 @@ class FrameQueue:
         with self._not_empty:
             while not self._frames:
                 if self._reason is not None:
-                    raise self._reason
+                    # The same exception for everybody, who may ask often: it must not collect their tracebacks.
+                    raise self._reason.with_traceback(None)
                 if not block:
                     raise queue.Empty
                 rest = None if end is None else end - time.monotonic()
@@ -83,9 +84,10 @@ class FrameQueue:
         """Take out the oldest frame; raises ``queue.Empty`` if there is none."""
         return self.get(block=False)
 
-    def end(self, reason: BaseException) -> None:
-        """Wake everybody who waits: no more frames will come, for *reason*."""
+    def end(self, reason: BaseException, last: typing.Iterable[Frame] = ()) -> None:
+        """Wake everybody who waits: after the *last* frames, for which there is always room, no more will come."""
         with self._not_empty:
+            self._frames.extend(last)
             self._reason = reason
             self._not_empty.notify_all()
 

@@ -6,7 +6,9 @@ import collections
 import logging
 import typing
 
+from ..errors import InvalidFrame
 from ..protocol import Frame
+from .deadline import Deadline
 from .duplex import QueueingDuplexClient
 
 __all__ = ["PublishSubscribeClient"]
@@ -32,6 +34,11 @@ class PublishSubscribeClient(QueueingDuplexClient):
         self._calling = False
         self._later: collections.deque[Frame] = collections.deque()
 
+    def _open(self, deadline: Deadline) -> None:
+        self._callbacks.clear()  # the subscriptions ended with their session
+        self._later.clear()
+        super()._open(deadline)
+
     def subscribe(  # type: ignore[override]
         self,
         destination: str,
@@ -44,6 +51,8 @@ class PublishSubscribeClient(QueueingDuplexClient):
     ) -> str:
         """Subscribe, and call *callback* with each MESSAGE frame. The rest as of `QueueingDuplexClient.subscribe`."""
         identity = f"sub-{next(self._subscription_ids)}" if id is None else id
+        if identity in self._callbacks:
+            raise InvalidFrame(f"the subscription id {identity!r} is in use; unsubscribe it first, or leave id out")
         self._callbacks[identity] = callback
         try:
             return super().subscribe(destination, id=identity, ack=ack, headers=headers, timeout=timeout)

@@ -114,7 +114,9 @@ def test_it_prints_nothing_of_a_broker_where_there_is_none(capsys: pytest.Captur
 
 def test_no_broker_is_one_line_that_says_not_sent(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["send", "/queue/a", "x", "--url", "stomp://127.0.0.1:1"]) == 1
-    assert one_line(capsys).startswith("stomp-web: not sent: cannot open a session with stomp://127.0.0.1:1")
+    line = one_line(capsys)
+    assert line.startswith("stomp-web: not sent: ")
+    assert "stomp://127.0.0.1:1:" in line
 
 
 def test_a_refusal_is_one_line_with_the_words_of_the_broker(

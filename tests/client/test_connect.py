@@ -57,13 +57,15 @@ class TestHandshake:
         assert (client.version, client.server, client.session) == ("1.0", None, None)
 
     def test_no_common_version_is_told_in_the_broker_s_words(self):
-        with Broker(versions=("1.1",)) as broker, pytest.raises(BrokerUnavailable, match="Supported versions are 1.1"):
+        with Broker(versions=("1.1",)) as broker, pytest.raises(BrokerUnavailable, match=r"Supported versions are 1.1"):
             PublishClient(*broker.address, versions=("1.2",)).connect()
 
     @pytest.mark.parametrize("version", ["1.3", "1.1", "", "1.2 "])
     def test_a_version_that_was_not_offered_is_refused(self, open_client, version):
-        client = open_client(lambda peer: (peer.expect("CONNECT"), peer.write(
-            b"CONNECTED\nversion:%b\n\n\0" % version.encode())), versions=("1.0", "1.2"))
+        client = open_client(
+            lambda peer: (peer.expect("CONNECT"), peer.write(b"CONNECTED\nversion:%b\n\n\0" % version.encode())),
+            versions=("1.0", "1.2"),
+        )
         with pytest.raises(BrokerUnavailable, match="not offered"):
             client.connect()
         assert not client.connected
@@ -92,8 +94,14 @@ class TestHandshake:
         client.send("/queue/a", b"")
 
     def test_the_session_s_raw_colons_of_activemq_are_understood(self, open_client):
-        client = open_client(lambda peer: (peer.expect("CONNECT"), peer.write(
-            b"CONNECTED\nserver:ActiveMQ/5.17.2\nheart-beat:0,0\nsession:ID:vm-1:6\nversion:1.2\n\n\0\n")))
+        client = open_client(
+            lambda peer: (
+                peer.expect("CONNECT"),
+                peer.write(
+                    b"CONNECTED\nserver:ActiveMQ/5.17.2\nheart-beat:0,0\nsession:ID:vm-1:6\nversion:1.2\n\n\0\n"
+                ),
+            )
+        )
         client.connect()
         assert client.session == "ID:vm-1:6"
 
@@ -318,7 +326,7 @@ class TestOptions:
 
     @pytest.mark.parametrize("versions", [(), ("1.3",), "1.2", ("1.2", 1.1)])
     def test_versions_that_do_not_exist_are_refused(self, versions):
-        with pytest.raises(ConfigurationError, match="1.0, 1.1, 1.2"):
+        with pytest.raises(ConfigurationError, match=r"1.0, 1.1, 1.2"):
             PublishClient(versions=versions)
 
     @pytest.mark.parametrize(
@@ -366,9 +374,10 @@ class TestOptions:
             PublishClient.from_url(f"{scheme}://")
 
     def test_credentials_and_virtual_host_of_the_address_are_used(self):
-        with Broker(login="us:er", passcode="p@ss/w?rd", vhosts=("a b",)) as broker:
-            with PublishClient.from_url(broker.url):
-                assert (connects_to(broker)["login"], connects_to(broker)["host"]) == ("us:er", "a b")
+        broker = Broker(login="us:er", passcode="p@ss/w?rd", vhosts=("a b",))
+        broker.start()
+        with broker, PublishClient.from_url(broker.url):
+            assert (connects_to(broker)["login"], connects_to(broker)["host"]) == ("us:er", "a b")
 
     def test_ipv6_works(self):
         try:

@@ -34,7 +34,7 @@ class Loop:
     def __init__(self, client: QueueingDuplexClient) -> None:
         self.client = client
         self.error: BaseException | None = None
-        self.thread = threading.Thread(target=self.run)
+        self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
         assert client.listening_event.wait(5) or self.ended()
 
@@ -166,7 +166,7 @@ class TestWithALoop:
     def test_a_shutdown_while_it_connects_ends_it(self, broker):
         client = QueueingDuplexClient(*broker.address)
         broker.faults.freeze("CONNECT")
-        thread = threading.Thread(target=client.listen_forever)
+        thread = threading.Thread(target=client.listen_forever, daemon=True)
         thread.start()
         assert broker.wait_until(lambda: broker.received("CONNECT"))
         client.shutdown_event.set()
@@ -288,10 +288,11 @@ class TestEnds:
         assert isinstance(loop.error, Rejected)
         assert duplex.error_queue.get_nowait().headers["message"] == "No"
 
-    def test_a_refused_subscription_is_a_rejection(self, broker):
-        with Broker(denied=("/queue/private",)) as strict, QueueingDuplexClient(*strict.address) as client:
-            with pytest.raises(Rejected, match="denied"):
-                client.subscribe("/queue/private")
+    def test_a_refused_subscription_is_a_rejection(self, duplex, broker):
+        duplex.connect()
+        broker.faults.error("SUBSCRIBE", "Access denied")
+        with pytest.raises(Rejected, match="denied"):
+            duplex.subscribe("/queue/private")
 
     def test_an_error_that_may_be_about_an_unconfirmed_message_leaves_the_confirmed_one_unknown(self, scripted):
         def script(peer):
@@ -345,7 +346,7 @@ class TestEnds:
         broker.faults.freeze()
         body = bytes(1_000_000)
         began = time.monotonic()
-        with pytest.raises(DeliveryUnknown):
+        with pytest.raises(DeliveryUnknown):  # noqa: PT012
             for _ in range(30):
                 duplex.send("/queue/a", body, timeout=0.05)
         assert time.monotonic() - began < 3
@@ -354,7 +355,7 @@ class TestEnds:
     def test_the_same_while_the_loop_runs(self, duplex, loop, broker):
         broker.faults.freeze()
         body = bytes(1_000_000)
-        with pytest.raises(DeliveryUnknown):
+        with pytest.raises(DeliveryUnknown):  # noqa: PT012
             for _ in range(30):
                 duplex.send("/queue/a", body, timeout=0.05)
         broker.faults.thaw()
@@ -460,27 +461,43 @@ class TestSubscriptions:
 
 class TestFullQueue:
     def test_it_loses_nothing_and_answers_go_on(self, broker):
-        client = QueueingDuplexClient(*broker.address, queue_size=5, timeout=3)
+        client = QueueingDuplexClient(*broker.address, queue_size=60, timeout=3)
         running = Loop(client)
         client.subscribe("/queue/a")
         for number in range(100):
             client.send("/queue/a", str(number))
         assert eventually(client.message_queue.full)
-        got = [client.message_queue.get(timeout=5).body for _ in range(50)]
         client.send("/queue/b", confirm=True)
-        got += [client.message_queue.get(timeout=5).body for _ in range(50)]
+        got = [client.message_queue.get(timeout=5).body for _ in range(100)]
         assert got == [b"%d" % number for number in range(100)]
         client.close()
         assert running.ended()
 
-    def test_heart_beats_go_on(self, broker):
-        client = QueueingDuplexClient(*broker.address, queue_size=1, heart_beat=(100, 100))
+    def test_a_receipt_behind_too_many_messages_is_a_timeout_that_says_so(self, broker):
+        client = QueueingDuplexClient(*broker.address, queue_size=5)
+        running = Loop(client)
+        client.subscribe("/queue/a")
+        for number in range(100):
+            client.send("/queue/a", str(number))
+        assert eventually(client.message_queue.full)
+        with pytest.raises(ReceiptTimeout, match="queue is full"):
+            client.send("/queue/b", confirm=True, timeout=0.05)
+        assert [client.message_queue.get(timeout=5).body for _ in range(100)] == [b"%d" % n for n in range(100)]
+        client.close()
+        assert running.ended()
+
+    def test_heart_beats_go_on(self):
+        with Broker(heart_beat=(50, 50)) as broker:
+            self.check_that_heart_beats_go_on(broker)
+
+    def check_that_heart_beats_go_on(self, broker):
+        client = QueueingDuplexClient(*broker.address, queue_size=1, heart_beat=(50, 50))
         running = Loop(client)
         client.subscribe("/queue/a")
         for _ in range(5):
             client.send("/queue/a")
         assert eventually(client.message_queue.full)
-        assert not running.thread.join(0.5)
+        running.thread.join(0.25)  # the broker disconnects a client that is silent for twice its time
         assert (client.connected, broker.sessions) == (True, 1)
         assert len([client.message_queue.get(timeout=5) for _ in range(5)]) == 5
         client.close()
@@ -493,7 +510,9 @@ class TestFullQueue:
         def script(peer):
             peer.accept()
             for number in range(3):
-                peer.send(Frame("MESSAGE", {"destination": "/a", "message-id": "1", "subscription": "1"}, b"%d" % number))
+                peer.send(
+                    Frame("MESSAGE", {"destination": "/a", "message-id": "1", "subscription": "1"}, b"%d" % number)
+                )
             over.wait(5)
             peer.wait_for_end()
 
@@ -505,7 +524,7 @@ class TestFullQueue:
         assert running.ended()
         over.set()
         got = []
-        with pytest.raises(ConnectionLost):
+        with pytest.raises(ConnectionLost):  # noqa: PT012
             while True:
                 got.append(client.message_queue.get(timeout=1).body)
         assert got == [b"%d" % number for number in range(len(got))]
@@ -539,16 +558,16 @@ class TestFullQueue:
 
 
 class TestHeartBeats:
-    def test_both_sides_beat(self, broker):
-        client = QueueingDuplexClient(*broker.address, heart_beat=(100, 100))
-        running = Loop(client)
-        assert client.connect().headers["heart-beat"] == "100,100"
-        # The broker disconnects a client that is silent for twice its time.
-        assert not running.thread.join(0.5)
-        assert running.thread.is_alive()
-        assert broker.sessions == 1
-        client.close()
-        assert running.ended()
+    def test_both_sides_beat(self):
+        with Broker(heart_beat=(50, 50)) as broker:
+            client = QueueingDuplexClient(*broker.address, heart_beat=(50, 50))
+            running = Loop(client)
+            assert client.connect().headers["heart-beat"] == "50,50"
+            running.thread.join(0.25)  # each disconnects the other if it is silent for twice its time
+            assert running.thread.is_alive()
+            assert broker.sessions == 1
+            client.close()
+            assert running.ended()
 
     def test_a_broker_that_falls_silent_ends_the_loop(self, broker):
         client = QueueingDuplexClient(*broker.address, heart_beat=(0, 100))
@@ -593,7 +612,7 @@ class TestInput:
         for call in (
             lambda: duplex.send("/queue/a"),
             lambda: duplex.subscribe("/queue/a"),
-            lambda: duplex.process(),
+            duplex.process,
             lambda: duplex.ack(Frame("MESSAGE", {"ack": "1"})),
         ):
             with pytest.raises(NotSent, match="connect"):
@@ -619,7 +638,10 @@ class TestInput:
             assert "s3cret" not in repr(client)
 
     def test_a_body_that_is_too_big_is_not_taken(self, broker):
-        with pytest.raises(ConnectionLost, match="limit"), QueueingDuplexClient(*broker.address, max_body_bytes=10) as client:
+        with (  # noqa: PT012
+            pytest.raises(ConnectionLost, match="limit"),
+            QueueingDuplexClient(*broker.address, max_body_bytes=10) as client,
+        ):
             client.subscribe("/queue/a")
             client.send("/queue/a", bytes(11))
             client.receive()

@@ -7,7 +7,7 @@ import pickle
 import subprocess
 import sys
 
-EXAMPLE = '''\
+EXAMPLE = """\
 # the plain client: the smallest use
 import pickle
 from datetime import datetime
@@ -18,7 +18,7 @@ client.connect()
 payload = {"key": "value", "counter": 0, "list": ["a", "b", "c"], "date": datetime.now()}
 client.send("/queue/example", pickle.dumps(payload, protocol=pickle.HIGHEST_PROTOCOL))
 client.disconnect()
-'''
+"""
 
 
 def test_the_smallest_use_sends_a_pickle(broker):

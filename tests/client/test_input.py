@@ -12,7 +12,8 @@ NAN = float("nan")
 
 class TestBodies:
     @pytest.mark.parametrize(
-        "body", [b"a\0b", bytearray(b"a\0b"), memoryview(b"a\0b"), memoryview(b"xax\0xbx")[1::2], memoryview(b"xa\0b")[1:]]
+        "body",
+        [b"a\0b", bytearray(b"a\0b"), memoryview(b"a\0b"), memoryview(b"xax\0xbx")[1::2], memoryview(b"xa\0b")[1:]],
     )
     def test_every_kind_of_bytes_travels_as_it_is(self, client, broker, body):
         client.send("/queue/a", body, confirm=True)
@@ -26,7 +27,9 @@ class TestBodies:
         assert frame.body == "Zoë\0☃".encode()
         assert frame.headers["content-type"] == "text/plain;charset=utf-8"
 
-    @pytest.mark.parametrize("more", [{"content_type": "application/json"}, {"headers": {"content-type": "application/json"}}])
+    @pytest.mark.parametrize(
+        "more", [{"content_type": "application/json"}, {"headers": {"content-type": "application/json"}}]
+    )
     def test_the_caller_may_say_what_the_body_is(self, client, broker, more):
         client.send("/queue/a", "{}", confirm=True, **more)
         assert broker.messages("/queue/a")[0].headers["content-type"] == "application/json"

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from stomp_web import PublishSubscribeClient, Rejected
+from stomp_web import InvalidFrame, PublishSubscribeClient, Rejected
 from stomp_web.broker import Broker
 from tests.client.scripted import eventually
 from tests.client.test_duplex import Loop
@@ -169,13 +169,22 @@ def test_a_refused_subscription_leaves_no_callback():
         assert client._callbacks == {}
 
 
-def test_a_second_subscription_of_the_same_id_does_not_take_the_first_one_s_callback(broker):
-    got, never = [], []
-    with Broker(keep_open_after_error=True) as strict, PublishSubscribeClient(*strict.address) as client:
-        client.subscribe("/queue/a", got.append, id="mine")
-        with pytest.raises(Exception, match="mine"):
-            client.subscribe("/queue/b", never.append, id="mine")
-        assert client._callbacks in ({"mine": got.append}, {})
+def test_a_second_subscription_of_the_same_id_is_refused_and_the_first_goes_on(client, broker):
+    got = []
+    client.subscribe("/queue/a", got.append, id="mine")
+    with pytest.raises(InvalidFrame, match="'mine' is in use"):
+        client.subscribe("/queue/b", print, id="mine")
+    client.send("/queue/a", b"x", confirm=True)
+    client.receive(0.05)
+    assert [frame.body for frame in got] == [b"x"]
+    assert broker.received("SUBSCRIBE") == 1
+
+
+def test_an_id_is_free_again_after_the_session(client):
+    client.subscribe("/queue/a", print, id="mine")
+    client.close()
+    client.connect()
+    client.subscribe("/queue/a", print, id="mine")
 
 
 def test_a_message_of_no_subscription_goes_to_the_queue(broker, client):

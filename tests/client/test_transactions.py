@@ -93,7 +93,7 @@ class TestContextManager:
         assert broker.messages("/queue/a")[0].headers["content-type"] == "x/y"
 
     def test_an_exception_aborts_and_passes_through(self, client, broker):
-        with pytest.raises(KeyError), client.transaction() as tx:
+        with pytest.raises(KeyError), client.transaction() as tx:  # noqa: PT012
             tx.send("/queue/a", b"0")
             raise KeyError
         assert bodies(broker) == []
@@ -106,14 +106,14 @@ class TestContextManager:
     def test_an_exception_passes_through_though_the_abort_is_not_answered(self, broker):
         broker.faults.freeze("ABORT")
         client = PublishClient(*broker.address, timeout=0.1)
-        with pytest.raises(KeyError), client.transaction() as tx:
+        with pytest.raises(KeyError), client.transaction() as tx:  # noqa: PT012
             tx.send("/queue/a", b"0")
             raise KeyError
         assert not client.connected
         broker.faults.thaw()
 
     def test_a_message_that_cannot_be_sent_aborts(self, client, broker):
-        with pytest.raises(InvalidFrame), client.transaction() as tx:
+        with pytest.raises(InvalidFrame), client.transaction() as tx:  # noqa: PT012
             tx.send("/queue/a", b"0")
             tx.send("", b"1")
         assert bodies(broker) == []
@@ -121,7 +121,7 @@ class TestContextManager:
 
 class TestLostConnections:
     def test_a_connection_lost_inside_commits_nothing_and_says_so(self, client, broker):
-        with pytest.raises(NotSent, match="committed"), client.transaction() as tx:
+        with pytest.raises(NotSent, match="committed"), client.transaction() as tx:  # noqa: PT012
             tx.send("/queue/a", b"0")
             assert broker.wait_until(lambda: broker.received("SEND"))
             broker.faults.close_connections()
@@ -132,7 +132,7 @@ class TestLostConnections:
         assert bodies(broker) == [b"2"]
 
     def test_a_connection_lost_before_commit_commits_nothing_and_says_so(self, client, broker):
-        with pytest.raises(NotSent), client.transaction() as tx:
+        with pytest.raises(NotSent), client.transaction() as tx:  # noqa: PT012
             tx.send("/queue/a", b"0")
             broker.faults.close_connections()
             assert eventually(lambda: not client.connected)
@@ -150,7 +150,7 @@ class TestLostConnections:
         assert broker.received("SEND") + broker.received("COMMIT") + broker.received("ABORT") == 0
 
     def test_an_exception_passes_through_though_the_connection_was_lost(self, client, broker):
-        with pytest.raises(KeyError), client.transaction():
+        with pytest.raises(KeyError), client.transaction():  # noqa: PT012
             client.close()
             raise KeyError
 

@@ -15,6 +15,7 @@ from stomp_web.broker import Broker
 from tests.example_apps.sites import Site, serving
 
 ORDERS, AUDIT = "/queue/orders", "/queue/audit"
+SITES = ("flask", "django", "wsgi")
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +24,23 @@ def the_broker() -> typing.Iterator[Broker]:
         yield broker
 
 
-@pytest.fixture(scope="module", params=["flask", "django", "wsgi"])
+def lack(name: str) -> str:
+    """What the example needs and is not installed."""
+    needs = {"flask": ["flask"], "django": ["django", "waitress"], "wsgi": []}[name]
+    return ", ".join(module for module in needs if importlib.util.find_spec(module) is None)
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_the_example_can_be_tested_here(name: str) -> None:
+    """So that a missing framework is one skipped test, and not all of those below."""
+    if lack(name):
+        pytest.skip(f"the {name} example is left out: {lack(name)} is not installed")
+
+
+@pytest.fixture(scope="module", params=[name for name in SITES if not lack(name)])
 def the_site(
     request: pytest.FixtureRequest, the_broker: Broker, tmp_path_factory: pytest.TempPathFactory
 ) -> typing.Iterator[Site]:
-    for module in {"flask": ["flask"], "django": ["django", "waitress"]}.get(request.param, []):
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(f"{module} is not installed")
     with serving(request.param, the_broker.url, tmp_path_factory.mktemp(request.param) / "orders.sqlite3") as site:
         yield site
 

@@ -56,7 +56,7 @@ def in_time(deadline: float, *, at_least: float = 0.0) -> typing.Iterator[Stopwa
     with watch() as stopwatch:
         yield stopwatch
     assert stopwatch.seconds <= deadline + ALLOWED + stopwatch.late, (
-        f"it took {stopwatch.seconds:.3f} s, with a deadline of {deadline} s (the machine was {stopwatch.late:.3f} s late)"
+        f"it took {stopwatch.seconds:.3f} s, the deadline was {deadline} s, the machine was {stopwatch.late:.3f} s late"
     )
     assert stopwatch.seconds >= at_least, f"it took {stopwatch.seconds:.3f} s only; was the fault there?"
 

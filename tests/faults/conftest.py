@@ -16,14 +16,17 @@ from tests.faults.proxy import Proxy
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.getgroup("faults").addoption(
-        "--faults", type=int, default=None, help="how often each fault of the leak tests happens (50)"
+        "--faults", type=int, default=None, help="how often each fault of the leak tests happens (30)"
     )
 
 
 @pytest.fixture
 def faults(request: pytest.FixtureRequest) -> int:
-    """How often each fault happens: --faults, or STOMP_WEB_FAULTS where this folder is not named on the command line."""
-    return request.config.getoption("faults", None) or int(os.environ.get("STOMP_WEB_FAULTS", "50"))
+    """How often each fault happens.
+
+    The variable STOMP_WEB_FAULTS is for runs that do not name this folder: pytest then knows no --faults.
+    """
+    return request.config.getoption("faults", None) or int(os.environ.get("STOMP_WEB_FAULTS", "30"))
 
 
 @pytest.fixture

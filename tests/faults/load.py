@@ -39,9 +39,9 @@ class Call(typing.NamedTuple):
 
 
 class Load:
-    """*threads* threads that send *sends* confirmed messages each through one publisher, or as many as they can until `stop`.
+    """Threads that send confirmed messages through one publisher.
 
-    Between two messages a thread waits *pace* seconds.
+    Each of *threads* sends *sends* messages, or as many as it can until `stop`. It waits *pace* seconds between two.
     After a `NotSent` a thread waits as the exception says, but no longer than *pause* seconds, as requests would come
     in over time and not all in the moment in which the broker is away.
 
@@ -83,12 +83,16 @@ class Load:
         return sum(call.outcome == outcome for call in self.calls)
 
     @property
+    def failed(self) -> int:
+        return len(self.calls) - self.count(CONFIRMED)
+
+    @property
     def counts(self) -> dict[str, int]:
         return dict(collections.Counter(call.outcome for call in self.calls))
 
     @contextlib.contextmanager
     def running(self, within: float) -> typing.Iterator[Load]:
-        """Send while the block runs, and afterwards until all is sent; fail if that takes longer than *within* seconds."""
+        """Send while the block runs, and then until all is sent; fail if it takes longer than *within* seconds."""
         end = time.monotonic() + within
         with watch() as stopwatch:
             for thread in self._threads:
@@ -114,13 +118,26 @@ class Load:
         with self._changed:
             return bool(self._changed.wait_for(lambda: condition(self), timeout))
 
+    def confirm_more(self, count: int, timeout: float = 60.0) -> None:
+        """Wait until so many more messages were confirmed."""
+        confirmed = self.count(CONFIRMED)
+        assert self.wait_for(lambda load: load.count(CONFIRMED) >= confirmed + count, timeout), self.counts
+
+    def fail_more(self, count: int, timeout: float = 60.0) -> None:
+        """Wait until so many more calls have failed."""
+        failed = self.failed
+        assert self.wait_for(lambda load: load.failed >= failed + count, timeout), self.counts
+
     def check(self, found: typing.Iterable[str], *, resent: bool = False) -> None:
         """Fail unless the rule held. *found* are the ids of the messages that were in the queue."""
-        assert self._stopping.is_set() or len(self.calls) == self.planned, f"{len(self.calls)} of {self.planned} calls have ended"
+        ended = len(self.calls)
+        assert self._stopping.is_set() or ended == self.planned, f"{ended} of {self.planned} calls have ended"
         # The call itself, and with many threads the moment until Python lets the thread go on.
         limit = self._publisher.options.timeout + ALLOWED + self._late
         slow = [call for call in self.calls if call.seconds > limit]
-        assert not slow, f"{len(slow)} calls took longer than {limit:.3f} s, up to {max(call.seconds for call in slow):.3f}"
+        assert not slow, (
+            f"{len(slow)} calls took longer than {limit:.3f} s: {[round(call.seconds, 3) for call in slow[:5]]}"
+        )
         check_rule(self.calls, found, resent=resent)
 
     def _send_all(self, thread: int) -> None:

@@ -121,7 +121,12 @@ class Proxy:
 
     def cut(self, *, reset: bool = False) -> None:
         """Close all present connections; with *reset*, by a TCP reset to the client."""
-        self._call(lambda: [self._close(link, reset=reset) for link in list(self._links)])
+
+        def cut() -> None:
+            for link in list(self._links):
+                self._close(link, reset=reset)
+
+        self._call(cut)
 
     def freeze(self, *ways: Way) -> None:
         """Read and write nothing on these ways (without any: on both), on all connections, until `thaw`."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import gc
-import os
 import sys
 import threading
 import tracemalloc
 import typing
+from pathlib import Path
 
 from tests.faults.clock import eventually
 
@@ -35,11 +36,9 @@ def holding() -> Resources:
     """Count, after everything that nobody refers to is gone."""
     gc.collect()
     descriptors = []
-    for number in os.listdir("/proc/self/fd"):
-        try:
-            descriptors.append(os.readlink(f"/proc/self/fd/{number}"))
-        except OSError:  # noqa: PERF203 - the one that listdir itself had open
-            continue
+    for descriptor in list(Path("/proc/self/fd").iterdir()):
+        with contextlib.suppress(OSError):  # the one that listed them is closed by now
+            descriptors.append(str(descriptor.readlink()))
     return Resources(tuple(sorted(descriptors)), tuple(sorted(thread.name for thread in threading.enumerate())))
 
 
@@ -83,5 +82,4 @@ def memory() -> int:
 
 
 def _more(these: tuple[str, ...], those: tuple[str, ...]) -> list[str]:
-    rest = list(those)
-    return [each for each in these if not (each in rest and rest.remove(each) is None)]
+    return list((collections.Counter(these) - collections.Counter(those)).elements())

@@ -37,12 +37,12 @@ def test_what_was_confirmed_outlives_five_kills_under_the_load_of_64_threads(
     recoveries = []
     with load.running(within=200):
         for _ in range(5):
-            confirm_more(load, 1500)
+            load.confirm_more(1500)
             calls = len(load.calls)
             broker.kill()
             broker.start()
             began = time.monotonic()
-            confirm_more(load, 1)
+            load.confirm_more(1)
             recovered = time.monotonic() - began
             # Within one back-off step: the longest pause that any call was told of, and the load's own waiting.
             step = max(getattr(call.error, "retry_after", None) or 0.0 for call in load.calls[calls:])
@@ -66,12 +66,11 @@ def test_a_broker_that_was_stopped_and_goes_on_costs_the_deadline_and_no_message
     load = Load(publisher, queue, threads=16, pace=0.005)
     with load.running(within=60):
         for _ in range(2):
-            confirm_more(load, 200)
-            failed = len(load.calls) - load.count(CONFIRMED)
+            load.confirm_more(200)
             broker.pause()
-            assert load.wait_for(lambda load: len(load.calls) - load.count(CONFIRMED) >= failed + 32, timeout=20)
+            load.fail_more(32)
             broker.resume()
-        confirm_more(load, 200)
+        load.confirm_more(200)
         load.stop()
     found = drain(broker, queue)
     load.check(found)
@@ -120,17 +119,17 @@ def test_a_quorum_queue_loses_nothing_while_its_nodes_are_killed_one_after_the_o
     stubborn = Load(at_least_once, queue + "-stubborn", threads=8, pace=0.02)
     gaps = []
     with load.running(within=150), stubborn.running(within=150):
-        confirm_more(load, 300)
+        load.confirm_more(300)
         for node in cluster.nodes:
             node.kill()
             began = time.monotonic()
-            confirm_more(load, 1)
-            confirm_more(stubborn, 1)
+            load.confirm_more(1)
+            stubborn.confirm_more(1)
             gaps.append(round(time.monotonic() - began, 2))
-            confirm_more(load, 300)
+            load.confirm_more(300)
             node.start()
-            confirm_more(load, 300)
-            confirm_more(stubborn, 300)
+            load.confirm_more(300)
+            stubborn.confirm_more(300)
         load.stop()
         stubborn.stop()
     found = drain(cluster.nodes[0], queue, QUORUM)
@@ -143,9 +142,3 @@ def test_a_quorum_queue_loses_nothing_while_its_nodes_are_killed_one_after_the_o
     unchanged(before)
     print(f"once: {load.counts}, {len(found)} in the queue, the next confirmed after {gaps} s")
     print(f"at least once: {stubborn.counts}, {len(found_of_stubborn)} in the queue")
-
-
-def confirm_more(load: Load, count: int) -> None:
-    """Wait until so many more messages were confirmed."""
-    confirmed = load.count(CONFIRMED)
-    assert load.wait_for(lambda load: load.count(CONFIRMED) >= confirmed + count, timeout=60), load.counts

@@ -59,7 +59,9 @@ class Bench:
     def send(self, **options: typing.Any) -> None:
         self.publisher.send(QUEUE, "x", **options)
 
-    def fails(self, expected: Expected, function: typing.Callable[..., object], *args: object, **options: object) -> None:
+    def fails(
+        self, expected: Expected, function: typing.Callable[..., object], *args: object, **options: object
+    ) -> None:
         # Not pytest.raises: it keeps what it caught.
         try:
             function(*args, **options)

@@ -36,7 +36,7 @@ Open = typing.Callable[..., Publisher]
 Send = typing.Callable[..., object]
 
 #: The deadline of a call whose fault takes all of it.
-SHORT = 0.25
+SHORT = 0.2
 #: The deadline of a call that is over at once.
 LONG = 5.0
 #: What "at once" means.
@@ -207,9 +207,7 @@ class TestErrorFrame:
         with in_time(SHORT), pytest.raises(ReceiptTimeout):
             send("no receipt", timeout=SHORT)
 
-    def test_an_error_that_nobody_asked_for_costs_no_message(
-        self, local: Broker, proxy: Proxy, queue: str, send: Send
-    ):
+    def test_an_error_that_nobody_asked_for_costs_no_message(self, local: Broker, proxy: Proxy, queue: str, send: Send):
         send("before")
         local.faults.error_unasked(close=False)
         assert proxy.wait_for(lambda: proxy.frames[DOWN, "ERROR"])
@@ -217,9 +215,7 @@ class TestErrorFrame:
             send("after")
         assert bodies(local, queue) == ["before", "after"]
 
-    def test_garbage_instead_of_a_receipt_leaves_the_outcome_unknown(
-        self, local: Broker, queue: str, send: Send
-    ):
+    def test_garbage_instead_of_a_receipt_leaves_the_outcome_unknown(self, local: Broker, queue: str, send: Send):
         local.faults.garbage()
         with in_time(AT_ONCE), pytest.raises(DeliveryUnknown):
             send("unknown")
@@ -251,9 +247,7 @@ class TestHeartBeatCoalesced:
             send("1")
         assert bodies(local, queue) == ["1"]
 
-    def test_a_receipt_that_comes_twice_or_late_is_not_taken_for_another(
-        self, local: Broker, queue: str, send: Send
-    ):
+    def test_a_receipt_that_comes_twice_or_late_is_not_taken_for_another(self, local: Broker, queue: str, send: Send):
         local.faults.duplicate_receipt(copies=3)
         send("1")
         local.faults.mute("SEND")
@@ -314,9 +308,7 @@ class TestMute:
             client.send("/queue/a", "x", confirm=True)
 
     @pytest.mark.parametrize("fault", ["frozen", "no receipt", "slow receipt", "swallowed message", "slow message"])
-    def test_wherever_the_receipt_gets_stuck_it_ends_in_time_and_as_unknown(
-        self, proxy: Proxy, send: Send, fault: str
-    ):
+    def test_wherever_the_receipt_gets_stuck_it_ends_in_time_and_as_unknown(self, proxy: Proxy, send: Send, fault: str):
         send("before")
         {
             "frozen": proxy.freeze,

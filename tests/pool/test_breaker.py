@@ -149,7 +149,7 @@ class TestPool:
 
     def test_who_waits_for_another_s_attempt_keeps_to_its_own_deadline(self, broker, make_pool):
         broker.faults.mute("CONNECT")
-        pool = make_pool(connect_timeout=0.3)
+        pool = make_pool(connect_timeout=0.2)
         failures = []
 
         def first():
@@ -163,8 +163,8 @@ class TestPool:
         assert broker.wait_until(lambda: broker.received("CONNECT"))
         began = time.monotonic()
         with pytest.raises(BrokerUnavailable, match="another call"):
-            send(pool, timeout=0.05)
-        assert time.monotonic() - began < 0.25
+            send(pool, timeout=0.02)
+        assert time.monotonic() - began < 0.15
         thread.join(5)
         assert pool.stats().size == 0
 

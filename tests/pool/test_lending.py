@@ -187,7 +187,7 @@ class TestWaiting:
 class TestReturn:
     def test_an_exception_of_the_borrower_s_own_keeps_a_good_connection(self, broker, make_pool):
         pool = make_pool()
-        with pytest.raises(KeyError), pool.client() as client:
+        with pytest.raises(KeyError), pool.client() as client:  # noqa: PT012
             client.send("/queue/a", b"", confirm=True)
             raise KeyError
         send(pool)
@@ -209,7 +209,7 @@ class TestReturn:
         def interrupt(*args, **kwargs):
             raise KeyboardInterrupt
 
-        with pytest.raises(KeyboardInterrupt), pool.client() as client, monkeypatch.context() as patch:
+        with pytest.raises(KeyboardInterrupt), pool.client() as client, monkeypatch.context() as patch:  # noqa: PT012
             patch.setattr("stomp_web.client.transport.Transport.wait", interrupt)
             broker.faults.mute("SEND")
             client.send("/queue/a", b"", confirm=True)
@@ -329,7 +329,7 @@ class TestStats:
                         client.send("/queue/a", f"{number}.{turn}", confirm=True)
                         if number % 8 == 0:
                             client.send_many([Message("/queue/b")] * 3, confirm=True)
-                except StompError:
+                except StompError:  # noqa: PERF203
                     pass
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(32)]

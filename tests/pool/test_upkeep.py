@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import pathlib
 import threading
 import time
 
@@ -11,6 +11,8 @@ import pytest
 from stomp_web import PoolClosed, StompError
 from stomp_web.observers import Observers
 from tests.client.scripted import eventually
+
+DESCRIPTORS = pathlib.Path("/proc/self/fd")
 
 
 def send(pool, body=b"x"):
@@ -212,11 +214,11 @@ class TestObservers:
 
 
 class TestResources:
-    @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the system does not list descriptors")
+    @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="the system does not list descriptors")
     def test_300_faults_leave_no_descriptor_and_no_thread_behind(self, broker, make_pool):
         pool = make_pool(timeout=1)
         send(pool)
-        descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+        descriptors, threads = len(list(DESCRIPTORS.iterdir())), threading.active_count()
         broker.faults.drop("SEND", times=75)
         broker.faults.error("SEND", times=75)
         broker.faults.close_before_receipt("SEND", times=75, reset=True)
@@ -226,7 +228,7 @@ class TestResources:
                 send(pool)
         send(pool)
         assert broker.wait_until(lambda: broker.sessions == 1)
-        assert len(os.listdir("/proc/self/fd")) <= descriptors + 2
+        assert len(list(DESCRIPTORS.iterdir())) <= descriptors + 2
         assert threading.active_count() == threads
         assert pool.stats().size == 1
 

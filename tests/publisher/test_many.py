@@ -24,7 +24,9 @@ class TestSendMany:
         assert broker.messages("/queue/a")[0].headers["n"] == "1"
 
     def test_messages_with_their_bodies_as_they_are(self, publisher, broker):
-        publisher.send_many([Message("/queue/a", b"\0"), Message("/queue/a", "text"), Message("/queue/a", bytearray(b"x"))])
+        publisher.send_many(
+            [Message("/queue/a", b"\0"), Message("/queue/a", "text"), Message("/queue/a", bytearray(b"x"))]
+        )
         assert bodies(broker) == [b"\0", b"text", b"x"]
         assert all(frame.headers["persistent"] == "true" for frame in broker.messages("/queue/a"))
         assert all("x-message-id" in frame.headers for frame in broker.messages("/queue/a"))
@@ -38,7 +40,9 @@ class TestSendMany:
 
     def test_the_other_arguments_hold_for_all(self, publisher, broker):
         publisher.send_many(
-            [("/queue/a", "1"), Message("/queue/a", "2"), Message("/queue/a", ["3"])], serializer="pickle", persistent=False
+            [("/queue/a", "1"), Message("/queue/a", "2"), Message("/queue/a", ["3"])],
+            serializer="pickle",
+            persistent=False,
         )
         pickled, text, message = broker.messages("/queue/a")
         assert text.body == b"2"
@@ -120,7 +124,7 @@ class TestBatch:
         assert frames[1].headers["priority"] == "9"
 
     def test_they_are_dropped_when_it_raises(self, publisher, broker):
-        with pytest.raises(KeyError), publisher.batch() as batch:
+        with pytest.raises(KeyError), publisher.batch() as batch:  # noqa: PT012
             batch.send("/queue/a", 1)
             raise KeyError
         assert len(batch) == 0

@@ -81,7 +81,7 @@ class TestUnknown:
         broker.faults.drop("SEND", times=None)
         began = time.monotonic()
         with pytest.raises(DeliveryUnknown) as failure:
-            publisher.send("/queue/a", 1, {"x-message-id": "id-1"}, timeout=0.3)
+            publisher.send("/queue/a", 1, {"x-message-id": "id-1"}, timeout=0.15)
         assert time.monotonic() - began < 1.8
         assert failure.value.message_id == "id-1"
 
@@ -91,7 +91,7 @@ class TestUnknown:
         broker.faults.close_before_receipt("SEND")
         broker.faults.stop_listening()
         with pytest.raises(DeliveryUnknown) as failure:
-            publisher.send("/queue/a", 1, timeout=0.3)
+            publisher.send("/queue/a", 1, timeout=0.15)
         assert isinstance(failure.value.__cause__, BrokerUnavailable)
         assert publisher.stats().unknown == 1
 

@@ -621,7 +621,14 @@ class QueueingDuplexClient:
                 if self._session is not session or not self._outgoing:
                     break
                 data = self._outgoing[0]
-            sent = session.write_some(data)
+            try:
+                sent = session.write_some(data)
+            except BaseException as error:
+                if not isinstance(error, TransportError):
+                    # Ctrl-C, or a time limit, between the write and its being counted: written again, it would be there
+                    # twice. So the session ends here.
+                    self._end(ConnectionLost(f"a write to {session.broker} was interrupted", broker=session.broker))
+                raise
             if not sent:
                 break
             moved = True

@@ -1,4 +1,4 @@
-"""A development broker in this process, and what the absence of a server costs."""
+"""A development broker in this process, which sees all, and what the absence of a server costs."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture
-def broker() -> Iterator[Broker]:
+def local_broker() -> Iterator[Broker]:
     with Broker() as broker:
         yield broker
 
 
 @pytest.fixture(params=list(SERVERS))
 def server(request: pytest.FixtureRequest) -> Server:
-    """A server. It is skipped where it is not installed; with ``--require-brokers`` that is a failure, as for brokers."""
+    """A server. A missing one costs what a missing broker costs: a skip, with ``--require-brokers`` a failure."""
     server = SERVERS[request.param]
     lack = server.missing()
     if lack is not None:

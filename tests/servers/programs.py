@@ -31,6 +31,8 @@ class Server:
 
     @property
     def install(self) -> str:
+        if self.name == "uwsgi":
+            return "pip install pyuwsgi (or uwsgi, which needs gcc and Python's headers)"
         return f"pip install {' '.join(dict.fromkeys((self.name, *self.modules)))}"
 
     def missing(self) -> str | None:
@@ -44,8 +46,13 @@ class Server:
 
     def command(self, port: int, application: str) -> list[str]:
         if self.name == "uwsgi":
-            start = [str(_uwsgi()), "--home", sys.prefix, "--http-socket", f"127.0.0.1:{port}", "--module"]
-            return [*start, f"{application}:application", *self.arguments]
+            program = _uwsgi()
+            start = [str(program), "--home", sys.prefix, "--http-socket", f"127.0.0.1:{port}"]
+            if program is not None and program.read_bytes()[:2] == b"#!":
+                # pyuwsgi, the wheel that needs no compiler, is a module. What it has to run anew when it reloads is
+                # this Python; by itself it would take the one that the environment was made from.
+                start += ["--binary-path", sys.executable]
+            return [*start, "--module", f"{application}:application", *self.arguments]
         if self.name == "gunicorn":
             listen = ["--bind", f"127.0.0.1:{port}", "--no-control-socket"]
         else:
@@ -54,12 +61,10 @@ class Server:
 
 
 def version(name: str) -> str:
-    for distribution in (name, "pyuwsgi" if name == "uwsgi" else name):
-        try:
-            return f"{distribution} {importlib.metadata.version(distribution)}"
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return name
+    """The name with the version, of what was installed under that name or, for uwsgi, as pyuwsgi."""
+    found = {each.name.lower(): each for each in importlib.metadata.distributions() if each.name}
+    distribution = found.get(name) or found.get(f"py{name}")
+    return f"{distribution.name} {distribution.version}" if distribution else name
 
 
 def _uwsgi() -> Path | None:

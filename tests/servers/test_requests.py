@@ -13,8 +13,8 @@ from tests.servers.running import exactly_once, serving
 REQUESTS = 200
 
 
-def arrived(broker, destination="/queue/orders"):
-    return [(json.loads(frame.body), frame.headers["x-message-id"]) for frame in broker.messages(destination)]
+def arrived(local_broker, destination="/queue/orders"):
+    return [(json.loads(frame.body), frame.headers["x-message-id"]) for frame in local_broker.messages(destination)]
 
 
 def check_workers(server, answers):
@@ -25,21 +25,21 @@ def check_workers(server, answers):
         assert max(answer["threads"] for answer in answers) <= server.most_threads
 
 
-def check_connections(server, broker):
+def check_connections(server, local_broker):
     """No connection was shared, cut or said farewell to: what was opened is open, the parent's included."""
     parents, loads = (1, 1) if server.preloads else (0, server.processes)
-    assert len(broker.wait_for("/queue/orders-loaded", loads)) == loads  # a worker may have begun late
-    assert broker.sessions == broker.connections_accepted <= parents + 8 * server.processes
-    assert broker.received("DISCONNECT") == 0
+    assert len(local_broker.wait_for("/queue/orders-loaded", loads)) == loads  # a worker may have begun late
+    assert local_broker.sessions == local_broker.connections_accepted <= parents + 8 * server.processes
+    assert local_broker.received("DISCONNECT") == 0
 
 
-def test_every_request_is_served_and_its_message_arrives_once(server, broker, tmp_path):
-    with serving(server, broker.url, tmp_path) as running:
+def test_every_request_is_served_and_its_message_arrives_once(server, local_broker, tmp_path):
+    with serving(server, local_broker.url, tmp_path) as running:
         answers = running.post_all(range(REQUESTS))
-        exactly_once(answers, arrived(broker))
-        assert len(broker.messages("/queue/orders")) == REQUESTS
+        exactly_once(answers, arrived(local_broker))
+        assert len(local_broker.messages("/queue/orders")) == REQUESTS
         check_workers(server, answers)
-        check_connections(server, broker)
+        check_connections(server, local_broker)
 
 
 @pytest.mark.parametrize(
@@ -47,20 +47,19 @@ def test_every_request_is_served_and_its_message_arrives_once(server, broker, tm
     [("gunicorn gthread, preload", "flask_application"), ("uwsgi, threads", "django_application")],
     indirect=["server"],
 )
-def test_a_framework_serves_as_well(server, application, broker, tmp_path):
+def test_a_framework_serves_as_well(server, application, local_broker, tmp_path):
     pytest.importorskip(application.partition("_")[0])
-    with serving(server, broker.url, tmp_path, application=application) as running:
+    with serving(server, local_broker.url, tmp_path, application=application) as running:
         answers = running.post_all(range(REQUESTS))
-        exactly_once(answers, arrived(broker))
-        assert len(broker.messages("/queue/orders")) == REQUESTS
+        exactly_once(answers, arrived(local_broker))
+        assert len(local_broker.messages("/queue/orders")) == REQUESTS
         check_workers(server, answers)
-        check_connections(server, broker)
+        check_connections(server, local_broker)
 
 
 @pytest.mark.parametrize("server", ["gunicorn gthread, preload"], indirect=True)
-@pytest.mark.parametrize("broker_fixture", ["rabbitmq", "activemq"])
-def test_foreign_brokers_have_each_message_once(server, broker_fixture, request, tmp_path):
-    broker = request.getfixturevalue(broker_fixture)
+@pytest.mark.parametrize("broker", ["rabbitmq", "activemq"], indirect=True)
+def test_foreign_brokers_have_each_message_once(server, broker, tmp_path):
     queue = f"/queue/servers-{tmp_path.name}"
     with ForeignClient(broker) as reader:
         reader.subscribe(queue)
@@ -80,11 +79,11 @@ def test_foreign_brokers_have_each_message_once(server, broker_fixture, request,
     ["gunicorn gevent", "gunicorn gevent, preload", "gunicorn gevent, preload, patched early"],
     indirect=True,
 )
-def test_two_hundred_greenlets_share_the_connections_of_their_worker(server, broker, tmp_path):
+def test_two_hundred_greenlets_share_the_connections_of_their_worker(server, local_broker, tmp_path):
     """All requests are there before the first is answered, because the broker keeps its receipts back."""
-    with serving(server, broker.url, tmp_path) as running:
+    with serving(server, local_broker.url, tmp_path) as running:
         running.post_all(range(1000, 1016))
-        broker.faults.delay(0.3, on="SEND", times=16)
+        local_broker.faults.delay(0.3, on="SEND", times=16)
         clients = []
         try:
             for number in range(REQUESTS):
@@ -101,5 +100,5 @@ def test_two_hundred_greenlets_share_the_connections_of_their_worker(server, bro
             for client in clients:
                 client.close()
         assert len({answer["number"] for answer in answers}) == REQUESTS
-        exactly_once(answers, arrived(broker))
-        check_connections(server, broker)
+        exactly_once(answers, arrived(local_broker))
+        check_connections(server, local_broker)

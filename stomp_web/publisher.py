@@ -41,7 +41,7 @@ __all__ = ["Batch", "Health", "OutboxMessage", "Publisher", "PublisherStats"]
 #: an outlet (`stomp_web.local`) or ``None``. `stomp_web.testing` alone changes it.
 detours: list[typing.Callable[[Publisher], typing.Any]] = []
 
-# After a failed attempt to connect, the pause before a message of unknown outcome is tried again, in seconds.
+# Before a message is tried for the third time, and each time after that: seconds.
 _RESEND_PAUSE = 0.1
 
 
@@ -432,11 +432,13 @@ class _PoolOutlet:
 
         A connection that breaks before it took a byte is replaced, and the send repeated, until the deadline. A send
         of unknown outcome is repeated only with `resend_unknown`; once that is so, the outcome stays unknown until a
-        receipt comes, whatever fails after it.
+        receipt comes, whatever fails after it. The first repetition comes at once, for it was most likely a connection
+        that had died unseen; the others after a pause, for a broker that hangs up on everybody must not be overrun.
         """
         confirmed: set[int] = set()
         unknown: DeliveryUnknown | None = None
-        while True:
+        for repetition in itertools.count():
+            pause = _RESEND_PAUSE if repetition else 0.0
             todo = [position for position in range(len(messages)) if position not in confirmed]
             connected = False
             try:
@@ -445,11 +447,13 @@ class _PoolOutlet:
                     client.deliver([messages[position] for position in todo], confirm, None, deadline)
                 return
             except NotSent as error:
-                if connected and not deadline.expired:
+                if connected and self._wait(pause, deadline):
                     continue
                 if unknown is None:
                     raise
-                if not isinstance(error, BrokerUnavailable) or not self._pause(error, deadline):
+                if not isinstance(error, BrokerUnavailable) or not self._wait(
+                    max(error.retry_after or 0.0, _RESEND_PAUSE), deadline
+                ):
                     raise unknown from error
             except MessageError as error:
                 confirmed.update(todo[position] for position in error.confirmed)
@@ -457,17 +461,17 @@ class _PoolOutlet:
                 if isinstance(error, Rejected) and unknown is not None:
                     unknown.confirmed = error.confirmed  # this try was refused; an earlier one may have arrived
                     raise unknown from error
-                if isinstance(error, Rejected) or not self._resend_unknown or deadline.expired:
+                if isinstance(error, Rejected) or not self._resend_unknown or not self._wait(pause, deadline):
                     raise
                 unknown = typing.cast(DeliveryUnknown, error)
 
     @staticmethod
-    def _pause(error: BrokerUnavailable, deadline: Deadline) -> bool:
-        """Wait until the pool will try to connect again; return ``False`` if that is after the deadline."""
-        pause = max(error.retry_after or 0.0, _RESEND_PAUSE)
+    def _wait(pause: float, deadline: Deadline) -> bool:
+        """Wait *pause* seconds; return ``False`` at once if that is not before the deadline."""
         if pause >= deadline.remaining():
             return False
-        time.sleep(pause)
+        if pause:
+            time.sleep(pause)
         return True
 
     def check(self, timeout: float | None = None) -> Health:

@@ -66,14 +66,15 @@ _TOLERANCE = 2.0
 
 
 class _Answer:
-    """Somebody waits for receipts. Guarded by the client's lock."""
+    """Somebody waits for receipts, or until the bytes are written. Guarded by the client's lock."""
 
-    __slots__ = ("error", "unconfirmed_before", "waiting")
+    __slots__ = ("error", "unconfirmed_before", "waiting", "written")
 
     def __init__(self, receipts: typing.Iterable[str]) -> None:
         self.waiting = set(receipts)
         #: How many unconfirmed frames of the session were handed over before.
         self.unconfirmed_before = 0
+        self.written = False
         self.error: MessageError | None = None
 
     @property
@@ -187,7 +188,7 @@ class QueueingDuplexClient:
         # Frames of this session, outside of transactions, without a receipt; and how many of them a receipt has covered
         # since. An ERROR may be about one of the rest.
         self._unconfirmed = self._settled = 0
-        self._outgoing: collections.deque[memoryview] = collections.deque()
+        self._outgoing: collections.deque[tuple[memoryview, _Answer]] = collections.deque()
         self._outgoing_bytes = 0
         self._answers: dict[str, _Answer] = {}
         self._held: collections.deque[Frame] = collections.deque()  # MESSAGE frames for which the queue had no room
@@ -490,7 +491,7 @@ class QueueingDuplexClient:
             session = self._session
             if session is None:
                 raise self._not_connected()
-            self._outgoing.append(data)
+            self._outgoing.append((data, answer))
             self._outgoing_bytes += len(data)
             answer.unconfirmed_before = self._unconfirmed
             for receipt in receipts:
@@ -504,7 +505,8 @@ class QueueingDuplexClient:
                 return True
             if receipts:
                 return answer.done
-            return not self._outgoing or (self._driver not in (None, me) and self._outgoing_bytes < _MOST_OUTGOING)
+            driven = self._driver not in (None, me)
+            return answer.written or (driven and self._outgoing_bytes < _MOST_OUTGOING)
 
         me = threading.get_ident()
         try:
@@ -515,7 +517,7 @@ class QueueingDuplexClient:
                     self._answers.pop(receipt, None)
         if answer.error is not None:
             raise answer.error
-        if receipts and not answer.waiting:
+        if (receipts and not answer.waiting) or (not receipts and answer.written):
             return
         if self._session is not session:
             raise ConnectionLost(f"{self._reason}; whether the frame arrived is not known", broker=session.broker)
@@ -620,7 +622,7 @@ class QueueingDuplexClient:
             with self._lock:
                 if self._session is not session or not self._outgoing:
                     break
-                data = self._outgoing[0]
+                data, answer = self._outgoing[0]
             try:
                 sent = session.write_some(data)
             except BaseException as error:
@@ -634,14 +636,15 @@ class QueueingDuplexClient:
             moved = True
             self._last_sent = time.monotonic()
             with self._lock:
+                answer.written = sent == len(data)
                 if self._session is not session:
                     break  # another thread has closed it
                 self._outgoing_bytes -= sent
-                if sent == len(data):
+                if answer.written:
                     self._outgoing.popleft()
                 else:
-                    self._outgoing[0] = data[sent:]
-                if not self._outgoing or self._outgoing_bytes < _MOST_OUTGOING:
+                    self._outgoing[0] = (data[sent:], answer)
+                if answer.written or self._outgoing_bytes < _MOST_OUTGOING:
                     self._changed.notify_all()
         return moved
 
@@ -714,7 +717,7 @@ class QueueingDuplexClient:
                 with self._lock:
                     # In line with the frames: what TLS could not write at once, it must be given again.
                     if self._session is session and not self._outgoing:
-                        self._outgoing.append(memoryview(b"\n"))
+                        self._outgoing.append((memoryview(b"\n"), _Answer(())))
                         self._outgoing_bytes += 1
                 self._flush(session)
                 self._last_sent = now

@@ -487,17 +487,17 @@ class TestFullQueue:
         assert running.ended()
 
     def test_heart_beats_go_on(self):
-        with Broker(heart_beat=(50, 50)) as broker:
+        with Broker(heart_beat=(100, 100)) as broker:
             self.check_that_heart_beats_go_on(broker)
 
     def check_that_heart_beats_go_on(self, broker):
-        client = QueueingDuplexClient(*broker.address, queue_size=1, heart_beat=(50, 50))
+        client = QueueingDuplexClient(*broker.address, queue_size=1, heart_beat=(100, 100))
         running = Loop(client)
         client.subscribe("/queue/a")
         for _ in range(5):
             client.send("/queue/a")
         assert eventually(client.message_queue.full)
-        running.thread.join(0.25)  # the broker disconnects a client that is silent for twice its time
+        running.thread.join(0.45)  # the broker disconnects a client that is silent for twice its time
         assert (client.connected, broker.sessions) == (True, 1)
         assert len([client.message_queue.get(timeout=5) for _ in range(5)]) == 5
         client.close()
@@ -559,11 +559,11 @@ class TestFullQueue:
 
 class TestHeartBeats:
     def test_both_sides_beat(self):
-        with Broker(heart_beat=(50, 50)) as broker:
-            client = QueueingDuplexClient(*broker.address, heart_beat=(50, 50))
+        with Broker(heart_beat=(100, 100)) as broker:
+            client = QueueingDuplexClient(*broker.address, heart_beat=(100, 100))
             running = Loop(client)
-            assert client.connect().headers["heart-beat"] == "50,50"
-            running.thread.join(0.25)  # each disconnects the other if it is silent for twice its time
+            assert client.connect().headers["heart-beat"] == "100,100"
+            running.thread.join(0.45)  # each disconnects the other if it is silent for twice its time
             assert running.thread.is_alive()
             assert broker.sessions == 1
             client.close()

@@ -23,14 +23,14 @@ settings.configure(
 )
 django.setup()
 
-from stomp_web.django import send  # noqa: E402 - it needs the settings
+from stomp_web.django import publisher  # noqa: E402 - it needs the settings
 
 
 @require_POST
 def view(request, number):
-    return HttpResponse(probe.answer(number, send), status=202, content_type="application/json")
+    return HttpResponse(probe.answer(number, publisher), status=202, content_type="application/json")
 
 
 urlpatterns = [path("<number>", view)]
 application = get_wsgi_application()
-send(probe.LOADED, "by the module")
+publisher.send(probe.LOADED, "by the module")

@@ -16,7 +16,7 @@ stomp = Stomp(application)
 
 @application.post("/<number>")
 def send(number):
-    return probe.answer(number, stomp.send), 202, {"Content-Type": "application/json"}
+    return probe.answer(number, stomp.publisher), 202, {"Content-Type": "application/json"}
 
 
 with application.app_context():

@@ -11,20 +11,24 @@ import os
 import re
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from stomp_web import Publisher
 
 LOADED_BY = os.getpid()
 QUEUE = os.environ.get("STOMP_TEST_QUEUE", "/queue/orders")
 LOADED = QUEUE + "-loaded"
 
 
-def answer(path: str, send: Callable[[str, Any], str]) -> bytes:
-    """Send the number in *path*, ``/17``, and describe this process."""
-    number = int(path.strip("/"))
-    identity = send(QUEUE, number)
+def answer(path: str, publisher: Publisher) -> bytes:
+    """Send the number in *path*, ``/17``, and describe this process. For ``/waiting``, tell how many callers wait."""
+    what = path.strip("/")
+    if what == "waiting":
+        pool = publisher.stats().pool
+        return json.dumps(pool and pool.waiting).encode()
+    number = int(what)
+    identity = publisher.send(QUEUE, number)
     status = Path("/proc/self/status")
     native = re.search(r"Threads:\s*(\d+)", status.read_text()) if status.exists() else None
     return json.dumps(

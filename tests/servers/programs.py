@@ -23,8 +23,8 @@ class Server:
     """The application is loaded before the fork."""
     processes: int = 1
     """Workers."""
-    most_threads: int | None = 1
-    """`threading.active_count` in a worker, the server's own threads all counted. None: greenlets count as threads."""
+    most_threads: int = 1
+    """In a worker: the server's own."""
     end: signal.Signals = signal.SIGTERM
     """The signal that ends it in order, when the requests that run are served."""
     environment: dict[str, str] = field(default_factory=dict)
@@ -53,10 +53,8 @@ class Server:
                 # this Python; by itself it would take the one that the environment was made from.
                 start += ["--binary-path", sys.executable]
             return [*start, "--module", f"{application}:application", *self.arguments]
-        if self.name == "gunicorn":
-            listen = ["--bind", f"127.0.0.1:{port}", "--no-control-socket"]
-        else:
-            listen = ["--listen", f"127.0.0.1:{port}"]
+        option = "--bind" if self.name == "gunicorn" else "--listen"
+        listen = [option, f"127.0.0.1:{port}"]
         return [sys.executable, "-m", self.name, *listen, *self.arguments, f"{application}:application"]
 
 
@@ -75,7 +73,7 @@ def _uwsgi() -> Path | None:
     return Path(found) if found else None
 
 
-def _gunicorn(worker: str, *more: str, threads: int | None, **options: object) -> Server:
+def _gunicorn(worker: str, *more: str, threads: int = 1, **options: object) -> Server:
     arguments = ("--workers", "2", "--worker-class", worker, "--graceful-timeout", "10", *more)
     modules = ("gevent",) if worker == "gevent" else ()
     preloads = "--preload" in more
@@ -92,15 +90,13 @@ def _uwsgi_server(*more: str, threads: int = 1, preloads: bool = True, processes
 
 
 SERVERS: dict[str, Server] = {
-    "gunicorn sync": _gunicorn("sync", threads=1),
-    "gunicorn sync, preload": _gunicorn("sync", "--preload", threads=1),
+    "gunicorn sync": _gunicorn("sync"),
+    "gunicorn sync, preload": _gunicorn("sync", "--preload"),
     "gunicorn gthread": _gunicorn("gthread", "--threads", "4", threads=5),
     "gunicorn gthread, preload": _gunicorn("gthread", "--threads", "4", "--preload", threads=5),
-    "gunicorn gevent": _gunicorn("gevent", threads=None),
-    "gunicorn gevent, preload": _gunicorn("gevent", "--preload", threads=None),
-    "gunicorn gevent, preload, patched early": _gunicorn(
-        "gevent", "--preload", threads=None, environment={"STOMP_TEST_PATCH": "1"}
-    ),
+    "gunicorn gevent": _gunicorn("gevent"),
+    "gunicorn gevent, preload": _gunicorn("gevent", "--preload"),
+    "gunicorn gevent, preload, patched early": _gunicorn("gevent", "--preload", environment={"STOMP_TEST_PATCH": "1"}),
     "uwsgi": _uwsgi_server(),
     "uwsgi, threads": _uwsgi_server("--threads", "4", threads=4),
     "uwsgi, lazy apps": _uwsgi_server("--lazy-apps", preloads=False),

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -72,7 +73,7 @@ class RunningServer:
     def kill(self) -> None:
         self._process.kill()
 
-    def post(self, number: int) -> Answer | None:
+    def post(self, number: int | str) -> Any:
         """Send one request. None when no answer came, as it may be while the server ends or begins.
 
         Raises `ServerFailed` for an answer that is not 202.
@@ -162,25 +163,16 @@ def serving(
 ) -> Iterator[RunningServer]:
     """Run *server* while the block runs; then kill what is left of it."""
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    # gunicorn and waitress would say "no such file" for a HOME that is not there.
-    running = RunningServer(
-        server,
-        application,
-        directory,
-        {
-            **os.environ,
-            "PYTHONPATH": paths,
-            "PYTHONUNBUFFERED": "1",
-            "STOMP_TEST_URL": url,
-            **server.environment,
-            **environment,
-        },
-    )
-    try:
-        running.wait_until_it_listens()
-        yield running
-    finally:
-        running.kill()
+    with tempfile.TemporaryDirectory() as runtime:
+        # gunicorn puts a socket there; the test's own directory may have too long a name for one.
+        common = {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1", "XDG_RUNTIME_DIR": runtime, "STOMP_TEST_URL": url}
+        variables = {**os.environ, **common, **server.environment, **environment}
+        running = RunningServer(server, application, directory, variables)
+        try:
+            running.wait_until_it_listens()
+            yield running
+        finally:
+            running.kill()
 
 
 def exactly_once(answers: list[Answer], arrived: list[tuple[int, str]]) -> None:

@@ -14,7 +14,7 @@ from tests.servers import probe
 
 
 def handler(environ, start_response):
-    body = probe.answer(environ["PATH_INFO"], get_publisher(environ).send)
+    body = probe.answer(environ["PATH_INFO"], get_publisher(environ))
     start_response("202 Accepted", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]
 

@@ -9,7 +9,8 @@
         Run every test that can run on this machine; what is skipped for want of a broker is said. For example:
         python3 dev.py test tests/protocol -x      only these, up to the first failure
         python3 dev.py test --no-brokers           leave real brokers alone, also where they are installed
-        python3 dev.py test --require-brokers      a broker that is missing is a failure, not a skip
+        python3 dev.py test --servers              also restart every application server under load
+        python3 dev.py test --require-brokers      all of it; a broker or server that is missing is a failure, no skip
 
     python3 dev.py check
         What a change must pass beside the tests: ruff, mypy, the floors of the house, the documentation.
@@ -44,7 +45,7 @@ import subprocess
 import time
 
 # What each command installs (extras of pyproject.toml) and, where it is one program, runs.
-EXTRAS = {"demo": "demo", "test": "test", "check": "lint,docs"}
+EXTRAS = {"demo": "demo", "test": "test", "test everything": "test,servers", "check": "lint,docs"}
 PROGRAMS = {"demo": "example_apps.demo", "test": "pytest"}
 CHECKS = (
     "ruff check .",
@@ -288,14 +289,15 @@ def main(arguments):
     if command in ("-h", "--help", "help"):
         say(__doc__.strip())
         return 0
-    if command not in EXTRAS or (command == "check" and rest):
+    if command not in ("demo", "test", "check") or (command == "check" and rest):
         print("dev.py: there is no command `%s`.\n\n%s" % (" ".join(arguments), __doc__.strip()), file=sys.stderr)
         return 2
     for name in ("SIGTERM", "SIGHUP"):  # end by an exception, and so with the programs that were started
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     try:
-        prepare(command)
+        whole = command == "test" and set(rest).intersection(("--require-brokers", "--servers"))
+        prepare("test everything" if whole else command)
         return check() if command == "check" else run([PYTHON, "-m", PROGRAMS[command]] + rest)
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)

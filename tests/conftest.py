@@ -17,12 +17,18 @@ from tests.brokers.running import BrokerFailed, RunningBroker
 
 _FLEET = pytest.StashKey[Fleet]()
 _LEFT_OUT = pytest.StashKey[int]()
+_SERVERS_LEFT_OUT = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("brokers")
     group.addoption("--require-brokers", action="store_true", help="a broker that is not installed is a failure")
     group.addoption("--no-brokers", action="store_true", help="leave out the tests that start a foreign broker")
+    group.addoption(
+        "--servers",
+        action="store_true",
+        help="also run tests/servers: every application server, restarted under load; --require-brokers does too",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,6 +51,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not (config.option.servers or config.option.require_brokers):
+        servers = [item for item in items if _of_servers(item, config)]
+        if servers:
+            config.hook.pytest_deselected(items=servers)
+            items[:] = [item for item in items if not _of_servers(item, config)]
+        config.stash[_SERVERS_LEFT_OUT] = len(servers)
     if not config.option.no_brokers:
         return
     foreign = [item for item in items if _asks_for(item) & set(FOREIGN)]
@@ -58,6 +70,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     lines = config.stash[_FLEET].report()
     if config.stash.get(_LEFT_OUT, 0):
         lines.append(f"--no-brokers left out {config.stash[_LEFT_OUT]} tests that start {', '.join(FOREIGN)}")
+    if config.stash.get(_SERVERS_LEFT_OUT, 0):
+        left_out = config.stash[_SERVERS_LEFT_OUT]
+        lines.append(
+            f"left out {left_out} tests that restart application servers under load: --servers runs them, 1 min"
+        )
     if lines:
         terminalreporter.section("brokers")
         for line in lines:
@@ -108,6 +125,12 @@ def _running(request: pytest.FixtureRequest, name: str) -> RunningBroker:
         pytest.fail(f"{problem} (--require-brokers)", pytrace=False)
     fleet.asked_in_vain[name] += 1
     pytest.skip(str(problem))
+
+
+def _of_servers(item: pytest.Item, config: pytest.Config) -> bool:
+    """Whether a test is one of tests/servers, and was not asked for by its path."""
+    asked = any(str(argument).rstrip("/").startswith("tests/servers") for argument in config.args)
+    return not asked and "tests/servers/" in item.path.as_posix()
 
 
 def _asks_for(item: pytest.Item) -> set[str]:

@@ -25,7 +25,8 @@ def in_the_shell(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[None]]]:
     """The chosen pages that only start other programs, run side by side: most of the time they wait for those."""
-    chosen = {item.callspec.params.get("name") for item in request.session.items if hasattr(item, "callspec")}
+    here = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    chosen = {item.callspec.params.get("name") for item in here}
     with ThreadPoolExecutor(3) as executor:
         runs = {}
         for name in sorted(chosen & set(page_names())):

@@ -24,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("brokers")
     group.addoption("--require-brokers", action="store_true", help="a broker that is not installed is a failure")
     group.addoption("--no-brokers", action="store_true", help="leave out the tests that start a foreign broker")
+    group.addoption("--faults", type=int, default=30, help="how often each fault of the leak tests happens (30)")
     group.addoption(
         "--servers",
         action="store_true",

@@ -61,6 +61,10 @@ class _OpenTransaction:
     receipts: list[str] = dataclasses.field(default_factory=list)
 
 
+class _InUse(StompError):
+    """Another thread is in the middle of a call."""
+
+
 class PublishClient:
     """A STOMP client that only sends.
 
@@ -211,9 +215,15 @@ class PublishClient:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a session and the broker has not ended it, by a look at the socket, without waiting."""
-        with self._exclusive():
-            return self._look() is not None
+        """Whether there is a session and the broker has not ended it, by a look at the socket, without waiting.
+
+        While another thread uses the client, that thread looks, and this only tells whether there is a session.
+        """
+        try:
+            with self._exclusive():
+                return self._look() is not None
+        except _InUse:
+            return self._session is not None
 
     @property
     def server(self) -> str | None:
@@ -630,7 +640,7 @@ class PublishClient:
         lock = self._in_use
         if not lock.acquire(blocking=False):
             if self._pid == os.getpid():
-                raise StompError(
+                raise _InUse(
                     "this client is in use by another thread; a client serves one thread at a time, "
                     "a PublishClientPool serves many"
                 )

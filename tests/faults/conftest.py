@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import typing
 import uuid
 
@@ -14,19 +13,10 @@ from stomp_web.broker import Broker
 from tests.faults.proxy import Proxy
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.getgroup("faults").addoption(
-        "--faults", type=int, default=None, help="how often each fault of the leak tests happens (30)"
-    )
-
-
 @pytest.fixture
 def faults(request: pytest.FixtureRequest) -> int:
-    """How often each fault happens.
-
-    The variable STOMP_WEB_FAULTS is for runs that do not name this folder: pytest then knows no --faults.
-    """
-    return request.config.getoption("faults", None) or int(os.environ.get("STOMP_WEB_FAULTS", "30"))
+    """How often each fault of the leak tests happens."""
+    return int(request.config.option.faults)
 
 
 @pytest.fixture

@@ -242,7 +242,9 @@ def test_a_header_name_of_a_wrong_type_is_refused(name: typing.Any) -> None:
         encode(Frame("SEND", {name: "x"}))
 
 
-@pytest.mark.parametrize("body", [None, "text", bytearray(b"x"), memoryview(b"x"), 5, ["x"]], ids=lambda body: type(body).__name__)
+@pytest.mark.parametrize(
+    "body", [None, "text", bytearray(b"x"), memoryview(b"x"), 5, ["x"]], ids=lambda body: type(body).__name__
+)
 def test_a_body_of_a_wrong_type_is_refused(body: typing.Any) -> None:
     with pytest.raises(InvalidFrameType, match="bytes"):
         encode(Frame("SEND", {}, body))

@@ -298,6 +298,8 @@ def main(arguments):
     try:
         whole = command == "test" and set(rest).intersection(("--require-brokers", "--servers"))
         prepare("test everything" if whole else command)
+        if command == "test" and not set(rest).difference(("--no-brokers",)):
+            rest = ["-n", "auto"] + rest  # the whole suite: shared by processes, where tests/conftest.py says so
         return check() if command == "check" else run([PYTHON, "-m", PROGRAMS[command]] + rest)
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)

@@ -10,6 +10,8 @@ A broker that is not installed skips its tests and the summary says how many and
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.brokers.fleet import BROKERS, FOREIGN, BrokerMissing, Fleet
@@ -24,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("brokers")
     group.addoption("--require-brokers", action="store_true", help="a broker that is not installed is a failure")
     group.addoption("--no-brokers", action="store_true", help="leave out the tests that start a foreign broker")
-    group.addoption("--faults", type=int, default=30, help="how often each fault of the leak tests happens (30)")
+    group.addoption("--faults", type=int, default=12, help="how often each fault of the leak tests happens (12)")
     group.addoption(
         "--servers",
         action="store_true",
@@ -36,6 +38,31 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.require_brokers and config.option.no_brokers:
         raise pytest.UsageError("--require-brokers and --no-brokers exclude each other")
     config.stash[_FLEET] = Fleet()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many processes share the tests with ``-n auto``: two, or none beside brokers that need a core themselves."""
+    heavy = [name for name in ("rabbitmq", "activemq") if BROKERS[name].missing() is None]
+    return 0 if heavy and not config.option.no_brokers else 2
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker of pytest-xdist has ended: what it knows of brokers goes into the summary of the whole."""
+    told = getattr(node, "workeroutput", {})
+    if "fleet" in told:
+        node.config.stash[_FLEET].add(told["fleet"])
+        node.config.stash[_LEFT_OUT] = told["left_out"]
+        node.config.stash[_SERVERS_LEFT_OUT] = told["servers_left_out"]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    told = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told["fleet"] = session.config.stash[_FLEET].account()
+        told["left_out"] = session.config.stash.get(_LEFT_OUT, 0)
+        told["servers_left_out"] = session.config.stash.get(_SERVERS_LEFT_OUT, 0)
 
 
 def pytest_report_header() -> str:

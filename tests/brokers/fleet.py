@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections import Counter
+from typing import Any
 
 from tests.brokers.activemq import ActiveMQ
 from tests.brokers.coilmq import CoilMQ
@@ -33,6 +34,8 @@ class Fleet:
         self.started: dict[str, RunningBroker] = {}
         self.asked_in_vain: Counter[str] = Counter()
         """How many tests did without each missing broker."""
+        self.versions: dict[str, str] = {}
+        """What each broker that was started says it is."""
         self._failed: dict[str, BrokerFailed] = {}
         self._owner = os.getpid()
         atexit.register(self.close)
@@ -61,6 +64,7 @@ class Fleet:
                 broker.close()
                 raise
             self.started[name] = broker
+            self.versions[name] = str(broker)
         elif broker.running:
             broker.resume()
         else:
@@ -78,12 +82,20 @@ class Fleet:
         finally:
             guardian.close()
 
+    def account(self) -> dict[str, dict[str, Any]]:
+        """What a worker of pytest-xdist tells the process that it works for."""
+        return {"versions": self.versions, "asked_in_vain": dict(self.asked_in_vain)}
+
+    def add(self, account: dict[str, dict[str, Any]]) -> None:
+        """Take a worker's account into this report."""
+        self.versions.update(account["versions"])
+        self.asked_in_vain.update(account["asked_in_vain"])
+
     def report(self) -> list[str]:
         """What the run went against, and what the missing brokers cost."""
         lines = []
-        if self.started:
-            versions = (str(self.started[name]) for name in BROKERS if name in self.started)
-            lines.append(f"brokers: {', '.join(versions)}")
+        if self.versions:
+            lines.append(f"brokers: {', '.join(self.versions[name] for name in BROKERS if name in self.versions)}")
         for name, count in self.asked_in_vain.items():
             kind = BROKERS[name]
             skipped, them = ("1 test was skipped", "it") if count == 1 else (f"{count} tests were skipped", "them")

@@ -44,7 +44,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """How many processes share the tests with ``-n auto``: two, or none beside brokers that need a core themselves."""
     heavy = [name for name in ("rabbitmq", "activemq") if BROKERS[name].missing() is None]
-    return 0 if heavy and not config.option.no_brokers else 2
+    if heavy and not config.option.no_brokers:
+        return 0
+    config.option.dist = "worksteal"  # the slow tests stand together in a few files
+    return 2
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -84,8 +84,11 @@ class MessageError(StompError):
     * `broker` - the address that was tried, without credentials, such as ``stomp://mq1:61613``.
     * `destination` - where the message was to go.
     * `message_id` - the message's ``x-message-id``, if it had one.
+    * `message_ids` - of a batch, the ``x-message-id`` of each message, in order.
     * `confirmed` - of a batch, the positions (from 0) of the messages whose receipt had come.
     """
+
+    message_ids: tuple[str | None, ...] = ()
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ import typing
 from .client.deadline import Deadline
 from .client.dialect import GENERIC
 from .client.message import Message, send_frame
+from .errors import PoolClosed
 from .pool import Health, PoolStats
 from .protocol import Frame, encode
 from .serializers import deserialize
@@ -48,8 +49,11 @@ class _LocalOutlet:
 
     def __init__(self, scheme: str) -> None:
         self.address = f"{scheme}://"
+        self._closed = False
 
     def deliver(self, messages: typing.Sequence[Message], confirm: bool, deadline: Deadline) -> None:
+        if self._closed:
+            raise PoolClosed(f"the publisher for {self.address} is closed; nothing was sent", broker=self.address)
         frames = []
         for message in messages:
             frame = send_frame(message)
@@ -70,7 +74,7 @@ class _LocalOutlet:
         return None
 
     def close(self, timeout: float) -> None:
-        pass
+        self._closed = True
 
 
 class MemoryOutlet(_LocalOutlet):

@@ -140,7 +140,9 @@ class PublishClientPool:
         self.max_lifetime: float = own("max_lifetime", max_lifetime)
         options.update(client_options_)
         self._confirm = coerce("confirm", options.pop("confirm", False))
-        self._connector = make_connector(address.endpoints, **options)
+        self._connector = make_connector(
+            address.endpoints, more_options=("max_size", "max_waiting", "max_idle", "max_lifetime"), **options
+        )
         self._observers = observers or Observers()
         self._closed = False
         self._states: dict[int, _State] = {}

@@ -18,6 +18,7 @@ import typing
 from .client.address import parse_address
 from .client.deadline import Deadline
 from .client.message import MESSAGE_ID, Message, check_message
+from .client.outcome import name_messages
 from .client.tls import TLS_OPTIONS
 from .config import Options, read_options
 from .errors import (
@@ -33,7 +34,7 @@ from .hidden import Hidden, hide_secrets
 from .local import MemoryOutlet, OutboxMessage, local_outlet
 from .observers import Observer, Observers, SendBegan, SendFailed, SendSucceeded
 from .pool import Health, PoolStats, PublishClientPool
-from .serializers import get_serializer
+from .serializers import SIGNATURE, get_serializer
 
 __all__ = ["Batch", "Health", "OutboxMessage", "Publisher", "PublisherStats"]
 
@@ -153,10 +154,11 @@ class Publisher:
         * `DeliveryUnknown` (`ReceiptTimeout`, `ConnectionLost`) - it may have arrived.
         """
         payload = Hidden(payload)
+        deadline = self._deadline(timeout)
         message = self._message(
             destination, payload, headers, serializer, persistent, priority, ttl, correlation_id, reply_to
         )
-        self._deliver([message], confirm, timeout)
+        self._deliver([message], confirm, deadline)
         return typing.cast(str, message.id)
 
     def send_many(
@@ -225,7 +227,7 @@ class Publisher:
     ) -> list[str]:
         """Send messages that `prepare` made, and return their ids. Raises as `send_many` does."""
         if messages:
-            self._deliver(list(messages), confirm, timeout)
+            self._deliver(list(messages), confirm, self._deadline(timeout))
         return [message.id or "" for message in messages]
 
     # -- the whole --------------------------------------------------------------------------------------------
@@ -268,6 +270,10 @@ class Publisher:
             raise InvalidFrame(f"headers must be a mapping of str to str, not {type(headers).__name__}")
         all_headers = {**self.options.headers, **(headers or {}), **written.headers}
         content_type = all_headers.pop("content-type", written.content_type)
+        if SIGNATURE in written.headers and content_type != written.content_type:
+            raise InvalidFrame(
+                "the content type of a signed message belongs to what is signed; leave it to the serializer"
+            )
         named = {"correlation-id": correlation_id, "reply-to": reply_to}
         all_headers.update({name: value for name, value in named.items() if value is not None})
         if priority is not None:
@@ -280,13 +286,17 @@ class Publisher:
     def _complete(self, message: Message, persistent: bool | None) -> Message:
         """*message* with its id and its persistence among the headers."""
         headers = {MESSAGE_ID: self._ids.next(), **(message.headers or {})}
-        if self.options.persistent if persistent is None else persistent:
+        if persistent is False:
+            headers.pop("persistent", None)
+        elif persistent or self.options.persistent:
             headers.setdefault("persistent", "true")
         return dataclasses.replace(message, headers=headers)
 
-    def _deliver(self, messages: list[Message], confirm: bool | None, timeout: float | None) -> None:
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(self.options.timeout if timeout is None else timeout)
+
+    def _deliver(self, messages: list[Message], confirm: bool | None, deadline: Deadline) -> None:
         confirm = self.options.confirm if confirm is None else confirm
-        deadline = Deadline(self.options.timeout if timeout is None else timeout)
         for message in messages:
             check_message(message)  # before anybody is told, and a connection is opened for it
         observed = bool(self.observers)
@@ -299,8 +309,8 @@ class Publisher:
         try:
             self._way_out().deliver(messages, confirm, deadline)
         except BaseException as error:  # an interrupted send has an end, too
-            if isinstance(error, MessageError) and len(messages) == 1:
-                _name_message(error, messages[0])
+            if isinstance(error, MessageError):
+                _name_messages(error, messages)
             self._counts.failed(error, len(messages))
             if observed:
                 for position, message in enumerate(messages):
@@ -444,7 +454,9 @@ class _PoolOutlet:
             try:
                 with self._pool.lend(deadline) as client:
                     connected = True
-                    client.deliver([messages[position] for position in todo], confirm, None, deadline)
+                    # Time for a second try must be left, where one was asked for.
+                    part = deadline.share(2) if self._resend_unknown and unknown is None else deadline
+                    client.deliver([messages[position] for position in todo], confirm, None, part)
                 return
             except NotSent as error:
                 if connected and self._wait(pause, deadline):
@@ -541,11 +553,10 @@ class _Counts:
             return dict(numbers)
 
 
-def _name_message(error: MessageError, message: Message) -> None:
-    if error.destination is None:
-        error.args = (f"{message.destination}: {error.args[0]}", *error.args[1:])
-    error.destination = message.destination
-    error.message_id = message.id
+def _name_messages(error: MessageError, messages: list[Message]) -> None:
+    if error.destination is None and len(messages) == 1:
+        error.args = (f"{messages[0].destination}: {error.args[0]}", *error.args[1:])
+    name_messages(error, messages)
 
 
 def _size_of(message: Message) -> int:

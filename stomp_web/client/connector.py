@@ -100,15 +100,17 @@ def make_connector(
     tls_insecure_skip_verify: bool = False,
     max_body_bytes: int = 1_048_576,
     may_send_heart_beats: bool = False,
+    more_options: typing.Iterable[str] = (),
     **unknown: object,
 ) -> Connector:
     """Return a connector for *endpoints* with the options of a client.
 
     *max_body_bytes* is the largest body that is taken; a publisher gets none but those of ERROR frames. Only a client
-    with a loop *may_send_heart_beats*. Raises `ConfigurationError`.
+    with a loop *may_send_heart_beats*. *more_options* are names that the caller knows, for the hint in the error about
+    one that nobody knows. Raises `ConfigurationError`.
     """
     for name in unknown:
-        raise unknown_option(name, known=("timeout", "confirm", *_CONNECTOR_OPTIONS))
+        raise unknown_option(name, known=("timeout", "confirm", *_CONNECTOR_OPTIONS, *more_options))
     versions = tuple(versions)
     if not versions or not set(versions) <= set(VERSIONS):
         raise ConfigurationError(f"versions must be some of {', '.join(VERSIONS)}, not {versions!r}", "versions")

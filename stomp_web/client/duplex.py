@@ -43,10 +43,12 @@ from ..protocol import VERSIONS, Frame, commands, encode
 from .address import parse_address
 from .connector import Connector, client_options, make_connector, make_endpoint
 from .deadline import Deadline
-from .message import Body, Message, encode_send, send_frame
+from .message import Body, Message, as_batch, check_message, encode_send, send_frame
+from .outcome import about
 from .queues import FrameQueue
 from .session import Session, error_words
 from .tls import TLS_OPTIONS
+from .transaction import Transaction
 from .transport import TransportError
 
 if typing.TYPE_CHECKING:
@@ -58,7 +60,7 @@ __all__ = ["QueueingDuplexClient"]
 
 _log = logging.getLogger("stomp_web.client")
 
-_URL_OPTIONS = ("timeout", "connect_timeout", "heart_beat", *TLS_OPTIONS)
+_URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
 # Bytes that may wait to be written before senders wait too.
 _MOST_OUTGOING = 1_048_576
 # A heart-beat is late after this many of its intervals: "error margin" of STOMP 1.2, Heart-beating.
@@ -124,6 +126,7 @@ class QueueingDuplexClient:
         versions: typing.Iterable[str] = VERSIONS,
         connect_timeout: float = 5.0,
         timeout: float = 10.0,
+        confirm: bool = False,
         heart_beat: tuple[int, int] = (0, 0),
         connect_headers: typing.Mapping[str, str] | None = None,
         tls_ca: str | None = None,
@@ -151,7 +154,7 @@ class QueueingDuplexClient:
             max_body_bytes=max_body_bytes,
             may_send_heart_beats=True,
         )
-        self._set_up(connector, timeout, queue_size)
+        self._set_up(connector, timeout, queue_size, confirm)
 
     @classmethod
     def from_url(cls, url: str, **options: typing.Any) -> Self:
@@ -163,13 +166,18 @@ class QueueingDuplexClient:
         options = {**client_options(address, _URL_OPTIONS), **options}
         client = cls.__new__(cls)
         timeout, queue_size = options.pop("timeout", 10.0), options.pop("queue_size", 1000)
+        confirm = options.pop("confirm", False)
         options.setdefault("max_body_bytes", 134_217_728)
-        client._set_up(make_connector(address.endpoints, may_send_heart_beats=True, **options), timeout, queue_size)
+        connector = make_connector(
+            address.endpoints, may_send_heart_beats=True, more_options=("queue_size", "max_body_bytes"), **options
+        )
+        client._set_up(connector, timeout, queue_size, confirm)
         return client
 
-    def _set_up(self, connector: Connector, timeout: float, queue_size: int) -> None:
+    def _set_up(self, connector: Connector, timeout: float, queue_size: int, confirm: bool) -> None:
         self._connector = connector
         self.timeout = coerce("timeout", timeout)
+        self.confirm: bool = coerce("confirm", confirm)
         if isinstance(queue_size, bool) or not isinstance(queue_size, int) or queue_size < 1:
             raise ConfigurationError(f"queue_size must be a whole number, 1 or more, not {queue_size!r}", "queue_size")
         self.message_queue = FrameQueue(queue_size, on_get=self._room_in_queue)
@@ -431,27 +439,56 @@ class QueueingDuplexClient:
         headers: typing.Mapping[str, str] | None = None,
         *,
         content_type: str | None = None,
-        confirm: bool = False,
+        confirm: bool | None = None,
         transaction: str | None = None,
         ttl: float | None = None,
         timeout: float | None = None,
     ) -> None:
         """Send one message, from any thread. Arguments and exceptions as of `PublishClient.send`."""
-        if transaction is not None and confirm:
-            raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
         message = Message(destination, body, headers, content_type=content_type, ttl=ttl)
         body = b""  # a traceback that shows locals must not show it
-        frame = send_frame(message)
-        deadline = self._deadline(timeout)
-        session = self._live_session()
-        receipts = []
-        if transaction is not None:
-            frame.headers["transaction"] = transaction
-        if confirm:
-            receipts.append(str(next(self._receipt_ids)))
-            frame.headers["receipt"] = receipts[0]
-        data = memoryview(encode_send(message, frame, session.dialect, session.version))
-        self._exchange(data, receipts, deadline, transaction is not None)
+        self.deliver((message,), confirm, transaction, self._deadline(timeout))
+
+    def send_many(
+        self, messages: typing.Iterable[Message], *, confirm: bool | None = None, timeout: float | None = None
+    ) -> None:
+        """Send *messages* together, from any thread. Arguments and exceptions as of `PublishClient.send_many`."""
+        batch = as_batch(messages)
+        if batch:
+            self.deliver(batch, confirm, None, self._deadline(timeout))
+
+    def transaction(self) -> Transaction:
+        """A context manager: commits when the block ends, aborts when it raises. See `PublishClient.transaction`."""
+        return Transaction(self)
+
+    def deliver(
+        self,
+        messages: typing.Sequence[Message],
+        confirm: bool | None,
+        transaction: str | None,
+        deadline: Deadline,
+    ) -> None:
+        """Send *messages* within a deadline that began earlier: what `send` and `send_many` stand on."""
+        if transaction is not None and confirm:
+            raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
+        confirm = transaction is None and (self.confirm if confirm is None else confirm)
+        for message in messages:
+            check_message(message)
+        if self._session is None and self._reason is None and transaction is None:
+            self.connect()  # the first time; a connection that was lost is for the owner of the loop to open again
+        with about(messages):
+            session = self._live_session()
+            receipts, parts = [], []
+            for message in messages:
+                frame = send_frame(message)
+                if transaction is not None:
+                    frame.headers["transaction"] = transaction
+                if confirm:
+                    receipts.append(str(next(self._receipt_ids)))
+                    frame.headers["receipt"] = receipts[-1]
+                parts.append(memoryview(encode_send(message, frame, session.dialect, session.version)))
+            data = parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
+            self._exchange(data, receipts, deadline, transaction is not None)
 
     def begin(self) -> str:
         """Begin a transaction, and return its id for `send`, `ack`, `nack`, `commit` and `abort`."""
@@ -516,6 +553,9 @@ class QueueingDuplexClient:
                 for receipt in answer.waiting:
                     self._answers.pop(receipt, None)
         if answer.error is not None:
+            answer.error.confirmed = tuple(
+                position for position, receipt in enumerate(receipts) if receipt not in answer.waiting
+            )
             raise answer.error
         if (receipts and not answer.waiting) or (not receipts and answer.written):
             return
@@ -701,7 +741,7 @@ class QueueingDuplexClient:
             if culprit is None and named is None and len(answers) == 1 and self._unconfirmed == self._settled:
                 (culprit,) = answers
             if culprit is not None:
-                culprit.error = reason
+                culprit.error = Rejected(str(reason), broker=session.broker, frame=frame)
         self._end(reason)
         raise reason
 

@@ -11,7 +11,7 @@ from ..protocol import Frame, commands, encode
 from ..protocol.encode import encode_head
 from .dialect import Dialect
 
-__all__ = ["MESSAGE_ID", "Body", "Message", "check_message", "encode_send", "send_frame"]
+__all__ = ["MESSAGE_ID", "Body", "Message", "as_batch", "check_message", "encode_send", "send_frame"]
 
 #: The header by which a receiver can tell a message that came twice.
 MESSAGE_ID: typing.Final = "x-message-id"
@@ -60,6 +60,15 @@ def send_frame(message: Message) -> Frame:
     if message.ttl is not None and not _is_duration(message.ttl):
         raise InvalidFrame(f"ttl must be a number of seconds greater than 0, not {message.ttl!r}")
     return frame
+
+
+def as_batch(messages: typing.Iterable[Message]) -> tuple[Message, ...]:
+    """Return *messages* as they are to be sent together. Raises `TypeError`, naming the position of what is none."""
+    batch = tuple(messages)
+    for position, message in enumerate(batch):
+        if not isinstance(message, Message):
+            raise TypeError(f"send_many takes Message objects; at position {position} is {type(message).__name__}")
+    return batch
 
 
 def check_message(message: Message) -> None:

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import typing
+
 from ..errors import ConnectionLost, MessageError, Rejected
 from ..protocol import Frame
+from .message import Message
 from .session import error_words
 
-__all__ = ["confirmed_positions", "rejected"]
+__all__ = ["about", "confirmed_positions", "name_messages", "rejected"]
+
+
+@contextlib.contextmanager
+def about(messages: typing.Sequence[Message]) -> typing.Iterator[None]:
+    """Name the messages in an exception that passes through."""
+    try:
+        yield
+    except MessageError as error:
+        name_messages(error, messages)
+        if len(messages) == 1:
+            error.args = (f"{messages[0].destination}: {error.args[0]}", *error.args[1:])
+        raise
+
+
+def name_messages(error: MessageError, messages: typing.Sequence[Message]) -> None:
+    """Tell *error* which messages it is about."""
+    error.message_ids = tuple(message.id for message in messages)
+    if len(messages) == 1:
+        error.message_id = messages[0].id
+    destinations = {message.destination for message in messages}
+    if len(destinations) == 1:
+        (error.destination,) = destinations
 
 
 def confirmed_positions(receipts: dict[str, int], waiting: dict[str, int]) -> tuple[int, ...]:
@@ -35,4 +61,9 @@ def rejected(
         )
         lost.__cause__ = Rejected(f"{broker} answered ERROR: {words}", broker=broker, frame=frame)
         return lost
-    return Rejected(f"{broker} rejected it: {words}", broker=broker, frame=frame, confirmed=confirmed)
+    return Rejected(
+        f"{broker} rejected it: {words}. It was not taken, and sent again as it is it would be rejected again",
+        broker=broker,
+        frame=frame,
+        confirmed=confirmed,
+    )

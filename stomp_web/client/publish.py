@@ -23,7 +23,6 @@ from ..errors import (
     ConnectionLost,
     DeliveryUnknown,
     InvalidFrame,
-    MessageError,
     NotSent,
     ProtocolError,
     ReceiptTimeout,
@@ -35,8 +34,8 @@ from ..protocol import VERSIONS, Frame, commands, encode
 from .address import parse_address
 from .connector import Connector, client_options, make_connector, make_endpoint
 from .deadline import Deadline
-from .message import Body, Message, encode_send, send_frame
-from .outcome import confirmed_positions, rejected
+from .message import Body, Message, as_batch, encode_send, send_frame
+from .outcome import about, confirmed_positions, rejected
 from .session import Session, error_words
 from .tls import TLS_OPTIONS
 from .transaction import Transaction
@@ -61,7 +60,7 @@ class _OpenTransaction:
     receipts: list[str] = dataclasses.field(default_factory=list)
 
 
-class _InUse(StompError):
+class _InUse(NotSent):
     """Another thread is in the middle of a call."""
 
 
@@ -157,7 +156,7 @@ class PublishClient:
     def _set_up(self, connector: Connector, timeout: float, confirm: bool) -> None:
         self._connector = connector
         self.timeout = coerce("timeout", timeout)
-        self.confirm = confirm
+        self.confirm: bool = coerce("confirm", confirm)
         self._session: Session | None = None
         self._credentials: dict[str, object] = {}
         self._receipt_ids = itertools.count(1)
@@ -343,10 +342,7 @@ class PublishClient:
         exception's `confirmed` tells the positions of the messages that the broker had confirmed. It is not a
         transaction.
         """
-        batch = tuple(messages)
-        for position, message in enumerate(batch):
-            if not isinstance(message, Message):
-                raise TypeError(f"send_many takes Message objects; at position {position} is {type(message).__name__}")
+        batch = as_batch(messages)
         if batch:
             self.deliver(batch, confirm, None, self._deadline(timeout))
 
@@ -453,7 +449,7 @@ class PublishClient:
         for frame in frames:
             # Checked before anything is opened or written; "1.2" can carry the most.
             encode(Frame(frame.command, frame.headers), "1.2")
-        with self._exclusive(), _about(messages):
+        with self._exclusive(), about(messages):
             if transaction is None:
                 session = self._connected_session(deadline)
             else:
@@ -659,16 +655,3 @@ def _arrived(session: Session) -> typing.Iterator[Frame]:
     with contextlib.suppress(TransportError, ProtocolError):
         while (frame := session.read_ready()) is not None:
             yield frame
-
-
-@contextlib.contextmanager
-def _about(messages: typing.Sequence[Message]) -> typing.Iterator[None]:
-    """Name the message in an exception that passes through."""
-    try:
-        yield
-    except MessageError as error:
-        if len(messages) == 1:
-            error.destination = messages[0].destination
-            error.message_id = messages[0].id
-            error.args = (f"{messages[0].destination}: {error.args[0]}", *error.args[1:])
-        raise

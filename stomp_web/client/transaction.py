@@ -10,6 +10,7 @@ from .deadline import Deadline
 from .message import Body, Message
 
 if typing.TYPE_CHECKING:
+    from .duplex import QueueingDuplexClient
     from .publish import PublishClient
 
 __all__ = ["Transaction"]
@@ -18,7 +19,7 @@ __all__ = ["Transaction"]
 class Transaction:
     """A transaction in progress, as `PublishClient.transaction` gives it. `id` is its id while the block runs."""
 
-    def __init__(self, client: PublishClient) -> None:
+    def __init__(self, client: PublishClient | QueueingDuplexClient) -> None:
         self._client = client
         self.id = ""
 

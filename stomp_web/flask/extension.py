@@ -133,6 +133,9 @@ class Stomp(_PublisherMethods):
                 "for a second broker, make another Stomp with a config_prefix of its own"
             )
         written = {name: value for name, value in app.config.items() if name.startswith(self._prefix)}
+        from .cli import cli
+
+        app.cli.add_command(cli)  # for `app.test_cli_runner()`, which does not know the commands of packages
         app.extensions[self._key] = StompState(app, read_options(written, prefix=self._prefix, upper=True))
 
     @property

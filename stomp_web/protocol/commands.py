@@ -132,6 +132,9 @@ def check_destination(destination: str) -> str:
         raise InvalidFrameType(f"the destination must be str, not {type(destination).__name__}")
     if not destination or destination.isspace():
         raise InvalidFrame("the destination is empty; give one such as '/queue/orders'")
+    if any(character in destination for character in "\r\n\0"):
+        # Escaped it would be safe on this wire, but brokers hand it on: ActiveMQ 5.17 writes it raw to STOMP 1.0.
+        raise InvalidFrame("the destination has a line break or a NUL, which no destination has")
     return destination
 
 

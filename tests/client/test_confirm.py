@@ -156,7 +156,10 @@ class TestNo:
         broker.faults.error("SEND", "Not allowed", "org.apache.ProtocolException: Not allowed\n\tat java.lang.Thread\n")
         with pytest.raises(Rejected) as failure:
             client.send("/queue/a", confirm=True)
-        assert str(failure.value) == f"/queue/a: stomp://127.0.0.1:{broker.port} rejected it: Not allowed"
+        assert str(failure.value).startswith(
+            f"/queue/a: stomp://127.0.0.1:{broker.port} rejected it: Not allowed. It was"
+        )
+        assert "java" not in str(failure.value)
         assert b"java.lang" in failure.value.frame.body
 
     def test_an_error_without_a_word_says_so(self, open_client):

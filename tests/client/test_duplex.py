@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import select
 import threading
@@ -16,6 +17,7 @@ from stomp_web import (
     ConnectionLost,
     DeliveryUnknown,
     InvalidFrame,
+    Message,
     MessageError,
     NotSent,
     QueueingDuplexClient,
@@ -610,7 +612,7 @@ class TestInput:
 
     def test_who_is_not_connected_is_told(self, duplex):
         for call in (
-            lambda: duplex.send("/queue/a"),
+            lambda: duplex.send("/queue/a", transaction="tx-1"),
             lambda: duplex.subscribe("/queue/a"),
             duplex.process,
             lambda: duplex.ack(Frame("MESSAGE", {"ack": "1"})),
@@ -650,3 +652,51 @@ class TestInput:
         duplex.connect()
         with pytest.raises(queue.Empty):
             duplex.message_queue.get(block=False)
+
+
+class TestSendingLikeAPublisher:
+    def test_the_first_send_connects(self, broker):
+        with contextlib.closing(QueueingDuplexClient(*broker.address, confirm=True)) as client:
+            client.send("/queue/first", b"1")
+        assert [frame.body for frame in broker.messages("/queue/first")] == [b"1"]
+
+    def test_a_connection_that_was_lost_is_not_opened_again_behind_the_loop_s_back(self, duplex, broker):
+        duplex.connect()
+        broker.faults.close_connections()
+        with pytest.raises(ConnectionLost):
+            duplex.receive(timeout=5)
+        with pytest.raises(NotSent, match="not connected"):
+            duplex.send("/queue/lost")
+        assert broker.connections_accepted == 1
+
+    def test_many_are_sent_together_and_each_is_confirmed(self, duplex, broker):
+        duplex.connect()
+        duplex.send_many([Message("/queue/many", str(number)) for number in range(100)], confirm=True)
+        assert [frame.body for frame in broker.messages("/queue/many")] == [b"%d" % number for number in range(100)]
+
+    def test_of_many_the_exception_names_those_that_were_confirmed(self, duplex, broker):
+        duplex.connect()
+        broker.faults.drop("SEND", after=2)
+        messages = [Message("/queue/some", b"x", {"x-message-id": f"id-{number}"}) for number in range(4)]
+        with pytest.raises(ConnectionLost) as failure:
+            duplex.send_many(messages, confirm=True)
+        assert failure.value.confirmed == (0, 1)
+        assert failure.value.message_ids == ("id-0", "id-1", "id-2", "id-3")
+        assert failure.value.destination == "/queue/some"
+
+    def test_an_exception_names_the_message(self, duplex, broker):
+        duplex.connect()
+        broker.faults.error("SEND")
+        with pytest.raises(Rejected) as failure:
+            duplex.send("/queue/named", b"x", {"x-message-id": "mine"}, confirm=True)
+        assert (failure.value.message_id, failure.value.destination) == ("mine", "/queue/named")
+
+    def test_a_transaction_commits_when_its_block_ends_and_aborts_when_it_raises(self, duplex, broker):
+        duplex.connect()
+        with duplex.transaction() as transaction:
+            transaction.send("/queue/tx", b"1")
+            assert broker.messages("/queue/tx") == []
+        with pytest.raises(ZeroDivisionError), duplex.transaction() as transaction:
+            transaction.send("/queue/tx", b"2")
+            raise ZeroDivisionError
+        assert [frame.body for frame in broker.messages("/queue/tx")] == [b"1"]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import typing
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,16 @@ ROOT = Path(demo.__file__).parents[1]
 DEADLINE = 20.0
 
 
-def leftovers() -> list[Path]:
-    return list((ROOT / "example_apps" / "flask_app" / "instance").glob("demo-*"))
+def folders() -> set[Path]:
+    return set((ROOT / "example_apps" / "flask_app" / "instance").glob("demo-*"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    """Other demos may run in the same clone; ours removes what it made."""
+    before = folders()
+    yield
+    assert folders() <= before
 
 
 def test_it_shows_each_message_and_what_was_confirmed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +47,6 @@ def test_it_shows_each_message_and_what_was_confirmed(capsys: pytest.CaptureFixt
     assert "Order 3 is saved, but not confirmed." in out
     assert "OK: 3 orders, 6 messages confirmed by the broker, 6 arrived at the subscriber, each once." in out
     assert "python3 dev.py demo --keep-running" in out
-    assert leftovers() == []
 
 
 def test_a_message_that_does_not_arrive_is_a_failure(
@@ -91,7 +99,6 @@ def test_it_keeps_running_until_it_is_told_to_stop(number: signal.Signals) -> No
         process.communicate()
     assert (process.returncode, err) == (0, "")
     assert out.endswith("Stopped.\n")
-    assert leftovers() == []
 
 
 def find(process: subprocess.Popen[str], pattern: str) -> str:

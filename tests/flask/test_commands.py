@@ -123,3 +123,11 @@ def test_a_second_extension_is_chosen_by_its_key():
 
     assert run(app, "send", "--extension", "audit_stomp", "/topic/audit", "1").exit_code == 0
     assert len(app.extensions["audit_stomp"].outbox) == 1
+
+
+def test_the_commands_are_those_of_the_app_too():
+    app = Flask(__name__)
+    app.config["STOMP_URL"] = "memory://"
+    Stomp(app)
+    result = app.test_cli_runner().invoke(args=["stomp", "ping"])
+    assert result.exit_code == 0, result.output

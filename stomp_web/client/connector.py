@@ -73,14 +73,17 @@ class Connector:
             else:
                 self._last_good = index
                 return session
-        if count == 1:
-            raise failures[0]
-        raise BrokerUnavailable(
-            f"none of the {count} brokers of {self} could be reached; nothing was sent. "
-            + " | ".join(str(failure) for failure in failures),
-            broker=str(self),
-            frame=failures[-1].frame,
-        )
+        try:
+            if count == 1:
+                raise failures[0]
+            raise BrokerUnavailable(
+                f"none of the {count} brokers of {self} could be reached; nothing was sent. "
+                + " | ".join(str(failure) for failure in failures),
+                broker=str(self),
+                frame=failures[-1].frame,
+            )
+        finally:
+            failures.clear()  # or this frame and the tracebacks of the failures would hold each other
 
 
 def make_connector(

@@ -72,7 +72,10 @@ class Transport:
             except TransportError as error:
                 failure = error
         assert failure is not None
-        raise failure
+        try:
+            raise failure
+        finally:
+            failure = None  # or this frame and the exception's traceback would hold each other
 
     @classmethod
     def _open_one(

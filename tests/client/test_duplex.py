@@ -696,7 +696,12 @@ class TestSendingLikeAPublisher:
         with duplex.transaction() as transaction:
             transaction.send("/queue/tx", b"1")
             assert broker.messages("/queue/tx") == []
-        with pytest.raises(ZeroDivisionError), duplex.transaction() as transaction:
-            transaction.send("/queue/tx", b"2")
-            raise ZeroDivisionError
+
+        def fail() -> None:
+            with duplex.transaction() as transaction:
+                transaction.send("/queue/tx", b"2")
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
         assert [frame.body for frame in broker.messages("/queue/tx")] == [b"1"]

@@ -205,10 +205,11 @@ def exception_of_the_borrower(bench: Bench) -> None:
 
 def unreachable_publisher(bench: Bench) -> None:
     publisher = Publisher(bench.proxy.url)
-    bench.proxy.refuse(reset=True)
+    bench.proxy.refuse(times=None, reset=True)
     bench.fails(NotSent, publisher.send, QUEUE, "x")
-    bench.fails(NotSent, publisher.send, QUEUE, "x")
+    bench.fails(NotSent, publisher.send, QUEUE, "x")  # by the breaker or, if its pause was short, by the proxy
     publisher.close()
+    bench.proxy.clear()
 
 
 def new_publisher(bench: Bench) -> None:

@@ -68,11 +68,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         told["servers_left_out"] = session.config.stash.get(_SERVERS_LEFT_OUT, 0)
 
 
-def pytest_report_header() -> str:
+def pytest_report_header(config: pytest.Config) -> str:
     lacks = {name: kind.missing() for name, kind in BROKERS.items()}
     found = ", ".join(name for name, lack in lacks.items() if lack is None)
     missing = "; ".join(lack for lack in lacks.values() if lack is not None)
-    return f"brokers found: {found}" + (f" ({missing})" if missing else "")
+    alone = "; left alone but for the first: --no-brokers" if config.option.no_brokers else ""
+    return f"brokers found: {found}" + (f" ({missing})" if missing else "") + alone
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

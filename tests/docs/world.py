@@ -45,7 +45,7 @@ _STAYS = re.compile(
     r"stomp-web (broker|listen)(?!.* --count)|flask .*\brun\b|python manage.py runserver|python \S+\.py$"
 )
 # A new environment would lack what this one has. What is installed into it is looked at by `pip.py`.
-_STANDS_FOR_ITSELF = ("python -m venv .venv", ". .venv/bin/activate")
+_STANDS_FOR_ITSELF = ("python3 -m venv .venv", ". .venv/bin/activate")
 # Programs of the shell that are Python programs, and how to run them with this Python.
 _PROGRAMS = {
     "python": "",

@@ -304,7 +304,7 @@ class PublishClientPool:
     def _give_back(self, state: _State, lent: _Lent) -> None:
         if state.pid != os.getpid():
             # Lent before a fork, and the parent's. What the child has done with it was over a connection of its own.
-            lent.client.close()
+            lent.client.retire()
             return
         usable = lent.client.usable
         lent.idle_since = now = time.monotonic()
@@ -340,7 +340,7 @@ class PublishClientPool:
     def _close(self, lent: _Lent, change: str) -> None:
         # A word of farewell would cost a round trip, and nothing unconfirmed is open on an idle connection.
         broker = lent.client.broker
-        lent.client.close()
+        lent.client.retire()
         self._tell(change, broker)
 
     def _release_slot(self, state: _State) -> None:
@@ -410,11 +410,10 @@ class PublishClientPool:
                 waiter.serve(None)
         for position, lent in enumerate(idle):
             broker = lent.client.broker
-            if deadline.expired:
-                lent.client.close()
-            else:
+            if not deadline.expired:
                 with contextlib.suppress(MessageError):  # the connection is closed either way
                     lent.client.disconnect(max(deadline.share(len(idle) - position).seconds, 0.001))
+            lent.client.retire()
             self._tell("closed", broker)
 
     def __enter__(self) -> PublishClientPool:

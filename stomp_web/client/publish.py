@@ -24,6 +24,7 @@ from ..errors import (
     DeliveryUnknown,
     InvalidFrame,
     NotSent,
+    PoolClosed,
     ProtocolError,
     ReceiptTimeout,
     Rejected,
@@ -165,6 +166,7 @@ class PublishClient:
         self._open_transactions: dict[str, _OpenTransaction] = {}
         # The transactions that ended with an ERROR of which their user does not know yet.
         self._refused_transactions: dict[str, Frame] = {}
+        self._retired = False
         self._in_use = threading.Lock()
         self._pid = os.getpid()
 
@@ -275,6 +277,15 @@ class PublishClient:
 
     def close(self) -> None:
         """Close the connection at once, without DISCONNECT. May be called again."""
+        self._drop()
+
+    def retire(self) -> None:
+        """Close the connection, and never open another: for pools, which part with a client by this.
+
+        A borrower who keeps the client would otherwise go on with a connection that nobody owns. Raises nothing; later
+        calls raise `PoolClosed`.
+        """
+        self._retired = True
         self._drop()
 
     def __enter__(self) -> PublishClient:
@@ -581,6 +592,12 @@ class PublishClient:
         """The live session, or a new one."""
         session = self._look()
         if session is None:
+            if self._retired:
+                raise PoolClosed(
+                    f"this client belonged to a pool for {self._connector}, which has parted with it; nothing "
+                    "was sent. Borrow one for each use.",
+                    broker=self.broker,
+                )
             session = self._session = self._connector.open(deadline, **self._credentials)
             _log.info("connected to %s (%s, STOMP %s)", session.broker, session.server, session.version)
         return session

@@ -7,7 +7,16 @@ import time
 
 import pytest
 
-from stomp_web import ConfigurationError, Message, NotSent, PoolTimeout, PublishClientPool, StompError
+from stomp_web import (
+    ConfigurationError,
+    Message,
+    NotSent,
+    PoolClosed,
+    PoolTimeout,
+    PublishClientPool,
+    Rejected,
+    StompError,
+)
 from tests.client.scripted import eventually
 
 
@@ -349,3 +358,23 @@ class TestStats:
         assert broker.connections_accepted == stats.opened
         bodies = [frame.body for frame in broker.messages("/queue/a")]
         assert len(bodies) == len(set(bodies))
+
+
+class TestAClientThatIsKept:
+    def test_it_opens_no_connection_of_its_own_after_the_pool_was_closed(self, broker):
+        pool = PublishClientPool(broker.url)
+        with pool.client() as kept:
+            kept.send("/queue/kept", b"1", confirm=True)
+        pool.close()
+        with pytest.raises(PoolClosed, match="parted with it"):
+            kept.send("/queue/kept", b"2", confirm=True)
+        assert broker.connections_accepted == 1
+        assert len(broker.messages("/queue/kept")) == 1
+
+    def test_nor_after_the_pool_has_discarded_it(self, broker):
+        with PublishClientPool(broker.url) as pool:
+            broker.faults.error("SEND")
+            with pytest.raises(Rejected), pool.client() as kept:
+                kept.send("/queue/kept", b"1", confirm=True)
+            with pytest.raises(PoolClosed, match="parted with it"):
+                kept.send("/queue/kept", b"2", confirm=True)

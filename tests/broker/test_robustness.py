@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import hypothesis
 import hypothesis.strategies as st
 import pytest
@@ -92,7 +94,7 @@ def lasting_broker():
     st.lists(st.one_of(st.binary(max_size=50), frames.map(encode)), max_size=20),
     st.booleans(),
 )
-@hypothesis.settings(deadline=None, max_examples=60)
+@hypothesis.settings(deadline=None, max_examples=60 if "CI" in os.environ else 20)
 def test_no_bytes_break_the_broker(lasting_broker, chunks, connected):
     with Wire(lasting_broker) as wire:
         if connected:

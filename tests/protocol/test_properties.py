@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import string
 
 from hypothesis import example, given, settings
@@ -14,8 +15,10 @@ from stomp_web.protocol.versions import UNESCAPED_COMMANDS
 
 from .feeding import VERSIONS, cut_at, feed, parts, read_one
 
-moderately = settings(max_examples=100, deadline=None)
-shortly = settings(max_examples=60, deadline=None)
+# The gate looks longer than somebody who waits for the answer.
+_LONG = 4 if "CI" in os.environ else 1
+moderately = settings(max_examples=30 * _LONG, deadline=None)
+shortly = settings(max_examples=20 * _LONG, deadline=None)
 
 versions = st.sampled_from(VERSIONS)
 
@@ -173,7 +176,7 @@ def _never_past_the_limits(data: bytes, version: str, pieces: list[bytes]) -> No
         assert len(frame.body) <= BODY_BYTES
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=70 * _LONG, deadline=None)
 @given(st.data(), streams, versions)
 def test_any_bytes_give_the_same_frames_and_the_same_refusal_for_any_cut_within_the_limits(
     data: st.DataObject, stream: bytes, version: str

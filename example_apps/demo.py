@@ -12,6 +12,7 @@ import contextlib
 import html
 import json
 import logging
+import os
 import pprint
 import queue
 import re
@@ -210,7 +211,7 @@ class Receipts(dict[str, float]):
 def start_web_application(stack: contextlib.ExitStack, port: int, url: str, receipts: Receipts) -> tuple[str, str]:
     """Serve the Flask example from a thread; return its address and the server's name."""
     TEMPORARY.mkdir(exist_ok=True)
-    folder = stack.enter_context(tempfile.TemporaryDirectory(dir=TEMPORARY, prefix="demo-"))
+    folder = stack.enter_context(tempfile.TemporaryDirectory(dir=TEMPORARY, prefix=f"demo-{os.getpid()}-"))
     app = create_app({"STOMP_URL": url, "DATABASE": Path(folder) / "orders.sqlite3"})
     stack.callback(app.extensions["stomp"].close)
     stack.enter_context(message_sent.connected_to(receipts.note, app))

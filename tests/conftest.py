@@ -42,12 +42,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """How many processes share the tests with ``-n auto``: three, or none beside brokers that need a core each."""
+    """How many processes share the tests with ``-n auto``: two, or none beside brokers that need a core each."""
     heavy = [name for name in ("rabbitmq", "activemq") if BROKERS[name].missing() is None]
     if heavy and not config.option.no_brokers:
         return 0
     config.option.dist = "worksteal"  # the slow tests stand together in a few files
-    return 3  # most tests wait for something, so that three keep two cores busy
+    return 2
 
 
 @pytest.hookimpl(optionalhook=True)

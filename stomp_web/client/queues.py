@@ -22,15 +22,13 @@ class FrameQueue:
 
     *maxsize* is how many frames it holds. With *drop_oldest* a full queue loses its oldest frame to the new one: that
     is for frames that were answered already, such as receipts, and that nobody must fetch.
-    *on_get* is called, with the queue's lock held, after a frame was taken.
     """
 
-    def __init__(
-        self, maxsize: int, *, drop_oldest: bool = False, on_get: typing.Callable[[], object] | None = None
-    ) -> None:
+    def __init__(self, maxsize: int, *, drop_oldest: bool = False) -> None:
         self.maxsize = maxsize
+        #: Called, with the queue's lock held, after a frame was taken; its client's, to read on when there is room.
+        self.on_get: typing.Callable[[], object] | None = None
         self._drop_oldest = drop_oldest
-        self._on_get = on_get
         self._frames: collections.deque[Frame] = collections.deque()
         self._not_empty = threading.Condition(threading.Lock())
         self._reason: BaseException | None = None
@@ -76,8 +74,8 @@ class FrameQueue:
                     raise queue.Empty
                 self._not_empty.wait(rest)
             frame = self._frames.popleft()
-            if self._on_get is not None:
-                self._on_get()
+            if self.on_get is not None:
+                self.on_get()
             return frame
 
     def get_nowait(self) -> Frame:

@@ -192,6 +192,10 @@ class Session:
             if not self._take_in():
                 return None
 
+    def ended(self) -> bool:
+        """Whether the broker has ended the connection and everything it sent was read, by a look at the socket."""
+        return not len(self._buffer) and self._transport.ended()
+
     def _take_in(self) -> bool:
         """Move the bytes that have arrived into the buffer; return whether there were any."""
         data = self._transport.receive_some()

@@ -8,8 +8,8 @@ import typing
 
 from ..errors import InvalidFrame
 from ..protocol import Frame
-from .deadline import Deadline
 from .duplex import QueueingDuplexClient
+from .session import Session
 
 __all__ = ["PublishSubscribeClient"]
 
@@ -34,10 +34,10 @@ class PublishSubscribeClient(QueueingDuplexClient):
         self._calling = False
         self._later: collections.deque[Frame] = collections.deque()
 
-    def _open(self, deadline: Deadline) -> None:
+    def _on_begin(self, session: Session) -> None:
         self._callbacks.clear()  # the subscriptions ended with their session
         self._later.clear()
-        super()._open(deadline)
+        super()._on_begin(session)
 
     def subscribe(  # type: ignore[override]
         self,
@@ -90,4 +90,8 @@ class PublishSubscribeClient(QueueingDuplexClient):
         try:
             callback(frame)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is handed on
-            self.on_error(error, frame)
+            try:
+                self.on_error(error, frame)
+            except Exception:  # noqa: BLE001
+                # One exception more, of the method that was to deal with the first. The loop is not the place to end.
+                _log.exception("on_error failed for subscription %s", frame.headers.get("subscription"))

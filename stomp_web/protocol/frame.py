@@ -38,11 +38,13 @@ class Frame:
     <Frame SEND {'destination': '/queue/a'} with 5 bytes>
     """
 
-    __slots__ = ("body", "command", "headers")
+    # `_session`: a client that receives notes there in which session the frame came; it takes no part in equality.
+    __slots__ = ("_session", "body", "command", "headers")
 
     command: str
     headers: dict[str, str]
     body: bytes
+    _session: object
 
     def __init__(self, command: str, headers: typing.Mapping[str, str] | None = None, body: bytes = b"") -> None:
         self.command = command

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import select
+import signal
 import threading
 import time
 
@@ -116,6 +118,38 @@ class TestWithoutALoop:
             duplex.process()
         assert duplex.message_queue.get_nowait().body == b"x"
 
+    def test_process_takes_all_that_has_come_and_says_when_to_call_it_again(self):
+        with Broker(heart_beat=(10_000, 10_000)) as broker:
+            with QueueingDuplexClient(*broker.address, heart_beat=(5_000, 0), queue_size=5000) as client:
+                client.subscribe("/queue/a")
+                with QueueingDuplexClient(*broker.address) as other:
+                    other.send_many([Message("/queue/a", b"x") for _ in range(2500)], confirm=True)
+                again = None
+                while client.message_queue.qsize() < 2500:
+                    assert select.select([client], [], [], 5)[0]
+                    again = client.process()
+                assert again is not None
+                assert 0 < again <= 5  # half of what was agreed, as a beat must not be late
+                assert not client.writing
+
+    def test_process_goes_on_with_what_waits_inside_once_there_is_room(self, broker):
+        with QueueingDuplexClient(*broker.address, queue_size=2) as client:
+            client.subscribe("/queue/a")
+            for number in range(6):
+                client.send("/queue/a", str(number))
+            got = []
+            while len(got) < 6:
+                client.process()
+                while not client.message_queue.empty():
+                    got.append(int(client.message_queue.get_nowait().body))
+            assert got == list(range(6))
+
+    def test_connected_looks_at_the_socket(self, duplex, broker):
+        duplex.connect()
+        assert duplex.connected
+        broker.faults.close_connections()
+        assert eventually(lambda: not duplex.connected)
+
     def test_many_messages_come_in_order(self, duplex):
         duplex.connect()
         duplex.subscribe("/queue/a")
@@ -192,6 +226,35 @@ class TestWithALoop:
         duplex.disconnect()
         assert second.ended()
 
+    def test_after_a_disconnect_it_connects_anew(self, duplex, broker):
+        first = Loop(duplex)
+        duplex.disconnect()
+        assert first.ended()
+        second = Loop(duplex)
+        assert duplex.connected
+        assert not duplex.shutdown_event.is_set()
+        duplex.close()
+        assert second.ended()
+        assert broker.connections_accepted == 2
+
+    def test_what_the_user_has_set_is_not_taken_back_by_a_disconnect(self, duplex, broker):
+        first = Loop(duplex)
+        duplex.shutdown_event.set()
+        duplex.disconnect()
+        assert first.ended()
+        duplex.listen_forever()
+        assert broker.connections_accepted == 1
+
+    def test_two_threads_that_disconnect_say_it_once(self, duplex, loop, broker):
+        threads = [threading.Thread(target=duplex.disconnect) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(5)
+        assert loop.ended()
+        assert loop.error is None
+        assert broker.received("DISCONNECT") == 1
+
     def test_only_one_thread_may_run_it(self, duplex, loop):
         with pytest.raises(StompError, match="running"):
             duplex.listen_forever()
@@ -246,6 +309,33 @@ class TestWithALoop:
         duplex.subscribe("/queue/a")
         duplex.send("/queue/a", confirm=True)
         assert threading.active_count() == before
+
+
+class TestInTheMainThread:
+    """A program that only receives needs no thread at all."""
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_signal_handler_ends_it_in_order(self, duplex, broker, number):
+        before = signal.signal(number, lambda *_: duplex.shutdown_event.set())
+        # Nothing arrives from the broker that would wake the loop by the way.
+        killer = threading.Thread(target=lambda: duplex.listening_event.wait(5) and os.kill(os.getpid(), number))
+        try:
+            killer.start()
+            duplex.listen_forever()
+        finally:
+            signal.signal(number, before)
+            killer.join(5)
+        assert broker.received("DISCONNECT") == 1
+
+    def test_ctrl_c_raises_and_the_client_can_be_closed(self, duplex, broker):
+        killer = threading.Thread(target=lambda: duplex.listening_event.wait(5) and os.kill(os.getpid(), signal.SIGINT))
+        killer.start()
+        with pytest.raises(KeyboardInterrupt):
+            duplex.listen_forever()
+        killer.join(5)
+        assert not duplex.listening_event.is_set()
+        duplex.disconnect()
+        assert broker.received("DISCONNECT") == 1
 
 
 class TestEnds:
@@ -428,6 +518,23 @@ class TestSubscriptions:
             client.send("/queue/a", confirm=True)
             with pytest.raises(InvalidFrame, match=r"1\.0 has no NACK"):
                 client.nack(client.receive())
+
+    def test_a_message_of_an_earlier_session_is_not_acknowledged_in_a_later_one(self, duplex, broker):
+        """The ids of both may be the same, and another message would be lost."""
+        duplex.connect()
+        duplex.subscribe("/queue/a", ack="client-individual")
+        duplex.send("/queue/a", b"first", confirm=True)
+        old = duplex.receive()
+        duplex.close()
+        duplex.connect()
+        duplex.subscribe("/queue/a", ack="client-individual")
+        new = duplex.receive()
+        for refuse in (duplex.ack, duplex.nack):
+            with pytest.raises(NotSent, match="earlier session"):
+                refuse(old)
+        assert broker.received("ACK") + broker.received("NACK") == 0
+        duplex.ack(new)
+        assert broker.wait_until(lambda: not broker.unacknowledged("/queue/a"))
 
     def test_what_needs_no_acknowledgement_cannot_get_one(self, duplex):
         duplex.connect()

@@ -190,3 +190,24 @@ def test_an_id_is_free_again_after_the_session(client):
 def test_a_message_of_no_subscription_goes_to_the_queue(broker, client):
     broker.faults.write(b"MESSAGE\ndestination:/temp-queue/x\nmessage-id:1\nsubscription:/temp-queue/x\n\nreply\0")
     assert client.receive().body == b"reply"
+
+
+def test_an_on_error_that_fails_itself_does_not_end_the_loop(broker, caplog):
+    class Clumsy(PublishSubscribeClient):
+        def on_error(self, error, frame):
+            raise RuntimeError("while telling")
+
+    got = []
+
+    def callback(frame):
+        got.append(frame.body)
+        raise LookupError("in the callback")
+
+    with Clumsy(*broker.address) as client:
+        client.subscribe("/queue/a", callback)
+        client.send("/queue/a", b"one")
+        client.send("/queue/a", b"two", confirm=True)
+        client.receive(0.05)
+    assert got == [b"one", b"two"]
+    assert "while telling" in caplog.text
+    assert "in the callback" in caplog.text

@@ -1,0 +1,635 @@
+"""DrivenClient: a connection that many threads use and one thread at a time drives.
+
+What `QueueingDuplexClient` stands on. Here is everything about getting bytes out and frames in while several threads
+want something; what frames mean is said there.
+
+Rules of this room:
+
+* One thread at a time drives the connection: only it touches the socket. While `listen_forever` runs, that is its
+  thread; other threads hand their bytes over (`_outgoing`), wake it, and wait for their answer. While nobody listens,
+  a call that needs the socket drives it by itself until it has what it needs, so the client is useful without a thread.
+* `_lock` guards what threads share, and is held for moves in memory only.
+* The connection ends once, in `_end`, with a reason; whoever waits is woken with it.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import itertools
+import logging
+import os
+import socket
+import threading
+import time
+import typing
+
+from ..config import coerce
+from ..errors import BrokerUnavailable, ConnectionLost, MessageError, ProtocolError, ReceiptTimeout, StompError
+from ..hidden import hide_secret
+from ..protocol import Frame, commands, encode
+from .connector import Connector
+from .deadline import Deadline
+from .heart_beat import HeartBeats
+from .session import Session
+from .transport import TransportError
+
+if typing.TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Answer", "DrivenClient"]
+
+_log = logging.getLogger("stomp_web.client")
+
+# Bytes that may wait to be written before senders wait too.
+_MOST_OUTGOING = 1_048_576
+# Frames that are taken in before it is looked again at what is to be written.
+_MOST_AT_ONCE = 1000
+
+
+class Answer:
+    """Somebody waits for receipts, or until the bytes are written. Guarded by the client's lock."""
+
+    __slots__ = ("error", "unconfirmed_before", "waiting", "written")
+
+    def __init__(self, receipts: typing.Iterable[str]) -> None:
+        self.waiting = set(receipts)
+        #: How many unconfirmed frames of the session were handed over before.
+        self.unconfirmed_before = 0
+        self.written = False
+        self.error: MessageError | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to wait for."""
+        return not self.waiting or self.error is not None
+
+
+class _WakingEvent(threading.Event):
+    """An event that wakes the loop when it is set, also from a signal handler in the loop's own thread."""
+
+    def __init__(self, wake: typing.Callable[[], object]) -> None:
+        super().__init__()
+        self._wake = wake
+
+    def set(self) -> None:
+        super().set()
+        self._wake()
+
+
+class DrivenClient:
+    """The connection of a client that receives. A subclass says what becomes of the frames that come."""
+
+    def __init__(self, connector: Connector, timeout: float) -> None:
+        self._connector = connector
+        #: Seconds for a call that is given no timeout of its own.
+        self.timeout: float = coerce("timeout", timeout)
+        #: Set while `listen_forever` runs.
+        self.listening_event = threading.Event()
+        #: Set it to end `listen_forever` in order; a signal handler may do so.
+        self.shutdown_event: threading.Event = _WakingEvent(self._wake_up)
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._driver: int | None = None  # the thread that drives the connection now
+        self._session: Session | None = None
+        self._reason: StompError | None = None  # why the last session ended
+        self._credentials: dict[str, object] = {}
+        # disconnect() or close() ends a loop that runs, and does the rest itself. It sets `shutdown_event` for others
+        # who look at that, and the next connection takes it back; what the user has set is the user's.
+        self._ending = False
+        self._parting = False  # somebody says DISCONNECT
+        # Frames of this session, outside of transactions, without a receipt; and how many of them a receipt has covered
+        # since. An ERROR may be about one of the rest.
+        self._unconfirmed = self._settled = 0
+        self._outgoing: collections.deque[tuple[memoryview, Answer]] = collections.deque()
+        self._outgoing_bytes = 0
+        self._answers: dict[str, Answer] = {}
+        self._beats = HeartBeats((0, 0))
+        self._receipt_ids = itertools.count(1)
+        self._wake_reader: socket.socket | None = None
+        self._wake_writer: socket.socket | None = None
+
+    # -- what a subclass says ---------------------------------------------------------------------------------
+
+    def _on_begin(self, session: Session) -> None:
+        """A session has begun."""
+        raise NotImplementedError
+
+    def _on_frame(self, session: Session, frame: Frame) -> None:
+        """Put *frame* where frames of its kind go. Raises the reason if it ends the session."""
+        raise NotImplementedError
+
+    def _on_end(self, reason: StompError, driven: bool) -> None:
+        """The session has ended. *driven* if a thread drives it still, which will call `_on_left`."""
+        raise NotImplementedError
+
+    def _on_left(self) -> None:
+        """The thread that drove the connection has left, and the session has ended."""
+        raise NotImplementedError
+
+    def _reading(self) -> bool:
+        """Whether to read now, or to let the broker wait."""
+        raise NotImplementedError
+
+    # -- the connection ---------------------------------------------------------------------------------------
+
+    def connect(
+        self,
+        login: str | None = None,
+        passcode: str | None = None,
+        headers: typing.Mapping[str, str] | None = None,
+    ) -> Frame:
+        """Open the connection, and return the CONNECTED frame; it goes on `connected_queue` too.
+
+        `listen_forever` does it if it was not done. A connected client returns the frame it has. *login*, *passcode*
+        and *headers* replace those of the constructor, here and for every later connection. Raises
+        `BrokerUnavailable` or `AuthenticationFailed`.
+        """
+        passcode = hide_secret("passcode", passcode)
+        changes = {"login": login, "passcode": passcode, "headers": headers}
+        given = {name: value for name, value in changes.items() if value is not None}
+        self._connector.check(**given)
+        self._refuse_inherited()
+        session = self._session
+        if session is not None:
+            return session.connected_frame
+        self._credentials.update(given)
+        deadline = Deadline(self.timeout)
+        with self._driving(deadline):
+            if self._session is None:
+                self.shutdown_event.clear()
+                self._open(deadline)
+            return typing.cast(Session, self._session).connected_frame
+
+    def _open(self, deadline: Deadline) -> None:
+        session = self._connector.open(deadline, **self._credentials)
+        self._take_back_the_ending()
+        with self._lock:
+            self._session = session
+            self._reason = None
+            self._parting = False
+            self._unconfirmed = self._settled = 0
+            self._beats = HeartBeats(session.heart_beat)
+        self._on_begin(session)
+        _log.info("connected to %s (%s, STOMP %s)", session.broker, session.server, session.version)
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a session and the broker has not ended it.
+
+        While a loop or another call drives the connection, that one looks; otherwise this looks at the socket, without
+        waiting. Messages that came before the end are to be taken first: until they are, it is connected.
+        """
+        session = self._session
+        if session is None or self._inherited:
+            return False
+        return self._driver is not None or not session.ended()
+
+    @property
+    def server(self) -> str | None:
+        """What the broker calls itself; ``None`` if it did not say, or not connected."""
+        session = self._session
+        return session.server if session else None
+
+    @property
+    def version(self) -> str | None:
+        """The version of STOMP that was agreed; ``None`` while not connected."""
+        session = self._session
+        return session.version if session else None
+
+    @property
+    def session(self) -> str | None:
+        """The broker's id of the session; ``None`` if it gave none, or while not connected."""
+        session = self._session
+        return session.id if session else None
+
+    @property
+    def broker(self) -> str:
+        """The address of the broker, without credentials."""
+        session = self._session
+        return session.broker if session else str(self._connector)
+
+    def disconnect(self, timeout: float | None = None) -> None:
+        """End the session: DISCONNECT with a receipt, wait for it for *timeout* seconds, and close.
+
+        A running loop ends without an exception. Does nothing if not connected.
+        """
+        deadline = self._deadline(timeout)
+        if self._session is None or self._inherited:
+            self.close()
+            return
+        self._end_the_loop()
+        with self._lock:
+            parting, self._parting = self._parting, True
+            if parting:  # another thread does it already
+                self._changed.wait_for(lambda: self._session is None, deadline.remaining())
+                return
+        try:
+            self._call(commands.disconnect(), deadline)
+        except (ConnectionLost, ReceiptTimeout, BrokerUnavailable) as error:
+            _log.info("the DISCONNECT to %s was not answered: %s", self.broker, error)
+        finally:
+            self._end(ConnectionLost(f"the client has disconnected from {self.broker}", broker=self.broker))
+
+    def close(self) -> None:
+        """Close the connection at once, without DISCONNECT. May be called again."""
+        if self._inherited:
+            # The descriptor alone. A lock may be held by a thread of the parent, which does not exist here.
+            self._session.close()  # type: ignore[union-attr]
+            return
+        self._end_the_loop()
+        self._end(ConnectionLost(f"the client has closed its connection to {self.broker}", broker=self.broker))
+
+    def _end_the_loop(self) -> None:
+        if self.listening_event.is_set() and not self.shutdown_event.is_set():
+            self._ending = True
+            self.shutdown_event.set()
+
+    def _take_back_the_ending(self) -> None:
+        if self._ending:
+            self._ending = False
+            self.shutdown_event.clear()
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.disconnect()
+        else:
+            self.close()
+
+    def __repr__(self) -> str:
+        state = f"STOMP {self.version}" if self._session is not None else "not connected"
+        return f"<{type(self).__name__} {self.broker}, {state}>"
+
+    # -- the loop ---------------------------------------------------------------------------------------------
+
+    def listen_forever(self) -> None:
+        """Receive until `shutdown_event` is set or the connection ends. Run it where you like.
+
+        Usually that is a thread of your own; a program that only receives may run it in its main thread, and set
+        `shutdown_event` in a signal handler. Connects first, if not connected. It keeps the heart-beats, reads, and
+        puts each frame on the queue of its kind. When `shutdown_event` is set, it says DISCONNECT and returns.
+
+        Raises the reason when the connection ends otherwise: `ConnectionLost`; `Rejected` for an ERROR frame, which is
+        on `error_queue` too; `BrokerUnavailable` or `AuthenticationFailed` if it could not connect.
+        """
+        with self._driving(self._deadline(None)):
+            if self.listening_event.is_set():
+                raise StompError("this client's loop is running already, in this thread")
+            self._take_back_the_ending()
+            if self._session is None and not self.shutdown_event.is_set():
+                self._open(self._deadline(None))
+            self.listening_event.set()
+            try:
+                self._drive(self.shutdown_event.is_set, None)
+            except StompError:
+                if not self.shutdown_event.is_set():
+                    raise
+            finally:
+                self.listening_event.clear()
+            if not self._ending:
+                self.disconnect()
+
+    def fileno(self) -> int:
+        """The socket's descriptor, for a selector of your own; call `process` when it can be read.
+
+        Raises `BrokerUnavailable` if not connected.
+        """
+        return self._live_session().fileno()
+
+    @property
+    def writing(self) -> bool:
+        """Whether bytes wait to be written: a selector of your own is to call `process` when they can be, too."""
+        return bool(self._outgoing)
+
+    def process(self) -> float | None:
+        """Write and read all that can be written and read now, without waiting: for a selector of your own.
+
+        Returns the seconds after which it is to be called again at the latest, for the heart-beats; ``None`` if there
+        are none. Who has taken frames from a `message_queue` that was full calls it again, too: more may wait inside.
+        Raises what `listen_forever` raises.
+        """
+        with self._driving(self._deadline(None)):
+            self._live_session()
+            while self._step(0.0):
+                pass
+            return self._beats.rest(time.monotonic(), self._reading())
+
+    # -- handing over -----------------------------------------------------------------------------------------
+
+    def _call(self, frame: Frame, deadline: Deadline) -> None:
+        """Send *frame* with a receipt, and wait for it."""
+        receipt = str(next(self._receipt_ids))
+        frame.headers["receipt"] = receipt
+        self._exchange(memoryview(encode(frame, self._live_session().version)), [receipt], deadline)
+
+    def _write(self, frame: Frame, version: str) -> None:
+        in_transaction = "transaction" in frame.headers
+        self._exchange(memoryview(encode(frame, version)), (), self._deadline(None), in_transaction)
+
+    def _exchange(
+        self, data: memoryview, receipts: typing.Sequence[str], deadline: Deadline, in_transaction: bool = False
+    ) -> None:
+        """Hand *data* over to whoever drives the connection, and wait until *receipts* came.
+
+        Without receipts it returns once the bytes are in line to be written, and there is room in the line.
+        """
+        answer = Answer(receipts)
+        with self._lock:
+            session = self._session
+            if session is None:
+                raise self._not_connected()
+            self._outgoing.append((data, answer))
+            self._outgoing_bytes += len(data)
+            answer.unconfirmed_before = self._unconfirmed
+            for receipt in receipts:
+                self._answers[receipt] = answer
+            if not receipts and not in_transaction:  # a transaction's frames are the business of its COMMIT
+                self._unconfirmed += 1
+        self._wake()
+
+        def done() -> bool:
+            if answer.error is not None or self._session is not session:
+                return True
+            if receipts:
+                return answer.done
+            driven = self._driver not in (None, me)
+            return answer.written or (driven and self._outgoing_bytes < _MOST_OUTGOING)
+
+        me = threading.get_ident()
+        try:
+            self._await(done, deadline)
+        finally:
+            with self._lock:
+                for receipt in answer.waiting:
+                    self._answers.pop(receipt, None)
+        if answer.error is not None:
+            answer.error.confirmed = tuple(
+                position for position, receipt in enumerate(receipts) if receipt not in answer.waiting
+            )
+            raise answer.error
+        if (receipts and not answer.waiting) or (not receipts and answer.written):
+            return
+        if self._session is not session:
+            raise ConnectionLost(f"{self._reason}; whether the frame arrived is not known", broker=session.broker)
+        if receipts or not done():
+            what = "gave no receipt" if receipts else "did not take the bytes"
+            full = "" if self._reading() else " (the message queue is full; the receipt may stand behind more messages)"
+            raise ReceiptTimeout(
+                f"{session.broker} {what} within {deadline.seconds:.3g} s{full}; "
+                "whether the frame arrived is not known",
+                broker=session.broker,
+            )
+
+    def _await(self, done: typing.Callable[[], bool], deadline: Deadline) -> None:
+        """Wait until *done* or the deadline: as the driver if nobody else is, else for the driver."""
+        me = threading.get_ident()
+        while True:
+            with self._lock:
+                while not done() and self._driver not in (None, me):
+                    if not self._changed.wait(deadline.remaining()):
+                        return
+                if done():
+                    return
+                nested = self._driver == me
+                self._driver = me
+            try:
+                # The reason of an end reaches the caller through its answer.
+                with contextlib.suppress(StompError):
+                    self._drive(done, deadline)
+            finally:
+                if not nested:
+                    self._leave()
+            if deadline.expired:
+                return
+
+    @contextlib.contextmanager
+    def _driving(self, deadline: Deadline) -> typing.Iterator[None]:
+        """Be the one thread that drives the connection; wait for another's short call to end."""
+        self._refuse_inherited()
+        me = threading.get_ident()
+        with self._lock:
+            nested = self._driver == me
+            while self._driver not in (None, me):
+                if self.listening_event.is_set():
+                    raise StompError("listen_forever is running in another thread; it drives this connection")
+                if not self._changed.wait(deadline.remaining()):
+                    raise BrokerUnavailable(
+                        f"another thread's call is still busy after {deadline.seconds:.3g} s", broker=self.broker
+                    )
+            self._driver = me
+        try:
+            yield
+        finally:
+            if not nested:
+                self._leave()
+
+    def _leave(self) -> None:
+        if self._inherited:
+            return  # forked in a callback
+        if self._session is None:
+            self._on_left()
+        with self._lock:
+            self._driver = None
+            self._changed.notify_all()
+        self._close_wakers()
+
+    # -- driving ----------------------------------------------------------------------------------------------
+
+    def _drive(self, done: typing.Callable[[], bool], deadline: Deadline | None) -> None:
+        """Write, read, keep the heart-beats, until *done* or the deadline. Raises the reason if the connection ends."""
+        self._wake_descriptor()  # made before the look at what is done: whoever changes that wakes the wait
+        while not done():
+            if self._session is None:
+                raise self._not_connected()
+            if deadline is not None and deadline.expired:
+                return
+            self._step(None if deadline is None else deadline.remaining())
+
+    def _step(self, seconds: float | None) -> bool:
+        """Do what can be done now; if that is nothing, wait for *seconds* at the most.
+
+        Returns whether anything was done. Raises the reason if the connection ends.
+        """
+        session = self._live_session()
+        # Made before the look at what is to be written: whoever hands something over after that look wakes the wait.
+        wake = self._wake_descriptor()
+        try:
+            moved = self._flush(session)
+            reading = self._reading()
+            if reading:
+                moved = self._take_frames(session) or moved
+            beat = self._keep_heart_beats(session, reading)
+            if not moved and seconds != 0.0:
+                waits = [limit for limit in (seconds, beat) if limit is not None]
+                session.wait(min(waits, default=None), write=bool(self._outgoing), read=reading, wake=wake)
+                self._drain_wake()
+        except (TransportError, ProtocolError) as error:
+            what = str(error) if isinstance(error, TransportError) else f"the broker sent what is not STOMP: {error}"
+            reason = ConnectionLost(f"the connection to {session.broker} has ended: {what}", broker=session.broker)
+            self._end(reason)
+            raise reason from error
+        return moved
+
+    def _flush(self, session: Session) -> bool:
+        moved = False
+        while True:
+            with self._lock:
+                if self._session is not session or not self._outgoing:
+                    break
+                data, answer = self._outgoing[0]
+            try:
+                sent = session.write_some(data)
+            except BaseException as error:
+                if not isinstance(error, TransportError):
+                    # Ctrl-C, or a time limit, between the write and its being counted: written again, it would be there
+                    # twice. So the session ends here.
+                    self._end(ConnectionLost(f"a write to {session.broker} was interrupted", broker=session.broker))
+                raise
+            if not sent:
+                break
+            moved = True
+            self._beats.sent = time.monotonic()
+            with self._lock:
+                answer.written = sent == len(data)
+                if self._session is not session:
+                    break  # another thread has closed it
+                self._outgoing_bytes -= sent
+                if answer.written:
+                    self._outgoing.popleft()
+                else:
+                    self._outgoing[0] = (data[sent:], answer)
+                if answer.written or self._outgoing_bytes < _MOST_OUTGOING:
+                    self._changed.notify_all()
+        return moved
+
+    def _take_frames(self, session: Session) -> bool:
+        received = session.bytes_received
+        taken = 0
+        while taken < _MOST_AT_ONCE and (frame := session.read_ready()) is not None:
+            taken += 1
+            self._on_frame(session, frame)
+            if not self._reading():
+                break
+        if session.bytes_received != received:
+            self._beats.received = time.monotonic()
+        return taken > 0
+
+    def _settle(self, receipt: str) -> None:
+        """A RECEIPT came: tell who waits for it."""
+        with self._lock:
+            answer = self._answers.pop(receipt, None)
+            if answer is not None:
+                answer.waiting.discard(receipt)
+                self._settled = max(self._settled, answer.unconfirmed_before)
+                self._changed.notify_all()
+
+    def _keep_heart_beats(self, session: Session, reading: bool) -> float | None:
+        """Send a beat if one is due; return the seconds until something is due, ``None`` if nothing ever is."""
+        beats = self._beats
+        now = time.monotonic()
+        if beats.due(now):
+            with self._lock:
+                # In line with the frames: what TLS could not write at once, it must be given again.
+                if self._session is session and not self._outgoing:
+                    self._outgoing.append((memoryview(b"\n"), Answer(())))
+                    self._outgoing_bytes += 1
+            self._flush(session)
+            beats.sent = now
+        if not reading:
+            beats.received = now  # what came meanwhile waits in the socket
+        elif silence := beats.overdue(now):
+            raise TransportError(silence)
+        return beats.rest(now, reading)
+
+    def _end(self, reason: StompError) -> None:
+        """Close the connection and tell everybody who waits."""
+        with self._lock:
+            session, self._session = self._session, None
+            if session is None:
+                return
+            self._reason = reason
+            answers = set(self._answers.values())
+            self._answers.clear()
+            self._outgoing.clear()
+            self._outgoing_bytes = 0
+            for answer in answers:
+                if answer.error is None:
+                    answer.error = ConnectionLost(
+                        f"{reason}; whether the frame arrived is not known", broker=session.broker
+                    )
+                    answer.error.__cause__ = reason
+            self._changed.notify_all()
+            driver = self._driver
+        session.close()
+        self._wake()
+        self._close_wakers()
+        self._on_end(reason, driver not in (None, threading.get_ident()))
+
+    # -- small things -----------------------------------------------------------------------------------------
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(self.timeout if timeout is None else timeout)
+
+    def _live_session(self) -> Session:
+        self._refuse_inherited()
+        session = self._session
+        if session is None:
+            raise self._not_connected()
+        return session
+
+    @property
+    def _inherited(self) -> bool:
+        """Whether this process is a child of a fork, and the connection its parent's."""
+        session = self._session
+        return session is not None and session.pid != os.getpid()
+
+    def _refuse_inherited(self) -> None:
+        session = self._session
+        if session is not None and self._inherited:
+            raise StompError(
+                f"this client was connected before a fork, by the process {session.pid}, which has its loop and its "
+                "subscriptions; make a new client in this process"
+            )
+
+    def _not_connected(self) -> BrokerUnavailable:
+        why = f": {self._reason}" if self._reason is not None else "; call connect() first"
+        return BrokerUnavailable(f"not connected to {self.broker}{why}", broker=self.broker)
+
+    def _wake_descriptor(self) -> int:
+        if self._wake_reader is None:
+            self._wake_reader, self._wake_writer = socket.socketpair()
+            self._wake_reader.setblocking(False)
+            self._wake_writer.setblocking(False)
+        return self._wake_reader.fileno()
+
+    def _wake(self) -> None:
+        """Let the driver look again, if it waits in another thread."""
+        if self._driver != threading.get_ident():
+            self._wake_up()
+
+    def _wake_up(self) -> None:
+        writer = self._wake_writer
+        if writer is not None:
+            with contextlib.suppress(OSError):  # a wake-up waits there already, or nobody waits any more
+                writer.send(b"\0")
+
+    def _close_wakers(self) -> None:
+        """Close the pair of sockets if nobody needs it: the session has ended and no thread waits at it."""
+        with self._lock:
+            if self._session is not None or self._driver is not None:
+                return
+            wakers = (self._wake_reader, self._wake_writer)
+            self._wake_reader = self._wake_writer = None
+        for waker in wakers:
+            if waker is not None:
+                waker.close()
+
+    def _drain_wake(self) -> None:
+        if self._wake_reader is not None:
+            with contextlib.suppress(BlockingIOError):
+                while self._wake_reader.recv(4096):
+                    pass

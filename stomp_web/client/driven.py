@@ -183,7 +183,14 @@ class DrivenClient:
         session = self._session
         if session is None or self._inherited:
             return False
-        return self._driver is not None or not session.ended()
+        with self._lock:
+            if self._driver is not None:
+                return self._session is session
+            self._driver = threading.get_ident()
+        try:
+            return not session.ended()
+        finally:
+            self._leave()
 
     @property
     def server(self) -> str | None:

@@ -6,6 +6,7 @@ SEND without a CONNECT before it cannot be written.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import typing
@@ -29,6 +30,8 @@ _AUTHENTICATION_WORDS = (
     "access", "authenticat", "authoriz", "credential", "denied", "login", "passcode", "password", "security",
     "unable to validate user", "user name", "username", "virtual host",
 )  # fmt: skip
+
+_LONGEST_LOOK = 65_536  # bytes that are taken in to see whether the connection has ended
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,7 @@ class Session:
 
     __slots__ = (
         "_buffer",
+        "_peeked",
         "_transport",
         "broker",
         "bytes_received",
@@ -81,6 +85,7 @@ class Session:
     def __init__(self, transport: Transport, broker: str, settings: SessionSettings, deadline: Deadline) -> None:
         self._transport = transport
         self._buffer = FrameBuffer(max_body_bytes=settings.max_body_bytes)
+        self._peeked: Frame | None = None  # taken out of the buffer by a look, and not read yet
         self.broker = broker
         #: How many bytes have arrived, heart-beats included.
         self.bytes_received = 0
@@ -185,6 +190,9 @@ class Session:
 
         Raises `TransportClosed` if the broker has ended the connection, or `ProtocolError`.
         """
+        if self._peeked is not None:
+            peeked, self._peeked = self._peeked, None
+            return peeked
         while True:
             frame = self._buffer.extract_frame()
             if frame is not None:
@@ -193,8 +201,21 @@ class Session:
                 return None
 
     def ended(self) -> bool:
-        """Whether the broker has ended the connection and everything it sent was read, by a look at the socket."""
-        return not len(self._buffer) and self._transport.ended()
+        """Whether the broker has ended the connection, and no frame that came before is left to be read.
+
+        It takes in what has arrived, up to a limit, and does not wait.
+        """
+        if self._peeked is not None:
+            return False
+        try:
+            while len(self._buffer) < _LONGEST_LOOK:
+                if not self._take_in():
+                    return False
+        except TransportError:
+            with contextlib.suppress(ProtocolError):  # that is told to the one who reads
+                self._peeked = self._buffer.extract_frame()
+            return self._peeked is None
+        return False
 
     def _take_in(self) -> bool:
         """Move the bytes that have arrived into the buffer; return whether there were any."""

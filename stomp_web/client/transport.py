@@ -170,19 +170,6 @@ class Transport:
                 return None
             raise TransportClosed(describe(error)) from error
 
-    def ended(self) -> bool:
-        """Whether the peer has ended the connection, by a look that reads nothing and does not wait.
-
-        An end that stands behind bytes which nobody has read is not seen.
-        """
-        try:
-            # Not the method of a TLS socket, which knows no flags: this is about the bytes as they came.
-            return not socket.socket.recv(self._socket, 1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
     def wait(self, deadline: Deadline, *, read: bool = False, write: bool = False) -> bool:
         """Wait until the socket can be read or written, as asked for, and return whether it can.
 

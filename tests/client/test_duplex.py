@@ -119,18 +119,20 @@ class TestWithoutALoop:
         assert duplex.message_queue.get_nowait().body == b"x"
 
     def test_process_takes_all_that_has_come_and_says_when_to_call_it_again(self):
-        with Broker(heart_beat=(10_000, 10_000)) as broker:
-            with QueueingDuplexClient(*broker.address, heart_beat=(5_000, 0), queue_size=5000) as client:
-                client.subscribe("/queue/a")
-                with QueueingDuplexClient(*broker.address) as other:
-                    other.send_many([Message("/queue/a", b"x") for _ in range(2500)], confirm=True)
-                again = None
-                while client.message_queue.qsize() < 2500:
-                    assert select.select([client], [], [], 5)[0]
-                    again = client.process()
-                assert again is not None
-                assert 0 < again <= 5  # half of what was agreed, as a beat must not be late
-                assert not client.writing
+        with (
+            Broker(heart_beat=(10_000, 10_000)) as broker,
+            QueueingDuplexClient(*broker.address, heart_beat=(5_000, 0), queue_size=5000) as client,
+            QueueingDuplexClient(*broker.address) as other,
+        ):
+            client.subscribe("/queue/a")
+            other.send_many([Message("/queue/a", b"x") for _ in range(2500)], confirm=True)
+            again = None
+            while client.message_queue.qsize() < 2500:
+                assert select.select([client], [], [], 5)[0]
+                again = client.process()
+            assert again is not None
+            assert 0 < again <= 5  # half of what was agreed, as a beat must not be late
+            assert not client.writing
 
     def test_process_goes_on_with_what_waits_inside_once_there_is_room(self, broker):
         with QueueingDuplexClient(*broker.address, queue_size=2) as client:
@@ -146,9 +148,22 @@ class TestWithoutALoop:
 
     def test_connected_looks_at_the_socket(self, duplex, broker):
         duplex.connect()
+        duplex.send("/queue/a", confirm=True)
         assert duplex.connected
         broker.faults.close_connections()
         assert eventually(lambda: not duplex.connected)
+
+    def test_it_is_connected_until_what_came_before_the_end_was_taken(self, scripted):
+        def script(peer):
+            peer.accept()
+            peer.send(Frame("MESSAGE", {"destination": "/a", "message-id": "1", "subscription": "1"}, b"last"))
+
+        client = scripted(script)
+        client.connect()
+        assert eventually(lambda: client._session._peeked or not client.connected)
+        assert client.connected
+        assert client.receive().body == b"last"
+        assert not client.connected
 
     def test_many_messages_come_in_order(self, duplex):
         duplex.connect()

@@ -170,7 +170,11 @@ class QueueingDuplexClient(DrivenClient):
                 if self._session is None:
                     self.shutdown_event.clear()
                     self._open(deadline)
-                self._drive(lambda: not self.message_queue.empty(), deadline)
+                try:
+                    self._drive(lambda: not self.message_queue.empty(), deadline)
+                except StompError:
+                    if self.message_queue.empty():
+                        raise  # otherwise the message first, and the reason of the end to the next call
             if self.message_queue.empty():
                 return None
 

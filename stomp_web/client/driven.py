@@ -289,6 +289,7 @@ class DrivenClient:
             self._take_back_the_ending()
             if self._session is None and not self.shutdown_event.is_set():
                 self._open(self._deadline(None))
+            self._wake_descriptor()  # before anybody is told: a shutdown that is asked for from now on wakes the loop
             self.listening_event.set()
             try:
                 self._drive(self.shutdown_event.is_set, None)

@@ -7,19 +7,25 @@ import time
 
 from .errors import AuthenticationFailed, BrokerUnavailable, MessageError
 
-__all__ = ["Breaker"]
+__all__ = ["Breaker", "back_off"]
 
 #: Seconds: the longest pause after the first failure, and after many.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 
 
-class Breaker:
-    """Closed while connecting works; open for a random pause after each failure in a row.
+def back_off(failures: int) -> float:
+    """Return how many seconds to wait after so many failures in a row, 1 or more.
 
-    The pause is drawn between nothing and a limit that doubles with each failure ("full jitter"), so that the workers
-    of a site do not all come back at the same moment.
+    Drawn between nothing and a limit that doubles with each failure ("full jitter"), so that the workers of a site do
+    not all come back at the same moment.
     """
+    limit = min(FIRST_PAUSE * 2.0 ** min(failures - 1, 100), LONGEST_PAUSE)
+    return random.uniform(0, limit)  # noqa: S311 - not a secret
+
+
+class Breaker:
+    """Closed while connecting works; open for a random pause (`back_off`) after each failure in a row."""
 
     __slots__ = ("_error", "_failures", "_until")
 
@@ -46,9 +52,8 @@ class Breaker:
 
     def failed(self, error: BrokerUnavailable | AuthenticationFailed) -> None:
         """An attempt to connect failed with *error*; `BrokerUnavailable` gets its `retry_after`."""
-        limit = min(FIRST_PAUSE * 2**self._failures, LONGEST_PAUSE)
-        pause = random.uniform(0, limit)  # noqa: S311 - not a secret
         self._failures = min(self._failures + 1, 100)
+        pause = back_off(self._failures)
         self._error = error.__class__(str(error), broker=error.broker, frame=error.frame)
         self._until = time.monotonic() + pause
         if isinstance(error, BrokerUnavailable):

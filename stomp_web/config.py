@@ -15,11 +15,10 @@ import typing
 from .errors import ConfigurationError
 from .hidden import hide_secret, hide_secrets, is_secret
 
-__all__ = ["OPTIONS", "Option", "Options", "coerce", "read_options"]
+__all__ = ["CONNECTION_OPTIONS", "OPTIONS", "Option", "Options", "coerce", "read_options"]
 
 _TRUE = frozenset(("true", "yes", "on", "1"))
 _FALSE = frozenset(("false", "no", "off", "0"))
-# Options whose values are never shown: they are secrets, or may hold some (an address a passcode, a header a token).
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -161,6 +160,12 @@ OPTIONS: typing.Final[dict[str, Option]] = {
         ),
     )
 }
+
+#: The options of one connection, as one that receives has it; the others are a publisher's, or a pool's.
+CONNECTION_OPTIONS: typing.Final = (
+    *("login", "passcode", "vhost", "timeout", "connect_timeout", "heart_beat"),
+    *("tls_ca", "tls_cert", "tls_key", "tls_insecure_skip_verify"),
+)
 
 
 def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.Any:

@@ -12,7 +12,7 @@ import typing
 from ..client.address import parse_address
 from ..client.dialect import choose_dialect
 from ..client.duplex import QueueingDuplexClient
-from ..config import read_options
+from ..config import CONNECTION_OPTIONS, read_options
 from ..errors import StompError
 from .display import message_text, say
 
@@ -21,19 +21,6 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["run"]
 
-# Those options of an address that one connection knows. An address that is shared with an application may hold others,
-# such as pool_size, which are a publisher's.
-_CONNECTION = (
-    "login",
-    "passcode",
-    "vhost",
-    "timeout",
-    "connect_timeout",
-    "heart_beat",
-    "tls_ca",
-    "tls_cert",
-    "tls_key",
-)
 # Seconds after which to look whether it is time to stop.
 _LOOK_UP = 0.2
 
@@ -55,7 +42,7 @@ def run(
     options = read_options(parse_address(url).options)
     keys = options.get("signing_keys", ())
     client = QueueingDuplexClient.from_url(
-        url.partition("?")[0], **{name: options[name] for name in _CONNECTION if name in options}
+        url.partition("?")[0], **{name: options[name] for name in CONNECTION_OPTIONS if name in options}
     )
     with contextlib.closing(client):
         client.connect()

@@ -26,6 +26,8 @@ class Dialect:
     * `prefetch_header` - the header of SUBSCRIBE that limits unacknowledged messages, if it counts messages.
     * `nack_requeues` - whether a NACK gives the message back to its queue; `nack_drop_headers` and
       `nack_requeue_headers` are the headers of NACK that ask for the one or the other.
+    * `keeps_message_ids` - a message has the same ``message-id`` at each delivery. (RabbitMQ 3.10 gives each delivery
+      another one.)
     * `duplicate_header` - the header by which the broker itself drops duplicates, if it can.
     * `receipts_after_commit` - SENDs in a transaction get their receipts after that of COMMIT (RabbitMQ 3.10);
       only those receipts tell that the messages were taken.
@@ -41,6 +43,7 @@ class Dialect:
     nack_requeues: bool = False
     nack_drop_headers: typing.Mapping[str, str] = dataclasses.field(default_factory=dict)
     nack_requeue_headers: typing.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    keeps_message_ids: bool = True
     duplicate_header: str | None = None
     receipts_after_commit: bool = False
     quotes_destinations: bool = False
@@ -74,6 +77,7 @@ RABBITMQ: typing.Final = Dialect(
     nack_requeues=True,
     nack_drop_headers={"requeue": "false"},
     nack_requeue_headers={"requeue": "true"},
+    keeps_message_ids=False,
     receipts_after_commit=True,
     quotes_destinations=True,
 )

@@ -1,0 +1,113 @@
+"""Which function handles what: the subscriptions of a worker, before there is a connection."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import typing
+
+from ..errors import ConfigurationError
+from ..protocol import commands
+from ..serializers import get_serializer
+from .message import ReceivedMessage
+
+__all__ = ["Handler", "Handlers"]
+
+Function = typing.Callable[[ReceivedMessage], object]
+_F = typing.TypeVar("_F", bound=Function)
+
+#: What is read unless a handler says otherwise: none of it can run code of its sender.
+ACCEPT: typing.Final = ("json", "text", "bytes")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Handler:
+    """One subscription: its `function`, and what SUBSCRIBE will say."""
+
+    function: Function
+    destination: str
+    id: str
+    ack: str
+    accept: tuple[str, ...]
+    headers: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The function's name, for people."""
+        module, name = getattr(self.function, "__module__", ""), getattr(self.function, "__qualname__", "")
+        return f"{module}.{name}" if name else repr(self.function)
+
+
+class Handlers:
+    """Functions and the destinations that they handle. A `Worker` has one; it can be filled before there is a worker.
+
+    >>> handlers = Handlers()
+    >>> @handlers.subscribe("/queue/orders", accept=("json",))
+    ... def place_order(message):
+    ...     print(message.payload)
+    """
+
+    def __init__(self) -> None:
+        self._handlers: list[Handler] = []
+
+    def subscribe(
+        self,
+        destination: str,
+        *,
+        ack: str = "client-individual",
+        accept: typing.Sequence[str] = ACCEPT,
+        headers: typing.Mapping[str, str] | None = None,
+        id: str | None = None,
+    ) -> typing.Callable[[_F], _F]:
+        """Return a decorator: the function is called with each message of *destination*, a `ReceivedMessage`.
+
+        * *ack* - ``client-individual``: each message is acknowledged after its handler has returned; ``client``: the
+          same, with one ACK for all messages up to the first that is not done; ``auto``: the broker counts a message
+          as taken when it has sent it, so that one that is being handled is lost if the worker dies.
+        * *accept* - the names of the serializers that may be read. What comes in another form becomes a dead letter.
+          ``pickle`` is read only if it is named here: whoever can send a pickle can run code in this process.
+        * *headers* - more headers of SUBSCRIBE, such as ``selector``.
+        * *id* - the subscription's id; a durable subscription of RabbitMQ is known by it.
+
+        Raises `InvalidFrame` for what is no destination, ack mode or header, and `ConfigurationError` if the function
+        is ``async``, or if there is such a subscription already: two handlers of one queue would share its messages.
+        """
+        accept = (accept,) if isinstance(accept, str) else tuple(accept)
+        number = len(self._handlers) + 1
+        identity = f"worker-{number}" if id is None else id
+        frame = commands.subscribe(destination, identity, ack, headers)
+
+        def decorate(function: _F) -> _F:
+            if inspect.iscoroutinefunction(function):
+                raise ConfigurationError(f"the handler {function.__qualname__} is async; handlers are plain functions")
+            self._add(Handler(function, destination, identity, ack, accept, dict(headers or {})))
+            return function
+
+        del frame  # it was made to be checked
+        return decorate
+
+    def _add(self, handler: Handler) -> None:
+        for other in self._handlers:
+            if other.id == handler.id:
+                raise ConfigurationError(f"there is a subscription with the id {handler.id!r} already")
+            same = (other.destination, other.headers) == (handler.destination, handler.headers)
+            if same and not handler.destination.startswith("/topic/"):
+                raise ConfigurationError(
+                    f"{handler.destination} is handled by {other.name} already; each message goes to one subscription, "
+                    f"so {handler.name} would get a part of them"
+                )
+        self._handlers.append(handler)
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` if there is nothing to do, or a serializer that does not exist is accepted."""
+        if not self._handlers:
+            raise ConfigurationError("there is no handler; decorate a function with subscribe('/queue/...')")
+        for handler in self._handlers:
+            for name in handler.accept:
+                get_serializer(name)
+
+    def __iter__(self) -> typing.Iterator[Handler]:
+        return iter(self._handlers)
+
+    def __len__(self) -> int:
+        return len(self._handlers)

@@ -1,0 +1,129 @@
+"""The hands: threads that take messages out of the inbox, one at a time each, and see them to their end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import typing
+
+from ..errors import ConfigurationError
+from .inbox import Delivery, Inbox, Step
+from .perform import Failure, Job, Performer
+from .settle import Settlement
+from .stats import Counts
+
+__all__ = ["Hand"]
+
+_log = logging.getLogger("stomp_web.worker")
+
+_RESTART_PAUSE = 1.0  # seconds; doubled after each process that could not be started
+_LONGEST_RESTART_PAUSE = 30.0
+
+
+class Hand:
+    """One thread, and the performer that it uses.
+
+    * `thread` - the thread, a daemon: a handler that does not end cannot keep the program from ending.
+    * `started` - set once it can take messages, or cannot: then `broken` says why.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        inbox: Inbox,
+        performer: Performer,
+        settlement: Settlement,
+        counts: Counts,
+        numbers: typing.Mapping[str, int],
+        on_change: typing.Callable[[], object],
+    ) -> None:
+        self._inbox = inbox
+        self._performer = performer
+        self._settlement = settlement
+        self._counts = counts
+        self._numbers = numbers  # of the handlers, by the id of their subscription
+        self._on_change = on_change
+        self._ending = threading.Event()
+        self._abandoned = False
+        self.started = threading.Event()
+        self.broken: ConfigurationError | None = None
+        self.thread = threading.Thread(target=self._run, name=f"stomp-worker-{number}", daemon=True)
+
+    @property
+    def able(self) -> bool:
+        """Whether it can handle a message now or as soon as it is done with one."""
+        return self.thread.is_alive() and self._performer.ready()
+
+    @property
+    def performer(self) -> Performer:
+        """Who calls the handlers."""
+        return self._performer
+
+    def end(self) -> None:
+        """Do not wait for a process that cannot be started. That there is nothing more to take is the inbox's to say."""
+        self._ending.set()
+
+    def abandon(self) -> None:
+        """Stop at once what can be stopped; whatever its handler does now, nothing is said of its message."""
+        self._abandoned = True
+        self._ending.set()
+        self._performer.kill()
+
+    # -- in the thread ----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._performer.start()
+        except ConfigurationError as error:
+            self.broken = error
+        self.started.set()
+        self._on_change()
+        try:
+            while self._make_ready() and (work := self._inbox.take()) is not None:
+                self._do(*work)
+        except BaseException:
+            _log.critical("a hand of the worker has failed, and takes no more messages", exc_info=True)
+            raise
+        finally:
+            self._performer.stop()
+            self._on_change()
+
+    def _make_ready(self) -> bool:
+        """Replace a process that has died. ``False`` if there is none and none can be had before the end."""
+        pause = _RESTART_PAUSE
+        while not self._performer.ready():
+            if self.broken is not None or self._ending.is_set():
+                return False
+            try:
+                self._performer.start()
+            except ConfigurationError as error:
+                _log.error("%s; the next try is in %g s", error, pause)
+                self._ending.wait(pause)
+                pause = min(pause * 2, _LONGEST_RESTART_PAUSE)
+        return True
+
+    def _do(self, step: Step, delivery: Delivery) -> None:
+        if step is Step.GIVE_BACK:
+            self._settlement.give_back(delivery)
+        elif step is Step.BURY:
+            self._settlement.bury(delivery)
+        elif self._settlement.admit(delivery):
+            self._handle(delivery)
+
+    def _handle(self, delivery: Delivery) -> None:
+        self._counts.add(in_flight=1)
+        try:
+            frame = delivery.frame
+            number = self._numbers[delivery.handler.id]
+            failure: Failure | None = self._performer.perform(
+                Job(number, frame.headers, frame.body, delivery.redelivered, delivery.failures)
+            )
+            if self._abandoned:
+                return
+            if failure is None:
+                self._settlement.succeeded(delivery)
+            else:
+                self._settlement.failed(delivery, failure)
+        finally:
+            self._counts.add(in_flight=-1)
+            self._on_change()

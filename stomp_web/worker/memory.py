@@ -1,0 +1,84 @@
+"""What a worker remembers of messages that come more than once: how often they failed, and which ones are done.
+
+Both are bounded; the oldest entry goes when there are too many.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+import typing
+
+__all__ = ["Duplicates", "Failures"]
+
+_MOST_FAILURES = 10_000
+
+_T = typing.TypeVar("_T")
+
+
+class Failures:
+    """How often the message with a key has failed here, across its deliveries."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: collections.OrderedDict[str, int] = collections.OrderedDict()
+
+    def of(self, key: str | None) -> int:
+        """The failures so far."""
+        return self._counts.get(key, 0) if key is not None else 0
+
+    def note(self, key: str | None, failures: int) -> None:
+        """Remember that the message has failed so many times."""
+        if key is None:
+            return
+        with self._lock:
+            self._counts[key] = failures
+            self._counts.move_to_end(key)
+            if len(self._counts) > _MOST_FAILURES:
+                self._counts.popitem(last=False)
+
+    def forget(self, key: str | None) -> None:
+        """The message will not come again."""
+        if key is not None and key in self._counts:
+            with self._lock:
+                self._counts.pop(key, None)
+
+
+class Duplicates(typing.Generic[_T]):
+    """The keys of the last *size* messages that were handled, and of those that are being handled now.
+
+    With a *size* of 0 it remembers nothing, and every message is new.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._lock = threading.Lock()
+        self._done: collections.OrderedDict[str, None] = collections.OrderedDict()
+        self._busy: dict[str, list[_T]] = {}
+
+    def begin(self, key: str | None, delivery: _T) -> str:
+        """Say what a delivery is: ``new``, and is being handled from now on; ``done``, a duplicate; or ``busy``.
+
+        Of the last kind the same message is in a handler now; `end` returns the delivery then.
+        """
+        if not self._size or key is None:
+            return "new"
+        with self._lock:
+            if key in self._done:
+                return "done"
+            if key in self._busy:
+                self._busy[key].append(delivery)
+                return "busy"
+            self._busy[key] = []
+            return "new"
+
+    def end(self, key: str | None, handled: bool) -> list[_T]:
+        """The message is not in a handler any more; return the deliveries of it that came meanwhile."""
+        if not self._size or key is None:
+            return []
+        with self._lock:
+            if handled:
+                self._done[key] = None
+                if len(self._done) > self._size:
+                    self._done.popitem(last=False)
+            return self._busy.pop(key, [])

@@ -1,0 +1,61 @@
+"""What a handler gets, and what it may raise."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+from ..serializers import deserialize
+
+__all__ = ["ReceivedMessage", "Reject", "read_message"]
+
+_MESSAGE_ID = "x-message-id"
+
+
+class Reject(Exception):
+    """Raised by a handler: this message is no good, and will not be any better the next time.
+
+    It becomes a dead letter at once, and is not delivered again.
+    """
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReceivedMessage:
+    """A message as a handler gets it.
+
+    * `payload` - what the sender had sent, read back by the serializer that the ``content-type`` names.
+    * `body` - the bytes as they came. `headers` - those of the MESSAGE frame, unescaped.
+    * `destination` - where it came from.
+    * `id` - the sender's ``x-message-id``, the same at every delivery; without one, the broker's ``message-id``.
+    * `redelivered` - whether it may have been handled before: the broker says so, or this worker has tried already.
+    * `failures` - how often a handler of this worker has failed with it.
+    """
+
+    payload: typing.Any = dataclasses.field(repr=False)
+    body: bytes = dataclasses.field(repr=False)
+    headers: dict[str, str] = dataclasses.field(repr=False)
+    destination: str
+    id: str
+    redelivered: bool
+    failures: int
+
+
+def read_message(
+    headers: dict[str, str],
+    body: bytes,
+    *,
+    accept: typing.Sequence[str],
+    keys: typing.Sequence[str | bytes],
+    redelivered: bool,
+    failures: int,
+) -> ReceivedMessage:
+    """Return the message with its payload decoded. Raises `SerializationError`."""
+    return ReceivedMessage(
+        deserialize(body, headers, accept=accept, keys=keys),
+        body,
+        headers,
+        headers.get("destination", ""),
+        headers.get(_MESSAGE_ID) or headers.get("message-id", ""),
+        redelivered,
+        failures,
+    )

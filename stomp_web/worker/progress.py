@@ -1,0 +1,77 @@
+"""The progress line of a worker on a terminal: received, handled, failed, in flight, rate."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import shutil
+import threading
+import time
+import typing
+
+from .stats import WorkerStats
+
+__all__ = ["ProgressLine"]
+
+_WINDOW = 10.0  # seconds over which the rate is taken
+_CLEAR = "\r\x1b[K"
+
+
+class ProgressLine(logging.Handler):
+    """A line that is written over and over; as a logging handler, it keeps what is logged above the line.
+
+    Give it to `Worker.run` as *on_progress*. It writes on *stream*; on one that is no terminal it writes no progress,
+    only what is logged.
+    """
+
+    def __init__(self, stream: typing.TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._terminal = stream.isatty()
+        self._line = ""
+        self._writing = threading.Lock()
+        self._seen: collections.deque[tuple[float, int]] = collections.deque()
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def __call__(self, stats: WorkerStats) -> None:
+        """Show *stats*."""
+        if self._terminal:
+            text = self.text(stats)
+            with self._writing:
+                self._line = text[: shutil.get_terminal_size().columns - 1]
+                self._stream.write(_CLEAR + self._line)
+                self._stream.flush()
+
+    def text(self, stats: WorkerStats) -> str:
+        """Return the line, without an end."""
+        state = "" if stats.connected else "not connected; "
+        return (
+            f"{state}received {stats.received}, handled {stats.handled}, failed {stats.failed}, "
+            f"in flight {stats.in_flight}, {self._rate(stats.handled):.1f}/s"
+        )
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a log record above the line."""
+        try:
+            text = self.format(record)
+            with self._writing:
+                self._stream.write(f"{_CLEAR}{text}\n{self._line}" if self._terminal else f"{text}\n")
+                self._stream.flush()
+        except Exception:  # noqa: BLE001 - logging's own way to deal with it
+            self.handleError(record)
+
+    def finish(self) -> None:
+        """End the line, so that what comes next begins on one of its own."""
+        with self._writing:
+            if self._line:
+                self._line = ""
+                self._stream.write("\n")
+                self._stream.flush()
+
+    def _rate(self, handled: int) -> float:
+        now = time.monotonic()
+        self._seen.append((now, handled))
+        while now - self._seen[0][0] > _WINDOW:
+            self._seen.popleft()
+        first, count = self._seen[0]
+        return (handled - count) / (now - first) if now > first else 0.0

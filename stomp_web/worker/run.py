@@ -1,0 +1,259 @@
+"""One run of a worker, from the first connection to the last acknowledgement.
+
+The thread that called `Worker.run` supervises: it connects and subscribes, starts the reader, waits, connects again
+after a pause when the connection is lost, and ends it all in order. The threads, all of them documented:
+
+* ``stomp-worker-reader`` runs the client's loop; there is one while there is a connection;
+* ``stomp-worker-1`` and so on are the hands: one for each handler that may run at the same time. With processes, each
+  has one of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import typing
+
+from ..breaker import back_off
+from ..client.deadline import Deadline
+from ..client.dialect import choose_dialect
+from ..client.duplex import QueueingDuplexClient
+from ..errors import AuthenticationFailed, BrokerUnavailable, DeliveryUnknown, Rejected, StompError
+from ..pool import PublishClientPool
+from .bell import Bell
+from .handlers import Handler
+from .hands import Hand
+from .inbox import Inbox
+from .perform import Performer
+from .settle import Settlement
+from .stats import Counts, WorkerStats
+
+__all__ = ["Run"]
+
+_log = logging.getLogger("stomp_web.worker")
+
+_LOOK_UP = 0.5  # seconds between two looks, and two calls of *on_progress*
+_LONG_ENOUGH = 10.0  # seconds after which a session was no failed attempt
+_FAREWELL = 5.0  # seconds for DISCONNECT
+
+Progress = typing.Callable[[WorkerStats], object]
+
+
+class Run:
+    """Everything that lives while a worker runs."""
+
+    def __init__(
+        self,
+        client: QueueingDuplexClient,
+        inbox: Inbox,
+        pool: PublishClientPool,
+        handlers: typing.Sequence[Handler],
+        performers: typing.Sequence[Performer],
+        settlement: Settlement,
+        counts: Counts,
+        *,
+        prefetch: int,
+        grace: float,
+        on_progress: Progress | None,
+    ) -> None:
+        self._client = client
+        self._inbox = inbox
+        self._pool = pool
+        self._handlers = handlers
+        self._settlement = settlement
+        self._counts = counts
+        self._prefetch = prefetch
+        self._grace = grace
+        self._on_progress = on_progress
+        self._began = time.monotonic()
+        self._bell = Bell()
+        self._stopping = False
+        self._reader: threading.Thread | None = None
+        self._reason: StompError | None = None  # why the reader's loop has ended
+        self._subscribed = False
+        numbers = {handler.id: number for number, handler in enumerate(handlers)}
+        self._hands = [
+            Hand(number, inbox, performer, settlement, counts, numbers, self._bell.ring)
+            for number, performer in enumerate(performers, 1)
+        ]
+
+    # -- what others may ask and say --------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Ask it to end in order. From any thread or signal handler: it takes no lock."""
+        self._stopping = True
+        self._bell.ring()
+
+    @property
+    def alive(self) -> bool:
+        """Whether messages are received now, and could be handled."""
+        reader = self._reader
+        return (
+            reader is not None
+            and reader.is_alive()
+            and self._client.connected
+            and self._subscribed
+            and not self._stopping
+            and all(hand.able for hand in self._hands)
+        )
+
+    def stats(self) -> WorkerStats:
+        """The numbers of this moment."""
+        return WorkerStats(
+            received=self._inbox.received,
+            waiting=self._inbox.qsize(),
+            connected=self._reader is not None and self._client.connected,
+            seconds=time.monotonic() - self._began,
+            **self._counts.snapshot(),
+        )
+
+    # -- the run ----------------------------------------------------------------------------------------------
+
+    def go(self) -> bool:
+        """Run until `stop`; return whether everything that had begun was finished within the grace time.
+
+        Raises `ConfigurationError` if the handlers cannot be run, and `AuthenticationFailed` or `Rejected` if the
+        broker refuses the first connection or subscription.
+        """
+        orderly = False
+        try:
+            self._start_hands()
+            self._receive()
+            finished = self._finish()
+            orderly = True
+            return finished
+        finally:
+            if not orderly:  # an exception, or a second signal: nothing more is waited for
+                self._inbox.close()
+                for hand in self._hands:
+                    hand.abandon()
+                self._client.close()
+            self._join()
+            self._pool.close(_FAREWELL)
+            self._bell.__exit__(None, None, None)
+
+    def _start_hands(self) -> None:
+        for hand in self._hands:
+            hand.thread.start()
+        while not self._stopping and not all(hand.started.is_set() for hand in self._hands):
+            self._wait(_LOOK_UP)
+        for hand in self._hands:
+            if hand.broken is not None:
+                raise hand.broken
+
+    def _receive(self) -> None:
+        """Keep a connection with all subscriptions, until `stop`."""
+        failures = 0
+        while not self._stopping:
+            began = time.monotonic()
+            try:
+                self._begin_session()
+                self._watch()
+            except (AuthenticationFailed, Rejected) as error:
+                if not self._counts.snapshot().get("connects"):
+                    raise
+                self._reason = error
+            except (BrokerUnavailable, DeliveryUnknown) as error:
+                self._reason = error
+            self._end_session()
+            if self._stopping:
+                return
+            failures = 1 if time.monotonic() - began > _LONG_ENOUGH else failures + 1
+            pause = back_off(failures)
+            _log.warning("%s; connecting again in %.1f s", self._reason, pause)
+            end = time.monotonic() + pause
+            while not self._stopping and time.monotonic() < end:
+                self._wait(min(end - time.monotonic(), _LOOK_UP))
+
+    def _begin_session(self) -> None:
+        self._reason = None
+        self._client.connect()
+        dialect = choose_dialect(self._client.server)
+        self._settlement.session_began(dialect)
+        for handler in self._handlers:
+            headers = dict(handler.headers)
+            if dialect.prefetch_header is not None:
+                headers.setdefault(dialect.prefetch_header, str(self._prefetch))
+            self._client.subscribe(handler.destination, id=handler.id, ack=handler.ack, headers=headers)
+        self._counts.add(connects=1)
+        self._subscribed = True
+        self._reader = threading.Thread(target=self._read, name="stomp-worker-reader", daemon=True)
+        self._reader.start()
+        names = ", ".join(handler.destination for handler in self._handlers)
+        _log.info("receiving from %s at %s (%s)", names, self._client.broker, self._client.server)
+
+    def _read(self) -> None:
+        """What the reader's thread runs."""
+        try:
+            self._client.listen_forever()
+        except StompError as error:
+            self._reason = error
+        finally:
+            self._bell.ring()
+
+    def _watch(self) -> None:
+        """Wait until the reader's loop has ended, or somebody has called `stop`."""
+        reader = self._reader
+        assert reader is not None
+        while reader.is_alive() and not self._stopping:
+            self._wait(_LOOK_UP)
+
+    def _end_session(self) -> None:
+        """Let go of a connection that has ended, or is of no use."""
+        if self._stopping and self._reader is not None and self._reader.is_alive():
+            return  # it is needed for the last acknowledgements
+        self._subscribed = False
+        self._settlement.session_ended()
+        self._client.close()
+        if self._reader is not None:
+            self._reader.join(_FAREWELL)
+            self._reader = None
+
+    def _wait(self, seconds: float) -> None:
+        self._bell.wait(seconds)
+        if self._on_progress is not None:
+            self._on_progress(self.stats())
+
+    # -- the end ----------------------------------------------------------------------------------------------
+
+    def _finish(self) -> bool:
+        """Take nothing more, let handlers end within the grace time, acknowledge, disconnect."""
+        deadline = Deadline(self._grace)
+        busy = self._counts.snapshot().get("in_flight", 0)
+        _log.info("stopping: %d messages are being handled", busy)
+        self._unsubscribe(deadline)
+        self._inbox.close()
+        for hand in self._hands:
+            hand.end()
+        while any(hand.thread.is_alive() for hand in self._hands) and not deadline.expired:
+            self._wait(min(deadline.remaining(), _LOOK_UP))
+        late = [hand for hand in self._hands if hand.thread.is_alive()]
+        if late:
+            _log.error(
+                "%d handlers have not ended within %g s; their messages were not acknowledged and will come again",
+                len(late),
+                self._grace,
+            )
+            for hand in late:
+                hand.abandon()
+        # Its receipt says that the broker has taken every acknowledgement before it.
+        self._client.disconnect(_FAREWELL)
+        return not late
+
+    def _unsubscribe(self, deadline: Deadline) -> None:
+        """End the subscriptions whose messages the broker counts as taken. The others must stay, for their ACKs."""
+        for handler in self._handlers:
+            if handler.ack == "auto" and self._client.connected:
+                try:
+                    self._client.unsubscribe(handler.id, timeout=min(deadline.remaining() or 0.001, _FAREWELL))
+                except StompError as error:
+                    _log.warning("could not unsubscribe from %s: %s", handler.destination, error)
+
+    def _join(self) -> None:
+        if self._reader is not None:
+            self._reader.join(_FAREWELL)
+        for hand in self._hands:
+            # A process can be killed, and its hand ends with it. A thread in a handler that does not end is left alone.
+            if hand.thread.is_alive() and hand.performer.kill():
+                hand.thread.join(_FAREWELL)

@@ -1,0 +1,290 @@
+"""What becomes of a message after its handler: acknowledged, given back, or buried as a dead letter.
+
+The rules:
+
+* A handler that returns: ACK.
+* A handler that raises: the message goes back to its queue by NACK, after a pause, where the broker requeues (RabbitMQ)
+  and the message can be known again at its next delivery. Elsewhere it stays with this worker and is tried again after
+  the pause: ActiveMQ 5.17 takes a NACK for the end of a message, not for "again".
+* A message that has failed too often, or that nobody can read, is sent to the dead letter destination, and only when
+  the broker has confirmed that, the original is acknowledged. If it cannot be sent, it is tried again later.
+* An acknowledgement belongs to the session in which its message came. After that has ended it is not sent; the broker
+  gives the message out again.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import threading
+import typing
+
+from ..client.deadline import Deadline
+from ..client.message import Message
+from ..errors import DeliveryUnknown, MessageError, NotSent, StompError
+from .inbox import Delivery, Inbox, Step
+from .memory import Duplicates, Failures
+from .perform import Failure
+from .stats import Counts
+
+if typing.TYPE_CHECKING:
+    from ..client.dialect import Dialect
+    from ..client.duplex import QueueingDuplexClient
+    from ..pool import PublishClientPool
+    from ..protocol import Frame
+
+__all__ = ["Settlement"]
+
+_log = logging.getLogger("stomp_web.worker")
+
+_LONGEST_PAUSE = 30.0  # seconds between two tries
+_LONGEST_ERROR = 500  # characters of an error that a dead letter tells
+
+# Headers of MESSAGE that belong to one delivery, and headers of SEND that RabbitMQ takes for properties of the queue.
+_NOT_BURIED = frozenset(
+    (
+        *("ack", "auto-delete", "content-length", "destination", "durable", "exclusive", "expires", "expiration"),
+        *("message-id", "original-destination", "receipt", "redelivered", "subscription", "timestamp", "transaction"),
+        *("x-dead-letter-exchange", "x-dead-letter-routing-key", "x-delivery-count", "x-error", "x-expires"),
+        *("x-failures", "x-max-length", "x-max-length-bytes", "x-max-priority", "x-message-ttl", "x-queue-type"),
+    )
+)
+
+
+class Settlement:
+    """Ends the way of each message, from the hands' threads."""
+
+    def __init__(
+        self,
+        client: QueueingDuplexClient,
+        inbox: Inbox,
+        pool: PublishClientPool,
+        counts: Counts,
+        *,
+        dead_letter: str,
+        max_redeliveries: int,
+        retry_delay: float,
+        deduplicate: int,
+    ) -> None:
+        self._client = client
+        self._inbox = inbox
+        self._pool = pool
+        self._counts = counts
+        self._dead_letter = dead_letter
+        self._max_redeliveries = max_redeliveries
+        self._retry_delay = retry_delay
+        self._failures = Failures()
+        self._duplicates: Duplicates[Delivery] = Duplicates(deduplicate)
+        self._ledgers: dict[str, _Ledger] = {}
+        self._dialect: Dialect | None = None
+        self._session = 0  # how many there were; 0 before the first
+        inbox.on_take = self._taken
+
+    def session_began(self, dialect: Dialect) -> None:
+        """Another session has begun, with a broker of this dialect."""
+        self._dialect = dialect
+        self._session += 1
+        self._ledgers.clear()
+
+    def session_ended(self) -> None:
+        """The session has ended: what came in it will come again, and is nothing that this worker has to end."""
+        self._session += 1
+
+    def _taken(self, delivery: Delivery) -> None:
+        """A hand has taken *delivery*. In the order of the messages: the inbox calls it under its lock."""
+        headers = delivery.frame.headers
+        delivery.session = self._session
+        delivery.key = headers.get("x-message-id")
+        if delivery.key is None and self._dialect is not None and self._dialect.keeps_message_ids:
+            delivery.key = headers.get("message-id")
+        delivery.failures = max(self._failures.of(delivery.key), _number(headers.get("x-delivery-count")))
+        delivery.redelivered = headers.get("redelivered") == "true" or delivery.failures > 0
+        if delivery.handler.ack == "client":
+            ledger = self._ledgers.get(delivery.handler.id)
+            if ledger is None:
+                ledger = self._ledgers[delivery.handler.id] = _Ledger()
+            ledger.add(delivery)
+
+    # -- before the handler -----------------------------------------------------------------------------------
+
+    def admit(self, delivery: Delivery) -> bool:
+        """Whether the handler is to be called. A duplicate is acknowledged here, or waits for its first."""
+        kind = self._duplicates.begin(delivery.key, delivery)
+        if kind == "done":
+            self._counts.add(duplicates=1)
+            _log.info("dropped a duplicate of message %s from %s", delivery.key, delivery.handler.destination)
+            self._acknowledge(delivery)
+        return kind == "new"
+
+    # -- after it ---------------------------------------------------------------------------------------------
+
+    def succeeded(self, delivery: Delivery) -> None:
+        """The handler has returned."""
+        self._counts.add(handled=1)
+        self._failures.forget(delivery.key)
+        self._let_others_in(delivery, handled=True)
+        self._acknowledge(delivery)
+
+    def failed(self, delivery: Delivery, failure: Failure) -> None:
+        """The handler has raised, or could not be called."""
+        self._counts.add(failed=1)
+        delivery.failures += 1
+        delivery.redelivered = True
+        delivery.error = failure.error
+        self._failures.note(delivery.key, delivery.failures)
+        last = failure.permanent or delivery.failures > self._max_redeliveries
+        what_now = f"it goes to {self._dead_letter}" if last else f"this was failure {delivery.failures}"
+        _log.error(
+            "%s failed with message %s from %s: %s; %s%s",
+            delivery.handler.name,
+            delivery.frame.headers.get("x-message-id") or delivery.frame.headers.get("message-id"),
+            delivery.handler.destination,
+            failure.error,
+            what_now,
+            f"\n{failure.details}" if failure.details else "",
+        )
+        self._let_others_in(delivery, handled=False)
+        if self._comes_again(delivery):
+            self._counts.add(stale=1)
+        elif last:
+            self.bury(delivery)
+        elif self._can_give_back(delivery):
+            self._inbox.later(self._pause(delivery.failures), Step.GIVE_BACK, delivery)
+        else:
+            self._counts.add(retried=1)
+            self._inbox.later(self._pause(delivery.failures), Step.HANDLE, delivery)
+
+    def give_back(self, delivery: Delivery) -> None:
+        """Return the message to its queue."""
+        headers = self._dialect.nack_requeue_headers if self._dialect is not None else {}
+        if self._tell_the_broker("NACK", delivery, lambda frame: self._client.nack(frame, headers=headers)):
+            self._counts.add(given_back=1)
+
+    def bury(self, delivery: Delivery) -> None:
+        """Send the message to the dead letter destination, and acknowledge it once that is confirmed."""
+        if self._comes_again(delivery):
+            self._counts.add(stale=1)
+            return
+        try:
+            with self._pool.client() as client:
+                client.deliver((self._letter(delivery),), True, None, Deadline(self._pool.timeout))
+        except MessageError as error:
+            delivery.tries += 1
+            pause = self._pause(delivery.tries + 3)
+            _log.error(
+                "message %s could not be sent to %s: %s; it stays unacknowledged, the next try is in %.1f s",
+                delivery.key,
+                self._dead_letter,
+                error,
+                pause,
+            )
+            self._inbox.later(pause, Step.BURY, delivery)
+            return
+        self._counts.add(dead_lettered=1)
+        self._failures.forget(delivery.key)
+        self._acknowledge(delivery)
+
+    def _letter(self, delivery: Delivery) -> Message:
+        frame = delivery.frame
+        headers = {name: value for name, value in frame.headers.items() if name.lower() not in _NOT_BURIED}
+        headers["original-destination"] = frame.headers.get("destination", delivery.handler.destination)
+        headers["x-error"] = _printable(delivery.error)
+        headers["x-failures"] = str(delivery.failures)
+        headers["persistent"] = "true"
+        return Message(self._dead_letter, frame.body, headers)
+
+    def _comes_again(self, delivery: Delivery) -> bool:
+        """Whether the broker gives the message out again anyhow, as the session in which it came has ended."""
+        return delivery.session != self._session and delivery.handler.ack != "auto"
+
+    def _can_give_back(self, delivery: Delivery) -> bool:
+        """Whether a NACK brings the message back, and it can be known then: its failures must have an end."""
+        dialect = self._dialect
+        return (
+            dialect is not None
+            and dialect.nack_requeues
+            and delivery.key is not None
+            and delivery.handler.ack == "client-individual"
+            and self._client.version != "1.0"
+        )
+
+    def _pause(self, failures: int) -> float:
+        return float(min(self._retry_delay * 2 ** min(failures - 1, 30), _LONGEST_PAUSE))
+
+    def _let_others_in(self, delivery: Delivery, handled: bool) -> None:
+        for other in self._duplicates.end(delivery.key, handled):
+            self._inbox.later(0.0, Step.HANDLE, other)
+
+    # -- acknowledgement --------------------------------------------------------------------------------------
+
+    def _acknowledge(self, delivery: Delivery) -> None:
+        mode = delivery.handler.ack
+        if mode == "client-individual":
+            self._tell_the_broker("ACK", delivery, self._client.ack)
+        elif mode == "client":
+            ledger = self._ledgers.get(delivery.handler.id)
+            if ledger is None or not ledger.finish(
+                delivery, lambda last: self._tell_the_broker("ACK", last, self._client.ack)
+            ):
+                self._counts.add(stale=1)
+
+    def _tell_the_broker(self, what: str, delivery: Delivery, tell: typing.Callable[[Frame], object]) -> bool:
+        try:
+            tell(delivery.frame)
+        except (NotSent, DeliveryUnknown) as error:
+            # The session of the message has ended: the broker has the message still, and gives it out again.
+            self._counts.add(stale=1)
+            _log.info("the %s of message %s was not sent: %s", what, delivery.key, error)
+        except StompError:
+            _log.exception("the %s of message %s could not be made", what, delivery.key)
+        else:
+            return True
+        return False
+
+
+class _Ledger:
+    """The messages of one subscription in which an ACK stands for all that came before, in one session.
+
+    Handlers end in any order, so a message is acknowledged when it and all before it are done.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: collections.deque[Delivery] = collections.deque()
+        self._acknowledging = False
+
+    def add(self, delivery: Delivery) -> None:
+        """The message has come, after all that were added before."""
+        with self._lock:
+            self._open.append(delivery)
+
+    def finish(self, delivery: Delivery, acknowledge: typing.Callable[[Delivery], object]) -> bool:
+        """The message is done. Acknowledge the last one of those that can be; ``False`` if it is of another session.
+
+        One thread at a time does it, so that the broker gets the acknowledgements in order.
+        """
+        with self._lock:
+            if delivery not in self._open:
+                return False
+            delivery.done = True
+            if self._acknowledging:
+                return True
+            self._acknowledging = True
+        while True:
+            with self._lock:
+                last = None
+                while self._open and self._open[0].done:
+                    last = self._open.popleft()
+                if last is None:
+                    self._acknowledging = False
+                    return True
+            acknowledge(last)
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def _printable(text: str) -> str:
+    text = text if text.isprintable() else ascii(text)[1:-1]
+    return text if len(text) <= _LONGEST_ERROR else text[: _LONGEST_ERROR - 3] + "..."

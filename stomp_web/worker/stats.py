@@ -1,0 +1,58 @@
+"""The numbers of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+__all__ = ["Counts", "WorkerStats"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """What a worker has done since `Worker.run` was called.
+
+    * `received` - messages that came from the broker, those that came again included.
+    * `handled` - calls of handlers that returned; `failed` - those that raised, or whose process died, and messages
+      that could not be read.
+    * `given_back` - messages returned to their queue by NACK; `retried` - messages tried again without the broker.
+    * `dead_lettered` - messages sent to the dead letter destination.
+    * `duplicates` - messages that had been handled before and were dropped.
+    * `stale` - acknowledgements that were not sent, as the session of their message had ended: it comes again.
+    * `in_flight` - messages in a handler now; `waiting` - those that wait for one.
+    * `connects` - sessions so far; `connected` - whether there is one now.
+    * `seconds` - how long the run has taken so far.
+    """
+
+    received: int = 0
+    handled: int = 0
+    failed: int = 0
+    given_back: int = 0
+    retried: int = 0
+    dead_lettered: int = 0
+    duplicates: int = 0
+    stale: int = 0
+    in_flight: int = 0
+    waiting: int = 0
+    connects: int = 0
+    connected: bool = False
+    seconds: float = 0.0
+
+
+class Counts:
+    """Numbers that many threads add to."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._numbers: dict[str, int] = {}
+
+    def add(self, **more: int) -> None:
+        """Add to the numbers of these names, which are fields of `WorkerStats`."""
+        with self._lock:
+            for name, number in more.items():
+                self._numbers[name] = self._numbers.get(name, 0) + number
+
+    def snapshot(self) -> dict[str, int]:
+        """Return all numbers of one moment."""
+        with self._lock:
+            return dict(self._numbers)

@@ -1,0 +1,256 @@
+"""Worker: what its user says of it, and the one call that runs it."""
+
+from __future__ import annotations
+
+import math
+import threading
+import typing
+
+from ..client.address import parse_address
+from ..client.duplex import QueueingDuplexClient
+from ..config import CONNECTION_OPTIONS, Options, read_options, unknown_option
+from ..errors import ConfigurationError, StompError
+from ..hidden import hide_secret, hide_secrets
+from ..pool import PublishClientPool
+from ..protocol import commands
+from .handlers import ACCEPT, Function, Handler, Handlers
+from .inbox import Inbox
+from .perform import Around, Performer, ThreadPerformer, no_context
+from .processes import Initializer, ProcessPerformer
+from .run import Progress, Run
+from .settle import Settlement
+from .stats import Counts, WorkerStats
+from .stop import StopSignals
+
+__all__ = ["Worker"]
+
+_F = typing.TypeVar("_F", bound=Function)
+
+# Of the options that all of stomp-web knows, those that a worker has a use for.
+_OPTIONS = ("url", *CONNECTION_OPTIONS, "signing_keys")
+_OWN = (
+    *("around", "concurrency", "connect_headers", "dead_letter", "deduplicate", "grace", "handlers", "initializer"),
+    *("max_redeliveries", "prefetch", "processes", "retry_delay"),
+)
+
+
+class Worker:
+    """Receives messages and calls functions with them, many at a time.
+
+    >>> worker = Worker("stomp://localhost:61613", concurrency=4)
+    >>> @worker.subscribe("/queue/orders", accept=("json",))
+    ... def place_order(message):
+    ...     print(message.id, message.payload)
+    >>> worker.run()  # doctest: +SKIP
+
+    * *url* - the broker's address, or several (see `parse_address`); it may hold options.
+    * *concurrency* - how many handlers may run at the same time, each in a thread; 8. With 1, messages are handled in
+      the order in which the broker sends them.
+    * *processes* - if it is not 0, handlers run in so many processes instead of threads, one at a time in each. A
+      process is started anew and imports the handlers, which must be defined at the top level of a module.
+    * *prefetch* - how many messages the broker may send ahead, per subscription, to those that know how to (RabbitMQ,
+      ActiveMQ); without it, twice as many as can be handled at a time.
+    * *max_redeliveries* - how often a message is tried again after its handler has raised; 5. *retry_delay* - seconds
+      before the first of these; the pause doubles each time, up to 30 seconds; 0.1.
+    * *dead_letter* - where a message goes that has failed once more; ``/queue/DLQ``. It is acknowledged when the broker
+      has confirmed the dead letter.
+    * *deduplicate* - how many handled messages to remember by their ``x-message-id``, so that copies are dropped; 0,
+      none.
+    * *grace* - seconds that handlers have for their end when the worker stops; 30.
+    * *initializer* - called first in each process, before the handlers are imported there: a function of a module.
+    * *around* - a function that returns a context manager, which is entered around each message, where it is handled.
+    * *handlers* - `Handlers` that were filled before.
+    * *connect_headers* - more headers of CONNECT, such as ``client-id``.
+    * *options* - of those that a `Publisher` knows: ``login``, ``passcode``, ``vhost``, ``timeout``,
+      ``connect_timeout``, ``heart_beat`` (without it, both sides beat every 10 seconds), ``tls_ca``, ``tls_cert``,
+      ``tls_key``, ``tls_insecure_skip_verify``, ``signing_keys``.
+
+    Raises `ConfigurationError`. Nothing is opened, and no thread started, before `run`.
+    """
+
+    def __init__(
+        self,
+        url: str = "stomp://127.0.0.1:61613",
+        *,
+        concurrency: int = 8,
+        processes: int = 0,
+        prefetch: int | None = None,
+        max_redeliveries: int = 5,
+        retry_delay: float = 0.1,
+        dead_letter: str = "/queue/DLQ",
+        deduplicate: int = 0,
+        grace: float = 30.0,
+        initializer: Initializer | None = None,
+        around: Around | None = None,
+        handlers: Handlers | None = None,
+        connect_headers: typing.Mapping[str, str] | None = None,
+        **options: typing.Any,
+    ) -> None:
+        url, options = hide_secret("url", url), hide_secrets(options)
+        for name in options:
+            if name not in _OPTIONS:
+                raise unknown_option(name, known=(*_OPTIONS, *_OWN))
+        address = parse_address(url)
+        if address.local:
+            raise ConfigurationError(f"{address.scheme}:// opens no connection; a worker needs a broker", "url")
+        self._url = hide_secret("url", url.partition("?")[0])
+        self._broker = str(address)
+        # An address that is shared with an application may hold options that are a publisher's.
+        self._options = read_options(address.options, options)
+        self._connect_headers = dict(connect_headers or {})
+        #: How many handlers run at the same time, if they run in threads. May be set before `run`.
+        self.concurrency = _whole("concurrency", concurrency, 1)
+        #: In how many processes handlers run; 0: in threads. May be set before `run`.
+        self.processes = _whole("processes", processes, 0)
+        self._prefetch = None if prefetch is None else _whole("prefetch", prefetch, 1)
+        self._max_redeliveries = _whole("max_redeliveries", max_redeliveries, 0)
+        self._retry_delay = _seconds("retry_delay", retry_delay)
+        self._dead_letter = commands.check_destination(dead_letter)
+        self._deduplicate = _whole("deduplicate", deduplicate, 0)
+        self._grace = _seconds("grace", grace)
+        self._initializer = initializer
+        self._around = around or no_context
+        #: The functions, and what they are subscribed to.
+        self.handlers = Handlers() if handlers is None else handlers
+        self._starting = threading.Lock()
+        self._run: Run | None = None
+        self._make_client(Inbox((), 1))  # for its errors: nothing is opened
+        self._make_pool()
+
+    @classmethod
+    def from_options(cls, options: Options, **own: typing.Any) -> Worker:
+        """Return a worker for the broker of a publisher with these *options*; *own* are the arguments of a worker.
+
+        What only a publisher knows is left out. `heart_beat` is taken if the publisher has one.
+        """
+        given = {name: value for name in _OPTIONS if (value := getattr(options, name))}
+        if not any(options.heart_beat):
+            given.pop("heart_beat", None)
+        return cls(**{**given, **own})
+
+    def subscribe(
+        self,
+        destination: str,
+        *,
+        ack: str = "client-individual",
+        accept: typing.Sequence[str] = ACCEPT,
+        headers: typing.Mapping[str, str] | None = None,
+        id: str | None = None,
+    ) -> typing.Callable[[_F], _F]:
+        """Return a decorator for a function that handles the messages of *destination*. See `Handlers.subscribe`."""
+        return self.handlers.subscribe(destination, ack=ack, accept=accept, headers=headers, id=id)
+
+    def run(self, *, on_progress: Progress | None = None) -> int:
+        """Receive and handle messages until SIGTERM, Ctrl-C or `stop`; return the exit code for the program.
+
+        When the connection is lost it connects and subscribes again, after a pause that grows with each failure. In the
+        main thread, the first SIGTERM or Ctrl-C ends it in order: no more messages are taken, handlers have the grace
+        time to end, their messages are acknowledged, and the connection is closed with DISCONNECT. A second one ends it
+        at once. Returns 0, or 1 if a handler had not ended in time.
+
+        *on_progress* is called in this thread with a `WorkerStats`, about twice a second.
+
+        Raises `ConfigurationError` if there is no handler, or one that cannot be run; `AuthenticationFailed` or
+        `Rejected` if the broker refuses the first session or subscription. A broker that is not there is waited for.
+        """
+        if not self._starting.acquire(blocking=False):
+            raise StompError("this worker is running already")
+        try:
+            self._run = run = self._make_run(on_progress)
+            with StopSignals(run.stop):
+                return 0 if run.go() else 1
+        finally:
+            self._starting.release()
+
+    def stop(self) -> None:
+        """Ask a running worker to end in order, as SIGTERM does. From any thread; it does not wait."""
+        run = self._run
+        if run is not None:
+            run.stop()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether messages are received and can be handled now.
+
+        True while there is a session, every subscription in it was confirmed, the reader's loop runs (which ends when
+        the broker misses its heart-beats), and every thread and process for handlers is there. For health checks.
+        """
+        run = self._run
+        return run is not None and run.alive
+
+    def stats(self) -> WorkerStats:
+        """Return the numbers of the run, or of the last one."""
+        run = self._run
+        return WorkerStats() if run is None else run.stats()
+
+    def __repr__(self) -> str:
+        how = f"{self.processes} processes" if self.processes else f"{self.concurrency} threads"
+        return f"<Worker {self._broker}, {how}, {len(self.handlers)} handlers>"
+
+    # -- what a run is made of --------------------------------------------------------------------------------
+
+    def _make_run(self, on_progress: Progress | None) -> Run:
+        self.handlers.check()
+        handlers = list(self.handlers)
+        hands = _whole("processes", self.processes, 0) or _whole("concurrency", self.concurrency, 1)
+        prefetch = self._prefetch or 2 * hands
+        inbox = Inbox(handlers, prefetch * len(handlers))
+        client = self._make_client(inbox)
+        pool = self._make_pool()
+        counts = Counts()
+        settlement = Settlement(
+            client,
+            inbox,
+            pool,
+            counts,
+            dead_letter=self._dead_letter,
+            max_redeliveries=self._max_redeliveries,
+            retry_delay=self._retry_delay,
+            deduplicate=self._deduplicate,
+        )
+        return Run(
+            client,
+            inbox,
+            pool,
+            handlers,
+            [self._make_performer(handlers, number) for number in range(1, hands + 1)],
+            settlement,
+            counts,
+            prefetch=prefetch,
+            grace=self._grace,
+            on_progress=on_progress,
+        )
+
+    def _make_performer(self, handlers: typing.Sequence[Handler], number: int) -> Performer:
+        keys = self._options.get("signing_keys", ())
+        if self.processes:
+            return ProcessPerformer(handlers, keys, self._around, self._initializer, number)
+        return ThreadPerformer([(handler.function, handler.accept) for handler in handlers], keys, self._around)
+
+    def _connection_options(self) -> dict[str, typing.Any]:
+        return {name: self._options[name] for name in CONNECTION_OPTIONS if name in self._options}
+
+    def _make_client(self, inbox: Inbox) -> QueueingDuplexClient:
+        options = self._connection_options()
+        options.setdefault("heart_beat", (10_000, 10_000))
+        return QueueingDuplexClient.from_url(
+            self._url, message_queue=inbox, connect_headers=self._connect_headers, **options
+        )
+
+    def _make_pool(self) -> PublishClientPool:
+        """For dead letters: confirmed on a connection where no message stands before the receipt."""
+        options = self._connection_options()
+        options["heart_beat"] = (0, 0)
+        return PublishClientPool(self._url, max_size=2, **options)
+
+
+def _whole(name: str, value: object, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigurationError(f"{name} must be a whole number, {least} or more, not {value!r}", name)
+    return value
+
+
+def _seconds(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ConfigurationError(f"{name} must be a number of seconds greater than 0, not {value!r}", name)
+    return float(value)

@@ -25,6 +25,8 @@ class Hand:
 
     * `thread` - the thread, a daemon: a handler that does not end cannot keep the program from ending.
     * `started` - set once it can take messages, or cannot: then `broken` says why.
+    * `busy` - a handler runs.
+    * `ended` - it takes no more messages, and has none.
     """
 
     def __init__(
@@ -46,13 +48,14 @@ class Hand:
         self._ending = threading.Event()
         self._abandoned = False
         self.started = threading.Event()
+        self.busy = self.ended = False
         self.broken: ConfigurationError | None = None
         self.thread = threading.Thread(target=self._run, name=f"stomp-worker-{number}", daemon=True)
 
     @property
     def able(self) -> bool:
         """Whether it can handle a message now or as soon as it is done with one."""
-        return self.thread.is_alive() and self._performer.ready()
+        return self.thread.is_alive() and not self.ended and self._performer.ready()
 
     @property
     def performer(self) -> Performer:
@@ -76,8 +79,11 @@ class Hand:
             self._performer.start()
         except ConfigurationError as error:
             self.broken = error
-        self.started.set()
-        self._on_change()
+        except Exception as error:  # noqa: BLE001 - the operating system's, mostly: no more processes, no memory
+            self.broken = ConfigurationError(f"a worker process cannot be started: {error}", "processes")
+        finally:
+            self.started.set()
+            self._on_change()
         try:
             while self._make_ready() and (work := self._inbox.take()) is not None:
                 self._do(*work)
@@ -86,6 +92,7 @@ class Hand:
             raise
         finally:
             self._performer.stop()
+            self.ended = True
             self._on_change()
 
     def _make_ready(self) -> bool:
@@ -112,6 +119,7 @@ class Hand:
 
     def _handle(self, delivery: Delivery) -> None:
         self._counts.add(in_flight=1)
+        self.busy = True
         try:
             frame = delivery.frame
             number = self._numbers[delivery.handler.id]
@@ -125,5 +133,6 @@ class Hand:
             else:
                 self._settlement.failed(delivery, failure)
         finally:
+            self.busy = False
             self._counts.add(in_flight=-1)
             self._on_change()

@@ -65,6 +65,8 @@ class Inbox(FrameQueue):
         self._later: list[tuple[float, int, Step, Delivery]] = []
         self._order = itertools.count()
         self._closed = False
+        #: Set, without a lock, by whoever will call `close` soon: nothing is given out until then.
+        self.closing = False
         #: Called with each delivery that is taken for the first time, in the order in which the messages came.
         self.on_take: typing.Callable[[Delivery], object] | None = None
         self.received = 0
@@ -101,6 +103,9 @@ class Inbox(FrameQueue):
         """Return the next thing to do, waiting for it; ``None`` when the inbox was closed and there is nothing left."""
         with self._not_empty:
             while True:
+                if self.closing and not self._closed:
+                    self._not_empty.wait()
+                    continue
                 now = time.monotonic()
                 if self._later and self._later[0][0] <= now:
                     _, _, step, delivery = heapq.heappop(self._later)

@@ -45,6 +45,13 @@ class ProcessPerformer:
         initializer: Initializer | None,
         number: int,
     ) -> None:
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            # multiprocessing's own mark of a process that is still importing the program that it was started from.
+            raise ConfigurationError(
+                "run() was called while a worker process imports the program; put the call under "
+                '`if __name__ == "__main__":`',
+                "processes",
+            )
         self._name = f"stomp-worker-process-{number}"
         self._first = _pickled(initializer, "the initializer")
         each = [(_pickled(handler.function, f"the handler {handler.name}"), handler.accept) for handler in handlers]

@@ -70,6 +70,7 @@ class Run:
         self._bell = Bell()
         self._stopping = False
         self._reader: threading.Thread | None = None
+        self._reading = False  # the reader's loop has not ended
         self._reason: StompError | None = None  # why the reader's loop has ended
         self._subscribed = False
         numbers = {handler.id: number for number, handler in enumerate(handlers)}
@@ -82,16 +83,14 @@ class Run:
 
     def stop(self) -> None:
         """Ask it to end in order. From any thread or signal handler: it takes no lock."""
-        self._stopping = True
+        self._stopping = self._inbox.closing = True
         self._bell.ring()
 
     @property
     def alive(self) -> bool:
         """Whether messages are received now, and could be handled."""
-        reader = self._reader
         return (
-            reader is not None
-            and reader.is_alive()
+            self._reading
             and self._client.connected
             and self._subscribed
             and not self._stopping
@@ -103,7 +102,7 @@ class Run:
         return WorkerStats(
             received=self._inbox.received,
             waiting=self._inbox.qsize(),
-            connected=self._reader is not None and self._client.connected,
+            connected=self._reading and self._client.connected,
             seconds=time.monotonic() - self._began,
             **self._counts.snapshot(),
         )
@@ -177,7 +176,7 @@ class Run:
                 headers.setdefault(dialect.prefetch_header, str(self._prefetch))
             self._client.subscribe(handler.destination, id=handler.id, ack=handler.ack, headers=headers)
         self._counts.add(connects=1)
-        self._subscribed = True
+        self._subscribed = self._reading = True
         self._reader = threading.Thread(target=self._read, name="stomp-worker-reader", daemon=True)
         self._reader.start()
         names = ", ".join(handler.destination for handler in self._handlers)
@@ -190,18 +189,17 @@ class Run:
         except StompError as error:
             self._reason = error
         finally:
+            self._reading = False
             self._bell.ring()
 
     def _watch(self) -> None:
         """Wait until the reader's loop has ended, or somebody has called `stop`."""
-        reader = self._reader
-        assert reader is not None
-        while reader.is_alive() and not self._stopping:
+        while self._reading and not self._stopping:
             self._wait(_LOOK_UP)
 
     def _end_session(self) -> None:
         """Let go of a connection that has ended, or is of no use."""
-        if self._stopping and self._reader is not None and self._reader.is_alive():
+        if self._stopping and self._reading:
             return  # it is needed for the last acknowledgements
         self._subscribed = False
         self._settlement.session_ended()
@@ -226,9 +224,9 @@ class Run:
         self._inbox.close()
         for hand in self._hands:
             hand.end()
-        while any(hand.thread.is_alive() for hand in self._hands) and not deadline.expired:
+        while not all(hand.ended for hand in self._hands) and not deadline.expired:
             self._wait(min(deadline.remaining(), _LOOK_UP))
-        late = [hand for hand in self._hands if hand.thread.is_alive()]
+        late = [hand for hand in self._hands if not hand.ended]
         if late:
             _log.error(
                 "%d handlers have not ended within %g s; their messages were not acknowledged and will come again",
@@ -255,5 +253,5 @@ class Run:
             self._reader.join(_FAREWELL)
         for hand in self._hands:
             # A process can be killed, and its hand ends with it. A thread in a handler that does not end is left alone.
-            if hand.thread.is_alive() and hand.performer.kill():
+            if hand.performer.kill() or not hand.busy:
                 hand.thread.join(_FAREWELL)

@@ -1,0 +1,100 @@
+"""What the commands that run a worker have in common: ``stomp-web worker``, ``flask stomp worker``, ``stomp_worker``.
+
+A library says nothing unless its user has set up logging. A command is no library: for as long as it runs, what
+stomp-web logs is shown on standard error, together with the progress line, unless the program's own code has set up
+logging; then that is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import sys
+import typing
+
+from .processes import Initializer
+from .progress import ProgressLine
+from .worker import Worker
+
+__all__ = ["run_worker"]
+
+_log = logging.getLogger("stomp_web.worker")
+_root = logging.getLogger("stomp_web")
+
+
+def run_worker(
+    worker: Worker,
+    *,
+    concurrency: int | None = None,
+    processes: int | None = None,
+    stream: typing.TextIO | None = None,
+) -> int:
+    """Run *worker* with a progress line and its log on *stream*, and return the exit code for the program.
+
+    * *concurrency*, *processes* - set those of the worker; ``None`` leaves them as they are.
+    * *stream* - where progress and log go; ``None`` means standard error.
+
+    The code is that of `Worker.run`, or 130 after a second Ctrl-C. Raises what `Worker.run` raises.
+    """
+    if concurrency is not None:
+        worker.concurrency = concurrency
+    if processes is not None:
+        worker.processes = processes
+    line = ProgressLine(sys.stderr if stream is None else stream)
+    with contextlib.ExitStack() as stack:
+        if not _logging_is_set_up():
+            stack.enter_context(_logging_to(line))
+            stack.enter_context(_logging_in_processes(worker))
+        stack.callback(line.finish)
+        try:
+            return worker.run(on_progress=line)
+        except KeyboardInterrupt:
+            _log.warning("stopped at once; messages that were being handled will come again")
+            return 130
+
+
+def _logging_is_set_up() -> bool:
+    """Whether somebody but us does something with what a worker logs."""
+    logger: logging.Logger | None = _log
+    while logger is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+@contextlib.contextmanager
+def _logging_to(handler: logging.Handler) -> typing.Iterator[None]:
+    level = _root.level
+    _begin_logging(handler)
+    try:
+        yield
+    finally:
+        _root.removeHandler(handler)
+        _root.setLevel(level)
+
+
+def _begin_logging(handler: logging.Handler) -> None:
+    """Show on *handler* what stomp-web logs, from INFO on if nobody has chosen another level."""
+    if _root.level == logging.NOTSET:
+        _root.setLevel(logging.INFO)
+    _root.addHandler(handler)
+
+
+@contextlib.contextmanager
+def _logging_in_processes(worker: Worker) -> typing.Iterator[None]:
+    """Let the processes of *worker* log as this one does. They are asked nothing: they run the same program."""
+    initializer = worker._initializer
+    worker._initializer = functools.partial(_begin_process, initializer)
+    try:
+        yield
+    finally:
+        worker._initializer = initializer
+
+
+def _begin_process(initializer: Initializer | None) -> None:
+    # On a terminal, it clears the parent's progress line before it writes. It shows no progress of its own.
+    _begin_logging(ProgressLine(sys.stderr))
+    if initializer is not None:
+        initializer()

@@ -1,0 +1,80 @@
+"""A worker that runs in a thread of the test, and a handler that notes what it gets."""
+
+from __future__ import annotations
+
+import threading
+import typing
+
+from stomp_web import StompError
+from stomp_web.worker import ReceivedMessage, Worker
+from tests.client.scripted import eventually
+
+__all__ = ["PATIENCE", "Notes", "Running", "own_threads"]
+
+#: Seconds after which a test that waits in vain fails.
+PATIENCE = 10.0
+
+
+class Running:
+    """`Worker.run` in a thread, with what it returned or raised."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.code: int | None = None
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run, name="test runs a worker", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.code = self.worker.run()
+        except StompError as error:
+            self.error = error
+
+    def alive(self) -> Running:
+        """Wait until it is."""
+        assert eventually(lambda: self.worker.is_alive or self.error, PATIENCE), "the worker is not alive"
+        assert self.error is None, self.error
+        return self
+
+    def ended(self, within: float = PATIENCE) -> bool:
+        self.thread.join(within)
+        return not self.thread.is_alive()
+
+    def stop(self) -> int | None:
+        """Stop it in order, and return the exit code."""
+        self.worker.stop()
+        assert self.ended(), "the worker does not end"
+        return self.code
+
+
+class Notes:
+    """A handler. It notes each message, and does what the test gives it to do."""
+
+    def __init__(self, do: typing.Callable[[ReceivedMessage], object] | None = None) -> None:
+        self.messages: list[ReceivedMessage] = []
+        self._do = do
+        self._changed = threading.Condition()
+
+    def __call__(self, message: ReceivedMessage) -> None:
+        with self._changed:
+            self.messages.append(message)
+            self._changed.notify_all()
+        if self._do is not None:
+            self._do(message)
+
+    @property
+    def payloads(self) -> list[typing.Any]:
+        return [message.payload for message in self.messages]
+
+    def wait(self, count: int, timeout: float = PATIENCE) -> list[ReceivedMessage]:
+        """Wait until it was called so often."""
+        with self._changed:
+            enough = self._changed.wait_for(lambda: len(self.messages) >= count, timeout)
+            assert enough, f"{len(self.messages)} of {count} messages came within {timeout} s"
+            return list(self.messages)
+
+
+def own_threads() -> list[str]:
+    """The names of the threads that a worker has started."""
+    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("stomp-worker"))

@@ -1,0 +1,289 @@
+"""A handler that fails: the message comes again, and in the end it is a dead letter. It is never lost."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+
+import pytest
+
+from stomp_web import Publisher
+from stomp_web.broker import Broker
+from stomp_web.worker import Reject, Worker
+from tests.worker.running import PATIENCE, Notes
+
+
+def fail(message):
+    raise LookupError("the shelf is empty")
+
+
+def gone(broker, destination):
+    return broker.wait_until(lambda: not broker.unacknowledged(destination) and not broker.pending(destination))
+
+
+#: A broker that takes a message back (NACK), and one that takes NACK for the message's end, as ActiveMQ does.
+BOTH = pytest.mark.parametrize("server", ["RabbitMQ/3.10.8", "ActiveMQ/5.17.2", "stomp-web/test"])
+
+
+@BOTH
+def test_a_message_that_failed_comes_again_and_says_so(start, server):
+    def handle(message):
+        if message.failures < 2:
+            raise LookupError("not yet")
+
+    notes = Notes(handle)
+    with Broker(server=server) as broker, Publisher(broker.url) as publisher:
+        worker = Worker(broker.url, retry_delay=0.01)
+        worker.subscribe("/queue/a")(notes)
+        running = start(worker)
+        publisher.send("/queue/a", 1)
+        notes.wait(3)
+        assert gone(broker, "/queue/a")
+        assert [(message.redelivered, message.failures) for message in notes.messages] == [
+            (False, 0),
+            (True, 1),
+            (True, 2),
+        ]
+        assert broker.messages("/queue/DLQ") == []
+        assert running.stop() == 0
+        assert worker.stats().failed == 2
+        assert worker.stats().handled == 1
+
+
+@BOTH
+@pytest.mark.parametrize("ack", ["client-individual", "client", "auto"])
+def test_one_that_fails_too_often_becomes_a_dead_letter(start, server, ack):
+    notes = Notes(fail)
+    with Broker(server=server) as broker, Publisher(broker.url) as publisher:
+        worker = Worker(broker.url, retry_delay=0.001, max_redeliveries=3, dead_letter="/queue/failed")
+        worker.subscribe("/queue/a", ack=ack)(notes)
+        running = start(worker)
+        message_id = publisher.send("/queue/a", {"id": 7}, {"tenant": "x"})
+        (letter,) = broker.wait_for("/queue/failed")
+        assert gone(broker, "/queue/a")
+        assert len(notes.messages) == 4
+        assert letter.body == b'{"id":7}'
+        assert letter.headers["x-message-id"] == message_id
+        assert letter.headers["tenant"] == "x"
+        assert letter.headers["content-type"] == "application/json"
+        assert letter.headers["original-destination"] == "/queue/a"
+        assert letter.headers["x-error"] == "LookupError: the shelf is empty"
+        assert letter.headers["x-failures"] == "4"
+        assert letter.headers["persistent"] == "true"
+        running.stop()
+        assert worker.stats().dead_lettered == 1
+
+
+def test_other_messages_are_handled_meanwhile(broker, publisher, start):
+    def handle(message):
+        if message.payload == "bad":
+            raise LookupError
+
+    notes = Notes(handle)
+    worker = Worker(broker.url, concurrency=1, retry_delay=0.05, max_redeliveries=2)
+    worker.subscribe("/queue/a")(notes)
+    start(worker)
+    publisher.send("/queue/a", "bad")
+    publisher.send_many([("/queue/a", number) for number in range(20)])
+    notes.wait(23)
+    broker.wait_for("/queue/DLQ")
+    assert notes.payloads.count("bad") == 3
+    assert gone(broker, "/queue/a")
+
+
+def test_the_original_is_acknowledged_only_after_the_dead_letter_was_confirmed(broker, publisher, start):
+    broker.faults.delay(0.2, "SEND", after=1)
+    worker = Worker(broker.url, max_redeliveries=0)
+    worker.subscribe("/queue/a")(Notes(fail))
+    start(worker)
+    publisher.send("/queue/a", 1)
+    broker.wait_for("/queue/DLQ")
+    assert len(broker.unacknowledged("/queue/a")) == 1  # its receipt is on the way
+    assert gone(broker, "/queue/a")
+
+
+def test_what_cannot_be_buried_stays_unacknowledged_and_comes_to_the_next_worker(start, caplog):
+    with Broker(denied=("/queue/DLQ",)) as broker, Publisher(broker.url) as publisher:
+        worker = Worker(broker.url, max_redeliveries=0, retry_delay=0.001)
+        worker.subscribe("/queue/a")(Notes(fail))
+        running = start(worker)
+        publisher.send("/queue/a", 1)
+        # The letter is tried again and again.
+        assert broker.wait_until(lambda: broker.received("SEND") >= 1 + 3)
+        assert len(broker.unacknowledged("/queue/a")) == 1
+        assert running.stop() == 0
+        assert "stays unacknowledged" in caplog.text
+        notes = Notes()
+        other = Worker(broker.url)
+        other.subscribe("/queue/a")(notes)
+        start(other)
+        assert notes.wait(1)[0].redelivered
+
+
+def test_a_rejected_message_becomes_a_dead_letter_at_once(broker, publisher, start):
+    def handle(message):
+        raise Reject("no such customer")
+
+    notes = Notes(handle)
+    worker = Worker(broker.url)
+    worker.subscribe("/queue/a")(notes)
+    start(worker)
+    publisher.send("/queue/a", 1)
+    assert broker.wait_for("/queue/DLQ")[0].headers["x-error"] == "Reject: no such customer"
+    assert len(notes.messages) == 1
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+def test_whatever_a_handler_raises_ends_no_thread(broker, publisher, start, raised):
+    def handle(message):
+        if message.payload == "end":
+            raise raised
+
+    notes = Notes(handle)
+    worker = Worker(broker.url, concurrency=1, max_redeliveries=0)
+    worker.subscribe("/queue/a")(notes)
+    start(worker)
+    publisher.send("/queue/a", "end")
+    publisher.send("/queue/a", "after")
+    notes.wait(2)
+    assert worker.is_alive
+    assert type(raised).__name__ in broker.wait_for("/queue/DLQ")[0].headers["x-error"]
+
+
+def test_the_log_has_the_handler_s_traceback_and_not_the_body(broker, publisher, start, caplog):
+    caplog.set_level(logging.DEBUG)
+    worker = Worker(broker.url, max_redeliveries=0)
+    worker.subscribe("/queue/a")(fail)
+    start(worker)
+    message_id = publisher.send("/queue/a", {"card": "4111-1111"})
+    broker.wait_for("/queue/DLQ")
+    assert gone(broker, "/queue/a")
+    assert 'raise LookupError("the shelf is empty")' in caplog.text
+    assert message_id in caplog.text
+    assert "perform.py" not in caplog.text  # our own frames are of no use to a reader
+    assert "4111" not in caplog.text
+
+
+def test_an_error_with_odd_characters_fits_into_a_header(broker, publisher, start):
+    def handle(message):
+        raise LookupError("two\nlines\0and a NUL, and long: " + "x" * 5000)
+
+    worker = Worker(broker.url, max_redeliveries=0)
+    worker.subscribe("/queue/a")(handle)
+    start(worker)
+    publisher.send("/queue/a", 1)
+    error = broker.wait_for("/queue/DLQ")[0].headers["x-error"]
+    assert error.startswith("LookupError: two lines")
+    assert len(error) <= 500
+
+
+class TestAround:
+    def test_it_is_entered_around_each_message(self, broker, publisher, start):
+        import contextlib
+
+        steps = []
+
+        @contextlib.contextmanager
+        def around():
+            steps.append("before")
+            try:
+                yield
+            finally:
+                steps.append("after")
+
+        def handle(message):
+            steps.append(message.payload)
+            if message.payload == "bad":
+                raise LookupError
+
+        worker = Worker(broker.url, concurrency=1, around=around, max_redeliveries=0)
+        worker.subscribe("/queue/a")(handle)
+        start(worker)
+        publisher.send("/queue/a", "good")
+        publisher.send("/queue/a", "bad")
+        broker.wait_for("/queue/DLQ")
+        assert steps == ["before", "good", "after", "before", "bad", "after"]
+
+
+class TestDuplicates:
+    def test_a_copy_of_a_handled_message_is_acknowledged_and_not_handled(self, broker, publisher, start):
+        notes = Notes()
+        worker = Worker(broker.url, concurrency=1, deduplicate=10)
+        worker.subscribe("/queue/a")(notes)
+        start(worker)
+        for payload in ("first", "copy"):
+            publisher.send("/queue/a", payload, {"x-message-id": "one"})
+        publisher.send("/queue/a", "other")
+        notes.wait(2)
+        assert gone(broker, "/queue/a")
+        assert notes.payloads == ["first", "other"]
+        assert worker.stats().duplicates == 1
+
+    def test_without_it_a_copy_is_handled(self, broker, publisher, start):
+        notes = Notes()
+        worker = Worker(broker.url)
+        worker.subscribe("/queue/a")(notes)
+        start(worker)
+        for payload in ("first", "copy"):
+            publisher.send("/queue/a", payload, {"x-message-id": "one"})
+        notes.wait(2)
+
+    def test_the_window_is_bounded(self, broker, publisher, start):
+        notes = Notes()
+        worker = Worker(broker.url, concurrency=1, deduplicate=2)
+        worker.subscribe("/queue/a")(notes)
+        start(worker)
+        for message_id in ("1", "2", "3", "1", "3"):
+            publisher.send("/queue/a", message_id, {"x-message-id": message_id})
+        notes.wait(4)
+        assert gone(broker, "/queue/a")
+        assert notes.payloads == ["1", "2", "3", "1"]
+
+    @pytest.mark.parametrize("first_fails", [False, True])
+    def test_a_copy_waits_while_the_first_is_being_handled(self, broker, publisher, start, first_fails):
+        release = threading.Event()
+
+        def handle(message):
+            if message.payload == "first" and not message.failures:
+                release.wait(PATIENCE)
+                if first_fails:
+                    raise LookupError
+
+        notes = Notes(handle)
+        worker = Worker(broker.url, concurrency=4, deduplicate=10, retry_delay=0.2)
+        worker.subscribe("/queue/a")(notes)
+        start(worker)
+        publisher.send("/queue/a", "first", {"x-message-id": "one"})
+        notes.wait(1)
+        publisher.send("/queue/a", "copy", {"x-message-id": "one"})
+        publisher.send("/queue/a", "other")
+        notes.wait(2)
+        assert notes.payloads == ["first", "other"]
+        release.set()
+        assert gone(broker, "/queue/a")
+        # Whichever was first after the failure is handled, and the other one is its duplicate.
+        assert notes.payloads == (["first", "other", "copy"] if first_fails else ["first", "other"])
+        assert worker.stats().duplicates == 1
+
+    def test_a_message_that_failed_may_come_again(self, broker, publisher, start):
+        notes = Notes(lambda message: fail(message) if not message.failures else None)
+        worker = Worker(broker.url, deduplicate=10, retry_delay=0.001)
+        worker.subscribe("/queue/a")(notes)
+        start(worker)
+        publisher.send("/queue/a", 1)
+        notes.wait(2)
+        assert gone(broker, "/queue/a")
+
+
+def test_recursion_in_a_handler_is_a_failure_like_any_other(broker, publisher, start):
+    def forever(message):
+        return forever(message)
+
+    worker = Worker(broker.url, max_redeliveries=0)
+    worker.subscribe("/queue/a")(forever)
+    start(worker)
+    publisher.send("/queue/a", 1)
+    assert "RecursionError" in broker.wait_for("/queue/DLQ")[0].headers["x-error"]
+    assert sys.getrecursionlimit() > 100
+    assert worker.is_alive

@@ -1,0 +1,66 @@
+"""The progress line: written over and over on a terminal, and what is logged stands above it."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+from stomp_web.worker import ProgressLine, WorkerStats
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_it_says_what_is_going_on():
+    text = ProgressLine(Terminal()).text(
+        WorkerStats(received=120, handled=100, failed=3, in_flight=8, connected=True, seconds=10.0)
+    )
+    assert text.startswith("received 120, handled 100, failed 3, in flight 8, ")
+    assert text.endswith("/s")
+
+
+def test_the_rate_is_that_of_the_last_seconds(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("stomp_web.worker.progress.time.monotonic", lambda: now[0])
+    line = ProgressLine(Terminal())
+    texts = []
+    for second in range(40):
+        now[0] = 1000.0 + second
+        handled = 100 * second if second < 10 else 900  # a hundred a second, then nothing any more
+        texts.append(line.text(WorkerStats(handled=handled, connected=True)))
+    assert texts[0].endswith(" 0.0/s")
+    assert texts[9].endswith(" 100.0/s")
+    assert texts[39].endswith(" 0.0/s")
+
+
+def test_it_says_when_there_is_no_connection():
+    assert ProgressLine(Terminal()).text(WorkerStats()).startswith("not connected; ")
+
+
+def test_one_line_is_written_over_and_what_is_logged_stands_above():
+    terminal = Terminal()
+    line = ProgressLine(terminal)
+    line(WorkerStats(received=1, connected=True))
+    line.handle(logging.LogRecord("stomp_web", logging.INFO, "", 0, "connected to %s", ("mq",), None))
+    line(WorkerStats(received=2, connected=True))
+    line.finish()
+    written = terminal.getvalue()
+    assert written.count("\n") == 2
+    above, below = written.split("\n")[:2]
+    assert above.startswith("\r\x1b[Kreceived 1")
+    assert above.endswith("INFO connected to mq")
+    assert "received 1" in below  # again below the log, then written over
+    assert "\r\x1b[Kreceived 2" in below
+
+
+def test_on_a_file_there_is_only_what_is_logged():
+    file = io.StringIO()
+    line = ProgressLine(file)
+    line(WorkerStats(received=1))
+    line.handle(logging.LogRecord("stomp_web", logging.WARNING, "", 0, "lost", (), None))
+    line.finish()
+    assert file.getvalue().endswith("WARNING lost\n")
+    assert "received" not in file.getvalue()
+    assert "\x1b" not in file.getvalue()

@@ -1,0 +1,261 @@
+"""The end of a worker: what runs is finished and acknowledged, what was not begun goes back, and it takes no longer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import typing
+
+import pytest
+
+from stomp_web import Publisher
+from stomp_web.broker import Broker
+from stomp_web.worker import Worker
+from tests.client.scripted import eventually
+from tests.worker.running import PATIENCE, Notes, own_threads
+
+
+class TestStop:
+    def test_what_runs_is_finished_and_acknowledged_and_the_rest_goes_back(self, broker, publisher, start):
+        release = threading.Event()
+        notes = Notes(lambda message: release.wait(PATIENCE))
+        worker = Worker(broker.url, concurrency=2, prefetch=10)
+        worker.subscribe("/queue/a")(notes)
+        running = start(worker)
+        publisher.send_many([("/queue/a", number) for number in range(10)])
+        notes.wait(2)
+        worker.stop()
+        assert eventually(lambda: not worker.is_alive)
+        release.set()
+        assert running.ended()
+        assert running.code == 0
+        assert sorted(notes.payloads) == [0, 1]
+        assert broker.received("ACK") == 2
+        assert broker.received("DISCONNECT") == 1
+        assert [int(frame.body) for frame in broker.pending("/queue/a")] == list(range(2, 10))
+
+    def test_a_failure_at_the_end_goes_back_too(self, broker, publisher, start):
+        release = threading.Event()
+
+        def handle(message):
+            release.wait(PATIENCE)
+            raise LookupError
+
+        notes = Notes(handle)
+        worker = Worker(broker.url, retry_delay=30)
+        worker.subscribe("/queue/a")(notes)
+        running = start(worker)
+        publisher.send("/queue/a", 1)
+        notes.wait(1)
+        worker.stop()
+        release.set()
+        assert running.ended()
+        assert running.code == 0
+        assert len(broker.pending("/queue/a")) == 1
+        assert broker.received("NACK") == 0
+
+    def test_a_failure_that_waits_for_its_next_try_goes_back(self, broker, publisher, start):
+        def handle(message):
+            raise LookupError
+
+        notes = Notes(handle)
+        worker = Worker(broker.url, retry_delay=30)
+        worker.subscribe("/queue/a")(notes)
+        running = start(worker)
+        publisher.send("/queue/a", 1)
+        notes.wait(1)
+        assert eventually(lambda: worker.stats().failed == 1)
+        assert running.stop() == 0
+        assert len(broker.pending("/queue/a")) == 1
+
+    def test_what_only_this_worker_has_is_handled_before_the_end(self, broker, publisher, start):
+        """Messages of an auto subscription are gone from the broker; they would be lost."""
+        release = threading.Event()
+        notes = Notes(lambda message: release.wait(PATIENCE))
+        worker = Worker(broker.url, concurrency=1, prefetch=10)
+        worker.subscribe("/queue/a", ack="auto")(notes)
+        running = start(worker)
+        publisher.send_many([("/queue/a", number) for number in range(10)])
+        assert broker.wait_until(lambda: not broker.pending("/queue/a"))
+        notes.wait(1)
+        assert eventually(lambda: worker.stats().waiting == 9)
+        worker.stop()
+        release.set()
+        assert running.ended()
+        assert notes.payloads == list(range(10))
+        assert broker.received("UNSUBSCRIBE") == 1
+
+    def test_one_of_those_that_fails_at_the_end_becomes_a_dead_letter(self, broker, publisher, start):
+        def handle(message):
+            raise LookupError
+
+        notes = Notes(handle)
+        worker = Worker(broker.url, concurrency=1, retry_delay=30, max_redeliveries=2)
+        worker.subscribe("/queue/a", ack="auto")(notes)
+        running = start(worker)
+        publisher.send("/queue/a", 1)
+        notes.wait(1)
+        assert eventually(lambda: worker.stats().failed == 1)
+        assert running.stop() == 0
+        assert len(notes.messages) == 3
+        assert len(broker.messages("/queue/DLQ")) == 1
+
+    def test_a_handler_that_does_not_end_is_left_after_the_grace_time(self, broker, publisher, start):
+        release = threading.Event()
+        notes = Notes(lambda message: release.wait(PATIENCE))
+        worker = Worker(broker.url, concurrency=2, grace=0.2)
+        worker.subscribe("/queue/a")(notes)
+        running = start(worker)
+        publisher.send("/queue/a", "slow")
+        notes.wait(1)
+        assert running.stop() == 1
+        assert len(broker.pending("/queue/a")) == 1
+        assert broker.received("ACK") == 0
+        release.set()
+        assert eventually(lambda: not own_threads())
+        assert broker.received("ACK") == 0  # too late for that: another may have the message by now
+
+    def test_it_can_be_stopped_while_the_broker_is_away(self, broker, start):
+        worker = Worker(broker.url)
+        worker.subscribe("/queue/a")(Notes())
+        running = start(worker)
+        broker.stop()
+        assert eventually(lambda: not worker.is_alive)
+        assert running.stop() == 0
+        assert own_threads() == []
+
+    def test_a_stop_before_the_run_is_none(self, broker, start):
+        worker = Worker(broker.url)
+        worker.subscribe("/queue/a")(Notes())
+        worker.stop()
+        start(worker)
+
+    def test_a_handler_may_stop_its_worker(self, broker, publisher, start):
+        worker = Worker(broker.url)
+        worker.subscribe("/queue/a")(lambda message: worker.stop())
+        running = start(worker)
+        publisher.send("/queue/a", 1)
+        assert running.ended()
+        assert running.code == 0
+        assert broker.received("ACK") == 1
+
+
+PROGRAM = """
+import os, sys, threading
+from stomp_web import PublishClient
+from stomp_web.worker import Worker
+
+url, processes, grace = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+
+def tell(what):
+    with PublishClient.from_url(url) as client:
+        client.send("/queue/told", what, confirm=True)
+
+def handle(message):
+    tell("begun")
+    with open(message.payload) as pipe:  # until the test says so
+        pipe.read()
+    tell("handled")
+
+worker = Worker(url, concurrency=2, processes=processes, grace=grace)
+worker.subscribe("/queue/a")(handle)
+
+if __name__ == "__main__":
+    code = worker.run()
+    tell("ended")
+    sys.exit(code)
+"""
+
+
+class Program:
+    """A worker in a process of its own. Its handler begins, and goes on when the test has written to a named pipe."""
+
+    def __init__(self, broker: Broker, folder: typing.Any, processes: int, grace: float) -> None:
+        self.broker = broker
+        self.pipe = folder / "go on"
+        os.mkfifo(self.pipe)
+        script = folder / "program.py"
+        script.write_text(PROGRAM)
+        # A group of its own, so that a signal can be sent to all of it, as a terminal and a service manager do.
+        self.process = subprocess.Popen(
+            [sys.executable, script, broker.url, str(processes), str(grace)],
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        with Publisher(broker.url) as publisher:
+            publisher.send("/queue/a", str(self.pipe))
+        assert self.told("begun", 1)
+
+    def told(self, what: str, times: int, within: float = 30.0) -> bool:
+        def enough() -> bool:
+            return [frame.body.decode() for frame in self.broker.messages("/queue/told")].count(what) >= times
+
+        return self.broker.wait_until(enough, within)
+
+    def go_on(self) -> None:
+        with self.pipe.open("w") as pipe:
+            pipe.write("on")
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+
+@pytest.fixture
+def program(broker, tmp_path) -> typing.Iterator[typing.Callable[..., Program]]:
+    programs: list[Program] = []
+
+    def begin(processes: int = 0, grace: float = 20.0) -> Program:
+        programs.append(Program(broker, tmp_path, processes, grace))
+        return programs[-1]
+
+    yield begin
+    for each in programs:
+        each.close()
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+class TestSignals:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_the_first_one_ends_it_in_order(self, broker, program, processes, number):
+        running = program(processes)
+        os.killpg(running.process.pid, number)
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.process.wait(0.3)  # it waits for the handler
+        running.go_on()
+        assert running.process.wait(20) == 0
+        assert [frame.body for frame in broker.messages("/queue/told")] == [b"begun", b"handled", b"ended"]
+        assert broker.received("ACK") == 1
+        assert broker.pending("/queue/a") == broker.unacknowledged("/queue/a") == []
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
+    def test_the_second_one_ends_it_at_once(self, broker, program, processes, number, code):
+        running = program(processes)
+        os.kill(running.process.pid, number)
+        assert broker.wait_until(lambda: True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.process.wait(0.3)
+        os.kill(running.process.pid, number)
+        assert running.process.wait(10) == code
+        assert broker.wait_until(lambda: len(broker.pending("/queue/a")) == 1)
+        assert broker.received("ACK") == 0
+
+    def test_after_the_grace_time_it_ends_with_1(self, broker, program, processes):
+        running = program(processes, grace=0.3)
+        running.process.terminate()
+        assert running.process.wait(20) == 1
+        assert running.told("ended", 1)
+        assert broker.wait_until(lambda: len(broker.pending("/queue/a")) == 1)
+
+    def test_a_kill_gives_the_message_back(self, broker, program, processes):
+        running = program(processes)
+        running.process.kill()
+        running.process.wait(10)
+        assert broker.wait_until(lambda: len(broker.pending("/queue/a")) == 1)

@@ -65,7 +65,8 @@ class Handlers:
           same, with one ACK for all messages up to the first that is not done; ``auto``: the broker counts a message
           as taken when it has sent it, so that one that is being handled is lost if the worker dies.
         * *accept* - the names of the serializers that may be read. What comes in another form becomes a dead letter.
-          ``pickle`` is read only if it is named here: whoever can send a pickle can run code in this process.
+          ``pickle`` is read only if it is named here: whoever can send a pickle can run code in this process. With
+          none, nothing is read, and the payload is the body: for those who look after dead letters.
         * *headers* - more headers of SUBSCRIBE, such as ``selector``.
         * *id* - the subscription's id; a durable subscription of RabbitMQ is known by it.
 
@@ -98,13 +99,23 @@ class Handlers:
                 )
         self._handlers.append(handler)
 
-    def check(self) -> None:
-        """Raise `ConfigurationError` if there is nothing to do, or a serializer that does not exist is accepted."""
+    def check(self, dead_letter: str) -> None:
+        """Raise `ConfigurationError` if this is nothing that a worker can run.
+
+        That is: no handler at all, one that accepts a serializer that does not exist, or one whose own failures would
+        come back to it, because it handles the destination *dead_letter*.
+        """
         if not self._handlers:
             raise ConfigurationError("there is no handler; decorate a function with subscribe('/queue/...')")
         for handler in self._handlers:
             for name in handler.accept:
                 get_serializer(name)
+            if handler.destination == dead_letter:
+                raise ConfigurationError(
+                    f"{handler.name} handles {dead_letter}, and a message with which it fails would come there again; "
+                    "give this worker another dead_letter",
+                    "dead_letter",
+                )
 
     def __iter__(self) -> typing.Iterator[Handler]:
         return iter(self._handlers)

@@ -63,7 +63,7 @@ class Hand:
         return self._performer
 
     def end(self) -> None:
-        """Do not wait for a process that cannot be started. That there is nothing more to take is the inbox's to say."""
+        """Do not wait for a process that cannot be started. (The inbox says that there is nothing to take.)"""
         self._ending.set()
 
     def abandon(self) -> None:

@@ -49,9 +49,9 @@ def read_message(
     redelivered: bool,
     failures: int,
 ) -> ReceivedMessage:
-    """Return the message with its payload decoded. Raises `SerializationError`."""
+    """Return the message with its payload decoded, or as it is if nothing is accepted. Raises `SerializationError`."""
     return ReceivedMessage(
-        deserialize(body, headers, accept=accept, keys=keys),
+        deserialize(body, headers, accept=accept, keys=keys) if accept else body,
         body,
         headers,
         headers.get("destination", ""),

@@ -112,7 +112,7 @@ class Settlement:
         kind = self._duplicates.begin(delivery.key, delivery)
         if kind == "done":
             self._counts.add(duplicates=1)
-            _log.info("dropped a duplicate of message %s from %s", delivery.key, delivery.handler.destination)
+            _log.info("dropped a duplicate of message %s from %s", _name(delivery), delivery.handler.destination)
             self._acknowledge(delivery)
         return kind == "new"
 
@@ -137,9 +137,9 @@ class Settlement:
         _log.error(
             "%s failed with message %s from %s: %s; %s%s",
             delivery.handler.name,
-            delivery.frame.headers.get("x-message-id") or delivery.frame.headers.get("message-id"),
+            _name(delivery),
             delivery.handler.destination,
-            failure.error,
+            _printable(failure.error),
             what_now,
             f"\n{failure.details}" if failure.details else "",
         )
@@ -173,7 +173,7 @@ class Settlement:
             pause = self._pause(delivery.tries + 3)
             _log.error(
                 "message %s could not be sent to %s: %s; it stays unacknowledged, the next try is in %.1f s",
-                delivery.key,
+                _name(delivery),
                 self._dead_letter,
                 error,
                 pause,
@@ -234,9 +234,9 @@ class Settlement:
         except (NotSent, DeliveryUnknown) as error:
             # The session of the message has ended: the broker has the message still, and gives it out again.
             self._counts.add(stale=1)
-            _log.info("the %s of message %s was not sent: %s", what, delivery.key, error)
+            _log.info("the %s of message %s was not sent: %s", what, _name(delivery), error)
         except StompError:
-            _log.exception("the %s of message %s could not be made", what, delivery.key)
+            _log.exception("the %s of message %s could not be made", what, _name(delivery))
         else:
             return True
         return False
@@ -279,6 +279,12 @@ class _Ledger:
                     self._acknowledging = False
                     return True
             acknowledge(last)
+
+
+def _name(delivery: Delivery) -> str:
+    """By what a message is called in the log. Its sender has chosen that, so it must not be able to forge a line."""
+    headers = delivery.frame.headers
+    return _printable(headers.get("x-message-id") or headers.get("message-id", ""))
 
 
 def _number(text: str | None) -> int:

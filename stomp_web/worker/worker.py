@@ -163,7 +163,10 @@ class Worker:
             self._starting.release()
 
     def stop(self) -> None:
-        """Ask a running worker to end in order, as SIGTERM does. From any thread; it does not wait."""
+        """Ask a running worker to end in order, as SIGTERM does. From any thread; it does not wait.
+
+        Does nothing before `run` was called. Who runs it in a thread of his own waits until `is_alive`, or longer.
+        """
         run = self._run
         if run is not None:
             run.stop()
@@ -190,7 +193,7 @@ class Worker:
     # -- what a run is made of --------------------------------------------------------------------------------
 
     def _make_run(self, on_progress: Progress | None) -> Run:
-        self.handlers.check()
+        self.handlers.check(self._dead_letter)
         handlers = list(self.handlers)
         hands = _whole("processes", self.processes, 0) or _whole("concurrency", self.concurrency, 1)
         prefetch = self._prefetch or 2 * hands

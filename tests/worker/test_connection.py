@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -149,7 +150,7 @@ def test_two_hundred_reconnects_leave_threads_and_descriptors_as_they_were(broke
     start(worker)
 
     def held():
-        return threading.active_count(), len(os.listdir("/proc/self/fd"))
+        return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
 
     def again(number):
         broker.faults.close_connections()

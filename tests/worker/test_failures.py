@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from stomp_web import Publisher
+from stomp_web import ConfigurationError, PublishClient, Publisher
 from stomp_web.broker import Broker
 from stomp_web.worker import Reject, Worker
 from tests.worker.running import PATIENCE, Notes
@@ -176,6 +176,42 @@ def test_an_error_with_odd_characters_fits_into_a_header(broker, publisher, star
     error = broker.wait_for("/queue/DLQ")[0].headers["x-error"]
     assert error.startswith("LookupError: two lines")
     assert len(error) <= 500
+
+
+def test_a_sender_cannot_forge_a_line_of_the_log(broker, publisher, start, caplog):
+    def handle(message):
+        raise LookupError("also\x1b[2Jhere")
+
+    worker = Worker(broker.url, max_redeliveries=0)
+    worker.subscribe("/queue/a")(handle)
+    start(worker)
+    publisher.send("/queue/a", 1, {"x-message-id": "evil\nLOG forged \x1b[2J"})
+    broker.wait_for("/queue/DLQ")
+    assert gone(broker, "/queue/a")
+    ours = [record.getMessage() for record in caplog.records if record.name == "stomp_web.worker"]
+    assert any("evil" in line for line in ours)
+    for line in ours:
+        first = line.partition("Traceback")[0]
+        assert "\x1b" not in first
+        assert "\nLOG" not in first
+
+
+class TestDeadLettersAreHandled:
+    def test_by_a_worker_that_buries_elsewhere(self, broker, publisher, start):
+        notes = Notes()
+        worker = Worker(broker.url, dead_letter="/queue/hopeless")
+        worker.subscribe("/queue/DLQ", accept=())(notes)
+        start(worker)
+        with PublishClient(*broker.address) as client:
+            client.send("/queue/DLQ", b"{broken", content_type="application/json")
+        (message,) = notes.wait(1)
+        assert message.payload == message.body == b"{broken"
+
+    def test_but_not_in_a_circle(self, broker):
+        worker = Worker(broker.url)
+        worker.subscribe("/queue/DLQ")(Notes())
+        with pytest.raises(ConfigurationError, match="another dead_letter"):
+            worker.run()
 
 
 class TestAround:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from stomp_web import Publisher, PublishClient
+from stomp_web import PublishClient, Publisher
 from stomp_web.worker import Handlers, Worker
 from tests.worker.running import PATIENCE, Notes, own_threads
 

@@ -40,7 +40,7 @@ def note(message: ReceivedMessage) -> None:
             file = os.open(Path(os.environ[FOLDER]) / f"{pid}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             _files[pid] = file
     os.write(file, f"{message.id} {int(message.redelivered)}\n".encode())
-    if pause := float(os.environ.get(PAUSE, 0)):
+    if pause := float(os.environ.get(PAUSE, "0")):
         threading.Event().wait(pause)
 
 

@@ -129,6 +129,7 @@ def test_nothing_is_lost_while_the_broker_is_killed_three_times_and_a_process_on
     with running(worker):
         for part in (0.15, 0.4, 0.65):
             wait_for(folder, int(count * part))
+            assert eventually(lambda: worker.is_alive, 60)
             broker.kill()
             broker.start()
         if worker.processes:
@@ -171,6 +172,7 @@ def test_with_concurrency_1_the_order_is_kept_over_three_kills(
     with running(worker):
         for part in (0.2, 0.4, 0.6):
             wait_for(folder, int(len(ids) * part))
+            assert eventually(lambda: worker.is_alive, 60)
             broker.kill()
             broker.start()
         wait_for(folder, len(ids))

@@ -1,6 +1,6 @@
 """A worker on real brokers that are killed and started again, and with a process of its own that is killed.
 
-How many messages there are: a hundred for each fault that `--faults` orders; 100,000 with ``--faults=1000``.
+How many messages there are: 25 for each fault that `--faults` orders; 100,000 with ``--faults=4000``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TOGETHER = 500
 
 @pytest.fixture
 def count(request: pytest.FixtureRequest) -> int:
-    return 100 * int(request.config.option.faults)
+    return max(25 * int(request.config.option.faults), 1000)
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_nothing_is_lost_while_the_broker_is_killed_three_times_and_a_process_on
 def test_with_concurrency_1_the_order_is_kept_over_three_kills(
     broker: RunningBroker, queue: str, folder: Path, count: int
 ) -> None:
-    ids = fill(broker, queue, count // 10)
+    ids = fill(broker, queue, count // 5)
     worker = Worker(broker.url, concurrency=1, prefetch=20)
     worker.subscribe(queue)(journal.note)
     with running(worker):
@@ -185,7 +185,7 @@ def test_with_concurrency_1_the_order_is_kept_over_three_kills(
 def test_a_window_of_duplicates_drops_what_was_handled_and_not_acknowledged(
     broker: RunningBroker, queue: str, folder: Path, count: int
 ) -> None:
-    ids = fill(broker, queue, count // 10)
+    ids = fill(broker, queue, count // 5)
     worker = Worker(broker.url, concurrency=4, prefetch=50, deduplicate=len(ids))
     worker.subscribe(queue)(journal.note)
     with running(worker):

@@ -1,17 +1,20 @@
-"""The whole way of a message, from a web request to a subscriber: ``python3 dev.py demo``.
+"""The whole way of a message, from a web request to its handler: ``python3 dev.py demo``.
 
-It starts the development broker, the Flask example under a real HTTP server, and a subscriber. Then it places orders
-over HTTP and shows each message as it arrives. Once, the broker fails on purpose. The exit code is 0 if everything that
-was sent has arrived, and 1 if not.
+It starts the development broker, the Flask example under a real HTTP server, and a worker with the example's handlers.
+Then it places orders over HTTP, shows each message as it arrives, and looks on the page whether the order was handled.
+Once, the broker fails on purpose. The exit code is 0 if everything that was sent has arrived and was handled, and 1 if
+not.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import html
 import json
 import logging
+import logging.handlers
 import os
 import pprint
 import queue
@@ -29,10 +32,11 @@ import urllib.request
 from pathlib import Path
 
 from example_apps.flask_app import create_app
-from stomp_web import Frame, QueueingDuplexClient, StompError
+from example_apps.flask_app.handlers import book_order, handle_order
+from stomp_web import StompError
 from stomp_web.broker import Broker
 from stomp_web.flask import message_sent
-from stomp_web.serializers import deserialize
+from stomp_web.worker import ReceivedMessage, Worker
 
 if typing.TYPE_CHECKING:
     from flask import Flask
@@ -40,6 +44,10 @@ if typing.TYPE_CHECKING:
 ORDERS, AUDIT = "/queue/orders", "/queue/audit"
 DEADLINE = 10.0  # seconds for each single step; the whole takes less than two
 TEMPORARY = Path(__file__).parent / "flask_app" / "instance"
+
+Handler = typing.Callable[[ReceivedMessage], None]
+#: The messages that the worker is done with, and what it has to say.
+Arrivals = queue.Queue[ReceivedMessage | logging.LogRecord]
 
 
 class DemoFailed(Exception):
@@ -86,24 +94,28 @@ class Demo:
         say(f"Broker       stomp://127.0.0.1:{self.broker.port}  the development broker, in this process")
 
         self.receipts = Receipts()
-        self.site, server = start_web_application(stack, port, self.broker.url, self.receipts)
+        app = make_web_application(stack, self.broker.url, self.receipts)
+        self.site, server = start_server(stack, app, port)
         say(f"Application  {self.site}  example_apps/flask_app, served by {server}")
 
-        self.subscriber = start_subscriber(stack, self.broker.url)
-        say(f"Subscriber   {ORDERS} and {AUDIT}, in a thread of its own")
-        self.arrived: list[Frame] = []
+        self.arrivals: Arrivals = queue.Queue()
+        start_worker(stack, app, self.broker, self.arrivals)
+        say(f"Worker       {ORDERS} and {AUDIT}, with the handlers of example_apps/flask_app")
+        self.arrived: list[ReceivedMessage] = []
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # straight to this machine
 
     def run(self) -> None:
-        """Place orders, and check that each message arrives once."""
+        """Place orders, and check that each message arrives once, and is handled."""
         self.step("Ada orders two packets of espresso beans")
         self.place("Ada Lovelace", "Espresso beans, 250 g", 2)
         self.show_arrivals("Ada Lovelace")
+        self.show_handled()
 
         self.step("Somebody tries to smuggle HTML into the page")
         page = self.place("<script>alert(1)</script>", "Green tea, 100 g", 1)
         expect("<script>" not in page, "the page must show the name as text")
         self.show_arrivals("<script>alert(1)</script>")
+        self.show_handled()
 
         self.step("The broker drops the connection as the next order comes in")
         self.broker.faults.drop("SEND")
@@ -114,27 +126,39 @@ class Demo:
         order_id = re.findall(r"/orders/(\d+)/announce", page)[0]
         self.post(f"/orders/{order_id}/announce", {})
         self.show_arrivals("Grace Hopper")
+        self.show_handled()
         self.compare()
 
     def compare(self) -> None:
-        """Compare what was confirmed with what has arrived."""
-        confirmed, arrived = sorted(self.receipts), sorted(frame.headers["x-message-id"] for frame in self.arrived)
+        """Compare what was confirmed with what has arrived, and with what was acknowledged."""
+        confirmed, arrived = sorted(self.receipts), sorted(message.id for message in self.arrived)
         expect(confirmed == arrived, f"confirmed: {confirmed}, but arrived: {arrived}")
-        expect(self.subscriber.message_queue.empty(), "more has arrived than was sent")
+        acknowledged = self.broker.wait_until(lambda: self.broker.received("ACK") == len(arrived), DEADLINE)
+        expect(acknowledged, "the worker must acknowledge each message")
+        expect(self.arrivals.empty(), "more has arrived than was sent")
         seconds = time.monotonic() - self.began
         count = len(arrived)
-        say(f"\nOK: 3 orders, {count} messages confirmed by the broker, {count} arrived at the subscriber, each once.")
+        say(
+            f"\nOK: 3 orders, {count} messages confirmed by the broker, {count} arrived at the worker, each once; "
+            "all orders handled."
+        )
         say(f"It took {seconds:.1f} s.")
 
     def keep_running(self) -> None:
         """Show what arrives until Ctrl-C."""
         say(f"\nOpen {self.site}/ in a browser and order something: the messages appear here.")
-        say("From another terminal, in this folder, you can send something yourself:")
+        say("From another terminal, in this folder, you can send something yourself, and see what becomes of it:")
         say(f"  STOMP_URL={self.broker.url} .venv/bin/stomp-web send /queue/orders hello")
         say("Press Ctrl-C to stop it all.")
         while True:
             with contextlib.suppress(queue.Empty):
-                self.show(self.subscriber.message_queue.get(timeout=3600), patience=0.1)
+                arrival = self.arrivals.get(timeout=3600)
+                if isinstance(arrival, logging.LogRecord):
+                    say("\n  The worker says:")
+                    for line in arrival.getMessage().splitlines():
+                        say(f"    {printable(line)}")
+                else:
+                    self.show(arrival, patience=0.1)
 
     # -- the steps --------------------------------------------------------------------------------------------
 
@@ -148,37 +172,53 @@ class Demo:
 
     def post(self, path: str, form: dict[str, str]) -> str:
         """Send a form as a browser does, and return the page that it ends on."""
+        page = self.open("POST", path, urllib.parse.urlencode(form).encode())
+        say(f"The page says: {notice(page)}")
+        return page
+
+    def open(self, method: str, path: str, body: bytes | None = None) -> str:
         began = time.monotonic()
-        request = urllib.request.Request(self.site + path, urllib.parse.urlencode(form).encode(), method="POST")
+        request = urllib.request.Request(self.site + path, body, method=method)
         with self.opener.open(request, timeout=DEADLINE) as response:
             page = str(response.read().decode())
-        say(f"POST {path}  {response.status} after {(time.monotonic() - began) * 1000:.1f} ms")
-        say(f"The page says: {notice(page)}")
+        say(f"{method} {path}  {response.status} after {(time.monotonic() - began) * 1000:.1f} ms")
         return page
 
     def show_arrivals(self, customer: str) -> None:
         """Show the two messages of one order, and make sure that they are those."""
         for destination in (ORDERS, AUDIT):
             try:
-                frame = self.subscriber.message_queue.get(timeout=DEADLINE)
+                message = self.arrivals.get(timeout=DEADLINE)
             except queue.Empty:
                 raise DemoFailed(f"no message arrived from {destination} within {DEADLINE:g} s") from None
-            self.arrived.append(frame)
-            self.show(frame)
-            expect(frame.headers["destination"] == destination, f"this should have come from {destination}")
+            if isinstance(message, logging.LogRecord):
+                raise DemoFailed(f"the worker says: {message.getMessage()}")
+            self.arrived.append(message)
+            self.show(message)
+            expect(message.destination == destination, f"this should have come from {destination}")
             if destination == ORDERS:
-                expect(json.loads(frame.body)["customer"] == customer, f"this should be the order of {customer}")
+                expect(message.payload["customer"] == customer, f"this should be the order of {customer}")
 
-    def show(self, frame: Frame, patience: float = DEADLINE) -> None:
-        """Print a message as it came to the subscriber, and what the broker had confirmed to its sender."""
-        say(f"\n  Message from {frame.headers['destination']}")
-        for name, value in frame.headers.items():
+    def show_handled(self) -> None:
+        """Show what the page says of the newest order now. Its handlers have returned."""
+        say("")
+        page = self.open("GET", "/")
+        newest = words(page, r"<li>.*?</li>")
+        found = re.search(r"no\. (\d+) .* in the books .*(handled .* UTC)", newest)
+        if found is None:
+            raise DemoFailed(f"the page must show the order as handled, but it says: {newest}")
+        say(f"The page says of order {found[1]}: {found[2]}")
+
+    def show(self, message: ReceivedMessage, patience: float = DEADLINE) -> None:
+        """Print a message as it came to its handler, and what the broker had confirmed to its sender."""
+        say(f"\n  Message from {message.destination}")
+        for name, value in message.headers.items():
             if name != "destination":
                 say(f"    {name}: {printable(value)}")
         say("")
-        for line in body_text(frame).splitlines():
+        for line in body_text(message).splitlines():
             say(f"    {line}")
-        say(f"\n    {self.receipts.text(frame.headers.get('x-message-id', ''), patience)}")
+        say(f"\n    {self.receipts.text(message.id, patience)}")
 
 
 class Receipts(dict[str, float]):
@@ -208,18 +248,21 @@ class Receipts(dict[str, float]):
 # ---------------------------------------------------------------------------------------------------------- the parts
 
 
-def start_web_application(stack: contextlib.ExitStack, port: int, url: str, receipts: Receipts) -> tuple[str, str]:
-    """Serve the Flask example from a thread; return its address and the server's name."""
+def make_web_application(stack: contextlib.ExitStack, url: str, receipts: Receipts) -> Flask:
+    """Return the Flask example, with a database of its own."""
     TEMPORARY.mkdir(exist_ok=True)
     folder = stack.enter_context(tempfile.TemporaryDirectory(dir=TEMPORARY, prefix=f"demo-{os.getpid()}-"))
     app = create_app({"STOMP_URL": url, "DATABASE": Path(folder) / "orders.sqlite3"})
     stack.callback(app.extensions["stomp"].close)
     stack.enter_context(message_sent.connected_to(receipts.note, app))
-    return start_server(stack, app, port)
+    return app
 
 
 def start_server(stack: contextlib.ExitStack, app: Flask, port: int) -> tuple[str, str]:
-    """Serve *app* with waitress if that is installed, and with the server that comes with Flask if not."""
+    """Serve *app* from a thread; return its address and the server's name.
+
+    That is waitress if it is installed, and the server that comes with Flask if not.
+    """
     try:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", port)))
     except OSError as error:
@@ -256,41 +299,59 @@ def serve(
     stack.callback(end)
 
 
-def start_subscriber(stack: contextlib.ExitStack, url: str) -> QueueingDuplexClient:
-    """Connect, subscribe, and let the client listen in a thread; its messages come on its queue."""
-    client = QueueingDuplexClient.from_url(url)
-    client.connect()
-    for destination in (ORDERS, AUDIT):
-        client.subscribe(destination)
-    thread = threading.Thread(target=client.listen_forever, name="subscriber", daemon=True)
-    thread.start()
-    stack.callback(thread.join, DEADLINE)
-    stack.callback(client.shutdown_event.set)
-    return client
+def start_worker(stack: contextlib.ExitStack, app: Flask, broker: Broker, arrivals: Arrivals) -> None:
+    """Run the example's handlers in a thread, as ``flask stomp worker`` does in a program of its own."""
+    talk = logging.handlers.QueueHandler(arrivals)  # shown between the messages, and not in the middle of one
+    talk.setLevel(logging.WARNING)
+    log = logging.getLogger("stomp_web.worker")
+    log.addHandler(talk)
+    stack.callback(log.removeHandler, talk)
+
+    worker = Worker(broker.url, concurrency=1, around=app.app_context)
+    # Also what is no order can be sent here, to see what becomes of it.
+    worker.subscribe(ORDERS, accept=("json", "text", "bytes"))(told(handle_order, arrivals))
+    worker.subscribe(AUDIT, accept=("pickle",))(told(book_order, arrivals))
+    serve(stack, "worker", worker.run, worker.stop)
+    ready = broker.wait_until(lambda: broker.subscribers(ORDERS) and broker.subscribers(AUDIT), DEADLINE)
+    expect(ready, "the worker has not subscribed")
+
+
+def told(handler: Handler, arrivals: Arrivals) -> Handler:
+    """Return *handler*, which then also puts each message that it is done with among the *arrivals*."""
+
+    @functools.wraps(handler)
+    def handle(message: ReceivedMessage) -> None:
+        try:
+            handler(message)
+        finally:
+            arrivals.put(message)
+
+    return handle
 
 
 # ---------------------------------------------------------------------------------------------------- what is printed
 
 
-def body_text(frame: Frame) -> str:
-    """The body for people. A pickle may be read here, as only our application can have sent it; never do otherwise."""
-    content_type = frame.headers.get("content-type", "")
-    try:
-        payload = deserialize(frame.body, frame.headers, accept=("json", "text", "bytes", "pickle"))
-    except StompError as error:
-        return f"({error})\n{frame.body[:1000]!r}"
+def body_text(message: ReceivedMessage) -> str:
+    """The payload for people."""
+    content_type = message.headers.get("content-type", "")
     if content_type == "application/json":
-        return json.dumps(payload, indent=2, ensure_ascii=False)
-    if isinstance(payload, str):
-        return "\n".join(map(printable, payload.splitlines()))
-    note = f"({len(frame.body)} bytes of pickle, which hold:)\n" if "python" in content_type else ""
-    return note + pprint.pformat(payload, sort_dicts=False)
+        return json.dumps(message.payload, indent=2, ensure_ascii=False)
+    if isinstance(message.payload, str):
+        return "\n".join(map(printable, message.payload.splitlines()))
+    note = f"({len(message.body)} bytes of pickle, which hold:)\n" if "python" in content_type else ""
+    return note + pprint.pformat(message.payload, sort_dicts=False)
 
 
 def notice(page: str) -> str:
     """The words of the page's notice."""
-    found = re.search(r'<div class="notice.*?</div>', page, re.DOTALL)
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", found[0])).split()) if found else "nothing"
+    return words(page, r'<div class="notice.*?</div>') or "nothing"
+
+
+def words(page: str, pattern: str) -> str:
+    """The words of the first part of the page that fits the pattern."""
+    found = re.search(pattern, page, re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", found[0])).split()) if found else ""
 
 
 def printable(text: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from stomp_web import DeliveryUnknown, MessageError, NotSent, Rejected
 
 STYLE: typing.Final = Path(__file__).with_name("style.css")
+SCRIPT: typing.Final = Path(__file__).with_name("live.js")
 
 #: What is sold, with prices in euros.
 CATALOGUE: typing.Final = {
@@ -57,9 +58,23 @@ def tell(error: MessageError) -> tuple[str, str]:
     return state, f"{words}\n{error}"
 
 
+def waits(state: str, handled_at: datetime | None, booked_at: datetime | None) -> bool:
+    """Whether more is to come of an order by itself: one of its messages is, or may be, at the broker."""
+    return (state in (ANNOUNCED, UNKNOWN) and handled_at is None) or (state == ANNOUNCED and booked_at is None)
+
+
+def moment(at: datetime | None) -> str:
+    """Return a moment for people."""
+    return "" if at is None else f"{at.day} {at:%b, %H:%M:%S} UTC"
+
+
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """One order. Its `message_id` stays the same however often it is announced, so that receivers can tell a copy."""
+    """One order. Its `message_id` stays the same however often it is announced, so that receivers can tell a copy.
+
+    `handled_at` is the moment at which the consumer had handled it, and `booked_at` the one that its entry in the books
+    names. Both are ``None`` until then.
+    """
 
     id: int
     customer: str
@@ -70,6 +85,8 @@ class Order:
     state: str
     detail: str
     milliseconds: float | None
+    handled_at: datetime | None = None
+    booked_at: datetime | None = None
 
     @property
     def total(self) -> Decimal:
@@ -80,6 +97,16 @@ class Order:
     def label(self) -> str:
         """The state in two words, for people."""
         return LABELS[self.state]
+
+    @property
+    def when_handled(self) -> str:
+        """The moment at which it was handled, for people."""
+        return moment(self.handled_at)
+
+    @property
+    def waits(self) -> bool:
+        """Whether more is to come of it by itself."""
+        return waits(self.state, self.handled_at, self.booked_at)
 
 
 def check_order(form: Mapping[str, str]) -> tuple[dict[str, typing.Any], str]:
@@ -108,15 +135,21 @@ class Orders:
                 "CREATE TABLE IF NOT EXISTS orders ("
                 " id INTEGER PRIMARY KEY, customer TEXT NOT NULL, item TEXT NOT NULL, quantity INTEGER NOT NULL,"
                 " placed_at TEXT NOT NULL, message_id TEXT NOT NULL, state TEXT NOT NULL, detail TEXT NOT NULL,"
-                " milliseconds REAL)"
+                " milliseconds REAL, handled_at TEXT, booked_at TEXT)"
             )
+            # The file may be older than these two columns, and site and consumer may both be about to add them.
+            connection.execute("BEGIN IMMEDIATE")
+            columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(orders)")]
+            for name in ("handled_at", "booked_at"):
+                if name not in columns:
+                    connection.execute(f"ALTER TABLE orders ADD COLUMN {name} TEXT")
 
     def add(self, customer: str, item: str, quantity: int) -> Order:
         """Store a new order, which nobody has been told of yet."""
         now, message_id = datetime.now(timezone.utc), secrets.token_hex(8)
         with self._connection() as connection:
             cursor = connection.execute(
-                "INSERT INTO orders VALUES (NULL, ?, ?, ?, ?, ?, ?, '', NULL)",
+                "INSERT INTO orders VALUES (NULL, ?, ?, ?, ?, ?, ?, '', NULL, NULL, NULL)",
                 (customer, item, quantity, now.isoformat(), message_id, WAITING),
             )
         return Order(cursor.lastrowid or 0, customer, item, quantity, now, message_id, WAITING, "", None)
@@ -128,6 +161,24 @@ class Orders:
                 "UPDATE orders SET state = ?, detail = ?, milliseconds = ? WHERE id = ?",
                 (state, detail, milliseconds, order_id),
             )
+
+    def handle(self, message_id: str) -> bool:
+        """Remember that an order is handled, and return whether there is such an order.
+
+        A message may come more than once. The second time changes nothing: the first moment is kept.
+        """
+        return self._keep_first("handled_at", datetime.now(timezone.utc), "message_id", message_id)
+
+    def book(self, order_id: int, at: datetime) -> bool:
+        """Enter an order in the books, and return whether there is such an order. Also no more than once."""
+        return self._keep_first("booked_at", at, "id", order_id)
+
+    def _keep_first(self, field: str, at: datetime, key: str, value: object) -> bool:
+        with self._connection() as connection:
+            cursor = connection.execute(
+                f"UPDATE orders SET {field} = coalesce({field}, ?) WHERE {key} = ?", (at.isoformat(), value)
+            )
+        return cursor.rowcount > 0
 
     def get(self, order_id: typing.Any) -> Order | None:
         """Return the order with this number, whatever somebody has typed as one."""
@@ -152,4 +203,7 @@ class Orders:
 
 def _order(row: tuple[typing.Any, ...]) -> Order:
     order = Order(*row)
-    return dataclasses.replace(order, placed_at=datetime.fromisoformat(row[4]))
+    read = datetime.fromisoformat
+    return dataclasses.replace(
+        order, placed_at=read(row[4]), handled_at=row[9] and read(row[9]), booked_at=row[10] and read(row[10])
+    )

@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 import types
 import typing
 from pathlib import Path
@@ -154,6 +155,19 @@ def test_duplex_client_snippet(open_broker: Broker, capsys: pytest.CaptureFixtur
     assert open_broker.received("ACK") == 1
 
 
+def test_worker_snippet(broker: Broker, capsys: pytest.CaptureFixture[str]) -> None:
+    worker = run(text("worker", broker))["worker"]
+    thread = threading.Thread(target=worker.run, daemon=True)
+    thread.start()
+    with Publisher(broker.url) as publisher:
+        message_id = publisher.send("/queue/orders", {"id": 7})
+    assert broker.wait_until(lambda: broker.received("ACK") == 1, DEADLINE)
+    worker.stop()
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+    assert capsys.readouterr().out == f"{message_id} {{'id': 7}}\n"
+
+
 def test_exceptions_snippet(broker: Broker, capsys: pytest.CaptureFixture[str]) -> None:
     code = text("exceptions", broker)
     run(code)["publisher"].close()
@@ -216,7 +230,7 @@ def test_commands_and_extras_exist() -> None:
     if importlib.util.find_spec("flask"):
         from stomp_web.flask.cli import cli
 
-        assert {"send", "ping", "config"} <= set(cli.commands)
-    for command in ("stomp_send", "stomp_ping"):
+        assert {"send", "ping", "config", "worker"} <= set(cli.commands)
+    for command in ("stomp_send", "stomp_ping", "stomp_worker"):
         assert command in README
         assert (ROOT / "stomp_web" / "django" / "management" / "commands" / f"{command}.py").exists()

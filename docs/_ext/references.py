@@ -23,10 +23,16 @@ IMPORTED_AS: typing.Final = {"ssl_": "ssl", "ssl_module": "ssl"}
 #: Classes that a user never calls: somebody else hands their objects out. What they hold is in their docstrings.
 NOT_CALLED: typing.Final = frozenset(
     "Batch Dialect Fault Faults Health Observers Option Options OutboxMessage PoolChanged PoolStats PublisherStats "
-    "SendBegan SendFailed SendSucceeded StompState Transaction".split()
+    "SendBegan SendFailed SendSucceeded StompState Transaction WorkerStats".split()
 )
 #: Modules whose docstring goes on about how they are built, and how many of its paragraphs are for users.
-FOR_USERS: typing.Final = {"stomp_web.client": 0, "stomp_web.pool": 0, "stomp_web.publisher": 0, "stomp_web.broker": 4}
+FOR_USERS: typing.Final = {
+    "stomp_web.client": 0,
+    "stomp_web.pool": 0,
+    "stomp_web.publisher": 0,
+    "stomp_web.worker": 0,
+    "stomp_web.broker": 4,
+}
 
 _DEEP = 4  # dots in a name: `stomp_web.client.PublishClient.send` is too common a name to guess
 
@@ -110,7 +116,9 @@ def _attributes(env: typing.Any) -> set[str]:
             found = _import(name)
             if inspect.isclass(found):
                 known.update(*(getattr(base, "__annotations__", ()) for base in found.__mro__))
-                known.update(re.findall(r"\bself\.([a-z]\w*)\b[^=\n]*=(?!=)", inspect.getsource(found)))
+                for base in found.__mro__:
+                    if base.__module__.startswith("stomp_web."):
+                        known.update(re.findall(r"\bself\.([a-z]\w*)\b[^=\n]*=(?!=)", inspect.getsource(base)))
             if callable(found):
                 known.update(_parameters(found))
     return known

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from example_apps.shop import ANNOUNCED, STYLE, Order, Orders, check_order, tell
+from example_apps.shop import ANNOUNCED, SCRIPT, STYLE, Order, Orders, check_order, tell
 from stomp_web import MessageError, Publisher
 from stomp_web.wsgi import StompMiddleware, get_publisher
 
@@ -29,11 +29,19 @@ _MOST_BYTES = 10_000  # of a form
 
 def create_app(url: str | None = None, database: str | Path | None = None) -> WSGIApplication:
     """Return the application. Without arguments, the environment says where broker and database are."""
-    url = url or os.environ.get("STOMP_URL", "stomp://127.0.0.1:61613")
-    default = Path(__file__).parent / "instance" / "orders.sqlite3"
-    orders = Orders(database or os.environ.get("ORDERS_DATABASE") or default)
     # The timeout: seconds that somebody may have to wait for the page when the broker is ill.
-    return StompMiddleware(OrderApp(orders), url=url, timeout=3)
+    return StompMiddleware(OrderApp(open_orders(database)), url=url or broker_url(), timeout=3)
+
+
+def broker_url() -> str:
+    """Where the broker is: for the site, and for its consumer."""
+    return os.environ.get("STOMP_URL", "stomp://127.0.0.1:61613")
+
+
+def open_orders(database: str | Path | None = None) -> Orders:
+    """Return the orders: those of the site, and of its consumer."""
+    default = Path(__file__).parent / "instance" / "orders.sqlite3"
+    return Orders(database or os.environ.get("ORDERS_DATABASE") or default)
 
 
 class OrderApp:
@@ -57,6 +65,8 @@ class OrderApp:
             return self.show(environ)
         if method in ("GET", "HEAD") and path == "/style.css":
             return Answer(STYLE.read_text(encoding="utf-8"), kind="text/css")
+        if method in ("GET", "HEAD") and path == "/live.js":
+            return Answer(SCRIPT.read_text(encoding="utf-8"), kind="text/javascript")
         if method == "POST" and not from_here(environ):
             return Answer("This form was sent from another site.", "403 Forbidden", "text/plain")
         if method == "POST" and path == "/orders":

@@ -25,6 +25,7 @@ def order_page(
   <meta name="viewport" content="width=device-width, initial-scale=1">
   <title>Corner Coffee: orders</title>
   <link rel="stylesheet" href="{root}/style.css">
+  <script src="{root}/live.js" defer></script>
 </head>
 <body>
   <h1>Corner Coffee</h1>
@@ -43,7 +44,7 @@ def order_page(
                max="99"></label>
       <button>Order</button>
     </form>
-    <section class="card">
+    <section class="card" id="orders" data-page="{root}/">
       <h2>Orders</h2>
       <ul>{"".join(_entry(root, order) for order in orders) or '<li class="soft">None yet.</li>'}</ul>
     </section>
@@ -66,19 +67,28 @@ def _notice(placed: Order | None, problem: str) -> str:
 
 
 def _entry(root: str, order: Order) -> str:
+    again = ""
     if order.state == ANNOUNCED:
         told = f"""<span class="badge good">{order.label}</span>
             <span class="soft">message <code>{escape(order.message_id)}</code>, {order.milliseconds:.1f} ms</span>"""
     else:
-        told = f"""<span class="badge bad">{order.label}</span> <span class="soft">{order.state}</span>
-            <form method="post" action="{root}/orders/{order.id}/announce">
+        told = f"""<span class="badge bad">{order.label}</span> <span class="soft">{order.state}</span>"""
+        again = f"""<form class="end" method="post" action="{root}/orders/{order.id}/announce">
               <button class="small" aria-label="Announce order {order.id} again">Try again</button></form>"""
     return f"""
         <li>
           <div class="row">
             <span><strong>{escape(order.customer)}</strong>
               &middot; {order.quantity} &times; {escape(order.item)}</span>
-            <span class="soft">no. {order.id} &middot; {order.total} €</span>
+            <span class="soft">no. {order.id} &middot; {order.total} €
+              {"&middot; in the books" if order.booked_at else ""}</span>
           </div>
-          <div class="told">{told}</div>
+          <div class="told"{" data-waits" if order.waits else ""}>{told} {_handled(order)} {again}</div>
         </li>"""
+
+
+def _handled(order: Order) -> str:
+    if order.handled_at:
+        return f"""<span class="end"><span class="badge good">handled</span>
+              <time class="soft" datetime="{order.handled_at.isoformat()}">{order.when_handled}</time></span>"""
+    return '<span class="soft end">not handled yet</span>' if order.waits else ""

@@ -1,7 +1,7 @@
 """What may be written after ``stomp-web``, and how each command ends.
 
 With 0 if it did what it was asked for, with 1 and one line on standard error if it did not, with 2 for a wrong command
-line, and with 130 if Ctrl-C or SIGTERM came before it was done.
+line, and with 130 if Ctrl-C or SIGTERM came before it was done. A worker is done when one of them comes.
 """
 
 from __future__ import annotations
@@ -58,6 +58,11 @@ def _run(arguments: argparse.Namespace) -> int:
         if (arguments.login is None) != (arguments.passcode is None):
             arguments.parser.error("--login and --passcode go together")
         return broker.run(arguments.host, arguments.port, arguments.login, arguments.passcode, arguments.verbose)
+    if arguments.command == "worker":
+        from . import worker  # threads, processes and all: the other commands start faster without
+
+        module, name = arguments.target
+        return worker.run(module, name, concurrency=arguments.concurrency, processes=arguments.processes)
     url = _url(arguments.url)
     if arguments.command == "send":
         return send.run(
@@ -96,13 +101,14 @@ def _url(given: str | None) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="stomp-web", description="Run a STOMP broker for development, and send and receive messages."
+        prog="stomp-web", description="Run a STOMP broker for development, send and receive messages, and run a worker."
     )
     parser.add_argument("--version", action="version", version=f"stomp-web {__version__}")
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
     _broker_options(commands)
     _send_options(commands)
     _listen_options(commands)
+    _worker_options(commands)
     return parser
 
 
@@ -172,6 +178,36 @@ def _listen_options(commands: argparse._SubParsersAction[argparse.ArgumentParser
     )
 
 
+def _worker_options(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "worker",
+        help="call functions with the messages that arrive",
+        description="Run a stomp_web.worker.Worker: call its handlers with the messages that arrive, until Ctrl-C.",
+        epilog="The first Ctrl-C or SIGTERM lets handlers that run come to their end, and acknowledges their messages. "
+        "A second one ends it at once.",
+    )
+    parser.add_argument(
+        "target",
+        type=_target,
+        metavar="MODULE:WORKER",
+        help="the module, looked for in the current directory first, and the name of the Worker in it, such as "
+        "shop.orders:worker",
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=_count,
+        metavar="N",
+        help="handle so many messages at the same time, each in a thread (default: what the Worker says)",
+    )
+    parser.add_argument(
+        "--processes",
+        type=_count_or_zero,
+        metavar="N",
+        help="handle them in so many processes instead, one at a time in each; 0 means in threads (default: what the "
+        "Worker says)",
+    )
+
+
 def _add_url(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help=f"the broker's address (default: STOMP_URL in the environment, or {DEFAULT_URL})")
 
@@ -205,6 +241,21 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
     return int(text)
+
+
+def _count_or_zero(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
+
+
+def _target(text: str) -> tuple[str, str]:
+    module, colon, name = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"{text!r} has no colon; write MODULE:WORKER, such as shop.orders:worker")
+    if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not MODULE:WORKER, two names such as shop.orders:worker")
+    return module, name
 
 
 def _seconds(text: str) -> float:

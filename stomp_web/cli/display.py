@@ -13,17 +13,16 @@ import sys
 import typing
 
 from ..errors import DeliveryUnknown, NotSent, Rejected, SerializationError, StompError
+from ..printable import harmless
 from ..serializers import deserialize
 
 if typing.TYPE_CHECKING:
     from ..protocol import Frame
 
-__all__ = ["complain", "harmless", "in_words", "message_text", "say", "time_text"]
+__all__ = ["complain", "in_words", "message_text", "say", "time_text"]
 
 # What is read without being asked for: none of it can run code.
 _READ_ALWAYS = ("json", "text", "bytes", "signed-json")
-# Not printable for Python, and yet no harm to a terminal: no-break space, and the joiners of emoji and of some scripts.
-_NO_HARM = "\n\t\u00a0\u200c\u200d"
 # Bytes of a body that is not text.
 _MOST_BYTES = 512
 
@@ -38,15 +37,6 @@ def complain(text: str) -> None:
     """Print *text* on standard error."""
     sys.stderr.write(f"stomp-web: {text}\n")
     sys.stderr.flush()
-
-
-def harmless(text: str) -> str:
-    """Return *text* with every character escaped that could control a terminal, or hide others."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() or character in _NO_HARM else ascii(character)[1:-1] for character in text
-    )
 
 
 def in_words(error: BaseException) -> str:

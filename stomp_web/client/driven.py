@@ -328,11 +328,11 @@ class DrivenClient:
 
     # -- handing over -----------------------------------------------------------------------------------------
 
-    def _call(self, frame: Frame, deadline: Deadline) -> None:
-        """Send *frame* with a receipt, and wait for it."""
+    def _call(self, frame: Frame, deadline: Deadline, others: typing.Iterable[str] = ()) -> None:
+        """Send *frame* with a receipt, and wait for it and for the *others*, which come after it."""
         receipt = str(next(self._receipt_ids))
         frame.headers["receipt"] = receipt
-        self._exchange(memoryview(encode(frame, self._live_session().version)), [receipt], deadline)
+        self._exchange(memoryview(encode(frame, self._live_session().version)), [receipt, *others], deadline)
 
     def _write(self, frame: Frame, version: str) -> None:
         in_transaction = "transaction" in frame.headers

@@ -31,7 +31,7 @@ from .outcome import about
 from .queues import FrameQueue
 from .session import Session, error_words
 from .tls import TLS_OPTIONS
-from .transaction import Transaction
+from .transaction import Transaction, not_open, refused
 
 if typing.TYPE_CHECKING:
     import ssl as ssl_module
@@ -146,6 +146,11 @@ class QueueingDuplexClient(DrivenClient):
         self.receipt_queue = FrameQueue(queue_size, drop_oldest=True)
         self.error_queue = FrameQueue(queue_size, drop_oldest=True)
         self._held: collections.deque[Frame] = collections.deque()  # MESSAGE frames for which the queue had no room
+        self._ack_modes: dict[str, str] = {}  # of this session's subscriptions, by their ids
+        # The open transactions of this session, each with the receipts that its SENDs get after its COMMIT (RabbitMQ);
+        # and those that ended with an ERROR of which their user does not know yet.
+        self._transactions: dict[str, list[str]] = {}
+        self._refused_transactions: dict[str, Frame] = {}
         self._subscription_ids = itertools.count(1)
         self._transaction_ids = itertools.count(1)
 
@@ -197,6 +202,7 @@ class QueueingDuplexClient(DrivenClient):
         `DeliveryUnknown`.
         """
         identity = f"sub-{next(self._subscription_ids)}" if id is None else id
+        self._ack_modes[identity] = ack
         self._call(commands.subscribe(destination, identity, ack, headers), self._deadline(timeout))
         return identity
 
@@ -285,15 +291,17 @@ class QueueingDuplexClient(DrivenClient):
         if self._session is None and self._reason is None and transaction is None:
             self.connect()  # the first time; a connection that was lost is for the owner of the loop to open again
         with about(messages):
-            session = self._live_session()
-            receipts, parts = [], []
+            session = self._live_session() if transaction is None else self._transaction_session(transaction)
+            receipts: list[str] = []
+            later = self._transactions[transaction] if transaction is not None else []
+            parts = []
             for message in messages:
                 frame = send_frame(message)
                 if transaction is not None:
                     frame.headers["transaction"] = transaction
-                if confirm:
-                    receipts.append(str(next(self._receipt_ids)))
-                    frame.headers["receipt"] = receipts[-1]
+                if confirm or (transaction is not None and session.dialect.receipts_after_commit):
+                    frame.headers["receipt"] = receipt = str(next(self._receipt_ids))
+                    (receipts if confirm else later).append(receipt)
                 parts.append(memoryview(encode_send(message, frame, session.dialect, session.version)))
             data = parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
             self._exchange(data, receipts, deadline, transaction is not None)
@@ -301,20 +309,43 @@ class QueueingDuplexClient(DrivenClient):
     def begin(self) -> str:
         """Begin a transaction, and return its id for `send`, `ack`, `nack`, `commit` and `abort`."""
         transaction = f"tx-{next(self._transaction_ids)}"
-        self._write(commands.begin(transaction), self._live_session().version)
+        self._transactions[transaction] = []
+        try:
+            self._write(commands.begin(transaction), self._live_session().version)
+        except BaseException:
+            self._transactions.pop(transaction, None)
+            raise
         return transaction
 
     def commit(self, transaction: str, timeout: float | None = None) -> None:
         """Commit a transaction, and wait for the receipt. Raises as `PublishClient.commit`."""
-        self._call(commands.commit(transaction), self._deadline(timeout))
+        deadline = self._deadline(timeout)
+        self._transaction_session(transaction)
+        self._call(commands.commit(transaction), deadline, self._transactions.pop(transaction, ()))
 
     def abort(self, transaction: str, timeout: float | None = None) -> None:
         """Abort a transaction, and wait for the receipt."""
-        self._call(commands.abort(transaction), self._deadline(timeout))
+        deadline = self._deadline(timeout)
+        self._transaction_session(transaction)
+        self._transactions.pop(transaction, None)
+        self._call(commands.abort(transaction), deadline)
+
+    def _transaction_session(self, transaction: str) -> Session:
+        """The session in which *transaction* was begun. A transaction cannot outlive it."""
+        refusal = self._refused_transactions.pop(transaction, None)
+        if refusal is not None:
+            raise refused(self.broker, transaction, refusal)
+        session = self._live_session()
+        if transaction not in self._transactions:
+            raise not_open(self.broker, transaction)
+        return session
 
     # -- what becomes of frames -------------------------------------------------------------------------------
 
     def _on_begin(self, session: Session) -> None:
+        self._ack_modes.clear()
+        self._transactions.clear()
+        self._refused_transactions.clear()
         for frames in (self.message_queue, self.connected_queue, self.receipt_queue, self.error_queue):
             frames.begin()
         self.connected_queue.offer(session.connected_frame)
@@ -334,11 +365,16 @@ class QueueingDuplexClient(DrivenClient):
     def _on_message(self, frame: Frame) -> None:
         """A MESSAGE came: to the queue, or held back until there is room."""
         if self._held or not self.message_queue.offer(frame):
+            if self._parting and self._ack_modes.get(frame.headers.get("subscription", "")) not in ("auto", None):
+                return  # there is no room, and the broker will give it to somebody else
             self._held.append(frame)
 
     def _reading(self) -> bool:
-        """Whether to read now: not while the message queue is full, unless somebody waits for a receipt."""
-        if not self._held:
+        """Whether to read now: not while the message queue is full, unless somebody waits for a receipt.
+
+        After DISCONNECT its receipt is all that counts, however many messages stand before it.
+        """
+        if not self._held or self._parting:
             return True
         while self._held and self.message_queue.offer(self._held[0]):
             self._held.popleft()
@@ -365,6 +401,9 @@ class QueueingDuplexClient(DrivenClient):
         raise reason
 
     def _on_end(self, reason: StompError, driven: bool) -> None:
+        if isinstance(reason, Rejected) and reason.frame is not None:
+            self._refused_transactions = dict.fromkeys(self._transactions, reason.frame)
+        self._transactions = {}
         for frames in (self.connected_queue, self.receipt_queue, self.error_queue):
             frames.end(reason)
         if not driven:

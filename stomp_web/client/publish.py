@@ -27,7 +27,6 @@ from ..errors import (
     PoolClosed,
     ProtocolError,
     ReceiptTimeout,
-    Rejected,
     StompError,
 )
 from ..hidden import hide_secret, hide_secrets
@@ -39,7 +38,7 @@ from .message import Body, Message, as_batch, encode_send, send_frame
 from .outcome import about, confirmed_positions, rejected
 from .session import Session, error_words
 from .tls import TLS_OPTIONS
-from .transaction import Transaction
+from .transaction import Transaction, not_open, refused
 from .transport import TransportError, TransportTimeout
 
 if typing.TYPE_CHECKING:
@@ -425,19 +424,9 @@ class PublishClient:
         session = self._look()
         refusal = self._refused_transactions.pop(transaction, None)
         if refusal is not None:
-            raise Rejected(
-                f"{self.broker} rejected a message of the transaction {transaction!r}: {error_words(refusal)}; "
-                "nothing of it was committed",
-                broker=self.broker,
-                frame=refusal,
-            )
+            raise refused(self.broker, transaction, refusal)
         if session is None or transaction not in self._open_transactions:
-            raise NotSent(
-                f"the transaction {transaction!r} is not open on {self.broker}: it was ended, or the connection was "
-                "lost since it began. Nothing of it is committed by this call; begin a new one, and send its messages "
-                "again.",
-                broker=self.broker,
-            )
+            raise not_open(self.broker, transaction)
         return session
 
     # -- the way of a message ---------------------------------------------------------------------------------

@@ -28,8 +28,8 @@ class PublishSubscribeClient(QueueingDuplexClient):
     _callbacks: dict[str, Callback]
     _calling: bool
 
-    def _set_up(self, *args: typing.Any) -> None:
-        super()._set_up(*args)
+    def _set_up(self, *args: typing.Any, **options: typing.Any) -> None:
+        super()._set_up(*args, **options)
         self._callbacks = {}
         self._calling = False
         self._later: collections.deque[Frame] = collections.deque()

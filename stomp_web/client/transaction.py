@@ -1,19 +1,24 @@
-"""A transaction as a context manager: commit when the block ends, abort when it raises."""
+"""A transaction as a context manager: commit when the block ends, abort when it raises.
+
+And what is said of one that cannot be ended, whichever client began it.
+"""
 
 from __future__ import annotations
 
 import types
 import typing
 
-from ..errors import MessageError
+from ..errors import MessageError, NotSent, Rejected
 from .deadline import Deadline
 from .message import Body, Message
+from .session import error_words
 
 if typing.TYPE_CHECKING:
+    from ..protocol import Frame
     from .duplex import QueueingDuplexClient
     from .publish import PublishClient
 
-__all__ = ["Transaction"]
+__all__ = ["Transaction", "not_open", "refused"]
 
 
 class Transaction:
@@ -57,3 +62,22 @@ class Transaction:
         except MessageError:
             # The caller's own exception matters more, and with the connection gone the broker aborts by itself.
             self._client.close()
+
+
+def refused(broker: str, transaction: str, frame: Frame) -> Rejected:
+    """The exception for a transaction that the broker has ended with an ERROR before its COMMIT."""
+    return Rejected(
+        f"{broker} rejected a message of the transaction {transaction!r}: {error_words(frame)}; nothing of it was "
+        "committed",
+        broker=broker,
+        frame=frame,
+    )
+
+
+def not_open(broker: str, transaction: str) -> NotSent:
+    """The exception for a transaction that is not open, or not any more."""
+    return NotSent(
+        f"the transaction {transaction!r} is not open on {broker}: it was ended, or the connection was lost since it "
+        "began. Nothing of it is committed by this call; begin a new one, and send its messages again.",
+        broker=broker,
+    )

@@ -1,9 +1,10 @@
-"""The Django app: publishers by alias, from ``settings.STOMP``.
+"""The Django app: publishers by alias, from ``settings.STOMP``, and handlers of messages.
 
-With ``"stomp_web.django"`` in INSTALLED_APPS come the system checks and the commands ``stomp_send`` and ``stomp_ping``.
-This module may be imported before settings are configured; they are read at the first use.
+With ``"stomp_web.django"`` in INSTALLED_APPS come the system checks and the commands ``stomp_send``, ``stomp_ping`` and
+``stomp_worker``. This module may be imported before settings are configured; they are read at the first use.
 """
 
+from .handlers import subscribe
 from .publishers import PublisherDoesNotExist, Publishers, publisher, publishers, send
 from .signals import message_sent, send_failed
 
@@ -15,4 +16,5 @@ __all__ = [
     "publishers",
     "send",
     "send_failed",
+    "subscribe",
 ]

@@ -1,7 +1,8 @@
 """The system checks. They read settings only: no socket is opened.
 
 * **stomp_web.E001** - ``settings.STOMP`` is missing, no dict, or without ``"default"``.
-* **stomp_web.E002** - an alias cannot be used: a wrong key, an unknown option, a bad value or address.
+* **stomp_web.E002** - an alias cannot be used: a wrong key, an unknown option, a bad value or address,
+  also of its worker.
 
 With ``manage.py check --deploy``:
 
@@ -19,7 +20,8 @@ from django.core import checks
 
 from ..client.address import parse_address
 from ..errors import ConfigurationError
-from .publishers import DEFAULT_ALIAS, publishers
+from .handlers import make_worker
+from .publishers import DEFAULT_ALIAS, publishers, worker_settings
 
 if typing.TYPE_CHECKING:
     from ..publisher import Publisher
@@ -44,9 +46,23 @@ def check_settings(**_: object) -> list[checks.CheckMessage]:
         )
     for alias in aliases:
         made = _make(alias)
-        if isinstance(made, ConfigurationError):
-            found.append(checks.Error(str(made), id="stomp_web.E002"))
+        problem = made if isinstance(made, ConfigurationError) else _worker_problem(alias, made)
+        if problem is not None:
+            found.append(checks.Error(str(problem), id="stomp_web.E002"))
     return found
+
+
+def _worker_problem(alias: str, publisher: Publisher) -> ConfigurationError | None:
+    """Why there can be no worker as the settings describe it; ``None`` if they describe none, or a good one."""
+    if not worker_settings(alias):
+        return None
+    from ..worker import Handlers
+
+    try:
+        make_worker(alias, publisher.options, Handlers())
+    except ConfigurationError as error:
+        return error
+    return None
 
 
 def check_deployment(**_: object) -> list[checks.CheckMessage]:

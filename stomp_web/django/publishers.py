@@ -26,9 +26,12 @@ from .signals import message_sent, send_failed
 if typing.TYPE_CHECKING:
     from ..client.message import Message
 
-__all__ = ["DEFAULT_ALIAS", "PublisherDoesNotExist", "Publishers", "publisher", "publishers", "send"]
+__all__ = ["DEFAULT_ALIAS", "PublisherDoesNotExist", "Publishers", "publisher", "publishers", "send", "worker_settings"]
 
 DEFAULT_ALIAS: typing.Final = "default"
+
+# Of one alias: the options of its publisher, and what its worker is to know.
+_KEYS = ("OPTIONS", "WORKER")
 
 
 class PublisherDoesNotExist(ConfigurationError):
@@ -97,14 +100,22 @@ def _options(alias: str, entry: typing.Any) -> dict[str, typing.Any]:
     if not isinstance(entry, dict):
         raise ConfigurationError(f"{where} must be a dict, such as {{'OPTIONS': {{'url': 'stomp://...'}}}}", alias)
     for key in entry:
-        if key != "OPTIONS":
+        if key not in _KEYS:
             misplaced = str(key).lower() in OPTIONS
-            problem = f"{key} goes into 'OPTIONS'" if misplaced else unknown_option(str(key), known=["OPTIONS"])
+            problem = f"{key} goes into 'OPTIONS'" if misplaced else unknown_option(str(key), known=_KEYS)
             raise ConfigurationError(f"{where}: {problem}", str(key))
-    options = entry.get("OPTIONS", {})
-    if not isinstance(options, dict):
-        raise ConfigurationError(f"{where}['OPTIONS'] must be a dict, not of type {type(options).__name__}", alias)
-    return options
+    for key in _KEYS:
+        if not isinstance(entry.get(key, {}), dict):
+            kind = type(entry[key]).__name__
+            raise ConfigurationError(f"{where}[{key!r}] must be a dict, not of type {kind}", alias)
+    return typing.cast("dict[str, typing.Any]", entry.get("OPTIONS", {}))
+
+
+def worker_settings(alias: str) -> dict[str, typing.Any]:
+    """What ``settings.STOMP[alias]["WORKER"]`` says of the worker. Raises `ConfigurationError` as a look-up does."""
+    entry = _entries().get(alias, {})
+    _options(alias, entry)
+    return typing.cast("dict[str, typing.Any]", entry.get("WORKER", {}))
 
 
 def _signal(alias: str, event: Event) -> None:

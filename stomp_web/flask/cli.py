@@ -1,4 +1,4 @@
-"""``flask stomp send|ping|config``: from a shell, with the app's configuration.
+"""``flask stomp send|ping|config|worker``: from a shell, with the app's configuration.
 
 Each ends with 0 if it worked, 1 if it did not, and 2 for a wrong command line.
 """
@@ -10,7 +10,7 @@ import typing
 
 import click
 import flask
-from flask.cli import AppGroup
+from flask.cli import AppGroup, ScriptInfo, pass_script_info
 
 from ..client.address import parse_address
 from ..errors import StompError
@@ -19,7 +19,7 @@ from .extension import StompState, state_of
 
 __all__ = ["cli"]
 
-cli = AppGroup("stomp", help="Send to the app's STOMP broker, and look at its configuration.")
+cli = AppGroup("stomp", help="Send to the app's STOMP broker, receive from it, and look at its configuration.")
 
 _extension = click.option(
     "--extension", default="stomp", show_default=True, metavar="KEY", help="The key in app.extensions."
@@ -77,6 +77,42 @@ def config(extension: str) -> None:
     publisher = _state(extension).publisher
     for field in dataclasses.fields(publisher.options):
         click.echo(f"{field.name} = {_shown(field, getattr(publisher.options, field.name))}")
+
+
+@cli.command("worker")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Handle so many messages at the same time, each in a thread. Default: 8.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Handle them in so many processes instead, one at a time in each. Each process loads the app.",
+)
+@_extension
+@pass_script_info
+def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, extension: str) -> None:
+    """Receive messages, and call the handlers with them, until Ctrl-C.
+
+    Handlers are the functions that the extension's subscribe() decorates. Each message is handled in an application
+    context.
+
+    The first Ctrl-C or SIGTERM lets handlers that run come to their end, and acknowledges their messages. A second one
+    ends it at once.
+    """
+    from ..worker.command import run_worker
+    from .worker import make_worker
+
+    state = _state(extension)
+    try:
+        made = make_worker(state, script, processes=processes)
+        code = run_worker(made, concurrency=concurrency, processes=processes)
+    except StompError as error:
+        raise click.ClickException(str(error)) from error
+    click.get_current_context().exit(code)
 
 
 def _shown(field: dataclasses.Field[typing.Any], value: typing.Any) -> str:

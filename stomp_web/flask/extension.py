@@ -13,14 +13,19 @@ import typing
 import flask
 
 from ..config import read_options
+from ..errors import ConfigurationError
 from ..observers import Event, SendFailed, SendSucceeded
 from ..publisher import OutboxMessage, Publisher
 from .signals import message_sent, send_failed
+
+if typing.TYPE_CHECKING:
+    from ..worker import Handlers, ReceivedMessage
 
 __all__ = ["Stomp", "StompState"]
 
 _P = typing.ParamSpec("_P")
 _R = typing.TypeVar("_R")
+_Handler = typing.TypeVar("_Handler", bound="typing.Callable[[ReceivedMessage], object]")
 
 
 class _Method(typing.Generic[_P, _R]):
@@ -65,16 +70,32 @@ class _PublisherMethods:
 
 
 class StompState(_PublisherMethods):
-    """One app's part of the extension: its `app`, its `publisher`, and the publisher's methods."""
+    """One app's part of the extension: its `app`, its `publisher`, and the publisher's methods; and the `handlers`.
 
-    def __init__(self, app: flask.Flask, options: typing.Mapping[str, typing.Any]) -> None:
+    `worker_settings` are what the configuration says of the worker, under ``STOMP_WORKER``.
+    """
+
+    def __init__(
+        self,
+        app: flask.Flask,
+        options: typing.Mapping[str, typing.Any],
+        worker_settings: typing.Mapping[str, typing.Any],
+        extension: Stomp,
+    ) -> None:
         self.app = app
+        self.worker_settings = worker_settings
+        self._extension = extension
         self._publisher = Publisher(observers=[self._signal], **options)
 
     @property
     def publisher(self) -> Publisher:
         """The app's `Publisher`."""
         return self._publisher
+
+    @property
+    def handlers(self) -> Handlers:
+        """The handlers of messages, which the extension's apps have in common."""
+        return self._extension.handlers
 
     def __repr__(self) -> str:
         return f"<StompState of {self.app.name!r}: {self.publisher.url}>"
@@ -109,6 +130,9 @@ class Stomp(_PublisherMethods):
     `send`, `send_many`, `batch`, `check`, `stats`, `close`, `publisher` and `outbox` are those of the current app's
     `Publisher`. They need an application context, as in a request or a command, and raise `RuntimeError` without one;
     ``app.extensions["stomp"]`` has the same methods and needs none.
+
+    `subscribe` needs no app: what it decorates belongs to the extension, as a route belongs to a blueprint.
+    ``flask stomp worker`` receives the messages of an app, and calls the functions.
     """
 
     def __init__(self, app: flask.Flask | None = None, *, config_prefix: str = "STOMP") -> None:
@@ -122,7 +146,8 @@ class Stomp(_PublisherMethods):
 
         The configuration is read here and not again. No connection is opened. Of environment variables that
         ``app.config.from_prefixed_env()`` reads, Flask takes those that are JSON for JSON: a passcode of digits needs
-        double quotes inside the variable.
+        double quotes inside the variable. ``STOMP_WORKER`` is a mapping with what ``flask stomp worker`` is to know:
+        ``{"dead_letter": "/queue/failed"}``.
 
         Raises `ConfigurationError` for a ``STOMP_`` key that is no option and for a bad value, and `RuntimeError` if
         the app has such an extension already.
@@ -136,7 +161,38 @@ class Stomp(_PublisherMethods):
         from .cli import cli
 
         app.cli.add_command(cli)  # for `app.test_cli_runner()`, which does not know the commands of packages
-        app.extensions[self._key] = StompState(app, read_options(written, prefix=self._prefix, upper=True))
+        settings = written.pop(f"{self._prefix}WORKER", {})
+        if not isinstance(settings, typing.Mapping):
+            name = f"{self._prefix}WORKER"
+            raise ConfigurationError(f"{name} must be a mapping, such as {{'prefetch': 10}}, not {settings!r}", name)
+        options = read_options(written, prefix=self._prefix, upper=True)
+        app.extensions[self._key] = StompState(app, options, settings, self)
+
+    @functools.cached_property
+    def handlers(self) -> Handlers:
+        """The functions that `subscribe` has decorated, in all apps of the extension."""
+        from ..worker import Handlers  # a site that only sends has no use for a worker
+
+        return Handlers()
+
+    def subscribe(
+        self,
+        destination: str,
+        *,
+        ack: str = "client-individual",
+        accept: typing.Sequence[str] = ("json", "text", "bytes"),
+        headers: typing.Mapping[str, str] | None = None,
+        id: str | None = None,
+    ) -> typing.Callable[[_Handler], _Handler]:
+        """Return a decorator: ``flask stomp worker`` calls the function with each message of *destination*.
+
+        It gets a `ReceivedMessage`, and runs in an application context of its own. The arguments are those of
+        `Handlers.subscribe`. The function must be defined where it is found by its name, at the top level of a module,
+        if it is to run in another process (``--processes``).
+
+        Raises as `Handlers.subscribe` does.
+        """
+        return self.handlers.subscribe(destination, ack=ack, accept=accept, headers=headers, id=id)
 
     @property
     def publisher(self) -> Publisher:

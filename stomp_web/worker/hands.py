@@ -63,7 +63,7 @@ class Hand:
         return self._performer
 
     def end(self) -> None:
-        """Do not wait for a process that cannot be started. (The inbox says that there is nothing to take.)"""
+        """Do not wait for a process that cannot be started. The inbox says when there is nothing more to take."""
         self._ending.set()
 
     def abandon(self) -> None:
@@ -110,12 +110,16 @@ class Hand:
         return True
 
     def _do(self, step: Step, delivery: Delivery) -> None:
-        if step is Step.GIVE_BACK:
-            self._settlement.give_back(delivery)
-        elif step is Step.BURY:
-            self._settlement.bury(delivery)
-        elif self._settlement.admit(delivery):
-            self._handle(delivery)
+        try:
+            if step is Step.GIVE_BACK:
+                self._settlement.give_back(delivery)
+            elif step is Step.BURY:
+                self._settlement.bury(delivery)
+            elif self._settlement.admit(delivery):
+                self._handle(delivery)
+        except Exception:  # noqa: BLE001
+            # A fault of ours, not of the handler. It costs this message its acknowledgement, and no thread.
+            _log.exception("a message was not seen to its end; it stays unacknowledged, and comes again")
 
     def _handle(self, delivery: Delivery) -> None:
         self._counts.add(in_flight=1)

@@ -25,6 +25,7 @@ __all__ = ["Initializer", "ProcessPerformer"]
 
 Initializer = typing.Callable[[], object]
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Seconds that a new process may take to import the handlers.
 _START_LIMIT = 60.0
 # Seconds for a process to end by itself when it was asked to.
@@ -76,7 +77,8 @@ class ProcessPerformer:
             with self._lock:
                 if self._killed:
                     raise ConfigurationError("the worker is ending", "processes")
-                process.start()
+                with _signals_held_back():
+                    process.start()
                 self._process = process
         finally:
             theirs.close()
@@ -167,12 +169,27 @@ def _pickled(what: object, name: str) -> bytes:
         ) from None
 
 
+@contextlib.contextmanager
+def _signals_held_back() -> typing.Iterator[None]:
+    """A process that is started meanwhile gets no signal before it says so: it would die of Ctrl-C, loudly."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _child(connection: Connection, first: bytes, second: bytes) -> None:
     """What runs in the process: import, say so, then a message in and its outcome out, until the pipe is closed."""
     # Ctrl-C and a service manager's SIGTERM reach all processes of the group. When this one ends is its parent's to
     # say, who closes the pipe, and whose death closes it, too.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         signal.signal(number, _leave_it_to_the_parent)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     with contextlib.closing(connection):
         try:
             performer = _unpickled(first, second)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import collections
 import logging
-import shutil
+import os
 import threading
 import time
 import typing
 
+from ..printable import harmless
 from .stats import WorkerStats
 
 __all__ = ["ProgressLine"]
@@ -38,9 +39,12 @@ class ProgressLine(logging.Handler):
         if self._terminal:
             text = self.text(stats)
             with self._writing:
-                self._line = text[: shutil.get_terminal_size().columns - 1]
-                self._stream.write(_CLEAR + self._line)
-                self._stream.flush()
+                self._line = text[: self._columns() - 1]
+                try:
+                    self._stream.write(_CLEAR + self._line)
+                    self._stream.flush()
+                except OSError:  # the terminal was closed, which is no reason to stop working
+                    self._terminal = False
 
     def text(self, stats: WorkerStats) -> str:
         """Return the line, without an end."""
@@ -53,7 +57,7 @@ class ProgressLine(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a log record above the line."""
         try:
-            text = self.format(record)
+            text = harmless(self.format(record))
             with self._writing:
                 self._stream.write(f"{_CLEAR}{text}\n{self._line}" if self._terminal else f"{text}\n")
                 self._stream.flush()
@@ -63,10 +67,16 @@ class ProgressLine(logging.Handler):
     def finish(self) -> None:
         """End the line, so that what comes next begins on one of its own."""
         with self._writing:
-            if self._line:
-                self._line = ""
+            if self._line and self._terminal:
                 self._stream.write("\n")
                 self._stream.flush()
+            self._line = ""
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except (OSError, ValueError):  # no descriptor, or one that is no terminal
+            return 80
 
     def _rate(self, handled: int) -> float:
         now = time.monotonic()

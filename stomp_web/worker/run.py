@@ -66,7 +66,7 @@ class Run:
         self._prefetch = prefetch
         self._grace = grace
         self._on_progress = on_progress
-        self._began = time.monotonic()
+        self._told_at = self._began = time.monotonic()
         self._bell = Bell()
         self._stopping = False
         self._reader: threading.Thread | None = None
@@ -120,6 +120,7 @@ class Run:
             self._start_hands()
             self._receive()
             finished = self._finish()
+            self._tell()  # what came of it in the end
             orderly = True
             return finished
         finally:
@@ -210,7 +211,12 @@ class Run:
 
     def _wait(self, seconds: float) -> None:
         self._bell.wait(seconds)
+        if time.monotonic() - self._told_at >= _LOOK_UP:
+            self._tell()
+
+    def _tell(self) -> None:
         if self._on_progress is not None:
+            self._told_at = time.monotonic()
             self._on_progress(self.stats())
 
     # -- the end ----------------------------------------------------------------------------------------------

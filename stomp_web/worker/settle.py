@@ -21,7 +21,8 @@ import typing
 
 from ..client.deadline import Deadline
 from ..client.message import Message
-from ..errors import DeliveryUnknown, MessageError, NotSent, StompError
+from ..errors import DeliveryUnknown, InvalidFrame, MessageError, NotSent, StompError
+from ..printable import harmless
 from .inbox import Delivery, Inbox, Step
 from .memory import Duplicates, Failures
 from .perform import Failure
@@ -166,8 +167,12 @@ class Settlement:
             self._counts.add(stale=1)
             return
         try:
-            with self._pool.client() as client:
-                client.deliver((self._letter(delivery),), True, None, Deadline(self._pool.timeout))
+            try:
+                self._send(self._letter(delivery))
+            except InvalidFrame:
+                # A header as no client of ours can write it, though it could be read: from a sender with another
+                # version of STOMP, or one that takes it less strictly.
+                self._send(self._letter(delivery, plainly=True))
         except MessageError as error:
             delivery.tries += 1
             pause = self._pause(delivery.tries + 3)
@@ -184,9 +189,17 @@ class Settlement:
         self._failures.forget(delivery.key)
         self._acknowledge(delivery)
 
-    def _letter(self, delivery: Delivery) -> Message:
+    def _send(self, letter: Message) -> None:
+        with self._pool.client() as client:
+            client.deliver((letter,), True, None, Deadline(self._pool.timeout))
+
+    def _letter(self, delivery: Delivery, plainly: bool = False) -> Message:
         frame = delivery.frame
         headers = {name: value for name, value in frame.headers.items() if name.lower() not in _NOT_BURIED}
+        if plainly:
+            headers = {
+                name: _printable(value) for name, value in headers.items() if name.isprintable() and ":" not in name
+            }
         headers["original-destination"] = frame.headers.get("destination", delivery.handler.destination)
         headers["x-error"] = _printable(delivery.error)
         headers["x-failures"] = str(delivery.failures)
@@ -292,5 +305,5 @@ def _number(text: str | None) -> int:
 
 
 def _printable(text: str) -> str:
-    text = text if text.isprintable() else ascii(text)[1:-1]
+    text = harmless(text, lines=False)
     return text if len(text) <= _LONGEST_ERROR else text[: _LONGEST_ERROR - 3] + "..."

@@ -22,16 +22,18 @@ from .settle import Settlement
 from .stats import Counts, WorkerStats
 from .stop import StopSignals
 
-__all__ = ["Worker"]
+__all__ = ["SETTINGS", "Worker"]
 
 _F = typing.TypeVar("_F", bound=Function)
 
 # Of the options that all of stomp-web knows, those that a worker has a use for.
 _OPTIONS = ("url", *CONNECTION_OPTIONS, "signing_keys")
-_OWN = (
-    *("around", "concurrency", "connect_headers", "dead_letter", "deduplicate", "grace", "handlers", "initializer"),
-    *("max_redeliveries", "prefetch", "processes", "retry_delay"),
+#: What may be said of a worker in a framework's settings.
+SETTINGS: typing.Final = (
+    *("concurrency", "connect_headers", "dead_letter", "deduplicate", "grace", "max_redeliveries", "prefetch"),
+    *("processes", "retry_delay"),
 )
+_OWN = (*SETTINGS, "around", "handlers", "initializer")
 
 
 class Worker:
@@ -118,15 +120,24 @@ class Worker:
         self._make_pool()
 
     @classmethod
-    def from_options(cls, options: Options, **own: typing.Any) -> Worker:
-        """Return a worker for the broker of a publisher with these *options*; *own* are the arguments of a worker.
+    def from_options(
+        cls, options: Options, settings: typing.Mapping[str, typing.Any] | None = None, **own: typing.Any
+    ) -> Worker:
+        """Return a worker for the broker of a publisher with these *options*.
 
-        What only a publisher knows is left out. `heart_beat` is taken if the publisher has one.
+        What only a publisher knows is left out. `heart_beat` is taken if the publisher has one. *settings* are what a
+        framework's configuration says of the worker, names of `SETTINGS`; *own* are arguments of the constructor.
+
+        Raises `ConfigurationError`.
         """
+        settings = settings or {}
+        for name in settings:
+            if name not in SETTINGS:
+                raise unknown_option(name, known=SETTINGS)
         given = {name: value for name in _OPTIONS if (value := getattr(options, name))}
         if not any(options.heart_beat):
             given.pop("heart_beat", None)
-        return cls(**{**given, **own})
+        return cls(**{**given, **settings, **own})
 
     def subscribe(
         self,

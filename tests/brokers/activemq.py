@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tests.brokers.installed import matching, newest, package_files, program
 from tests.brokers.ports import free_ports
 from tests.brokers.running import RunningBroker
-from tests.brokers.traits import Refusal, Traits
+from tests.brokers.traits import Durable, Refusal, Traits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,16 @@ class ActiveMQ(RunningBroker):
         text_messages=True,
         # ActiveMQ/5.17.2: a persistent message that is refused with NACK is dead, without a second try.
         nacked_to="/queue/ActiveMQ.DLQ",
+        # ActiveMQ/5.17.2 counts deliveries in memory.
+        remembers_deliveries=False,
+        selectors=True,
+        # ActiveMQ/5.17.2: the first UNSUBSCRIBE is until next time, the second one for good. The second one alone is
+        # an ERROR, "Durable consumer is in use".
+        durable=Durable(
+            connect={"client-id": "{name}"},
+            subscribe={"activemq.subscriptionName": "{name}"},
+            unsubscribe=({}, {"activemq.subscriptionName": "{name}"}),
+        ),
         login_refusal="User name [guest] or password is invalid",
     )
 

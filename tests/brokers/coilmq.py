@@ -28,6 +28,18 @@ class CoilMQ(RunningBroker):
         expires=False,
         keeps_on_disk=False,
         tls=False,
+        # coilmq/1.1.0 takes client-individual for auto; with client, one message is out and the next one waits for its
+        # ACK. What comes again does not say so. Its answer to NACK is "Nack implementation incomplete".
+        ack_modes=("auto", "client"),
+        # coilmq/1.1.0 looks for the subscription in another header over 1.0, and for the message over 1.2.
+        ack_versions=("1.1",),
+        many_unacknowledged=False,
+        says_redelivered=False,
+        nacks=False,
+        # coilmq/1.1.0 reads nothing behind a line feed between two frames.
+        takes_heart_beats=False,
+        # coilmq/1.1.0: "Missing destination for UNSUBSCRIBE command."
+        unsubscribes_by_id=False,
         login_refusal="Authentication failed for guest",
         vhost_refusal="Virtual hosting is not supported or host is unknown",
     )

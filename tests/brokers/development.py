@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.brokers.ports import free_ports
 from tests.brokers.running import RunningBroker
-from tests.brokers.traits import Refusal, Traits
+from tests.brokers.traits import Durable, Refusal, Traits
 
 _PROJECT = Path(__file__).parents[2]
 
@@ -24,6 +24,12 @@ class Development(RunningBroker):
     traits = Traits(
         # It is for development: its messages live in memory.
         keeps_on_disk=False,
+        # It takes ActiveMQ's headers, as here, and RabbitMQ's.
+        durable=Durable(
+            connect={"client-id": "{name}"},
+            subscribe={"activemq.subscriptionName": "{name}"},
+            unsubscribe=({"activemq.subscriptionName": "{name}"},),
+        ),
         login_refusal="Access refused for user 'guest'",
         vhost_refusal="Virtual host 'nowhere' access denied",
     )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from tests.brokers.installed import matching, newest, package_files, program
 from tests.brokers.ports import free_ports
 from tests.brokers.running import BrokerFailed, Process, RunningBroker
-from tests.brokers.traits import Refusal, Traits
+from tests.brokers.traits import Durable, Refusal, Traits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -82,6 +82,12 @@ class RabbitMQ(RunningBroker):
     install = "apt-get install --no-install-recommends rabbitmq-server"
     start_limit = 45.0
     traits = Traits(
+        # RabbitMQ/3.10.8: what is on its way then becomes an ERROR, "There is no current subscription with tag".
+        unsubscribes_in_flight=False,
+        durable=Durable(
+            subscribe={"durable": "true", "auto-delete": "false"},
+            unsubscribe=({"durable": "true", "auto-delete": "false"},),
+        ),
         # RabbitMQ/3.10.8
         other_vhost="shop",
         login_refusal="Access refused for user 'guest'",

@@ -6,9 +6,29 @@ starter states its traits beside a comment that names the version in which they 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pytest
+
+
+@dataclass(frozen=True)
+class Durable:
+    """The headers with which a subscription to a topic outlives its subscriber; `{name}` stands for its name in them.
+
+    The id of the subscription is the name as well.
+    """
+
+    connect: Mapping[str, str] = field(default_factory=dict)
+    subscribe: Mapping[str, str] = field(default_factory=dict)
+    unsubscribe: tuple[Mapping[str, str], ...] = ({},)
+    """One UNSUBSCRIBE for each; after the last one the broker keeps nothing more."""
+
+    def named(self, name: str) -> Durable:
+        def filled(headers: Mapping[str, str]) -> dict[str, str]:
+            return {header: value.format(name=name) for header, value in headers.items()}
+
+        return Durable(filled(self.connect), filled(self.subscribe), tuple(map(filled, self.unsubscribe)))
 
 
 @dataclass(frozen=True)
@@ -54,6 +74,39 @@ class Traits:
     nacked_to: str | None = None
     """The queue into which a message goes that a client has refused with NACK; None: back into its own."""
 
+    ack_modes: tuple[str, ...] = ("auto", "client", "client-individual")
+    """The values of `ack` in SUBSCRIBE that have a meaning of their own."""
+
+    ack_versions: tuple[str, ...] = ("1.0", "1.1", "1.2")
+    """The STOMP versions in which ACK finds its message, also where the subscription has an id."""
+
+    many_unacknowledged: bool = True
+    """A client gets the next message before it has acknowledged the last one."""
+
+    nacks: bool = True
+    """NACK is understood."""
+
+    says_redelivered: bool = True
+    """The MESSAGE frame of a message that was delivered before, in vain, says `redelivered:true`."""
+
+    remembers_deliveries: bool = True
+    """It says so too of those that were delivered before it was killed."""
+
+    takes_heart_beats: bool = True
+    """It understands the frame that follows a client's heart-beat."""
+
+    unsubscribes_by_id: bool = True
+    """UNSUBSCRIBE needs no destination."""
+
+    unsubscribes_in_flight: bool = True
+    """UNSUBSCRIBE is harmless while messages of the subscription are on their way."""
+
+    selectors: bool = False
+    """A SUBSCRIBE may choose its messages with a `selector`, which STOMP does not know."""
+
+    durable: Durable | None = None
+    """How a subscription to a topic collects messages while its subscriber is away; STOMP has no word for that."""
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -65,8 +118,10 @@ class Refusal:
     words: str
 
 
-def needs(broker: object, trait: str) -> None:
-    """Skip the running test unless the broker has the trait."""
+def needs(broker: object, trait: str, member: str | None = None) -> None:
+    """Skip the running test unless the broker has the trait, or the *member* is among those that the trait lists."""
     traits: Traits = broker.traits  # type: ignore[attr-defined]
-    if not getattr(traits, trait):
-        pytest.skip(f"{broker}: not {trait} (see its traits)")
+    value = getattr(traits, trait)
+    if not (value if member is None else member in value):
+        what = trait if member is None else f"{member} in {trait}"
+        pytest.skip(f"{broker}: not {what} (see its traits)")

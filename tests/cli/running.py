@@ -15,15 +15,21 @@ DEADLINE = 20.0
 
 
 @contextlib.contextmanager
-def program(*arguments: str, module: str = "stomp_web", **environment: str) -> typing.Iterator[subprocess.Popen[str]]:
+def program(
+    *arguments: str,
+    module: str = "stomp_web",
+    cwd: Path = ROOT,
+    stderr: int = subprocess.PIPE,
+    **environment: str,
+) -> typing.Iterator[subprocess.Popen[str]]:
     """Start ``python -m module arguments``; kill it if the test leaves it running, or after the deadline."""
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
-        cwd=ROOT,
+        cwd=cwd,
         env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
     alarm = threading.Timer(DEADLINE, process.kill)

@@ -211,3 +211,12 @@ def test_an_on_error_that_fails_itself_does_not_end_the_loop(broker, caplog):
     assert got == [b"one", b"two"]
     assert "while telling" in caplog.text
     assert "in the callback" in caplog.text
+
+
+def test_it_can_be_made_from_an_address(broker):
+    got = []
+    with PublishSubscribeClient.from_url(broker.url, confirm=True) as client:
+        client.subscribe("/queue/a", got.append)
+        client.send("/queue/a", b"x")
+        client.receive(0.05)
+    assert [frame.body for frame in got] == [b"x"]

@@ -16,7 +16,10 @@ A line that begins with ``%`` is a comment, which readers do not see. These are 
 * ``% output of: COMMAND`` - the next block is what that command prints, which runs in the background.
 * ``% exit code: N`` - with which the last command of the next block ends; 0 without it.
 * ``% run: COMMAND`` - run in a shell here.
-* ``% let: STATEMENT`` - run as Python here. ``broker`` is the development broker of the page.
+* ``% stop: COMMAND`` - press Ctrl-C where that command runs in the background; it must end with 0.
+* ``% let: STATEMENT`` - run as Python here. ``broker`` is the development broker of the page;
+  ``start(worker)`` runs a `Worker` in a thread, ``stop(worker)`` returns what its `run` has returned, and
+  ``eventually(condition)`` waits until the condition holds.
 * ``% check: EXPRESSION`` - must be true here.
 """
 
@@ -37,7 +40,7 @@ LANGUAGES = ("python", "pycon", "console", "ini", "text")
 DIRECTIVES = ("{toctree}", "{image}", "{options}", "{exceptions}", "{names}", "{dialects}", "{usage}")
 # What may stand between ::: lines, with blocks in it.
 ADMONITIONS = ("{note", "{tip", "{important", "{warning")
-COMMENTS = ("not run", "output of", "exit code", "run", "let", "check")
+COMMENTS = ("not run", "output of", "exit code", "run", "stop", "let", "check")
 
 _FENCE = re.compile(r"(`{3,}|~{3,})(.*)")
 _COMMENT = re.compile(r"%\s*([a-z ]+):\s*(.*)")
@@ -63,7 +66,7 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class Hidden:
-    """Something to run that readers do not see: `kind` is ``run``, ``let`` or ``check``."""
+    """Something to run that readers do not see: `kind` is ``run``, ``stop``, ``let`` or ``check``."""
 
     kind: str
     code: str
@@ -90,7 +93,9 @@ class Page:
     def only_shell(self) -> bool:
         """Whether nothing of it is run in this process."""
         return all(
-            step.kind == "run" if isinstance(step, Hidden) else step.language in ("console", "text") or step.caption
+            step.kind in ("run", "stop")
+            if isinstance(step, Hidden)
+            else step.language in ("console", "text") or step.caption
             for step in self.steps
         )
 
@@ -127,7 +132,7 @@ def _steps(name: str, lines: list[str]) -> Iterator[Block | Hidden]:
             raise BadPage(f"{name}:{number}: a block in HTML is not run; put it between ``` lines")
         if line.startswith("%"):
             kind, value = _comment(name, number, line)
-            if kind in ("run", "let", "check"):
+            if kind in ("run", "stop", "let", "check"):
                 yield Hidden(kind, value, number)
             else:
                 said[kind] = value

@@ -58,7 +58,7 @@ def test_every_dialect_is_in_the_table(generated: ModuleType) -> None:
     assert generated.dialects_text().startswith("|  | rabbitmq | artemis | activemq | generic |")
 
 
-@pytest.mark.parametrize("command", ["broker", "send", "listen"])
+@pytest.mark.parametrize("command", ["broker", "send", "listen", "worker"])
 def test_the_help_of_each_command_is_shown(generated: ModuleType, command: str) -> None:
     assert f"usage: stomp-web {command}" in generated.usage_text(command)
 
@@ -67,7 +67,7 @@ def test_the_help_of_each_command_is_shown(generated: ModuleType, command: str) 
 HANDED_ON = ("Health", "OutboxMessage")
 PUBLIC_MODULES = (
     *("client", "pool", "publisher", "serializers", "config", "errors", "observers"),
-    *("wsgi", "flask", "django", "broker", "testing", "protocol"),
+    *("wsgi", "flask", "django", "broker", "testing", "protocol", "worker"),
 )
 
 

@@ -115,6 +115,10 @@ def test_what_a_snippet_raises_names_the_line_of_the_page(tmp_path: Path) -> Non
         "```console\n$ exit 1\n```",
         "```pycon\n>>> 1 + 1\n3\n```",
         '```console\n$ pip install "stomp-web[nothing]"\n```',
+        "```console\n$ stomp-web listen /queue/orders\nListening ...\n```\n% stop: stomp-web listen /queue/orders\n"
+        "% output of: stomp-web listen /queue/orders\n```text\ngood-bye\n```",
+        "```{code-block} python\n:caption: wait.py\nimport threading\nprint(1)\nthreading.Event().wait()\n```\n"
+        "```console\n$ python wait.py\n1\n```\n% stop: python wait.py",
     ],
 )
 def test_what_is_not_as_the_page_says_is_a_failure(text: str, tmp_path: Path) -> None:

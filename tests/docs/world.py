@@ -18,13 +18,20 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import typing
+from concurrent.futures import Future
 from pathlib import Path
 
 from stomp_web.broker import Broker
 from stomp_web.wsgi import filter_app_factory
+from tests.client.scripted import eventually
 from tests.docs.pages import BadPage, Block, Hidden, Page
+
+if typing.TYPE_CHECKING:
+    from stomp_web.worker import Worker
+    from stomp_web.worker.run import Progress
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 15.0  # seconds for one command, on a machine with much else to do
@@ -42,7 +49,8 @@ TLS_HOST, TLS_FILES = "mq.example.com", "/etc/ssl/"
 
 # Commands that do not end by themselves: they run beside the rest of the page.
 _STAYS = re.compile(
-    r"stomp-web (broker|listen)(?!.* --count)|flask .*\brun\b|python manage.py runserver|python \S+\.py$"
+    r"stomp-web (broker|listen|worker)\b(?!.* --count)|flask .*\b(run|stomp worker)\b"
+    r"|python manage.py (runserver|stomp_worker)|python \S+\.py$"
 )
 # A new environment would lack what this one has. What is installed into it is looked at by `pip.py`.
 _STANDS_FOR_ITSELF = ("python3 -m venv .venv", ". .venv/bin/activate")
@@ -68,6 +76,7 @@ class World:
         self._processes: dict[str, _Process] = {}
         self._files: list[Path] = []
         self._open: dict[int, typing.Any] = {}
+        self._runs: dict[int, Future[int]] = {}
         self._stack = contextlib.ExitStack()
         self._ports = {port: self._reserved_port() for port in PORTS}
         self.broker: Broker | None = None
@@ -137,16 +146,40 @@ class World:
         if step.kind == "run":
             self._shell(step.code, "", 0)
             return
+        if step.kind == "stop":
+            code = self._processes[step.code].interrupt()
+            assert code == 0, f"{self.page.name}:{step.line}: $ {step.code} ended with {code}"
+            return
         code = self._compile(step.code, step.line, "eval" if step.kind == "check" else "exec")
-        given = "broker" not in self.namespace
-        if given:
-            self.namespace["broker"] = self.broker
+        helpers = {"broker": self.broker, "start": self._start, "stop": self._stop, "eventually": eventually}
+        given = helpers.keys() - self.namespace.keys()
+        self.namespace.update({name: helpers[name] for name in given})
         try:
             value = eval(code, self.namespace)
         finally:
-            if given:
-                self.namespace.pop("broker", None)
+            for name in given:
+                self.namespace.pop(name, None)
         assert step.kind == "let" or value, f"{self.page.name}:{step.line}: not true: {step.code}"
+
+    def _start(self, worker: Worker, on_progress: Progress | None = None) -> None:
+        """Run *worker* in a thread, and wait until it receives."""
+        run: Future[int] = Future()
+
+        def work() -> None:
+            try:
+                run.set_result(worker.run(on_progress=on_progress))
+            except BaseException as error:  # noqa: BLE001 - `_stop` raises it
+                run.set_exception(error)
+
+        threading.Thread(target=work, daemon=True).start()
+        self._runs[id(worker)] = run
+        self._stack.callback(worker.stop)
+        assert eventually(lambda: worker.is_alive or run.done(), PATIENCE), f"{worker} does not receive"
+
+    def _stop(self, worker: Worker) -> int:
+        """Ask *worker* to stop, and return what its `run` has returned."""
+        worker.stop()
+        return self._runs.pop(id(worker)).result(PATIENCE)
 
     def _run_python(self, block: Block) -> None:
         if block.caption is not None:
@@ -230,7 +263,7 @@ class World:
             name, _, value = command.removeprefix("export ").partition("=")
             self._environment[name] = self._here(value.strip("'\""))
             return
-        if _STAYS.match(command):
+        if not exit_code and _STAYS.match(command):
             process = _Process(self._localised(command), self.directory, self._environment, self._back)
             self._processes[command] = process
             self._stack.callback(process.stop)
@@ -314,6 +347,11 @@ class _Process:
             data = os.read(pipe, 65536) if ready else b""
             assert data, f"$ {self._command} did not print {missing!r}, but\n{self._printed.decode(errors='replace')}"
             self._printed += data
+
+    def interrupt(self) -> int:
+        """Press Ctrl-C, and return the exit code. What it has printed can still be expected."""
+        os.killpg(self._process.pid, signal.SIGINT)
+        return self._process.wait(PATIENCE)
 
     def stop(self) -> None:
         """End it as Ctrl-C does."""

@@ -1,12 +1,14 @@
-"""The example applications under real servers, and a browser to use them with."""
+"""The example applications under real servers, a browser to use them with, and their consumers."""
 
 from __future__ import annotations
 
 import contextlib
 import html
 import http.cookiejar
+import importlib.util
 import os
 import re
+import signal
 import subprocess
 import sys
 import typing
@@ -17,6 +19,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 10.0
+NAMES = ("flask", "django", "wsgi")
+
+
+def lack(name: str) -> str:
+    """What the example needs and is not installed."""
+    needs = {"flask": ["flask"], "django": ["django", "waitress"], "wsgi": []}[name]
+    return ", ".join(module for module in needs if importlib.util.find_spec(module) is None)
 
 
 class Page(typing.NamedTuple):
@@ -37,6 +46,18 @@ class Page(typing.NamedTuple):
         return words_of(self.html, r"<li>.*?</li>")
 
     @property
+    def moment(self) -> str:
+        """When the newest order was handled; ``""`` if it was not."""
+        newest = self.html.partition("<li>")[2].partition("</li>")[0]
+        found = re.search(r'<time class="soft" datetime="([^"]+)"', newest)
+        return found[1] if found else ""
+
+    @property
+    def looks_again(self) -> bool:
+        """Whether the page looks again by itself."""
+        return "data-waits" in self.html
+
+    @property
     def retry_path(self) -> str:
         """Where the first button "Try again" leads to."""
         return re.findall(r'action="([^"]*/announce)"', self.html)[0]
@@ -48,11 +69,12 @@ def words_of(page: str, pattern: str) -> str:
 
 
 class Site:
-    """One application, as a browser sees it."""
+    """One application, as a browser sees it. *environment* is that of its process."""
 
-    def __init__(self, name: str, url: str) -> None:
+    def __init__(self, name: str, url: str, environment: dict[str, str]) -> None:
         self.name = name
         self.url = url
+        self.environment = environment
         cookies = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), cookies)
 
@@ -94,6 +116,14 @@ COMMANDS: dict[str, list[list[str]]] = {
 }
 
 
+# What starts the consumer of each: the line of the README.
+CONSUMERS: dict[str, list[str]] = {
+    "flask": ["-m", "flask", "--app", "example_apps.flask_app", "stomp", "worker"],
+    "wsgi": ["-m", "stomp_web", "worker", "example_apps.wsgi_app.worker:worker"],
+    "django": ["-m", "example_apps.django_app", "stomp_worker"],
+}
+
+
 @contextlib.contextmanager
 def serving(name: str, broker_url: str, database: Path) -> typing.Iterator[Site]:
     """Serve one of the applications in a process of its own."""
@@ -111,11 +141,41 @@ def serving(name: str, broker_url: str, database: Path) -> typing.Iterator[Site]
         text=True,
     )
     try:
-        yield Site(name, printed_url(process))
+        yield Site(name, printed_url(process), environment)
     finally:
         process.terminate()
         out, _ = process.communicate(timeout=DEADLINE)
     assert "Traceback" not in out, out
+
+
+class Consumer:
+    """The consumer of an application, in a process of its own."""
+
+    def __init__(self, site: Site, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, *CONSUMERS[site.name], *arguments],
+            cwd=ROOT,
+            env=site.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def stop(self) -> str:
+        """Stop it as a service manager does, and return what it has said. Its exit code must be 0."""
+        self._process.send_signal(signal.SIGTERM)
+        out, _ = self._process.communicate(timeout=DEADLINE)
+        assert self._process.returncode == 0, out
+        return out
+
+    def __enter__(self) -> Consumer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:  # the test has failed before it came to `stop`
+            self._process.kill()
+            print(self._process.communicate(timeout=DEADLINE)[0])
 
 
 def printed_url(process: subprocess.Popen[str]) -> str:

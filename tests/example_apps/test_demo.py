@@ -1,4 +1,4 @@
-"""`python3 dev.py demo`: everything that is sent arrives, and the exit code says so."""
+"""`python3 dev.py demo`: everything that is sent arrives and is handled, and the exit code says so."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def test_it_shows_each_message_and_what_was_confirmed(capsys: pytest.CaptureFixt
     assert "'at': datetime.datetime(" in out
     assert "x-message-id: " in out
     assert "Order 3 is saved, but not confirmed." in out
-    assert "OK: 3 orders, 6 messages confirmed by the broker, 6 arrived at the subscriber, each once." in out
+    assert len(re.findall(r"The page says of order [123]: handled \d+ \w+, [\d:]+ UTC", out)) == 3
+    assert "OK: 3 orders, 6 messages confirmed by the broker, 6 arrived at the worker, each once; all orders" in out
     assert "python3 dev.py demo --keep-running" in out
 
 
@@ -66,9 +67,21 @@ def test_a_message_that_does_not_arrive_is_a_failure(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "AUDIT", "/queue/elsewhere")
-    monkeypatch.setattr(demo, "DEADLINE", 0.2)
+    monkeypatch.setattr(demo, "DEADLINE", 1.0)
     assert demo.main([]) == 1
     assert "FAILED: no message arrived from /queue/elsewhere" in capsys.readouterr().out
+
+
+def test_an_order_that_is_not_handled_is_a_failure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(message: object) -> None:
+        raise RuntimeError("the scale is broken")
+
+    monkeypatch.setattr(demo, "handle_order", break_down)
+    assert demo.main([]) == 1
+    assert "FAILED: the worker says: " in (out := capsys.readouterr().out)
+    assert "RuntimeError: the scale is broken" in out
 
 
 def test_a_port_in_use_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,6 +117,7 @@ def test_it_keeps_running_until_it_is_told_to_stop(number: signal.Signals) -> No
             publisher.send("/queue/orders", b"{", {"content-type": "application/json"}, serializer="bytes")
         assert find(process, "(hello from outside)")
         assert find(process, "(not sent by the application)")
+        assert find(process, "Reject: (there is no order)")
         assert find(process, "(cannot be read as json)")
         process.send_signal(number)
         out, err = process.communicate(timeout=DEADLINE)

@@ -3,59 +3,24 @@
 from __future__ import annotations
 
 import datetime
-import importlib.util
 import json
 import pickle
+import re
 import time
-import typing
 
 import pytest
 
 from stomp_web.broker import Broker
-from tests.example_apps.sites import Site, serving
+from tests.example_apps.sites import NAMES, Site, lack
 
 ORDERS, AUDIT = "/queue/orders", "/queue/audit"
-SITES = ("flask", "django", "wsgi")
 
 
-@pytest.fixture(scope="module")
-def the_broker() -> typing.Iterator[Broker]:
-    with Broker() as broker:
-        yield broker
-
-
-def lack(name: str) -> str:
-    """What the example needs and is not installed."""
-    needs = {"flask": ["flask"], "django": ["django", "waitress"], "wsgi": []}[name]
-    return ", ".join(module for module in needs if importlib.util.find_spec(module) is None)
-
-
-@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_example_can_be_tested_here(name: str) -> None:
     """So that a missing framework is one skipped test, and not all of those below."""
     if lack(name):
         pytest.skip(f"the {name} example is left out: {lack(name)} is not installed")
-
-
-@pytest.fixture(scope="module", params=[name for name in SITES if not lack(name)])
-def the_site(
-    request: pytest.FixtureRequest, the_broker: Broker, tmp_path_factory: pytest.TempPathFactory
-) -> typing.Iterator[Site]:
-    with serving(request.param, the_broker.url, tmp_path_factory.mktemp(request.param) / "orders.sqlite3") as site:
-        yield site
-
-
-@pytest.fixture
-def broker(the_broker: Broker) -> typing.Iterator[Broker]:
-    """The broker, without what earlier tests have sent and ordered."""
-    the_broker.clear()
-    yield the_broker
-    the_broker.faults.clear()
-
-
-@pytest.fixture
-def site(the_site: Site, broker: Broker) -> Site:
-    return the_site
 
 
 def test_an_order_is_stored_announced_and_confirmed(site: Site, broker: Broker) -> None:
@@ -212,6 +177,15 @@ def test_the_style_is_there(site: Site) -> None:
     assert page.status == 200
     assert page.kind.startswith("text/css")
     assert "body" in page.html
+
+
+def test_the_script_finds_the_list_that_it_looks_at_again(site: Site) -> None:
+    script = site.get("/live.js")
+    assert script.status == 200
+    assert script.kind.startswith("text/javascript")
+    assert 'src="/live.js"' in site.get("/").html
+    again = re.findall(r'id="orders" data-page="([^"]+)"', site.post("/orders", {}).html)[0]
+    assert (site.get(again).status, 'id="orders"' in site.get(again).html) == (200, True)
 
 
 def test_other_paths_and_methods_are_refused(site: Site) -> None:

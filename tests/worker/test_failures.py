@@ -11,6 +11,7 @@ import pytest
 from stomp_web import ConfigurationError, PublishClient, Publisher
 from stomp_web.broker import Broker
 from stomp_web.worker import Reject, Worker
+from tests.client.scripted import Server, eventually
 from tests.worker.running import PATIENCE, Notes
 
 
@@ -194,6 +195,36 @@ def test_a_sender_cannot_forge_a_line_of_the_log(broker, publisher, start, caplo
         first = line.partition("Traceback")[0]
         assert "\x1b" not in first
         assert "\nLOG" not in first
+
+
+def test_a_header_that_we_could_not_write_is_told_plainly_in_the_dead_letter(start):
+    """From a peer that ends header lines with CR LF in STOMP 1.1: a value ends with a CR, for which 1.1 has no form."""
+    told = []
+
+    def to_the_reader(peer):
+        peer.accept("1.1")
+        peer.receipt(peer.expect("SUBSCRIBE"))
+        peer.write(b"MESSAGE\ndestination:/queue/a\nmessage-id:1\nsubscription:worker-1\nodd:value\r\n\nbody\0")
+        told.append(peer.expect("ACK"))
+        peer.serve()
+
+    def to_the_sender(peer):
+        peer.accept("1.1")
+        letter = peer.expect("SEND")
+        told.append(letter)
+        peer.receipt(letter)
+        peer.serve()
+
+    with Server(to_the_reader, to_the_sender) as server:
+        worker = Worker(server.url, concurrency=1, max_redeliveries=0, heart_beat=(0, 0))
+        worker.subscribe("/queue/a")(Notes(fail))
+        running = start(worker)
+        assert eventually(lambda: len(told) == 2)
+        assert worker.is_alive
+        running.stop()
+    letter, ack = told
+    assert (letter.body, letter.headers["odd"]) == (b"body", "value\\r")
+    assert ack.headers["message-id"] == "1"
 
 
 class TestDeadLettersAreHandled:

@@ -64,3 +64,22 @@ def test_on_a_file_there_is_only_what_is_logged():
     assert file.getvalue().endswith("WARNING lost\n")
     assert "received" not in file.getvalue()
     assert "\x1b" not in file.getvalue()
+
+
+def test_a_broker_or_a_sender_cannot_control_the_terminal_by_what_is_logged():
+    terminal = Terminal()
+    line = ProgressLine(terminal)
+    line.handle(logging.LogRecord("stomp_web", logging.INFO, "", 0, "connected to %s", ("evil\x1b[2J\x07",), None))
+    assert "\x1b[2J" not in terminal.getvalue()
+    assert "\\x1b[2J" in terminal.getvalue()
+
+
+def test_a_terminal_that_was_closed_ends_the_line_and_not_the_worker():
+    class Closed(Terminal):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    line = ProgressLine(Closed())
+    line(WorkerStats(received=1))
+    line(WorkerStats(received=2))
+    line.finish()

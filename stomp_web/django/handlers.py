@@ -1,0 +1,79 @@
+"""Which function handles what, by alias, and what is done around each message.
+
+Handlers stand in ``stomp_handlers.py`` of an installed app, which ``manage.py stomp_worker`` imports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import typing
+
+import django
+from django.db import close_old_connections
+
+from ..errors import ConfigurationError
+from .publishers import DEFAULT_ALIAS, worker_settings
+
+if typing.TYPE_CHECKING:
+    from ..config import Options
+    from ..worker import Handlers, ReceivedMessage, Worker
+
+__all__ = ["fresh_connections", "handlers_by_alias", "make_worker", "subscribe"]
+
+_Handler = typing.TypeVar("_Handler", bound="typing.Callable[[ReceivedMessage], object]")
+
+#: The functions that `subscribe` has decorated.
+handlers_by_alias: typing.Final[dict[str, Handlers]] = {}
+
+
+def subscribe(
+    destination: str,
+    *,
+    using: str = DEFAULT_ALIAS,
+    ack: str = "client-individual",
+    accept: typing.Sequence[str] = ("json", "text", "bytes"),
+    headers: typing.Mapping[str, str] | None = None,
+    id: str | None = None,
+) -> typing.Callable[[_Handler], _Handler]:
+    """Return a decorator: ``manage.py stomp_worker`` calls the function with each message of *destination*.
+
+    The function stands in ``stomp_handlers.py`` of an installed app, at its top level, and gets a `ReceivedMessage`.
+    Before and after each message, database connections that are broken or too old (``CONN_MAX_AGE``) are closed.
+
+    * *using* - the alias in ``settings.STOMP`` whose broker has the destination.
+    * *ack*, *accept*, *headers*, *id* - those of `Handlers.subscribe`.
+
+    Raises as `Handlers.subscribe` does.
+    """
+    from ..worker import Handlers  # a site that only sends has no use for a worker
+
+    handlers = handlers_by_alias.setdefault(using, Handlers())
+    return handlers.subscribe(destination, ack=ack, accept=accept, headers=headers, id=id)
+
+
+def make_worker(using: str, options: Options, handlers: Handlers) -> Worker:
+    """Return the worker of an alias with these *options*, set up as ``settings.STOMP[using]["WORKER"]`` says.
+
+    Raises `ConfigurationError`, naming the place in the settings if that is at fault.
+    """
+    from ..worker import Worker
+
+    settings = worker_settings(using)
+    try:
+        return Worker.from_options(
+            options, settings, handlers=handlers, initializer=django.setup, around=fresh_connections
+        )
+    except ConfigurationError as error:
+        if error.option not in settings:
+            raise
+        raise ConfigurationError(f"settings.STOMP[{using!r}]['WORKER']: {error}", error.option) from None
+
+
+@contextlib.contextmanager
+def fresh_connections() -> typing.Iterator[None]:
+    """Around a message what Django does around a request: no database connection is used that is broken or too old."""
+    close_old_connections()
+    try:
+        yield
+    finally:
+        close_old_connections()

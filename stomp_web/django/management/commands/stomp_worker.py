@@ -1,0 +1,66 @@
+"""``manage.py stomp_worker``."""
+
+from __future__ import annotations
+
+import sys
+import typing
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.module_loading import autodiscover_modules
+
+from ....errors import StompError
+from ....worker.command import run_worker
+from ...handlers import handlers_by_alias, make_worker
+from ...publishers import DEFAULT_ALIAS, publishers
+
+__all__ = ["Command"]
+
+_MODULE = "stomp_handlers"
+
+
+class Command(BaseCommand):
+    """Ends with 0 after Ctrl-C or SIGTERM, and with 1 if it cannot work or a handler did not end in time."""
+
+    help = (
+        "Receive messages from the STOMP broker, and call the handlers in stomp_handlers.py of the installed apps with "
+        "them, until Ctrl-C. The first Ctrl-C or SIGTERM lets handlers that run come to their end, and acknowledges "
+        "their messages. A second one ends it at once."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the command's options."""
+        parser.add_argument("--using", default=DEFAULT_ALIAS, help='The alias in settings.STOMP. Default: "default".')
+        parser.add_argument(
+            "--concurrency",
+            type=int,
+            metavar="N",
+            help="Handle so many messages at the same time, each in a thread. Default: 8.",
+        )
+        parser.add_argument(
+            "--processes",
+            type=int,
+            metavar="N",
+            help="Handle them in so many processes instead, one at a time in each.",
+        )
+
+    def handle(self, *, using: str, concurrency: int | None, processes: int | None, **_: typing.Any) -> None:
+        """Run until it is told to stop."""
+        try:
+            options = publishers[using].options
+            autodiscover_modules(_MODULE)
+            handlers = handlers_by_alias.get(using)
+            if not handlers:
+                raise CommandError(_nothing_to_do(using))
+            worker = make_worker(using, options, handlers)
+            code = run_worker(worker, concurrency=concurrency, processes=processes)
+        except StompError as error:
+            raise CommandError(str(error)) from error
+        if code:
+            sys.exit(code)
+
+
+def _nothing_to_do(using: str) -> str:
+    others = ", ".join(repr(alias) for alias, handlers in handlers_by_alias.items() if handlers)
+    hint = f"there are handlers for {others}; say --using" if others else "none was found"
+    where = f"functions with stomp_web.django.subscribe('/queue/...') in {_MODULE}.py of an app in INSTALLED_APPS"
+    return f"there is no handler for the alias {using!r}: they are {where}; {hint}"

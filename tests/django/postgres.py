@@ -1,0 +1,135 @@
+"""A PostgreSQL server of one's own, in a temporary directory and on a port of its own, with one database."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.brokers.installed import matching, newest
+from tests.brokers.ports import free_ports
+from tests.brokers.running import Process
+
+if TYPE_CHECKING:
+    import psycopg
+
+INSTALL = 'apt-get install --no-install-recommends postgresql; pip install "psycopg[binary]"'
+START_LIMIT = 20.0
+
+# The server refuses to run as root. Debian's package brings this user, whom nothing else needs to know.
+_USER = "postgres"
+
+
+def missing() -> str | None:
+    """What this machine lacks to run it, or None."""
+    if importlib.util.find_spec("psycopg") is None:
+        return "psycopg is not installed"
+    if _programs() is None:
+        return "PostgreSQL is not installed"
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            return "setpriv is not installed, and PostgreSQL does not run as root"
+        try:
+            pwd.getpwnam(_USER)
+        except KeyError:
+            return f"there is no user {_USER!r}, and PostgreSQL does not run as root"
+    return None
+
+
+class Postgres:
+    """The server. `start` returns when it answers, and `close` leaves nothing of it."""
+
+    host = "127.0.0.1"
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="stomp-web-postgres-"))
+        self._log = self.directory / "output.log"
+        self._process: Process | None = None
+        (self.port,) = free_ports(1)
+
+    @property
+    def database(self) -> dict[str, Any]:
+        """The entry for Django's DATABASES."""
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": "postgres",
+            "USER": _USER,
+            "HOST": self.host,
+            "PORT": self.port,
+        }
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """A connection in which each statement is a transaction."""
+        import psycopg
+
+        return psycopg.connect(
+            host=self.host, port=self.port, user=_USER, dbname="postgres", autocommit=True, connect_timeout=5
+        )
+
+    def start(self) -> None:
+        programs, as_user, data = _programs(), [], self.directory / "data"
+        assert programs is not None
+        if os.geteuid() == 0:
+            as_user = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups"]
+            shutil.chown(self.directory, _USER, _USER)
+        # Whoever reaches the port may do everything: it is this machine's, and holds nothing but the tests' rows.
+        subprocess.run(
+            [
+                *(*as_user, str(programs / "initdb"), "--pgdata", str(data), "--username", _USER),
+                *("--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync"),
+            ],
+            cwd=self.directory,
+            check=True,
+            capture_output=True,
+            timeout=START_LIMIT,
+        )
+        self._process = Process(
+            [
+                *(*as_user, str(programs / "postgres"), "-D", str(data), "-p", str(self.port)),
+                *("-c", f"listen_addresses={self.host}", "-c", "unix_socket_directories=", "-c", "fsync=off"),
+            ],
+            directory=self.directory,
+            environment=os.environ,
+            log=self._log,
+        )
+        self._wait_until_ready(self._process)
+
+    def close(self) -> None:
+        """Stop it, and remove its directory."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.stop(limit=10.0)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _wait_until_ready(self, process: Process) -> None:
+        deadline = time.monotonic() + START_LIMIT
+        while (problem := self._problem()) is not None:
+            ended = process.ended(within=0.05)
+            assert not ended, f"PostgreSQL ended at its start.\n{self._log.read_text()}"
+            assert time.monotonic() < deadline, f"{problem}\n{self._log.read_text()}"
+
+    def _problem(self) -> str | None:
+        """Why it does not answer."""
+        import psycopg
+
+        try:
+            self.connect().close()
+        except psycopg.OperationalError as error:
+            return str(error)
+        return None
+
+
+def _programs() -> Path | None:
+    """The folder of the newest server's programs. Debian has it outside of PATH."""
+    found = shutil.which("initdb")
+    if found is not None and Path(found).with_name("postgres").exists():
+        return Path(found).parent
+    paths = sorted(matching("/usr/lib/postgresql/*/bin/initdb"), key=lambda path: int(path.parts[4]))
+    initdb = paths[-1] if paths else newest(matching("/usr/pgsql-*/bin/initdb"))
+    return initdb.parent if initdb is not None else None

@@ -28,7 +28,8 @@ class ReceivedMessage:
     * `destination` - where it came from.
     * `id` - the sender's ``x-message-id``, the same at every delivery; without one, the broker's ``message-id``.
     * `redelivered` - whether it may have been handled before: the broker says so, or this worker has tried already.
-    * `failures` - how often a handler of this worker has failed with it.
+    * `failures` - how often it has failed, as far as this worker knows: its own tries, or what the broker has counted
+      (``x-delivery-count`` of a quorum queue of RabbitMQ).
     """
 
     payload: typing.Any = dataclasses.field(repr=False)

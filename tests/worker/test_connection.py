@@ -97,6 +97,7 @@ def test_messages_that_were_not_begun_are_not_handled_twice(broker, publisher, s
     start(worker)
     publisher.send_many([("/queue/a", number) for number in range(50)])
     assert broker.wait_until(lambda: len(broker.unacknowledged("/queue/a")) == 50)
+    notes.wait(1)
     broker.faults.close_connections()
     assert broker.wait_until(lambda: len(broker.unacknowledged("/queue/a")) == 50 and broker.received("CONNECT") == 3)
     release.set()

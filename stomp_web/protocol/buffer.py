@@ -9,11 +9,15 @@ The goals, in this order:
 4. The common case, many whole frames in one chunk, runs through C code: one search for the blank line, one
    decode of the head, one slice of the body.
 
-Two states follow from that. While `_data` holds an immutable chunk, frames are cut from it at `_position`, and
-nothing is copied but the body. When the chunk ends in the middle of a frame, its rest moves to `_partial`, which
-grows by appending and remembers how far it was searched (`_searched`) or how many bytes it must have before
-another look pays (`_needed`). When the frame is complete, `_partial` becomes the next `_data`. What is appended
-before `_data` was read to its end waits in `_later`, so that no append moves a backlog.
+Three states follow from that. While `_data` holds an immutable chunk, frames are cut from it at `_position`, and
+nothing is copied but the body. When the chunk ends in the middle of a body whose length is known, the pieces of the
+body are kept as they come, in `_parts`, and joined once, when none is `_missing`. When it ends elsewhere in a frame,
+its rest moves to `_partial`, which grows by appending and remembers how far it was searched (`_searched`); when the
+frame is complete, `_partial` becomes the next `_data`. What is appended before that was read to its end waits in
+`_later`, so that no append moves a backlog.
+
+`_cut_whole` is the fast path: a whole and ordinary frame in `_data`. It takes no decision of its own about anything
+else, but leaves it to the slow path, which is its oracle in the tests.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ __all__ = ["FrameBuffer"]
 _COMMAND_OF = {command.encode(): command for command in COMMANDS}
 _LONGEST_COMMAND = max(map(len, COMMANDS))
 _BIG = 65_536  # bytes; a chunk of this size is kept as it is until its last frame was taken out
+_SMALL = 4_096  # bytes; pieces of a body that are smaller are put together, or a million of them would take a lot
 # What may stand at the end of the bytes read so far and still become a command line.
 _BEGUN = frozenset(name[:length] for name in _COMMAND_OF for length in range(len(name) + 1))
 # The first byte that is no part of a line end. Not "(?:\r?\n)*": that keeps 130 bytes for each of a flood of EOLs.
@@ -70,9 +75,11 @@ class FrameBuffer:
         "_error",
         "_fresh",
         "_head",
+        "_head_bytes",
         "_later",
-        "_needed",
+        "_missing",
         "_partial",
+        "_parts",
         "_position",
         "_searched",
         "_version",
@@ -115,13 +122,20 @@ class FrameBuffer:
         self._partial = bytearray()
         self._later = bytearray()
         self._error: str | None = None
+        self._parts: list[bytes | bytearray] = []
+        self._head_bytes = b""
         self._new_frame()
 
     def _new_frame(self) -> None:
-        # What is known of the frame that begins at `_position` in `_data`, or at 0 in `_partial`.
+        if self._parts:
+            self._partial = bytearray().join((self._head_bytes, *self._parts))
+        # What is known of the frame that begins at `_position` in `_data`, or at 0 in `_partial`, or whose body is in
+        # `_parts`, which lacks `_missing` bytes, the closing NUL among them (or has so many more, if it is negative).
         self._head: tuple[Frame, int, int] | None = None  # (frame without body, body's start, its length or -1)
+        self._head_bytes = b""  # as they came, for a version that changes now
+        self._parts = []
+        self._missing = 0
         self._searched = 0  # offset from the frame's start up to which the next terminator was searched in vain
-        self._needed = 0  # how many bytes the frame must have before another look can find its end
         self._blank_line = -1  # where in `_data` the next b"\n\n" stands, if that was already searched
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
@@ -135,22 +149,44 @@ class FrameBuffer:
             data = bytes(memoryview(data))
         if self._error is not None:
             return
-        if self._partial:
-            self._partial += data
-        elif self._position == len(self._data) and not self._later:
-            self._data = data
-            self._position = 0
-            self._blank_line = -1
+        if self._missing > 0:
+            self._add_part(data)
+        elif self._partial and not self._later:
+            if len(data) < len(self._partial):
+                self._partial += data
+            else:  # one copy instead of two, and what is read again is no more than what is new
+                self._set_data(b"".join((self._partial, data)))
+                self._new_frame()
+        elif self._position == len(self._data) and not self._later and not self._parts:
+            self._set_data(data)
         else:
             self._later += data
 
+    def _set_data(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
+        self._blank_line = -1
+        if self._partial:
+            self._partial = bytearray()
+
+    def _add_part(self, data: bytes) -> None:
+        last = self._parts[-1]
+        if len(data) >= _SMALL:
+            self._parts.append(data)
+        elif type(last) is bytearray and len(last) < _BIG:
+            last += data
+        else:
+            self._parts.append(bytearray(data))
+        self._missing -= len(data)
+
     def __len__(self) -> int:
         """How many bytes wait here for the rest of their frame, or to be taken out as frames."""
-        return len(self._partial) + len(self._data) - self._position + len(self._later)
+        body = len(self._head_bytes) + sum(map(len, self._parts))
+        return len(self._partial) + len(self._data) - self._position + len(self._later) + body
 
     def __iter__(self) -> typing.Iterator[Frame]:
         """Take out every frame that is complete, one after the other. Raises `ProtocolError`."""
-        while (frame := self.extract_frame()) is not None:
+        while (frame := self._cut_whole() or self.extract_frame()) is not None:
             yield frame
 
     def extract_frame(self) -> Frame | None:
@@ -161,6 +197,9 @@ class FrameBuffer:
         Raises `ProtocolError` if the bytes are not STOMP or exceed a limit. The stream is then out of step for
         good: every later call raises it again, until `clear`.
         """
+        frame = self._cut_whole()
+        if frame is not None:
+            return frame
         if self._error is not None:
             raise ProtocolError(self._error)
         try:
@@ -179,18 +218,89 @@ class FrameBuffer:
         # Raised anew: the traceback of the first exception would show the bytes.
         raise ProtocolError(problem)
 
-    def _extract(self) -> Frame | None:
-        if self._partial:
-            if len(self._partial) < self._needed:
+    def _cut_whole(self) -> Frame | None:
+        """Cut the next frame from `_data` if all of it is there and nothing about it is out of the ordinary.
+
+        ``None`` says nothing but that the slow path has to look. Measured on CPython 3.11 with 200 B bodies: 1.5 times
+        as many frames a second as through the slow path alone.
+        """
+        data = self._data
+        start = self._position
+        if start >= len(data):
+            return None
+        if data[start] == 10:  # the line end that brokers write behind a frame
+            start += 1
+        end = self._blank_line
+        if end < start:
+            end = data.find(b"\n\n", start)
+            self._blank_line = end if end >= 0 else len(data)
+        if not 0 <= end - start <= self.max_header_bytes or end == len(data):
+            return None
+        try:
+            lines = data[start:end].decode().split("\n")
+            command = lines[0]
+            del lines[0]
+            headers: dict[str, str] = dict([line.split(":", 1) for line in lines])
+        except ValueError:  # not UTF-8, or no colon
+            return None
+        if (
+            command not in COMMANDS
+            or len(headers) != len(lines)
+            or len(lines) > self.max_headers
+            or data.find(b"\r", start, end) >= 0
+            or data.find(b"\0", start, end) >= 0
+            or "" in headers
+        ):
+            return None
+        if data.find(b"\\", start, end) >= 0:
+            if self._version == "1.0" or command in UNESCAPED_COMMANDS:
                 return None
+            try:  # few headers have an escape: of ActiveMQ, those with its ids
+                headers = {
+                    (unescape(name, self._version) if "\\" in name else name): (
+                        unescape(value, self._version) if "\\" in value else value
+                    )
+                    for name, value in headers.items()
+                }
+            except ProtocolError:
+                return None
+            if len(headers) != len(lines):
+                return None
+        body_start = end + 2
+        stated = headers.get("content-length")
+        if stated is None:
+            end = data.find(b"\0", body_start)
+            if end < 0:
+                return None
+        elif stated.isdigit() and stated.isascii() and len(stated) < 20:
+            end = body_start + int(stated)
+        else:
+            return None
+        length = end - body_start
+        if length and (length > self.max_body_bytes or (command not in COMMANDS_WITH_BODY and self._version != "1.0")):
+            return None
+        frame = Frame.__new__(Frame)
+        frame.command = command
+        frame.headers = headers
+        if end >= len(data):
+            self._await_body(frame, body_start, length)
+            return None
+        if data[end] or length > _BIG:
+            return None
+        frame.body = data[body_start:end]
+        self._position = end + 1
+        self._fresh = False
+        return frame
+
+    def _extract(self) -> Frame | None:
+        if self._parts:
+            return self._join_body() if self._missing <= 0 else None
+        if self._partial:
             if self._head is None and not self._skip_eols_of_partial():
                 return None
             if not self._partial_may_be_complete():
                 return None
-            self._data = bytes(self._partial)
-            self._partial = bytearray()
-            self._position = 0
-            self._blank_line = -1
+            self._set_data(bytes(self._partial))
         if self._head is None and not self._read_head():
             return None
         return self._read_body()
@@ -206,8 +316,6 @@ class FrameBuffer:
     def _partial_may_be_complete(self) -> bool:
         partial = self._partial
         if self._head is not None:
-            if self._needed:
-                return True
             # A body without content-length ends at the first NUL.
             if partial.find(b"\0", self._searched) < 0:
                 self._searched = len(partial)
@@ -351,8 +459,9 @@ class FrameBuffer:
         if length >= 0:
             end = start + length
             if end >= len(data):
-                self._needed = offset + length + 1
-                self._keep_rest()
+                if length:
+                    self._check_may_have_body(frame)
+                self._await_body(frame, start, length)
                 return None
             if data[end]:
                 raise ProtocolError(
@@ -367,8 +476,8 @@ class FrameBuffer:
                 return None
             self._check_body_length(end - start)
         frame.body = data[start:end]
-        if end > start and frame.command not in COMMANDS_WITH_BODY and self._version != "1.0":
-            raise ProtocolError(f"a {frame.command} frame must not have a body (STOMP 1.2, Body)")
+        if end > start:
+            self._check_may_have_body(frame)
         self._position = end + 1
         self._fresh = False
         if end - start > _BIG and end - start > len(data) - end:
@@ -378,8 +487,39 @@ class FrameBuffer:
             self._blank_line = -1
         self._head = None
         self._searched = 0
-        self._needed = 0
         return frame
+
+    def _await_body(self, frame: Frame, start: int, length: int) -> None:
+        """Keep what is there of a body that begins at *start*, until the rest has come."""
+        data = self._data
+        self._head = (frame, start - self._position, length)
+        self._head_bytes = data[self._position : start]
+        self._parts = [data[start:]]
+        self._missing = start + length + 1 - len(data)
+        self._data = b""
+        self._position = 0
+
+    def _join_body(self) -> Frame:
+        """The frame whose body is in pieces, now that all of them are there."""
+        assert self._head is not None
+        frame, _, length = self._head
+        last = self._parts[-1]
+        end = len(last) + self._missing - 1  # where the closing NUL stands
+        if last[end]:
+            raise ProtocolError(
+                f"the body of a {frame.command} frame does not end after its content-length of {length} bytes"
+            )
+        frame.body = b"".join((*self._parts[:-1], memoryview(last)[:end]))
+        self._parts = []
+        self._fresh = False
+        self._new_frame()
+        self._data = bytes(last)
+        self._position = end + 1
+        return frame
+
+    def _check_may_have_body(self, frame: Frame) -> None:
+        if frame.command not in COMMANDS_WITH_BODY and self._version != "1.0":
+            raise ProtocolError(f"a {frame.command} frame must not have a body (STOMP 1.2, Body)")
 
 
 def _end_of_eols(data: bytes | bytearray, start: int) -> int:

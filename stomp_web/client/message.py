@@ -8,16 +8,25 @@ import typing
 
 from ..errors import InvalidFrame, InvalidFrameType
 from ..protocol import Frame, commands, encode
-from ..protocol.encode import encode_head
 from .dialect import Dialect
+from .heads import MESSAGE_ID, head_of
 
-__all__ = ["MESSAGE_ID", "Body", "Message", "as_batch", "check_message", "encode_send", "send_frame"]
-
-#: The header by which a receiver can tell a message that came twice.
-MESSAGE_ID: typing.Final = "x-message-id"
+__all__ = [
+    "MESSAGE_ID",
+    "Body",
+    "Message",
+    "as_batch",
+    "check_message",
+    "content_of",
+    "encode_message",
+    "frame_of",
+    "send_frame",
+    "type_of",
+]
 
 Body = bytes | bytearray | memoryview | str
 TEXT_PLAIN: typing.Final = "text/plain;charset=utf-8"
+LARGE: typing.Final = 65_536  # bytes; a body of this size is written as it is, and not joined with its head first
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,9 +58,7 @@ def send_frame(message: Message) -> Frame:
 
     Raises `InvalidFrame` for what no SEND may hold.
     """
-    content_type = message.content_type
-    if isinstance(message.body, str) and content_type is None and "content-type" not in (message.headers or ()):
-        content_type = TEXT_PLAIN
+    content_type = type_of(message.body, message.content_type, message.headers)
     frame = commands.send(message.destination, _bytes_of(message), message.headers)
     if content_type is not None:
         if frame.headers.get("content-type", content_type) != content_type:
@@ -73,8 +80,73 @@ def as_batch(messages: typing.Iterable[Message]) -> tuple[Message, ...]:
 
 def check_message(message: Message) -> None:
     """Raise `InvalidFrame` if no SEND can hold *message*. Version 1.2 can carry the most."""
-    frame = send_frame(message)
-    encode_head(frame.command, frame.headers, "1.2")
+    head_of(message.destination, type_of(message.body, message.content_type, message.headers), message.headers)
+    if not isinstance(message.body, bytes):
+        _bytes_of(message)
+    if message.ttl is not None and not _is_duration(message.ttl):
+        raise InvalidFrame(f"ttl must be a number of seconds greater than 0, not {message.ttl!r}")
+
+
+def type_of(body: object, content_type: str | None, headers: typing.Mapping[str, str] | None) -> str | None:
+    """The content type to be written for a message with this *content_type* and these *headers*."""
+    if isinstance(body, str) and content_type is None and "content-type" not in (headers or ()):
+        return TEXT_PLAIN
+    return content_type
+
+
+def content_of(message: Message) -> memoryview:
+    """The body's bytes, as something that shows nothing of itself in a traceback. Raises `InvalidFrame`."""
+    return memoryview(_bytes_of(message))
+
+
+def encode_message(
+    message: Message, dialect: Dialect, version: str, receipt: str | None = None, transaction: str | None = None
+) -> memoryview:
+    """Return the bytes of the SEND for *message*, which `check_message` has let pass.
+
+    *receipt* and *transaction* are ids of ours, which need no escapes. Raises `InvalidFrame` if the version cannot
+    carry it.
+    """
+    extra = b"" if transaction is None else b"transaction:%b\n" % transaction.encode()
+    if receipt is not None:
+        extra += b"receipt:%b\n" % receipt.encode()
+    if message.ttl is not None or dialect.duplicate_header or dialect.text_without_length:
+        return memoryview(_encode_send(message, send_frame(message), dialect, version, receipt, transaction))
+    head = head_of(
+        message.destination, type_of(message.body, message.content_type, message.headers), message.headers, version
+    )
+    content = content_of(message)
+    return memoryview(b"%b%bcontent-length:%d\n\n%b\0" % (head, extra, content.nbytes, content))  # type: ignore[str-format]
+
+
+def frame_of(
+    destination: str,
+    content: memoryview,
+    headers: typing.Mapping[str, str] | None,
+    content_type: str | None,
+    receipt: int | None,
+    dialect: Dialect,
+    version: str,
+) -> tuple[memoryview, memoryview | None]:
+    """Return the SEND of a message without a time to live, as bytes: head and body; a large body stays apart.
+
+    *receipt* is the number of the receipt to ask for. The second, if it is not ``None``, is to be written behind the
+    first, and a NUL behind that.
+    """
+    head = head_of(destination, content_type, headers, version)
+    if dialect.duplicate_header or dialect.text_without_length:
+        message = Message(destination, content.obj, headers, content_type=content_type)  # type: ignore[arg-type]
+        slow = _encode_send(message, send_frame(message), dialect, version, receipt and str(receipt), None)  # type: ignore[arg-type]
+        return memoryview(slow), None
+    length = content.nbytes
+    if length >= LARGE:  # it is not copied
+        asked = b"" if receipt is None else b"receipt:%d\n" % receipt
+        return memoryview(b"%b%bcontent-length:%d\n\n" % (head, asked, length)), content
+    if receipt is None:
+        data = b"%bcontent-length:%d\n\n%b\0" % (head, length, content)  # type: ignore[str-format]
+    else:
+        data = b"%breceipt:%d\ncontent-length:%d\n\n%b\0" % (head, receipt, length, content)  # type: ignore[str-format]
+    return memoryview(data), None
 
 
 def _bytes_of(message: Message) -> bytes:
@@ -98,11 +170,14 @@ def _is_duration(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
-def encode_send(message: Message, frame: Frame, dialect: Dialect, version: str) -> bytes:
-    """Return the bytes of *frame*, the SEND of *message*, as the broker with this dialect wants them.
-
-    Raises `InvalidFrame` if the version cannot carry it.
-    """
+def _encode_send(
+    message: Message, frame: Frame, dialect: Dialect, version: str, receipt: str | None, transaction: str | None
+) -> bytes:
+    """The bytes of *frame*, the SEND of *message*, as the broker with this dialect wants them: the slow path."""
+    if transaction is not None:
+        frame.headers["transaction"] = transaction
+    if receipt is not None:
+        frame.headers["receipt"] = receipt
     if message.ttl is not None:
         frame.headers.update(dialect.expiry(message.ttl))
     if dialect.duplicate_header and message.id:

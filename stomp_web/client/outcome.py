@@ -10,7 +10,7 @@ from ..protocol import Frame
 from .message import Message
 from .session import error_words
 
-__all__ = ["about", "confirmed_positions", "name_messages", "rejected"]
+__all__ = ["about", "confirmed_positions", "name_message", "name_messages", "rejected"]
 
 
 @contextlib.contextmanager
@@ -19,10 +19,17 @@ def about(messages: typing.Sequence[Message]) -> typing.Iterator[None]:
     try:
         yield
     except MessageError as error:
-        name_messages(error, messages)
         if len(messages) == 1:
-            error.args = (f"{messages[0].destination}: {error.args[0]}", *error.args[1:])
+            name_message(error, messages[0])
+        else:
+            name_messages(error, messages)
         raise
+
+
+def name_message(error: MessageError, message: Message) -> None:
+    """Tell *error* which message it is about, also in its words."""
+    name_messages(error, (message,))
+    error.args = (f"{message.destination}: {error.args[0]}", *error.args[1:])
 
 
 def name_messages(error: MessageError, messages: typing.Sequence[Message]) -> None:

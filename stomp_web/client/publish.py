@@ -23,6 +23,7 @@ from ..errors import (
     ConnectionLost,
     DeliveryUnknown,
     InvalidFrame,
+    MessageError,
     NotSent,
     PoolClosed,
     ProtocolError,
@@ -34,8 +35,9 @@ from ..protocol import VERSIONS, Frame, commands, encode
 from .address import parse_address
 from .connector import Connector, client_options, make_connector, make_endpoint
 from .deadline import Deadline
-from .message import Body, Message, as_batch, encode_send, send_frame
-from .outcome import about, confirmed_positions, rejected
+from .heads import head_of
+from .message import Body, Message, as_batch, check_message, content_of, encode_message, frame_of, type_of
+from .outcome import about, confirmed_positions, name_message, rejected
 from .session import Session, error_words
 from .tls import TLS_OPTIONS
 from .transaction import Transaction, not_open, refused
@@ -49,6 +51,7 @@ __all__ = ["PublishClient"]
 _log = logging.getLogger("stomp_web.client")
 
 # Options of an address that a single client understands; the others are the pool's and the publisher's.
+_NUL = memoryview(b"\0")
 _URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
 
 
@@ -335,9 +338,14 @@ class PublishClient:
         `DeliveryUnknown` for what happened to the message. An unconfirmed message is handed to the operating system:
         that it arrived is not known, and a broker's ERROR for it is only logged, when it is seen.
         """
+        deadline = None if timeout is None else Deadline(timeout)
+        if transaction is None and ttl is None and type(body) is bytes:
+            content, body = memoryview(body), b""  # a traceback that shows locals must not show the body
+            self._send_one(destination, content, headers, content_type, confirm, deadline)
+            return
         message = Message(destination, body, headers, content_type=content_type, ttl=ttl)
-        body = b""  # a traceback that shows locals must not show it
-        self.deliver((message,), confirm, transaction, self._deadline(timeout))
+        body = b""
+        self.deliver((message,), confirm, transaction, deadline or self._deadline(None))
 
     def send_many(
         self,
@@ -439,96 +447,168 @@ class PublishClient:
         deadline: Deadline,
     ) -> None:
         """Send *messages* within a deadline that began earlier: what `send`, `send_many` and `Publisher` stand on."""
+        if transaction is None and len(messages) == 1 and messages[0].ttl is None:
+            (message,) = messages
+            content_type = type_of(message.body, message.content_type, message.headers)
+            self._send_one(message.destination, content_of(message), message.headers, content_type, confirm, deadline)
+            return
         if transaction is not None:
             if confirm:
                 raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
             confirm = False
         elif confirm is None:
             confirm = self.confirm
-        frames = [send_frame(message) for message in messages]
-        for frame in frames:
-            # Checked before anything is opened or written; "1.2" can carry the most.
-            encode(Frame(frame.command, frame.headers), "1.2")
+        for message in messages:
+            check_message(message)  # before anything is opened or written
         with self._exclusive(), about(messages):
             if transaction is None:
                 session = self._connected_session(deadline)
             else:
                 session = self._transaction_session(transaction)
             with_receipts = confirm or (transaction is not None and session.dialect.receipts_after_commit)
-            data, receipts = self._encode(session, messages, frames, with_receipts, transaction)
+            data, receipts = self._encode(session, messages, with_receipts, transaction)
             self._write(session, data, deadline, receipts)
             earlier = self._unconfirmed
-            self._unconfirmed += len(frames)
+            self._unconfirmed += len(messages)
             if confirm:
                 self._await_receipts(session, receipts, deadline, earlier)
             elif transaction is not None:
                 self._open_transactions[transaction].receipts.extend(receipts)
-                self._open_transactions[transaction].messages += len(frames)
+                self._open_transactions[transaction].messages += len(messages)
+
+    def _send_one(
+        self,
+        destination: str,
+        content: memoryview,
+        headers: typing.Mapping[str, str] | None,
+        content_type: str | None,
+        confirm: bool | None,
+        deadline: Deadline | None,
+    ) -> None:
+        """Send one message outside of a transaction: the fast path of what nearly all calls are.
+
+        Whatever is out of the ordinary - no session yet, bytes that are not taken at once, an answer that is not just
+        the receipt - goes the way of all other frames. Measured on CPython 3.11: 1.5 us beside the system call, against
+        13 us for the way of a batch of one.
+        """
+        head_of(destination, content_type, headers)  # before anything is opened or written
+        if confirm is None:
+            confirm = self.confirm
+        lock = self._acquire()
+        try:
+            session = self._session
+            if session is None or not session.fresh():
+                deadline = deadline or self._deadline(None)
+                session = self._connected_session(deadline)
+            receipt = next(self._receipt_ids) if confirm else None
+            data, large = frame_of(
+                destination, content, headers, content_type, receipt, session.dialect, session.version
+            )
+            if large is not None:
+                self._write(session, data, deadline or self._deadline(None), None, large)
+            else:
+                try:
+                    sent = session.write_some(data)
+                except TransportError as error:
+                    raise self._not_written(session, error, 0, len(data), deadline, None) from error
+                except BaseException:
+                    self._drop()  # interrupted, and nobody knows whether the bytes have left
+                    raise
+                if sent != len(data):
+                    self._write(session, data, deadline or self._deadline(None), None, sent=sent)
+            if receipt is None:
+                self._unconfirmed += 1
+                return
+            earlier = self._unconfirmed
+            self._unconfirmed += 1
+            self._await_receipts(session, {str(receipt): 0}, deadline or self._deadline(None), earlier)
+        except MessageError as error:
+            name_message(error, Message(destination, b"", headers))
+            raise
+        finally:
+            lock.release()
 
     def _encode(
-        self,
-        session: Session,
-        messages: typing.Sequence[Message],
-        frames: list[Frame],
-        with_receipts: bool,
-        transaction: str | None,
+        self, session: Session, messages: typing.Sequence[Message], with_receipts: bool, transaction: str | None
     ) -> tuple[memoryview, dict[str, int]]:
-        """The bytes of all *frames* for this session's broker, and the position of each by its receipt's id."""
+        """The bytes of all *messages* for this session's broker, and the position of each by its receipt's id."""
         receipts: dict[str, int] = {}
         parts = []
-        for position, (message, frame) in enumerate(zip(messages, frames, strict=True)):
-            if transaction is not None:
-                frame.headers["transaction"] = transaction
+        receipt = None
+        for position, message in enumerate(messages):
             if with_receipts:
                 receipt = str(next(self._receipt_ids))
-                frame.headers["receipt"] = receipt
                 receipts[receipt] = position
-            # A memoryview shows nothing of itself in a traceback.
-            parts.append(memoryview(encode_send(message, frame, session.dialect, session.version)))
+            parts.append(encode_message(message, session.dialect, session.version, receipt, transaction))
         return parts[0] if len(parts) == 1 else memoryview(b"".join(parts)), receipts
 
     def _write(
-        self, session: Session, data: memoryview, deadline: Deadline, receipts: dict[str, int] | None = None
+        self,
+        session: Session,
+        data: memoryview,
+        deadline: Deadline,
+        receipts: dict[str, int] | None = None,
+        body: memoryview | None = None,
+        sent: int = 0,
     ) -> None:
         """Write *data*, in which *receipts* are asked for; if that fails, end the session and say what had left.
+
+        With a large *body*, that is written behind it, and the closing NUL. *sent* is what had left before.
+        """
+        if deadline.expired and not sent:
+            raise BrokerUnavailable(
+                f"no time was left to send ({deadline.seconds:.3g} s given); nothing was sent", broker=session.broker
+            )
+        before = session.bytes_sent - sent
+        size = len(data) if body is None else len(data) + body.nbytes + 1
+        try:
+            if body is None:
+                session.write(data[sent:], deadline)
+            else:
+                session.write_large((data, body, _NUL), deadline)
+        except (TransportError, ProtocolError) as error:
+            raise self._not_written(session, error, session.bytes_sent - before, size, deadline, receipts) from error
+        except BaseException:
+            self._drop()
+            raise
+
+    def _not_written(
+        self,
+        session: Session,
+        error: TransportError | ProtocolError,
+        left: int,
+        size: int,
+        deadline: Deadline | None,
+        receipts: dict[str, int] | None,
+    ) -> MessageError:
+        """End the session, and return the exception for a write that ended with *error* when *left* bytes had left.
 
         What the broker said meanwhile counts: the receipts of a batch's first messages, or why it takes no more, for
         example of a frame over its limit.
         """
-        if deadline.expired:
-            raise BrokerUnavailable(
-                f"no time was left to send ({deadline.seconds:.3g} s given); nothing was sent", broker=session.broker
+        receipts = receipts or {}
+        waiting, errors = dict(receipts), []
+        for frame in _arrived(session):
+            if frame.command == "RECEIPT":
+                waiting.pop(frame.headers.get("receipt-id", ""), None)
+            elif frame.command == "ERROR":
+                errors.append(frame)
+        earlier = self._unconfirmed
+        self._drop()
+        if left and errors:
+            return rejected(session.broker, errors, receipts, waiting, earlier)
+        if not left:
+            return BrokerUnavailable(
+                f"{session.broker} took no byte of the message: {error}; nothing was sent", broker=session.broker
             )
-        before = session.bytes_sent
-        try:
-            session.write(data, deadline)
-        except (TransportError, ProtocolError) as error:
-            left = session.bytes_sent - before
-            receipts = receipts or {}
-            waiting, errors = dict(receipts), []
-            for frame in _arrived(session):
-                if frame.command == "RECEIPT":
-                    waiting.pop(frame.headers.get("receipt-id", ""), None)
-                elif frame.command == "ERROR":
-                    errors.append(frame)
-            earlier = self._unconfirmed
-            self._drop()
-            if left and errors:
-                raise rejected(session.broker, errors, receipts, waiting, earlier) from error
-            if not left:
-                raise BrokerUnavailable(
-                    f"{session.broker} took no byte of the message: {error}; nothing was sent", broker=session.broker
-                ) from error
-            kind = ReceiptTimeout if isinstance(error, TransportTimeout) else ConnectionLost
-            raise kind(
-                f"{session.broker} took {left} of {len(data)} bytes, then: {error} ({deadline.seconds:.3g} s given); "
-                "whether the message arrived is not known",
-                broker=session.broker,
-                confirmed=confirmed_positions(receipts, waiting),
-            ) from error
-        except BaseException:
-            self._drop()
-            raise
+        kind = ReceiptTimeout if isinstance(error, TransportTimeout) else ConnectionLost
+        seconds = self.timeout if deadline is None else deadline.seconds
+        return kind(
+            f"{session.broker} took {left} of {size} bytes, then: {error} ({seconds:.3g} s given); "
+            "whether the message arrived is not known",
+            broker=session.broker,
+            confirmed=confirmed_positions(receipts, waiting),
+        )
 
     def _round_trip(
         self, session: Session, frame: Frame, deadline: Deadline, others: typing.Iterable[str] = (), earlier: int = 0
@@ -551,6 +631,8 @@ class PublishClient:
         waiting = dict(receipts)
         errors: list[Frame] = []
         try:
+            if len(receipts) == 1 and session.next_is_receipt(next(iter(receipts)), deadline):
+                waiting.clear()
             while len(waiting) > len(errors):
                 frame = session.read_frame(deadline)
                 if frame.command == "RECEIPT":
@@ -639,6 +721,14 @@ class PublishClient:
     @contextlib.contextmanager
     def _exclusive(self) -> typing.Iterator[None]:
         """Refuse a second thread: interleaved, two threads would read each other's receipts."""
+        lock = self._acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _acquire(self) -> threading.Lock:
+        """Take the lock that one thread at a time has, and return it."""
         lock = self._in_use
         if not lock.acquire(blocking=False):
             if self._pid == os.getpid():
@@ -650,10 +740,7 @@ class PublishClient:
             lock = self._in_use = threading.Lock()
             lock.acquire()
         self._pid = os.getpid()
-        try:
-            yield
-        finally:
-            lock.release()
+        return lock
 
 
 def _arrived(session: Session) -> typing.Iterator[Frame]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import time
 import typing
 
 from ..errors import AuthenticationFailed, BrokerUnavailable, MessageError, ProtocolError
@@ -31,6 +32,7 @@ _AUTHENTICATION_WORDS = (
     "unable to validate user", "user name", "username", "virtual host",
 )  # fmt: skip
 
+_LOOK_AGAIN = 0.0001  # seconds
 _LONGEST_LOOK = 65_536  # bytes that are taken in to see whether the connection has ended
 
 
@@ -78,6 +80,7 @@ class Session:
         "heart_beat",
         "id",
         "pid",
+        "seen",
         "server",
         "version",
     )
@@ -89,6 +92,8 @@ class Session:
         self.broker = broker
         #: How many bytes have arrived, heart-beats included.
         self.bytes_received = 0
+        #: When a look at the socket last showed that the broker has not ended the connection (``time.monotonic()``).
+        self.seen = time.monotonic()
         #: The process that opened the session; in a forked child it must not be used.
         self.pid = os.getpid()
         self.write(memoryview(encode(settings.connect_frame())), deadline)
@@ -154,6 +159,49 @@ class Session:
     def wait(self, seconds: float | None, *, write: bool = False, read: bool = True, wake: int | None = None) -> bool:
         """Wait until bytes arrive, or (*write*) can leave, or the descriptor *wake* can be read."""
         return self._transport.wait_seconds(seconds, read=read, write=write, wake=wake)
+
+    def fresh(self) -> bool:
+        """Whether the session is of this process, and so lately seen alive that another look would tell nothing new.
+
+        A connection can die at any moment after a look; a tenth of a millisecond later the chance is hardly another.
+        """
+        return time.monotonic() - self.seen < _LOOK_AGAIN and self.pid == os.getpid()
+
+    def next_is_receipt(self, receipt: str, deadline: Deadline) -> bool:
+        """Wait for an answer; whether it is the RECEIPT with this id, one of ours, and nothing else.
+
+        The fast path of a confirmed message: bytes are compared, not parsed. Of anything else nothing is lost: what
+        came waits to be read as frames. Raises `TransportClosed`.
+        """
+        if len(self._buffer) or not self._transport.wait(deadline, read=True):
+            return False
+        data = self._transport.receive_some()
+        if not data:
+            if data is not None:
+                raise TransportClosed("the broker closed the connection")
+            return False
+        self.bytes_received += len(data)
+        self.seen = time.monotonic()
+        expected = b"RECEIPT\nreceipt-id:%b\n\n\0" % receipt.encode()
+        if data == expected or (data.startswith(expected) and data[len(expected) :] == b"\n"):
+            return True
+        self._buffer.append(data)
+        return False
+
+    def write_large(self, parts: typing.Sequence[memoryview], deadline: Deadline) -> None:
+        """Send all *parts*, one after the other, without joining them. As `write` otherwise."""
+        rest = list(parts)
+        while True:
+            sent = self._transport.send_parts(rest)
+            while rest and sent >= rest[0].nbytes:
+                sent -= rest.pop(0).nbytes
+            if not rest:
+                return
+            if sent:
+                rest[0] = rest[0][sent:]
+            if not self._transport.wait(deadline, read=True, write=True):
+                raise TransportTimeout("the broker did not take the bytes in time")
+            self._take_in()
 
     def write(self, data: memoryview, deadline: Deadline) -> None:
         """Send all of *data*.
@@ -221,11 +269,13 @@ class Session:
         """Move the bytes that have arrived into the buffer; return whether there were any."""
         data = self._transport.receive_some()
         if data is None:
+            self.seen = time.monotonic()
             return False
         if not data:
             raise TransportClosed("the broker closed the connection")
         self._buffer.append(data)
         self.bytes_received += len(data)
+        self.seen = time.monotonic()
         return True
 
     def close(self) -> None:

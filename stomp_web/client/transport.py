@@ -47,11 +47,13 @@ class TransportClosed(TransportError):
 class Transport:
     """One connected socket, with TLS or without."""
 
-    __slots__ = ("__weakref__", "_poll", "_socket", "bytes_sent", "endpoint")
+    __slots__ = ("__weakref__", "_poll", "_polled", "_socket", "_tls", "bytes_sent", "endpoint")
 
     def __init__(self, connected: socket.socket, endpoint: Endpoint) -> None:
         self._socket = connected
         self._poll: typing.Any = None
+        self._polled: tuple[bool, bool, int | None] | None = None  # what `_poll` waits for now
+        self._tls = not hasattr(connected, "sendmsg")  # Windows has none either
         self.endpoint = endpoint
         #: How many bytes the operating system (or the TLS layer) has taken so far.
         self.bytes_sent = 0
@@ -116,6 +118,7 @@ class Transport:
         try:
             wrapped = tls.wrap_socket(self._socket, server_hostname=self.endpoint.host, do_handshake_on_connect=False)
             self._socket = wrapped
+            self._tls = True
             while True:
                 try:
                     wrapped.do_handshake()
@@ -156,6 +159,19 @@ class Transport:
         self.bytes_sent += sent
         return sent
 
+    def send_parts(self, parts: typing.Sequence[memoryview]) -> int:
+        """Hand over as much of *parts* as is taken at once, in order, without joining them. As `send_some`."""
+        if self._tls:
+            return self.send_some(parts[0])  # TLS has no call for several
+        try:
+            sent = self._socket.sendmsg(parts)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise TransportClosed(describe(error)) from error
+        self.bytes_sent += sent
+        return sent
+
     def receive_some(self) -> bytes | None:
         """Return the bytes that have arrived; ``b""`` at the connection's end, ``None`` if there are none yet.
 
@@ -190,14 +206,13 @@ class Transport:
                 [descriptor, *wakers] if read else wakers, [descriptor] if write else [], [descriptor], seconds
             )
             return bool(readable or writable or broken)
-        if self._poll is None:
+        if self._polled != (read, write, wake):
             self._poll = select.poll()
-        self._poll.register(descriptor, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
-        if not read and not write:
-            # Registered for nothing, a connection that was reset would be reported all the same, again and again.
-            self._poll.unregister(descriptor)
-        if wake is not None:
-            self._poll.register(wake, select.POLLIN)
+            if read or write:  # registered for nothing, a connection that was reset would be reported again and again
+                self._poll.register(descriptor, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+            if wake is not None:
+                self._poll.register(wake, select.POLLIN)
+            self._polled = (read, write, wake)
         return bool(self._poll.poll(None if seconds is None else min(math.ceil(seconds * 1000), _LONGEST_POLL)))
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from ..errors import InvalidFrame, InvalidFrameType
 from .frame import COMMANDS, COMMANDS_WITH_BODY, Frame
 from .versions import UNESCAPED_COMMANDS, check_version, escape
 
-__all__ = ["encode", "encode_head"]
+__all__ = ["encode", "encode_head", "encode_header"]
 
 
 def encode(frame: Frame, version: str = "1.2", *, content_length: bool = True) -> bytes:
@@ -74,6 +74,11 @@ def encode_head(command: str, headers: typing.Mapping[str, str], version: str) -
         raise type(error)(f"{error} (in {where})") from None
     lines.append("")
     return "\n".join(lines).encode()
+
+
+def encode_header(name: str, value: str, command: str, version: str) -> bytes:
+    """Return one header line of a frame with that *command*. Raises `InvalidFrame` as `encode` does."""
+    return encode_head(command, {name: value}, version)[len(command) + 1 :]
 
 
 def _header_line(name: str, value: str, escaped_version: str | None) -> str:

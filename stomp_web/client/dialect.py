@@ -10,14 +10,14 @@ import time
 import typing
 import urllib.parse
 
-__all__ = ["ACTIVEMQ", "ARTEMIS", "DIALECTS", "GENERIC", "RABBITMQ", "Dialect", "choose_dialect"]
+__all__ = ["ACTIVEMQ", "ARTEMIS", "DEVELOPMENT", "DIALECTS", "GENERIC", "RABBITMQ", "Dialect", "choose_dialect"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Dialect:
     """One broker's habits.
 
-    * `name` - ``rabbitmq``, ``activemq``, ``artemis`` or ``generic``.
+    * `name` - ``rabbitmq``, ``activemq``, ``artemis``, ``development`` or ``generic``.
     * `server` - how the ``server`` header of its CONNECTED begins.
     * `text_without_length` - a body that is text goes without ``content-length``, so that a JMS consumer gets a
       TextMessage (ActiveMQ 5.17: with the header it becomes a BytesMessage).
@@ -26,6 +26,8 @@ class Dialect:
     * `prefetch_header` - the header of SUBSCRIBE that limits unacknowledged messages, if it counts messages.
     * `nack_requeues` - whether a NACK gives the message back to its queue; `nack_drop_headers` and
       `nack_requeue_headers` are the headers of NACK that ask for the one or the other.
+    * `acks_over_all` - an ACK that stands for all messages before it stands for those of the connection's other
+      subscriptions, too. (RabbitMQ 3.10: the next ACK of one of them is answered by an ERROR.)
     * `keeps_message_ids` - a message has the same ``message-id`` at each delivery. (RabbitMQ 3.10 gives each delivery
       another one.)
     * `duplicate_header` - the header by which the broker itself drops duplicates, if it can.
@@ -43,6 +45,7 @@ class Dialect:
     nack_requeues: bool = False
     nack_drop_headers: typing.Mapping[str, str] = dataclasses.field(default_factory=dict)
     nack_requeue_headers: typing.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    acks_over_all: bool = False
     keeps_message_ids: bool = True
     duplicate_header: str | None = None
     receipts_after_commit: bool = False
@@ -77,6 +80,7 @@ RABBITMQ: typing.Final = Dialect(
     nack_requeues=True,
     nack_drop_headers={"requeue": "false"},
     nack_requeue_headers={"requeue": "true"},
+    acks_over_all=True,
     keeps_message_ids=False,
     receipts_after_commit=True,
     quotes_destinations=True,
@@ -88,9 +92,12 @@ ARTEMIS: typing.Final = Dialect(
 ACTIVEMQ: typing.Final = Dialect(
     "activemq", "ActiveMQ/", text_without_length=True, prefetch_header="activemq.prefetchSize"
 )
-GENERIC: typing.Final = Dialect("generic", prefetch_header="prefetch-count", nack_requeues=True)
+#: The broker for development that comes with this package.
+DEVELOPMENT: typing.Final = Dialect("development", "stomp-web/", prefetch_header="prefetch-count", nack_requeues=True)
+#: Of a broker that is not known, nothing is taken for granted.
+GENERIC: typing.Final = Dialect("generic", prefetch_header="prefetch-count")
 
-DIALECTS: typing.Final = (RABBITMQ, ARTEMIS, ACTIVEMQ, GENERIC)
+DIALECTS: typing.Final = (RABBITMQ, ARTEMIS, ACTIVEMQ, DEVELOPMENT, GENERIC)
 
 
 def choose_dialect(server: str | None) -> Dialect:

@@ -37,7 +37,7 @@ from .transport import TransportError
 if typing.TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Answer", "DrivenClient"]
+__all__ = ["Answer", "BusyError", "DrivenClient"]
 
 _log = logging.getLogger("stomp_web.client")
 
@@ -77,6 +77,14 @@ class _WakingEvent(threading.Event):
         self._wake()
 
 
+class BusyError(BrokerUnavailable):
+    """Another thread drives the connection, and did not leave in time."""
+
+
+class _ClosedMeanwhileError(BrokerUnavailable):
+    """Another thread has closed the client while it connected."""
+
+
 class DrivenClient:
     """The connection of a client that receives. A subclass says what becomes of the frames that come."""
 
@@ -91,6 +99,7 @@ class DrivenClient:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._driver: int | None = None  # the thread that drives the connection now
+        self._waiting = 0  # threads that wait to drive it, or for the one that does
         self._session: Session | None = None
         self._reason: StompError | None = None  # why the last session ended
         self._credentials: dict[str, object] = {}
@@ -98,6 +107,7 @@ class DrivenClient:
         # who look at that, and the next connection takes it back; what the user has set is the user's.
         self._ending = False
         self._parting = False  # somebody says DISCONNECT
+        self._closes = 0  # how often somebody has closed it, who may do so while another thread connects
         # Frames of this session, outside of transactions, without a receipt; and how many of them a receipt has covered
         # since. An ERROR may be about one of the rest.
         self._unconfirmed = self._settled = 0
@@ -127,8 +137,12 @@ class DrivenClient:
         """The thread that drove the connection has left, and the session has ended."""
         raise NotImplementedError
 
+    def _make_room(self) -> None:
+        """Move what was held back to where there is room for it now. Called by the driver only."""
+        raise NotImplementedError
+
     def _reading(self) -> bool:
-        """Whether to read now, or to let the broker wait."""
+        """Whether to read now, or to let the broker wait. A look, and nothing else."""
         raise NotImplementedError
 
     # -- the connection ---------------------------------------------------------------------------------------
@@ -162,10 +176,17 @@ class DrivenClient:
             return typing.cast(Session, self._session).connected_frame
 
     def _open(self, deadline: Deadline) -> None:
+        closes = self._closes
         session = self._connector.open(deadline, **self._credentials)
+        with self._lock:
+            closed = self._closes != closes
+            if not closed:
+                self._session = session
+        if closed:
+            session.close()
+            raise _ClosedMeanwhileError(f"the client was closed while it connected to {session.broker}")
         self._take_back_the_ending()
         with self._lock:
-            self._session = session
             self._reason = None
             self._parting = False
             self._unconfirmed = self._settled = 0
@@ -184,7 +205,7 @@ class DrivenClient:
         if session is None or self._inherited:
             return False
         with self._lock:
-            if self._driver is not None:
+            if self._driver is not None or self._waiting:  # somebody drives it, or will do so at once
                 return self._session is session
             self._driver = threading.get_ident()
         try:
@@ -248,6 +269,8 @@ class DrivenClient:
         self._end(ConnectionLost(f"the client has closed its connection to {self.broker}", broker=self.broker))
 
     def _end_the_loop(self) -> None:
+        with self._lock:
+            self._closes += 1
         if self.listening_event.is_set() and not self.shutdown_event.is_set():
             self._ending = True
             self.shutdown_event.set()
@@ -273,12 +296,13 @@ class DrivenClient:
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
-    def listen_forever(self) -> None:
+    def listen_forever(self, *, connect: bool = True) -> None:
         """Receive until `shutdown_event` is set or the connection ends. Run it where you like.
 
         Usually that is a thread of your own; a program that only receives may run it in its main thread, and set
-        `shutdown_event` in a signal handler. Connects first, if not connected. It keeps the heart-beats, reads, and
-        puts each frame on the queue of its kind. When `shutdown_event` is set, it says DISCONNECT and returns.
+        `shutdown_event` in a signal handler. Connects first, if not connected, unless *connect* is false: for those
+        whose subscriptions are of no use in another session. It keeps the heart-beats, reads, and puts each frame on
+        the queue of its kind. When `shutdown_event` is set, it says DISCONNECT and returns.
 
         Raises the reason when the connection ends otherwise: `ConnectionLost`; `Rejected` for an ERROR frame, which is
         on `error_queue` too; `BrokerUnavailable` or `AuthenticationFailed` if it could not connect.
@@ -288,7 +312,12 @@ class DrivenClient:
                 raise StompError("this client's loop is running already, in this thread")
             self._take_back_the_ending()
             if self._session is None and not self.shutdown_event.is_set():
-                self._open(self._deadline(None))
+                if not connect:
+                    raise self._reason or self._not_connected()
+                try:
+                    self._open(self._deadline(None))
+                except _ClosedMeanwhileError:
+                    return
             self._wake_descriptor()  # before anybody is told: a shutdown that is asked for from now on wakes the loop
             self.listening_event.set()
             try:
@@ -296,6 +325,10 @@ class DrivenClient:
             except StompError:
                 if not self.shutdown_event.is_set():
                     raise
+            except Exception as error:
+                # Of a callback's own machinery, or a fault of ours: whoever waits must not wait for ever.
+                self._end(ConnectionLost(f"the loop has ended: {error!r}", broker=self.broker))
+                raise
             finally:
                 self.listening_event.clear()
             if not self._ending:
@@ -332,24 +365,30 @@ class DrivenClient:
         """Send *frame* with a receipt, and wait for it and for the *others*, which come after it."""
         receipt = str(next(self._receipt_ids))
         frame.headers["receipt"] = receipt
-        self._exchange(memoryview(encode(frame, self._live_session().version)), [receipt, *others], deadline)
+        session = self._live_session()
+        self._exchange(session, memoryview(encode(frame, session.version)), [receipt, *others], deadline)
 
-    def _write(self, frame: Frame, version: str) -> None:
+    def _write(self, frame: Frame, session: Session) -> None:
         in_transaction = "transaction" in frame.headers
-        self._exchange(memoryview(encode(frame, version)), (), self._deadline(None), in_transaction)
+        data = memoryview(encode(frame, session.version))
+        self._exchange(session, data, (), self._deadline(None), in_transaction)
 
     def _exchange(
-        self, data: memoryview, receipts: typing.Sequence[str], deadline: Deadline, in_transaction: bool = False
+        self,
+        session: Session,
+        data: memoryview,
+        receipts: typing.Sequence[str],
+        deadline: Deadline,
+        in_transaction: bool = False,
     ) -> None:
-        """Hand *data* over to whoever drives the connection, and wait until *receipts* came.
+        """Hand *data*, made for *session*, over to whoever drives the connection, and wait until *receipts* came.
 
         Without receipts it returns once the bytes are in line to be written, and there is room in the line.
         """
         answer = Answer(receipts)
         with self._lock:
-            session = self._session
-            if session is None:
-                raise self._not_connected()
+            if self._session is not session:  # a later one would take it for something else
+                raise self._not_connected(session)
             self._outgoing.append((data, answer))
             self._outgoing_bytes += len(data)
             answer.unconfirmed_before = self._unconfirmed
@@ -364,7 +403,8 @@ class DrivenClient:
                 return True
             if receipts:
                 return answer.done
-            driven = self._driver not in (None, me)
+            # A loop will write it for certain. Another thread's call may be about to leave.
+            driven = self.listening_event.is_set() and self._driver not in (None, me)
             return answer.written or (driven and self._outgoing_bytes < _MOST_OUTGOING)
 
         me = threading.get_ident()
@@ -398,7 +438,7 @@ class DrivenClient:
         while True:
             with self._lock:
                 while not done() and self._driver not in (None, me):
-                    if not self._changed.wait(deadline.remaining()):
+                    if not self._wait_for_change(deadline):
                         return
                 if done():
                     return
@@ -424,8 +464,8 @@ class DrivenClient:
             while self._driver not in (None, me):
                 if self.listening_event.is_set():
                     raise StompError("listen_forever is running in another thread; it drives this connection")
-                if not self._changed.wait(deadline.remaining()):
-                    raise BrokerUnavailable(
+                if not self._wait_for_change(deadline):
+                    raise BusyError(
                         f"another thread's call is still busy after {deadline.seconds:.3g} s", broker=self.broker
                     )
             self._driver = me
@@ -434,6 +474,14 @@ class DrivenClient:
         finally:
             if not nested:
                 self._leave()
+
+    def _wait_for_change(self, deadline: Deadline) -> bool:
+        """Wait, with the lock held, until something has changed. ``False`` if the deadline came first."""
+        self._waiting += 1
+        try:
+            return self._changed.wait(deadline.remaining())
+        finally:
+            self._waiting -= 1
 
     def _leave(self) -> None:
         if self._inherited:
@@ -467,6 +515,7 @@ class DrivenClient:
         wake = self._wake_descriptor()
         try:
             moved = self._flush(session)
+            self._make_room()
             reading = self._reading()
             if reading:
                 moved = self._take_frames(session) or moved
@@ -520,6 +569,7 @@ class DrivenClient:
         while taken < _MOST_AT_ONCE and (frame := session.read_ready()) is not None:
             taken += 1
             self._on_frame(session, frame)
+            self._make_room()
             if not self._reading():
                 break
         if session.bytes_received != received:
@@ -603,7 +653,12 @@ class DrivenClient:
                 "subscriptions; make a new client in this process"
             )
 
-    def _not_connected(self) -> BrokerUnavailable:
+    def _not_connected(self, session: Session | None = None) -> BrokerUnavailable:
+        if session is not None and self._session is not None:
+            return BrokerUnavailable(
+                f"the session with {session.broker} has ended, and this belonged to it; nothing was sent",
+                broker=session.broker,
+            )
         why = f": {self._reason}" if self._reason is not None else "; call connect() first"
         return BrokerUnavailable(f"not connected to {self.broker}{why}", broker=self.broker)
 

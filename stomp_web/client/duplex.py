@@ -25,7 +25,7 @@ from ..protocol import VERSIONS, Frame, commands
 from .address import parse_address
 from .connector import Connector, client_options, make_connector, make_endpoint
 from .deadline import Deadline
-from .driven import DrivenClient
+from .driven import BusyError, DrivenClient
 from .message import Body, Message, as_batch, check_message, encode_message
 from .outcome import about
 from .queues import FrameQueue
@@ -171,17 +171,22 @@ class QueueingDuplexClient(DrivenClient):
                     return self.message_queue.get(timeout=deadline.remaining())
                 except queue.Empty:
                     return None
-            with self._driving(deadline):
-                if self._session is None:
-                    self.shutdown_event.clear()
-                    self._open(deadline)
-                try:
-                    self._drive(lambda: not self.message_queue.empty(), deadline)
-                except StompError:
-                    if self.message_queue.empty():
-                        raise  # otherwise the message first, and the reason of the end to the next call
+            with contextlib.suppress(BusyError):  # another thread reads, and there was no message for this one
+                self._receive(deadline)
             if self.message_queue.empty():
                 return None
+
+    def _receive(self, deadline: Deadline) -> None:
+        """Read until there is a message, or the deadline. Raises the reason if the connection ends without one."""
+        with self._driving(deadline):
+            if self._session is None:
+                self.shutdown_event.clear()
+                self._open(deadline)
+            try:
+                self._drive(lambda: not self.message_queue.empty(), deadline)
+            except StompError:
+                if self.message_queue.empty():
+                    raise  # otherwise the message first, and the reason of the end to the next call
 
     def subscribe(
         self,
@@ -219,7 +224,7 @@ class QueueingDuplexClient(DrivenClient):
         and an acknowledgement in another session could be taken for that of another message.
         """
         session = self._session_of(frame)
-        self._write(commands.ack(frame, session.version, transaction=transaction), session.version)
+        self._write(commands.ack(frame, session.version, transaction=transaction), session)
 
     def nack(
         self, frame: Frame, *, transaction: str | None = None, headers: typing.Mapping[str, str] | None = None
@@ -230,7 +235,7 @@ class QueueingDuplexClient(DrivenClient):
         """
         session = self._session_of(frame)
         refusal = commands.nack(frame, session.version, transaction=transaction, headers=headers)
-        self._write(refusal, session.version)
+        self._write(refusal, session)
 
     def _session_of(self, frame: Frame) -> Session:
         """The session, if *frame* came in it. One that was made by hand counts as of this session."""
@@ -302,14 +307,14 @@ class QueueingDuplexClient(DrivenClient):
                     (receipts if confirm else later).append(receipt)
                 parts.append(encode_message(message, session.dialect, session.version, receipt, transaction))
             data = parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
-            self._exchange(data, receipts, deadline, transaction is not None)
+            self._exchange(session, data, receipts, deadline, transaction is not None)
 
     def begin(self) -> str:
         """Begin a transaction, and return its id for `send`, `ack`, `nack`, `commit` and `abort`."""
         transaction = f"tx-{next(self._transaction_ids)}"
         self._transactions[transaction] = []
         try:
-            self._write(commands.begin(transaction), self._live_session().version)
+            self._write(commands.begin(transaction), self._live_session())
         except BaseException:
             self._transactions.pop(transaction, None)
             raise
@@ -372,11 +377,12 @@ class QueueingDuplexClient(DrivenClient):
 
         After DISCONNECT its receipt is all that counts, however many messages stand before it.
         """
-        if not self._held or self._parting:
-            return True
+        held = len(self._held)
+        return not held or self._parting or (bool(self._answers) and held < self.message_queue.maxsize)
+
+    def _make_room(self) -> None:
         while self._held and self.message_queue.offer(self._held[0]):
             self._held.popleft()
-        return not self._held or (bool(self._answers) and len(self._held) < self.message_queue.maxsize)
 
     def _room_in_queue(self) -> None:
         if self._held:

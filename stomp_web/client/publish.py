@@ -504,7 +504,7 @@ class PublishClient:
             data, large = frame_of(
                 destination, content, headers, content_type, receipt, session.dialect, session.version
             )
-            if large is not None:
+            if large is not None or (deadline is not None and deadline.expired):
                 self._write(session, data, deadline or self._deadline(None), None, large)
             else:
                 try:

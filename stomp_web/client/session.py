@@ -309,4 +309,6 @@ def error_words(frame: Frame) -> str:
     first = lines[0].strip()[:300] if lines else ""
     if not first or first == message or first.endswith(f"Exception: {message}"):
         return message or "the broker gave no reason"
+    if message and first.startswith(message):
+        return first
     return f"{message}: {first}" if message else first

@@ -6,7 +6,7 @@ import collections
 import logging
 import typing
 
-from ..errors import InvalidFrame
+from ..errors import InvalidFrame, NotSent, ProtocolError, Rejected
 from ..protocol import Frame
 from .duplex import QueueingDuplexClient
 from .session import Session
@@ -56,9 +56,9 @@ class PublishSubscribeClient(QueueingDuplexClient):
         self._callbacks[identity] = callback
         try:
             return super().subscribe(destination, id=identity, ack=ack, headers=headers, timeout=timeout)
-        except BaseException:
-            del self._callbacks[identity]
-            raise
+        except (NotSent, Rejected, ProtocolError):
+            self._callbacks.pop(identity, None)
+            raise  # after anything else the subscription may be there, and its messages come
 
     def unsubscribe(
         self, id: str, *, headers: typing.Mapping[str, str] | None = None, timeout: float | None = None

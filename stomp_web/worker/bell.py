@@ -7,6 +7,7 @@ byte in a pair of sockets needs none.
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 import types
@@ -33,10 +34,17 @@ class Bell:
 
     def wait(self, seconds: float) -> None:
         """Wait until it rings, for *seconds* at the most."""
-        if select.select([self._reader], [], [], max(seconds, 0.0))[0]:
+        if self._rings(max(seconds, 0.0)):
             with contextlib.suppress(BlockingIOError):
                 while self._reader.recv(4096):
                     pass
+
+    def _rings(self, seconds: float) -> bool:
+        if not hasattr(select, "poll"):  # Windows
+            return bool(select.select([self._reader], [], [], seconds)[0])
+        poll = select.poll()  # select() knows no descriptor above 1023
+        poll.register(self._reader, select.POLLIN)
+        return bool(poll.poll(math.ceil(seconds * 1000)))
 
     def __enter__(self) -> Self:
         return self

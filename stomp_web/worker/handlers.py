@@ -62,8 +62,9 @@ class Handlers:
         """Return a decorator: the function is called with each message of *destination*, a `ReceivedMessage`.
 
         * *ack* - ``client-individual``: each message is acknowledged after its handler has returned; ``client``: the
-          same, with one ACK for all messages up to the first that is not done; ``auto``: the broker counts a message
-          as taken when it has sent it, so that one that is being handled is lost if the worker dies.
+          same, with one ACK for all messages up to the first that is not done (each for itself on RabbitMQ, where such
+          an ACK would stand for those of other handlers, too); ``auto``: a message is acknowledged right before its
+          handler is called, so that one that is being handled is lost if the worker dies.
         * *accept* - the names of the serializers that may be read. What comes in another form becomes a dead letter.
           ``pickle`` is read only if it is named here: whoever can send a pickle can run code in this process. With
           none, nothing is read, and the payload is the body: for those who look after dead letters.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import typing
 
 from ..errors import ConfigurationError
 from .inbox import Delivery, Inbox, Step
-from .perform import Failure, Job, Performer
+from .perform import Failure, Job, Performer, PerformerGone
 from .settle import Settlement
 from .stats import Counts
 
@@ -18,6 +19,7 @@ _log = logging.getLogger("stomp_web.worker")
 
 _RESTART_PAUSE = 1.0  # seconds; doubled after each process that could not be started
 _LONGEST_RESTART_PAUSE = 30.0
+_LOOK_AFTER_THE_PROCESS = 0.5  # seconds between two looks at an idle one
 
 
 class Hand:
@@ -75,18 +77,14 @@ class Hand:
     # -- in the thread ----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        self.broken = self._start()
+        self.started.set()
+        self._on_change()
         try:
-            self._performer.start()
-        except ConfigurationError as error:
-            self.broken = error
-        except Exception as error:  # noqa: BLE001 - the operating system's, mostly: no more processes, no memory
-            self.broken = ConfigurationError(f"a worker process cannot be started: {error}", "processes")
-        finally:
-            self.started.set()
-            self._on_change()
-        try:
-            while self._make_ready() and (work := self._inbox.take()) is not None:
-                self._do(*work)
+            while self._make_ready() and not self._inbox.finished:
+                work = self._inbox.take(_LOOK_AFTER_THE_PROCESS if self._performer.perishable else None)
+                if work is not None:
+                    self._do(*work)
         except BaseException:
             _log.critical("a hand of the worker has failed, and takes no more messages", exc_info=True)
             raise
@@ -95,16 +93,25 @@ class Hand:
             self.ended = True
             self._on_change()
 
+    def _start(self) -> ConfigurationError | None:
+        """Let the performer make ready; return why it cannot."""
+        try:
+            self._performer.start()
+        except ConfigurationError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - the operating system's, mostly: no more processes, no memory
+            return ConfigurationError(f"a worker process cannot be started: {error}", "processes")
+        return None
+
     def _make_ready(self) -> bool:
         """Replace a process that has died. ``False`` if there is none and none can be had before the end."""
         pause = _RESTART_PAUSE
         while not self._performer.ready():
             if self.broken is not None or self._ending.is_set():
                 return False
-            try:
-                self._performer.start()
-            except ConfigurationError as error:
-                _log.error("%s; the next try is in %g s", error, pause)
+            problem = self._start()
+            if problem is not None:
+                _log.error("%s; the next try is in %g s", problem, pause)
                 self._ending.wait(pause)
                 pause = min(pause * 2, _LONGEST_RESTART_PAUSE)
         return True
@@ -121,15 +128,25 @@ class Hand:
             # A fault of ours, not of the handler. It costs this message its acknowledgement, and no thread.
             _log.exception("a message was not seen to its end; it stays unacknowledged, and comes again")
 
+    def _perform(self, job: Job) -> Failure | None:
+        """Call the handler. A process that had died before it took the message is replaced first."""
+        while True:
+            if not self._make_ready():
+                raise PerformerGone
+            with contextlib.suppress(PerformerGone):
+                return self._performer.perform(job)
+
     def _handle(self, delivery: Delivery) -> None:
         self._counts.add(in_flight=1)
         self.busy = True
         try:
             frame = delivery.frame
             number = self._numbers[delivery.handler.id]
-            failure: Failure | None = self._performer.perform(
-                Job(number, frame.headers, frame.body, delivery.redelivered, delivery.failures)
-            )
+            job = Job(number, frame.headers, frame.body, delivery.redelivered, delivery.failures)
+            try:
+                failure = self._perform(job)
+            except PerformerGone:  # at the end, and the message was not begun: it goes back
+                return
             if self._abandoned:
                 return
             if failure is None:

@@ -9,11 +9,14 @@ import collections
 import threading
 import typing
 
-__all__ = ["Duplicates", "Failures"]
+__all__ = ["Duplicates", "Failures", "Key"]
 
 _MOST_FAILURES = 10_000
 
 _T = typing.TypeVar("_T")
+
+#: The subscription and the message's id: two handlers of one topic each have to do with the same message.
+Key = tuple[str, str]
 
 
 class Failures:
@@ -21,13 +24,13 @@ class Failures:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: collections.OrderedDict[str, int] = collections.OrderedDict()
+        self._counts: collections.OrderedDict[Key, int] = collections.OrderedDict()
 
-    def of(self, key: str | None) -> int:
+    def of(self, key: Key | None) -> int:
         """The failures so far."""
         return self._counts.get(key, 0) if key is not None else 0
 
-    def note(self, key: str | None, failures: int) -> None:
+    def note(self, key: Key | None, failures: int) -> None:
         """Remember that the message has failed so many times."""
         if key is None:
             return
@@ -37,7 +40,7 @@ class Failures:
             if len(self._counts) > _MOST_FAILURES:
                 self._counts.popitem(last=False)
 
-    def forget(self, key: str | None) -> None:
+    def forget(self, key: Key | None) -> None:
         """The message will not come again."""
         if key is not None and key in self._counts:
             with self._lock:
@@ -53,10 +56,10 @@ class Duplicates(typing.Generic[_T]):
     def __init__(self, size: int) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._done: collections.OrderedDict[str, None] = collections.OrderedDict()
-        self._busy: dict[str, list[_T]] = {}
+        self._done: collections.OrderedDict[Key, None] = collections.OrderedDict()
+        self._busy: dict[Key, list[_T]] = {}
 
-    def begin(self, key: str | None, delivery: _T) -> str:
+    def begin(self, key: Key | None, delivery: _T) -> str:
         """Say what a delivery is: ``new``, and is being handled from now on; ``done``, a duplicate; or ``busy``.
 
         Of the last kind the same message is in a handler now; `end` returns the delivery then.
@@ -72,7 +75,7 @@ class Duplicates(typing.Generic[_T]):
             self._busy[key] = []
             return "new"
 
-    def end(self, key: str | None, handled: bool) -> list[_T]:
+    def end(self, key: Key | None, handled: bool) -> list[_T]:
         """The message is not in a handler any more; return the deliveries of it that came meanwhile."""
         if not self._size or key is None:
             return []

@@ -15,7 +15,7 @@ from ..errors import StompError
 from .handlers import Function
 from .message import Reject, read_message
 
-__all__ = ["Around", "Failure", "Job", "Performer", "ThreadPerformer", "in_one_line", "no_context"]
+__all__ = ["Around", "Failure", "Job", "Performer", "PerformerGone", "ThreadPerformer", "in_one_line", "no_context"]
 
 Around = typing.Callable[[], typing.ContextManager[object]]
 
@@ -43,14 +43,22 @@ class Failure:
     permanent: bool = False
 
 
+class PerformerGone(Exception):
+    """The process was not there any more when it should have taken a message. Nothing was begun."""
+
+
 class Performer(typing.Protocol):
-    """Calls handlers for one hand."""
+    """Calls handlers for one hand. *perishable* if it can die while nobody asks for anything."""
+
+    @property
+    def perishable(self) -> bool:
+        """Whether it can die."""
 
     def start(self) -> None:
         """Make ready. Raises `ConfigurationError` if that cannot be done."""
 
     def perform(self, job: Job) -> Failure | None:
-        """Decode the message, call the handler, and return what went wrong, if anything did."""
+        """Decode the message, call the handler, and return what went wrong, if anything did. Raises `PerformerGone`."""
 
     def ready(self) -> bool:
         """Whether `perform` can be called."""
@@ -64,6 +72,8 @@ class Performer(typing.Protocol):
 
 class ThreadPerformer:
     """Calls handlers in the thread of whoever calls `perform`."""
+
+    perishable = False
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ import typing
 
 from ..errors import ConfigurationError
 from .handlers import Handler
-from .perform import Around, Failure, Job, ThreadPerformer, in_one_line
+from .perform import Around, Failure, Job, PerformerGone, ThreadPerformer, in_one_line
 
 if typing.TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -30,6 +30,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _START_LIMIT = 60.0
 # Seconds for a process to end by itself when it was asked to.
 _END_LIMIT = 5.0
+_LOOK_AFTER_IT = 1.0  # seconds between two looks whether it lives
 
 
 class ProcessPerformer:
@@ -37,6 +38,8 @@ class ProcessPerformer:
 
     *initializer* is called first in each process, before the handlers are imported.
     """
+
+    perishable = True
 
     def __init__(
         self,
@@ -93,19 +96,24 @@ class ProcessPerformer:
             raise ConfigurationError(f"a worker process cannot run the handlers: {answer}", "processes")
 
     def perform(self, job: Job) -> Failure | None:
-        """Let the process do it. If the process dies, that is the failure."""
-        connection = self._connection
+        """Let the process do it. If the process dies of it, that is the failure. Raises `PerformerGone`."""
+        connection, process = self._connection, self._process
         try:
-            if connection is None:
+            if connection is None or process is None:
                 raise EOFError
             connection.send(job)
+        except (EOFError, OSError):
+            self._let_go()
+            raise PerformerGone from None
+        try:
+            # A process of the handler's own may hold the other end of the pipe, so its end is not all to look for.
+            while not connection.poll(_LOOK_AFTER_IT):
+                if not process.is_alive() and not connection.poll():
+                    raise EOFError
             return typing.cast("Failure | None", connection.recv())
         except (EOFError, OSError):
-            process = self._process
-            how = ""
-            if process is not None:
-                process.join(_END_LIMIT)
-                how = _how_it_ended(process.exitcode)
+            process.join(_END_LIMIT)
+            how = _how_it_ended(process.exitcode)
             self._let_go()
             return Failure(f"the worker process died{how} while it handled the message")
 

@@ -125,7 +125,7 @@ class Run:
             return finished
         finally:
             if not orderly:  # an exception, or a second signal: nothing more is waited for
-                self._inbox.close()
+                self._inbox.abandon()
                 for hand in self._hands:
                     hand.abandon()
                 self._client.close()
@@ -175,7 +175,9 @@ class Run:
             headers = dict(handler.headers)
             if dialect.prefetch_header is not None:
                 headers.setdefault(dialect.prefetch_header, str(self._prefetch))
-            self._client.subscribe(handler.destination, id=handler.id, ack=handler.ack, headers=headers)
+            self._client.subscribe(
+                handler.destination, id=handler.id, ack=self._settlement.mode(handler), headers=headers
+            )
         self._counts.add(connects=1)
         self._subscribed = self._reading = True
         self._reader = threading.Thread(target=self._read, name="stomp-worker-reader", daemon=True)
@@ -186,7 +188,7 @@ class Run:
     def _read(self) -> None:
         """What the reader's thread runs."""
         try:
-            self._client.listen_forever()
+            self._client.listen_forever(connect=False)  # in another session, nothing would be subscribed
         except StompError as error:
             self._reason = error
         finally:
@@ -197,6 +199,8 @@ class Run:
         """Wait until the reader's loop has ended, or somebody has called `stop`."""
         while self._reading and not self._stopping:
             self._wait(_LOOK_UP)
+            if all(hand.ended for hand in self._hands):
+                raise StompError("every thread of the worker has failed, as the log says; it can handle nothing more")
 
     def _end_session(self) -> None:
         """Let go of a connection that has ended, or is of no use."""
@@ -225,8 +229,7 @@ class Run:
         """Take nothing more, let handlers end within the grace time, acknowledge, disconnect."""
         deadline = Deadline(self._grace)
         busy = self._counts.snapshot().get("in_flight", 0)
-        _log.info("stopping: %d messages are being handled", busy)
-        self._unsubscribe(deadline)
+        _log.info("stopping: %d %s being handled", busy, "message is" if busy == 1 else "messages are")
         self._inbox.close()
         for hand in self._hands:
             hand.end()
@@ -234,25 +237,21 @@ class Run:
             self._wait(min(deadline.remaining(), _LOOK_UP))
         late = [hand for hand in self._hands if not hand.ended]
         if late:
+            busy = sum(hand.busy for hand in late)
             _log.error(
-                "%d handlers have not ended within %g s; their messages were not acknowledged and will come again",
-                len(late),
+                "%d %s not ended within %g s; what was not acknowledged comes again",
+                busy,
+                "handler has" if busy == 1 else "handlers have",
                 self._grace,
             )
+            lost = self._inbox.abandon()
+            if lost:
+                _log.error("%d messages, acknowledged before they were handled (ack='auto'), are lost", lost)
             for hand in late:
                 hand.abandon()
         # Its receipt says that the broker has taken every acknowledgement before it.
         self._client.disconnect(_FAREWELL)
         return not late
-
-    def _unsubscribe(self, deadline: Deadline) -> None:
-        """End the subscriptions whose messages the broker counts as taken. The others must stay, for their ACKs."""
-        for handler in self._handlers:
-            if handler.ack == "auto" and self._client.connected:
-                try:
-                    self._client.unsubscribe(handler.id, timeout=min(deadline.remaining() or 0.001, _FAREWELL))
-                except StompError as error:
-                    _log.warning("could not unsubscribe from %s: %s", handler.destination, error)
 
     def _join(self) -> None:
         if self._reader is not None:

@@ -2,7 +2,8 @@
 
 The rules:
 
-* A handler that returns: ACK.
+* A handler that returns: ACK. With ``auto``, the ACK is sent before the handler is called. (Not left to the broker, who
+  would count everything as taken that has left it: what waits here would be lost with the worker.)
 * A handler that raises: the message goes back to its queue by NACK, after a pause, where the broker requeues (RabbitMQ)
   and the message can be known again at its next delivery. Elsewhere it stays with this worker and is tried again after
   the pause: ActiveMQ 5.17 takes a NACK for the end of a message, not for "again".
@@ -21,8 +22,9 @@ import typing
 
 from ..client.deadline import Deadline
 from ..client.message import Message
-from ..errors import DeliveryUnknown, InvalidFrame, MessageError, NotSent, StompError
+from ..errors import DeliveryUnknown, InvalidFrame, MessageError, NotSent, Rejected
 from ..printable import harmless
+from .handlers import Handler
 from .inbox import Delivery, Inbox, Step
 from .memory import Duplicates, Failures
 from .perform import Failure
@@ -41,11 +43,15 @@ _log = logging.getLogger("stomp_web.worker")
 _LONGEST_PAUSE = 30.0  # seconds between two tries
 _LONGEST_ERROR = 500  # characters of an error that a dead letter tells
 
+# Of a message that is refused as a dead letter, or cannot be written: the headers that are no danger.
+_PLAIN = frozenset(("content-type", "content-encoding", "correlation-id", "x-message-id"))
 # Headers of MESSAGE that belong to one delivery, and headers of SEND that RabbitMQ takes for properties of the queue.
 _NOT_BURIED = frozenset(
     (
         *("ack", "auto-delete", "content-length", "destination", "durable", "exclusive", "expires", "expiration"),
         *("message-id", "original-destination", "receipt", "redelivered", "subscription", "timestamp", "transaction"),
+        # RabbitMQ 3.10 refuses a message whose user-id is not the login of who sends it.
+        "user-id",
         *("x-dead-letter-exchange", "x-dead-letter-routing-key", "x-delivery-count", "x-error", "x-expires"),
         *("x-failures", "x-max-length", "x-max-length-bytes", "x-max-priority", "x-message-ttl", "x-queue-type"),
     )
@@ -95,21 +101,33 @@ class Settlement:
         """A hand has taken *delivery*. In the order of the messages: the inbox calls it under its lock."""
         headers = delivery.frame.headers
         delivery.session = self._session
-        delivery.key = headers.get("x-message-id")
-        if delivery.key is None and self._dialect is not None and self._dialect.keeps_message_ids:
-            delivery.key = headers.get("message-id")
+        message_id = headers.get("x-message-id")
+        if message_id is None and self._dialect is not None and self._dialect.keeps_message_ids:
+            message_id = headers.get("message-id")
+        if message_id is not None:
+            delivery.key = (delivery.handler.id, message_id)
         delivery.failures = max(self._failures.of(delivery.key), _number(headers.get("x-delivery-count")))
         delivery.redelivered = headers.get("redelivered") == "true" or delivery.failures > 0
-        if delivery.handler.ack == "client":
+        if self.mode(delivery.handler) == "client":
             ledger = self._ledgers.get(delivery.handler.id)
             if ledger is None:
                 ledger = self._ledgers[delivery.handler.id] = _Ledger()
             ledger.add(delivery)
 
+    def mode(self, handler: Handler) -> str:
+        """The ack mode with which the broker is to be told of *handler*'s subscription."""
+        if handler.ack == "client" and not (self._dialect is not None and self._dialect.acks_over_all):
+            return "client"
+        return "client-individual"
+
     # -- before the handler -----------------------------------------------------------------------------------
 
     def admit(self, delivery: Delivery) -> bool:
         """Whether the handler is to be called. A duplicate is acknowledged here, or waits for its first."""
+        if delivery.handler.ack == "auto" and not delivery.taken:
+            if not self._tell_the_broker("ACK", delivery, self._client.ack):
+                return False  # it comes again
+            delivery.taken = True
         kind = self._duplicates.begin(delivery.key, delivery)
         if kind == "done":
             self._counts.add(duplicates=1)
@@ -158,8 +176,12 @@ class Settlement:
     def give_back(self, delivery: Delivery) -> None:
         """Return the message to its queue."""
         headers = self._dialect.nack_requeue_headers if self._dialect is not None else {}
-        if self._tell_the_broker("NACK", delivery, lambda frame: self._client.nack(frame, headers=headers)):
-            self._counts.add(given_back=1)
+        try:
+            if self._tell_the_broker("NACK", delivery, lambda frame: self._client.nack(frame, headers=headers)):
+                self._counts.add(given_back=1)
+        except InvalidFrame:  # CoilMQ 1.1 sends no ack header in STOMP 1.2
+            self._counts.add(retried=1)
+            self._inbox.later(0.0, Step.HANDLE, delivery)
 
     def bury(self, delivery: Delivery) -> None:
         """Send the message to the dead letter destination, and acknowledge it once that is confirmed."""
@@ -168,13 +190,14 @@ class Settlement:
             return
         try:
             try:
-                self._send(self._letter(delivery))
+                self._send(self._letter(delivery, plainly=delivery.refused))
             except InvalidFrame:
                 # A header as no client of ours can write it, though it could be read: from a sender with another
                 # version of STOMP, or one that takes it less strictly.
                 self._send(self._letter(delivery, plainly=True))
         except MessageError as error:
             delivery.tries += 1
+            delivery.refused = delivery.refused or isinstance(error, Rejected)
             pause = self._pause(delivery.tries + 3)
             _log.error(
                 "message %s could not be sent to %s: %s; it stays unacknowledged, the next try is in %.1f s",
@@ -197,9 +220,7 @@ class Settlement:
         frame = delivery.frame
         headers = {name: value for name, value in frame.headers.items() if name.lower() not in _NOT_BURIED}
         if plainly:
-            headers = {
-                name: _printable(value) for name, value in headers.items() if name.isprintable() and ":" not in name
-            }
+            headers = {name: _printable(value) for name, value in headers.items() if name in _PLAIN}
         headers["original-destination"] = frame.headers.get("destination", delivery.handler.destination)
         headers["x-error"] = _printable(delivery.error)
         headers["x-failures"] = str(delivery.failures)
@@ -208,7 +229,7 @@ class Settlement:
 
     def _comes_again(self, delivery: Delivery) -> bool:
         """Whether the broker gives the message out again anyhow, as the session in which it came has ended."""
-        return delivery.session != self._session and delivery.handler.ack != "auto"
+        return delivery.session != self._session and not delivery.taken
 
     def _can_give_back(self, delivery: Delivery) -> bool:
         """Whether a NACK brings the message back, and it can be known then: its failures must have an end."""
@@ -217,7 +238,8 @@ class Settlement:
             dialect is not None
             and dialect.nack_requeues
             and delivery.key is not None
-            and delivery.handler.ack == "client-individual"
+            and not delivery.taken
+            and self.mode(delivery.handler) == "client-individual"
             and self._client.version != "1.0"
         )
 
@@ -231,25 +253,29 @@ class Settlement:
     # -- acknowledgement --------------------------------------------------------------------------------------
 
     def _acknowledge(self, delivery: Delivery) -> None:
-        mode = delivery.handler.ack
-        if mode == "client-individual":
-            self._tell_the_broker("ACK", delivery, self._client.ack)
-        elif mode == "client":
+        if delivery.taken:
+            return
+        if self.mode(delivery.handler) == "client-individual":
+            self._acknowledge_one(delivery)
+        else:
             ledger = self._ledgers.get(delivery.handler.id)
-            if ledger is None or not ledger.finish(
-                delivery, lambda last: self._tell_the_broker("ACK", last, self._client.ack)
-            ):
+            if ledger is None or not ledger.finish(delivery, self._acknowledge_one):
                 self._counts.add(stale=1)
 
+    def _acknowledge_one(self, delivery: Delivery) -> None:
+        try:
+            self._tell_the_broker("ACK", delivery, self._client.ack)
+        except InvalidFrame:
+            _log.exception("message %s cannot be acknowledged; it will come again", _name(delivery))
+
     def _tell_the_broker(self, what: str, delivery: Delivery, tell: typing.Callable[[Frame], object]) -> bool:
+        """Send an ACK or a NACK, and return whether it was sent. Raises `InvalidFrame` if there is none for it."""
         try:
             tell(delivery.frame)
         except (NotSent, DeliveryUnknown) as error:
             # The session of the message has ended: the broker has the message still, and gives it out again.
             self._counts.add(stale=1)
             _log.info("the %s of message %s was not sent: %s", what, _name(delivery), error)
-        except StompError:
-            _log.exception("the %s of message %s could not be made", what, _name(delivery))
         else:
             return True
         return False

@@ -241,6 +241,38 @@ class TestWithALoop:
         duplex.disconnect()
         assert second.ended()
 
+    def test_it_does_not_connect_if_it_is_told_not_to(self, duplex, broker):
+        with pytest.raises(NotSent, match="not connected"):
+            duplex.listen_forever(connect=False)
+        duplex.connect()
+        broker.faults.close_connections()
+        with pytest.raises(ConnectionLost):
+            duplex.receive(timeout=5)
+        with pytest.raises(ConnectionLost):
+            duplex.listen_forever(connect=False)
+        assert broker.connections_accepted == 1
+
+    def test_a_close_while_it_connects_ends_it(self, broker):
+        client = QueueingDuplexClient(*broker.address)
+        broker.faults.freeze("CONNECT")
+        thread = threading.Thread(target=client.listen_forever, daemon=True)
+        thread.start()
+        assert broker.wait_until(lambda: broker.received("CONNECT"))
+        client.close()
+        broker.faults.thaw()
+        thread.join(5)
+        assert not thread.is_alive()
+        assert not client.connected
+
+    def test_what_was_made_for_one_session_is_not_written_in_another(self, duplex, broker):
+        duplex.connect()
+        old = duplex._session
+        duplex.close()
+        duplex.connect()
+        with pytest.raises(NotSent, match="has ended"):
+            duplex._write(Frame("ACK", {"id": "1"}), old)
+        assert broker.received("ACK") == 0
+
     def test_after_a_disconnect_it_connects_anew(self, duplex, broker):
         first = Loop(duplex)
         duplex.disconnect()
@@ -324,6 +356,34 @@ class TestWithALoop:
         duplex.subscribe("/queue/a")
         duplex.send("/queue/a", confirm=True)
         assert threading.active_count() == before
+
+
+class TestManyThreadsWithoutALoop:
+    def test_what_is_sent_leaves_though_another_thread_looks_whether_it_is_connected(self, duplex, broker):
+        duplex.connect()
+        over = threading.Event()
+
+        def look():
+            while not over.is_set():
+                assert duplex.connected
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        for number in range(20):
+            duplex.send("/queue/a", str(number))
+        assert broker.wait_for("/queue/a", 20)
+        over.set()
+        thread.join(5)
+
+    def test_who_receives_beside_another_gets_none_when_the_time_is_over(self, duplex):
+        duplex.connect()
+        got = []
+        threads = [threading.Thread(target=lambda: got.append(duplex.receive(timeout=0.1))) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(5)
+        assert got == [None] * 3
 
 
 class TestInTheMainThread:
@@ -679,6 +739,31 @@ class TestFullQueue:
         client.message_queue.get(timeout=5)
         assert running.ended()
         assert isinstance(running.error, ConnectionLost)
+
+    def test_a_sender_whose_time_is_over_takes_nothing_out_of_order(self, broker):
+        client = QueueingDuplexClient(*broker.address, queue_size=20, timeout=3)
+        running = Loop(client)
+        client.subscribe("/queue/a")
+        over = threading.Event()
+
+        def send_in_vain():
+            while not over.is_set():
+                with contextlib.suppress(ReceiptTimeout):
+                    client.send("/queue/b", confirm=True, timeout=0.0005)
+
+        threads = [threading.Thread(target=send_in_vain) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        with QueueingDuplexClient(*broker.address) as other:
+            other.send_many([Message("/queue/a", str(number)) for number in range(3000)])
+            got = [int(client.message_queue.get(timeout=5).body) for _ in range(3000)]
+        over.set()
+        for thread in threads:
+            thread.join(5)
+        assert got == list(range(3000))
+        client.close()
+        assert running.ended()
+        assert running.error is None
 
 
 class TestHeartBeats:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from stomp_web import InvalidFrame, PublishSubscribeClient, Rejected
+from stomp_web import InvalidFrame, PublishSubscribeClient, ReceiptTimeout, Rejected
 from stomp_web.broker import Broker
 from tests.client.scripted import eventually
 from tests.client.test_duplex import Loop
@@ -220,3 +220,13 @@ def test_it_can_be_made_from_an_address(broker):
         client.send("/queue/a", b"x")
         client.receive(0.05)
     assert [frame.body for frame in got] == [b"x"]
+
+
+def test_a_subscription_whose_receipt_did_not_come_in_time_has_its_callback(client, loop, broker):
+    """It may be there: its messages must not pile up where nobody takes them."""
+    got = []
+    broker.faults.mute("SUBSCRIBE")
+    with pytest.raises(ReceiptTimeout):
+        client.subscribe("/queue/a", got.append, timeout=0.05)
+    client.send("/queue/a", b"x")
+    assert eventually(lambda: [frame.body for frame in got] == [b"x"])

@@ -81,3 +81,11 @@ def wait_for_death(message: ReceivedMessage) -> None:
     tell(message)
     if not message.failures:
         threading.Event().wait(30)
+
+
+def fork_and_die(message: ReceivedMessage) -> None:
+    """Leave a child behind, which has all that this process has, and die."""
+    if os.fork() == 0:
+        threading.Event().wait(5)
+        os._exit(0)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -52,6 +52,21 @@ def test_a_lost_connection_is_opened_again_with_its_subscriptions(broker, publis
     assert worker.stats().connects == 5
 
 
+@pytest.mark.parametrize("time", range(10))
+def test_a_connection_that_is_lost_while_the_loop_begins_is_opened_again_with_its_subscriptions(start, time):
+    """A hand sees it before the reader does, which must not connect by itself: nothing would be subscribed there."""
+    with Broker() as broker, Publisher(broker.url) as publisher:
+        publisher.send_many([("/queue/a", number) for number in range(4)])
+        broker.faults.drop("ACK")
+        notes = Notes()
+        worker = Worker(broker.url)
+        worker.subscribe("/queue/a")(notes)
+        running = Running(worker)
+        assert broker.wait_until(lambda: not broker.pending("/queue/a") and not broker.unacknowledged("/queue/a"))
+        assert set(notes.payloads) == {0, 1, 2, 3}
+        assert running.stop() == 0
+
+
 def test_an_error_of_the_broker_is_a_lost_connection(broker, publisher, start):
     """RabbitMQ cancels a single subscription with an ERROR, for instance when its queue is deleted."""
     notes = Notes()
@@ -167,6 +182,21 @@ def test_two_hundred_reconnects_leave_threads_and_descriptors_as_they_were(broke
     publisher.send("/queue/a", 2)
     notes.wait(2)
     assert eventually(lambda: held() == before), (before, held())
+
+
+def test_a_program_with_many_descriptors_is_none_too_big(broker, publisher, start):
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        notes = Notes()
+        worker = Worker(broker.url)
+        worker.subscribe("/queue/a")(notes)
+        running = start(worker)
+        publisher.send("/queue/a", 1)
+        notes.wait(1)
+        assert running.stop() == 0
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
 
 
 class TestIsAlive:

@@ -204,7 +204,8 @@ def test_a_header_that_we_could_not_write_is_told_plainly_in_the_dead_letter(sta
     def to_the_reader(peer):
         peer.accept("1.1")
         peer.receipt(peer.expect("SUBSCRIBE"))
-        peer.write(b"MESSAGE\ndestination:/queue/a\nmessage-id:1\nsubscription:worker-1\nodd:value\r\n\nbody\0")
+        head = b"MESSAGE\ndestination:/queue/a\nmessage-id:1\nsubscription:worker-1\ncorrelation-id:value\r\n"
+        peer.write(head + b"odd:\r\n\nbody\0")
         told.append(peer.expect("ACK"))
         peer.serve()
 
@@ -223,8 +224,46 @@ def test_a_header_that_we_could_not_write_is_told_plainly_in_the_dead_letter(sta
         assert worker.is_alive
         running.stop()
     letter, ack = told
-    assert (letter.body, letter.headers["odd"]) == (b"body", "value\\r")
+    assert (letter.body, letter.headers["correlation-id"]) == (b"body", "value\\r")
+    assert "odd" not in letter.headers
     assert ack.headers["message-id"] == "1"
+
+
+def test_a_dead_letter_that_is_refused_is_sent_again_with_harmless_headers_only(broker, publisher, start):
+    """RabbitMQ refuses a message for more headers than one could name here."""
+    broker.faults.error("SEND", "PRECONDITION_FAILED", after=1)
+    worker = Worker(broker.url, max_redeliveries=0, retry_delay=0.001)
+    worker.subscribe("/queue/a")(fail)
+    start(worker)
+    publisher.send("/queue/a", 1, {"x-odd": "no", "user-id": "somebody", "x-message-id": "mine"})
+    (letter,) = broker.wait_for("/queue/DLQ")
+    assert gone(broker, "/queue/a")
+    assert letter.headers["x-message-id"] == "mine"
+    assert letter.headers["x-error"] == "LookupError: the shelf is empty"
+    assert not {"x-odd", "user-id"} & set(letter.headers)
+
+
+def test_the_user_id_of_another_is_not_that_of_a_dead_letter(broker, publisher, start):
+    worker = Worker(broker.url, max_redeliveries=0)
+    worker.subscribe("/queue/a")(fail)
+    start(worker)
+    publisher.send("/queue/a", 1, {"user-id": "somebody", "x-odd": "yes"})
+    (letter,) = broker.wait_for("/queue/DLQ")
+    assert "user-id" not in letter.headers
+    assert letter.headers["x-odd"] == "yes"
+
+
+def test_a_broker_that_nobody_knows_gets_no_nack(start):
+    """Some take it for the message's end, and some answer it with an ERROR."""
+    notes = Notes(lambda message: fail(message) if not message.failures else None)
+    with Broker(server="Unknown/1.0") as broker, Publisher(broker.url) as publisher:
+        worker = Worker(broker.url, retry_delay=0.001)
+        worker.subscribe("/queue/a")(notes)
+        start(worker)
+        publisher.send("/queue/a", 1)
+        assert [message.redelivered for message in notes.wait(2)] == [False, True]
+        assert gone(broker, "/queue/a")
+        assert broker.received("NACK") == 0
 
 
 class TestDeadLettersAreHandled:
@@ -332,6 +371,17 @@ class TestDuplicates:
         # Whichever was first after the failure is handled, and the other one is its duplicate.
         assert notes.payloads == (["first", "other", "copy"] if first_fails else ["first", "other"])
         assert worker.stats().duplicates == 1
+
+    def test_each_handler_of_a_topic_gets_its_copy(self, broker, publisher, start):
+        one, two = Notes(lambda message: fail(message) if not message.failures else None), Notes()
+        worker = Worker(broker.url, deduplicate=10, retry_delay=0.2)
+        worker.subscribe("/topic/a")(one)
+        worker.subscribe("/topic/a")(two)
+        start(worker)
+        publisher.send("/topic/a", 1)
+        one.wait(2)
+        assert [(message.redelivered, message.failures) for message in two.wait(1)] == [(False, 0)]
+        assert worker.stats().duplicates == 0
 
     def test_a_message_that_failed_may_come_again(self, broker, publisher, start):
         notes = Notes(lambda message: fail(message) if not message.failures else None)

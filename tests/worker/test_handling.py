@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from stomp_web import PublishClient, Publisher
+from stomp_web.broker import Broker
 from stomp_web.worker import Handlers, Worker
 from tests.worker.running import PATIENCE, Notes, own_threads
 
@@ -227,19 +228,39 @@ class TestSubscriptions:
         assert acknowledged(broker, "/queue/a")
         assert broker.received("ACK") < 10
 
-    def test_ack_auto_sends_no_acknowledgement(self, broker, publisher, start):
-        notes = Notes()
-        worker = Worker(broker.url)
+    def test_where_an_ack_would_stand_for_those_of_other_handlers_each_message_gets_its_own(self, start):
+        """RabbitMQ 3.10: one for all before it stands for all of the connection."""
+        release = threading.Event()
+        slow, quick = Notes(lambda message: release.wait(PATIENCE)), Notes()
+        with Broker(server="RabbitMQ/3.10.8") as broker, Publisher(broker.url) as publisher:
+            worker = Worker(broker.url)
+            worker.subscribe("/queue/slow")(slow)
+            worker.subscribe("/queue/quick", ack="client")(quick)
+            running = start(worker)
+            publisher.send("/queue/slow", 0)
+            slow.wait(1)
+            publisher.send_many([("/queue/quick", number) for number in range(10)])
+            assert acknowledged(broker, "/queue/quick")
+            assert broker.received("ACK") == 10
+            release.set()
+            assert running.stop() == 0
+
+    def test_ack_auto_is_sent_before_the_handler_is_called(self, broker, publisher, start):
+        release = threading.Event()
+        notes = Notes(lambda message: release.wait(PATIENCE))
+        worker = Worker(broker.url, concurrency=1, prefetch=5)
         worker.subscribe("/queue/a", ack="auto")(notes)
         start(worker)
-        publisher.send_many([("/queue/a", number) for number in range(50)])
-        notes.wait(50)
-        assert broker.received("ACK") == 0
+        publisher.send_many([("/queue/a", number) for number in range(5)])
+        notes.wait(1)
+        # The one in the handler is gone from the broker; those that wait are not.
+        assert broker.wait_until(lambda: len(broker.unacknowledged("/queue/a")) == 4)
+        release.set()
+        notes.wait(5)
+        assert acknowledged(broker, "/queue/a")
 
     @pytest.mark.parametrize("version", ["1.0", "1.1"])
     def test_older_brokers_get_their_kind_of_acknowledgement(self, start, version):
-        from stomp_web.broker import Broker
-
         with Broker(versions=(version,)) as broker, Publisher(broker.url) as publisher:
             notes = Notes()
             worker = Worker(broker.url)

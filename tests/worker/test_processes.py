@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
 
 from stomp_web import ConfigurationError, Publisher
 from stomp_web.worker import Worker
+from stomp_web.worker.processes import ProcessPerformer
 from tests.client.scripted import eventually
 from tests.worker import tasks
 from tests.worker.running import PATIENCE, own_threads
@@ -130,12 +133,48 @@ def test_an_idle_process_that_is_killed_is_replaced_before_it_is_needed(broker, 
     running = work(tasks.tell)
     publisher.send("/queue/a", order(broker, 1))
     (first,) = told(broker, 1)
+    assert eventually(lambda: running.worker.stats().handled == 1)
     os.kill(first["pid"], signal.SIGKILL)
+    assert eventually(lambda: not _lives(first["pid"]))
     publisher.send("/queue/a", order(broker, 2))
     second = told(broker, 2)[1]
     assert second["number"] == 2
     assert second["pid"] != first["pid"]
-    assert eventually(lambda: running.worker.is_alive, PATIENCE)
+    assert eventually(lambda: running.worker.stats().handled == 2)
+    assert second["failures"] == 0  # it was not at fault, and was not begun
+    os.kill(second["pid"], signal.SIGKILL)
+    assert eventually(lambda: not _lives(second["pid"]))
+    assert eventually(lambda: running.worker.is_alive, PATIENCE)  # without a message that wants one
+    assert running.worker.stats().failed == 0
+
+
+def test_a_process_that_cannot_be_replaced_at_once_is_tried_again(broker, publisher, work, monkeypatch):
+    running = work(tasks.tell)
+    publisher.send("/queue/a", order(broker, 1))
+    (first,) = told(broker, 1)
+    assert eventually(lambda: running.worker.stats().handled == 1)
+    start, refusals = ProcessPerformer.start, []
+
+    def refuse_once(performer):
+        if not refusals:
+            refusals.append(1)
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        start(performer)
+
+    monkeypatch.setattr(ProcessPerformer, "start", refuse_once)
+    os.kill(first["pid"], signal.SIGKILL)
+    publisher.send("/queue/a", order(broker, 2))
+    assert told(broker, 2)[1]["number"] == 2
+    assert refusals
+    assert gone(broker)
+    assert running.stop() == 0
+
+
+def test_the_death_of_a_process_is_seen_while_a_child_of_its_own_lives_on(broker, publisher, work):
+    running = work(tasks.fork_and_die, max_redeliveries=0)
+    publisher.send("/queue/a", order(broker))
+    assert broker.wait_for("/queue/DLQ", timeout=30)
+    assert running.worker.stats().failed == 1
 
 
 class TestWhatCannotRunThere:
@@ -164,9 +203,10 @@ class TestWhatCannotRunThere:
             "def handle(message): pass\n"
             "worker.run()\n"
         )
-        done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60)
-        assert done.returncode == 1
-        assert "__main__" in done.stderr
+        with program_group(program) as process:
+            _, err = process.communicate(timeout=40)
+        assert process.returncode == 1
+        assert "__main__" in err
         assert broker.connections_accepted == 0
 
 
@@ -180,16 +220,32 @@ def test_when_the_worker_is_killed_its_processes_end(broker, tmp_path):
         "if __name__ == '__main__':\n"
         "    worker.run()\n"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    process = subprocess.Popen([sys.executable, program], env=environment)
-    try:
+    with program_group(program) as process:
         with Publisher(broker.url) as publisher:
             publisher.send_many([("/queue/a", order(broker, number)) for number in range(20)])
         pids = {answer["pid"] for answer in told(broker, 20)}
-    finally:
         process.kill()
         process.wait(10)
-    assert eventually(lambda: not any(_lives(pid) for pid in pids), PATIENCE)
+        assert eventually(lambda: not any(_lives(pid) for pid in pids), PATIENCE)
+
+
+@contextlib.contextmanager
+def program_group(script: Path) -> typing.Iterator[subprocess.Popen[str]]:
+    """Run *script*, and end it with all that it has started, whatever became of the test."""
+    process = subprocess.Popen(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def _lives(pid: int) -> bool:

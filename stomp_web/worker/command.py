@@ -46,6 +46,7 @@ def run_worker(
         if not _logging_is_set_up():
             stack.enter_context(_logging_to(line))
             stack.enter_context(_logging_in_processes(worker))
+        stack.enter_context(contextlib.redirect_stdout(line.above(sys.stdout)))
         stack.callback(line.finish)
         try:
             return worker.run(on_progress=line)
@@ -95,6 +96,8 @@ def _logging_in_processes(worker: Worker) -> typing.Iterator[None]:
 
 def _begin_process(initializer: Initializer | None) -> None:
     # On a terminal, it clears the parent's progress line before it writes. It shows no progress of its own.
-    _begin_logging(ProgressLine(sys.stderr))
+    line = ProgressLine(sys.stderr)
+    _begin_logging(line)
+    sys.stdout = line.above(sys.stdout)
     if initializer is not None:
         initializer()

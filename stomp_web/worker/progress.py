@@ -64,6 +64,18 @@ class ProgressLine(logging.Handler):
         except Exception:  # noqa: BLE001 - logging's own way to deal with it
             self.handleError(record)
 
+    def above(self, stream: typing.TextIO) -> typing.TextIO:
+        """Return *stream* so that what is written there stands above the line; itself, if it is no terminal."""
+        if not self._terminal or not stream.isatty():
+            return stream
+        return typing.cast(typing.TextIO, _Above(self, stream))
+
+    def print_above(self, stream: typing.TextIO, text: str, *, begins: bool) -> None:
+        """Write *text* on *stream*; it *begins* a line, for which the progress line has to go."""
+        with self._writing:
+            stream.write(_CLEAR + text if begins else text)
+            stream.flush()
+
     def finish(self) -> None:
         """End the line, so that what comes next begins on one of its own."""
         with self._writing:
@@ -85,3 +97,21 @@ class ProgressLine(logging.Handler):
             self._seen.popleft()
         first, count = self._seen[0]
         return (handled - count) / (now - first) if now > first else 0.0
+
+
+class _Above:
+    """A terminal on which handlers print, beside the progress line."""
+
+    def __init__(self, line: ProgressLine, stream: typing.TextIO) -> None:
+        self._line = line
+        self._stream = stream
+        self._begins = True
+
+    def write(self, text: str) -> int:
+        if text:
+            self._line.print_above(self._stream, text, begins=self._begins)
+            self._begins = text.endswith("\n")
+        return len(text)
+
+    def __getattr__(self, name: str) -> typing.Any:
+        return getattr(self._stream, name)

@@ -273,3 +273,23 @@ def test_prefetch_1_leaves_the_rest_to_others(broker: RunningBroker, queue: str)
         release.set()
         assert eventually(lambda: one.stats().handled == 1, 10)
     assert sorted(slow.payloads + quick.payloads) == list(range(20))
+
+
+@REAL
+def test_an_ack_of_one_handler_is_none_for_the_messages_of_another(broker: RunningBroker, queue: str) -> None:
+    """RabbitMQ 3.10 takes a cumulative ACK for all subscriptions of the connection."""
+    release = threading.Event()
+    slow, quick = Notes(lambda message: release.wait(20)), Notes()
+    worker = Worker(broker.url)
+    worker.subscribe(f"{queue}-slow")(slow)
+    worker.subscribe(f"{queue}-quick", ack="client")(quick)
+    with running(worker), Publisher(broker.url) as publisher:
+        publisher.send(f"{queue}-slow", 0)
+        slow.wait(1)
+        publisher.send_many([(f"{queue}-quick", number) for number in range(20)])
+        quick.wait(20)
+        release.set()
+        assert eventually(lambda: worker.stats().handled == 21, 10)
+    assert worker.stats().connects == 1
+    assert worker.stats().stale == 0
+    assert drain(broker, f"{queue}-quick") == drain(broker, f"{queue}-slow") == []

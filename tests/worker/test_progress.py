@@ -83,3 +83,21 @@ def test_a_terminal_that_was_closed_ends_the_line_and_not_the_worker():
     line(WorkerStats(received=1))
     line(WorkerStats(received=2))
     line.finish()
+
+
+def test_what_handlers_print_begins_on_a_line_of_its_own():
+    terminal = Terminal()
+    line = ProgressLine(terminal)
+    line(WorkerStats(received=1, connected=True))
+    print("order", 7, file=line.above(terminal))
+    line(WorkerStats(received=2, connected=True))
+    first, second = terminal.getvalue().split("\n")
+    assert first.endswith("\r\x1b[Korder 7")
+    assert second.startswith("\r\x1b[Kreceived 2")
+
+
+def test_a_file_gets_what_handlers_print_as_it_is():
+    file = io.StringIO()
+    line = ProgressLine(Terminal())
+    assert line.above(file) is file
+    assert ProgressLine(file).above(file) is file

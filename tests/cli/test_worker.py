@@ -106,7 +106,7 @@ def test_the_first_signal_lets_a_handler_come_to_its_end(
         publisher.send("/queue/slow", str(file))
         dev_broker.wait_for("/queue/begun", timeout=DEADLINE)
         process.send_signal(number)
-        line_with(process, "stopping: 1 messages", "stderr")
+        line_with(process, "stopping: 1 message", "stderr")
         file.touch()
         assert ended(process)[0] == 0
     assert nothing_left(dev_broker, "/queue/slow")
@@ -120,7 +120,7 @@ def test_the_second_signal_ends_it_at_once_and_the_message_comes_again(
         publisher.send("/queue/slow", "/a file that never comes")
         dev_broker.wait_for("/queue/begun", timeout=DEADLINE)
         process.send_signal(number)
-        line_with(process, "stopping: 1 messages", "stderr")
+        line_with(process, "stopping: 1 message", "stderr")
         process.send_signal(number)
         ended_with, _, err = ended(process)
     assert (ended_with, "Traceback" in err) == (code, False)

@@ -154,7 +154,7 @@ class TestCommand:
             publisher.send("/queue/orders", "a")
             answers(local_broker, 1, "/queue/begun")
             process.send_signal(signal.SIGINT)
-            line_with(process, "stopping: 1 messages", "stderr")
+            line_with(process, "stopping: 1 message", "stderr")
             process.send_signal(signal.SIGINT)
             code, _, err = ended(process)
 

@@ -51,7 +51,13 @@ class _LocalOutlet:
         self.address = f"{scheme}://"
         self._closed = False
 
-    def deliver(self, messages: typing.Sequence[Message], confirm: bool, deadline: Deadline) -> None:
+    def deliver(
+        self,
+        messages: typing.Sequence[Message],
+        confirm: bool,
+        deadline: Deadline,
+        heads: typing.Sequence[bytes] | None = None,
+    ) -> None:
         if self._closed:
             raise PoolClosed(f"the publisher for {self.address} is closed; nothing was sent", broker=self.address)
         frames = []

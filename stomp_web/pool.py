@@ -22,13 +22,14 @@ from .client.address import parse_address
 from .client.connector import client_options, make_connector
 from .client.deadline import Deadline
 from .client.publish import PublishClient
+from .client.session import LOOK_AGAIN
 from .client.tls import TLS_OPTIONS
 from .config import OPTIONS, coerce
 from .errors import AuthenticationFailed, BrokerUnavailable, ConfigurationError, MessageError, PoolClosed, PoolTimeout
 from .hidden import hide_secret, hide_secrets
 from .observers import Observers, PoolChanged
 
-__all__ = ["Health", "PoolStats", "PublishClientPool"]
+__all__ = ["Health", "Loan", "PoolStats", "PublishClientPool"]
 
 # The options of an address that the pool takes itself, and those that it hands on to its clients.
 _POOL_OPTIONS = ("pool_size", "timeout", "max_waiting", "max_idle", "max_lifetime")
@@ -172,21 +173,32 @@ class PublishClientPool:
     @contextlib.contextmanager
     def lend(self, deadline: Deadline) -> typing.Iterator[PublishClient]:
         """Lend a connected client within a deadline that began earlier. As `client` otherwise."""
-        state = self._current()
-        lent = self._take(state, deadline)
+        loan = self.take(deadline)
         try:
-            yield lent.client
+            yield loan.client
         finally:
-            self._give_back(state, lent)
+            self.give_back(loan)
+
+    def take(self, deadline: Deadline) -> Loan:
+        """Lend a connected client; `give_back` must follow. Raises as `client` does. `lend` does both."""
+        state = self._current()
+        return Loan(state, self._take(state, deadline))
+
+    def give_back(self, loan: Loan) -> None:
+        """Take back what `take` has lent."""
+        self._give_back(loan.state, loan.lent)
 
     def _take(self, state: _State, deadline: Deadline) -> _Lent:
         lent = self._reserve(state, deadline)
         try:
             if lent is not None and not self._fit(state, lent):
                 lent = None
-            lent = lent or self._open(state, deadline)
-            with state.lock:
-                state.loans += 1
+                with state.lock:
+                    state.loans -= 1
+            if lent is None:
+                lent = self._open(state, deadline)
+                with state.lock:
+                    state.loans += 1
             return lent
         except BaseException:
             self._discard(state, lent)
@@ -198,6 +210,7 @@ class PublishClientPool:
             if self._closed:
                 raise self._closed_error()
             if state.idle:
+                state.loans += 1
                 return state.idle.pop()
             if state.size < self.max_size:
                 state.size += 1
@@ -235,6 +248,7 @@ class PublishClientPool:
         with state.lock:
             state.waits += 1
             state.wait_seconds += time.monotonic() - began
+            state.loans += waiter.lent is not None
             if not waiter.served:
                 state.waiters.remove(waiter)
                 state.timeouts += 1
@@ -243,7 +257,10 @@ class PublishClientPool:
     def _fit(self, state: _State, lent: _Lent) -> bool:
         """Whether an idle client may be lent; if not, it is closed, and its slot stays reserved."""
         now = time.monotonic()
-        if now - lent.idle_since > self.max_idle or now - lent.opened_at > self.max_lifetime:
+        idle = now - lent.idle_since
+        if idle < LOOK_AGAIN and now - lent.opened_at < self.max_lifetime:
+            return True  # it was in use a moment ago
+        if idle > self.max_idle or now - lent.opened_at > self.max_lifetime:
             change = "retired"
         elif not lent.client.connected:
             change = "stale"
@@ -446,6 +463,17 @@ class PublishClientPool:
                 client.close()  # the descriptor only: not a byte is written
             self._states.pop(state.pid, None)
         return current
+
+
+class Loan:
+    """A client that is lent: `client`. The rest is the pool's business."""
+
+    __slots__ = ("client", "lent", "state")
+
+    def __init__(self, state: _State, lent: _Lent) -> None:
+        self.state = state
+        self.lent = lent
+        self.client = lent.client
 
 
 class _Lent:

@@ -268,46 +268,55 @@ class Publisher:
         written = writer.serialize(payload, destination=destination, keys=self.options.signing_keys)
         if headers is not None and not isinstance(headers, typing.Mapping):
             raise InvalidFrame(f"headers must be a mapping of str to str, not {type(headers).__name__}")
-        all_headers = {**self.options.headers, **(headers or {}), **written.headers}
+        all_headers = {MESSAGE_ID: self._ids.next(), **self.options.headers}
+        if headers:
+            all_headers.update(headers)
+        all_headers.update(written.headers)
         content_type = all_headers.pop("content-type", written.content_type)
-        if SIGNATURE in written.headers and content_type != written.content_type:
+        if content_type != written.content_type and SIGNATURE in written.headers:
             raise InvalidFrame(
                 "the content type of a signed message belongs to what is signed; leave it to the serializer"
             )
-        named = {"correlation-id": correlation_id, "reply-to": reply_to}
-        all_headers.update({name: value for name, value in named.items() if value is not None})
+        if correlation_id is not None:
+            all_headers["correlation-id"] = correlation_id
+        if reply_to is not None:
+            all_headers["reply-to"] = reply_to
         if priority is not None:
             if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 9:
                 raise InvalidFrame(f"priority must be a whole number from 0 to 9, not {priority!r}")
             all_headers["priority"] = str(priority)
-        message = Message(destination, written.body, all_headers, content_type=content_type, ttl=ttl)
-        return self._complete(message, persistent)
+        self._mark_persistent(all_headers, persistent)
+        return Message(destination, written.body, all_headers, content_type=content_type, ttl=ttl)
 
     def _complete(self, message: Message, persistent: bool | None) -> Message:
         """*message* with its id and its persistence among the headers."""
         headers = {MESSAGE_ID: self._ids.next(), **(message.headers or {})}
+        self._mark_persistent(headers, persistent)
+        return dataclasses.replace(message, headers=headers)
+
+    def _mark_persistent(self, headers: dict[str, str], persistent: bool | None) -> None:
         if persistent is False:
             headers.pop("persistent", None)
         elif persistent or self.options.persistent:
             headers.setdefault("persistent", "true")
-        return dataclasses.replace(message, headers=headers)
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self.options.timeout if timeout is None else timeout)
 
     def _deliver(self, messages: list[Message], confirm: bool | None, deadline: Deadline) -> None:
         confirm = self.options.confirm if confirm is None else confirm
-        for message in messages:
-            check_message(message)  # before anybody is told, and a connection is opened for it
+        # Before anybody is told, and a connection is opened for it.
+        heads: list[bytes] | None = [check_message(message) for message in messages]
         observed = bool(self.observers)
         if observed:
+            heads = None  # an observer may add headers
             for message in messages:
                 self.observers.tell(
                     SendBegan(message.id or "", message.destination, _headers_of(message), _size_of(message))
                 )
         began = time.monotonic()
         try:
-            self._way_out().deliver(messages, confirm, deadline)
+            self._way_out().deliver(messages, confirm, deadline, heads)
         except BaseException as error:  # an interrupted send has an end, too
             if isinstance(error, MessageError):
                 _name_messages(error, messages)
@@ -323,6 +332,8 @@ class Publisher:
                 self._tell_end(message, None, confirm, time.monotonic() - began)
 
     def _way_out(self) -> typing.Any:
+        if not detours:
+            return self._outlet
         for detour in reversed(detours):
             outlet = detour(self)
             if outlet is not None:
@@ -437,7 +448,13 @@ class _PoolOutlet:
         )
         self.address = self._pool.url
 
-    def deliver(self, messages: typing.Sequence[Message], confirm: bool, deadline: Deadline) -> None:
+    def deliver(
+        self,
+        messages: typing.Sequence[Message],
+        confirm: bool,
+        deadline: Deadline,
+        heads: typing.Sequence[bytes] | None = None,
+    ) -> None:
         """Send *messages*, once if the first try tells what became of them.
 
         A connection that breaks before it took a byte is replaced, and the send repeated, until the deadline. A send
@@ -447,16 +464,23 @@ class _PoolOutlet:
         """
         confirmed: set[int] = set()
         unknown: DeliveryUnknown | None = None
+        todo: typing.Sequence[int] = range(len(messages))
+        rest = messages
         for repetition in itertools.count():
             pause = _RESEND_PAUSE if repetition else 0.0
-            todo = [position for position in range(len(messages)) if position not in confirmed]
+            if repetition:
+                todo = [position for position in range(len(messages)) if position not in confirmed]
+                rest, heads = [messages[position] for position in todo], None
             connected = False
             try:
-                with self._pool.lend(deadline) as client:
+                loan = self._pool.take(deadline)
+                try:
                     connected = True
                     # Time for a second try must be left, where one was asked for.
                     part = deadline.share(2) if self._resend_unknown and unknown is None else deadline
-                    client.deliver([messages[position] for position in todo], confirm, None, part)
+                    loan.client.deliver(rest, confirm, None, part, heads)
+                finally:
+                    self._pool.give_back(loan)
                 return
             except NotSent as error:
                 if connected and self._wait(pause, deadline):
@@ -534,7 +558,11 @@ class _Counts:
                 numbers[name] += number
 
     def succeeded(self, count: int, confirmed: bool) -> None:
-        self._add(sent=count, confirmed=count if confirmed else 0)
+        lock, numbers = self._current()
+        with lock:
+            numbers["sent"] += count
+            if confirmed:
+                numbers["confirmed"] += count
 
     def failed(self, error: BaseException, count: int) -> None:
         done = len(error.confirmed) if isinstance(error, MessageError) else 0

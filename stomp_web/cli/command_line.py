@@ -49,7 +49,7 @@ def main(argv: typing.Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end of Python
         return 1
     except (StompError, OSError) as error:
-        complain(in_words(error))
+        complain(in_words(error, sending=arguments.command == "send"))
         return 1
 
 
@@ -61,7 +61,10 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "worker":
         from . import worker  # threads, processes and all: the other commands start faster without
 
-        module, name = arguments.target
+        try:
+            module, name = _target(arguments.target)
+        except argparse.ArgumentTypeError as error:
+            arguments.parser.error(f"argument MODULE:WORKER: {error}")
         return worker.run(module, name, concurrency=arguments.concurrency, processes=arguments.processes)
     url = _url(arguments.url)
     if arguments.command == "send":
@@ -183,21 +186,25 @@ def _worker_options(commands: argparse._SubParsersAction[argparse.ArgumentParser
         "worker",
         help="call functions with the messages that arrive",
         description="Run a stomp_web.worker.Worker: call its handlers with the messages that arrive, until Ctrl-C.",
-        epilog="The first Ctrl-C or SIGTERM lets handlers that run come to their end, and acknowledges their messages. "
-        "A second one ends it at once.",
+        epilog="The broker is the one whose address the module gives to its Worker: there is no --url here, and "
+        "STOMP_URL counts only if the module reads it. If the broker is not there, or goes away, the worker waits and "
+        "connects again. The first Ctrl-C or SIGTERM lets handlers that run come to their end, and acknowledges their "
+        "messages. A second one ends it at once.",
     )
-    parser.add_argument(
+    parser.set_defaults(parser=parser)
+    parser.add_argument(  # looked at when the rest is known to be right: what follows an unknown option comes here too
         "target",
-        type=_target,
         metavar="MODULE:WORKER",
         help="the module, looked for in the current directory first, and the name of the Worker in it, such as "
         "shop.orders:worker",
     )
+    parser.add_argument("--url", nargs="?", action=_NoUrl, help=argparse.SUPPRESS)
     parser.add_argument(
         "--concurrency",
         type=_count,
         metavar="N",
-        help="handle so many messages at the same time, each in a thread (default: what the Worker says)",
+        help="handle so many messages at the same time, each in a thread; without meaning if they are handled in "
+        "processes (default: what the Worker says)",
     )
     parser.add_argument(
         "--processes",
@@ -206,6 +213,13 @@ def _worker_options(commands: argparse._SubParsersAction[argparse.ArgumentParser
         help="handle them in so many processes instead, one at a time in each; 0 means in threads (default: what the "
         "Worker says)",
     )
+
+
+class _NoUrl(argparse.Action):
+    """An option that other commands have, and this one has not."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> typing.NoReturn:
+        parser.error("there is no --url here: the address of the broker is the one that MODULE gives to its Worker")
 
 
 def _add_url(parser: argparse.ArgumentParser) -> None:

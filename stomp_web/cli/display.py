@@ -39,10 +39,10 @@ def complain(text: str) -> None:
     sys.stderr.flush()
 
 
-def in_words(error: BaseException) -> str:
-    """Return what happened, in one line; if it happened to a message, first what is now true of that."""
+def in_words(error: BaseException, *, sending: bool = False) -> str:
+    """Return what happened, in one line; if it was while *sending*, first what is now true of the message."""
     truths = ((NotSent, "not sent: "), (Rejected, "rejected: "), (DeliveryUnknown, "delivery unknown: "))
-    truth = next((words for kind, words in truths if isinstance(error, kind)), "")
+    truth = next((words for kind, words in truths if sending and isinstance(error, kind)), "")
     return truth + harmless(" ".join(str(error).split()) or type(error).__name__)
 
 

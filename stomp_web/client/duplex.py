@@ -291,8 +291,7 @@ class QueueingDuplexClient(DrivenClient):
         if transaction is not None and confirm:
             raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
         confirm = transaction is None and (self.confirm if confirm is None else confirm)
-        for message in messages:
-            check_message(message)
+        heads = [check_message(message) for message in messages]
         if self._session is None and self._reason is None and transaction is None:
             self.connect()  # the first time; a connection that was lost is for the owner of the loop to open again
         with about(messages):
@@ -300,12 +299,12 @@ class QueueingDuplexClient(DrivenClient):
             receipts: list[str] = []
             later = self._transactions[transaction] if transaction is not None else []
             parts = []
-            for message in messages:
+            for message, head in zip(messages, heads, strict=True):
                 receipt = None
                 if confirm or (transaction is not None and session.dialect.receipts_after_commit):
                     receipt = str(next(self._receipt_ids))
                     (receipts if confirm else later).append(receipt)
-                parts.append(encode_message(message, session.dialect, session.version, receipt, transaction))
+                parts.append(encode_message(message, head, session.dialect, session.version, receipt, transaction))
             data = parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
             self._exchange(session, data, receipts, deadline, transaction is not None)
 

@@ -34,27 +34,28 @@ def head_of(
 
     Raises `InvalidFrame` for what no SEND of the *version* may hold.
     """
-    message_id = None
-    if headers:
-        try:
-            message_id = headers.get(MESSAGE_ID)
-            if message_id is None:
-                key = (destination, content_type, *headers.items())
-            else:
-                key = (destination, content_type, *[item for item in headers.items() if item[0] != MESSAGE_ID])
-            head = _kept[version].get(key)
-        except (AttributeError, TypeError):  # no mapping, or a value that nobody can look up: the encoder says more
-            return _encode(destination, content_type, headers, version)
-    else:
-        key = (destination, content_type)
+    if not headers:
+        key: tuple[object, ...] = (destination, content_type)
+        return _kept[version].get(key) or _keep(version, key, _encode(destination, content_type, headers, version))
+    try:
+        message_id = headers.get(MESSAGE_ID)
+        if message_id is None:
+            key = (destination, content_type, *headers.items())
+        else:
+            key = (destination, content_type, *[item for item in headers.items() if item[0] != MESSAGE_ID])
         head = _kept[version].get(key)
+    except (AttributeError, TypeError):  # no mapping, or a value that nobody can look up: the encoder says more
+        return _encode(destination, content_type, headers, version)
     if head is None:
-        rest = headers
-        if headers and message_id is not None:
-            rest = {name: value for name, value in headers.items() if name != MESSAGE_ID}
-        head = _encode(destination, content_type, rest, version)
-        _keep(version, key, head)
-    return head if message_id is None else head + _id_line(message_id, version)
+        rest = {name: value for name, value in headers.items() if name != MESSAGE_ID}
+        head = _keep(version, key, _encode(destination, content_type, rest, version))
+    if message_id is None:
+        return head
+    if type(message_id) is str:
+        written = message_id.encode("utf-8", "surrogateescape")
+        if written.replace(b"-", b"").isalnum():  # ASCII, and nothing that any version would escape
+            return b"%bx-message-id:%b\n" % (head, written)
+    return head + encode_header(MESSAGE_ID, message_id, "SEND", version)
 
 
 def _encode(
@@ -68,15 +69,10 @@ def _encode(
     return encode_head(frame.command, frame.headers, version)
 
 
-def _keep(version: str, key: tuple[object, ...], head: bytes) -> None:
+def _keep(version: str, key: tuple[object, ...], head: bytes) -> bytes:
     if len(head) <= _LONGEST_KEPT:
         heads = _kept[version]
         if len(heads) >= _MOST_KEPT:
             heads.clear()
         heads[key] = head
-
-
-def _id_line(message_id: str, version: str) -> bytes:
-    if type(message_id) is str and message_id.isascii() and message_id.replace("-", "").isalnum():
-        return b"x-message-id:%b\n" % message_id.encode()
-    return encode_header(MESSAGE_ID, message_id, "SEND", version)
+    return head

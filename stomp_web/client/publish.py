@@ -13,6 +13,7 @@ import itertools
 import logging
 import os
 import threading
+import time
 import types
 import typing
 
@@ -36,9 +37,19 @@ from .address import parse_address
 from .connector import Connector, client_options, make_connector, make_endpoint
 from .deadline import Deadline
 from .heads import head_of
-from .message import Body, Message, as_batch, check_message, content_of, encode_message, frame_of, type_of
+from .message import (
+    Body,
+    Message,
+    as_batch,
+    check_message,
+    content_of,
+    encode_message,
+    frame_of,
+    join_frames,
+    type_of,
+)
 from .outcome import about, confirmed_positions, name_message, rejected
-from .session import Session, error_words
+from .session import LOOK_AGAIN, Session, error_words
 from .tls import TLS_OPTIONS
 from .transaction import Transaction, not_open, refused
 from .transport import TransportError, TransportTimeout
@@ -445,12 +456,19 @@ class PublishClient:
         confirm: bool | None,
         transaction: str | None,
         deadline: Deadline,
+        heads: typing.Sequence[bytes] | None = None,
     ) -> None:
-        """Send *messages* within a deadline that began earlier: what `send`, `send_many` and `Publisher` stand on."""
+        """Send *messages* within a deadline that began earlier: what `send`, `send_many` and `Publisher` stand on.
+
+        *heads* are those that `check_message` has returned for them, if that was done.
+        """
         if transaction is None and len(messages) == 1 and messages[0].ttl is None:
             (message,) = messages
             content_type = type_of(message.body, message.content_type, message.headers)
-            self._send_one(message.destination, content_of(message), message.headers, content_type, confirm, deadline)
+            head = None if heads is None else heads[0]
+            self._send_one(
+                message.destination, content_of(message), message.headers, content_type, confirm, deadline, head
+            )
             return
         if transaction is not None:
             if confirm:
@@ -458,15 +476,15 @@ class PublishClient:
             confirm = False
         elif confirm is None:
             confirm = self.confirm
-        for message in messages:
-            check_message(message)  # before anything is opened or written
+        if heads is None:
+            heads = [check_message(message) for message in messages]  # before anything is opened or written
         with self._exclusive(), about(messages):
             if transaction is None:
                 session = self._connected_session(deadline)
             else:
                 session = self._transaction_session(transaction)
             with_receipts = confirm or (transaction is not None and session.dialect.receipts_after_commit)
-            data, receipts = self._encode(session, messages, with_receipts, transaction)
+            data, receipts = self._encode(session, messages, heads, with_receipts, transaction)
             self._write(session, data, deadline, receipts)
             earlier = self._unconfirmed
             self._unconfirmed += len(messages)
@@ -484,6 +502,7 @@ class PublishClient:
         content_type: str | None,
         confirm: bool | None,
         deadline: Deadline | None,
+        head: bytes | None = None,
     ) -> None:
         """Send one message outside of a transaction: the fast path of what nearly all calls are.
 
@@ -491,19 +510,25 @@ class PublishClient:
         the receipt - goes the way of all other frames. Measured on CPython 3.11: 1.5 us beside the system call, against
         13 us for the way of a batch of one.
         """
-        head_of(destination, content_type, headers)  # before anything is opened or written
+        if head is None:
+            head = head_of(destination, content_type, headers)  # before anything is opened or written
         if confirm is None:
             confirm = self.confirm
         lock = self._acquire()
         try:
             session = self._session
-            if session is None or not session.fresh():
+            if session is None or session.pid != self._pid or time.monotonic() - session.seen > LOOK_AGAIN:
                 deadline = deadline or self._deadline(None)
                 session = self._connected_session(deadline)
             receipt = next(self._receipt_ids) if confirm else None
-            data, large = frame_of(
-                destination, content, headers, content_type, receipt, session.dialect, session.version
-            )
+            if session.plain:
+                if session.version != "1.2":
+                    head = head_of(destination, content_type, headers, session.version)
+                data, large = frame_of(head, content, receipt)
+            else:
+                message = Message(destination, content.obj, headers, content_type=content_type)  # type: ignore[arg-type]
+                asked = None if receipt is None else str(receipt)
+                data, large = encode_message(message, head, session.dialect, session.version, asked), None
             if large is not None or (deadline is not None and deadline.expired):
                 self._write(session, data, deadline or self._deadline(None), None, large)
             else:
@@ -529,17 +554,26 @@ class PublishClient:
             lock.release()
 
     def _encode(
-        self, session: Session, messages: typing.Sequence[Message], with_receipts: bool, transaction: str | None
+        self,
+        session: Session,
+        messages: typing.Sequence[Message],
+        heads: typing.Sequence[bytes],
+        with_receipts: bool,
+        transaction: str | None,
     ) -> tuple[memoryview, dict[str, int]]:
         """The bytes of all *messages* for this session's broker, and the position of each by its receipt's id."""
         receipts: dict[str, int] = {}
-        parts = []
-        receipt = None
-        for position, message in enumerate(messages):
-            if with_receipts:
-                receipt = str(next(self._receipt_ids))
-                receipts[receipt] = position
-            parts.append(encode_message(message, session.dialect, session.version, receipt, transaction))
+        if with_receipts:
+            receipts = {str(next(self._receipt_ids)): position for position in range(len(messages))}
+        if transaction is None and session.plain and session.version == "1.2":
+            joined = join_frames(messages, heads, receipts if with_receipts else None)
+            if joined is not None:
+                return memoryview(joined), receipts
+        asked = iter(receipts) if with_receipts else itertools.repeat(None)
+        parts = [
+            encode_message(message, head, session.dialect, session.version, receipt, transaction)
+            for message, head, receipt in zip(messages, heads, asked, strict=False)
+        ]
         return parts[0] if len(parts) == 1 else memoryview(b"".join(parts)), receipts
 
     def _write(
@@ -628,12 +662,18 @@ class PublishClient:
         An ERROR ends the session, whatever the broker thinks of it: RabbitMQ 3.10 and ActiveMQ 5.17 go on after one.
         The answers to the other messages are read before that, so that each outcome is known as well as it can be.
         """
-        waiting = dict(receipts)
+        waiting = receipts
         errors: list[Frame] = []
         try:
             if len(receipts) == 1 and session.next_is_receipt(next(iter(receipts)), deadline):
-                waiting.clear()
+                self._unconfirmed = 0
+                return
+            waiting = dict(receipts)
             while len(waiting) > len(errors):
+                for receipt in session.next_receipts(deadline):
+                    waiting.pop(receipt, None)
+                if len(waiting) <= len(errors):
+                    break
                 frame = session.read_frame(deadline)
                 if frame.command == "RECEIPT":
                     waiting.pop(frame.headers.get("receipt-id", ""), None)

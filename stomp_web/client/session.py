@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import time
 import typing
 
@@ -22,7 +23,7 @@ from .transport import Transport, TransportClosed, TransportError, TransportTime
 if typing.TYPE_CHECKING:
     import ssl
 
-__all__ = ["Session", "SessionSettings"]
+__all__ = ["LOOK_AGAIN", "Session", "SessionSettings"]
 
 # How brokers say that credentials or the virtual host are at fault (RabbitMQ 3.10: "Access refused for user", "Virtual
 # host 'x' access denied", "Missing login or passcode header(s)"; ActiveMQ 5.17: "User name [x] or password is invalid";
@@ -32,7 +33,12 @@ _AUTHENTICATION_WORDS = (
     "unable to validate user", "user name", "username", "virtual host",
 )  # fmt: skip
 
-_LOOK_AGAIN = 0.0001  # seconds
+#: Seconds after a look at the socket in which another one would hardly tell anything new: a connection can die at any
+#: moment after a look.
+LOOK_AGAIN: typing.Final = 0.0001
+# RECEIPT frames for ids of ours, and nothing else; of RabbitMQ and ActiveMQ with a line end behind each.
+_RECEIPT = re.compile(rb"RECEIPT\nreceipt-id:(\d+)\n\n\0\n?")
+_RECEIPTS = re.compile(rb"(?:RECEIPT\nreceipt-id:\d+\n\n\0\n?)+")
 _LONGEST_LOOK = 65_536  # bytes that are taken in to see whether the connection has ended
 
 
@@ -80,6 +86,7 @@ class Session:
         "heart_beat",
         "id",
         "pid",
+        "plain",
         "seen",
         "server",
         "version",
@@ -113,6 +120,8 @@ class Session:
         self.server = frame.headers.get("server")
         self.id = frame.headers.get("session")
         self.dialect = choose_dialect(self.server)
+        #: Whether a SEND is written for this broker as for any other.
+        self.plain = not (self.dialect.duplicate_header or self.dialect.text_without_length)
         self.heart_beat = negotiate_heart_beat(settings.heart_beat, parse_heart_beat(frame.headers.get("heart-beat")))
 
     @classmethod
@@ -160,13 +169,6 @@ class Session:
         """Wait until bytes arrive, or (*write*) can leave, or the descriptor *wake* can be read."""
         return self._transport.wait_seconds(seconds, read=read, write=write, wake=wake)
 
-    def fresh(self) -> bool:
-        """Whether the session is of this process, and so lately seen alive that another look would tell nothing new.
-
-        A connection can die at any moment after a look; a tenth of a millisecond later the chance is hardly another.
-        """
-        return time.monotonic() - self.seen < _LOOK_AGAIN and self.pid == os.getpid()
-
     def next_is_receipt(self, receipt: str, deadline: Deadline) -> bool:
         """Wait for an answer; whether it is the RECEIPT with this id, one of ours, and nothing else.
 
@@ -187,6 +189,16 @@ class Session:
             return True
         self._buffer.append(data)
         return False
+
+    def next_receipts(self, deadline: Deadline) -> list[str]:
+        """Wait for an answer, and return the ids of the RECEIPT frames that it consists of, if it is nothing else.
+
+        The fast path of a batch, as `next_is_receipt` is that of one message. An empty list says nothing but that what
+        came, if anything came, is to be read as frames. Raises `TransportClosed`.
+        """
+        if len(self._buffer) or not self._transport.wait(deadline, read=True) or not self._take_in():
+            return []
+        return [receipt.decode() for receipt in self._buffer.take_matches(_RECEIPTS, _RECEIPT)]
 
     def write_large(self, parts: typing.Sequence[memoryview], deadline: Deadline) -> None:
         """Send all *parts*, one after the other, without joining them. As `write` otherwise."""

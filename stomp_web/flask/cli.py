@@ -21,6 +21,9 @@ __all__ = ["cli"]
 
 cli = AppGroup("stomp", help="Send to the app's STOMP broker, receive from it, and look at its configuration.")
 
+# Options that may stand in the address too. As options they win.
+_OF_THE_ADDRESS = ("login", "passcode", "vhost")
+
 _extension = click.option(
     "--extension", default="stomp", show_default=True, metavar="KEY", help="The key in app.extensions."
 )
@@ -74,9 +77,13 @@ def ping(timeout: float | None, extension: str) -> None:
 @_extension
 def config(extension: str) -> None:
     """Print the options in effect. Passwords and keys are not shown."""
-    publisher = _state(extension).publisher
-    for field in dataclasses.fields(publisher.options):
-        click.echo(f"{field.name} = {_shown(field, getattr(publisher.options, field.name))}")
+    options = _state(extension).publisher.options
+    address = parse_address(options.url)
+    for field in dataclasses.fields(options):
+        value, where = getattr(options, field.name), ""
+        if value is None and field.name in _OF_THE_ADDRESS and getattr(address, field.name) is not None:
+            value, where = getattr(address, field.name), " (in the address)"
+        click.echo(f"{field.name} = {_shown(field, value)}{where}")
 
 
 @cli.command("worker")
@@ -84,13 +91,15 @@ def config(extension: str) -> None:
     "--concurrency",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Handle so many messages at the same time, each in a thread. Default: 8.",
+    help="Handle so many messages at the same time, each in a thread. Without meaning if they are handled in "
+    "processes. Default: that of STOMP_WORKER, else 8.",
 )
 @click.option(
     "--processes",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Handle them in so many processes instead, one at a time in each. Each process loads the app.",
+    help="Handle them in so many processes instead, one at a time in each; 0 means in threads. Each process loads the "
+    "app. Default: that of STOMP_WORKER, else 0.",
 )
 @_extension
 @pass_script_info
@@ -98,7 +107,7 @@ def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, e
     """Receive messages, and call the handlers with them, until Ctrl-C.
 
     Handlers are the functions that the extension's subscribe() decorates. Each message is handled in an application
-    context.
+    context. The broker is that of the app. If it is not there, or goes away, the command waits and connects again.
 
     The first Ctrl-C or SIGTERM lets handlers that run come to their end, and acknowledges their messages. A second one
     ends it at once.

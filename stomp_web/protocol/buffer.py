@@ -181,7 +181,7 @@ class FrameBuffer:
 
     def __len__(self) -> int:
         """How many bytes wait here for the rest of their frame, or to be taken out as frames."""
-        body = len(self._head_bytes) + sum(map(len, self._parts))
+        body = len(self._head_bytes) + sum(map(len, self._parts)) if self._parts else 0
         return len(self._partial) + len(self._data) - self._position + len(self._later) + body
 
     def __iter__(self) -> typing.Iterator[Frame]:
@@ -217,6 +217,19 @@ class FrameBuffer:
         self._error = problem
         # Raised anew: the traceback of the first exception would show the bytes.
         raise ProtocolError(problem)
+
+    def take_matches(self, whole: re.Pattern[bytes], each: re.Pattern[bytes]) -> list[bytes]:
+        """Take out all that is here at once, if it matches *whole*: return what each match of *each* has in its group.
+
+        For a reader who awaits many frames of a form that he knows, and wants to compare them as bytes. An empty list:
+        nothing was taken out.
+        """
+        if self._position or not self._data or self._later or whole.fullmatch(self._data) is None:
+            return []
+        found = each.findall(self._data)
+        self._set_data(b"")
+        self._fresh = False
+        return found
 
     def _cut_whole(self) -> Frame | None:
         """Cut the next frame from `_data` if all of it is there and nothing about it is out of the ordinary.

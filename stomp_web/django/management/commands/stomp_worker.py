@@ -23,8 +23,9 @@ class Command(BaseCommand):
 
     help = (
         "Receive messages from the STOMP broker, and call the handlers in stomp_handlers.py of the installed apps with "
-        "them, until Ctrl-C. The first Ctrl-C or SIGTERM lets handlers that run come to their end, and acknowledges "
-        "their messages. A second one ends it at once."
+        "them, until Ctrl-C. If the broker is not there, or goes away, the command waits and connects again. The first "
+        "Ctrl-C or SIGTERM lets handlers that run come to their end, and acknowledges their messages. A second one "
+        "ends it at once."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -34,13 +35,15 @@ class Command(BaseCommand):
             "--concurrency",
             type=int,
             metavar="N",
-            help="Handle so many messages at the same time, each in a thread. Default: 8.",
+            help="Handle so many messages at the same time, each in a thread. Without meaning if they are handled in "
+            'processes. Default: that of STOMP[alias]["WORKER"], else 8.',
         )
         parser.add_argument(
             "--processes",
             type=int,
             metavar="N",
-            help="Handle them in so many processes instead, one at a time in each.",
+            help="Handle them in so many processes instead, one at a time in each; 0 means in threads. Default: "
+            'that of STOMP[alias]["WORKER"], else 0.',
         )
 
     def handle(self, *, using: str, concurrency: int | None, processes: int | None, **_: typing.Any) -> None:

@@ -43,8 +43,6 @@ _log = logging.getLogger("stomp_web.client")
 
 # Bytes that may wait to be written before senders wait too.
 _MOST_OUTGOING = 1_048_576
-# Frames that are taken in before it is looked again at what is to be written.
-_MOST_AT_ONCE = 1000
 
 
 class Answer:
@@ -125,8 +123,12 @@ class DrivenClient:
         """A session has begun."""
         raise NotImplementedError
 
-    def _on_frame(self, session: Session, frame: Frame) -> None:
-        """Put *frame* where frames of its kind go. Raises the reason if it ends the session."""
+    def _on_frames(self, session: Session, frames: list[Frame]) -> None:
+        """Put *frames* where frames of their kinds go. Raises the reason if one ends the session."""
+        raise NotImplementedError
+
+    def _room(self) -> int:
+        """How many frames may be read now."""
         raise NotImplementedError
 
     def _on_end(self, reason: StompError, driven: bool) -> None:
@@ -564,17 +566,14 @@ class DrivenClient:
         return moved
 
     def _take_frames(self, session: Session) -> bool:
+        """Read once, and hand on the frames that have come; return whether anything has."""
         received = session.bytes_received
-        taken = 0
-        while taken < _MOST_AT_ONCE and (frame := session.read_ready()) is not None:
-            taken += 1
-            self._on_frame(session, frame)
-            self._make_room()
-            if not self._reading():
-                break
+        frames = session.read_some(self._room())
         if session.bytes_received != received:
             self._beats.received = time.monotonic()
-        return taken > 0
+        if frames:
+            self._on_frames(session, frames)
+        return bool(frames) or session.bytes_received != received
 
     def _settle(self, receipt: str) -> None:
         """A RECEIPT came: tell who waits for it."""

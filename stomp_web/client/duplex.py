@@ -43,6 +43,7 @@ __all__ = ["QueueingDuplexClient"]
 _log = logging.getLogger("stomp_web.client")
 
 _URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
+_MOST_AT_ONCE = 1000  # frames that are taken in before it is looked again at what is to be written
 _LARGEST_BODY = 134_217_728  # bytes: what RabbitMQ 3.10 takes
 
 
@@ -352,10 +353,24 @@ class QueueingDuplexClient(DrivenClient):
             frames.begin()
         self.connected_queue.offer(session.connected_frame)
 
+    def _room(self) -> int:
+        # One more than fits into the queue: it is held back, and so the loop knows that there is no room.
+        if self._answers or self._parting:
+            return _MOST_AT_ONCE
+        return min(max(self.message_queue.maxsize - self.message_queue.qsize(), 0) + 1, _MOST_AT_ONCE)
+
+    def _on_frames(self, session: Session, frames: list[Frame]) -> None:
+        messages = list(itertools.takewhile(lambda frame: frame.command == "MESSAGE", frames))
+        for frame in messages:
+            frame._session = session
+        self._on_messages(messages)
+        for frame in frames[len(messages) :]:
+            self._on_frame(session, frame)
+
     def _on_frame(self, session: Session, frame: Frame) -> None:
         if frame.command == "MESSAGE":
             frame._session = session
-            self._on_message(frame)
+            self._on_messages([frame])
         elif frame.command == "RECEIPT":
             self._settle(frame.headers.get("receipt-id", ""))
             self.receipt_queue.offer(frame)
@@ -364,11 +379,12 @@ class QueueingDuplexClient(DrivenClient):
         else:
             _log.warning("%s sent an unexpected %s frame", session.broker, frame.command)
 
-    def _on_message(self, frame: Frame) -> None:
-        """A MESSAGE came: to the queue, or held back until there is room."""
-        if self._held or not self.message_queue.offer(frame):
+    def _on_messages(self, frames: list[Frame]) -> None:
+        """MESSAGE frames came: to the queue, or held back until there is room."""
+        taken = 0 if self._held else self.message_queue.offer_many(frames)
+        for frame in frames[taken:]:
             if self._parting and self._ack_modes.get(frame.headers.get("subscription", "")) not in ("auto", None):
-                return  # there is no room, and the broker will give it to somebody else
+                continue  # there is no room, and the broker will give it to somebody else
             self._held.append(frame)
 
     def _reading(self) -> bool:

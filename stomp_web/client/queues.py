@@ -7,6 +7,7 @@ ends, whoever waits in `get` is woken with the reason, after the frames that are
 from __future__ import annotations
 
 import collections
+import contextlib
 import queue
 import threading
 import time
@@ -26,7 +27,7 @@ class FrameQueue:
 
     def __init__(self, maxsize: int, *, drop_oldest: bool = False) -> None:
         self.maxsize = maxsize
-        #: Called, with the queue's lock held, after a frame was taken; its client's, to read on when there is room.
+        #: Called after a frame was taken; its client's, to read on when there is room.
         self.on_get: typing.Callable[[], object] | None = None
         self._drop_oldest = drop_oldest
         self._frames: collections.deque[Frame] = collections.deque()
@@ -56,14 +57,34 @@ class FrameQueue:
             self._not_empty.notify()
             return True
 
+    def offer_many(self, frames: typing.Sequence[Frame]) -> int:
+        """Put in as many of *frames* as there is room for, and return how many that was. As `offer` otherwise."""
+        with self._not_empty:
+            room = max(self.maxsize - len(self._frames), 0)
+            taken = frames if len(frames) <= room else frames[:room]
+            self._frames.extend(taken)
+            self._not_empty.notify(len(taken))
+            return len(taken)
+
     def get(self, block: bool = True, timeout: float | None = None) -> Frame:
         """Take out the oldest frame, waiting for one for *timeout* seconds (``None``: until the connection ends).
 
         Raises ``queue.Empty`` if none came in time, or the reason for which the connection ended.
         """
+        try:
+            frame = self._frames.popleft()  # one step for Python; the lock is for those who have to wait
+        except IndexError:
+            frame = self._wait_for_frame(block, timeout)
+        if self.on_get is not None:
+            self.on_get()
+        return frame
+
+    def _wait_for_frame(self, block: bool, timeout: float | None) -> Frame:
         end = None if timeout is None else time.monotonic() + timeout
         with self._not_empty:
-            while not self._frames:
+            while True:
+                with contextlib.suppress(IndexError):
+                    return self._frames.popleft()
                 if self._reason is not None:
                     # The same exception for everybody, who may ask often: it must not collect their tracebacks.
                     raise self._reason.with_traceback(None)
@@ -73,10 +94,6 @@ class FrameQueue:
                 if rest is not None and rest <= 0:
                     raise queue.Empty
                 self._not_empty.wait(rest)
-            frame = self._frames.popleft()
-            if self.on_get is not None:
-                self.on_get()
-            return frame
 
     def get_nowait(self) -> Frame:
         """Take out the oldest frame; raises ``queue.Empty`` if there is none."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import re
 import time
@@ -259,6 +260,19 @@ class Session:
                 return frame
             if not self._take_in():
                 return None
+
+    def read_some(self, most: int) -> list[Frame]:
+        """Return frames that have arrived already, *most* at the most; never wait. As `read_ready` otherwise.
+
+        It reads from the socket once, if no frame is there, so that what it returns is no more than fits into one read.
+        """
+        if self._peeked is not None:
+            peeked, self._peeked = self._peeked, None
+            return [peeked]
+        frames = list(itertools.islice(self._buffer, most))
+        if not frames and self._take_in():
+            frames = list(itertools.islice(self._buffer, most))
+        return frames
 
     def ended(self) -> bool:
         """Whether the broker has ended the connection, and no frame that came before is left to be read.

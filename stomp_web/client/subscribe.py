@@ -71,8 +71,8 @@ class PublishSubscribeClient(QueueingDuplexClient):
         """A callback raised *error* for *frame*. Logs it with the traceback; override it to do more."""
         _log.error("the callback of subscription %s failed", frame.headers.get("subscription"), exc_info=error)
 
-    def _on_message(self, frame: Frame) -> None:
-        self._later.append(frame)
+    def _on_messages(self, frames: list[Frame]) -> None:
+        self._later.extend(frames)
         if self._calling:
             return  # a callback waits for a receipt of its own; what comes meanwhile is called after it
         self._calling = True
@@ -85,7 +85,7 @@ class PublishSubscribeClient(QueueingDuplexClient):
     def _call_back(self, frame: Frame) -> None:
         callback = self._callbacks.get(frame.headers.get("subscription", ""))
         if callback is None:
-            super()._on_message(frame)
+            super()._on_messages([frame])
             return
         try:
             callback(frame)

@@ -92,6 +92,13 @@ class Inbox(FrameQueue):
                 self._not_empty.notify()
             return True
 
+    def offer_many(self, frames: typing.Sequence[Frame]) -> int:
+        """Put in as many of *frames* as there is room for, and return how many that was."""
+        for taken, frame in enumerate(frames):
+            if not self.offer(frame):
+                return taken
+        return len(frames)
+
     def begin(self) -> None:
         """A session has begun."""
 

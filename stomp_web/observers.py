@@ -66,7 +66,10 @@ Observer = typing.Callable[[Event], object]
 
 
 class Observers:
-    """The observers of one publisher. False if there are none, so that nobody makes events for nobody."""
+    """The observers of one publisher. False if there are none, so that nobody makes events for nobody.
+
+    An observer that hands events on to others may have a method ``listens``: whether anybody listens to it now.
+    """
 
     __slots__ = ("_observers",)
 
@@ -74,7 +77,11 @@ class Observers:
         self._observers = tuple(observers)
 
     def __bool__(self) -> bool:
-        return bool(self._observers)
+        for observer in self._observers:
+            listens = getattr(observer, "listens", None)
+            if listens is None or listens():
+                return True
+        return False
 
     def add(self, observer: Observer) -> None:
         """Tell *observer* of everything from now on."""

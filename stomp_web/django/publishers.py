@@ -70,7 +70,7 @@ class Publishers:
             )
         options = _options(alias, entries[alias])
         try:
-            return Publisher(observers=[functools.partial(_signal, alias)], **read_options(options))
+            return Publisher(observers=[_Signals(alias)], **read_options(options))
         except ConfigurationError as error:
             raise ConfigurationError(f"settings.STOMP[{alias!r}]['OPTIONS']: {error}", error.option) from None
 
@@ -118,25 +118,36 @@ def worker_settings(alias: str) -> dict[str, typing.Any]:
     return typing.cast("dict[str, typing.Any]", entry.get("WORKER", {}))
 
 
-def _signal(alias: str, event: Event) -> None:
-    if isinstance(event, SendSucceeded):
-        message_sent.send_robust(
-            Publisher,
-            using=alias,
-            message_id=event.message_id,
-            destination=event.destination,
-            confirmed=event.confirmed,
-            seconds=event.seconds,
-        )
-    elif isinstance(event, SendFailed):
-        send_failed.send_robust(
-            Publisher,
-            using=alias,
-            message_id=event.message_id,
-            destination=event.destination,
-            error=event.error,
-            seconds=event.seconds,
-        )
+class _Signals:
+    """Hands the events of the publisher with an alias on as signals."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def listens(self) -> bool:
+        """Whether anybody is connected to one of the signals."""
+        return message_sent.has_listeners(Publisher) or send_failed.has_listeners(Publisher)
+
+    def __call__(self, event: Event) -> None:
+        """Send the signal for *event*."""
+        if isinstance(event, SendSucceeded):
+            message_sent.send_robust(
+                Publisher,
+                using=self.alias,
+                message_id=event.message_id,
+                destination=event.destination,
+                confirmed=event.confirmed,
+                seconds=event.seconds,
+            )
+        elif isinstance(event, SendFailed):
+            send_failed.send_robust(
+                Publisher,
+                using=self.alias,
+                message_id=event.message_id,
+                destination=event.destination,
+                error=event.error,
+                seconds=event.seconds,
+            )
 
 
 #: The publishers of ``settings.STOMP``.

@@ -69,38 +69,18 @@ class _PublisherMethods:
         return self.publisher.outbox
 
 
-class StompState(_PublisherMethods):
-    """One app's part of the extension: its `app`, its `publisher`, and the publisher's methods; and the `handlers`.
+class _Signals:
+    """Hands the events of an app's publisher on as signals."""
 
-    `worker_settings` are what the configuration says of the worker, under ``STOMP_WORKER``.
-    """
-
-    def __init__(
-        self,
-        app: flask.Flask,
-        options: typing.Mapping[str, typing.Any],
-        worker_settings: typing.Mapping[str, typing.Any],
-        extension: Stomp,
-    ) -> None:
+    def __init__(self, app: flask.Flask) -> None:
         self.app = app
-        self.worker_settings = worker_settings
-        self._extension = extension
-        self._publisher = Publisher(observers=[self._signal], **options)
 
-    @property
-    def publisher(self) -> Publisher:
-        """The app's `Publisher`."""
-        return self._publisher
+    def listens(self) -> bool:
+        """Whether anybody is connected to one of the signals."""
+        return bool(message_sent.receivers or send_failed.receivers)
 
-    @property
-    def handlers(self) -> Handlers:
-        """The handlers of messages, which the extension's apps have in common."""
-        return self._extension.handlers
-
-    def __repr__(self) -> str:
-        return f"<StompState of {self.app.name!r}: {self.publisher.url}>"
-
-    def _signal(self, event: Event) -> None:
+    def __call__(self, event: Event) -> None:
+        """Send the signal for *event*."""
         if isinstance(event, SendSucceeded):
             message_sent.send(
                 self.app,
@@ -117,6 +97,38 @@ class StompState(_PublisherMethods):
                 error=event.error,
                 seconds=event.seconds,
             )
+
+
+class StompState(_PublisherMethods):
+    """One app's part of the extension: its `app`, its `publisher`, and the publisher's methods; and the `handlers`.
+
+    `worker_settings` are what the configuration says of the worker, under ``STOMP_WORKER``.
+    """
+
+    def __init__(
+        self,
+        app: flask.Flask,
+        options: typing.Mapping[str, typing.Any],
+        worker_settings: typing.Mapping[str, typing.Any],
+        extension: Stomp,
+    ) -> None:
+        self.app = app
+        self.worker_settings = worker_settings
+        self._extension = extension
+        self._publisher = Publisher(observers=[_Signals(app)], **options)
+
+    @property
+    def publisher(self) -> Publisher:
+        """The app's `Publisher`."""
+        return self._publisher
+
+    @property
+    def handlers(self) -> Handlers:
+        """The handlers of messages, which the extension's apps have in common."""
+        return self._extension.handlers
+
+    def __repr__(self) -> str:
+        return f"<StompState of {self.app.name!r}: {self.publisher.url}>"
 
 
 class Stomp(_PublisherMethods):

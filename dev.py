@@ -6,14 +6,17 @@
         message as it arrives. With --keep-running they stay up, to be tried in a browser, until Ctrl-C.
 
     python3 dev.py test [any arguments of pytest]
-        Run every test that can run on this machine; what is skipped for want of a broker is said. For example:
+        Run the tests, those of faults last, by themselves: two to three minutes where no other broker is installed.
+        What is skipped for want of a broker is said. Application servers are restarted only with --servers, and the
+        tests of the test harness run only where the variable CI is set, as in the gate. For example:
         python3 dev.py test tests/protocol -x      only these, up to the first failure
         python3 dev.py test --no-brokers           leave real brokers alone, also where they are installed
         python3 dev.py test --servers              also restart every application server under load
         python3 dev.py test --require-brokers      all of it; a broker or server that is missing is a failure, no skip
 
     python3 dev.py check
-        What a change must pass beside the tests: ruff, mypy, the floors of the house, the documentation.
+        What a change must pass beside the tests: ruff, mypy, the floors of the house, the documentation. The pages
+        are then in docs/_build/html; begin with index.html.
 
 Each command makes what it needs in the folder .venv of this clone, and touches nothing outside the clone. That takes
 about a minute the first time, then no time and no network until pyproject.toml changes. To start afresh, delete .venv.

@@ -138,6 +138,10 @@ def dialects_text() -> str:
             ),
             row("header that limits prefetch", *(code(dialect.prefetch_header) for dialect in DIALECTS)),
             row("NACK puts back", *("yes" if dialect.nack_requeues else "no" for dialect in DIALECTS)),
+            row(
+                "ACK of mode `client` takes those of",
+                *("all subscriptions" if dialect.acks_over_all else "its subscription" for dialect in DIALECTS),
+            ),
             row("same `message-id` each time", *("yes" if dialect.keeps_message_ids else "no" for dialect in DIALECTS)),
             row("header against duplicates", *(code(dialect.duplicate_header) for dialect in DIALECTS)),
             row("`/` in a name as `%2F`", *("yes" if dialect.quotes_destinations else "no" for dialect in DIALECTS)),

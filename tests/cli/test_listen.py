@@ -163,6 +163,15 @@ def test_a_failure_is_one_line(arguments: list[str], capsys: pytest.CaptureFixtu
     assert (out, err.count("\n")) == ("", 1)
 
 
+def test_a_failure_does_not_speak_of_a_message_that_nobody_sends(
+    dev_broker: Broker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert listen("--url", "stomp://127.0.0.1:1") == 1
+    assert capsys.readouterr().err.startswith("stomp-web: cannot open a session with stomp://127.0.0.1:1: ")
+    assert main(["listen", "/queue/denied"]) == 1
+    assert capsys.readouterr().err.startswith(f"stomp-web: {dev_broker.url} answered ERROR: ")
+
+
 def test_a_connection_that_ends_is_one_line(dev_broker: Broker) -> None:
     with program("listen", "/queue/a") as process:
         line_with(process, "Listening")
@@ -170,6 +179,7 @@ def test_a_connection_that_ends_is_one_line(dev_broker: Broker) -> None:
         code, _, err = ended(process)
     assert code == 1
     assert err.count("\n") == 1
+    assert err.startswith("stomp-web: the connection to ")
 
 
 @pytest.mark.parametrize(

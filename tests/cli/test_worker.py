@@ -145,7 +145,7 @@ def test_a_broker_that_refuses_is_one_line_and_code_1() -> None:
     ):
         code, out, err = ended(process)
     assert (code, out, err.count("\n")) == (1, "", 1)
-    assert err.startswith("stomp-web: ")
+    assert err.startswith("stomp-web: stomp://127.0.0.1:"), "nothing was to be sent, so it does not begin with that"
     assert "refused the session as 'shop'" in err
     assert "secret" not in err
 
@@ -168,12 +168,16 @@ def test_a_worker_without_handlers_is_told_what_to_do() -> None:
         (["tasks:worker", "--processes", "-1"], "--processes"),
         (["tasks:worker", "--processes", "two"], "'two' is not a whole number, 0 or more"),
         ([], "MODULE:WORKER"),
+        (["--url", "stomp://localhost", "tasks:worker"], "there is no --url here: the address of the broker"),
+        (["tasks:worker", "--url=stomp://shop:secret@localhost"], "there is no --url here"),
+        (["--prefetch", "5", "tasks:worker"], "unrecognized arguments: --prefetch"),
     ],
 )
 def test_a_wrong_command_line_ends_with_2(tmp_path: Path, arguments: list[str], says: str) -> None:
     done = run_script(tmp_path, "worker", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr
+    assert "secret" not in done.stderr
 
 
 TASKS = """
@@ -398,6 +402,8 @@ def test_the_help_says_what_the_command_does(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "usage: stomp-web worker [-h] [--concurrency N] [--processes N] MODULE:WORKER" in text
     assert "The first Ctrl-C or SIGTERM lets handlers that run come to their end" in text
+    assert "STOMP_URL counts only if the module reads it" in text
+    assert "If the broker is not there, or goes away, the worker waits and connects again." in text
 
 
 def test_the_other_commands_load_no_worker() -> None:

@@ -200,6 +200,8 @@ class TestCommand:
         text = " ".join(done.stdout.split())
         assert "call the handlers in stomp_handlers.py of the installed apps with them, until Ctrl-C" in text
         assert all(option in text for option in ("--using USING", "--concurrency N", "--processes N"))
+        assert 'Default: that of STOMP[alias]["WORKER"], else 8.' in text
+        assert "If the broker is not there, or goes away, the command waits and connects again." in text
 
 
 def one_handler() -> Handlers:

@@ -105,9 +105,18 @@ class TestConfig:
         assert {
             "url = stomp://mq.example.com:61613/shop",
             "pool_size = 3",
+            "login = user (in the address)",
+            "vhost = shop (in the address)",
             "passcode = ***",
             "signing_keys = ***",
         } < set(result.output.splitlines())
+
+    def test_says_which_credentials_are_in_effect(self):
+        app = create_app(STOMP_URL="stomp://user:secret-1@mq.example.com", STOMP_LOGIN="shop")
+
+        lines = run(app, "config").output.splitlines()
+
+        assert {"login = shop", "passcode = *** (in the address)", "vhost = "} < set(lines)
 
 
 def test_an_app_without_the_extension_is_told_what_to_do():

@@ -172,6 +172,8 @@ class TestCommand:
         assert "Receive messages, and call the handlers with them, until Ctrl-C." in text
         assert "--concurrency N" in text
         assert "--processes N" in text
+        assert "Default: that of STOMP_WORKER, else 8." in text
+        assert "If it is not there, or goes away, the command waits and connects again." in text
 
 
 class TestSubscribe:

@@ -124,6 +124,9 @@ class Settlement:
 
     def admit(self, delivery: Delivery) -> bool:
         """Whether the handler is to be called. A duplicate is acknowledged here, or waits for its first."""
+        if self._comes_again(delivery):
+            self._counts.add(stale=1)
+            return False
         if delivery.handler.ack == "auto" and not delivery.taken:
             if not self._tell_the_broker("ACK", delivery, self._client.ack):
                 return False  # it comes again

@@ -359,9 +359,9 @@ def test_a_selector_leaves_the_other_messages_in_the_queue(
         writer.send(destination, body, {"colour": colour})
     with receiver(broker) as client:
         client.subscribe(destination, ack="client-individual", headers={"selector": "colour = 'red'"})
-        for body in (b"one", b"three"):
+        for wanted in (b"one", b"three"):
             frame = take(client)
-            assert frame.body == body
+            assert frame.body == wanted
             client.ack(frame)
     assert what_is_left(broker, writer, destination) == [(b"two", False)]
 
@@ -1093,7 +1093,11 @@ def test_what_a_callback_did_not_acknowledge_because_it_failed_comes_again(
     calling: PublishSubscribeClient, broker: RunningBroker, writer: ForeignClient, destination: str
 ) -> None:
     failed: list[Exception] = []
-    calling.on_error = lambda error, _: failed.append(error)  # type: ignore[method-assign]
+
+    def note(error: Exception, frame: Frame) -> None:
+        failed.append(error)
+
+    calling.on_error = note  # type: ignore[method-assign]
 
     def fail(_: Frame) -> None:
         raise LookupError("the callback's own")

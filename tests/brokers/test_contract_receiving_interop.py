@@ -386,4 +386,4 @@ async def stompman_reads(broker: RunningBroker, destination: str) -> tuple[dict[
         subscription = await client.subscribe_with_manual_ack(destination, take_one, receipt_timeout=PATIENCE)
         message = await messages.get()
         await subscription.unsubscribe()
-    return dict(message.headers), message.body
+    return {name: str(value) for name, value in message.headers.items()}, message.body

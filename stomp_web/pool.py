@@ -22,7 +22,6 @@ from .client.address import parse_address
 from .client.connector import client_options, make_connector
 from .client.deadline import Deadline
 from .client.publish import PublishClient
-from .client.session import LOOK_AGAIN
 from .client.tls import TLS_OPTIONS
 from .config import OPTIONS, coerce
 from .errors import AuthenticationFailed, BrokerUnavailable, ConfigurationError, MessageError, PoolClosed, PoolTimeout
@@ -257,10 +256,7 @@ class PublishClientPool:
     def _fit(self, state: _State, lent: _Lent) -> bool:
         """Whether an idle client may be lent; if not, it is closed, and its slot stays reserved."""
         now = time.monotonic()
-        idle = now - lent.idle_since
-        if idle < LOOK_AGAIN and now - lent.opened_at < self.max_lifetime:
-            return True  # it was in use a moment ago
-        if idle > self.max_idle or now - lent.opened_at > self.max_lifetime:
+        if now - lent.idle_since > self.max_idle or now - lent.opened_at > self.max_lifetime:
             change = "retired"
         elif not lent.client.connected:
             change = "stale"

@@ -517,8 +517,7 @@ class PublishClient:
         lock = self._acquire()
         try:
             session = self._session
-            # A confirmed message is worth a look each time: if the connection has ended, it can still be sent anew.
-            if confirm or session is None or session.pid != self._pid or time.monotonic() - session.seen > LOOK_AGAIN:
+            if session is None or session.pid != self._pid or time.monotonic() - session.seen > LOOK_AGAIN:
                 deadline = deadline or self._deadline(None)
                 session = self._connected_session(deadline)
             receipt = next(self._receipt_ids) if confirm else None

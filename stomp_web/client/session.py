@@ -36,7 +36,7 @@ _AUTHENTICATION_WORDS = (
 
 #: Seconds after a look at the socket in which another one would hardly tell anything new: a connection can die at any
 #: moment after a look.
-LOOK_AGAIN: typing.Final = 0.0001
+LOOK_AGAIN: typing.Final = 0.00002
 # RECEIPT frames for ids of ours, and nothing else; of RabbitMQ and ActiveMQ with a line end behind each.
 _RECEIPT = re.compile(rb"RECEIPT\nreceipt-id:(\d+)\n\n\0\n?")
 _RECEIPTS = re.compile(rb"(?:RECEIPT\nreceipt-id:\d+\n\n\0\n?)+")

@@ -9,8 +9,9 @@ import time
 
 __all__ = ["HeartBeats"]
 
-# A heart-beat is late after this many of its intervals: "error margin" of STOMP 1.2, Heart-beating.
-_TOLERANCE = 2.0
+# A heart-beat is late after this many of its intervals: the "error margin" of STOMP 1.2, Heart-beating. ActiveMQ 5.17
+# leaves out a beat after a frame, so that two intervals pass without a byte; RabbitMQ 3.10 waits for three, too.
+_TOLERANCE = 3.0
 
 
 class HeartBeats:

@@ -208,7 +208,8 @@ def test_a_handler_that_takes_long_keeps_its_connection(
     broker: RunningBroker, queue: str, request: pytest.FixtureRequest
 ) -> None:
     """RabbitMQ and ActiveMQ part with a client after three seconds without the beats that it has promised."""
-    seconds = 30.0 if request.config.option.faults > 10_000 else 8.0 if request.config.option.faults >= 1000 else 4.0
+    faults = request.config.option.faults
+    seconds = 30.0 if faults > 10_000 else 8.0 if faults >= 1000 else 4.0
     slow = Notes(lambda message: threading.Event().wait(seconds))
     worker = Worker(broker.url, concurrency=1, heart_beat=(1000, 1000))
     worker.subscribe(queue)(slow)

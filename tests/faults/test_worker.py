@@ -1,7 +1,7 @@
 """A worker on real brokers that are killed and started again, and with a process of its own that is killed.
 
-How many messages there are: 8 for each fault that `--faults` orders; 100,000 with ``--faults=12500``. How long a handler
-takes that takes long: 30 seconds with that number, less with fewer.
+How many messages there are: 8 for each fault that `--faults` orders; 100,000 with ``--faults=12500``. A handler that
+takes long takes 30 seconds with that number, and less with fewer.
 """
 
 from __future__ import annotations

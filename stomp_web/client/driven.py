@@ -44,6 +44,10 @@ _log = logging.getLogger("stomp_web.client")
 # Bytes that may wait to be written before senders wait too.
 _MOST_OUTGOING = 1_048_576
 
+# Seconds. Python runs a signal's handler between two steps of the main thread: of a signal that comes right before the
+# wait, or that the system gives to another thread, the main thread hears only when the wait ends. So no wait is longer.
+_LONGEST_WAIT = 0.5
+
 
 class Answer:
     """Somebody waits for receipts, or until the bytes are written. Guarded by the client's lock."""
@@ -523,8 +527,8 @@ class DrivenClient:
                 moved = self._take_frames(session) or moved
             beat = self._keep_heart_beats(session, reading)
             if not moved and seconds != 0.0:
-                waits = [limit for limit in (seconds, beat) if limit is not None]
-                session.wait(min(waits, default=None), write=bool(self._outgoing), read=reading, wake=wake)
+                waits = [limit for limit in (seconds, beat, _LONGEST_WAIT) if limit is not None]
+                session.wait(min(waits), write=bool(self._outgoing), read=reading, wake=wake)
                 self._drain_wake()
         except (TransportError, ProtocolError) as error:
             what = str(error) if isinstance(error, TransportError) else f"the broker sent what is not STOMP: {error}"

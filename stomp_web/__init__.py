@@ -2,33 +2,38 @@
 
 The public names of the core. Frameworks live in `stomp_web.flask`, `stomp_web.django` and `stomp_web.wsgi`; importing
 this package imports none of them, nor any other package.
+
+What stands behind a name is loaded when the name is first used (PEP 562), so that importing the package takes a
+millisecond, and a program that only sends never loads what receives.
 """
 
-import logging
-
 from ._version import __version__
-from .client import Message, PublishClient, PublishSubscribeClient, QueueingDuplexClient
-from .errors import (
-    AuthenticationFailed,
-    BrokerUnavailable,
-    ConfigurationError,
-    ConnectionLost,
-    DeliveryUnknown,
-    InvalidFrame,
-    InvalidFrameType,
-    MessageError,
-    NotSent,
-    PoolClosed,
-    PoolTimeout,
-    ProtocolError,
-    ReceiptTimeout,
-    Rejected,
-    SerializationError,
-    StompError,
-)
-from .pool import PublishClientPool
-from .protocol import Frame, FrameBuffer
-from .publisher import Publisher
+from .lazy import loader
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING without loading typing, which takes longer than all that is here
+if TYPE_CHECKING:
+    from .client import Message, PublishClient, PublishSubscribeClient, QueueingDuplexClient
+    from .errors import (
+        AuthenticationFailed,
+        BrokerUnavailable,
+        ConfigurationError,
+        ConnectionLost,
+        DeliveryUnknown,
+        InvalidFrame,
+        InvalidFrameType,
+        MessageError,
+        NotSent,
+        PoolClosed,
+        PoolTimeout,
+        ProtocolError,
+        ReceiptTimeout,
+        Rejected,
+        SerializationError,
+        StompError,
+    )
+    from .pool import PublishClientPool
+    from .protocol import Frame, FrameBuffer
+    from .publisher import Publisher
 
 __all__ = [
     "AuthenticationFailed",
@@ -58,5 +63,34 @@ __all__ = [
     "__version__",
 ]
 
-# A library says nothing unless its user has set up logging.
-logging.getLogger(__name__).addHandler(logging.NullHandler())
+__getattr__, __dir__ = loader(
+    globals(),
+    {
+        "client.duplex": ("QueueingDuplexClient",),
+        "client.message": ("Message",),
+        "client.publish": ("PublishClient",),
+        "client.subscribe": ("PublishSubscribeClient",),
+        "errors": (
+            "AuthenticationFailed",
+            "BrokerUnavailable",
+            "ConfigurationError",
+            "ConnectionLost",
+            "DeliveryUnknown",
+            "InvalidFrame",
+            "InvalidFrameType",
+            "MessageError",
+            "NotSent",
+            "PoolClosed",
+            "PoolTimeout",
+            "ProtocolError",
+            "ReceiptTimeout",
+            "Rejected",
+            "SerializationError",
+            "StompError",
+        ),
+        "pool": ("PublishClientPool",),
+        "protocol": ("Frame", "FrameBuffer"),
+        "publisher": ("Publisher",),
+    },
+    modules=("client", "config", "errors", "observers", "pool", "protocol", "publisher", "serializers"),
+)

@@ -8,12 +8,13 @@ and changes nothing for the sender.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import typing
+
+from .log import get_logger
 
 __all__ = ["Event", "Observer", "Observers", "PoolChanged", "SendBegan", "SendFailed", "SendSucceeded"]
 
-_log = logging.getLogger("stomp_web.observers")
+_log = get_logger("observers")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

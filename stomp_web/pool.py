@@ -181,29 +181,23 @@ class PublishClientPool:
     def take(self, deadline: Deadline) -> Loan:
         """Lend a connected client; `give_back` must follow. Raises as `client` does. `lend` does both."""
         state = self._current()
-        return Loan(state, self._take(state, deadline))
-
-    def give_back(self, loan: Loan) -> None:
-        """Take back what `take` has lent."""
-        self._give_back(loan.state, loan.lent)
-
-    def _take(self, state: _State, deadline: Deadline) -> _Lent:
-        lent = self._reserve(state, deadline)
+        loan = self._reserve(state, deadline)
         try:
-            if lent is not None and not self._fit(state, lent):
-                lent = None
+            if loan is not None and not self._fit(state, loan):
+                loan = None
                 with state.lock:
                     state.loans -= 1
-            if lent is None:
-                lent = self._open(state, deadline)
+            if loan is None:
+                loan = self._open(state, deadline)
                 with state.lock:
                     state.loans += 1
-            return lent
+            loan.state = state
+            return loan
         except BaseException:
-            self._discard(state, lent)
+            self._discard(state, loan)
             raise
 
-    def _reserve(self, state: _State, deadline: Deadline) -> _Lent | None:
+    def _reserve(self, state: _State, deadline: Deadline) -> Loan | None:
         """Take an idle client, or the right to open one (``None``); wait for it in line if need be."""
         with state.lock:
             if self._closed:
@@ -229,7 +223,7 @@ class PublishClientPool:
         except BaseException:
             # Interrupted, by Ctrl-C or a worker's time limit: leave the line, and what was handed over in it.
             if self._leave_line(state, waiter, began):
-                self._discard(state, waiter.lent)
+                self._discard(state, waiter.loan)
             raise
         if not self._leave_line(state, waiter, began):
             raise PoolTimeout(
@@ -238,40 +232,40 @@ class PublishClientPool:
                 broker=self.url,
             )
         if self._closed:
-            self._discard(state, waiter.lent)
+            self._discard(state, waiter.loan)
             raise self._closed_error()
-        return waiter.lent
+        return waiter.loan
 
     def _leave_line(self, state: _State, waiter: _Waiter, began: float) -> bool:
         """Count the wait, and return whether the waiter was served in it."""
         with state.lock:
             state.waits += 1
             state.wait_seconds += time.monotonic() - began
-            state.loans += waiter.lent is not None
+            state.loans += waiter.loan is not None
             if not waiter.served:
                 state.waiters.remove(waiter)
                 state.timeouts += 1
         return waiter.served
 
-    def _fit(self, state: _State, lent: _Lent) -> bool:
+    def _fit(self, state: _State, loan: Loan) -> bool:
         """Whether an idle client may be lent; if not, it is closed, and its slot stays reserved."""
         now = time.monotonic()
-        if now - lent.idle_since > self.max_idle or now - lent.opened_at > self.max_lifetime:
+        if now - loan.idle_since > self.max_idle or now - loan.opened_at > self.max_lifetime:
             change = "retired"
-        elif not lent.client.connected:
+        elif not loan.client.connected:
             change = "stale"
         else:
             return True
         with state.lock:
-            state.clients.discard(lent.client)
+            state.clients.discard(loan.client)
             if change == "stale":
                 state.stale += 1
             else:
                 state.retired += 1
-        self._close(lent, change)
+        self._close(loan, change)
         return False
 
-    def _open(self, state: _State, deadline: Deadline) -> _Lent:
+    def _open(self, state: _State, deadline: Deadline) -> Loan:
         """Open a new connection; one attempt at a time, so that a broker that comes back is not overrun."""
         state.breaker.check(self.url)
         if not state.connecting.acquire(timeout=deadline.remaining()):
@@ -288,7 +282,7 @@ class PublishClientPool:
             finally:
                 state.connecting.release()
             self._tell("opened", client.broker)
-            return _Lent(client)
+            return Loan(client)
         except BaseException:
             client.close()
             with state.lock:
@@ -314,46 +308,52 @@ class PublishClientPool:
 
     # -- taking back ------------------------------------------------------------------------------------------
 
-    def _give_back(self, state: _State, lent: _Lent) -> None:
+    def give_back(self, loan: Loan) -> None:
+        """Take back what `take` has lent."""
+        client, state = loan.client, loan.state
+        assert state is not None, "it was given back already"
+        loan.state = None  # an idle client that knew its state, which knows it, would outlive a pool that is dropped
         if state.pid != os.getpid():
             # Lent before a fork, and the parent's. What the child has done with it was over a connection of its own.
-            lent.client.retire()
+            client.retire()
             return
-        usable = lent.client.usable
-        lent.idle_since = now = time.monotonic()
-        old: list[_Lent] = []
+        usable = client.usable
+        loan.idle_since = now = time.monotonic()
+        old: list[Loan] | None = None
         with state.lock:
             kept = usable and not self._closed
             if kept and state.waiters:
-                state.waiters.popleft().serve(lent)
+                state.waiters.popleft().serve(loan)
             elif kept:
-                state.idle.append(lent)
+                state.idle.append(loan)
                 # The first ones were not needed for the longest time; nobody would look at them otherwise.
                 while now - state.idle[0].idle_since > self.max_idle:
+                    old = old or []
                     old.append(state.idle.pop(0))
                     state.clients.discard(old[-1].client)
                     state.size -= 1
                     state.retired += 1
         if not kept:
-            self._discard(state, lent)
-        for retired in old:
-            self._close(retired, "retired")
+            self._discard(state, loan)
+        if old:
+            for retired in old:
+                self._close(retired, "retired")
 
-    def _discard(self, state: _State, lent: _Lent | None) -> None:
+    def _discard(self, state: _State, loan: Loan | None) -> None:
         """Close a client that is not to be lent again, and pass its slot on."""
         try:
-            if lent is not None:
+            if loan is not None:
                 with state.lock:
-                    state.clients.discard(lent.client)
+                    state.clients.discard(loan.client)
                     state.discarded += not self._closed
-                self._close(lent, "closed" if self._closed else "discarded")
+                self._close(loan, "closed" if self._closed else "discarded")
         finally:
             self._release_slot(state)
 
-    def _close(self, lent: _Lent, change: str) -> None:
+    def _close(self, loan: Loan, change: str) -> None:
         # A word of farewell would cost a round trip, and nothing unconfirmed is open on an idle connection.
-        broker = lent.client.broker
-        lent.client.retire()
+        broker = loan.client.broker
+        loan.client.retire()
         self._tell(change, broker)
 
     def _release_slot(self, state: _State) -> None:
@@ -415,18 +415,18 @@ class PublishClientPool:
             idle = list(state.idle)
             state.idle.clear()
             state.size -= len(idle)
-            state.clients.difference_update(lent.client for lent in idle)
+            state.clients.difference_update(loan.client for loan in idle)
             waiters = list(state.waiters)
             state.waiters.clear()
             state.size += len(waiters)  # each gets a slot, and gives it back when it sees that the pool is closed
             for waiter in waiters:
                 waiter.serve(None)
-        for position, lent in enumerate(idle):
-            broker = lent.client.broker
+        for position, loan in enumerate(idle):
+            broker = loan.client.broker
             if not deadline.expired:
                 with contextlib.suppress(MessageError):  # the connection is closed either way
-                    lent.client.disconnect(max(deadline.share(len(idle) - position).seconds, 0.001))
-            lent.client.retire()
+                    loan.client.disconnect(max(deadline.share(len(idle) - position).seconds, 0.001))
+            loan.client.retire()
             self._tell("closed", broker)
 
     def __enter__(self) -> PublishClientPool:
@@ -462,39 +462,29 @@ class PublishClientPool:
 
 
 class Loan:
-    """A client that is lent: `client`. The rest is the pool's business."""
+    """A client of a pool, while it is lent and while it is not. A borrower uses `client`; the rest is the pool's."""
 
-    __slots__ = ("client", "lent", "state")
-
-    def __init__(self, state: _State, lent: _Lent) -> None:
-        self.state = state
-        self.lent = lent
-        self.client = lent.client
-
-
-class _Lent:
-    """A client and what the pool knows of it."""
-
-    __slots__ = ("client", "idle_since", "opened_at")
+    __slots__ = ("client", "idle_since", "opened_at", "state")
 
     def __init__(self, client: PublishClient) -> None:
         self.client = client
+        self.state: _State | None = None  # while it is lent: whose it is
         self.opened_at = self.idle_since = time.monotonic()
 
 
 class _Waiter:
     """A caller in line. `latch` is held until it is served, with a client or with the right to open one."""
 
-    __slots__ = ("latch", "lent", "served")
+    __slots__ = ("latch", "loan", "served")
 
     def __init__(self) -> None:
         self.latch = threading.Lock()
         self.latch.acquire()
-        self.lent: _Lent | None = None
+        self.loan: Loan | None = None
         self.served = False
 
-    def serve(self, lent: _Lent | None) -> None:
-        self.lent = lent
+    def serve(self, loan: Loan | None) -> None:
+        self.loan = loan
         self.served = True
         self.latch.release()
 
@@ -507,7 +497,7 @@ class _State:
         self.lock = threading.Lock()
         self.connecting = threading.Lock()
         self.breaker = Breaker()
-        self.idle: list[_Lent] = []  # the one used last is lent first, so that the others may grow old and go
+        self.idle: list[Loan] = []  # the one used last is lent first, so that the others may grow old and go
         self.waiters: collections.deque[_Waiter] = collections.deque()
         self.clients: set[PublishClient] = set()  # all that are open, lent or idle
         self.size = 0

@@ -46,7 +46,7 @@ __all__ = [
 SIGNATURE: typing.Final = "x-signature"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class SerializedPayload:
     """A payload made ready: the `body`, its `content_type`, and the `headers` that belong to it."""
 
@@ -79,7 +79,8 @@ class Serializer(abc.ABC):
 
         Raises `SerializationError`: nothing was sent.
         """
-        payload = Hidden(payload)
+        if type(payload) is not Hidden:
+            payload = Hidden(payload)
         try:
             return SerializedPayload(self.dumps(payload.value), self.content_type, {})
         except Exception as error:  # noqa: BLE001 - a payload's own code may raise anything

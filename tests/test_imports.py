@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 import stomp_web
 
 
@@ -14,9 +16,45 @@ def run(code: str) -> str:
     return done.stdout.strip()
 
 
+# What is behind every public name, and not only the package's front.
+EVERYTHING = "from stomp_web import *"
+
+
 def test_every_public_name_is_there():
     for name in stomp_web.__all__:
         assert hasattr(stomp_web, name)
+        assert name in dir(stomp_web)
+
+
+def test_a_name_is_the_same_object_wherever_it_is_imported_from():
+    for name in stomp_web.__all__:
+        value = getattr(stomp_web, name)
+        assert getattr(stomp_web, name) is value
+        if isinstance(value, type):
+            assert getattr(sys.modules[value.__module__], name) is value
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'stomp_web' has no attribute 'Publischer'"):
+        _ = stomp_web.Publischer
+    assert not hasattr(stomp_web.client, "Publisher")
+
+
+@pytest.mark.parametrize("module", ["client", "config", "errors", "observers", "pool", "protocol", "serializers"])
+def test_the_modules_of_the_core_are_attributes(module):
+    assert run(f"import stomp_web; print(stomp_web.{module}.__name__)") == f"stomp_web.{module}"
+
+
+def test_importing_the_package_loads_nothing_that_is_not_used():
+    loaded = run(
+        "import sys; before = set(sys.modules); import stomp_web; print(*sorted(set(sys.modules) - before))"
+    ).split()
+    assert set(loaded) == {"__future__", "stomp_web", "stomp_web._version", "stomp_web.lazy"}
+
+
+def test_who_only_sends_does_not_load_what_receives():
+    code = "import sys; from stomp_web import Publisher; print('stomp_web.client.driven' in sys.modules)"
+    assert run(code) == "False"
 
 
 def test_the_core_has_the_names_of_its_contract():
@@ -26,7 +64,7 @@ def test_the_core_has_the_names_of_its_contract():
 
 def test_importing_the_core_loads_only_the_standard_library():
     others = run(
-        "import sys; before = set(sys.modules); import stomp_web; "
+        f"import sys; before = set(sys.modules); {EVERYTHING}; "
         "tops = {name.partition('.')[0] for name in set(sys.modules) - before}; "
         "print(*sorted(tops - sys.stdlib_module_names - {'stomp_web'}))"
     )
@@ -37,7 +75,7 @@ def test_importing_the_core_does_not_load_what_few_need():
     few = {"ssl", "asyncio", "stomp_web.broker", "stomp_web.testing"}
     if sys.version_info >= (3, 11):
         few.add("subprocess")  # in 3.10 the standard library's uuid loads it
-    assert run(f"import sys, stomp_web; print(*{few} & set(sys.modules))") == ""
+    assert run(f"import sys; {EVERYTHING}; print(*{few} & set(sys.modules))") == ""
 
 
 def test_importing_and_making_a_publisher_starts_no_thread_and_opens_no_socket():
@@ -57,7 +95,7 @@ def test_importing_and_making_a_publisher_starts_no_thread_and_opens_no_socket()
 
 def test_the_library_is_silent_unless_logging_was_set_up():
     done = subprocess.run(
-        [sys.executable, "-c", "import logging, stomp_web; logging.getLogger('stomp_web.client').error('loud')"],
+        [sys.executable, "-c", f"import logging; {EVERYTHING}; logging.getLogger('stomp_web.client').error('loud')"],
         capture_output=True,
         text=True,
         check=True,

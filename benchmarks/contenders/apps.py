@@ -1,11 +1,13 @@
 """Web applications whose one view sends a confirmed message, called as a server would call them, without a server.
 
-Each has the same view twice, with the message and without it; the difference is what the message adds to a request.
+Each has the same view three times: with the message, without it, and with a message over a bare socket. The difference
+to the one without is what the message adds to a request.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import sys
@@ -15,20 +17,24 @@ from wsgiref.util import setup_testing_defaults
 
 from benchmarks.case import Case
 from benchmarks.contender import Contender, Run
-from benchmarks.frames import DESTINATION, payload
+from benchmarks.contenders.raw import RawConnection
+from benchmarks.frames import DESTINATION, payload, send_frame
 from benchmarks.outcome import repeat
 from stomp_web.wsgi import StompMiddleware
 
 Application = Callable[[dict[str, typing.Any], Callable[..., typing.Any]], Iterable[bytes]]
 
-PLAIN, SENDING = "/plain", "/sending"
+PLAIN, SENDING, RAW = "/plain", "/sending", "/raw"
 
 
 class WebApplication(Contender):
     """What the three have in common: how they are called."""
 
+    #: Sends a message over a bare socket, for the view at `RAW`, and waits for the receipt.
+    send_raw: Callable[[], None]
+
     def application(self, case: Case) -> Application:
-        """The application, whose ``/sending`` sends and whose ``/plain`` does not."""
+        """The application: ``/sending`` sends, ``/raw`` sends by `send_raw`, and ``/plain`` does not send."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -64,6 +70,15 @@ class WebApplication(Contender):
         yield run
         self.close()
 
+    @contextlib.contextmanager
+    def raw(self, case: Case) -> Iterator[Run]:
+        frame = send_frame(case.size, "1", DESTINATION)
+        connection = RawConnection(case)
+        self.send_raw = functools.partial(connection.confirmed, frame)
+        with self._requests(case, RAW, 1) as run:
+            yield run
+        connection.close()
+
     def plain(self, case: Case) -> contextlib.AbstractContextManager[Run]:
         return self._requests(case, PLAIN, 0)
 
@@ -80,6 +95,8 @@ class WsgiApplication(WebApplication):
         def view(environ: dict[str, typing.Any], start_response: Callable[..., typing.Any]) -> Iterable[bytes]:
             if environ["PATH_INFO"] == SENDING:
                 environ["stomp_web.publisher"].send(DESTINATION, content)
+            elif environ["PATH_INFO"] == RAW:
+                self.send_raw()
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [b"done"]
 
@@ -113,6 +130,11 @@ class FlaskApplication(WebApplication):
             stomp.send(DESTINATION, content)
             return "done"
 
+        @app.get(RAW)
+        def raw() -> str:
+            self.send_raw()
+            return "done"
+
         return typing.cast(Application, app)
 
     def close(self) -> None:
@@ -126,7 +148,7 @@ class DjangoApplication(WebApplication):
         from django.conf import settings
 
         if not settings.configured:
-            configure_django(case)
+            configure_django(case, lambda: self.send_raw())  # noqa: PLW0108 - it is set later
         from django.core.wsgi import get_wsgi_application
 
         return typing.cast(Application, get_wsgi_application())
@@ -137,7 +159,7 @@ class DjangoApplication(WebApplication):
         publishers.close_all()
 
 
-def configure_django(case: Case) -> None:
+def configure_django(case: Case, send_raw: Callable[[], None]) -> None:
     import django
     from django.conf import settings
     from django.http import HttpRequest, HttpResponse
@@ -162,4 +184,9 @@ def configure_django(case: Case) -> None:
         publisher.send(DESTINATION, content)
         return HttpResponse("done")
 
-    sys.modules[__name__].urlpatterns = [path(PLAIN[1:], plain), path(SENDING[1:], sending)]  # type: ignore[attr-defined]
+    def raw(_: HttpRequest) -> HttpResponse:
+        send_raw()
+        return HttpResponse("done")
+
+    views = {PLAIN: plain, SENDING: sending, RAW: raw}
+    sys.modules[__name__].urlpatterns = [path(where[1:], view) for where, view in views.items()]  # type: ignore[attr-defined]

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import collections
 import heapq
-import logging
 import time
 import typing
 
+from ..log import get_logger
 from .messages import Message
 
 if typing.TYPE_CHECKING:
@@ -28,7 +28,7 @@ __all__ = ["ACK_MODES", "Destinations", "Entry", "Flow", "Queue", "Subscription"
 
 ACK_MODES = ("auto", "client", "client-individual")
 
-_log = logging.getLogger("stomp_web.broker")
+_log = get_logger("broker")
 
 
 def is_topic(destination: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from ..log import get_logger
 from ..protocol import Frame
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["exchange"]
 
-_log = logging.getLogger("stomp_web.broker")
+_log = get_logger("broker")
 
 
 def exchange(connection: Connection, rules: FaultRules, journal: Journal) -> bool:

@@ -13,7 +13,6 @@ import concurrent.futures
 import contextlib
 import heapq
 import itertools
-import logging
 import os
 import selectors
 import socket
@@ -23,6 +22,7 @@ import typing
 import weakref
 
 from ..errors import ProtocolError
+from ..log import get_logger
 from .connection import Connection, Limits
 from .exchange import exchange
 from .rules import ACCEPT, FaultRules
@@ -36,7 +36,7 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["Loop"]
 
-_log = logging.getLogger("stomp_web.broker")
+_log = get_logger("broker")
 
 _T = typing.TypeVar("_T")
 _running: weakref.WeakSet[Loop] = weakref.WeakSet()

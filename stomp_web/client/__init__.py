@@ -1,12 +1,16 @@
 """One connection to one broker, for those who only send and for those who receive."""
 
-from .address import Address, Endpoint, parse_address
-from .dialect import Dialect
-from .duplex import QueueingDuplexClient
-from .message import Message
-from .publish import PublishClient
-from .subscribe import PublishSubscribeClient
-from .transaction import Transaction
+from ..lazy import loader
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the time that loading typing takes
+if TYPE_CHECKING:
+    from .address import Address, Endpoint, parse_address
+    from .dialect import Dialect
+    from .duplex import QueueingDuplexClient
+    from .message import Message
+    from .publish import PublishClient
+    from .subscribe import PublishSubscribeClient
+    from .transaction import Transaction
 
 __all__ = [
     "Address",
@@ -19,3 +23,16 @@ __all__ = [
     "Transaction",
     "parse_address",
 ]
+
+__getattr__, __dir__ = loader(
+    globals(),
+    {
+        "address": ("Address", "Endpoint", "parse_address"),
+        "dialect": ("Dialect",),
+        "duplex": ("QueueingDuplexClient",),
+        "message": ("Message",),
+        "publish": ("PublishClient",),
+        "subscribe": ("PublishSubscribeClient",),
+        "transaction": ("Transaction",),
+    },
+)

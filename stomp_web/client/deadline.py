@@ -23,9 +23,13 @@ class Deadline:
     __slots__ = ("at", "seconds")
 
     def __init__(self, seconds: float) -> None:
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-            raise ConfigurationError(f"timeout must be a number of seconds greater than 0, not {seconds!r}", "timeout")
-        self.seconds = min(seconds, _LONGEST)
+        if type(seconds) is not float or not 0.0 < seconds <= _LONGEST:  # a second look; nearly none is needed
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+                raise ConfigurationError(
+                    f"timeout must be a number of seconds greater than 0, not {seconds!r}", "timeout"
+                )
+            seconds = min(seconds, _LONGEST)
+        self.seconds = seconds
         self.at = time.monotonic() + self.seconds
 
     def remaining(self) -> float:

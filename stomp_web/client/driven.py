@@ -17,7 +17,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import itertools
-import logging
 import os
 import socket
 import threading
@@ -27,6 +26,7 @@ import typing
 from ..config import coerce
 from ..errors import BrokerUnavailable, ConnectionLost, MessageError, ProtocolError, ReceiptTimeout, StompError
 from ..hidden import hide_secret
+from ..log import get_logger
 from ..protocol import Frame, commands, encode
 from .connector import Connector
 from .deadline import Deadline
@@ -39,7 +39,7 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["Answer", "BusyError", "DrivenClient"]
 
-_log = logging.getLogger("stomp_web.client")
+_log = get_logger("client")
 
 # Bytes that may wait to be written before senders wait too.
 _MOST_OUTGOING = 1_048_576

@@ -13,7 +13,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import itertools
-import logging
 import queue
 import threading
 import typing
@@ -21,6 +20,7 @@ import typing
 from ..config import coerce
 from ..errors import ConfigurationError, InvalidFrame, NotSent, Rejected, StompError
 from ..hidden import hide_secret, hide_secrets
+from ..log import get_logger
 from ..protocol import VERSIONS, Frame, commands
 from .address import parse_address
 from .connector import Connector, client_options, make_connector, make_endpoint
@@ -40,7 +40,7 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["QueueingDuplexClient"]
 
-_log = logging.getLogger("stomp_web.client")
+_log = get_logger("client")
 
 _URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
 _MOST_AT_ONCE = 1000  # frames that are taken in before it is looked again at what is to be written

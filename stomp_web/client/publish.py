@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import logging
 import os
 import threading
 import time
@@ -32,6 +31,7 @@ from ..errors import (
     StompError,
 )
 from ..hidden import hide_secret, hide_secrets
+from ..log import get_logger
 from ..protocol import VERSIONS, Frame, commands, encode
 from .address import parse_address
 from .connector import Connector, client_options, make_connector, make_endpoint
@@ -41,11 +41,12 @@ from .message import (
     Body,
     Message,
     as_batch,
-    check_message,
+    check_messages,
     content_of,
     encode_message,
     frame_of,
     join_frames,
+    length_line,
     type_of,
 )
 from .outcome import about, confirmed_positions, name_message, rejected
@@ -59,7 +60,7 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["PublishClient"]
 
-_log = logging.getLogger("stomp_web.client")
+_log = get_logger("client")
 
 # Options of an address that a single client understands; the others are the pool's and the publisher's.
 _NUL = memoryview(b"\0")
@@ -179,6 +180,8 @@ class PublishClient:
         self._open_transactions: dict[str, _OpenTransaction] = {}
         # The transactions that ended with an ERROR of which their user does not know yet.
         self._refused_transactions: dict[str, Frame] = {}
+        # The last destination, content type and headers, and the head that belongs to them.
+        self._last_head: tuple[str, str | None, dict[str, str] | None, bytes] | None = None
         self._retired = False
         self._in_use = threading.Lock()
         self._pid = os.getpid()
@@ -233,11 +236,16 @@ class PublishClient:
 
         While another thread uses the client, that thread looks, and this only tells whether there is a session.
         """
+        lock = self._in_use
+        if not lock.acquire(blocking=False):
+            try:
+                lock = self._acquire()
+            except _InUse:
+                return self._session is not None
         try:
-            with self._exclusive():
-                return self._look() is not None
-        except _InUse:
-            return self._session is not None
+            return self._look() is not None
+        finally:
+            lock.release()
 
     @property
     def server(self) -> str | None:
@@ -352,7 +360,7 @@ class PublishClient:
         deadline = None if timeout is None else Deadline(timeout)
         if transaction is None and ttl is None and type(body) is bytes:
             content, body = memoryview(body), b""  # a traceback that shows locals must not show the body
-            self._send_one(destination, content, headers, content_type, confirm, deadline)
+            self.send_ready(destination, content, headers, content_type, confirm, deadline)
             return
         message = Message(destination, body, headers, content_type=content_type, ttl=ttl)
         body = b""
@@ -466,7 +474,7 @@ class PublishClient:
             (message,) = messages
             content_type = type_of(message.body, message.content_type, message.headers)
             head = None if heads is None else heads[0]
-            self._send_one(
+            self.send_ready(
                 message.destination, content_of(message), message.headers, content_type, confirm, deadline, head
             )
             return
@@ -477,7 +485,7 @@ class PublishClient:
         elif confirm is None:
             confirm = self.confirm
         if heads is None:
-            heads = [check_message(message) for message in messages]  # before anything is opened or written
+            heads = check_messages(messages)  # before anything is opened or written
         with self._exclusive(), about(messages):
             if transaction is None:
                 session = self._connected_session(deadline)
@@ -494,7 +502,7 @@ class PublishClient:
                 self._open_transactions[transaction].receipts.extend(receipts)
                 self._open_transactions[transaction].messages += len(messages)
 
-    def _send_one(
+    def send_ready(
         self,
         destination: str,
         content: memoryview,
@@ -504,27 +512,29 @@ class PublishClient:
         deadline: Deadline | None,
         head: bytes | None = None,
     ) -> None:
-        """Send one message outside of a transaction: the fast path of what nearly all calls are.
+        """Send one message outside of a transaction: the fast path of what nearly all calls are, here and in a pool.
+
+        *content* is the body, and *head* what `head_of` returns for the rest, where it is known.
 
         Whatever is out of the ordinary - no session yet, bytes that are not taken at once, an answer that is not just
         the receipt - goes the way of all other frames. Measured on CPython 3.11: 1.5 us beside the system call, against
         13 us for the way of a batch of one.
         """
         if head is None:
-            head = head_of(destination, content_type, headers)  # before anything is opened or written
-        if confirm is None:
-            confirm = self.confirm
-        lock = self._acquire()
+            head = self._head(destination, content_type, headers)  # before anything is opened or written
+        lock = self._in_use
+        if not lock.acquire(blocking=False):
+            lock = self._acquire()
         try:
             session = self._session
-            if session is None or session.pid != self._pid or time.monotonic() - session.seen > LOOK_AGAIN:
-                deadline = deadline or self._deadline(None)
-                session = self._connected_session(deadline)
-            receipt = next(self._receipt_ids) if confirm else None
-            if session.plain:
+            if session is None or time.monotonic() - session.seen > LOOK_AGAIN:
+                session = self._connected_session(deadline or self._deadline(None))
+            receipt = next(self._receipt_ids) if (self.confirm if confirm is None else confirm) else None
+            if not session.dialect.duplicate_header:
                 if session.version != "1.2":
                     head = head_of(destination, content_type, headers, session.version)
-                data, large = frame_of(head, content, receipt)
+                length = None if session.plain else length_line(content, content_type, headers, session.dialect)
+                data, large = frame_of(head, content, receipt, length)
             else:
                 message = Message(destination, content.obj, headers, content_type=content_type)  # type: ignore[arg-type]
                 asked = None if receipt is None else str(receipt)
@@ -544,14 +554,22 @@ class PublishClient:
             if receipt is None:
                 self._unconfirmed += 1
                 return
-            earlier = self._unconfirmed
-            self._unconfirmed += 1
-            self._await_receipts(session, {str(receipt): 0}, deadline or self._deadline(None), earlier)
+            self._await_receipt(session, receipt, deadline or self._deadline(None))
         except MessageError as error:
             name_message(error, Message(destination, b"", headers))
             raise
         finally:
             lock.release()
+
+    def _head(self, destination: str, content_type: str | None, headers: typing.Mapping[str, str] | None) -> bytes:
+        """What `head_of` returns. The last one is kept: most loops send to one destination, with the same headers."""
+        last = self._last_head
+        if last is not None and last[0] == destination and last[1] == content_type and last[2] == headers:
+            return last[3]
+        head = head_of(destination, content_type, headers)
+        if headers is None or type(headers) is dict:
+            self._last_head = (destination, content_type, None if headers is None else headers.copy(), head)
+        return head
 
     def _encode(
         self,
@@ -656,19 +674,31 @@ class PublishClient:
         self._write(session, memoryview(encode(frame, session.version)), deadline)
         self._await_receipts(session, dict.fromkeys((receipt, *others), 0), deadline, earlier)
 
+    def _await_receipt(self, session: Session, receipt: int, deadline: Deadline) -> None:
+        """Wait for the receipt of the one message that was just written: the fast path of `_await_receipts`."""
+        earlier = self._unconfirmed
+        self._unconfirmed += 1
+        try:
+            if session.next_is_receipt(receipt, deadline):
+                self._unconfirmed = 0
+                return
+        except TransportError as error:
+            self._drop()
+            raise _no_receipt(session, error, deadline) from error
+        except BaseException:
+            self._drop()
+            raise
+        self._await_receipts(session, {str(receipt): 0}, deadline, earlier)
+
     def _await_receipts(self, session: Session, receipts: dict[str, int], deadline: Deadline, earlier: int) -> None:
         """Read until each of *receipts* (ids, with the positions of their messages) was answered.
 
         An ERROR ends the session, whatever the broker thinks of it: RabbitMQ 3.10 and ActiveMQ 5.17 go on after one.
         The answers to the other messages are read before that, so that each outcome is known as well as it can be.
         """
-        waiting = receipts
+        waiting = dict(receipts)
         errors: list[Frame] = []
         try:
-            if len(receipts) == 1 and session.next_is_receipt(next(iter(receipts)), deadline):
-                self._unconfirmed = 0
-                return
-            waiting = dict(receipts)
             while len(waiting) > len(errors):
                 for receipt in session.next_receipts(deadline):
                     waiting.pop(receipt, None)
@@ -682,13 +712,7 @@ class PublishClient:
         except (TransportError, ProtocolError) as error:
             self._drop()
             if not errors:
-                kind = ReceiptTimeout if isinstance(error, TransportTimeout) else ConnectionLost
-                raise kind(
-                    f"no receipt from {session.broker}: {error} ({deadline.seconds:.3g} s given); whether the message "
-                    "arrived is not known. The broker may be slow or out of resources, or may have refused it.",
-                    broker=session.broker,
-                    confirmed=confirmed_positions(receipts, waiting),
-                ) from error
+                raise _no_receipt(session, error, deadline, confirmed_positions(receipts, waiting)) from error
         except BaseException:
             self._drop()
             raise
@@ -722,10 +746,13 @@ class PublishClient:
         session = self._session
         if session is None:
             return None
-        if session.pid != os.getpid():
+        self._pid = pid = os.getpid()
+        if session.pid != pid:
             # Inherited by a fork: the session is the parent's. Its descriptor is closed here without a byte.
             self._drop()
             return None
+        if session.nothing_new():
+            return session
         try:
             while (frame := session.read_ready()) is not None:
                 if frame.command == "ERROR":
@@ -781,6 +808,19 @@ class PublishClient:
             lock.acquire()
         self._pid = os.getpid()
         return lock
+
+
+def _no_receipt(
+    session: Session, error: TransportError | ProtocolError, deadline: Deadline, confirmed: tuple[int, ...] = ()
+) -> MessageError:
+    """The exception for a message that has left, and of which nothing was heard any more."""
+    kind = ReceiptTimeout if isinstance(error, TransportTimeout) else ConnectionLost
+    return kind(
+        f"no receipt from {session.broker}: {error} ({deadline.seconds:.3g} s given); whether the message "
+        "arrived is not known. The broker may be slow or out of resources, or may have refused it.",
+        broker=session.broker,
+        confirmed=confirmed,
+    )
 
 
 def _arrived(session: Session) -> typing.Iterator[Frame]:

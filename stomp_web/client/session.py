@@ -91,10 +91,13 @@ class Session:
         "seen",
         "server",
         "version",
+        "write_some",
     )
 
     def __init__(self, transport: Transport, broker: str, settings: SessionSettings, deadline: Deadline) -> None:
         self._transport = transport
+        #: Sends what is taken at once of some bytes, and returns how many that was. Raises `TransportClosed`.
+        self.write_some = transport.send_some
         self._buffer = FrameBuffer(max_body_bytes=settings.max_body_bytes)
         self._peeked: Frame | None = None  # taken out of the buffer by a look, and not read yet
         self.broker = broker
@@ -162,15 +165,11 @@ class Session:
         """How many bytes were handed to the operating system since the connection was opened."""
         return self._transport.bytes_sent
 
-    def write_some(self, data: memoryview | bytes) -> int:
-        """Send what is taken at once of *data*, and return how many bytes that was. Raises `TransportClosed`."""
-        return self._transport.send_some(data)
-
     def wait(self, seconds: float | None, *, write: bool = False, read: bool = True, wake: int | None = None) -> bool:
         """Wait until bytes arrive, or (*write*) can leave, or the descriptor *wake* can be read."""
         return self._transport.wait_seconds(seconds, read=read, write=write, wake=wake)
 
-    def next_is_receipt(self, receipt: str, deadline: Deadline) -> bool:
+    def next_is_receipt(self, receipt: int, deadline: Deadline) -> bool:
         """Wait for an answer; whether it is the RECEIPT with this id, one of ours, and nothing else.
 
         The fast path of a confirmed message: bytes are compared, not parsed. Of anything else nothing is lost: what
@@ -185,7 +184,7 @@ class Session:
             return False
         self.bytes_received += len(data)
         self.seen = time.monotonic()
-        expected = b"RECEIPT\nreceipt-id:%b\n\n\0" % receipt.encode()
+        expected = b"RECEIPT\nreceipt-id:%d\n\n\0" % receipt
         if data == expected or (data.startswith(expected) and data[len(expected) :] == b"\n"):
             return True
         self._buffer.append(data)
@@ -273,6 +272,13 @@ class Session:
         if not frames and self._take_in():
             frames = list(itertools.islice(self._buffer, most))
         return frames
+
+    def nothing_new(self) -> bool:
+        """Whether the connection is open, and nothing has come that was not read. ``False`` may mean: not known."""
+        if self._peeked is not None or len(self._buffer) or not self._transport.nothing_new(self.bytes_received):
+            return False
+        self.seen = time.monotonic()
+        return True
 
     def ended(self) -> bool:
         """Whether the broker has ended the connection, and no frame that came before is left to be read.

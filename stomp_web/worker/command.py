@@ -13,13 +13,14 @@ import logging
 import sys
 import typing
 
+from ..log import get_logger
 from .processes import Initializer
 from .progress import ProgressLine
 from .worker import Worker
 
 __all__ = ["run_worker"]
 
-_log = logging.getLogger("stomp_web.worker")
+_log = get_logger("worker")
 _root = logging.getLogger("stomp_web")
 
 

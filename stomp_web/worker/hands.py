@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import typing
 
 from ..errors import ConfigurationError
+from ..log import get_logger
 from .inbox import Delivery, Inbox, Step
 from .perform import Failure, Job, Performer, PerformerGone
 from .settle import Settlement
@@ -15,7 +15,7 @@ from .stats import Counts
 
 __all__ = ["Hand"]
 
-_log = logging.getLogger("stomp_web.worker")
+_log = get_logger("worker")
 
 _RESTART_PAUSE = 1.0  # seconds; doubled after each process that could not be started
 _LONGEST_RESTART_PAUSE = 30.0

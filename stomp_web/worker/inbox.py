@@ -11,17 +11,17 @@ import dataclasses
 import enum
 import heapq
 import itertools
-import logging
 import time
 import typing
 
 from ..client.queues import FrameQueue
+from ..log import get_logger
 from ..protocol import Frame
 from .handlers import Handler
 
 __all__ = ["Delivery", "Inbox", "Step"]
 
-_log = logging.getLogger("stomp_web.worker")
+_log = get_logger("worker")
 
 
 class Step(enum.Enum):

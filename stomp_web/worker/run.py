@@ -10,7 +10,6 @@ after a pause when the connection is lost, and ends it all in order. The threads
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import typing
@@ -20,6 +19,7 @@ from ..client.deadline import Deadline
 from ..client.dialect import choose_dialect
 from ..client.duplex import QueueingDuplexClient
 from ..errors import AuthenticationFailed, BrokerUnavailable, DeliveryUnknown, Rejected, StompError
+from ..log import get_logger
 from ..pool import PublishClientPool
 from .bell import Bell
 from .handlers import Handler
@@ -31,7 +31,7 @@ from .stats import Counts, WorkerStats
 
 __all__ = ["Run"]
 
-_log = logging.getLogger("stomp_web.worker")
+_log = get_logger("worker")
 
 _LOOK_UP = 0.5  # seconds between two looks, and two calls of *on_progress*
 _LONG_ENOUGH = 10.0  # seconds after which a session was no failed attempt

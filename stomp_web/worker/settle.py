@@ -16,13 +16,13 @@ The rules:
 from __future__ import annotations
 
 import collections
-import logging
 import threading
 import typing
 
 from ..client.deadline import Deadline
 from ..client.message import Message
 from ..errors import DeliveryUnknown, InvalidFrame, MessageError, NotSent, Rejected
+from ..log import get_logger
 from ..printable import harmless
 from .handlers import Handler
 from .inbox import Delivery, Inbox, Step
@@ -38,7 +38,7 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["Settlement"]
 
-_log = logging.getLogger("stomp_web.worker")
+_log = get_logger("worker")
 
 _LONGEST_PAUSE = 30.0  # seconds between two tries
 _LONGEST_ERROR = 500  # characters of an error that a dead letter tells

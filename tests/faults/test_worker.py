@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from stomp_web import PublishClient, Publisher
+from stomp_web import PublishClient, Publisher, breaker
 from stomp_web.worker import Worker
 from tests.brokers.running import RunningBroker
 from tests.brokers.traits import needs
@@ -47,6 +47,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> typin
     monkeypatch.setenv(journal.PAUSE, "0.002" if count < 10_000 else "0")
     yield tmp_path
     journal.forget()
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that looks for its broker every second: that is waited for, and not the patience of the back-off."""
+    monkeypatch.setattr(breaker, "LONGEST_PAUSE", 1.0)
 
 
 def fill(broker: RunningBroker, destination: str, count: int) -> list[str]:

@@ -1,0 +1,41 @@
+"""Packages whose names are loaded when they are first used (PEP 562).
+
+Whoever imports the library at the start of a process pays for what it uses, when it uses it. This module itself imports
+nothing, as every import of the package begins here.
+"""
+
+from __future__ import annotations
+
+__all__ = ["loader"]
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the time that loading typing takes
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, MutableMapping
+    from typing import Any
+
+
+def loader(
+    package: MutableMapping[str, Any], homes: Mapping[str, Iterable[str]], modules: Iterable[str] = ()
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return the functions ``__getattr__`` and ``__dir__`` of a package.
+
+    *package* is its ``globals()``; *homes* tells for each of its modules which of the package's names it holds;
+    *modules* are those that are attributes of the package, too. A name that was loaded is kept in *package*.
+    """
+    here: str = package["__name__"]
+    home_of = {name: module for module, names in homes.items() for name in names}
+
+    def load(name: str) -> Any:
+        import importlib
+
+        if name in home_of:
+            package[name] = value = getattr(importlib.import_module(f".{home_of[name]}", here), name)
+            return value
+        if name in modules:
+            return importlib.import_module(f".{name}", here)
+        raise AttributeError(f"module {here!r} has no attribute {name!r}")
+
+    def names() -> list[str]:
+        return sorted({*package, *home_of, *modules})
+
+    return load, names

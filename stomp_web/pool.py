@@ -180,8 +180,15 @@ class PublishClientPool:
 
     def take(self, deadline: Deadline) -> Loan:
         """Lend a connected client; `give_back` must follow. Raises as `client` does. `lend` does both."""
-        state = self._current()
-        loan = self._reserve(state, deadline)
+        state = self._state
+        if state.pid != os.getpid():
+            state = self._current()
+        with state.lock:
+            # The one used last first, so that the others may grow old and go.
+            loan = state.idle.pop() if state.idle and not self._closed else None
+            state.loans += loan is not None
+        if loan is None:
+            loan = self._reserve(state, deadline)
         try:
             if loan is not None and not self._fit(state, loan):
                 loan = None
@@ -252,10 +259,10 @@ class PublishClientPool:
         now = time.monotonic()
         if now - loan.idle_since > self.max_idle or now - loan.opened_at > self.max_lifetime:
             change = "retired"
-        elif not loan.client.connected:
-            change = "stale"
-        else:
+        elif loan.client.quiet() or loan.client.connected:
             return True
+        else:
+            change = "stale"
         with state.lock:
             state.clients.discard(loan.client)
             if change == "stale":
@@ -497,7 +504,7 @@ class _State:
         self.lock = threading.Lock()
         self.connecting = threading.Lock()
         self.breaker = Breaker()
-        self.idle: list[Loan] = []  # the one used last is lent first, so that the others may grow old and go
+        self.idle: list[Loan] = []
         self.waiters: collections.deque[_Waiter] = collections.deque()
         self.clients: set[PublishClient] = set()  # all that are open, lent or idle
         self.size = 0

@@ -319,7 +319,8 @@ class Publisher:
         3.11: 9 us beside the system calls and JSON, against 15 us.
         """
         written = self._serializer.serialize(payload, destination=destination, keys=self.options.signing_keys)
-        message_id = self._ids.next()
+        pid = os.getpid()
+        message_id = self._ids.next(pid)
         headers = {MESSAGE_ID: message_id, **self._common_headers, **written.headers}
         content, content_type = memoryview(written.body), written.content_type
         if written.headers:
@@ -334,7 +335,7 @@ class Publisher:
                 _name_messages(error, [Message(destination, b"", headers)])
             self._counts.failed(error, 1)
             raise
-        self._counts.succeeded(1, confirm)
+        self._counts.succeeded(1, confirm, pid)
         return message_id
 
     def _keep_head(self, destination: str, content_type: str) -> bytes:
@@ -614,11 +615,13 @@ class _Ids:
             itertools.count(1),
         )  # the process, and what is its own
 
-    def next(self) -> str:
-        pid, prefix, counter = self._of
-        if pid != os.getpid():
+    def next(self, pid: int | None = None) -> str:
+        """The next id; *pid* is this process's, if the caller knows it."""
+        of, prefix, counter = self._of
+        pid = pid or os.getpid()
+        if of != pid:
             # One tuple: two threads of a child that come here together must not mix a prefix with another's count.
-            self._of = pid, prefix, counter = os.getpid(), secrets.token_hex(8), itertools.count(1)
+            self._of = of, prefix, counter = pid, secrets.token_hex(8), itertools.count(1)
         return f"{prefix}-{next(counter)}"
 
 
@@ -630,9 +633,9 @@ class _Counts:
     def __init__(self) -> None:
         self._by_pid: dict[int, tuple[threading.Lock, dict[str, int]]] = {}
 
-    def _current(self) -> tuple[threading.Lock, dict[str, int]]:
+    def _current(self, pid: int | None = None) -> tuple[threading.Lock, dict[str, int]]:
         """The lock and the numbers of this process. A forked child never touches its parent's lock."""
-        pid = os.getpid()
+        pid = pid or os.getpid()
         current = self._by_pid.get(pid)
         # Two threads of a child may come here together; setdefault lets one of them win.
         return current or self._by_pid.setdefault(pid, (threading.Lock(), dict.fromkeys(self._NAMES, 0)))
@@ -643,8 +646,8 @@ class _Counts:
             for name, number in more.items():
                 numbers[name] += number
 
-    def succeeded(self, count: int, confirmed: bool) -> None:
-        lock, numbers = self._current()
+    def succeeded(self, count: int, confirmed: bool, pid: int | None = None) -> None:
+        lock, numbers = self._current(pid)
         with lock:
             numbers["sent"] += count
             if confirmed:

@@ -230,6 +230,14 @@ class PublishClient:
         """Whether a pool may lend this client again: it has a session of its own login, and no open transaction."""
         return self._session is not None and not self._open_transactions and not self._credentials
 
+    def quiet(self) -> bool:
+        """Whether the connection is open, as far as can be told without a read: for pools, of a client nobody uses.
+
+        ``False`` may mean that it is not known; `connected` looks closer.
+        """
+        session = self._session
+        return session is not None and session.nothing_new()
+
     @property
     def connected(self) -> bool:
         """Whether there is a session and the broker has not ended it, by a look at the socket, without waiting.

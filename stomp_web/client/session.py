@@ -175,9 +175,9 @@ class Session:
         The fast path of a confirmed message: bytes are compared, not parsed. Of anything else nothing is lost: what
         came waits to be read as frames. Raises `TransportClosed`.
         """
-        if len(self._buffer) or not self._transport.wait(deadline, read=True):
+        if len(self._buffer):
             return False
-        data = self._transport.receive_some()
+        data = self._transport.receive(deadline)
         if not data:
             if data is not None:
                 raise TransportClosed("the broker closed the connection")
@@ -196,7 +196,7 @@ class Session:
         The fast path of a batch, as `next_is_receipt` is that of one message. An empty list says nothing but that what
         came, if anything came, is to be read as frames. Raises `TransportClosed`.
         """
-        if len(self._buffer) or not self._transport.wait(deadline, read=True) or not self._take_in():
+        if len(self._buffer) or not self._take_in(deadline):
             return []
         return [receipt.decode() for receipt in self._buffer.take_matches(_RECEIPTS, _RECEIPT)]
 
@@ -242,7 +242,7 @@ class Session:
             frame = self._buffer.extract_frame()
             if frame is not None:
                 return frame
-            if not self._take_in() and not self._transport.wait(deadline, read=True):
+            if not self._take_in() and not self._take_in(deadline):
                 raise TransportTimeout("the broker did not answer in time")
 
     def read_ready(self) -> Frame | None:
@@ -297,9 +297,9 @@ class Session:
             return self._peeked is None
         return False
 
-    def _take_in(self) -> bool:
-        """Move the bytes that have arrived into the buffer; return whether there were any."""
-        data = self._transport.receive_some()
+    def _take_in(self, deadline: Deadline | None = None) -> bool:
+        """Move the bytes that have arrived into the buffer; return whether there were any. Wait until *deadline*."""
+        data = self._transport.receive_some() if deadline is None else self._transport.receive(deadline)
         if data is None:
             self.seen = time.monotonic()
             return False

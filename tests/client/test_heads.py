@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stomp_web import Frame, FrameBuffer, InvalidFrame, Message
@@ -27,6 +27,7 @@ def parsed(data: bytes, version: str) -> Frame:
     return frame
 
 
+@settings(deadline=None)
 @given(HEADERS, st.sampled_from([None, "application/json"]), st.sampled_from(["1.0", "1.1", "1.2"]))
 def test_it_is_what_the_encoder_makes_at_first_and_when_it_is_found_again(headers, content_type, version):
     message = Message("/queue/a", b"body", headers, content_type=content_type)
@@ -41,6 +42,7 @@ def test_it_is_what_the_encoder_makes_at_first_and_when_it_is_found_again(header
         assert parsed(head_of("/queue/a", content_type, headers, version) + b"\nbody\0", version) == wanted
 
 
+@settings(deadline=None)
 @given(HEADERS, st.booleans())
 def test_every_way_to_write_a_message_writes_the_same(headers, with_receipt):
     message = Message("/queue/a", b"bo\0dy", headers, content_type="application/octet-stream")

@@ -211,9 +211,11 @@ def frame_of(
     broker. The second part, if it is not ``None``, is to be written behind the first, and a NUL behind that.
     """
     size = content.nbytes
+    if length is None and size < LARGE:  # what nearly all are, in one go
+        if receipt is None:
+            return memoryview(b"%bcontent-length:%d\n\n%b\0" % (head, size, content)), None  # type: ignore[str-format]
+        return memoryview(b"%breceipt:%d\ncontent-length:%d\n\n%b\0" % (head, receipt, size, content)), None  # type: ignore[str-format]
     if length is None:
-        if size < LARGE and receipt is not None:  # what nearly all are, in one go
-            return memoryview(b"%breceipt:%d\ncontent-length:%d\n\n%b\0" % (head, receipt, size, content)), None  # type: ignore[str-format]
         length = b"content-length:%d\n" % size
     if receipt is not None:
         length = b"receipt:%d\n%b" % (receipt, length)

@@ -535,7 +535,10 @@ class PublishClient:
             lock = self._acquire()
         try:
             session = self._session
-            if session is None or time.monotonic() - session.seen > LOOK_AGAIN:
+            if session is None or (
+                time.monotonic() - session.seen > LOOK_AGAIN
+                and not (session.pid == os.getpid() and session.nothing_new())
+            ):
                 session = self._connected_session(deadline or self._deadline(None))
             receipt = next(self._receipt_ids) if (self.confirm if confirm is None else confirm) else None
             if not session.dialect.duplicate_header:

@@ -337,7 +337,7 @@ _transports: weakref.WeakSet[Transport] = weakref.WeakSet()
 
 
 def _close_inherited() -> None:
-    global _main
+    global _main  # noqa: PLW0603 - it is the process's
     _main = threading.get_ident()  # whichever thread has forked is the main one here
     for transport in list(_transports):
         transport.close()

@@ -126,7 +126,8 @@ class _Signals:
 
     def listens(self) -> bool:
         """Whether anybody is connected to one of the signals."""
-        return message_sent.has_listeners(Publisher) or send_failed.has_listeners(Publisher)
+        # Not `has_listeners`, which takes a lock and looks at each: who is connected to another sender gets nothing.
+        return bool(message_sent.receivers or send_failed.receivers)
 
     def __call__(self, event: Event) -> None:
         """Send the signal for *event*."""

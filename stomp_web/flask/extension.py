@@ -209,6 +209,14 @@ class Stomp(_PublisherMethods):
     @property
     def publisher(self) -> Publisher:
         """The current app's `Publisher`. Raises `RuntimeError` outside an application context."""
+        try:
+            state = flask.current_app.extensions.get(self._key)
+        except RuntimeError:
+            if flask.has_app_context():
+                raise
+            state = None
+        if isinstance(state, StompState):
+            return state.publisher
         if not flask.has_app_context():
             raise RuntimeError(
                 "there is no current app here, so it is not known whose publisher is meant; use "

@@ -150,7 +150,11 @@ class FrameBuffer:
         if self._error is not None:
             return
         if self._missing > 0:
-            self._add_part(data)
+            if len(data) >= _SMALL:
+                self._parts.append(data)
+                self._missing -= len(data)
+            else:
+                self._add_small_part(data)
         elif self._partial and not self._later:
             if len(data) < len(self._partial):
                 self._partial += data
@@ -169,11 +173,9 @@ class FrameBuffer:
         if self._partial:
             self._partial = bytearray()
 
-    def _add_part(self, data: bytes) -> None:
+    def _add_small_part(self, data: bytes) -> None:
         last = self._parts[-1]
-        if len(data) >= _SMALL:
-            self._parts.append(data)
-        elif type(last) is bytearray and len(last) < _BIG:
+        if type(last) is bytearray and len(last) < _BIG:
             last += data
         else:
             self._parts.append(bytearray(data))
@@ -197,6 +199,8 @@ class FrameBuffer:
         Raises `ProtocolError` if the bytes are not STOMP or exceed a limit. The stream is then out of step for
         good: every later call raises it again, until `clear`.
         """
+        if self._missing > 0 and not self._later:
+            return None  # the body is not all here
         frame = self._cut_whole()
         if frame is not None:
             return frame
@@ -250,7 +254,8 @@ class FrameBuffer:
         if not 0 <= end - start <= self.max_header_bytes or end == len(data):
             return None
         try:
-            lines = data[start:end].decode().split("\n")
+            head = data[start:end].decode()
+            lines = head.split("\n")
             command = lines[0]
             del lines[0]
             headers: dict[str, str] = dict([line.split(":", 1) for line in lines])
@@ -260,12 +265,12 @@ class FrameBuffer:
             command not in COMMANDS
             or len(headers) != len(lines)
             or len(lines) > self.max_headers
-            or data.find(b"\r", start, end) >= 0
-            or data.find(b"\0", start, end) >= 0
+            or "\r" in head
+            or "\0" in head
             or "" in headers
         ):
             return None
-        if data.find(b"\\", start, end) >= 0:
+        if "\\" in head:
             if self._version == "1.0" or command in UNESCAPED_COMMANDS:
                 return None
             try:  # few headers have an escape: of ActiveMQ, those with its ids

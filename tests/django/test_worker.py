@@ -167,7 +167,7 @@ class TestCommand:
             (["--using", "other"], "settings.STOMP has no publisher 'other'"),
             (["--using", "spare"], "there is no handler for the alias 'spare'"),
             (["--using", "spare"], r"subscribe\('/queue/...'\) in stomp_handlers.py of an app in INSTALLED_APPS"),
-            (["--using", "spare"], "there are handlers for 'default', 'audit'"),
+            (["--using", "spare"], "there are handlers for 'audit', 'default'"),
             ([], "memory:// opens no connection; a worker needs a broker"),
             (["--using", "down", "--concurrency", "0"], "concurrency must be a whole number, 1 or more"),
             (["--using", "down", "--processes", "-1"], "processes must be a whole number, 0 or more"),

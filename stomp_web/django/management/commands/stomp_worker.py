@@ -63,7 +63,7 @@ class Command(BaseCommand):
 
 
 def _nothing_to_do(using: str) -> str:
-    others = ", ".join(repr(alias) for alias, handlers in handlers_by_alias.items() if handlers)
+    others = ", ".join(sorted(repr(alias) for alias, handlers in handlers_by_alias.items() if handlers))
     hint = f"there are handlers for {others}; say --using" if others else "none was found"
     where = f"functions with stomp_web.django.subscribe('/queue/...') in {_MODULE}.py of an app in INSTALLED_APPS"
     return f"there is no handler for the alias {using!r}: they are {where}; {hint}"

@@ -199,11 +199,13 @@ class FrameBuffer:
         Raises `ProtocolError` if the bytes are not STOMP or exceed a limit. The stream is then out of step for
         good: every later call raises it again, until `clear`.
         """
-        if self._missing > 0 and not self._later:
-            return None  # the body is not all here
-        frame = self._cut_whole()
-        if frame is not None:
-            return frame
+        if self._parts:
+            if self._missing > 0 and not self._later:
+                return None  # the body is not all here
+        else:
+            frame = self._cut_whole()
+            if frame is not None:
+                return frame
         if self._error is not None:
             raise ProtocolError(self._error)
         try:
@@ -255,12 +257,17 @@ class FrameBuffer:
             return None
         try:
             head = data[start:end].decode()
-            lines = head.split("\n")
-            command = lines[0]
-            del lines[0]
-            headers: dict[str, str] = dict([line.split(":", 1) for line in lines])
-        except ValueError:  # not UTF-8, or no colon
+        except UnicodeDecodeError:
             return None
+        lines = head.split("\n")
+        command = lines[0]
+        del lines[0]
+        headers: dict[str, str] = {}
+        for line in lines:
+            name, colon, value = line.partition(":")
+            if not colon:
+                return None
+            headers[name] = value
         if (
             command not in COMMANDS
             or len(headers) != len(lines)

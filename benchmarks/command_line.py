@@ -87,7 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeat", type=_positive(int), metavar="N", help="rounds of which the median counts; 5")
     parser.add_argument("--target", type=_positive(float), metavar="SECONDS", help="how long a run is to take; 0.2")
     parser.add_argument(
-        "--pin", action="store_true", help="the last CPU is for the sink, the others for the contenders"
+        "--pin",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="the last CPU is for the sink, the others for the contenders (default); or let the system decide",
     )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the report there, too")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the tables there")

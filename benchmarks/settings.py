@@ -26,7 +26,7 @@ class Settings:
     repeat: int = 5
     target: float = 0.2
     quick: bool = False
-    pin: bool = False
+    pin: bool = True
     more: tuple[str, ...] = ()
 
     def sizes(self, *quick: int) -> tuple[int, ...]:

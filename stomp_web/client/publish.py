@@ -535,11 +535,12 @@ class PublishClient:
             lock = self._acquire()
         try:
             session = self._session
+            now = time.monotonic()
             if session is None or (
-                time.monotonic() - session.seen > LOOK_AGAIN
-                and not (session.pid == os.getpid() and session.nothing_new())
+                now - session.seen > LOOK_AGAIN and not (session.pid == os.getpid() and session.nothing_new())
             ):
                 session = self._connected_session(deadline or self._deadline(None))
+                now = time.monotonic()
             receipt = next(self._receipt_ids) if (self.confirm if confirm is None else confirm) else None
             if not session.dialect.duplicate_header:
                 if session.version != "1.2":
@@ -550,7 +551,7 @@ class PublishClient:
                 message = Message(destination, content.obj, headers, content_type=content_type)  # type: ignore[arg-type]
                 asked = None if receipt is None else str(receipt)
                 data, large = encode_message(message, head, session.dialect, session.version, asked), None
-            if large is not None or (deadline is not None and deadline.expired):
+            if large is not None or (deadline is not None and now >= deadline.at):
                 self._write(session, data, deadline or self._deadline(None), None, large)
             else:
                 try:

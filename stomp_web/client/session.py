@@ -36,7 +36,7 @@ _AUTHENTICATION_WORDS = (
 
 #: Seconds after a look at the socket in which another one would hardly tell anything new: a connection can die at any
 #: moment after a look.
-LOOK_AGAIN: typing.Final = 0.00002
+LOOK_AGAIN: typing.Final = 0.0001
 # RECEIPT frames for ids of ours, and nothing else; of RabbitMQ and ActiveMQ with a line end behind each.
 _RECEIPT = re.compile(rb"RECEIPT\nreceipt-id:(\d+)\n\n\0\n?")
 _RECEIPTS = re.compile(rb"(?:RECEIPT\nreceipt-id:\d+\n\n\0\n?)+")
@@ -175,7 +175,7 @@ class Session:
         The fast path of a confirmed message: bytes are compared, not parsed. Of anything else nothing is lost: what
         came waits to be read as frames. Raises `TransportClosed`.
         """
-        if len(self._buffer):
+        if self._buffer:
             return False
         data = self._transport.receive(deadline)
         if not data:
@@ -196,7 +196,7 @@ class Session:
         The fast path of a batch, as `next_is_receipt` is that of one message. An empty list says nothing but that what
         came, if anything came, is to be read as frames. Raises `TransportClosed`.
         """
-        if len(self._buffer) or not self._take_in(deadline):
+        if self._buffer or not self._take_in(deadline):
             return []
         return [receipt.decode() for receipt in self._buffer.take_matches(_RECEIPTS, _RECEIPT)]
 
@@ -275,7 +275,7 @@ class Session:
 
     def nothing_new(self) -> bool:
         """Whether the connection is open, and nothing has come that was not read. ``False`` may mean: not known."""
-        if self._peeked is not None or len(self._buffer) or not self._transport.nothing_new(self.bytes_received):
+        if self._peeked is not None or self._buffer or not self._transport.nothing_new(self.bytes_received):
             return False
         self.seen = time.monotonic()
         return True

@@ -39,6 +39,7 @@ _RECEIVE_SIZE = 65536
 _SLICE = 0.05
 _MAY_BLOCK = hasattr(socket, "MSG_DONTWAIT") and sys.platform == "linux" and struct.calcsize("l") == 8
 _LONGEST_POLL = 2**31 - 1  # milliseconds: a C int
+_READ = (True, False, None)  # what a poll waits for that waits for bytes
 
 # What Linux tells of a connection (`struct tcp_info`, since 4.6): its state in the first byte, at the end of this many
 # bytes how many bytes have come in order, as a number of 64 bits.
@@ -238,9 +239,13 @@ class Transport:
                 pass
             except OSError as error:
                 raise TransportClosed(describe(error)) from error
+        while self._polled == _READ and self._socket.fileno() >= 0:  # as `wait` does, without its choices
+            if not self._poll.poll(int(deadline.remaining() * 1000) + 1):
+                return None
+            if (data := self.receive_some()) is not None:
+                return data
         while self.wait(deadline, read=True):
-            data = self.receive_some()
-            if data is not None:
+            if (data := self.receive_some()) is not None:
                 return data
         return None
 

@@ -186,6 +186,10 @@ class FrameBuffer:
         body = len(self._head_bytes) + sum(map(len, self._parts)) if self._parts else 0
         return len(self._partial) + len(self._data) - self._position + len(self._later) + body
 
+    def __bool__(self) -> bool:
+        """Whether there are any such bytes."""
+        return bool(self._position < len(self._data) or self._partial or self._parts or self._later)
+
     def __iter__(self) -> typing.Iterator[Frame]:
         """Take out every frame that is complete, one after the other. Raises `ProtocolError`."""
         while (frame := self._cut_whole() or self.extract_frame()) is not None:

@@ -1,16 +1,13 @@
 """Publisher: a payload in, a confirmed message out. What every framework layer exposes.
 
-The way of a payload: serializer -> `Message` -> outlet. The outlet is a pool of clients, or one of those for
-development. Here, and only here, is decided what is tried again.
+The way of a payload: serializer -> `Message` -> outlet. The outlet is a pool of clients (`stomp_web.outlet`), or one of
+those for development (`stomp_web.local`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
-import secrets
-import threading
 import time
 import types
 import typing
@@ -20,21 +17,18 @@ from .client.deadline import Deadline
 from .client.heads import MESSAGE_ID, head_of
 from .client.message import Message, check_message, check_messages
 from .client.outcome import name_messages
-from .client.tls import TLS_OPTIONS
 from .config import Options, read_options
 from .errors import (
-    BrokerUnavailable,
-    DeliveryUnknown,
     InvalidFrame,
     MessageError,
-    NotSent,
-    Rejected,
     StompError,
 )
 from .hidden import Hidden, hide_secrets
 from .local import MemoryOutlet, OutboxMessage, local_outlet
 from .observers import Observer, Observers, SendBegan, SendFailed, SendSucceeded
-from .pool import Health, PoolStats, PublishClientPool
+from .outlet import PoolOutlet
+from .pool import Health, PoolStats
+from .process import Counts, MessageIds
 from .serializers import SIGNATURE, get_serializer
 
 __all__ = ["Batch", "Health", "OutboxMessage", "Publisher", "PublisherStats"]
@@ -44,9 +38,6 @@ __all__ = ["Batch", "Health", "OutboxMessage", "Publisher", "PublisherStats"]
 detours: list[typing.Callable[[Publisher], typing.Any]] = []
 
 _MOST_HEADS = 256  # that a publisher keeps; then it begins anew
-
-# Before a message is tried for the third time, and each time after that: seconds.
-_RESEND_PAUSE = 0.1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,10 +85,10 @@ class Publisher:
         self._outlet: typing.Any = (
             local_outlet(address.scheme, self.options.signing_keys)
             if address.local
-            else _PoolOutlet(self.options, self.observers)
+            else PoolOutlet(self.options, self.observers)
         )
-        self._counts = _Counts()
-        self._ids = _Ids()
+        self._counts = Counts()
+        self._ids = MessageIds()
         # The headers of every message, besides its id; and the encoded heads of those that have no others.
         self._common_headers = dict(self.options.headers)
         self._mark_persistent(self._common_headers, None)
@@ -479,195 +470,6 @@ class Batch:
             self.deliver()
         else:
             self._messages.clear()
-
-
-class _PoolOutlet:
-    """The way to a real broker: a loan from the pool, and another try where that is safe or was asked for."""
-
-    def __init__(self, options: Options, observers: Observers) -> None:
-        credentials = {
-            name: value
-            for name in ("login", "passcode", "vhost", *TLS_OPTIONS)
-            if (value := getattr(options, name)) is not None
-        }
-        self._resend_unknown = options.resend_unknown
-        self._pool = PublishClientPool(
-            options.url.partition("?")[0],
-            max_size=options.pool_size,
-            timeout=options.timeout,
-            max_waiting=options.max_waiting,
-            max_idle=options.max_idle,
-            max_lifetime=options.max_lifetime,
-            connect_timeout=options.connect_timeout,
-            heart_beat=options.heart_beat,
-            observers=observers,
-            **credentials,
-        )
-        self.address = self._pool.url
-
-    def deliver_one(
-        self,
-        destination: str,
-        content: memoryview,
-        headers: typing.Mapping[str, str],
-        content_type: str,
-        head: bytes,
-        confirm: bool,
-        deadline: Deadline,
-    ) -> None:
-        """Send one message, of which *head* is known: the fast path of `deliver`, which takes over if that fails."""
-        tried = 0
-        if not self._resend_unknown:
-            loan = self._pool.take(deadline)
-            try:
-                loan.client.send_ready(destination, content, headers, content_type, confirm, deadline, head)
-                return
-            except NotSent:
-                if deadline.expired:
-                    raise
-                tried = 1
-            finally:
-                self._pool.give_back(loan)
-        message = Message(destination, typing.cast(bytes, content.obj), headers, content_type=content_type)
-        self.deliver((message,), confirm, deadline, None, tried)
-
-    def deliver(
-        self,
-        messages: typing.Sequence[Message],
-        confirm: bool,
-        deadline: Deadline,
-        heads: typing.Sequence[bytes] | None = None,
-        tried: int = 0,
-    ) -> None:
-        """Send *messages*, once if the first try tells what became of them.
-
-        A connection that breaks before it took a byte is replaced, and the send repeated, until the deadline. A send
-        of unknown outcome is repeated only with `resend_unknown`; once that is so, the outcome stays unknown until a
-        receipt comes, whatever fails after it. The first repetition comes at once, for it was most likely a connection
-        that had died unseen; the others after a pause, for a broker that hangs up on everybody must not be overrun.
-        *tried* is how many tries, none of which has sent a byte, there were before.
-        """
-        confirmed: set[int] = set()
-        unknown: DeliveryUnknown | None = None
-        todo: typing.Sequence[int] = range(len(messages))
-        rest = messages
-        for repetition in itertools.count(tried):
-            pause = _RESEND_PAUSE if repetition else 0.0
-            if repetition:
-                todo = [position for position in range(len(messages)) if position not in confirmed]
-                rest, heads = [messages[position] for position in todo], None
-            connected = False
-            try:
-                loan = self._pool.take(deadline)
-                try:
-                    connected = True
-                    # Time for a second try must be left, where one was asked for.
-                    part = deadline.share(2) if self._resend_unknown and unknown is None else deadline
-                    loan.client.deliver(rest, confirm, None, part, heads)
-                finally:
-                    self._pool.give_back(loan)
-                return
-            except NotSent as error:
-                if connected and self._wait(pause, deadline):
-                    continue
-                if unknown is None:
-                    raise
-                if not isinstance(error, BrokerUnavailable) or not self._wait(
-                    max(error.retry_after or 0.0, _RESEND_PAUSE), deadline
-                ):
-                    raise unknown from error
-            except MessageError as error:
-                confirmed.update(todo[position] for position in error.confirmed)
-                error.confirmed = tuple(sorted(confirmed))
-                if isinstance(error, Rejected) and unknown is not None:
-                    unknown.confirmed = error.confirmed  # this try was refused; an earlier one may have arrived
-                    raise unknown from error
-                if isinstance(error, Rejected) or not self._resend_unknown or not self._wait(pause, deadline):
-                    raise
-                unknown = typing.cast(DeliveryUnknown, error)
-
-    @staticmethod
-    def _wait(pause: float, deadline: Deadline) -> bool:
-        """Wait *pause* seconds; return ``False`` at once if that is not before the deadline."""
-        if pause >= deadline.remaining():
-            return False
-        if pause:
-            time.sleep(pause)
-        return True
-
-    def check(self, timeout: float | None = None) -> Health:
-        return self._pool.check(timeout)
-
-    def pool_stats(self) -> PoolStats | None:
-        return self._pool.stats()
-
-    def close(self, timeout: float) -> None:
-        self._pool.close(timeout)
-
-
-class _Ids:
-    """Message ids: a random part for this process, and a count. A forked child takes a random part of its own."""
-
-    def __init__(self) -> None:
-        self._of: tuple[int, str, typing.Iterator[int]] = (
-            0,
-            "",
-            itertools.count(1),
-        )  # the process, and what is its own
-
-    def next(self, pid: int | None = None) -> str:
-        """The next id; *pid* is this process's, if the caller knows it."""
-        of, prefix, counter = self._of
-        pid = pid or os.getpid()
-        if of != pid:
-            # One tuple: two threads of a child that come here together must not mix a prefix with another's count.
-            self._of = of, prefix, counter = pid, secrets.token_hex(8), itertools.count(1)
-        return f"{prefix}-{next(counter)}"
-
-
-class _Counts:
-    """How many messages went which way, in this process."""
-
-    _NAMES = ("sent", "confirmed", "not_sent", "rejected", "unknown")
-
-    def __init__(self) -> None:
-        self._by_pid: dict[int, tuple[threading.Lock, dict[str, int]]] = {}
-
-    def _current(self, pid: int | None = None) -> tuple[threading.Lock, dict[str, int]]:
-        """The lock and the numbers of this process. A forked child never touches its parent's lock."""
-        pid = pid or os.getpid()
-        current = self._by_pid.get(pid)
-        # Two threads of a child may come here together; setdefault lets one of them win.
-        return current or self._by_pid.setdefault(pid, (threading.Lock(), dict.fromkeys(self._NAMES, 0)))
-
-    def _add(self, **more: int) -> None:
-        lock, numbers = self._current()
-        with lock:
-            for name, number in more.items():
-                numbers[name] += number
-
-    def succeeded(self, count: int, confirmed: bool, pid: int | None = None) -> None:
-        lock, numbers = self._current(pid)
-        with lock:
-            numbers["sent"] += count
-            if confirmed:
-                numbers["confirmed"] += count
-
-    def failed(self, error: BaseException, count: int) -> None:
-        done = len(error.confirmed) if isinstance(error, MessageError) else 0
-        kind = (
-            "rejected"
-            if isinstance(error, Rejected)
-            else "unknown"
-            if isinstance(error, DeliveryUnknown) or not isinstance(error, StompError)
-            else "not_sent"
-        )
-        self._add(sent=done, confirmed=done, **{kind: count - done})
-
-    def snapshot(self) -> dict[str, int]:
-        lock, numbers = self._current()
-        with lock:
-            return dict(numbers)
 
 
 def _name_messages(error: MessageError, messages: list[Message]) -> None:

@@ -1,0 +1,147 @@
+"""PoolOutlet: the way of messages to a real broker. Here, and only here, is decided what is tried again."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import typing
+
+from .client.deadline import Deadline
+from .client.message import Message
+from .client.tls import TLS_OPTIONS
+from .config import Options
+from .errors import BrokerUnavailable, DeliveryUnknown, MessageError, NotSent, Rejected
+from .observers import Observers
+from .pool import Health, PoolStats, PublishClientPool
+
+__all__ = ["PoolOutlet"]
+
+# Before a message is tried for the third time, and each time after that: seconds.
+_RESEND_PAUSE = 0.1
+
+
+class PoolOutlet:
+    """The way to a real broker: a loan from the pool, and another try where that is safe or was asked for."""
+
+    def __init__(self, options: Options, observers: Observers) -> None:
+        credentials = {
+            name: value
+            for name in ("login", "passcode", "vhost", *TLS_OPTIONS)
+            if (value := getattr(options, name)) is not None
+        }
+        self._resend_unknown = options.resend_unknown
+        self._pool = PublishClientPool(
+            options.url.partition("?")[0],
+            max_size=options.pool_size,
+            timeout=options.timeout,
+            max_waiting=options.max_waiting,
+            max_idle=options.max_idle,
+            max_lifetime=options.max_lifetime,
+            connect_timeout=options.connect_timeout,
+            heart_beat=options.heart_beat,
+            observers=observers,
+            **credentials,
+        )
+        self.address = self._pool.url
+
+    def deliver_one(
+        self,
+        destination: str,
+        content: memoryview,
+        headers: typing.Mapping[str, str],
+        content_type: str,
+        head: bytes,
+        confirm: bool,
+        deadline: Deadline,
+    ) -> None:
+        """Send one message, of which *head* is known: the fast path of `deliver`, which takes over if that fails."""
+        tried = 0
+        if not self._resend_unknown:
+            loan = self._pool.take(deadline)
+            try:
+                loan.client.send_ready(destination, content, headers, content_type, confirm, deadline, head)
+                return
+            except NotSent:
+                if deadline.expired:
+                    raise
+                tried = 1
+            finally:
+                self._pool.give_back(loan)
+        message = Message(destination, typing.cast(bytes, content.obj), headers, content_type=content_type)
+        self.deliver((message,), confirm, deadline, None, tried)
+
+    def deliver(
+        self,
+        messages: typing.Sequence[Message],
+        confirm: bool,
+        deadline: Deadline,
+        heads: typing.Sequence[bytes] | None = None,
+        tried: int = 0,
+    ) -> None:
+        """Send *messages*, once if the first try tells what became of them.
+
+        A connection that breaks before it took a byte is replaced, and the send repeated, until the deadline. A send
+        of unknown outcome is repeated only with `resend_unknown`; once that is so, the outcome stays unknown until a
+        receipt comes, whatever fails after it. The first repetition comes at once, for it was most likely a connection
+        that had died unseen; the others after a pause, for a broker that hangs up on everybody must not be overrun.
+        *tried* is how many tries, none of which has sent a byte, there were before.
+        """
+        confirmed: set[int] = set()
+        unknown: DeliveryUnknown | None = None
+        todo: typing.Sequence[int] = range(len(messages))
+        rest = messages
+        for repetition in itertools.count(tried):
+            pause = _RESEND_PAUSE if repetition else 0.0
+            if repetition:
+                todo = [position for position in range(len(messages)) if position not in confirmed]
+                rest, heads = [messages[position] for position in todo], None
+            connected = False
+            try:
+                loan = self._pool.take(deadline)
+                try:
+                    connected = True
+                    # Time for a second try must be left, where one was asked for.
+                    part = deadline.share(2) if self._resend_unknown and unknown is None else deadline
+                    loan.client.deliver(rest, confirm, None, part, heads)
+                finally:
+                    self._pool.give_back(loan)
+                return
+            except NotSent as error:
+                if connected and self._wait(pause, deadline):
+                    continue
+                if unknown is None:
+                    raise
+                if not isinstance(error, BrokerUnavailable) or not self._wait(
+                    max(error.retry_after or 0.0, _RESEND_PAUSE), deadline
+                ):
+                    raise unknown from error
+            except MessageError as error:
+                confirmed.update(todo[position] for position in error.confirmed)
+                error.confirmed = tuple(sorted(confirmed))
+                if isinstance(error, Rejected) and unknown is not None:
+                    unknown.confirmed = error.confirmed  # this try was refused; an earlier one may have arrived
+                    raise unknown from error
+                if isinstance(error, Rejected) or not self._resend_unknown or not self._wait(pause, deadline):
+                    raise
+                unknown = typing.cast(DeliveryUnknown, error)
+
+    @staticmethod
+    def _wait(pause: float, deadline: Deadline) -> bool:
+        """Wait *pause* seconds; return ``False`` at once if that is not before the deadline."""
+        if pause >= deadline.remaining():
+            return False
+        if pause:
+            time.sleep(pause)
+        return True
+
+    def check(self, timeout: float | None = None) -> Health:
+        """See `PublishClientPool.check`."""
+        return self._pool.check(timeout)
+
+    def pool_stats(self) -> PoolStats | None:
+        """The pool's numbers."""
+        return self._pool.stats()
+
+    def close(self, timeout: float) -> None:
+        """Close every connection, in at most *timeout* seconds."""
+        self._pool.close(timeout)

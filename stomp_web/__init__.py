@@ -4,7 +4,9 @@ The public names of the core. Frameworks live in `stomp_web.flask`, `stomp_web.d
 this package imports none of them, nor any other package.
 
 What stands behind a name is loaded when the name is first used (PEP 562), so that importing the package takes a
-millisecond, and a program that only sends never loads what receives.
+millisecond, and a program that only sends never loads what receives. A program that forks while other threads run
+imports the names that it needs before that, as it does with everything: in the child, a lock of an import that such a
+thread had begun is never released. `stomp_web.flask`, `stomp_web.django` and `stomp_web.wsgi` do so by themselves.
 """
 
 from ._version import __version__
@@ -92,5 +94,8 @@ __getattr__, __dir__ = loader(
         "protocol": ("Frame", "FrameBuffer"),
         "publisher": ("Publisher",),
     },
-    modules=("client", "config", "errors", "observers", "pool", "protocol", "publisher", "serializers"),
+    modules=(
+        *("breaker", "client", "config", "errors", "hidden", "local", "log", "observers", "outlet", "pool", "process"),
+        *("protocol", "publisher", "serializers"),
+    ),
 )

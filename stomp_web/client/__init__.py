@@ -35,4 +35,8 @@ __getattr__, __dir__ = loader(
         "subscribe": ("PublishSubscribeClient",),
         "transaction": ("Transaction",),
     },
+    modules=(
+        *("address", "connector", "deadline", "dialect", "driven", "duplex", "heads", "heart_beat", "message"),
+        *("outcome", "publish", "queues", "session", "subscribe", "tls", "transaction", "transport"),
+    ),
 )

@@ -227,8 +227,17 @@ class PublishClient:
 
     @property
     def usable(self) -> bool:
-        """Whether a pool may lend this client again: it has a session of its own login, and no open transaction."""
-        return self._session is not None and not self._open_transactions and not self._credentials
+        """Whether a pool may lend this client again.
+
+        It has a session of its own login, no open transaction, and nobody is in the middle of a call, or was when it
+        was interrupted.
+        """
+        return (
+            self._session is not None
+            and not self._open_transactions
+            and not self._credentials
+            and not self._in_use.locked()
+        )
 
     def quiet(self) -> bool:
         """Whether the connection is open, as far as can be told without a read: for pools, of a client nobody uses.
@@ -244,16 +253,11 @@ class PublishClient:
 
         While another thread uses the client, that thread looks, and this only tells whether there is a session.
         """
-        lock = self._in_use
-        if not lock.acquire(blocking=False):
-            try:
-                lock = self._acquire()
-            except _InUse:
-                return self._session is not None
         try:
-            return self._look() is not None
-        finally:
-            lock.release()
+            with self._exclusive():
+                return self._look() is not None
+        except _InUse:
+            return self._session is not None
 
     @property
     def server(self) -> str | None:
@@ -530,16 +534,17 @@ class PublishClient:
         """
         if head is None:
             head = self._head(destination, content_type, headers)  # before anything is opened or written
-        lock = self._in_use
-        if not lock.acquire(blocking=False):
-            lock = self._acquire()
+        lock = self._acquire()
         try:
             session = self._session
             now = time.monotonic()
-            if session is None or (
-                now - session.seen > LOOK_AGAIN and not (session.pid == os.getpid() and session.nothing_new())
+            if (
+                session is None
+                or session.pid != self._pid
+                or (now - session.seen > LOOK_AGAIN and not session.nothing_new())
             ):
-                session = self._connected_session(deadline or self._deadline(None))
+                deadline = deadline or self._deadline(None)
+                session = self._connected_session(deadline)
                 now = time.monotonic()
             receipt = next(self._receipt_ids) if (self.confirm if confirm is None else confirm) else None
             if not session.dialect.duplicate_header:
@@ -551,22 +556,33 @@ class PublishClient:
                 message = Message(destination, content.obj, headers, content_type=content_type)  # type: ignore[arg-type]
                 asked = None if receipt is None else str(receipt)
                 data, large = encode_message(message, head, session.dialect, session.version, asked), None
-            if large is not None or (deadline is not None and now >= deadline.at):
-                self._write(session, data, deadline or self._deadline(None), None, large)
-            else:
-                try:
+            sent = 0
+            try:
+                if large is None and (deadline is None or now < deadline.at):
                     sent = session.write_some(data)
-                except TransportError as error:
+                if sent != len(data) or large is not None:
+                    deadline = deadline or self._deadline(None)
+                    self._write(session, data, deadline, None, large, sent)
+                    sent = len(data)
+                earlier = self._unconfirmed
+                self._unconfirmed = earlier + 1
+                if receipt is None:
+                    return
+                deadline = deadline or self._deadline(None)
+                if session.next_is_receipt(receipt, deadline):
+                    self._unconfirmed = 0
+                else:
+                    self._await_receipts(session, {str(receipt): 0}, deadline, earlier)
+            except TransportError as error:
+                if not sent:
                     raise self._not_written(session, error, 0, len(data), deadline, None) from error
-                except BaseException:
-                    self._drop()  # interrupted, and nobody knows whether the bytes have left
-                    raise
-                if sent != len(data):
-                    self._write(session, data, deadline or self._deadline(None), None, sent=sent)
-            if receipt is None:
-                self._unconfirmed += 1
-                return
-            self._await_receipt(session, receipt, deadline or self._deadline(None))
+                self._drop()
+                raise _no_receipt(session, error, deadline or self._deadline(None)) from error
+            except MessageError:
+                raise
+            except BaseException:
+                self._drop()  # interrupted, and nobody knows what has left and what is still to come
+                raise
         except MessageError as error:
             name_message(error, Message(destination, b"", headers))
             raise
@@ -575,12 +591,14 @@ class PublishClient:
 
     def _head(self, destination: str, content_type: str | None, headers: typing.Mapping[str, str] | None) -> bytes:
         """What `head_of` returns. The last one is kept: most loops send to one destination, with the same headers."""
+        if headers is not None and type(headers) is not dict:  # others may be equal and not the same
+            return head_of(destination, content_type, headers)
         last = self._last_head
         if last is not None and last[0] == destination and last[1] == content_type and last[2] == headers:
             return last[3]
-        head = head_of(destination, content_type, headers)
-        if headers is None or type(headers) is dict:
-            self._last_head = (destination, content_type, None if headers is None else headers.copy(), head)
+        kept = None if headers is None else headers.copy()  # before it is read: another thread may change it
+        head = head_of(destination, content_type, kept)
+        self._last_head = (destination, content_type, kept, head)
         return head
 
     def _encode(
@@ -686,22 +704,6 @@ class PublishClient:
         self._write(session, memoryview(encode(frame, session.version)), deadline)
         self._await_receipts(session, dict.fromkeys((receipt, *others), 0), deadline, earlier)
 
-    def _await_receipt(self, session: Session, receipt: int, deadline: Deadline) -> None:
-        """Wait for the receipt of the one message that was just written: the fast path of `_await_receipts`."""
-        earlier = self._unconfirmed
-        self._unconfirmed += 1
-        try:
-            if session.next_is_receipt(receipt, deadline):
-                self._unconfirmed = 0
-                return
-        except TransportError as error:
-            self._drop()
-            raise _no_receipt(session, error, deadline) from error
-        except BaseException:
-            self._drop()
-            raise
-        self._await_receipts(session, {str(receipt): 0}, deadline, earlier)
-
     def _await_receipts(self, session: Session, receipts: dict[str, int], deadline: Deadline, earlier: int) -> None:
         """Read until each of *receipts* (ids, with the positions of their messages) was answered.
 
@@ -758,8 +760,7 @@ class PublishClient:
         session = self._session
         if session is None:
             return None
-        self._pid = pid = os.getpid()
-        if session.pid != pid:
+        if session.pid != os.getpid():
             # Inherited by a fork: the session is the parent's. Its descriptor is closed here without a byte.
             self._drop()
             return None

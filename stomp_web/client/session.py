@@ -103,7 +103,7 @@ class Session:
         self.broker = broker
         #: How many bytes have arrived, heart-beats included.
         self.bytes_received = 0
-        #: When a look at the socket last showed that the broker has not ended the connection (``time.monotonic()``).
+        #: When a look last showed that the connection is open and nothing waits to be read (``time.monotonic()``).
         self.seen = time.monotonic()
         #: The process that opened the session; in a forked child it must not be used.
         self.pid = os.getpid()
@@ -183,11 +183,12 @@ class Session:
                 raise TransportClosed("the broker closed the connection")
             return False
         self.bytes_received += len(data)
-        self.seen = time.monotonic()
         expected = b"RECEIPT\nreceipt-id:%d\n\n\0" % receipt
         if data == expected or (data.startswith(expected) and data[len(expected) :] == b"\n"):
+            self.seen = time.monotonic()
             return True
         self._buffer.append(data)
+        self.seen = 0.0
         return False
 
     def next_receipts(self, deadline: Deadline) -> list[str]:
@@ -238,10 +239,14 @@ class Session:
 
     def read_frame(self, deadline: Deadline) -> Frame:
         """Return the next frame. Raises `TransportTimeout`, `TransportClosed` or `ProtocolError`."""
+        late = False
         while True:
             frame = self._buffer.extract_frame()
             if frame is not None:
                 return frame
+            if late:  # bytes may come for ever and never be a frame
+                raise TransportTimeout("the broker did not answer in time")
+            late = deadline.expired
             if not self._take_in() and not self._take_in(deadline):
                 raise TransportTimeout("the broker did not answer in time")
 
@@ -307,7 +312,7 @@ class Session:
             raise TransportClosed("the broker closed the connection")
         self._buffer.append(data)
         self.bytes_received += len(data)
-        self.seen = time.monotonic()
+        self.seen = 0.0  # whatever it is, it is to be read before anything else is believed
         return True
 
     def close(self) -> None:

@@ -19,7 +19,6 @@ import select
 import socket
 import struct
 import sys
-import threading
 import typing
 import weakref
 
@@ -32,12 +31,6 @@ if typing.TYPE_CHECKING:
 __all__ = ["Transport", "TransportClosed", "TransportError", "TransportTimeout"]
 
 _RECEIVE_SIZE = 65536
-
-# A plain connection is a blocking one, of which each call says that it must not wait; only `receive` may, and no longer
-# than this many seconds. With TLS, on Windows, and where gevent or eventlet have replaced the sockets, it is
-# non-blocking.
-_SLICE = 0.05
-_MAY_BLOCK = hasattr(socket, "MSG_DONTWAIT") and sys.platform == "linux" and struct.calcsize("l") == 8
 _LONGEST_POLL = 2**31 - 1  # milliseconds: a C int
 _READ = (True, False, None)  # what a poll waits for that waits for bytes
 
@@ -66,8 +59,6 @@ class Transport:
     __slots__ = (
         "__weakref__",
         "_asks",
-        "_blocks",
-        "_flags",
         "_poll",
         "_polled",
         "_socket",
@@ -82,8 +73,6 @@ class Transport:
         self._polled: tuple[bool, bool, int | None] | None = None  # what `_poll` waits for now
         self._tls = not hasattr(connected, "sendmsg")  # Windows has none either
         self._asks = sys.platform == "linux"  # whether the system can be asked for `_TCP_INFO`
-        self._blocks = False  # whether the socket is a blocking one
-        self._flags = 0  # of calls that must not wait
         self.endpoint = endpoint
         #: How many bytes the operating system (or the TLS layer) has taken so far.
         self.bytes_sent = 0
@@ -124,8 +113,6 @@ class Transport:
             _keep_alive(raw)
             if tls is not None:
                 transport._start_tls(tls, deadline)
-            elif _MAY_BLOCK and type(raw).__module__ == "socket":
-                transport._block()
         except OSError as error:
             transport.close()
             raise TransportClosed(describe(error)) from error
@@ -143,12 +130,6 @@ class Transport:
             code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
                 raise OSError(code, _reason(code)) from None
-
-    def _block(self) -> None:
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, int(_SLICE * 1_000_000)))
-        self._flags = socket.MSG_DONTWAIT
-        self._blocks = True
-        self._socket.setblocking(True)
 
     def _start_tls(self, tls: ssl.SSLContext, deadline: Deadline) -> None:
         import ssl
@@ -188,7 +169,7 @@ class Transport:
         Raises `TransportClosed`.
         """
         try:
-            sent = self._socket.send(data, self._flags)
+            sent = self._socket.send(data)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -203,7 +184,7 @@ class Transport:
         if self._tls:
             return self.send_some(parts[0])  # TLS has no call for several
         try:
-            sent = self._socket.sendmsg(parts, (), self._flags)
+            sent = self._socket.sendmsg(parts)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -217,7 +198,7 @@ class Transport:
         Raises `TransportClosed`.
         """
         try:
-            return self._socket.recv(_RECEIVE_SIZE, self._flags)
+            return self._socket.recv(_RECEIVE_SIZE)
         except BlockingIOError:
             return None
         except OSError as error:
@@ -226,28 +207,19 @@ class Transport:
             raise TransportClosed(describe(error)) from error
 
     def receive(self, deadline: Deadline) -> bytes | None:
-        """Wait for bytes, and return them; as `receive_some`, but that ``None`` means that the deadline came first.
-
-        One call that waits and reads gives Python's lock away once, and not twice as a wait and a read do. That counts
-        where threads wait for the lock: measured on CPython 3.11 with 8 of them on 8 connections, 1.3 times as many
-        messages. Not in the main thread: there signals are handled, and each would let the call begin anew.
-        """
-        if self._blocks and threading.get_ident() != _main and deadline.remaining() > _SLICE:
-            try:
-                return self._socket.recv(_RECEIVE_SIZE)
-            except BlockingIOError:  # nothing in this time: there is no hurry any more
-                pass
-            except OSError as error:
-                raise TransportClosed(describe(error)) from error
-        while self._polled == _READ and self._socket.fileno() >= 0:  # as `wait` does, without its choices
-            if not self._poll.poll(int(deadline.remaining() * 1000) + 1):
+        """Wait for bytes, and return them; as `receive_some`, but that ``None`` means that the deadline came first."""
+        while True:
+            seconds = deadline.remaining()
+            # As `wait` does, without its choices.
+            if self._polled == _READ and self._socket.fileno() >= 0:
+                ready = self._poll.poll(int(seconds * 1000) + 1 if seconds else 0)
+            else:
+                ready = self.wait_seconds(seconds, read=True)
+            if not ready:
                 return None
-            if (data := self.receive_some()) is not None:
+            data = self.receive_some()
+            if data is not None or not seconds:
                 return data
-        while self.wait(deadline, read=True):
-            if (data := self.receive_some()) is not None:
-                return data
-        return None
 
     def nothing_new(self, received: int) -> bool:
         """Whether the connection is established, and no more bytes have come than the *received* that were taken in.
@@ -337,13 +309,10 @@ def _wants_more_time(error: OSError) -> bool:
     return type(error).__name__ in ("SSLWantReadError", "SSLWantWriteError")
 
 
-_main = threading.main_thread().ident
 _transports: weakref.WeakSet[Transport] = weakref.WeakSet()
 
 
 def _close_inherited() -> None:
-    global _main  # noqa: PLW0603 - it is the process's
-    _main = threading.get_ident()  # whichever thread has forked is the main one here
     for transport in list(_transports):
         transport.close()
 

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import os
+import threading
+import time
 
 import pytest
 
-from stomp_web import InvalidFrame, PublishClient, Publisher, serializers
-from tests.client.scripted import Peer
+from stomp_web import (
+    InvalidFrame,
+    InvalidFrameType,
+    Message,
+    PublishClient,
+    PublishClientPool,
+    Publisher,
+    ReceiptTimeout,
+    StompError,
+    serializers,
+)
+from stomp_web.protocol import Frame, encode
+from tests.client.scripted import Peer, eventually
+from tests.fork.family import in_a_child
 
 DESTINATIONS = ["/queue/a", "/queue/ünï", "/queue/a:b\\c", "/topic/x"]
 PAYLOADS = [{"id": 7}, "text", None, "é" * 50, "x" * 100_000]
@@ -57,8 +73,6 @@ def test_the_publisher_sends_the_same_with_an_observer_and_without(serve, server
 @pytest.mark.parametrize("body", [b"{}", b"", b"\xff", b"a\0b", b"x" * 70_000])
 @pytest.mark.parametrize("content_type", ["application/json", None, "application/octet-stream"])
 def test_a_client_sends_one_message_as_it_sends_it_in_a_batch(serve, server, version, body, content_type):
-    from stomp_web import Message
-
     frames: list[tuple[dict[str, str], bytes]] = []
     other = Message("/queue/a", "another", {"n": "2"})
     with PublishClient.from_url(serve(collect(frames, server, version)).url) as client:
@@ -99,3 +113,168 @@ def test_headers_that_change_between_two_sends_are_seen(serve):
         del headers["n"]
         client.send("/queue/a", b"x", headers, confirm=True)
     assert [sent.get("n") for sent, _ in frames] == ["1", "2", None]
+
+
+class Odd(serializers.Serializer):
+    """Writes whatever it is told to write."""
+
+    name = "odd"
+    content_type = "application/x-odd"
+    body: object = b""
+    headers: dict[str, str] = {}  # noqa: RUF012 - each test sets its own
+
+    def dumps(self, payload: object) -> bytes:
+        return self.body  # type: ignore[return-value]
+
+    def loads(self, body: bytes) -> object:
+        return body
+
+    def serialize(self, payload, *, destination, keys=()):
+        written = super().serialize(payload, destination=destination, keys=keys)
+        written.headers.update(self.headers)
+        return written
+
+
+@pytest.fixture
+def odd(monkeypatch):
+    serializer = Odd()
+    monkeypatch.setitem(serializers._serializers, "odd", serializer)
+    return serializer
+
+
+class TestSerializersOfOnesOwn:
+    @pytest.mark.parametrize("body", [bytearray(b"hello"), memoryview(b"secret hello")[7:], "hello"])
+    @pytest.mark.parametrize("options", [{}, {"resend_unknown": True}])
+    def test_the_body_is_what_it_returned(self, make_publisher, broker, odd, body, options):
+        odd.body = body
+        make_publisher(serializer="odd", **options).send("/queue/a", 1)
+        assert [frame.body for frame in broker.messages("/queue/a")] == [b"hello"]
+
+    def test_what_is_no_body_is_refused(self, make_publisher, broker, odd):
+        odd.body = None
+        with pytest.raises(InvalidFrameType, match="must be bytes or str"):
+            make_publisher(serializer="odd").send("/queue/a", 1)
+        assert broker.connections_accepted == 0
+
+    def test_its_id_and_its_content_type_count(self, make_publisher, broker, odd):
+        odd.headers = {"x-message-id": "mine-1", "content-type": "text/css"}
+        assert make_publisher(serializer="odd").send("/queue/a", 1) == "mine-1"
+        (frame,) = broker.messages("/queue/a")
+        assert (frame.headers["x-message-id"], frame.headers["content-type"]) == ("mine-1", "text/css")
+
+
+def test_a_mapping_that_only_equals_the_last_headers_is_written_as_it_is(serve):
+    class Caseless(collections.UserDict[str, str]):
+        def __eq__(self, other: object) -> bool:
+            return {name.lower() for name in self} == {name.lower() for name in other}  # type: ignore[attr-defined]
+
+        __hash__ = None  # type: ignore[assignment]
+
+    frames: list[tuple[dict[str, str], bytes]] = []
+    with PublishClient.from_url(serve(collect(frames, "")).url) as client:
+        client.send("/queue/a", b"x", {"Colour": "red"})
+        client.send("/queue/a", b"x", Caseless({"colour": "red"}), confirm=True)
+    assert "colour" in frames[1][0]
+    assert "Colour" not in frames[1][0]
+
+
+def test_an_error_that_came_with_the_receipt_before_is_not_the_answer_to_the_next_message(serve):
+    """RabbitMQ, when it is shut down, says so to everybody."""
+
+    def leaves(peer: Peer) -> None:
+        peer.accept()
+        receipt = Frame("RECEIPT", {"receipt-id": peer.expect("SEND").headers["receipt"]})
+        peer.write(encode(receipt) + encode(Frame("ERROR", {"message": "the node is shut down"})))
+        peer.wait_for_end()
+
+    def stays(peer: Peer) -> None:
+        peer.accept()
+        peer.serve()
+
+    server = serve(leaves, stays)
+    client = PublishClient.from_url(server.url)
+    client.send("/queue/a", b"1", confirm=True)
+    client.send("/queue/a", b"2", confirm=True)
+    assert server.connections == 2
+    client.close()
+
+
+@pytest.mark.parametrize("door", [PublishClient, Publisher])
+def test_bytes_that_come_without_an_end_do_not_prolong_the_deadline(serve, door):
+    over = threading.Event()
+
+    def trickles(peer: Peer) -> None:
+        peer.accept()
+        peer.expect("SEND")
+        with contextlib.suppress(OSError):
+            while not over.wait(0.0003):
+                peer.write(b"\n")
+
+    url = serve(trickles).url
+    client = PublishClient.from_url(url) if door is PublishClient else Publisher(url)
+    began = time.monotonic()
+    try:
+        with pytest.raises(ReceiptTimeout):
+            client.send("/queue/a", b"x" if door is PublishClient else "x", confirm=True, timeout=0.3)
+        assert time.monotonic() - began < 2
+    finally:
+        over.set()
+        client.close()
+
+
+def test_one_deadline_holds_for_connecting_and_for_the_receipt(serve):
+    over = threading.Event()
+
+    def slow(peer: Peer) -> None:
+        peer.expect("CONNECT")
+        over.wait(0.6)
+        peer.send(Frame("CONNECTED", {"version": "1.2"}))
+        peer.wait_for_end()
+
+    client = PublishClient.from_url(serve(slow).url, timeout=0.8)
+    began = time.monotonic()
+    with pytest.raises(ReceiptTimeout):
+        client.send("/queue/a", b"x", confirm=True)
+    assert time.monotonic() - began < 1.3  # and not 1.4 or more
+    client.close()
+
+
+def test_a_client_in_the_middle_of_a_call_is_not_lent_on(broker):
+    """Ctrl-C may come before the call has begun to look after its lock."""
+    with PublishClientPool(broker.url) as pool:
+        with pool.client() as client:
+            client.send("/queue/a", b"1", confirm=True)
+            client._in_use.acquire()
+        with pool.client() as other:
+            other.send("/queue/a", b"2", confirm=True)
+        assert pool.stats().discarded == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_two_threads_of_a_child_do_not_share_a_client_that_the_parent_has_made(broker):
+    client = PublishClient.from_url(broker.url)
+
+    def child() -> tuple[str, bool]:
+        begun = threading.Event()
+        outcome: list[str] = []
+
+        def first() -> None:
+            begun.set()
+            client.send("/queue/a", b"1", confirm=True)
+
+        thread = threading.Thread(target=first)
+        thread.start()
+        begun.wait(5)
+        assert eventually(lambda: client._session is not None)  # and now it waits for the receipt
+        try:
+            client.send("/queue/a", b"2", confirm=True)
+        except StompError as error:
+            outcome.append(str(error))
+        thread.join(10)
+        return "".join(outcome), thread.is_alive()
+
+    broker.faults.delay(0.5, "SEND")
+    said, alive = in_a_child(child)
+    assert "in use by another thread" in said
+    assert not alive
+    assert broker.connections_accepted == 1

@@ -203,14 +203,14 @@ def test_an_error_that_came_with_the_receipt_before_is_not_the_answer_to_the_nex
 def test_bytes_that_come_without_an_end_do_not_prolong_the_deadline(serve, door):
     over = threading.Event()
 
-    def trickles(peer: Peer) -> None:
+    def floods(peer: Peer) -> None:
         peer.accept()
         peer.expect("SEND")
         with contextlib.suppress(OSError):
-            while not over.wait(0.0003):
-                peer.write(b"\n")
+            while not over.is_set():
+                peer.write(b"\n" * 64)
 
-    url = serve(trickles).url
+    url = serve(floods).url
     client = PublishClient.from_url(url) if door is PublishClient else Publisher(url)
     began = time.monotonic()
     try:

@@ -321,7 +321,7 @@ class Publisher:
         """Send one message with no headers but those that every message has: the fast path of what most calls are.
 
         The same as `_message` and `_deliver` do, without building what is the same each time. Measured on CPython
-        3.11: 9 us beside the system calls and JSON, against 15 us.
+        3.11: 3 us less for a message.
         """
         written = self._serializer.serialize(payload, destination=destination, keys=self.options.signing_keys)
         if written.headers or type(written.body) is not bytes:

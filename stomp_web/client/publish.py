@@ -529,7 +529,7 @@ class PublishClient:
         *content* is the body, and *head* what `head_of` returns for the rest, where it is known.
 
         Whatever is out of the ordinary - no session yet, bytes that are not taken at once, an answer that is not just
-        the receipt - goes the way of all other frames. Measured on CPython 3.11: 1.5 us beside the system call, against
+        the receipt - goes the way of all other frames. Measured on CPython 3.11: 2 us beside the system call, against
         13 us for the way of a batch of one.
         """
         if head is None:

@@ -19,8 +19,9 @@ def loader(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the functions ``__getattr__`` and ``__dir__`` of a package.
 
-    *package* is its ``globals()``; *homes* tells for each of its modules which of the package's names it holds;
-    *modules* are those that are attributes of the package, too. A name that was loaded is kept in *package*.
+    *package* is its ``globals()``; *homes* tells for each of its modules which of the package's names it holds, where a
+    later module wins over an earlier one; *modules* are those that are attributes of the package, too. A name that was
+    loaded is kept in *package*.
     """
     here: str = package["__name__"]
     home_of = {name: module for module, names in homes.items() for name in names}

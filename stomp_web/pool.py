@@ -180,15 +180,8 @@ class PublishClientPool:
 
     def take(self, deadline: Deadline) -> Loan:
         """Lend a connected client; `give_back` must follow. Raises as `client` does. `lend` does both."""
-        state = self._state
-        if state.pid != os.getpid():
-            state = self._current()
-        with state.lock:
-            # The one used last first, so that the others may grow old and go.
-            loan = state.idle.pop() if state.idle and not self._closed else None
-            state.loans += loan is not None
-        if loan is None:
-            loan = self._reserve(state, deadline)
+        state = self._current()
+        loan = self._reserve(state, deadline)
         try:
             if loan is not None and not self._fit(state, loan):
                 loan = None
@@ -326,7 +319,7 @@ class PublishClientPool:
             return
         usable = client.usable
         loan.idle_since = now = time.monotonic()
-        old: list[Loan] | None = None
+        old: list[Loan] = []
         with state.lock:
             kept = usable and not self._closed
             if kept and state.waiters:
@@ -335,16 +328,14 @@ class PublishClientPool:
                 state.idle.append(loan)
                 # The first ones were not needed for the longest time; nobody would look at them otherwise.
                 while now - state.idle[0].idle_since > self.max_idle:
-                    old = old or []
                     old.append(state.idle.pop(0))
                     state.clients.discard(old[-1].client)
                     state.size -= 1
                     state.retired += 1
         if not kept:
             self._discard(state, loan)
-        if old:
-            for retired in old:
-                self._close(retired, "retired")
+        for retired in old:
+            self._close(retired, "retired")
 
     def _discard(self, state: _State, loan: Loan | None) -> None:
         """Close a client that is not to be lent again, and pass its slot on."""
@@ -504,7 +495,7 @@ class _State:
         self.lock = threading.Lock()
         self.connecting = threading.Lock()
         self.breaker = Breaker()
-        self.idle: list[Loan] = []
+        self.idle: list[Loan] = []  # the one used last is lent first, so that the others may grow old and go
         self.waiters: collections.deque[_Waiter] = collections.deque()
         self.clients: set[PublishClient] = set()  # all that are open, lent or idle
         self.size = 0

@@ -37,8 +37,6 @@ __all__ = ["Batch", "Health", "OutboxMessage", "Publisher", "PublisherStats"]
 #: an outlet (`stomp_web.local`) or ``None``. `stomp_web.testing` alone changes it.
 detours: list[typing.Callable[[Publisher], typing.Any]] = []
 
-_MOST_HEADS = 256  # that a publisher keeps; then it begins anew
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PublisherStats:
@@ -89,11 +87,10 @@ class Publisher:
         )
         self._counts = Counts()
         self._ids = MessageIds()
-        # The headers of every message, besides its id; and the encoded heads of those that have no others.
+        # Those that every message has, and what a message has besides its id that is given no others.
         self._option_headers = dict(self.options.headers)
         self._common_headers = dict(self._option_headers)
         self._mark_persistent(self._common_headers, None)
-        self._heads: dict[tuple[str, str], bytes] = {}
         self._simple = not address.local and not {MESSAGE_ID, "content-type"} & self._common_headers.keys()
 
     @property
@@ -157,7 +154,6 @@ class Publisher:
         deadline = self._deadline(timeout)
         if (
             self._simple
-            and type(destination) is str
             and headers is None
             and serializer is None
             and persistent is None
@@ -332,8 +328,7 @@ class Publisher:
         message_id = self._ids.next(pid)
         headers = {MESSAGE_ID: message_id, **self._common_headers}
         content, content_type = memoryview(written.body), written.content_type
-        start = self._heads.get((destination, content_type)) or self._keep_head(destination, content_type)
-        head = b"%bx-message-id:%b\n" % (start, message_id.encode())
+        head = head_of(destination, content_type, headers)
         try:
             self._outlet.deliver_one(destination, content, headers, content_type, head, confirm, deadline)
         except BaseException as error:
@@ -343,13 +338,6 @@ class Publisher:
             raise
         self._counts.succeeded(1, confirm, pid)
         return message_id
-
-    def _keep_head(self, destination: str, content_type: str) -> bytes:
-        head = head_of(destination, content_type, self._common_headers)
-        if len(self._heads) >= _MOST_HEADS:
-            self._heads.clear()
-        self._heads[destination, content_type] = head
-        return head
 
     def _complete(self, message: Message, persistent: bool | None) -> Message:
         """*message* with its id and its persistence among the headers."""

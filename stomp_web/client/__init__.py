@@ -37,6 +37,6 @@ __getattr__, __dir__ = loader(
     },
     modules=(
         *("address", "connector", "deadline", "dialect", "driven", "duplex", "heads", "heart_beat", "message"),
-        *("outcome", "publish", "queues", "session", "subscribe", "tls", "transaction", "transport"),
+        *("outcome", "publish", "queues", "sending", "session", "subscribe", "tls", "transaction", "transport"),
     ),
 )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import typing
 
-from ..errors import ConnectionLost, MessageError, Rejected
+from ..errors import ConnectionLost, MessageError, ProtocolError, ReceiptTimeout, Rejected
 from ..protocol import Frame
+from .deadline import Deadline
 from .message import Message
-from .session import error_words
+from .session import Session, error_words
+from .transport import TransportError, TransportTimeout
 
-__all__ = ["about", "confirmed_positions", "name_message", "name_messages", "rejected"]
+__all__ = ["about", "confirmed_positions", "name_message", "name_messages", "no_receipt", "rejected"]
 
 
 @contextlib.contextmanager
@@ -72,5 +74,18 @@ def rejected(
         f"{broker} rejected it: {words}. It was not taken, and sent again as it is it would be rejected again",
         broker=broker,
         frame=frame,
+        confirmed=confirmed,
+    )
+
+
+def no_receipt(
+    session: Session, error: TransportError | ProtocolError, deadline: Deadline, confirmed: tuple[int, ...] = ()
+) -> MessageError:
+    """The exception for a message that has left, and of which nothing was heard any more."""
+    kind = ReceiptTimeout if isinstance(error, TransportTimeout) else ConnectionLost
+    return kind(
+        f"no receipt from {session.broker}: {error} ({deadline.seconds:.3g} s given); whether the message "
+        "arrived is not known. The broker may be slow or out of resources, or may have refused it.",
+        broker=session.broker,
         confirmed=confirmed,
     )

@@ -32,7 +32,6 @@ __all__ = ["Transport", "TransportClosed", "TransportError", "TransportTimeout"]
 
 _RECEIVE_SIZE = 65536
 _LONGEST_POLL = 2**31 - 1  # milliseconds: a C int
-_READ = (True, False, None)  # what a poll waits for that waits for bytes
 
 # What Linux tells of a connection (`struct tcp_info`, since 4.6): its state in the first byte, at the end of this many
 # bytes how many bytes have come in order, as a number of 64 bits.
@@ -210,12 +209,7 @@ class Transport:
         """Wait for bytes, and return them; as `receive_some`, but that ``None`` means that the deadline came first."""
         while True:
             seconds = deadline.remaining()
-            # As `wait` does, without its choices.
-            if self._polled == _READ and self._socket.fileno() >= 0:
-                ready = self._poll.poll(int(seconds * 1000) + 1 if seconds else 0)
-            else:
-                ready = self.wait_seconds(seconds, read=True)
-            if not ready:
+            if not self.wait_seconds(seconds, read=True):
                 return None
             data = self.receive_some()
             if data is not None or not seconds:

@@ -210,19 +210,14 @@ class Stomp(_PublisherMethods):
     def publisher(self) -> Publisher:
         """The current app's `Publisher`. Raises `RuntimeError` outside an application context."""
         try:
-            state = flask.current_app.extensions.get(self._key)
+            return state_of(flask.current_app, self._key).publisher
         except RuntimeError:
             if flask.has_app_context():
                 raise
-            state = None
-        if isinstance(state, StompState):
-            return state.publisher
-        if not flask.has_app_context():
-            raise RuntimeError(
-                "there is no current app here, so it is not known whose publisher is meant; use "
-                f"app.extensions[{self._key!r}], which works everywhere, or put the call into 'with app.app_context():'"
-            )
-        return state_of(flask.current_app, self._key).publisher
+        raise RuntimeError(
+            "there is no current app here, so it is not known whose publisher is meant; use "
+            f"app.extensions[{self._key!r}], which works everywhere, or put the call into 'with app.app_context():'"
+        )
 
 
 def state_of(app: flask.Flask, key: str) -> StompState:

@@ -202,13 +202,15 @@ def test_an_error_that_came_with_the_receipt_before_is_not_the_answer_to_the_nex
 @pytest.mark.parametrize("door", [PublishClient, Publisher])
 def test_bytes_that_come_without_an_end_do_not_prolong_the_deadline(serve, door):
     over = threading.Event()
+    line_ends = b"\n" * 8_388_608  # so many that some always wait to be read
 
     def floods(peer: Peer) -> None:
         peer.accept()
         peer.expect("SEND")
+        end = time.monotonic() + 5
         with contextlib.suppress(OSError):
-            while not over.is_set():
-                peer.write(b"\n" * 64)
+            while not over.is_set() and time.monotonic() < end:
+                peer.write(line_ends)
 
     url = serve(floods).url
     client = PublishClient.from_url(url) if door is PublishClient else Publisher(url)

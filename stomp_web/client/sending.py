@@ -1,0 +1,392 @@
+"""SendingClient: one session, one thread at a time, and one answer for each message. What `PublishClient` stands on.
+
+The way of a message: head and body -> bytes -> written -> (confirmed) its receipt read. Whatever goes wrong in the
+middle of that way ends the session, so that an answer that comes late can never be taken for another message's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import os
+import threading
+import time
+import typing
+
+from ..config import coerce
+from ..errors import BrokerUnavailable, ConnectionLost, MessageError, NotSent, PoolClosed, ProtocolError, ReceiptTimeout
+from ..log import get_logger
+from ..protocol import Frame, encode
+from .connector import Connector
+from .deadline import Deadline
+from .heads import head_of
+from .message import Message, encode_message, frame_of, join_frames, length_line
+from .outcome import confirmed_positions, name_message, no_receipt, rejected
+from .session import LOOK_AGAIN, Session, error_words
+from .transport import TransportError, TransportTimeout
+
+__all__ = ["InUse", "OpenTransaction", "SendingClient"]
+
+_log = get_logger("client")
+
+_NUL = memoryview(b"\0")
+
+
+@dataclasses.dataclass(slots=True)
+class OpenTransaction:
+    """How many `messages` were sent in it, and the `receipts` that they get after its COMMIT (RabbitMQ)."""
+
+    messages: int = 0
+    receipts: list[str] = dataclasses.field(default_factory=list)
+
+
+class InUse(NotSent):
+    """Another thread is in the middle of a call."""
+
+
+class SendingClient:
+    """The connection of a client that only sends. A subclass says what may be asked of it."""
+
+    def _set_up(self, connector: Connector, timeout: float, confirm: bool) -> None:
+        self._connector = connector
+        self.timeout = coerce("timeout", timeout)
+        self.confirm: bool = coerce("confirm", confirm)
+        self._session: Session | None = None
+        self._credentials: dict[str, object] = {}
+        self._receipt_ids = itertools.count(1)
+        self._transaction_ids = itertools.count(1)
+        self._unconfirmed = 0  # frames written since the last receipt, which an ERROR may be about
+        self._open_transactions: dict[str, OpenTransaction] = {}
+        # The transactions that ended with an ERROR of which their user does not know yet.
+        self._refused_transactions: dict[str, Frame] = {}
+        # The last destination, content type and headers, and the head that belongs to them.
+        self._last_head: tuple[str, str | None, dict[str, str] | None, bytes] | None = None
+        self._retired = False
+        self._in_use = threading.Lock()
+        self._pid = os.getpid()
+
+    @property
+    def broker(self) -> str:
+        """The address of the broker, without credentials: the connected one's, or all that would be tried."""
+        return self._session.broker if self._session else str(self._connector)
+
+    # -- the way of a message ---------------------------------------------------------------------------------
+
+    def send_ready(
+        self,
+        destination: str,
+        content: memoryview,
+        headers: typing.Mapping[str, str] | None,
+        content_type: str | None,
+        confirm: bool | None,
+        deadline: Deadline | None,
+        head: bytes | None = None,
+    ) -> None:
+        """Send one message outside of a transaction: the fast path of what nearly all calls are, here and in a pool.
+
+        *content* is the body, and *head* what `head_of` returns for the rest, where it is known.
+
+        Whatever is out of the ordinary - no session yet, bytes that are not taken at once, an answer that is not just
+        the receipt - goes the way of all other frames. Measured on CPython 3.11: 2 us beside the system call, against
+        13 us for the way of a batch of one.
+        """
+        if head is None:
+            head = self._head(destination, content_type, headers)  # before anything is opened or written
+        lock = self._acquire()
+        try:
+            session = self._session
+            now = time.monotonic()
+            if (
+                session is None
+                or session.pid != self._pid
+                or (now - session.seen > LOOK_AGAIN and not session.nothing_new())
+            ):
+                deadline = deadline or self._deadline(None)
+                session = self._connected_session(deadline)
+                now = time.monotonic()
+            receipt = next(self._receipt_ids) if (self.confirm if confirm is None else confirm) else None
+            if not session.dialect.duplicate_header:
+                if session.version != "1.2":
+                    head = head_of(destination, content_type, headers, session.version)
+                length = None if session.plain else length_line(content, content_type, headers, session.dialect)
+                data, large = frame_of(head, content, receipt, length)
+            else:
+                message = Message(destination, content.obj, headers, content_type=content_type)  # type: ignore[arg-type]
+                asked = None if receipt is None else str(receipt)
+                data, large = encode_message(message, head, session.dialect, session.version, asked), None
+            sent = 0
+            try:
+                if large is None and (deadline is None or now < deadline.at):
+                    sent = session.write_some(data)
+                if sent != len(data) or large is not None:
+                    deadline = deadline or self._deadline(None)
+                    self._write(session, data, deadline, None, large, sent)
+                    sent = len(data)
+                earlier = self._unconfirmed
+                self._unconfirmed = earlier + 1
+                if receipt is None:
+                    return
+                deadline = deadline or self._deadline(None)
+                if session.next_is_receipt(receipt, deadline):
+                    self._unconfirmed = 0
+                else:
+                    self._await_receipts(session, {str(receipt): 0}, deadline, earlier)
+            except TransportError as error:
+                if not sent:
+                    raise self._not_written(session, error, 0, len(data), deadline, None) from error
+                self._drop()
+                raise no_receipt(session, error, deadline or self._deadline(None)) from error
+            except MessageError:
+                raise
+            except BaseException:
+                self._drop()  # interrupted, and nobody knows what has left and what is still to come
+                raise
+        except MessageError as error:
+            name_message(error, Message(destination, b"", headers))
+            raise
+        finally:
+            lock.release()
+
+    def _head(self, destination: str, content_type: str | None, headers: typing.Mapping[str, str] | None) -> bytes:
+        """What `head_of` returns. The last one is kept: most loops send to one destination, with the same headers.
+
+        Measured on CPython 3.11 with two headers: 1 us less for a message.
+        """
+        if headers is not None and type(headers) is not dict:  # others may be equal and not the same
+            return head_of(destination, content_type, headers)
+        last = self._last_head
+        if last is not None and last[0] == destination and last[1] == content_type and last[2] == headers:
+            return last[3]
+        kept = None if headers is None else headers.copy()  # before it is read: another thread may change it
+        head = head_of(destination, content_type, kept)
+        self._last_head = (destination, content_type, kept, head)
+        return head
+
+    def _encode(
+        self,
+        session: Session,
+        messages: typing.Sequence[Message],
+        heads: typing.Sequence[bytes],
+        with_receipts: bool,
+        transaction: str | None,
+    ) -> tuple[memoryview, dict[str, int]]:
+        """The bytes of all *messages* for this session's broker, and the position of each by its receipt's id."""
+        receipts: dict[str, int] = {}
+        if with_receipts:
+            receipts = {str(next(self._receipt_ids)): position for position in range(len(messages))}
+        if transaction is None and session.plain and session.version == "1.2":
+            joined = join_frames(messages, heads, receipts if with_receipts else None)
+            if joined is not None:
+                return memoryview(joined), receipts
+        asked = iter(receipts) if with_receipts else itertools.repeat(None)
+        parts = [
+            encode_message(message, head, session.dialect, session.version, receipt, transaction)
+            for message, head, receipt in zip(messages, heads, asked, strict=False)
+        ]
+        return parts[0] if len(parts) == 1 else memoryview(b"".join(parts)), receipts
+
+    def _write(
+        self,
+        session: Session,
+        data: memoryview,
+        deadline: Deadline,
+        receipts: dict[str, int] | None = None,
+        body: memoryview | None = None,
+        sent: int = 0,
+    ) -> None:
+        """Write *data*, in which *receipts* are asked for; if that fails, end the session and say what had left.
+
+        With a large *body*, that is written behind it, and the closing NUL. *sent* is what had left before.
+        """
+        if deadline.expired and not sent:
+            raise BrokerUnavailable(
+                f"no time was left to send ({deadline.seconds:.3g} s given); nothing was sent", broker=session.broker
+            )
+        before = session.bytes_sent - sent
+        size = len(data) if body is None else len(data) + body.nbytes + 1
+        try:
+            if body is None:
+                session.write(data[sent:], deadline)
+            else:
+                session.write_large((data, body, _NUL), deadline)
+        except (TransportError, ProtocolError) as error:
+            raise self._not_written(session, error, session.bytes_sent - before, size, deadline, receipts) from error
+        except BaseException:
+            self._drop()
+            raise
+
+    def _not_written(
+        self,
+        session: Session,
+        error: TransportError | ProtocolError,
+        left: int,
+        size: int,
+        deadline: Deadline | None,
+        receipts: dict[str, int] | None,
+    ) -> MessageError:
+        """End the session, and return the exception for a write that ended with *error* when *left* bytes had left.
+
+        What the broker said meanwhile counts: the receipts of a batch's first messages, or why it takes no more, for
+        example of a frame over its limit.
+        """
+        receipts = receipts or {}
+        waiting, errors = dict(receipts), []
+        for frame in _arrived(session):
+            if frame.command == "RECEIPT":
+                waiting.pop(frame.headers.get("receipt-id", ""), None)
+            elif frame.command == "ERROR":
+                errors.append(frame)
+        earlier = self._unconfirmed
+        self._drop()
+        if left and errors:
+            return rejected(session.broker, errors, receipts, waiting, earlier)
+        if not left:
+            return BrokerUnavailable(
+                f"{session.broker} took no byte of the message: {error}; nothing was sent", broker=session.broker
+            )
+        kind = ReceiptTimeout if isinstance(error, TransportTimeout) else ConnectionLost
+        seconds = self.timeout if deadline is None else deadline.seconds
+        return kind(
+            f"{session.broker} took {left} of {size} bytes, then: {error} ({seconds:.3g} s given); "
+            "whether the message arrived is not known",
+            broker=session.broker,
+            confirmed=confirmed_positions(receipts, waiting),
+        )
+
+    def _round_trip(
+        self, session: Session, frame: Frame, deadline: Deadline, others: typing.Iterable[str] = (), earlier: int = 0
+    ) -> None:
+        """Send *frame* with a receipt, and wait for it and for the *others*, the ids of receipts still to come.
+
+        *earlier* is how many unconfirmed messages an ERROR may be about that are none of this frame's business.
+        """
+        receipt = str(next(self._receipt_ids))
+        frame.headers["receipt"] = receipt
+        self._write(session, memoryview(encode(frame, session.version)), deadline)
+        self._await_receipts(session, dict.fromkeys((receipt, *others), 0), deadline, earlier)
+
+    def _await_receipts(self, session: Session, receipts: dict[str, int], deadline: Deadline, earlier: int) -> None:
+        """Read until each of *receipts* (ids, with the positions of their messages) was answered.
+
+        An ERROR ends the session, whatever the broker thinks of it: RabbitMQ 3.10 and ActiveMQ 5.17 go on after one.
+        The answers to the other messages are read before that, so that each outcome is known as well as it can be.
+        """
+        waiting = dict(receipts)
+        errors: list[Frame] = []
+        try:
+            while len(waiting) > len(errors):
+                for receipt in session.next_receipts(deadline):
+                    waiting.pop(receipt, None)
+                if len(waiting) <= len(errors):
+                    break
+                frame = session.read_frame(deadline)
+                if frame.command == "RECEIPT":
+                    waiting.pop(frame.headers.get("receipt-id", ""), None)
+                elif frame.command == "ERROR":
+                    errors.append(frame)
+        except (TransportError, ProtocolError) as error:
+            self._drop()
+            if not errors:
+                raise no_receipt(session, error, deadline, confirmed_positions(receipts, waiting)) from error
+        except BaseException:
+            self._drop()
+            raise
+        if errors:
+            self._drop()
+            raise rejected(session.broker, errors, receipts, waiting, earlier)
+        self._unconfirmed = 0
+
+    # -- the session ------------------------------------------------------------------------------------------
+
+    def _connected_session(self, deadline: Deadline) -> Session:
+        """The live session, or a new one."""
+        session = self._look()
+        if session is None:
+            if self._retired:
+                raise PoolClosed(
+                    f"this client belonged to a pool for {self._connector}, which has parted with it; nothing "
+                    "was sent. Borrow one for each use.",
+                    broker=self.broker,
+                )
+            session = self._session = self._connector.open(deadline, **self._credentials)
+            _log.info("connected to %s (%s, STOMP %s)", session.broker, session.server, session.version)
+        return session
+
+    def _look(self) -> Session | None:
+        """The session, if a look at the socket shows no end of it. Never waits.
+
+        Heart-beats and stray receipts are passed over. An ERROR can only be about an earlier unconfirmed frame; it
+        ends the session, and is kept for the next call in an open transaction, or logged.
+        """
+        session = self._session
+        if session is None:
+            return None
+        if session.pid != os.getpid():
+            # Inherited by a fork: the session is the parent's. Its descriptor is closed here without a byte.
+            self._drop()
+            return None
+        if session.nothing_new():
+            return session
+        try:
+            while (frame := session.read_ready()) is not None:
+                if frame.command == "ERROR":
+                    self._refused_transactions = dict.fromkeys(self._open_transactions, frame)
+                    if not self._refused_transactions:
+                        _log.warning(
+                            "%s answered ERROR to an earlier unconfirmed message: %s",
+                            session.broker,
+                            error_words(frame),
+                        )
+                    self._drop()
+                    return None
+        except (TransportError, ProtocolError) as error:
+            _log.info("the connection to %s has ended: %s", session.broker, error)
+            self._drop()
+            return None
+        except BaseException:
+            self._drop()
+            raise
+        return session
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(self.timeout if timeout is None else timeout)
+
+    def _drop(self) -> None:
+        """Close the connection without a word, and forget everything that belonged to its session."""
+        session, self._session = self._session, None
+        self._unconfirmed = 0
+        self._open_transactions.clear()
+        if session is not None:
+            session.close()
+
+    @contextlib.contextmanager
+    def _exclusive(self) -> typing.Iterator[None]:
+        """Refuse a second thread: interleaved, two threads would read each other's receipts."""
+        lock = self._acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _acquire(self) -> threading.Lock:
+        """Take the lock that one thread at a time has, and return it."""
+        lock = self._in_use
+        if not lock.acquire(blocking=False):
+            if self._pid == os.getpid():
+                raise InUse(
+                    "this client is in use by another thread; a client serves one thread at a time, "
+                    "a PublishClientPool serves many"
+                )
+            # Locked by a thread of the parent, which does not exist in this process.
+            lock = self._in_use = threading.Lock()
+            lock.acquire()
+        self._pid = os.getpid()
+        return lock
+
+
+def _arrived(session: Session) -> typing.Iterator[Frame]:
+    """The frames that have arrived, as far as they can be read."""
+    with contextlib.suppress(TransportError, ProtocolError):
+        while (frame := session.read_ready()) is not None:
+            yield frame

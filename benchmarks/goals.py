@@ -209,7 +209,7 @@ GOALS: Sequence[Goal] = (
     ),
     Goal(
         "added by one confirmed send to a Flask and a Django request",
-        "added by the raw confirmed send to the same request",
+        "added by a raw confirmed send to the same request; the table has one in a loop, too",
         "<= 1.3",
         _both(
             _ratio("requests", requests.FLASK.title, requests.ADDED, most=1.3),

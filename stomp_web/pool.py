@@ -181,7 +181,15 @@ class PublishClientPool:
     def take(self, deadline: Deadline) -> Loan:
         """Lend a connected client; `give_back` must follow. Raises as `client` does. `lend` does both."""
         state = self._current()
-        loan = self._reserve(state, deadline)
+        with state.lock:
+            if state.idle and not self._closed:
+                loan: Loan | None = state.idle.pop()
+                waiter = None
+                state.loans += 1
+            else:
+                loan, waiter = None, self._line_up(state)
+        if waiter is not None:
+            loan = self._wait(state, waiter, deadline)
         try:
             if loan is not None and not self._fit(state, loan):
                 loan = None
@@ -197,26 +205,26 @@ class PublishClientPool:
             self._discard(state, loan)
             raise
 
-    def _reserve(self, state: _State, deadline: Deadline) -> Loan | None:
-        """Take an idle client, or the right to open one (``None``); wait for it in line if need be."""
-        with state.lock:
-            if self._closed:
-                raise self._closed_error()
-            if state.idle:
-                state.loans += 1
-                return state.idle.pop()
-            if state.size < self.max_size:
-                state.size += 1
-                return None
-            if self.max_waiting and len(state.waiters) >= self.max_waiting:
-                state.timeouts += 1
-                raise PoolTimeout(
-                    f"all {self.max_size} connections to {self.url} are in use and {len(state.waiters)} callers wait "
-                    "already (max_waiting); nothing was sent. Try again, or raise pool_size.",
-                    broker=self.url,
-                )
-            waiter = _Waiter()
-            state.waiters.append(waiter)
+    def _line_up(self, state: _State) -> _Waiter | None:
+        """Take the right to open a connection (``None``), or a place in line, while holding the state's lock."""
+        if self._closed:
+            raise self._closed_error()
+        if state.size < self.max_size:
+            state.size += 1
+            return None
+        if self.max_waiting and len(state.waiters) >= self.max_waiting:
+            state.timeouts += 1
+            raise PoolTimeout(
+                f"all {self.max_size} connections to {self.url} are in use and {len(state.waiters)} callers wait "
+                "already (max_waiting); nothing was sent. Try again, or raise pool_size.",
+                broker=self.url,
+            )
+        waiter = _Waiter()
+        state.waiters.append(waiter)
+        return waiter
+
+    def _wait(self, state: _State, waiter: _Waiter, deadline: Deadline) -> Loan | None:
+        """Wait in line, for a client or for the right to open one (``None``)."""
         began = time.monotonic()
         try:
             waiter.latch.acquire(timeout=deadline.remaining())
@@ -252,7 +260,7 @@ class PublishClientPool:
         now = time.monotonic()
         if now - loan.idle_since > self.max_idle or now - loan.opened_at > self.max_lifetime:
             change = "retired"
-        elif loan.client.quiet() or loan.client.connected:
+        elif loan.client.quiet(now) or loan.client.connected:
             return True
         else:
             change = "stale"
@@ -319,21 +327,28 @@ class PublishClientPool:
             return
         usable = client.usable
         loan.idle_since = now = time.monotonic()
-        old: list[Loan] = []
         with state.lock:
             kept = usable and not self._closed
+            # The first ones were not needed for the longest time; nobody would look at them otherwise.
+            aged = kept and bool(state.idle) and now - state.idle[0].idle_since > self.max_idle
             if kept and state.waiters:
                 state.waiters.popleft().serve(loan)
             elif kept:
                 state.idle.append(loan)
-                # The first ones were not needed for the longest time; nobody would look at them otherwise.
-                while now - state.idle[0].idle_since > self.max_idle:
-                    old.append(state.idle.pop(0))
-                    state.clients.discard(old[-1].client)
-                    state.size -= 1
-                    state.retired += 1
         if not kept:
             self._discard(state, loan)
+        elif aged:
+            self._retire_aged(state, now)
+
+    def _retire_aged(self, state: _State, now: float) -> None:
+        """Close the idle clients that were not used for too long."""
+        old: list[Loan] = []
+        with state.lock:
+            while state.idle and now - state.idle[0].idle_since > self.max_idle:
+                old.append(state.idle.pop(0))
+                state.clients.discard(old[-1].client)
+                state.size -= 1
+                state.retired += 1
         for retired in old:
             self._close(retired, "retired")
 

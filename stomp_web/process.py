@@ -56,7 +56,7 @@ class Counts:
 
     def succeeded(self, count: int, confirmed: bool, pid: int | None = None) -> None:
         """*count* messages were sent; *confirmed*, with the broker's receipts."""
-        lock, numbers = self._current(pid)
+        lock, numbers = self._by_pid.get(pid or 0) or self._current(pid)
         with lock:
             numbers["sent"] += count
             if confirmed:

@@ -14,7 +14,7 @@ import typing
 
 from .client.address import parse_address
 from .client.deadline import Deadline
-from .client.heads import MESSAGE_ID, head_of
+from .client.heads import MESSAGE_ID, head_of, with_id
 from .client.message import Message, check_message, check_messages
 from .client.outcome import name_messages
 from .config import Options, read_options
@@ -151,7 +151,7 @@ class Publisher:
         * `DeliveryUnknown` (`ReceiptTimeout`, `ConnectionLost`) - it may have arrived.
         """
         payload = Hidden(payload)
-        deadline = self._deadline(timeout)
+        deadline = Deadline(self.options.timeout if timeout is None else timeout)
         if (
             self._simple
             and headers is None
@@ -164,9 +164,8 @@ class Publisher:
             and not detours
             and not self.observers
         ):
-            return self._send_simple(
-                destination, payload, self.options.confirm if confirm is None else confirm, deadline
-            )
+            confirm = self.options.confirm if confirm is None else confirm
+            return self._send_simple(destination, payload, confirm, deadline)
         message = self._message(
             destination, payload, headers, serializer, persistent, priority, ttl, correlation_id, reply_to
         )
@@ -328,7 +327,7 @@ class Publisher:
         message_id = self._ids.next(pid)
         headers = {MESSAGE_ID: message_id, **self._common_headers}
         content, content_type = memoryview(written.body), written.content_type
-        head = head_of(destination, content_type, headers)
+        head = with_id(head_of(destination, content_type, self._common_headers), message_id.encode())
         try:
             self._outlet.deliver_one(destination, content, headers, content_type, head, confirm, deadline)
         except BaseException as error:

@@ -34,7 +34,8 @@ class Deadline:
 
     def remaining(self) -> float:
         """The seconds that are left, 0.0 if none are."""
-        return max(self.at - time.monotonic(), 0.0)
+        left = self.at - time.monotonic()
+        return left if left > 0.0 else 0.0
 
     @property
     def expired(self) -> bool:

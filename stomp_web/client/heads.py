@@ -14,7 +14,7 @@ from ..errors import InvalidFrame
 from ..protocol import commands
 from ..protocol.encode import encode_head, encode_header
 
-__all__ = ["MESSAGE_ID", "head_of"]
+__all__ = ["MESSAGE_ID", "head_of", "with_id"]
 
 #: The header by which a receiver can tell a message that came twice.
 MESSAGE_ID: typing.Final = "x-message-id"
@@ -54,8 +54,13 @@ def head_of(
     if type(message_id) is str:
         written = message_id.encode("utf-8", "surrogateescape")
         if written.replace(b"-", b"").isalnum():  # ASCII, and nothing that any version would escape
-            return b"%bx-message-id:%b\n" % (head, written)
+            return with_id(head, written)
     return head + encode_header(MESSAGE_ID, message_id, "SEND", version)
+
+
+def with_id(head: bytes, message_id: bytes) -> bytes:
+    """Return *head* with one more header: a *message_id* that holds nothing that any version would escape."""
+    return b"%bx-message-id:%b\n" % (head, message_id)
 
 
 def _encode(

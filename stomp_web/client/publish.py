@@ -19,7 +19,7 @@ from .deadline import Deadline
 from .message import Body, Message, as_batch, check_messages, content_of, type_of
 from .outcome import about
 from .sending import InUse, OpenTransaction, SendingClient
-from .session import Session
+from .session import LOOK_AGAIN, Session
 from .tls import TLS_OPTIONS
 from .transaction import Transaction, not_open, refused
 
@@ -176,13 +176,13 @@ class PublishClient(SendingClient):
             and not self._in_use.locked()
         )
 
-    def quiet(self) -> bool:
+    def quiet(self, now: float) -> bool:
         """Whether the connection is open, as far as can be told without a read: for pools, of a client nobody uses.
 
-        ``False`` may mean that it is not known; `connected` looks closer.
+        ``False`` may mean that it is not known; `connected` looks closer. *now* is what ``time.monotonic()`` says.
         """
         session = self._session
-        return session is not None and session.nothing_new()
+        return session is not None and (now - session.seen <= LOOK_AGAIN or session.nothing_new())
 
     @property
     def connected(self) -> bool:

@@ -106,10 +106,12 @@ class SendingClient:
                 session = self._connected_session(deadline)
                 now = time.monotonic()
             receipt = next(self._receipt_ids) if (self.confirm if confirm is None else confirm) else None
-            if not session.dialect.duplicate_header:
+            if session.plain:
+                data, large = frame_of(head, content, receipt)
+            elif not session.dialect.duplicate_header:
                 if session.version != "1.2":
                     head = head_of(destination, content_type, headers, session.version)
-                length = None if session.plain else length_line(content, content_type, headers, session.dialect)
+                length = length_line(content, content_type, headers, session.dialect)
                 data, large = frame_of(head, content, receipt, length)
             else:
                 message = Message(destination, content.obj, headers, content_type=content_type)  # type: ignore[arg-type]
@@ -175,7 +177,7 @@ class SendingClient:
         receipts: dict[str, int] = {}
         if with_receipts:
             receipts = {str(next(self._receipt_ids)): position for position in range(len(messages))}
-        if transaction is None and session.plain and session.version == "1.2":
+        if transaction is None and session.plain:
             joined = join_frames(messages, heads, receipts if with_receipts else None)
             if joined is not None:
                 return memoryview(joined), receipts

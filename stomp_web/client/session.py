@@ -103,8 +103,9 @@ class Session:
         self.broker = broker
         #: How many bytes have arrived, heart-beats included.
         self.bytes_received = 0
-        #: When a look last showed that the connection is open and nothing waits to be read (``time.monotonic()``).
-        self.seen = time.monotonic()
+        #: When a look last showed that the connection is open and nothing waits to be read (``time.monotonic()``); 0.0
+        #: while something may wait. Whoever finds another value here knows that nothing that came is left to be read.
+        self.seen = 0.0
         #: The process that opened the session; in a forked child it must not be used.
         self.pid = os.getpid()
         self.write(memoryview(encode(settings.connect_frame())), deadline)
@@ -124,8 +125,8 @@ class Session:
         self.server = frame.headers.get("server")
         self.id = frame.headers.get("session")
         self.dialect = choose_dialect(self.server)
-        #: Whether a SEND is written for this broker as for any other.
-        self.plain = not (self.dialect.duplicate_header or self.dialect.text_without_length)
+        #: Whether a SEND is written for this broker as STOMP 1.2 says, and nothing else is to be thought of.
+        self.plain = self.version == "1.2" and not (self.dialect.duplicate_header or self.dialect.text_without_length)
         self.heart_beat = negotiate_heart_beat(settings.heart_beat, parse_heart_beat(frame.headers.get("heart-beat")))
 
     @classmethod
@@ -175,7 +176,7 @@ class Session:
         The fast path of a confirmed message: bytes are compared, not parsed. Of anything else nothing is lost: what
         came waits to be read as frames. Raises `TransportClosed`.
         """
-        if self._buffer:
+        if not self.seen:
             return False
         data = self._transport.receive(deadline)
         if not data:
@@ -280,10 +281,15 @@ class Session:
 
     def nothing_new(self) -> bool:
         """Whether the connection is open, and nothing has come that was not read. ``False`` may mean: not known."""
-        if self._peeked is not None or self._buffer or not self._transport.nothing_new(self.bytes_received):
+        if (not self.seen and self._unread) or not self._transport.nothing_new(self.bytes_received):
             return False
         self.seen = time.monotonic()
         return True
+
+    @property
+    def _unread(self) -> bool:
+        """Whether something was taken in that nobody has read; it may be a part of a frame."""
+        return self._peeked is not None or bool(self._buffer)
 
     def ended(self) -> bool:
         """Whether the broker has ended the connection, and no frame that came before is left to be read.
@@ -306,7 +312,7 @@ class Session:
         """Move the bytes that have arrived into the buffer; return whether there were any. Wait until *deadline*."""
         data = self._transport.receive_some() if deadline is None else self._transport.receive(deadline)
         if data is None:
-            self.seen = time.monotonic()
+            self.seen = 0.0 if self._unread else time.monotonic()
             return False
         if not data:
             raise TransportClosed("the broker closed the connection")

@@ -35,7 +35,6 @@ _LONGEST_POLL = 2**31 - 1  # milliseconds: a C int
 
 # What Linux tells of a connection (`struct tcp_info`, since 4.6): its state in the first byte, at the end of this many
 # bytes how many bytes have come in order, as a number of 64 bits.
-_TCP_INFO_SIZE = 136
 _TCP_INFO = struct.Struct("=B127xQ")
 _ESTABLISHED = 1
 
@@ -59,6 +58,7 @@ class Transport:
         "__weakref__",
         "_asks",
         "_poll",
+        "_poll_to_read",
         "_polled",
         "_socket",
         "_tls",
@@ -70,6 +70,7 @@ class Transport:
         self._socket = connected
         self._poll: typing.Any = None
         self._polled: tuple[bool, bool, int | None] | None = None  # what `_poll` waits for now
+        self._poll_to_read: typing.Callable[[float], object] | None = None  # waits for nothing else
         self._tls = not hasattr(connected, "sendmsg")  # Windows has none either
         self._asks = sys.platform == "linux"  # whether the system can be asked for `_TCP_INFO`
         self.endpoint = endpoint
@@ -209,11 +210,23 @@ class Transport:
         """Wait for bytes, and return them; as `receive_some`, but that ``None`` means that the deadline came first."""
         while True:
             seconds = deadline.remaining()
-            if not self.wait_seconds(seconds, read=True):
+            poll = self._poll_to_read
+            if poll is None or self._socket.fileno() < 0:
+                poll = self._make_poll_to_read()
+            if not poll(math.ceil(seconds * 1000)):
                 return None
             data = self.receive_some()
             if data is not None or not seconds:
                 return data
+
+    def _make_poll_to_read(self) -> typing.Callable[[float], object]:
+        """What waits for bytes, for so many milliseconds: the most frequent wait, in one call."""
+        if not hasattr(select, "poll") or self._socket.fileno() < 0:
+            return lambda milliseconds: self.wait_seconds(milliseconds / 1000, read=True)
+        poll = select.poll()
+        poll.register(self._socket.fileno(), select.POLLIN)
+        self._poll_to_read = poll.poll
+        return poll.poll
 
     def nothing_new(self, received: int) -> bool:
         """Whether the connection is established, and no more bytes have come than the *received* that were taken in.
@@ -225,10 +238,12 @@ class Transport:
         if not self._asks:
             return False
         try:
-            info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
-            self._asks = len(info) == _TCP_INFO_SIZE
-            return self._asks and _TCP_INFO.unpack(info) == (_ESTABLISHED, received)
+            info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            return _TCP_INFO.unpack(info) == (_ESTABLISHED, received)
         except OSError:
+            return False
+        except struct.error:  # an older system, which does not tell as much
+            self._asks = False
             return False
 
     def wait(self, deadline: Deadline, *, read: bool = False, write: bool = False) -> bool:

@@ -12,7 +12,6 @@ import typing
 
 from django.conf import settings
 from django.core.signals import setting_changed
-from django.db import transaction
 from django.utils.connection import ConnectionProxy
 from django.utils.functional import Promise
 
@@ -21,6 +20,7 @@ from ..errors import ConfigurationError
 from ..observers import Event, SendFailed, SendSucceeded
 from ..publisher import Publisher
 from ..serializers import json_form
+from .on_commit import after_commit
 from .signals import message_sent, send_failed
 
 if typing.TYPE_CHECKING:
@@ -180,12 +180,14 @@ def send(
 
     Raises as `Publisher.send` does. With *on_commit*, an error of the broker is raised where the outermost ``atomic``
     block ends. The database has committed then, so that the error tells of a message that is missing or unknown; so
-    does a process that dies between the two.
+    does a process that dies between the two. Of several messages of one transaction each is tried; then the first
+    error is raised, and those of the others are in the log.
     """
     if not on_commit:
         return publishers[using].send(destination, payload, headers, confirm=confirm, timeout=timeout, **options)
     message = publishers[using].prepare(destination, payload, headers, **options)
-    transaction.on_commit(functools.partial(_deliver, using, message, confirm, timeout), using=database)
+    deliver = functools.partial(_deliver, using, message, confirm, timeout)
+    after_commit(deliver, f"message {message.id} to {destination}", database)
     return typing.cast(str, message.id)
 
 

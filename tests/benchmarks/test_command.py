@@ -137,7 +137,7 @@ def test_a_peer_has_its_row_or_is_named_as_skipped(report: Report, peer: str, mo
 @pytest.mark.parametrize("framework", ["Flask", "Django"])
 def test_a_framework_has_its_row_or_is_named_as_skipped(report: Report, framework: str) -> None:
     if installed(framework.lower()):
-        assert len(report.table("Added to a web request")[framework]) == 5
+        assert len(report.table("Added to a web request")[framework]) == 7
     else:
         assert f"* Skipped: {framework}" in report.text
 

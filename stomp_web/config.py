@@ -168,6 +168,20 @@ CONNECTION_OPTIONS: typing.Final = (
 )
 
 
+# How other libraries call what is a part of the address here, or another option.
+_PARTS_OF_URL: typing.Final = {
+    **dict.fromkeys(("host", "hostname", "server", "broker", "port"), "stomp://localhost:61613"),
+    **dict.fromkeys(("ssl", "tls", "use_ssl", "use_tls"), "stomp+ssl://localhost:61614"),
+}
+_ELSEWHERE: typing.Final = {
+    **dict.fromkeys(_PARTS_OF_URL, "url"),
+    **dict.fromkeys(("address", "uri"), "url"),
+    **dict.fromkeys(("user", "username"), "login"),
+    **dict.fromkeys(("password", "passwd"), "passcode"),
+    "virtual_host": "vhost",
+}
+
+
 def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.Any:
     """Return *value* as option *name* wants it; texts, as from an address or an ini file, are understood.
 
@@ -190,9 +204,14 @@ def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.A
 
 def unknown_option(written: str, prefix: str = "", known: typing.Iterable[str] = OPTIONS) -> ConfigurationError:
     """The error for an option that does not exist, with the nearest name that does."""
-    names = [prefix + (name.upper() if prefix and prefix.isupper() else name) for name in known]
-    near = difflib.get_close_matches(written, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else f"the options are {', '.join(sorted(names))}"
+    names = {name.lower(): prefix + (name.upper() if prefix and prefix.isupper() else name) for name in known}
+    bare = written.removeprefix(prefix).lower()
+    meant = _ELSEWHERE.get(bare, bare)
+    near = [meant] if meant in names else difflib.get_close_matches(bare, names, n=1, cutoff=0.7)
+    hint = f"the options are {', '.join(sorted(names.values()))}"
+    if near:
+        example = f", as in {_PARTS_OF_URL[bare]}" if near == ["url"] and bare in _PARTS_OF_URL else ""
+        hint = f"did you mean {names[near[0]]}{example}?"
     return ConfigurationError(f"there is no option {written}; {hint}", written)
 
 

@@ -7,6 +7,7 @@ waiting calls have none.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import uuid
@@ -104,8 +105,9 @@ class ForeignClient(stomp.ConnectionListener):
     def close(self) -> None:
         """DISCONNECT with its receipt; a broker that does not answer is left."""
         if self.connection.is_connected():
-            self.connection.disconnect()  # stomp.py adds a receipt and closes when it comes
-            self._closed.wait(PATIENCE)
+            with contextlib.suppress(stomp.exception.NotConnectedException):  # the broker was first, after its ERROR
+                self.connection.disconnect()  # stomp.py adds a receipt and closes when it comes
+                self._closed.wait(PATIENCE)
         if self.connection.transport.socket is not None:
             self.connection.transport.disconnect_socket()
 

@@ -266,10 +266,14 @@ class Proxy:
                 self._changed.notify_all()
 
     def _timeout(self) -> float | None:
-        now = time.monotonic()
-        due = [pipe.due(now) for link in self._links for pipe in link.pipes if not self._stands(pipe)]
+        due = [
+            pipe.due
+            for link in self._links
+            for pipe in link.pipes
+            if not self._stands(pipe) and not link.waits_to_write(pipe)
+        ]
         soonest = min((each for each in due if each is not None), default=None)
-        return None if soonest is None else max(soonest - now, 0.0)
+        return None if soonest is None else max(soonest - time.monotonic(), 0.0)
 
     def _stop(self) -> None:
         self._running = False
@@ -486,6 +490,10 @@ class _Link:
     def pipe(self, way: Way) -> _Pipe:
         return self.pipes[way == DOWN]
 
+    def waits_to_write(self, pipe: _Pipe) -> bool:
+        """Whether it is not the clock that holds back what *pipe* has, but the socket, which takes no more."""
+        return pipe.sink is None or bool(self.wanted[pipe.sink] & selectors.EVENT_WRITE)
+
 
 class _Pipe:
     """One way of one connection."""
@@ -507,10 +515,11 @@ class _Pipe:
     def size(self) -> int:
         return len(self.out) + sum(len(data) for _, data in self.delayed)
 
-    def due(self, now: float) -> float | None:
-        """When there will be something to write that nothing but the clock holds back."""
+    @property
+    def due(self) -> float | None:
+        """When there will be something to write, or was, as far as the clock decides."""
         if self.out:
-            return self.next_byte if self.next_byte > now else None  # else it is the socket that holds it back
+            return self.next_byte
         return self.delayed[0][0] if self.delayed else None
 
     @property

@@ -100,7 +100,7 @@ def test_an_acknowledgement_of_an_earlier_session_is_not_sent_in_a_later_one(bro
     release.set()
     assert eventually(lambda: worker.stats().stale == 1)
     assert [message.redelivered for message in notes.messages] == [False, True, False]
-    assert broker.received("ACK") == 2
+    assert broker.wait_until(lambda: broker.received("ACK") == 2)
     assert worker.is_alive  # an ACK for an unknown message would be answered by an ERROR
 
 

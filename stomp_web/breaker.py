@@ -45,7 +45,8 @@ class Breaker:
         pause = self._until - time.monotonic()
         if error is None or pause <= 0:
             return
-        words = f"{error} (this was said {self._failures} times in a row; the next attempt is made in {pause:.1f} s)"
+        times = "once" if self._failures == 1 else f"{self._failures} times in a row"
+        words = f"{error} (it failed {times}, and is not tried now; the next attempt is made in {pause:.1f} s)"
         if isinstance(error, AuthenticationFailed):
             raise AuthenticationFailed(words, broker=broker, frame=error.frame)
         raise BrokerUnavailable(words, broker=broker, retry_after=pause)

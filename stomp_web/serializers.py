@@ -121,7 +121,12 @@ class JsonSerializer(Serializer):
 
     def dumps(self, payload: typing.Any) -> bytes:
         """Return *payload* as compact JSON."""
-        return _ENCODER.encode(payload).encode()
+        try:
+            return _ENCODER.encode(payload).encode()
+        except ValueError as error:
+            if "Out of range float" not in str(error):
+                raise
+        raise ValueError("NaN and infinity have no JSON form")
 
     def loads(self, body: bytes) -> typing.Any:
         """Return the payload; dates and the like stay texts."""

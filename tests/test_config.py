@@ -177,6 +177,23 @@ class TestRefusals:
         assert str(error) == "there is no option time_out; did you mean timeout?"
         assert error.option == "time_out"
 
+    @pytest.mark.parametrize(
+        ("written", "meant"),
+        [
+            ("user", "login?"),
+            ("Password", "passcode?"),
+            ("POOL_SIZE", "pool_size?"),
+            ("host", "url, as in stomp://localhost:61613?"),
+            ("use_ssl", "url, as in stomp+ssl://localhost:61614?"),
+        ],
+    )
+    def test_what_other_libraries_call_otherwise_is_understood(self, written, meant):
+        assert str(refusal(written, 5)) == f"there is no option {written}; did you mean {meant}"
+
+    def test_a_name_of_another_library_with_a_prefix_is_understood(self):
+        with pytest.raises(ConfigurationError, match=r"STOMP_USERNAME; did you mean STOMP_LOGIN\?"):
+            read_options({"STOMP_USERNAME": "ada"}, prefix="STOMP_", upper=True)
+
     def test_an_option_that_resembles_none_lists_them_all(self):
         error = refusal("colour", 5)
         assert all(name in str(error) for name in OPTIONS)

@@ -78,7 +78,9 @@ def _bend(connection: Connection, frame: Frame, fault: Fault) -> list[Frame]:
 def _tell(connection: Connection, frame: Frame, answers: list[Frame]) -> None:
     session = connection.session
     if _log.isEnabledFor(logging.DEBUG):
-        _log.debug("connection %d: %s %r", session.number, frame.command, frame.headers.get("destination"))
+        destination = frame.headers.get("destination")
+        where = "" if destination is None else f" {destination!r}"
+        _log.debug("connection %d: %s%s", session.number, frame.command, where)
     for answer in answers:
         if answer.command == "ERROR":
             text = answer.body.decode(errors="replace")

@@ -82,10 +82,12 @@ def no_receipt(
     session: Session, error: TransportError | ProtocolError, deadline: Deadline, confirmed: tuple[int, ...] = ()
 ) -> MessageError:
     """The exception for a message that has left, and of which nothing was heard any more."""
-    kind = ReceiptTimeout if isinstance(error, TransportTimeout) else ConnectionLost
-    return kind(
-        f"no receipt from {session.broker}: {error} ({deadline.seconds:.3g} s given); whether the message "
-        "arrived is not known. The broker may be slow or out of resources, or may have refused it.",
+    late = isinstance(error, TransportTimeout)
+    given = f" ({deadline.seconds:.3g} s given)" if late else ""
+    reason = "be slow or out of resources, or may have refused it" if late else "have gone down, or have refused it"
+    return (ReceiptTimeout if late else ConnectionLost)(
+        f"no receipt from {session.broker}: {error}{given}; whether the message arrived is not known. "
+        f"The broker may {reason}.",
         broker=session.broker,
         confirmed=confirmed,
     )

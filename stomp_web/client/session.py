@@ -153,6 +153,8 @@ class Session:
             hint = "Is a broker with STOMP running there?"
             if isinstance(error, ProtocolError) and settings.tls is None:
                 hint += " If the port speaks TLS, begin the address with stomp+ssl://"
+            if "WRONG_VERSION_NUMBER" in str(error):  # what OpenSSL says of anything but TLS
+                hint = "The port does not seem to speak TLS; without it, the address begins with stomp://"
             raise BrokerUnavailable(
                 f"cannot open a session with {broker}: {error}; nothing was sent. {hint}", broker=broker
             ) from error

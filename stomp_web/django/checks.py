@@ -9,6 +9,7 @@ With ``manage.py check --deploy``:
 * **stomp_web.W001** - credentials travel unencrypted to another machine.
 * **stomp_web.W002** - user and password are ``guest``.
 * **stomp_web.W003** - the address is one for development: ``memory://``, ``console://`` or ``null://``.
+* **stomp_web.W004** - there is no address, so that messages go to a broker on this machine.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import ipaddress
 import typing
 
+from django.conf import settings
 from django.core import checks
 
 from ..client.address import parse_address
@@ -76,6 +78,14 @@ def check_deployment(**_: object) -> list[checks.CheckMessage]:
         made = _make(alias)
         if not isinstance(made, ConfigurationError):
             found.extend(_warnings(f"settings.STOMP[{alias!r}]", made))
+            if "url" not in settings.STOMP[alias].get("OPTIONS", {}):
+                found.append(
+                    checks.Warning(
+                        f"settings.STOMP[{alias!r}] names no broker, and messages go to {made.url}.",
+                        hint="Set the option url to the broker's address.",
+                        id="stomp_web.W004",
+                    )
+                )
     return found
 
 

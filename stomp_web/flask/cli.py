@@ -53,6 +53,8 @@ def send(destination: str, body: str, serializer: str | None, named: str | None,
     publisher = _state(extension).publisher
     try:
         payload, name = typed_payload(body, serializer or named)
+        if name == "text" and not (serializer or named):
+            click.echo("BODY is not JSON, and is sent as text.", err=True)
         click.echo(publisher.send(destination, payload, serializer=name))
     except StompError as error:
         raise click.ClickException(str(error)) from error

@@ -72,7 +72,8 @@ class Handlers:
         * *id* - the subscription's id; a durable subscription of RabbitMQ is known by it.
 
         Raises `InvalidFrame` for what is no destination, ack mode or header, and `ConfigurationError` if the function
-        is ``async``, or if there is such a subscription already: two handlers of one queue would share its messages.
+        is ``async`` or cannot be called with one argument, or if there is such a subscription already: two handlers of
+        one queue would share its messages.
         """
         accept = (accept,) if isinstance(accept, str) else tuple(accept)
         number = len(self._handlers) + 1
@@ -82,6 +83,10 @@ class Handlers:
         def decorate(function: _F) -> _F:
             if inspect.iscoroutinefunction(function):
                 raise ConfigurationError(f"the handler {function.__qualname__} is async; handlers are plain functions")
+            if not _takes_one_argument(function):
+                raise ConfigurationError(
+                    f"the handler {function.__qualname__} cannot be called with the message as its one argument"
+                )
             self._add(Handler(function, destination, identity, ack, accept, dict(headers or {})))
             return function
 
@@ -123,3 +128,15 @@ class Handlers:
 
     def __len__(self) -> int:
         return len(self._handlers)
+
+
+def _takes_one_argument(function: Function) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some functions written in C do not tell
+        return True
+    try:
+        signature.bind(None)
+    except TypeError:
+        return False
+    return True

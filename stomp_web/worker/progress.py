@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import io
 import logging
 import os
 import threading
@@ -65,8 +66,14 @@ class ProgressLine(logging.Handler):
             self.handleError(record)
 
     def above(self, stream: typing.TextIO) -> typing.TextIO:
-        """Return *stream* so that what is written there stands above the line; itself, if it is no terminal."""
+        """Return *stream* so that what is written there stands above the line, and is not held back.
+
+        If there is no terminal, that is *stream* itself, from which each line goes out at once: a log file in which the
+        output of handlers appears when the worker ends would be of no use.
+        """
         if not self._terminal or not stream.isatty():
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(line_buffering=True)
             return stream
         return typing.cast(typing.TextIO, _Above(self, stream))
 

@@ -41,6 +41,7 @@ def test_it_demands_the_login_it_was_given() -> None:
         process.terminate()
         _, _, err = ended(process)
     assert "SEND '/queue/a'" in err
+    assert "None" not in err
     assert "s3cret" not in err
 
 

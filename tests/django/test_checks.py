@@ -57,6 +57,7 @@ def test_settings_that_cannot_be_used_are_errors(stomp, identity, says):
         ({"url": "memory://"}, ["stomp_web.W003"]),
         ({"url": "console://"}, ["stomp_web.W003"]),
         ({"url": "null://"}, ["stomp_web.W003"]),
+        ({"login": "shop", "passcode": "x"}, ["stomp_web.W004"]),
     ],
 )
 def test_what_is_unfit_for_production_is_a_warning_at_deployment_only(options, identities):

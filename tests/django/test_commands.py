@@ -39,6 +39,14 @@ def test_stomp_send_sends_the_body_as_it_was_asked_to(arguments, payload, conten
     assert output == f"{message.id}\n"
 
 
+@pytest.mark.parametrize(("arguments", "told"), [(['{"id": 7'], True), (['{"id": 7}'], False), (["7"], False)])
+def test_stomp_send_says_that_a_body_is_no_json(arguments, told):
+    errors = io.StringIO()
+    call_command("stomp_send", "/queue/a", *arguments, stdout=io.StringIO(), stderr=errors)
+
+    assert ("not JSON" in errors.getvalue()) is told
+
+
 def test_stomp_send_takes_an_alias():
     run("stomp_send", "/queue/a", "1", "--using", "audit")
 

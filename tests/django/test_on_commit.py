@@ -153,46 +153,61 @@ TWO_BROKERS = override_settings(STOMP={"default": {"OPTIONS": {"url": "memory://
 
 @TWO_BROKERS
 def test_a_message_that_fails_does_not_take_the_others_of_its_transaction_with_it(caplog):
-    with pytest.raises(BrokerUnavailable, match="/queue/first"), transaction.atomic():
-        first = send("/queue/first", 1, using="down", on_commit=True)
+    @transaction.atomic
+    def store():
+        send("/queue/first", 1, {"x-message-id": "7"}, using="down", on_commit=True)
         send("/queue/a", 2, on_commit=True)
         send("/queue/last", 3, using="down", on_commit=True)
         send("/queue/a", 4, on_commit=True)
 
+    with pytest.raises(BrokerUnavailable, match="/queue/first"):
+        store()
+
     assert payloads() == [2, 4]
     assert [record.levelname for record in caplog.records if record.name == "stomp_web.django"] == ["ERROR"] * 2
-    assert f"message {first} to /queue/first was not sent" in caplog.text
+    assert "message 7 to /queue/first was not sent" in caplog.text
     assert "/queue/last" in caplog.text
 
 
 @TWO_BROKERS
 def test_what_the_application_does_after_the_commit_is_done_before_the_error_is_raised():
     done = []
-    with pytest.raises(BrokerUnavailable), transaction.atomic():
+
+    @transaction.atomic
+    def store():
         send("/queue/first", 1, using="down", on_commit=True)
         transaction.on_commit(lambda: done.append("between"))
         send("/queue/a", 2, on_commit=True)
+
+    with pytest.raises(BrokerUnavailable):
+        store()
 
     assert done == ["between"]
 
 
 @TWO_BROKERS
 def test_the_error_is_raised_though_the_last_message_was_rolled_back():
-    with pytest.raises(BrokerUnavailable), transaction.atomic():
+    @transaction.atomic
+    def store():
         send("/queue/first", 1, using="down", on_commit=True)
         with undone():
             send("/queue/a", 2, on_commit=True)
+
+    with pytest.raises(BrokerUnavailable):
+        store()
 
     assert payloads() == []
 
 
 @TWO_BROKERS
 def test_an_error_belongs_to_its_own_transaction():
-    with pytest.raises(BrokerUnavailable), transaction.atomic():
-        send("/queue/first", 1, using="down", on_commit=True)
+    @transaction.atomic
+    def store(alias):
+        send("/queue/a", alias, using=alias, on_commit=True)
 
-    with transaction.atomic():
-        send("/queue/a", 2, on_commit=True)
+    with pytest.raises(BrokerUnavailable):
+        store("down")
+    store("default")
     send("/queue/a", 3, on_commit=True)
 
-    assert payloads() == [2, 3]
+    assert payloads() == ["default", 3]

@@ -36,7 +36,14 @@ class TestSend:
 
         (message,) = app.extensions["stomp"].outbox
         assert (message.destination, message.payload, message.content_type) == ("/queue/a", payload, content_type)
-        assert (result.exit_code, result.output) == (0, f"{message.id}\n")
+        assert (result.exit_code, result.stdout) == (0, f"{message.id}\n")
+
+    def test_says_that_a_body_is_no_json(self):
+        app = create_app(STOMP_URL="memory://")
+
+        assert "not JSON" in run(app, "send", "/queue/a", '{"id": 7').stderr
+        assert run(app, "send", "/queue/a", '{"id": 7}').stderr == ""
+        assert run(app, "send", "/queue/a", '{"id": 7', "--text").stderr == ""
 
     def test_reaches_a_broker(self, local_broker: Broker):
         app = create_app(STOMP_URL=local_broker.url)

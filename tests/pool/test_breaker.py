@@ -59,11 +59,19 @@ class TestBreaker:
         error = BrokerUnavailable("away")
         breaker.failed(error)
         assert error.retry_after == 0.5
-        with pytest.raises(BrokerUnavailable, match=r"away.*next attempt") as failure:
+        with pytest.raises(BrokerUnavailable, match=r"away \(it failed once, .*not tried now.*next attempt") as failure:
             breaker.check("stomp://mq")
         assert failure.value is not error
         assert 0 < failure.value.retry_after <= 0.5
         assert failure.value.broker == "stomp://mq"
+
+    @pytest.mark.usefixtures("longest_pause")
+    def test_it_says_how_often_it_was_tried(self):
+        breaker = Breaker()
+        breaker.failed(BrokerUnavailable("away"))
+        breaker.failed(BrokerUnavailable("away"))
+        with pytest.raises(BrokerUnavailable, match="it failed 2 times in a row"):
+            breaker.check("stomp://mq")
 
     @pytest.mark.usefixtures("longest_pause")
     def test_refused_credentials_stay_refused_credentials(self):

@@ -359,6 +359,15 @@ class TestRefused:
         with pytest.raises(ConfigurationError, match="async"):
             Handlers().subscribe("/queue/a")(handle)
 
+    @pytest.mark.parametrize("handler", [lambda: None, lambda message, extra: None, lambda *, message: None])
+    def test_a_handler_that_takes_no_message(self, handler):
+        with pytest.raises(ConfigurationError, match="one argument"):
+            Handlers().subscribe("/queue/a")(handler)
+
+    @pytest.mark.parametrize("handler", [print, lambda *arguments: None, lambda message, more=1: None, Notes()])
+    def test_a_handler_that_takes_a_message_is_none_of_these(self, handler):
+        assert Handlers().subscribe("/queue/a")(handler) is handler
+
     def test_two_handlers_of_one_queue(self):
         handlers = Handlers()
         handlers.subscribe("/queue/a")(Notes())

@@ -101,3 +101,9 @@ def test_a_file_gets_what_handlers_print_as_it_is():
     line = ProgressLine(Terminal())
     assert line.above(file) is file
     assert ProgressLine(file).above(file) is file
+
+
+def test_a_log_file_gets_what_handlers_print_at_once(tmp_path):
+    with (tmp_path / "log").open("w") as file:
+        print("order", 7, file=ProgressLine(file).above(file))
+        assert (tmp_path / "log").read_text() == "order 7\n"

@@ -33,6 +33,8 @@ class Command(BaseCommand):
         """Send, and print the id."""
         try:
             payload, name = typed_payload(body, serializer)
+            if name == "text" and serializer is None:
+                self.stderr.write("The body is not JSON, and is sent as text.")
             self.stdout.write(publishers[using].send(destination, payload, serializer=name))
         except StompError as error:
             raise CommandError(str(error)) from error

@@ -13,6 +13,7 @@ from benchmarks.frames import message_frame, message_frames
 
 KIB, MIB = 1024, 1_048_576
 HEAD = b"MESSAGE\nsubscription:sub-1\ndestination:/queue/bench\nmessage-id:1\n"
+_CR_LF_FRAME = (HEAD + b"\n").replace(b"\n", b"\r\n") + b"\0"
 
 
 def cut(data: bytes, size: int) -> list[bytes]:
@@ -59,6 +60,12 @@ INPUTS: dict[str, Input] = {
     ),
     "frames of 200 B in one chunk": Input(
         lambda length: [b"".join(message_frames(length, 200))], 4_000, "frames", one_frame=False
+    ),
+    "frames with CR LF in one chunk, then two line ends": Input(
+        lambda length: [_CR_LF_FRAME * length + b"\n\n"],
+        4_000,
+        "frames",
+        one_frame=False,
     ),
     "body in chunks of one byte": Input(lambda length: cut(_with_length(b"x" * length), 1), 64 * KIB, "bytes"),
     "one long header line, chunks of 4 KiB": Input(

@@ -192,7 +192,7 @@ class FrameBuffer:
 
     def __iter__(self) -> typing.Iterator[Frame]:
         """Take out every frame that is complete, one after the other. Raises `ProtocolError`."""
-        while (frame := self._cut_whole() or self.extract_frame()) is not None:
+        while (frame := self._cut_whole() or self._cut_any()) is not None:
             yield frame
 
     def extract_frame(self) -> Frame | None:
@@ -203,13 +203,12 @@ class FrameBuffer:
         Raises `ProtocolError` if the bytes are not STOMP or exceed a limit. The stream is then out of step for
         good: every later call raises it again, until `clear`.
         """
-        if self._parts:
-            if self._missing > 0 and not self._later:
-                return None  # the body is not all here
-        else:
-            frame = self._cut_whole()
-            if frame is not None:
-                return frame
+        return self._cut_whole() or self._cut_any()
+
+    def _cut_any(self) -> Frame | None:
+        """What `extract_frame` does where `_cut_whole` says nothing: the slow path."""
+        if self._parts and self._missing > 0 and not self._later:
+            return None  # the body is not all here
         if self._error is not None:
             raise ProtocolError(self._error)
         try:
@@ -259,6 +258,8 @@ class FrameBuffer:
             self._blank_line = end if end >= 0 else len(data)
         if not 0 <= end - start <= self.max_header_bytes or end == len(data):
             return None
+        if data.find(b"\r", start, end) >= 0:  # the head may have ended long before this blank line
+            return None
         try:
             head = data[start:end].decode()
         except UnicodeDecodeError:
@@ -276,7 +277,6 @@ class FrameBuffer:
             command not in COMMANDS
             or len(headers) != len(lines)
             or len(lines) > self.max_headers
-            or "\r" in head
             or "\0" in head
             or "" in headers
         ):
@@ -312,6 +312,7 @@ class FrameBuffer:
         frame.command = command
         frame.headers = headers
         if end >= len(data):
+            self._position = start
             self._await_body(frame, body_start, length)
             return None
         if data[end] or length > _BIG:

@@ -10,7 +10,7 @@ from .client.deadline import Deadline
 from .client.message import Message
 from .client.tls import TLS_OPTIONS
 from .config import Options
-from .errors import BrokerUnavailable, DeliveryUnknown, MessageError, NotSent, Rejected
+from .errors import BrokerUnavailable, DeliveryUnknown, MessageError, NotSent, ProtocolError, Rejected
 from .observers import Observers
 from .pool import Health, PoolStats, PublishClientPool
 
@@ -115,6 +115,10 @@ class PoolOutlet:
                     max(error.retry_after or 0.0, _RESEND_PAUSE), deadline
                 ):
                     raise unknown from error
+            except ProtocolError as error:  # a broker of another version, which cannot be told it
+                if unknown is None:
+                    raise
+                raise unknown from error
             except MessageError as error:
                 confirmed.update(todo[position] for position in error.confirmed)
                 error.confirmed = tuple(sorted(confirmed))

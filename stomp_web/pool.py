@@ -24,11 +24,23 @@ from .client.deadline import Deadline
 from .client.publish import PublishClient
 from .client.tls import TLS_OPTIONS
 from .config import OPTIONS, coerce
-from .errors import AuthenticationFailed, BrokerUnavailable, ConfigurationError, MessageError, PoolClosed, PoolTimeout
+from .errors import (
+    AuthenticationFailed,
+    BrokerUnavailable,
+    ConfigurationError,
+    DeliveryUnknown,
+    MessageError,
+    PoolClosed,
+    PoolTimeout,
+    Rejected,
+)
 from .hidden import hide_secret, hide_secrets
+from .log import get_logger
 from .observers import Observers, PoolChanged
 
 __all__ = ["Health", "Loan", "PoolStats", "PublishClientPool"]
+
+_log = get_logger("pool")
 
 # The options of an address that the pool takes itself, and those that it hands on to its clients.
 _POOL_OPTIONS = ("pool_size", "timeout", "max_waiting", "max_idle", "max_lifetime")
@@ -260,7 +272,7 @@ class PublishClientPool:
         now = time.monotonic()
         if now - loan.idle_since > self.max_idle or now - loan.opened_at > self.max_lifetime:
             change = "retired"
-        elif loan.client.quiet(now) or loan.client.connected:
+        elif loan.client.quiet(now) or loan.client.look():
             return True
         else:
             change = "stale"
@@ -364,8 +376,10 @@ class PublishClientPool:
             self._release_slot(state)
 
     def _close(self, loan: Loan, change: str) -> None:
-        # A word of farewell would cost a round trip, and nothing unconfirmed is open on an idle connection.
+        # A word of farewell would cost a round trip.
         broker = loan.client.broker
+        if change == "retired":
+            loan.client.look()  # an ERROR to an unconfirmed message is logged
         loan.client.retire()
         self._tell(change, broker)
 
@@ -437,8 +451,12 @@ class PublishClientPool:
         for position, loan in enumerate(idle):
             broker = loan.client.broker
             if not deadline.expired:
-                with contextlib.suppress(MessageError):  # the connection is closed either way
+                try:
                     loan.client.disconnect(max(deadline.share(len(idle) - position).seconds, 0.001))
+                except (Rejected, DeliveryUnknown) as error:  # about messages that were sent unconfirmed
+                    _log.warning("while the connection was closed: %s", error)
+                except MessageError as error:  # the connection is closed either way
+                    _log.info("while the connection was closed: %s", error)
             loan.client.retire()
             self._tell("closed", broker)
 

@@ -340,7 +340,10 @@ class Publisher:
 
     def _complete(self, message: Message, persistent: bool | None) -> Message:
         """*message* with its id and its persistence among the headers."""
-        headers = {MESSAGE_ID: self._ids.next(), **(message.headers or {})}
+        headers = {MESSAGE_ID: self._ids.next(), **self._option_headers}
+        if message.content_type is not None:
+            headers.pop("content-type", None)
+        headers.update(message.headers or {})
         self._mark_persistent(headers, persistent)
         return dataclasses.replace(message, headers=headers)
 

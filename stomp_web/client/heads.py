@@ -34,28 +34,30 @@ def head_of(
 
     Raises `InvalidFrame` for what no SEND of the *version* may hold.
     """
-    if not headers:
-        key: tuple[object, ...] = (destination, content_type)
-        return _kept[version].get(key) or _keep(version, key, _encode(destination, content_type, headers, version))
+    read: dict[str, str] = {}
+    message_id: str | None = None
+    has_id = False
     try:
-        message_id = headers.get(MESSAGE_ID)
-        if message_id is None:
-            key = (destination, content_type, *headers.items())
-        else:
-            key = (destination, content_type, *[item for item in headers.items() if item[0] != MESSAGE_ID])
+        if headers:
+            # Read once. If it computes its values, or another thread changes it, what it holds the second time must not
+            # be kept under what it held the first time.
+            read = headers.copy() if type(headers) is dict else dict(headers.items())
+            has_id = MESSAGE_ID in read
+            if has_id:
+                message_id = read.pop(MESSAGE_ID)
+        key = (destination, content_type, *read.items())
         head = _kept[version].get(key)
-    except (AttributeError, TypeError):  # no mapping, or a value that nobody can look up: the encoder says more
+    except (AttributeError, TypeError):  # no mapping, or what nobody can look up: the encoder says more
         return _encode(destination, content_type, headers, version)
     if head is None:
-        rest = {name: value for name, value in headers.items() if name != MESSAGE_ID}
-        head = _keep(version, key, _encode(destination, content_type, rest, version))
-    if message_id is None:
+        head = _keep(version, key, _encode(destination, content_type, read, version))
+    if not has_id:
         return head
-    if type(message_id) is str:
-        written = message_id.encode("utf-8", "surrogateescape")
-        if written.replace(b"-", b"").isalnum():  # ASCII, and nothing that any version would escape
+    if type(message_id) is str and message_id.isascii():
+        written = message_id.encode()
+        if written.replace(b"-", b"").isalnum():  # nothing that any version would escape
             return with_id(head, written)
-    return head + encode_header(MESSAGE_ID, message_id, "SEND", version)
+    return head + encode_header(MESSAGE_ID, typing.cast(str, message_id), "SEND", version)
 
 
 def with_id(head: bytes, message_id: bytes) -> bytes:

@@ -61,6 +61,16 @@ def rejected(
     confirmed = confirmed_positions(receipts, waiting)
     words = error_words(frame)
     named = frame.headers.get("receipt-id")
+    cause = Rejected(f"{broker} answered ERROR: {words}", broker=broker, frame=frame)
+    if len(waiting) > len(errors):
+        lost = ConnectionLost(
+            f"{broker} answered ERROR: {words}, and hung up before it had answered to all messages; "
+            "which of the others it has taken is not known",
+            broker=broker,
+            confirmed=confirmed,
+        )
+        lost.__cause__ = cause
+        return lost
     if named not in receipts and (earlier > 0 or named is not None):
         lost = ConnectionLost(
             f"{broker} answered ERROR, but not clearly to this message: {words}. Messages were sent unconfirmed before "
@@ -68,7 +78,7 @@ def rejected(
             broker=broker,
             confirmed=confirmed,
         )
-        lost.__cause__ = Rejected(f"{broker} answered ERROR: {words}", broker=broker, frame=frame)
+        lost.__cause__ = cause
         return lost
     return Rejected(
         f"{broker} rejected it: {words}. It was not taken, and sent again as it is it would be rejected again",

@@ -9,7 +9,15 @@ import os
 import types
 import typing
 
-from ..errors import BrokerUnavailable, ConfigurationError, ConnectionLost, DeliveryUnknown, InvalidFrame, StompError
+from ..errors import (
+    BrokerUnavailable,
+    ConfigurationError,
+    ConnectionLost,
+    DeliveryUnknown,
+    InvalidFrame,
+    NotSent,
+    StompError,
+)
 from ..hidden import hide_secret, hide_secrets
 from ..log import get_logger
 from ..protocol import VERSIONS, Frame, commands, encode
@@ -159,8 +167,9 @@ class PublishClient(SendingClient):
 
         Raises `NotSent`, `Rejected` or `DeliveryUnknown` if there is none within *timeout* seconds.
         """
-        transaction = self.begin()
-        self._end_transaction(commands.abort(transaction), transaction, timeout)
+        deadline = self._deadline(timeout)
+        transaction = self._begin(deadline)
+        self._end_transaction(commands.abort(transaction), transaction, deadline)
 
     @property
     def usable(self) -> bool:
@@ -190,6 +199,10 @@ class PublishClient(SendingClient):
 
         While another thread uses the client, that thread looks, and this only tells whether there is a session.
         """
+        return self.look()
+
+    def look(self) -> bool:
+        """What `connected` tells. An ERROR that has come to an unconfirmed message is logged, and ends the session."""
         try:
             with self._exclusive():
                 return self._look() is not None
@@ -338,12 +351,15 @@ class PublishClient(SendingClient):
 
     def begin(self) -> str:
         """Begin a transaction, and return its id for `send`, `commit` and `abort`. Raises `NotSent`."""
+        return self._begin(self._deadline(None))
+
+    def _begin(self, deadline: Deadline) -> str:
         with self._exclusive():
-            deadline = self._deadline(None)
             session = self._connected_session(deadline)
             transaction = f"tx-{next(self._transaction_ids)}"
             self._write(session, memoryview(encode(commands.begin(transaction), session.version)), deadline)
-            self._open_transactions[transaction] = OpenTransaction()
+            self._open_transactions[transaction] = OpenTransaction(messages=1)  # an ERROR may be about its BEGIN
+            self._unconfirmed += 1
             self._refused_transactions.clear()
             return transaction
 
@@ -356,7 +372,7 @@ class PublishClient(SendingClient):
         Raises `Rejected` if the broker answers ERROR to it or to one of its messages, `DeliveryUnknown` if no
         answer comes, `NotSent` if the connection was lost before COMMIT was sent: then nothing of it was committed.
         """
-        self._end_transaction(commands.commit(transaction), transaction, timeout)
+        self._end_transaction(commands.commit(transaction), transaction, self._deadline(timeout))
 
     def abort(self, transaction: str, timeout: float | None = None) -> None:
         """Abort the transaction, and wait for the broker's receipt. Raises as `commit` does.
@@ -364,7 +380,7 @@ class PublishClient(SendingClient):
         If the connection was lost since `begin`, the broker has aborted it already, and nothing is raised.
         """
         if self._has_open(transaction):
-            self._end_transaction(commands.abort(transaction), transaction, timeout)
+            self._end_transaction(commands.abort(transaction), transaction, self._deadline(timeout))
 
     def transaction(self) -> Transaction:
         """A context manager: commits when the block ends, aborts when it raises.
@@ -382,13 +398,17 @@ class PublishClient(SendingClient):
             self._refused_transactions.pop(transaction, None)
             return transaction in self._open_transactions
 
-    def _end_transaction(self, frame: Frame, transaction: str, timeout: float | None) -> None:
+    def _end_transaction(self, frame: Frame, transaction: str, deadline: Deadline) -> None:
         with self._exclusive():
-            deadline = self._deadline(timeout)
             session = self._transaction_session(transaction)
             ended = self._open_transactions.pop(transaction)
             others = ended.receipts if frame.command == "COMMIT" else ()
-            self._round_trip(session, frame, deadline, others, self._unconfirmed - ended.messages)
+            try:
+                self._round_trip(session, frame, deadline, others, self._unconfirmed - ended.messages)
+            except NotSent:
+                if self._session is session:  # there was no time: it is open as before
+                    self._open_transactions[transaction] = ended
+                raise
 
     def _transaction_session(self, transaction: str) -> Session:
         """The session in which *transaction* was begun. A transaction cannot outlive it."""

@@ -31,6 +31,7 @@ __all__ = ["InUse", "OpenTransaction", "SendingClient"]
 _log = get_logger("client")
 
 _NUL = memoryview(b"\0")
+_MOST_STRAY = 1_000  # frames that nobody has asked for; who sends more has nothing to say
 
 
 @dataclasses.dataclass(slots=True)
@@ -64,6 +65,7 @@ class SendingClient:
         self._last_head: tuple[str, str | None, dict[str, str] | None, bytes] | None = None
         self._retired = False
         self._in_use = threading.Lock()
+        self._locks_of_children: dict[int, threading.Lock] = {}
         self._pid = os.getpid()
 
     @property
@@ -131,7 +133,7 @@ class SendingClient:
                     return
                 deadline = deadline or self._deadline(None)
                 if session.next_is_receipt(receipt, deadline):
-                    self._unconfirmed = 0
+                    self._all_answered()
                 else:
                     self._await_receipts(session, {str(receipt): 0}, deadline, earlier)
             except TransportError as error:
@@ -202,6 +204,8 @@ class SendingClient:
         With a large *body*, that is written behind it, and the closing NUL. *sent* is what had left before.
         """
         if deadline.expired and not sent:
+            if session.stuck:
+                self._drop()  # or it would be sent with the next message
             raise BrokerUnavailable(
                 f"no time was left to send ({deadline.seconds:.3g} s given); nothing was sent", broker=session.broker
             )
@@ -234,7 +238,7 @@ class SendingClient:
         """
         receipts = receipts or {}
         waiting, errors = dict(receipts), []
-        for frame in _arrived(session):
+        for frame in _arrived(session, len(receipts) + _MOST_STRAY):
             if frame.command == "RECEIPT":
                 waiting.pop(frame.headers.get("receipt-id", ""), None)
             elif frame.command == "ERROR":
@@ -243,6 +247,8 @@ class SendingClient:
         self._drop()
         if left and errors:
             return rejected(session.broker, errors, receipts, waiting, earlier)
+        for frame in errors:
+            _tell_error(session, frame)
         if not left:
             return BrokerUnavailable(
                 f"{session.broker} took no byte of the message: {error}; nothing was sent", broker=session.broker
@@ -287,6 +293,8 @@ class SendingClient:
                     waiting.pop(frame.headers.get("receipt-id", ""), None)
                 elif frame.command == "ERROR":
                     errors.append(frame)
+                if len(waiting) > len(errors) and deadline.expired:  # others may come for ever
+                    raise TransportTimeout("the broker did not answer in time")
         except (TransportError, ProtocolError) as error:
             self._drop()
             if not errors:
@@ -297,7 +305,14 @@ class SendingClient:
         if errors:
             self._drop()
             raise rejected(session.broker, errors, receipts, waiting, earlier)
+        self._all_answered()
+
+    def _all_answered(self) -> None:
+        """A receipt came: what was written before it cannot be what an ERROR that comes later is about."""
         self._unconfirmed = 0
+        if self._open_transactions:
+            for open_one in self._open_transactions.values():
+                open_one.messages = 0
 
     # -- the session ------------------------------------------------------------------------------------------
 
@@ -331,15 +346,11 @@ class SendingClient:
         if session.nothing_new():
             return session
         try:
-            while (frame := session.read_ready()) is not None:
+            for frame in session.all_ready():
                 if frame.command == "ERROR":
                     self._refused_transactions = dict.fromkeys(self._open_transactions, frame)
                     if not self._refused_transactions:
-                        _log.warning(
-                            "%s answered ERROR to an earlier unconfirmed message: %s",
-                            session.broker,
-                            error_words(frame),
-                        )
+                        _tell_error(session, frame)
                     self._drop()
                     return None
         except (TransportError, ProtocolError) as error:
@@ -375,20 +386,25 @@ class SendingClient:
         """Take the lock that one thread at a time has, and return it."""
         lock = self._in_use
         if not lock.acquire(blocking=False):
-            if self._pid == os.getpid():
+            pid = os.getpid()
+            if self._pid != pid:
+                # Locked by a thread of the parent, which does not exist in this process. Two threads of a child may
+                # come here together; setdefault lets one of them win.
+                lock = self._in_use = self._locks_of_children.setdefault(pid, threading.Lock())
+            if self._pid == pid or not lock.acquire(blocking=False):
                 raise InUse(
                     "this client is in use by another thread; a client serves one thread at a time, "
                     "a PublishClientPool serves many"
                 )
-            # Locked by a thread of the parent, which does not exist in this process.
-            lock = self._in_use = threading.Lock()
-            lock.acquire()
         self._pid = os.getpid()
         return lock
 
 
-def _arrived(session: Session) -> typing.Iterator[Frame]:
-    """The frames that have arrived, as far as they can be read."""
+def _tell_error(session: Session, frame: Frame) -> None:
+    _log.warning("%s answered ERROR to an earlier unconfirmed message: %s", session.broker, error_words(frame))
+
+
+def _arrived(session: Session, most: int) -> typing.Iterator[Frame]:
+    """The frames that have arrived, *most* at the most, as far as they can be read."""
     with contextlib.suppress(TransportError, ProtocolError):
-        while (frame := session.read_ready()) is not None:
-            yield frame
+        yield from itertools.islice(session.all_ready(), most)

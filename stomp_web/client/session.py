@@ -40,7 +40,8 @@ LOOK_AGAIN: typing.Final = 0.0001
 # RECEIPT frames for ids of ours, and nothing else; of RabbitMQ and ActiveMQ with a line end behind each.
 _RECEIPT = re.compile(rb"RECEIPT\nreceipt-id:(\d+)\n\n\0\n?")
 _RECEIPTS = re.compile(rb"(?:RECEIPT\nreceipt-id:\d+\n\n\0\n?)+")
-_LONGEST_LOOK = 65_536  # bytes that are taken in to see whether the connection has ended
+_LONGEST_LOOK = 65_536  # bytes that are taken in to see whether the connection has ended, or what has come unasked
+_MOST_UNREAD = 16_777_216  # bytes that are taken in while we write
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,9 +216,8 @@ class Session:
                 return
             if sent:
                 rest[0] = rest[0][sent:]
-            if not self._transport.wait(deadline, read=True, write=True):
-                raise TransportTimeout("the broker did not take the bytes in time")
-            self._take_in()
+            else:
+                self._wait_to_write(deadline)
 
     def write(self, data: memoryview, deadline: Deadline) -> None:
         """Send all of *data*.
@@ -236,9 +236,20 @@ class Session:
             if not rest:
                 return
             if not sent:
-                if not transport.wait(deadline, read=True, write=True):
-                    raise TransportTimeout("the broker did not take the bytes in time")
-                self._take_in()
+                self._wait_to_write(deadline)
+
+    def _wait_to_write(self, deadline: Deadline) -> None:
+        room = len(self._buffer) < _MOST_UNREAD
+        # The clock is asked, too: a broker that sends without end always has something to read.
+        if deadline.expired or not self._transport.wait(deadline, read=room, write=True):
+            raise TransportTimeout("the broker did not take the bytes in time")
+        if room:
+            self._take_in()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a part of what was to be written last is on its way and cannot be called back. See `Transport`."""
+        return self._transport.stuck
 
     def read_frame(self, deadline: Deadline) -> Frame:
         """Return the next frame. Raises `TransportTimeout`, `TransportClosed` or `ProtocolError`."""
@@ -253,23 +264,25 @@ class Session:
             if not self._take_in() and not self._take_in(deadline):
                 raise TransportTimeout("the broker did not answer in time")
 
-    def read_ready(self) -> Frame | None:
-        """Return a frame that has arrived already, ``None`` if there is none; never wait.
+    def all_ready(self) -> typing.Iterator[Frame]:
+        """The frames that have arrived already, without waiting.
 
-        Raises `TransportClosed` if the broker has ended the connection, or `ProtocolError`.
+        Raises `TransportClosed` if the broker has ended the connection, or `ProtocolError`. Nobody has asked for these
+        frames, so that there are few: after 64 KiB, `TransportClosed` is raised, too.
         """
         if self._peeked is not None:
             peeked, self._peeked = self._peeked, None
-            return peeked
+            yield peeked
+        most = self.bytes_received + _LONGEST_LOOK
         while True:
-            frame = self._buffer.extract_frame()
-            if frame is not None:
-                return frame
+            yield from self._buffer
             if not self._take_in():
-                return None
+                return
+            if self.bytes_received > most:
+                raise TransportClosed("the broker sends without being asked, and without end")
 
     def read_some(self, most: int) -> list[Frame]:
-        """Return frames that have arrived already, *most* at the most; never wait. As `read_ready` otherwise.
+        """Return frames that have arrived already, *most* at the most; never wait. Raises as `all_ready` does.
 
         It reads from the socket once, if no frame is there, so that what it returns is no more than fits into one read.
         """

@@ -31,6 +31,7 @@ if typing.TYPE_CHECKING:
 __all__ = ["Transport", "TransportClosed", "TransportError", "TransportTimeout"]
 
 _RECEIVE_SIZE = 65536
+_RECORD_SIZE = 16384  # RFC 8446, 5.1: the most that a record of TLS holds
 _LONGEST_POLL = 2**31 - 1  # milliseconds: a C int
 
 # What Linux tells of a connection (`struct tcp_info`, since 4.6): its state in the first byte, at the end of this many
@@ -64,6 +65,7 @@ class Transport:
         "_tls",
         "bytes_sent",
         "endpoint",
+        "stuck",
     )
 
     def __init__(self, connected: socket.socket, endpoint: Endpoint) -> None:
@@ -76,6 +78,9 @@ class Transport:
         self.endpoint = endpoint
         #: How many bytes the operating system (or the TLS layer) has taken so far.
         self.bytes_sent = 0
+        #: Whether TLS has made a record that it could not hand over, and that it sends before anything else: who does
+        #: not go on with the same bytes must close the connection.
+        self.stuck = False
         _transports.add(self)
 
     @classmethod
@@ -103,7 +108,10 @@ class Transport:
         cls, endpoint: Endpoint, address: tuple[typing.Any, ...], tls: ssl.SSLContext | None, deadline: Deadline
     ) -> Transport:
         family, kind, protocol, _, target = address
-        raw = socket.socket(family, kind, protocol)
+        try:
+            raw = socket.socket(family, kind, protocol)
+        except OSError as error:  # no such family here, or no descriptor left
+            raise TransportClosed(describe(error)) from error
         transport = cls(raw, endpoint)
         try:
             raw.setblocking(False)
@@ -168,14 +176,33 @@ class Transport:
 
         Raises `TransportClosed`.
         """
+        if self._tls:
+            return self._send_record(data)
         try:
             sent = self._socket.send(data)
         except BlockingIOError:
             return 0
         except OSError as error:
+            raise TransportClosed(describe(error)) from error
+        self.bytes_sent += sent
+        return sent
+
+    def _send_record(self, data: memoryview | bytes) -> int:
+        """As `send_some`, one record of TLS at the most.
+
+        Given more, OpenSSL makes several records, and if the last one is not taken, it says "not now" to all of it,
+        though the others have left. Of a single record that is not taken whole, the other side cannot read a byte.
+        """
+        try:
+            sent = self._socket.send(data[:_RECORD_SIZE])
+        except BlockingIOError:
+            return 0
+        except OSError as error:
             if _wants_more_time(error):
+                self.stuck = True
                 return 0
             raise TransportClosed(describe(error)) from error
+        self.stuck = False
         self.bytes_sent += sent
         return sent
 
@@ -308,8 +335,8 @@ def _reason(code: int) -> str:
 def _look_up(endpoint: Endpoint) -> list[tuple[typing.Any, ...]]:
     try:
         return list(socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM))
-    except (socket.gaierror, ValueError) as error:  # ValueError: a NUL or half a surrogate pair in the name
-        reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
+    except (OSError, ValueError) as error:  # ValueError: a NUL or half a surrogate pair in the name
+        reason = describe(error) if isinstance(error, OSError) else "not a host name"
         raise TransportClosed(f"the host name {endpoint.host!r} cannot be found: {reason}") from error
 
 

@@ -148,8 +148,8 @@ class Server:
 
     def _run(self, script: Script, sock: socket.socket) -> None:
         try:
-            with sock:
-                script(Peer(sock))
+            with sock if self._tls is None else self._tls.wrap_socket(sock, server_side=True) as wrapped:
+                script(Peer(wrapped))
         except (AssertionError, TimeoutError) as error:
             self._errors.append(error)
         except (EOFError, OSError):

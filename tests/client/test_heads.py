@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,3 +103,45 @@ def test_the_store_is_bounded():
         head_of("/queue/a", None, {"n": "x" * 5000})
     assert len(heads._kept["1.2"]) <= 512
     assert all(len(head) <= 2048 for head in heads._kept["1.2"].values())
+
+
+class Changing(Mapping):
+    """Headers that are others each time they are read."""
+
+    def __init__(self):
+        self._reads = itertools.count()
+
+    def __getitem__(self, name):
+        return f"customer-{next(self._reads)}"
+
+    def __iter__(self):
+        return iter(("customer",))
+
+    def __len__(self):
+        return 1
+
+
+def test_headers_that_change_while_they_are_read_are_not_kept_for_others():
+    for _ in range(2):
+        head_of("/queue/changing", None, Changing())
+
+    for number in range(4):
+        head = head_of("/queue/changing", None, {"customer": f"customer-{number}"})
+        assert parsed(head + b"\n\0", "1.2").headers["customer"] == f"customer-{number}"
+
+
+@pytest.mark.parametrize(
+    ("destination", "headers"),
+    [
+        ("/queue/a", {"x-message-id": None}),
+        ("/queue/a", {"x-message-id": 7}),
+        ("/queue/a", {"x-message-id": "\ud800"}),
+        (["/queue/a"], None),
+        (["/queue/a"], {"n": "1"}),
+        ("/queue/a", [("n", "1")]),
+        ("/queue/a", {"n": ["1"]}),
+    ],
+)
+def test_what_is_no_header_is_refused_as_that(destination, headers):
+    with pytest.raises(InvalidFrame):
+        head_of(destination, None, headers)

@@ -18,6 +18,7 @@ from stomp_web import (
     StompError,
 )
 from stomp_web.broker import Broker
+from stomp_web.protocol import Frame
 
 
 def messages(*bodies: bytes) -> list[Message]:
@@ -158,9 +159,30 @@ class TestFailure:
 
     def test_a_broker_that_ends_after_an_error_tells_those_before_it(self, client, broker):
         broker.faults.error("SEND", "No", after=1)
-        with pytest.raises(Rejected, match="No") as failure:
+        with pytest.raises(ConnectionLost, match=r"No.*not known") as failure:  # of the third, nobody has said anything
             client.send_many(messages(b"0", b"1", b"2"), confirm=True)
         assert failure.value.confirmed == (0,)
+        assert isinstance(failure.value.__cause__, Rejected)
+
+    def test_the_last_one_that_is_refused_is_rejected(self, client, broker):
+        broker.faults.error("SEND", "No", after=2)
+        with pytest.raises(Rejected, match="No") as failure:
+            client.send_many(messages(b"0", b"1", b"2"), confirm=True)
+        assert failure.value.confirmed == (0, 1)
+
+    def test_an_error_that_overtakes_a_receipt_rejects_only_what_it_is_about(self, serve):
+        """RabbitMQ 3.10 sends receipts when it has taken the message, and an ERROR at once."""
+
+        def script(peer):
+            peer.accept()
+            peer.expect("SEND")
+            second = peer.expect("SEND")
+            peer.send(Frame("ERROR", {"receipt-id": second.headers["receipt"], "message": "No"}))
+
+        client = PublishClient("127.0.0.1", serve(script).port)
+        with pytest.raises(ConnectionLost, match=r"No.*not known") as failure:
+            client.send_many(messages(b"good", b"bad"), confirm=True)
+        assert failure.value.confirmed == ()
 
     @pytest.mark.parametrize("ending", ["close", "reset", "stall", "error"])
     def test_a_failure_while_writing_tells_which_were_confirmed(self, serve, ending):
@@ -184,8 +206,9 @@ class TestFailure:
         client = PublishClient("127.0.0.1", server.port)
         with pytest.raises(MessageError) as failure:
             client.send_many(messages(*[bytes(1_000_000)] * 30), confirm=True, timeout=0.2)
-        kinds = {"close": ConnectionLost, "reset": ConnectionLost, "stall": ReceiptTimeout, "error": Rejected}
-        assert type(failure.value) is kinds[ending]
+        kinds = {"stall": ReceiptTimeout}
+        assert (type(failure.value.__cause__) is Rejected) is (ending == "error")
+        assert type(failure.value) is kinds.get(ending, ConnectionLost)
         assert failure.value.confirmed == (0, 1)
         over.set()
 

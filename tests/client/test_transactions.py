@@ -274,16 +274,16 @@ class TestPing:
             client.ping()
 
     def test_a_connection_that_ends_between_its_two_frames_is_not_alive(self, client, broker, monkeypatch):
-        begin = client.begin
+        begin = client._begin
 
-        def begin_and_lose():
-            tx = begin()
+        def begin_and_lose(deadline):
+            tx = begin(deadline)
             session = client._session
             broker.faults.close_connections()
             assert session.wait(5)
             return tx
 
-        monkeypatch.setattr(client, "begin", begin_and_lose)
+        monkeypatch.setattr(client, "_begin", begin_and_lose)
         with pytest.raises(MessageError):
             client.ping()
 

@@ -138,7 +138,8 @@ class SendingClient:
                     self._await_receipts(session, {str(receipt): 0}, deadline, earlier)
             except TransportError as error:
                 if not sent:
-                    raise self._not_written(session, error, 0, len(data), deadline, None) from error
+                    lost = self._not_written(session, error, 0, len(data), deadline, None)
+                    raise lost from lost.__cause__ or error
                 self._drop()
                 raise no_receipt(session, error, deadline or self._deadline(None)) from error
             except MessageError:
@@ -217,7 +218,8 @@ class SendingClient:
             else:
                 session.write_large((data, body, _NUL), deadline)
         except (TransportError, ProtocolError) as error:
-            raise self._not_written(session, error, session.bytes_sent - before, size, deadline, receipts) from error
+            lost = self._not_written(session, error, session.bytes_sent - before, size, deadline, receipts)
+            raise lost from lost.__cause__ or error
         except BaseException:
             self._drop()
             raise

@@ -388,3 +388,27 @@ class TestOptions:
         with running, PublishClient.from_url(running.url, confirm=True) as client:
             client.send("/queue/a", b"")
             assert client.broker == f"stomp://[::1]:{running.port}"
+
+
+class TestAddresses:
+    def resolve(self, monkeypatch, *families: int, port: int) -> None:
+        found = [(family, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for family in families]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+    def test_one_of_a_family_that_this_system_has_not_is_passed_over(self, broker, monkeypatch):
+        self.resolve(monkeypatch, 12_345, socket.AF_INET, port=broker.port)
+        with PublishClient("mq.example.com", broker.port) as client:
+            assert client.connected
+
+    def test_a_socket_that_cannot_be_made_is_told_as_any_other_failure(self, broker, monkeypatch):
+        self.resolve(monkeypatch, 12_345, port=broker.port)
+        with pytest.raises(BrokerUnavailable, match="nothing was sent"):
+            PublishClient("mq.example.com", broker.port).connect()
+
+    def test_a_look_up_that_fails_in_the_system_is_told_as_any_other_failure(self, broker, monkeypatch):
+        def fail(*_: object, **__: object):
+            raise OSError(24, "Too many open files")
+
+        monkeypatch.setattr(socket, "getaddrinfo", fail)
+        with pytest.raises(BrokerUnavailable, match="Too many open files"):
+            PublishClient("mq.example.com", broker.port).connect()

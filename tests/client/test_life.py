@@ -7,7 +7,15 @@ import threading
 
 import pytest
 
-from stomp_web import BrokerUnavailable, ConnectionLost, PublishClient, ReceiptTimeout, Rejected, StompError
+from stomp_web import (
+    BrokerUnavailable,
+    ConnectionLost,
+    NotSent,
+    PublishClient,
+    ReceiptTimeout,
+    Rejected,
+    StompError,
+)
 from stomp_web.protocol import Frame
 from tests.client.scripted import eventually
 
@@ -224,3 +232,16 @@ class TestFork:
                 client.send("/queue/a", b"third")
 
         assert _in_a_child(child) == 0
+
+
+def test_of_two_threads_that_find_the_parent_s_lock_one_gets_the_client(client):
+    """As in a child that was forked while a thread of the parent was in the middle of a call."""
+    client.connect()
+    client._in_use.acquire()
+    client._pid = -1
+    client._acquire()
+    with pytest.raises(NotSent, match="another thread"):
+        client.send("/queue/a")
+    client._pid = -1  # the second one comes before the first has said whose the lock is now
+    with pytest.raises(NotSent, match="another thread"):
+        client.send("/queue/a")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
 from stomp_web import (
@@ -15,7 +18,7 @@ from stomp_web import (
     Rejected,
 )
 from stomp_web.broker import Broker
-from tests.client.scripted import eventually
+from tests.client.scripted import PATIENCE, eventually
 
 
 def bodies(broker: Broker) -> list[bytes]:
@@ -293,3 +296,55 @@ class TestPing:
         with pytest.raises(ReceiptTimeout):
             client.ping(0.05)
         broker.faults.thaw()
+
+    def test_it_takes_no_longer_than_it_may_where_it_has_to_connect(self, serve):
+        over = threading.Event()
+        client = PublishClient("127.0.0.1", serve(lambda peer: over.wait(PATIENCE)).port, timeout=5.0)
+        began = time.monotonic()
+        with pytest.raises(NotSent):
+            client.ping(0.05)
+        assert time.monotonic() - began < 2
+        over.set()
+
+
+class TestWhoAnErrorIsAbout:
+    def test_another_message_s_error_is_not_the_transaction_s(self, serve):
+        def script(peer):
+            peer.accept()
+            peer.expect("BEGIN")
+            peer.expect("SEND")
+            peer.receipt(peer.expect("SEND"))
+            peer.expect("SEND")
+            peer.expect("COMMIT")
+            peer.error("No")
+
+        client = PublishClient("127.0.0.1", serve(script).port)
+        tx = client.begin()
+        client.send("/queue/a", b"of the transaction", transaction=tx)
+        client.send("/queue/a", b"confirmed", confirm=True)
+        client.send("/queue/a", b"unconfirmed")
+        with pytest.raises(ConnectionLost, match="may be about one of them"):
+            client.commit(tx)
+
+    def test_the_error_to_begin_is_not_the_next_message_s(self, serve):
+        def script(peer):
+            peer.accept()
+            peer.expect("BEGIN")
+            peer.expect("SEND")
+            peer.error("No transactions here")
+
+        client = PublishClient("127.0.0.1", serve(script).port)
+        client.begin()
+        with pytest.raises(ConnectionLost, match="may be about one of them"):
+            client.send("/queue/a", b"1", confirm=True)
+
+
+def test_a_transaction_that_there_was_no_time_to_end_is_still_open(client, broker):
+    tx = client.begin()
+    client.send("/queue/a", b"0", transaction=tx)
+    for end in (client.commit, client.abort):
+        with pytest.raises(NotSent, match="no time"):
+            end(tx, timeout=1e-9)
+    assert not client.usable
+    client.commit(tx)
+    assert bodies(broker) == [b"0"]

@@ -10,7 +10,7 @@ import pytest
 
 from stomp_web import PoolClosed, StompError
 from stomp_web.observers import Observers
-from tests.client.scripted import eventually
+from tests.client.scripted import PATIENCE, eventually
 
 DESCRIPTORS = pathlib.Path("/proc/self/fd")
 
@@ -267,3 +267,31 @@ class TestCheck:
             assert "in use" in str(pool.check(0.01))
         pool.close()
         assert "closed" in str(pool.check())
+
+
+class TestErrorsToUnconfirmedMessages:
+    """Nobody waits for them, so that they are logged."""
+
+    @pytest.fixture
+    def refused(self, broker, make_pool):
+        """A pool whose one connection has an ERROR to be read; *max_lifetime* tells when it is too old."""
+
+        def make(**options):
+            broker.faults.error("SEND", "No such queue", close=False)
+            pool = make_pool(**options)
+            with pool.client() as client:
+                client.send("/queue/a", b"1")
+                assert client._session.wait(PATIENCE)
+            return pool
+
+        return make
+
+    def test_when_the_pool_is_closed(self, refused, caplog):
+        refused().close()
+        assert "No such queue" in caplog.text
+
+    def test_when_the_connection_is_retired(self, refused, caplog):
+        pool = refused(max_lifetime=0.000001)
+        with pool.client():
+            pass
+        assert "No such queue" in caplog.text

@@ -177,3 +177,12 @@ class TestPrepare:
     def test_nothing_is_delivered_without_a_word(self, publisher, broker):
         assert publisher.deliver([]) == []
         assert broker.connections_accepted == 0
+
+
+def test_the_headers_of_the_option_go_with_messages_as_they_are_too(make_publisher, broker):
+    publisher = make_publisher(headers={"app": "shop", "content-type": "text/csv"})
+    publisher.send_many([("/queue/a", 1), Message("/queue/a", b"1"), Message("/queue/a", "1", {"app": "other"})])
+    publisher.send_many([Message("/queue/a", b"1", content_type="image/png")])
+    assert [frame.headers["app"] for frame in broker.messages("/queue/a")] == ["shop", "shop", "other", "shop"]
+    types = [frame.headers["content-type"] for frame in broker.messages("/queue/a")]
+    assert types == ["text/csv", "text/csv", "text/csv", "image/png"]

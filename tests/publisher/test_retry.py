@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from stomp_web import BrokerUnavailable, ConnectionLost, DeliveryUnknown, MessageError
+from stomp_web import BrokerUnavailable, ConnectionLost, DeliveryUnknown, MessageError, Publisher
 from tests.client.scripted import eventually
 
 
@@ -124,3 +124,20 @@ class TestUnknown:
         assert broker.wait_until(lambda: broker.received("SEND") == 1)
         publisher.close()
         assert broker.received("SEND") == 1
+
+
+def test_it_stays_unknown_when_the_next_broker_cannot_be_told_it(serve):
+    """STOMP 1.0 has no escapes: a header that 1.2 has carried cannot be sent to the broker that comes next."""
+
+    def first(peer):
+        peer.accept("1.2")
+        peer.expect("SEND")
+
+    def second(peer):
+        peer.accept("1.0")
+        peer.wait_for_end()
+
+    with Publisher(serve(first, second).url, resend_unknown=True) as publisher:
+        with pytest.raises(ConnectionLost):
+            publisher.send("/queue/a", 1, {"a:b": "1"})
+        assert (publisher.stats().unknown, publisher.stats().not_sent) == (1, 0)

@@ -62,7 +62,7 @@ def rejected(
     words = error_words(frame)
     named = frame.headers.get("receipt-id")
     cause = Rejected(f"{broker} answered ERROR: {words}", broker=broker, frame=frame)
-    if len(waiting) > len(errors):
+    if len(set(waiting.values())) > len(errors):  # the receipts of a transaction have one position
         lost = ConnectionLost(
             f"{broker} answered ERROR: {words}, and hung up before it had answered to all messages; "
             "which of the others it has taken is not known",

@@ -14,9 +14,12 @@
         python3 dev.py test --servers              also restart every application server under load
         python3 dev.py test --require-brokers      all of it; a broker or server that is missing is a failure, no skip
 
+    python3 dev.py docs
+        Build the documentation as it is to be read, with the reference that is made from the code, into
+        docs/_build/html; begin with index.html.
+
     python3 dev.py check
-        What a change must pass beside the tests: ruff, mypy, the floors of the house, the documentation. The pages
-        are then in docs/_build/html; begin with index.html.
+        What a change must pass beside the tests: ruff, mypy, the floors of the house, the documentation.
 
 Each command makes what it needs in the folder .venv of this clone, and touches nothing outside the clone. That takes
 about a minute the first time, then no time and no network until pyproject.toml changes. To start afresh, delete .venv.
@@ -48,7 +51,7 @@ import subprocess
 import time
 
 # What each command installs (extras of pyproject.toml) and, where it is one program, runs.
-EXTRAS = {"demo": "demo", "test": "test", "test everything": "test,servers", "check": "lint,docs"}
+EXTRAS = {"demo": "demo", "test": "test", "test everything": "test,servers", "check": "lint,docs", "docs": "docs"}
 PROGRAMS = {"demo": "example_apps.demo", "test": "pytest"}
 CHECKS = (
     "ruff check .",
@@ -271,19 +274,46 @@ def only_one():
 # ----------------------------------------------------------------------------------------------------- the commands
 
 
-def check():
-    """Run every check, also after one has failed; end with a line for each."""
-    lines = []
-    for text in CHECKS:
-        say("--- %s" % text)
-        program, arguments = text.split()[0], text.split()[1:]
+def run_all(parts):
+    """Run every part, a name and its command, also after one has failed; end with a line for each."""
+    lines, worst = [], 0
+    for name, command in parts:
+        say("--- %s" % name)
         started = time.time()
-        code = run([os.path.join(BIN, program)] + arguments)
+        code = run(command)
         if code == 130:
             return code
-        lines.append("%s  %s (%.1f s)" % ("FAIL" if code else "PASS", text, time.time() - started))
+        worst = worst or code
+        lines.append("%s  %s (%.1f s)" % ("FAIL" if code else "PASS", name, time.time() - started))
     say("\n" + "\n".join(lines))
-    return 1 if any(line.startswith("FAIL") for line in lines) else 0
+    return worst
+
+
+def check():
+    """Run every check."""
+    return 1 if run_all((text, [os.path.join(BIN, text.split()[0])] + text.split()[1:]) for text in CHECKS) else 0
+
+
+def test(arguments):
+    """Run the whole suite: shared by processes, where tests/conftest.py says so, but for the tests of faults.
+
+    Those measure deadlines, and want the machine for themselves.
+    """
+    pytest = [PYTHON, "-m", "pytest"]
+    return run_all(
+        (
+            ("the tests without those of faults", pytest + ["-n", "auto", "--ignore=tests/faults"] + arguments),
+            ("the tests of faults", pytest + ["tests/faults"] + arguments),
+        )
+    )
+
+
+def docs():
+    """Build the documentation, and say where it is."""
+    code = run([os.path.join(BIN, "sphinx-build"), "-q", "docs", "docs/_build/html"])
+    if code == 0:
+        say("The documentation: %s" % os.path.join(ROOT, "docs", "_build", "html", "index.html"))
+    return code
 
 
 def main(arguments):
@@ -292,7 +322,7 @@ def main(arguments):
     if command in ("-h", "--help", "help"):
         say(__doc__.strip())
         return 0
-    if command not in ("demo", "test", "check") or (command == "check" and rest):
+    if command not in ("demo", "test", "docs", "check") or (command in ("docs", "check") and rest):
         print("dev.py: there is no command `%s`.\n\n%s" % (" ".join(arguments), __doc__.strip()), file=sys.stderr)
         return 2
     for name in ("SIGTERM", "SIGHUP"):  # end by an exception, and so with the programs that were started
@@ -302,11 +332,10 @@ def main(arguments):
         whole = command == "test" and set(rest).intersection(("--require-brokers", "--servers"))
         prepare("test everything" if whole else command)
         if command == "test" and not set(rest).difference(("--no-brokers",)):
-            # The whole suite: shared by processes, where tests/conftest.py says so, but for the tests of faults. Those
-            # measure deadlines, and want the machine for themselves.
-            code = run([PYTHON, "-m", "pytest", "-n", "auto", "--ignore=tests/faults"] + rest)
-            return code if code == 130 else run([PYTHON, "-m", "pytest", "tests/faults"] + rest) or code
-        return check() if command == "check" else run([PYTHON, "-m", PROGRAMS[command]] + rest)
+            return test(rest)
+        if command in ("docs", "check"):
+            return docs() if command == "docs" else check()
+        return run([PYTHON, "-m", PROGRAMS[command]] + rest)
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return 130

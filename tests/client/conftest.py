@@ -6,6 +6,7 @@ import contextlib
 import typing
 
 import pytest
+import trustme
 
 from stomp_web import PublishClient
 from stomp_web.broker import Broker
@@ -49,3 +50,17 @@ def open_client(serve: typing.Callable[..., Server]) -> typing.Iterator[typing.C
             return client
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """Who signs the certificates of this run."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The file with the certificate of `authority`."""
+    path = tmp_path_factory.mktemp("tls") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)

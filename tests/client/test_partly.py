@@ -10,24 +10,11 @@ import threading
 import time
 
 import pytest
-import trustme
 
 from stomp_web import ConnectionLost, Message, MessageError, NotSent, PublishClient, Publisher, ReceiptTimeout
 from tests.client.scripted import PATIENCE, Peer
 
 KB_10 = bytes(10_000)
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def ca_file(authority, tmp_path_factory):
-    path = tmp_path_factory.mktemp("tls") / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return str(path)
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,8 @@ LOOK_AGAIN: typing.Final = 0.0001
 # RECEIPT frames for ids of ours, and nothing else; of RabbitMQ and ActiveMQ with a line end behind each.
 _RECEIPT = re.compile(rb"RECEIPT\nreceipt-id:(\d+)\n\n\0\n?")
 _RECEIPTS = re.compile(rb"(?:RECEIPT\nreceipt-id:\d+\n\n\0\n?)+")
-_LONGEST_LOOK = 65_536  # bytes that are taken in to see whether the connection has ended, or what has come unasked
+_LONGEST_LOOK = 65_536  # bytes that are taken in to see whether the connection has ended
+_MOST_UNASKED = 2_097_152  # bytes that are taken in to see what has come unasked; an ERROR may have a body of 1 MiB
 _MOST_UNREAD = 16_777_216  # bytes that are taken in while we write
 
 
@@ -268,12 +269,12 @@ class Session:
         """The frames that have arrived already, without waiting.
 
         Raises `TransportClosed` if the broker has ended the connection, or `ProtocolError`. Nobody has asked for these
-        frames, so that there are few: after 64 KiB, `TransportClosed` is raised, too.
+        frames, so that there are few: after 2 MiB, `TransportClosed` is raised, too.
         """
         if self._peeked is not None:
             peeked, self._peeked = self._peeked, None
             yield peeked
-        most = self.bytes_received + _LONGEST_LOOK
+        most = self.bytes_received + _MOST_UNASKED
         while True:
             yield from self._buffer
             if not self._take_in():

@@ -125,7 +125,9 @@ class PoolOutlet:
                 if isinstance(error, Rejected) and unknown is not None:
                     unknown.confirmed = error.confirmed  # this try was refused; an earlier one may have arrived
                     raise unknown from error
-                if isinstance(error, Rejected) or not self._resend_unknown or not self._wait(pause, deadline):
+                # A batch with a message that the broker refuses would be refused again, and others arrive once more.
+                refused = isinstance(error, Rejected) or (len(rest) > 1 and isinstance(error.__cause__, Rejected))
+                if refused or not self._resend_unknown or not self._wait(pause, deadline):
                     raise
                 unknown = typing.cast(DeliveryUnknown, error)
 

@@ -12,7 +12,15 @@ from .message import Message
 from .session import Session, error_words
 from .transport import TransportError, TransportTimeout
 
-__all__ = ["about", "confirmed_positions", "name_message", "name_messages", "no_receipt", "rejected"]
+__all__ = [
+    "about",
+    "confirmed_positions",
+    "name_message",
+    "name_messages",
+    "no_receipt",
+    "rejected",
+    "unanswered",
+]
 
 
 @contextlib.contextmanager
@@ -49,43 +57,67 @@ def confirmed_positions(receipts: dict[str, int], waiting: dict[str, int]) -> tu
     return tuple(position for receipt, position in receipts.items() if receipt not in waiting)
 
 
+def unanswered(errors: list[Frame], receipts: dict[str, int], waiting: dict[str, int], earlier: int) -> bool:
+    """Whether there is a message that neither a receipt nor one of the *errors* may be the answer to.
+
+    The arguments are those of `rejected`.
+    """
+    refused = _refused(errors, receipts)
+    # Once an ERROR has named one of the messages, those that name none are about the earlier ones.
+    spare = 0 if refused and earlier > 0 else sum(error.headers.get("receipt-id") not in receipts for error in errors)
+    return len(set(waiting.values()) - refused) > spare
+
+
 def rejected(
-    broker: str, errors: list[Frame], receipts: dict[str, int], waiting: dict[str, int], earlier: int
+    broker: str,
+    errors: list[Frame],
+    receipts: dict[str, int],
+    waiting: dict[str, int],
+    earlier: int,
+    *,
+    count: int = 1,
+    late: bool = False,
 ) -> MessageError:
     """The exception for ERROR frames that came instead of receipts.
 
-    RabbitMQ 3.10's ERROR never says which frame it is about. If unconfirmed frames went before on the same
-    connection, it may be about one of those, and the honest answer is that the outcome is unknown.
+    *receipts* are the ids that were asked for, with the positions of their messages (those of a transaction have one
+    position), and *waiting* those of them that did not come. Without any, it is about *count* messages. *earlier* is
+    how many messages were sent unconfirmed before them, *late* whether the deadline came before all was answered.
+
+    RabbitMQ 3.10's ERROR never says which frame it is about. If unconfirmed frames went before on the same connection,
+    it may be about one of those, and the honest answer is that the outcome is unknown. So it is of the messages of a
+    batch to which nothing was answered.
     """
-    frame = next((error for error in errors if error.headers.get("receipt-id") in receipts), errors[0])
+    refused = _refused(errors, receipts)
+    left = (set(waiting.values()) if receipts else set(range(count))) - refused
+    unnamed = 0 if earlier > 0 else sum("receipt-id" not in error.headers for error in errors)
     confirmed = confirmed_positions(receipts, waiting)
+    frame = next((error for error in errors if error.headers.get("receipt-id") in receipts), errors[0])
     words = error_words(frame)
-    named = frame.headers.get("receipt-id")
-    cause = Rejected(f"{broker} answered ERROR: {words}", broker=broker, frame=frame)
-    if len(set(waiting.values())) > len(errors):  # the receipts of a transaction have one position
-        lost = ConnectionLost(
-            f"{broker} answered ERROR: {words}, and hung up before it had answered to all messages; "
-            "which of the others it has taken is not known",
+    if (refused or unnamed) and len(left) <= unnamed:
+        return Rejected(
+            f"{broker} rejected it: {words}. It was not taken, and sent again as it is it would be rejected again",
             broker=broker,
+            frame=frame,
             confirmed=confirmed,
         )
-        lost.__cause__ = cause
-        return lost
-    if named not in receipts and (earlier > 0 or named is not None):
-        lost = ConnectionLost(
+    if refused or unnamed:
+        end = "did not answer to all messages in time" if late else "hung up before it had answered to all messages"
+        problem = f"{broker} answered ERROR: {words}, and {end}; which of the others it has taken is not known"
+    else:
+        problem = (
             f"{broker} answered ERROR, but not clearly to this message: {words}. Messages were sent unconfirmed before "
-            "it, and the ERROR may be about one of them; whether this one arrived is not known",
-            broker=broker,
-            confirmed=confirmed,
+            "it, and the ERROR may be about one of them; whether this one arrived is not known"
         )
-        lost.__cause__ = cause
-        return lost
-    return Rejected(
-        f"{broker} rejected it: {words}. It was not taken, and sent again as it is it would be rejected again",
-        broker=broker,
-        frame=frame,
-        confirmed=confirmed,
-    )
+    unknown = (ReceiptTimeout if late else ConnectionLost)(problem, broker=broker, confirmed=confirmed)
+    unknown.__cause__ = Rejected(f"{broker} answered ERROR: {words}", broker=broker, frame=frame)
+    return unknown
+
+
+def _refused(errors: list[Frame], receipts: dict[str, int]) -> set[int]:
+    """The positions of the messages that the *errors* name."""
+    named = (error.headers.get("receipt-id", "") for error in errors)
+    return {receipts[receipt] for receipt in named if receipt in receipts}
 
 
 def no_receipt(

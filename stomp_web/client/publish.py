@@ -360,7 +360,6 @@ class PublishClient(SendingClient):
             self._write(session, memoryview(encode(commands.begin(transaction), session.version)), deadline)
             self._open_transactions[transaction] = OpenTransaction(messages=1)  # an ERROR may be about its BEGIN
             self._unconfirmed += 1
-            self._refused_transactions.clear()
             return transaction
 
     def commit(self, transaction: str, timeout: float | None = None) -> None:
@@ -457,7 +456,7 @@ class PublishClient(SendingClient):
                 session = self._transaction_session(transaction)
             with_receipts = confirm or (transaction is not None and session.dialect.receipts_after_commit)
             data, receipts = self._encode(session, messages, heads, with_receipts, transaction)
-            self._write(session, data, deadline, receipts)
+            self._write(session, data, deadline, receipts, count=len(messages))
             earlier = self._unconfirmed
             self._unconfirmed += len(messages)
             if confirm:

@@ -22,7 +22,7 @@ from .connector import Connector
 from .deadline import Deadline
 from .heads import head_of
 from .message import Message, encode_message, frame_of, join_frames, length_line
-from .outcome import confirmed_positions, name_message, no_receipt, rejected
+from .outcome import confirmed_positions, name_message, no_receipt, rejected, unanswered
 from .session import LOOK_AGAIN, Session, error_words
 from .transport import TransportError, TransportTimeout
 
@@ -36,7 +36,7 @@ _MOST_STRAY = 1_000  # frames that nobody has asked for; who sends more has noth
 
 @dataclasses.dataclass(slots=True)
 class OpenTransaction:
-    """How many `messages` were sent in it, and the `receipts` that they get after its COMMIT (RabbitMQ)."""
+    """How many frames of it were sent since the last receipt, and the `receipts` after its COMMIT (RabbitMQ)."""
 
     messages: int = 0
     receipts: list[str] = dataclasses.field(default_factory=list)
@@ -199,10 +199,12 @@ class SendingClient:
         receipts: dict[str, int] | None = None,
         body: memoryview | None = None,
         sent: int = 0,
+        count: int = 1,
     ) -> None:
         """Write *data*, in which *receipts* are asked for; if that fails, end the session and say what had left.
 
-        With a large *body*, that is written behind it, and the closing NUL. *sent* is what had left before.
+        With a large *body*, that is written behind it, and the closing NUL. *sent* is what had left before. *count* is
+        how many messages there are in it.
         """
         if deadline.expired and not sent:
             if session.stuck:
@@ -218,7 +220,8 @@ class SendingClient:
             else:
                 session.write_large((data, body, _NUL), deadline)
         except (TransportError, ProtocolError) as error:
-            lost = self._not_written(session, error, session.bytes_sent - before, size, deadline, receipts)
+            left = session.bytes_sent - before
+            lost = self._not_written(session, error, left, size, deadline, receipts, count)
             raise lost from lost.__cause__ or error
         except BaseException:
             self._drop()
@@ -232,6 +235,7 @@ class SendingClient:
         size: int,
         deadline: Deadline | None,
         receipts: dict[str, int] | None,
+        count: int = 1,
     ) -> MessageError:
         """End the session, and return the exception for a write that ended with *error* when *left* bytes had left.
 
@@ -248,7 +252,8 @@ class SendingClient:
         earlier = self._unconfirmed
         self._drop()
         if left and errors:
-            return rejected(session.broker, errors, receipts, waiting, earlier)
+            late = isinstance(error, TransportTimeout)
+            return rejected(session.broker, errors, receipts, waiting, earlier, count=count, late=late)
         for frame in errors:
             _tell_error(session, frame)
         if not left:
@@ -284,21 +289,27 @@ class SendingClient:
         """
         waiting = dict(receipts)
         errors: list[Frame] = []
+        late = False
+
+        def open_ones() -> bool:
+            return bool(waiting) and (not errors or unanswered(errors, receipts, waiting, earlier))
+
         try:
-            while len(waiting) > len(errors):
+            while open_ones():
                 for receipt in session.next_receipts(deadline):
                     waiting.pop(receipt, None)
-                if len(waiting) <= len(errors):
+                if not open_ones():
                     break
                 frame = session.read_frame(deadline)
                 if frame.command == "RECEIPT":
                     waiting.pop(frame.headers.get("receipt-id", ""), None)
                 elif frame.command == "ERROR":
                     errors.append(frame)
-                if len(waiting) > len(errors) and deadline.expired:  # others may come for ever
+                if deadline.expired and open_ones():  # others may come for ever
                     raise TransportTimeout("the broker did not answer in time")
         except (TransportError, ProtocolError) as error:
             self._drop()
+            late = isinstance(error, TransportTimeout)
             if not errors:
                 raise no_receipt(session, error, deadline, confirmed_positions(receipts, waiting)) from error
         except BaseException:
@@ -306,7 +317,7 @@ class SendingClient:
             raise
         if errors:
             self._drop()
-            raise rejected(session.broker, errors, receipts, waiting, earlier)
+            raise rejected(session.broker, errors, receipts, waiting, earlier, late=late)
         self._all_answered()
 
     def _all_answered(self) -> None:
@@ -350,8 +361,12 @@ class SendingClient:
         try:
             for frame in session.all_ready():
                 if frame.command == "ERROR":
-                    self._refused_transactions = dict.fromkeys(self._open_transactions, frame)
-                    if not self._refused_transactions:
+                    inside = sum(each.messages for each in self._open_transactions.values())
+                    if inside and self._unconfirmed <= inside:  # it is about one of the transactions, which all end now
+                        if len(self._refused_transactions) > _MOST_STRAY:
+                            self._refused_transactions.clear()  # of somebody who never ends his transactions
+                        self._refused_transactions.update(dict.fromkeys(self._open_transactions, frame))
+                    else:
                         _tell_error(session, frame)
                     self._drop()
                     return None
@@ -386,19 +401,18 @@ class SendingClient:
 
     def _acquire(self) -> threading.Lock:
         """Take the lock that one thread at a time has, and return it."""
+        pid = os.getpid()
+        if self._pid != pid:
+            # In a child the lock may be held by a thread of the parent, which does not exist here. Two threads may come
+            # here together; setdefault lets one of them win.
+            self._in_use = self._locks_of_children.setdefault(pid, threading.Lock())
+            self._pid = pid
         lock = self._in_use
         if not lock.acquire(blocking=False):
-            pid = os.getpid()
-            if self._pid != pid:
-                # Locked by a thread of the parent, which does not exist in this process. Two threads of a child may
-                # come here together; setdefault lets one of them win.
-                lock = self._in_use = self._locks_of_children.setdefault(pid, threading.Lock())
-            if self._pid == pid or not lock.acquire(blocking=False):
-                raise InUse(
-                    "this client is in use by another thread; a client serves one thread at a time, "
-                    "a PublishClientPool serves many"
-                )
-        self._pid = os.getpid()
+            raise InUse(
+                "this client is in use by another thread; a client serves one thread at a time, "
+                "a PublishClientPool serves many"
+            )
         return lock
 
 

@@ -84,9 +84,8 @@ class Handlers:
             if inspect.iscoroutinefunction(function):
                 raise ConfigurationError(f"the handler {function.__qualname__} is async; handlers are plain functions")
             if not _takes_one_argument(function):
-                raise ConfigurationError(
-                    f"the handler {function.__qualname__} cannot be called with the message as its one argument"
-                )
+                name = getattr(function, "__qualname__", repr(function))
+                raise ConfigurationError(f"the handler {name} cannot be called with the message as its one argument")
             self._add(Handler(function, destination, identity, ack, accept, dict(headers or {})))
             return function
 
@@ -132,7 +131,7 @@ class Handlers:
 
 def _takes_one_argument(function: Function) -> bool:
     try:
-        signature = inspect.signature(function)
+        signature = inspect.signature(function, follow_wrapped=False)  # a decorator may add what the function wants
     except (TypeError, ValueError):  # some functions written in C do not tell
         return True
     try:

@@ -184,6 +184,48 @@ class TestFailure:
             client.send_many(messages(b"good", b"bad"), confirm=True)
         assert failure.value.confirmed == ()
 
+    def test_the_error_to_an_earlier_message_is_not_the_answer_to_one_of_many(self, serve):
+        """ActiveMQ 5.17 goes on after an ERROR, and names the frame that asked for a receipt."""
+
+        def script(peer):
+            peer.accept()
+            peer.expect("SEND")
+            first, second = peer.expect("SEND"), peer.expect("SEND")
+            peer.error("No right for the unconfirmed one")
+            peer.error("No right for the first", frame=first)
+            peer.receipt(second)
+            peer.wait_for_end()
+
+        client = PublishClient("127.0.0.1", serve(script).port)
+        client.send("/queue/a", b"unconfirmed")
+        with pytest.raises(Rejected, match="No right for the first") as failure:
+            client.send_many(messages(b"0", b"1"), confirm=True)
+        assert failure.value.confirmed == (1,)
+
+    def test_of_unconfirmed_ones_nobody_knows_which_were_taken(self, serve):
+        def script(peer):
+            peer.accept()
+            for _ in range(5):
+                peer.expect("SEND")
+            peer.error("No right for the sixth")
+            peer.reset()
+
+        client = PublishClient("127.0.0.1", serve(script, receive_buffer=8_192).port)
+        with pytest.raises(ConnectionLost, match=r"No right for the sixth.*not known") as failure:
+            client.send_many(messages(*[bytes(60_000)] * 200), confirm=False)
+        assert isinstance(failure.value.__cause__, Rejected)
+
+    def test_others_that_are_not_answered_in_time_are_unknown(self, serve):
+        def script(peer):
+            peer.accept()
+            frames = [peer.expect("SEND") for _ in range(3)]
+            peer.error("No", frame=frames[1])
+            peer.wait_for_end()
+
+        client = PublishClient("127.0.0.1", serve(script).port)
+        with pytest.raises(ReceiptTimeout, match="No, and did not answer to all messages in time"):
+            client.send_many(messages(b"0", b"1", b"2"), confirm=True, timeout=0.1)
+
     @pytest.mark.parametrize("ending", ["close", "reset", "stall", "error"])
     def test_a_failure_while_writing_tells_which_were_confirmed(self, serve, ending):
         over = threading.Event()

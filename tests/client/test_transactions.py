@@ -348,3 +348,37 @@ def test_a_transaction_that_there_was_no_time_to_end_is_still_open(client, broke
     assert not client.usable
     client.commit(tx)
     assert bodies(broker) == [b"0"]
+
+
+class TestRefusedMeanwhile:
+    """The ERROR is seen by a look at the connection, before the COMMIT."""
+
+    def refusing(self, *commands):
+        def script(peer):
+            peer.accept()
+            for command in commands:
+                peer.expect(command)
+            peer.error("No right")
+            peer.wait_for_end()
+
+        return script
+
+    def test_the_error_to_another_message_is_logged_and_the_transaction_is_not_open(self, serve, caplog):
+        client = PublishClient("127.0.0.1", serve(self.refusing("SEND", "BEGIN", "SEND")).port)
+        client.send("/queue/u", b"unconfirmed")
+        tx = client.begin()
+        client.send("/queue/t", b"0", transaction=tx)
+        assert client._session.wait(PATIENCE)
+        with pytest.raises(NotSent, match="not open"):
+            client.commit(tx)
+        assert "No right" in caplog.text
+
+    def test_another_transaction_does_not_make_it_forgotten(self, open_client):
+        client = open_client(self.refusing("BEGIN", "SEND"), lambda peer: peer.accept() and peer.serve())
+        tx = client.begin()
+        client.send("/queue/t", b"0", transaction=tx)
+        assert client._session.wait(PATIENCE)
+        other = client.begin()
+        with pytest.raises(Rejected, match="No right"):
+            client.commit(tx)
+        client.commit(other)

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from django.db import transaction
-from django.test import Client, override_settings
+from django.test import Client, TestCase, override_settings
 
-from stomp_web import BrokerUnavailable, InvalidFrame, SerializationError
+from stomp_web import BrokerUnavailable, InvalidFrame, ReceiptTimeout, SerializationError
 from stomp_web.django import PublisherDoesNotExist, publisher, send
 from tests.django.shop.models import Order
 
@@ -211,3 +212,36 @@ def test_an_error_belongs_to_its_own_transaction():
     send("/queue/a", 3, on_commit=True)
 
     assert payloads() == ["default", 3]
+
+
+def test_a_broker_that_does_not_answer_holds_up_the_end_of_the_block_once(local_broker):
+    local_broker.faults.mute("SEND")
+
+    @transaction.atomic
+    def store():
+        for number in range(5):
+            send("/queue/a", number, on_commit=True, timeout=0.4)
+
+    began = time.monotonic()
+    with override_settings(STOMP={"default": {"OPTIONS": {"url": local_broker.url}}}), pytest.raises(ReceiptTimeout):
+        store()
+    assert time.monotonic() - began < 1.2  # and not 2.0
+    assert local_broker.received("SEND") == 5
+
+
+@TWO_BROKERS
+def test_in_a_test_case_too_each_is_tried_and_the_first_error_is_raised():
+    """Which never commits: what was sent before, or is captured, stays in Django's list."""
+    with undone():
+        send("/queue/a", 1, on_commit=True)
+
+        def place():
+            with TestCase.captureOnCommitCallbacks(execute=True):
+                send("/queue/first", 2, using="down", on_commit=True)
+                send("/queue/a", 3, on_commit=True)
+
+        for _ in range(2):
+            with pytest.raises(BrokerUnavailable):
+                place()
+
+    assert payloads() == [3, 3]

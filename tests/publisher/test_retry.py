@@ -141,3 +141,22 @@ def test_it_stays_unknown_when_the_next_broker_cannot_be_told_it(serve):
         with pytest.raises(ConnectionLost):
             publisher.send("/queue/a", 1, {"a:b": "1"})
         assert (publisher.stats().unknown, publisher.stats().not_sent) == (1, 0)
+
+
+def test_a_batch_with_a_message_that_is_refused_is_not_sent_again(serve):
+    """RabbitMQ 3.10 hangs up, and the receipts of those before it come too late."""
+    taken = []
+
+    def script(peer):
+        peer.accept(server="RabbitMQ/3.10.8")
+        while True:
+            taken.append(peer.expect("SEND").headers["destination"])
+            if taken[-1] == "/bad":
+                peer.error("Unknown destination")
+                return
+
+    batch = [("/queue/a", 1), ("/bad", 2), ("/queue/c", 3)]
+    publisher = Publisher(serve(script).url, resend_unknown=True)
+    with publisher, pytest.raises(ConnectionLost, match="Unknown destination"):
+        publisher.send_many(batch)
+    assert taken == ["/queue/a", "/bad"]

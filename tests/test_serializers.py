@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import collections
+import concurrent.futures
 import dataclasses
 import datetime as dt
 import decimal
 import enum
 import json
 import pickle
+import sys
 import uuid
 
 import pytest
@@ -108,6 +111,35 @@ class TestJson:
             "color": "red",
         }
 
+    @pytest.mark.parametrize("has_c_part", [True, False])
+    def test_it_writes_what_the_standard_library_writes(self, monkeypatch, has_c_part):
+        if not has_c_part:
+            monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+        write_json = module._make_writer()
+        deep: list = []
+        for _ in range(200):
+            deep = [{"a": deep}]
+        shared = {"x": 1}
+        for payload in (
+            "a\"\\/\b\n\u2028\x00\x7f\U0001f600 ü", "", 0, -1.5e-300, 10**40, True, None, [], {}, (), [[]], {"": {}},
+            {"b": 1, "a": 2, 3: 4, 1.5: None, True: False}, [shared, shared], deep, collections.OrderedDict(z=1, a=2),
+            [Color.RED, Name.ANN, Size.BIG, dt.date(2026, 1, 2), decimal.Decimal("1.10")], 0.1 + 0.2, 1e16,
+        ):  # fmt: skip
+            expected = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), default=json_form)
+            assert write_json(payload) == write_json(payload) == expected
+
+    def test_the_same_object_may_be_written_by_many_threads(self):
+        """Each would find what another one is in the middle of, if they shared their notes, and call it circular."""
+        payload = {"lines": [{"id": number, "when": dt.date(2026, 1, 2)} for number in range(200)]}
+        expected = to_json(payload)
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            with concurrent.futures.ThreadPoolExecutor(4) as threads:
+                assert set(threads.map(lambda _: to_json(payload), range(100))) == {expected}
+        finally:
+            sys.setswitchinterval(before)
+
     def test_a_tuple_is_a_list(self):
         assert to_json((1, (2,))) == "[1,[2]]"
 
@@ -141,7 +173,7 @@ class TestJson:
     def test_a_cycle_is_refused(self):
         cycle: list = []
         cycle.append(cycle)
-        with pytest.raises(SerializationError):
+        with pytest.raises(SerializationError, match="Circular reference"):
             write("json", cycle)
 
     def test_a_nesting_too_deep_is_refused(self):

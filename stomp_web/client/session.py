@@ -40,6 +40,7 @@ LOOK_AGAIN: typing.Final = 0.0001
 # RECEIPT frames for ids of ours, and nothing else; of RabbitMQ and ActiveMQ with a line end behind each.
 _RECEIPT = re.compile(rb"RECEIPT\nreceipt-id:(\d+)\n\n\0\n?")
 _RECEIPTS = re.compile(rb"(?:RECEIPT\nreceipt-id:\d+\n\n\0\n?)+")
+_LONG_RECEIPT = 256  # bytes: more than any RECEIPT for an id of ours has
 _LONGEST_LOOK = 65_536  # bytes that are taken in to see whether the connection has ended
 _MOST_UNASKED = 2_097_152  # bytes that are taken in to see what has come unasked; an ERROR may have a body of 1 MiB
 _MOST_UNREAD = 16_777_216  # bytes that are taken in while we write
@@ -81,6 +82,7 @@ class Session:
     __slots__ = (
         "_buffer",
         "_peeked",
+        "_receive_soon",
         "_transport",
         "broker",
         "bytes_received",
@@ -100,6 +102,7 @@ class Session:
         self._transport = transport
         #: Sends what is taken at once of some bytes, and returns how many that was. Raises `TransportClosed`.
         self.write_some = transport.send_some
+        self._receive_soon = transport.receive_soon
         self._buffer = FrameBuffer(max_body_bytes=settings.max_body_bytes)
         self._peeked: Frame | None = None  # taken out of the buffer by a look, and not read yet
         self.broker = broker
@@ -174,15 +177,15 @@ class Session:
         """Wait until bytes arrive, or (*write*) can leave, or the descriptor *wake* can be read."""
         return self._transport.wait_seconds(seconds, read=read, write=write, wake=wake)
 
-    def next_is_receipt(self, receipt: int, deadline: Deadline) -> bool:
-        """Wait for an answer; whether it is the RECEIPT with this id, one of ours, and nothing else.
+    def next_is_receipt(self, receipt: int) -> bool:
+        """Wait a few milliseconds for an answer; whether it is the RECEIPT with this id, one of ours, and nothing else.
 
         The fast path of a confirmed message: bytes are compared, not parsed. Of anything else nothing is lost: what
-        came waits to be read as frames. Raises `TransportClosed`.
+        came, or has yet to come, waits to be read as frames. Raises `TransportClosed`.
         """
         if not self.seen:
             return False
-        data = self._transport.receive(deadline)
+        data = self._receive_soon(_LONG_RECEIPT)
         if not data:
             if data is not None:
                 raise TransportClosed("the broker closed the connection")

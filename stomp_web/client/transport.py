@@ -3,7 +3,8 @@
 Rules of this room:
 
 * The socket never blocks. What cannot be done at once waits in `wait`, and only there, for readiness or for the
-  deadline. The one exception is the look-up of a host name: Python cannot interrupt ``getaddrinfo``.
+  deadline. There are two exceptions: the look-up of a host name, as Python cannot interrupt ``getaddrinfo``, and the
+  few milliseconds of `receive_soon`.
 * Nothing here knows STOMP.
 * `close` closes the descriptor and says nothing to the peer. (A forked child closes its copies, all of them at once; a
   ``shutdown`` or a TLS close-notify would end the parent's session.)
@@ -33,6 +34,12 @@ __all__ = ["Transport", "TransportClosed", "TransportError", "TransportTimeout"]
 _RECEIVE_SIZE = 65536
 _RECORD_SIZE = 16384  # RFC 8446, 5.1: the most that a record of TLS holds
 _LONGEST_POLL = 2**31 - 1  # milliseconds: a C int
+# Seconds and microseconds (`struct timeval`) that a read waits in the operating system, and the most that Linux may
+# make of that: 4 ms where its clock ticks 250 times a second, and up to twice as long in fact. No longer: a signal makes
+# Python begin the read anew, and a profiler's timer that sends one each 10 ms must not stretch it without end.
+_TIMEVAL = struct.Struct("@ll")
+_SHORT_WAIT = (0, 1_000)
+_LONGEST_WAIT = (0, 4_000)
 
 # What Linux tells of a connection (`struct tcp_info`, since 4.6): its state in the first byte, at the end of this many
 # bytes how many bytes have come in order, as a number of 64 bits.
@@ -58,6 +65,7 @@ class Transport:
     __slots__ = (
         "__weakref__",
         "_asks",
+        "_at_once",
         "_poll",
         "_poll_to_read",
         "_polled",
@@ -74,6 +82,8 @@ class Transport:
         self._polled: tuple[bool, bool, int | None] | None = None  # what `_poll` waits for now
         self._poll_to_read: typing.Callable[[float], object] | None = None  # waits for nothing else
         self._tls = not hasattr(connected, "sendmsg")  # Windows has none either
+        #: With this flag no call waits; 0 where the socket itself never does. See `_let_reads_wait`.
+        self._at_once = 0
         self._asks = sys.platform == "linux"  # whether the system can be asked for `_TCP_INFO`
         self.endpoint = endpoint
         #: How many bytes the operating system (or the TLS layer) has taken so far.
@@ -121,6 +131,8 @@ class Transport:
             _keep_alive(raw)
             if tls is not None:
                 transport._start_tls(tls, deadline)
+            else:
+                transport._let_reads_wait()
         except OSError as error:
             transport.close()
             raise TransportClosed(describe(error)) from error
@@ -167,6 +179,24 @@ class Transport:
         except ssl.SSLError as error:
             raise TransportClosed(f"the TLS handshake failed: {error.reason or error}") from error
 
+    def _let_reads_wait(self) -> None:
+        """Have a read without the flag `_at_once` wait for a moment by itself, so that no poll is needed before it.
+
+        Measured on CPython 3.11: 2 us less for a confirmed message; and while other threads run, one wait less for
+        Python's lock. Only where the socket is the operating system's own: gevent's would wait for ever.
+        """
+        if sys.platform != "linux" or socket.socket.__module__ != "socket":
+            return
+        level, option = socket.SOL_SOCKET, socket.SO_RCVTIMEO
+        try:
+            self._socket.setsockopt(level, option, _TIMEVAL.pack(*_SHORT_WAIT))
+            if _TIMEVAL.unpack(self._socket.getsockopt(level, option, _TIMEVAL.size)) > _LONGEST_WAIT:
+                return
+        except (OSError, struct.error):  # a system whose `timeval` is another
+            return
+        self._socket.setblocking(True)
+        self._at_once = socket.MSG_DONTWAIT
+
     def fileno(self) -> int:
         """The descriptor, -1 once closed."""
         return self._socket.fileno()
@@ -179,7 +209,7 @@ class Transport:
         if self._tls:
             return self._send_record(data)
         try:
-            sent = self._socket.send(data)
+            sent = self._socket.send(data, self._at_once)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -211,7 +241,7 @@ class Transport:
         if self._tls:
             return self.send_some(parts[0])  # TLS has no call for several
         try:
-            sent = self._socket.sendmsg(parts)
+            sent = self._socket.sendmsg(parts, (), self._at_once)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -225,7 +255,7 @@ class Transport:
         Raises `TransportClosed`.
         """
         try:
-            return self._socket.recv(_RECEIVE_SIZE)
+            return self._socket.recv(_RECEIVE_SIZE, self._at_once)
         except BlockingIOError:
             return None
         except OSError as error:
@@ -235,7 +265,8 @@ class Transport:
 
     def receive(self, deadline: Deadline) -> bytes | None:
         """Wait for bytes, and return them; as `receive_some`, but that ``None`` means that the deadline came first."""
-        while True:
+        data = self.receive_soon(_RECEIVE_SIZE)
+        while data is None:
             seconds = deadline.remaining()
             poll = self._poll_to_read
             if poll is None or self._socket.fileno() < 0:
@@ -243,8 +274,20 @@ class Transport:
             if not poll(math.ceil(seconds * 1000)):
                 return None
             data = self.receive_some()
-            if data is not None or not seconds:
+            if not seconds:
                 return data
+        return data
+
+    def receive_soon(self, most: int) -> bytes | None:
+        """As `receive_some`, *most* bytes at the most, but that it waits for a few milliseconds where it can."""
+        if not self._at_once:
+            return None
+        try:
+            return self._socket.recv(most)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise TransportClosed(describe(error)) from error
 
     def _make_poll_to_read(self) -> typing.Callable[[float], object]:
         """What waits for bytes, for so many milliseconds: the most frequent wait, in one call."""

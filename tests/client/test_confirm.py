@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import select
+import socket
 import threading
 import time
 
@@ -304,8 +305,8 @@ class TestUnknown:
         with pytest.raises(BlockingIOError):  # until the buffers of both sides are full  # noqa: PT012
             while True:
                 while select.select([], [sock], [], 0.02)[1]:
-                    sock.send(bytes(65_536))
-                sock.send(bytes(65_536))
+                    sock.send(bytes(65_536), getattr(socket, "MSG_DONTWAIT", 0))
+                sock.send(bytes(65_536), getattr(socket, "MSG_DONTWAIT", 0))
         with pytest.raises(BrokerUnavailable, match="took no byte"):
             client.send("/queue/a", b"x", timeout=0.05)
         assert not client.connected

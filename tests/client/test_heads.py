@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stomp_web import Frame, FrameBuffer, InvalidFrame, Message
 from stomp_web.client import heads
 from stomp_web.client.dialect import GENERIC, RABBITMQ
-from stomp_web.client.heads import head_of
+from stomp_web.client.heads import Heads, head_of
 from stomp_web.client.message import check_message, encode_message, frame_of, join_frames, send_frame
 from stomp_web.protocol import encode
 
@@ -103,6 +103,16 @@ def test_the_store_is_bounded():
         head_of("/queue/a", None, {"n": "x" * 5000})
     assert len(heads._kept["1.2"]) <= 512
     assert all(len(head) <= 2048 for head in heads._kept["1.2"].values())
+
+
+def test_the_heads_of_one_publisher_are_bounded_too():
+    own = Heads({"persistent": "true"})
+    for number in range(2000):
+        own.of(f"/queue/{number}", None)
+        own.of(f"/queue/{number}" + "x" * 5000, None)
+    assert own.of("/queue/1", "text/plain") == head_of("/queue/1", "text/plain", {"persistent": "true"})
+    assert len(own._kept) <= 512
+    assert all(len(head) <= 2048 for head in own._kept.values())
 
 
 class Changing(Mapping):

@@ -61,7 +61,7 @@ def test_a_second_thread_of_a_child_does_not_meet_the_lock_of_the_parent(monkeyp
             begun.set()
             held.wait(5)
 
-    lock, _ = publisher._counts._current()
+    lock = publisher._ledgers.own()._lock
     holder = threading.Thread(target=hold, args=(lock,))
     holder.start()
     begun.wait(5)

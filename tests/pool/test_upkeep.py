@@ -148,13 +148,12 @@ class TestClose:
         client = loan.__enter__()
         usable = type(client).usable
 
-        class Closing:
-            def __get__(self, instance, owner=None):
-                pool.close()
-                return usable.__get__(instance, owner)
+        def usable_while_it_closes(lent):
+            pool.close()
+            return usable(lent)
 
         with monkeypatch.context() as patch:
-            patch.setattr(type(client), "usable", Closing())
+            patch.setattr(type(client), "usable", usable_while_it_closes)
             loan.__exit__(None, None, None)
         assert (pool.stats().size, pool.stats().idle) == (0, 0)
         assert not client.connected

@@ -5,12 +5,15 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
+import select
+import socket
 import threading
 import time
 
 import pytest
 
 from stomp_web import (
+    BrokerUnavailable,
     InvalidFrame,
     InvalidFrameType,
     Message,
@@ -101,6 +104,48 @@ def test_a_signed_message_without_options_is_signed(make_publisher, broker):
     (frame,) = broker.messages("/queue/a")
     payload = serializers.deserialize(frame.body, frame.headers, accept=("signed-json",), keys=["secret"])
     assert payload == {"id": 7}
+
+
+class Shouting(serializers.TextSerializer):
+    """Its way to serialize is its own, with a header for what it did."""
+
+    name = "shouting"
+    content_type = "text/x-shouting"
+
+    def serialize(self, payload, *, destination, keys=()):
+        written = super().serialize(payload, destination=destination, keys=keys)
+        written.body, written.headers["shouts"] = written.body.upper(), "1"
+        return written
+
+
+class Slicing(serializers.BytesSerializer):
+    """Its bodies are a part of what it has in memory."""
+
+    name = "slicing"
+    content_type = "application/x-slicing"
+
+    def dumps(self, payload):
+        return memoryview(b"before" + payload)[6:]
+
+
+@pytest.mark.parametrize("server", ["", "ActiveMQ-Artemis/2.40.0"])
+@pytest.mark.parametrize(
+    ("serializer", "payload", "expected"),
+    [
+        (Shouting(), "text", (b"TEXT", "text/x-shouting", "1")),
+        (Slicing(), b"one", (b"one", "application/x-slicing", "")),
+    ],
+)
+def test_serializers_of_one_s_own_are_used_as_they_are(serve, monkeypatch, server, serializer, payload, expected):
+    monkeypatch.setattr(serializers, "_serializers", dict(serializers._serializers))
+    serializers.register(serializer)
+    frames: list[tuple[dict[str, str], bytes]] = []
+    with Publisher(serve(collect(frames, server)).url, serializer=serializer.name) as publisher:
+        publisher.send("/queue/a", payload)
+        publisher.send("/queue/a", payload)
+    for headers, sent in frames:
+        assert (sent, headers["content-type"], headers.get("shouts", "")) == expected
+    assert len(frames) == 2
 
 
 def test_headers_that_change_between_two_sends_are_seen(serve):
@@ -239,6 +284,74 @@ def test_one_deadline_holds_for_connecting_and_for_the_receipt(serve):
         client.send("/queue/a", b"x", confirm=True)
     assert time.monotonic() - began < 1.3  # and not 1.4 or more
     client.close()
+
+
+@pytest.fixture
+def without_a_look(monkeypatch):
+    """Every message counts as sent just after the one before."""
+    for module in ("pool", "client.sending", "client.publish"):
+        monkeypatch.setattr(f"stomp_web.{module}.LOOK_AGAIN", 60.0)
+
+
+@pytest.mark.usefixtures("without_a_look")
+def test_a_second_try_has_no_time_of_its_own(serve):
+    """The first one waits for a broker that takes no byte; the time for both is the publisher's."""
+    over = threading.Event()
+    server = serve(
+        lambda peer: (peer.accept(), peer.receipt(peer.frame()), over.wait(10)),
+        lambda peer: over.wait(10),
+        receive_buffer=4096,
+    )
+    with Publisher(server.url, timeout=1) as publisher:
+        publisher.send("/queue/a", 1)
+        (loan,) = publisher._outlet._pool._state.idle
+        sock = loan.client._session._transport._socket
+        with pytest.raises(BlockingIOError):  # until the buffers of both sides are full  # noqa: PT012
+            while True:
+                while select.select([], [sock], [], 0.02)[1]:
+                    sock.send(bytes(65_536), getattr(socket, "MSG_DONTWAIT", 0))
+                sock.send(bytes(65_536), getattr(socket, "MSG_DONTWAIT", 0))
+        loan.idle_since = began = time.monotonic()
+        with pytest.raises(BrokerUnavailable):
+            publisher.send("/queue/a", 2)
+        assert time.monotonic() - began < 1.7  # and not 2
+        over.set()
+
+
+@pytest.mark.usefixtures("without_a_look")
+def test_a_client_that_is_used_without_a_pause_grows_too_old_all_the_same(make_publisher, broker):
+    publisher = make_publisher(max_lifetime=0.05)
+    assert eventually(lambda: publisher.send("/queue/a", 1) and publisher.stats().pool.retired)
+    assert broker.connections_accepted == 2
+
+
+def test_no_message_is_left_out_of_the_numbers(make_publisher):
+    """Many threads send, and another one looks at the numbers all the while."""
+    publisher = make_publisher()
+    over = threading.Event()
+    seen: list[tuple[int, int]] = []
+
+    def look() -> None:
+        while not over.is_set():
+            stats = publisher.stats()
+            seen.append((stats.sent, stats.confirmed))
+
+    def send() -> None:
+        for number in range(150):
+            publisher.send("/queue/a", number, confirm=number % 3 == 0)
+
+    threads = [threading.Thread(target=send) for _ in range(4)]
+    looking = threading.Thread(target=look)
+    for thread in (looking, *threads):
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    over.set()
+    looking.join(30)
+    stats = publisher.stats()
+    assert (stats.sent, stats.confirmed, stats.not_sent, stats.unknown) == (600, 200, 0, 0)
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 1
 
 
 def test_a_client_in_the_middle_of_a_call_is_not_lent_on(broker):

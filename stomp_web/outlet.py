@@ -67,8 +67,10 @@ class PoolOutlet:
             deadline = deadline or Deadline(self._timeout)
             loan = None if self._resend_unknown else pool.take(deadline)
         if loan is not None:
+            done = False
             try:
                 loan.client.send_ready(destination, content, headers, content_type, confirm, deadline, head, pid)
+                done = True
                 return
             except NotSent:
                 # Lent at once, it had been idle for no time at all.
@@ -77,7 +79,10 @@ class PoolOutlet:
                     raise
                 tried = 1
             finally:
-                pool.give_back(loan)
+                if done:
+                    pool.put_back(loan)
+                else:
+                    pool.give_back(loan)
         assert deadline is not None
         message = Message(destination, typing.cast(bytes, content.obj), headers, content_type=content_type)
         self.deliver((message,), confirm, deadline, None, tried)

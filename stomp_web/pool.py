@@ -228,13 +228,11 @@ class PublishClientPool:
         if state.pid != pid or not state.idle:
             return None
         with state.lock:
-            idle = state.idle
-            if not idle or self._closed:
+            idle = state.idle  # of a closed pool it is empty
+            now = time.monotonic()
+            if not idle or now - idle[-1].idle_since > LOOK_AGAIN or now > state.upkeep_at:
                 return None
-            loan, now = idle[-1], time.monotonic()
-            if now - loan.idle_since > LOOK_AGAIN or now - loan.opened_at > self.max_lifetime:
-                return None
-            del idle[-1]
+            loan = idle.pop()
             state.loans += 1
         loan.state = state
         return loan
@@ -291,6 +289,9 @@ class PublishClientPool:
     def _fit(self, state: _State, loan: Loan) -> bool:
         """Whether an idle client may be lent; if not, it is closed, and its slot stays reserved."""
         now = time.monotonic()
+        if now > state.upkeep_at:
+            state.upkeep_at = now + min(self.max_idle, self.max_lifetime) / 16
+            self._retire_aged(state, now)
         if now - loan.idle_since > self.max_idle or now - loan.opened_at > self.max_lifetime:
             change = "retired"
         elif loan.client.quiet(now) or loan.client.look():
@@ -359,23 +360,34 @@ class PublishClientPool:
             client.retire()
             return
         usable = client.usable()
-        loan.idle_since = now = time.monotonic()
+        loan.idle_since = time.monotonic()
         with state.lock:
             kept = usable and not self._closed
-            idle = state.idle
-            if kept and state.waiters:
-                state.serve_first(loan)
-            elif kept:
-                idle.append(loan)
-            # The first ones were not needed for the longest time; nobody would look at them otherwise.
-            aged = bool(idle) and now - idle[0].idle_since > self.max_idle
+            if kept:
+                state.keep(loan)
         if not kept:
             self._discard(state, loan)
-        if aged:
-            self._retire_aged(state, now)
+
+    def put_back(self, loan: Loan) -> None:
+        """Take back what `take` has lent a moment ago, and what has just done what it was asked for.
+
+        The fast path of `give_back`: a client that was used without an exception may be lent on.
+        """
+        state = loan.state
+        assert state is not None, "it was given back already"
+        loan.idle_since = time.monotonic()
+        with state.lock:
+            if not self._closed:
+                loan.state = None
+                state.keep(loan)
+                return
+        self.give_back(loan)
 
     def _retire_aged(self, state: _State, now: float) -> None:
-        """Close the idle clients that were not used for too long."""
+        """Close the idle clients that were not used for too long.
+
+        They are the first ones. Nobody else would look at them: what was used last is lent first.
+        """
         old: list[Loan] = []
         with state.lock:
             while state.idle and now - state.idle[0].idle_since > self.max_idle:
@@ -548,9 +560,17 @@ class _State:
         self.waiters: collections.deque[_Waiter] = collections.deque()
         self.clients: set[PublishClient] = set()  # all that are open, lent or idle
         self.size = 0
+        self.upkeep_at = 0.0  # when somebody is to look for those that are too old
         self.loans = self.waits = self.timeouts = 0
         self.wait_seconds = 0.0
         self.opened = self.connect_errors = self.stale = self.retired = self.discarded = 0
+
+    def keep(self, loan: Loan) -> None:
+        """Give a client to the first in line, or to the idle ones. The lock is held."""
+        if self.waiters:
+            self.serve_first(loan)
+        else:
+            self.idle.append(loan)
 
     def serve_first(self, loan: Loan | None) -> None:
         """Give the first in line a client, or the right to open one (``None``). The lock is held."""

@@ -15,7 +15,7 @@ __all__ = ["Ledger", "Ledgers", "Tally"]
 class Tally:
     """A count that many threads add to without a lock: `add` is one step of the interpreter.
 
-    Measured on CPython 3.11: 0.04 us, against 0.3 us for a number under a lock.
+    Measured on CPython 3.11: 0.04 us, against 0.36 us for a number under a lock.
     """
 
     __slots__ = ("_lock", "_looks", "add")
@@ -91,19 +91,20 @@ class Ledgers:
     """The ledger of whatever process asks for it. A forked child never touches its parent's, nor a lock in it."""
 
     def __init__(self) -> None:
-        self._own = Ledger(0)  # of no process
+        #: The ledger that was asked for last: this process's, if it has its `pid`.
+        self.last = Ledger(0)
         self._of_pids: dict[int, Ledger] = {}
 
     def own(self, pid: int = 0) -> Ledger:
         """The ledger of this process. *pid* is its id, where that is known."""
         pid = pid or os.getpid()
-        own = self._own
-        if own.pid == pid:
-            return own
+        last = self.last
+        if last.pid == pid:
+            return last
         fresh = Ledger(pid)
         # Two threads of the child may come here together; setdefault lets one of them win.
         current = self._of_pids.setdefault(pid, fresh)
         if current is fresh:
-            self._own = fresh
-            self._of_pids.pop(own.pid, None)
+            self.last = fresh
+            self._of_pids.pop(last.pid, None)
         return current

@@ -63,7 +63,7 @@ def head_of(
 class Heads:
     """What `head_of` returns for always the same headers, found by destination and content type alone.
 
-    Measured on CPython 3.11: 0.2 us for a head, against 1 us.
+    Measured on CPython 3.11: 0.13 us for a head, against 0.57 us.
     """
 
     __slots__ = ("_headers", "_kept")

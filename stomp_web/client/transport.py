@@ -35,7 +35,7 @@ _RECEIVE_SIZE = 65536
 _RECORD_SIZE = 16384  # RFC 8446, 5.1: the most that a record of TLS holds
 _LONGEST_POLL = 2**31 - 1  # milliseconds: a C int
 # Seconds and microseconds (`struct timeval`) that a read waits in the operating system, and the most that Linux may
-# make of that: 4 ms where its clock ticks 250 times a second, and up to twice as long in fact. No longer: a signal makes
+# make of that: 4 ms where its clock ticks 250 times a second, up to twice as long in fact. No longer: a signal makes
 # Python begin the read anew, and a profiler's timer that sends one each 10 ms must not stretch it without end.
 _TIMEVAL = struct.Struct("@ll")
 _SHORT_WAIT = (0, 1_000)

@@ -30,7 +30,6 @@ class PoolOutlet:
             if (value := getattr(options, name)) is not None
         }
         self._resend_unknown = options.resend_unknown
-        self._timeout = options.timeout
         self._pool = PublishClientPool(
             options.url.partition("?")[0],
             max_size=options.pool_size,
@@ -53,37 +52,31 @@ class PoolOutlet:
         content_type: str,
         head: bytes,
         confirm: bool,
-        deadline: Deadline | None,
+        deadline: Deadline,
         pid: int,
     ) -> None:
         """Send one message, of which *head* is known: the fast path of `deliver`, which takes over if that fails.
 
-        Without a *deadline*, the option's `timeout` holds from now on. *pid* is this process's.
+        *pid* is this process's.
         """
-        pool = self._pool
         tried = 0
-        loan = None if self._resend_unknown else pool.take_at_once(pid)
-        if loan is None:
-            deadline = deadline or Deadline(self._timeout)
-            loan = None if self._resend_unknown else pool.take(deadline)
-        if loan is not None:
-            done = False
+        if not self._resend_unknown:
+            pool = self._pool
+            loan = None
             try:
+                loan = pool.take_at_once(pid)
+                if loan is None:
+                    loan = pool.take(deadline)
                 loan.client.send_ready(destination, content, headers, content_type, confirm, deadline, head, pid)
-                done = True
+                pool.put_back(loan)
                 return
             except NotSent:
-                # Lent at once, it had been idle for no time at all.
-                deadline = deadline or Deadline.since(loan.idle_since, self._timeout)
-                if deadline.expired:
+                if loan is None or deadline.expired:
                     raise
                 tried = 1
             finally:
-                if done:
-                    pool.put_back(loan)
-                else:
+                if loan is not None and loan.state is not None:  # it failed, or was interrupted
                     pool.give_back(loan)
-        assert deadline is not None
         message = Message(destination, typing.cast(bytes, content.obj), headers, content_type=content_type)
         self.deliver((message,), confirm, deadline, None, tried)
 

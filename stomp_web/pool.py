@@ -38,6 +38,7 @@ from .errors import (
 from .hidden import hide_secret, hide_secrets
 from .log import get_logger
 from .observers import Observers, PoolChanged
+from .per_process import PerProcess
 
 __all__ = ["Health", "Loan", "PoolStats", "PublishClientPool"]
 
@@ -158,10 +159,9 @@ class PublishClientPool:
         )
         self._observers = observers or Observers()
         self._closed = False
-        self._states: dict[int, _State] = {}
-        # Of no process. The first loan of each process makes its own, with the locks of that moment: gunicorn's gevent
-        # worker replaces `threading.Lock` after it has forked, and one that is held while connecting must be gevent's.
-        self._state = _State(0)
+        # The first loan of each process makes its state, with the locks of that moment: gunicorn's gevent worker
+        # replaces `threading.Lock` after it has forked, and one that is held while connecting must be gevent's.
+        self._states = PerProcess(_State, leave=_State.close_inherited)
 
     @property
     def url(self) -> str:
@@ -193,17 +193,34 @@ class PublishClientPool:
 
     def take(self, deadline: Deadline) -> Loan:
         """Lend a connected client; `give_back` must follow. Raises as `client` does. `lend` does both."""
-        state = self._current()
-        with state.lock:
-            if state.idle and not self._closed:
-                loan: Loan | None = state.idle.pop()
-                waiter = None
-                state.loans += 1
-            else:
-                loan, waiter = None, self._line_up(state)
-        if waiter is not None:
-            loan = self._wait(state, waiter, deadline)
+        state = self._states.own()
+        loan: Loan | None = None
+        waiter: _Waiter | None = None
+        reserved = False  # whether a slot is this call's: that of `loan`, or one to open a connection in
         try:
+            # An interrupt may come with any call. So what is taken is not what a call returns.
+            with state.lock:
+                if self._closed:
+                    raise self._closed_error()
+                if state.idle:
+                    loan = state.idle[-1]
+                    del state.idle[-1]
+                    state.loans += 1
+                    reserved = True
+                elif state.size < self.max_size:
+                    state.size += 1
+                    reserved = True
+                else:
+                    waiter = self._place_in_line(state)
+                    state.waiters.append(waiter)
+            if waiter is not None:
+                waiter.latch.acquire(timeout=deadline.remaining())
+                if not waiter.served and self._leave_line(state, waiter):
+                    raise self._waited_in_vain(deadline)
+                loan = waiter.loan
+                reserved = True
+                if self._closed:
+                    raise self._closed_error()
             if loan is not None and not self._fit(state, loan):
                 loan = None
                 with state.lock:
@@ -215,35 +232,41 @@ class PublishClientPool:
             loan.state = state
             return loan
         except BaseException:
-            self._discard(state, loan)
+            if waiter is not None and not reserved and not self._leave_line(state, waiter):
+                loan, reserved = waiter.loan, True  # interrupted; what was handed over meanwhile is nobody's
+            if reserved:
+                self._discard(state, loan)
             raise
 
     def take_at_once(self, pid: int) -> Loan | None:
-        """Lend the client that was used last, if that was just now; ``None`` otherwise. `give_back` must follow.
+        """Lend the client that was used last, if that was just now; ``None`` otherwise. `put_back` must follow.
 
         The fast path of `take`: nobody waits, nothing is opened, and a connection that was seen open a moment ago is
         not looked at. *pid* is this process's.
         """
-        state = self._state
+        state = self._states.last
         if state.pid != pid or not state.idle:
             return None
-        with state.lock:
-            idle = state.idle  # of a closed pool it is empty
-            now = time.monotonic()
-            if not idle or now - idle[-1].idle_since > LOOK_AGAIN or now > state.upkeep_at:
-                return None
-            loan = idle.pop()
-            state.loans += 1
-        loan.state = state
+        now = time.monotonic()
+        loan: Loan | None = None
+        try:
+            with state.lock:
+                idle = state.idle  # of a closed pool it is empty
+                if not idle or now > state.upkeep_at:
+                    return None
+                loan = idle[-1]
+                if now - loan.idle_since > LOOK_AGAIN or now - loan.opened_at > self.max_lifetime:
+                    return None
+                del idle[-1]
+                loan.state = state
+                state.loans += 1
+        except BaseException:
+            if loan is not None and loan.state is not None:
+                self.give_back(loan)
+            raise
         return loan
 
-    def _line_up(self, state: _State) -> _Waiter | None:
-        """Take the right to open a connection (``None``), or a place in line, while holding the state's lock."""
-        if self._closed:
-            raise self._closed_error()
-        if state.size < self.max_size:
-            state.size += 1
-            return None
+    def _place_in_line(self, state: _State) -> _Waiter:
         if self.max_waiting and len(state.waiters) >= self.max_waiting:
             state.timeouts += 1
             raise PoolTimeout(
@@ -251,39 +274,25 @@ class PublishClientPool:
                 "already (max_waiting); nothing was sent. Try again, or raise pool_size.",
                 broker=self.url,
             )
-        waiter = _Waiter()
-        state.waiters.append(waiter)
-        return waiter
+        return _Waiter()
 
-    def _wait(self, state: _State, waiter: _Waiter, deadline: Deadline) -> Loan | None:
-        """Wait in line, for a client or for the right to open one (``None``)."""
-        try:
-            waiter.latch.acquire(timeout=deadline.remaining())
-        except BaseException:
-            # Interrupted, by Ctrl-C or a worker's time limit: leave the line, and what was handed over in it.
-            if not self._leave_line(state, waiter):
-                self._discard(state, waiter.loan)
-            raise
-        if not waiter.served and self._leave_line(state, waiter):
-            raise PoolTimeout(
-                f"all {self.max_size} connections to {self.url} were in use for {deadline.seconds:.3g} s; nothing was "
-                "sent. Is the broker slow? Otherwise raise pool_size.",
-                broker=self.url,
-            )
-        if self._closed:
-            self._discard(state, waiter.loan)
-            raise self._closed_error()
-        return waiter.loan
+    def _waited_in_vain(self, deadline: Deadline) -> PoolTimeout:
+        return PoolTimeout(
+            f"all {self.max_size} connections to {self.url} were in use for {deadline.seconds:.3g} s; nothing was "
+            "sent. Is the broker slow? Otherwise raise pool_size.",
+            broker=self.url,
+        )
 
     @staticmethod
     def _leave_line(state: _State, waiter: _Waiter) -> bool:
-        """Leave the line without being served; ``False`` if it is too late for that."""
+        """Leave the line without being served; ``False`` if it is too late for that. May be called again."""
         with state.lock:
             if waiter.served:
                 return False
-            state.waiters.remove(waiter)
-            state.timeouts += 1
-            state.waited(waiter)
+            if waiter in state.waiters:
+                state.waiters.remove(waiter)
+                state.timeouts += 1
+                state.waited(waiter)
         return True
 
     def _fit(self, state: _State, loan: Loan) -> bool:
@@ -310,13 +319,13 @@ class PublishClientPool:
     def _open(self, state: _State, deadline: Deadline) -> Loan:
         """Open a new connection; one attempt at a time, so that a broker that comes back is not overrun."""
         state.breaker.check(self.url)
+        client = PublishClient.with_connector(self._connector, self.timeout, self._confirm)
         if not state.connecting.acquire(timeout=deadline.remaining()):
             raise BrokerUnavailable(
                 f"another call is still trying to connect to {self.url} after {deadline.seconds:.3g} s; "
                 "nothing was sent",
                 broker=self.url,
             )
-        client = PublishClient.with_connector(self._connector, self.timeout, self._confirm)
         try:
             try:
                 state.breaker.check(self.url)
@@ -354,22 +363,24 @@ class PublishClientPool:
         """Take back what `take` has lent."""
         client, state = loan.client, loan.state
         assert state is not None, "it was given back already"
-        loan.state = None  # an idle client that knew its state, which knows it, would outlive a pool that is dropped
         if state.pid != os.getpid():
             # Lent before a fork, and the parent's. What the child has done with it was over a connection of its own.
+            loan.state = None
             client.retire()
             return
-        usable = client.usable()
-        loan.idle_since = time.monotonic()
-        with state.lock:
-            kept = usable and not self._closed
-            if kept:
-                state.keep(loan)
-        if not kept:
-            self._discard(state, loan)
+        try:
+            usable = client.usable
+            loan.idle_since = time.monotonic()
+            with state.lock:
+                if usable and not self._closed:
+                    state.keep(loan)
+        finally:
+            if loan.state is not None:  # not kept, or interrupted
+                loan.state = None
+                self._discard(state, loan)
 
     def put_back(self, loan: Loan) -> None:
-        """Take back what `take` has lent a moment ago, and what has just done what it was asked for.
+        """Take back what has just done what it was asked for. Where that is not possible, `loan.state` stays.
 
         The fast path of `give_back`: a client that was used without an exception may be lent on.
         """
@@ -378,10 +389,7 @@ class PublishClientPool:
         loan.idle_since = time.monotonic()
         with state.lock:
             if not self._closed:
-                loan.state = None
                 state.keep(loan)
-                return
-        self.give_back(loan)
 
     def _retire_aged(self, state: _State, now: float) -> None:
         """Close the idle clients that were not used for too long.
@@ -429,7 +437,7 @@ class PublishClientPool:
 
     def stats(self) -> PoolStats:
         """Return the numbers of this process."""
-        state = self._current()
+        state = self._states.own()
         with state.lock:
             return PoolStats(
                 max_size=self.max_size,
@@ -470,7 +478,7 @@ class PublishClientPool:
         It takes no longer than *timeout* seconds. Clients that are lent are closed when they come back.
         """
         deadline = Deadline(timeout)
-        state = self._current()
+        state = self._states.own()
         with state.lock:
             self._closed = True
             idle = list(state.idle)
@@ -504,24 +512,6 @@ class PublishClientPool:
     def _tell(self, change: str, broker: str) -> None:
         if self._observers:
             self._observers.tell(PoolChanged(change, broker))
-
-    # -- forks ------------------------------------------------------------------------------------------------
-
-    def _current(self) -> _State:
-        """This process's state: at its first loan, and so in a child of a fork, a fresh one."""
-        state = self._state
-        pid = os.getpid()
-        if state.pid == pid:
-            return state
-        fresh = _State(pid)
-        # Two threads of the child may come here together; setdefault lets one of them win.
-        current = self._states.setdefault(pid, fresh)
-        if current is fresh:
-            self._state = fresh
-            for client in list(state.clients):
-                client.close()  # the descriptor only: not a byte is written
-            self._states.pop(state.pid, None)
-        return current
 
 
 class Loan:
@@ -565,22 +555,35 @@ class _State:
         self.wait_seconds = 0.0
         self.opened = self.connect_errors = self.stale = self.retired = self.discarded = 0
 
+    def close_inherited(self) -> None:
+        """In a child: close the descriptors that are the parent's, without writing a byte."""
+        for client in list(self.clients):
+            client.close()
+
     def keep(self, loan: Loan) -> None:
-        """Give a client to the first in line, or to the idle ones. The lock is held."""
+        """Give a client to the first in line, or to the idle ones, and note that nobody has it. The lock is held."""
         if self.waiters:
             self.serve_first(loan)
         else:
+            # Nobody's from here on. An idle client that knew its state, which knows it, would outlive a pool that is
+            # dropped.
+            loan.state = None
             self.idle.append(loan)
 
     def serve_first(self, loan: Loan | None) -> None:
         """Give the first in line a client, or the right to open one (``None``). The lock is held."""
-        waiter = self.waiters.popleft()
-        self.waited(waiter)
-        if loan is not None:
-            self.loans += 1
+        waiter = self.waiters[0]
+        # No call in between, with which an interrupt might come: it is served, or it is not.
         waiter.loan = loan
         waiter.served = True
-        waiter.latch.release()
+        if loan is not None:
+            loan.state = None
+            self.loans += 1
+        try:
+            self.waiters.popleft()
+        finally:
+            waiter.latch.release()
+        self.waited(waiter)
 
     def waited(self, waiter: _Waiter) -> None:
         """Count a wait that is over. The lock is held."""

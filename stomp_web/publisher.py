@@ -24,11 +24,12 @@ from .errors import (
     StompError,
 )
 from .hidden import Hidden, hide_secrets
+from .ledger import Ledger
 from .local import MemoryOutlet, OutboxMessage, local_outlet
 from .observers import Observer, Observers, SendBegan, SendFailed, SendSucceeded
 from .outlet import PoolOutlet
+from .per_process import PerProcess
 from .pool import Health, PoolStats
-from .process import Ledgers
 from .serializers import SIGNATURE, SerializedPayload, Serializer, get_serializer
 
 __all__ = ["Batch", "Health", "OutboxMessage", "Publisher", "PublisherStats"]
@@ -85,7 +86,7 @@ class Publisher:
             if address.local
             else PoolOutlet(self.options, self.observers)
         )
-        self._ledgers = Ledgers()
+        self._ledgers = PerProcess(Ledger)
         # Those that every message has, and what a message has besides its id that is given no others.
         self._option_headers = dict(self.options.headers)
         self._common_headers = dict(self._option_headers)
@@ -94,7 +95,7 @@ class Publisher:
         self._simple = (
             not address.local
             and not {MESSAGE_ID, "content-type"} & self._common_headers.keys()
-            and type(self._serializer).serialize is Serializer.serialize
+            and getattr(self._serializer.serialize, "__func__", None) is Serializer.serialize
         )
 
     @property
@@ -155,6 +156,7 @@ class Publisher:
         * `DeliveryUnknown` (`ReceiptTimeout`, `ConnectionLost`) - it may have arrived.
         """
         payload = Hidden(payload)
+        deadline = Deadline(self.options.timeout if timeout is None else timeout)
         if (
             self._simple
             and headers is None
@@ -167,15 +169,8 @@ class Publisher:
             and not detours
             and not (self.observers.known and self.observers)
         ):
-            message_id = self._send_simple(
-                destination,
-                payload,
-                self.options.confirm if confirm is None else confirm,
-                None if timeout is None else Deadline(timeout),
-            )
-            if message_id is not None:
-                return message_id
-        deadline = self._deadline(timeout)
+            confirm = self.options.confirm if confirm is None else confirm
+            return self._send_simple(destination, payload, confirm, deadline)
         message = self._message(
             destination, payload, headers, serializer, persistent, priority, ttl, correlation_id, reply_to
         )
@@ -322,19 +317,19 @@ class Publisher:
         self._mark_persistent(all_headers, persistent)
         return Message(destination, written.body, all_headers, content_type=content_type, ttl=ttl)
 
-    def _send_simple(self, destination: str, payload: Hidden, confirm: bool, deadline: Deadline | None) -> str | None:
+    def _send_simple(self, destination: str, payload: Hidden, confirm: bool, deadline: Deadline) -> str:
         """Send one message with no headers but those that every message has: the fast path of what most calls are.
 
-        The same as `_message` and `_deliver` do, without building what is the same each time. ``None`` if it is not as
-        simple as that; then nothing was sent. Measured on CPython 3.11: 45 us for a confirmed message, against 61 us.
+        The same as `_message` and `_deliver` do, without building what is the same each time. Measured on CPython
+        3.11: a quarter less time for a confirmed message.
         """
         serializer = self._serializer
-        try:
-            body = serializer.dumps(payload.value)
-        except Exception:  # noqa: BLE001 - a payload's own code may raise anything, and `serialize` says what it was
-            return None
+        body = serializer.written(payload, destination)
         if type(body) is not bytes:
-            return None
+            hidden, body = SerializedPayload(body, serializer.content_type, {}), b""
+            message = self._compose(destination, hidden)
+            self._deliver([message], confirm, deadline)
+            return typing.cast(str, message.id)
         content, body = memoryview(body), b""  # a traceback that shows locals must not show it
         content_type = serializer.content_type
         head = self._heads.of(destination, content_type)

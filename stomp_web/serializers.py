@@ -81,8 +81,12 @@ class Serializer(abc.ABC):
         """
         if type(payload) is not Hidden:
             payload = Hidden(payload)
+        return SerializedPayload(self.written(payload, destination), self.content_type, {})
+
+    def written(self, payload: Hidden, destination: str) -> bytes:
+        """Return the body for what is hidden in *payload*. Raises as `serialize` does."""
         try:
-            return SerializedPayload(self.dumps(payload.value), self.content_type, {})
+            return self.dumps(payload.value)
         except Exception as error:  # noqa: BLE001 - a payload's own code may raise anything
             problem = str(error) or type(error).__name__
         # Raised here, not above: the traceback of the first exception would show the payload.
@@ -311,30 +315,36 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 
 
 def _make_writer() -> typing.Callable[[typing.Any], str]:
-    """What does the same as ``_ENCODER.encode``, with the C part of `json`, if there is one, made only once.
+    """What does the same as ``_ENCODER.encode``, without making the C part of `json` anew for each call.
 
-    `json` makes it anew for each call, to note in it what a circular payload is found by. This one notes nothing: such
-    a payload ends in a `RecursionError`, and the encoder is asked for its own words. Measured on CPython 3.11: 1 us for
-    a small dict, against 2 us.
+    That part has notes of the containers that it is in the middle of, by which it finds a circular payload. So one is
+    used by one call at a time, and after an error, when notes are left in it, no more. Measured on CPython 3.11: half
+    the time for a small dict.
     """
     encoder = _ENCODER
-    try:
-        chunks = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
-            None, encoder.default, json.encoder.encode_basestring, encoder.indent, encoder.key_separator,
+    spare: list[typing.Callable[[typing.Any, int], typing.Iterable[str]]] = []  # its steps are safe for many threads
+
+    def make() -> typing.Callable[[typing.Any, int], typing.Iterable[str]]:
+        return json.encoder.c_make_encoder(  # type: ignore[attr-defined,no-any-return]
+            {}, encoder.default, json.encoder.encode_basestring, encoder.indent, encoder.key_separator,
             encoder.item_separator, encoder.sort_keys, encoder.skipkeys, encoder.allow_nan,
         )  # fmt: skip
-        if "".join(chunks({"a": [1]}, 0)) != encoder.encode({"a": [1]}):
-            return encoder.encode
-    except (AttributeError, TypeError):  # no C part, or another one
-        return encoder.encode
 
     def write(payload: typing.Any) -> str:
         try:
-            return "".join(chunks(payload, 0))
-        except RecursionError:
-            return encoder.encode(payload)
+            chunks = spare.pop()
+        except IndexError:
+            chunks = make()
+        text = "".join(chunks(payload, 0))
+        spare.append(chunks)
+        return text
 
-    return write
+    try:
+        if write({"a": [1]}) == encoder.encode({"a": [1]}):
+            return write
+    except (AttributeError, TypeError):  # no C part, or another one
+        pass
+    return encoder.encode
 
 
 _write_json = _make_writer()

@@ -11,6 +11,7 @@ import enum
 import json
 import pickle
 import sys
+import tracemalloc
 import uuid
 
 import pytest
@@ -175,6 +176,31 @@ class TestJson:
         cycle.append(cycle)
         with pytest.raises(SerializationError, match="Circular reference"):
             write("json", cycle)
+        cycle[:] = [1]
+        assert to_json(cycle) == "[1]"  # nothing is kept of it
+
+    def test_a_large_cycle_is_refused_before_it_is_written(self):
+        cycle: dict = {"text": "x" * 100_000}
+        cycle["again"] = cycle
+        tracemalloc.start()
+        try:
+            with pytest.raises(SerializationError, match="Circular reference"):
+                write("json", cycle)
+            assert tracemalloc.get_traced_memory()[1] < 2_000_000
+        finally:
+            tracemalloc.stop()
+
+    def test_a_form_may_itself_be_made_with_json(self):
+        class Envelope:
+            def __init__(self, inside):
+                self.inside = inside
+
+        @json_form.register(Envelope)
+        def _(envelope):
+            return to_json(envelope.inside)
+
+        order = {"id": 7}
+        assert json.loads(to_json([order, {"sent": Envelope(order)}, order])) == [order, {"sent": '{"id":7}'}, order]
 
     def test_a_nesting_too_deep_is_refused(self):
         deep: list = []

@@ -32,14 +32,6 @@ class Deadline:
         self.seconds = seconds
         self.at = time.monotonic() + self.seconds
 
-    @classmethod
-    def since(cls, moment: float, seconds: float) -> Deadline:
-        """A deadline *seconds* after a *moment* that is over (``time.monotonic()``). The numbers are not checked."""
-        deadline = cls.__new__(cls)
-        deadline.seconds = seconds
-        deadline.at = moment + seconds
-        return deadline
-
     def remaining(self) -> float:
         """The seconds that are left, 0.0 if none are."""
         left = self.at - time.monotonic()

@@ -78,7 +78,8 @@ class Heads:
         try:
             return self._kept[key]
         except (KeyError, TypeError):  # TypeError: what nobody can look up, and `head_of` says more of
-            head = head_of(destination, content_type, self._headers)
+            pass
+        head = head_of(destination, content_type, self._headers)
         if len(self._kept) >= _MOST_KEPT:
             self._kept.clear()
         if len(head) <= _LONGEST_KEPT:

@@ -171,6 +171,7 @@ class PublishClient(SendingClient):
         transaction = self._begin(deadline)
         self._end_transaction(commands.abort(transaction), transaction, deadline)
 
+    @property
     def usable(self) -> bool:
         """Whether a pool may lend this client again.
 

@@ -103,13 +103,11 @@ class SendingClient:
             raise _in_use()
         try:
             session = self._session
-            if (
-                session is None
-                or session.pid != pid
-                or (time.monotonic() - session.seen > LOOK_AGAIN and not session.nothing_new())
-            ):
+            now = time.monotonic()
+            if session is None or session.pid != pid or (now - session.seen > LOOK_AGAIN and not session.nothing_new()):
                 deadline = deadline or self._deadline(None)
                 session = self._connected_session(deadline)
+                now = time.monotonic()
             receipt = next(self._receipt_ids) if (self.confirm if confirm is None else confirm) else None
             size = content.nbytes
             if session.plain and size < LARGE:
@@ -118,7 +116,7 @@ class SendingClient:
                 data, large = _frame_for(session, destination, content, headers, content_type, head, receipt)
             sent = 0
             try:
-                if large is None and (deadline is None or not deadline.expired):
+                if large is None and (deadline is None or now < deadline.at):
                     sent = session.write_some(data)
                 if sent != len(data) or large is not None:
                     deadline = deadline or self._deadline(None)

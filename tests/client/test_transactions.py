@@ -345,7 +345,7 @@ def test_a_transaction_that_there_was_no_time_to_end_is_still_open(client, broke
     for end in (client.commit, client.abort):
         with pytest.raises(NotSent, match="no time"):
             end(tx, timeout=1e-9)
-    assert not client.usable()
+    assert not client.usable
     client.commit(tx)
     assert bodies(broker) == [b"0"]
 

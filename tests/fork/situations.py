@@ -52,7 +52,7 @@ def locked(pool: PublishClientPool) -> Iterator[None]:
 
     def hold(begun: Callable[[], object], go_on: threading.Event) -> None:
         # No user can bring this about at will, so the test looks inside.
-        with pool._state.connecting, pool._state.lock:
+        with pool._states.last.connecting, pool._states.last.lock:
             begun()
             assert go_on.wait(PATIENCE)
 

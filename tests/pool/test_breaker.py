@@ -218,7 +218,7 @@ class TestFailover:
         with Broker() as first:
             pool = make_pool(self.url(first.port, broker.port))
             send(pool)
-            (lent,) = pool._state.idle
+            (lent,) = pool._states.last.idle
             session = lent.client._session
         assert session.wait(5)
         send(pool)

@@ -124,7 +124,7 @@ def test_a_lock_that_was_held_when_the_process_forked_stops_nobody(broker, make_
     held, release = threading.Event(), threading.Event()
 
     def hold():
-        with getattr(pool._state, lock):
+        with getattr(pool._states.last, lock):
             held.set()
             release.wait(10)
 

@@ -21,7 +21,7 @@ def send(pool, body=b"x"):
 
 
 def idle_sessions(pool):
-    return [lent.client._session for lent in pool._state.idle]
+    return [lent.client._session for lent in pool._states.last.idle]
 
 
 class TestStale:
@@ -148,12 +148,13 @@ class TestClose:
         client = loan.__enter__()
         usable = type(client).usable
 
-        def usable_while_it_closes(lent):
-            pool.close()
-            return usable(lent)
+        class Closing:
+            def __get__(self, instance, owner=None):
+                pool.close()
+                return usable.__get__(instance, owner)
 
         with monkeypatch.context() as patch:
-            patch.setattr(type(client), "usable", usable_while_it_closes)
+            patch.setattr(type(client), "usable", Closing())
             loan.__exit__(None, None, None)
         assert (pool.stats().size, pool.stats().idle) == (0, 0)
         assert not client.connected

@@ -17,10 +17,12 @@ from stomp_web import (
     InvalidFrame,
     InvalidFrameType,
     Message,
+    NotSent,
     PublishClient,
     PublishClientPool,
     Publisher,
     ReceiptTimeout,
+    SerializationError,
     StompError,
     serializers,
 )
@@ -125,15 +127,26 @@ class Slicing(serializers.BytesSerializer):
     content_type = "application/x-slicing"
 
     def dumps(self, payload):
-        return memoryview(b"before" + payload)[6:]
+        return memoryview(b"before" + b"".join(payload))[6:]
+
+
+class Locked(serializers.TextSerializer):
+    """Serializes in a way that was given to the object, not to the class."""
+
+    name = "locked"
+    content_type = "text/x-locked"
+
+    def __init__(self):
+        self.serialize = lambda payload, **_: serializers.SerializedPayload(b"locked", self.content_type, {})
 
 
 @pytest.mark.parametrize("server", ["", "ActiveMQ-Artemis/2.40.0"])
 @pytest.mark.parametrize(
     ("serializer", "payload", "expected"),
     [
-        (Shouting(), "text", (b"TEXT", "text/x-shouting", "1")),
-        (Slicing(), b"one", (b"one", "application/x-slicing", "")),
+        (Shouting(), lambda: "text", (b"TEXT", "text/x-shouting", "1")),
+        (Slicing(), lambda: iter([b"on", b"ce"]), (b"once", "application/x-slicing", "")),
+        (Locked(), lambda: "text", (b"locked", "text/x-locked", "")),
     ],
 )
 def test_serializers_of_one_s_own_are_used_as_they_are(serve, monkeypatch, server, serializer, payload, expected):
@@ -141,11 +154,52 @@ def test_serializers_of_one_s_own_are_used_as_they_are(serve, monkeypatch, serve
     serializers.register(serializer)
     frames: list[tuple[dict[str, str], bytes]] = []
     with Publisher(serve(collect(frames, server)).url, serializer=serializer.name) as publisher:
-        publisher.send("/queue/a", payload)
-        publisher.send("/queue/a", payload)
+        publisher.send("/queue/a", payload())
+        publisher.send("/queue/a", payload())
     for headers, sent in frames:
         assert (sent, headers["content-type"], headers.get("shouts", "")) == expected
     assert len(frames) == 2
+
+
+def test_a_payload_that_fails_when_it_is_read_is_not_read_again(publisher, broker):
+    """The second time, it would have nothing left, and nothing would be sent as if all were well."""
+
+    class Rows:
+        def __init__(self):
+            self.read = 0
+
+    @serializers.json_form.register(Rows)
+    def _(rows):
+        rows.read += 1
+        if rows.read == 1:
+            raise RuntimeError("the database went away")
+        return []
+
+    payload = Rows()
+    with pytest.raises(SerializationError, match="went away"):
+        publisher.send("/queue/a", payload)
+    assert payload.read == 1
+    assert broker.connections_accepted == 0
+
+
+def test_the_time_for_a_call_includes_its_serialization(make_publisher, broker, monkeypatch):
+    class Slow(serializers.TextSerializer):
+        name = "slow"
+        content_type = "text/x-slow"
+
+        def dumps(self, payload):
+            never.wait(0.3)
+            return super().dumps(payload)
+
+    never = threading.Event()
+    monkeypatch.setattr(serializers, "_serializers", dict(serializers._serializers))
+    serializers.register(Slow())
+    publisher = make_publisher(serializer="slow", timeout=0.2)
+    with pytest.raises(NotSent):
+        publisher.send("/queue/a", "1")
+    with pytest.raises(NotSent):
+        make_publisher(serializer="slow").send("/queue/a", "1", timeout=0.2)
+    assert broker.messages("/queue/a") == []
 
 
 def test_headers_that_change_between_two_sends_are_seen(serve):
@@ -304,7 +358,7 @@ def test_a_second_try_has_no_time_of_its_own(serve):
     )
     with Publisher(server.url, timeout=1) as publisher:
         publisher.send("/queue/a", 1)
-        (loan,) = publisher._outlet._pool._state.idle
+        (loan,) = publisher._outlet._pool._states.last.idle
         sock = loan.client._session._transport._socket
         with pytest.raises(BlockingIOError):  # until the buffers of both sides are full  # noqa: PT012
             while True:
@@ -320,9 +374,14 @@ def test_a_second_try_has_no_time_of_its_own(serve):
 
 @pytest.mark.usefixtures("without_a_look")
 def test_a_client_that_is_used_without_a_pause_grows_too_old_all_the_same(make_publisher, broker):
-    publisher = make_publisher(max_lifetime=0.05)
-    assert eventually(lambda: publisher.send("/queue/a", 1) and publisher.stats().pool.retired)
-    assert broker.connections_accepted == 2
+    publisher = make_publisher(max_lifetime=3600)
+    publisher.send("/queue/a", 1)
+    state = publisher._outlet._pool._states.last
+    state.upkeep_at = time.monotonic() + 60  # nobody looks after the pool meanwhile
+    state.idle[0].opened_at -= 3601
+    publisher.send("/queue/a", 2)
+    publisher.send("/queue/a", 3)
+    assert (publisher.stats().pool.retired, broker.connections_accepted) == (1, 2)
 
 
 def test_no_message_is_left_out_of_the_numbers(make_publisher):

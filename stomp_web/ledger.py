@@ -1,15 +1,14 @@
-"""What belongs to a process, and is another's after a fork: the ids that it gives to messages, and its numbers."""
+"""The ledger of a publisher: the ids that it gives to messages, and how many went which way."""
 
 from __future__ import annotations
 
 import itertools
-import os
 import secrets
 import threading
 
 from .errors import DeliveryUnknown, MessageError, Rejected, StompError
 
-__all__ = ["Ledger", "Ledgers", "Tally"]
+__all__ = ["Ledger", "Tally"]
 
 
 class Tally:
@@ -37,7 +36,7 @@ class Tally:
 class Ledger:
     """One process's ledger of a publisher: the ids of its messages, and how many went which way.
 
-    * `pid` - the process. A forked child needs a ledger of its own: see `Ledgers`.
+    * `pid` - the process. A forked child needs a ledger of its own: see `stomp_web.per_process`.
     * `confirmed`, `unconfirmed` - messages that were sent by themselves and succeeded.
     """
 
@@ -85,26 +84,3 @@ class Ledger:
         numbers["confirmed"] += confirmed
         numbers["sent"] += confirmed + self.unconfirmed.value()
         return numbers
-
-
-class Ledgers:
-    """The ledger of whatever process asks for it. A forked child never touches its parent's, nor a lock in it."""
-
-    def __init__(self) -> None:
-        #: The ledger that was asked for last: this process's, if it has its `pid`.
-        self.last = Ledger(0)
-        self._of_pids: dict[int, Ledger] = {}
-
-    def own(self, pid: int = 0) -> Ledger:
-        """The ledger of this process. *pid* is its id, where that is known."""
-        pid = pid or os.getpid()
-        last = self.last
-        if last.pid == pid:
-            return last
-        fresh = Ledger(pid)
-        # Two threads of the child may come here together; setdefault lets one of them win.
-        current = self._of_pids.setdefault(pid, fresh)
-        if current is fresh:
-            self.last = fresh
-            self._of_pids.pop(last.pid, None)
-        return current

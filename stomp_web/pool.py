@@ -380,9 +380,9 @@ class PublishClientPool:
                 self._discard(state, loan)
 
     def put_back(self, loan: Loan) -> None:
-        """Take back what has just done what it was asked for. Where that is not possible, `loan.state` stays.
+        """Take back a client that has just done what it was asked for, and so may be lent on: a fast `give_back`.
 
-        The fast path of `give_back`: a client that was used without an exception may be lent on.
+        Where the pool was closed meanwhile, the loan keeps its ``state``, and is to be given back.
         """
         state = loan.state
         assert state is not None, "it was given back already"

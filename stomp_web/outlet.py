@@ -62,11 +62,12 @@ class PoolOutlet:
         tried = 0
         if not self._resend_unknown:
             pool = self._pool
-            loan = None
+            loan = borrower = None
             try:
                 loan = pool.take_at_once(pid)
                 if loan is None:
                     loan = pool.take(deadline)
+                borrower = loan.borrower
                 loan.client.send_ready(destination, content, headers, content_type, confirm, deadline, head, pid)
                 pool.put_back(loan)
                 return
@@ -75,7 +76,7 @@ class PoolOutlet:
                     raise
                 tried = 1
             finally:
-                if loan is not None and loan.state is not None:  # it failed, or was interrupted
+                if loan is not None and loan.borrower is borrower:  # it failed, or was interrupted
                     pool.give_back(loan)
         message = Message(destination, typing.cast(bytes, content.obj), headers, content_type=content_type)
         self.deliver((message,), confirm, deadline, None, tried)

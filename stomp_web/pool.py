@@ -229,7 +229,7 @@ class PublishClientPool:
                 loan = self._open(state, deadline)
                 with state.lock:
                     state.loans += 1
-            loan.state = state
+            loan.lend(state)
             return loan
         except BaseException:
             if waiter is not None and not reserved and not self._leave_line(state, waiter):
@@ -248,6 +248,7 @@ class PublishClientPool:
         if state.pid != pid or not state.idle:
             return None
         now = time.monotonic()
+        borrower = object()
         loan: Loan | None = None
         try:
             with state.lock:
@@ -258,10 +259,10 @@ class PublishClientPool:
                 if now - loan.idle_since > LOOK_AGAIN or now - loan.opened_at > self.max_lifetime:
                     return None
                 del idle[-1]
-                loan.state = state
+                loan.state, loan.borrower = state, borrower
                 state.loans += 1
         except BaseException:
-            if loan is not None and loan.state is not None:
+            if loan is not None and loan.borrower is borrower:
                 self.give_back(loan)
             raise
         return loan
@@ -361,11 +362,11 @@ class PublishClientPool:
 
     def give_back(self, loan: Loan) -> None:
         """Take back what `take` has lent."""
-        client, state = loan.client, loan.state
+        client, state, borrower = loan.client, loan.state, loan.borrower
         assert state is not None, "it was given back already"
         if state.pid != os.getpid():
             # Lent before a fork, and the parent's. What the child has done with it was over a connection of its own.
-            loan.state = None
+            loan.let_go()
             client.retire()
             return
         try:
@@ -375,14 +376,14 @@ class PublishClientPool:
                 if usable and not self._closed:
                     state.keep(loan)
         finally:
-            if loan.state is not None:  # not kept, or interrupted
-                loan.state = None
+            if loan.borrower is borrower:  # not kept, or interrupted
+                loan.let_go()
                 self._discard(state, loan)
 
     def put_back(self, loan: Loan) -> None:
         """Take back a client that has just done what it was asked for, and so may be lent on: a fast `give_back`.
 
-        Where the pool was closed meanwhile, the loan keeps its ``state``, and is to be given back.
+        Where the pool was closed meanwhile, the loan keeps its `borrower`, and is to be given back.
         """
         state = loan.state
         assert state is not None, "it was given back already"
@@ -517,12 +518,23 @@ class PublishClientPool:
 class Loan:
     """A client of a pool, while it is lent and while it is not. A borrower uses `client`; the rest is the pool's."""
 
-    __slots__ = ("client", "idle_since", "opened_at", "state")
+    __slots__ = ("borrower", "client", "idle_since", "opened_at", "state")
 
     def __init__(self, client: PublishClient) -> None:
         self.client = client
-        self.state: _State | None = None  # while it is lent: whose it is
+        #: While it is lent: whose it is, and something for each time that it is lent. The moment that it was handed on,
+        #: it is another borrower's, whose `state` may be the same.
+        self.state: _State | None = None
+        self.borrower: object = None
         self.opened_at = self.idle_since = time.monotonic()
+
+    def lend(self, state: _State) -> None:
+        """Note that it is lent."""
+        self.state, self.borrower = state, object()
+
+    def let_go(self) -> None:
+        """Note that nobody has it. An idle client that knew its state, which knows it, would outlive a dropped pool."""
+        self.state = self.borrower = None
 
 
 class _Waiter:
@@ -565,20 +577,18 @@ class _State:
         if self.waiters:
             self.serve_first(loan)
         else:
-            # Nobody's from here on. An idle client that knew its state, which knows it, would outlive a pool that is
-            # dropped.
-            loan.state = None
+            loan.let_go()
             self.idle.append(loan)
 
     def serve_first(self, loan: Loan | None) -> None:
         """Give the first in line a client, or the right to open one (``None``). The lock is held."""
         waiter = self.waiters[0]
         # No call in between, with which an interrupt might come: it is served, or it is not.
+        if loan is not None:
+            loan.state = loan.borrower = None
+            self.loans += 1
         waiter.loan = loan
         waiter.served = True
-        if loan is not None:
-            loan.state = None
-            self.loans += 1
         try:
             self.waiters.popleft()
         finally:

@@ -84,10 +84,11 @@ def test_while_others_wait_in_line(publisher):
 
         other = threading.Thread(target=wait_in_line)
         loan = pool.take(Deadline(5.0))
+        borrower = loan.borrower
         other.start()
         assert eventually(lambda: pool.stats().waiting == 1)
         was = interrupted_at(step, lambda loan=loan: pool.give_back(loan))
-        if loan.state is not None:  # it had not begun: whoever has borrowed comes here again
+        if loan.borrower is borrower:  # it had not begun: whoever has borrowed comes here again
             pool.give_back(loan)
         other.join(10)
         assert isinstance(outcome[0], str), f"after step {step}: {outcome[0]!r}"

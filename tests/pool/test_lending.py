@@ -192,6 +192,36 @@ class TestWaiting:
         send(pool)
         assert lent is not None
 
+    def test_who_has_handed_a_client_on_does_not_take_it_from_the_next_one(self, broker, make_pool, monkeypatch):
+        """The next one may have it before the one who gave it back has left `give_back`."""
+        pool = make_pool(max_size=1)
+        send(pool)
+        pool._states.last.upkeep_at = time.monotonic() + 60
+        others, waited = threading.Event(), type(pool._states.last).waited
+        confirmed, slow = [], threading.Event()
+
+        def slowly(state, waiter):
+            waited(state, waiter)
+            assert others.wait(5)
+
+        def use():
+            with pool.client() as client:
+                others.set()
+                slow.wait(5)
+                client.send("/queue/a", b"", confirm=True)
+                confirmed.append(client)
+
+        monkeypatch.setattr(type(pool._states.last), "waited", slowly)
+        other = threading.Thread(target=use)
+        with pool.client() as lent:
+            other.start()
+            assert eventually(lambda: pool.stats().waiting == 1)
+        slow.set()
+        other.join(10)
+        assert confirmed == [lent]
+        stats = pool.stats()
+        assert (stats.discarded, stats.size, broker.connections_accepted) == (0, 1, 1)
+
 
 class TestReturn:
     def test_an_exception_of_the_borrower_s_own_keeps_a_good_connection(self, broker, make_pool):

@@ -17,7 +17,7 @@ from stomp_web import (
     StompError,
 )
 from stomp_web.protocol import Frame
-from tests.client.scripted import eventually
+from tests.client.scripted import eventually, news
 
 
 class TestDisconnect:
@@ -53,7 +53,7 @@ class TestDisconnect:
         client.send("/queue/a", confirm=True)
         session = client._session
         broker.faults.close_connections(reset=reset)
-        assert session.wait(5)
+        assert news(session)
         client.disconnect()
         assert not client.connected
 
@@ -70,7 +70,7 @@ class TestDisconnect:
         assert broker.wait_for("/queue/a")
         session = client._session
         broker.faults.close_connections(reset=reset)
-        assert session.wait(5)
+        assert news(session)
         with pytest.raises(ConnectionLost):
             client.disconnect()
         assert not client.connected

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from stomp_web import ConnectionLost, Message, MessageError, NotSent, PublishClient, Publisher, ReceiptTimeout
-from tests.client.scripted import PATIENCE, Peer
+from tests.client.scripted import PATIENCE, Peer, news
 
 KB_10 = bytes(10_000)
 
@@ -152,7 +152,7 @@ class TestFlood:
         with contextlib.closing(PublishClient("127.0.0.1", server.port)) as client:
             client.connect()
             assert begin.wait(PATIENCE)
-            assert client._session.wait(PATIENCE)
+            assert news(client._session)
             began = time.monotonic()
             client.connected  # noqa: B018 - it looks, and must not look for ever
             assert time.monotonic() - began < 2

@@ -11,6 +11,7 @@ import trustme
 from stomp_web import BrokerUnavailable, ConfigurationError, PublishClient, PublishClientPool, QueueingDuplexClient
 from stomp_web.broker import Broker
 from stomp_web.client.tls import InsecureConnectionWarning
+from tests.client.scripted import news
 
 
 def server_context(authority, *names):
@@ -65,7 +66,7 @@ def test_a_connection_that_ended_is_seen(tls_broker, ca_file):
     with PublishClient(*tls_broker.address, ssl=True, tls_ca=ca_file, confirm=True) as client:
         session = client._session
         tls_broker.faults.close_connections()
-        assert session.wait(5)
+        assert news(session)
         client.send("/queue/again")
 
 

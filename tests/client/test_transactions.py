@@ -18,7 +18,7 @@ from stomp_web import (
     Rejected,
 )
 from stomp_web.broker import Broker
-from tests.client.scripted import PATIENCE, eventually
+from tests.client.scripted import PATIENCE, eventually, news
 
 
 def bodies(broker: Broker) -> list[bytes]:
@@ -283,7 +283,7 @@ class TestPing:
             tx = begin(deadline)
             session = client._session
             broker.faults.close_connections()
-            assert session.wait(5)
+            assert news(session)
             return tx
 
         monkeypatch.setattr(client, "_begin", begin_and_lose)
@@ -368,7 +368,7 @@ class TestRefusedMeanwhile:
         client.send("/queue/u", b"unconfirmed")
         tx = client.begin()
         client.send("/queue/t", b"0", transaction=tx)
-        assert client._session.wait(PATIENCE)
+        assert news(client._session)
         with pytest.raises(NotSent, match="not open"):
             client.commit(tx)
         assert "No right" in caplog.text
@@ -377,7 +377,7 @@ class TestRefusedMeanwhile:
         client = open_client(self.refusing("BEGIN", "SEND"), lambda peer: peer.accept() and peer.serve())
         tx = client.begin()
         client.send("/queue/t", b"0", transaction=tx)
-        assert client._session.wait(PATIENCE)
+        assert news(client._session)
         other = client.begin()
         with pytest.raises(Rejected, match="No right"):
             client.commit(tx)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import signal
 import subprocess
@@ -95,6 +96,7 @@ print(json.dumps([outcome, time.monotonic() - began < 5, turns > 5]))
 """
 
 
+@pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="gevent is not installed: pip install gevent")
 def test_gevent_s_sockets_keep_the_time_and_let_others_work(broker):
     broker.faults.mute("SEND", after=1)
     done = subprocess.run(

@@ -13,7 +13,7 @@ from stomp_web import breaker as breaker_module
 from stomp_web.breaker import Breaker
 from stomp_web.broker import Broker
 from stomp_web.protocol import Frame
-from tests.client.scripted import eventually
+from tests.client.scripted import eventually, news
 
 
 def send(pool, **options):
@@ -220,7 +220,7 @@ class TestFailover:
             send(pool)
             (lent,) = pool._states.last.idle
             session = lent.client._session
-        assert session.wait(5)
+        assert news(session)
         send(pool)
         first.start()
         try:

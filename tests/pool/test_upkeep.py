@@ -10,7 +10,7 @@ import pytest
 
 from stomp_web import PoolClosed, StompError
 from stomp_web.observers import Observers
-from tests.client.scripted import PATIENCE, eventually
+from tests.client.scripted import eventually, news
 
 DESCRIPTORS = pathlib.Path("/proc/self/fd")
 
@@ -31,7 +31,7 @@ class TestStale:
         send(pool)
         (session,) = idle_sessions(pool)
         broker.faults.close_connections(reset=reset)
-        assert session.wait(5)
+        assert news(session)
         send(pool)
         assert (pool.stats().stale, pool.stats().size, pool.stats().opened) == (1, 1, 2)
         assert len(broker.messages("/queue/a")) == 2
@@ -41,7 +41,7 @@ class TestStale:
         send(pool)
         (session,) = idle_sessions(pool)
         broker.faults.error_unasked(close=False)
-        assert session.wait(5)
+        assert news(session)
         send(pool)
         assert pool.stats().stale == 1
 
@@ -50,7 +50,7 @@ class TestStale:
         send(pool)
         (session,) = idle_sessions(pool)
         broker.faults.write(b"\n\r\n\n")
-        assert session.wait(5)
+        assert news(session)
         send(pool)
         assert (pool.stats().stale, broker.connections_accepted) == (0, 1)
 
@@ -184,7 +184,7 @@ class TestObservers:
         send(pool)
         (session,) = idle_sessions(pool)
         broker.faults.close_connections()
-        assert session.wait(5)
+        assert news(session)
         broker.faults.close_before_receipt("SEND")
         with pytest.raises(StompError):
             send(pool)
@@ -281,7 +281,7 @@ class TestErrorsToUnconfirmedMessages:
             pool = make_pool(**options)
             with pool.client() as client:
                 client.send("/queue/a", b"1")
-                assert client._session.wait(PATIENCE)
+                assert news(client._session)
             return pool
 
         return make

@@ -285,7 +285,8 @@ def test_what_happens_is_logged_a_line_each_and_without_a_terminal_nothing_else(
     assert out == ""
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO \S", line) for line in lines), err
     assert sum("receiving from /queue/orders, /queue/slow at stomp://127.0.0.1:" in line for line in lines) == 1
-    assert "stopping: 0 messages" in lines[-1]
+    # The broker may have the ACK before the worker has noted that it was written.
+    assert re.search(r"stopping: (0 messages are|1 message is) being handled$", lines[-1])
 
 
 def test_what_stomp_web_logs_in_the_processes_is_shown_too(dev_broker: Broker, publisher: Publisher) -> None:

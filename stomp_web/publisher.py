@@ -324,7 +324,7 @@ class Publisher:
         3.11: a quarter less time for a confirmed message.
         """
         serializer = self._serializer
-        body = serializer.written(payload, destination)
+        body = serializer._written(payload, destination)
         if type(body) is not bytes:
             hidden, body = SerializedPayload(body, serializer.content_type, {}), b""
             message = self._compose(destination, hidden)

@@ -81,9 +81,9 @@ class Serializer(abc.ABC):
         """
         if type(payload) is not Hidden:
             payload = Hidden(payload)
-        return SerializedPayload(self.written(payload, destination), self.content_type, {})
+        return SerializedPayload(self._written(payload, destination), self.content_type, {})
 
-    def written(self, payload: Hidden, destination: str) -> bytes:
+    def _written(self, payload: Hidden, destination: str) -> bytes:
         """Return the body for what is hidden in *payload*. Raises as `serialize` does."""
         try:
             return self.dumps(payload.value)

@@ -127,9 +127,10 @@ class SendingClient:
                 if receipt is None:
                     return
                 if session.next_is_receipt(receipt):
-                    self._unconfirmed = 0  # and no transaction is open, or it is told of it:
                     if self._open_transactions:
                         self._all_answered()
+                    else:
+                        self._unconfirmed = 0  # the same, without a call
                 else:
                     deadline = deadline or self._deadline(None)
                     self._await_receipts(session, {str(receipt): 0}, deadline, earlier)

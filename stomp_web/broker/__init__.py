@@ -9,9 +9,9 @@
 ``broker.messages("/queue/orders")`` tells what was sent, ``broker.wait_for("/queue/orders", 3)`` waits for it, and
 ``broker.faults`` makes it misbehave. It logs to ``stomp_web.broker``.
 
-The rooms, from the ground up: `messages`, `journal`, `destinations`, `session` do no I/O; `rules` says what a fault is;
-`connection` is one TCP connection; `loop` is the one thread that serves them; `faults` and `server` are what a user
-holds.
+The rooms, from the ground up: `messages`, `naming`, `journal`, `destinations`, `session` do no I/O; `rules` says what a
+fault is; `connection` is one TCP connection; `loop` is the one thread that serves them; `faults` and `server` are what
+a user holds.
 """
 
 from .faults import Faults

@@ -2,7 +2,8 @@
 
 Every waiting message stands in a `Queue`. What the world calls a queue is one `Queue` whose subscribers compete; what
 it calls a topic is one `Queue` for each subscriber, which nobody else reads, and which outlives its subscriber if the
-subscription is durable. So acknowledgement, redelivery and prefetch are written once.
+subscription is durable. So acknowledgement, redelivery and prefetch are written once. What a destination means is
+decided in `naming`.
 
 A `Queue` is a heap ordered by priority and then by the message's number. A message that comes back takes the place
 that it had, which is the front.
@@ -19,21 +20,17 @@ import time
 import typing
 
 from ..log import get_logger
-from .messages import Message
+from .messages import Message, Refused
+from .naming import Address, Kind, Naming
 
 if typing.TYPE_CHECKING:
     from .journal import Journal
 
-__all__ = ["ACK_MODES", "Destinations", "Entry", "Flow", "Queue", "Subscription", "is_topic"]
+__all__ = ["ACK_MODES", "Destinations", "Entry", "Flow", "Queue", "Subscription"]
 
 ACK_MODES = ("auto", "client", "client-individual")
 
 _log = get_logger("broker")
-
-
-def is_topic(destination: str) -> bool:
-    """Whether all subscribers get a message sent to *destination*. Every other name is a queue."""
-    return destination.startswith("/topic/")
 
 
 class Entry(typing.NamedTuple):
@@ -60,13 +57,14 @@ class Subscription:
 
     * `number` - its own, which no other subscription of the broker has.
     * `session` - the number of the session it belongs to.
+    * `address` - what it reads.
     * `prefetch` - how many messages may be unacknowledged at once; 0: any number.
     * `unacknowledged` - what was delivered and not yet acknowledged, oldest first, by the key that an ACK names.
     """
 
     __slots__ = (
         "ack",
-        "destination",
+        "address",
         "durable",
         "flow",
         "id",
@@ -83,7 +81,7 @@ class Subscription:
         session: int,
         *,
         id: str,
-        destination: str,
+        address: Address,
         ack: str,
         prefetch: int,
         flow: Flow,
@@ -93,7 +91,7 @@ class Subscription:
         self.number = number
         self.session = session
         self.id = id
-        self.destination = destination
+        self.address = address
         self.ack = ack
         self.prefetch = prefetch
         self.flow = flow
@@ -179,18 +177,36 @@ class Queue:
 class Destinations:
     """All queues and topics of a broker.
 
-    *name* goes into the message ids. *dead_letters* is the destination of messages that a subscriber refuses for good.
-    *topic_limit* is how many bytes a topic keeps for one subscriber that does not read.
+    * *name* goes into the message ids.
+    * *dead_letters* is the destination of messages that a subscriber refuses for good.
+    * *topic_limit* is how many bytes a topic keeps for one subscriber that does not read.
+    * *naming* says what destinations mean; *declared* are destinations of queues that exist from the beginning.
+
+    Raises `Refused` if *dead_letters* or one of *declared* is no queue.
     """
 
-    def __init__(self, journal: Journal, *, name: str, dead_letters: str, topic_limit: int) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        name: str,
+        dead_letters: str,
+        topic_limit: int,
+        naming: Naming | None = None,
+        declared: typing.Iterable[str] = (),
+    ) -> None:
+        self.naming = naming or Naming()
         self._journal = journal
         self._name = name
-        self._dead_letters = dead_letters
+        self._dead_letters = self._queue_address(dead_letters)
         self._topic_limit = topic_limit
         self._queues: dict[str, Queue] = {}
-        self._topics: dict[str, list[Queue]] = {}
-        self._durable: dict[tuple[str, str], tuple[str, Queue]] = {}
+        # The queues of those who get a copy, by what they are subscribed to: with wildcards, and without.
+        self._patterns: dict[str, list[Queue]] = {}
+        self._copies: dict[str, list[Queue]] = {}
+        self._durable: dict[tuple[str, str], tuple[Address, Queue]] = {}
+        # RabbitMQ keeps a queue that has neither messages nor subscribers; here only its name is kept.
+        self._declared = {self._queue_address(each).route for each in declared}
         self._changed: dict[Queue, None] = {}
         self._last_number = 0
         self._last_subscription = 0
@@ -203,13 +219,32 @@ class Destinations:
         message.id = f"ID:{self._name}:{message.number}"
         self._journal.add(message)
         entry = Entry(-message.priority, message.number, message, 0)
-        if is_topic(message.destination):
-            queues = self._topics.get(message.destination, [])
-        else:
-            queues = [self._queue(message.destination)]
-        for queue in queues:
+        address = message.address
+        for queue in self._readers(address) if address.copies else (self._queue(address.route),):
             queue.put(entry)
             self._changed[queue] = None
+
+    def check(self, address: Address) -> None:
+        """Raise `Refused` if a message for *address* would be lost, although a broker such as RabbitMQ confirms it."""
+        written = address.name
+        if address.kind is Kind.DECLARED_QUEUE and not self._exists(address):
+            raise Refused(
+                "not_found",
+                f"NOT_FOUND - no queue '{written.removeprefix('/queue/')}' in vhost '/'. RabbitMQ would confirm this "
+                f"message and drop it, as /amq/queue/ makes no queue. {written} makes it; so does Broker(queues=[...])",
+            )
+        if address.kind is Kind.REPLY_QUEUE and address.route not in self._queues:
+            raise Refused(
+                "not_found",
+                f"the temporary queue '{written.removeprefix('/queue/')}' is gone with the session that waited for the "
+                "answer. RabbitMQ would confirm this message and drop it",
+            )
+        if address.kind is Kind.EXCHANGE and next(self._readers(address), None) is None:
+            raise Refused(
+                "no_route",
+                f"nothing is bound to {written} here. RabbitMQ would confirm this message and drop it. Here only a "
+                "SUBSCRIBE to that destination binds; there are no bindings made by AMQP or by an administrator",
+            )
 
     def deliveries(self) -> typing.Iterator[tuple[Subscription, Entry]]:
         """Yield what is to be delivered now. Who takes it acts on each before he asks for the next."""
@@ -224,26 +259,32 @@ class Destinations:
         self,
         session: int,
         id: str,
-        destination: str,
+        address: Address,
         *,
         ack: str,
         prefetch: int,
         flow: Flow,
         durable: tuple[str, str] | None = None,
     ) -> Subscription:
-        """Add a subscription. *durable* is the client's id and the name of a durable subscription to a topic."""
-        if not is_topic(destination):
-            durable = None
-            queue = self._queue(destination)
+        """Add a subscription. *durable* is the client's id and the name of a durable subscription to a topic.
+
+        Raises `Refused` if *address* is a queue that has to exist and does not.
+        """
+        if address.copies:
+            queue = self._own_queue(address, durable)
         else:
-            queue = self._topic_queue(destination, durable)
+            if address.kind is Kind.DECLARED_QUEUE and not self._exists(address):
+                name = address.name.removeprefix("/queue/")
+                raise Refused("not_found", f"NOT_FOUND - no queue '{name}' in vhost '/'")
+            durable = None
+            queue = self._queue(address.route)
         self._last_subscription += 1
         number = self._last_subscription
         subscription = Subscription(
             number,
             session,
             id=id,
-            destination=destination,
+            address=address,
             ack=ack,
             prefetch=prefetch,
             flow=flow,
@@ -264,17 +305,22 @@ class Destinations:
         queue.subscriptions.remove(subscription)
         entries = list(subscription.unacknowledged.values())
         subscription.unacknowledged.clear()
-        if is_topic(subscription.destination) and subscription.durable is None:
-            self._remove_topic_queue(subscription.destination, queue)
+        address = subscription.address
+        if address.kind is Kind.REPLY_QUEUE:
+            del self._queues[address.route]
+            self._changed.pop(queue, None)
+        elif address.copies and subscription.durable is None:
+            self._remove_own_queue(address, queue)
         else:
             self.give_back(queue, entries)
-            self._tidy(subscription.destination)
+            if not address.copies:
+                self._tidy(address)
 
     def forget_durable(self, durable: tuple[str, str]) -> bool:
         """End a durable subscription and drop what it collected. False if there is none, or it is in use."""
         if durable not in self._durable or self.in_use(durable):
             return False
-        self._remove_topic_queue(*self._durable.pop(durable))
+        self._remove_own_queue(*self._durable.pop(durable))
         return True
 
     def give_back(self, queue: Queue, entries: typing.Iterable[Entry]) -> None:
@@ -288,7 +334,7 @@ class Destinations:
         """Move *entries* to the destination of dead letters; drop those that came from there."""
         for entry in entries:
             message = entry.message
-            if message.destination != self._dead_letters:
+            if message.address != self._dead_letters:
                 headers = {**message.headers, "original-destination": message.destination}
                 self.accept(Message(self._dead_letters, headers, message.body, message.priority))
 
@@ -298,61 +344,90 @@ class Destinations:
 
     def waiting(self, destination: str) -> list[Message]:
         """Return the messages of the queue *destination* that nobody was given yet."""
-        queue = self._queues.get(destination)
+        queue = self._queues.get(self.naming.canonical(destination))
         return [] if queue is None else queue.messages()
 
     def unacknowledged(self, destination: str) -> list[Message]:
         """Return the messages of *destination* that were delivered and not acknowledged, in order."""
+        name = self.naming.canonical(destination)
         entries = [
-            entry for subscription in self.subscriptions(destination) for entry in subscription.unacknowledged.values()
+            entry
+            for subscription in self._subscriptions()
+            for entry in subscription.unacknowledged.values()
+            if name in (entry.message.destination, subscription.address.name)
         ]
         return [entry.message for entry in sorted(entries)]
 
     def subscriptions(self, destination: str) -> list[Subscription]:
-        """Return the subscriptions to *destination*."""
-        if is_topic(destination):
-            queues = self._topics.get(destination, [])
-        else:
-            queues = [self._queues[destination]] if destination in self._queues else []
-        return [subscription for queue in queues for subscription in queue.subscriptions]
+        """Return the subscriptions to *destination*, as it was written there: with wildcards, if it has some."""
+        name = self.naming.canonical(destination)
+        return [subscription for subscription in self._subscriptions() if subscription.address.name == name]
 
     def clear(self) -> None:
         """Drop every message. Subscriptions stay; what they have unacknowledged will not come back."""
         self._cleared = self._last_number
-        for queue in self._queues.values():
+        for queue in self._every_queue():
             queue.clear()
-        for queues in self._topics.values():
-            for queue in queues:
-                queue.clear()
 
-    def _queue(self, destination: str) -> Queue:
-        queue = self._queues.get(destination)
+    def _every_queue(self) -> typing.Iterator[Queue]:
+        yield from self._queues.values()
+        for queues in (*self._copies.values(), *self._patterns.values()):
+            yield from queues
+
+    def _subscriptions(self) -> typing.Iterator[Subscription]:
+        for queue in self._every_queue():
+            yield from queue.subscriptions
+
+    def _readers(self, address: Address) -> typing.Iterator[Queue]:
+        """The queues of all that get a copy of a message for *address*."""
+        yield from self._copies.get(address.route, ())
+        if address.kind is Kind.TOPIC:
+            for pattern, queues in self._patterns.items():
+                if self.naming.matches(pattern, address.route):
+                    yield from queues
+
+    def _queue_address(self, destination: str) -> Address:
+        address = self.naming.sent(destination)
+        if address.copies or address.kind is Kind.REPLY_QUEUE:
+            raise Refused("Invalid destination", f"{destination!r} is no queue")
+        return address
+
+    def _exists(self, address: Address) -> bool:
+        return address.route in self._queues or address.route in self._declared
+
+    def _queue(self, route: str) -> Queue:
+        queue = self._queues.get(route)
         if queue is None:
-            queue = self._queues[destination] = Queue()
+            queue = self._queues[route] = Queue()
         return queue
 
-    def _tidy(self, destination: str) -> None:
-        queue = self._queues.get(destination)
+    def _tidy(self, address: Address) -> None:
+        queue = self._queues.get(address.route)
         if queue is not None and not queue and not queue.subscriptions:
-            del self._queues[destination]
+            del self._queues[address.route]
+            self._declared.add(address.route)
             self._changed.pop(queue, None)
 
-    def _topic_queue(self, destination: str, durable: tuple[str, str] | None) -> Queue:
+    def _own_queue(self, address: Address, durable: tuple[str, str] | None) -> Queue:
         if durable is not None and durable in self._durable:
             subscribed_to, queue = self._durable[durable]
-            if subscribed_to == destination:
+            if subscribed_to == address:
                 return queue
             # The same name for another topic is another subscription; ActiveMQ replaces the old one too.
-            self._remove_topic_queue(subscribed_to, queue)
+            self._remove_own_queue(subscribed_to, queue)
         queue = Queue(self._topic_limit)
-        self._topics.setdefault(destination, []).append(queue)
+        self._those_like(address).setdefault(address.route, []).append(queue)
         if durable is not None:
-            self._durable[durable] = destination, queue
+            self._durable[durable] = address, queue
         return queue
 
-    def _remove_topic_queue(self, destination: str, queue: Queue) -> None:
-        queues = self._topics[destination]
+    def _remove_own_queue(self, address: Address, queue: Queue) -> None:
+        those = self._those_like(address)
+        queues = those[address.route]
         queues.remove(queue)
         if not queues:
-            del self._topics[destination]
+            del those[address.route]
         self._changed.pop(queue, None)
+
+    def _those_like(self, address: Address) -> dict[str, list[Queue]]:
+        return self._patterns if address.pattern else self._copies

@@ -6,8 +6,12 @@ Everything that the broker reads out of the headers of a SEND is read here, and 
 from __future__ import annotations
 
 import time
+import typing
 
 from ..protocol import Frame
+
+if typing.TYPE_CHECKING:
+    from .naming import Address
 
 __all__ = ["Message", "Refused", "read_message", "whole_number"]
 
@@ -38,22 +42,24 @@ class Refused(Exception):
 class Message:
     """One message that the broker has, or will have once its transaction is committed.
 
+    * `address` - where it goes; `destination` is the name of that.
     * `headers` - the sender's, ``content-length`` among them only if he sent it.
     * `expires` - seconds since the epoch after which it is not delivered; ``None``: never.
     * `number` and `id` - given when the broker accepts it: the number orders all messages of a broker.
     """
 
-    __slots__ = ("body", "destination", "expires", "headers", "id", "number", "priority")
+    __slots__ = ("address", "body", "destination", "expires", "headers", "id", "number", "priority")
 
     def __init__(
         self,
-        destination: str,
+        address: Address,
         headers: dict[str, str],
         body: bytes,
         priority: int = DEFAULT_PRIORITY,
         expires: float | None = None,
     ) -> None:
-        self.destination = destination
+        self.address = address
+        self.destination = address.name
         self.headers = headers
         self.body = body
         self.priority = priority
@@ -75,8 +81,8 @@ class Message:
         return Frame("MESSAGE", {"destination": self.destination, "message-id": self.id, **self.headers}, self.body)
 
 
-def read_message(send: Frame) -> Message:
-    """Return the message in the SEND frame *send*, which has a destination.
+def read_message(send: Frame, address: Address) -> Message:
+    """Return the message in the SEND frame *send*, which goes to *address*.
 
     ``expires`` is a time in milliseconds since the epoch, as ActiveMQ has it; ``expiration`` is a time to live in
     milliseconds, as RabbitMQ has it; 0 means never in the first, at once in the second. ``priority`` is a
@@ -88,7 +94,7 @@ def read_message(send: Frame) -> Message:
     if "content-length" in wanted:
         headers["content-length"] = str(len(send.body))
     priority = min(whole_number(wanted, "priority", DEFAULT_PRIORITY), HIGHEST_PRIORITY)
-    return Message(wanted["destination"], headers, send.body, priority, _end_of_life(wanted))
+    return Message(address, headers, send.body, priority, _end_of_life(wanted))
 
 
 def whole_number(headers: dict[str, str], name: str, default: int) -> int:

@@ -16,6 +16,8 @@ from .destinations import Destinations
 from .faults import Faults
 from .journal import Journal
 from .loop import Loop
+from .messages import Refused
+from .naming import choose_naming
 from .rules import FaultRules
 from .session import Settings
 
@@ -54,7 +56,11 @@ class Broker:
     How it behaves:
 
     * *server* - the ``server`` header of CONNECTED. Default ``stomp-web/<version>``; with ``RabbitMQ/3.10.8`` or
-      ``ActiveMQ/5.17.2`` a client takes it for that broker.
+      ``ActiveMQ/5.17.2`` a client takes it for that broker, and its destinations, wildcards in topics included, are
+      those of that broker. Otherwise they are RabbitMQ's, but names may have slashes. A destination that it cannot
+      serve is refused, and so is a message that RabbitMQ would confirm and drop.
+    * *queues* - queues that exist from the start, as ``/queue/orders`` or ``orders``. Others come into being when they
+      are used, but for ``/amq/queue/NAME``, which as at RabbitMQ has to exist.
     * *keep_open_after_error* - ERROR does not end the session, as with RabbitMQ and ActiveMQ, which keep the connection
       open after most errors. Default false, which is what the specification says.
     * *heart_beat* - ``(can send, wants)`` in milliseconds: the shortest times between two heart-beats, 0 for never.
@@ -92,6 +98,7 @@ class Broker:
         keep_open_after_error: bool = False,
         heart_beat: tuple[int, int] = (100, 100),
         dead_letters: str = "/queue/DLQ",
+        queues: typing.Iterable[str] = (),
         connect_timeout: float = 10.0,
         linger: float = 2.0,
         max_output_bytes: int = 1_048_576,
@@ -111,9 +118,17 @@ class Broker:
         if not spoken or any(version not in VERSIONS for version in spoken):
             raise ValueError(f"versions must be some of {', '.join(VERSIONS)}, not {spoken!r}")
         self._journal = Journal(history)
-        self._destinations = Destinations(
-            self._journal, name=secrets.token_hex(4), dead_letters=dead_letters, topic_limit=max_topic_bytes
-        )
+        try:
+            self._destinations = Destinations(
+                self._journal,
+                name=secrets.token_hex(4),
+                dead_letters=dead_letters,
+                topic_limit=max_topic_bytes,
+                naming=choose_naming(server),
+                declared=queues,
+            )
+        except Refused as refused:
+            raise ValueError(f"dead_letters and queues must name queues: {refused}") from None
         settings = Settings(
             versions=tuple(sorted(set(spoken))),
             login=login,
@@ -252,7 +267,7 @@ class Broker:
         Raises `LookupError` if some of them are forgotten because they exceeded the broker's *history*.
         """
         with self._loop.state:
-            found = self._journal.messages(destination)
+            found = self._journal.messages(self._destinations.naming.canonical(destination))
         return [message.frame() for message in found]
 
     def pending(self, destination: str) -> list[Frame]:
@@ -311,8 +326,9 @@ class Broker:
 
         Raises `TimeoutError` after *timeout* seconds.
         """
-        if not self.wait_until(lambda: self._journal.accepted[destination] >= count, timeout):
-            accepted = self._journal.accepted[destination]
+        name = self._destinations.naming.canonical(destination)
+        if not self.wait_until(lambda: self._journal.accepted[name] >= count, timeout):
+            accepted = self._journal.accepted[name]
             raise TimeoutError(f"{destination!r} has accepted {accepted} of {count} messages after {timeout} seconds")
         return self.messages(destination)
 

@@ -12,17 +12,22 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import hmac
+import secrets
 import typing
 
 from ..errors import ProtocolError
 from ..protocol import Frame, choose_version, negotiate_heart_beat, parse_heart_beat
-from .destinations import ACK_MODES, Destinations, Entry, Flow, Subscription, is_topic
+from .destinations import ACK_MODES, Destinations, Entry, Flow, Subscription
 from .messages import Message, Refused, read_message, whole_number
+from .naming import Address, Kind
 
 if typing.TYPE_CHECKING:
     from .journal import Journal
 
 __all__ = ["Session", "Settings", "error_frame"]
+
+# RabbitMQ: the id of the subscription that a SEND with such a ``reply-to`` makes.
+_TEMPORARY = "/temp-queue/"
 
 # STOMP 1.0's own examples pad these values with spaces ("destination: /queue/a"), and clients of that time do.
 _PADDED_IN_1_0 = (
@@ -185,9 +190,15 @@ class Session:
     # -- messages and subscriptions ---------------------------------------------------------------------------
 
     def _send(self, frame: Frame) -> None:
-        self._check_access(_required(frame, "destination"))
-        message = read_message(frame)
+        destination = _required(frame, "destination")
+        address = self._destinations.naming.sent(destination)
+        self._check_access(destination, address)
+        self._destinations.check(address)
+        message = read_message(frame, address)
         transaction = self._transaction(frame)
+        reply_to = message.headers.get("reply-to", "")
+        if reply_to.startswith(_TEMPORARY):
+            message.headers["reply-to"] = self._reply_queue(reply_to)
         if transaction is None:
             self._destinations.accept(message)
         else:
@@ -195,10 +206,13 @@ class Session:
 
     def _subscribe(self, frame: Frame) -> None:
         headers = frame.headers
-        destination = self._check_access(_required(frame, "destination"))
+        destination = _required(frame, "destination")
+        address = self._destinations.naming.subscribed(destination)
+        self._check_access(destination, address)
         key = id_ = headers.get("id", "") if self.version == "1.0" else _required(frame, "id")
         if not id_:
             key = destination  # STOMP 1.0: without an id, UNSUBSCRIBE names the destination
+        _check_id(frame, id_)
         if key in self.subscriptions:
             raise Refused("Duplicate subscription", f"the subscription id {key!r} is in use in this session")
         ack = headers.get("ack", "auto")
@@ -207,18 +221,42 @@ class Session:
         if "selector" in headers:
             raise Refused("Not supported", "this broker has no selectors; receive all messages and choose among them")
         prefetch = whole_number(headers, "prefetch-count", whole_number(headers, "activemq.prefetchSize", 0))
-        durable = self._durable_name(headers, id_) if is_topic(destination) else None
+        durable = self._durable_name(headers, id_) if address.copies else None
         if durable is not None and self._destinations.in_use(durable):
             raise Refused("Subscription in use", f"the durable subscription {durable[1]!r} has a subscriber already")
         subscription = self._destinations.subscribe(
-            self.number, id_, destination, ack=ack, prefetch=prefetch, flow=self.flow, durable=durable
+            self.number, id_, address, ack=ack, prefetch=prefetch, flow=self.flow, durable=durable
         )
+        self._add_subscription(key, subscription)
+
+    def _add_subscription(self, key: str, subscription: Subscription) -> None:
         self.subscriptions[key] = self._by_number[str(subscription.number)] = subscription
+
+    def _reply_queue(self, reply_to: str) -> str:
+        """Return the destination for answers to *reply_to*, ``/temp-queue/NAME``: a queue that only this session reads.
+
+        As at RabbitMQ 3.10.8, the first SEND with that name makes the queue and a subscription to it, whose id is
+        *reply_to*; both end with the session.
+        """
+        name = reply_to.removeprefix(_TEMPORARY)
+        if not self._destinations.naming.reply_queues:
+            raise Refused("Not supported", f"reply-to: this broker has no {reply_to!r}; name a queue for the answers")
+        if not name or "/" in name:
+            raise Refused("Invalid header", f"reply-to: '{reply_to}' is not a valid temporary queue")
+        subscription = self.subscriptions.get(reply_to)
+        if subscription is None:
+            route = f"/queue/gen-{secrets.token_urlsafe(12)}"
+            subscription = self._destinations.subscribe(
+                self.number, reply_to, Address(route, Kind.REPLY_QUEUE, route), ack="auto", prefetch=0, flow=self.flow
+            )
+            self._add_subscription(reply_to, subscription)
+        return "/reply-queue/" + subscription.address.route.removeprefix("/queue/")
 
     def _unsubscribe(self, frame: Frame) -> None:
         headers = frame.headers
         names = "destination" if self.version == "1.0" and "id" not in headers else "id"
         key = _required(frame, names)
+        _check_id(frame, key)
         durable = self._durable_name(headers, key)
         subscription = self.subscriptions.pop(key, None)
         if subscription is not None:
@@ -242,11 +280,11 @@ class Session:
             return "", id_
         return None
 
-    def _check_access(self, destination: str) -> str:
+    def _check_access(self, destination: str, address: Address) -> None:
+        """Raise `Refused` if *destination* is denied, in whatever way its *address* can be written."""
         for pattern in self._settings.denied:
-            if fnmatch.fnmatchcase(destination, pattern):
+            if fnmatch.fnmatchcase(destination, pattern) or fnmatch.fnmatchcase(address.name, pattern):
                 raise Refused("Access denied", f"Access to '{destination}' denied")
-        return destination
 
     # -- acknowledgement --------------------------------------------------------------------------------------
 
@@ -304,6 +342,8 @@ class Session:
                 raise Refused(
                     "Invalid transaction", f"a message of it is acknowledged already: {step.key!r}; nothing was done"
                 )
+            if isinstance(step, Message):
+                self._destinations.check(step.address)
         for step in transaction:
             if isinstance(step, Message):
                 self._destinations.accept(step)
@@ -354,6 +394,11 @@ def error_frame(message: str, details: str, offending: Frame | None = None) -> F
     if offending is not None and "receipt" in offending.headers:
         headers["receipt-id"] = offending.headers["receipt"]
     return Frame("ERROR", headers, details.encode(errors="replace"))
+
+
+def _check_id(frame: Frame, id_: str) -> None:
+    if id_.startswith(_TEMPORARY):
+        raise Refused("Invalid id", f'"{frame.command}" must not have an id that begins with "{_TEMPORARY}"')
 
 
 def _required(frame: Frame, name: str) -> str:

@@ -5,19 +5,33 @@ from __future__ import annotations
 import errno
 import logging
 import threading
+import typing
 
 from ..broker import Broker
-from ..errors import StompError
+from ..errors import ConfigurationError, StompError
 from .display import say
 
 __all__ = ["run"]
 
 
-def run(host: str, port: int, login: str | None, passcode: str | None, verbose: bool) -> int:
-    """Serve until the user ends it. Raises `StompError` if the address cannot be used."""
+def run(
+    host: str,
+    port: int,
+    *,
+    login: str | None,
+    passcode: str | None,
+    server: str | None,
+    queues: typing.Sequence[str],
+    verbose: bool,
+) -> int:
+    """Serve until the user ends it. Raises `StompError` if the address or the name of a queue cannot be used."""
     if verbose:
         _log_to_stderr()
-    broker = Broker(host, port, login=login, passcode=passcode)
+    options: dict[str, typing.Any] = {} if server is None else {"server": server}
+    try:
+        broker = Broker(host, port, login=login, passcode=passcode, queues=queues, **options)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
     try:
         broker.start()
     except OSError as error:

@@ -57,7 +57,15 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "broker":
         if (arguments.login is None) != (arguments.passcode is None):
             arguments.parser.error("--login and --passcode go together")
-        return broker.run(arguments.host, arguments.port, arguments.login, arguments.passcode, arguments.verbose)
+        return broker.run(
+            arguments.host,
+            arguments.port,
+            login=arguments.login,
+            passcode=arguments.passcode,
+            server=arguments.server,
+            queues=arguments.queues,
+            verbose=arguments.verbose,
+        )
     if arguments.command == "worker":
         from . import worker  # threads, processes and all: the other commands start faster without
 
@@ -125,6 +133,20 @@ def _broker_options(commands: argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument("--port", type=_port, default=61613, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--login", help="who may connect (default: anybody)")
     parser.add_argument("--passcode", help="the passcode that goes with --login; no secret, as other users can see it")
+    parser.add_argument(
+        "--server",
+        metavar="NAME/VERSION",
+        help="play a broker such as RabbitMQ/4.3.6 or ActiveMQ/5.17.2: its name, its destinations and "
+        "its wildcards in topics (default: the name of stomp-web, and RabbitMQ's destinations)",
+    )
+    parser.add_argument(
+        "--queue",
+        action="append",
+        default=[],
+        dest="queues",
+        metavar="NAME",
+        help="a queue that exists from the start, as /amq/queue/NAME has to; may be given several times",
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="say on standard error what clients do")
     parser.set_defaults(parser=parser)
 

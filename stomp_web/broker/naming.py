@@ -1,0 +1,282 @@
+"""What a destination means at the broker that is played: a queue, a topic, an exchange, or a refusal.
+
+The rule of this module: a destination whose messages this broker would confirm and then lose is refused, with the
+reason. Everything else is as the broker that is played has it, measured with RabbitMQ 3.10.8 and ActiveMQ 5.17.2;
+tests/brokers/test_contract_destinations.py compares them destination by destination.
+
+`choose_naming` takes the ``server`` header of CONNECTED. A server that is not known has RabbitMQ's destinations, but a
+queue or a topic may have slashes in its name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import typing
+
+from .messages import Refused
+
+__all__ = ["Address", "Kind", "Naming", "choose_naming"]
+
+
+class Kind(enum.Enum):
+    """How messages at an address reach subscribers."""
+
+    QUEUE = "queue"
+    """The subscribers compete for the messages, which wait for them."""
+    DECLARED_QUEUE = "declared queue"
+    """A queue that has to exist before it is used (RabbitMQ: ``/amq/queue/NAME``)."""
+    REPLY_QUEUE = "reply queue"
+    """The temporary queue of a session, which only that session reads (RabbitMQ: ``/reply-queue/NAME``)."""
+    TOPIC = "topic"
+    """Every subscriber gets a copy; without subscribers a message reaches none, as publish-subscribe has it."""
+    EXCHANGE = "exchange"
+    """Every subscriber gets a copy; a message that no subscription matches would be lost, and is refused."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Address:
+    """A destination, understood.
+
+    * `name` - the destination as a MESSAGE has it: ``/queue/a`` for what was written ``a`` or ``/amq/queue/a``.
+    * `route` - equal for the SEND and the SUBSCRIBE that meet, unless the SUBSCRIBE has wildcards.
+    * `pattern` - of a subscription: whether `route` has wildcards, so that `Naming.matches` decides.
+    """
+
+    name: str
+    kind: Kind
+    route: str
+    pattern: bool = False
+
+    @property
+    def copies(self) -> bool:
+        """Whether every subscriber gets a copy."""
+        return self.kind in (Kind.TOPIC, Kind.EXCHANGE)
+
+
+class Naming:
+    """RabbitMQ's destinations, with the freedom of a broker that plays no other: slashes in names."""
+
+    #: Whether the broker makes a temporary queue for an answer, where a SEND has ``reply-to:/temp-queue/NAME``.
+    reply_queues = True
+
+    _ONE = "*"
+    _MANY = "#"
+
+    def sent(self, destination: str) -> Address:
+        """Return where a SEND to *destination* goes. Raises `Refused`."""
+        return self._address(destination, "SEND")
+
+    def subscribed(self, destination: str) -> Address:
+        """Return what a SUBSCRIBE to *destination* reads. Raises `Refused`."""
+        address = self._address(destination, "SUBSCRIBE")
+        if address.kind is Kind.TOPIC and self._has_wildcards(address.route):
+            return dataclasses.replace(address, pattern=True)
+        return address
+
+    def canonical(self, destination: str) -> str:
+        """Return the name that the messages of *destination* have; *destination* itself if it would be refused."""
+        try:
+            return self.sent(destination).name
+        except Refused:
+            return destination
+
+    def matches(self, pattern: str, route: str) -> bool:
+        """Whether a message at the topic *route* is meant by a subscription to *pattern*: both are routes of topics."""
+        return _match(_words(pattern), _words(route), self._ONE, self._MANY)
+
+    # -- how RabbitMQ reads a destination -----------------------------------------------------------------------
+
+    def _address(self, destination: str, command: str) -> Address:
+        if not destination.startswith("/"):
+            if "/" in destination:
+                raise self._unknown(destination)
+            return self._queue(destination)  # RabbitMQ: a bare word is a queue
+        for prefix, read in self._TYPES.items():
+            if destination == prefix or destination.startswith(prefix + "/"):
+                return read(self, destination, destination[len(prefix) :], command)
+        raise self._unknown(destination)
+
+    def _named_queue(self, destination: str, rest: str, command: str) -> Address:
+        return self._queue(self._name(rest, "queue"))
+
+    def _topic(self, destination: str, rest: str, command: str) -> Address:
+        return self._topic_address(self._name(rest, "topic"))
+
+    def _declared_queue(self, destination: str, rest: str, command: str) -> Address:
+        name = f"/queue/{self._name(rest, 'amqqueue')}"
+        return Address(name, Kind.DECLARED_QUEUE, name)
+
+    def _reply_queue(self, destination: str, rest: str, command: str) -> Address:
+        name = f"/queue/{self._name(rest, 'reply-queue')}"
+        if command == "SUBSCRIBE":
+            raise Refused(
+                "resource_locked",
+                f"{destination!r} belongs to the session whose SEND had reply-to:/temp-queue/...; no other reads it",
+            )
+        return Address(name, Kind.REPLY_QUEUE, name)
+
+    def _temporary_queue(self, destination: str, rest: str, command: str) -> Address:
+        raise Refused("Invalid destination", f"'{destination}' is not a valid destination for '{command}'\n")
+
+    def _exchange(self, destination: str, rest: str, command: str) -> Address:
+        exchange, slash, key = rest[1:].partition("/")
+        if not exchange or "/" in key or (slash and not key):
+            raise _invalid(rest, "exchange")
+        if exchange == "amq.topic":
+            return self._topic_address(key)
+        name = f"/exchange/{exchange}{slash}{key}"
+        if exchange == "amq.direct":
+            return Address(name, Kind.EXCHANGE, f"/exchange/{exchange}/{key}")
+        if exchange in ("amq.fanout", "amq.headers", "amq.match"):  # a SUBSCRIBE binds without arguments: takes all
+            return Address(name, Kind.EXCHANGE, f"/exchange/{exchange}")
+        raise Refused(
+            "not_found",
+            f"NOT_FOUND - no exchange '{exchange}' in vhost '/'. The development broker has amq.direct, amq.fanout, "
+            "amq.headers, amq.match and amq.topic.",
+        )
+
+    _TYPES: typing.ClassVar[dict[str, typing.Callable[[Naming, str, str, str], Address]]] = {
+        "/temp-queue": _temporary_queue,
+        "/exchange": _exchange,
+        "/topic": _topic,
+        "/queue": _named_queue,
+        "/amq/queue": _declared_queue,
+        "/reply-queue": _reply_queue,
+    }
+
+    def _queue(self, name: str) -> Address:
+        destination = f"/queue/{name}"
+        return Address(destination, Kind.QUEUE, destination)
+
+    def _topic_address(self, key: str) -> Address:
+        return Address(f"/topic/{key}", Kind.TOPIC, key)
+
+    def _name(self, rest: str, what: str) -> str:
+        """The name in *rest*, which is a slash and the name."""
+        if len(rest) < 2:
+            raise _invalid(rest, what)
+        return rest[1:]
+
+    def _has_wildcards(self, route: str) -> bool:
+        words = _words(route)
+        if ">" in words:
+            raise Refused(
+                "Not supported",
+                "'>' is a wildcard of ActiveMQ, and this broker has those of RabbitMQ, '*' and '#'; "
+                "Broker(server='ActiveMQ/5.17.2') has ActiveMQ's",
+            )
+        return self._ONE in words or self._MANY in words
+
+    @staticmethod
+    def _unknown(destination: str) -> Refused:
+        return Refused(
+            "Unknown destination",
+            f"'{destination}' is not a valid destination.\nValid destination types are: /temp-queue, /exchange, "
+            "/topic, /queue, /amq/queue, /reply-queue/.\n",
+        )
+
+
+class _RabbitMQ(Naming):
+    """RabbitMQ's destinations to the letter (3.10.8)."""
+
+    def _name(self, rest: str, what: str) -> str:
+        if "/" in rest[1:]:
+            raise _invalid(rest, what)
+        return super()._name(rest, what)
+
+    def _has_wildcards(self, route: str) -> bool:
+        words = _words(route)
+        return self._ONE in words or self._MANY in words  # '>' is a word like any other
+
+
+class _Artemis(Naming):
+    """Every name is a queue but those of /topic; the wildcards are ``*`` and ``#``, by Artemis's documentation."""
+
+    reply_queues = False
+
+    def _address(self, destination: str, command: str) -> Address:
+        if destination.startswith("/topic/"):
+            return self._topic_address(destination.removeprefix("/topic/"))
+        return Address(destination, Kind.QUEUE, destination)
+
+    def _has_wildcards(self, route: str) -> bool:
+        words = _words(route)
+        return self._ONE in words or self._MANY in words
+
+
+class _ActiveMQ(Naming):
+    """ActiveMQ's destinations (5.17.2): every string is a queue but those of /topic.
+
+    Of what ActiveMQ does with the names of queues, this broker does not do everything, and refuses the rest.
+    """
+
+    reply_queues = False
+
+    _MANY = ">"
+
+    def _address(self, destination: str, command: str) -> Address:
+        if "," in destination:
+            raise _not_here("composite destinations (with commas)", destination, "use one destination for each")
+        for temporary in ("/temp-queue/", "/temp-topic/", "/remote-temp-queue/", "/remote-temp-topic/"):
+            if destination.startswith(temporary):
+                raise _not_here("temporary destinations", destination, "use a queue with a name of its own")
+        if destination in ("/queue/", "/topic/"):
+            raise Refused("Invalid destination", f"{destination!r} has no name")  # ActiveMQ closes the connection
+        if destination.startswith("/topic/"):
+            return self._topic_address(destination.removeprefix("/topic/"))
+        name = destination.removeprefix("/queue/")
+        words = _words(name)
+        if self._ONE in words or words[-1:] == [self._MANY]:
+            raise _not_here("wildcards in queues", destination, "name each queue")
+        if words[0] == "Consumer" and words[2:3] == ["VirtualTopic"]:
+            raise _not_here("queues of virtual topics", destination, "subscribe to the topic")
+        return Address(f"/queue/{name}", Kind.QUEUE, f"/queue/{name}")
+
+    def matches(self, pattern: str, route: str) -> bool:
+        words, there = _words(pattern), _words(route)
+        if words[-1:] == [self._MANY]:  # the rest, which may be nothing
+            words = words[:-1]
+            there = there[: len(words)]
+        return _match(words, there, self._ONE, self._MANY)
+
+    def _has_wildcards(self, route: str) -> bool:
+        words = _words(route)
+        return self._ONE in words or words[-1:] == [self._MANY]
+
+
+def choose_naming(server: str) -> Naming:
+    """Return the destinations of the broker whose CONNECTED has this ``server`` header."""
+    known = (("RabbitMQ/", _RabbitMQ), ("ActiveMQ-Artemis", _Artemis), ("ActiveMQ/", _ActiveMQ))
+    return next((naming for start, naming in known if server.startswith(start)), Naming)()
+
+
+def _words(route: str) -> list[str]:
+    return route.split(".") if route else []
+
+
+def _match(pattern: list[str], words: list[str], one: str, many: str) -> bool:
+    """Whether *words* are what *pattern* says: *one* stands for a word, *many* for any number of them, also for none.
+
+    Takes as many steps as the two lengths multiplied, whatever the pattern.
+    """
+    reached = {0}  # positions in *words* up to which the pattern, so far, can have come
+    for part in pattern:
+        if part == many:
+            reached = set(range(min(reached), len(words) + 1))
+        else:
+            reached = {at + 1 for at in reached if at < len(words) and part in (one, words[at])}
+        if not reached:
+            return False
+    return len(words) in reached
+
+
+def _invalid(rest: str, what: str) -> Refused:
+    return Refused("Invalid destination", f"'{rest}' is not a valid {what} destination\n")
+
+
+def _not_here(what: str, destination: str, instead: str) -> Refused:
+    return Refused(
+        "Not supported",
+        f"{destination!r}: the development broker does not do what ActiveMQ does with {what}; {instead}",
+    )

@@ -78,7 +78,7 @@ __getattr__, __dir__ = loader(
         "publisher": ("Publisher",),
     },
     modules=(
-        *("breaker", "client", "config", "errors", "hidden", "local", "log", "observers", "outlet", "pool", "process"),
+        *("breaker", "client", "config", "errors", "hidden", "local", "log", "observers", "outlet", "pool"),
         *("protocol", "publisher", "serializers"),
     ),
 )

@@ -12,10 +12,24 @@ import difflib
 import math
 import typing
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, InvalidFrame
 from .hidden import hide_secret, hide_secrets, is_secret
+from .printable import short_repr
+from .protocol import commands, encode
 
-__all__ = ["CONNECTION_OPTIONS", "OPTIONS", "Option", "Options", "coerce", "read_options"]
+__all__ = [
+    "CONNECTION_OPTIONS",
+    "OPTIONS",
+    "Option",
+    "Options",
+    "coerce",
+    "option_name",
+    "read_options",
+    "read_seconds",
+]
+
+# The largest whole number of an option: the brokers read heart-beats as Java's or Erlang's 32-bit integers.
+LARGEST_COUNT: typing.Final = 2**31 - 1
 
 _TRUE = frozenset(("true", "yes", "on", "1"))
 _FALSE = frozenset(("false", "no", "off", "0"))
@@ -33,15 +47,27 @@ class Option:
 
 
 def _seconds(value: typing.Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            raise ValueError("must be a number of seconds, such as 5 or 0.5") from None
+    return read_seconds(value)
+
+
+def read_seconds(value: object) -> float:
+    """Return a duration as a ``float``. Raises `ValueError`, saying what a duration is, for anything else.
+
+    A duration is an ``int`` or ``float`` that is finite and greater than 0, and no ``bool``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("must be a number of seconds")
-    try:
-        seconds = float(value)
-    except (OverflowError, ValueError):
-        raise ValueError("must be a number of seconds, such as 5 or 0.5") from None
-    if not math.isfinite(seconds) or seconds <= 0:
+    if not 0 < value < math.inf:
         raise ValueError("must be a number of seconds greater than 0; there is no way to wait for ever")
-    return seconds
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("must be a number of seconds, such as 5 or 0.5") from None
 
 
 def _count(least: int) -> typing.Callable[[typing.Any], int]:
@@ -50,6 +76,8 @@ def _count(least: int) -> typing.Callable[[typing.Any], int]:
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"must be a whole number, {least} or more")
+        if value > LARGEST_COUNT:
+            raise ValueError(f"must be a whole number, {least} or more and at most {LARGEST_COUNT}")
         return value
 
     return read
@@ -104,7 +132,14 @@ def _headers(value: typing.Any) -> dict[str, str]:
         isinstance(name, str) and isinstance(text, str) for name, text in value.items()
     ):
         raise ValueError("must be a mapping of str to str")
-    return dict(value)
+    headers: dict[str, str] = dict(value)
+    if "x-message-id" in headers:
+        raise ValueError("must not hold x-message-id: all messages would have the same id")
+    try:
+        encode(commands.send("/queue/any", b"", headers))
+    except InvalidFrame as error:
+        raise ValueError(f"cannot be sent: {error}") from None
+    return headers
 
 
 def _keys(value: typing.Any) -> tuple[str | bytes, ...]:
@@ -125,7 +160,13 @@ OPTIONS: typing.Final[dict[str, Option]] = {
         Option("login", _optional_text, None, "", "The user; overrides the one in the address."),
         Option("passcode", _optional_text, None, "", "The password; overrides the one in the address."),
         Option("vhost", _optional_text, None, "", "The virtual host; overrides the one in the address."),
-        Option("pool_size", _count(1), 8, "connections", "How many connections a process opens at the most."),
+        Option(
+            "pool_size",
+            _count(1),
+            8,
+            "connections",
+            "How many connections a process opens at the most. A pool calls it max_size, which is accepted too.",
+        ),
         Option("timeout", _seconds, 5.0, "seconds", "The deadline of one call, over everything that it does."),
         Option(
             "connect_timeout", _seconds, 5.0, "seconds", "How long opening one connection may take, within `timeout`."
@@ -182,6 +223,15 @@ _ELSEWHERE: typing.Final = {
 }
 
 
+# Names that other parts of stomp-web have for an option.
+_SYNONYMS: typing.Final = {"max_size": "pool_size"}
+
+
+def option_name(name: str) -> str:
+    """Return the name of the option that is also called *name*: ``pool_size`` for a pool's ``max_size``."""
+    return _SYNONYMS.get(name, name)
+
+
 def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.Any:
     """Return *value* as option *name* wants it; texts, as from an address or an ini file, are understood.
 
@@ -198,7 +248,8 @@ def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.A
     except ValueError as error:
         problem = str(error)
     # Raised here and not above: an exception in whose context the other one stands would show that one's locals too.
-    shown = "" if is_secret(name) else f", not {value!r}"
+    # A value with an '@' may be the rest of an address, with its passcode, that was not divided as its writer meant.
+    shown = "" if is_secret(name) or (isinstance(value, str) and "@" in value) else f", not {short_repr(value)}"
     raise ConfigurationError(f"the option {written} {problem}{shown}", written)
 
 
@@ -253,7 +304,13 @@ def read_options(
     options: dict[str, typing.Any] = {}
     names: typing.Callable[[str], str] = str.lower if upper else str
     for source in [hide_secrets(source, lambda written: names(written.removeprefix(prefix))) for source in sources]:
+        read_from: dict[str, str] = {}
         for written in source:
-            name = names(written.removeprefix(prefix))
+            name = option_name(names(written.removeprefix(prefix)))
+            if name in read_from:
+                raise ConfigurationError(
+                    f"{read_from[name]} and {written} are two names of one option; give one of them", written
+                )
+            read_from[name] = written
             options[name] = coerce(name, source[written], written)
     return options

@@ -33,7 +33,11 @@ def loader(
             package[name] = value = getattr(importlib.import_module(f".{home_of[name]}", here), name)
             return value
         if name in modules:
-            return importlib.import_module(f".{name}", here)
+            try:
+                return importlib.import_module(f".{name}", here)
+            except ModuleNotFoundError as error:
+                if error.name != f"{here}.{name}":  # something that the module needs is missing, and not the module
+                    raise
         raise AttributeError(f"module {here!r} has no attribute {name!r}")
 
     def names() -> list[str]:

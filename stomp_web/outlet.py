@@ -6,6 +6,7 @@ import itertools
 import time
 import typing
 
+from .client.address import parse_address
 from .client.deadline import Deadline
 from .client.message import Message
 from .client.tls import TLS_OPTIONS
@@ -31,7 +32,7 @@ class PoolOutlet:
         }
         self._resend_unknown = options.resend_unknown
         self._pool = PublishClientPool(
-            options.url.partition("?")[0],
+            parse_address(options.url).url,
             max_size=options.pool_size,
             timeout=options.timeout,
             max_waiting=options.max_waiting,

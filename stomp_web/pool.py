@@ -108,7 +108,7 @@ class PublishClientPool:
     """A thread-safe, fork-safe pool of publish-only clients. Nothing is opened before the first loan.
 
     * *url* - the broker's address, or several (see `parse_address`); it may hold options.
-    * *max_size* - connections per process; 8.
+    * *max_size* - connections per process; 8. ``pool_size``, as `Publisher` calls it, is another name of it.
     * *timeout* - seconds for a loan, and for each call of a lent client; 5.
     * *max_waiting* - how many callers may wait for a client; one more gets `PoolTimeout` at once; 0, any number.
     * *max_idle* - seconds after which an unused connection is replaced. Below a minute, as Artemis and many load
@@ -143,11 +143,18 @@ class PublishClientPool:
             raise ConfigurationError(f"{address.scheme}:// opens no connection; it is for a Publisher", "url")
         options = client_options(address, (*_CLIENT_OPTIONS, *_POOL_OPTIONS))
 
-        def own(name: str, keyword: typing.Any) -> typing.Any:
-            written = options.pop(name, OPTIONS[name].default)
-            return coerce(name, written if keyword is None else keyword)  # a keyword wins over the address
+        def own(name: str, keyword: typing.Any, written: str | None = None) -> typing.Any:
+            in_address = options.pop(name, OPTIONS[name].default)
+            return coerce(name, in_address if keyword is None else keyword, written)  # a keyword wins over the address
 
-        self.max_size: int = own("pool_size", max_size)
+        pool_size = client_options_.pop("pool_size", None)
+        if max_size is not None and pool_size is not None:
+            raise ConfigurationError(
+                "max_size and pool_size are two names of one option; give one of them", "pool_size"
+            )
+        self.max_size: int = (
+            own("pool_size", max_size, "max_size") if pool_size is None else own("pool_size", pool_size)
+        )
         self.timeout: float = own("timeout", timeout)
         self.max_waiting: int = own("max_waiting", max_waiting)
         self.max_idle: float = own("max_idle", max_idle)

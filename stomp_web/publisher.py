@@ -18,11 +18,7 @@ from .client.heads import MESSAGE_ID, Heads, with_id
 from .client.message import Message, check_message, check_messages
 from .client.outcome import name_messages
 from .config import Options, read_options
-from .errors import (
-    InvalidFrame,
-    MessageError,
-    StompError,
-)
+from .errors import ConfigurationError, InvalidFrame, MessageError, StompError
 from .hidden import Hidden, hide_secrets
 from .ledger import Ledger
 from .local import MemoryOutlet, OutboxMessage, local_outlet
@@ -30,7 +26,8 @@ from .observers import Observer, Observers, SendBegan, SendFailed, SendSucceeded
 from .outlet import PoolOutlet
 from .per_process import PerProcess
 from .pool import Health, PoolStats
-from .serializers import SIGNATURE, SerializedPayload, Serializer, get_serializer
+from .printable import short_repr
+from .serializers import SIGNATURE, SerializedPayload, Serializer, check_keys, get_serializer
 
 __all__ = ["Batch", "Health", "OutboxMessage", "Publisher", "PublisherStats"]
 
@@ -81,6 +78,7 @@ class Publisher:
         self.options = Options(**{"url": url, **read_options(address.options, options)})
         self.observers = Observers(observers)
         self._serializer = get_serializer(self.options.serializer)
+        self._check_default_serializer()
         self._outlet: typing.Any = (
             local_outlet(address.scheme, self.options.signing_keys)
             if address.local
@@ -97,6 +95,18 @@ class Publisher:
             and not {MESSAGE_ID, "content-type"} & self._common_headers.keys()
             and getattr(self._serializer.serialize, "__func__", None) is Serializer.serialize
         )
+
+    def _check_default_serializer(self) -> None:
+        """Refuse options with which the first send would fail."""
+        if not self._serializer.signs:
+            return
+        check_keys(self._serializer, self.options.signing_keys)
+        if "content-type" in self.options.headers:
+            raise ConfigurationError(
+                f"the option headers must not hold content-type with the serializer {self._serializer.name}: the "
+                "content type of a signed message belongs to what is signed",
+                "headers",
+            )
 
     @property
     def url(self) -> str:
@@ -143,7 +153,7 @@ class Publisher:
         * *confirm* - wait for the broker's receipt; without it, the option's (true).
         * *persistent* - survive a restart of the broker; without it, the option's (true).
         * *priority* - 0 (lowest) to 9 (highest); brokers take 4 without it.
-        * *ttl* - seconds that the message may wait for a receiver.
+        * *ttl* - seconds that the message may wait for a receiver, at most 3155760000 (100 years).
         * *correlation_id*, *reply_to* - the headers ``correlation-id`` and ``reply-to``.
         * *timeout* - seconds for the whole call; without it, the option's (5).
 
@@ -312,7 +322,7 @@ class Publisher:
             all_headers["reply-to"] = reply_to
         if priority is not None:
             if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 9:
-                raise InvalidFrame(f"priority must be a whole number from 0 to 9, not {priority!r}")
+                raise InvalidFrame(f"priority must be a whole number from 0 to 9, not {short_repr(priority)}")
             all_headers["priority"] = str(priority)
         self._mark_persistent(all_headers, persistent)
         return Message(destination, written.body, all_headers, content_type=content_type, ttl=ttl)

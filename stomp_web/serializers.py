@@ -63,6 +63,8 @@ class Serializer(abc.ABC):
 
     name: str
     content_type: str
+    #: Whether it signs what it writes, and so needs `signing_keys`.
+    signs: bool = False
 
     @abc.abstractmethod
     def dumps(self, payload: typing.Any) -> bytes:
@@ -193,6 +195,8 @@ class SignedSerializer(Serializer):
     signature was found good.
     """
 
+    signs = True
+
     def __init__(self, inner: Serializer) -> None:
         self.name = f"signed-{inner.name}"
         self.content_type = f"{inner.content_type};signed=hmac-sha256"
@@ -211,8 +215,7 @@ class SignedSerializer(Serializer):
     ) -> SerializedPayload:
         """Return *payload* with its signature. Raises `ConfigurationError` without a key."""
         payload, keys = Hidden(payload), hide_secret("signing_keys", keys)
-        if not keys:
-            raise ConfigurationError(f"the serializer {self.name} needs a secret: set signing_keys", "signing_keys")
+        check_keys(self, keys)
         written = super().serialize(payload, destination=destination)
         written.headers[SIGNATURE] = self._signature(keys[0], destination, written.body)
         return written
@@ -222,8 +225,7 @@ class SignedSerializer(Serializer):
     ) -> typing.Any:
         """Return the payload if one of *keys* made the signature. Raises `SerializationError` otherwise."""
         hidden, body, keys = Hidden(body), b"", hide_secret("signing_keys", keys)
-        if not keys:
-            raise ConfigurationError(f"the serializer {self.name} needs a secret: set signing_keys", "signing_keys")
+        check_keys(self, keys)
         destination = headers.get("destination", "")
         given = headers.get(SIGNATURE, "").encode()
         if not any(
@@ -360,6 +362,12 @@ def register(serializer: Serializer) -> None:
                 f"the serializer {known.name} ({known.content_type}) is registered already", "serializer"
             )
     _serializers[serializer.name] = serializer
+
+
+def check_keys(serializer: Serializer, keys: typing.Sequence[str | bytes]) -> None:
+    """Raise `ConfigurationError` if *serializer* signs and there are no *keys*."""
+    if serializer.signs and not keys:
+        raise ConfigurationError(f"the serializer {serializer.name} needs a secret: set signing_keys", "signing_keys")
 
 
 def get_serializer(name: str) -> Serializer:

@@ -10,12 +10,16 @@ A broker that is not installed skips its tests and the summary says how many and
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.brokers.fleet import BROKERS, FOREIGN, BrokerMissing, Fleet
 from tests.brokers.running import BrokerFailed, RunningBroker
+from tests.error_texts import faults_in, recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _FLEET = pytest.StashKey[Fleet]()
 _LEFT_OUT = pytest.StashKey[int]()
@@ -172,3 +176,12 @@ def _asks_for(item: pytest.Item) -> set[str]:
     if callspec is not None:
         names.add(callspec.params.get("broker"))
     return names & set(BROKERS)
+
+
+@pytest.fixture(autouse=True)
+def error_texts() -> Iterator[list[str]]:
+    """Every error text that a test makes is looked at, and one that says a thing twice fails the test."""
+    with recorded() as texts:
+        yield texts
+    wrong = {text: faults for text in texts if (faults := faults_in(text))}
+    assert not wrong

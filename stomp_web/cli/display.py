@@ -13,7 +13,7 @@ import sys
 import typing
 
 from ..errors import DeliveryUnknown, NotSent, Rejected, SerializationError, StompError
-from ..printable import harmless
+from ..printable import harmless, without_outcome
 from ..serializers import deserialize
 
 if typing.TYPE_CHECKING:
@@ -43,7 +43,8 @@ def in_words(error: BaseException, *, sending: bool = False) -> str:
     """Return what happened, in one line; if it was while *sending*, first what is now true of the message."""
     truths = ((NotSent, "not sent: "), (Rejected, "rejected: "), (DeliveryUnknown, "delivery unknown: "))
     truth = next((words for kind, words in truths if sending and isinstance(error, kind)), "")
-    return truth + harmless(" ".join(str(error).split()) or type(error).__name__)
+    text = " ".join(str(error).split()) or type(error).__name__
+    return truth + harmless(without_outcome(text) if truth else text)
 
 
 def time_text(seconds: float) -> str:

@@ -39,10 +39,11 @@ def run(
 
     Raises `StompError` if the connection ends, or if *count* messages did not come in time.
     """
-    options = read_options(parse_address(url).options)
+    address = parse_address(url)
+    options = read_options(address.options)
     keys = options.get("signing_keys", ())
     client = QueueingDuplexClient.from_url(
-        url.partition("?")[0], **{name: options[name] for name in CONNECTION_OPTIONS if name in options}
+        address.url, **{name: options[name] for name in CONNECTION_OPTIONS if name in options}
     )
     with contextlib.closing(client):
         client.connect()

@@ -1,11 +1,16 @@
 """Addresses: ``stomp://[user[:passcode]@]host[:port][,host2[:port2]...][/vhost][?option=value]``.
 
 Every part may be percent-encoded. The passcode is in no ``repr``, no ``str`` and no error.
+
+A list of complete addresses, ``stomp://user:passcode@mq1,stomp://user:passcode@mq2``, means the same as one address
+with several hosts. Everything but the hosts must be the same in all of them, because a session has one user, one
+virtual host and one set of options, whichever broker it is opened with. What could be read in two ways is refused.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 import urllib.parse
 
@@ -18,6 +23,12 @@ __all__ = ["SCHEMES", "Address", "Endpoint", "parse_address"]
 SCHEMES: typing.Final = {"stomp": 61613, "stomp+ssl": 61614}
 #: The schemes for development, which open no connection.
 LOCAL_SCHEMES: typing.Final = ("memory", "console", "null")
+
+# What divides complete addresses, and the scheme of another address where none may stand.
+_NEXT_ADDRESS = re.compile(r"\s*([,;])\s*(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
+_SCHEME_IN_QUERY = re.compile(rf"(?:{'|'.join(map(re.escape, (*SCHEMES, *LOCAL_SCHEMES)))})://", re.IGNORECASE)
+# What no name of a host and no IP address has. A percent sign divides the zone of an IPv6 address.
+_NO_HOST = re.compile(r"[^\w.:%-]")
 
 
 class Endpoint(typing.NamedTuple):
@@ -47,6 +58,19 @@ class Address:
         return self.scheme == "stomp+ssl"
 
     @property
+    def url(self) -> str:
+        """The address with its credentials and without its options. Its ``repr`` hides it."""
+        credentials = ""
+        if self.login is not None or self.passcode is not None:
+            credentials = urllib.parse.quote(self.login or "", safe="")
+            if self.passcode is not None:
+                credentials += ":" + urllib.parse.quote(self.passcode, safe="")
+            credentials += "@"
+        hosts = ",".join(map(_written_endpoint, self.endpoints))
+        vhost = "" if self.vhost is None else "/" + urllib.parse.quote(self.vhost, safe="")
+        return Secret(f"{self.scheme}://{credentials}{hosts}{vhost}")
+
+    @property
     def local(self) -> bool:
         """Whether this is one of the addresses for development, which open no connection."""
         return self.scheme in LOCAL_SCHEMES
@@ -74,7 +98,46 @@ def parse_address(url: str) -> Address:
 def _parse(url: str) -> Address:
     if not isinstance(url, str):
         raise ConfigurationError(f"the address must be str, not {type(url).__name__}", "url")
-    scheme, separator, rest = url.strip().partition("://")
+    parts = _NEXT_ADDRESS.split(url.strip())
+    addresses, separators = parts[::2], parts[1::2]
+    if ";" in separators:
+        raise ConfigurationError("the addresses are divided by ';'; divide them by commas", "url")
+    if len(addresses) == 1:
+        return _parse_one(addresses[0])
+    return _joined([_parse_one(address) for address in addresses])
+
+
+def _joined(addresses: list[Address]) -> Address:
+    """One address with the hosts of all *addresses*, which must be the same in everything else."""
+    first = addresses[0]
+    if any(address.local for address in addresses):
+        raise ConfigurationError(
+            f"the address is a list, and one of its members is for development ({', '.join(LOCAL_SCHEMES)}); such an "
+            "address stands alone",
+            "url",
+        )
+    fields = {"scheme": "scheme", "login": "user", "passcode": "passcode", "vhost": "virtual host"}
+    different = [
+        word for name, word in fields.items() if any(getattr(each, name) != getattr(first, name) for each in addresses)
+    ]
+    names = sorted({name for address in addresses for name in address.options})
+    different += [
+        f"option {name}"
+        for name in names
+        if any(each.options.get(name) != first.options.get(name) for each in addresses)
+    ]
+    if different:
+        raise ConfigurationError(
+            f"the addresses in the list differ in: {', '.join(different)}. They must be the same but for host and "
+            "port; write what they have in common once, as in stomp://user:passcode@mq1,mq2/vhost?option=value",
+            "url",
+        )
+    endpoints = tuple(endpoint for address in addresses for endpoint in address.endpoints)
+    return dataclasses.replace(first, endpoints=endpoints)
+
+
+def _parse_one(url: str) -> Address:
+    scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
     known = (*SCHEMES, *LOCAL_SCHEMES)
     if not separator or scheme not in known:
@@ -87,8 +150,21 @@ def _parse(url: str) -> Address:
         )
     rest, _, query = rest.partition("?")
     options = _parse_query(query)
+    if "://" in rest or _SCHEME_IN_QUERY.search(query):
+        raise ConfigurationError(
+            "the address holds another address; divide several addresses by commas, and write ':' as %3A in user, "
+            "passcode, virtual host and options",
+            "url",
+        )
     authority, slash, path = rest.partition("/")
     credentials, at, hosts = authority.rpartition("@")
+    if "@" in path or re.search("@.*,", credentials):
+        # The second of several hosts with credentials of its own: 'a:x@mq1/v,b:y@mq2' and 'a:x@mq1,b:y@mq2'.
+        raise ConfigurationError(
+            "the address has an '@' where it can be read in two ways; write user and passcode once, before the first "
+            "host, and '@' as %40, '/' as %2F and ',' as %2C in user, passcode and virtual host",
+            "url",
+        )
     if not at and "@" in path + query:
         raise ConfigurationError(
             "the address has an '@' behind its first '/' or '?'; write '/' as %2F and '?' as %3F in user and passcode, "
@@ -124,11 +200,22 @@ def _parse_endpoint(text: str, default_port: int) -> Endpoint:
             )
     if not host:
         raise ConfigurationError("the address names no host; for example stomp://localhost:61613", "url")
+    if _NO_HOST.search(_decode(host)):
+        raise ConfigurationError(
+            "the address has a host with a character that no host has; divide several hosts by commas, as in "
+            "stomp://mq1:61613,mq2:61613",
+            "url",
+        )
     if not port:
         return Endpoint(_decode(host), default_port)
     if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
         raise ConfigurationError("the address has a port that is no number from 1 to 65535", "url")
     return Endpoint(_decode(host), int(port))
+
+
+def _written_endpoint(endpoint: Endpoint) -> str:
+    host = urllib.parse.quote(endpoint.host, safe=":")
+    return str(Endpoint(host, endpoint.port))
 
 
 def _parse_query(query: str) -> dict[str, str]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import typing
 
-from ..config import OPTIONS, coerce, unknown_option
+from ..config import OPTIONS, coerce, option_name, unknown_option
 from ..errors import AuthenticationFailed, BrokerUnavailable, ConfigurationError, InvalidFrame
+from ..printable import without_outcome
 from ..protocol import VERSIONS, encode
 from .address import Address, Endpoint
 from .deadline import Deadline
@@ -78,7 +79,7 @@ class Connector:
                 raise failures[0]
             raise BrokerUnavailable(
                 f"none of the {count} brokers of {self} could be reached; nothing was sent. "
-                + " | ".join(str(failure) for failure in failures),
+                + " | ".join(without_outcome(str(failure)) for failure in failures),
                 broker=str(self),
                 frame=failures[-1].frame,
             )
@@ -156,10 +157,11 @@ def client_options(address: Address, names: typing.Iterable[str]) -> dict[str, t
     for name in ("login", "passcode", "vhost"):
         if (value := getattr(address, name)) is not None:
             options[name] = value
-    for name, text in address.options.items():
+    for written, text in address.options.items():
+        name = option_name(written)
         if name not in allowed:
-            raise unknown_option(name, known=allowed & set(OPTIONS))
-        options[name] = coerce(name, text)
+            raise unknown_option(written, known=allowed & set(OPTIONS))
+        options[name] = coerce(name, text, written)
     return options
 
 

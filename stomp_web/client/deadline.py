@@ -6,6 +6,7 @@ import math
 import time
 
 from ..errors import ConfigurationError
+from ..printable import short_repr
 
 __all__ = ["Deadline"]
 
@@ -26,7 +27,7 @@ class Deadline:
         if type(seconds) is not float or not 0.0 < seconds <= _LONGEST:  # a second look; nearly none is needed
             if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
                 raise ConfigurationError(
-                    f"timeout must be a number of seconds greater than 0, not {seconds!r}", "timeout"
+                    f"timeout must be a number of seconds greater than 0, not {short_repr(seconds)}", "timeout"
                 )
             seconds = min(seconds, _LONGEST)
         self.seconds = seconds

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import typing
 
+from ..config import read_seconds
 from ..errors import InvalidFrame, InvalidFrameType
+from ..printable import short_repr
 from ..protocol import Frame, commands, encode
 from .dialect import Dialect
 from .heads import MESSAGE_ID, head_of
@@ -30,6 +31,8 @@ __all__ = [
 
 Body = bytes | bytearray | memoryview | str
 TEXT_PLAIN: typing.Final = "text/plain;charset=utf-8"
+#: The longest time to live, in seconds: a hundred years. Brokers count milliseconds in 64 bits, some from 1970 on.
+LONGEST_TTL: typing.Final = 3_155_760_000.0
 LARGE: typing.Final = 65_536  # bytes; a body of this size is written as it is, and not joined with its head first
 
 
@@ -41,7 +44,7 @@ class Message:
     * `body` - bytes-like, or ``str``, which travels as UTF-8 with the content type ``text/plain;charset=utf-8``.
     * `headers` - more headers, ``str`` to ``str``.
     * `content_type` - the body's MIME type.
-    * `ttl` - how many seconds the message may wait for a receiver; ``None`` for ever.
+    * `ttl` - how many seconds the message may wait for a receiver, at most 3155760000 (100 years); ``None`` for ever.
     """
 
     destination: str
@@ -89,8 +92,7 @@ def send_frame(message: Message) -> Frame:
         if frame.headers.get("content-type", content_type) != content_type:
             raise InvalidFrame("content_type and the header 'content-type' contradict each other; give one of them")
         frame.headers["content-type"] = content_type
-    if message.ttl is not None and not _is_duration(message.ttl):
-        raise InvalidFrame(f"ttl must be a number of seconds greater than 0, not {message.ttl!r}")
+    _check_ttl(message.ttl)
     return frame
 
 
@@ -111,8 +113,8 @@ def check_message(message: Message) -> bytes:
     # No local variable holds the body: a traceback that shows locals must not show it.
     if type(message.body) is not bytes:
         _bytes_of(message)
-    if message.ttl is not None and not _is_duration(message.ttl):
-        raise InvalidFrame(f"ttl must be a number of seconds greater than 0, not {message.ttl!r}")
+    if message.ttl is not None:
+        _check_ttl(message.ttl)
     return head_of(message.destination, type_of(message.body, message.content_type, message.headers), message.headers)
 
 
@@ -257,8 +259,16 @@ def _bytes_of(message: Message) -> bytes:
     )
 
 
-def _is_duration(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+def _check_ttl(ttl: object) -> None:
+    if ttl is None:
+        return
+    try:
+        if read_seconds(ttl) <= LONGEST_TTL:
+            return
+        problem = "must be a number of seconds, at most 3155760000 (100 years)"
+    except ValueError as error:
+        problem = str(error)
+    raise InvalidFrame(f"ttl {problem}, not {short_repr(ttl)}")
 
 
 def _encode_send(

@@ -364,11 +364,12 @@ def _connect_refused(frame: Frame, broker: str, settings: SessionSettings) -> Me
 def error_words(frame: Frame) -> str:
     """What an ERROR frame says, in one line: its ``message`` and, where it adds to it, its body's first line.
 
-    A body may be a Java stack trace (ActiveMQ 5.17); only its first line is taken.
+    It has no full stop at its end, as it becomes a part of a sentence (ActiveMQ 5.17 sends one). A body may be a Java
+    stack trace (ActiveMQ 5.17); only its first line is taken.
     """
-    message = frame.headers.get("message", "").strip()
+    message = frame.headers.get("message", "").strip().rstrip(" .")
     lines = frame.body.decode("utf-8", "replace").strip().splitlines()
-    first = lines[0].strip()[:300] if lines else ""
+    first = lines[0].strip()[:300].rstrip(" .") if lines else ""
     if not first or first == message or first.endswith(f"Exception: {message}"):
         return message or "the broker gave no reason"
     if message and first.startswith(message):

@@ -168,14 +168,14 @@ class Transport:
                 except ssl.SSLWantWriteError:
                     ready = self.wait(deadline, write=True)
                 if not ready:
-                    raise TransportTimeout("the TLS handshake was not answered in time; does this port speak TLS?")
+                    raise TransportTimeout("the TLS handshake was not answered in time (does this port speak TLS?)")
         except ssl.SSLCertVerificationError as error:
             raise TransportClosed(
-                f"the broker's certificate was not accepted: {error.verify_message}; "
+                f"the broker's certificate was not accepted: {error.verify_message.rstrip(' .')}; "
                 "if it was issued by an authority of your own, name that authority's file in tls_ca"
             ) from error
         except (ssl.SSLEOFError, ConnectionResetError) as error:
-            raise TransportClosed("the broker ended the TLS handshake; does this port speak TLS?") from error
+            raise TransportClosed("the broker ended the TLS handshake (does this port speak TLS?)") from error
         except ssl.SSLError as error:
             raise TransportClosed(f"the TLS handshake failed: {error.reason or error}") from error
 

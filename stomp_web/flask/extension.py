@@ -8,13 +8,16 @@ contexts; connections belong to the pool, and the pool to the process.
 from __future__ import annotations
 
 import functools
+import re
 import typing
 
 import flask
 
-from ..config import read_options
+from ..config import OPTIONS, option_name, read_options, unknown_option
 from ..errors import ConfigurationError
+from ..log import get_logger
 from ..observers import Event, SendFailed, SendSucceeded
+from ..printable import sentence
 from ..publisher import OutboxMessage, Publisher
 from .signals import message_sent, send_failed
 
@@ -22,6 +25,8 @@ if typing.TYPE_CHECKING:
     from ..worker import Handlers, ReceivedMessage
 
 __all__ = ["Stomp", "StompState"]
+
+_log = get_logger("flask")
 
 _P = typing.ParamSpec("_P")
 _R = typing.TypeVar("_R")
@@ -131,6 +136,26 @@ class StompState(_PublisherMethods):
         return f"<StompState of {self.app.name!r}: {self.publisher.url}>"
 
 
+# What Kubernetes, and Docker with links, put into the environment of each container for a service in its namespace
+# ("Accessing the Service: Environment variables" in Kubernetes' documentation). A service called stomp-broker makes
+# STOMP_BROKER_SERVICE_HOST, STOMP_BROKER_PORT=tcp://10.0.0.7:61613, STOMP_BROKER_PORT_61613_TCP_ADDR and others.
+_OF_A_SERVICE = re.compile(
+    r"(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
+_PORT_OF_A_SERVICE = re.compile(r"(?:\w+_)?PORT")
+_ADDRESS_OF_A_SERVICE = re.compile(r"(?:tcp|udp|sctp)://")
+
+
+def _is_of_a_service(name: str, value: object) -> bool:
+    """Whether the key *name*, without its prefix, describes a service of Kubernetes and no option of anything."""
+    if _OF_A_SERVICE.fullmatch(name):
+        return True
+    # A person who writes STOMP_PORT=61613 means an option.
+    return bool(
+        _PORT_OF_A_SERVICE.fullmatch(name) and isinstance(value, str) and _ADDRESS_OF_A_SERVICE.match(value.strip())
+    )
+
+
 class Stomp(_PublisherMethods):
     """The extension. It may serve several apps, each with a publisher of its own.
 
@@ -161,8 +186,11 @@ class Stomp(_PublisherMethods):
         double quotes inside the variable. ``STOMP_WORKER`` is a mapping with what ``flask stomp worker`` is to know:
         ``{"dead_letter": "/queue/failed"}``.
 
-        Raises `ConfigurationError` for a ``STOMP_`` key that is no option and for a bad value, and `RuntimeError` if
-        the app has such an extension already.
+        Keys that Kubernetes makes of a service whose name begins with the prefix, such as ``STOMP_SERVICE_HOST`` or
+        ``STOMP_PORT=tcp://10.0.0.7:61613``, are passed over.
+
+        Raises `ConfigurationError` for another ``STOMP_`` key that is no option and for a bad value, and
+        `RuntimeError` if the app has such an extension already.
         """
         if self._key in app.extensions:
             raise RuntimeError(
@@ -177,8 +205,25 @@ class Stomp(_PublisherMethods):
         if not isinstance(settings, typing.Mapping):
             name = f"{self._prefix}WORKER"
             raise ConfigurationError(f"{name} must be a mapping, such as {{'prefetch': 10}}, not {settings!r}", name)
-        options = read_options(written, prefix=self._prefix, upper=True)
+        options = read_options(self._options_in(written), prefix=self._prefix, upper=True)
         app.extensions[self._key] = StompState(app, options, settings, self)
+
+    def _options_in(self, written: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any]:
+        """*written* without what Kubernetes has put there. Raises `ConfigurationError` for a key that is no option."""
+        options: dict[str, typing.Any] = {}
+        for name, value in written.items():
+            bare = name.removeprefix(self._prefix)
+            if option_name(bare.lower()) in OPTIONS:
+                options[name] = value
+            elif _is_of_a_service(bare, value):
+                _log.debug("%s describes a Kubernetes service, and is no option of stomp-web", name)
+            else:
+                raise ConfigurationError(
+                    f"{sentence(unknown_option(name, self._prefix))} If it is a setting of the application "
+                    "itself, rename it, or give the extension another prefix: Stomp(config_prefix='MESSAGING')",
+                    name,
+                )
+        return options
 
     @functools.cached_property
     def handlers(self) -> Handlers:

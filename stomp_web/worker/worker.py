@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import typing
 
 from ..client.address import parse_address
 from ..client.duplex import QueueingDuplexClient
-from ..config import CONNECTION_OPTIONS, Options, read_options, unknown_option
+from ..config import CONNECTION_OPTIONS, LARGEST_COUNT, Options, read_options, read_seconds, unknown_option
 from ..errors import ConfigurationError, StompError
 from ..hidden import hide_secret, hide_secrets
 from ..pool import PublishClientPool
+from ..printable import short_repr
 from ..protocol import commands
 from .handlers import ACCEPT, Function, Handler, Handlers
 from .inbox import Inbox
@@ -95,7 +95,7 @@ class Worker:
         address = parse_address(url)
         if address.local:
             raise ConfigurationError(f"{address.scheme}:// opens no connection; a worker needs a broker", "url")
-        self._url = hide_secret("url", url.partition("?")[0])
+        self._url = address.url
         self._broker = str(address)
         # An address that is shared with an application may hold options that are a publisher's.
         self._options = read_options(address.options, options)
@@ -259,12 +259,16 @@ class Worker:
 
 
 def _whole(name: str, value: object, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigurationError(f"{name} must be a whole number, {least} or more, not {value!r}", name)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LARGEST_COUNT:
+        raise ConfigurationError(
+            f"{name} must be a whole number, {least} or more and at most {LARGEST_COUNT}, not {short_repr(value)}", name
+        )
     return value
 
 
 def _seconds(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ConfigurationError(f"{name} must be a number of seconds greater than 0, not {value!r}", name)
-    return float(value)
+    try:
+        return read_seconds(value)
+    except ValueError as error:
+        problem = str(error)
+    raise ConfigurationError(f"{name} {problem}, not {short_repr(value)}", name)

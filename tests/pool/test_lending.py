@@ -318,7 +318,7 @@ class TestClientOptions:
         with pytest.raises(ConfigurationError):
             PublishClientPool("stomp://mq", **options)
 
-    @pytest.mark.parametrize("options", [{"pool_size": 3}, {"max_sise": 3}, {"persistent": True}, {"url": "x"}])
+    @pytest.mark.parametrize("options", [{"max_sise": 3}, {"persistent": True}, {"url": "x"}])
     def test_an_unknown_option_is_refused(self, options):
         with pytest.raises((ConfigurationError, TypeError)):
             PublishClientPool("stomp://mq", **options)

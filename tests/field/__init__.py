@@ -1,0 +1,1 @@
+"""What users of such libraries have reported: one file for each theme."""

@@ -188,6 +188,7 @@ OPTIONS: typing.Final[dict[str, Option]] = {
         Option("tls_ca", _path, None, "path", "A PEM file of the authorities to trust instead of the system's."),
         Option("tls_cert", _path, None, "path", "A PEM file with the client's certificate."),
         Option("tls_key", _path, None, "path", "A PEM file with the key of `tls_cert`, if it is not in that file."),
+        Option("tls_key_password", _optional_text, None, "", "The password of the key, if its file is encrypted."),
         Option(
             "tls_insecure_skip_verify",
             _flag,
@@ -205,7 +206,7 @@ OPTIONS: typing.Final[dict[str, Option]] = {
 #: The options of one connection, as one that receives has it; the others are a publisher's, or a pool's.
 CONNECTION_OPTIONS: typing.Final = (
     *("login", "passcode", "vhost", "timeout", "connect_timeout", "heart_beat"),
-    *("tls_ca", "tls_cert", "tls_key", "tls_insecure_skip_verify"),
+    *("tls_ca", "tls_cert", "tls_key", "tls_key_password", "tls_insecure_skip_verify"),
 )
 
 
@@ -288,6 +289,7 @@ class Options:
     tls_ca: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
+    tls_key_password: str | None = dataclasses.field(default=None, repr=False)
     tls_insecure_skip_verify: bool = False
     headers: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
     signing_keys: tuple[str | bytes, ...] = dataclasses.field(default=(), repr=False)

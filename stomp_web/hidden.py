@@ -11,7 +11,7 @@ import typing
 
 __all__ = ["Hidden", "Secret", "hide_secret", "hide_secrets", "is_secret"]
 
-_SECRET_OPTIONS = frozenset(("headers", "passcode", "signing_keys", "url"))
+_SECRET_OPTIONS = frozenset(("headers", "passcode", "signing_keys", "tls_key_password", "url"))
 
 
 class Secret(str):

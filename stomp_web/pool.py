@@ -116,7 +116,7 @@ class PublishClientPool:
     * *max_lifetime* - seconds after which a connection is replaced; 3600.
     * *client_options* - those of `PublishClient`: ``login``, ``passcode``, ``vhost``, ``ssl``, ``versions``,
       ``connect_timeout``, ``confirm``, ``heart_beat``, ``connect_headers``, ``tls_ca``, ``tls_cert``, ``tls_key``,
-      ``tls_insecure_skip_verify``.
+      ``tls_key_password``, ``tls_insecure_skip_verify``.
 
     Raises `ConfigurationError`. It starts no thread, and needs no call at exit.
 

@@ -12,7 +12,7 @@ from stomp_web.config import OPTIONS, Options, coerce, read_options
 
 SECONDS = ("timeout", "connect_timeout", "max_idle", "max_lifetime")
 FLAGS = ("confirm", "persistent", "resend_unknown")
-TEXTS = ("url", "login", "passcode", "vhost", "serializer")
+TEXTS = ("url", "login", "passcode", "vhost", "serializer", "tls_key_password")
 PATHS = ("tls_ca", "tls_cert", "tls_key")
 
 
@@ -26,7 +26,7 @@ class TestTheSet:
     def test_it_has_the_options_of_its_contract(self):
         assert set(
             "url pool_size timeout connect_timeout confirm persistent serializer max_idle max_lifetime max_waiting "
-            "resend_unknown heart_beat tls_ca tls_cert tls_key headers signing_keys".split()
+            "resend_unknown heart_beat tls_ca tls_cert tls_key tls_key_password headers signing_keys".split()
         ) <= set(OPTIONS)
 
     def test_the_checked_options_have_the_same_names_and_defaults(self):
@@ -118,7 +118,7 @@ class TestTexts:
     def test_an_empty_text_and_other_types_are_refused(self, name, value):
         assert "text" in str(refusal(name, value))
 
-    @pytest.mark.parametrize("name", ["login", "passcode", "vhost", *PATHS])
+    @pytest.mark.parametrize("name", ["login", "passcode", "vhost", "tls_key_password", *PATHS])
     def test_what_may_be_missing_may_be_none(self, name):
         assert coerce(name, None) is None
 

@@ -29,7 +29,7 @@ GROUPS: typing.Final[dict[str, tuple[str, ...]]] = {
     "Messages": ("serializer", "confirm", "persistent", "headers", "resend_unknown", "signing_keys"),
     "Time": ("timeout", "connect_timeout"),
     "The pool": ("pool_size", "max_waiting", "max_idle", "max_lifetime"),
-    "TLS": ("tls_ca", "tls_cert", "tls_key", "tls_insecure_skip_verify"),
+    "TLS": ("tls_ca", "tls_cert", "tls_key", "tls_key_password", "tls_insecure_skip_verify"),
 }
 
 # Each option as a text, as it stands in an ini file or an environment variable. `coerce` must take it.
@@ -54,6 +54,7 @@ AS_TEXT: typing.Final[dict[str, str]] = {
     "tls_ca": "/etc/ssl/broker-ca.pem",
     "tls_cert": "/etc/ssl/shop.pem",
     "tls_key": "/etc/ssl/shop.key",
+    "tls_key_password": "secret",
     "tls_insecure_skip_verify": "true",
 }
 

@@ -102,7 +102,7 @@ def _url(given: str | None) -> str:
     if given is None:
         return os.environ.get("STOMP_URL") or DEFAULT_URL
     address = parse_address(given)
-    if address.passcode or {"passcode", "signing_keys"} & set(address.options):
+    if address.passcode or {"passcode", "signing_keys", "tls_key_password"} & set(address.options):
         complain(f"warning: {_ABOUT_URL}")
     return given
 

@@ -101,6 +101,7 @@ def make_connector(
     tls_ca: str | None = None,
     tls_cert: str | None = None,
     tls_key: str | None = None,
+    tls_key_password: str | None = None,
     tls_insecure_skip_verify: bool = False,
     max_body_bytes: int = 1_048_576,
     may_send_heart_beats: bool = False,
@@ -136,6 +137,7 @@ def make_connector(
             tls_ca=tls_ca,
             tls_cert=tls_cert,
             tls_key=tls_key,
+            tls_key_password=coerce("tls_key_password", tls_key_password),
             tls_insecure_skip_verify=coerce("tls_insecure_skip_verify", tls_insecure_skip_verify),
         ),
     )

@@ -84,12 +84,14 @@ class QueueingDuplexClient(DrivenClient):
         tls_ca: str | None = None,
         tls_cert: str | None = None,
         tls_key: str | None = None,
+        tls_key_password: str | None = None,
         tls_insecure_skip_verify: bool = False,
         queue_size: int = 1000,
         max_body_bytes: int = _LARGEST_BODY,
         message_queue: FrameQueue | None = None,
     ) -> None:
         passcode = hide_secret("passcode", passcode)
+        tls_key_password = hide_secret("tls_key_password", tls_key_password)
         connector = make_connector(
             (make_endpoint(host, port),),
             login=login,
@@ -103,6 +105,7 @@ class QueueingDuplexClient(DrivenClient):
             tls_ca=tls_ca,
             tls_cert=tls_cert,
             tls_key=tls_key,
+            tls_key_password=tls_key_password,
             tls_insecure_skip_verify=tls_insecure_skip_verify,
             max_body_bytes=max_body_bytes,
             may_send_heart_beats=True,

@@ -53,7 +53,8 @@ class PublishClient(SendingClient):
     * *vhost* - the virtual host; without it ``/``, which RabbitMQ, ActiveMQ and Artemis all take.
     * *ssl* - ``True`` for TLS, verified against the system's authorities and the host name, or an ``ssl.SSLContext``;
       *tls_ca*, *tls_cert* and *tls_key* are PEM files: authorities of your own, the client's certificate, its key;
-      *tls_insecure_skip_verify* accepts any certificate, and warns.
+      *tls_key_password* is the password of an encrypted key; *tls_insecure_skip_verify* accepts any certificate, and
+      warns.
     * *versions* - the versions of STOMP that are offered.
     * *connect_timeout* - seconds for opening a connection; *timeout* - seconds for a whole call, connecting included.
       The look-up of the host name is the one step that Python cannot interrupt.
@@ -84,9 +85,11 @@ class PublishClient(SendingClient):
         tls_ca: str | None = None,
         tls_cert: str | None = None,
         tls_key: str | None = None,
+        tls_key_password: str | None = None,
         tls_insecure_skip_verify: bool = False,
     ) -> None:
         passcode = hide_secret("passcode", passcode)
+        tls_key_password = hide_secret("tls_key_password", tls_key_password)
         self._set_up(
             make_connector(
                 (make_endpoint(host, port),),
@@ -101,6 +104,7 @@ class PublishClient(SendingClient):
                 tls_ca=tls_ca,
                 tls_cert=tls_cert,
                 tls_key=tls_key,
+                tls_key_password=tls_key_password,
                 tls_insecure_skip_verify=tls_insecure_skip_verify,
             ),
             timeout,

@@ -13,7 +13,7 @@ if typing.TYPE_CHECKING:
 __all__ = ["TLS_OPTIONS", "InsecureConnectionWarning", "tls_context"]
 
 #: The names of the options that say how TLS is done.
-TLS_OPTIONS: typing.Final = ("tls_ca", "tls_cert", "tls_key", "tls_insecure_skip_verify")
+TLS_OPTIONS: typing.Final = ("tls_ca", "tls_cert", "tls_key", "tls_key_password", "tls_insecure_skip_verify")
 
 
 class InsecureConnectionWarning(UserWarning):
@@ -26,6 +26,7 @@ def tls_context(
     tls_ca: str | None = None,
     tls_cert: str | None = None,
     tls_key: str | None = None,
+    tls_key_password: str | None = None,
     tls_insecure_skip_verify: bool = False,
 ) -> ssl_module.SSLContext | None:
     """Return the context for the settings, or ``None`` for a connection without TLS.
@@ -33,6 +34,7 @@ def tls_context(
     * *ssl* - ``True`` for TLS that verifies certificate and host name; an ``ssl.SSLContext`` is used as it is.
     * *tls_ca* - a PEM file of the authorities to trust; without it, the system's.
     * *tls_cert*, *tls_key* - PEM files of the client's own certificate and its key.
+    * *tls_key_password* - the password of the key, if the file is encrypted. OpenSSL never asks for it on the terminal.
     * *tls_insecure_skip_verify* - accept any certificate, and so anybody who can reach the wire. It warns, with an
       `InsecureConnectionWarning`.
 
@@ -42,6 +44,7 @@ def tls_context(
         "tls_ca": tls_ca,
         "tls_cert": tls_cert,
         "tls_key": tls_key,
+        "tls_key_password": tls_key_password,
         "tls_insecure_skip_verify": tls_insecure_skip_verify or None,
     }
     given = [name for name, value in named.items() if value is not None]
@@ -65,21 +68,21 @@ def tls_context(
         raise ConfigurationError(
             "tls_key is given without tls_cert; name the certificate that the key is for", "tls_key"
         )
+    if tls_key_password is not None and tls_cert is None:
+        raise ConfigurationError(
+            "tls_key_password is given without tls_cert; name the certificate and its key", "tls_key_password"
+        )
     if tls_insecure_skip_verify and tls_ca is not None:
         raise ConfigurationError(
             "tls_insecure_skip_verify accepts any certificate, and tls_ca says which to accept; leave one of them out",
             "tls_insecure_skip_verify",
         )
-    name = "tls_ca"
     try:
         context = ssl_module.create_default_context(cafile=tls_ca)
-        if tls_cert is not None:
-            name = "tls_cert"
-            context.load_cert_chain(tls_cert, tls_key)
     except OSError as error:  # SSLError is one
-        raise ConfigurationError(
-            f"{name}: the file {named[name]!r} cannot be used: {error.strerror or error}", name
-        ) from None
+        raise _unusable("tls_ca", tls_ca, error.strerror or str(error)) from None
+    if tls_cert is not None:
+        _load_certificate(context, tls_cert, tls_key, tls_key_password)
     if tls_insecure_skip_verify:
         warnings.warn(
             "tls_insecure_skip_verify is on: the broker's certificate is not verified, and anybody on the way can read "
@@ -90,3 +93,57 @@ def tls_context(
         context.check_hostname = False
         context.verify_mode = ssl_module.CERT_NONE
     return context
+
+
+def _load_certificate(context: ssl_module.SSLContext, certificate: str, key: str | None, password: str | None) -> None:
+    """Load the client's certificate and key into *context*. Raises `ConfigurationError` that names the option at fault.
+
+    OpenSSL asks for a password only if the key is encrypted: by a callback, if it is given one, and on the terminal
+    otherwise, where a server has nobody to answer.
+    """
+    # The name of the key's option: without it, the key stands in the file of the certificate.
+    option, file = ("tls_cert", certificate) if key is None else ("tls_key", key)
+    _holds_key("tls_cert", certificate)
+    holds_key = _holds_key(option, file)
+    asked = False
+
+    def answer() -> str:
+        nonlocal asked
+        asked = True
+        return password or ""
+
+    try:
+        context.load_cert_chain(certificate, key, answer)
+        return
+    except (OSError, ValueError) as error:  # SSLError is an OSError; ValueError: a password over 1,024 bytes
+        problem = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "reason", None)
+    if asked and password is None:
+        raise ConfigurationError(
+            f"{option}: the key in the file {file!r} is encrypted; give its password in the option tls_key_password, "
+            "or write the key without one (openssl pkey)",
+            option,
+        )
+    if asked:
+        raise ConfigurationError(
+            f"tls_key_password does not decrypt the key in the file {file!r}, which {option} names", "tls_key_password"
+        )
+    if reason == "KEY_VALUES_MISMATCH":
+        raise _unusable(option, file, f"it is not the key of the certificate in {certificate!r}")
+    if not holds_key and key is not None:
+        raise _unusable(option, file, "it holds no private key in PEM form")
+    raise _unusable("tls_cert", certificate, problem)
+
+
+def _holds_key(option: str, path: str) -> bool:
+    """Whether there is a private key in the file. Raises `ConfigurationError` if it cannot be read."""
+    try:
+        with open(path, "rb") as readable:  # noqa: PTH123 - PathLike or str, as OpenSSL takes it
+            return b"PRIVATE KEY-----" in readable.read()
+    except OSError as error:
+        problem = error.strerror or str(error)
+    raise _unusable(option, path, problem)
+
+
+def _unusable(option: str, file: object, problem: str) -> ConfigurationError:
+    return ConfigurationError(f"{option}: the file {file!r} cannot be used: {problem}", option)

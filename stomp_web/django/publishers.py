@@ -16,6 +16,7 @@ from django.utils.functional import Promise
 
 from ..config import OPTIONS, read_options, unknown_option
 from ..errors import ConfigurationError
+from ..hidden import Hidden, hide_secrets
 from ..observers import Event, SendFailed, SendSucceeded
 from ..publisher import Publisher
 from ..serializers import json_form
@@ -62,12 +63,12 @@ class Publishers:
 
     def make(self, alias: str) -> Publisher:
         """Return a new publisher with the options of *alias*, connected to nothing. Raises as a look-up does."""
-        entries = _entries()
-        if alias not in entries:
+        aliases = list(_entries())  # and no local variable with what is behind them: a traceback may show it
+        if alias not in aliases:
             raise PublisherDoesNotExist(
-                f"settings.STOMP has no publisher {alias!r}; it has {', '.join(map(repr, entries)) or 'none'}", alias
+                f"settings.STOMP has no publisher {alias!r}; it has {', '.join(map(repr, aliases)) or 'none'}", alias
             )
-        options = _options(alias, entries[alias])
+        options = hide_secrets(_options(alias, Hidden(_entries()[alias])))
         try:
             return Publisher(observers=[_Signals(alias)], **read_options(options))
         except ConfigurationError as error:
@@ -93,28 +94,28 @@ def _entries() -> dict[str, typing.Any]:
     return entries
 
 
-def _options(alias: str, entry: typing.Any) -> dict[str, typing.Any]:
-    """The options in *entry*, which is ``settings.STOMP[alias]``. Raises `ConfigurationError` if it is none."""
+def _options(alias: str, hidden: Hidden) -> dict[str, typing.Any]:
+    """The options in ``settings.STOMP[alias]``, which is *hidden*. Raises `ConfigurationError` if it is no good."""
     where = f"settings.STOMP[{alias!r}]"
-    if not isinstance(entry, dict):
+    if not isinstance(hidden.value, dict):
         raise ConfigurationError(f"{where} must be a dict, such as {{'OPTIONS': {{'url': 'stomp://...'}}}}", alias)
-    for key in entry:
+    for key in hidden.value:
         if key not in _KEYS:
             misplaced = str(key).lower() in OPTIONS
             problem = f"{key} goes into 'OPTIONS'" if misplaced else unknown_option(str(key), known=_KEYS)
             raise ConfigurationError(f"{where}: {problem}", str(key))
     for key in _KEYS:
-        if not isinstance(entry.get(key, {}), dict):
-            kind = type(entry[key]).__name__
+        if not isinstance(hidden.value.get(key, {}), dict):
+            kind = type(hidden.value[key]).__name__
             raise ConfigurationError(f"{where}[{key!r}] must be a dict, not of type {kind}", alias)
-    return typing.cast("dict[str, typing.Any]", entry.get("OPTIONS", {}))
+    return typing.cast("dict[str, typing.Any]", hidden.value.get("OPTIONS", {}))
 
 
 def worker_settings(alias: str) -> dict[str, typing.Any]:
     """What ``settings.STOMP[alias]["WORKER"]`` says of the worker. Raises `ConfigurationError` as a look-up does."""
-    entry = _entries().get(alias, {})
-    _options(alias, entry)
-    return typing.cast("dict[str, typing.Any]", entry.get("WORKER", {}))
+    hidden = Hidden(_entries().get(alias, {}))
+    _options(alias, hidden)
+    return typing.cast("dict[str, typing.Any]", hidden.value.get("WORKER", {}))
 
 
 class _Signals:

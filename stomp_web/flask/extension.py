@@ -15,6 +15,7 @@ import flask
 
 from ..config import OPTIONS, option_name, read_options, unknown_option
 from ..errors import ConfigurationError
+from ..hidden import hide_secrets
 from ..log import get_logger
 from ..observers import Event, SendFailed, SendSucceeded
 from ..printable import sentence
@@ -197,7 +198,10 @@ class Stomp(_PublisherMethods):
                 f"the app {app.name!r} has app.extensions[{self._key!r}] already: call init_app once for each app, or, "
                 "for a second broker, make another Stomp with a config_prefix of its own"
             )
-        written = {name: value for name, value in app.config.items() if name.startswith(self._prefix)}
+        written = hide_secrets(
+            {name: value for name, value in app.config.items() if name.startswith(self._prefix)},
+            lambda name: name.removeprefix(self._prefix).lower(),
+        )
         from .cli import cli
 
         app.cli.add_command(cli)  # for `app.test_cli_runner()`, which does not know the commands of packages

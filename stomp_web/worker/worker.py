@@ -65,7 +65,7 @@ class Worker:
     * *connect_headers* - more headers of CONNECT, such as ``client-id``.
     * *options* - of those that a `Publisher` knows: ``login``, ``passcode``, ``vhost``, ``timeout``,
       ``connect_timeout``, ``heart_beat`` (without it, both sides beat every 10 seconds), ``tls_ca``, ``tls_cert``,
-      ``tls_key``, ``tls_insecure_skip_verify``, ``signing_keys``.
+      ``tls_key``, ``tls_key_password``, ``tls_insecure_skip_verify``, ``signing_keys``.
 
     Raises `ConfigurationError`. Nothing is opened, and no thread started, before `run`.
     """

@@ -5,6 +5,8 @@ from django.apps import apps
 from django.core.checks import run_checks
 from django.test import override_settings
 
+from tests.test_secrecy import kept
+
 
 def check(stomp: object, *, deploy: bool = False) -> dict[str, str]:
     with override_settings(STOMP=stomp):
@@ -31,6 +33,9 @@ def test_good_settings_pass_and_no_connection_is_opened(local_broker):
         (alias(pool_sise=3), "stomp_web.E002", "did you mean pool_size"),
         (alias(url="http://localhost"), "stomp_web.E002", "must begin with"),
         (alias(url="stomp+ssl://localhost", tls_ca="/no/such/file"), "stomp_web.E002", "tls_ca"),
+        (alias(url="memory://", headers={"receipt": "1"}), "stomp_web.E002", "'receipt'"),
+        (alias(url="memory://", serializer="signed-json"), "stomp_web.E002", "set signing_keys"),
+        (alias(url="stomp://a:x@mq1,stomp://a:y@mq2"), "stomp_web.E002", "differ in: passcode"),
     ],
 )
 def test_settings_that_cannot_be_used_are_errors(stomp, identity, says):
@@ -76,3 +81,17 @@ def test_the_app_has_a_label_of_its_own():
     config = apps.get_app_config("stomp_web")
 
     assert (config.name, config.verbose_name) == ("stomp_web.django", "STOMP")
+
+
+@pytest.mark.parametrize("name", ["passcode", "tls_key_password"])
+def test_what_cannot_be_used_shows_no_secret_in_the_local_variables(name):
+    from stomp_web import ConfigurationError
+    from stomp_web.django import publishers
+
+    secret = "correct-" + "horse"
+    with (
+        override_settings(STOMP=alias(url="stomp://localhost", timeout="soon", **{name: secret})),
+        pytest.raises(ConfigurationError) as refusal,
+    ):
+        publishers["default"].url  # noqa: B018
+    assert secret not in kept(refusal.value)

@@ -1,14 +1,48 @@
-"""The loggers of the library. They say nothing unless the application has set up logging."""
+"""The loggers of the library. They say nothing unless the application has set up logging.
+
+What an application attaches to them (filters, formatters, handlers) is its own code, and may raise. No message may
+change its way by that: a `GuardedLogger` reports such an exception on standard error, as `logging` itself does for an
+exception in a handler's ``emit``, and goes on.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
+import traceback
+import typing
 
-__all__ = ["get_logger"]
+__all__ = ["GuardedLogger", "get_logger"]
 
 logging.getLogger("stomp_web").addHandler(logging.NullHandler())
 
+if typing.TYPE_CHECKING:
+    _Adapter = logging.LoggerAdapter[logging.Logger]
+else:
+    _Adapter = logging.LoggerAdapter
 
-def get_logger(name: str) -> logging.Logger:
-    """Return the logger ``stomp_web.NAME``."""
-    return logging.getLogger(f"stomp_web.{name}")
+
+class GuardedLogger(_Adapter):
+    """A logger whose methods never raise an `Exception`. `logger` is the one of the standard library."""
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: typing.Any) -> None:
+        """Log as `logging.Logger.log` does, and report on standard error what raises meanwhile."""
+        try:
+            # The stack level is that of the caller: this frame is not one of `logging`'s own.
+            self.logger.log(level, msg, *args, **{"stacklevel": 2, **kwargs})
+        except Exception:  # noqa: BLE001 - an application's filter, formatter or handler raises what it likes
+            _report()
+
+
+def get_logger(name: str) -> GuardedLogger:
+    """Return the logger ``stomp_web.NAME``, guarded."""
+    return GuardedLogger(logging.getLogger(f"stomp_web.{name}"), {})
+
+
+def _report() -> None:
+    """Do what `logging.Handler.handleError` does: show the exception, unless the program has turned that off."""
+    if logging.raiseExceptions and sys.stderr is not None:
+        with contextlib.suppress(Exception):  # the exception's own text may raise, and standard error may be closed
+            sys.stderr.write("--- Logging error of stomp_web ---\n")
+            traceback.print_exc(file=sys.stderr)

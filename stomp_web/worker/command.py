@@ -58,7 +58,7 @@ def run_worker(
 
 def _logging_is_set_up() -> bool:
     """Whether somebody but us does something with what a worker logs."""
-    logger: logging.Logger | None = _log
+    logger: logging.Logger | None = _log.logger
     while logger is not None:
         if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
             return True

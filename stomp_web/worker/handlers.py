@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
+import sys
 import typing
 
 from ..errors import ConfigurationError
+from ..printable import harmless
 from ..protocol import commands
 from ..serializers import get_serializer
 from .message import ReceivedMessage
@@ -22,20 +25,15 @@ ACCEPT: typing.Final = ("json", "text", "bytes")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handler:
-    """One subscription: its `function`, and what SUBSCRIBE will say."""
+    """One subscription: its `function`, and what SUBSCRIBE will say. `name` is the function's, for people."""
 
     function: Function
+    name: str
     destination: str
     id: str
     ack: str
     accept: tuple[str, ...]
     headers: dict[str, str]
-
-    @property
-    def name(self) -> str:
-        """The function's name, for people."""
-        module, name = getattr(self.function, "__module__", ""), getattr(self.function, "__qualname__", "")
-        return f"{module}.{name}" if name else repr(self.function)
 
 
 class Handlers:
@@ -71,9 +69,14 @@ class Handlers:
         * *headers* - more headers of SUBSCRIBE, such as ``selector``.
         * *id* - the subscription's id; a durable subscription of RabbitMQ is known by it.
 
+        The function has done its work when it returns. So one that is ``async`` or a generator is refused, also as a
+        method, in a ``functools.partial``, as the ``__call__`` of an object, or from asgiref's ``sync_to_async``. Where
+        it cannot be seen (in a lambda, or under a decorator of another library), each call that returns an awaitable or
+        a generator counts as a failure.
+
         Raises `InvalidFrame` for what is no destination, ack mode or header, and `ConfigurationError` if the function
-        is ``async`` or cannot be called with one argument, or if there is such a subscription already: two handlers of
-        one queue would share its messages.
+        is such a one, or cannot be called with one argument, or if there is such a subscription already: two handlers
+        of one queue would share its messages.
         """
         accept = (accept,) if isinstance(accept, str) else tuple(accept)
         number = len(self._handlers) + 1
@@ -81,12 +84,19 @@ class Handlers:
         frame = commands.subscribe(destination, identity, ack, headers)
 
         def decorate(function: _F) -> _F:
-            if inspect.iscoroutinefunction(function):
-                raise ConfigurationError(f"the handler {function.__qualname__} is async; handlers are plain functions")
+            name = _name(function)
+            if not callable(function):
+                raise ConfigurationError(f"the handler {name} cannot be called; decorate a function")
+            kind = _kind_that_returns_unrun(function)
+            if kind is not None:
+                raise ConfigurationError(
+                    f"the handler {name} is {kind}: a call of it returns before its code has run; a handler is a plain "
+                    "function that has done its work when it returns. For async code, call asyncio.run() in it, or "
+                    "decorate it with asgiref.sync.async_to_sync"
+                )
             if not _takes_one_argument(function):
-                name = getattr(function, "__qualname__", repr(function))
                 raise ConfigurationError(f"the handler {name} cannot be called with the message as its one argument")
-            self._add(Handler(function, destination, identity, ack, accept, dict(headers or {})))
+            self._add(Handler(function, name, destination, identity, ack, accept, dict(headers or {})))
             return function
 
         del frame  # it was made to be checked
@@ -127,6 +137,34 @@ class Handlers:
 
     def __len__(self) -> int:
         return len(self._handlers)
+
+
+def _name(function: object) -> str:
+    """The function's name for the log, found once, whatever its attributes and its ``repr`` do."""
+    try:
+        name = getattr(function, "__qualname__", None)
+        text = f"{getattr(function, '__module__', '')}.{name}" if name else repr(function)
+    except Exception:  # noqa: BLE001 - of an object with code of its own
+        text = f"an object of {type(function).__module__}.{type(function).__qualname__}"
+    return harmless(text, lines=False)
+
+
+def _kind_that_returns_unrun(function: object) -> str | None:
+    """What *function* is, if a call of it only makes a coroutine or a generator; ``None`` if that cannot be seen."""
+    while isinstance(function, functools.partial | staticmethod):
+        function = function.func if isinstance(function, functools.partial) else function.__func__
+    # An object is called by the method of its class.
+    method = function if inspect.isroutine(function) or inspect.isclass(function) else type(function).__call__
+    for each in (function, method):
+        # asgiref marks its wrappers by this before Python 3.12, which has a mark of its own that `inspect` knows.
+        mark = getattr(sys.modules.get("asyncio.coroutines"), "_is_coroutine", None)
+        if inspect.iscoroutinefunction(each) or (mark is not None and getattr(each, "_is_coroutine", None) is mark):
+            return "async"
+        if inspect.isasyncgenfunction(each):
+            return "an async generator"
+        if inspect.isgeneratorfunction(each):
+            return "a generator"
+    return None
 
 
 def _takes_one_argument(function: Function) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import typing
 
 from ..errors import ConfigurationError
 from ..log import get_logger
+from .describe import error_in_one_line, traceback_text
 from .inbox import Delivery, Inbox, Step
 from .perform import Failure, Job, Performer, PerformerGone
 from .settle import Settlement
@@ -124,17 +124,23 @@ class Hand:
                 self._settlement.bury(delivery)
             elif self._settlement.admit(delivery):
                 self._handle(delivery)
-        except Exception:  # noqa: BLE001
-            # A fault of ours, not of the handler. It costs this message its acknowledgement, and no thread.
-            _log.exception("a message was not seen to its end; it stays unacknowledged, and comes again")
+        except BaseException as error:  # noqa: BLE001
+            # Not of the handler, whose exceptions end in `_perform`: a fault of ours, or an exception that other code
+            # has raised in this thread. It costs neither the thread nor the message.
+            if not self._abandoned:
+                self._settlement.went_wrong(delivery, error)
 
     def _perform(self, job: Job) -> Failure | None:
         """Call the handler. A process that had died before it took the message is replaced first."""
         while True:
             if not self._make_ready():
                 raise PerformerGone
-            with contextlib.suppress(PerformerGone):
+            try:
                 return self._performer.perform(job)
+            except PerformerGone:
+                continue
+            except BaseException as error:  # noqa: BLE001 - raised in this thread by other code, after the handler
+                return Failure(error_in_one_line(error), details=traceback_text(error, frozenset()))
 
     def _handle(self, delivery: Delivery) -> None:
         self._counts.add(in_flight=1)

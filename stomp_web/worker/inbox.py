@@ -80,12 +80,12 @@ class Inbox(FrameQueue):
 
     def offer(self, frame: Frame) -> bool:
         """Put *frame* in, and return whether there was room. For the reader's loop; it never waits."""
+        if frame.headers.get("subscription") not in self._handlers:
+            _log.warning("a message of an unknown subscription came, and was dropped: %r", frame)
+            return True
         with self._not_empty:
             if len(self._frames) >= self.maxsize:
                 return False
-            if frame.headers.get("subscription") not in self._handlers:
-                _log.warning("a message of an unknown subscription came, and was dropped: %r", frame)
-                return True
             self.received += 1
             if not self._closed:
                 self._frames.append(frame)

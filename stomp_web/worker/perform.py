@@ -1,21 +1,28 @@
 """Calling a handler with a message, and saying what came of it.
 
 A message goes in as plain values (`Job`), and what comes back is ``None`` or a `Failure`, so that it may as well happen
-in another process.
+in another process. Whatever the application's code does (a serializer, `around`, the handler, its exception), `perform`
+returns one of the two, and raises nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import traceback
+import inspect
+import os
+import types
 import typing
 
 from ..errors import StompError
+from .describe import error_in_one_line, traceback_text
+from .forked import exit_forked_child
 from .handlers import Function
-from .message import Reject, read_message
+from .message import ReceivedMessage, Reject, read_message
 
-__all__ = ["Around", "Failure", "Job", "Performer", "PerformerGone", "ThreadPerformer", "in_one_line", "no_context"]
+__all__ = ["Around", "Failure", "Job", "Performer", "PerformerGone", "ThreadPerformer", "no_context"]
+
+_OWN_FILES: typing.Final = frozenset((__file__,))
 
 Around = typing.Callable[[], typing.ContextManager[object]]
 
@@ -89,7 +96,20 @@ class ThreadPerformer:
         """Nothing has to be made ready."""
 
     def perform(self, job: Job) -> Failure | None:
-        """Decode the message, call the handler, and return what went wrong, if anything did."""
+        """Decode the message, call the handler, and return what went wrong, if anything did.
+
+        A child process that the handler has forked does not come back from here.
+        """
+        process = os.getpid()
+        try:
+            failure = self._perform(job, process)
+        except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler must not end the thread unseen
+            failure = Failure(error_in_one_line(error), details=traceback_text(error, _OWN_FILES))
+        if os.getpid() != process:  # forked by `around` or a serializer
+            exit_forked_child(None)
+        return failure
+
+    def _perform(self, job: Job, process: int) -> Failure | None:
         function, accept = self._handlers[job.handler]
         try:
             message = read_message(
@@ -101,14 +121,12 @@ class ThreadPerformer:
                 failures=job.failures,
             )
         except StompError as error:  # a SerializationError, or no key for a signature: nobody here can read it
-            return Failure(in_one_line(error), permanent=True)
+            return Failure(error_in_one_line(error), permanent=True)
         try:
             with self._around():
-                function(message)
+                _call(function, message, process)
         except Reject as error:
-            return Failure(in_one_line(error), permanent=True)
-        except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler must not end the thread unseen
-            return Failure(in_one_line(error), details=_traceback_of(error))
+            return Failure(error_in_one_line(error), permanent=True)
         return None
 
     def ready(self) -> bool:
@@ -128,13 +146,22 @@ def no_context() -> typing.ContextManager[object]:
     return contextlib.nullcontext()
 
 
-def in_one_line(error: BaseException) -> str:
-    """Return what kind of error it is, and what it says."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _traceback_of(error: BaseException) -> str:
-    # Without the frame of `perform`, which is ours.
-    inside = error.__traceback__.tb_next if error.__traceback__ else None
-    return "".join(traceback.format_exception(type(error), error, inside)).rstrip()
+def _call(function: Function, message: ReceivedMessage, process: int) -> None:
+    """Call the handler, and raise if it has not run. *process* is the one whose business the rest is."""
+    try:
+        result = function(message)
+    except BaseException as error:
+        if os.getpid() != process:
+            # Before the end of `around`, which may write to a database on a connection that this process shares with
+            # its parent.
+            exit_forked_child(error)
+        raise
+    if os.getpid() != process:
+        exit_forked_child(None)
+    if isinstance(result, types.GeneratorType | types.CoroutineType):
+        result.close()  # without it, Python warns that it was never awaited
+    if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise TypeError(
+            f"the handler returned {type(result).__name__}, which nothing runs: a handler is a plain function that has "
+            "done its work when it returns; call asyncio.run() in it, or decorate it with asgiref.sync.async_to_sync"
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import pickle
 import signal
 import threading
@@ -15,8 +16,10 @@ import types
 import typing
 
 from ..errors import ConfigurationError
+from .describe import error_in_one_line
+from .forked import exit_forked_child
 from .handlers import Handler
-from .perform import Around, Failure, Job, PerformerGone, ThreadPerformer, in_one_line
+from .perform import Around, Failure, Job, PerformerGone, ThreadPerformer
 
 if typing.TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -116,6 +119,12 @@ class ProcessPerformer:
             how = _how_it_ended(process.exitcode)
             self._let_go()
             return Failure(f"the worker process died{how} while it handled the message")
+        except Exception as error:  # noqa: BLE001 - unpickling raises whatever the bytes make it raise
+            self._let_go()  # what else stands in the pipe cannot be trusted
+            return Failure(
+                f"the worker process was ended, as its answer could not be read ({error_in_one_line(error)}); does "
+                "the handler write to file descriptors that it has not opened?"
+            )
 
     def ready(self) -> bool:
         """Whether the process is there."""
@@ -199,11 +208,17 @@ def _child(connection: Connection, first: bytes, second: bytes) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     with contextlib.closing(connection):
+        process = os.getpid()
+        problem = None
         try:
             performer = _unpickled(first, second)
         except BaseException as error:
-            connection.send(in_one_line(error))
-            raise
+            if os.getpid() == process:
+                connection.send(error_in_one_line(error))
+                raise
+            problem = error
+        if os.getpid() != process:  # forked by the initializer, or while the handlers were imported
+            exit_forked_child(problem)
         connection.send(None)
         with contextlib.suppress(EOFError, OSError):
             while True:

@@ -22,6 +22,7 @@ from ..errors import AuthenticationFailed, BrokerUnavailable, DeliveryUnknown, R
 from ..log import get_logger
 from ..pool import PublishClientPool
 from .bell import Bell
+from .describe import error_in_one_line
 from .handlers import Handler
 from .hands import Hand
 from .inbox import Inbox
@@ -66,6 +67,7 @@ class Run:
         self._prefetch = prefetch
         self._grace = grace
         self._on_progress = on_progress
+        self._progress_failed = False  # the last call of it
         self._told_at = self._began = time.monotonic()
         self._bell = Bell()
         self._stopping = False
@@ -191,6 +193,9 @@ class Run:
             self._client.listen_forever(connect=False)  # in another session, nothing would be subscribed
         except StompError as error:
             self._reason = error
+        except BaseException as error:  # noqa: BLE001 - a fault of ours, or raised in this thread by other code
+            self._reason = StompError(f"the thread that reads has failed: {error_in_one_line(error)}")
+            _log.exception("the thread that reads has failed")
         finally:
             self._reading = False
             self._bell.ring()
@@ -221,7 +226,14 @@ class Run:
     def _tell(self) -> None:
         if self._on_progress is not None:
             self._told_at = time.monotonic()
-            self._on_progress(self.stats())
+            try:
+                self._on_progress(self.stats())
+            except Exception:  # noqa: BLE001 - a display is no reason to stop working
+                if not self._progress_failed:  # once for many failures one after the other
+                    _log.exception("on_progress has failed; the worker goes on, and calls it again")
+                self._progress_failed = True
+            else:
+                self._progress_failed = False
 
     # -- the end ----------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from ..client.message import Message
 from ..errors import DeliveryUnknown, InvalidFrame, MessageError, NotSent, Rejected
 from ..log import get_logger
 from ..printable import harmless
+from .describe import error_in_one_line, traceback_text
 from .handlers import Handler
 from .inbox import Delivery, Inbox, Step
 from .memory import Duplicates, Failures
@@ -176,6 +177,29 @@ class Settlement:
             self._counts.add(retried=1)
             self._inbox.later(self._pause(delivery.failures), Step.HANDLE, delivery)
 
+    def went_wrong(self, delivery: Delivery, error: BaseException) -> None:
+        """Something has raised that is not of the handler: the message is tried again like one that has failed.
+
+        It stays with this worker, whatever the broker: a NACK is one more thing that could raise.
+        """
+        text = error_in_one_line(error)
+        _log.error(
+            "message %s from %s was not seen to its end, and is tried again: %s\n%s",
+            _name(delivery),
+            delivery.handler.destination,
+            _printable(text),
+            traceback_text(error, frozenset()),
+        )
+        self._counts.add(failed=1)
+        delivery.failures += 1
+        delivery.redelivered = True
+        delivery.error = delivery.error or text
+        self._failures.note(delivery.key, delivery.failures)
+        self._let_others_in(delivery, handled=False)
+        step = Step.HANDLE if delivery.failures <= self._max_redeliveries else Step.BURY
+        if not self._comes_again(delivery):
+            self._inbox.later(self._pause(delivery.failures), step, delivery)
+
     def give_back(self, delivery: Delivery) -> None:
         """Return the message to its queue."""
         headers = self._dialect.nack_requeue_headers if self._dialect is not None else {}
@@ -198,15 +222,15 @@ class Settlement:
                 # A header as no client of ours can write it, though it could be read: from a sender with another
                 # version of STOMP, or one that takes it less strictly.
                 self._send(self._letter(delivery, plainly=True))
-        except MessageError as error:
+        except Exception as error:  # noqa: BLE001 - mostly a MessageError, but the message must have a way on
             delivery.tries += 1
-            delivery.refused = delivery.refused or isinstance(error, Rejected)
+            delivery.refused = delivery.refused or isinstance(error, Rejected | InvalidFrame)
             pause = self._pause(delivery.tries + 3)
             _log.error(
                 "message %s could not be sent to %s: %s; it stays unacknowledged, the next try is in %.1f s",
                 _name(delivery),
                 self._dead_letter,
-                error,
+                error_in_one_line(error) if not isinstance(error, MessageError) else error,
                 pause,
             )
             self._inbox.later(pause, Step.BURY, delivery)
@@ -279,6 +303,16 @@ class Settlement:
             # The session of the message has ended: the broker has the message still, and gives it out again.
             self._counts.add(stale=1)
             _log.info("the %s of message %s was not sent: %s", what, _name(delivery), error)
+        except InvalidFrame:
+            raise
+        except Exception:  # noqa: BLE001 - whether the broker has got it is not known
+            self._counts.add(stale=1)
+            _log.exception(
+                "the %s of message %s has failed; the session is ended, so that the broker gives the message out again",
+                what,
+                _name(delivery),
+            )
+            self._client.close()
         else:
             return True
         return False
@@ -320,7 +354,11 @@ class _Ledger:
                 if last is None:
                     self._acknowledging = False
                     return True
-            acknowledge(last)
+            try:
+                acknowledge(last)
+            except BaseException:
+                self._acknowledging = False  # otherwise nothing of this subscription would be acknowledged any more
+                raise
 
 
 def _name(delivery: Delivery) -> str:

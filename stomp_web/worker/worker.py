@@ -159,7 +159,8 @@ class Worker:
         time to end, their messages are acknowledged, and the connection is closed with DISCONNECT. A second one ends it
         at once. Returns 0, or 1 if a handler had not ended in time.
 
-        *on_progress* is called in this thread with a `WorkerStats`, about twice a second.
+        *on_progress* is called in this thread with a `WorkerStats`, about twice a second. If it raises an `Exception`,
+        that is logged, and the worker goes on.
 
         Raises `ConfigurationError` if there is no handler, or one that cannot be run; `AuthenticationFailed` or
         `Rejected` if the broker refuses the first session or subscription. A broker that is not there is waited for.

@@ -1,8 +1,8 @@
 """Options and fixtures that reach every test: which brokers take part, and what their absence costs.
 
-`broker` runs a test once against each broker. A test that wants fewer names them:
+`broker` runs a test once against each broker. A test that wants fewer names them (`tests.brokers.fleet` has lists):
 
-    @pytest.mark.parametrize("broker", ["rabbitmq", "activemq"], indirect=True)
+    @pytest.mark.parametrize("broker", REAL, indirect=True)
 
 A broker that is not installed skips its tests and the summary says how many and what to install;
 `--require-brokers` makes that a failure, and `--no-brokers` leaves those tests out from the start.
@@ -10,12 +10,15 @@ A broker that is not installed skips its tests and the summary says how many and
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.brokers.fleet import BROKERS, FOREIGN, BrokerMissing, Fleet
+from tests.brokers.fleet import BROKERS, FOREIGN, RABBITMQ, REAL, BrokerMissing, Fleet
 from tests.brokers.running import BrokerFailed, RunningBroker
+from tests.brokers.tree import DEFAULT, VARIABLE
 from tests.error_texts import faults_in, recorded
 
 if TYPE_CHECKING:
@@ -30,6 +33,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("brokers")
     group.addoption("--require-brokers", action="store_true", help="a broker that is not installed is a failure")
     group.addoption("--no-brokers", action="store_true", help="leave out the tests that start a foreign broker")
+    group.addoption(
+        "--rabbitmq-root",
+        metavar="FOLDER",
+        help=f"the tree of another Debian release that has RabbitMQ 4 (${VARIABLE}, or {DEFAULT})",
+    )
     group.addoption("--faults", type=int, default=12, help="how often each fault of the leak tests happens (12)")
     group.addoption(
         "--servers",
@@ -41,13 +49,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.require_brokers and config.option.no_brokers:
         raise pytest.UsageError("--require-brokers and --no-brokers exclude each other")
+    if config.option.rabbitmq_root:
+        os.environ[VARIABLE] = str(Path(config.option.rabbitmq_root).absolute())
     config.stash[_FLEET] = Fleet()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """How many processes share the tests with ``-n auto``: two, or none beside brokers that need a core each."""
-    heavy = [name for name in ("rabbitmq", "activemq") if BROKERS[name].missing() is None]
+    heavy = [name for name in REAL if BROKERS[name].missing() is None]
     if heavy and not config.option.no_brokers:
         return 0
     config.option.dist = "worksteal"  # the slow tests stand together in a few files
@@ -133,9 +143,10 @@ def development(request: pytest.FixtureRequest) -> RunningBroker:
     return _running(request, "development")
 
 
-@pytest.fixture
+@pytest.fixture(params=RABBITMQ)
 def rabbitmq(request: pytest.FixtureRequest) -> RunningBroker:
-    return _running(request, "rabbitmq")
+    """RabbitMQ; the test runs once against each version."""
+    return _running(request, request.param)
 
 
 @pytest.fixture
@@ -172,9 +183,9 @@ def _of_servers(item: pytest.Item, config: pytest.Config) -> bool:
 def _asks_for(item: pytest.Item) -> set[str]:
     """The names of the brokers that a test starts."""
     callspec = getattr(item, "callspec", None)
-    names = set(getattr(item, "fixturenames", ()))
+    names = {name for name in getattr(item, "fixturenames", ()) if name != "rabbitmq"}
     if callspec is not None:
-        names.add(callspec.params.get("broker"))
+        names |= {callspec.params.get(fixture) for fixture in ("broker", "rabbitmq")}
     return names & set(BROKERS)
 
 

@@ -13,14 +13,29 @@ from typing import Any
 from tests.brokers.activemq import ActiveMQ
 from tests.brokers.coilmq import CoilMQ
 from tests.brokers.development import Development
-from tests.brokers.rabbitmq import RabbitMQ
+from tests.brokers.rabbitmq import RabbitMQ, RabbitMQ4
 from tests.brokers.running import BrokerFailed, RunningBroker, guardian
 
-BROKERS: dict[str, type[RunningBroker]] = {each.name: each for each in (Development, RabbitMQ, ActiveMQ, CoilMQ)}
+BROKERS: dict[str, type[RunningBroker]] = {
+    each.name: each
+    for each in (
+        Development,
+        RabbitMQ,
+        RabbitMQ4,
+        ActiveMQ,
+        CoilMQ,
+    )
+}
 """By name, in the order in which the tests meet them: our own first, as it fails fastest."""
 
 FOREIGN = tuple(name for name in BROKERS if name != Development.name)
 """Those that must be installed."""
+
+RABBITMQ = tuple(name for name, kind in BROKERS.items() if issubclass(kind, RabbitMQ))
+"""Every version of RabbitMQ."""
+
+REAL = tuple(name for name in FOREIGN if name != CoilMQ.name)
+"""Those that people run in production, in every version."""
 
 
 class BrokerMissing(Exception):

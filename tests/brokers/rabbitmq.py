@@ -1,5 +1,7 @@
 """RabbitMQ with its STOMP plugin, as Debian packages it, without its service, its user and its directories.
 
+Two of them: the one that is installed on this machine, and RabbitMQ 4 of another Debian release, in a tree of its own.
+
 The scripts in `sbin` of the server's own directory are called: the wrappers that Debian puts on PATH change the
 user and read /etc. A node takes its parameters from the constructor, so that several of them can form a cluster.
 """
@@ -21,6 +23,7 @@ from tests.brokers.installed import matching, newest, package_files, program
 from tests.brokers.ports import free_ports
 from tests.brokers.running import BrokerFailed, Process, RunningBroker
 from tests.brokers.traits import Durable, Refusal, Traits
+from tests.brokers.tree import VARIABLE, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,14 +41,16 @@ class Epmd:
     on a port of its own, and ends with whoever started it.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tree: Tree | None = None) -> None:
         self.directory = directory
+        self.tree = tree
         (self.port,) = free_ports(1)
         self._process: Process | None = None
 
     @staticmethod
-    def executable() -> Path | None:
-        return program("epmd", "/usr/lib/erlang/erts-*/bin/epmd", "/usr/local/lib/erlang/erts-*/bin/epmd")
+    def executable(tree: Tree | None = None) -> Path | None:
+        patterns = "/usr/lib/erlang/erts-*/bin/epmd", "/usr/local/lib/erlang/erts-*/bin/epmd"
+        return program("epmd", *patterns) if tree is None else max(tree.matching(*patterns), default=None)
 
     @property
     def running(self) -> bool:
@@ -53,8 +58,9 @@ class Epmd:
 
     def start(self, limit: float = 10.0) -> None:
         log = self.directory / "epmd.log"
+        command = [str(self.executable(self.tree)), "-address", "127.0.0.1", "-port", str(self.port)]
         self._process = Process(
-            [str(self.executable()), "-address", "127.0.0.1", "-port", str(self.port)],
+            command if self.tree is None else self.tree.command(command, self.directory),
             directory=self.directory,
             environment=os.environ,
             log=log,
@@ -108,11 +114,16 @@ class RabbitMQ(RunningBroker):
         self.node = node
         self.peers = tuple(peers)
         self.cookie = cookie
-        self.epmd = epmd or Epmd(self.directory)
+        self.epmd = epmd or Epmd(self.directory, self.tree())
         self._epmd_is_mine = epmd is None
         self.plugins = tuple(plugins)
         self.settings = dict(settings or {})
         self.port, self.tls_port, self._distribution_port = free_ports(3)
+
+    @classmethod
+    def tree(cls) -> Tree | None:
+        """The tree that the server runs in; None: it runs on this machine as it is."""
+        return None
 
     @classmethod
     def scripts(cls) -> Path | None:
@@ -164,7 +175,12 @@ class RabbitMQ(RunningBroker):
         (self.directory / "rabbitmq.conf").write_text("".join(lines))
 
     def command(self) -> list[str]:
-        return [f"{self.scripts()}/rabbitmq-server"]
+        return self._run("rabbitmq-server")
+
+    def _run(self, script: str, *arguments: str) -> list[str]:
+        command = [f"{self.scripts()}/{script}", *arguments]
+        tree = self.tree()
+        return command if tree is None else tree.command(command, self.directory)
 
     def environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))}
@@ -202,7 +218,7 @@ class RabbitMQ(RunningBroker):
 
     def control(self, *arguments: str, limit: float = 30.0) -> str:
         """Run rabbitmqctl on this node, and return what it printed. Raises `BrokerFailed`."""
-        command = [f"{self.scripts()}/rabbitmqctl", "--node", self.node, *arguments]
+        command = self._run("rabbitmqctl", "--node", self.node, *arguments)
         try:
             done = subprocess.run(
                 command,
@@ -245,6 +261,30 @@ class RabbitMQ(RunningBroker):
         if self._epmd_is_mine:
             self.epmd.stop()
         super().close()
+
+
+class RabbitMQ4(RabbitMQ):
+    """One node of RabbitMQ 4, from a tree of Debian forky."""
+
+    name = "rabbitmq4"
+    install = f"as root: tests/forky/build.sh (or --rabbitmq-root, or {VARIABLE}: where such a tree is)"
+
+    @classmethod
+    def tree(cls) -> Tree:
+        return Tree()
+
+    @classmethod
+    def scripts(cls) -> Path | None:
+        return max(cls.tree().matching("/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin"), default=None)
+
+    @classmethod
+    def missing(cls) -> str | None:
+        lack = cls.tree().missing()
+        if lack is not None:
+            return f"no RabbitMQ 4: {lack}"
+        if cls.scripts() is None or Epmd.executable(cls.tree()) is None:
+            return f"RabbitMQ 4 and Erlang are not installed in {cls.tree().root}"
+        return None
 
 
 def _definitions() -> dict[str, object]:

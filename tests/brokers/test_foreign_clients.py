@@ -14,6 +14,7 @@ import pytest
 import stomp
 from stomp.exception import ConnectFailedException
 
+from tests.brokers import fleet
 from tests.brokers.foreign import PATIENCE, ForeignClient, ForeignError, Received
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.brokers.running import RunningBroker
 
-pytestmark = pytest.mark.parametrize("broker", ["development", "rabbitmq", "activemq"], indirect=True)
+pytestmark = pytest.mark.parametrize("broker", ["development", *fleet.REAL], indirect=True)
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ import typing
 import pytest
 
 from stomp_web.cli import main
+from tests.brokers import fleet
 
 if typing.TYPE_CHECKING:
     from tests.brokers.running import RunningBroker
 
 
-@pytest.mark.parametrize("broker", ["development", "rabbitmq", "activemq"], indirect=True)
+@pytest.mark.parametrize("broker", ["development", *fleet.REAL], indirect=True)
 def test_what_is_sent_is_printed_and_only_that_is_taken(
     broker: RunningBroker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from stomp_web import Publisher
+from tests.brokers import fleet
 from tests.brokers.rabbitmq import Epmd, RabbitMQ
 from tests.brokers.running import RunningBroker
 from tests.faults.load import CONFIRMED, Load, drain
@@ -21,7 +22,7 @@ from tests.faults.resources import holding, unchanged
 
 Open = typing.Callable[..., Publisher]
 
-REAL = pytest.mark.parametrize("broker", ["rabbitmq", "activemq"], indirect=True)
+REAL = pytest.mark.parametrize("broker", fleet.REAL, indirect=True)
 
 QUORUM = {"x-queue-type": "quorum", "durable": "true", "auto-delete": "false"}
 
@@ -83,10 +84,10 @@ def test_a_broker_that_was_stopped_and_goes_on_costs_the_deadline_and_no_message
 class Cluster:
     """Three RabbitMQ nodes that know each other."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, kind: type[RabbitMQ], directory: Path) -> None:
         names = [f"faults{number}@localhost" for number in (1, 2, 3)]
-        self.epmd = Epmd(directory)
-        self.nodes = [RabbitMQ(node=name, peers=names, epmd=self.epmd) for name in names]
+        self.epmd = Epmd(directory, kind.tree())
+        self.nodes = [kind(node=name, peers=names, epmd=self.epmd) for name in names]
 
     @property
     def url(self) -> str:
@@ -95,10 +96,10 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(rabbitmq: RunningBroker) -> typing.Iterator[Cluster]:
-    # `rabbitmq` is asked for only to be skipped, or to fail, together with all other tests that need RabbitMQ.
+def cluster(rabbitmq: RabbitMQ) -> typing.Iterator[Cluster]:
+    # Of `rabbitmq` only its kind: so this is skipped, or fails, together with all other tests that need that RabbitMQ.
     with tempfile.TemporaryDirectory(prefix="stomp-web-cluster-") as directory, contextlib.ExitStack() as stack:
-        cluster = Cluster(Path(directory))
+        cluster = Cluster(type(rabbitmq), Path(directory))
         stack.callback(cluster.epmd.stop)
         for node in cluster.nodes:
             stack.callback(node.close)

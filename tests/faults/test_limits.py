@@ -14,6 +14,7 @@ from stomp_web import (
     ReceiptTimeout,
     Rejected,
 )
+from tests.brokers import fleet
 from tests.brokers.activemq import ActiveMQ
 from tests.brokers.foreign import ForeignClient
 from tests.brokers.rabbitmq import RabbitMQ
@@ -23,7 +24,7 @@ from tests.faults.load import Load, drain
 
 Open = typing.Callable[..., Publisher]
 
-REAL = pytest.mark.parametrize("broker", ["rabbitmq", "activemq"], indirect=True)
+REAL = pytest.mark.parametrize("broker", fleet.REAL, indirect=True)
 
 LIMIT = 65_536
 SHORT = 1.0
@@ -122,9 +123,10 @@ def drain_one(broker: RunningBroker, queue: str) -> list[str]:
 
 
 @pytest.fixture
-def small_rabbitmq(rabbitmq: RunningBroker) -> typing.Iterator[RabbitMQ]:
-    """A node that takes no message over `LIMIT`; `rabbitmq` is asked for only to be skipped with those who need it."""
-    with contextlib.closing(RabbitMQ(node="small@localhost", settings={"max_message_size": str(LIMIT)})) as broker:
+def small_rabbitmq(rabbitmq: RabbitMQ) -> typing.Iterator[RabbitMQ]:
+    """A node that takes no message over `LIMIT`; of `rabbitmq` only its kind is asked for."""
+    small = type(rabbitmq)(node="small@localhost", settings={"max_message_size": str(LIMIT)})
+    with contextlib.closing(small) as broker:
         broker.start()
         yield broker
 

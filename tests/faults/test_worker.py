@@ -21,6 +21,7 @@ import pytest
 
 from stomp_web import PublishClient, Publisher, breaker
 from stomp_web.worker import Worker
+from tests.brokers import fleet
 from tests.brokers.running import RunningBroker
 from tests.brokers.traits import needs
 from tests.faults import journal
@@ -29,7 +30,7 @@ from tests.faults.load import drain
 from tests.faults.resources import holding, unchanged
 from tests.worker.running import Notes, Running
 
-REAL = pytest.mark.parametrize("broker", ["rabbitmq", "activemq"], indirect=True)
+REAL = pytest.mark.parametrize("broker", fleet.REAL, indirect=True)
 
 # Messages in one transaction, for which ActiveMQ writes to its disk once.
 _TOGETHER = 500

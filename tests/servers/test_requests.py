@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.brokers import fleet
 from tests.brokers.foreign import ForeignClient
 from tests.servers.running import exactly_once, serving
 
@@ -62,7 +63,7 @@ def test_a_framework_serves_as_well(server, application, local_broker, tmp_path)
 
 
 @pytest.mark.parametrize("server", ["gunicorn gthread, preload"], indirect=True)
-@pytest.mark.parametrize("broker", ["rabbitmq", "activemq"], indirect=True)
+@pytest.mark.parametrize("broker", fleet.REAL, indirect=True)
 def test_foreign_brokers_have_each_message_once(server, broker, tmp_path):
     queue = f"/queue/servers-{tmp_path.name}"
     with ForeignClient(broker) as reader:

@@ -4,7 +4,7 @@ A caller who must decide "send again or not?" needs one question answered: what 
 message? The three classes under `MessageError` are the three possible answers:
 
 * `NotSent` - no part of the message can have been processed. Sending it again is safe.
-* `Rejected` - the broker said no, in an ERROR frame.
+* `Rejected` - the broker said no, in an ERROR frame about this message.
 * `DeliveryUnknown` - bytes left and no receipt came. The message may have arrived.
 
 No exception holds a passcode or a body. Every one can be pickled, so that it may cross processes.
@@ -165,10 +165,12 @@ class PoolClosed(NotSent):
 
 
 class Rejected(MessageError):
-    """The broker said no: it answered with an ERROR frame.
+    """The broker said no: it answered with an ERROR frame that refuses this message.
 
     `frame` is that ERROR frame, and `message` its ``message`` header (the broker's short
-    description; ``""`` if it sent none).
+    description; ``""`` if it sent none). An ERROR that only announces the end of the connection
+    makes a `DeliveryUnknown` (RabbitMQ 3.10 and 4.3 send ``AMQP channel died`` when an
+    administrator closes it, and may have taken the message).
     """
 
     def __init__(
@@ -190,8 +192,22 @@ class DeliveryUnknown(MessageError):
     """Bytes left and no receipt came. The message may have arrived, or may not.
 
     Sending it again can make a duplicate; send it with the same ``x-message-id`` (`message_id`), so
-    that the receiver can tell.
+    that the receiver can tell. `frame` is the broker's ERROR frame, if one came that does not say
+    what became of this message; ``None`` otherwise.
     """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        broker: str | None = None,
+        destination: str | None = None,
+        message_id: str | None = None,
+        confirmed: tuple[int, ...] = (),
+        frame: Frame | None = None,
+    ) -> None:
+        super().__init__(message, broker=broker, destination=destination, message_id=message_id, confirmed=confirmed)
+        self.frame = frame
 
 
 class ReceiptTimeout(DeliveryUnknown):

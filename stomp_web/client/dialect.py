@@ -6,6 +6,7 @@ The dialect is chosen from the ``server`` header of CONNECTED, when the session 
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 import typing
 import urllib.parse
@@ -34,6 +35,8 @@ class Dialect:
     * `receipts_after_commit` - SENDs in a transaction get their receipts after that of COMMIT (RabbitMQ 3.10);
       only those receipts tell that the messages were taken.
     * `quotes_destinations` - a slash in the name of a queue is written ``%2F``.
+    * `unnamed_refusals` - the ``message`` headers, as a regular expression, of ERROR frames without ``receipt-id`` that
+      refuse the frame that was sent last; ``None``: not known. See `stomp_web.client.refusals`.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Dialect:
     duplicate_header: str | None = None
     receipts_after_commit: bool = False
     quotes_destinations: bool = False
+    unnamed_refusals: re.Pattern[str] | None = None
 
     def expiry(self, ttl: float) -> dict[str, str]:
         """The header that lets a message live *ttl* seconds from now."""
@@ -84,13 +88,25 @@ RABBITMQ: typing.Final = Dialect(
     keeps_message_ids=False,
     receipts_after_commit=True,
     quotes_destinations=True,
+    # RabbitMQ 3.10.8 and 4.3.6 never send a receipt-id. These are what the STOMP plugin says of a frame that it does
+    # not understand, and the channel errors of AMQP 0-9-1 (403 to 406): a channel answers so to what it was asked for.
+    unnamed_refusals=re.compile(
+        "(?:bad|duplicated|invalid|missing|unknown) |(?:no )?subscription (?:not )?found|"
+        "(?:access_refused|not_found|precondition_failed|resource_locked)$",
+        re.IGNORECASE,
+    ),
 )
 #: Artemis was not run for this; its rows are from its documentation. Its prefetch counts bytes.
 ARTEMIS: typing.Final = Dialect(
     "artemis", "ActiveMQ-Artemis", text_without_length=True, duplicate_header="_AMQ_DUPL_ID"
 )
 ACTIVEMQ: typing.Final = Dialect(
-    "activemq", "ActiveMQ/", text_without_length=True, prefetch_header="activemq.prefetchSize"
+    "activemq",
+    "ActiveMQ/",
+    text_without_length=True,
+    prefetch_header="activemq.prefetchSize",
+    # ActiveMQ 5.17.2 names every frame that it could read. These are frames of which it did not read the headers.
+    unnamed_refusals=re.compile(r"The maximum [\w ]+ was exceeded", re.IGNORECASE),
 )
 #: The broker for development that comes with this package.
 DEVELOPMENT: typing.Final = Dialect("development", "stomp-web/", prefetch_header="prefetch-count", nack_requeues=True)

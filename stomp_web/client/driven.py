@@ -52,10 +52,12 @@ _LONGEST_WAIT = 0.5
 class Answer:
     """Somebody waits for receipts, or until the bytes are written. Guarded by the client's lock."""
 
-    __slots__ = ("error", "unconfirmed_before", "waiting", "written")
+    __slots__ = ("error", "together", "unconfirmed_before", "waiting", "written")
 
-    def __init__(self, receipts: typing.Iterable[str]) -> None:
+    def __init__(self, receipts: typing.Iterable[str], together: bool = False) -> None:
         self.waiting = set(receipts)
+        #: Whether all receipts are about one thing: a COMMIT and the messages of its transaction.
+        self.together = together
         #: How many unconfirmed frames of the session were handed over before.
         self.unconfirmed_before = 0
         self.written = False
@@ -310,8 +312,9 @@ class DrivenClient:
         whose subscriptions are of no use in another session. It keeps the heart-beats, reads, and puts each frame on
         the queue of its kind. When `shutdown_event` is set, it says DISCONNECT and returns.
 
-        Raises the reason when the connection ends otherwise: `ConnectionLost`; `Rejected` for an ERROR frame, which is
-        on `error_queue` too; `BrokerUnavailable` or `AuthenticationFailed` if it could not connect.
+        Raises the reason when the connection ends otherwise: `ConnectionLost`; `Rejected` for an ERROR frame that
+        refuses a frame of this client (every ERROR is on `error_queue` too); `BrokerUnavailable` or
+        `AuthenticationFailed` if it could not connect.
         """
         with self._driving(self._deadline(None)):
             if self.listening_event.is_set():
@@ -372,7 +375,8 @@ class DrivenClient:
         receipt = str(next(self._receipt_ids))
         frame.headers["receipt"] = receipt
         session = self._live_session()
-        self._exchange(session, memoryview(encode(frame, session.version)), [receipt, *others], deadline)
+        data = memoryview(encode(frame, session.version))
+        self._exchange(session, data, [receipt, *others], deadline, together=True)
 
     def _write(self, frame: Frame, session: Session) -> None:
         in_transaction = "transaction" in frame.headers
@@ -386,12 +390,13 @@ class DrivenClient:
         receipts: typing.Sequence[str],
         deadline: Deadline,
         in_transaction: bool = False,
+        together: bool = False,
     ) -> None:
         """Hand *data*, made for *session*, over to whoever drives the connection, and wait until *receipts* came.
 
         Without receipts it returns once the bytes are in line to be written, and there is room in the line.
         """
-        answer = Answer(receipts)
+        answer = Answer(receipts, together)
         with self._lock:
             if self._session is not session:  # a later one would take it for something else
                 raise self._not_connected(session)

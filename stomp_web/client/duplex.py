@@ -18,20 +18,21 @@ import threading
 import typing
 
 from ..config import coerce
-from ..errors import ConfigurationError, InvalidFrame, NotSent, Rejected, StompError
+from ..errors import ConfigurationError, ConnectionLost, InvalidFrame, NotSent, Rejected, StompError
 from ..hidden import hide_secret, hide_secrets
 from ..log import get_logger
 from ..protocol import VERSIONS, Frame, commands
 from .address import parse_address
 from .connector import Connector, client_options, make_connector, make_endpoint
 from .deadline import Deadline
-from .driven import BusyError, DrivenClient
+from .driven import Answer, BusyError, DrivenClient
 from .message import Body, Message, as_batch, check_message, encode_message
 from .outcome import about
 from .queues import FrameQueue
+from .refusals import refuses
 from .session import Session, error_words
 from .tls import TLS_OPTIONS
-from .transaction import Transaction, not_open, refused
+from .transaction import EndedByError, Transaction, ended_by_error, not_open
 
 if typing.TYPE_CHECKING:
     import ssl as ssl_module
@@ -154,7 +155,7 @@ class QueueingDuplexClient(DrivenClient):
         # The open transactions of this session, each with the receipts that its SENDs get after its COMMIT (RabbitMQ);
         # and those that ended with an ERROR of which their user does not know yet.
         self._transactions: dict[str, list[str]] = {}
-        self._refused_transactions: dict[str, Frame] = {}
+        self._ended_transactions: dict[str, EndedByError] = {}
         self._subscription_ids = itertools.count(1)
         self._transaction_ids = itertools.count(1)
 
@@ -338,9 +339,9 @@ class QueueingDuplexClient(DrivenClient):
 
     def _transaction_session(self, transaction: str) -> Session:
         """The session in which *transaction* was begun. A transaction cannot outlive it."""
-        refusal = self._refused_transactions.pop(transaction, None)
-        if refusal is not None:
-            raise refused(self.broker, transaction, refusal)
+        end = self._ended_transactions.pop(transaction, None)
+        if end is not None:
+            raise ended_by_error(self.broker, transaction, end)
         session = self._live_session()
         if transaction not in self._transactions:
             raise not_open(self.broker, transaction)
@@ -351,7 +352,7 @@ class QueueingDuplexClient(DrivenClient):
     def _on_begin(self, session: Session) -> None:
         self._ack_modes.clear()
         self._transactions.clear()
-        self._refused_transactions.clear()
+        self._ended_transactions.clear()
         for frames in (self.message_queue, self.connected_queue, self.receipt_queue, self.error_queue):
             frames.begin()
         self.connected_queue.offer(session.connected_frame)
@@ -407,24 +408,29 @@ class QueueingDuplexClient(DrivenClient):
             self._wake()
 
     def _on_error_frame(self, session: Session, frame: Frame) -> None:
-        """An ERROR came. It ends the session, whatever the broker thinks of it; and it is somebody's answer."""
+        """An ERROR came. It ends the session, whatever the broker thinks of it; and it may be a call's answer."""
         self.error_queue.offer(frame)
-        words = error_words(frame)
-        reason = Rejected(f"{session.broker} answered ERROR: {words}", broker=session.broker, frame=frame)
-        named = frame.headers.get("receipt-id")
-        with self._lock:
-            answers = set(self._answers.values())
-            culprit = self._answers.get(named) if named is not None else None
-            if culprit is None and named is None and len(answers) == 1 and self._unconfirmed == self._settled:
-                (culprit,) = answers
-            if culprit is not None:
-                culprit.error = Rejected(str(reason), broker=session.broker, frame=frame)
+        words = f"{session.broker} answered ERROR: {error_words(frame)}"
+        reason: Rejected | ConnectionLost
+        if refuses(frame, session.dialect):
+            reason = Rejected(words, broker=session.broker, frame=frame)
+            named = frame.headers.get("receipt-id")
+            with self._lock:
+                answers = set(self._answers.values())
+                culprit = self._answers.get(named) if named is not None else None
+                if culprit is None and named is None and len(answers) == 1 and self._unconfirmed == self._settled:
+                    (culprit,) = answers
+                if culprit is not None:
+                    culprit.error = _refusal(culprit, session, frame, words)
+        else:
+            reason = ConnectionLost(words, broker=session.broker, frame=frame)
         self._end(reason)
         raise reason
 
     def _on_end(self, reason: StompError, driven: bool) -> None:
-        if isinstance(reason, Rejected) and reason.frame is not None:
-            self._refused_transactions = dict.fromkeys(self._transactions, reason.frame)
+        if isinstance(reason, Rejected | ConnectionLost) and reason.frame is not None:
+            end = EndedByError(reason.frame, isinstance(reason, Rejected))
+            self._ended_transactions = dict.fromkeys(self._transactions, end)
         self._transactions = {}
         for frames in (self.connected_queue, self.receipt_queue, self.error_queue):
             frames.end(reason)
@@ -436,3 +442,17 @@ class QueueingDuplexClient(DrivenClient):
         held, self._held = self._held, collections.deque()
         if self._reason is not None:
             self.message_queue.end(self._reason, held)
+
+
+def _refusal(answer: Answer, session: Session, frame: Frame, words: str) -> Rejected | ConnectionLost:
+    """The exception for the call that waits for *answer*, of which *frame* refuses one message."""
+    rejection = Rejected(f"{words}. It was not taken", broker=session.broker, frame=frame)
+    if answer.together or len(answer.waiting) == 1:
+        return rejection
+    unknown = ConnectionLost(
+        f"{words}, which ended the session; which of the others it has taken is not known",
+        broker=session.broker,
+        frame=frame,
+    )
+    unknown.__cause__ = rejection
+    return unknown

@@ -9,6 +9,7 @@ from ..errors import ConnectionLost, MessageError, ProtocolError, ReceiptTimeout
 from ..protocol import Frame
 from .deadline import Deadline
 from .message import Message
+from .refusals import refuses
 from .session import Session, error_words
 from .transport import TransportError, TransportTimeout
 
@@ -69,7 +70,7 @@ def unanswered(errors: list[Frame], receipts: dict[str, int], waiting: dict[str,
 
 
 def rejected(
-    broker: str,
+    session: Session,
     errors: list[Frame],
     receipts: dict[str, int],
     waiting: dict[str, int],
@@ -84,15 +85,17 @@ def rejected(
     position), and *waiting* those of them that did not come. Without any, it is about *count* messages. *earlier* is
     how many messages were sent unconfirmed before them, *late* whether the deadline came before all was answered.
 
-    RabbitMQ 3.10's ERROR never says which frame it is about. If unconfirmed frames went before on the same connection,
-    it may be about one of those, and the honest answer is that the outcome is unknown. So it is of the messages of a
-    batch to which nothing was answered.
+    Only an ERROR that refuses a frame (`refuses`) can make a rejection. RabbitMQ's never says which frame it is about.
+    If unconfirmed frames went before on the same connection, it may be about one of those, and the honest answer is
+    that the outcome is unknown. So it is of the messages of a batch to which nothing was answered.
     """
-    refused = _refused(errors, receipts)
+    broker = session.broker
+    refusals = [error for error in errors if refuses(error, session.dialect)]
+    refused = _refused(refusals, receipts)
     left = (set(waiting.values()) if receipts else set(range(count))) - refused
-    unnamed = 0 if earlier > 0 else sum("receipt-id" not in error.headers for error in errors)
+    unnamed = 0 if earlier > 0 else sum("receipt-id" not in error.headers for error in refusals)
     confirmed = confirmed_positions(receipts, waiting)
-    frame = next((error for error in errors if error.headers.get("receipt-id") in receipts), errors[0])
+    frame = next((error for error in refusals if error.headers.get("receipt-id") in receipts), (refusals or errors)[0])
     words = error_words(frame)
     if (refused or unnamed) and len(left) <= unnamed:
         return Rejected(
@@ -104,13 +107,19 @@ def rejected(
     if refused or unnamed:
         end = "did not answer to all messages in time" if late else "hung up before it had answered to all messages"
         problem = f"{broker} answered ERROR: {words}, and {end}; which of the others it has taken is not known"
-    else:
+    elif refusals:
         problem = (
             f"{broker} answered ERROR, but not clearly to this message: {words}. Messages were sent unconfirmed before "
             "it, and the ERROR may be about one of them; whether this one arrived is not known"
         )
-    unknown = (ReceiptTimeout if late else ConnectionLost)(problem, broker=broker, confirmed=confirmed)
-    unknown.__cause__ = Rejected(f"{broker} answered ERROR: {words}", broker=broker, frame=frame)
+    else:
+        problem = (
+            f"{broker} answered ERROR: {words}. That does not say that the broker refused this message; whether it "
+            "arrived is not known"
+        )
+    unknown = (ReceiptTimeout if late else ConnectionLost)(problem, broker=broker, confirmed=confirmed, frame=frame)
+    if refusals:
+        unknown.__cause__ = Rejected(f"{broker} answered ERROR: {words}", broker=broker, frame=frame)
     return unknown
 
 

@@ -29,7 +29,7 @@ from .outcome import about
 from .sending import InUse, OpenTransaction, SendingClient
 from .session import LOOK_AGAIN, Session
 from .tls import TLS_OPTIONS
-from .transaction import Transaction, not_open, refused
+from .transaction import Transaction, ended_by_error, not_open
 
 if typing.TYPE_CHECKING:
     import ssl as ssl_module
@@ -398,7 +398,7 @@ class PublishClient(SendingClient):
         with self._exclusive():
             if self._look() is None:
                 self._open_transactions.clear()
-            self._refused_transactions.pop(transaction, None)
+            self._ended_transactions.pop(transaction, None)
             return transaction in self._open_transactions
 
     def _end_transaction(self, frame: Frame, transaction: str, deadline: Deadline) -> None:
@@ -416,9 +416,9 @@ class PublishClient(SendingClient):
     def _transaction_session(self, transaction: str) -> Session:
         """The session in which *transaction* was begun. A transaction cannot outlive it."""
         session = self._look()
-        refusal = self._refused_transactions.pop(transaction, None)
-        if refusal is not None:
-            raise refused(self.broker, transaction, refusal)
+        end = self._ended_transactions.pop(transaction, None)
+        if end is not None:
+            raise ended_by_error(self.broker, transaction, end)
         if session is None or transaction not in self._open_transactions:
             raise not_open(self.broker, transaction)
         return session

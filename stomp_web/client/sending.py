@@ -23,7 +23,9 @@ from .deadline import Deadline
 from .heads import head_of
 from .message import LARGE, Message, encode_message, frame_of, join_frames, length_line, small_frame_of
 from .outcome import confirmed_positions, name_message, no_receipt, rejected, unanswered
+from .refusals import refuses
 from .session import LOOK_AGAIN, Session, error_words
+from .transaction import EndedByError
 from .transport import TransportError, TransportTimeout
 
 __all__ = ["InUse", "OpenTransaction", "SendingClient"]
@@ -60,7 +62,7 @@ class SendingClient:
         self._unconfirmed = 0  # frames written since the last receipt, which an ERROR may be about
         self._open_transactions: dict[str, OpenTransaction] = {}
         # The transactions that ended with an ERROR of which their user does not know yet.
-        self._refused_transactions: dict[str, Frame] = {}
+        self._ended_transactions: dict[str, EndedByError] = {}
         # The last destination, content type and headers, and the head that belongs to them.
         self._last_head: tuple[str, str | None, dict[str, str] | None, bytes] | None = None
         self._retired = False
@@ -251,7 +253,7 @@ class SendingClient:
         self._drop()
         if left and errors:
             late = isinstance(error, TransportTimeout)
-            return rejected(session.broker, errors, receipts, waiting, earlier, count=count, late=late)
+            return rejected(session, errors, receipts, waiting, earlier, count=count, late=late)
         for frame in errors:
             _tell_error(session, frame)
         if not left:
@@ -315,7 +317,7 @@ class SendingClient:
             raise
         if errors:
             self._drop()
-            raise rejected(session.broker, errors, receipts, waiting, earlier, late=late)
+            raise rejected(session, errors, receipts, waiting, earlier, late=late)
         self._all_answered()
 
     def _all_answered(self) -> None:
@@ -361,9 +363,10 @@ class SendingClient:
                 if frame.command == "ERROR":
                     inside = sum(each.messages for each in self._open_transactions.values())
                     if inside and self._unconfirmed <= inside:  # it is about one of the transactions, which all end now
-                        if len(self._refused_transactions) > _MOST_STRAY:
-                            self._refused_transactions.clear()  # of somebody who never ends his transactions
-                        self._refused_transactions.update(dict.fromkeys(self._open_transactions, frame))
+                        if len(self._ended_transactions) > _MOST_STRAY:
+                            self._ended_transactions.clear()  # of somebody who never ends his transactions
+                        end = EndedByError(frame, refuses(frame, session.dialect))
+                        self._ended_transactions.update(dict.fromkeys(self._open_transactions, end))
                     else:
                         _tell_error(session, frame)
                     self._drop()
@@ -441,7 +444,14 @@ def _in_use() -> InUse:
 
 
 def _tell_error(session: Session, frame: Frame) -> None:
-    _log.warning("%s answered ERROR to an earlier unconfirmed message: %s", session.broker, error_words(frame))
+    if refuses(frame, session.dialect):
+        _log.warning("%s answered ERROR to an earlier unconfirmed message: %s", session.broker, error_words(frame))
+    else:
+        _log.warning(
+            "%s ended the session with an ERROR, and unconfirmed messages may be lost: %s",
+            session.broker,
+            error_words(frame),
+        )
 
 
 def _arrived(session: Session, most: int) -> typing.Iterator[Frame]:

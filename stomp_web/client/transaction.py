@@ -9,16 +9,16 @@ import types
 import typing
 
 from ..errors import MessageError, NotSent, Rejected
+from ..protocol import Frame
 from .deadline import Deadline
 from .message import Body, Message
 from .session import error_words
 
 if typing.TYPE_CHECKING:
-    from ..protocol import Frame
     from .duplex import QueueingDuplexClient
     from .publish import PublishClient
 
-__all__ = ["Transaction", "not_open", "refused"]
+__all__ = ["EndedByError", "Transaction", "ended_by_error", "not_open"]
 
 
 class Transaction:
@@ -64,13 +64,26 @@ class Transaction:
             self._client.close()
 
 
-def refused(broker: str, transaction: str, frame: Frame) -> Rejected:
-    """The exception for a transaction that the broker has ended with an ERROR before its COMMIT."""
-    return Rejected(
-        f"{broker} rejected a message of the transaction {transaction!r}: {error_words(frame)}; nothing of it was "
-        "committed",
+class EndedByError(typing.NamedTuple):
+    """The ERROR that has ended an open transaction, and whether it refuses one of its frames (`refuses`)."""
+
+    frame: Frame
+    refusal: bool
+
+
+def ended_by_error(broker: str, transaction: str, end: EndedByError) -> MessageError:
+    """The exception for a transaction that the broker has ended with an ERROR before its COMMIT was sent."""
+    words = error_words(end.frame)
+    if end.refusal:
+        return Rejected(
+            f"{broker} rejected a message of the transaction {transaction!r}: {words}; nothing of it was committed",
+            broker=broker,
+            frame=end.frame,
+        )
+    return NotSent(
+        f"{broker} answered ERROR: {words}, which ended the session and its transaction {transaction!r}; nothing of it "
+        "was committed. Begin a new one, and send its messages again.",
         broker=broker,
-        frame=frame,
     )
 
 

@@ -243,6 +243,18 @@ def test_a_dead_letter_that_is_refused_is_sent_again_with_harmless_headers_only(
     assert not {"x-odd", "user-id"} & set(letter.headers)
 
 
+def test_a_dead_letter_that_an_administrator_interrupts_keeps_its_headers(broker, publisher, start):
+    """RabbitMQ 3.10 and 4.3 send this ERROR to everybody when an administrator closes the connections."""
+    broker.faults.error("SEND", "AMQP channel died", "Reason: {shutdown, ...}", receipt_id=False, after=1)
+    worker = Worker(broker.url, max_redeliveries=0, retry_delay=0.001)
+    worker.subscribe("/queue/a")(fail)
+    start(worker)
+    publisher.send("/queue/a", 1, {"x-odd": "yes", "x-message-id": "mine"})
+    (letter,) = broker.wait_for("/queue/DLQ")
+    assert gone(broker, "/queue/a")
+    assert (letter.headers["x-message-id"], letter.headers["x-odd"]) == ("mine", "yes")
+
+
 def test_the_user_id_of_another_is_not_that_of_a_dead_letter(broker, publisher, start):
     worker = Worker(broker.url, max_redeliveries=0)
     worker.subscribe("/queue/a")(fail)

@@ -28,8 +28,9 @@ class ReceivedMessage:
     * `destination` - where it came from.
     * `id` - the sender's ``x-message-id``, the same at every delivery; without one, the broker's ``message-id``.
     * `redelivered` - whether it may have been handled before: the broker says so, or this worker has tried already.
-    * `failures` - how often it has failed, as far as this worker knows: its own tries, or what the broker has counted
-      (``x-delivery-count`` of a quorum queue of RabbitMQ).
+    * `failures` - how often it has failed, as far as this worker knows: its own tries, or, if that is more, how often a
+      quorum queue of RabbitMQ has delivered it before (``x-delivery-count`` of 3.10, ``x-acquired-count`` of 4.3). The
+      queue counts also the deliveries that a worker gave back unhandled when it stopped.
     """
 
     payload: typing.Any = dataclasses.field(repr=False)

@@ -27,6 +27,7 @@ from .handlers import Handler
 from .hands import Hand
 from .inbox import Inbox
 from .perform import Performer
+from .refused import refused_for_good
 from .settle import Settlement
 from .stats import Counts, WorkerStats
 
@@ -115,7 +116,7 @@ class Run:
         """Run until `stop`; return whether everything that had begun was finished within the grace time.
 
         Raises `ConfigurationError` if the handlers cannot be run, and `AuthenticationFailed` or `Rejected` if the
-        broker refuses the first connection or subscription.
+        broker refuses the first connection or a first subscription for good.
         """
         orderly = False
         try:
@@ -153,7 +154,8 @@ class Run:
                 self._begin_session()
                 self._watch()
             except (AuthenticationFailed, Rejected) as error:
-                if not self._counts.snapshot().get("connects"):
+                first = not self._counts.snapshot().get("connects")
+                if first and (isinstance(error, AuthenticationFailed) or refused_for_good(error)):
                     raise
                 self._reason = error
             except (BrokerUnavailable, DeliveryUnknown) as error:

@@ -44,6 +44,10 @@ _log = get_logger("worker")
 _LONGEST_PAUSE = 30.0  # seconds between two tries
 _LONGEST_ERROR = 500  # characters of an error that a dead letter tells
 
+# How often a quorum queue of RabbitMQ has delivered a message before. 3.10.8 has one header for all these deliveries.
+# 4.3.6 counts them in x-acquired-count, and in x-delivery-count only those that ended with the connection.
+_DELIVERY_COUNTS = ("x-acquired-count", "x-delivery-count")
+
 # Of a message that is refused as a dead letter, or cannot be written: the headers that are no danger.
 _PLAIN = frozenset(("content-type", "content-encoding", "correlation-id", "x-message-id"))
 # Headers of MESSAGE that belong to one delivery, and headers of SEND that RabbitMQ takes for properties of the queue.
@@ -53,7 +57,8 @@ _NOT_BURIED = frozenset(
         *("message-id", "original-destination", "receipt", "redelivered", "subscription", "timestamp", "transaction"),
         # RabbitMQ 3.10 refuses a message whose user-id is not the login of who sends it.
         "user-id",
-        *("x-dead-letter-exchange", "x-dead-letter-routing-key", "x-delivery-count", "x-error", "x-expires"),
+        *_DELIVERY_COUNTS,
+        *("x-dead-letter-exchange", "x-dead-letter-routing-key", "x-error", "x-expires"),
         *("x-failures", "x-max-length", "x-max-length-bytes", "x-max-priority", "x-message-ttl", "x-queue-type"),
     )
 )
@@ -107,8 +112,11 @@ class Settlement:
             message_id = headers.get("message-id")
         if message_id is not None:
             delivery.key = (delivery.handler.id, message_id)
-        delivery.failures = max(self._failures.of(delivery.key), _number(headers.get("x-delivery-count")))
-        delivery.redelivered = headers.get("redelivered") == "true" or delivery.failures > 0
+        delivery.redelivered = headers.get("redelivered") == "true"
+        delivery.failures = self._failures.of(delivery.key)
+        if delivery.redelivered:  # at the first delivery, such a header is the sender's
+            delivery.failures = max(delivery.failures, *(_number(headers.get(name)) for name in _DELIVERY_COUNTS))
+        delivery.redelivered = delivery.redelivered or delivery.failures > 0
         if self.mode(delivery.handler) == "client":
             ledger = self._ledgers.get(delivery.handler.id)
             if ledger is None:

@@ -162,8 +162,11 @@ class Worker:
         *on_progress* is called in this thread with a `WorkerStats`, about twice a second. If it raises an `Exception`,
         that is logged, and the worker goes on.
 
-        Raises `ConfigurationError` if there is no handler, or one that cannot be run; `AuthenticationFailed` or
-        `Rejected` if the broker refuses the first session or subscription. A broker that is not there is waited for.
+        Raises `ConfigurationError` if there is no handler, or one that cannot be run; `AuthenticationFailed` if the
+        broker refuses the login at the first connection, and `Rejected` if it refuses a subscription there for good:
+        no permission, a destination that it does not know, a queue with other arguments, a selector that it cannot
+        read. A broker that is not there is waited for, and so is one that refuses for another reason, such as
+        RabbitMQ's NOT_FOUND for a queue that another program has yet to declare.
         """
         if not self._starting.acquire(blocking=False):
             raise StompError("this worker is running already")

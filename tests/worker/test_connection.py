@@ -273,6 +273,59 @@ class TestRefused:
             assert own_threads() == []
             assert broker.wait_until(lambda: not broker.connections)
 
+    @pytest.mark.parametrize(
+        ("message", "body"),
+        [
+            ("access_refused", "ACCESS_REFUSED - access to queue 'a' in vhost '/' refused for user 'reader'"),
+            ("precondition_failed", "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'a'"),
+            ("Unknown destination", "'/foo/bar' is not a valid destination."),
+            ("Invalid destination", "'/a/b' is not a valid queue destination"),
+            ("User reader is not authorized to read from: queue://a", "java.lang.SecurityException: ..."),
+            ("a =", "javax.jms.InvalidSelectorException: a =\n\tat org.apache.activemq"),
+        ],
+    )
+    def test_a_subscription_that_is_refused_for_good_ends_it(self, broker, message, body):
+        broker.faults.error("SUBSCRIBE", message, body)
+        worker = Worker(broker.url)
+        worker.subscribe("/queue/a")(Notes())
+        with pytest.raises(Rejected):
+            worker.run()
+        assert own_threads() == []
+
+    @pytest.mark.parametrize(
+        ("message", "body"),
+        [
+            ("Processing error", "Processing error"),
+            ("not_found", "NOT_FOUND - no queue 'a' in vhost '/'"),
+            ("resource_locked", "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'a' in vhost '/'"),
+            ("Durable consumer is in use for client: shop and subscriptionName: kept", "javax.jms.JMSException: ..."),
+            ("internal_error", "INTERNAL_ERROR"),
+            ("", ""),
+        ],
+    )
+    def test_one_that_is_refused_for_now_is_tried_again_also_at_the_first_connection(
+        self, broker, publisher, start, caplog, message, body
+    ):
+        broker.faults.error("SUBSCRIBE", message, body, times=2)
+        notes = Notes()
+        worker = Worker(broker.url)
+        worker.subscribe("/queue/a")(notes)
+        running = start(worker)
+        publisher.send("/queue/a", 1)
+        notes.wait(1)
+        assert running.stop() == 0
+        assert broker.received("SUBSCRIBE") == 3
+        assert f"answered ERROR: {message}" in caplog.text
+
+    def test_it_can_be_stopped_while_it_tries(self, broker):
+        broker.faults.error("SUBSCRIBE", "not_found", "NOT_FOUND - no queue 'a' in vhost '/'", times=None)
+        worker = Worker(broker.url)
+        worker.subscribe("/queue/a")(Notes())
+        running = Running(worker)
+        assert broker.wait_until(lambda: broker.received("SUBSCRIBE") >= 2)
+        assert not worker.is_alive
+        assert running.stop() == 0
+
     def test_the_same_after_it_was_connected_is_tried_again(self, broker, start):
         worker = Worker(broker.url)
         worker.subscribe("/queue/a")(Notes())

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from stomp_web import ConfigurationError, PublishClient, Publisher
+from stomp_web import ConfigurationError, PublishClient, Publisher, QueueingDuplexClient
 from stomp_web.broker import Broker
 from stomp_web.worker import Reject, Worker
 from tests.client.scripted import Server, eventually
@@ -276,6 +276,46 @@ def test_a_broker_that_nobody_knows_gets_no_nack(start):
         assert [message.redelivered for message in notes.wait(2)] == [False, True]
         assert gone(broker, "/queue/a")
         assert broker.received("NACK") == 0
+
+
+class TestWhatAQuorumQueueCounts:
+    """RabbitMQ 3.10.8 sends x-delivery-count; 4.3.6 x-acquired-count, and the other one for lost connections only."""
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"x-delivery-count": "3"},
+            {"x-acquired-count": "3"},
+            {"x-acquired-count": "3", "x-delivery-count": "1"},
+            {"x-acquired-count": "1", "x-delivery-count": "3"},
+        ],
+    )
+    def test_it_counts_as_failures_of_earlier_workers(self, start, headers):
+        """The development broker sends the headers as the message has them, and so they stand for the broker's."""
+        notes = Notes(fail)
+        with Broker(server="RabbitMQ/4.3.6") as broker, Publisher(broker.url) as publisher:
+            publisher.send("/queue/a", 1, {**headers, "tenant": "x"})
+            with QueueingDuplexClient.from_url(broker.url) as client:  # it takes the message, and is gone
+                client.connect()
+                client.subscribe("/queue/a", ack="client-individual")
+                assert client.receive(PATIENCE)
+            worker = Worker(broker.url, max_redeliveries=4, retry_delay=0.001)
+            worker.subscribe("/queue/a")(notes)
+            start(worker)
+            (letter,) = broker.wait_for("/queue/DLQ")
+            assert [message.failures for message in notes.messages] == [3, 4]
+            assert letter.headers["x-failures"] == "5"
+            assert letter.headers["tenant"] == "x"
+            assert not {"x-acquired-count", "x-delivery-count"} & set(letter.headers)
+
+    def test_at_the_first_delivery_such_a_header_is_the_sender_s(self, broker, publisher, start):
+        notes = Notes()
+        worker = Worker(broker.url)
+        worker.subscribe("/queue/a")(notes)
+        start(worker)
+        publisher.send("/queue/a", 1, {"x-acquired-count": "7", "x-delivery-count": "9"})
+        (message,) = notes.wait(1)
+        assert (message.failures, message.redelivered) == (0, False)
 
 
 class TestDeadLettersAreHandled:

@@ -1,0 +1,41 @@
+"""Whether a broker has refused a subscription for good, or only for now.
+
+The difference matters at the first connection: for good, it is a mistake in the program or in the broker's permissions,
+and `Worker.run` raises it, so that whoever starts the program sees it. Everything else may pass, and is tried again.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+
+from ..errors import Rejected
+
+__all__ = ["refused_for_good"]
+
+# The `message` headers of ERROR frames that can only change when somebody changes the program or the broker's settings.
+_FOR_GOOD: typing.Final = re.compile(
+    # RabbitMQ 3.10.8, 4.3.6: a destination that it does not know; no permission (the AMQP reply code 403); a queue that
+    # exists with other arguments, or arguments that no queue can have (406). Not 404, NOT_FOUND: another program may
+    # declare the queue or the exchange a little later. Not 405, RESOURCE_LOCKED: its exclusive consumer may leave. Not
+    # "Processing error": 3.10 says it also to one of two clients that declare the same quorum queue at the same time.
+    "(?:unknown|invalid|missing) destination$|access_refused$|precondition_failed$"
+    # The development broker.
+    "|access denied$"
+    # ActiveMQ 5.17.2: no permission. Artemis: AMQ229032, the same.
+    "|.*is not authorized to read from|.*does not have permission="
+    # ActiveMQ 5.17.2: a SUBSCRIBE that lacks its destination.
+    "|invalid empty or 'null' destination header",
+    re.IGNORECASE | re.DOTALL,
+)
+# The first line of the body, where ActiveMQ 5.17.2 has the exception: a selector that it cannot read.
+_EXCEPTION_FOR_GOOD: typing.Final = re.compile(rb"[\w.]*\bInvalidSelectorException\b")
+
+
+def refused_for_good(error: Rejected) -> bool:
+    """Whether the ERROR frame of *error* says that the same SUBSCRIBE can never be accepted."""
+    frame = error.frame
+    if frame is None:
+        return False
+    message = frame.headers.get("message", "")
+    return bool(_FOR_GOOD.match(message)) or bool(_EXCEPTION_FOR_GOOD.match(frame.body))

@@ -4,7 +4,8 @@ A body travels with its content type, and is read back by it. Reading is refused
 serializer by name: whoever can put a pickle into a queue can run code in the process that reads it.
 
 The signed serializers put an HMAC over content type, destination and body into the header ``x-signature``; the
-body itself stays as it is, so that receivers in other languages can read it.
+body itself stays as it is, so that receivers in other languages can read it. The destination as the sender wrote it
+travels in ``x-signed-destination``, because brokers write that of the message anew.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ import pickle
 import typing
 import uuid
 
+from .destinations import delivers
 from .errors import ConfigurationError, SerializationError
 from .hidden import Hidden, hide_secret
 
 __all__ = [
     "SIGNATURE",
+    "SIGNED_DESTINATION",
     "BytesSerializer",
     "JsonSerializer",
     "PickleSerializer",
@@ -44,6 +47,8 @@ __all__ = [
 
 #: The header that carries the signature of the signed serializers.
 SIGNATURE: typing.Final = "x-signature"
+#: The header with the destination that the signature covers: the one that the sender wrote.
+SIGNED_DESTINATION: typing.Final = "x-signed-destination"
 
 
 @dataclasses.dataclass(slots=True)
@@ -99,9 +104,17 @@ class Serializer(abc.ABC):
         )
 
     def deserialize(
-        self, body: bytes, headers: typing.Mapping[str, str], *, keys: typing.Sequence[str | bytes] = ()
+        self,
+        body: bytes,
+        headers: typing.Mapping[str, str],
+        *,
+        keys: typing.Sequence[str | bytes] = (),
+        sent_to: typing.Sequence[str] = (),
     ) -> typing.Any:
-        """Return the payload of a received *body*; *headers* are the message's. Raises `SerializationError`."""
+        """Return the payload of a received *body*; *headers* are the message's. Raises `SerializationError`.
+
+        *keys* and *sent_to*, as of `stomp_web.serializers.deserialize`, are for serializers that sign.
+        """
         hidden, body = Hidden(body), b""
         try:
             return self.loads(hidden.value)
@@ -192,7 +205,7 @@ class SignedSerializer(Serializer):
     """Another serializer's body with a signature beside it: HMAC-SHA256 over content type, destination and body.
 
     The first of the keys signs, and all of them verify, so that keys can be rotated. The body is read only after its
-    signature was found good.
+    signature was found good, and the message is where its sender had sent it.
     """
 
     signs = True
@@ -218,21 +231,40 @@ class SignedSerializer(Serializer):
         check_keys(self, keys)
         written = super().serialize(payload, destination=destination)
         written.headers[SIGNATURE] = self._signature(keys[0], destination, written.body)
+        written.headers[SIGNED_DESTINATION] = destination
         return written
 
     def deserialize(
-        self, body: bytes, headers: typing.Mapping[str, str], *, keys: typing.Sequence[str | bytes] = ()
+        self,
+        body: bytes,
+        headers: typing.Mapping[str, str],
+        *,
+        keys: typing.Sequence[str | bytes] = (),
+        sent_to: typing.Sequence[str] = (),
     ) -> typing.Any:
-        """Return the payload if one of *keys* made the signature. Raises `SerializationError` otherwise."""
+        """Return the payload if one of *keys* made the signature, for where the message is found.
+
+        The signed destination must be one that the broker delivers from the message's ``destination``, or from one of
+        *sent_to*. A message without ``x-signed-destination``, as earlier versions sent it, must be signed for exactly
+        one of these. Raises `SerializationError` otherwise.
+        """
         hidden, body, keys = Hidden(body), b"", hide_secret("signing_keys", keys)
         check_keys(self, keys)
-        destination = headers.get("destination", "")
+        places = (headers.get("destination", ""), *sent_to)
+        signed = headers.get(SIGNED_DESTINATION)
         given = headers.get(SIGNATURE, "").encode()
+        candidates = dict.fromkeys(places if signed is None else (signed,))
         if not any(
-            hmac.compare_digest(self._signature(key, destination, hidden.value).encode(), given) for key in keys
+            hmac.compare_digest(self._signature(key, candidate, hidden.value).encode(), given)
+            for candidate in candidates
+            for key in keys
         ):
+            raise SerializationError(f"the message from {places[0]} has no good signature; it was not read", self.name)
+        if signed is not None and not any(delivers(signed, place) for place in places):
             raise SerializationError(
-                f"the message from {destination} has no good signature; it was not read", self.name
+                f"the message from {places[0]} has no good signature for that place: it was signed for {signed}, and "
+                "was moved; it was not read. If the broker moves it on purpose, name the signed destination in sent_to",
+                self.name,
             )
         return super().deserialize(hidden.value, headers)
 
@@ -386,26 +418,45 @@ def deserialize(
     *,
     accept: typing.Sequence[str] = ("json", "text", "bytes"),
     keys: typing.Sequence[str | bytes] = (),
+    untyped: str = "bytes",
+    sent_to: str | typing.Sequence[str] = (),
 ) -> typing.Any:
     """Return the payload of a received message.
 
-    The serializer is found by the ``content-type`` header; a message without one counts as bytes. *accept* names the
-    serializers that may be used: an unsigned pickle is read only if ``"pickle"`` is among them. *keys* verify
-    signatures. Raises `SerializationError`.
+    The serializer is found by the ``content-type`` header; types that end in ``+json`` are JSON.
+
+    * *accept* - the names of the serializers that may be used: an unsigned pickle is read only if ``"pickle"`` is
+      among them.
+    * *keys* - secret keys that verify signatures.
+    * *untyped* - the name of the serializer for a body without a content type, such as ``json`` for the TextMessages of
+      JMS producers, which name no type. It must be among those in *accept*, too.
+    * *sent_to* - the destination that was subscribed to, or several that the message may have been sent to, beside the
+      one in its ``destination`` header. A signed message that was sent to another one is refused.
+
+    Raises `SerializationError`, and `ConfigurationError` if there is no serializer *untyped*.
     """
     hidden, body, keys = Hidden(body), b"", hide_secret("signing_keys", keys)
-    content_type = headers.get("content-type", BytesSerializer.content_type)
-    serializer = _by_content_type(content_type)
+    if isinstance(sent_to, str):
+        sent_to = (sent_to,)
+    content_type = headers.get("content-type")
+    serializer = get_serializer(untyped) if content_type is None else _by_content_type(content_type)
     if serializer is None:
         raise SerializationError(f"there is no serializer for the content type {content_type!r}")
     if isinstance(accept, str):
         accept = (accept,)  # "pickle" is in "signed-pickle", which does not accept it
     if serializer.name not in accept:
-        raise SerializationError(
-            f"a {serializer.name} message came, but only {', '.join(accept)} is accepted; it was not read",
-            serializer.name,
-        )
-    return serializer.deserialize(hidden.value, headers, keys=keys)
+        accepted = ", ".join(accept)
+        if content_type is not None:
+            problem = f"a {serializer.name} message came, but only {accepted} is accepted; it was not read"
+        else:
+            problem = (
+                f"a body without a content type came, which counts as {serializer.name}, but only {accepted} is "
+                "accepted; it was not read. The argument untyped says what such bodies are"
+            )
+        raise SerializationError(problem, serializer.name)
+    if not serializer.signs:  # one of another author may know nothing of `sent_to`
+        return serializer.deserialize(hidden.value, headers, keys=keys)
+    return serializer.deserialize(hidden.value, headers, keys=keys, sent_to=sent_to)
 
 
 def typed_payload(text: str, name: str | None = None) -> tuple[typing.Any, str]:
@@ -445,6 +496,8 @@ def _by_content_type(content_type: str) -> Serializer | None:
     for known in _serializers.values():
         if known.content_type.partition(";")[0] == mime and "signed=" not in known.content_type:
             return known
+    if mime.endswith("+json"):  # RFC 6839: what is so named can be read as JSON
+        return _serializers["json"]
     return _serializers["text"] if mime.startswith("text/") else None
 
 

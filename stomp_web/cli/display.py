@@ -52,19 +52,31 @@ def time_text(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def message_text(number: int, frame: Frame, accept: typing.Sequence[str], keys: typing.Sequence[str | bytes]) -> str:
+def message_text(
+    number: int,
+    frame: Frame,
+    accept: typing.Sequence[str],
+    keys: typing.Sequence[str | bytes],
+    subscribed: str | typing.Sequence[str] = (),
+) -> str:
     """Return a received message: its destination, headers and body.
 
-    *accept* names serializers that are read beside those that cannot do harm, and *keys* verify signatures.
+    *accept* names serializers that are read beside those that cannot do harm, and *keys* verify signatures
+    of messages that were sent to where they come from, or to what was *subscribed*.
     """
     head = [f"--- message {number}: {frame.headers.get('destination', '')}, {len(frame.body)} bytes"]
     head += [f"{name}: {value}".replace("\n", "\\n") for name, value in frame.headers.items()]
-    return "\n".join([*map(harmless, head), "", _body_text(frame, (*_READ_ALWAYS, *accept), keys), ""])
+    return "\n".join([*map(harmless, head), "", _body_text(frame, (*_READ_ALWAYS, *accept), keys, subscribed), ""])
 
 
-def _body_text(frame: Frame, accept: typing.Sequence[str], keys: typing.Sequence[str | bytes]) -> str:
+def _body_text(
+    frame: Frame,
+    accept: typing.Sequence[str],
+    keys: typing.Sequence[str | bytes],
+    subscribed: str | typing.Sequence[str],
+) -> str:
     try:
-        payload = deserialize(frame.body, frame.headers, accept=accept, keys=keys)
+        payload = deserialize(frame.body, frame.headers, accept=accept, keys=keys, sent_to=subscribed)
     except StompError as error:
         return _why_not(error, accept) + _raw_text(frame.body)
     if isinstance(payload, bytes):

@@ -57,7 +57,7 @@ def run(
             say(f"Listening to {destination} at {client.broker} ({client.server or 'a server without a name'})\n")
             for frame in _frames(client, count, timeout, stop):
                 printed += 1
-                say(message_text(printed, frame, accept, keys))
+                say(message_text(printed, frame, accept, keys, destination))
                 if ack != "auto":
                     client.ack(frame)
         client.disconnect()

@@ -34,6 +34,8 @@ def subscribe(
     accept: typing.Sequence[str] = ("json", "text", "bytes"),
     headers: typing.Mapping[str, str] | None = None,
     id: str | None = None,
+    untyped: str | None = None,
+    sent_to: str | typing.Sequence[str] = (),
 ) -> typing.Callable[[_Handler], _Handler]:
     """Return a decorator: ``manage.py stomp_worker`` calls the function with each message of *destination*.
 
@@ -41,14 +43,16 @@ def subscribe(
     Before and after each message, database connections that are broken or too old (``CONN_MAX_AGE``) are closed.
 
     * *using* - the alias in ``settings.STOMP`` whose broker has the destination.
-    * *ack*, *accept*, *headers*, *id* - those of `Handlers.subscribe`.
+    * *ack*, *accept*, *headers*, *id*, *untyped*, *sent_to* - those of `Handlers.subscribe`.
 
     Raises as `Handlers.subscribe` does.
     """
     from ..worker import Handlers  # a site that only sends has no use for a worker
 
     handlers = handlers_by_alias.setdefault(using, Handlers())
-    return handlers.subscribe(destination, ack=ack, accept=accept, headers=headers, id=id)
+    return handlers.subscribe(
+        destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to
+    )
 
 
 def make_worker(using: str, options: Options, handlers: Handlers) -> Worker:

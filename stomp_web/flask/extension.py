@@ -244,6 +244,8 @@ class Stomp(_PublisherMethods):
         accept: typing.Sequence[str] = ("json", "text", "bytes"),
         headers: typing.Mapping[str, str] | None = None,
         id: str | None = None,
+        untyped: str | None = None,
+        sent_to: str | typing.Sequence[str] = (),
     ) -> typing.Callable[[_Handler], _Handler]:
         """Return a decorator: ``flask stomp worker`` calls the function with each message of *destination*.
 
@@ -253,7 +255,9 @@ class Stomp(_PublisherMethods):
 
         Raises as `Handlers.subscribe` does.
         """
-        return self.handlers.subscribe(destination, ack=ack, accept=accept, headers=headers, id=id)
+        return self.handlers.subscribe(
+            destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to
+        )
 
     @property
     def publisher(self) -> Publisher:

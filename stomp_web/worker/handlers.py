@@ -12,7 +12,7 @@ from ..errors import ConfigurationError
 from ..printable import harmless
 from ..protocol import commands
 from ..serializers import get_serializer
-from .message import ReceivedMessage
+from .message import Reading, ReceivedMessage
 
 __all__ = ["Handler", "Handlers"]
 
@@ -34,6 +34,12 @@ class Handler:
     ack: str
     accept: tuple[str, ...]
     headers: dict[str, str]
+    untyped: str | None = None
+    sent_to: tuple[str, ...] = ()
+
+    def reading(self, untyped: str) -> Reading:
+        """How its messages are read; *untyped* is the worker's word for what this handler says nothing of."""
+        return Reading(self.accept, self.untyped or untyped, (self.destination, *self.sent_to))
 
 
 class Handlers:
@@ -56,6 +62,8 @@ class Handlers:
         accept: typing.Sequence[str] = ACCEPT,
         headers: typing.Mapping[str, str] | None = None,
         id: str | None = None,
+        untyped: str | None = None,
+        sent_to: str | typing.Sequence[str] = (),
     ) -> typing.Callable[[_F], _F]:
         """Return a decorator: the function is called with each message of *destination*, a `ReceivedMessage`.
 
@@ -67,6 +75,10 @@ class Handlers:
           ``pickle`` is read only if it is named here: whoever can send a pickle can run code in this process. With
           none, nothing is read, and the payload is the body: for those who look after dead letters.
         * *headers* - more headers of SUBSCRIBE, such as ``selector``.
+        * *untyped* - the name of the serializer for bodies without a content type, such as ``json`` for what JMS
+          producers send; without it, the worker's (``bytes``). It must be among those in *accept*, too.
+        * *sent_to* - other destinations that signed messages may have been sent to, where the broker moves them to this
+          one on purpose; see `stomp_web.serializers.deserialize`.
         * *id* - the subscription's id; a durable subscription of RabbitMQ is known by it.
 
         The function has done its work when it returns. So one that is ``async`` or a generator is refused, also as a
@@ -79,6 +91,7 @@ class Handlers:
         of one queue would share its messages.
         """
         accept = (accept,) if isinstance(accept, str) else tuple(accept)
+        origins = (sent_to,) if isinstance(sent_to, str) else tuple(sent_to)
         number = len(self._handlers) + 1
         identity = f"worker-{number}" if id is None else id
         frame = commands.subscribe(destination, identity, ack, headers)
@@ -96,7 +109,9 @@ class Handlers:
                 )
             if not _takes_one_argument(function):
                 raise ConfigurationError(f"the handler {name} cannot be called with the message as its one argument")
-            self._add(Handler(function, name, destination, identity, ack, accept, dict(headers or {})))
+            self._add(
+                Handler(function, name, destination, identity, ack, accept, dict(headers or {}), untyped, origins)
+            )
             return function
 
         del frame  # it was made to be checked
@@ -123,7 +138,7 @@ class Handlers:
         if not self._handlers:
             raise ConfigurationError("there is no handler; decorate a function with subscribe('/queue/...')")
         for handler in self._handlers:
-            for name in handler.accept:
+            for name in (*handler.accept, *([handler.untyped] if handler.untyped else [])):
                 get_serializer(name)
             if handler.destination == dead_letter:
                 raise ConfigurationError(

@@ -7,7 +7,7 @@ import typing
 
 from ..serializers import deserialize
 
-__all__ = ["ReceivedMessage", "Reject", "read_message"]
+__all__ = ["Reading", "ReceivedMessage", "Reject", "read_message"]
 
 _MESSAGE_ID = "x-message-id"
 
@@ -17,6 +17,15 @@ class Reject(Exception):
 
     It becomes a dead letter at once, and is not delivered again.
     """
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reading:
+    """How the messages of one handler are read: the arguments of `stomp_web.serializers.deserialize`."""
+
+    accept: tuple[str, ...]
+    untyped: str
+    sent_to: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,14 +55,19 @@ def read_message(
     headers: dict[str, str],
     body: bytes,
     *,
-    accept: typing.Sequence[str],
+    reading: Reading,
     keys: typing.Sequence[str | bytes],
     redelivered: bool,
     failures: int,
 ) -> ReceivedMessage:
     """Return the message with its payload decoded, or as it is if nothing is accepted. Raises `SerializationError`."""
+    payload = (
+        deserialize(body, headers, accept=reading.accept, keys=keys, untyped=reading.untyped, sent_to=reading.sent_to)
+        if reading.accept
+        else body
+    )
     return ReceivedMessage(
-        deserialize(body, headers, accept=accept, keys=keys) if accept else body,
+        payload,
         body,
         headers,
         headers.get("destination", ""),

@@ -18,7 +18,7 @@ from ..errors import StompError
 from .describe import error_in_one_line, traceback_text
 from .forked import exit_forked_child
 from .handlers import Function
-from .message import ReceivedMessage, Reject, read_message
+from .message import Reading, ReceivedMessage, Reject, read_message
 
 __all__ = ["Around", "Failure", "Job", "Performer", "PerformerGone", "ThreadPerformer", "no_context"]
 
@@ -84,7 +84,7 @@ class ThreadPerformer:
 
     def __init__(
         self,
-        handlers: typing.Sequence[tuple[Function, tuple[str, ...]]],
+        handlers: typing.Sequence[tuple[Function, Reading]],
         keys: typing.Sequence[str | bytes],
         around: Around,
     ) -> None:
@@ -110,12 +110,12 @@ class ThreadPerformer:
         return failure
 
     def _perform(self, job: Job, process: int) -> Failure | None:
-        function, accept = self._handlers[job.handler]
+        function, reading = self._handlers[job.handler]
         try:
             message = read_message(
                 job.headers,
                 job.body,
-                accept=accept,
+                reading=reading,
                 keys=self._keys,
                 redelivered=job.redelivered,
                 failures=job.failures,

@@ -51,6 +51,7 @@ class ProcessPerformer:
         around: Around,
         initializer: Initializer | None,
         number: int,
+        untyped: str = "bytes",
     ) -> None:
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             # multiprocessing's own mark of a process that is still importing the program that it was started from.
@@ -61,7 +62,10 @@ class ProcessPerformer:
             )
         self._name = f"stomp-worker-process-{number}"
         self._first = _pickled(initializer, "the initializer")
-        each = [(_pickled(handler.function, f"the handler {handler.name}"), handler.accept) for handler in handlers]
+        each = [
+            (_pickled(handler.function, f"the handler {handler.name}"), handler.reading(untyped))
+            for handler in handlers
+        ]
         self._second = _pickled((each, tuple(keys), _pickled(around, "around")), "what a process needs")
         self._process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection | None = None
@@ -231,7 +235,7 @@ def _unpickled(first: bytes, second: bytes) -> ThreadPerformer:
     if initializer is not None:
         initializer()
     each, keys, around = pickle.loads(second)
-    handlers = [(pickle.loads(function), accept) for function, accept in each]
+    handlers = [(pickle.loads(function), reading) for function, reading in each]
     return ThreadPerformer(handlers, keys, pickle.loads(around))
 
 

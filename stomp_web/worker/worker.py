@@ -13,6 +13,7 @@ from ..hidden import hide_secret, hide_secrets
 from ..pool import PublishClientPool
 from ..printable import short_repr
 from ..protocol import commands
+from ..serializers import get_serializer
 from .handlers import ACCEPT, Function, Handler, Handlers
 from .inbox import Inbox
 from .perform import Around, Performer, ThreadPerformer, no_context
@@ -31,7 +32,7 @@ _OPTIONS = ("url", *CONNECTION_OPTIONS, "signing_keys")
 #: What may be said of a worker in a framework's settings.
 SETTINGS: typing.Final = (
     *("concurrency", "connect_headers", "dead_letter", "deduplicate", "grace", "max_redeliveries", "prefetch"),
-    *("processes", "retry_delay"),
+    *("processes", "retry_delay", "untyped"),
 )
 _OWN = (*SETTINGS, "around", "handlers", "initializer")
 
@@ -59,6 +60,7 @@ class Worker:
     * *deduplicate* - how many handled messages to remember by their ``x-message-id``, so that copies are dropped; 0,
       none.
     * *grace* - seconds that handlers have for their end when the worker stops; 30.
+    * *untyped* - the name of the serializer for bodies without a content type, for handlers that name none; ``bytes``.
     * *initializer* - called first in each process, before the handlers are imported there: a function of a module.
     * *around* - a function that returns a context manager, which is entered around each message, where it is handled.
     * *handlers* - `Handlers` that were filled before.
@@ -82,6 +84,7 @@ class Worker:
         dead_letter: str = "/queue/DLQ",
         deduplicate: int = 0,
         grace: float = 30.0,
+        untyped: str = "bytes",
         initializer: Initializer | None = None,
         around: Around | None = None,
         handlers: Handlers | None = None,
@@ -110,6 +113,7 @@ class Worker:
         self._dead_letter = commands.check_destination(dead_letter)
         self._deduplicate = _whole("deduplicate", deduplicate, 0)
         self._grace = _seconds("grace", grace)
+        self._untyped = get_serializer(untyped).name
         self._initializer = initializer
         self._around = around or no_context
         #: The functions, and what they are subscribed to.
@@ -147,9 +151,13 @@ class Worker:
         accept: typing.Sequence[str] = ACCEPT,
         headers: typing.Mapping[str, str] | None = None,
         id: str | None = None,
+        untyped: str | None = None,
+        sent_to: str | typing.Sequence[str] = (),
     ) -> typing.Callable[[_F], _F]:
         """Return a decorator for a function that handles the messages of *destination*. See `Handlers.subscribe`."""
-        return self.handlers.subscribe(destination, ack=ack, accept=accept, headers=headers, id=id)
+        return self.handlers.subscribe(
+            destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to
+        )
 
     def run(self, *, on_progress: Progress | None = None) -> int:
         """Receive and handle messages until SIGTERM, Ctrl-C or `stop`; return the exit code for the program.
@@ -242,8 +250,10 @@ class Worker:
     def _make_performer(self, handlers: typing.Sequence[Handler], number: int) -> Performer:
         keys = self._options.get("signing_keys", ())
         if self.processes:
-            return ProcessPerformer(handlers, keys, self._around, self._initializer, number)
-        return ThreadPerformer([(handler.function, handler.accept) for handler in handlers], keys, self._around)
+            return ProcessPerformer(handlers, keys, self._around, self._initializer, number, self._untyped)
+        return ThreadPerformer(
+            [(handler.function, handler.reading(self._untyped)) for handler in handlers], keys, self._around
+        )
 
     def _connection_options(self) -> dict[str, typing.Any]:
         return {name: self._options[name] for name in CONNECTION_OPTIONS if name in self._options}

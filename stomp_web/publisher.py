@@ -28,6 +28,7 @@ from .per_process import PerProcess
 from .pool import Health, PoolStats
 from .printable import short_repr
 from .serializers import SIGNATURE, SerializedPayload, Serializer, check_keys, get_serializer
+from .unsendable import check_destination, check_headers
 
 __all__ = ["Batch", "Health", "OutboxMessage", "Publisher", "PublisherStats"]
 
@@ -89,7 +90,7 @@ class Publisher:
         self._option_headers = dict(self.options.headers)
         self._common_headers = dict(self._option_headers)
         self._mark_persistent(self._common_headers, None)
-        self._heads = Heads(self._common_headers)
+        self._heads = Heads(self._common_headers, check_destination)
         self._simple = (
             not address.local
             and not {MESSAGE_ID, "content-type"} & self._common_headers.keys()
@@ -147,14 +148,17 @@ class Publisher:
 
         * *destination* - such as ``/queue/orders``.
         * *payload* - anything the serializer can write.
-        * *headers* - more headers, ``str`` to ``str``. An ``x-message-id`` among them is used as the id.
+        * *headers* - more headers, ``str`` to ``str``. An ``x-message-id`` among them is used as the id; it must not
+          be empty.
         * *serializer* - ``json``, ``pickle``, ``text``, ``bytes``, ``signed-json``, ``signed-pickle``, or a registered
           one; without it, the option's.
         * *confirm* - wait for the broker's receipt; without it, the option's (true).
         * *persistent* - survive a restart of the broker; without it, the option's (true).
         * *priority* - 0 (lowest) to 9 (highest); brokers take 4 without it.
         * *ttl* - seconds that the message may wait for a receiver, at most 3155760000 (100 years).
-        * *correlation_id*, *reply_to* - the headers ``correlation-id`` and ``reply-to``.
+        * *correlation_id*, *reply_to* - the headers ``correlation-id`` and ``reply-to``. A temporary destination, such
+          as ``/temp-queue/a``, is refused: only the connection that names it gets the answer, and this one receives
+          nothing. `QueueingDuplexClient` sends and receives.
         * *timeout* - seconds for the whole call; without it, the option's (5).
 
         Raises, each telling what is true of the message:
@@ -325,6 +329,8 @@ class Publisher:
                 raise InvalidFrame(f"priority must be a whole number from 0 to 9, not {short_repr(priority)}")
             all_headers["priority"] = str(priority)
         self._mark_persistent(all_headers, persistent)
+        check_destination(destination)
+        check_headers(all_headers)
         return Message(destination, written.body, all_headers, content_type=content_type, ttl=ttl)
 
     def _send_simple(self, destination: str, payload: Hidden, confirm: bool, deadline: Deadline) -> str:
@@ -370,6 +376,8 @@ class Publisher:
             headers.pop("content-type", None)
         headers.update(message.headers or {})
         self._mark_persistent(headers, persistent)
+        check_destination(message.destination)
+        check_headers(headers)
         return dataclasses.replace(message, headers=headers)
 
     def _mark_persistent(self, headers: dict[str, str], persistent: bool | None) -> None:

@@ -14,7 +14,7 @@ from ..errors import InvalidFrame
 from ..protocol import commands
 from ..protocol.encode import encode_head, encode_header
 
-__all__ = ["MESSAGE_ID", "Heads", "head_of", "with_id"]
+__all__ = ["MESSAGE_ID", "Heads", "head_of", "message_id_of", "with_id"]
 
 #: The header by which a receiver can tell a message that came twice.
 MESSAGE_ID: typing.Final = "x-message-id"
@@ -63,12 +63,14 @@ def head_of(
 class Heads:
     """What `head_of` returns for always the same headers, found by destination and content type alone.
 
+    *check* is called with each destination before its head is kept, and raises if nothing may be sent there.
     Measured on CPython 3.11: 0.13 us for a head, against 0.57 us.
     """
 
-    __slots__ = ("_headers", "_kept")
+    __slots__ = ("_check", "_headers", "_kept")
 
-    def __init__(self, headers: typing.Mapping[str, str]) -> None:
+    def __init__(self, headers: typing.Mapping[str, str], check: typing.Callable[[str], object] | None = None) -> None:
+        self._check = check
         self._headers = dict(headers)
         self._kept: dict[tuple[str, str | None], bytes] = {}
 
@@ -80,11 +82,19 @@ class Heads:
         except (KeyError, TypeError):  # TypeError: what nobody can look up, and `head_of` says more of
             pass
         head = head_of(destination, content_type, self._headers)
+        if self._check is not None:
+            self._check(destination)
         if len(self._kept) >= _MOST_KEPT:
             self._kept.clear()
         if len(head) <= _LONGEST_KEPT:
             self._kept[key] = head
         return head
+
+
+def message_id_of(headers: typing.Mapping[str, str]) -> str | None:
+    """The ``x-message-id`` among *headers*; ``None`` if there is none, or if it is empty, which is no id."""
+    message_id = headers.get(MESSAGE_ID)
+    return message_id if isinstance(message_id, str) and message_id.strip() else None
 
 
 def with_id(head: bytes, message_id: bytes) -> bytes:

@@ -11,7 +11,7 @@ from ..errors import InvalidFrame, InvalidFrameType
 from ..printable import short_repr
 from ..protocol import Frame, commands, encode
 from .dialect import Dialect
-from .heads import MESSAGE_ID, head_of
+from .heads import MESSAGE_ID, head_of, message_id_of
 
 __all__ = [
     "MESSAGE_ID",
@@ -72,8 +72,8 @@ class Message:
 
     @property
     def id(self) -> str | None:
-        """The ``x-message-id`` among the headers, if there is one."""
-        return self.headers.get(MESSAGE_ID) if self.headers else None
+        """The ``x-message-id`` among the headers, if there is one that is not empty."""
+        return message_id_of(self.headers) if self.headers else None
 
 
 _set_destination, _set_body, _set_headers, _set_content_type, _set_ttl = (

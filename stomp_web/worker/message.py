@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import typing
 
+from ..client.heads import message_id_of
 from ..serializers import deserialize
 
 __all__ = ["Reading", "ReceivedMessage", "Reject", "read_message"]
-
-_MESSAGE_ID = "x-message-id"
 
 
 class Reject(Exception):
@@ -35,7 +34,8 @@ class ReceivedMessage:
     * `payload` - what the sender had sent, read back by the serializer that the ``content-type`` names.
     * `body` - the bytes as they came. `headers` - those of the MESSAGE frame, unescaped.
     * `destination` - where it came from.
-    * `id` - the sender's ``x-message-id``, the same at every delivery; without one, the broker's ``message-id``.
+    * `id` - the sender's ``x-message-id``, the same at every delivery; without one, or with an empty
+      one, the broker's ``message-id``.
     * `redelivered` - whether it may have been handled before: the broker says so, or this worker has tried already.
     * `failures` - how often it has failed, as far as this worker knows: its own tries, or, if that is more, how often a
       quorum queue of RabbitMQ has delivered it before (``x-delivery-count`` of 3.10, ``x-acquired-count`` of 4.3). The
@@ -71,7 +71,7 @@ def read_message(
         body,
         headers,
         headers.get("destination", ""),
-        headers.get(_MESSAGE_ID) or headers.get("message-id", ""),
+        message_id_of(headers) or headers.get("message-id", ""),
         redelivered,
         failures,
     )

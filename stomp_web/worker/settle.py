@@ -20,6 +20,7 @@ import threading
 import typing
 
 from ..client.deadline import Deadline
+from ..client.heads import message_id_of
 from ..client.message import Message
 from ..errors import DeliveryUnknown, InvalidFrame, MessageError, NotSent, Rejected
 from ..log import get_logger
@@ -107,7 +108,7 @@ class Settlement:
         """A hand has taken *delivery*. In the order of the messages: the inbox calls it under its lock."""
         headers = delivery.frame.headers
         delivery.session = self._session
-        message_id = headers.get("x-message-id")
+        message_id = message_id_of(headers)
         if message_id is None and self._dialect is not None and self._dialect.keeps_message_ids:
             message_id = headers.get("message-id")
         if message_id is not None:
@@ -372,7 +373,7 @@ class _Ledger:
 def _name(delivery: Delivery) -> str:
     """By what a message is called in the log. Its sender has chosen that, so it must not be able to forge a line."""
     headers = delivery.frame.headers
-    return _printable(headers.get("x-message-id") or headers.get("message-id", ""))
+    return _printable(message_id_of(headers) or headers.get("message-id", ""))
 
 
 def _number(text: str | None) -> int:

@@ -1,0 +1,54 @@
+"""What a publisher refuses to send, although STOMP can carry it: the broker would confirm it, and it would be lost.
+
+* A temporary destination belongs to the connection that names it, and only that connection receives from it. A
+  publisher's connections receive nothing, so that an answer sent there is dropped. (RabbitMQ 3.10 and 4.3, and ActiveMQ
+  5.17, confirm a SEND with ``reply-to:/temp-queue/a``; ActiveMQ confirms one to ``/temp-queue/a`` as well.) The names
+  by which a receiver sees the queue of another connection, ``/reply-queue/...`` (RabbitMQ) and
+  ``/remote-temp-queue/...`` (ActiveMQ), may be used: an answer is sent there, and a request may be passed on with them.
+* An empty ``x-message-id`` is no id. Receivers that drop duplicates would take all such messages for one.
+"""
+
+from __future__ import annotations
+
+import typing
+
+from .errors import InvalidFrame
+from .printable import short_repr
+
+__all__ = ["check_destination", "check_headers"]
+
+_TEMPORARY = ("/temp-queue/", "/temp-topic/")
+_DIRECT_REPLY = "amq.rabbitmq.reply-to"  # RabbitMQ's pseudo-queue of the channel that sends
+
+
+def check_headers(headers: typing.Mapping[str, str]) -> None:
+    """Raise `InvalidFrame` for headers with which a message would be confirmed and lost."""
+    message_id = headers.get("x-message-id")
+    if isinstance(message_id, str) and not message_id.strip():
+        raise InvalidFrame(
+            "x-message-id must not be empty: receivers would take all such messages for one; leave it out, and the "
+            "publisher gives the message an id. Nothing was sent"
+        )
+    reply_to = headers.get("reply-to")
+    if reply_to is not None and _is_temporary(reply_to):
+        raise InvalidFrame(
+            f"reply-to {short_repr(reply_to)} belongs to the connection that sends the message, and those of a "
+            "publisher receive nothing: the answer would be lost. Send the request with a QueueingDuplexClient, which "
+            "receives the answer, or name a queue that another client reads, such as /queue/answers. Nothing was sent"
+        )
+
+
+def check_destination(destination: str) -> None:
+    """Raise `InvalidFrame` for a destination where a message would be confirmed and lost."""
+    if _is_temporary(destination):
+        raise InvalidFrame(
+            f"{short_repr(destination)} belongs to the connection that sends the message, and a publisher's "
+            "connections receive nothing: the message would be lost. To answer a request, send to the reply-to of its "
+            "MESSAGE. Nothing was sent"
+        )
+
+
+def _is_temporary(destination: object) -> bool:
+    return isinstance(destination, str) and (
+        destination.startswith(_TEMPORARY) or destination.rpartition("/")[2] == _DIRECT_REPLY
+    )

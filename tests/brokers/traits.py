@@ -101,6 +101,9 @@ class Traits:
     unsubscribes_in_flight: bool = True
     """UNSUBSCRIBE is harmless while messages of the subscription are on their way."""
 
+    confirms_to_a_topic_that_was_left: bool = True
+    """A send to a topic is confirmed also at the moment when the topic's last subscriber leaves."""
+
     selectors: bool = False
     """A SUBSCRIBE may choose its messages with a `selector`, which STOMP does not know."""
 

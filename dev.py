@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Set up a clone of stomp-web and run it. It needs Python 3.10 or newer, and PyPI the first time; nothing else.
+"""Set up a clone of stomp-web and run it. It needs Python 3.11 or newer, and PyPI the first time; nothing else.
 
     python3 dev.py demo [--keep-running] [--port N]
         Start the development broker and an example web application, send it real HTTP requests, and show each
@@ -31,7 +31,7 @@ from __future__ import print_function
 
 import sys
 
-MINIMUM = (3, 10)
+MINIMUM, NEWEST = (3, 11), (3, 15)  # what is supported, and tested
 
 if sys.version_info < MINIMUM:
     sys.exit(
@@ -295,18 +295,41 @@ def check():
     return code if code == 130 else min(code, 1)
 
 
+def other_pythons():
+    """Return a sentence about the supported Pythons with which the tests did not run here."""
+    versions = ["3.%d" % minor for minor in range(MINIMUM[1], NEWEST[1] + 1)]
+    here, missing = [], []
+    for version in versions:
+        if version != "%d.%d" % sys.version_info[:2]:
+            # Started, as the name on PATH may be a shim of pyenv for a Python that is not chosen.
+            found = shutil.which("python" + version)
+            works = found and run_quietly([found, "-c", ""])[0] == 0
+            (here if works else missing).append(version)
+    text = "The tests ran with Python %s." % sys.version.split()[0]
+    if here:
+        text += " Also on this machine: %s; `tox` runs the tests with them." % ", ".join(here)
+    if missing:
+        text += " Not on this machine: %s." % ", ".join(missing)
+    if {"3.14", "3.15"}.intersection(missing):
+        text += " On Debian, .ci/run takes 3.14 and 3.15 from a tree that tests/forky/build.sh makes."
+    return text
+
+
 def test(arguments):
     """Run the whole suite: shared by processes, where tests/conftest.py says so, but for the tests of faults.
 
     Those measure deadlines, and want the machine for themselves.
     """
     pytest = [PYTHON, "-m", "pytest"]
-    return run_all(
+    code = run_all(
         (
             ("the tests without those of faults", pytest + ["-n", "auto", "--ignore=tests/faults"] + arguments),
             ("the tests of faults", pytest + ["tests/faults"] + arguments),
         )
     )
+    if code != 130:
+        say(other_pythons())
+    return code
 
 
 def docs():

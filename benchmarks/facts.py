@@ -17,7 +17,7 @@ def facts(settings: Settings) -> dict[str, str]:
     """The date, the machine, the versions, and the settings."""
     versions = [f"{name} {version}" for name in _CONTENDERS if (version := version_of(name)) is not None]
     return {
-        "Date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC",
+        "Date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "Machine": f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} CPUs{_model()}",
         "Load before": ", ".join(f"{load:.2f}" for load in os.getloadavg()) + " (1, 5 and 15 minutes)",

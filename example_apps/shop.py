@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 import typing
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -146,7 +146,7 @@ class Orders:
 
     def add(self, customer: str, item: str, quantity: int) -> Order:
         """Store a new order, which nobody has been told of yet."""
-        now, message_id = datetime.now(timezone.utc), secrets.token_hex(8)
+        now, message_id = datetime.now(UTC), secrets.token_hex(8)
         with self._connection() as connection:
             cursor = connection.execute(
                 "INSERT INTO orders VALUES (NULL, ?, ?, ?, ?, ?, ?, '', NULL, NULL, NULL)",
@@ -167,7 +167,7 @@ class Orders:
 
         A message may come more than once. The second time changes nothing: the first moment is kept.
         """
-        return self._keep_first("handled_at", datetime.now(timezone.utc), "message_id", message_id)
+        return self._keep_first("handled_at", datetime.now(UTC), "message_id", message_id)
 
     def book(self, order_id: int, at: datetime) -> bool:
         """Enter an order in the books, and return whether there is such an order. Also no more than once."""

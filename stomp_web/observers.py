@@ -98,5 +98,5 @@ class Observers:
         for observer in self.known:
             try:
                 observer(event)
-            except Exception:  # noqa: BLE001, PERF203 - an observer must not disturb the sender
+            except Exception:  # noqa: BLE001 - an observer must not disturb the sender
                 _log.exception("the observer %r failed at %s", observer, type(event).__name__)

@@ -54,7 +54,7 @@ class Size(enum.IntEnum):
     BIG = 3
 
 
-class Name(str, enum.Enum):
+class Name(str, enum.Enum):  # noqa: UP042 - str() of it is not its value, as with StrEnum
     ANN = "ann"
 
 
@@ -83,7 +83,7 @@ class TestJson:
         [
             (dt.datetime(2026, 1, 2, 3, 4, 5), "2026-01-02T03:04:05"),
             (dt.datetime(2026, 1, 2, 3, 4, 5, 678900), "2026-01-02T03:04:05.678900"),
-            (dt.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=dt.timezone.utc), "2026-01-02T03:04:05.000006Z"),
+            (dt.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=dt.UTC), "2026-01-02T03:04:05.000006Z"),
             (dt.datetime(2026, 1, 2, tzinfo=dt.timezone(dt.timedelta(hours=2))), "2026-01-02T00:00:00+02:00"),
             (dt.date(2026, 1, 2), "2026-01-02"),
             (dt.time(3, 4, 5, 6), "03:04:05.000006"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import typing
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from flask import Flask, abort, current_app, redirect, render_template, request, send_file, url_for
@@ -44,7 +44,7 @@ def create_app(config: dict[str, typing.Any] | None = None) -> Flask:
 
 def announce(order: Order) -> None:
     """Send the order's two messages, and note what the broker said. Only both confirmed is a success."""
-    audit = {"event": "order placed", "order": order.id, "at": datetime.now(timezone.utc)}
+    audit = {"event": "order placed", "order": order.id, "at": datetime.now(UTC)}
     began = time.monotonic()
     try:
         # JSON, for receivers in any language. The id is the order's own, the same at each attempt.

@@ -12,7 +12,7 @@ import time
 import typing
 import urllib.parse
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from example_apps.shop import ANNOUNCED, SCRIPT, STYLE, Order, Orders, check_order, tell
@@ -102,7 +102,7 @@ class OrderApp:
 
     def announce(self, publisher: Publisher, order: Order) -> None:
         """Send the order's two messages, and note what the broker said. Only both confirmed is a success."""
-        audit = {"event": "order placed", "order": order.id, "at": datetime.now(timezone.utc)}
+        audit = {"event": "order placed", "order": order.id, "at": datetime.now(UTC)}
         began = time.monotonic()
         try:
             # JSON, for receivers in any language. The id is the order's own, the same at each attempt.

@@ -153,7 +153,7 @@ class Loop:
             for function, future in calls:
                 try:
                     future.set_result(function())
-                except BaseException as error:  # noqa: BLE001, PERF203 - it belongs to the caller
+                except BaseException as error:  # noqa: BLE001 - it belongs to the caller
                     future.set_exception(error)
 
     def _run_timers(self) -> None:

@@ -35,7 +35,7 @@ from .session import Session
 from .transport import TransportError
 
 if typing.TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = ["Answer", "BusyError", "DrivenClient"]
 

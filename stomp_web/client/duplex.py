@@ -36,8 +36,7 @@ from .transaction import EndedByError, Transaction, ended_by_error, not_open
 
 if typing.TYPE_CHECKING:
     import ssl as ssl_module
-
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = ["QueueingDuplexClient"]
 

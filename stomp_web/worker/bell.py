@@ -14,7 +14,7 @@ import types
 import typing
 
 if typing.TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = ["Bell"]
 

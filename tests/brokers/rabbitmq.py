@@ -212,10 +212,10 @@ class RabbitMQ(RunningBroker):
     def log_files(self) -> list[Path]:
         return [*super().log_files(), *sorted((self.directory / "log").glob("*.log"))]
 
-    def start(self) -> None:
+    def launch(self) -> None:
         if not self.epmd.running:
             self.epmd.start()
-        super().start()
+        super().launch()
 
     def control(self, *arguments: str, limit: float = 30.0) -> str:
         """Run rabbitmqctl on this node, and return what it printed. Raises `BrokerFailed`."""

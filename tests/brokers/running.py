@@ -165,6 +165,11 @@ class RunningBroker(ABC):
 
     def start(self) -> None:
         """Start it, and return when it answers. Raises `BrokerFailed` after `start_limit` seconds."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start it without waiting: the nodes of a cluster wait for each other."""
         assert self._process is None, f"{self} runs already"
         if not self._prepared:
             self.prepare()
@@ -175,6 +180,10 @@ class RunningBroker(ABC):
             environment=self.environment(),
             log=self.directory / "output.log",
         )
+
+    def wait_until_ready(self) -> None:
+        """Wait until it answers. When that takes too long, or is interrupted, it is killed."""
+        assert self._process is not None, f"{self} was not launched"
         try:
             self._wait_until_ready(self._process)
         except BaseException:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.brokers.running import RunningBroker
 
 ORDER = {"id": 7, "name": "Zoë", "lines": [{"sku": "a:b\\c", "count": 2}]}
-AUDIT = {"order": 7, "at": datetime(2026, 11, 23, 13, 45, 6, 789, tzinfo=timezone.utc), "raw": b"\0\xff"}
+AUDIT = {"order": 7, "at": datetime(2026, 11, 23, 13, 45, 6, 789, tzinfo=UTC), "raw": b"\0\xff"}
 
 
 def in_flask(url: str, destination: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -36,7 +36,7 @@ def test_json_arrives_and_says_that_it_is_json(publisher: Publisher, inbox: Fore
 def test_json_arrives_with_dates_decimals_and_uuids_as_strings(
     publisher: Publisher, inbox: ForeignClient, destination: str
 ) -> None:
-    moment = datetime(2026, 11, 23, 13, 45, 6, tzinfo=timezone.utc)
+    moment = datetime(2026, 11, 23, 13, 45, 6, tzinfo=UTC)
     identity = UUID("12345678-1234-5678-1234-567812345678")
     publisher.send(destination, {"at": moment, "price": Decimal("10.50"), "id": identity})
     arrived = json.loads(inbox.get().body)

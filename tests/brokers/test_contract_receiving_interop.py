@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import stompman
 
 from stomp_web import QueueingDuplexClient
 from tests.brokers.foreign import PATIENCE, ForeignClient
 from tests.brokers.traits import needs
-
-if sys.version_info >= (3, 11) or TYPE_CHECKING:
-    import stompman
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
@@ -244,7 +241,6 @@ def test_stomp_py_reads_a_mebibyte_that_we_sent(
 
 def with_stompman(test: Any) -> Any:
     """A test at the brokers where stompman can connect (see `test_foreign_clients_async.py`)."""
-    test = pytest.mark.skipif(sys.version_info < (3, 11), reason="stompman needs Python 3.11")(test)
     return pytest.mark.parametrize("broker", ["development", "activemq"], indirect=True)(test)
 
 

@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from tests.brokers.foreign import PATIENCE
-
-if sys.version_info < (3, 11) and not TYPE_CHECKING:
-    pytest.skip("stompman needs Python 3.11", allow_module_level=True)
-
 import stompman
 from stompman.connection import Connection
+
+from tests.brokers.foreign import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Coroutine

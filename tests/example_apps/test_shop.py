@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from example_apps.shop import ANNOUNCED, REJECTED, UNKNOWN, WAITING, Orders, waits
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 # The table of the examples before they had consumers, with an order in it.
 EARLIER = """

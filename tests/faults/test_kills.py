@@ -103,7 +103,9 @@ def cluster(rabbitmq: RabbitMQ) -> typing.Iterator[Cluster]:
         stack.callback(cluster.epmd.stop)
         for node in cluster.nodes:
             stack.callback(node.close)
-            node.start()
+            node.launch()
+        for node in cluster.nodes:
+            node.wait_until_ready()
         yield cluster
 
 

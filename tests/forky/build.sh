@@ -3,8 +3,8 @@
 #
 #   build.sh [ROOT]        ROOT is $STOMP_WEB_FORKY or /var/cache/stomp-web/forky; about 600 MB, half a minute
 #
-# A tree that is complete is left as it is. ROOT should be outside of the checkout and of
-# temporary folders. Nothing is mounted in it when this ends; to remove it, delete the folder.
+# A tree that is complete is left as it is. ROOT should be outside of the checkout and of temporary folders. Nothing is
+# mounted in it when this ends; to remove it, delete the folder.
 set -eu
 
 ROOT=${1:-${STOMP_WEB_FORKY:-/var/cache/stomp-web/forky}}
@@ -50,9 +50,10 @@ if [ -e "$BUILDING" ]; then rm -rf --one-file-system "$BUILDING"; fi
 timeout "$LIMIT" debootstrap --variant=minbase --no-check-gpg "$SUITE" "$BUILDING" "$mirror" "$script"
 
 # The network as this machine has it: names, the index of pip, the certificates that it trusts.
-for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
-    if [ -e "$file" ]; then mkdir -p "$BUILDING$(dirname "$file")" && cp -L "$file" "$BUILDING$file"; fi
-done
+take() { if [ -e "$1" ]; then mkdir -p "$BUILDING$(dirname "$1")" && cp -L "$1" "$BUILDING$1"; fi; }
+take /etc/resolv.conf
+take /etc/hosts
+take /etc/pip.conf
 # No service starts in there, and a mirror whose lists have passed their date will do.
 printf '#!/bin/sh\nexit 101\n' >"$BUILDING/usr/sbin/policy-rc.d"
 chmod 755 "$BUILDING/usr/sbin/policy-rc.d"
@@ -63,6 +64,7 @@ timeout "$LIMIT" "$here/run.sh" "$BUILDING" apt-get -q update
 # shellcheck disable=SC2086 # the packages are words of their own
 timeout "$LIMIT" "$here/run.sh" "$BUILDING" apt-get -q install -y --no-install-recommends $PACKAGES
 "$here/run.sh" "$BUILDING" apt-get -q clean
+take /etc/ssl/certs/ca-certificates.crt # after the packages, as one of them writes the file anew
 echo "$SUITE $PACKAGES" >"$BUILDING/$COMPLETE"
 mv "$BUILDING" "$ROOT"
 echo "$ROOT: built"

@@ -15,6 +15,19 @@ from tests.client.scripted import eventually
 
 ROOT = str(Path(stomp_web.__file__).parent)
 
+pytestmark = [
+    pytest.mark.skipif(
+        sys.version_info[:2] == (3, 14),
+        reason="CPython 3.14: an interrupt may come after a `with` has taken its lock and before its first line, which "
+        "leaves the lock held",
+    ),
+    pytest.mark.skipif(
+        sys.version_info >= (3, 15),
+        reason="CPython 3.15: a profile function is called after a lock's __enter__, where no signal handler is; so an "
+        "exception raised there shows nothing about interrupts",
+    ),
+]
+
 
 class Interrupted(BaseException):
     """What a signal handler raises."""
@@ -52,7 +65,6 @@ def publisher(request, broker, monkeypatch):
         yield made
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="interrupts come between any two instructions")
 @pytest.mark.parametrize("confirm", [True, False])
 def test_of_a_publisher(publisher, confirm):
     step = 0
@@ -66,7 +78,6 @@ def test_of_a_publisher(publisher, confirm):
     assert step > 30
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="interrupts come between any two instructions")
 def test_while_others_wait_in_line(publisher):
     """What is handed over in the middle of an interrupt is had by the one to whom it was handed, at once."""
     pool = publisher._outlet._pool

@@ -368,7 +368,7 @@ class TestStats:
                         client.send("/queue/a", f"{number}.{turn}", confirm=True)
                         if number % 8 == 0:
                             client.send_many([Message("/queue/b")] * 3, confirm=True)
-                except StompError:  # noqa: PERF203
+                except StompError:
                     pass
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(32)]

@@ -115,7 +115,7 @@ def test_encode_changes_nothing_in_the_frame() -> None:
     assert headers == {"content-length": "5", "a": "b:"}
 
 
-class Place(str, enum.Enum):
+class Place(str, enum.Enum):  # noqa: UP042 - str() of it is not its value, as with StrEnum
     """As people write it in their settings: a `str` whose `format` is not its value."""
 
     ORDERS = "/queue/orders"

@@ -211,7 +211,7 @@ def _worker_options(commands: argparse._SubParsersAction[argparse.ArgumentParser
         epilog="The broker is the one whose address the module gives to its Worker: there is no --url here, and "
         "STOMP_URL counts only if the module reads it. If the broker is not there, or goes away, the worker waits and "
         "connects again. The first Ctrl-C or SIGTERM lets handlers that run come to their end, and acknowledges their "
-        "messages. A second one ends it at once.",
+        "messages. A second one, half a second later or more, ends it at once.",
     )
     parser.set_defaults(parser=parser)
     parser.add_argument(  # looked at when the rest is known to be right: what follows an unknown option comes here too

@@ -111,8 +111,8 @@ def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, e
     Handlers are the functions that the extension's subscribe() decorates. Each message is handled in an application
     context. The broker is that of the app. If it is not there, or goes away, the command waits and connects again.
 
-    The first Ctrl-C or SIGTERM lets handlers that run come to their end, and acknowledges their messages. A second one
-    ends it at once.
+    The first Ctrl-C or SIGTERM lets handlers that run come to their end, and acknowledges their messages. A second one,
+    half a second later or more, ends it at once.
     """
     from ..worker.command import run_worker
     from .worker import make_worker

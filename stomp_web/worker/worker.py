@@ -165,7 +165,8 @@ class Worker:
         When the connection is lost it connects and subscribes again, after a pause that grows with each failure. In the
         main thread, the first SIGTERM or Ctrl-C ends it in order: no more messages are taken, handlers have the grace
         time to end, their messages are acknowledged, and the connection is closed with DISCONNECT. A second one ends it
-        at once. Returns 0, or 1 if a handler had not ended in time.
+        at once, if it comes half a second after the first or later; sooner it is the same request (a terminal and a
+        wrapper both pass one Ctrl-C on). Returns 0, or 1 if a handler had not ended in time.
 
         *on_progress* is called in this thread with a `WorkerStats`, about twice a second. If it raises an `Exception`,
         that is logged, and the worker goes on.

@@ -20,6 +20,7 @@ import pytest
 
 from stomp_web import Publisher
 from stomp_web.broker import Broker
+from stomp_web.worker.stop import ONE_REQUEST
 from tests.cli.running import DEADLINE, ended, line_with, program
 from tests.wsgi.helpers import run_python
 
@@ -121,6 +122,8 @@ def test_the_second_signal_ends_it_at_once_and_the_message_comes_again(
         dev_broker.wait_for("/queue/begun", timeout=DEADLINE)
         process.send_signal(number)
         line_with(process, "stopping: 1 message", "stderr")
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(ONE_REQUEST)  # so long it would count as the first
         process.send_signal(number)
         ended_with, _, err = ended(process)
     assert (ended_with, "Traceback" in err) == (code, False)

@@ -7,6 +7,7 @@ import inspect
 import json
 import signal
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from stomp_web.django import publishers, subscribe
 from stomp_web.django.checks import check_settings
 from stomp_web.django.handlers import handlers_by_alias, make_worker
 from stomp_web.worker import Handlers
+from stomp_web.worker.stop import ONE_REQUEST
 from tests.cli.running import DEADLINE, ended, line_with, program
 from tests.client.scripted import eventually
 from tests.django import postgres
@@ -155,6 +157,8 @@ class TestCommand:
             answers(local_broker, 1, "/queue/begun")
             process.send_signal(signal.SIGINT)
             line_with(process, "stopping: 1 message", "stderr")
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(ONE_REQUEST)  # so long it would count as the first
             process.send_signal(signal.SIGINT)
             code, _, err = ended(process)
 

@@ -280,7 +280,7 @@ class TestRefused:
             ("precondition_failed", "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'a'"),
             ("Unknown destination", "'/foo/bar' is not a valid destination."),
             ("Invalid destination", "'/a/b' is not a valid queue destination"),
-            ("User reader is not authorized to read from: queue://a", "java.lang.SecurityException: ..."),
+            ("User reader is not authorized to read from: queue://a", "java.lang.SecurityException: User reader"),
             ("a =", "javax.jms.InvalidSelectorException: a =\n\tat org.apache.activemq"),
         ],
     )
@@ -298,7 +298,10 @@ class TestRefused:
             ("Processing error", "Processing error"),
             ("not_found", "NOT_FOUND - no queue 'a' in vhost '/'"),
             ("resource_locked", "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'a' in vhost '/'"),
-            ("Durable consumer is in use for client: shop and subscriptionName: kept", "javax.jms.JMSException: ..."),
+            (
+                "Durable consumer is in use for client: shop and subscriptionName: kept",
+                "javax.jms.JMSException: Durable consumer",
+            ),
             ("internal_error", "INTERNAL_ERROR"),
             ("", ""),
         ],

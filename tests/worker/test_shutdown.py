@@ -14,7 +14,7 @@ import pytest
 
 from stomp_web import Publisher
 from stomp_web.broker import Broker
-from stomp_web.worker import Worker
+from stomp_web.worker import Worker, stop
 from tests.client.scripted import eventually
 from tests.worker.running import PATIENCE, Notes, own_threads
 
@@ -154,11 +154,11 @@ class TestStop:
 
 
 PROGRAM = """
-import os, sys, threading
+import os, signal, sys, threading
 from stomp_web import PublishClient
-from stomp_web.worker import Worker
+from stomp_web.worker import Worker, stop
 
-url, processes, grace = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+url, processes, grace, stop.ONE_REQUEST = sys.argv[1], int(sys.argv[2]), *map(float, sys.argv[3:])
 
 def tell(what):
     with PublishClient.from_url(url) as client:
@@ -176,6 +176,9 @@ worker.subscribe("/queue/a")(handle)
 if __name__ == "__main__":
     code = worker.run()
     tell("ended")
+    if os.path.exists("again"):  # what a wrapper sends while the program does what comes after the worker
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
     sys.exit(code)
 """
 
@@ -183,7 +186,7 @@ if __name__ == "__main__":
 class Program:
     """A worker in a process of its own. Its handler begins, and goes on when the test has written to a named pipe."""
 
-    def __init__(self, broker: Broker, folder: typing.Any, processes: int, grace: float) -> None:
+    def __init__(self, broker: Broker, folder: typing.Any, processes: int, grace: float, one_request: float) -> None:
         self.broker = broker
         self.pipe = folder / "go on"
         os.mkfifo(self.pipe)
@@ -191,7 +194,8 @@ class Program:
         script.write_text(PROGRAM)
         # A group of its own, so that a signal can be sent to all of it, as a terminal and a service manager do.
         self.process = subprocess.Popen(
-            [sys.executable, script, broker.url, str(processes), str(grace)],
+            [sys.executable, script, broker.url, str(processes), str(grace), str(one_request)],
+            cwd=folder,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -223,8 +227,8 @@ class Program:
 def program(broker, tmp_path) -> typing.Iterator[typing.Callable[..., Program]]:
     programs: list[Program] = []
 
-    def begin(processes: int = 0, grace: float = 20.0) -> Program:
-        programs.append(Program(broker, tmp_path, processes, grace))
+    def begin(processes: int = 0, grace: float = 20.0, one_request: float = stop.ONE_REQUEST) -> Program:
+        programs.append(Program(broker, tmp_path, processes, grace, one_request))
         return programs[-1]
 
     yield begin
@@ -248,15 +252,36 @@ class TestSignals:
 
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
     def test_the_second_one_ends_it_at_once(self, broker, program, processes, number, code):
-        running = program(processes)
+        running = program(processes, one_request=0)
         os.kill(running.process.pid, number)
-        assert broker.wait_until(lambda: True)
         with pytest.raises(subprocess.TimeoutExpired):
             running.process.wait(0.3)
         os.kill(running.process.pid, number)
         assert running.process.wait(10) == code
         assert broker.wait_until(lambda: len(broker.pending("/queue/a")) == 1)
         assert broker.received("ACK") == 0
+
+    @pytest.mark.parametrize(
+        "numbers",
+        [
+            (signal.SIGINT, signal.SIGINT),
+            (signal.SIGTERM, signal.SIGTERM),
+            (signal.SIGINT, signal.SIGTERM),
+            (signal.SIGTERM, signal.SIGINT),
+        ],
+    )
+    def test_two_soon_after_each_other_are_one(self, broker, program, tmp_path, processes, numbers):
+        """A wrapper forwards the Ctrl-C that a terminal sent to all. "Soon" is an hour here, for slow machines."""
+        (tmp_path / "again").touch()
+        running = program(processes, one_request=3600)
+        for number in numbers:
+            os.killpg(running.process.pid, number)
+            with pytest.raises(subprocess.TimeoutExpired):
+                running.process.wait(0.3)  # it waits for the handler; and the signals are not merged
+        running.go_on()
+        assert running.process.wait(20) == 0
+        assert [frame.body for frame in broker.messages("/queue/told")] == [b"begun", b"handled", b"ended"]
+        assert broker.received("ACK") == 1
 
     def test_after_the_grace_time_it_ends_with_1(self, broker, program, processes):
         running = program(processes, grace=0.3)
@@ -270,3 +295,60 @@ class TestSignals:
         running.process.kill()
         running.process.wait(10)
         assert broker.wait_until(lambda: len(broker.pending("/queue/a")) == 1)
+
+
+class TestWhatIsOneRequest:
+    """By a clock that the test sets, and real signals."""
+
+    @pytest.fixture
+    def handlers(self) -> typing.Iterator[None]:
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        yield
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def test_signals_within_half_a_second_of_the_first(self, handlers):
+        now, asked = [100.0], []
+        with stop.StopSignals(lambda: asked.append(1), lambda: now[0]):
+            for moment in (100.0, 100.0, 100.2, 100.499):
+                now[0] = moment
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGTERM)
+            now[0] = 101.0
+        assert asked == [1]
+
+    @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+    def test_a_later_one_ends_it(self, handlers, first):
+        now = [100.0]
+        with stop.StopSignals(lambda: None, lambda: now[0]):
+            signal.raise_signal(first)
+            now[0] = 100.4
+            signal.raise_signal(first)
+            now[0] = 100.5  # half a second after the first, not after the last
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            with pytest.raises(SystemExit) as ended:
+                signal.raise_signal(signal.SIGTERM)
+            assert ended.value.code == 143
+
+    def test_the_rest_of_the_half_second_counts_after_the_end_too(self, handlers):
+        now, got = [100.0], []
+        signal.signal(signal.SIGTERM, lambda number, frame: got.append(number))
+        with stop.StopSignals(lambda: None, lambda: now[0]):
+            signal.raise_signal(signal.SIGINT)
+        now[0] = 100.4
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        assert got == []
+        now[0] = 100.6
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert got == [signal.SIGTERM] * 2
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    def test_after_an_end_without_a_signal_everything_is_as_it_was(self, handlers):
+        before = signal.getsignal(signal.SIGINT)
+        with stop.StopSignals(lambda: None):
+            assert signal.getsignal(signal.SIGINT) is not before
+        assert signal.getsignal(signal.SIGINT) is before

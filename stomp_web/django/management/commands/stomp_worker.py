@@ -24,8 +24,8 @@ class Command(BaseCommand):
     help = (
         "Receive messages from the STOMP broker, and call the handlers in stomp_handlers.py of the installed apps with "
         "them, until Ctrl-C. If the broker is not there, or goes away, the command waits and connects again. The first "
-        "Ctrl-C or SIGTERM lets handlers that run come to their end, and acknowledges their messages. A second one "
-        "ends it at once."
+        "Ctrl-C or SIGTERM lets handlers that run come to their end, and acknowledges their messages. A second one, "
+        "half a second later or more, ends it at once."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -39,6 +39,7 @@ from .hidden import hide_secret, hide_secrets
 from .log import get_logger
 from .observers import Observers, PoolChanged
 from .per_process import PerProcess
+from .unpicklable import Unpicklable
 
 __all__ = ["Health", "Loan", "PoolStats", "PublishClientPool"]
 
@@ -104,7 +105,7 @@ class Health:
         return f"{self.broker} answered in {(self.seconds or 0.0) * 1000:.1f} ms{said}"
 
 
-class PublishClientPool:
+class PublishClientPool(Unpicklable):
     """A thread-safe, fork-safe pool of publish-only clients. Nothing is opened before the first loan.
 
     * *url* - the broker's address, or several (see `parse_address`); it may hold options.
@@ -177,6 +178,20 @@ class PublishClientPool:
 
     def __repr__(self) -> str:
         return f"<PublishClientPool {self.url}, at most {self.max_size}>"
+
+    _instead = "hand over its address, and make a pool there"
+
+    def __copy__(self) -> PublishClientPool:
+        """Return a pool with the same options and observers, and connections of its own."""
+        again = self.__class__.__new__(self.__class__)
+        again.__dict__.update(self.__dict__)
+        again._closed = False
+        again._states = PerProcess(_State, leave=_State.close_inherited)
+        return again
+
+    def __deepcopy__(self, memo: dict[int, typing.Any]) -> PublishClientPool:
+        """As a copy."""
+        return self.__copy__()
 
     # -- lending ----------------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from .pool import Health, PoolStats
 from .printable import short_repr
 from .serializers import SIGNATURE, SerializedPayload, Serializer, check_keys, get_serializer
 from .unsendable import check_destination, check_headers
+from .unpicklable import Unpicklable
 
 __all__ = ["Batch", "Health", "OutboxMessage", "Publisher", "PublisherStats"]
 
@@ -53,7 +54,7 @@ class PublisherStats:
     pool: PoolStats | None
 
 
-class Publisher:
+class Publisher(Unpicklable):
     """Sends payloads to a broker: thread-safe, fork-safe, connected when first needed.
 
     * *url* - the address, such as ``stomp://user:passcode@localhost:61613/vhost``, several brokers divided by commas;
@@ -126,6 +127,19 @@ class Publisher:
 
     def __repr__(self) -> str:
         return f"<Publisher {self.url}>"
+
+    _instead = "hand over its address, or the name of the setting, and make a Publisher there"
+
+    def __copy__(self) -> Publisher:
+        """Return a publisher with the same options and observers, and connections of its own."""
+        again = self.__class__.__new__(self.__class__)
+        options = {field.name: getattr(self.options, field.name) for field in dataclasses.fields(self.options)}
+        Publisher.__init__(again, observers=self.observers.known, **options)
+        return again
+
+    def __deepcopy__(self, memo: dict[int, typing.Any]) -> Publisher:
+        """As a copy."""
+        return self.__copy__()
 
     # -- sending ----------------------------------------------------------------------------------------------
 
@@ -435,8 +449,10 @@ class Publisher:
         )
 
 
-class Batch:
+class Batch(Unpicklable):
     """Messages that are sent together. `Publisher.batch` makes it."""
+
+    _instead = "deliver it, and make another one there"
 
     def __init__(self, publisher: Publisher, *, confirm: bool | None, timeout: float | None) -> None:
         self._publisher = publisher

@@ -28,6 +28,7 @@ from ..errors import BrokerUnavailable, ConnectionLost, MessageError, ProtocolEr
 from ..hidden import hide_secret
 from ..log import get_logger
 from ..protocol import Frame, commands, encode
+from ..unpicklable import Unpicklable
 from .connector import Connector
 from .deadline import Deadline
 from .heart_beat import HeartBeats
@@ -89,8 +90,10 @@ class _ClosedMeanwhileError(BrokerUnavailable):
     """Another thread has closed the client while it connected."""
 
 
-class DrivenClient:
+class DrivenClient(Unpicklable):
     """The connection of a client that receives. A subclass says what becomes of the frames that come."""
+
+    _instead = "hand over the address, and make a client there"
 
     def __init__(self, connector: Connector, timeout: float) -> None:
         self._connector = connector

@@ -18,6 +18,7 @@ from ..config import coerce
 from ..errors import BrokerUnavailable, ConnectionLost, MessageError, NotSent, PoolClosed, ProtocolError, ReceiptTimeout
 from ..log import get_logger
 from ..protocol import Frame, encode
+from ..unpicklable import Unpicklable
 from .connector import Connector
 from .deadline import Deadline
 from .heads import head_of
@@ -48,8 +49,10 @@ class InUse(NotSent):
     """Another thread is in the middle of a call."""
 
 
-class SendingClient:
+class SendingClient(Unpicklable):
     """The connection of a client that only sends. A subclass says what may be asked of it."""
+
+    _instead = "hand over the address, and make a client there"
 
     def _set_up(self, connector: Connector, timeout: float, confirm: bool) -> None:
         self._connector = connector

@@ -34,6 +34,19 @@ _LEAST = 0.05
 _KEYS = ("OPTIONS", "WORKER")
 
 
+class _PublisherProxy(ConnectionProxy):  # type: ignore[type-arg]
+    """What `publisher` is. A pickle names it, and a copy is the same object: it always means the alias "default"."""
+
+    def __reduce__(self) -> str:
+        return "publisher"
+
+    def __copy__(self) -> _PublisherProxy:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, typing.Any]) -> _PublisherProxy:
+        return self
+
+
 class PublisherDoesNotExist(ConfigurationError):
     """There is no publisher with this alias in ``settings.STOMP``."""
 
@@ -73,6 +86,10 @@ class Publishers:
             return Publisher(observers=[_Signals(alias)], **read_options(options))
         except ConfigurationError as error:
             raise ConfigurationError(f"settings.STOMP[{alias!r}]['OPTIONS']: {error}", error.option) from None
+
+    def __reduce__(self) -> str:
+        """A pickle names `publishers` of this module: in another process they are those of its settings."""
+        return "publishers"
 
     def close_all(self, timeout: float = 5.0) -> None:
         """Close the publishers made so far, each in at most *timeout* seconds. The next look-up makes new ones."""
@@ -155,7 +172,7 @@ class _Signals:
 publishers = Publishers()
 
 #: The publisher with the alias ``default``, looked up anew at each use.
-publisher = typing.cast(Publisher, ConnectionProxy(publishers, DEFAULT_ALIAS))  # type: ignore[arg-type]
+publisher = typing.cast(Publisher, _PublisherProxy(publishers, DEFAULT_ALIAS))  # type: ignore[arg-type]
 
 
 def send(

@@ -20,6 +20,7 @@ from ..log import get_logger
 from ..observers import Event, SendFailed, SendSucceeded
 from ..printable import sentence
 from ..publisher import OutboxMessage, Publisher
+from ..unpicklable import Unpicklable
 from .signals import message_sent, send_failed
 
 if typing.TYPE_CHECKING:
@@ -105,11 +106,13 @@ class _Signals:
             )
 
 
-class StompState(_PublisherMethods):
+class StompState(_PublisherMethods, Unpicklable):
     """One app's part of the extension: its `app`, its `publisher`, and the publisher's methods; and the `handlers`.
 
     `worker_settings` are what the configuration says of the worker, under ``STOMP_WORKER``.
     """
+
+    _instead = "load the app there, and use app.extensions"
 
     def __init__(
         self,

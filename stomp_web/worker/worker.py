@@ -14,6 +14,7 @@ from ..pool import PublishClientPool
 from ..printable import short_repr
 from ..protocol import commands
 from ..serializers import get_serializer
+from ..unpicklable import Unpicklable
 from .handlers import ACCEPT, Function, Handler, Handlers
 from .inbox import Inbox
 from .perform import Around, Performer, ThreadPerformer, no_context
@@ -37,7 +38,7 @@ SETTINGS: typing.Final = (
 _OWN = (*SETTINGS, "around", "handlers", "initializer")
 
 
-class Worker:
+class Worker(Unpicklable):
     """Receives messages and calls functions with them, many at a time.
 
     >>> worker = Worker("stomp://localhost:61613", concurrency=4)
@@ -209,6 +210,8 @@ class Worker:
         """Return the numbers of the run, or of the last one."""
         run = self._run
         return WorkerStats() if run is None else run.stats()
+
+    _instead = "hand over the name of the module that makes it"
 
     def __repr__(self) -> str:
         how = f"{self.processes} processes" if self.processes else f"{self.concurrency} threads"

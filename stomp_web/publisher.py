@@ -28,8 +28,8 @@ from .per_process import PerProcess
 from .pool import Health, PoolStats
 from .printable import short_repr
 from .serializers import SIGNATURE, SerializedPayload, Serializer, check_keys, get_serializer
-from .unsendable import check_destination, check_headers
 from .unpicklable import Unpicklable
+from .unsendable import check_destination, check_headers
 
 __all__ = ["Batch", "Health", "OutboxMessage", "Publisher", "PublisherStats"]
 

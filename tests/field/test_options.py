@@ -122,6 +122,7 @@ class TestHeaders:
             ({"content-length": "1"}, "'content-length' .* is set by the library"),
             ({"transaction": "t"}, "'transaction' .* is set by the library"),
             ({"x-message-id": "1"}, "all messages would have the same id"),
+            ({"reply-to": "/temp-queue/answers"}, "the answer would be lost"),
             ({"": "1"}, "name is empty"),
             ({"x": "a\0b"}, "NUL"),
             ({"x": "\ud800"}, "UTF-8|surrogate"),

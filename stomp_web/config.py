@@ -17,7 +17,6 @@ from .hidden import hide_secret, hide_secrets, is_secret
 from .printable import short_repr
 from .protocol import commands, encode
 from .unsendable import check_headers
-from .unsendable import check_headers
 
 __all__ = [
     "CONNECTION_OPTIONS",
@@ -139,7 +138,6 @@ def _headers(value: typing.Any) -> dict[str, str]:
         raise ValueError("must not hold x-message-id: all messages would have the same id")
     try:
         encode(commands.send("/queue/any", b"", headers))
-        check_headers(headers)
         check_headers(headers)
     except InvalidFrame as error:
         raise ValueError(f"cannot be sent: {error}") from None

@@ -19,11 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from flask import Flask
 
 from stomp_web import ConfigurationError, PublishClient, PublishClientPool, Publisher, QueueingDuplexClient
 from stomp_web.broker import Broker
-from stomp_web.flask import Stomp
 from stomp_web.worker import Worker
 from stomp_web.wsgi import StompMiddleware
 from tests.test_secrecy import kept
@@ -88,6 +86,10 @@ def options(files: Files, **more: str) -> dict[str, str]:
 
 
 def flask_app(url: str, **given: str) -> Publisher:
+    from flask import Flask
+
+    from stomp_web.flask import Stomp
+
     app = Flask("shop")
     app.config.from_mapping(STOMP_URL=url, **{f"STOMP_{name.upper()}": value for name, value in given.items()})
     Stomp(app)
@@ -188,6 +190,10 @@ def test_what_is_no_password_is_refused_and_not_shown(files, password):
 
 
 def test_the_command_that_shows_the_configuration_does_not_show_it(files):
+    from flask import Flask
+
+    from stomp_web.flask import Stomp
+
     app = Flask("shop")
     app.config.from_mapping(STOMP_URL="stomp+ssl://127.0.0.1:1")
     app.config.from_mapping(

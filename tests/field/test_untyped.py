@@ -8,11 +8,9 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from flask import Flask
 
 from stomp_web import ConfigurationError, PublishClient, QueueingDuplexClient, SerializationError
 from stomp_web.broker import Broker
-from stomp_web.flask import Stomp
 from stomp_web.serializers import deserialize
 from stomp_web.worker import Handlers, Worker
 from tests.brokers.activemq import ActiveMQ
@@ -120,6 +118,9 @@ class TestWorkers:
         assert (tmp_path / "payload").read_text() == "{'id': 1}"
 
     def test_flask_takes_it_for_a_handler_and_for_the_worker(self):
+        from flask import Flask
+
+        from stomp_web.flask import Stomp
         from stomp_web.flask.worker import make_worker
 
         app = Flask("shop")

@@ -27,6 +27,7 @@ __all__ = [
     "option_name",
     "read_options",
     "read_seconds",
+    "whole_number",
 ]
 
 # The largest whole number of an option: the brokers read heart-beats as Java's or Erlang's 32-bit integers.
@@ -69,6 +70,18 @@ def read_seconds(value: object) -> float:
         return float(value)
     except OverflowError:
         raise ValueError("must be a number of seconds, such as 5 or 0.5") from None
+
+
+def whole_number(name: str, value: object, least: int, most: int = LARGEST_COUNT) -> int:
+    """Return *value* if it is an ``int`` from *least* to *most*, and no ``bool``.
+
+    Raises `ConfigurationError` that names the argument *name*.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ConfigurationError(
+            f"{name} must be a whole number, {least} or more and at most {most}, not {short_repr(value)}", name
+        )
+    return value
 
 
 def _count(least: int) -> typing.Callable[[typing.Any], int]:

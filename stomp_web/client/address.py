@@ -184,6 +184,11 @@ def _parse_one(url: str) -> Address:
     )
 
 
+def may_be_host(host: str) -> bool:
+    """Whether *host* has only characters that names of hosts and IP addresses have."""
+    return _NO_HOST.search(host) is None
+
+
 def _parse_endpoint(text: str, default_port: int) -> Endpoint:
     # What cannot be read is not shown: with the "@host" forgotten, it is the passcode.
     text = text.strip()
@@ -200,7 +205,7 @@ def _parse_endpoint(text: str, default_port: int) -> Endpoint:
             )
     if not host:
         raise ConfigurationError("the address names no host; for example stomp://localhost:61613", "url")
-    if _NO_HOST.search(_decode(host)):
+    if not may_be_host(_decode(host)):
         raise ConfigurationError(
             "the address has a host with a character that no host has; divide several hosts by commas, as in "
             "stomp://mq1:61613,mq2:61613",

@@ -8,11 +8,11 @@ from __future__ import annotations
 import dataclasses
 import typing
 
-from ..config import OPTIONS, coerce, option_name, unknown_option
+from ..config import OPTIONS, coerce, option_name, unknown_option, whole_number
 from ..errors import AuthenticationFailed, BrokerUnavailable, ConfigurationError, InvalidFrame
-from ..printable import without_outcome
+from ..printable import short_repr, without_outcome
 from ..protocol import VERSIONS, encode
-from .address import Address, Endpoint
+from .address import Address, Endpoint, may_be_host
 from .deadline import Deadline
 from .session import Session, SessionSettings
 from .tls import TLS_OPTIONS, tls_context
@@ -118,7 +118,9 @@ def make_connector(
         raise unknown_option(name, known=("timeout", "confirm", *_CONNECTOR_OPTIONS, *more_options))
     versions = tuple(versions)
     if not versions or not set(versions) <= set(VERSIONS):
-        raise ConfigurationError(f"versions must be some of {', '.join(VERSIONS)}, not {versions!r}", "versions")
+        raise ConfigurationError(
+            f"versions must be some of {', '.join(VERSIONS)}, not {short_repr(versions)}", "versions"
+        )
     heart_beat = coerce("heart_beat", heart_beat)
     if heart_beat[0] and not may_send_heart_beats:
         raise ConfigurationError(
@@ -131,7 +133,7 @@ def make_connector(
         versions=versions,
         heart_beat=heart_beat,
         headers=dict(connect_headers or {}),
-        max_body_bytes=max_body_bytes,
+        max_body_bytes=whole_number("max_body_bytes", max_body_bytes, 0, _LARGEST_SIZE),
         tls=tls_context(
             ssl,
             tls_ca=tls_ca,
@@ -146,6 +148,7 @@ def make_connector(
     return connector
 
 
+_LARGEST_SIZE: typing.Final = 2**63 - 1  # bytes
 _CONNECTOR_OPTIONS = (
     *("login", "passcode", "vhost", "ssl", "versions", "connect_timeout", "heart_beat", "connect_headers"),
     *TLS_OPTIONS,
@@ -170,7 +173,14 @@ def client_options(address: Address, names: typing.Iterable[str]) -> dict[str, t
 def make_endpoint(host: str, port: int) -> Endpoint:
     """Return the endpoint for a host and port given as arguments. Raises `ConfigurationError`."""
     if not isinstance(host, str) or not host:
-        raise ConfigurationError(f"host must be a host name or an IP address, not {host!r}", "host")
+        raise ConfigurationError(f"host must be a host name or an IP address, not {short_repr(host)}", "host")
+    if not may_be_host(host):
+        # It is not shown: an address that stands here holds the passcode.
+        raise ConfigurationError(
+            "host must be a host name or an IP address, and this has a character that none has; from_url() takes "
+            "addresses such as stomp://localhost:61613",
+            "host",
+        )
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
-        raise ConfigurationError(f"port must be a number from 1 to 65535, not {port!r}", "port")
+        raise ConfigurationError(f"port must be a number from 1 to 65535, not {short_repr(port)}", "port")
     return Endpoint(host, port)

@@ -17,7 +17,7 @@ import queue
 import threading
 import typing
 
-from ..config import coerce
+from ..config import coerce, whole_number
 from ..errors import ConfigurationError, ConnectionLost, InvalidFrame, NotSent, Rejected, StompError
 from ..hidden import hide_secret, hide_secrets
 from ..log import get_logger
@@ -142,8 +142,7 @@ class QueueingDuplexClient(DrivenClient):
     ) -> None:
         DrivenClient.__init__(self, connector, timeout)
         self.confirm: bool = coerce("confirm", confirm)
-        if isinstance(queue_size, bool) or not isinstance(queue_size, int) or queue_size < 1:
-            raise ConfigurationError(f"queue_size must be a whole number, 1 or more, not {queue_size!r}", "queue_size")
+        queue_size = whole_number("queue_size", queue_size, 1)
         self.message_queue = FrameQueue(queue_size) if message_queue is None else message_queue
         self.message_queue.on_get = self._room_in_queue
         self.connected_queue = FrameQueue(queue_size, drop_oldest=True)

@@ -93,7 +93,7 @@ class FrameQueue:
                 rest = None if end is None else end - time.monotonic()
                 if rest is not None and rest <= 0:
                     raise queue.Empty
-                self._not_empty.wait(rest)
+                self._not_empty.wait(None if rest is None else min(rest, threading.TIMEOUT_MAX))
 
     def get_nowait(self) -> Frame:
         """Take out the oldest frame; raises ``queue.Empty`` if there is none."""

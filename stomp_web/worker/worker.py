@@ -7,7 +7,7 @@ import typing
 
 from ..client.address import parse_address
 from ..client.duplex import QueueingDuplexClient
-from ..config import CONNECTION_OPTIONS, LARGEST_COUNT, Options, read_options, read_seconds, unknown_option
+from ..config import CONNECTION_OPTIONS, Options, read_options, read_seconds, unknown_option, whole_number
 from ..errors import ConfigurationError, StompError
 from ..hidden import hide_secret, hide_secrets
 from ..pool import PublishClientPool
@@ -105,14 +105,14 @@ class Worker(Unpicklable):
         self._options = read_options(address.options, options)
         self._connect_headers = dict(connect_headers or {})
         #: How many handlers run at the same time, if they run in threads. May be set before `run`.
-        self.concurrency = _whole("concurrency", concurrency, 1)
+        self.concurrency = whole_number("concurrency", concurrency, 1)
         #: In how many processes handlers run; 0: in threads. May be set before `run`.
-        self.processes = _whole("processes", processes, 0)
-        self._prefetch = None if prefetch is None else _whole("prefetch", prefetch, 1)
-        self._max_redeliveries = _whole("max_redeliveries", max_redeliveries, 0)
+        self.processes = whole_number("processes", processes, 0)
+        self._prefetch = None if prefetch is None else whole_number("prefetch", prefetch, 1)
+        self._max_redeliveries = whole_number("max_redeliveries", max_redeliveries, 0)
         self._retry_delay = _seconds("retry_delay", retry_delay)
         self._dead_letter = commands.check_destination(dead_letter)
-        self._deduplicate = _whole("deduplicate", deduplicate, 0)
+        self._deduplicate = whole_number("deduplicate", deduplicate, 0)
         self._grace = _seconds("grace", grace)
         self._untyped = get_serializer(untyped).name
         self._initializer = initializer
@@ -222,7 +222,7 @@ class Worker(Unpicklable):
     def _make_run(self, on_progress: Progress | None) -> Run:
         self.handlers.check(self._dead_letter)
         handlers = list(self.handlers)
-        hands = _whole("processes", self.processes, 0) or _whole("concurrency", self.concurrency, 1)
+        hands = whole_number("processes", self.processes, 0) or whole_number("concurrency", self.concurrency, 1)
         prefetch = self._prefetch or 2 * hands
         inbox = Inbox(handlers, prefetch * len(handlers))
         client = self._make_client(inbox)
@@ -274,14 +274,6 @@ class Worker(Unpicklable):
         options = self._connection_options()
         options["heart_beat"] = (0, 0)
         return PublishClientPool(self._url, max_size=2, **options)
-
-
-def _whole(name: str, value: object, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LARGEST_COUNT:
-        raise ConfigurationError(
-            f"{name} must be a whole number, {least} or more and at most {LARGEST_COUNT}, not {short_repr(value)}", name
-        )
-    return value
 
 
 def _seconds(name: str, value: object) -> float:

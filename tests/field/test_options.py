@@ -17,8 +17,10 @@ from stomp_web import (
     InvalidFrame,
     Message,
     NotSent,
+    PublishClient,
     PublishClientPool,
     Publisher,
+    QueueingDuplexClient,
 )
 from stomp_web.broker import Broker
 from stomp_web.cli.display import in_words
@@ -296,3 +298,29 @@ def test_every_numeric_option_is_tried_here():
         *("timeout", "connect_timeout", "max_idle", "max_lifetime"),
         *("pool_size", "max_waiting", "heart_beat"),
     }
+
+
+class TestClients:
+    @pytest.mark.parametrize("name", ["queue_size", "max_body_bytes"])
+    @pytest.mark.parametrize(
+        "value",
+        [True, -1, 1.5, math.nan, math.inf, 1e306, "5", None, pytest.param(10**400), pytest.param(10**5000, id="huge")],
+    )
+    def test_a_size_takes_nothing_but_whole_numbers(self, name, value):
+        with pytest.raises(ConfigurationError, match=f"{name} must be a whole number"):
+            QueueingDuplexClient(**{name: value})
+
+    @pytest.mark.parametrize("value", [True, 0, 65536, math.nan, "61613", pytest.param(10**5000, id="huge")])
+    def test_a_port_takes_nothing_else(self, value):
+        with pytest.raises(ConfigurationError, match="port must be a number from 1 to 65535"):
+            PublishClient(port=value)
+
+    @pytest.mark.parametrize("host", ["stomp://shop:s3cret@mq", "mq1,mq2", "mq1;mq2", "shop:s3cret@mq", "mq 1", ""])
+    def test_an_address_is_no_host_and_is_not_shown(self, host):
+        with pytest.raises(ConfigurationError, match="host must be a host name") as refusal:
+            PublishClient(host)
+        assert "s3cret" not in str(refusal.value)
+
+    @pytest.mark.parametrize("host", ["mq-1.example.org", "mq_1", "::1", "fe80::1%eth0", "127.0.0.1", "mü"])
+    def test_hosts_are_taken(self, host):
+        assert host in repr(PublishClient(host))

@@ -11,7 +11,7 @@ import typing
 from ..errors import ConfigurationError
 from ..printable import harmless
 from ..protocol import commands
-from ..serializers import get_serializer
+from ..serializers import check_keys, get_serializer
 from .message import Reading, ReceivedMessage
 
 __all__ = ["Handler", "Handlers"]
@@ -129,17 +129,18 @@ class Handlers:
                 )
         self._handlers.append(handler)
 
-    def check(self, dead_letter: str) -> None:
+    def check(self, dead_letter: str, keys: typing.Sequence[str | bytes] = ()) -> None:
         """Raise `ConfigurationError` if this is nothing that a worker can run.
 
-        That is: no handler at all, one that accepts a serializer that does not exist, or one whose own failures would
-        come back to it, because it handles the destination *dead_letter*.
+        That is: no handler at all; one that accepts a serializer that does not exist; one that accepts signed messages,
+        without *keys* (`signing_keys`) to verify them; or one whose own failures would come back to it, because it
+        handles the destination *dead_letter*.
         """
         if not self._handlers:
             raise ConfigurationError("there is no handler; decorate a function with subscribe('/queue/...')")
         for handler in self._handlers:
             for name in (*handler.accept, *([handler.untyped] if handler.untyped else [])):
-                get_serializer(name)
+                check_keys(get_serializer(name), keys)
             if handler.destination == dead_letter:
                 raise ConfigurationError(
                     f"{handler.name} handles {dead_letter}, and a message with which it fails would come there again; "

@@ -220,7 +220,7 @@ class Worker(Unpicklable):
     # -- what a run is made of --------------------------------------------------------------------------------
 
     def _make_run(self, on_progress: Progress | None) -> Run:
-        self.handlers.check(self._dead_letter)
+        self.handlers.check(self._dead_letter, self._options.get("signing_keys", ()))
         handlers = list(self.handlers)
         hands = whole_number("processes", self.processes, 0) or whole_number("concurrency", self.concurrency, 1)
         prefetch = self._prefetch or 2 * hands

@@ -95,3 +95,8 @@ def test_what_cannot_be_used_shows_no_secret_in_the_local_variables(name):
     ):
         publishers["default"].url  # noqa: B018
     assert secret not in kept(refusal.value)
+
+
+def test_a_list_of_addresses_is_understood():
+    assert check(alias(url="stomp://shop:x@mq1,stomp://shop:x@mq2")) == {}
+    assert list(check(alias(url="stomp://shop:x@mq1,stomp://shop:x@mq2"), deploy=True)) == ["stomp_web.W001"]

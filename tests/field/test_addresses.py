@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from flask import Flask
 
 from stomp_web import ConfigurationError, PublishClient, PublishClientPool, Publisher, QueueingDuplexClient
 from stomp_web.broker import Broker
+from stomp_web.cli import main
 from stomp_web.client import parse_address
+from stomp_web.flask import Stomp
 from stomp_web.worker import Worker
 
 PASSCODE = "s3cret"
@@ -136,3 +139,49 @@ def test_a_message_arrives_by_the_second_address_when_nobody_is_at_the_first():
         with Publisher(f"{gone_url}?timeout=20,{broker.url}?timeout=20") as publisher:
             publisher.send("/queue/orders", {"id": 7})
         assert len(broker.messages("/queue/orders")) == 1
+
+
+def test_the_command_listen_reaches_the_second_address():
+    with Broker() as broker, Broker() as gone, Publisher(broker.url) as publisher:
+        gone_url = gone.url
+        gone.stop()
+        publisher.send("/queue/orders", {"id": 7})
+        url = f"{gone_url}?timeout=20,{broker.url}?timeout=20"
+        assert main(["listen", "/queue/orders", "--url", url, "--count", "1", "--timeout", "20"]) == 0
+
+
+def test_flask_takes_a_list_from_its_environment(monkeypatch):
+    monkeypatch.setenv("FLASK_STOMP_URL", LISTS[0])
+    app = Flask("shop")
+    app.config.from_prefixed_env()
+    Stomp(app)
+
+    shown = app.test_cli_runner().invoke(args=["stomp", "config"]).output
+
+    assert "url = stomp://mq1:61613,mq2:61613" in shown
+    assert PASSCODE not in shown
+
+
+@pytest.mark.parametrize("url", REFUSED)
+def test_a_command_that_is_given_such_an_address_does_not_show_it(url, capsys, monkeypatch):
+    monkeypatch.setenv("STOMP_URL", url)
+    for command in (["send", "/queue/a", "1"], ["listen", "/queue/a", "--timeout", "1"]):
+        assert main(command) != 0
+        assert PASSCODE not in "".join(capsys.readouterr())
+
+
+def test_a_worker_reaches_the_second_address():
+    with Broker() as broker, Broker() as gone, Publisher(broker.url) as publisher:
+        gone_url = gone.url
+        gone.stop()
+        worker = Worker(f"{gone_url}?pool_size=2,{broker.url}?pool_size=2", concurrency=1)
+        payloads = []
+
+        @worker.subscribe("/queue/orders")
+        def handle(message):
+            payloads.append(message.payload)
+            worker.stop()
+
+        publisher.send("/queue/orders", {"id": 7})
+        assert worker.run() == 0
+        assert payloads == [{"id": 7}]

@@ -175,6 +175,12 @@ class TestSerializer:
         with pytest.raises(ConfigurationError, match="headers must not hold content-type"):
             Publisher("memory://", serializer="signed-json", signing_keys=["k"], headers={"content-type": "text/x"})
 
+    def test_a_worker_that_reads_signed_messages_needs_its_keys_before_it_takes_one(self):
+        worker = Worker("stomp://mq.invalid")
+        worker.subscribe("/queue/a", accept=("json", "signed-json"))(print)
+        with pytest.raises(ConfigurationError, match="set signing_keys"):
+            worker.run()
+
 
 class TestPoolSize:
     def test_a_publisher_knows_the_name_that_a_pool_has_for_it(self):

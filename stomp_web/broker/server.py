@@ -350,7 +350,10 @@ class Broker:
     # -- how it listens ---------------------------------------------------------------------------------------
 
     def _listen(self) -> socket.socket:
-        found = socket.getaddrinfo(self._host or None, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        try:
+            found = socket.getaddrinfo(self._host or None, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        except OSError as error:
+            raise self._cannot_listen(error) from None
         # "localhost" has two addresses on most machines; clients that try one only try the older.
         family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
         listener = socket.socket(family, kind, protocol)
@@ -360,12 +363,13 @@ class Broker:
             listener.listen(1_024)
         except OSError as error:
             listener.close()
-            raise OSError(
-                error.errno, f"the broker cannot listen on {self._host}:{self._port}: {error.strerror}"
-            ) from None
+            raise self._cannot_listen(error) from None
         listener.setblocking(False)
         self._port = listener.getsockname()[1]
         return listener
+
+    def _cannot_listen(self, error: OSError) -> OSError:
+        return OSError(error.errno, f"the broker cannot listen on {self._host}:{self._port}: {error.strerror}")
 
     def _known_vhosts(self) -> frozenset[str] | None:
         if self._vhosts is not None:

@@ -9,7 +9,7 @@ import typing
 
 from ..broker import Broker
 from ..errors import ConfigurationError, StompError
-from .display import say
+from .display import report
 
 __all__ = ["run"]
 
@@ -39,13 +39,15 @@ def run(
         raise StompError(f"{error.strerror or error}{hint}") from None
     try:
         address, port = broker.address
-        say(f"The development broker listens on stomp://{f'[{address}]' if ':' in address else address}:{port}")
-        say("Not for production: messages are in memory only. Press Ctrl-C to stop it.")
+        report(
+            f"The development broker listens on stomp://{f'[{address}]' if ':' in address else address}:{port}",
+            "Not for production: messages are in memory only. Press Ctrl-C to stop it.",
+        )
         never = threading.Event()
         while not never.wait(1):  # in pieces: a signal that comes right before a wait is only seen when that wait ends
             pass
     except KeyboardInterrupt:  # the way to end it
-        say("\nThe broker has stopped.")
+        report("\nThe broker has stopped.")
     finally:
         broker.stop()
     return 0

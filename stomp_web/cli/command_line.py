@@ -1,7 +1,11 @@
 """What may be written after ``stomp-web``, and how each command ends.
 
 With 0 if it did what it was asked for, with 1 and one line on standard error if it did not, with 2 for a wrong command
-line, and with 130 if Ctrl-C or SIGTERM came before it was done. A worker is done when one of them comes.
+line or ``STOMP_URL``, and with 130 if Ctrl-C or SIGTERM came before it was done. A worker is done when one of them
+comes.
+
+Standard streams that are closed, full, or read no more change nothing about that, but for ``listen``, which was asked
+for its output.
 """
 
 from __future__ import annotations
@@ -16,9 +20,10 @@ import typing
 
 from .._version import __version__
 from ..client.address import parse_address
-from ..errors import StompError
-from . import broker, listen, send
-from .display import complain, in_words
+from ..errors import ConfigurationError, InvalidFrame, StompError
+from ..streams import keep_descriptors, settle
+from . import broker, listen, ping, send
+from .display import CannotPrint, complain, in_words
 
 __all__ = ["DEFAULT_URL", "main"]
 
@@ -32,6 +37,14 @@ _ABOUT_URL: typing.Final = (
 
 def main(argv: typing.Sequence[str] | None = None) -> int:
     """Run the command *argv* (default: that of this process), and return its exit code."""
+    keep_descriptors()
+    try:
+        return _main(argv)
+    finally:
+        settle(sys.stdout, sys.stderr)
+
+
+def _main(argv: typing.Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a character that the terminal lacks is no reason to fail
@@ -44,13 +57,13 @@ def main(argv: typing.Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         complain("stopped")
         return 130
-    except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end of Python
-        return 1
     except (StompError, OSError) as error:
-        complain(in_words(error, sending=arguments.command == "send"))
-        return 1
+        if isinstance(error, CannotPrint) and error.reader_gone:
+            return 1
+        wrong = isinstance(error, ConfigurationError | InvalidFrame) and arguments.command != "worker"
+        words = in_words(error, sending=arguments.command == "send")
+        complain(f"{words} (usage: stomp-web {arguments.command} --help)" if wrong else words)
+        return 2 if wrong else 1
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -75,6 +88,8 @@ def _run(arguments: argparse.Namespace) -> int:
             arguments.parser.error(f"argument MODULE:WORKER: {error}")
         return worker.run(module, name, concurrency=arguments.concurrency, processes=arguments.processes)
     url = _url(arguments.url)
+    if arguments.command == "ping":
+        return ping.run(url, timeout=arguments.timeout)
     if arguments.command == "send":
         return send.run(
             url,
@@ -119,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     _broker_options(commands)
     _send_options(commands)
     _listen_options(commands)
+    _ping_options(commands)
     _worker_options(commands)
     return parser
 
@@ -190,8 +206,10 @@ def _listen_options(commands: argparse._SubParsersAction[argparse.ArgumentParser
         "--ack",
         choices=("auto", "client", "client-individual"),
         default="client-individual",
-        help="when a message is taken from its queue: once it was printed (client-individual, the default), with all "
-        "before it (client), or, printed or not, when the broker has sent it (auto)",
+        help="when a message is taken from its queue: once it was read and printed (client-individual, the default), "
+        "with all before it (client), or, read and printed or not, when the broker has sent it (auto). A message that "
+        "cannot be read, such as a pickle without --accept, is printed as it came and stays in its queue, unless with "
+        "auto; with client so does every message after it",
     )
     _add_header(parser, "a header of the subscription, such as selector=...")
     parser.add_argument(
@@ -201,6 +219,19 @@ def _listen_options(commands: argparse._SubParsersAction[argparse.ArgumentParser
         choices=("pickle", "signed-pickle"),
         help="read such bodies too; whoever can send a pickle can run code in this process",
     )
+
+
+def _ping_options(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "ping",
+        help="ask the broker for a sign of life",
+        description="Ask the broker for a sign of life, and print how long that took and what it says of itself. It is "
+        "a full round trip with login, and leaves nothing at the broker.",
+        epilog="Ends with 0 if the broker answers, with 1 if it does not or refuses the login, and with 2 if the "
+        f"address cannot be used. {_ABOUT_URL}",
+    )
+    _add_url(parser)
+    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="how long to wait (default: 5)")
 
 
 def _worker_options(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -15,11 +15,23 @@ import typing
 from ..errors import DeliveryUnknown, NotSent, Rejected, SerializationError, StompError
 from ..printable import harmless, without_outcome
 from ..serializers import deserialize
+from ..streams import try_to_print
 
 if typing.TYPE_CHECKING:
     from ..protocol import Frame
 
-__all__ = ["complain", "in_words", "message_text", "say", "time_text"]
+__all__ = [
+    "CannotPrint",
+    "Reading",
+    "complain",
+    "in_words",
+    "message_text",
+    "read_body",
+    "report",
+    "require_output",
+    "say",
+    "time_text",
+]
 
 # What is read without being asked for: none of it can run code.
 _READ_ALWAYS = ("json", "text", "bytes", "signed-json")
@@ -27,16 +39,47 @@ _READ_ALWAYS = ("json", "text", "bytes", "signed-json")
 _MOST_BYTES = 512
 
 
+class CannotPrint(StompError):
+    """Standard output is closed or full, or a pipe that is read no more. `reason` is the system's."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(f"standard output cannot be written: {reason.strerror}")
+        self.reason = reason
+
+    @property
+    def reader_gone(self) -> bool:
+        """Whether the reader of a pipe, such as ``head``, has ended: it has seen enough."""
+        return isinstance(self.reason, BrokenPipeError)
+
+
 def say(text: str) -> None:
-    """Print *text* at once, also into a pipe."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """Print *text* at once, also into a pipe. Raises `CannotPrint`."""
+    reason = try_to_print(sys.stdout, text)
+    if reason is not None:
+        raise CannotPrint(reason)
+
+
+def require_output() -> None:
+    """Raise `CannotPrint` if this process has no standard output."""
+    if sys.stdout is None:
+        say("")
+
+
+def report(*lines: str) -> bool:
+    """Print *lines* about what was done, and return whether they could be printed. It was done in any case."""
+    try:
+        for line in lines:
+            say(line)
+    except CannotPrint as error:
+        if not error.reader_gone:
+            complain(f"warning: {error}")
+        return False
+    return True
 
 
 def complain(text: str) -> None:
-    """Print *text* on standard error."""
-    sys.stderr.write(f"stomp-web: {text}\n")
-    sys.stderr.flush()
+    """Print *text* on standard error, if it can be written."""
+    try_to_print(sys.stderr, f"stomp-web: {text}")
 
 
 def in_words(error: BaseException, *, sending: bool = False) -> str:
@@ -52,53 +95,60 @@ def time_text(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def message_text(
-    number: int,
+class Reading(typing.NamedTuple):
+    """A body as it is printed, and if it could not be read, why: then it is printed as it came."""
+
+    text: str
+    unread: str | None = None
+
+
+def read_body(
     frame: Frame,
     accept: typing.Sequence[str],
     keys: typing.Sequence[str | bytes],
     subscribed: str | typing.Sequence[str] = (),
-) -> str:
-    """Return a received message: its destination, headers and body.
+) -> Reading:
+    """Read the body of a received message for a reader.
 
-    *accept* names serializers that are read beside those that cannot do harm, and *keys* verify signatures
-    of messages that were sent to where they come from, or to what was *subscribed*.
+    *accept* names serializers that are read beside those that cannot do harm, and *keys* verify signatures of messages
+    that were sent to where they come from, or to what was *subscribed*. A body of an unknown content type counts as
+    read: nothing more can be made of it than what is printed.
     """
-    head = [f"--- message {number}: {frame.headers.get('destination', '')}, {len(frame.body)} bytes"]
-    head += [f"{name}: {value}".replace("\n", "\\n") for name, value in frame.headers.items()]
-    return "\n".join([*map(harmless, head), "", _body_text(frame, (*_READ_ALWAYS, *accept), keys, subscribed), ""])
-
-
-def _body_text(
-    frame: Frame,
-    accept: typing.Sequence[str],
-    keys: typing.Sequence[str | bytes],
-    subscribed: str | typing.Sequence[str],
-) -> str:
+    accept = (*_READ_ALWAYS, *accept)
     try:
         payload = deserialize(frame.body, frame.headers, accept=accept, keys=keys, sent_to=subscribed)
     except StompError as error:
-        return _why_not(error, accept) + _raw_text(frame.body)
+        return Reading(_raw_text(frame.body), _why_not(error, accept))
     if isinstance(payload, bytes):
-        return _raw_text(payload)
+        return Reading(_raw_text(payload))
     content_type = frame.headers.get("content-type", "")
     if content_type.startswith("text/"):
-        return harmless(str(payload))
+        return Reading(harmless(str(payload)))
     try:
         as_json = json.dumps(payload, indent=2, ensure_ascii=False) if "json" in content_type else None
-        return harmless(pprint.pformat(payload) if as_json is None else as_json)
+        return Reading(harmless(pprint.pformat(payload) if as_json is None else as_json))
     except Exception as error:  # noqa: BLE001 - the repr of what was in a pickle is somebody's code
-        return f"({type(error).__name__} in the repr of the payload)\n" + _raw_text(frame.body)
+        return Reading(f"({type(error).__name__} in the repr of the payload)\n" + _raw_text(frame.body))
 
 
-def _why_not(error: StompError, accept: typing.Sequence[str]) -> str:
-    """Why the body is printed as it came."""
+def message_text(number: int, frame: Frame, body: Reading, fate: str = "") -> str:
+    """Return a received message: its destination, headers and body. *fate* is what becomes of it if it was not read."""
+    head = [f"--- message {number}: {frame.headers.get('destination', '')}, {len(frame.body)} bytes"]
+    head += [f"{name}: {value}".replace("\n", "\\n") for name, value in frame.headers.items()]
+    lines = [*map(harmless, head), ""]
+    if body.unread is not None:
+        lines += [f"({fate})", f"({body.unread})"]
+    return "\n".join([*lines, body.text, ""])
+
+
+def _why_not(error: StompError, accept: typing.Sequence[str]) -> str | None:
+    """Why the body could not be read; ``None`` if its content type is unknown here."""
     serializer = getattr(error, "serializer", None)
     if isinstance(error, SerializationError) and serializer is None:
-        return ""  # the content type is somebody else's
+        return None
     if serializer in (None, *accept):
-        return f"({in_words(error)})\n"
-    return f"(a {serializer}, which was not read: that can run code of its sender. --accept {serializer} reads it)\n"
+        return in_words(error)
+    return f"a {serializer}, which was not read: that can run code of its sender. --accept {serializer} reads it"
 
 
 def _raw_text(body: bytes) -> str:

@@ -1,4 +1,15 @@
-"""``stomp-web listen``: the messages of a destination, printed as they arrive."""
+"""``stomp-web listen``: the messages of a destination, printed as they arrive.
+
+A message is acknowledged after it was printed and read. One that could not be read (a pickle without ``--accept``, a
+signature without its key, a body that is not what its content type says) is printed as it came, and left to the broker:
+it is held, without ACK or NACK, until the command ends, and is then in its queue again. A NACK would bring it back at
+once, or make it a dead letter.
+
+What is held counts for the broker's prefetch, so that it may send no more at some point; then the command ends. With
+``--ack client`` an ACK takes all messages before it as well, so that nothing is acknowledged after the first message
+that could not be read. With ``--ack auto`` the broker waits for no ACK, and everything is taken; the command says so
+before it begins.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +25,7 @@ from ..client.dialect import choose_dialect
 from ..client.duplex import QueueingDuplexClient
 from ..config import CONNECTION_OPTIONS, read_options
 from ..errors import StompError
-from .display import message_text, say
+from .display import complain, message_text, read_body, require_output, say
 
 if typing.TYPE_CHECKING:
     from ..protocol import Frame
@@ -23,6 +34,8 @@ __all__ = ["run"]
 
 # Seconds after which to look whether it is time to stop.
 _LOOK_UP = 0.2
+# How many messages the broker may send ahead.
+_PREFETCH = 100
 
 
 def run(
@@ -37,8 +50,10 @@ def run(
 ) -> int:
     """Print messages until there were *count*, *timeout* is over, or Ctrl-C was pressed.
 
-    Raises `StompError` if the connection ends, or if *count* messages did not come in time.
+    Raises `StompError` if the connection ends, if *count* messages did not come in time, and if so many messages could
+    not be read that the broker sends no more.
     """
+    require_output()
     address = parse_address(url)
     options = read_options(address.options)
     keys = options.get("signing_keys", ())
@@ -47,20 +62,34 @@ def run(
     )
     with contextlib.closing(client):
         client.connect()
+        prefetch = 0
         if ack != "auto":
             # What the broker has sent and nobody took goes back to its queue, but marked as redelivered: ask for few.
             header = choose_dialect(client.server).prefetch_header
-            headers = {header: "100" if count is None else "1", **headers} if header else headers
+            prefetch = _PREFETCH if count is None else min(count, _PREFETCH)
+            headers = {header: str(prefetch), **headers} if header else headers
+            prefetch = int(headers[header]) if header and headers[header].isdecimal() else 0
+        else:  # before the broker may send, also because what cannot be printed must not be taken
+            say("With --ack auto, messages are taken even if they cannot be read.")
         client.subscribe(destination, ack=ack, headers=headers)
         printed = 0
+        held = _Held(ack)
         with _Stop() as stop:
             say(f"Listening to {destination} at {client.broker} ({client.server or 'a server without a name'})\n")
             for frame in _frames(client, count, timeout, stop):
                 printed += 1
-                say(message_text(printed, frame, accept, keys, destination))
-                if ack != "auto":
+                body = read_body(frame, accept, keys, destination)
+                held.look_at(body.unread is not None)
+                say(message_text(printed, frame, body, held.fate))
+                if held.takes:
                     client.ack(frame)
+                if prefetch and held.count >= prefetch and printed != count:
+                    raise StompError(
+                        f"{held.count} messages of {destination} could not be read and are still there; until they are "
+                        "taken, the broker sends no more: --accept or a key reads them, --ack auto takes them unread"
+                    )
         client.disconnect()
+        held.sum_up(destination)
     if count is not None and printed < count:
         if stop.asked:
             raise KeyboardInterrupt
@@ -82,6 +111,46 @@ def _frames(
         if frame is not None:
             taken += 1
             yield frame
+
+
+class _Held:
+    """Which of the messages are not acknowledged.
+
+    * `count` - how many the broker waits for.
+    * `takes` - whether the latest one is to be acknowledged; `fate` says what becomes of it, if it was not read.
+    """
+
+    def __init__(self, ack: str) -> None:
+        self.count = 0
+        self.unread = 0
+        self.takes = False
+        self._ack = ack
+
+    def look_at(self, unread: bool) -> None:
+        """Decide on the next message."""
+        self.unread += unread
+        if self._ack == "auto":
+            return
+        self.takes = not (unread or (self._ack == "client" and self.count))
+        self.count += not self.takes
+
+    @property
+    def fate(self) -> str:
+        if self._ack == "auto":
+            return "it is taken all the same, with --ack auto"
+        behind = ", and with --ack client so is every later message" if self._ack == "client" else ""
+        return f"it is not acknowledged: it stays in its queue{behind}"
+
+    def sum_up(self, destination: str) -> None:
+        """Say at the end what is still there."""
+        if self.count:
+            what = "1 message of" if self.count == 1 else f"{self.count} messages of"
+            why = (
+                "could not be read"
+                if self.count == self.unread
+                else f"were not taken, as {self.unread} could not be read"
+            )
+            complain(f"{what} {destination} {why}; not acknowledged, and so still in the queue")
 
 
 class _Stop:

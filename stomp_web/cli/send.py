@@ -1,4 +1,8 @@
-"""``stomp-web send``: messages to a broker, and what it confirmed."""
+"""``stomp-web send``: messages to a broker, and what it confirmed.
+
+The exit status tells what became of the messages. So once the last one is sent nothing changes it: neither an output
+that cannot be written nor Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from ..client.address import parse_address
 from ..errors import MessageError, SerializationError
 from ..publisher import Publisher
 from ..serializers import typed_payload
-from .display import complain, say, time_text
+from .display import complain, report, time_text
 
 __all__ = ["run"]
 
@@ -27,31 +31,46 @@ def run(
     timeout: float | None,
 ) -> int:
     """Send *count* messages, one after the other. Raises what `Publisher.send` raises."""
-    with Publisher(url) as publisher:
-        payload, serializer = _read(body, serializer)
-        began = time.monotonic()
-        message_id = ""
-        for sent in range(count):
-            started = time.monotonic()
-            try:
+    sent, sending = 0, False
+    try:
+        with Publisher(url) as publisher:
+            payload, serializer = _read(body, serializer)
+            began = time.monotonic()
+            message_id, printing = "", True
+            while sent < count:
+                started = time.monotonic()
+                sending = True
                 message_id = publisher.send(
                     destination, payload, headers, serializer=serializer, confirm=confirm, timeout=timeout
                 )
-            except MessageError:
-                if sent:
-                    complain(f"{sent} of {count} messages were sent before this:")
-                raise
-            if count > 1:
-                say(f"{message_id}  {time_text(time.monotonic() - started)}")
-        seconds = time.monotonic() - began
-        health = publisher.check(timeout)
-        local = parse_address(publisher.options.url).local
-    what = f"{count} messages" if count > 1 else f"message {message_id}"
-    say(f"sent:       {what} to {destination}, as {serializer}")
-    said = f" ({health.server or 'a server without a name'}, STOMP {health.version})" if health.version else ""
-    say(f"broker:     {health.broker}{said}")
-    say(f"confirmed:  {_confirmed(count, confirm and not local, seconds)}")
+                sent, sending = sent + 1, False
+                if count > 1 and printing:
+                    printing = report(f"{message_id}  {time_text(time.monotonic() - started)}")
+            seconds = time.monotonic() - began
+            if printing:
+                what = f"{count} messages" if count > 1 else f"message {message_id}"
+                _sum_up(publisher, f"{what} to {destination}, as {serializer}", count, confirm, seconds, timeout)
+    except MessageError:
+        if sent:
+            complain(f"{sent} of {count} messages were sent before this:")
+        raise
+    except KeyboardInterrupt:
+        if sent < count:
+            if sending:
+                complain(f"{sent} of {count} messages were sent; whether the next one was is not known")
+            raise
     return 0
+
+
+def _sum_up(publisher: Publisher, what: str, count: int, confirm: bool, seconds: float, timeout: float | None) -> None:
+    health = publisher.check(timeout)
+    local = parse_address(publisher.options.url).local
+    said = f" ({health.server or 'a server without a name'}, STOMP {health.version})" if health.version else ""
+    report(
+        f"sent:       {what}",
+        f"broker:     {health.broker}{said}",
+        f"confirmed:  {_confirmed(count, confirm and not local, seconds)}",
+    )
 
 
 def _confirmed(count: int, confirm: bool, seconds: float) -> str:
@@ -66,6 +85,8 @@ def _read(body: str, serializer: str | None) -> tuple[typing.Any, str]:
     """The payload for *body*, and the name of its serializer. Raises `SerializationError`."""
     if body != "-":
         return typed_payload(body, serializer)
+    if sys.stdin is None:
+        raise SerializationError("standard input is closed, so that there is no body", serializer)
     data = sys.stdin.buffer.read()
     if serializer == "bytes":
         return data, serializer

@@ -1,11 +1,13 @@
 """``flask stomp send|ping|config|worker``: from a shell, with the app's configuration.
 
-Each ends with 0 if it worked, 1 if it did not, and 2 for a wrong command line.
+Each ends with 0 if it worked, 1 if it did not, and 2 for a wrong command line or configuration. The exit status of
+``send`` and ``ping`` does not depend on whether their output could be printed.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 import typing
 
 import click
@@ -13,8 +15,9 @@ import flask
 from flask.cli import AppGroup, ScriptInfo, pass_script_info
 
 from ..client.address import parse_address
-from ..errors import StompError
+from ..errors import ConfigurationError, InvalidFrame, StompError
 from ..serializers import typed_payload
+from ..streams import keep_descriptors, try_to_print
 from .extension import StompState, state_of
 
 __all__ = ["cli"]
@@ -29,11 +32,37 @@ _extension = click.option(
 )
 
 
+class _Unusable(click.ClickException):
+    """What was asked for can never work: the command line or the configuration is wrong."""
+
+    exit_code = 2
+
+
+def _seconds(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+    """Check a number of seconds that is to be waited."""
+    if value is not None and not 0 < value < float("inf"):
+        raise click.BadParameter(f"{value} is not a number of seconds greater than 0")
+    return value
+
+
 def _state(key: str) -> StompState:
     try:
         return state_of(flask.current_app, key)
     except RuntimeError as error:
         raise click.ClickException(str(error)) from None
+
+
+def _failure(error: StompError) -> click.ClickException:
+    """What click is to end with: 2 for what can never work, 1 for everything else."""
+    kind = _Unusable if isinstance(error, ConfigurationError | InvalidFrame) else click.ClickException
+    return kind(str(error))
+
+
+def _report(text: str) -> None:
+    """Print *text* about what was done. It was done, whether this can be printed or not."""
+    reason = try_to_print(sys.stdout, text)
+    if reason is not None and not isinstance(reason, BrokenPipeError):
+        try_to_print(sys.stderr, f"Warning: standard output cannot be written: {reason.strerror}")
 
 
 @cli.command("send")
@@ -50,29 +79,34 @@ def send(destination: str, body: str, serializer: str | None, named: str | None,
     """
     if serializer and named:
         raise click.UsageError("give one of --json, --text and --serializer")
+    keep_descriptors()
     publisher = _state(extension).publisher
     try:
         payload, name = typed_payload(body, serializer or named)
         if name == "text" and not (serializer or named):
-            click.echo("BODY is not JSON, and is sent as text.", err=True)
-        click.echo(publisher.send(destination, payload, serializer=name))
+            try_to_print(sys.stderr, "BODY is not JSON, and is sent as text.")
+        message_id = publisher.send(destination, payload, serializer=name)
     except StompError as error:
-        raise click.ClickException(str(error)) from error
+        raise _failure(error) from error
+    _report(message_id)
 
 
 @cli.command("ping")
-@click.option("--timeout", type=float, metavar="SECONDS", help="How long to wait. Default: STOMP_TIMEOUT.")
+@click.option(
+    "--timeout", type=float, callback=_seconds, metavar="SECONDS", help="How long to wait. Default: STOMP_TIMEOUT."
+)
 @_extension
 def ping(timeout: float | None, extension: str) -> None:
-    """Ask the broker for a sign of life, and print what it says of itself."""
+    """Ask the broker for a sign of life, and print how long that took and what it says of itself."""
+    keep_descriptors()
     publisher = _state(extension).publisher
     try:
         health = publisher.check(timeout)
     except StompError as error:
-        raise click.ClickException(str(error)) from error
+        raise _failure(error) from error
     if not health:
         raise click.ClickException(str(health))
-    click.echo(str(health))
+    _report(str(health))
 
 
 @cli.command("config")
@@ -85,7 +119,9 @@ def config(extension: str) -> None:
         value, where = getattr(options, field.name), ""
         if value is None and field.name in _OF_THE_ADDRESS and getattr(address, field.name) is not None:
             value, where = getattr(address, field.name), " (in the address)"
-        click.echo(f"{field.name} = {_shown(field, value)}{where}")
+        reason = try_to_print(sys.stdout, f"{field.name} = {_shown(field, value)}{where}")
+        if reason is not None:
+            raise click.ClickException(f"standard output cannot be written: {reason.strerror}")
 
 
 @cli.command("worker")

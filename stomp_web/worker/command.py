@@ -14,6 +14,7 @@ import sys
 import typing
 
 from ..log import get_logger
+from ..streams import TolerantStream, keep_descriptors, settle
 from .processes import Initializer
 from .progress import ProgressLine
 from .worker import Worker
@@ -36,24 +37,44 @@ def run_worker(
     * *concurrency*, *processes* - set those of the worker; ``None`` leaves them as they are.
     * *stream* - where progress and log go; ``None`` means standard error.
 
+    A standard stream that is closed, full, or a pipe that is read no more does not end the worker, and fails no
+    message: what handlers print is lost then, and the log says so.
+
     The code is that of `Worker.run`, or 130 after a second Ctrl-C. Raises what `Worker.run` raises.
     """
     if concurrency is not None:
         worker.concurrency = concurrency
     if processes is not None:
         worker.processes = processes
+    keep_descriptors()
     line = ProgressLine(sys.stderr if stream is None else stream)
     with contextlib.ExitStack() as stack:
+        stack.callback(settle, sys.stdout, sys.stderr)
+        stack.enter_context(contextlib.redirect_stderr(_tolerant(sys.stderr)))
         if not _logging_is_set_up():
             stack.enter_context(_logging_to(line))
             stack.enter_context(_logging_in_processes(worker))
-        stack.enter_context(contextlib.redirect_stdout(line.above(sys.stdout)))
+        stack.enter_context(contextlib.redirect_stdout(_for_handlers(line, sys.stdout)))
         stack.callback(line.finish)
         try:
             return worker.run(on_progress=line)
         except KeyboardInterrupt:
             _log.warning("stopped at once; messages that were being handled will come again")
             return 130
+
+
+def _for_handlers(line: ProgressLine, stream: typing.TextIO | None) -> typing.TextIO:
+    """Return *stream* for what handlers print: it stands above the *line*, and printing it never fails a message."""
+    above = None if stream is None else line.above(stream)
+    return typing.cast(typing.TextIO, TolerantStream(above, _warn_of_lost_output))
+
+
+def _warn_of_lost_output(error: OSError) -> None:
+    _log.warning("standard output cannot be written (%s): what handlers print is lost", error.strerror)
+
+
+def _tolerant(stream: typing.TextIO | None) -> typing.TextIO:
+    return typing.cast(typing.TextIO, TolerantStream(stream))
 
 
 def _logging_is_set_up() -> bool:
@@ -99,6 +120,7 @@ def _begin_process(initializer: Initializer | None) -> None:
     # On a terminal, it clears the parent's progress line before it writes. It shows no progress of its own.
     line = ProgressLine(sys.stderr)
     _begin_logging(line)
-    sys.stdout = line.above(sys.stdout)
+    sys.stderr = _tolerant(sys.stderr)
+    sys.stdout = _for_handlers(line, sys.stdout)
     if initializer is not None:
         initializer()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import io
 import logging
 import os
@@ -11,6 +12,7 @@ import time
 import typing
 
 from ..printable import harmless
+from ..streams import TolerantStream
 from .stats import WorkerStats
 
 __all__ = ["ProgressLine"]
@@ -23,13 +25,14 @@ class ProgressLine(logging.Handler):
     """A line that is written over and over; as a logging handler, it keeps what is logged above the line.
 
     Give it to `Worker.run` as *on_progress*. It writes on *stream*; on one that is no terminal it writes no progress,
-    only what is logged.
+    only what is logged. Where it cannot write, it writes nothing: *stream* may be full or closed, or ``None``, as
+    `sys.stderr` is of a program that was started without.
     """
 
-    def __init__(self, stream: typing.TextIO) -> None:
+    def __init__(self, stream: typing.TextIO | None) -> None:
         super().__init__()
-        self._stream = stream
-        self._terminal = stream.isatty()
+        self._stream = TolerantStream(stream)
+        self._terminal = self._stream.isatty()
         self._line = ""
         self._writing = threading.Lock()
         self._seen: collections.deque[tuple[float, int]] = collections.deque()
@@ -41,10 +44,9 @@ class ProgressLine(logging.Handler):
             text = self.text(stats)
             with self._writing:
                 self._line = text[: self._columns() - 1]
-                try:
-                    self._stream.write(_CLEAR + self._line)
-                    self._stream.flush()
-                except OSError:  # the terminal was closed, which is no reason to stop working
+                self._stream.write(_CLEAR + self._line)
+                self._stream.flush()
+                if self._stream.failure is not None:  # the terminal was closed, which is no reason to stop working
                     self._terminal = False
 
     def text(self, stats: WorkerStats) -> str:
@@ -73,7 +75,8 @@ class ProgressLine(logging.Handler):
         """
         if not self._terminal or not stream.isatty():
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(line_buffering=True)
+                with contextlib.suppress(OSError):  # it writes what is buffered
+                    stream.reconfigure(line_buffering=True)
             return stream
         return typing.cast(typing.TextIO, _Above(self, stream))
 

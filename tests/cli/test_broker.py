@@ -57,8 +57,23 @@ def test_a_port_in_use_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_host_that_does_not_exist_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["broker", "--host", "256.0.0.1", "--port", "0"]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+    assert main(["broker", "--host", "nohost.invalid", "--port", "0"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("stomp-web: the broker cannot listen on nohost.invalid:0: ")
+    assert err.count("\n") == 1
+
+
+def test_it_plays_the_broker_that_it_is_told_to(capsys: pytest.CaptureFixture[str]) -> None:
+    with program("broker", "--port", "0", "--server", "ActiveMQ/5.17.2") as process:
+        url = url_of(line_with(process, "listens"))
+        with Publisher(url) as publisher:
+            assert publisher.send("/bogus/x", 1)
+            assert "ActiveMQ/5.17.2" in str(publisher.check())
+    with program("broker", "--port", "0", "--queue", "orders") as process:
+        url = url_of(line_with(process, "listens"))
+        with Publisher(url) as publisher:
+            assert publisher.send("/amq/queue/orders", 1)
+    assert main(["broker", "--port", "0", "--queue", "/topic/orders"]) == 2
 
 
 @pytest.mark.parametrize(

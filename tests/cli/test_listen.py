@@ -154,11 +154,18 @@ def test_too_few_messages_are_a_failure(publisher: Publisher, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [["--url", "stomp://127.0.0.1:1"], ["--url", "memory://"], ["--url", "stomp://127.0.0.1:1?tiemout=3"]],
+    ("arguments", "code"),
+    [
+        (["--url", "stomp://127.0.0.1:1"], 1),
+        (["--url", "memory://"], 2),
+        (["--url", "stomp://127.0.0.1:1?tiemout=3"], 2),
+        (["--header", "destination=/queue/b"], 2),
+    ],
 )
-def test_a_failure_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert listen(*arguments) == 1
+def test_a_failure_is_one_line(
+    dev_broker: Broker, arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert listen(*arguments) == code
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
 

@@ -149,17 +149,35 @@ def test_a_missing_receipt_is_one_line_that_says_unknown(
     [
         (["", "x"], "destination is empty"),
         (["/queue/a", "x", "--serializer", "jsn"], "there is no serializer 'jsn'"),
-        (["/queue/a", "{", "--serializer", "json"], "JSON"),
         (["/queue/a", "x", "--header", "receipt=1"], "receipt"),
+        (["/queue/a", "x", "--header", "destination=/queue/b"], "destination"),
         (["/queue/a", "x", "--url", "http://localhost"], "stomp://"),
+        (["/queue/a", "x", "--url", "amqp://localhost"], "stomp://"),
         (["/queue/a", "x", "--url", "null://?tiemout=1"], "did you mean timeout"),
     ],
 )
-def test_what_cannot_be_sent_is_one_line(
+def test_a_value_that_can_never_be_used_is_a_wrong_command_line(
     dev_broker: Broker, arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["send", *arguments]) == 1
-    assert word in one_line(capsys)
+    assert main(["send", *arguments]) == 2
+    line = one_line(capsys)
+    assert word in line
+    assert line.endswith("(usage: stomp-web send --help)")
+    assert dev_broker.received("SEND") == 0
+
+
+def test_so_is_a_wrong_address_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STOMP_URL", "amqp://localhost")
+    assert main(["send", "/queue/a", "x"]) == main(["ping"]) == main(["listen", "/queue/a"]) == 2
+
+
+def test_a_body_that_its_serializer_cannot_write_is_one_line(
+    dev_broker: Broker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["send", "/queue/a", "{", "--serializer", "json"]) == 1
+    assert "JSON" in one_line(capsys)
     assert dev_broker.received("SEND") == 0
 
 

@@ -54,18 +54,24 @@ def test_stomp_send_takes_an_alias():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "code", "says"),
     [
-        (["/queue/a", "hello", "--serializer", "json"], "JSON"),
-        (["/queue/a", "1", "--serializer", "xml"], "there is no serializer 'xml'"),
-        (["/queue/a", "1", "--using", "other"], "no publisher 'other'"),
-        (["", "1"], "the destination is empty"),
+        (["/queue/a", "hello", "--serializer", "json"], 1, "JSON"),
+        (["/queue/a", "1", "--serializer", "xml"], 2, "there is no serializer 'xml'"),
+        (["/queue/a", "1", "--using", "other"], 2, "no publisher 'other'"),
+        (["", "1"], 2, "the destination is empty"),
     ],
 )
-def test_stomp_send_refuses_what_cannot_be_sent(arguments, says):
+def test_stomp_send_refuses_what_cannot_be_sent(arguments, code, says):
     with pytest.raises(CommandError, match=says) as caught:
         run("stomp_send", *arguments)
-    assert caught.value.returncode == 1
+    assert caught.value.returncode == code
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
+def test_stomp_ping_refuses_a_time_that_cannot_be_waited(seconds):
+    with pytest.raises(CommandError, match="greater than 0"):
+        run("stomp_ping", "--timeout", seconds)
 
 
 def test_stomp_ping_prints_what_the_broker_says_of_itself(broker_settings: Broker):

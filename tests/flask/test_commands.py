@@ -56,8 +56,8 @@ class TestSend:
         ("arguments", "code", "says"),
         [
             (["/queue/a", "--json", "hello"], 1, "JSON"),
-            (["", "1"], 1, "the destination is empty"),
-            (["/queue/a", "1", "--serializer", "xml"], 1, "there is no serializer 'xml'"),
+            (["", "1"], 2, "the destination is empty"),
+            (["/queue/a", "1", "--serializer", "xml"], 2, "there is no serializer 'xml'"),
             (["/queue/a", "1", "--text", "--serializer", "json"], 2, "give one of"),
             (["/queue/a"], 2, "BODY"),
         ],
@@ -94,6 +94,12 @@ class TestPing:
 
         assert result.exit_code == 1
         assert "127.0.0.1:1" in result.output
+
+    @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
+    def test_a_time_that_cannot_be_waited_is_a_wrong_command_line(self, seconds):
+        result = run(create_app(STOMP_URL="memory://"), "ping", "--timeout", seconds)
+
+        assert result.exit_code == 2
 
 
 class TestConfig:

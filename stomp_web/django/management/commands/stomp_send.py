@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import typing
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from ....errors import StompError
 from ....serializers import typed_payload
 from ...publishers import DEFAULT_ALIAS, publishers
+from ..command import StompCommand, failure
 
 __all__ = ["Command"]
 
 
-class Command(BaseCommand):
-    """Ends with 0 if the message was sent, and 1 if it was not, or if that is not known."""
+class Command(StompCommand):
+    """Ends with 0 if the message was sent, 1 if it was not or if that is not known, and 2 if it can never be sent."""
 
     help = "Send a message to the STOMP broker, and print its id."
 
@@ -35,6 +36,7 @@ class Command(BaseCommand):
             payload, name = typed_payload(body, serializer)
             if name == "text" and serializer is None:
                 self.stderr.write("The body is not JSON, and is sent as text.")
-            self.stdout.write(publishers[using].send(destination, payload, serializer=name))
+            message_id = publishers[using].send(destination, payload, serializer=name)
         except StompError as error:
-            raise CommandError(str(error)) from error
+            raise failure(error) from error
+        self.report(message_id)

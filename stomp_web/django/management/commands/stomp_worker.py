@@ -5,20 +5,21 @@ from __future__ import annotations
 import sys
 import typing
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils.module_loading import autodiscover_modules
 
 from ....errors import StompError
 from ....worker.command import run_worker
 from ...handlers import handlers_by_alias, make_worker
 from ...publishers import DEFAULT_ALIAS, publishers
+from ..command import StompCommand
 
 __all__ = ["Command"]
 
 _MODULE = "stomp_handlers"
 
 
-class Command(BaseCommand):
+class Command(StompCommand):
     """Ends with 0 after Ctrl-C or SIGTERM, and with 1 if it cannot work or a handler did not end in time."""
 
     help = (

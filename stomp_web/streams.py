@@ -1,0 +1,134 @@
+"""The standard streams of a command, any of which may be closed, full, or a pipe that is read no more.
+
+A command's exit status tells what became of the messages. So a line that cannot be printed is not allowed to end a
+command that has sent, or goes on to handle, messages: it is reported where that is possible, and then passed over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import typing
+
+__all__ = ["TolerantStream", "keep_descriptors", "settle", "try_to_print"]
+
+
+def keep_descriptors() -> None:
+    """Open the null device on each of the descriptors 0, 1 and 2 that is closed.
+
+    Otherwise the next socket gets that number, and whatever writes to standard error by number, such as a library
+    written in C, writes into the connection to the broker. `sys.stdin`, `sys.stdout` and `sys.stderr` stay ``None``.
+    """
+    for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
+        if not _is_open(number):
+            opened = os.open(os.devnull, flags)
+            if opened == number:
+                os.set_inheritable(number, True)
+            else:
+                os.dup2(opened, number)
+                os.close(opened)
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def try_to_print(stream: typing.TextIO | None, text: str) -> OSError | None:
+    """Write *text* and a line end on *stream* at once. Return the reason if that cannot be done.
+
+    ``None`` stands for a stream that was closed before the program began.
+    """
+    if stream is None:
+        return OSError(errno.EBADF, "it is closed")
+    try:
+        stream.write(text + "\n")
+        stream.flush()
+    except OSError as error:
+        settle(stream)
+        return error
+    except ValueError:  # the program has closed it
+        return OSError(errno.EBADF, "it is closed")
+    return None
+
+
+def settle(*streams: typing.TextIO | None) -> bool:
+    """Flush *streams* before the program ends. Return whether all that was printed could be written.
+
+    What cannot be written goes to the null device. If it stayed in its buffer, Python would try again at its end, print
+    an exception that nobody can handle, and replace the exit status by 120.
+    """
+    whole = True
+    for stream in streams:
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            whole = False
+            with contextlib.suppress(OSError, ValueError):
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, stream.fileno())
+                os.close(null)
+                stream.flush()
+    return whole
+
+
+class TolerantStream:
+    """A text stream on which writing never fails: what cannot be written is dropped. `failure` is the latest reason.
+
+    A disk that is full for a while loses the lines of that while, and no others. *on_failure* is called with the first
+    reason.
+    """
+
+    def __init__(
+        self, stream: typing.TextIO | None, on_failure: typing.Callable[[OSError], object] | None = None
+    ) -> None:
+        self._stream = stream
+        self._on_failure = on_failure
+        self.failure: OSError | None = None if stream is not None else OSError(errno.EBADF, "it is closed")
+
+    def write(self, text: str) -> int:
+        """Write *text*, and return its length."""
+        self._attempt("write", text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        self._attempt("flush")
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        try:
+            return self._stream is not None and self._stream.isatty()
+        except (OSError, ValueError):
+            return False
+
+    def fileno(self) -> int:
+        """The descriptor. Raises `OSError` if there is none."""
+        if self._stream is None:
+            raise OSError(errno.EBADF, "it is closed")
+        return self._stream.fileno()
+
+    def _attempt(self, name: str, *arguments: str) -> None:
+        if self._stream is not None:
+            try:
+                getattr(self._stream, name)(*arguments)
+            except OSError as error:
+                self._failed(error)
+            except ValueError:  # the program has closed it
+                self._failed(OSError(errno.EBADF, "it is closed"))
+
+    def _failed(self, error: OSError) -> None:
+        first, self.failure = self.failure is None, error
+        if first and self._on_failure is not None:
+            self._on_failure(error)
+
+    def __getattr__(self, name: str) -> typing.Any:
+        if self._stream is None:
+            raise AttributeError(name)
+        return getattr(self._stream, name)

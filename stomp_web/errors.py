@@ -86,9 +86,12 @@ class MessageError(StompError):
     * `message_id` - the message's ``x-message-id``, if it had one.
     * `message_ids` - of a batch, the ``x-message-id`` of each message, in order.
     * `confirmed` - of a batch, the positions (from 0) of the messages whose receipt had come.
+    * `not_sent` - of a batch that is `DeliveryUnknown`, the positions of the messages that were certainly not sent,
+      as the connection ended before the last byte of them had left. Sending those again is safe.
     """
 
     message_ids: tuple[str | None, ...] = ()
+    not_sent: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -109,7 +112,9 @@ class MessageError(StompError):
 class NotSent(MessageError):
     """No part of the message can have been processed. Sending it again is safe.
 
-    Only exceptions of this class may be retried without the caller's word.
+    Where it is this class and none of those below, the connection ended while the message was being written. A frame
+    that did not leave whole is not taken. A limit on the size of messages may be the reason: trying it again more than
+    once is of little use. Only exceptions of this class may be retried without the caller's word.
     """
 
 

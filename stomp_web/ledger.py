@@ -74,7 +74,10 @@ class Ledger:
             if isinstance(error, DeliveryUnknown) or not isinstance(error, StompError)
             else "not_sent"
         )
-        self._add(sent=done, confirmed=done, **{kind: count - done})
+        numbers = {kind: count - done}
+        if kind == "unknown" and isinstance(error, MessageError) and error.not_sent:
+            numbers = {kind: count - done - len(error.not_sent), "not_sent": len(error.not_sent)}
+        self._add(sent=done, confirmed=done, **numbers)
 
     def snapshot(self) -> dict[str, int]:
         """The numbers by their names in `PublisherStats`."""

@@ -61,6 +61,7 @@ class PoolOutlet:
         *pid* is this process's.
         """
         tried = 0
+        cut = False
         if not self._resend_unknown:
             pool = self._pool
             loan = borrower = None
@@ -72,15 +73,15 @@ class PoolOutlet:
                 loan.client.send_ready(destination, content, headers, content_type, confirm, deadline, head, pid)
                 pool.put_back(loan)
                 return
-            except NotSent:
+            except NotSent as error:
                 if loan is None or deadline.expired:
                     raise
-                tried = 1
+                tried, cut = 1, _was_cut(error)
             finally:
                 if loan is not None and loan.borrower is borrower:  # it failed, or was interrupted
                     pool.give_back(loan)
         message = Message(destination, typing.cast(bytes, content.obj), headers, content_type=content_type)
-        self.deliver((message,), confirm, deadline, None, tried)
+        self.deliver((message,), confirm, deadline, None, tried, cut)
 
     def deliver(
         self,
@@ -89,6 +90,7 @@ class PoolOutlet:
         deadline: Deadline,
         heads: typing.Sequence[bytes] | None = None,
         tried: int = 0,
+        cut: bool = False,
     ) -> None:
         """Send *messages*, once if the first try tells what became of them.
 
@@ -96,7 +98,8 @@ class PoolOutlet:
         of unknown outcome is repeated only with `resend_unknown`; once that is so, the outcome stays unknown until a
         receipt comes, whatever fails after it. The first repetition comes at once, for it was most likely a connection
         that had died unseen; the others after a pause, for a broker that hangs up on everybody must not be overrun.
-        *tried* is how many tries, none of which has sent a byte, there were before.
+        *tried* is how many tries there were before, none of which has sent a message. A message of which only a part
+        has left (*cut*: it was so before) is sent again once: the broker may have closed the connection for its size.
         """
         confirmed: set[int] = set()
         unknown: DeliveryUnknown | None = None
@@ -119,10 +122,14 @@ class PoolOutlet:
                     self._pool.give_back(loan)
                 return
             except NotSent as error:
-                if connected and self._wait(pause, deadline):
+                confirmed.update(todo[position] for position in error.confirmed)
+                error.confirmed = tuple(sorted(confirmed))
+                cut_again, cut = cut and _was_cut(error), cut or _was_cut(error)
+                if connected and not cut_again and self._wait(pause, deadline):
                     continue
                 if unknown is None:
                     raise
+                unknown.confirmed = error.confirmed
                 if not isinstance(error, BrokerUnavailable) or not self._wait(
                     max(error.retry_after or 0.0, _RESEND_PAUSE), deadline
                 ):
@@ -134,6 +141,7 @@ class PoolOutlet:
             except MessageError as error:
                 confirmed.update(todo[position] for position in error.confirmed)
                 error.confirmed = tuple(sorted(confirmed))
+                error.not_sent = tuple(todo[position] for position in error.not_sent)
                 if isinstance(error, Rejected) and unknown is not None:
                     unknown.confirmed = error.confirmed  # this try was refused; an earlier one may have arrived
                     raise unknown from error
@@ -142,6 +150,7 @@ class PoolOutlet:
                 if refused or not self._resend_unknown or not self._wait(pause, deadline):
                     raise
                 unknown = typing.cast(DeliveryUnknown, error)
+                unknown.not_sent = ()  # what this try has not sent, the next one may have
 
     @staticmethod
     def _wait(pause: float, deadline: Deadline) -> bool:
@@ -163,3 +172,8 @@ class PoolOutlet:
     def close(self, timeout: float) -> None:
         """Close every connection, in at most *timeout* seconds."""
         self._pool.close(timeout)
+
+
+def _was_cut(error: NotSent) -> bool:
+    """Whether a part of the message had left when the connection ended."""
+    return type(error) is NotSent

@@ -35,6 +35,8 @@ class Dialect:
     * `receipts_after_commit` - SENDs in a transaction get their receipts after that of COMMIT (RabbitMQ 3.10);
       only those receipts tell that the messages were taken.
     * `quotes_destinations` - a slash in the name of a queue is written ``%2F``.
+    * `frame_limit` - the bytes of a body over which it closes the connection, unless another limit is set, as far as
+      that is known; and `frame_limit_names`, in words, the settings by which it limits the size of a message.
     * `unnamed_refusals` - the ``message`` headers, as a regular expression, of ERROR frames without ``receipt-id`` that
       refuse the frame that was sent last; ``None``: not known. See `stomp_web.client.refusals`.
     """
@@ -53,6 +55,8 @@ class Dialect:
     duplicate_header: str | None = None
     receipts_after_commit: bool = False
     quotes_destinations: bool = False
+    frame_limit: int | None = None
+    frame_limit_names: str = ""
     unnamed_refusals: re.Pattern[str] | None = None
 
     def expiry(self, ttl: float) -> dict[str, str]:
@@ -88,6 +92,9 @@ RABBITMQ: typing.Final = Dialect(
     keeps_message_ids=False,
     receipts_after_commit=True,
     quotes_destinations=True,
+    # RabbitMQ 4.3.6 closes the connection without an ERROR for a body over 4 MiB; 3.10.8 has no such limit.
+    frame_limit=4_194_304,
+    frame_limit_names="RabbitMQ's stomp.max_frame_size, which is 4 MiB in 4.3, and max_message_size",
     # RabbitMQ 3.10.8 and 4.3.6 never send a receipt-id. These are what the STOMP plugin says of a frame that it does
     # not understand, and the channel errors of AMQP 0-9-1 (403 to 406): a channel answers so to what it was asked for.
     unnamed_refusals=re.compile(
@@ -105,6 +112,8 @@ ACTIVEMQ: typing.Final = Dialect(
     "ActiveMQ/",
     text_without_length=True,
     prefetch_header="activemq.prefetchSize",
+    frame_limit=104_857_600,
+    frame_limit_names="ActiveMQ's wireFormat.maxFrameSize and maxDataLength, which are 100 MiB unless set",
     # ActiveMQ 5.17.2 names every frame that it could read. These are frames of which it did not read the headers.
     unnamed_refusals=re.compile(r"The maximum [\w ]+ was exceeded", re.IGNORECASE),
 )

@@ -24,7 +24,16 @@ import time
 import typing
 
 from ..config import coerce
-from ..errors import BrokerUnavailable, ConnectionLost, MessageError, ProtocolError, ReceiptTimeout, StompError
+from ..errors import (
+    BrokerUnavailable,
+    ConnectionLost,
+    DeliveryUnknown,
+    MessageError,
+    NotSent,
+    ProtocolError,
+    ReceiptTimeout,
+    StompError,
+)
 from ..hidden import hide_secret
 from ..log import get_logger
 from ..protocol import Frame, commands, encode
@@ -34,6 +43,7 @@ from .deadline import Deadline
 from .heart_beat import HeartBeats
 from .session import Session
 from .transport import TransportError
+from .written import limit_hint, whole_frames
 
 if typing.TYPE_CHECKING:
     from typing import Self
@@ -53,11 +63,15 @@ _LONGEST_WAIT = 0.5
 class Answer:
     """Somebody waits for receipts, or until the bytes are written. Guarded by the client's lock."""
 
-    __slots__ = ("error", "together", "unconfirmed_before", "waiting", "written")
+    __slots__ = ("data", "error", "left", "receipts", "together", "unconfirmed_before", "waiting", "written")
 
-    def __init__(self, receipts: typing.Iterable[str], together: bool = False) -> None:
+    def __init__(self, receipts: typing.Sequence[str], together: bool = False, data: memoryview | None = None) -> None:
+        self.receipts = receipts
         self.waiting = set(receipts)
-        #: Whether all receipts are about one thing: a COMMIT and the messages of its transaction.
+        #: What is to be written, and how many bytes of that have left.
+        self.data = memoryview(b"") if data is None else data
+        self.left = 0
+        #: Whether all frames and receipts are about one thing, a transaction: nothing of it is taken without a COMMIT.
         self.together = together
         #: How many unconfirmed frames of the session were handed over before.
         self.unconfirmed_before = 0
@@ -120,6 +134,7 @@ class DrivenClient(Unpicklable):
         self._unconfirmed = self._settled = 0
         self._outgoing: collections.deque[tuple[memoryview, Answer]] = collections.deque()
         self._outgoing_bytes = 0
+        self._in_write = False  # the first of `_outgoing` is being written, and how much of it has left is not counted
         self._answers: dict[str, Answer] = {}
         self._beats = HeartBeats((0, 0))
         self._receipt_ids = itertools.count(1)
@@ -265,7 +280,7 @@ class DrivenClient(Unpicklable):
                 return
         try:
             self._call(commands.disconnect(), deadline)
-        except (ConnectionLost, ReceiptTimeout, BrokerUnavailable) as error:
+        except (NotSent, DeliveryUnknown) as error:
             _log.info("the DISCONNECT to %s was not answered: %s", self.broker, error)
         finally:
             self._end(ConnectionLost(f"the client has disconnected from {self.broker}", broker=self.broker))
@@ -399,7 +414,7 @@ class DrivenClient(Unpicklable):
 
         Without receipts it returns once the bytes are in line to be written, and there is room in the line.
         """
-        answer = Answer(receipts, together)
+        answer = Answer(receipts, together or in_transaction, data)
         with self._lock:
             if self._session is not session:  # a later one would take it for something else
                 raise self._not_connected(session)
@@ -552,6 +567,7 @@ class DrivenClient(Unpicklable):
                 if self._session is not session or not self._outgoing:
                     break
                 data, answer = self._outgoing[0]
+            self._in_write = True
             try:
                 sent = session.write_some(data)
             except BaseException as error:
@@ -559,12 +575,16 @@ class DrivenClient(Unpicklable):
                     # Ctrl-C, or a time limit, between the write and its being counted: written again, it would be there
                     # twice. So the session ends here.
                     self._end(ConnectionLost(f"a write to {session.broker} was interrupted", broker=session.broker))
+                self._in_write = False
                 raise
             if not sent:
+                self._in_write = False
                 break
             moved = True
             self._beats.sent = time.monotonic()
             with self._lock:
+                self._in_write = False
+                answer.left += sent
                 answer.written = sent == len(data)
                 if self._session is not session:
                     break  # another thread has closed it
@@ -622,9 +642,14 @@ class DrivenClient(Unpicklable):
                 return
             self._reason = reason
             answers = set(self._answers.values())
+            not_written = [answer for _, answer in self._outgoing][int(self._in_write) :]
             self._answers.clear()
             self._outgoing.clear()
             self._outgoing_bytes = 0
+            for answer in not_written:
+                if answer.error is None:
+                    answer.error = _not_written(answer, session, reason)
+                    answer.error.__cause__ = reason
             for answer in answers:
                 if answer.error is None:
                     answer.error = ConnectionLost(
@@ -707,3 +732,21 @@ class DrivenClient(Unpicklable):
             with contextlib.suppress(BlockingIOError):
                 while self._wake_reader.recv(4096):
                     pass
+
+
+def _not_written(answer: Answer, session: Session, reason: StompError) -> MessageError:
+    """The exception for frames that had not left whole when *session* ended."""
+    size = len(answer.data)
+    if not answer.left:
+        return BrokerUnavailable(f"{reason}; no byte of the frame was sent", broker=session.broker)
+    took = f"{session.broker} took {answer.left} of {size} bytes, then: {reason}.{limit_hint(session.dialect)}"
+    whole = 0 if answer.together else whole_frames(answer.data[: answer.left], session.version)
+    if answer.waiting.isdisjoint(answer.receipts[:whole]) and (answer.receipts or not whole):
+        what = "the rest" if whole else "the frame"
+        return NotSent(f"{what} did not leave whole, and so cannot have been taken: {took}", broker=session.broker)
+    unknown = ConnectionLost(
+        f"whether the first {whole} messages arrived is not known, the others were not sent: {took}",
+        broker=session.broker,
+    )
+    unknown.not_sent = tuple(range(whole, len(answer.receipts)))
+    return unknown

@@ -12,6 +12,7 @@ from .message import Message
 from .refusals import refuses
 from .session import Session, error_words
 from .transport import TransportError, TransportTimeout
+from .written import limit_hint
 
 __all__ = [
     "about",
@@ -130,15 +131,19 @@ def _refused(errors: list[Frame], receipts: dict[str, int]) -> set[int]:
 
 
 def no_receipt(
-    session: Session, error: TransportError | ProtocolError, deadline: Deadline, confirmed: tuple[int, ...] = ()
+    session: Session,
+    error: TransportError | ProtocolError,
+    deadline: Deadline,
+    confirmed: tuple[int, ...] = (),
+    size: int = 1,
 ) -> MessageError:
-    """The exception for a message that has left, and of which nothing was heard any more."""
+    """The exception for a message of *size* bytes that has left, and of which nothing was heard any more."""
     late = isinstance(error, TransportTimeout)
     given = f" ({deadline.seconds:.3g} s given)" if late else ""
     reason = "be slow or out of resources, or may have refused it" if late else "have gone down, or have refused it"
     return (ReceiptTimeout if late else ConnectionLost)(
         f"no receipt from {session.broker}: {error}{given}; whether the message arrived is not known. "
-        f"The broker may {reason}.",
+        f"The broker may {reason}.{'' if late else limit_hint(session.dialect, size)}",
         broker=session.broker,
         confirmed=confirmed,
     )

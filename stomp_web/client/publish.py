@@ -10,7 +10,6 @@ import types
 import typing
 
 from ..errors import (
-    BrokerUnavailable,
     ConfigurationError,
     ConnectionLost,
     DeliveryUnknown,
@@ -247,7 +246,7 @@ class PublishClient(SendingClient):
             except DeliveryUnknown:
                 if unconfirmed:
                     raise
-            except BrokerUnavailable as error:
+            except NotSent as error:
                 if unconfirmed:
                     raise ConnectionLost(
                         f"the connection to {session.broker} had ended before DISCONNECT; whether the unconfirmed "
@@ -460,7 +459,7 @@ class PublishClient(SendingClient):
                 session = self._transaction_session(transaction)
             with_receipts = confirm or (transaction is not None and session.dialect.receipts_after_commit)
             data, receipts = self._encode(session, messages, heads, with_receipts, transaction)
-            self._write(session, data, deadline, receipts, count=len(messages))
+            self._write(session, data, deadline, receipts, count=len(messages), in_transaction=transaction is not None)
             earlier = self._unconfirmed
             self._unconfirmed += len(messages)
             if confirm:

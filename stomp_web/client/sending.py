@@ -15,7 +15,16 @@ import time
 import typing
 
 from ..config import coerce
-from ..errors import BrokerUnavailable, ConnectionLost, MessageError, NotSent, PoolClosed, ProtocolError, ReceiptTimeout
+from ..errors import (
+    BrokerUnavailable,
+    ConnectionLost,
+    MessageError,
+    NotSent,
+    PoolClosed,
+    ProtocolError,
+    ReceiptTimeout,
+    Rejected,
+)
 from ..log import get_logger
 from ..protocol import Frame, encode
 from ..unpicklable import Unpicklable
@@ -28,6 +37,7 @@ from .refusals import refuses
 from .session import LOOK_AGAIN, Session, error_words
 from .transaction import EndedByError
 from .transport import TransportError, TransportTimeout
+from .written import limit_hint, whole_frames
 
 __all__ = ["InUse", "OpenTransaction", "SendingClient"]
 
@@ -138,13 +148,13 @@ class SendingClient(Unpicklable):
                         self._unconfirmed = 0  # the same, without a call
                 else:
                     deadline = deadline or self._deadline(None)
-                    self._await_receipts(session, {str(receipt): 0}, deadline, earlier)
+                    self._await_receipts(session, {str(receipt): 0}, deadline, earlier, size)
             except TransportError as error:
                 if not sent:
                     lost = self._not_written(session, error, 0, len(data), deadline, None)
                     raise lost from lost.__cause__ or error
                 self._drop()
-                raise no_receipt(session, error, deadline or self._deadline(None)) from error
+                raise no_receipt(session, error, deadline or self._deadline(None), size=size) from error
             except MessageError:
                 raise
             except BaseException:
@@ -203,11 +213,12 @@ class SendingClient(Unpicklable):
         body: memoryview | None = None,
         sent: int = 0,
         count: int = 1,
+        in_transaction: bool = False,
     ) -> None:
         """Write *data*, in which *receipts* are asked for; if that fails, end the session and say what had left.
 
         With a large *body*, that is written behind it, and the closing NUL. *sent* is what had left before. *count* is
-        how many messages there are in it.
+        how many messages there are in it. *in_transaction*: they are nothing without a COMMIT.
         """
         if deadline.expired and not sent:
             if session.stuck:
@@ -224,7 +235,8 @@ class SendingClient(Unpicklable):
                 session.write_large((data, body, _NUL), deadline)
         except (TransportError, ProtocolError) as error:
             left = session.bytes_sent - before
-            lost = self._not_written(session, error, left, size, deadline, receipts, count)
+            whole = 0 if count == 1 or in_transaction else whole_frames(data[:left], session.version)
+            lost = self._not_written(session, error, left, size, deadline, receipts, count, whole)
             raise lost from lost.__cause__ or error
         except BaseException:
             self._drop()
@@ -239,11 +251,12 @@ class SendingClient(Unpicklable):
         deadline: Deadline | None,
         receipts: dict[str, int] | None,
         count: int = 1,
+        whole: int = 0,
     ) -> MessageError:
         """End the session, and return the exception for a write that ended with *error* when *left* bytes had left.
 
-        What the broker said meanwhile counts: the receipts of a batch's first messages, or why it takes no more, for
-        example of a frame over its limit.
+        Of the *count* messages the first *whole* ones have left. What the broker said meanwhile counts: the receipts of
+        a batch's first messages, or why it takes no more, for example of a frame over its limit.
         """
         receipts = receipts or {}
         waiting, errors = dict(receipts), []
@@ -254,23 +267,38 @@ class SendingClient(Unpicklable):
                 errors.append(frame)
         earlier = self._unconfirmed
         self._drop()
-        if left and errors:
-            late = isinstance(error, TransportTimeout)
-            return rejected(session, errors, receipts, waiting, earlier, count=count, late=late)
+        late = isinstance(error, TransportTimeout)
+        confirmed = confirmed_positions(receipts, waiting)
+        unsent = tuple(range(whole, count))
+        lost: MessageError
+        if left and any(refuses(frame, session.dialect) for frame in errors):
+            lost = rejected(session, errors, receipts, waiting, earlier, count=count, late=late)
+            if not isinstance(lost, Rejected):
+                lost.not_sent = unsent
+            return lost
         for frame in errors:
             _tell_error(session, frame)
         if not left:
             return BrokerUnavailable(
                 f"{session.broker} took no byte of the message: {error}; nothing was sent", broker=session.broker
             )
-        kind = ReceiptTimeout if isinstance(error, TransportTimeout) else ConnectionLost
         seconds = self.timeout if deadline is None else deadline.seconds
-        return kind(
-            f"{session.broker} took {left} of {size} bytes, then: {error} ({seconds:.3g} s given); "
-            "whether the message arrived is not known",
+        took = f"{session.broker} took {left} of {size} bytes, then: {error}"
+        took += f" ({seconds:.3g} s given)." if late else f".{limit_hint(session.dialect)}"
+        if set(range(whole)) <= set(confirmed):
+            what = "the frame" if count == 1 else "the rest"
+            return NotSent(
+                f"{what} did not leave whole, and so cannot have been taken: {took}",
+                broker=session.broker,
+                confirmed=confirmed,
+            )
+        lost = (ReceiptTimeout if late else ConnectionLost)(
+            f"whether the first {whole} of {count} messages arrived is not known, the others were not sent: {took}",
             broker=session.broker,
-            confirmed=confirmed_positions(receipts, waiting),
+            confirmed=confirmed,
         )
+        lost.not_sent = unsent
+        return lost
 
     def _round_trip(
         self, session: Session, frame: Frame, deadline: Deadline, others: typing.Iterable[str] = (), earlier: int = 0
@@ -284,8 +312,12 @@ class SendingClient(Unpicklable):
         self._write(session, memoryview(encode(frame, session.version)), deadline)
         self._await_receipts(session, dict.fromkeys((receipt, *others), 0), deadline, earlier)
 
-    def _await_receipts(self, session: Session, receipts: dict[str, int], deadline: Deadline, earlier: int) -> None:
+    def _await_receipts(
+        self, session: Session, receipts: dict[str, int], deadline: Deadline, earlier: int, size: int = 1
+    ) -> None:
         """Read until each of *receipts* (ids, with the positions of their messages) was answered.
+
+        *size* is that of the message, in bytes, if it is one.
 
         An ERROR ends the session, whatever the broker thinks of it: RabbitMQ 3.10 and ActiveMQ 5.17 go on after one.
         The answers to the other messages are read before that, so that each outcome is known as well as it can be.
@@ -314,7 +346,7 @@ class SendingClient(Unpicklable):
             self._drop()
             late = isinstance(error, TransportTimeout)
             if not errors:
-                raise no_receipt(session, error, deadline, confirmed_positions(receipts, waiting)) from error
+                raise no_receipt(session, error, deadline, confirmed_positions(receipts, waiting), size) from error
         except BaseException:
             self._drop()
             raise

@@ -365,11 +365,15 @@ def error_words(frame: Frame) -> str:
     """What an ERROR frame says, in one line: its ``message`` and, where it adds to it, its body's first line.
 
     It has no full stop at its end, as it becomes a part of a sentence (ActiveMQ 5.17 sends one). A body may be a Java
-    stack trace (ActiveMQ 5.17); only its first line is taken.
+    stack trace (ActiveMQ 5.17); only its first line is taken. Or an Erlang term over several lines,
+    of which the first ends with a comma (RabbitMQ 3.10, "AMQP channel died"); that is taken whole.
     """
     message = frame.headers.get("message", "").strip().rstrip(" .")
     lines = frame.body.decode("utf-8", "replace").strip().splitlines()
-    first = lines[0].strip()[:300].rstrip(" .") if lines else ""
+    first = lines[0].strip() if lines else ""
+    if first.endswith(","):
+        first = " ".join(" ".join(lines).split())
+    first = first[:300].rstrip(" .,:;")
     if not first or first == message or first.endswith(f"Exception: {message}"):
         return message or "the broker gave no reason"
     if message and first.startswith(message):

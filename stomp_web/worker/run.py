@@ -18,7 +18,7 @@ from ..breaker import back_off
 from ..client.deadline import Deadline
 from ..client.dialect import choose_dialect
 from ..client.duplex import QueueingDuplexClient
-from ..errors import AuthenticationFailed, BrokerUnavailable, DeliveryUnknown, Rejected, StompError
+from ..errors import AuthenticationFailed, DeliveryUnknown, NotSent, Rejected, StompError
 from ..log import get_logger
 from ..pool import PublishClientPool
 from .bell import Bell
@@ -158,7 +158,7 @@ class Run:
                 if first and (isinstance(error, AuthenticationFailed) or refused_for_good(error)):
                     raise
                 self._reason = error
-            except (BrokerUnavailable, DeliveryUnknown) as error:
+            except (NotSent, DeliveryUnknown) as error:
                 self._reason = error
             self._end_session()
             if self._stopping:

@@ -12,6 +12,7 @@ from stomp_web import (
     InvalidFrame,
     Message,
     MessageError,
+    NotSent,
     PublishClient,
     ReceiptTimeout,
     Rejected,
@@ -19,6 +20,7 @@ from stomp_web import (
 )
 from stomp_web.broker import Broker
 from stomp_web.protocol import Frame
+from tests.client.scripted import PATIENCE
 
 
 def messages(*bodies: bytes) -> list[Message]:
@@ -246,11 +248,16 @@ class TestFailure:
 
         server = serve(script, receive_buffer=65_536)
         client = PublishClient("127.0.0.1", server.port)
+        patience = 2.0 if ending == "stall" else PATIENCE  # the receipts come within it on a slow machine, too
         with pytest.raises(MessageError) as failure:
-            client.send_many(messages(*[bytes(1_000_000)] * 30), confirm=True, timeout=0.2)
+            client.send_many(messages(*[bytes(1_000_000)] * 30), confirm=True, timeout=patience)
         kinds = {"stall": ReceiptTimeout}
         assert (type(failure.value.__cause__) is Rejected) is (ending == "error")
-        assert type(failure.value) is kinds.get(ending, ConnectionLost)
+        # How many more have left whole depends on the buffers of the system. If none has, the rest was not sent.
+        whole = failure.value.not_sent[0] if failure.value.not_sent else 2
+        assert type(failure.value) is (
+            NotSent if whole == 2 and ending != "error" else kinds.get(ending, ConnectionLost)
+        )
         assert failure.value.confirmed == (0, 1)
         over.set()
 

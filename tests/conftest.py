@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.brokers.fleet import BROKERS, FOREIGN, RABBITMQ, REAL, BrokerMissing, Fleet
+from tests.brokers import java
+from tests.brokers.fleet import ACTIVEMQ, BROKERS, FOREIGN, RABBITMQ, REAL, BrokerMissing, Fleet
 from tests.brokers.running import BrokerFailed, RunningBroker
 from tests.brokers.tree import DEFAULT, VARIABLE
 from tests.error_texts import faults_in, recorded
@@ -38,6 +39,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FOLDER",
         help=f"the tree of another Debian release that has RabbitMQ 4 (${VARIABLE}, or {DEFAULT})",
     )
+    for name in java.HOMES:
+        group.addoption(
+            f"--{name}-home", metavar="FOLDER", help=f"where {name} is, if .ci/jvm-brokers did not bring it (${java.HOMES[name]})"
+        )
     group.addoption("--faults", type=int, default=12, help="how often each fault of the leak tests happens (12)")
     group.addoption(
         "--servers",
@@ -51,6 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--require-brokers and --no-brokers exclude each other")
     if config.option.rabbitmq_root:
         os.environ[VARIABLE] = str(Path(config.option.rabbitmq_root).absolute())
+    for name, variable in java.HOMES.items():
+        if home := config.getoption(f"{name}_home"):
+            os.environ[variable] = str(Path(home).absolute())
     config.stash[_FLEET] = Fleet()
 
 
@@ -149,9 +157,15 @@ def rabbitmq(request: pytest.FixtureRequest) -> RunningBroker:
     return _running(request, request.param)
 
 
-@pytest.fixture
+@pytest.fixture(params=ACTIVEMQ)
 def activemq(request: pytest.FixtureRequest) -> RunningBroker:
-    return _running(request, "activemq")
+    """ActiveMQ Classic; the test runs once against each version."""
+    return _running(request, request.param)
+
+
+@pytest.fixture
+def artemis(request: pytest.FixtureRequest) -> RunningBroker:
+    return _running(request, "artemis")
 
 
 @pytest.fixture
@@ -183,9 +197,9 @@ def _of_servers(item: pytest.Item, config: pytest.Config) -> bool:
 def _asks_for(item: pytest.Item) -> set[str]:
     """The names of the brokers that a test starts."""
     callspec = getattr(item, "callspec", None)
-    names = {name for name in getattr(item, "fixturenames", ()) if name != "rabbitmq"}
+    names = {name for name in getattr(item, "fixturenames", ()) if name not in ("rabbitmq", "activemq")}
     if callspec is not None:
-        names |= {callspec.params.get(fixture) for fixture in ("broker", "rabbitmq")}
+        names |= {callspec.params.get(fixture) for fixture in ("broker", "rabbitmq", "activemq")}
     return names & set(BROKERS)
 
 

@@ -1,12 +1,18 @@
-"""ActiveMQ Classic, as Debian packages it (the STOMP connector is in `libactivemq-java`), without its service."""
+"""ActiveMQ Classic without its service: 5.17 as Debian packages it, and 6 from its jars.
+
+Debian's STOMP connector is in `libactivemq-java`. Of ActiveMQ 6 the libraries are enough: `.ci/jvm-brokers` collects
+them in one folder. Both read the same `activemq.xml`.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.brokers.installed import matching, newest, package_files, program
+from tests.brokers.installed import matching, newest, package_files
+from tests.brokers.java import CACHE, QUICK, java
 from tests.brokers.ports import free_ports
 from tests.brokers.running import RunningBroker
 from tests.brokers.traits import Durable, Refusal, Traits
@@ -60,18 +66,13 @@ class ActiveMQ(RunningBroker):
         return newest(path for path in candidates if (path / "bin" / "activemq.jar").exists())
 
     @classmethod
-    def java(cls) -> Path | None:
-        chosen = Path(os.environ.get("JAVA_HOME", "/nowhere"), "bin", "java")
-        return chosen if chosen.exists() else program("java", "/usr/lib/jvm/*/bin/java")
-
-    @classmethod
     def missing(cls) -> str | None:
         home = cls.home()
         if home is None:
             return "ActiveMQ is not installed"
         if not list(home.glob("lib/**/activemq-stomp*.jar")):
             return f"ActiveMQ in {home} has no STOMP connector"
-        if cls.java() is None:
+        if java() is None:
             return "Java is not installed"
         return None
 
@@ -82,6 +83,7 @@ class ActiveMQ(RunningBroker):
         self.certificates = make_certificates(self.directory)
         (self.directory / "data").mkdir()
         (self.directory / "log4j.properties").write_text(_LOGGING)
+        (self.directory / "log4j2.properties").write_text(_LOGGING_2)
         (self.directory / "activemq.xml").write_text(
             _CONFIGURATION.format(
                 data=self.directory / "data",
@@ -97,29 +99,54 @@ class ActiveMQ(RunningBroker):
         )
 
     def command(self) -> list[str]:
-        home = self.home()
         return [
-            str(self.java()),
-            "-Xms64m",
-            "-Xmx512m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",  # quick to start rather than quick in the long run
+            str(java()),
+            *QUICK,
             "--add-opens=java.base/java.util=ALL-UNNAMED",  # Java 17 asks for these two
             "--add-opens=java.base/java.lang=ALL-UNNAMED",
             f"-Djava.io.tmpdir={self.directory}",
             f"-Dlog4j.configuration=file:{self.directory}/log4j.properties",
-            f"-Dactivemq.home={home}",
+            f"-Dlog4j2.configurationFile=file:{self.directory}/log4j2.properties",
+            f"-Dactivemq.home={self.home()}",
             f"-Dactivemq.base={self.directory}",
-            "-jar",
-            f"{home}/bin/activemq.jar",
+            *self.program(),
             "start",
             f"xbean:file:{self.directory}/activemq.xml",
         ]
+
+    def program(self) -> list[str]:
+        """What Java runs."""
+        return ["-jar", f"{self.home()}/bin/activemq.jar"]
 
     def refusals(self) -> list[Refusal]:
         # ActiveMQ/5.17.2 takes any string for a queue; only rights can refuse a destination.
         url = self.address(login="reader", passcode="reader")
         return [Refusal("reader", url, "/queue/forbidden", "User reader is not authorized to write to")]
+
+
+class ActiveMQ6(ActiveMQ):
+    """The same broker, of today's version, from a folder of jars."""
+
+    name = "activemq6"
+    install = ".ci/jvm-brokers (it needs mvn and Java 17), or --activemq6-home DIRECTORY"
+    traits = dataclasses.replace(ActiveMQ.traits)
+
+    @classmethod
+    def home(cls) -> Path | None:
+        """The directory that holds the jars in `lib`."""
+        candidates = [Path(os.environ.get("ACTIVEMQ6_HOME", "/nowhere")), *matching(f"{CACHE}/activemq6-*/")]
+        return newest(path for path in candidates if list(path.glob("lib/**/activemq-broker-6*.jar")))
+
+    @classmethod
+    def missing(cls) -> str | None:
+        lack = super().missing()
+        return lack.replace("ActiveMQ", "ActiveMQ 6") if lack else None
+
+    def program(self) -> list[str]:
+        # A distribution's bin/activemq.jar collects these jars and calls the same class.
+        folders = sorted({path.parent for path in (self.home() or Path()).glob("lib/**/*.jar")})
+        classes = os.pathsep.join(f"{folder}/*" for folder in folders)
+        return ["-classpath", classes, "org.apache.activemq.console.command.ShellCommand"]
 
 
 # The log4j 1.2 of Debian's package; the log4j2.properties beside it is read by nobody.
@@ -128,6 +155,16 @@ log4j.rootLogger=INFO, stdout
 log4j.appender.stdout=org.apache.log4j.ConsoleAppender
 log4j.appender.stdout.layout=org.apache.log4j.PatternLayout
 log4j.appender.stdout.layout.ConversionPattern=%d %-5p %c{1} %m%n
+"""
+
+# What ActiveMQ 6 reads.
+_LOGGING_2 = """\
+rootLogger.level = INFO
+rootLogger.appenderRef.console.ref = console
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d %-5p %c{1} %m%n
 """
 
 _CONFIGURATION = """\

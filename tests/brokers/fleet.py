@@ -10,7 +10,8 @@ import os
 from collections import Counter
 from typing import Any
 
-from tests.brokers.activemq import ActiveMQ
+from tests.brokers.activemq import ActiveMQ, ActiveMQ6
+from tests.brokers.artemis import Artemis
 from tests.brokers.coilmq import CoilMQ
 from tests.brokers.development import Development
 from tests.brokers.rabbitmq import RabbitMQ, RabbitMQ4
@@ -23,6 +24,8 @@ BROKERS: dict[str, type[RunningBroker]] = {
         RabbitMQ,
         RabbitMQ4,
         ActiveMQ,
+        ActiveMQ6,
+        Artemis,
         CoilMQ,
     )
 }
@@ -33,6 +36,9 @@ FOREIGN = tuple(name for name in BROKERS if name != Development.name)
 
 RABBITMQ = tuple(name for name, kind in BROKERS.items() if issubclass(kind, RabbitMQ))
 """Every version of RabbitMQ."""
+
+ACTIVEMQ = tuple(name for name, kind in BROKERS.items() if issubclass(kind, ActiveMQ))
+"""Every version of ActiveMQ Classic."""
 
 REAL = tuple(name for name in FOREIGN if name != CoilMQ.name)
 """Those that people run in production, in every version."""

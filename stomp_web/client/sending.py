@@ -31,7 +31,7 @@ from ..unpicklable import Unpicklable
 from .connector import Connector
 from .deadline import Deadline
 from .heads import head_of
-from .message import LARGE, Message, encode_message, frame_of, join_frames, length_line, small_frame_of
+from .message import LARGE, Message, encode_message, frame_of, join_frames, length_line, small_frame_of, type_line
 from .outcome import confirmed_positions, name_message, no_receipt, rejected, unanswered
 from .refusals import refuses
 from .session import LOOK_AGAIN, Session, error_words
@@ -463,13 +463,11 @@ def _frame_for(
     """The bytes of one message for this session's broker; a large body stays apart, as `frame_of` returns it."""
     if session.plain:
         return frame_of(head, content, receipt)
-    if not session.dialect.duplicate_header:
-        if session.version != "1.2":
-            head = head_of(destination, content_type, headers, session.version)
-        return frame_of(head, content, receipt, length_line(content, content_type, headers, session.dialect))
-    message = Message(destination, typing.cast(bytes, content.obj), headers, content_type=content_type)
-    asked = None if receipt is None else str(receipt)
-    return encode_message(message, head, session.dialect, session.version, asked), None
+    if session.version != "1.2":
+        head = head_of(destination, content_type, headers, session.version)
+    lines = type_line(destination, headers, session.dialect)
+    lines += length_line(content, content_type, headers, session.dialect)
+    return frame_of(head, content, receipt, lines)
 
 
 def _in_use() -> InUse:

@@ -131,7 +131,7 @@ class Session:
         self.id = frame.headers.get("session")
         self.dialect = choose_dialect(self.server)
         #: Whether a SEND is written for this broker as STOMP 1.2 says, and nothing else is to be thought of.
-        self.plain = self.version == "1.2" and not (self.dialect.duplicate_header or self.dialect.text_without_length)
+        self.plain = self.version == "1.2" and not (self.dialect.sent_types or self.dialect.text_without_length)
         self.heart_beat = negotiate_heart_beat(settings.heart_beat, parse_heart_beat(frame.headers.get("heart-beat")))
 
     @classmethod

@@ -6,7 +6,6 @@ them in one folder. Both read the same `activemq.xml`.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,16 +29,16 @@ class ActiveMQ(RunningBroker):
     name = "activemq"
     install = "apt-get install --no-install-recommends activemq default-jre-headless"
     traits = Traits(
-        # ActiveMQ/5.17.2 has no virtual hosts: any host is taken, also none.
+        # ActiveMQ/5.17.2 and 6.3.1 have no virtual hosts: any host is taken, also none.
         checks_vhost=False,
-        # ActiveMQ/5.17.2: without content-length a TextMessage, with it a BytesMessage.
-        text_messages=True,
-        # ActiveMQ/5.17.2: a persistent message that is refused with NACK is dead, without a second try.
+        # ActiveMQ/5.17.2 and 6.3.1: without content-length a TextMessage, with it a BytesMessage.
+        text_versions=("1.0", "1.1", "1.2"),
+        # ActiveMQ/5.17.2 and 6.3.1: a persistent message that is refused with NACK is dead, without a second try.
         nacked_to="/queue/ActiveMQ.DLQ",
-        # ActiveMQ/5.17.2 counts deliveries in memory.
+        # ActiveMQ/5.17.2 and 6.3.1 count deliveries in memory.
         remembers_deliveries=False,
         selectors=True,
-        # ActiveMQ/5.17.2: the first UNSUBSCRIBE is until next time, the second one for good. The second one alone is
+        # ActiveMQ/5.17.2 and 6.3.1: the first UNSUBSCRIBE is until next time, the second one for good. The second one alone is
         # an ERROR, "Durable consumer is in use".
         durable=Durable(
             connect={"client-id": "{name}"},
@@ -119,7 +118,7 @@ class ActiveMQ(RunningBroker):
         return ["-jar", f"{self.home()}/bin/activemq.jar"]
 
     def refusals(self) -> list[Refusal]:
-        # ActiveMQ/5.17.2 takes any string for a queue; only rights can refuse a destination.
+        # ActiveMQ/5.17.2 and 6.3.1 take any string for a queue; only rights can refuse a destination.
         url = self.address(login="reader", passcode="reader")
         return [Refusal("reader", url, "/queue/forbidden", "User reader is not authorized to write to")]
 
@@ -129,7 +128,6 @@ class ActiveMQ6(ActiveMQ):
 
     name = "activemq6"
     install = ".ci/jvm-brokers (it needs mvn and Java 17), or --activemq6-home DIRECTORY"
-    traits = dataclasses.replace(ActiveMQ.traits)
 
     @classmethod
     def home(cls) -> Path | None:

@@ -56,8 +56,9 @@ class Traits:
     vhost_refusal: str = ""
     """Words of the broker's answer to a virtual host that does not exist."""
 
-    text_messages: bool = False
-    """A body without content-length becomes a text message for other protocols, and comes back without that header."""
+    text_versions: tuple[str, ...] = ()
+    """A body without content-length becomes a text message for other protocols, and comes back without that header over
+    these STOMP versions."""
 
     expires: bool = True
     """A message past its time to live is not delivered."""
@@ -74,6 +75,9 @@ class Traits:
     nacked_to: str | None = None
     """The queue into which a message goes that a client has refused with NACK; None: back into its own."""
 
+    nack_drops: bool = False
+    """NACK is the end of the message: it goes nowhere."""
+
     ack_modes: tuple[str, ...] = ("auto", "client", "client-individual")
     """The values of `ack` in SUBSCRIBE that have a meaning of their own."""
 
@@ -88,6 +92,15 @@ class Traits:
 
     says_redelivered: bool = True
     """The MESSAGE frame of a message that was delivered before, in vain, says `redelivered:true`."""
+
+    says_of_all_that_were_left: bool = True
+    """It says so of each message that a client had and did not acknowledge when it left; otherwise of the first one."""
+
+    acks_in_transactions: bool = True
+    """An ACK may be part of a transaction."""
+
+    colons_in_ids: bool = True
+    """The ids of messages have colons, or what the id of the subscription has."""
 
     remembers_deliveries: bool = True
     """It says so too of those that were delivered before it was killed."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 import typing
+import uuid
 
 from .client.address import parse_address
 from .client.deadline import Deadline
@@ -101,6 +103,11 @@ class PoolOutlet:
         *tried* is how many tries there were before, none of which has sent a message. A message of which only a part
         has left (*cut*: it was so before) is sent again once: the broker may have closed the connection for its size.
         """
+        if self._resend_unknown:
+            send_id = uuid.uuid4().hex
+            messages = [
+                dataclasses.replace(message, send_id=f"{send_id}-{position}") for position, message in enumerate(messages)
+            ]
         confirmed: set[int] = set()
         unknown: DeliveryUnknown | None = None
         todo: typing.Sequence[int] = range(len(messages))

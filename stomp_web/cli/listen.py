@@ -65,10 +65,13 @@ def run(
         prefetch = 0
         if ack != "auto":
             # What the broker has sent and nobody took goes back to its queue, but marked as redelivered: ask for few.
-            header = choose_dialect(client.server).prefetch_header
             prefetch = _PREFETCH if count is None else min(count, _PREFETCH)
-            headers = {header: str(prefetch), **headers} if header else headers
-            prefetch = int(headers[header]) if header and headers[header].isdecimal() else 0
+            asked = choose_dialect(client.server).prefetch(prefetch)
+            if not asked.keys() & headers.keys():
+                prefetch = prefetch if asked else 0
+            else:
+                prefetch = next((int(value) for name, value in headers.items() if name in asked and value.isdecimal()), 0)
+            headers = {**asked, **headers}
         else:  # before the broker may send, also because what cannot be printed must not be taken
             say("With --ack auto, messages are taken even if they cannot be read.")
         client.subscribe(destination, ack=ack, headers=headers)

@@ -204,14 +204,19 @@ class QueueingDuplexClient(DrivenClient):
 
         * *ack* - ``auto``: a message counts as taken when it is sent; ``client``: ACK takes it and all before it;
           ``client-individual``: ACK takes just it.
-        * *headers* - more headers, such as ``selector`` or ``prefetch-count``.
+        * *headers* - more headers, such as ``selector`` or ``prefetch-count``. To Artemis, ``subscription-type`` is added,
+          so that ``/queue/`` is a queue there and ``/topic/`` a topic however it is configured.
 
         A subscription ends with its session; after another `connect`, subscribe again. Raises `Rejected`, `NotSent` or
         `DeliveryUnknown`.
         """
         identity = f"sub-{next(self._subscription_ids)}" if id is None else id
         self._ack_modes[identity] = ack
-        self._call(commands.subscribe(destination, identity, ack, headers), self._deadline(timeout))
+        frame = commands.subscribe(destination, identity, ack, headers)
+        kind = self._live_session().dialect.subscribed_type(destination)
+        if kind is not None:
+            frame.headers.setdefault(*kind)
+        self._call(frame, self._deadline(timeout))
         return identity
 
     def unsubscribe(
@@ -223,10 +228,12 @@ class QueueingDuplexClient(DrivenClient):
     def ack(self, frame: Frame, *, transaction: str | None = None) -> None:
         """Acknowledge *frame*, a MESSAGE.
 
-        Raises `InvalidFrame` if it cannot be, and `NotSent` if its session has ended: the broker gives it out again,
-        and an acknowledgement in another session could be taken for that of another message.
+        Raises `InvalidFrame` if it cannot be - Artemis has no ACK in a *transaction* - and `NotSent` if its session has
+        ended: the broker gives it out again, and an acknowledgement in another session could be taken for that of
+        another message.
         """
         session = self._session_of(frame)
+        self._check_transaction(session, transaction)
         self._write(commands.ack(frame, session.version, transaction=transaction), session)
 
     def nack(
@@ -234,11 +241,22 @@ class QueueingDuplexClient(DrivenClient):
     ) -> None:
         """Refuse *frame*, a MESSAGE. Raises `InvalidFrame` in STOMP 1.0, and `NotSent` as `ack` does.
 
-        What becomes of it is the broker's choice: RabbitMQ requeues it, ActiveMQ moves it to its dead letter queue.
+        What becomes of it is the broker's choice: RabbitMQ requeues it, ActiveMQ moves it to its dead letter queue, and
+        **Artemis 2.40 drops it**.
         """
         session = self._session_of(frame)
+        self._check_transaction(session, transaction)
         refusal = commands.nack(frame, session.version, transaction=transaction, headers=headers)
         self._write(refusal, session)
+
+    @staticmethod
+    def _check_transaction(session: Session, transaction: str | None) -> None:
+        """Raise `InvalidFrame` where the broker would acknowledge at once, whatever becomes of the *transaction*."""
+        if transaction is not None and not session.dialect.acks_in_transactions:
+            raise InvalidFrame(
+                f"{session.broker} ({session.server}) would acknowledge at once, and not with the transaction; commit "
+                "first, and acknowledge then, without a transaction. Nothing was acknowledged"
+            )
 
     def _session_of(self, frame: Frame) -> Session:
         """The session, if *frame* came in it. One that was made by hand counts as of this session."""

@@ -26,6 +26,7 @@ __all__ = [
     "join_frames",
     "length_line",
     "send_frame",
+    "type_line",
     "type_of",
 ]
 
@@ -45,6 +46,8 @@ class Message:
     * `headers` - more headers, ``str`` to ``str``.
     * `content_type` - the body's MIME type.
     * `ttl` - how many seconds the message may wait for a receiver, at most 3155760000 (100 years); ``None`` for ever.
+    * `send_id` - what the repetitions of one send have in common, so that a broker that can (Artemis) drops all but one;
+      ``None`` for a message that is not repeated.
     """
 
     destination: str
@@ -53,6 +56,7 @@ class Message:
     _: dataclasses.KW_ONLY
     content_type: str | None = None
     ttl: float | None = None
+    send_id: str | None = None
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class Message:
         *,
         content_type: str | None = None,
         ttl: float | None = None,
+        send_id: str | None = None,
     ) -> None:
         # What a frozen dataclass makes by itself takes twice as long: batches are made of many messages.
         _set_destination(self, destination)
@@ -69,6 +74,7 @@ class Message:
         _set_headers(self, headers)
         _set_content_type(self, content_type)
         _set_ttl(self, ttl)
+        _set_send_id(self, send_id)
 
     @property
     def id(self) -> str | None:
@@ -76,7 +82,7 @@ class Message:
         return message_id_of(self.headers) if self.headers else None
 
 
-_set_destination, _set_body, _set_headers, _set_content_type, _set_ttl = (
+_set_destination, _set_body, _set_headers, _set_content_type, _set_ttl, _set_send_id = (
     vars(Message)[field.name].__set__ for field in dataclasses.fields(Message)
 )
 
@@ -165,7 +171,7 @@ def encode_message(
     *receipt* and *transaction* are ids of ours, which need no escapes. Raises `InvalidFrame` if the version cannot
     carry it.
     """
-    if message.ttl is not None or dialect.duplicate_header:
+    if message.ttl is not None or (message.send_id is not None and dialect.duplicate_header):
         return memoryview(_encode_send(message, send_frame(message), dialect, version, receipt, transaction))
     if version != "1.2":
         content_type = type_of(message.body, message.content_type, message.headers)
@@ -175,10 +181,11 @@ def encode_message(
     if receipt is not None:
         head += b"receipt:%b\n" % receipt.encode()
     content = content_of(message)
-    length = length_line(
+    lines = type_line(message.destination, message.headers, dialect)
+    lines += length_line(
         content, type_of(message.body, message.content_type, message.headers), message.headers, dialect
     )
-    return memoryview(b"%b%b\n%b\0" % (head, length, content))  # type: ignore[str-format]
+    return memoryview(b"%b%b\n%b\0" % (head, lines, content))  # type: ignore[str-format]
 
 
 def join_frames(
@@ -231,6 +238,14 @@ def small_frame_of(head: bytes, content: memoryview, size: int, receipt: int | N
     return memoryview(b"%breceipt:%d\ncontent-length:%d\n\n%b\0" % (head, receipt, size, content))  # type: ignore[str-format]
 
 
+def type_line(destination: str, headers: typing.Mapping[str, str] | None, dialect: Dialect) -> bytes:
+    """The line that says what kind of *destination* it is; nothing where `Dialect.sent_type` or the caller says so."""
+    kind = dialect.sent_type(destination)
+    if kind is None or kind[0] in (headers or ()):
+        return b""
+    return b"%b:%b\n" % (kind[0].encode(), kind[1].encode())
+
+
 def length_line(
     content: memoryview, content_type: str | None, headers: typing.Mapping[str, str] | None, dialect: Dialect
 ) -> bytes:
@@ -281,8 +296,11 @@ def _encode_send(
         frame.headers["receipt"] = receipt
     if message.ttl is not None:
         frame.headers.update(dialect.expiry(message.ttl))
-    if dialect.duplicate_header and message.id:
-        frame.headers.setdefault(dialect.duplicate_header, message.id)
+    if dialect.duplicate_header and message.send_id is not None:
+        frame.headers.setdefault(dialect.duplicate_header, message.send_id)
+    kind = dialect.sent_type(message.destination)
+    if kind is not None:
+        frame.headers.setdefault(*kind)
     return encode(
         frame, version, content_length=wants_content_length(frame.body, frame.headers.get("content-type"), dialect)
     )

@@ -176,9 +176,7 @@ class Run:
         dialect = choose_dialect(self._client.server)
         self._settlement.session_began(dialect)
         for handler in self._handlers:
-            headers = dict(handler.headers)
-            if dialect.prefetch_header is not None:
-                headers.setdefault(dialect.prefetch_header, str(self._prefetch))
+            headers = {**dialect.prefetch(self._prefetch), **handler.headers}
             self._client.subscribe(
                 handler.destination, id=handler.id, ack=self._settlement.mode(handler), headers=headers
             )

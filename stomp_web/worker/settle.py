@@ -58,6 +58,9 @@ _NOT_BURIED = frozenset(
         *("message-id", "original-destination", "receipt", "redelivered", "subscription", "timestamp", "transaction"),
         # RabbitMQ 3.10 refuses a message whose user-id is not the login of who sends it.
         "user-id",
+        # Artemis 2.40: the kind of the destination from which the message came; the dead letter may go to another kind,
+        # and would be confirmed and dropped. And by what its sender's repetitions are known.
+        *("_amq_dupl_id", "destination-type"),
         *_DELIVERY_COUNTS,
         *("x-dead-letter-exchange", "x-dead-letter-routing-key", "x-error", "x-expires"),
         *("x-failures", "x-max-length", "x-max-length-bytes", "x-max-priority", "x-message-ttl", "x-queue-type"),

@@ -16,6 +16,7 @@ from stomp.exception import ConnectFailedException
 
 from tests.brokers import fleet
 from tests.brokers.foreign import PATIENCE, ForeignClient, ForeignError, Received
+from tests.brokers.traits import needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,7 +143,8 @@ def test_ack_client_individual_takes_the_one_named(
         reader.subscribe(destination, ack="client-individual")
         messages = [reader.get() for _ in range(3)]
         reader.ack(messages[1])
-    assert _what_is_left(broker, writer, destination) == [(b"one", True), (b"three", True)]
+    said = broker.traits.says_of_all_that_were_left
+    assert _what_is_left(broker, writer, destination) == [(b"one", True), (b"three", said)]
 
 
 def test_ack_auto_takes_what_was_delivered(broker: RunningBroker, writer: ForeignClient, destination: str) -> None:
@@ -162,6 +164,9 @@ def test_a_nack_is_accepted_and_does_not_count_as_an_ack(
         reader.subscribe(destination, ack="client-individual")
         reader.nack(reader.get())
         reader.close()
+        if broker.traits.nack_drops:
+            assert _what_is_left(broker, writer, destination) == []
+            return
         other.subscribe(broker.traits.nacked_to or destination)
         while other.get().body != unwanted:  # a queue of dead messages may hold those of other tests
             pass
@@ -183,6 +188,7 @@ def test_a_committed_transaction_delivers_and_an_aborted_one_does_not(
 def test_an_ack_in_an_aborted_transaction_did_not_happen(
     broker: RunningBroker, writer: ForeignClient, destination: str
 ) -> None:
+    needs(broker, "acks_in_transactions")
     writer.send(destination, "still there")
     with ForeignClient(broker) as reader:
         reader.subscribe(destination, ack="client-individual")
@@ -207,7 +213,7 @@ def test_heart_beats_are_agreed_on_and_keep_a_silent_connection_open(broker: Run
 
 
 def test_an_unknown_transaction_is_answered_by_an_error_frame(writer: ForeignClient, destination: str) -> None:
-    with pytest.raises(ForeignError, match=r"(?i)transaction"):
+    with pytest.raises(ForeignError, match=r"(?i)transaction|committing"):
         writer.confirmed("COMMIT", {"transaction": "never-begun"})
 
 

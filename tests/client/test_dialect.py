@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from stomp_web import PublishClient
+from stomp_web import PublishClient, Publisher
 from stomp_web.broker import Broker
 from stomp_web.client.dialect import ACTIVEMQ, ARTEMIS, GENERIC, RABBITMQ, choose_dialect
 from stomp_web.client.message import is_text
@@ -104,15 +104,47 @@ class TestTimeToLive:
 
 
 class TestDuplicates:
-    def test_artemis_gets_the_message_s_id_to_drop_duplicates(self):
-        assert sent_to("artemis", b"", {"x-message-id": "7"})["_AMQ_DUPL_ID"] == "7"
-        assert "_AMQ_DUPL_ID" not in sent_to("artemis")
+    @pytest.mark.parametrize("name", POSES)
+    def test_a_send_that_is_not_repeated_asks_no_broker_to_drop_duplicates(self, name):
+        assert "_AMQ_DUPL_ID" not in sent_to(name, b"", {"x-message-id": "7"})
+
+    @pytest.mark.parametrize("name", POSES)
+    def test_one_that_may_be_repeated_asks_artemis_to_with_another_value_for_each_message(self, name):
+        with Broker(server=POSES[name]) as broker, Publisher(broker.url, resend_unknown=True) as publisher:
+            for _ in range(2):
+                publisher.send("/queue/a", 1, {"x-message-id": "7"})
+            publisher.send_many([("/queue/a", 2), ("/queue/a", 3)])
+            values = [frame.headers.get("_AMQ_DUPL_ID") for frame in broker.messages("/queue/a")]
+        assert len(set(values)) == (4 if name == "artemis" else 1)
+        assert (None in values) == (name != "artemis")
 
     def test_the_caller_s_own_wins(self):
-        assert sent_to("artemis", b"", {"x-message-id": "7", "_AMQ_DUPL_ID": "8"})["_AMQ_DUPL_ID"] == "8"
+        assert sent_to("artemis", b"", {"_AMQ_DUPL_ID": "8"})["_AMQ_DUPL_ID"] == "8"
 
-    def test_the_others_do_not(self):
-        assert "_AMQ_DUPL_ID" not in sent_to("activemq", b"", {"x-message-id": "7"})
+
+class TestTypesOfDestinations:
+    @pytest.mark.parametrize("options", [{}, {"ttl": 60}, {"content_type": "text/plain"}])
+    def test_artemis_is_told_what_kind_it_is(self, options):
+        assert sent_to("artemis", b"x", **options)["destination-type"] == "ANYCAST"
+        assert ARTEMIS.sent_type("/topic/a") == ("destination-type", "MULTICAST")
+        assert ARTEMIS.sent_type("a") is None
+
+    def test_the_caller_s_own_wins(self):
+        assert sent_to("artemis", b"x", {"destination-type": "MULTICAST"})["destination-type"] == "MULTICAST"
+
+    @pytest.mark.parametrize("name", [name for name in POSES if name != "artemis"])
+    def test_the_others_are_not(self, name):
+        assert "destination-type" not in sent_to(name, b"x")
+
+
+class TestPrefetch:
+    @pytest.mark.parametrize("dialect", [ACTIVEMQ, GENERIC, RABBITMQ])
+    def test_most_brokers_count_messages(self, dialect):
+        assert list(dialect.prefetch(8).values()) == ["8"]
+
+    def test_artemis_counts_bytes_and_sends_one_message_if_it_may_send_none(self):
+        assert ARTEMIS.prefetch(8) == {"consumer-window-size": "81920"}
+        assert ARTEMIS.prefetch(1) == {"consumer-window-size": "0"}
 
 
 class TestDestinations:

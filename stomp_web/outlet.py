@@ -106,7 +106,8 @@ class PoolOutlet:
         if self._resend_unknown:
             send_id = uuid.uuid4().hex
             messages = [
-                dataclasses.replace(message, send_id=f"{send_id}-{position}") for position, message in enumerate(messages)
+                dataclasses.replace(message, send_id=f"{send_id}-{position}")
+                for position, message in enumerate(messages)
             ]
         confirmed: set[int] = set()
         unknown: DeliveryUnknown | None = None

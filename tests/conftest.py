@@ -41,7 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     for name in java.HOMES:
         group.addoption(
-            f"--{name}-home", metavar="FOLDER", help=f"where {name} is, if .ci/jvm-brokers did not bring it (${java.HOMES[name]})"
+            f"--{name}-home",
+            metavar="FOLDER",
+            help=f"where {name} is, if .ci/jvm-brokers did not bring it (${java.HOMES[name]})",
         )
     group.addoption("--faults", type=int, default=12, help="how often each fault of the leak tests happens (12)")
     group.addoption(

@@ -89,7 +89,7 @@ class Dialect:
         return {self.prefetch_header: str(count)}
 
     def sent_type(self, destination: str) -> tuple[str, str] | None:
-        """The header, name and value, of a SEND to *destination* that says what kind it is; ``None``: none is needed."""
+        """The header, name and value, of a SEND to *destination* that says what kind it is; ``None``: not needed."""
         return _type_of(destination, self.sent_types)
 
     def subscribed_type(self, destination: str) -> tuple[str, str] | None:
@@ -152,10 +152,10 @@ ARTEMIS: typing.Final = Dialect(
     # subscribed is confirmed and dropped. Where the acceptor has prefixes they say the same as these.
     sent_types={"/queue/": ("destination-type", "ANYCAST"), "/topic/": ("destination-type", "MULTICAST")},
     subscribed_types={"/queue/": ("subscription-type", "ANYCAST"), "/topic/": ("subscription-type", "MULTICAST")},
-    # Artemis 2.40 names every frame that it refuses and that asks for a receipt, but SUBSCRIBE; these are its words for a
-    # SEND, a COMMIT and a SUBSCRIBE. What announces an end names none, as "AMQ229108: connections for user guest closed
-    # by management" or "AMQ229014: Did not receive data ... within the 60000ms connection TTL"; most of the messages in
-    # flight were taken then.
+    # Artemis 2.40 names every frame that it refuses and that asks for a receipt, but SUBSCRIBE. These are its words for
+    # a SEND, a COMMIT and a SUBSCRIBE. An ERROR that announces the end of the connection names none, as "AMQ229108:
+    # connections for user guest closed by management" or "AMQ229014: Did not receive data ... within the 60000ms
+    # connection TTL"; most of the messages in flight were taken then.
     unnamed_refusals=re.compile(
         "AMQ3390(?:01|11|13|16|31|41) |Invalid selector |Selector cannot |There already is a subscription for"
     ),

@@ -204,8 +204,8 @@ class QueueingDuplexClient(DrivenClient):
 
         * *ack* - ``auto``: a message counts as taken when it is sent; ``client``: ACK takes it and all before it;
           ``client-individual``: ACK takes just it.
-        * *headers* - more headers, such as ``selector`` or ``prefetch-count``. To Artemis, ``subscription-type`` is added,
-          so that ``/queue/`` is a queue there and ``/topic/`` a topic however it is configured.
+        * *headers* - more headers, such as ``selector`` or ``prefetch-count``. To Artemis, ``subscription-type`` is
+          added, so that ``/queue/`` is a queue there and ``/topic/`` a topic however it is configured.
 
         A subscription ends with its session; after another `connect`, subscribe again. Raises `Rejected`, `NotSent` or
         `DeliveryUnknown`.

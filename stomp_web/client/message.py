@@ -46,8 +46,8 @@ class Message:
     * `headers` - more headers, ``str`` to ``str``.
     * `content_type` - the body's MIME type.
     * `ttl` - how many seconds the message may wait for a receiver, at most 3155760000 (100 years); ``None`` for ever.
-    * `send_id` - what the repetitions of one send have in common, so that a broker that can (Artemis) drops all but one;
-      ``None`` for a message that is not repeated.
+    * `send_id` - what the repetitions of one send have in common, so that a broker that can (Artemis) drops all but
+      one; ``None`` for a message that is not repeated.
     """
 
     destination: str

@@ -436,7 +436,7 @@ class PublishClient(SendingClient):
 
         *heads* are those that `check_message` has returned for them, if that was done.
         """
-        if transaction is None and len(messages) == 1 and messages[0].ttl is messages[0].send_id is None:
+        if transaction is None and len(messages) == 1 and messages[0].ttl is None and messages[0].send_id is None:
             (message,) = messages
             content_type = type_of(message.body, message.content_type, message.headers)
             head = None if heads is None else heads[0]

@@ -38,8 +38,8 @@ class ActiveMQ(RunningBroker):
         # ActiveMQ/5.17.2 and 6.3.1 count deliveries in memory.
         remembers_deliveries=False,
         selectors=True,
-        # ActiveMQ/5.17.2 and 6.3.1: the first UNSUBSCRIBE is until next time, the second one for good. The second one alone is
-        # an ERROR, "Durable consumer is in use".
+        # ActiveMQ/5.17.2 and 6.3.1: the first UNSUBSCRIBE is until next time, the second one for good. The second one
+        # alone is an ERROR, "Durable consumer is in use".
         durable=Durable(
             connect={"client-id": "{name}"},
             subscribe={"activemq.subscriptionName": "{name}"},

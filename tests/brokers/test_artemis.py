@@ -1,4 +1,4 @@
-"""What only Artemis does: routing types, duplicate detection, windows in bytes, an ACK that no transaction holds back."""
+"""What only Artemis does: routing types, duplicate detection, windows in bytes, ACKs outside of transactions."""
 
 from __future__ import annotations
 

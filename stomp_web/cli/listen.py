@@ -57,9 +57,9 @@ def run(
     address = parse_address(url)
     options = read_options(address.options)
     keys = options.get("signing_keys", ())
-    client = QueueingDuplexClient.from_url(
-        address.url, **{name: options[name] for name in CONNECTION_OPTIONS if name in options}
-    )
+    given = {name: options[name] for name in CONNECTION_OPTIONS if name in options}
+    # Artemis 2.40 ends a connection on which the client has been silent for a minute.
+    client = QueueingDuplexClient.from_url(address.url, **{"heart_beat": (10_000, 10_000), **given})
     with contextlib.closing(client):
         client.connect()
         prefetch = 0
@@ -67,10 +67,9 @@ def run(
             # What the broker has sent and nobody took goes back to its queue, but marked as redelivered: ask for few.
             prefetch = _PREFETCH if count is None else min(count, _PREFETCH)
             asked = choose_dialect(client.server).prefetch(prefetch)
-            if not asked.keys() & headers.keys():
-                prefetch = prefetch if asked else 0
-            else:
-                prefetch = next((int(value) for name, value in headers.items() if name in asked and value.isdecimal()), 0)
+            own = [value for name, value in headers.items() if name in asked]
+            if own or not asked:
+                prefetch = int(own[0]) if own and own[0].isdecimal() else 0
             headers = {**asked, **headers}
         else:  # before the broker may send, also because what cannot be printed must not be taken
             say("With --ack auto, messages are taken even if they cannot be read.")

@@ -20,9 +20,10 @@ def program(
     module: str = "stomp_web",
     cwd: Path = ROOT,
     stderr: int = subprocess.PIPE,
+    limit: float = DEADLINE,
     **environment: str,
 ) -> typing.Iterator[subprocess.Popen[str]]:
-    """Start ``python -m module arguments``; kill it if the test leaves it running, or after the deadline."""
+    """Start ``python -m module arguments``; kill it if the test leaves it running, or after *limit* seconds."""
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=cwd,
@@ -32,7 +33,7 @@ def program(
         stderr=stderr,
         text=True,
     )
-    alarm = threading.Timer(DEADLINE, process.kill)
+    alarm = threading.Timer(limit, process.kill)
     alarm.start()
     try:
         yield process

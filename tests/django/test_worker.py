@@ -22,16 +22,15 @@ from stomp_web.django.checks import check_settings
 from stomp_web.django.handlers import handlers_by_alias, make_worker
 from stomp_web.worker import Handlers
 from stomp_web.worker.stop import ONE_REQUEST
-from tests.cli.running import DEADLINE, ended, line_with, program
+from tests.cli.running import DEADLINE, ended, line_with
 from tests.client.scripted import eventually
 from tests.django import postgres
+from tests.django.commands import with_tables, worker
 from tests.worker.running import Running
 from tests.wsgi.helpers import run_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
-    from subprocess import Popen
 
     from stomp_web.broker import Broker
 
@@ -99,24 +98,6 @@ class Rows:
     _OTHERS = "from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()"
 
 
-def with_tables(database: dict[str, Any]) -> dict[str, Any]:
-    done = run_python(
-        *("-m", "tests.django.manage", "migrate", "--run-syncdb", "--verbosity", "0"),
-        TEST_DATABASE=json.dumps(database),
-    )
-    assert done.returncode == 0, done.stdout
-    return database
-
-
-def worker(broker: Broker, database: dict[str, Any], *arguments: str) -> AbstractContextManager[Popen]:
-    return program(
-        *("stomp_worker", *arguments),
-        module="tests.django.manage",
-        STOMP_TEST_URL=broker.url,
-        TEST_DATABASE=json.dumps(database),
-    )
-
-
 def answers(broker: Broker, count: int, queue: str = "/queue/stored") -> list[Any]:
     return [json.loads(frame.body) for frame in broker.wait_for(queue, count, DEADLINE)]
 
@@ -138,7 +119,7 @@ class TestCommand:
         assert sorted(each["item"] for each in told) == ["a", "b", "c", "d"]
         assert all((each["pid"] == process.pid) is (how == []) for each in told)
         assert (code, out) == (0, "")
-        assert "INFO receiving from /queue/orders at stomp://127.0.0.1:" in err
+        assert "INFO receiving from /queue/orders, /queue/counted at stomp://127.0.0.1:" in err
 
     @IN_PROCESSES
     def test_using_chooses_the_alias(self, local_broker: Broker, publisher: Publisher, sqlite, how):

@@ -12,7 +12,11 @@ from ....errors import StompError
 from ....worker.command import run_worker
 from ...handlers import handlers_by_alias, make_worker
 from ...publishers import DEFAULT_ALIAS, publishers
+from ...sqlite import sqlite_problems
 from ..command import StompCommand
+
+if typing.TYPE_CHECKING:
+    from ....worker import Worker
 
 __all__ = ["Command"]
 
@@ -56,11 +60,20 @@ class Command(StompCommand):
             if not handlers:
                 raise CommandError(_nothing_to_do(using))
             worker = make_worker(using, options, handlers)
+            self._warn(worker, concurrency=concurrency, processes=processes)
             code = run_worker(worker, concurrency=concurrency, processes=processes)
         except StompError as error:
             raise CommandError(str(error)) from error
         if code:
             sys.exit(code)
+
+    def _warn(self, worker: Worker, *, concurrency: int | None, processes: int | None) -> None:
+        """Say what the settings lack for several messages at a time, if there are to be several."""
+        processes = worker.processes if processes is None else processes
+        concurrency = worker.concurrency if concurrency is None else concurrency
+        if (processes or concurrency) > 1:
+            for problem in sqlite_problems():
+                self.stderr.write(self.style.WARNING(f"Warning: {problem}."))
 
 
 def _nothing_to_do(using: str) -> str:

@@ -397,7 +397,14 @@ class TestHandlersThatWouldNeverRun:
         assert settled(broker, "/queue/b")
 
 
-CHILDREN = ["child returns", "child raises", "child raises what has no text", "child exits", "child exits with a text"]
+CHILDREN = [
+    "child returns",
+    "child returns, not waited for",
+    "child raises",
+    "child raises what has no text",
+    "child exits",
+    "child exits with a text",
+]
 
 
 class TestAHandlerThatForks:

@@ -60,5 +60,9 @@ def _kind(error: BaseException) -> str:
 
 
 def _plain(text: str) -> str:
-    """*text* as a ``str`` itself: a subclass may bring methods of its own, and a class that another process has not."""
-    return str.__str__(text)
+    """*text* as a ``str`` itself, without half characters.
+
+    A subclass may bring methods of its own, and a class that another process has not. Half of a surrogate pair cannot
+    be encoded, so a log file would get nothing of it.
+    """
+    return str.encode(text, "utf-8", "backslashreplace").decode()

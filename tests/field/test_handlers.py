@@ -69,6 +69,15 @@ class TestWhateverAnExceptionDoesTheMessageBecomesADeadLetter:
         assert settled(broker)
         assert "raise make()" in caplog.text
 
+    def test_an_error_with_half_a_character_can_be_written_to_a_log(self, broker, publisher, start, caplog):
+        worker = Worker(broker.url, max_redeliveries=0)
+        worker.subscribe("/queue/a")(tasks.handle)
+        start(worker)
+        publisher.send("/queue/a", "half a character")
+        assert settled(broker)
+        assert eventually(lambda: "LookupError" in caplog.text)
+        assert caplog.text.encode()
+
     def test_what_a_serializer_raises_is_a_failure_too(self, broker, publisher, start, monkeypatch):
         monkeypatch.setattr(
             "stomp_web.worker.perform.read_message", lambda *arguments, **keywords: fail(None), raising=True

@@ -27,10 +27,11 @@ def back_off(failures: int) -> float:
 class Breaker:
     """Closed while connecting works; open for a random pause (`back_off`) after each failure in a row."""
 
-    __slots__ = ("_error", "_failures", "_until")
+    __slots__ = ("_error", "_failures", "_silence", "_until")
 
     def __init__(self) -> None:
         self._failures = 0
+        self._silence = 0.0  # seconds that attempts were given in which no broker answered, since the last success
         self._until = 0.0
         self._error: MessageError | None = None
 
@@ -60,8 +61,20 @@ class Breaker:
         if isinstance(error, BrokerUnavailable):
             error.retry_after = pause
 
+    def timed_out(self, error: BrokerUnavailable, seconds: float, fair: float) -> None:
+        """An attempt ended with *error* since no broker had answered in the *seconds* that each was given.
+
+        It is a failure once the broker has had a *fair* share of time, in seconds, in this attempt or in several ones
+        together. A caller whose deadline is short says nothing about the broker; many such callers in a row do. The
+        time that was given counts, and not the time that went by, so that it is the same on a slow machine.
+        """
+        self._silence += seconds
+        if self._silence >= fair:
+            self.failed(error)
+
     def succeeded(self) -> None:
         """An attempt to connect succeeded."""
         self._failures = 0
+        self._silence = 0.0
         self._until = 0.0
         self._error = None

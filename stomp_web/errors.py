@@ -123,7 +123,10 @@ class BrokerUnavailable(NotSent):
 
     `retry_after` is the time in seconds after which a new attempt will be made at the earliest, or
     ``None`` if the next call tries at once. `frame` is the broker's ERROR frame, if it sent one.
+    `timed_out` is whether a broker did not answer in the time that was given for connecting.
     """
+
+    timed_out = False
 
     def __init__(
         self,

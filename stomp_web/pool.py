@@ -48,6 +48,8 @@ _log = get_logger("pool")
 # The options of an address that the pool takes itself, and those that it hands on to its clients.
 _POOL_OPTIONS = ("pool_size", "timeout", "max_waiting", "max_idle", "max_lifetime")
 _CLIENT_OPTIONS = ("connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
+# Seconds in which a broker that lives has accepted a session: TCP, TLS, CONNECT and CONNECTED take a few round trips.
+_FAIR_SHARE = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -364,14 +366,17 @@ class PublishClientPool(Unpicklable):
             raise
 
     def _connect(self, state: _State, client: PublishClient, deadline: Deadline) -> None:
-        in_a_hurry = deadline.remaining() < min(self._connector.connect_timeout, self.timeout) / 2
+        # What each broker is given: see `Connector.open`.
+        brokers = len(self._connector.endpoints)
+        given = min(deadline.remaining() / brokers, self._connector.connect_timeout)
         try:
             client.open(deadline)
         except (BrokerUnavailable, AuthenticationFailed) as error:
             with state.lock:
                 state.connect_errors += 1
-            # That a broker does not answer a caller in a hurry must not make the others fail.
-            if not (in_a_hurry and deadline.expired):
+            if isinstance(error, BrokerUnavailable) and error.timed_out:
+                state.breaker.timed_out(error, given, self._fair_share())
+            else:
                 state.breaker.failed(error)
             self._tell("connect_failed", self.url)
             raise
@@ -379,6 +384,10 @@ class PublishClientPool(Unpicklable):
         with state.lock:
             state.opened += 1
             state.clients.add(client)
+
+    def _fair_share(self) -> float:
+        """The seconds in which a broker that lives has answered: half of what it may take, but no more than one."""
+        return min(min(self._connector.connect_timeout, self.timeout) / 2, _FAIR_SHARE)
 
     # -- taking back ------------------------------------------------------------------------------------------
 

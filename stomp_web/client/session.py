@@ -149,11 +149,13 @@ class Session:
                 transport.close()
                 raise
         except TransportTimeout as error:
-            raise BrokerUnavailable(
+            unavailable = BrokerUnavailable(
                 f"no session with {broker} within {deadline.seconds:.3g} s: {error}; nothing was sent. "
                 "Is it a STOMP port, and is the broker up?",
                 broker=broker,
-            ) from error
+            )
+            unavailable.timed_out = True
+            raise unavailable from error
         except (TransportError, ProtocolError) as error:
             hint = "Is a broker with STOMP running there?"
             if isinstance(error, ProtocolError) and settings.tls is None:

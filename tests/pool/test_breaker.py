@@ -13,7 +13,7 @@ from stomp_web import breaker as breaker_module
 from stomp_web.breaker import Breaker
 from stomp_web.broker import Broker
 from stomp_web.protocol import Frame
-from tests.client.scripted import eventually, news
+from tests.client.scripted import PATIENCE, eventually, news
 
 
 def send(pool, **options):
@@ -82,7 +82,72 @@ class TestBreaker:
         assert failure.value.frame == Frame("ERROR")
 
 
+class TestSilence:
+    """A broker that does not answer in the time that an attempt was given: `timed_out`."""
+
+    def test_a_fair_share_of_time_is_a_failure(self):
+        breaker = Breaker()
+        error = BrokerUnavailable("mute")
+        breaker.timed_out(error, 1.0, fair=1.0)
+        assert breaker.retry_after is not None
+        assert error.retry_after is not None
+
+    def test_less_is_none(self):
+        breaker = Breaker()
+        breaker.timed_out(BrokerUnavailable("mute"), 0.9, fair=1.0)
+        assert breaker.retry_after is None
+        breaker.check("stomp://mq")
+
+    def test_several_short_ones_together_are_one_and_then_each_is(self):
+        breaker = Breaker()
+        for _ in range(3):
+            breaker.timed_out(BrokerUnavailable("mute"), 0.25, fair=1.0)
+            assert breaker.retry_after is None
+        for failures in (1, 2, 3):
+            breaker.timed_out(BrokerUnavailable("mute"), 0.25, fair=1.0)
+            assert breaker._failures == failures
+
+    def test_a_success_in_between_begins_the_count_anew(self):
+        breaker = Breaker()
+        for _ in range(10):
+            breaker.timed_out(BrokerUnavailable("mute"), 0.9, fair=1.0)
+            breaker.succeeded()
+        assert breaker.retry_after is None
+
+
 class TestPool:
+    @pytest.mark.parametrize("brokers", [1, 2])
+    def test_a_mute_broker_is_left_alone_after_some_callers_with_little_time(
+        self, broker, make_pool, monkeypatch, brokers
+    ):
+        """However short their deadlines are, not each of them waits for it for ever."""
+        monkeypatch.setattr(breaker_module.random, "uniform", lambda low, high: 30)
+        broker.faults.mute("CONNECT", times=None)
+        pool = make_pool(
+            url=broker.url + f",127.0.0.1:{broker.port}" * (brokers - 1), timeout=60.0, connect_timeout=30.0
+        )
+        for _ in range(200):
+            with pytest.raises(BrokerUnavailable):
+                send(pool, timeout=0.2)
+            if pool.stats().retry_after is not None:
+                break
+        accepted = broker.connections_accepted
+        # A fair share is one second for each broker.
+        assert accepted >= 5 * brokers
+        with pytest.raises(BrokerUnavailable, match="is not tried now"):
+            send(pool, timeout=0.2)
+        with pytest.raises(BrokerUnavailable, match="is not tried now"):
+            send(pool)
+        assert broker.connections_accepted == accepted
+
+    def test_a_refusal_is_a_failure_however_little_time_there_was(self, broker, make_pool, monkeypatch):
+        monkeypatch.setattr(breaker_module.random, "uniform", lambda low, high: 30)
+        broker.faults.refuse(times=None)
+        pool = make_pool(timeout=60.0, connect_timeout=30.0)
+        with pytest.raises(BrokerUnavailable):
+            send(pool, timeout=PATIENCE)  # less than half of what an attempt may take
+        assert pool.stats().retry_after is not None
+
     @pytest.mark.usefixtures("longest_pause")
     def test_it_fails_fast_after_a_failure(self, broker, make_pool):
         broker.faults.refuse(times=None)

@@ -6,6 +6,7 @@ import importlib
 import math
 import subprocess
 import sys
+import uuid
 
 import pytest
 
@@ -29,6 +30,7 @@ from stomp_web.client.message import LONGEST_TTL
 from stomp_web.client.session import error_words
 from stomp_web.config import OPTIONS, coerce
 from stomp_web.worker import Worker
+from tests.brokers.fleet import REAL
 from tests.error_texts import faults_in
 
 NO_DURATIONS = {
@@ -330,3 +332,13 @@ class TestClients:
     @pytest.mark.parametrize("host", ["mq-1.example.org", "mq_1", "::1", "fe80::1%eth0", "127.0.0.1", "mü"])
     def test_hosts_are_taken(self, host):
         assert host in repr(PublishClient(host))
+
+
+@pytest.mark.parametrize("broker", REAL, indirect=True)
+def test_real_brokers_take_the_longest_ttl(broker):
+    destination = f"/queue/{uuid.uuid4().hex}"
+    with Publisher(broker.url, timeout=20) as publisher:
+        publisher.send(destination, 1, ttl=LONGEST_TTL)
+    with QueueingDuplexClient.from_url(broker.url, timeout=20) as client:
+        client.subscribe(destination)
+        assert client.receive().body == b"1"

@@ -15,6 +15,7 @@ from stomp_web.destinations import delivers
 from stomp_web.serializers import SIGNATURE, SIGNED_DESTINATION, deserialize, get_serializer
 from stomp_web.testing import capture
 from stomp_web.worker import Worker
+from tests.brokers.activemq import ActiveMQ
 from tests.brokers.fleet import BROKERS
 
 if TYPE_CHECKING:
@@ -285,3 +286,58 @@ class TestRealBrokers:
 def named(*destinations: str) -> list[str]:
     name = uuid.uuid4().hex
     return [destination.replace("N", name) for destination in destinations]
+
+
+class WithComposite(ActiveMQ):
+    """ActiveMQ whose configuration forwards the messages of the queue COMPOSITE to the queue MEMBER."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        configuration = self.directory / "activemq.xml"
+        text = configuration.read_text()
+        assert "<persistenceAdapter>" in text
+        configuration.write_text(text.replace("<persistenceAdapter>", f"{_COMPOSITE}<persistenceAdapter>", 1))
+
+
+_COMPOSITE = (
+    "<destinationInterceptors><virtualDestinationInterceptor><virtualDestinations>"
+    '<compositeQueue name="COMPOSITE"><forwardTo><queue physicalName="MEMBER"/></forwardTo></compositeQueue>'
+    "</virtualDestinations></virtualDestinationInterceptor></destinationInterceptors>"
+)
+
+
+@pytest.fixture(scope="module")
+def composite(pytestconfig: pytest.Config) -> Iterator[WithComposite]:
+    missing = WithComposite.missing()
+    if missing is not None:
+        if pytestconfig.option.require_brokers:
+            pytest.fail(missing)
+        pytest.skip(missing)
+    if pytestconfig.option.no_brokers:
+        pytest.skip("it starts a broker")
+    broker = WithComposite()
+    broker.start()
+    yield broker
+    broker.close()
+
+
+class TestCompositeQueue:
+    """ActiveMQ 5.17 names the origin in ``original-destination``, a header that a sender can write as well."""
+
+    def test_a_worker_reads_what_the_broker_forwards_if_it_names_the_origin(self, composite):
+        with (
+            handled(composite, "/queue/MEMBER", "/queue/dead", sent_to="/queue/COMPOSITE") as payloads,
+            Publisher(composite.url, signing_keys=KEYS, timeout=PATIENCE) as publisher,
+        ):
+            publisher.send("/queue/COMPOSITE", {"id": 7}, serializer="signed-json")
+            assert eventually(lambda: payloads)
+        assert payloads == [{"id": 7}]
+
+    def test_a_header_of_the_sender_is_no_proof(self, composite):
+        body, headers = signed("/queue/other")
+        with QueueingDuplexClient.from_url(composite.url, timeout=PATIENCE) as attacker:
+            attacker.subscribe("/queue/dead")
+            with handled(composite, "/queue/MEMBER", "/queue/dead") as payloads:
+                attacker.send("/queue/MEMBER", body, {**headers, "original-destination": "/queue/other"}, confirm=True)
+                assert attacker.receive() is not None
+        assert payloads == []

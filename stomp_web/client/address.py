@@ -27,8 +27,9 @@ LOCAL_SCHEMES: typing.Final = ("memory", "console", "null")
 # What divides complete addresses, and the scheme of another address where none may stand.
 _NEXT_ADDRESS = re.compile(r"\s*([,;])\s*(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
 _SCHEME_IN_QUERY = re.compile(rf"(?:{'|'.join(map(re.escape, (*SCHEMES, *LOCAL_SCHEMES)))})://", re.IGNORECASE)
-# What no name of a host and no IP address has. A percent sign divides the zone of an IPv6 address.
-_NO_HOST = re.compile(r"[^\w.:%-]")
+# What tells that several hosts, or a whole address, stand where one host should. A host that cannot be looked up for
+# another reason is not found.
+_NO_HOST = re.compile(r"[\s/@,;|]")
 
 
 class Endpoint(typing.NamedTuple):

@@ -370,7 +370,7 @@ def error_words(frame: Frame) -> str:
     stack trace (ActiveMQ 5.17); only its first line is taken. Or an Erlang term over several lines,
     of which the first ends with a comma (RabbitMQ 3.10, "AMQP channel died"); that is taken whole.
     """
-    message = frame.headers.get("message", "").strip().rstrip(" .")
+    message = frame.headers.get("message", "").strip().rstrip(" .,;:")
     lines = frame.body.decode("utf-8", "replace").strip().splitlines()
     first = lines[0].strip() if lines else ""
     if first.endswith(","):

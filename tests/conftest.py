@@ -11,6 +11,7 @@ A broker that is not installed skips its tests and the summary says how many and
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,12 +67,30 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """How many processes share the tests with ``-n auto``: two, or none beside brokers that need a core each."""
+    """How many processes share the tests with ``-n auto``: two. All tests of one broker run in the same of them."""
     heavy = [name for name in REAL if BROKERS[name].missing() is None]
     if heavy and not config.option.no_brokers:
-        return 0
-    config.option.dist = "worksteal"  # the slow tests stand together in a few files
+        config.option.dist = "loadscope"  # see pytest_xdist_make_scheduler
+    else:
+        config.option.dist = "worksteal"  # the slow tests stand together in a few files
     return 2
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share the tests such that those of one real broker follow each other in one process, and start it once."""
+    if config.option.dist != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    named = re.compile(rf"[\[-]({'|'.join(FOREIGN)})[\]-]")
+
+    class ByBroker(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            broker = named.search(nodeid)
+            return broker[1] if broker else nodeid
+
+    return ByBroker(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -178,7 +197,9 @@ def coilmq(request: pytest.FixtureRequest) -> RunningBroker:
 def _running(request: pytest.FixtureRequest, name: str) -> RunningBroker:
     fleet = request.config.stash[_FLEET]
     try:
-        return fleet.get(name)
+        running = fleet.get(name)
+        request.node.user_properties.append(("broker", str(running)))  # .ci/run counts the tests of each version
+        return running
     except (BrokerMissing, BrokerFailed) as error:
         problem = error
     # Outside of the handler: the report then shows one error, and not a second one that came "during handling".

@@ -23,6 +23,7 @@ from .hidden import Hidden, hide_secrets
 from .ledger import Ledger
 from .local import MemoryOutlet, OutboxMessage, local_outlet
 from .observers import Observer, Observers, SendBegan, SendFailed, SendSucceeded
+from .offload import call_in_thread, warn_of_blocking
 from .outlet import PoolOutlet
 from .per_process import PerProcess
 from .pool import Health, PoolStats
@@ -81,6 +82,7 @@ class Publisher(Unpicklable):
         self.observers = Observers(observers)
         self._serializer = get_serializer(self.options.serializer)
         self._check_default_serializer()
+        self._blocks = not address.local
         self._outlet: typing.Any = (
             local_outlet(address.scheme, self.options.signing_keys)
             if address.local
@@ -184,6 +186,8 @@ class Publisher(Unpicklable):
         * `DeliveryUnknown` (`ReceiptTimeout`, `ConnectionLost`) - it may have arrived.
         """
         payload = Hidden(payload)
+        if self._blocks:
+            warn_of_blocking("send()", "await asend()")
         deadline = Deadline(self.options.timeout if timeout is None else timeout)
         if (
             self._simple
@@ -204,6 +208,51 @@ class Publisher(Unpicklable):
         )
         self._deliver([message], confirm, deadline)
         return typing.cast(str, message.id)
+
+    async def asend(
+        self,
+        destination: str,
+        payload: typing.Any,
+        headers: typing.Mapping[str, str] | None = None,
+        *,
+        serializer: str | None = None,
+        confirm: bool | None = None,
+        persistent: bool | None = None,
+        priority: int | None = None,
+        ttl: float | None = None,
+        correlation_id: str | None = None,
+        reply_to: str | None = None,
+        timeout: float | None = None,
+    ) -> str:
+        """Send one message from a coroutine without blocking the event loop, and return its id.
+
+        The arguments and exceptions are those of `send`. The payload is written before the first ``await``; the rest
+        happens in a thread of the loop's default executor, with the context variables of the caller. The time for which
+        it waits for a thread is part of *timeout*; `PoolTimeout` if none becomes free.
+
+        If the task is cancelled while the message waits for a thread, the message is not sent. After that the sending
+        goes on without the task: the message may arrive, as after `DeliveryUnknown`. Observers, signals and `stats`
+        tell what became of it, and a failure is logged, too. So limit the time by *timeout*, which tells the outcome,
+        and not by cancellation (``asyncio.timeout``), which leaves it unknown.
+        """
+        message = self.prepare(
+            destination,
+            payload,
+            headers,
+            serializer=serializer,
+            persistent=persistent,
+            priority=priority,
+            ttl=ttl,
+            correlation_id=correlation_id,
+            reply_to=reply_to,
+        )
+        payload = None  # written; a traceback need not show it
+
+        def deliver(left: float) -> str:
+            return self.deliver([message], confirm=confirm, timeout=left)[0]
+
+        whole = self.options.timeout if timeout is None else timeout
+        return await call_in_thread(deliver, f"message {message.id} to {destination}", whole)
 
     def send_many(
         self,
@@ -508,6 +557,8 @@ class Batch(Unpicklable):
 
     def deliver(self) -> list[str]:
         """Send what was collected, and return the ids. Raises as `Publisher.send_many` does."""
+        if self._publisher._blocks:
+            warn_of_blocking("sending a batch", "asyncio.to_thread()")
         messages, self._messages = self._messages, []
         return self._publisher.deliver(messages, confirm=self._confirm, timeout=self._timeout)
 

@@ -64,6 +64,7 @@ class _PublisherMethods:
         raise NotImplementedError
 
     send = _Method(Publisher.send)
+    asend = _Method(Publisher.asend)
     send_many = _Method(Publisher.send_many)
     batch = _Method(Publisher.batch)
     check = _Method(Publisher.check)
@@ -168,9 +169,9 @@ class Stomp(_PublisherMethods):
       For a second broker in one app, make a second `Stomp` with another prefix; neither prefix may be the beginning of
       the other, as ``STOMP`` and ``STOMP_AUDIT`` would be: take ``AUDIT_STOMP``.
 
-    `send`, `send_many`, `batch`, `check`, `stats`, `close`, `publisher` and `outbox` are those of the current app's
-    `Publisher`. They need an application context, as in a request or a command, and raise `RuntimeError` without one;
-    ``app.extensions["stomp"]`` has the same methods and needs none.
+    `send`, `asend`, `send_many`, `batch`, `check`, `stats`, `close`, `publisher` and `outbox` are those of the current
+    app's `Publisher`. They need an application context, as in a request or a command, and raise `RuntimeError` without
+    one; ``app.extensions["stomp"]`` has the same methods and needs none.
 
     `subscribe` needs no app: what it decorates belongs to the extension, as a route belongs to a blueprint.
     ``flask stomp worker`` receives the messages of an app, and calls the functions.

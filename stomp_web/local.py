@@ -7,14 +7,16 @@ builds it for a broker, so that what fails there fails here too.
 from __future__ import annotations
 
 import dataclasses
+import io
+import os
 import sys
-import threading
 import typing
 
 from .client.deadline import Deadline
 from .client.dialect import GENERIC
 from .client.message import Message, send_frame
 from .errors import PoolClosed
+from .per_process import PerProcess
 from .pool import Health, PoolStats
 from .protocol import Frame, encode
 from .serializers import deserialize
@@ -98,8 +100,6 @@ class MemoryOutlet(_LocalOutlet):
 class ConsoleOutlet(_LocalOutlet):
     """Prints every message to standard output, headers and body, for development."""
 
-    _lock = threading.Lock()
-
     def take(self, message: Message, frame: Frame) -> None:
         lines = [f"SEND {message.destination}"]
         lines += [f"  {name}: {value}" for name, value in frame.headers.items() if name != "destination"]
@@ -107,8 +107,44 @@ class ConsoleOutlet(_LocalOutlet):
             text = frame.body.decode()
         except UnicodeDecodeError:
             text = repr(frame.body)
-        with self._lock:
-            print("\n".join([*lines, "", text, "-" * 40]), file=sys.stdout, flush=True)
+        _console.own().write("\n".join([*lines, "", text, "-" * 40, ""]))
+
+
+class _Console:
+    """Standard output of one process. Each text is written by one call, which a stream does not divide: no lock.
+
+    A stream of Python that writes to a descriptor has a lock inside, which a thread holds while it writes, for as long
+    as the reader lets it wait. A child that is forked meanwhile inherits it held, and CPython 3.11 and 3.12 wait for it
+    for ever, also when they flush the stream at the child's end. So texts go to the descriptor through a stream that is
+    made here for each process, and nobody else uses.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._inherited = sys.stdout if pid != _FIRST_PROCESS else None
+        self._streams: tuple[typing.TextIO, typing.TextIO] | None = None
+
+    def write(self, text: str) -> None:
+        """Write *text* to what is standard output now, and flush it."""
+        shown = sys.stdout
+        if shown is None:  # a program without a console
+            return
+        if type(shown) is not io.TextIOWrapper or type(shown.buffer) not in (io.BufferedWriter, io.FileIO):
+            shown.write(text)  # the application's own, or one in memory
+            shown.flush()
+            return
+        if shown is not self._inherited:
+            shown.flush()  # what was printed before stands before it
+        streams = self._streams
+        if streams is None or streams[0] is not shown:
+            own = open(shown.fileno(), "w", encoding=shown.encoding, errors=shown.errors, closefd=False)  # noqa: SIM115
+            self._streams = streams = (shown, own)
+        streams[1].write(text)
+        streams[1].flush()
+
+
+_FIRST_PROCESS = os.getpid()
+_console = PerProcess(_Console)
 
 
 def local_outlet(scheme: str, keys: tuple[str | bytes, ...]) -> _LocalOutlet:

@@ -1,8 +1,9 @@
 """What happens to messages and connections, told to whoever wants to know.
 
 This is the one seam on which metrics, tracing, logs of one's own and the frameworks' signals stand. An observer is any
-callable that takes one event. It is called in the thread that sends, so it should be quick. What it raises is logged
-and changes nothing for the sender.
+callable that takes one event. It is called in the thread that sends, so it should be quick. It may send, through the
+same publisher too: no lock and no connection is held while it is called, and what happens to the pool is told when the
+connection is back. What it raises is logged and changes nothing for the sender.
 """
 
 from __future__ import annotations

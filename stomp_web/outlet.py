@@ -72,7 +72,7 @@ class PoolOutlet:
                 if loan is None:
                     loan = pool.take(deadline)
                 borrower = loan.borrower
-                loan.client.send_ready(destination, content, headers, content_type, confirm, deadline, head, pid)
+                loan.client.send_ready(destination, content, headers, content_type, confirm, deadline, head, pid, True)
                 pool.put_back(loan)
                 return
             except NotSent as error:
@@ -125,7 +125,7 @@ class PoolOutlet:
                     connected = True
                     # Time for a second try must be left, where one was asked for.
                     part = deadline.share(2) if self._resend_unknown and unknown is None else deadline
-                    loan.client.deliver(rest, confirm, None, part, heads)
+                    loan.client.deliver(rest, confirm, None, part, heads, looked=True)
                 finally:
                     self._pool.give_back(loan)
                 return

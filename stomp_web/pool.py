@@ -1,7 +1,8 @@
 """PublishClientPool: lends `PublishClient` objects, each to one borrower at a time.
 
 Who owns what: the pool owns one `_State` per process, and the state owns the clients. The state's lock is held for
-moves in memory only, never while a socket is opened, looked at, written or closed.
+moves in memory, and for one system call that does not wait: the look at the connection that is to be lent. No log
+handler and no observer is called while a lock or a connection is held: the notices to them are published afterwards.
 
 After a fork the child makes a state of its own and never touches the inherited lock, which a thread of the parent may
 hold for ever. It closes the inherited descriptors and writes nothing on them.
@@ -22,7 +23,6 @@ from .client.address import parse_address
 from .client.connector import client_options, make_connector
 from .client.deadline import Deadline
 from .client.publish import PublishClient
-from .client.session import LOOK_AGAIN
 from .client.tls import TLS_OPTIONS
 from .config import OPTIONS, coerce
 from .errors import (
@@ -37,6 +37,7 @@ from .errors import (
 )
 from .hidden import hide_secret, hide_secrets
 from .log import get_logger
+from .notices import Notices
 from .observers import Observers, PoolChanged
 from .per_process import PerProcess
 from .unpicklable import Unpicklable
@@ -168,6 +169,7 @@ class PublishClientPool(Unpicklable):
             address.endpoints, more_options=("max_size", "max_waiting", "max_idle", "max_lifetime"), **options
         )
         self._observers = observers or Observers()
+        self._notices = Notices()
         self._closed = False
         # The first loan of each process makes its state, with the locks of that moment: gunicorn's gevent worker
         # replaces `threading.Lock` after it has forked, and one that is held while connecting must be gevent's.
@@ -204,7 +206,13 @@ class PublishClientPool(Unpicklable):
         Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`: nothing was sent.
         """
         with self.lend(Deadline(self.timeout if timeout is None else timeout)) as client:
-            yield client
+            # It may be kept for long, and what there is to be logged must not wait for its return.
+            client.publishes_notices = True
+            try:
+                self._notices.publish()
+                yield client
+            finally:
+                client.publishes_notices = False
 
     @contextlib.contextmanager
     def lend(self, deadline: Deadline) -> typing.Iterator[PublishClient]:
@@ -260,13 +268,13 @@ class PublishClientPool(Unpicklable):
                 loan, reserved = waiter.loan, True  # interrupted; what was handed over meanwhile is nobody's
             if reserved:
                 self._discard(state, loan)
+            self._notices.publish()
             raise
 
     def take_at_once(self, pid: int) -> Loan | None:
-        """Lend the client that was used last, if that was just now; ``None`` otherwise. `put_back` must follow.
+        """Lend the client that was used last, if one look shows it as it was; else ``None``. `put_back` must follow.
 
-        The fast path of `take`: nobody waits, nothing is opened, and a connection that was seen open a moment ago is
-        not looked at. *pid* is this process's.
+        The fast path of `take`: nobody waits, nothing is opened, closed or read. *pid* is this process's.
         """
         state = self._states.last
         if state.pid != pid or not state.idle:
@@ -280,7 +288,9 @@ class PublishClientPool(Unpicklable):
                 if not idle or now > state.upkeep_at:
                     return None
                 loan = idle[-1]
-                if now - loan.idle_since > LOOK_AGAIN or now - loan.opened_at > self.max_lifetime:
+                if now - loan.idle_since > self.max_idle or now - loan.opened_at > self.max_lifetime:
+                    return None
+                if not loan.client.quiet():
                     return None
                 del idle[-1]
                 loan.state, loan.borrower = state, borrower
@@ -328,7 +338,7 @@ class PublishClientPool(Unpicklable):
             self._retire_aged(state, now)
         if now - loan.idle_since > self.max_idle or now - loan.opened_at > self.max_lifetime:
             change = "retired"
-        elif loan.client.quiet(now) or loan.client.look():
+        elif loan.client.quiet() or loan.client.look():
             return True
         else:
             change = "stale"
@@ -344,7 +354,7 @@ class PublishClientPool(Unpicklable):
     def _open(self, state: _State, deadline: Deadline) -> Loan:
         """Open a new connection; one attempt at a time, so that a broker that comes back is not overrun."""
         state.breaker.check(self.url)
-        client = PublishClient.with_connector(self._connector, self.timeout, self._confirm)
+        client = PublishClient.with_connector(self._connector, self.timeout, self._confirm, self._notices)
         if not state.connecting.acquire(timeout=deadline.remaining()):
             raise BrokerUnavailable(
                 f"another call is still trying to connect to {self.url} after {deadline.seconds:.3g} s; "
@@ -410,6 +420,7 @@ class PublishClientPool(Unpicklable):
             if loan.borrower is borrower:  # not kept, or interrupted
                 loan.let_go()
                 self._discard(state, loan)
+            self._notices.publish()
 
     def put_back(self, loan: Loan) -> None:
         """Take back a client that has just done what it was asked for, and so may be lent on: a fast `give_back`.
@@ -420,8 +431,11 @@ class PublishClientPool(Unpicklable):
         assert state is not None, "it was given back already"
         loan.idle_since = time.monotonic()
         with state.lock:
-            if not self._closed:
-                state.keep(loan)
+            if self._closed:
+                return
+            state.keep(loan)
+        if self._notices:
+            self._notices.publish()
 
     def _retire_aged(self, state: _State, now: float) -> None:
         """Close the idle clients that were not used for too long.
@@ -526,11 +540,12 @@ class PublishClientPool(Unpicklable):
                 try:
                     loan.client.disconnect(max(deadline.share(len(idle) - position).seconds, 0.001))
                 except (Rejected, DeliveryUnknown) as error:  # about messages that were sent unconfirmed
-                    _log.warning("while the connection was closed: %s", error)
+                    self._notices.add(_log.warning, "while the connection was closed: %s", str(error))
                 except MessageError as error:  # the connection is closed either way
-                    _log.info("while the connection was closed: %s", error)
+                    self._notices.add(_log.info, "while the connection was closed: %s", str(error))
             loan.client.retire()
             self._tell("closed", broker)
+        self._notices.publish()
 
     def __enter__(self) -> PublishClientPool:
         return self
@@ -543,7 +558,7 @@ class PublishClientPool(Unpicklable):
 
     def _tell(self, change: str, broker: str) -> None:
         if self._observers:
-            self._observers.tell(PoolChanged(change, broker))
+            self._notices.add(self._observers.tell, PoolChanged(change, broker))
 
 
 class Loan:

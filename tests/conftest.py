@@ -103,6 +103,16 @@ def pytest_testnodedown(node: Any) -> None:
         node.config.stash[_SERVERS_LEFT_OUT] = told["servers_left_out"]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test logs may hold half a surrogate pair, with which pytest-xdist cannot send its report."""
+    report = yield
+    report.sections = [
+        (title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections
+    ]
+    return report
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     told = getattr(session.config, "workeroutput", None)
     if told is not None:

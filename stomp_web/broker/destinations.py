@@ -19,7 +19,7 @@ import heapq
 import time
 import typing
 
-from ..log import get_logger
+from .log import log, notices
 from .messages import Message, Refused
 from .naming import Address, Kind, Naming
 
@@ -29,8 +29,6 @@ if typing.TYPE_CHECKING:
 __all__ = ["ACK_MODES", "Destinations", "Entry", "Flow", "Queue", "Subscription"]
 
 ACK_MODES = ("auto", "client", "client-individual")
-
-_log = get_logger("broker")
 
 
 class Entry(typing.NamedTuple):
@@ -141,8 +139,8 @@ class Queue:
         heapq.heappush(self._heap, entry)
         self._size += entry.message.size
         while self.limit and self._size > self.limit and len(self._heap) > 1:
-            dropped = self._pop()
-            _log.warning("a subscriber of %r does not keep up: message dropped", dropped.message.destination)
+            dropped = self._pop().message
+            notices.add(log.warning, "a subscriber of %r does not keep up: message dropped", dropped.destination)
 
     def next_delivery(self, now: float) -> tuple[Subscription, Entry] | None:
         """Take the first message and the subscriber whose turn it is; ``None`` if either is missing."""

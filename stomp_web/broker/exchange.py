@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..log import get_logger
 from ..protocol import Frame
+from .log import log, notices
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from .rules import Fault, FaultRules
 
 __all__ = ["exchange"]
-
-_log = get_logger("broker")
 
 
 def exchange(connection: Connection, rules: FaultRules, journal: Journal) -> bool:
@@ -77,13 +75,13 @@ def _bend(connection: Connection, frame: Frame, fault: Fault) -> list[Frame]:
 
 def _tell(connection: Connection, frame: Frame, answers: list[Frame]) -> None:
     session = connection.session
-    if _log.isEnabledFor(logging.DEBUG):
+    if log.isEnabledFor(logging.DEBUG):
         destination = frame.headers.get("destination")
         where = "" if destination is None else f" {destination!r}"
-        _log.debug("connection %d: %s%s", session.number, frame.command, where)
+        notices.add(log.debug, "connection %d: %s%s", session.number, frame.command, where)
     for answer in answers:
         if answer.command == "ERROR":
             text = answer.body.decode(errors="replace")
-            _log.warning("connection %d: ERROR to %s: %r", session.number, frame.command, text)
+            notices.add(log.warning, "connection %d: ERROR to %s: %r", session.number, frame.command, text)
         elif answer.command == "CONNECTED":
-            _log.info("connection %d: connected, STOMP %s", session.number, session.version)
+            notices.add(log.info, "connection %d: connected, STOMP %s", session.number, session.version)

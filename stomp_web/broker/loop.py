@@ -22,9 +22,9 @@ import typing
 import weakref
 
 from ..errors import ProtocolError
-from ..log import get_logger
 from .connection import Connection, Limits
 from .exchange import exchange
+from .log import log, notices
 from .rules import ACCEPT, FaultRules
 from .session import Session, Settings
 
@@ -35,8 +35,6 @@ if typing.TYPE_CHECKING:
     from .journal import Journal
 
 __all__ = ["Loop"]
-
-_log = get_logger("broker")
 
 _T = typing.TypeVar("_T")
 _running: weakref.WeakSet[Loop] = weakref.WeakSet()
@@ -57,11 +55,13 @@ class Loop:
         journal: Journal,
         rules: FaultRules,
     ) -> None:
-        #: The lock of all state; notified whenever something may have changed.
+        #: The lock of all state; notified, by `changed`, whenever something may have changed.
         self.state = threading.Condition()
         #: The live connections by the number of their session. Changed under `state`.
         self.connections: dict[int, Connection] = {}
         self.running = False
+        #: How often `changed` was called.
+        self.changes = 0
         self._listen = listen
         self._tls = tls
         self._settings = settings
@@ -90,7 +90,7 @@ class Loop:
         _running.add(self)
         with self.state:
             self.running = True
-            self.state.notify_all()
+            self.changed()
 
     def call(self, function: typing.Callable[[], _T], timeout: float = 5.0) -> _T:
         """Run *function* in the loop's thread and return what it returns; right here if the loop does not run."""
@@ -101,6 +101,11 @@ class Loop:
             self._calls.append((function, future))
         self._wake()
         return future.result(timeout)
+
+    def changed(self) -> None:
+        """Something may have changed: wake whoever waits for that. `state` is held."""
+        self.changes += 1
+        self.state.notify_all()
 
     def ask_to_stop(self) -> None:
         """Let `run` return soon. Can be called from any thread, and from a signal handler."""
@@ -138,6 +143,7 @@ class Loop:
         touched, self._touched = self._touched, {}
         for connection in touched:
             self._settle(connection)
+        notices.publish()
 
     def _timeout(self) -> float | None:
         if self._touched:
@@ -182,6 +188,7 @@ class Loop:
         self._selector.close()
         self._wake_receiver.close()
         self._wake_sender.close()
+        notices.publish()
 
     # -- connections ------------------------------------------------------------------------------------------
 
@@ -194,7 +201,7 @@ class Loop:
             except BlockingIOError:
                 return
             except OSError as error:
-                _log.warning("cannot accept a connection: %s", error)
+                notices.add(log.warning, "cannot accept a connection: %s", str(error))
                 # Too many open files, most likely. Asking again at once would only burn time.
                 self._selector.unregister(self._listener)
                 heapq.heappush(self._timers, (time.monotonic() + 0.1, next(self._numbers), None))
@@ -213,7 +220,7 @@ class Loop:
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         except OSError as error:
-            _log.info("connection %d: %s", number, error)
+            notices.add(log.info, "connection %d: %s", number, str(error))
             sock.close()
             return
         session = Session(number, self._settings, self._destinations, self._journal)
@@ -221,7 +228,7 @@ class Loop:
         with self.state:
             self._journal.connections_accepted += 1
             self.connections[number] = connection
-            self.state.notify_all()
+            self.changed()
         fault = self._rules.due(ACCEPT)
         if fault is not None:
             connection.dribble = fault.dribble
@@ -261,24 +268,25 @@ class Loop:
                     pass
                 connection.held_back = not connection.listening
             except ProtocolError as error:
-                _log.warning("connection %d: %s", connection.session.number, error)
+                notices.add(log.warning, "connection %d: %s", connection.session.number, str(error))
                 connection.answer([connection.session.malformed(error)])
-            except Exception:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001
                 # Our own mistake: it costs this client its connection, and not all clients their broker.
-                _log.exception("connection %d: an error of the broker", connection.session.number)
+                number = connection.session.number
+                notices.add(log.error, "connection %d: an error of the broker", number, exc_info=error)
                 connection.doomed = True
             if connection.doomed:
                 connection.session.end()
             elif connection.session.ended:
                 self._finish(connection)
-            self.state.notify_all()
+            self.changed()
 
     def _finish(self, connection: Connection) -> None:
         if not connection.finishing:
             connection.finish()
         with self.state:
             connection.session.end()
-            self.state.notify_all()
+            self.changed()
 
     def _dispatch(self) -> None:
         """Hand waiting messages to those who are ready for them."""
@@ -344,12 +352,12 @@ class Loop:
         with self.state:
             connection.session.end()
             del self.connections[connection.session.number]
-            self.state.notify_all()
+            self.changed()
         if connection.events:
             self._selector.unregister(connection.sock)
             connection.events = 0
         connection.close(reset=reset)
-        _log.info("connection %d: closed: %s", connection.session.number, reason)
+        notices.add(log.info, "connection %d: closed: %s", connection.session.number, reason)
 
     def finish_soon(self, connection: Connection) -> None:
         """Close *connection* when everything that waits has been written."""

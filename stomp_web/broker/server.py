@@ -6,6 +6,7 @@ import secrets
 import signal
 import socket
 import threading
+import time
 import typing
 import urllib.parse
 
@@ -335,17 +336,26 @@ class Broker:
     def wait_until(self, condition: typing.Callable[[], object], timeout: float = 5.0) -> bool:
         """Wait until *condition* returns true; it is asked after each thing that happens at the broker.
 
-        Returns false after *timeout* seconds. *condition* may use everything here but `faults`, `start` and `stop`.
+        Returns false after *timeout* seconds. The broker goes on while *condition* is asked, which may use everything
+        here, and send messages.
         """
-        with self._loop.state:
-            return bool(self._loop.state.wait_for(condition, timeout))
+        loop, end = self._loop, time.monotonic() + timeout
+        while True:
+            changes = loop.changes
+            if condition():
+                return True
+            with loop.state:
+                while loop.changes == changes and (rest := end - time.monotonic()) > 0:
+                    loop.state.wait(rest)
+            if time.monotonic() >= end:
+                return bool(condition())
 
     def clear(self) -> None:
         """Forget all messages, waiting, unacknowledged or remembered, and all counts but `connections_accepted`."""
         with self._loop.state:
             self._destinations.clear()
             self._journal.clear()
-            self._loop.state.notify_all()
+            self._loop.changed()
 
     # -- how it listens ---------------------------------------------------------------------------------------
 

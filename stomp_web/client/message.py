@@ -68,6 +68,8 @@ class Message:
         ttl: float | None = None,
         send_id: str | None = None,
     ) -> None:
+        if headers is not None and type(headers) is not dict and isinstance(headers, typing.Mapping):
+            headers = dict(headers)  # code of the application's own, which is not to run where a lock is held
         # What a frozen dataclass makes by itself takes twice as long: batches are made of many messages.
         _set_destination(self, destination)
         _set_body(self, body)

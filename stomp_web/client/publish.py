@@ -18,7 +18,7 @@ from ..errors import (
     StompError,
 )
 from ..hidden import hide_secret, hide_secrets
-from ..log import get_logger
+from ..notices import Notices
 from ..protocol import VERSIONS, Frame, commands, encode
 from .address import parse_address
 from .connector import Connector, client_options, make_connector, make_endpoint
@@ -26,7 +26,7 @@ from .deadline import Deadline
 from .message import Body, Message, as_batch, check_messages, content_of, type_of
 from .outcome import about
 from .sending import InUse, OpenTransaction, SendingClient
-from .session import LOOK_AGAIN, Session
+from .session import Session
 from .tls import TLS_OPTIONS
 from .transaction import Transaction, ended_by_error, not_open
 
@@ -34,8 +34,6 @@ if typing.TYPE_CHECKING:
     import ssl as ssl_module
 
 __all__ = ["PublishClient"]
-
-_log = get_logger("client")
 
 # Options of an address that a single client understands; the others are the pool's and the publisher's.
 _URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
@@ -128,10 +126,10 @@ class PublishClient(SendingClient):
         return client
 
     @classmethod
-    def with_connector(cls, connector: Connector, timeout: float, confirm: bool) -> PublishClient:
-        """Return a client that shares *connector* with others: for pools."""
+    def with_connector(cls, connector: Connector, timeout: float, confirm: bool, notices: Notices) -> PublishClient:
+        """Return a client that shares *connector* and *notices* with others: for pools, which publish the notices."""
         client = cls.__new__(cls)
-        client._set_up(connector, timeout, confirm)
+        client._set_up(connector, timeout, confirm, notices)
         return client
 
     # -- the connection ---------------------------------------------------------------------------------------
@@ -188,13 +186,13 @@ class PublishClient(SendingClient):
             and not self._in_use.locked()
         )
 
-    def quiet(self, now: float) -> bool:
+    def quiet(self) -> bool:
         """Whether the connection is open, as far as can be told without a read: for pools, of a client nobody uses.
 
-        ``False`` may mean that it is not known; `connected` looks closer. *now* is what ``time.monotonic()`` says.
+        One system call, which does not wait. ``False`` may mean that it is not known; `connected` looks closer.
         """
         session = self._session
-        return session is not None and (now - session.seen <= LOOK_AGAIN or session.nothing_new())
+        return session is not None and session.nothing_new()
 
     @property
     def connected(self) -> bool:
@@ -431,18 +429,19 @@ class PublishClient(SendingClient):
         transaction: str | None,
         deadline: Deadline,
         heads: typing.Sequence[bytes] | None = None,
+        looked: bool = False,
     ) -> None:
         """Send *messages* within a deadline that began earlier: what `send`, `send_many` and `Publisher` stand on.
 
-        *heads* are those that `check_message` has returned for them, if that was done.
+        *heads* are those that `check_message` has returned for them, if that was done. *looked*: the pool has just
+        looked at the connection, which is not looked at again.
         """
         if transaction is None and len(messages) == 1 and messages[0].ttl is None and messages[0].send_id is None:
             (message,) = messages
             content_type = type_of(message.body, message.content_type, message.headers)
             head = None if heads is None else heads[0]
-            self.send_ready(
-                message.destination, content_of(message), message.headers, content_type, confirm, deadline, head
-            )
+            content, headers = content_of(message), message.headers
+            self.send_ready(message.destination, content, headers, content_type, confirm, deadline, head, 0, looked)
             return
         if transaction is not None:
             if confirm:
@@ -453,7 +452,9 @@ class PublishClient(SendingClient):
         if heads is None:
             heads = check_messages(messages)  # before anything is opened or written
         with self._exclusive(), about(messages):
-            if transaction is None:
+            if looked and self._session is not None:
+                session = self._session
+            elif transaction is None:
                 session = self._connected_session(deadline)
             else:
                 session = self._transaction_session(transaction)

@@ -11,7 +11,6 @@ import dataclasses
 import itertools
 import os
 import re
-import time
 import typing
 
 from ..errors import AuthenticationFailed, BrokerUnavailable, MessageError, ProtocolError
@@ -24,7 +23,7 @@ from .transport import Transport, TransportClosed, TransportError, TransportTime
 if typing.TYPE_CHECKING:
     import ssl
 
-__all__ = ["LOOK_AGAIN", "Session", "SessionSettings"]
+__all__ = ["Session", "SessionSettings"]
 
 # How brokers say that credentials or the virtual host are at fault (RabbitMQ 3.10: "Access refused for user", "Virtual
 # host 'x' access denied", "Missing login or passcode header(s)"; ActiveMQ 5.17: "User name [x] or password is invalid";
@@ -34,9 +33,6 @@ _AUTHENTICATION_WORDS = (
     "unable to validate user", "user name", "username", "virtual host",
 )  # fmt: skip
 
-#: Seconds after a look at the socket in which another one would hardly tell anything new: a connection can die at any
-#: moment after a look.
-LOOK_AGAIN: typing.Final = 0.0001
 # RECEIPT frames for ids of ours, and nothing else; of RabbitMQ and ActiveMQ with a line end behind each.
 _RECEIPT = re.compile(rb"RECEIPT\nreceipt-id:(\d+)\n\n\0\n?")
 _RECEIPTS = re.compile(rb"(?:RECEIPT\nreceipt-id:\d+\n\n\0\n?)+")
@@ -84,6 +80,7 @@ class Session:
         "_peeked",
         "_receive_soon",
         "_transport",
+        "all_read",
         "broker",
         "bytes_received",
         "connected_frame",
@@ -92,7 +89,6 @@ class Session:
         "id",
         "pid",
         "plain",
-        "seen",
         "server",
         "version",
         "write_some",
@@ -108,9 +104,8 @@ class Session:
         self.broker = broker
         #: How many bytes have arrived, heart-beats included.
         self.bytes_received = 0
-        #: When a look last showed that the connection is open and nothing waits to be read (``time.monotonic()``); 0.0
-        #: while something may wait. Whoever finds another value here knows that nothing that came is left to be read.
-        self.seen = 0.0
+        #: Whether nothing that has come is left to be read, as far as was looked. False: something may wait.
+        self.all_read = False
         #: The process that opened the session; in a forked child it must not be used.
         self.pid = os.getpid()
         self.write(memoryview(encode(settings.connect_frame())), deadline)
@@ -185,7 +180,7 @@ class Session:
         The fast path of a confirmed message: bytes are compared, not parsed. Of anything else nothing is lost: what
         came, or has yet to come, waits to be read as frames. Raises `TransportClosed`.
         """
-        if not self.seen:
+        if not self.all_read:
             return False
         data = self._receive_soon(_LONG_RECEIPT)
         if not data:
@@ -195,10 +190,9 @@ class Session:
         self.bytes_received += len(data)
         expected = b"RECEIPT\nreceipt-id:%d\n\n\0" % receipt
         if data == expected or (data.startswith(expected) and data[len(expected) :] == b"\n"):
-            self.seen = time.monotonic()
             return True
         self._buffer.append(data)
-        self.seen = 0.0
+        self.all_read = False
         return False
 
     def next_receipts(self, deadline: Deadline) -> list[str]:
@@ -302,9 +296,9 @@ class Session:
 
     def nothing_new(self) -> bool:
         """Whether the connection is open, and nothing has come that was not read. ``False`` may mean: not known."""
-        if (not self.seen and self._unread) or not self._transport.nothing_new(self.bytes_received):
+        if (not self.all_read and self._unread) or not self._transport.nothing_new(self.bytes_received):
             return False
-        self.seen = time.monotonic()
+        self.all_read = True
         return True
 
     @property
@@ -333,13 +327,13 @@ class Session:
         """Move the bytes that have arrived into the buffer; return whether there were any. Wait until *deadline*."""
         data = self._transport.receive_some() if deadline is None else self._transport.receive(deadline)
         if data is None:
-            self.seen = 0.0 if self._unread else time.monotonic()
+            self.all_read = not self._unread
             return False
         if not data:
             raise TransportClosed("the broker closed the connection")
         self._buffer.append(data)
         self.bytes_received += len(data)
-        self.seen = 0.0  # whatever it is, it is to be read before anything else is believed
+        self.all_read = False  # whatever it is, it is to be read before anything else is believed
         return True
 
     def close(self) -> None:

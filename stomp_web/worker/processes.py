@@ -80,19 +80,24 @@ class ProcessPerformer:
 
     def start(self) -> None:
         """Start the process, and wait until it has imported the handlers. Raises `ConfigurationError`."""
+        if self._killed:
+            raise ConfigurationError("the worker is ending", "processes")
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_child, args=(theirs, self._first, self._second), name=self._name)
         try:
-            with self._lock:
-                if self._killed:
-                    raise ConfigurationError("the worker is ending", "processes")
-                with _signals_held_back():
-                    process.start()
-                self._process = process
+            # Not under the lock: multiprocessing logs, and its log handlers are the application's.
+            with _signals_held_back():
+                process.start()
         finally:
             theirs.close()
         self._connection = ours
+        with self._lock:
+            self._process = process
+            killed = self._killed
+        if killed:  # meanwhile
+            self._let_go()
+            raise ConfigurationError("the worker is ending", "processes")
         try:
             answer = ours.recv() if ours.poll(_START_LIMIT) else f"it was not ready within {_START_LIMIT:g} s"
         except (EOFError, OSError):

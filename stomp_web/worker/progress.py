@@ -7,7 +7,6 @@ import contextlib
 import io
 import logging
 import os
-import threading
 import time
 import typing
 
@@ -27,6 +26,9 @@ class ProgressLine(logging.Handler):
     Give it to `Worker.run` as *on_progress*. It writes on *stream*; on one that is no terminal it writes no progress,
     only what is logged. Where it cannot write, it writes nothing: *stream* may be full or closed, or ``None``, as
     `sys.stderr` is of a program that was started without.
+
+    Each text is written by one call, which a stream does not divide. So no lock is needed, which a child could inherit
+    that a handler forks, or in which a signal handler that logs would wait for itself.
     """
 
     def __init__(self, stream: typing.TextIO | None) -> None:
@@ -34,20 +36,17 @@ class ProgressLine(logging.Handler):
         self._stream = TolerantStream(stream)
         self._terminal = self._stream.isatty()
         self._line = ""
-        self._writing = threading.Lock()
         self._seen: collections.deque[tuple[float, int]] = collections.deque()
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
     def __call__(self, stats: WorkerStats) -> None:
         """Show *stats*."""
         if self._terminal:
-            text = self.text(stats)
-            with self._writing:
-                self._line = text[: self._columns() - 1]
-                self._stream.write(_CLEAR + self._line)
-                self._stream.flush()
-                if self._stream.failure is not None:  # the terminal was closed, which is no reason to stop working
-                    self._terminal = False
+            self._line = line = self.text(stats)[: self._columns() - 1]
+            self._stream.write(_CLEAR + line)
+            self._stream.flush()
+            if self._stream.failure is not None:  # the terminal was closed, which is no reason to stop working
+                self._terminal = False
 
     def text(self, stats: WorkerStats) -> str:
         """Return the line, without an end."""
@@ -61,9 +60,8 @@ class ProgressLine(logging.Handler):
         """Write a log record above the line."""
         try:
             text = harmless(self.format(record))
-            with self._writing:
-                self._stream.write(f"{_CLEAR}{text}\n{self._line}" if self._terminal else f"{text}\n")
-                self._stream.flush()
+            self._stream.write(f"{_CLEAR}{text}\n{self._line}" if self._terminal else f"{text}\n")
+            self._stream.flush()
         except Exception:  # noqa: BLE001 - logging's own way to deal with it
             self.handleError(record)
 
@@ -82,17 +80,15 @@ class ProgressLine(logging.Handler):
 
     def print_above(self, stream: typing.TextIO, text: str, *, begins: bool) -> None:
         """Write *text* on *stream*; it *begins* a line, for which the progress line has to go."""
-        with self._writing:
-            stream.write(_CLEAR + text if begins else text)
-            stream.flush()
+        stream.write(_CLEAR + text if begins else text)
+        stream.flush()
 
     def finish(self) -> None:
         """End the line, so that what comes next begins on one of its own."""
-        with self._writing:
-            if self._line and self._terminal:
-                self._stream.write("\n")
-                self._stream.flush()
-            self._line = ""
+        line, self._line = self._line, ""
+        if line and self._terminal:
+            self._stream.write("\n")
+            self._stream.flush()
 
     def _columns(self) -> int:
         try:

@@ -120,6 +120,7 @@ class Worker(Unpicklable):
         #: The functions, and what they are subscribed to.
         self.handlers = Handlers() if handlers is None else handlers
         self._starting = threading.Lock()
+        self._running = False
         self._run: Run | None = None
         self._make_client(Inbox((), 1))  # for its errors: nothing is opened
         self._make_pool()
@@ -178,14 +179,16 @@ class Worker(Unpicklable):
         read. A broker that is not there is waited for, and so is one that refuses for another reason, such as
         RabbitMQ's NOT_FOUND for a queue that another program has yet to declare.
         """
-        if not self._starting.acquire(blocking=False):
-            raise StompError("this worker is running already")
+        with self._starting:
+            if self._running:
+                raise StompError("this worker is running already")
+            self._running = True
         try:
             self._run = run = self._make_run(on_progress)
             with StopSignals(run.stop):
                 return 0 if run.go() else 1
         finally:
-            self._starting.release()
+            self._running = False
 
     def stop(self) -> None:
         """Ask a running worker to end in order, as SIGTERM does. From any thread; it does not wait.

@@ -14,7 +14,7 @@ import threading
 import time
 import typing
 
-from stomp_web.client.session import LOOK_AGAIN, Session
+from stomp_web.client.session import Session
 from stomp_web.protocol import Frame, FrameBuffer, encode
 
 #: Seconds after which a test that waits in vain fails.
@@ -24,11 +24,8 @@ Script = typing.Callable[["Peer"], object]
 
 
 def news(session: Session) -> bool:
-    """Wait until something has come, and until the last look is so long ago that the connection is looked at again.
-
-    What comes between a look and the message after it cannot be told from an answer to that message.
-    """
-    return session.wait(PATIENCE) and eventually(lambda: time.monotonic() - session.seen > LOOK_AGAIN)
+    """Wait until something has come."""
+    return session.wait(PATIENCE)
 
 
 def eventually(condition: typing.Callable[[], object], timeout: float = PATIENCE) -> bool:

@@ -340,14 +340,6 @@ def test_one_deadline_holds_for_connecting_and_for_the_receipt(serve):
     client.close()
 
 
-@pytest.fixture
-def without_a_look(monkeypatch):
-    """Every message counts as sent just after the one before."""
-    for module in ("pool", "client.sending", "client.publish"):
-        monkeypatch.setattr(f"stomp_web.{module}.LOOK_AGAIN", 60.0)
-
-
-@pytest.mark.usefixtures("without_a_look")
 def test_a_second_try_has_no_time_of_its_own(serve):
     """The first one waits for a broker that takes no byte; the time for both is the publisher's."""
     over = threading.Event()
@@ -372,7 +364,6 @@ def test_a_second_try_has_no_time_of_its_own(serve):
         over.set()
 
 
-@pytest.mark.usefixtures("without_a_look")
 def test_a_client_that_is_used_without_a_pause_grows_too_old_all_the_same(make_publisher, broker):
     publisher = make_publisher(max_lifetime=3600)
     publisher.send("/queue/a", 1)

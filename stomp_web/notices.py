@@ -1,0 +1,69 @@
+"""Notices: log records and events that wait until the code that reports them holds nothing.
+
+A log handler, an observer or a signal receiver is code of the application, and may send through the very publisher that
+reports to it. Called while a lock or a connection is held, such a send would wait for its own caller. So code that
+holds something only adds a notice, and the notices are published after the release.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import threading
+import typing
+
+__all__ = ["Notices"]
+
+
+class Notices:
+    """Calls of log handlers and observers that are due, in order. Any thread may add, and any thread may publish.
+
+    False while there is none, so that a fast path only asks for that. Notices of a parent are not published in a forked
+    child: the parent publishes them.
+    """
+
+    __slots__ = ("_due", "_publishers")
+
+    def __init__(self) -> None:
+        self._due: collections.deque[tuple[int, typing.Callable[..., object], tuple[object, ...], object]] = (
+            collections.deque()
+        )
+        self._publishers: set[int] = set()  # the threads that publish now
+
+    def __bool__(self) -> bool:
+        return bool(self._due)
+
+    def add(self, report: typing.Callable[..., object], *arguments: object, exc_info: object = None) -> None:
+        """Call *report*, such as a logger's ``info``, with *arguments* when notices are published.
+
+        *exc_info* is handed to a logger's method as it is.
+        """
+        self._due.append((os.getpid(), report, arguments, exc_info))
+
+    def publish(self) -> None:
+        """Publish all notices. The calling thread holds no lock of the library.
+
+        Called again by what it calls - a log handler that sends - it does nothing: one notice is published after the
+        other, and what comes meanwhile is published by the first call.
+
+        What may be added raises no `Exception`: a `GuardedLogger` and `Observers.tell` keep those of the application's
+        code, which would be taken for the outcome of the call that publishes.
+        """
+        thread = threading.get_ident()
+        if not self._due or thread in self._publishers:
+            return
+        try:
+            self._publishers.add(thread)
+            while self._due:
+                try:
+                    pid, report, arguments, exc_info = self._due.popleft()
+                except IndexError:  # another thread has published the last one
+                    return
+                if pid != os.getpid():
+                    continue
+                if exc_info is None:
+                    report(*arguments)
+                else:
+                    report(*arguments, exc_info=exc_info)
+        finally:
+            self._publishers.discard(thread)

@@ -107,9 +107,7 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """What a test logs may hold half a surrogate pair, with which pytest-xdist cannot send its report."""
     report = yield
-    report.sections = [
-        (title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections
-    ]
+    report.sections = [(title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections]
     return report
 
 

@@ -24,7 +24,7 @@ from tests.brokers.tree import DEFAULT, VARIABLE
 from tests.error_texts import faults_in, recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 _FLEET = pytest.StashKey[Fleet]()
 _LEFT_OUT = pytest.StashKey[int]()

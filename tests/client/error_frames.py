@@ -19,6 +19,11 @@ class Captured:
     frame: Frame
     refusal: bool
 
+    @property
+    def words(self) -> str:
+        """How the broker's own words begin."""
+        return self.frame.headers.get("message", self.frame.body.decode()).rstrip(".")
+
     def __str__(self) -> str:
         return f"{self.server}, {self.situation}"
 
@@ -39,6 +44,7 @@ def _named(server: str, situation: str, message: str, body: str = "") -> Capture
     return Captured(server, situation, Frame("ERROR", headers, body.encode()), True)
 
 
+_ARTEMIS = "ActiveMQ-Artemis/2.40.0 ActiveMQ Artemis Messaging Engine"
 _DIED = "AMQP channel died"
 _CLOSING = "Reason: {shutdown,\n            {connection_closing,"
 _TRACE = "org.apache.activemq.transport.stomp.ProtocolException: "
@@ -160,10 +166,35 @@ CAPTURED = [
         )
     ),
     _named(
-        "ActiveMQ-Artemis/2.40.0 ActiveMQ Artemis Messaging Engine",
+        _ARTEMIS,
         "no right to write",
         "AMQ339011 Error sending message CoreMessage[messageID=29, durable=false, userID=null, priority=4, address="
         "forbidden, size=242]@3066563",
     ),
-    _named("ActiveMQ-Artemis/2.40.0 ActiveMQ Artemis Messaging Engine", "expires:abc", "AMQ339031 Error handling send"),
+    _named(_ARTEMIS, "expires:abc", "AMQ339031 Error handling send"),
+    *(
+        Captured(
+            _ARTEMIS,
+            situation,
+            Frame("ERROR", {"message": message} if message else {}, body.encode()),
+            False,
+        )
+        for situation, message, body in (
+            # Of 24 messages on their way, 18 were in the queue.
+            ("closeConnectionsForUser", "AMQ229108: connections for user guest closed by management", ""),
+            (
+                "connection-ttl",
+                "AMQ229014: Did not receive data from 127.0.0.1:40654 within the 3000ms connection TTL. The connection "
+                "will now be closed.",
+                "",
+            ),
+            ("queue destroyed", "", "consumer with ID ServerConsumerImpl [id=409] disconnected by server"),
+        )
+    ),
+    _named(
+        "ActiveMQ/6.3.1",
+        "no right to write",
+        "User reader is not authorized to write to: queue://forbidden",
+        "User reader is not authorized to write to: queue://forbidden",
+    ),
 ]

@@ -44,7 +44,8 @@ class Dialect:
     * `frame_limit` - the bytes of a body over which it closes the connection, unless another limit is set, as far as
       that is known; and `frame_limit_names`, in words, the settings by which it limits the size of a message.
     * `unnamed_refusals` - the ``message`` headers, as a regular expression, of ERROR frames without ``receipt-id`` that
-      refuse the frame that was sent last; ``None``: not known. See `stomp_web.client.refusals`.
+      refuse the frame that was sent last; ``None``: all but those that speak of an end. See
+      `stomp_web.client.refusals`.
     """
 
     name: str
@@ -167,8 +168,6 @@ ACTIVEMQ: typing.Final = Dialect(
     prefetch_header="activemq.prefetchSize",
     frame_limit=104_857_600,
     frame_limit_names="ActiveMQ's wireFormat.maxFrameSize and maxDataLength, which are 100 MiB unless set",
-    # ActiveMQ 5.17.2 names every frame that it could read. These are frames of which it did not read the headers.
-    unnamed_refusals=re.compile(r"The maximum [\w ]+ was exceeded", re.IGNORECASE),
 )
 #: The broker for development that comes with this package.
 DEVELOPMENT: typing.Final = Dialect("development", "stomp-web/", prefetch_header="prefetch-count", nack_requeues=True)

@@ -7,8 +7,8 @@ for this very frame. What was measured, with sends in flight:
   user, every client gets ``AMQP channel died``, some get ``Processing error`` before it, and of the messages in flight
   up to all are in the queue. ``Processing error`` is also the answer to a header that the broker cannot read, such as
   ``priority:abc``, and cannot be told from that.
-* ActiveMQ 5.17.2 and 6.3.1 and Artemis 2.40 name the frame by its ``receipt-id``, except a frame that they could not
-  read, and (Artemis) a SUBSCRIBE. When an administrator closes the connections, ActiveMQ sends no ERROR, and Artemis
+* ActiveMQ 5.17.2 and 6.3.1 and Artemis 2.40 name the frame by its ``receipt-id``, if it asked for a receipt, except
+  a frame that they could not read, and (Artemis) a SUBSCRIBE. When an administrator closes the connections, ActiveMQ sends no ERROR, and Artemis
   one that names no frame; most of the messages in flight are in the queue then.
 * Of other brokers nothing is known. STOMP 1.2 ("ERROR") says that a server should name the frame, where the ERROR is
   related to one.
@@ -23,7 +23,8 @@ from .dialect import Dialect
 
 __all__ = ["refuses"]
 
-# Words of ERROR frames that announce an end, or speak of a failure inside of the broker: of brokers that are not known.
+# Words of ERROR frames that announce an end, or speak of a failure inside of the broker: of brokers that are not known,
+# and of ActiveMQ, which names no frame that has asked for no receipt, such as one in a transaction.
 _ENDS = re.compile(
     r"\b(?:cancel|channel|clos(?:e|ing)|connection|died|disconnect|failover|forced|internal|lost|maintenance|"
     r"processing error|restart|shut|stop|terminat|timed? ?out|unavailable|unexpected)",
@@ -46,8 +47,10 @@ def refuses(error: Frame, dialect: Dialect) -> bool:
     """
     message = error.headers.get("message", "").strip()
     first_line = error.body[:1000].decode("utf-8", "replace").partition("\n")[0]
+    if _BROKER_FAILED.search(first_line) is not None:
+        return False
     if "receipt-id" in error.headers:
-        return _BROKER_FAILED.search(first_line) is None
+        return True
     if dialect.unnamed_refusals is not None:
         return dialect.unnamed_refusals.match(message) is not None and _NO_FRAME.search(first_line) is None
     return _ENDS.search(_NAMES.sub("", message or first_line)) is None

@@ -153,6 +153,12 @@ CAPTURED = [
         "temp-queue://a",
         "org.apache.activemq.DestinationDoesNotExistException: The destination temp-queue://a does not exist.",
     ),
+    Captured(
+        "ActiveMQ/5.17.2",
+        "no right to write, in a transaction",
+        Frame("ERROR", {"message": "User reader is not authorized to write to: queue://forbidden"}),
+        True,
+    ),
     *(
         Captured(
             "ActiveMQ/5.17.2",

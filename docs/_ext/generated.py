@@ -20,7 +20,7 @@ import re
 import typing
 
 from stomp_web import cli, errors
-from stomp_web.client.dialect import DIALECTS
+from stomp_web.client.dialect import DIALECTS, Dialect
 from stomp_web.config import OPTIONS, Option, coerce
 
 # The groups of the page, and the options of each in the order of the page.
@@ -121,6 +121,10 @@ def dialects_text() -> str:
     def code(text: str | None) -> str:
         return f"`{text}`" if text else "-"
 
+    def sent_type(dialect: Dialect) -> str | None:
+        header = dialect.sent_type("/queue/")
+        return header and header[0]
+
     def row(*cells: str) -> str:
         return f"| {' | '.join(cells)} |"
 
@@ -138,13 +142,19 @@ def dialects_text() -> str:
                 "text has a `content-length`", *("no" if dialect.text_without_length else "yes" for dialect in DIALECTS)
             ),
             row("header that limits prefetch", *(code(dialect.prefetch_header) for dialect in DIALECTS)),
+            row("it counts", *("bytes" if dialect.prefetch_bytes else "messages" for dialect in DIALECTS)),
+            row("header for the type of `/queue/`, `/topic/`", *(code(sent_type(dialect)) for dialect in DIALECTS)),
+            row("ACK in a transaction", *("yes" if dialect.acks_in_transactions else "no" for dialect in DIALECTS)),
             row("NACK puts back", *("yes" if dialect.nack_requeues else "no" for dialect in DIALECTS)),
             row(
                 "ACK of mode `client` takes those of",
                 *("all subscriptions" if dialect.acks_over_all else "its subscription" for dialect in DIALECTS),
             ),
             row("same `message-id` each time", *("yes" if dialect.keeps_message_ids else "no" for dialect in DIALECTS)),
-            row("header against duplicates", *(code(dialect.duplicate_header) for dialect in DIALECTS)),
+            row(
+                "header against duplicates, with `resend_unknown`",
+                *(code(dialect.duplicate_header) for dialect in DIALECTS),
+            ),
             row("`/` in a name as `%2F`", *("yes" if dialect.quotes_destinations else "no" for dialect in DIALECTS)),
         )
     )

@@ -20,6 +20,7 @@ from .unsendable import check_headers
 
 __all__ = [
     "CONNECTION_OPTIONS",
+    "LIMIT_OPTIONS",
     "OPTIONS",
     "Option",
     "Options",
@@ -200,6 +201,28 @@ OPTIONS: typing.Final[dict[str, Option]] = {
             "Whether a message with unknown outcome is sent again, with the same x-message-id (at least once).",
         ),
         Option("heart_beat", _heart_beat, (0, 0), "milliseconds", "What CONNECT offers: beats sent, beats wanted."),
+        Option(
+            "max_header_bytes",
+            _count(1),
+            131_072,
+            "bytes",
+            "The largest head, command and headers, of a message that is taken whole. For clients that receive, and "
+            "workers; a publisher receives no messages.",
+        ),
+        Option(
+            "max_headers",
+            _count(1),
+            2_000,
+            "headers",
+            "The most headers of a message that is taken whole. For clients that receive, and workers.",
+        ),
+        Option(
+            "max_body_bytes",
+            _count(1),
+            134_217_728,
+            "bytes",
+            "The largest body of a message that is taken whole. For clients that receive, and workers.",
+        ),
         Option("tls_ca", _path, None, "path", "A PEM file of the authorities to trust instead of the system's."),
         Option("tls_cert", _path, None, "path", "A PEM file with the client's certificate."),
         Option("tls_key", _path, None, "path", "A PEM file with the key of `tls_cert`, if it is not in that file."),
@@ -218,10 +241,15 @@ OPTIONS: typing.Final[dict[str, Option]] = {
     )
 }
 
+#: The limits on what a client that receives takes whole. The default for headers is twice that of a `FrameBuffer`, and
+#: so of what the development broker takes: a broker adds headers of its own to those of the sender.
+LIMIT_OPTIONS: typing.Final = ("max_header_bytes", "max_headers", "max_body_bytes")
+
 #: The options of one connection, as one that receives has it; the others are a publisher's, or a pool's.
 CONNECTION_OPTIONS: typing.Final = (
     *("login", "passcode", "vhost", "timeout", "connect_timeout", "heart_beat"),
     *("tls_ca", "tls_cert", "tls_key", "tls_key_password", "tls_insecure_skip_verify"),
+    *LIMIT_OPTIONS,
 )
 
 
@@ -301,6 +329,9 @@ class Options:
     max_waiting: int = 0
     resend_unknown: bool = False
     heart_beat: tuple[int, int] = (0, 0)
+    max_header_bytes: int = 131_072
+    max_headers: int = 2_000
+    max_body_bytes: int = 134_217_728
     tls_ca: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None

@@ -28,6 +28,7 @@ GROUPS: typing.Final[dict[str, tuple[str, ...]]] = {
     "The broker": ("url", "login", "passcode", "vhost", "heart_beat"),
     "Messages": ("serializer", "confirm", "persistent", "headers", "resend_unknown", "signing_keys"),
     "Time": ("timeout", "connect_timeout"),
+    "Receiving": ("max_header_bytes", "max_headers", "max_body_bytes"),
     "The pool": ("pool_size", "max_waiting", "max_idle", "max_lifetime"),
     "TLS": ("tls_ca", "tls_cert", "tls_key", "tls_key_password", "tls_insecure_skip_verify"),
 }
@@ -51,6 +52,9 @@ AS_TEXT: typing.Final[dict[str, str]] = {
     "max_waiting": "100",
     "max_idle": "30",
     "max_lifetime": "600",
+    "max_header_bytes": "262144",
+    "max_headers": "5000",
+    "max_body_bytes": "1048576",
     "tls_ca": "/etc/ssl/broker-ca.pem",
     "tls_cert": "/etc/ssl/shop.pem",
     "tls_key": "/etc/ssl/shop.key",

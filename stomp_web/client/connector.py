@@ -105,6 +105,8 @@ def make_connector(
     tls_key: str | None = None,
     tls_key_password: str | None = None,
     tls_insecure_skip_verify: bool = False,
+    max_header_bytes: int = OPTIONS["max_header_bytes"].default,
+    max_headers: int = OPTIONS["max_headers"].default,
     max_body_bytes: int = 1_048_576,
     may_send_heart_beats: bool = False,
     more_options: typing.Iterable[str] = (),
@@ -112,7 +114,7 @@ def make_connector(
 ) -> Connector:
     """Return a connector for *endpoints* with the options of a client.
 
-    *max_body_bytes* is the largest body that is taken; a publisher gets none but those of ERROR frames. Only a client
+    *max_body_bytes* is the largest body that is kept; a publisher gets none but those of ERROR frames. Only a client
     with a loop *may_send_heart_beats*. *more_options* are names that the caller knows, for the hint in the error about
     one that nobody knows. Raises `ConfigurationError`.
     """
@@ -135,6 +137,8 @@ def make_connector(
         versions=versions,
         heart_beat=heart_beat,
         headers=dict(connect_headers or {}),
+        max_header_bytes=whole_number("max_header_bytes", max_header_bytes, 1, _LARGEST_SIZE),
+        max_headers=whole_number("max_headers", max_headers, 1, _LARGEST_SIZE),
         max_body_bytes=whole_number("max_body_bytes", max_body_bytes, 0, _LARGEST_SIZE),
         tls=tls_context(
             ssl,

@@ -17,7 +17,7 @@ import queue
 import threading
 import typing
 
-from ..config import coerce, whole_number
+from ..config import LIMIT_OPTIONS, OPTIONS, coerce, whole_number
 from ..errors import ConfigurationError, ConnectionLost, InvalidFrame, NotSent, Rejected, StompError
 from ..hidden import hide_secret, hide_secrets
 from ..log import get_logger
@@ -42,9 +42,8 @@ __all__ = ["QueueingDuplexClient"]
 
 _log = get_logger("client")
 
-_URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
+_URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", *LIMIT_OPTIONS, *TLS_OPTIONS)
 _MOST_AT_ONCE = 1000  # frames that are taken in before it is looked again at what is to be written
-_LARGEST_BODY = 134_217_728  # bytes: what RabbitMQ 3.10 takes
 
 
 class QueueingDuplexClient(DrivenClient):
@@ -61,9 +60,14 @@ class QueueingDuplexClient(DrivenClient):
 
     `listening_event` is set while the loop runs; set `shutdown_event` to end it in order.
 
-    *queue_size* is how many frames each queue holds, *max_body_bytes* the largest body that is taken. *message_queue*
-    is a `FrameQueue` of your own to be used in place of the client's. The other arguments are those of `PublishClient`;
-    *heart_beat* may ask for beats both ways, in milliseconds: (sent, wanted).
+    A message whose content is at fault does not end the session, since every sender may write such a one: it is read as
+    far as it can be, and `Frame.defects` says what was wrong. *max_header_bytes* (131,072), *max_headers* (2,000) and
+    *max_body_bytes* (134,217,728, which is RabbitMQ's own limit) are how much of a message is kept; of a larger one the
+    rest is passed over, and `Frame.truncated` is true. It can be acknowledged as any other.
+
+    *queue_size* is how many frames each queue holds. *message_queue* is a `FrameQueue` of your own to be used in place
+    of the client's. The other arguments are those of `PublishClient`; *heart_beat* may ask for beats both ways, in
+    milliseconds: (sent, wanted).
     """
 
     def __init__(
@@ -87,7 +91,9 @@ class QueueingDuplexClient(DrivenClient):
         tls_key_password: str | None = None,
         tls_insecure_skip_verify: bool = False,
         queue_size: int = 1000,
-        max_body_bytes: int = _LARGEST_BODY,
+        max_header_bytes: int = OPTIONS["max_header_bytes"].default,
+        max_headers: int = OPTIONS["max_headers"].default,
+        max_body_bytes: int = OPTIONS["max_body_bytes"].default,
         message_queue: FrameQueue | None = None,
     ) -> None:
         passcode = hide_secret("passcode", passcode)
@@ -107,6 +113,8 @@ class QueueingDuplexClient(DrivenClient):
             tls_key=tls_key,
             tls_key_password=tls_key_password,
             tls_insecure_skip_verify=tls_insecure_skip_verify,
+            max_header_bytes=max_header_bytes,
+            max_headers=max_headers,
             max_body_bytes=max_body_bytes,
             may_send_heart_beats=True,
         )
@@ -127,11 +135,11 @@ class QueueingDuplexClient(DrivenClient):
             "queue_size": options.pop("queue_size", 1000),
             "message_queue": options.pop("message_queue", None),
         }
-        options.setdefault("max_body_bytes", _LARGEST_BODY)
+        options.setdefault("max_body_bytes", OPTIONS["max_body_bytes"].default)
         connector = make_connector(
             address.endpoints,
             may_send_heart_beats=True,
-            more_options=("queue_size", "message_queue", "max_body_bytes"),
+            more_options=("queue_size", "message_queue", *LIMIT_OPTIONS),
             **options,
         )
         client._set_up(connector, **own)

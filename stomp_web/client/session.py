@@ -53,6 +53,8 @@ class SessionSettings:
     heart_beat: tuple[int, int] = (0, 0)
     headers: typing.Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     tls: ssl.SSLContext | None = None
+    max_header_bytes: int = 131_072
+    max_headers: int = 2_000
     max_body_bytes: int = 1_048_576
 
     def connect_frame(self) -> Frame:
@@ -99,7 +101,13 @@ class Session:
         #: Sends what is taken at once of some bytes, and returns how many that was. Raises `TransportClosed`.
         self.write_some = transport.send_some
         self._receive_soon = transport.receive_soon
-        self._buffer = FrameBuffer(max_body_bytes=settings.max_body_bytes)
+        # Tolerant: what others have written into a message must not end the session in which it comes.
+        self._buffer = FrameBuffer(
+            max_header_bytes=settings.max_header_bytes,
+            max_headers=settings.max_headers,
+            max_body_bytes=settings.max_body_bytes,
+            tolerant=True,
+        )
         self._peeked: Frame | None = None  # taken out of the buffer by a look, and not read yet
         self.broker = broker
         #: How many bytes have arrived, heart-beats included.
@@ -285,13 +293,23 @@ class Session:
         """Return frames that have arrived already, *most* at the most; never wait. Raises as `all_ready` does.
 
         It reads from the socket once, if no frame is there, so that what it returns is no more than fits into one read.
+        Frames that stand before a malformed one are returned first; the next call raises `ProtocolError`.
         """
         if self._peeked is not None:
             peeked, self._peeked = self._peeked, None
             return [peeked]
-        frames = list(itertools.islice(self._buffer, most))
+        frames = self._cut(most)
         if not frames and self._take_in():
-            frames = list(itertools.islice(self._buffer, most))
+            frames = self._cut(most)
+        return frames
+
+    def _cut(self, most: int) -> list[Frame]:
+        frames: list[Frame] = []
+        try:
+            frames.extend(itertools.islice(self._buffer, most))  # what was taken out before an exception is kept
+        except ProtocolError:
+            if not frames:
+                raise
         return frames
 
     def nothing_new(self) -> bool:

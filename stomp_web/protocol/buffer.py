@@ -17,7 +17,9 @@ frame is complete, `_partial` becomes the next `_data`. What is appended before 
 `_later`, so that no append moves a backlog.
 
 `_cut_whole` is the fast path: a whole and ordinary frame in `_data`. It takes no decision of its own about anything
-else, but leaves it to the slow path, which is its oracle in the tests.
+else, but leaves it to the slow path, which is its oracle in the tests. What the slow path refuses for its content
+(`UnreadableFrame`) a tolerant buffer reads again from the frame's first byte, by a `TolerantReader`; while one has begun
+(`_reader`), the bytes that come wait in `_later` for it.
 """
 
 from __future__ import annotations
@@ -27,12 +29,12 @@ import typing
 
 from ..errors import ProtocolError
 from .frame import COMMANDS, COMMANDS_WITH_BODY, Frame
+from .tolerant import LONGEST_COMMAND, TolerantReader, UnreadableFrame, read_length
 from .versions import UNESCAPED_COMMANDS, check_version, unescape
 
 __all__ = ["FrameBuffer"]
 
 _COMMAND_OF = {command.encode(): command for command in COMMANDS}
-_LONGEST_COMMAND = max(map(len, COMMANDS))
 _BIG = 65_536  # bytes; a chunk of this size is kept as it is until its last frame was taken out
 _SMALL = 4_096  # bytes; pieces of a body that are smaller are put together, or a million of them would take a lot
 # What may stand at the end of the bytes read so far and still become a command line.
@@ -52,7 +54,20 @@ class FrameBuffer:
     *version* says how header escapes and line ends are read; it may be changed between frames through
     `version`, as a session does when CONNECTED tells what was agreed.
 
-    The limits end in `ProtocolError`, never in unbounded memory:
+    A frame that breaks a rule of STOMP ends in `ProtocolError`. With *tolerant*, for receivers whose messages are
+    written by others, a frame whose end can be found is read nevertheless, and says in `Frame.defects` what was wrong:
+
+    * bytes of a header that are not UTF-8, and NUL bytes there, become replacement characters (U+FFFD);
+    * an escape that the version does not define stays in the header as it came;
+    * a header line without a colon, or without a name, is left out;
+    * of a frame over a limit, what exceeds it is passed over and not kept, and `Frame.truncated` is true. The headers
+      that are needed to acknowledge a message are kept wherever they stand: ``message-id``, ``ack``, ``subscription``,
+      ``destination``, ``x-message-id``, and a few more.
+
+    A frame without a known command, with a content-length that is no number or does not end at a NUL, or with a body
+    where none may be, raises `ProtocolError` always: nothing behind it can be read.
+
+    The limits end in `ProtocolError`, or in a truncated frame, never in unbounded memory:
 
     * *max_header_bytes* - of the command line and all header lines of a frame. Default 65,536.
     * *max_headers* - how many header lines a frame may have. Default 1,000.
@@ -81,11 +96,13 @@ class FrameBuffer:
         "_partial",
         "_parts",
         "_position",
+        "_reader",
         "_searched",
         "_version",
         "max_body_bytes",
         "max_header_bytes",
         "max_headers",
+        "tolerant",
     )
 
     def __init__(
@@ -95,11 +112,13 @@ class FrameBuffer:
         max_header_bytes: int = 65_536,
         max_headers: int = 1_000,
         max_body_bytes: int = 134_217_728,
+        tolerant: bool = False,
     ) -> None:
         self._version = check_version(version)
         self.max_header_bytes = max_header_bytes
         self.max_headers = max_headers
         self.max_body_bytes = max_body_bytes
+        self.tolerant = tolerant
         self.clear()
 
     @property
@@ -121,6 +140,7 @@ class FrameBuffer:
         self._fresh = True  # no frame was taken out yet
         self._partial = bytearray()
         self._later = bytearray()
+        self._reader: TolerantReader | None = None
         self._error: str | None = None
         self._parts: list[bytes | bytearray] = []
         self._head_bytes = b""
@@ -149,7 +169,9 @@ class FrameBuffer:
             data = bytes(memoryview(data))
         if self._error is not None:
             return
-        if self._missing > 0:
+        if self._reader is not None:
+            self._later += data
+        elif self._missing > 0:
             if len(data) >= _SMALL:
                 self._parts.append(data)
                 self._missing -= len(data)
@@ -184,14 +206,25 @@ class FrameBuffer:
     def __len__(self) -> int:
         """How many bytes wait here for the rest of their frame, or to be taken out as frames."""
         body = len(self._head_bytes) + sum(map(len, self._parts)) if self._parts else 0
-        return len(self._partial) + len(self._data) - self._position + len(self._later) + body
+        reader = len(self._reader) if self._reader is not None else 0
+        return len(self._partial) + len(self._data) - self._position + len(self._later) + body + reader
 
     def __bool__(self) -> bool:
         """Whether there are any such bytes."""
-        return bool(self._position < len(self._data) or self._partial or self._parts or self._later)
+        return bool(
+            self._position < len(self._data)
+            or self._partial
+            or self._parts
+            or self._later
+            or self._reader is not None
+        )
 
     def __iter__(self) -> typing.Iterator[Frame]:
-        """Take out every frame that is complete, one after the other. Raises `ProtocolError`."""
+        """Take out every frame that is complete, one after the other. Raises `ProtocolError`.
+
+        The frames before a malformed one are given out first. Whoever collects them all at once, as ``list`` does,
+        loses them to the exception: take them one by one.
+        """
         while (frame := self._cut_whole() or self._cut_any()) is not None:
             yield frame
 
@@ -200,8 +233,9 @@ class FrameBuffer:
 
         Line ends between frames - heart-beats - are passed over.
 
-        Raises `ProtocolError` if the bytes are not STOMP or exceed a limit. The stream is then out of step for
-        good: every later call raises it again, until `clear`.
+        Raises `ProtocolError` if the bytes are not STOMP or exceed a limit, once the frames before were taken out; a
+        tolerant buffer only where the end of a frame cannot be found. The stream is then out of step for good: every
+        later call raises it again, until `clear`.
         """
         return self._cut_whole() or self._cut_any()
 
@@ -212,12 +246,12 @@ class FrameBuffer:
         if self._error is not None:
             raise ProtocolError(self._error)
         try:
-            frame = self._extract()
+            frame = self._extract_tolerantly() if self.tolerant else self._extract()
             if frame is None and self._later:
                 later = bytes(self._later)
                 self._later = bytearray()
                 self.append(later)
-                frame = self._extract()
+                frame = self._extract_tolerantly() if self.tolerant else self._extract()
         except ProtocolError as error:
             problem = str(error)
         else:
@@ -226,6 +260,33 @@ class FrameBuffer:
         self._error = problem
         # Raised anew: the traceback of the first exception would show the bytes.
         raise ProtocolError(problem)
+
+    def _extract_tolerantly(self) -> Frame | None:
+        """What `_extract` does; a frame whose content is at fault is read by a `TolerantReader`."""
+        if self._reader is None:
+            try:
+                return self._extract()
+            except UnreadableFrame:
+                # All of the frame that has come is there, from its first byte on: a head and a body are let go only
+                # when they are complete and in order.
+                if self._partial:
+                    self._set_data(bytes(self._partial))
+                self._head = None
+                self._searched = 0
+                self._reader = TolerantReader(
+                    self._version, self.max_header_bytes, self.max_headers, self.max_body_bytes
+                )
+        else:
+            self._set_data(bytes(self._later))
+            self._later = bytearray()
+        self._position = self._reader.read(self._data, self._position)
+        frame = self._reader.frame
+        if frame is None:
+            self._set_data(b"")
+        else:
+            self._reader = None
+            self._fresh = False
+        return frame
 
     def take_matches(self, whole: re.Pattern[bytes], each: re.Pattern[bytes]) -> list[bytes]:
         """Take out all that is here at once, if it matches *whole*: return what each match of *each* has in its group.
@@ -385,7 +446,7 @@ class FrameBuffer:
                 end = len(data)
             self._blank_line = end
         body_start = end + 2
-        first_line = data.find(b"\n", start, start + _LONGEST_COMMAND + 2)
+        first_line = data.find(b"\n", start, start + LONGEST_COMMAND + 2)
         if end == len(data) or data.find(b"\r", start, end) >= 0:
             # There may be CR LF line ends, or the head is incomplete.
             blank = _BLANK_LINE[self._version].search(data, start, start + self.max_header_bytes + 3)
@@ -396,9 +457,9 @@ class FrameBuffer:
                 return False
             end, body_start = blank.span()
         if end - start > self.max_header_bytes:
-            raise ProtocolError(f"a frame's headers exceed the limit of {self.max_header_bytes} bytes")
+            raise UnreadableFrame(f"a frame's headers exceed the limit of {self.max_header_bytes} bytes")
         if first_line < 0:
-            first_line = start + _LONGEST_COMMAND + 2  # too long by one, even for a command and CR
+            first_line = start + LONGEST_COMMAND + 2  # too long by one, even for a command and CR
         command_line = data[start:first_line]
         command = _COMMAND_OF.get(command_line)
         if command is None:
@@ -423,8 +484,8 @@ class FrameBuffer:
     def _check_open_head(self, data: bytes | bytearray, start: int) -> None:
         """Refuse the beginning of a head that can never become one, as soon as that is seen."""
         if len(data) - start > self.max_header_bytes + 2:
-            raise ProtocolError(f"a frame's headers exceed the limit of {self.max_header_bytes} bytes")
-        line, line_feed, _ = bytes(data[start : start + _LONGEST_COMMAND + 2]).partition(b"\n")
+            raise UnreadableFrame(f"a frame's headers exceed the limit of {self.max_header_bytes} bytes")
+        line, line_feed, _ = bytes(data[start : start + LONGEST_COMMAND + 2]).partition(b"\n")
         if line_feed:
             if line not in _COMMAND_OF:
                 self._odd_command(line)
@@ -435,24 +496,27 @@ class FrameBuffer:
         try:
             text = block.decode()
         except UnicodeDecodeError as error:
-            raise ProtocolError(f"a header of a {command} frame is not UTF-8: {error.reason}") from None
+            raise UnreadableFrame(f"a header of a {command} frame is not UTF-8: {error.reason}") from None
         if "\0" in text:
-            raise ProtocolError(f"a NUL byte stands among the headers of a {command} frame")
+            raise UnreadableFrame(f"a NUL byte stands among the headers of a {command} frame")
         lines = text.split("\n")
         if "\r" in text and self._version == "1.2":
             lines = [line[:-1] if line.endswith("\r") else line for line in lines]
             if any("\r" in line for line in lines):
-                raise ProtocolError(f"a header of a {command} frame has a carriage return that ends no line")
+                raise UnreadableFrame(f"a header of a {command} frame has a carriage return that ends no line")
         if len(lines) > self.max_headers:
-            raise ProtocolError(f"a {command} frame has more than {self.max_headers} headers")
+            raise UnreadableFrame(f"a {command} frame has more than {self.max_headers} headers")
         try:
             pairs: list[tuple[str, str]] = [line.split(":", 1) for line in lines]  # type: ignore[misc]
             headers = dict(pairs)
         except ValueError:
             bad = next(line for line in lines if ":" not in line)
-            raise ProtocolError(f"a header line of a {command} frame has no colon: {bad[:40]!r}") from None
+            raise UnreadableFrame(f"a header line of a {command} frame has no colon: {bad[:40]!r}") from None
         if "\\" in text and self._version != "1.0" and command not in UNESCAPED_COMMANDS:
-            pairs = [(unescape(name, self._version), unescape(value, self._version)) for name, value in pairs]
+            try:
+                pairs = [(unescape(name, self._version), unescape(value, self._version)) for name, value in pairs]
+            except ProtocolError as error:
+                raise UnreadableFrame(str(error)) from None
             headers = dict(pairs)
         if len(headers) != len(pairs):
             # "only the first header entry SHOULD be used" (STOMP 1.2, Repeated Header Entries)
@@ -460,7 +524,7 @@ class FrameBuffer:
             for name, value in pairs:
                 headers.setdefault(name, value)
         if "" in headers:
-            raise ProtocolError(f"a header of a {command} frame has no name")
+            raise UnreadableFrame(f"a header of a {command} frame has no name")
         return headers
 
     # -- the body ---------------------------------------------------------------------------------------------
@@ -469,17 +533,15 @@ class FrameBuffer:
         stated = headers.get("content-length")
         if stated is None:
             return -1
-        if self._version == "1.0":
-            stated = stated.strip(" ")  # the examples of STOMP 1.0 have a space after the colon
-        if not stated.isascii() or not stated.isdigit():
-            raise ProtocolError(f"the content-length of a {command} frame is not a number: {stated[:40]!r}")
-        length = int(stated) if len(stated) <= 20 else self.max_body_bytes + 1
+        length = read_length(command, stated, self._version)
+        if length is None:
+            length = self.max_body_bytes + 1
         self._check_body_length(length)
         return length
 
     def _check_body_length(self, length: int) -> None:
         if length > self.max_body_bytes:
-            raise ProtocolError(f"a frame's body exceeds the limit of {self.max_body_bytes} bytes")
+            raise UnreadableFrame(f"a frame's body exceeds the limit of {self.max_body_bytes} bytes")
 
     def _read_body(self) -> Frame | None:
         assert self._head is not None

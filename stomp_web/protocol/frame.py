@@ -19,6 +19,7 @@ COMMANDS_WITH_BODY: typing.Final = frozenset("SEND MESSAGE ERROR".split())
 
 # Header names whose values `repr` hides. "passcode" is STOMP's own; the others are what people send beside it.
 _SECRET = frozenset("passcode password authorization token".split())
+_FAULTLESS: tuple[tuple[str, ...], bool] = ((), False)
 
 
 class Frame:
@@ -28,6 +29,12 @@ class Frame:
     * `headers` - a ``dict`` of ``str`` to ``str``, unescaped, in the order of the wire. The frame has a dict
       of its own: the one it was made from is never changed.
     * `body` - ``bytes``.
+
+    Two more say how a frame was received, see `FrameBuffer`; they take no part in equality:
+
+    * `defects` - what was wrong with the content of a frame that was read nevertheless, a sentence for each: a tuple,
+      empty for a frame without a fault and for one that was made here.
+    * `truncated` - whether a limit of the buffer has cut off headers or a part of the body.
 
     Nothing is checked here; `encode` checks what it is about to write.
 
@@ -39,17 +46,29 @@ class Frame:
     """
 
     # `_session`: a client that receives notes there in which session the frame came; it takes no part in equality.
-    __slots__ = ("_session", "body", "command", "headers")
+    # `_received`: what `defects` and `truncated` say, if that is anything.
+    __slots__ = ("_received", "_session", "body", "command", "headers")
 
     command: str
     headers: dict[str, str]
     body: bytes
+    _received: tuple[tuple[str, ...], bool]
     _session: object
 
     def __init__(self, command: str, headers: typing.Mapping[str, str] | None = None, body: bytes = b"") -> None:
         self.command = command
         self.headers = dict(headers) if headers else {}
         self.body = body
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """What was wrong with its content when it was received, a sentence for each."""
+        return getattr(self, "_received", _FAULTLESS)[0]
+
+    @property
+    def truncated(self) -> bool:
+        """Whether a limit of the receiver has cut off headers or a part of the body."""
+        return getattr(self, "_received", _FAULTLESS)[1]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Frame):
@@ -64,8 +83,9 @@ class Frame:
     __hash__ = None  # type: ignore[assignment]
 
     # A copy, shallow or pickled, is made as a new frame is: with a dict of its own.
-    def __reduce__(self) -> tuple[type[Frame], tuple[str, dict[str, str], bytes]]:
-        return type(self), (self.command, self.headers, self.body)
+    def __reduce__(self) -> tuple[object, ...]:
+        made = type(self), (self.command, self.headers, self.body)
+        return (*made, (None, {"_received": self._received})) if hasattr(self, "_received") else made
 
     def __repr__(self) -> str:
         # Also of a frame that `encode` will refuse: str() and the test of the type are for those.

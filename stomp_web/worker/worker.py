@@ -7,7 +7,7 @@ import typing
 
 from ..client.address import parse_address
 from ..client.duplex import QueueingDuplexClient
-from ..config import CONNECTION_OPTIONS, Options, read_options, read_seconds, unknown_option, whole_number
+from ..config import CONNECTION_OPTIONS, LIMIT_OPTIONS, Options, read_options, read_seconds, unknown_option, whole_number
 from ..errors import ConfigurationError, StompError
 from ..hidden import hide_secret, hide_secrets
 from ..pool import PublishClientPool
@@ -274,7 +274,7 @@ class Worker(Unpicklable):
 
     def _make_pool(self) -> PublishClientPool:
         """For dead letters: confirmed on a connection where no message stands before the receipt."""
-        options = self._connection_options()
+        options = {name: value for name, value in self._connection_options().items() if name not in LIMIT_OPTIONS}
         options["heart_beat"] = (0, 0)
         return PublishClientPool(self._url, max_size=2, **options)
 

@@ -119,7 +119,7 @@ class RabbitMQ(RunningBroker):
         self._epmd_is_mine = epmd is None
         self.plugins = tuple(plugins)
         self.settings = dict(settings or {})
-        self.port, self.tls_port, self._distribution_port = free_ports(3)
+        self.port, self.tls_port, self.amqp_port, self._distribution_port = free_ports(4)
 
     @classmethod
     def tree(cls) -> Tree | None:
@@ -154,7 +154,7 @@ class RabbitMQ(RunningBroker):
         (self.directory / "enabled_plugins").write_text(f"[{','.join(self.plugins)}].\n")
         (self.directory / "definitions.json").write_text(json.dumps(_definitions()))
         settings = {
-            "listeners.tcp": "none",  # AMQP: nobody here speaks it
+            "listeners.tcp.1": f"{self.host}:{self.amqp_port}",  # for `AmqpProducer`
             "stomp.listeners.tcp.1": f"{self.host}:{self.port}",
             "stomp.listeners.ssl.1": f"{self.host}:{self.tls_port}",
             "ssl_options.cacertfile": str(self.certificates.authority),

@@ -16,6 +16,7 @@ from .errors import ConfigurationError, InvalidFrame
 from .hidden import hide_secret, hide_secrets, is_secret
 from .printable import short_repr
 from .protocol import commands, encode
+from .protocol.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS
 from .unsendable import check_headers
 
 __all__ = [
@@ -204,7 +205,7 @@ OPTIONS: typing.Final[dict[str, Option]] = {
         Option(
             "max_header_bytes",
             _count(1),
-            131_072,
+            MAX_HEADER_BYTES,
             "bytes",
             "The largest head, command and headers, of a message that is taken whole. For clients that receive, and "
             "workers; a publisher receives no messages.",
@@ -212,14 +213,14 @@ OPTIONS: typing.Final[dict[str, Option]] = {
         Option(
             "max_headers",
             _count(1),
-            2_000,
+            MAX_HEADERS,
             "headers",
             "The most headers of a message that is taken whole. For clients that receive, and workers.",
         ),
         Option(
             "max_body_bytes",
             _count(1),
-            134_217_728,
+            MAX_BODY_BYTES,
             "bytes",
             "The largest body of a message that is taken whole. For clients that receive, and workers.",
         ),
@@ -241,8 +242,7 @@ OPTIONS: typing.Final[dict[str, Option]] = {
     )
 }
 
-#: The limits on what a client that receives takes whole. The default for headers is twice that of a `FrameBuffer`, and
-#: so of what the development broker takes: a broker adds headers of its own to those of the sender.
+#: The limits on what a client that receives takes whole.
 LIMIT_OPTIONS: typing.Final = ("max_header_bytes", "max_headers", "max_body_bytes")
 
 #: The options of one connection, as one that receives has it; the others are a publisher's, or a pool's.
@@ -329,9 +329,9 @@ class Options:
     max_waiting: int = 0
     resend_unknown: bool = False
     heart_beat: tuple[int, int] = (0, 0)
-    max_header_bytes: int = 131_072
-    max_headers: int = 2_000
-    max_body_bytes: int = 134_217_728
+    max_header_bytes: int = MAX_HEADER_BYTES
+    max_headers: int = MAX_HEADERS
+    max_body_bytes: int = MAX_BODY_BYTES
     tls_ca: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None

@@ -9,6 +9,8 @@ import time
 import typing
 
 from ..protocol import Frame
+from ..protocol.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS
+from ..protocol.versions import escape
 
 if typing.TYPE_CHECKING:
     from .naming import Address
@@ -18,6 +20,11 @@ __all__ = ["Message", "Refused", "read_message", "whole_number"]
 #: JMS counts priorities from 0 to 9 and sends with 4 where nothing is said; ActiveMQ does the same.
 DEFAULT_PRIORITY = 4
 HIGHEST_PRIORITY = 9
+
+# Beside those of the sender a MESSAGE has a command and the headers destination, message-id, subscription, ack,
+# redelivered and content-length. Subscription ids are short.
+_OWN_HEADERS = 6
+_OWN_HEADER_BYTES = 1_000
 
 # Headers of SEND that are not part of the message, and headers of MESSAGE that only the broker may write.
 _NOT_FORWARDED = frozenset(
@@ -94,7 +101,29 @@ def read_message(send: Frame, address: Address) -> Message:
     if "content-length" in wanted:
         headers["content-length"] = str(len(send.body))
     priority = min(whole_number(wanted, "priority", DEFAULT_PRIORITY), HIGHEST_PRIORITY)
-    return Message(address, headers, send.body, priority, _end_of_life(wanted))
+    message = Message(address, headers, send.body, priority, _end_of_life(wanted))
+    _check_readable(message)
+    return message
+
+
+def _check_readable(message: Message) -> None:
+    """Refuse a message whose MESSAGE frame exceeds what clients take, in any version and for any subscription.
+
+    Here the sender hears of it. RabbitMQ and ActiveMQ take such a message, and its receivers get a part of it.
+    """
+    lines = [f"{name}:{value}\n" for name, value in (*message.headers.items(), ("destination", message.destination))]
+    size = sum(map(len, lines)) * 4  # bytes of a character at the most
+    if size > MAX_HEADER_BYTES - _OWN_HEADER_BYTES:  # few have so much that it must be counted exactly
+        size = sum(len(escape(line, "1.2").encode()) for line in lines)
+    size += _OWN_HEADER_BYTES
+    count = _OWN_HEADERS + len(message.headers)
+    for what, found, most in (
+        ("bytes of headers", size, MAX_HEADER_BYTES),
+        ("headers", count, MAX_HEADERS),
+        ("bytes of body", len(message.body), MAX_BODY_BYTES),
+    ):
+        if found > most:
+            raise Refused("Message too large", f"it has about {found} {what}, and receivers take {most} at the most")
 
 
 def whole_number(headers: dict[str, str], name: str, default: int) -> int:

@@ -105,17 +105,17 @@ def make_connector(
     tls_key: str | None = None,
     tls_key_password: str | None = None,
     tls_insecure_skip_verify: bool = False,
-    max_header_bytes: int = OPTIONS["max_header_bytes"].default,
-    max_headers: int = OPTIONS["max_headers"].default,
+    max_header_bytes: int = 65_536,
+    max_headers: int = 1_000,
     max_body_bytes: int = 1_048_576,
-    may_send_heart_beats: bool = False,
+    receives: bool = False,
     more_options: typing.Iterable[str] = (),
     **unknown: object,
 ) -> Connector:
     """Return a connector for *endpoints* with the options of a client.
 
-    *max_body_bytes* is the largest body that is kept; a publisher gets none but those of ERROR frames. Only a client
-    with a loop *may_send_heart_beats*. *more_options* are names that the caller knows, for the hint in the error about
+    *max_body_bytes* is the largest body that is taken; a publisher gets none but those of ERROR frames. A client that
+    *receives* has a loop, so that it may send heart-beats, and is tolerant about the content of frames. *more_options* are names that the caller knows, for the hint in the error about
     one that nobody knows. Raises `ConfigurationError`.
     """
     for name in unknown:
@@ -126,7 +126,7 @@ def make_connector(
             f"versions must be some of {', '.join(VERSIONS)}, not {short_repr(versions)}", "versions"
         )
     heart_beat = coerce("heart_beat", heart_beat)
-    if heart_beat[0] and not may_send_heart_beats:
+    if heart_beat[0] and not receives:
         raise ConfigurationError(
             "heart_beat must begin with 0: a publisher has no thread that could send heart-beats in time", "heart_beat"
         )
@@ -140,6 +140,7 @@ def make_connector(
         max_header_bytes=whole_number("max_header_bytes", max_header_bytes, 1, _LARGEST_SIZE),
         max_headers=whole_number("max_headers", max_headers, 1, _LARGEST_SIZE),
         max_body_bytes=whole_number("max_body_bytes", max_body_bytes, 0, _LARGEST_SIZE),
+        tolerant=receives,
         tls=tls_context(
             ssl,
             tls_ca=tls_ca,

@@ -17,11 +17,12 @@ import queue
 import threading
 import typing
 
-from ..config import LIMIT_OPTIONS, OPTIONS, coerce, whole_number
+from ..config import LIMIT_OPTIONS, coerce, whole_number
 from ..errors import ConfigurationError, ConnectionLost, InvalidFrame, NotSent, Rejected, StompError
 from ..hidden import hide_secret, hide_secrets
 from ..log import get_logger
 from ..protocol import VERSIONS, Frame, commands
+from ..protocol.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS
 from .address import parse_address
 from .connector import Connector, client_options, make_connector, make_endpoint
 from .deadline import Deadline
@@ -91,9 +92,9 @@ class QueueingDuplexClient(DrivenClient):
         tls_key_password: str | None = None,
         tls_insecure_skip_verify: bool = False,
         queue_size: int = 1000,
-        max_header_bytes: int = OPTIONS["max_header_bytes"].default,
-        max_headers: int = OPTIONS["max_headers"].default,
-        max_body_bytes: int = OPTIONS["max_body_bytes"].default,
+        max_header_bytes: int = MAX_HEADER_BYTES,
+        max_headers: int = MAX_HEADERS,
+        max_body_bytes: int = MAX_BODY_BYTES,
         message_queue: FrameQueue | None = None,
     ) -> None:
         passcode = hide_secret("passcode", passcode)
@@ -116,7 +117,7 @@ class QueueingDuplexClient(DrivenClient):
             max_header_bytes=max_header_bytes,
             max_headers=max_headers,
             max_body_bytes=max_body_bytes,
-            may_send_heart_beats=True,
+            receives=True,
         )
         self._set_up(connector, timeout, confirm, queue_size, message_queue)
 
@@ -135,10 +136,15 @@ class QueueingDuplexClient(DrivenClient):
             "queue_size": options.pop("queue_size", 1000),
             "message_queue": options.pop("message_queue", None),
         }
-        options.setdefault("max_body_bytes", OPTIONS["max_body_bytes"].default)
+        options = {
+            "max_header_bytes": MAX_HEADER_BYTES,
+            "max_headers": MAX_HEADERS,
+            "max_body_bytes": MAX_BODY_BYTES,
+            **options,
+        }
         connector = make_connector(
             address.endpoints,
-            may_send_heart_beats=True,
+            receives=True,
             more_options=("queue_size", "message_queue", *LIMIT_OPTIONS),
             **options,
         )
@@ -232,6 +238,7 @@ class QueueingDuplexClient(DrivenClient):
     ) -> None:
         """End the subscription *id*, and wait for the receipt. Frames that are on the way still come."""
         self._call(commands.unsubscribe(id, headers), self._deadline(timeout))
+        self._ack_modes.pop(id, None)
 
     def ack(self, frame: Frame, *, transaction: str | None = None) -> None:
         """Acknowledge *frame*, a MESSAGE.

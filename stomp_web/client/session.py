@@ -53,9 +53,10 @@ class SessionSettings:
     heart_beat: tuple[int, int] = (0, 0)
     headers: typing.Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     tls: ssl.SSLContext | None = None
-    max_header_bytes: int = 131_072
-    max_headers: int = 2_000
+    max_header_bytes: int = 65_536
+    max_headers: int = 1_000
     max_body_bytes: int = 1_048_576
+    tolerant: bool = False
 
     def connect_frame(self) -> Frame:
         """The CONNECT frame. Without a virtual host, ``host`` is ``/``, which RabbitMQ, ActiveMQ and Artemis take."""
@@ -101,12 +102,10 @@ class Session:
         #: Sends what is taken at once of some bytes, and returns how many that was. Raises `TransportClosed`.
         self.write_some = transport.send_some
         self._receive_soon = transport.receive_soon
-        # Tolerant: what others have written into a message must not end the session in which it comes.
         self._buffer = FrameBuffer(
             max_header_bytes=settings.max_header_bytes,
             max_headers=settings.max_headers,
             max_body_bytes=settings.max_body_bytes,
-            tolerant=True,
         )
         self._peeked: Frame | None = None  # taken out of the buffer by a look, and not read yet
         self.broker = broker
@@ -130,6 +129,8 @@ class Session:
                 f"the broker chose STOMP {self.version!r}, which was not offered ({', '.join(settings.versions)})"
             )
         self._buffer.version = self.version
+        # What others have written into a message must not end the session in which it comes.
+        self._buffer.tolerant = settings.tolerant
         self.server = frame.headers.get("server")
         self.id = frame.headers.get("session")
         self.dialect = choose_dialect(self.server)

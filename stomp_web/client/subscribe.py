@@ -10,6 +10,7 @@ from ..log import get_logger
 from ..protocol import Frame
 from .duplex import QueueingDuplexClient
 from .session import Session
+from .unclaimed import UnclaimedWarnings
 
 __all__ = ["PublishSubscribeClient"]
 
@@ -22,7 +23,11 @@ class PublishSubscribeClient(QueueingDuplexClient):
     """A `QueueingDuplexClient` that calls a function for each message instead of putting it on a queue.
 
     Callbacks run in the thread of `listen_forever`, one after the other; one that takes long holds up the loop and its
-    heart-beats. What a callback raises ends neither the loop nor the subscription: it is given to `on_error`.
+    heart-beats. What a callback raises ends neither the loop nor the subscription: it is given to `on_error`. A
+    message for which there is no callback is given to `on_unclaimed`, and not kept; `message_queue` stays empty.
+
+    While a callback waits for a receipt of its own, up to *queue_size* messages are taken in to be called back after it;
+    a receipt that stands behind more is not seen.
     """
 
     _callbacks: dict[str, Callback]
@@ -33,6 +38,7 @@ class PublishSubscribeClient(QueueingDuplexClient):
         self._callbacks = {}
         self._calling = False
         self._later: collections.deque[Frame] = collections.deque()
+        self._unclaimed = UnclaimedWarnings(_log)
 
     def _on_begin(self, session: Session) -> None:
         self._callbacks.clear()  # the subscriptions ended with their session
@@ -71,6 +77,19 @@ class PublishSubscribeClient(QueueingDuplexClient):
         """A callback raised *error* for *frame*. Logs it with the traceback; override it to do more."""
         _log.error("the callback of subscription %s failed", frame.headers.get("subscription"), exc_info=error)
 
+    def on_unclaimed(self, frame: Frame) -> None:
+        """A MESSAGE came for which there is no callback. Warns, once for each subscription; override it to do more.
+
+        Such are the answers to a ``reply-to`` that names a temporary queue of RabbitMQ, and messages that were on their
+        way when `unsubscribe` was called. The frame is dropped afterwards. If its subscription acknowledges messages,
+        the broker gives it out again. Runs in the loop's thread, as callbacks do; what it raises is given to
+        `on_error`.
+        """
+        self._unclaimed.warn(frame)
+
+    def _reading(self) -> bool:
+        return len(self._later) < self.message_queue.maxsize or self._parting
+
     def _on_messages(self, frames: list[Frame]) -> None:
         self._later.extend(frames)
         if self._calling:
@@ -83,10 +102,7 @@ class PublishSubscribeClient(QueueingDuplexClient):
             self._calling = False
 
     def _call_back(self, frame: Frame) -> None:
-        callback = self._callbacks.get(frame.headers.get("subscription", ""))
-        if callback is None:
-            super()._on_messages([frame])
-            return
+        callback = self._callbacks.get(frame.headers.get("subscription", ""), self.on_unclaimed)
         try:
             callback(frame)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is handed on

@@ -17,9 +17,10 @@ frame is complete, `_partial` becomes the next `_data`. What is appended before 
 `_later`, so that no append moves a backlog.
 
 `_cut_whole` is the fast path: a whole and ordinary frame in `_data`. It takes no decision of its own about anything
-else, but leaves it to the slow path, which is its oracle in the tests. What the slow path refuses for its content
-(`UnreadableFrame`) a tolerant buffer reads again from the frame's first byte, by a `TolerantReader`; while one has begun
-(`_reader`), the bytes that come wait in `_later` for it.
+else, but leaves it to the slow path, which is its oracle in the tests.
+
+A frame that the slow path refuses for its content (`UnreadableFrame`) is read again by a tolerant buffer, from its first
+byte, by a `TolerantReader`; while there is one (`_reader`), the bytes that come wait in `_later` for it.
 """
 
 from __future__ import annotations

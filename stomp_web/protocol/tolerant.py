@@ -243,9 +243,7 @@ class TolerantReader:
     def _finish(self) -> None:
         limit = self._limits[2]
         if self._passed > limit:
-            self._cut(
-                f"the body of {self._passed} bytes exceeds the limit of {limit} bytes (max_body_bytes), and was cut there"
-            )
+            self._cut(f"the body of {self._passed} bytes was cut at the limit of {limit} bytes (max_body_bytes)")
         self.frame = frame = Frame(self._command, None, bytes(self._body))
         self._body = bytearray()
         frame.headers = self._headers

@@ -148,7 +148,7 @@ class Hand:
         try:
             frame = delivery.frame
             number = self._numbers[delivery.handler.id]
-            job = Job(number, frame.headers, frame.body, delivery.redelivered, delivery.failures)
+            job = Job(number, frame.headers, frame.body, delivery.redelivered, delivery.failures, frame.defects)
             try:
                 failure = self._perform(job)
             except PerformerGone:  # at the end, and the message was not begun: it goes back

@@ -15,6 +15,7 @@ import time
 import typing
 
 from ..client.queues import FrameQueue
+from ..client.unclaimed import UnclaimedWarnings
 from ..log import get_logger
 from ..protocol import Frame
 from .handlers import Handler
@@ -75,13 +76,14 @@ class Inbox(FrameQueue):
         #: Called with each delivery that is taken for the first time, in the order in which the messages came.
         self.on_take: typing.Callable[[Delivery], object] | None = None
         self.received = 0
+        self._unclaimed = UnclaimedWarnings(_log)
 
     # -- the reader's side ------------------------------------------------------------------------------------
 
     def offer(self, frame: Frame) -> bool:
         """Put *frame* in, and return whether there was room. For the reader's loop; it never waits."""
         if frame.headers.get("subscription") not in self._handlers:
-            _log.warning("a message of an unknown subscription came, and was dropped: %r", frame)
+            self._unclaimed.warn(frame)
             return True
         with self._not_empty:
             if len(self._frames) >= self.maxsize:

@@ -40,6 +40,8 @@ class ReceivedMessage:
     * `failures` - how often it has failed, as far as this worker knows: its own tries, or, if that is more, how often a
       quorum queue of RabbitMQ has delivered it before (``x-delivery-count`` of 3.10, ``x-acquired-count`` of 4.3). The
       queue counts also the deliveries that a worker gave back unhandled when it stopped.
+    * `defects` - what was wrong with the frame in which it came, a sentence for each: replacement characters stand for
+      bytes of a header that are not UTF-8, for example. See `stomp_web.protocol.FrameBuffer`.
     """
 
     payload: typing.Any = dataclasses.field(repr=False)
@@ -49,6 +51,7 @@ class ReceivedMessage:
     id: str
     redelivered: bool
     failures: int
+    defects: tuple[str, ...] = ()
 
 
 def read_message(
@@ -59,6 +62,7 @@ def read_message(
     keys: typing.Sequence[str | bytes],
     redelivered: bool,
     failures: int,
+    defects: tuple[str, ...] = (),
 ) -> ReceivedMessage:
     """Return the message with its payload decoded, or as it is if nothing is accepted. Raises `SerializationError`."""
     payload = (
@@ -74,4 +78,5 @@ def read_message(
         message_id_of(headers) or headers.get("message-id", ""),
         redelivered,
         failures,
+        defects,
     )

@@ -36,6 +36,7 @@ class Job:
     body: bytes = dataclasses.field(repr=False)
     redelivered: bool
     failures: int
+    defects: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ class ThreadPerformer:
                 keys=self._keys,
                 redelivered=job.redelivered,
                 failures=job.failures,
+                defects=job.defects,
             )
         except StompError as error:  # a SerializationError, or no key for a signature: nobody here can read it
             return Failure(error_in_one_line(error), permanent=True)

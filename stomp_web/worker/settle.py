@@ -7,6 +7,7 @@ The rules:
 * A handler that raises: the message goes back to its queue by NACK, after a pause, where the broker requeues (RabbitMQ)
   and the message can be known again at its next delivery. Elsewhere it stays with this worker and is tried again after
   the pause: ActiveMQ 5.17 takes a NACK for the end of a message, not for "again".
+* A message whose content breaks STOMP's rules is handled as far as it can be read; one that exceeds a limit is not.
 * A message that has failed too often, or that nobody can read, is sent to the dead letter destination, and only when
   the broker has confirmed that, the original is acknowledged. If it cannot be sent, it is tried again later.
 * An acknowledgement belongs to the session in which its message came. After that has ended it is not sent; the broker
@@ -44,6 +45,8 @@ _log = get_logger("worker")
 
 _LONGEST_PAUSE = 30.0  # seconds between two tries
 _LONGEST_ERROR = 500  # characters of an error that a dead letter tells
+_MOST_HEADERS = 100  # of a message that was too large to be read
+_REPLACEMENT = "\ufffd"
 
 # How often a quorum queue of RabbitMQ has delivered a message before. 3.10.8 has one header for all these deliveries.
 # 4.3.6 counts them in x-acquired-count, and in x-delivery-count only those that ended with the connection.
@@ -114,7 +117,8 @@ class Settlement:
         message_id = message_id_of(headers)
         if message_id is None and self._dialect is not None and self._dialect.keeps_message_ids:
             message_id = headers.get("message-id")
-        if message_id is not None:
+        if message_id is not None and not (delivery.frame.defects and _REPLACEMENT in message_id):
+            # Where replacement characters stand for what could not be read, two ids may look the same.
             delivery.key = (delivery.handler.id, message_id)
         delivery.redelivered = headers.get("redelivered") == "true"
         delivery.failures = self._failures.of(delivery.key)
@@ -149,7 +153,16 @@ class Settlement:
             self._counts.add(duplicates=1)
             _log.info("dropped a duplicate of message %s from %s", _name(delivery), delivery.handler.destination)
             self._acknowledge(delivery)
-        return kind == "new"
+        if kind != "new":
+            return False
+        if delivery.frame.truncated:
+            self.failed(delivery, Failure(f"too large to be read: {'; '.join(delivery.frame.defects)}", permanent=True))
+            return False
+        if delivery.frame.defects:
+            _log.warning(
+                "message %s from %s: %s", _name(delivery), delivery.handler.destination, "; ".join(delivery.frame.defects)
+            )
+        return True
 
     # -- after it ---------------------------------------------------------------------------------------------
 
@@ -258,6 +271,9 @@ class Settlement:
     def _letter(self, delivery: Delivery, plainly: bool = False) -> Message:
         frame = delivery.frame
         headers = {name: value for name, value in frame.headers.items() if name.lower() not in _NOT_BURIED}
+        if frame.truncated:  # who reads the dead letter has limits, too
+            short = [(name, value) for name, value in headers.items() if len(name) + len(value) <= _LONGEST_ERROR]
+            headers = dict(short[:_MOST_HEADERS])
         if plainly:
             headers = {name: _printable(value) for name, value in headers.items() if name in _PLAIN}
         headers["original-destination"] = frame.headers.get("destination", delivery.handler.destination)

@@ -68,7 +68,9 @@ class Worker(Unpicklable):
     * *connect_headers* - more headers of CONNECT, such as ``client-id``.
     * *options* - of those that a `Publisher` knows: ``login``, ``passcode``, ``vhost``, ``timeout``,
       ``connect_timeout``, ``heart_beat`` (without it, both sides beat every 10 seconds), ``tls_ca``, ``tls_cert``,
-      ``tls_key``, ``tls_key_password``, ``tls_insecure_skip_verify``, ``signing_keys``.
+      ``tls_key``, ``tls_key_password``, ``tls_insecure_skip_verify``, ``signing_keys``,
+      and ``max_header_bytes``, ``max_headers``, ``max_body_bytes``: a message that exceeds one of these is not handled,
+      but sent to *dead_letter* with as much of it as could be read.
 
     Raises `ConfigurationError`. Nothing is opened, and no thread started, before `run`.
     """

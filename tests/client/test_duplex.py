@@ -856,14 +856,38 @@ class TestInput:
             client.close()
             assert "s3cret" not in repr(client)
 
-    def test_a_body_that_is_too_big_is_not_taken(self, broker):
-        with (  # noqa: PT012
-            pytest.raises(ConnectionLost, match="limit"),
-            QueueingDuplexClient(*broker.address, max_body_bytes=10) as client,
-        ):
-            client.subscribe("/queue/a")
+    def test_a_body_that_is_too_big_is_cut_and_the_session_goes_on(self, broker):
+        with QueueingDuplexClient(*broker.address, max_body_bytes=10) as client:
+            client.subscribe("/queue/a", ack="client-individual")
             client.send("/queue/a", bytes(11))
-            client.receive()
+            client.send("/queue/a", bytes(10))
+            cut, whole = client.receive(), client.receive()
+            client.ack(cut)
+            client.ack(whole)
+        assert (cut.body, cut.truncated, whole.body, whole.truncated) == (bytes(10), True, bytes(10), False)
+        assert "11 bytes" in cut.defects[0]
+        assert broker.pending("/queue/a") == []
+
+    @pytest.mark.parametrize("name", ["max_header_bytes", "max_headers", "max_body_bytes"])
+    def test_the_limits_are_options_of_the_address_and_of_the_constructor(self, broker, name):
+        limit = {"max_header_bytes": 300, "max_headers": 20, "max_body_bytes": 50}
+        more = {f"h{number}": "x" * 15 for number in range(30)}
+        clients = [
+            QueueingDuplexClient(*broker.address, **{name: limit[name]}),
+            QueueingDuplexClient.from_url(broker.url + f"?{name}={limit[name]}"),
+        ]
+        for client in clients:
+            with client:
+                client.subscribe("/queue/a")
+                client.send("/queue/a", bytes(100), more)
+                frame = client.receive()
+            assert frame.truncated
+            assert name in frame.defects[0]
+
+    @pytest.mark.parametrize("name", ["max_header_bytes", "max_headers", "max_body_bytes"])
+    def test_a_limit_that_is_none_is_refused(self, name):
+        with pytest.raises(ConfigurationError, match=name):
+            QueueingDuplexClient(**{name: 0})
 
     def test_queue_get_can_be_used_as_a_standard_queue_s(self, duplex):
         duplex.connect()

@@ -187,9 +187,35 @@ def test_an_id_is_free_again_after_the_session(client):
     client.subscribe("/queue/a", print, id="mine")
 
 
-def test_a_message_of_no_subscription_goes_to_the_queue(broker, client):
-    broker.faults.write(b"MESSAGE\ndestination:/temp-queue/x\nmessage-id:1\nsubscription:/temp-queue/x\n\nreply\0")
-    assert client.receive().body == b"reply"
+ANSWER = b"MESSAGE\ndestination:/queue/x\nmessage-id:1\nsubscription:/temp-queue/x\n\nreply\0"
+
+
+def test_messages_of_no_subscription_are_dropped_with_one_warning(broker, client, loop, caplog):
+    called = threading.Event()
+    client.subscribe("/queue/a", lambda frame: called.set())
+    broker.faults.write(ANSWER * 2_000)
+    client.send("/queue/a")
+    assert called.wait(10)
+    assert client.message_queue.empty()
+    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "/temp-queue/x" in warnings[0].getMessage()
+
+
+def test_messages_of_no_subscription_can_be_taken_by_a_hook(broker):
+    class Client(PublishSubscribeClient):
+        def on_unclaimed(self, frame):
+            answers.append(frame.body)
+            raise LookupError("in the hook")
+
+        def on_error(self, error, frame):
+            errors.append((type(error), frame.body))
+
+    answers, errors = [], []
+    with Client(*broker.address) as client:
+        broker.faults.write(ANSWER)
+        assert client.receive(timeout=0.5) is None
+    assert (answers, errors) == ([b"reply"], [(LookupError, b"reply")])
 
 
 def test_an_on_error_that_fails_itself_does_not_end_the_loop(broker, caplog):

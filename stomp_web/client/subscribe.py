@@ -26,8 +26,8 @@ class PublishSubscribeClient(QueueingDuplexClient):
     heart-beats. What a callback raises ends neither the loop nor the subscription: it is given to `on_error`. A
     message for which there is no callback is given to `on_unclaimed`, and not kept; `message_queue` stays empty.
 
-    While a callback waits for a receipt of its own, up to *queue_size* messages are taken in to be called back after it;
-    a receipt that stands behind more is not seen.
+    While a callback waits for a receipt of its own, up to *queue_size* messages are taken in to be called back after
+    it; a receipt that stands behind more is not seen.
     """
 
     _callbacks: dict[str, Callback]

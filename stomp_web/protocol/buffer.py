@@ -19,8 +19,8 @@ frame is complete, `_partial` becomes the next `_data`. What is appended before 
 `_cut_whole` is the fast path: a whole and ordinary frame in `_data`. It takes no decision of its own about anything
 else, but leaves it to the slow path, which is its oracle in the tests.
 
-A frame that the slow path refuses for its content (`UnreadableFrame`) is read again by a tolerant buffer, from its first
-byte, by a `TolerantReader`; while there is one (`_reader`), the bytes that come wait in `_later` for it.
+A frame that the slow path refuses for its content (`UnreadableFrame`) is read again by a tolerant buffer, from its
+first byte, by a `TolerantReader`; while there is one (`_reader`), the bytes that come wait in `_later` for it.
 """
 
 from __future__ import annotations
@@ -213,11 +213,7 @@ class FrameBuffer:
     def __bool__(self) -> bool:
         """Whether there are any such bytes."""
         return bool(
-            self._position < len(self._data)
-            or self._partial
-            or self._parts
-            or self._later
-            or self._reader is not None
+            self._position < len(self._data) or self._partial or self._parts or self._later or self._reader is not None
         )
 
     def __iter__(self) -> typing.Iterator[Frame]:

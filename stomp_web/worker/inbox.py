@@ -45,7 +45,8 @@ class Delivery:
       nothing to know it by.
     * `taken` - it was acknowledged before it was handled (``auto``), so that it is nowhere but here.
     * `failures` - how often its handling has failed.
-    * `tries` - how often it was tried to bury it; `refused` - the broker has refused it as a dead letter.
+    * `tries` - how often it was tried to bury it; `lost` - how often the connection ended then; `refused` - the broker
+      has refused it as a dead letter, or seems to.
     * `done` - nothing more is to be done; its acknowledgement may wait for those of earlier messages.
     """
 
@@ -57,6 +58,7 @@ class Delivery:
     redelivered: bool = False
     failures: int = 0
     tries: int = 0
+    lost: int = 0
     refused: bool = False
     error: str = ""
     done: bool = False

@@ -23,7 +23,7 @@ import typing
 from ..client.deadline import Deadline
 from ..client.heads import message_id_of
 from ..client.message import Message
-from ..errors import DeliveryUnknown, InvalidFrame, MessageError, NotSent, Rejected
+from ..errors import ConnectionLost, DeliveryUnknown, InvalidFrame, MessageError, NotSent, Rejected
 from ..log import get_logger
 from ..printable import harmless
 from .describe import error_in_one_line, traceback_text
@@ -45,7 +45,9 @@ _log = get_logger("worker")
 
 _LONGEST_PAUSE = 30.0  # seconds between two tries
 _LONGEST_ERROR = 500  # characters of an error that a dead letter tells
-_MOST_HEADERS = 100  # of a message that was too large to be read
+_MOST_HEADERS = 50  # of a message that was too large to be read; RabbitMQ 4.3.6 takes 100 of a SEND, ours included
+_MOST_LOST = 2  # tries to send a dead letter with all its headers that may end with the connection
+_LONGEST_PROPERTY = 255  # bytes of a header that RabbitMQ makes a property of AMQP
 _REPLACEMENT = "\ufffd"
 
 # How often a quorum queue of RabbitMQ has delivered a message before. 3.10.8 has one header for all these deliveries.
@@ -53,7 +55,8 @@ _REPLACEMENT = "\ufffd"
 _DELIVERY_COUNTS = ("x-acquired-count", "x-delivery-count")
 
 # Of a message that is refused as a dead letter, or cannot be written: the headers that are no danger.
-_PLAIN = frozenset(("content-type", "content-encoding", "correlation-id", "x-message-id"))
+_PROPERTIES = frozenset(("content-type", "content-encoding", "correlation-id"))
+_PLAIN = _PROPERTIES | {"x-message-id"}
 # Headers of MESSAGE that belong to one delivery, and headers of SEND that RabbitMQ takes for properties of the queue.
 _NOT_BURIED = frozenset(
     (
@@ -160,7 +163,10 @@ class Settlement:
             return False
         if delivery.frame.defects:
             _log.warning(
-                "message %s from %s: %s", _name(delivery), delivery.handler.destination, "; ".join(delivery.frame.defects)
+                "message %s from %s: %s",
+                _name(delivery),
+                delivery.handler.destination,
+                "; ".join(delivery.frame.defects),
             )
         return True
 
@@ -249,7 +255,11 @@ class Settlement:
                 self._send(self._letter(delivery, plainly=True))
         except Exception as error:  # noqa: BLE001 - mostly a MessageError, but the message must have a way on
             delivery.tries += 1
-            delivery.refused = delivery.refused or isinstance(error, Rejected | InvalidFrame)
+            # RabbitMQ 4.3.6 ends the connection without a word for more than 100 headers, and with an ERROR that does
+            # not name the message for a name of more than 255 bytes.
+            delivery.lost += isinstance(error, ConnectionLost)
+            refused = isinstance(error, Rejected | InvalidFrame) or delivery.lost >= _MOST_LOST
+            delivery.refused = delivery.refused or refused
             pause = self._pause(delivery.tries + 3)
             _log.error(
                 "message %s could not be sent to %s: %s; it stays unacknowledged, the next try is in %.1f s",
@@ -275,7 +285,11 @@ class Settlement:
             short = [(name, value) for name, value in headers.items() if len(name) + len(value) <= _LONGEST_ERROR]
             headers = dict(short[:_MOST_HEADERS])
         if plainly:
-            headers = {name: _printable(value) for name, value in headers.items() if name in _PLAIN}
+            headers = {
+                name: _printable(value)
+                for name, value in headers.items()
+                if name in _PLAIN and (name not in _PROPERTIES or len(value.encode()) <= _LONGEST_PROPERTY)
+            }
         headers["original-destination"] = frame.headers.get("destination", delivery.handler.destination)
         headers["x-error"] = _printable(delivery.error)
         headers["x-failures"] = str(delivery.failures)

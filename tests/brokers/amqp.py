@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 import typing
 
 from typing_extensions import Self
@@ -23,7 +24,7 @@ class AmqpProducer:
     """One connection with one channel, in confirm mode."""
 
     def __init__(self, host: str, port: int, limit: float = 20.0) -> None:
-        self._socket = socket.create_connection((host, port), limit)
+        self._socket = _connect(host, port, limit)
         self._stream = self._socket.makefile("rb")
         try:
             self._socket.sendall(b"AMQP\0\0\x09\x01")
@@ -58,7 +59,11 @@ class AmqpProducer:
         self._read(50, 11)
 
     def publish(
-        self, queue: bytes, body: bytes, headers: typing.Mapping[bytes, bytes], content_type: bytes = b"application/json"
+        self,
+        queue: bytes,
+        body: bytes,
+        headers: typing.Mapping[bytes, bytes],
+        content_type: bytes = b"application/json",
     ) -> None:
         """Publish a persistent message to *queue*, and wait for the confirmation."""
         self._call(1, _BASIC, 40, b"\0\0" + _short(b"") + _short(queue) + b"\0")
@@ -81,6 +86,18 @@ class AmqpProducer:
         found = struct.unpack_from(">HH", payload)
         assert found == (kind, method), f"RabbitMQ answered {found} with {payload!r}, not {(kind, method)}"
         return bytes(payload[4:-1])
+
+
+def _connect(host: str, port: int, limit: float) -> socket.socket:
+    """Connect, also to a broker that has answered to STOMP already and opens this port a moment later."""
+    end = time.monotonic() + limit
+    while True:
+        try:
+            return socket.create_connection((host, port), limit)
+        except ConnectionRefusedError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
 
 
 def _short(text: bytes) -> bytes:

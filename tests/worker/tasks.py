@@ -50,7 +50,8 @@ def tell(message: ReceivedMessage) -> None:
 
 def send(message: ReceivedMessage, what: dict[str, typing.Any]) -> None:
     with PublishClient.from_url(message.payload["url"]) as client:
-        client.send("/queue/told", json.dumps(what), content_type="application/json", confirm=True)
+        told = message.payload.get("told", "/queue/told")
+        client.send(told, json.dumps(what), content_type="application/json", confirm=True)
 
 
 def fail(message: ReceivedMessage) -> None:

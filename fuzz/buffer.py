@@ -26,18 +26,26 @@ MAX_BODY_BYTES = 512
 _fed = {"inputs": 0, "bytes": 0, "frames": 0, "refusals": 0, "most_kept": 0}
 
 
-def read(version: str, pieces: list[bytes]) -> tuple[list[Frame], bool]:
+def read(version: str, pieces: list[bytes], *, tolerant: bool) -> tuple[list[Frame], bool]:
     """The frames in *pieces*, and whether the buffer refused what came after them."""
-    buffer = FrameBuffer(version, max_header_bytes=MAX_HEADER_BYTES, max_headers=20, max_body_bytes=MAX_BODY_BYTES)
+    buffer = FrameBuffer(
+        version,
+        max_header_bytes=MAX_HEADER_BYTES,
+        max_headers=20,
+        max_body_bytes=MAX_BODY_BYTES,
+        tolerant=tolerant,
+    )
+    # A tolerant one keeps the line that has begun, and needed headers beyond the limit.
+    most = MAX_HEADER_BYTES * (3 if tolerant else 1) + MAX_BODY_BYTES
     frames: list[Frame] = []
     for piece in pieces:
         buffer.append(piece)
         try:
-            frames += buffer
+            frames += buffer  # those before a malformed one count
         except ProtocolError:
             return frames, True
         _fed["most_kept"] = max(_fed["most_kept"], len(buffer))
-        assert len(buffer) <= MAX_HEADER_BYTES + MAX_BODY_BYTES + len(piece) + 4, len(buffer)
+        assert len(buffer) <= most + len(piece) + 4, len(buffer)
     return frames, False
 
 
@@ -46,11 +54,19 @@ def test_one_input(data: bytes) -> None:
     provider = atheris.FuzzedDataProvider(data)
     version = VERSIONS[provider.ConsumeIntInRange(0, len(VERSIONS) - 1)]
     step = provider.ConsumeIntInRange(1, 64)
+    tolerant = provider.ConsumeBool()
     stream = provider.ConsumeBytes(provider.remaining_bytes())
-    frames, refused = read(version, [stream])
-    cut, cut_refused = read(version, [stream[start : start + step] for start in range(0, len(stream), step)])
+    frames, refused = read(version, [stream], tolerant=tolerant)
+    pieces = [stream[start : start + step] for start in range(0, len(stream), step)]
+    cut, cut_refused = read(version, pieces, tolerant=tolerant)
     assert (frames, refused) == (cut, cut_refused)
+    assert [frame.defects for frame in frames] == [frame.defects for frame in cut]
+    if tolerant:
+        strict, _ = read(version, [stream], tolerant=False)
+        assert frames[: len(strict)] == strict
     for frame in frames:
+        if frame.defects:
+            continue  # what was left out or replaced cannot be written as it came
         try:
             written = encode(frame, version)
         except ProtocolError:
@@ -72,13 +88,16 @@ def write_seeds(folder: pathlib.Path) -> None:
     streams = [
         encode(Frame("CONNECTED", {"version": "1.2", "server": "RabbitMQ/3.10.8", "heart-beat": "0,0"})) + b"\n",
         encode(Frame("MESSAGE", {"destination": "/queue/a", "a:b": "c\\d\n"}, b"x\0y")) + b"\n\n\r\n",
+        b"MESSAGE\nack:1\na\xff:\0\n:x\nbad\nlong:" + b"x" * 300 + b"\ncontent-length:2\n\n\0\0\0",
         b"RECEIPT\r\nreceipt-id:1\r\n\r\n\0\r\nERROR\nmessage:no\n\nbecause\0\n",
     ]
     for number, stream in enumerate(streams):
         for version in range(len(VERSIONS)):
             for step in (0, 6, 63):
                 # FuzzedDataProvider takes its integers from the end of the input.
-                (folder / f"{number}-{version}-{step}").write_bytes(stream + bytes((step, version)))
+                for tolerant in (0, 1):
+                    seed = stream + bytes((tolerant, step, version))
+                    (folder / f"{number}-{version}-{step}-{tolerant}").write_bytes(seed)
 
 
 if __name__ == "__main__":

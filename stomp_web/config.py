@@ -219,7 +219,7 @@ OPTIONS: typing.Final[dict[str, Option]] = {
         ),
         Option(
             "max_body_bytes",
-            _count(1),
+            _count(0),
             MAX_BODY_BYTES,
             "bytes",
             "The largest body of a message that is taken whole. For clients that receive, and workers.",

@@ -77,7 +77,8 @@ class Broker:
       reads. Default 1 MiB.
     * *max_topic_bytes* - of messages to a topic that wait for one subscriber; beyond it the oldest are dropped.
       Default 64 MiB.
-    * *max_header_bytes*, *max_headers*, *max_body_bytes* - limits of a frame, as in `stomp_web.FrameBuffer`.
+    * *max_header_bytes*, *max_headers*, *max_body_bytes* - limits of a frame, as in `stomp_web.FrameBuffer`. A SEND
+      whose MESSAGE would exceed what the receiving clients of stomp-web take by default is refused, too.
     * *history* - bytes of accepted messages that `messages` remembers: bodies, and about 1,000 bytes for each message.
       Default 512 MiB.
 

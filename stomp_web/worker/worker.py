@@ -7,7 +7,15 @@ import typing
 
 from ..client.address import parse_address
 from ..client.duplex import QueueingDuplexClient
-from ..config import CONNECTION_OPTIONS, LIMIT_OPTIONS, Options, read_options, read_seconds, unknown_option, whole_number
+from ..config import (
+    CONNECTION_OPTIONS,
+    LIMIT_OPTIONS,
+    Options,
+    read_options,
+    read_seconds,
+    unknown_option,
+    whole_number,
+)
 from ..errors import ConfigurationError, StompError
 from ..hidden import hide_secret, hide_secrets
 from ..pool import PublishClientPool

@@ -10,8 +10,7 @@ import socket
 import struct
 import time
 import typing
-
-from typing_extensions import Self
+from typing import Self
 
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _END = b"\xce"

@@ -887,7 +887,7 @@ class TestInput:
     @pytest.mark.parametrize("name", ["max_header_bytes", "max_headers", "max_body_bytes"])
     def test_a_limit_that_is_none_is_refused(self, name):
         with pytest.raises(ConfigurationError, match=name):
-            QueueingDuplexClient(**{name: 0})
+            QueueingDuplexClient(**{name: -1})
 
     def test_queue_get_can_be_used_as_a_standard_queue_s(self, duplex):
         duplex.connect()

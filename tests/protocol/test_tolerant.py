@@ -8,6 +8,8 @@ import pickle
 import tracemalloc
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stomp_web.errors import ProtocolError
 from stomp_web.protocol import Frame, FrameBuffer
@@ -287,3 +289,38 @@ def test_a_chunk_of_many_bad_frames_is_not_copied_for_each(frame: bytes) -> None
         assert tracemalloc.get_traced_memory()[1] < 200_000
     finally:
         tracemalloc.stop()
+
+
+_PIECES = st.sampled_from(
+    [
+        *(
+            b"MESSAGE\n",
+            b"RECEIPT\n",
+            b"SEND\r\n",
+            b"a:b\n",
+            b"ack:1\r\n",
+            b"content-length:3\n",
+            b"n:\xff\n",
+            b":x\n",
+            b"x\n",
+        ),
+        *(b"\n", b"\r\n", b"\n\n", b"\0", b"abc", b"\\t", b"x" * 40, b"MESSAGE\n\n\0", b"MESSAGE\nack:1\n\nabc\0"),
+    ]
+)
+
+
+@given(st.lists(_PIECES, max_size=40).map(b"".join), st.sampled_from(VERSIONS), st.integers(1, 50))
+def test_whatever_comes_the_frames_do_not_depend_on_the_cuts(data: bytes, version: str, size: int) -> None:
+    limits = {"max_header_bytes": 50, "max_headers": 3, "max_body_bytes": 8}
+
+    def told(pieces: list[bytes], *, tolerant: bool) -> tuple[list[object], bool]:
+        buffer = FrameBuffer(version, tolerant=tolerant, **limits)  # type: ignore[arg-type]
+        frames, error = feed(buffer, pieces)
+        assert len(buffer) < 600 + len(data)
+        return [(parts(frame), frame.defects, frame.truncated) for frame in frames], error is None
+
+    whole = told([data], tolerant=True)
+    strict, _ = told([data], tolerant=False)
+
+    assert told(sliced(data, size), tolerant=True) == whole
+    assert whole[0][: len(strict)] == strict

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from stomp_web import QueueingDuplexClient
 from stomp_web.protocol import Frame
 
 
@@ -103,3 +104,28 @@ def test_a_higher_priority_is_delivered_first(connect):
     wire.put("/queue/a", b"four", priority="4")
     wire.subscribe("/queue/a")
     assert wire.bodies(5) == [b"high", b"higher than the highest", b"default", b"four", b"low"]
+
+
+@pytest.mark.parametrize("length", [60_000, 65_300])
+def test_a_message_that_no_client_with_the_default_limits_could_read_is_refused(connect, broker, length):
+    """In STOMP 1.0 a backslash is one byte, in 1.2 it is two; and the broker adds headers of its own."""
+    wire = connect("1.0")
+    wire.send(Frame("SEND", {"destination": "/queue/a", "x": "\\" * length, "receipt": "r"}))
+    answer = wire.receive()
+    with QueueingDuplexClient(*broker.address) as client:
+        client.subscribe("/queue/a")
+        if answer.command == "RECEIPT":
+            assert not client.receive().truncated
+        else:
+            assert (answer.command, answer.headers["message"]) == ("ERROR", "Message too large")
+            assert client.message_queue.empty()
+    assert (answer.command == "ERROR") == (length == 65_300)
+
+
+def test_whatever_fits_into_a_send_of_today_can_be_read_by_a_client_with_the_default_limits(connect, broker):
+    wire = connect()
+    wire.do("SEND", {"destination": "/queue/a", "x": "y" * 65_400})
+    wire.do("SEND", {"destination": "/queue/a", **{f"h{number}": "x" for number in range(995)}})
+    with QueueingDuplexClient(*broker.address) as client:
+        client.subscribe("/queue/a", ack="client-individual")
+        assert [client.receive().truncated for _ in range(2)] == [False, False]

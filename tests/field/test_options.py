@@ -28,7 +28,7 @@ from stomp_web.cli.display import in_words
 from stomp_web.client.dialect import DIALECTS
 from stomp_web.client.message import LONGEST_TTL
 from stomp_web.client.session import error_words
-from stomp_web.config import OPTIONS, coerce
+from stomp_web.config import LIMIT_OPTIONS, OPTIONS, coerce
 from stomp_web.worker import Worker
 from tests.brokers.fleet import REAL
 from tests.error_texts import faults_in
@@ -306,11 +306,12 @@ def test_every_numeric_option_is_tried_here():
     assert numeric - {"tls_ca", "tls_cert", "tls_key"} == {
         *("timeout", "connect_timeout", "max_idle", "max_lifetime"),
         *("pool_size", "max_waiting", "heart_beat"),
+        *LIMIT_OPTIONS,
     }
 
 
 class TestClients:
-    @pytest.mark.parametrize("name", ["queue_size", "max_body_bytes"])
+    @pytest.mark.parametrize("name", ["queue_size", *LIMIT_OPTIONS])
     @pytest.mark.parametrize(
         "value",
         [True, -1, 1.5, math.nan, math.inf, 1e306, "5", None, pytest.param(10**400), pytest.param(10**5000, id="huge")],

@@ -283,6 +283,7 @@ class Settlement:
         headers = {name: value for name, value in frame.headers.items() if name.lower() not in _NOT_BURIED}
         if frame.truncated:  # who reads the dead letter has limits, too
             short = [(name, value) for name, value in headers.items() if len(name) + len(value) <= _LONGEST_ERROR]
+            short.sort(key=lambda header: header[0] not in _PLAIN)  # those first; RabbitMQ 4.3 reverses an AMQP table
             headers = dict(short[:_MOST_HEADERS])
         if plainly:
             headers = {

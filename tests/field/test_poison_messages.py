@@ -112,7 +112,7 @@ def test_two_ids_that_could_not_be_read_are_not_taken_for_one(queue_of: typing.A
 def test_a_message_with_too_many_headers_becomes_a_dead_letter(
     queue_of: typing.Any, start: Start, lines: bytes, ack: str, how: dict[str, int]
 ) -> None:
-    queue = between_good_ones(queue_of, b"x-message-id:bad\nsmall:1\n" + lines)
+    queue = between_good_ones(queue_of, b"small:1\n" + lines + b"\nx-message-id:bad")
     worker = Worker(queue.url, dead_letter="/queue/dead", **how)
     worker.subscribe("/queue/a", accept=("json",), ack=ack)(tasks.tell)
     running = start(worker)

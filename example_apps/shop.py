@@ -19,6 +19,7 @@ from stomp_web import DeliveryUnknown, MessageError, NotSent, Rejected
 
 STYLE: typing.Final = Path(__file__).with_name("style.css")
 SCRIPT: typing.Final = Path(__file__).with_name("live.js")
+ICON: typing.Final = Path(__file__).with_name("favicon.svg")
 
 #: What is sold, with prices in euros.
 CATALOGUE: typing.Final = {

@@ -8,4 +8,5 @@ urlpatterns = [
     path("orders/<int:order_id>/announce", views.retry, name="retry"),
     path("style.css", views.style, name="style"),
     path("live.js", views.script, name="script"),
+    path("favicon.ico", views.icon, name="icon"),
 ]

@@ -18,7 +18,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
-from example_apps.shop import ANNOUNCED, CATALOGUE, SCRIPT, STYLE, tell
+from example_apps.shop import ANNOUNCED, CATALOGUE, ICON, SCRIPT, STYLE, tell
 from stomp_web import MessageError
 from stomp_web.django import publisher, send
 
@@ -95,6 +95,11 @@ def retry(request: HttpRequest, order_id: int) -> HttpResponse:  # noqa: ARG001
 @require_GET
 def style(request: HttpRequest) -> FileResponse:  # noqa: ARG001
     return FileResponse(STYLE.open("rb"), content_type="text/css")
+
+
+@require_GET
+def icon(request: HttpRequest) -> FileResponse:  # noqa: ARG001
+    return FileResponse(ICON.open("rb"), content_type="image/svg+xml")
 
 
 @require_GET

@@ -15,7 +15,7 @@ from pathlib import Path
 from flask import Flask, abort, current_app, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 
-from example_apps.shop import ANNOUNCED, CATALOGUE, SCRIPT, STYLE, Order, Orders, check_order, tell
+from example_apps.shop import ANNOUNCED, CATALOGUE, ICON, SCRIPT, STYLE, Order, Orders, check_order, tell
 from stomp_web import MessageError
 from stomp_web.flask import Stomp
 
@@ -38,6 +38,7 @@ def create_app(config: dict[str, typing.Any] | None = None) -> Flask:
     app.add_url_rule("/orders/<int:order_id>/announce", view_func=retry, methods=["POST"])
     app.add_url_rule("/style.css", view_func=lambda: send_file(STYLE), endpoint="style")
     app.add_url_rule("/live.js", view_func=lambda: send_file(SCRIPT), endpoint="script")
+    app.add_url_rule("/favicon.ico", view_func=lambda: send_file(ICON, mimetype="image/svg+xml"), endpoint="icon")
     app.before_request(refuse_other_sites)
     return app
 

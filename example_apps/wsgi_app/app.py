@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from example_apps.shop import ANNOUNCED, SCRIPT, STYLE, Order, Orders, check_order, tell
+from example_apps.shop import ANNOUNCED, ICON, SCRIPT, STYLE, Order, Orders, check_order, tell
 from stomp_web import MessageError, Publisher
 from stomp_web.wsgi import StompMiddleware, get_publisher
 
@@ -67,6 +67,8 @@ class OrderApp:
             return Answer(STYLE.read_text(encoding="utf-8"), kind="text/css")
         if method in ("GET", "HEAD") and path == "/live.js":
             return Answer(SCRIPT.read_text(encoding="utf-8"), kind="text/javascript")
+        if method in ("GET", "HEAD") and path == "/favicon.ico":
+            return Answer(ICON.read_text(encoding="utf-8"), kind="image/svg+xml")
         if method == "POST" and not from_here(environ):
             return Answer("This form was sent from another site.", "403 Forbidden", "text/plain")
         if method == "POST" and path == "/orders":

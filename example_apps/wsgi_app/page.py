@@ -25,6 +25,7 @@ def order_page(
   <meta name="viewport" content="width=device-width, initial-scale=1">
   <title>Corner Coffee: orders</title>
   <link rel="stylesheet" href="{root}/style.css">
+  <link rel="icon" href="{root}/favicon.ico">
   <script src="{root}/live.js" defer></script>
 </head>
 <body>

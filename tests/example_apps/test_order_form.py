@@ -179,6 +179,13 @@ def test_the_style_is_there(site: Site) -> None:
     assert "body" in page.html
 
 
+def test_the_icon_that_browsers_ask_for_is_there(site: Site) -> None:
+    icon = site.get("/favicon.ico")
+    assert icon.status == 200
+    assert icon.kind.startswith("image/svg+xml")
+    assert '<link rel="icon" href="/favicon.ico">' in site.get("/").html
+
+
 def test_the_script_finds_the_list_that_it_looks_at_again(site: Site) -> None:
     script = site.get("/live.js")
     assert script.status == 200

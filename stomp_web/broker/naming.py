@@ -1,7 +1,7 @@
 """What a destination means at the broker that is played: a queue, a topic, an exchange, or a refusal.
 
 The rule of this module: a destination whose messages this broker would confirm and then lose is refused, with the
-reason. Everything else is as the broker that is played has it, measured with RabbitMQ 3.10.8 and ActiveMQ 5.17.2;
+reason. Everything else is as the broker that is played has it, measured with RabbitMQ 3.10.8 and 4.3.6 and ActiveMQ 5.17.2;
 tests/brokers/test_contract_destinations.py compares them destination by destination.
 
 `choose_naming` takes the ``server`` header of CONNECTED. A server that is not known has RabbitMQ's destinations, but a

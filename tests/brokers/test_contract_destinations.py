@@ -208,7 +208,7 @@ def check(broker: RunningBroker, played: Broker, subscribed: str | None, sent: s
         assert here.refusal is not None
 
 
-@pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
+@pytest.mark.parametrize("broker", ["rabbitmq", "rabbitmq4"], indirect=True)
 @pytest.mark.parametrize(("subscribed", "sent"), RABBITMQ)
 def test_a_destination_means_what_it_means_at_rabbitmq(
     broker: RunningBroker, played: Broker, subscribed: str | None, sent: str | None
@@ -224,7 +224,7 @@ def test_a_destination_means_what_it_means_at_activemq(
     check(broker, played, subscribed, sent)
 
 
-@pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
+@pytest.mark.parametrize("broker", ["rabbitmq", "rabbitmq4"], indirect=True)
 def test_an_answer_comes_to_the_session_that_asked_with_a_temporary_queue(
     broker: RunningBroker, played: Broker
 ) -> None:

@@ -134,8 +134,8 @@ def small_rabbitmq(rabbitmq: RabbitMQ) -> typing.Iterator[RabbitMQ]:
 
 
 @pytest.fixture
-def small_activemq(activemq: RunningBroker) -> typing.Iterator[ActiveMQ]:
+def small_activemq(activemq: ActiveMQ) -> typing.Iterator[ActiveMQ]:
     """A broker with little memory that takes no frame over `LIMIT`; `activemq` as with `small_rabbitmq`."""
-    with contextlib.closing(ActiveMQ(options=[f"wireFormat.maxFrameSize={LIMIT}"], memory="2 mb")) as broker:
+    with contextlib.closing(type(activemq)(options=[f"wireFormat.maxFrameSize={LIMIT}"], memory="2 mb")) as broker:
         broker.start()
         yield broker

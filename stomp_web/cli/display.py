@@ -111,10 +111,12 @@ def read_body(
     """Read the body of a received message for a reader.
 
     *accept* names serializers that are read beside those that cannot do harm, and *keys* verify signatures of messages
-    that were sent to where they come from, or to what was *subscribed*. A body of an unknown content type counts as
-    read: nothing more can be made of it than what is printed.
+    that were sent to where they come from, or to what was *subscribed*. What exceeds a limit is not read. A body of an
+    unknown content type counts as read: nothing more can be made of it than what is printed.
     """
     accept = (*_READ_ALWAYS, *accept)
+    if frame.truncated:
+        return Reading(_raw_text(frame.body), "; ".join(frame.defects))
     try:
         payload = deserialize(frame.body, frame.headers, accept=accept, keys=keys, sent_to=subscribed)
     except StompError as error:

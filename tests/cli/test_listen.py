@@ -216,3 +216,15 @@ def test_a_reader_that_goes_away_ends_it_without_a_word(publisher: Publisher) ->
         assert process.stderr is not None
         assert process.stderr.read() == ""
         process.stdout = None
+
+
+def test_a_message_over_a_limit_of_the_address_stays_in_its_queue(
+    dev_broker: Broker, publisher: Publisher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publisher.send("/queue/a", "x" * 100)
+    url = f"{dev_broker.url}?max_body_bytes=50"
+    assert main(["listen", "/queue/a", "--timeout", "10", "--count", "1", "--url", url]) == 0
+    out = capsys.readouterr().out
+    assert "max_body_bytes" in out
+    assert "not acknowledged" in out
+    assert dev_broker.wait_until(lambda: len(dev_broker.pending("/queue/a")) == 1)

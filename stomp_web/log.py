@@ -13,7 +13,7 @@ import sys
 import traceback
 import typing
 
-__all__ = ["GuardedLogger", "get_logger"]
+__all__ = ["GuardedLogger", "get_logger", "report_logging_error"]
 
 logging.getLogger("stomp_web").addHandler(logging.NullHandler())
 
@@ -32,7 +32,7 @@ class GuardedLogger(_Adapter):
             # The stack level is that of the caller: this frame is not one of `logging`'s own.
             self.logger.log(level, msg, *args, **{"stacklevel": 2, **kwargs})
         except Exception:  # noqa: BLE001 - an application's filter, formatter or handler raises what it likes
-            _report()
+            report_logging_error()
 
 
 def get_logger(name: str) -> GuardedLogger:
@@ -40,8 +40,8 @@ def get_logger(name: str) -> GuardedLogger:
     return GuardedLogger(logging.getLogger(f"stomp_web.{name}"), {})
 
 
-def _report() -> None:
-    """Do what `logging.Handler.handleError` does: show the exception, unless the program has turned that off."""
+def report_logging_error() -> None:
+    """Show the exception that is being handled as `logging.Handler.handleError` does, unless that is turned off."""
     if logging.raiseExceptions and sys.stderr is not None:
         with contextlib.suppress(Exception):  # the exception's own text may raise, and standard error may be closed
             sys.stderr.write("--- Logging error of stomp_web ---\n")

@@ -6,7 +6,7 @@ import threading
 import typing
 
 from ..errors import ConfigurationError
-from ..log import get_logger
+from ..log import get_logger, report_logging_error
 from .describe import error_in_one_line, traceback_text
 from .inbox import Delivery, Inbox, Step
 from .perform import Failure, Job, Performer, PerformerGone
@@ -128,7 +128,13 @@ class Hand:
             # Not of the handler, whose exceptions end in `_perform`: a fault of ours, or an exception that other code
             # has raised in this thread. It costs neither the thread nor the message.
             if not self._abandoned:
-                self._settlement.went_wrong(delivery, error)
+                self._went_wrong(delivery, error)
+
+    def _went_wrong(self, delivery: Delivery, error: BaseException) -> None:
+        try:
+            self._settlement.went_wrong(delivery, error)
+        except BaseException:  # noqa: BLE001 - of its last step, the log: a handler there raises SystemExit, for example
+            report_logging_error()
 
     def _perform(self, job: Job) -> Failure | None:
         """Call the handler. A process that had died before it took the message is replaced first."""

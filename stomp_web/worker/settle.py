@@ -211,16 +211,10 @@ class Settlement:
     def went_wrong(self, delivery: Delivery, error: BaseException) -> None:
         """Something has raised that is not of the handler: the message is tried again like one that has failed.
 
-        It stays with this worker, whatever the broker: a NACK is one more thing that could raise.
+        It stays with this worker, whatever the broker: a NACK is one more thing that could raise. The log comes last,
+        for the same reason.
         """
         text = error_in_one_line(error)
-        _log.error(
-            "message %s from %s was not seen to its end, and is tried again: %s\n%s",
-            _name(delivery),
-            delivery.handler.destination,
-            _printable(text),
-            traceback_text(error, frozenset()),
-        )
         self._counts.add(failed=1)
         delivery.failures += 1
         delivery.redelivered = True
@@ -230,6 +224,13 @@ class Settlement:
         step = Step.HANDLE if delivery.failures <= self._max_redeliveries else Step.BURY
         if not self._comes_again(delivery):
             self._inbox.later(self._pause(delivery.failures), step, delivery)
+        _log.error(
+            "message %s from %s was not seen to its end, and is tried again: %s\n%s",
+            _name(delivery),
+            delivery.handler.destination,
+            _printable(text),
+            traceback_text(error, frozenset()),
+        )
 
     def give_back(self, delivery: Delivery) -> None:
         """Return the message to its queue."""

@@ -1,8 +1,9 @@
 """What a destination means at the broker that is played: a queue, a topic, an exchange, or a refusal.
 
 The rule of this module: a destination whose messages this broker would confirm and then lose is refused, with the
-reason. Everything else is as the broker that is played has it, measured with RabbitMQ 3.10.8 and 4.3.6 and ActiveMQ 5.17.2;
-tests/brokers/test_contract_destinations.py compares them destination by destination.
+reason. Everything else is as the broker that is played has it, measured with RabbitMQ 3.10.8 and 4.3.6, ActiveMQ
+5.17.2 and 6.3.1, and Artemis 2.40.0; tests/brokers/test_contract_destinations.py compares them destination by
+destination.
 
 `choose_naming` takes the ``server`` header of CONNECTED. A server that is not known has RabbitMQ's destinations, but a
 queue or a topic may have slashes in its name.
@@ -191,13 +192,20 @@ class _RabbitMQ(Naming):
 
 
 class _Artemis(Naming):
-    """Every name is a queue but those of /topic; the wildcards are ``*`` and ``#``, by Artemis's documentation."""
+    """Every name is a queue but those of /topic; the wildcards are ``*`` and ``#`` (Artemis 2.40.0).
+
+    That is so where the acceptor has ``anycastPrefix=/queue/;multicastPrefix=/topic/``. ``a`` and ``/queue/a`` differ.
+    """
 
     reply_queues = False
 
     def _address(self, destination: str, command: str) -> Address:
+        if destination in ("/queue/", "/topic/"):
+            raise Refused("AMQ229216 Invalid queue name ", "AMQ229216: Invalid queue name: ")
         if destination.startswith("/topic/"):
             return self._topic_address(destination.removeprefix("/topic/"))
+        if self._has_wildcards(destination.removeprefix("/queue/")):
+            raise _not_here("Artemis", "wildcards in queues", destination, "name each queue")
         return Address(destination, Kind.QUEUE, destination)
 
     def _has_wildcards(self, route: str) -> bool:
@@ -217,10 +225,12 @@ class _ActiveMQ(Naming):
 
     def _address(self, destination: str, command: str) -> Address:
         if "," in destination:
-            raise _not_here("composite destinations (with commas)", destination, "use one destination for each")
+            raise _not_here(
+                "ActiveMQ", "composite destinations (with commas)", destination, "use one destination for each"
+            )
         for temporary in ("/temp-queue/", "/temp-topic/", "/remote-temp-queue/", "/remote-temp-topic/"):
             if destination.startswith(temporary):
-                raise _not_here("temporary destinations", destination, "use a queue with a name of its own")
+                raise _not_here("ActiveMQ", "temporary destinations", destination, "use a queue with a name of its own")
         if destination in ("/queue/", "/topic/"):
             raise Refused("Invalid destination", f"{destination!r} has no name")  # ActiveMQ closes the connection
         if destination.startswith("/topic/"):
@@ -228,9 +238,9 @@ class _ActiveMQ(Naming):
         name = destination.removeprefix("/queue/")
         words = _words(name)
         if self._ONE in words or words[-1:] == [self._MANY]:
-            raise _not_here("wildcards in queues", destination, "name each queue")
+            raise _not_here("ActiveMQ", "wildcards in queues", destination, "name each queue")
         if words[0] == "Consumer" and words[2:3] == ["VirtualTopic"]:
-            raise _not_here("queues of virtual topics", destination, "subscribe to the topic")
+            raise _not_here("ActiveMQ", "queues of virtual topics", destination, "subscribe to the topic")
         return Address(f"/queue/{name}", Kind.QUEUE, f"/queue/{name}")
 
     def matches(self, pattern: str, route: str) -> bool:
@@ -275,8 +285,8 @@ def _invalid(rest: str, what: str) -> Refused:
     return Refused("Invalid destination", f"'{rest}' is not a valid {what} destination\n")
 
 
-def _not_here(what: str, destination: str, instead: str) -> Refused:
+def _not_here(broker: str, what: str, destination: str, instead: str) -> Refused:
     return Refused(
         "Not supported",
-        f"{destination!r}: the development broker does not do what ActiveMQ does with {what}; {instead}",
+        f"{destination!r}: the development broker does not do what {broker} does with {what}; {instead}",
     )

@@ -273,6 +273,10 @@ class RabbitMQ4(RabbitMQ):
         # RabbitMQ/4.3.6 may route to the queue of a subscriber that has just left, gets "no" from itself, and ends the
         # sender's connection with neither RECEIPT nor ERROR.
         confirms_to_a_topic_that_was_left=False,
+        # RabbitMQ/4.3.6: x-acquired-count grows with a NACK, x-delivery-count does not.
+        nacks_count=False,
+        # RabbitMQ/4.3.6: stomp.max_frame_size, if nothing else is set.
+        frame_limit=4 * 2**20,
     )
     install = f"as root: tests/forky/build.sh (or --rabbitmq-root, or {VARIABLE}: where such a tree is)"
 

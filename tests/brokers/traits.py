@@ -114,6 +114,12 @@ class Traits:
     unsubscribes_in_flight: bool = True
     """UNSUBSCRIBE is harmless while messages of the subscription are on their way."""
 
+    nacks_count: bool = True
+    """A message that was given back with NACK has come nearer to the delivery limit of its queue, if it has one."""
+
+    frame_limit: int | None = None
+    """Bytes of a frame, over which the broker ends the connection without a word."""
+
     confirms_to_a_topic_that_was_left: bool = True
     """A send to a topic is confirmed also at the moment when the topic's last subscriber leaves."""
 

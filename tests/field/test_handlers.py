@@ -416,6 +416,7 @@ CHILDREN = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # from Python 3.12 on
 class TestAHandlerThatForks:
     """The child returns into the worker's code, and must not answer for its parent."""
 

@@ -21,8 +21,8 @@ def broker() -> typing.Iterator[Broker]:
 
 @pytest.fixture
 def client(broker: Broker) -> typing.Iterator[PublishClient]:
-    """A client of `broker`, not connected yet; a call of it takes two seconds at the most."""
-    client = PublishClient(*broker.address, timeout=2.0)
+    """A client of `broker`, not connected yet; a call of it takes a minute at the most."""
+    client = PublishClient(*broker.address, timeout=60.0)
     yield client
     client.close()
 
@@ -45,7 +45,7 @@ def open_client(serve: typing.Callable[..., Server]) -> typing.Iterator[typing.C
 
         def start(*scripts: Script, **options: typing.Any) -> PublishClient:
             server = serve(*scripts)
-            client = PublishClient("127.0.0.1", server.port, **{"timeout": 2.0, **options})
+            client = PublishClient("127.0.0.1", server.port, **{"timeout": 60.0, **options})
             stack.callback(client.close)
             return client
 

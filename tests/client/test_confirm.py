@@ -150,7 +150,7 @@ class TestNo:
         began = time.monotonic()
         with pytest.raises(Rejected, match="No: this error was ordered"):
             client.send("/queue/a", confirm=True)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 30
         client.send("/queue/a", b"next", confirm=True)
         assert [frame.body for frame in broker.messages("/queue/a")] == [b"next"]
 
@@ -240,7 +240,7 @@ class TestUnknown:
         began = time.monotonic()
         with pytest.raises(ConnectionLost, match="not known") as failure:
             client.send("/queue/a", b"", MESSAGE_ID, confirm=True)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 30
         assert "given" not in str(failure.value)  # it was no matter of time
         error = failure.value
         assert (error.destination, error.message_id, error.confirmed) == ("/queue/a", "id-1", ())
@@ -252,7 +252,7 @@ class TestUnknown:
         began = time.monotonic()
         with pytest.raises(ReceiptTimeout, match=r"0.05 s") as failure:
             client.send("/queue/a", b"", MESSAGE_ID, confirm=True, timeout=0.05)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 30
         assert (failure.value.destination, failure.value.message_id) == ("/queue/a", "id-1")
         assert not client.connected
 
@@ -292,7 +292,7 @@ class TestUnknown:
             for _ in range(100):
                 began = time.monotonic()
                 client.send("/queue/a", body, MESSAGE_ID, timeout=0.2)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 30
         assert failure.value.message_id == "id-1"
         assert not client.connected
         broker.faults.thaw()
@@ -408,14 +408,14 @@ class TestThreads:
         with pytest.raises(StompError, match=r"one thread at a time.*PublishClientPool"):
             client.send("/queue/a")
         broker.faults.close_connections()
-        thread.join(5)
+        thread.join(30)
         assert isinstance(outcome[0], ConnectionLost)
 
     def test_threads_may_take_turns(self, broker, client):
         for number in range(3):
             thread = threading.Thread(target=client.send, args=("/queue/a", str(number)), kwargs={"confirm": True})
             thread.start()
-            thread.join(5)
+            thread.join(30)
         assert len(broker.messages("/queue/a")) == 3
         assert broker.connections_accepted == 1
 
@@ -434,5 +434,5 @@ class TestThreads:
         thread.start()
         assert broker.wait_until(lambda: broker.received("SEND"))
         client.close()
-        thread.join(5)
+        thread.join(30)
         assert isinstance(outcome[0], DeliveryUnknown)

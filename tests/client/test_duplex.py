@@ -49,7 +49,7 @@ class Loop:
             self.error = error
 
     def ended(self) -> bool:
-        self.thread.join(5)
+        self.thread.join(30)
         return not self.thread.is_alive()
 
 
@@ -222,7 +222,7 @@ class TestWithALoop:
         assert broker.wait_until(lambda: broker.received("CONNECT"))
         client.shutdown_event.set()
         broker.faults.thaw()
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive()
         client.close()
 
@@ -260,7 +260,7 @@ class TestWithALoop:
         assert broker.wait_until(lambda: broker.received("CONNECT"))
         client.close()
         broker.faults.thaw()
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive()
         assert not client.connected
 
@@ -297,7 +297,7 @@ class TestWithALoop:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(5)
+            thread.join(30)
         assert loop.ended()
         assert loop.error is None
         assert broker.received("DISCONNECT") == 1
@@ -329,7 +329,7 @@ class TestWithALoop:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(10)
+            thread.join(30)
         assert failures == []
         assert len({frame.body for frame in broker.messages("/queue/a")}) == 200
 
@@ -373,7 +373,7 @@ class TestManyThreadsWithoutALoop:
             duplex.send("/queue/a", str(number))
         assert broker.wait_for("/queue/a", 20)
         over.set()
-        thread.join(5)
+        thread.join(30)
 
     def test_who_receives_beside_another_gets_none_when_the_time_is_over(self, duplex):
         duplex.connect()
@@ -382,7 +382,7 @@ class TestManyThreadsWithoutALoop:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(5)
+            thread.join(30)
         assert got == [None] * 3
 
 
@@ -409,7 +409,7 @@ class TestInTheMainThread:
             duplex.listen_forever()
         finally:
             signal.signal(number, before)
-            killer.join(5)
+            killer.join(30)
         assert broker.received("DISCONNECT") == 1
 
     def test_ctrl_c_raises_and_the_client_can_be_closed(self, duplex, broker):
@@ -417,7 +417,7 @@ class TestInTheMainThread:
         killer.start()
         with pytest.raises(KeyboardInterrupt):
             duplex.listen_forever()
-        killer.join(5)
+        killer.join(30)
         assert not duplex.listening_event.is_set()
         duplex.disconnect()
         assert broker.received("DISCONNECT") == 1
@@ -448,7 +448,7 @@ class TestEnds:
         assert broker.wait_until(lambda: broker.received("SEND") == 2)
         broker.faults.close_connections(reset=reset)
         for thread in threads:
-            thread.join(5)
+            thread.join(30)
         assert [type(outcome) for outcome in outcomes] == [ConnectionLost] * 5
         assert loop.ended()
         assert isinstance(loop.error, ConnectionLost)
@@ -500,7 +500,7 @@ class TestEnds:
         first.start()
         assert broker.wait_until(lambda: broker.received("SEND") == 1)
         work()
-        first.join(5)
+        first.join(30)
         assert [type(outcome) for outcome in outcomes] == [ConnectionLost] * 2
 
     def test_garbage_ends_it(self, duplex, loop, broker):
@@ -526,7 +526,7 @@ class TestEnds:
         with pytest.raises(DeliveryUnknown):  # noqa: PT012
             for _ in range(30):
                 duplex.send("/queue/a", body, timeout=0.05)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 30
         broker.faults.thaw()
 
     def test_the_same_while_the_loop_runs(self, duplex, loop, broker):
@@ -685,13 +685,13 @@ class TestFullQueue:
             self.check_that_heart_beats_go_on(broker)
 
     def check_that_heart_beats_go_on(self, broker):
-        client = QueueingDuplexClient(*broker.address, queue_size=1, heart_beat=(100, 100))
+        client = QueueingDuplexClient(*broker.address, queue_size=1, heart_beat=(1000, 1000))
         running = Loop(client)
         client.subscribe("/queue/a")
         for _ in range(5):
             client.send("/queue/a")
         assert eventually(client.message_queue.full)
-        running.thread.join(0.45)  # the broker disconnects a client that is silent for twice its time
+        running.thread.join(4.5)  # the broker disconnects a client that is silent for twice its time
         assert (client.connected, broker.sessions) == (True, 1)
         assert len([client.message_queue.get(timeout=5) for _ in range(5)]) == 5
         client.close()
@@ -769,7 +769,7 @@ class TestFullQueue:
             got = [int(client.message_queue.get(timeout=5).body) for _ in range(3000)]
         over.set()
         for thread in threads:
-            thread.join(5)
+            thread.join(30)
         assert got == list(range(3000))
         client.close()
         assert running.ended()
@@ -778,11 +778,11 @@ class TestFullQueue:
 
 class TestHeartBeats:
     def test_both_sides_beat(self):
-        with Broker(heart_beat=(100, 100)) as broker:
-            client = QueueingDuplexClient(*broker.address, heart_beat=(100, 100))
+        with Broker(heart_beat=(1000, 1000)) as broker:
+            client = QueueingDuplexClient(*broker.address, heart_beat=(1000, 1000))
             running = Loop(client)
-            assert client.connect().headers["heart-beat"] == "100,100"
-            running.thread.join(0.45)  # each disconnects the other if it is silent for twice its time
+            assert client.connect().headers["heart-beat"] == "1000,1000"
+            running.thread.join(4.5)  # each disconnects the other if it is silent for twice its time
             assert running.thread.is_alive()
             assert broker.sessions == 1
             client.close()

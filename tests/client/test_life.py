@@ -215,7 +215,7 @@ class TestFork:
         assert broker.wait_until(lambda: broker.received("SEND"))
         assert _in_a_child(lambda: (client.send("/queue/a", b"child", confirm=True), client.close())) == 0
         broker.faults.close_connections()
-        thread.join(5)
+        thread.join(30)
         assert sorted(frame.body for frame in broker.messages("/queue/a")) == [b"child", b"parent"]
 
     def test_the_child_s_client_is_refused_to_a_second_thread_as_the_parent_s_is(self, broker, client):

@@ -53,7 +53,7 @@ def test_who_waits_is_woken_by_a_frame():
     thread = threading.Thread(target=lambda: got.append(frames.get(timeout=5)))
     thread.start()
     frames.offer(ONE)
-    thread.join(5)
+    thread.join(30)
     assert got == [ONE]
 
 
@@ -72,7 +72,7 @@ def test_everybody_who_waits_is_woken_by_the_end_with_its_reason():
         thread.start()
     frames.end(REASON)
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
     assert reasons == [REASON] * 4
 
 

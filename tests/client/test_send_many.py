@@ -99,7 +99,7 @@ class TestSuccess:
             peer.write(b"\n" * 16_000_000)
             peer.serve()
 
-        open_client(script, timeout=5).send_many([Message("/queue/a", bytes(1_000_000))] * 16, confirm=True)
+        open_client(script, timeout=60).send_many([Message("/queue/a", bytes(1_000_000))] * 16, confirm=True)
 
     def test_many_small_ones_and_their_receipts_pass(self, client, broker):
         client.send_many((Message("/queue/a", b"x") for _ in range(10_000)), confirm=True)
@@ -152,7 +152,7 @@ class TestFailure:
 
     @pytest.mark.parametrize("receipt_id", [True, False])
     def test_a_broker_that_goes_on_after_an_error_tells_all_the_others(self, receipt_id):
-        with Broker(keep_open_after_error=True) as broker, PublishClient(*broker.address, timeout=2) as client:
+        with Broker(keep_open_after_error=True) as broker, PublishClient(*broker.address, timeout=60) as client:
             broker.faults.error("SEND", "No", after=1, close=False, receipt_id=receipt_id)
             with pytest.raises(Rejected, match="No") as failure:
                 client.send_many(messages(b"0", b"1", b"2"), confirm=True)

@@ -220,12 +220,12 @@ def test_a_broker_that_does_not_answer_holds_up_the_end_of_the_block_once(local_
     @transaction.atomic
     def store():
         for number in range(5):
-            send("/queue/a", number, on_commit=True, timeout=0.4)
+            send("/queue/a", number, on_commit=True, timeout=2)
 
     began = time.monotonic()
     with override_settings(STOMP={"default": {"OPTIONS": {"url": local_broker.url}}}), pytest.raises(ReceiptTimeout):
         store()
-    assert time.monotonic() - began < 1.2  # and not 2.0
+    assert time.monotonic() - began < 8  # and not 10
     assert local_broker.received("SEND") == 5
 
 

@@ -94,7 +94,7 @@ def gevent(host: str, port: str) -> object:
     inherited = connections_to(int(port))
 
     def child() -> list[object]:
-        slow.join(2)
+        slow.join(30)
         at_first = len(connections_to(int(port)) & inherited)
         own = [gevent.spawn(send, "child") for _ in range(10)]
         gevent.joinall(own, timeout=5, raise_error=True)

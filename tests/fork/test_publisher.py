@@ -47,7 +47,7 @@ def test_a_second_thread_of_a_child_does_not_meet_the_lock_of_the_parent(monkeyp
         def lock_of_the_first():
             monkeypatch.setattr(threading, "Lock", make_lock)
             second.start()
-            second.join(3)
+            second.join(30)
             return make_lock()
 
         monkeypatch.setattr(threading, "Lock", lock_of_the_first)
@@ -67,4 +67,4 @@ def test_a_second_thread_of_a_child_does_not_meet_the_lock_of_the_parent(monkeyp
     begun.wait(5)
     assert in_a_child(child) == (False, 2)
     held.set()
-    holder.join(5)
+    holder.join(30)

@@ -46,7 +46,7 @@ class Wire:
 
     def close(self) -> None:
         self._wake.send(b"\0")
-        self._thread.join(5)
+        self._thread.join(30)
         self._wake.close()
 
     def connections(self) -> set[int]:

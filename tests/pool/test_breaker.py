@@ -195,7 +195,7 @@ class TestPool:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(5)
+            thread.join(30)
         assert [type(failure) for failure in failures] == [BrokerUnavailable] * 8
         assert broker.connections_accepted == 1
 
@@ -238,7 +238,7 @@ class TestPool:
         with pytest.raises(BrokerUnavailable, match="another call"):
             send(pool, timeout=0.02)
         assert time.monotonic() - began < 0.15
-        thread.join(5)
+        thread.join(30)
         assert pool.stats().size == 0
 
     @pytest.mark.usefixtures("longest_pause")
@@ -320,5 +320,5 @@ class TestFailover:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(5)
+            thread.join(30)
         assert eventually(lambda: len(broker.messages("/queue/a")) == 2)

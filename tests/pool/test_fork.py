@@ -133,7 +133,7 @@ def test_a_lock_that_was_held_when_the_process_forked_stops_nobody(broker, make_
     assert held.wait(5)
     assert in_a_child(lambda: (send(pool, b"child"), pool.stats(), pool.close())) == 0
     release.set()
-    thread.join(5)
+    thread.join(30)
     send(pool, b"parent again")
     assert len(broker.messages("/queue/a")) == 3
 
@@ -147,7 +147,7 @@ def test_waiters_of_the_parent_do_not_stand_in_the_child_s_line(broker, make_poo
 
         assert eventually(lambda: pool.stats().waiting == 1)
         assert in_a_child(lambda: send(pool, b"child")) == 0
-    thread.join(5)
+    thread.join(30)
     assert sorted(frame.body for frame in broker.messages("/queue/a")) == [b"child", b"parent"]
 
 

@@ -103,7 +103,7 @@ def test_while_others_wait_in_line(publisher):
         was = interrupted_at(step, lambda loan=loan: pool.give_back(loan))
         if loan.borrower is borrower:  # it had not begun: whoever has borrowed comes here again
             pool.give_back(loan)
-        other.join(10)
+        other.join(30)
         assert isinstance(outcome[0], str), f"after step {step}: {outcome[0]!r}"
         assert eventually(lambda: pool.stats().lent == 0), f"after step {step}"
         if not was:

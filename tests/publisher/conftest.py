@@ -26,7 +26,7 @@ def make_publisher(broker: Broker) -> typing.Iterator[MakePublisher]:
     with contextlib.ExitStack() as stack:
 
         def make(url: str = broker.url, **options: typing.Any) -> Publisher:
-            return stack.enter_context(Publisher(url, **options))
+            return stack.enter_context(Publisher(url, **{"timeout": 60.0, **options}))
 
         yield make
 

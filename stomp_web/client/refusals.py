@@ -8,8 +8,8 @@ for this very frame. What was measured, with sends in flight:
   up to all are in the queue. ``Processing error`` is also the answer to a header that the broker cannot read, such as
   ``priority:abc``, and cannot be told from that.
 * ActiveMQ 5.17.2 and 6.3.1 and Artemis 2.40 name the frame by its ``receipt-id``, if it asked for a receipt, except
-  a frame that they could not read, and (Artemis) a SUBSCRIBE. When an administrator closes the connections, ActiveMQ sends no ERROR, and Artemis
-  one that names no frame; most of the messages in flight are in the queue then.
+  a frame that they could not read, and (Artemis) a SUBSCRIBE. When an administrator closes the connections, ActiveMQ
+  sends no ERROR, and Artemis one that names no frame; most of the messages in flight are in the queue then.
 * Of other brokers nothing is known. STOMP 1.2 ("ERROR") says that a server should name the frame, where the ERROR is
   related to one.
 """

@@ -85,8 +85,8 @@ def test_resend_unknown_sends_again_what_was_not_confirmed(serve, captured, size
         frames = [peer.expect("SEND") for _ in range(size)]
         for frame in frames[1:]:
             peer.receipt(frame)
+        ids.append(frames[0].headers["x-message-id"])  # before the client can be done
         answered(peer, captured)
-        ids.append(frames[0].headers["x-message-id"])
 
     def second(peer):
         peer.accept(server=captured.server)

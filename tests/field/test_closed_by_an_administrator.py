@@ -71,7 +71,7 @@ def test_no_message_of_a_user_who_is_deleted_is_said_to_be_rejected(rabbitmq, qu
 
 def test_of_a_batch_the_confirmed_ones_are_told_and_the_others_are_unknown(rabbitmq, queue, close_connections):
     """Batches that are large enough for the end to come in the middle of one."""
-    batches = [[Message(queue, b"x", {"x-message-id": f"{batch}-{n}"}) for n in range(1_000)] for batch in range(1_000)]
+    batches = [[Message(queue, b"x", {"x-message-id": f"{batch}-{n}"}) for n in range(300)] for batch in range(3_000)]
     failures: list[tuple[list[Message], MessageError]] = []
     confirmed: list[str] = []
     began, over = threading.Event(), threading.Event()

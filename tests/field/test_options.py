@@ -11,6 +11,7 @@ import uuid
 import pytest
 
 import stomp_web
+import tests.conftest
 from stomp_web import (
     BrokerUnavailable,
     ConfigurationError,
@@ -32,6 +33,9 @@ from stomp_web.config import LIMIT_OPTIONS, OPTIONS, coerce
 from stomp_web.worker import Worker
 from tests.brokers.fleet import REAL
 from tests.error_texts import faults_in
+
+# The real ones: that of this folder is the development broker.
+broker = tests.conftest.broker
 
 NO_DURATIONS = {
     "nan": float("nan"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import tests.conftest
 from stomp_web import Frame, Publisher, QueueingDuplexClient, SerializationError
 from stomp_web.cli.display import message_text
 from stomp_web.destinations import delivers
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.brokers.running import RunningBroker
+
+# The real ones: that of this folder is the development broker.
+broker = tests.conftest.broker
 
 KEYS = ["a-secret"]
 PATIENCE = 20

@@ -92,7 +92,7 @@ class Loop:
             self.running = True
             self.changed()
 
-    def call(self, function: typing.Callable[[], _T], timeout: float = 5.0) -> _T:
+    def call(self, function: typing.Callable[[], _T], timeout: float = 30.0) -> _T:
         """Run *function* in the loop's thread and return what it returns; right here if the loop does not run."""
         future: concurrent.futures.Future[_T] = concurrent.futures.Future()
         with self.state:

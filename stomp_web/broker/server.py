@@ -323,7 +323,7 @@ class Broker:
         with self._loop.state:
             return self._journal.frames[command]
 
-    def wait_for(self, destination: str, count: int = 1, timeout: float = 5.0) -> list[Frame]:
+    def wait_for(self, destination: str, count: int = 1, timeout: float = 30.0) -> list[Frame]:
         """Wait until *destination* has accepted *count* messages, and return `messages` of it.
 
         Raises `TimeoutError` after *timeout* seconds.
@@ -334,7 +334,7 @@ class Broker:
             raise TimeoutError(f"{destination!r} has accepted {accepted} of {count} messages after {timeout} seconds")
         return self.messages(destination)
 
-    def wait_until(self, condition: typing.Callable[[], object], timeout: float = 5.0) -> bool:
+    def wait_until(self, condition: typing.Callable[[], object], timeout: float = 30.0) -> bool:
         """Wait until *condition* returns true; it is asked after each thing that happens at the broker.
 
         Returns false after *timeout* seconds. The broker goes on while *condition* is asked, which may use everything

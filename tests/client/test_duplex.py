@@ -681,7 +681,7 @@ class TestFullQueue:
         assert running.ended()
 
     def test_heart_beats_go_on(self):
-        with Broker(heart_beat=(100, 100)) as broker:
+        with Broker(heart_beat=(1000, 1000)) as broker:
             self.check_that_heart_beats_go_on(broker)
 
     def check_that_heart_beats_go_on(self, broker):

@@ -10,7 +10,7 @@ import pytest
 from stomp_web import PublishClient, Publisher, QueueingDuplexClient, Rejected, StompError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.brokers.rabbitmq import RabbitMQ
 
@@ -50,11 +50,11 @@ def reading(rabbitmq: RabbitMQ, destination: str, **options: object) -> Iterator
         yield client
 
 
-def left_in(rabbitmq: RabbitMQ, destination: str) -> list[bytes]:
-    """The bodies in a queue, which are taken."""
-    bodies = []
+def left_in(rabbitmq: RabbitMQ, destination: str, count: int) -> list[bytes]:
+    """The bodies in a queue, which are taken: so many, and what else comes soon."""
+    bodies: list[bytes] = []
     with reading(rabbitmq, existing(destination)) as client:
-        while (frame := client.receive(timeout=QUIET)) is not None:
+        while (frame := client.receive(timeout=PATIENCE if len(bodies) < count else QUIET)) is not None:
             bodies.append(frame.body)
             client.ack(frame)
     return bodies
@@ -91,7 +91,7 @@ class TestQuorumQueue:
             client.receive(timeout=PATIENCE)
         with reading(rabbitmq, destination, headers=QUORUM) as client:
             assert client.receive(timeout=PATIENCE).body == b"1"
-        assert left_in(rabbitmq, destination) == [b"1", b"2"]
+        assert left_in(rabbitmq, destination, 2) == [b"1", b"2"]
 
     def test_a_lost_connection_counts_against_the_delivery_limit(
         self, rabbitmq: RabbitMQ, publisher: Publisher, destination: str
@@ -118,15 +118,17 @@ class TestQuorumQueue:
         self, rabbitmq: RabbitMQ, publisher: Publisher, destination: str
     ) -> None:
         publisher.send(destination, "fails", headers=QUORUM, serializer="text")
-        deliveries = 0
+        expected = 3 if rabbitmq.traits.nacks_count else 6
         with (
             rabbitmq.policy(f"^{name_of(destination)}$", delivery_limit=2),
             reading(rabbitmq, existing(destination)) as client,
         ):
-            while deliveries < 6 and (frame := client.receive(timeout=QUIET)) is not None:
-                deliveries += 1
+            for _ in range(expected):
+                frame = client.receive(timeout=PATIENCE)
+                assert frame is not None
                 client.nack(frame)
-        assert deliveries == (3 if rabbitmq.traits.nacks_count else 6)
+            if rabbitmq.traits.nacks_count:
+                assert client.receive(timeout=QUIET) is None
 
 
 NOTHING = "^$"
@@ -156,7 +158,7 @@ class TestPermissions:
         publisher.send(destination, "made")
         rights = [right.format(name_of(destination)) for right in (configure, write, read)]
 
-        def send() -> None:
+        def send(_timeout: float) -> None:
             with PublishClient.from_url(rabbitmq.address(login="reader", passcode="reader"), confirm=True) as client:
                 client.send(target.format(name_of(destination)), b"x")
 
@@ -188,24 +190,24 @@ class TestPermissions:
         publisher.send(destination, "made")
         rights = [right.format(name_of(destination)) for right in (configure, write, read)]
 
-        def subscribe() -> None:
+        def subscribe(timeout: float) -> None:
             url = rabbitmq.address(login="reader", passcode="reader")
             with QueueingDuplexClient.from_url(url, timeout=PATIENCE) as client:
                 client.subscribe(target.format(name_of(destination)))
-                client.receive(timeout=QUIET)
+                client.receive(timeout=timeout)
 
         self.tried(rabbitmq, rights, subscribe)
 
-    def tried(self, rabbitmq: RabbitMQ, rights: list[str], act: object) -> None:
+    def tried(self, rabbitmq: RabbitMQ, rights: list[str], act: Callable[[float], None]) -> None:
         try:
             rabbitmq.control("set_permissions", "--vhost", "/", "reader", *rights)
-            act()
+            act(QUIET)
             for number, right in enumerate(rights):
                 if right != NOTHING:
                     fewer = [NOTHING if each == number else rights[each] for each in range(3)]
                     rabbitmq.control("set_permissions", "--vhost", "/", "reader", *fewer)
                     with pytest.raises(Rejected, match="access_refused"):
-                        act()
+                        act(PATIENCE)
         finally:
             rabbitmq.control("set_permissions", "--vhost", "/", "reader", ".*", "", ".*")
 
@@ -222,5 +224,5 @@ def test_a_frame_over_the_limit_is_not_confirmed_and_not_taken(
         assert limit == 4 * 2**20
         with pytest.raises(StompError):
             publisher.send(destination, b"x" * limit, serializer="bytes")
-    sizes = [len(body) for body in left_in(rabbitmq, destination)]
-    assert sizes == [1, 4 * 2**20 - 1000, *([] if limit else [5 * 2**20])]
+    expected = [1, 4 * 2**20 - 1000, *([] if limit else [5 * 2**20])]
+    assert [len(body) for body in left_in(rabbitmq, destination, len(expected))] == expected

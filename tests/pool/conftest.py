@@ -26,7 +26,7 @@ def make_pool(broker: Broker) -> typing.Iterator[MakePool]:
     with contextlib.ExitStack() as stack:
 
         def make(url: str = broker.url, **options: typing.Any) -> PublishClientPool:
-            return stack.enter_context(PublishClientPool(url, **options))
+            return stack.enter_context(PublishClientPool(url, **{"timeout": 60.0, **options}))
 
         yield make
 

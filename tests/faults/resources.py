@@ -17,7 +17,7 @@ from tests.faults.clock import eventually
 __all__ = ["Resources", "holding", "memory", "tracing", "unchanged"]
 
 # Frames of the stack that are kept of an allocation: enough to see whose it is, and each of them takes time.
-_DEPTH = 8
+_DEPTH = 16
 
 
 @dataclasses.dataclass(frozen=True)

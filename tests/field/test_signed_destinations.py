@@ -11,7 +11,7 @@ import pytest
 
 import tests.conftest
 from stomp_web import Frame, Publisher, QueueingDuplexClient, SerializationError
-from stomp_web.cli.display import message_text
+from stomp_web.cli.display import read_body
 from stomp_web.destinations import delivers
 from stomp_web.serializers import SIGNATURE, SIGNED_DESTINATION, deserialize, get_serializer
 from stomp_web.testing import capture
@@ -165,8 +165,8 @@ class TestPlaces:
     def test_the_command_listen_reads_it(self):
         body, headers = signed("/topic/orders.eu", {"at": "home"})
         frame = Frame("MESSAGE", {**headers, "destination": "/elsewhere"}, body)
-        assert '"at": "home"' in message_text(1, frame, (), KEYS, "/topic/orders.eu")
-        assert "was moved" in message_text(1, frame, (), KEYS, "/queue/other")
+        assert '"at": "home"' in read_body(frame, (), KEYS, "/topic/orders.eu").text
+        assert "was moved" in (read_body(frame, (), KEYS, "/queue/other").unread or "")
 
     @pytest.mark.parametrize("given", ["/queue/composite", ["/queue/composite"]])
     def test_a_handler_of_every_framework_takes_other_destinations(self, given):

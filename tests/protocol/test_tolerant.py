@@ -167,6 +167,15 @@ def test_needed_headers_that_are_too_long_are_left_out() -> None:
     assert frame.headers == {"ack": "7"}
 
 
+def test_a_long_needed_header_costs_no_short_one_behind_it() -> None:
+    head = b"MESSAGE\njunk:" + b"j" * 1000 + b"\nx-message-id:" + b"y" * 980 + b"\nack:7\ncontent-length:3\n\n"
+
+    frame = read_between_good_ones(head + b"a\0b\0", max_header_bytes=1000)
+
+    assert list(frame.headers) == ["x-message-id", "ack", "content-length"]
+    assert frame.body == b"a\0b"
+
+
 @pytest.mark.parametrize(
     "data",
     [

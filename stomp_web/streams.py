@@ -46,7 +46,7 @@ def try_to_print(stream: typing.TextIO | None, text: str) -> OSError | None:
     if stream is None:
         return OSError(errno.EBADF, "it is closed")
     try:
-        stream.write(text + "\n")
+        _write(stream, text + "\n")
         stream.flush()
     except OSError as error:
         settle(stream)
@@ -54,6 +54,15 @@ def try_to_print(stream: typing.TextIO | None, text: str) -> OSError | None:
     except ValueError:  # the program has closed it
         return OSError(errno.EBADF, "it is closed")
     return None
+
+
+def _write(stream: typing.TextIO, text: str) -> None:
+    """Write *text*. Characters that the encoding of *stream* lacks are written as escapes."""
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = getattr(stream, "encoding", None) or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def settle(*streams: typing.TextIO | None) -> bool:
@@ -81,6 +90,8 @@ def settle(*streams: typing.TextIO | None) -> bool:
 class TolerantStream:
     """A text stream on which writing never fails: what cannot be written is dropped. `failure` is the latest reason.
 
+    Characters that its encoding lacks are written as escapes, such as ``\\xfc``.
+
     A disk that is full for a while loses the lines of that while, and no others. *on_failure* is called with the first
     reason.
     """
@@ -94,12 +105,12 @@ class TolerantStream:
 
     def write(self, text: str) -> int:
         """Write *text*, and return its length."""
-        self._attempt("write", text)
+        self._attempt(lambda stream: _write(stream, text))
         return len(text)
 
     def flush(self) -> None:
         """Write what is buffered."""
-        self._attempt("flush")
+        self._attempt(lambda stream: stream.flush())
 
     def isatty(self) -> bool:
         """Whether it is a terminal."""
@@ -114,10 +125,10 @@ class TolerantStream:
             raise OSError(errno.EBADF, "it is closed")
         return self._stream.fileno()
 
-    def _attempt(self, name: str, *arguments: str) -> None:
+    def _attempt(self, step: typing.Callable[[typing.TextIO], object]) -> None:
         if self._stream is not None:
             try:
-                getattr(self._stream, name)(*arguments)
+                step(self._stream)
             except OSError as error:
                 self._failed(error)
             except ValueError:  # the program has closed it

@@ -5,6 +5,7 @@ of the message, nothing is a traceback, and a worker works.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from stomp_web import Publisher
 from stomp_web.broker import Broker
-from stomp_web.streams import keep_descriptors
+from stomp_web.streams import TolerantStream, keep_descriptors, try_to_print
 from tests.brokers.ports import free_ports
 from tests.cli.running import DEADLINE, ROOT
 from tests.client.scripted import eventually
@@ -238,10 +239,23 @@ def test_a_worker_of_a_framework_works_without_them(
 
 def test_a_socket_never_gets_the_number_of_a_standard_stream() -> None:
     script = (
-        "import os, socket; from stomp_web.streams import keep_descriptors; keep_descriptors();"
+        "import os, socket; from stomp_web.streams import TolerantStream, keep_descriptors, try_to_print; keep_descriptors();"
         "raise SystemExit(0 if socket.socket().fileno() > 2 else 5)"
     )
     assert run([sys.executable, "-c", script], "<&- >&- 2>&-", "memory://")[0] == 0
     before = [os.fstat(number) for number in range(3)]
     keep_descriptors()
     assert [os.fstat(number) for number in range(3)] == before
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_a_character_that_a_stream_lacks_is_escaped_and_loses_no_text(encoding: str) -> None:
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding=encoding, newline="\n")
+    tolerant = TolerantStream(stream)
+    assert tolerant.write("order \udc80\u2192 7\n") == 11
+    tolerant.flush()
+    assert try_to_print(stream, "order \udc80\u2192 8") is None
+    assert tolerant.failure is None
+    arrow = "\u2192" if encoding == "utf-8" else "\\u2192"
+    assert written.getvalue().decode(encoding) == f"order \\udc80{arrow} 7\norder \\udc80{arrow} 8\n"

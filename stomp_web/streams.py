@@ -90,7 +90,7 @@ def settle(*streams: typing.TextIO | None) -> bool:
 class TolerantStream:
     """A text stream on which writing never fails: what cannot be written is dropped. `failure` is the latest reason.
 
-    Characters that its encoding lacks are written as escapes, such as ``\\xfc``.
+    Characters that its encoding lacks are written as escapes.
 
     A disk that is full for a while loses the lines of that while, and no others. *on_failure* is called with the first
     reason.

@@ -34,6 +34,8 @@ __all__ = ["run"]
 
 # Seconds after which to look whether it is time to stop.
 _LOOK_UP = 0.2
+# Seconds after the first signal in which others are the same request.
+_ONE_REQUEST = 0.5
 # How many messages the broker may send ahead.
 _PREFETCH = 100
 
@@ -90,7 +92,7 @@ def run(
                         f"{held.count} messages of {destination} could not be read and are still there; until they are "
                         "taken, the broker sends no more: --accept or a key reads them, --ack auto takes them unread"
                     )
-        client.disconnect()
+            client.disconnect()
         held.sum_up(destination)
     if count is not None and printed < count:
         if stop.asked:
@@ -158,12 +160,15 @@ class _Held:
 class _Stop:
     """Ctrl-C and SIGTERM set `asked` while the block runs.
 
-    The exception that they raise elsewhere could come in the middle of an ACK, when nobody knows whether that has been
-    written. Who is impatient presses Ctrl-C twice.
+    The exception that they raise elsewhere could come in the middle of an ACK, and it would not be known whether that has
+    been written. A second signal raises it nevertheless, if it comes half a second after the first or later: one press of
+    Ctrl-C often arrives twice, from the terminal and from a wrapper. *clock* returns seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: typing.Callable[[], float] = time.monotonic) -> None:
         self.asked = False
+        self._clock = clock
+        self._asked_at = 0.0
         self._before: dict[int, typing.Any] = {}
 
     def __enter__(self) -> _Stop:
@@ -177,6 +182,7 @@ class _Stop:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: types.FrameType | None) -> None:
-        if self.asked:
+        if not self.asked:
+            self.asked, self._asked_at = True, self._clock()
+        elif self._clock() - self._asked_at >= _ONE_REQUEST:
             signal.default_int_handler(number, frame)
-        self.asked = True

@@ -5,8 +5,9 @@ made for that. The rules:
 
 * The end of the frame decides. While the end can be found, the frame is read to it; a frame whose end cannot be found
   raises `ProtocolError`, as in strict reading.
-* Memory is bounded by the limits of the buffer, for a frame of any length: at most twice `max_header_bytes` of headers,
-  256 bytes for each header that a receiver needs, and `max_body_bytes` of the body are kept. Each byte is looked at once.
+* Memory is bounded by the limits of the buffer, for a frame of any length: at most twice `max_header_bytes` of headers
+  (and 256 bytes of each header that a receiver needs) and `max_body_bytes` of the body are kept. Each byte is looked at
+  once.
 * What was read differently from how it was written is told in `Frame.defects`; what a limit has cut off, in
   `Frame.truncated` too.
 
@@ -37,7 +38,7 @@ _NEEDED = frozenset(
 )
 # The start of a line that is needed, or that ends a head. Of a head over a limit, the other lines are not looked at.
 _NEEDED_LINE = re.compile(rb"^(?:\r?\n|(?:" + b"|".join(sorted(_NEEDED)) + rb"):)", re.MULTILINE)
-# Bytes of a header line that are kept at the least, so that its name can be told, and all of a needed one that is short.
+# Bytes of a header line that are kept at the least, so that its name can be told. A needed line of no more is kept whole.
 _SHORTEST_LINE_LIMIT = 256
 _REPLACEMENT = "\ufffd"
 

@@ -99,8 +99,8 @@ class Hand:
             self._performer.start()
         except ConfigurationError as error:
             return error
-        except Exception as error:  # noqa: BLE001 - the operating system's, mostly: no more processes, no memory
-            return ConfigurationError(f"a worker process cannot be started: {error}", "processes")
+        except BaseException as error:  # noqa: BLE001 - the operating system's, mostly: no more processes, no memory
+            return ConfigurationError(f"a worker process cannot be started: {error_in_one_line(error)}", "processes")
         return None
 
     def _make_ready(self) -> bool:

@@ -15,7 +15,7 @@ from stomp_web import ConfigurationError, Publisher
 from stomp_web.worker import Handlers, Worker
 from tests.client.scripted import eventually
 from tests.field import tasks
-from tests.worker.running import Notes
+from tests.worker.running import Notes, Running
 
 #: Seconds for a worker that starts processes.
 LONG = 60.0
@@ -475,6 +475,24 @@ class TestAHandlerThatForks:
         shown = capfd.readouterr().err
         assert "LookupError: in the child" in shown
         assert "a handler has forked" in shown
+
+
+@pytest.mark.parametrize("error", [OSError("no more processes"), SystemExit(3)])
+def test_a_process_that_cannot_be_started_ends_the_run_with_the_reason(broker, monkeypatch, error):
+    from stomp_web.worker.processes import ProcessPerformer
+
+    def start(performer):
+        raise error
+
+    monkeypatch.setattr(ProcessPerformer, "start", start)
+    worker = Worker(broker.url, processes=1)
+    worker.subscribe("/queue/a")(tasks.leave_behind)
+    running = Running(worker)
+    try:
+        assert running.ended()
+    finally:
+        worker.stop()
+    assert type(error).__name__ in str(running.error)
 
 
 @pytest.mark.parametrize("left", ["a thread", "a thread that exits", "sys.exit", "os._exit"])

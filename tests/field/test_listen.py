@@ -10,6 +10,7 @@ import pytest
 from stomp_web import Publisher
 from stomp_web.broker import Broker
 from stomp_web.cli import main
+from stomp_web.cli.listen import _Stop
 from tests.cli.running import ended, line_with, program
 
 Printed = pytest.CaptureFixture[str]
@@ -114,3 +115,14 @@ def test_a_signal_leaves_it_there(broker: Broker, publisher: Publisher, number: 
     assert code == 0
     assert "still in the queue" in err
     assert len(left(broker)) == 1
+
+
+def test_signals_within_half_a_second_are_one_request() -> None:
+    now = 5.0
+    with _Stop(lambda: now) as stop:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            signal.raise_signal(number)
+            now += 0.2
+        assert stop.asked
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)

@@ -39,7 +39,7 @@ def delivers(sent_to: str, received_from: str) -> bool:
 
 def canonical(destination: str) -> Canonical:
     """Return what *destination* names: its kind (``queue``, ``topic``, ``exchange`` ...), and its decoded name."""
-    if not destination.startswith("/"):  # RabbitMQ and ActiveMQ take a bare name for that of a queue
+    if not destination.startswith("/"):  # RabbitMQ and ActiveMQ take a bare name for a queue
         return "queue", _decoded(destination)
     kind, _, name = destination[1:].partition("/")
     if kind == "amq" and name.startswith("queue/"):
@@ -52,7 +52,7 @@ def canonical(destination: str) -> Canonical:
 
 
 def _targets(destination: str) -> typing.Iterator[Canonical]:
-    """What *destination* names: one thing, or each member of a list, where the first one's kind is that of the others.
+    """Return what *destination* names: one thing, or each member of a list, whose kind is the first member's.
 
     The list itself is among them, as it is the name of one queue elsewhere.
     """

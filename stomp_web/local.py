@@ -116,7 +116,7 @@ class _Console:
     A stream of Python that writes to a descriptor has a lock inside, which a thread holds while it writes, for as long
     as the reader lets it wait. A child that is forked meanwhile inherits it held, and CPython 3.11 and 3.12 wait for it
     for ever, also when they flush the stream at the child's end. So texts go to the descriptor through a stream that is
-    made here for each process, and nobody else uses.
+    made here for each process, and used by no other code.
     """
 
     def __init__(self, pid: int) -> None:

@@ -29,7 +29,7 @@ class GuardedLogger(_Adapter):
     def log(self, level: int, msg: object, *args: object, **kwargs: typing.Any) -> None:
         """Log as `logging.Logger.log` does, and report on standard error what raises meanwhile."""
         try:
-            # The stack level is that of the caller: this frame is not one of `logging`'s own.
+            # The stack level of the caller: this frame is not one of `logging`'s own.
             self.logger.log(level, msg, *args, **{"stacklevel": 2, **kwargs})
         except Exception:  # noqa: BLE001 - an application's filter, formatter or handler raises what it likes
             report_logging_error()

@@ -274,7 +274,7 @@ class PublishClientPool(Unpicklable):
     def take_at_once(self, pid: int) -> Loan | None:
         """Lend the client that was used last, if one look shows it as it was; else ``None``. `put_back` must follow.
 
-        The fast path of `take`: nobody waits, nothing is opened, closed or read. *pid* is this process's.
+        The fast path of `take`: no thread waits, nothing is opened, closed or read. *pid* is this process's.
         """
         state = self._states.last
         if state.pid != pid or not state.idle:

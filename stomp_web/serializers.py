@@ -5,7 +5,7 @@ serializer by name: whoever can put a pickle into a queue can run code in the pr
 
 The signed serializers put an HMAC over content type, destination and body into the header ``x-signature``; the
 body itself stays as it is, so that receivers in other languages can read it. The destination as the sender wrote it
-travels in ``x-signed-destination``, because brokers write that of the message anew.
+travels in ``x-signed-destination``, because brokers write the message's own destination anew.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def settle(*streams: typing.TextIO | None) -> bool:
     """Flush *streams* before the program ends. Return whether all that was printed could be written.
 
     What cannot be written goes to the null device. If it stayed in its buffer, Python would try again at its end, print
-    an exception that nobody can handle, and replace the exit status by 120.
+    an exception that no code can handle, and replace the exit status by 120.
     """
     whole = True
     for stream in streams:

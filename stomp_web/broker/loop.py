@@ -103,7 +103,7 @@ class Loop:
         return future.result(timeout)
 
     def changed(self) -> None:
-        """Something may have changed: wake whoever waits for that. `state` is held."""
+        """Something may have changed: wake the threads that wait for a change. `state` is held."""
         self.changes += 1
         self.state.notify_all()
 

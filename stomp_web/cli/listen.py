@@ -52,8 +52,8 @@ def run(
 ) -> int:
     """Print messages until there were *count*, *timeout* is over, or Ctrl-C was pressed.
 
-    Raises `StompError` if the connection ends, if *count* messages did not come in time, and if so many messages could
-    not be read that the broker sends no more.
+    Raises `StompError` if the connection ends, if *count* messages did not come in time, and if the broker sends no
+    more because of the messages that could not be read.
     """
     require_output()
     address = parse_address(url)
@@ -160,9 +160,9 @@ class _Held:
 class _Stop:
     """Ctrl-C and SIGTERM set `asked` while the block runs.
 
-    The exception that they raise elsewhere could come in the middle of an ACK, and it would not be known whether that has
-    been written. A second signal raises it nevertheless, if it comes half a second after the first or later: one press of
-    Ctrl-C often arrives twice, from the terminal and from a wrapper. *clock* returns seconds.
+    The exception that they raise elsewhere could come in the middle of an ACK, and it would not be known whether that
+    ACK was written. A second signal raises it nevertheless, if it comes half a second after the first or later: one
+    press of Ctrl-C often arrives twice, from the terminal and from a wrapper. *clock* returns seconds.
     """
 
     def __init__(self, clock: typing.Callable[[], float] = time.monotonic) -> None:

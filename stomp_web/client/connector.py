@@ -116,7 +116,7 @@ def make_connector(
 
     *max_body_bytes* is the largest body that is taken; a publisher gets none but those of ERROR frames. A client that
     *receives* has a loop, so that it may send heart-beats, and is tolerant about the content of frames. *more_options*
-    are names that the caller knows, for the hint in the error about one that nobody knows. Raises `ConfigurationError`.
+    are names that the caller knows, for the hint in the error about an unknown one. Raises `ConfigurationError`.
     """
     for name in unknown:
         raise unknown_option(name, known=("timeout", "confirm", *_CONNECTOR_OPTIONS, *more_options))

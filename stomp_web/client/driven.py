@@ -713,7 +713,7 @@ class DrivenClient(Unpicklable):
     def _wake_up(self) -> None:
         writer = self._wake_writer
         if writer is not None:
-            with contextlib.suppress(OSError):  # a wake-up waits there already, or nobody waits any more
+            with contextlib.suppress(OSError):  # a wake-up waits there already, or the loop has ended
                 writer.send(b"\0")
 
     def _close_wakers(self) -> None:

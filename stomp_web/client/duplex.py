@@ -244,8 +244,8 @@ class QueueingDuplexClient(DrivenClient):
         """Acknowledge *frame*, a MESSAGE.
 
         Raises `InvalidFrame` if it cannot be - Artemis has no ACK in a *transaction* - and `NotSent` if its session has
-        ended: the broker gives it out again, and an acknowledgement in another session could be taken for that of
-        another message.
+        ended: the broker gives it out again, and in another session the acknowledgement could count for another
+        message.
         """
         session = self._session_of(frame)
         self._check_transaction(session, transaction)

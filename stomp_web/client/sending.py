@@ -327,7 +327,7 @@ class SendingClient(Unpicklable):
     ) -> None:
         """Read until each of *receipts* (ids, with the positions of their messages) was answered.
 
-        *size* is that of the message, in bytes, if it is one.
+        *size* is the size in bytes of a single message.
 
         An ERROR ends the session, whatever the broker thinks of it: RabbitMQ 3.10 and ActiveMQ 5.17 go on after one.
         The answers to the other messages are read before that, so that each outcome is known as well as it can be.
@@ -411,7 +411,7 @@ class SendingClient(Unpicklable):
                     inside = sum(each.messages for each in self._open_transactions.values())
                     if inside and self._unconfirmed <= inside:  # it is about one of the transactions, which all end now
                         if len(self._ended_transactions) > _MOST_STRAY:
-                            self._ended_transactions.clear()  # of somebody who never ends his transactions
+                            self._ended_transactions.clear()  # of a program that never ends its transactions
                         end = EndedByError(frame, refuses(frame, session.dialect))
                         self._ended_transactions.update(dict.fromkeys(self._open_transactions, end))
                     else:

@@ -98,8 +98,8 @@ def tls_context(
 def _load_certificate(context: ssl_module.SSLContext, certificate: str, key: str | None, password: str | None) -> None:
     """Load the client's certificate and key into *context*. Raises `ConfigurationError` that names the option at fault.
 
-    OpenSSL asks for a password only if the key is encrypted: by a callback, if it is given one, and on the terminal
-    otherwise, where a server has nobody to answer.
+    OpenSSL asks for a password only if the key is encrypted: by a callback, if it is given one, and otherwise on the
+    terminal, where a server would wait for ever.
     """
     # The name of the key's option: without it, the key stands in the file of the certificate.
     option, file = ("tls_cert", certificate) if key is None else ("tls_key", key)

@@ -219,8 +219,8 @@ class FrameBuffer:
     def __iter__(self) -> typing.Iterator[Frame]:
         """Take out every frame that is complete, one after the other. Raises `ProtocolError`.
 
-        The frames before a malformed one are given out first. Whoever collects them all at once, as ``list`` does,
-        loses them to the exception: take them one by one.
+        The frames before a malformed one are given out first. Take them one by one: code that
+        collects them all at once, as ``list`` does, loses them to the exception.
         """
         while (frame := self._cut_whole() or self._cut_any()) is not None:
             yield frame

@@ -38,7 +38,7 @@ _NEEDED = frozenset(
 )
 # The start of a line that is needed, or that ends a head. Of a head over a limit, the other lines are not looked at.
 _NEEDED_LINE = re.compile(rb"^(?:\r?\n|(?:" + b"|".join(sorted(_NEEDED)) + rb"):)", re.MULTILINE)
-# Bytes of a header line that are kept at the least, so that its name can be told. A needed line of no more is kept whole.
+# Bytes of a header line that are kept at the least, so that its name can be told; a needed line of no more stays whole.
 _SHORTEST_LINE_LIMIT = 256
 _REPLACEMENT = "\ufffd"
 

@@ -1,7 +1,8 @@
 """Whether a broker has refused a subscription for good, or only for now.
 
 The difference matters at the first connection: for good, it is a mistake in the program or in the broker's permissions,
-and `Worker.run` raises it, so that whoever starts the program sees it. Everything else may pass, and is tried again.
+and `Worker.run` raises it, so that it is seen where the program was started. Everything else may pass, and is
+tried again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from ..errors import Rejected
 
 __all__ = ["refused_for_good"]
 
-# The `message` headers of ERROR frames that can only change when somebody changes the program or the broker's settings.
+# The `message` headers of ERROR frames that come again until the program or the broker's settings are changed.
 _FOR_GOOD: typing.Final = re.compile(
     # RabbitMQ 3.10.8, 4.3.6: a destination that it does not know; no permission (the AMQP reply code 403); a queue that
     # exists with other arguments, or arguments that no queue can have (406). Not 404, NOT_FOUND: another program may

@@ -1,8 +1,8 @@
 """An exception as text, whatever code of its own it brings.
 
 The exception comes from a handler, and everything about it may be the application's code: ``__str__``, ``__notes__``,
-the traceback, the name of its class. Each of these may raise, return a subclass of ``str``, or be very long. The text that
-comes out of here is a plain ``str`` of bounded length, so that it can be logged, pickled and put into a header.
+the traceback, the name of its class. Each of these may raise, return a subclass of ``str``, or be very long. The text
+that comes out of here is a plain ``str`` of bounded length, so that it can be logged, pickled and put into a header.
 """
 
 from __future__ import annotations

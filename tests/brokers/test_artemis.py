@@ -10,6 +10,7 @@ import pytest
 
 from stomp_web import InvalidFrame, PublishClient, Publisher, QueueingDuplexClient
 from stomp_web.worker import Worker
+from tests.client.scripted import eventually
 from tests.faults.proxy import DOWN, Proxy
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from stomp_web.protocol import Frame
     from tests.brokers.artemis import Artemis
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -176,12 +177,7 @@ class TestWorker:
             for _ in range(4):
                 publisher.send(queue, "x" * 9_000)
         run(worker)
-        deadline = threading.Event()
-        for _ in range(200):
-            if worker.stats().handled == 4:
-                break
-            deadline.wait(0.05)
-        assert worker.stats().handled == 4
+        assert eventually(lambda: worker.stats().handled == 4, PATIENCE)
 
 
 def test_an_ack_in_a_transaction_is_refused_as_artemis_would_not_wait_for_the_commit(

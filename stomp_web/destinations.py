@@ -1,7 +1,8 @@
 """Whether a message that was sent to one destination may come from another: brokers write destinations anew.
 
 RabbitMQ (3.10, 4.3) percent-encodes what is not ASCII (``/queue/für`` comes as ``/queue/f%C3%BCr``) and has several
-forms for one destination (``/queue/x``, ``/amq/queue/x`` and ``x``, ``/topic/x`` and ``/exchange/amq.topic/x``).
+forms for one destination (``/queue/x``, ``/amq/queue/x``, ``/reply-queue/x`` and ``x``, ``/topic/x`` and
+``/exchange/amq.topic/x``).
 ActiveMQ Classic (5.17) delivers the messages of the topic ``VirtualTopic.X`` from queues ``Consumer.*.VirtualTopic.X``,
 and those for a list of destinations from each of them.
 """
@@ -44,6 +45,8 @@ def canonical(destination: str) -> Canonical:
     kind, _, name = destination[1:].partition("/")
     if kind == "amq" and name.startswith("queue/"):
         return "queue", _decoded(name.removeprefix("queue/"))
+    if kind == "reply-queue":  # what a reply-to names: the temporary queue of another session
+        return "queue", _decoded(name)
     if kind == "exchange":
         exchange, _, key = name.partition("/")
         if _decoded(exchange) == b"amq.topic":  # behind RabbitMQ's /topic

@@ -129,8 +129,8 @@ class DrivenClient(Unpicklable):
         self._ending = False
         self._parting = False  # somebody says DISCONNECT
         self._closes = 0  # how often somebody has closed it, who may do so while another thread connects
-        # Frames of this session, outside of transactions, without a receipt; and how many of them a receipt has covered
-        # since. An ERROR may be about one of the rest.
+        # Frames of this session, outside of transactions, without a receipt, or whose caller has given up waiting for
+        # it; and how many of them a receipt has covered since. An ERROR may be about one of the rest.
         self._unconfirmed = self._settled = 0
         self._outgoing: collections.deque[tuple[memoryview, Answer]] = collections.deque()
         self._outgoing_bytes = 0
@@ -441,6 +441,8 @@ class DrivenClient(Unpicklable):
             self._await(done, deadline)
         finally:
             with self._lock:
+                if answer.waiting and answer.error is None:  # the session may go on, and the answer come later
+                    self._unconfirmed += 1
                 for receipt in answer.waiting:
                     self._answers.pop(receipt, None)
         if answer.error is not None:
@@ -748,5 +750,6 @@ def _not_written(answer: Answer, session: Session, reason: StompError) -> Messag
         f"whether the first {whole} messages arrived is not known, the others were not sent: {took}",
         broker=session.broker,
     )
-    unknown.not_sent = tuple(range(whole, len(answer.receipts)))
+    count = len(answer.receipts) or whole_frames(answer.data, session.version)
+    unknown.not_sent = tuple(range(whole, count))
     return unknown

@@ -449,7 +449,9 @@ class QueueingDuplexClient(DrivenClient):
             with self._lock:
                 answers = set(self._answers.values())
                 culprit = self._answers.get(named) if named is not None else None
-                if culprit is None and named is None and len(answers) == 1 and self._unconfirmed == self._settled:
+                # Frames of an open transaction have no answer yet, and an ERROR may be about one of those.
+                others = self._unconfirmed != self._settled or self._transactions
+                if culprit is None and named is None and len(answers) == 1 and not others:
                     (culprit,) = answers
                 if culprit is not None:
                     culprit.error = _refusal(culprit, session, frame, words)

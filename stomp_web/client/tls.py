@@ -118,6 +118,8 @@ def _load_certificate(context: ssl_module.SSLContext, certificate: str, key: str
     except (OSError, ValueError) as error:  # SSLError is an OSError; ValueError: a password over 1,024 bytes
         problem = getattr(error, "strerror", None) or str(error)
         reason = getattr(error, "reason", None)
+    if reason == "KEY_VALUES_MISMATCH":
+        raise _unusable(option, file, f"it is not the key of the certificate in {certificate!r}")
     if asked and password is None:
         raise ConfigurationError(
             f"{option}: the key in the file {file!r} is encrypted; give its password in the option tls_key_password, "
@@ -128,8 +130,6 @@ def _load_certificate(context: ssl_module.SSLContext, certificate: str, key: str
         raise ConfigurationError(
             f"tls_key_password does not decrypt the key in the file {file!r}, which {option} names", "tls_key_password"
         )
-    if reason == "KEY_VALUES_MISMATCH":
-        raise _unusable(option, file, f"it is not the key of the certificate in {certificate!r}")
     if not holds_key and key is not None:
         raise _unusable(option, file, "it holds no private key in PEM form")
     raise _unusable("tls_cert", certificate, problem)

@@ -302,6 +302,14 @@ class TestDuplex:
         error = self.failure(start, refuse_size(after=3), lambda client: client.send_many(batch, confirm=True))
         judge(error, whole=3, cut=(3, 4))
 
+    def test_an_unconfirmed_batch(self, start):
+        batch = [Message("/queue/a", b"x")] * 3 + [Message("/queue/a", LARGE)] * 2
+        error = self.failure(
+            start, refuse_size(commands=("SEND",) * 3), lambda client: client.send_many(batch, confirm=False)
+        )
+        assert type(error) is ConnectionLost
+        assert error.not_sent == (3, 4)
+
     def test_what_waits_behind_it_was_not_sent_either(self, start, over):
         url, options = start(refuse_size())
         with contextlib.closing(QueueingDuplexClient.from_url(url, timeout=30.0, **options)) as client:

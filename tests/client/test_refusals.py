@@ -7,7 +7,16 @@ import logging
 
 import pytest
 
-from stomp_web import ConnectionLost, DeliveryUnknown, Message, NotSent, Publisher, QueueingDuplexClient, Rejected
+from stomp_web import (
+    ConnectionLost,
+    DeliveryUnknown,
+    Message,
+    NotSent,
+    Publisher,
+    QueueingDuplexClient,
+    ReceiptTimeout,
+    Rejected,
+)
 from stomp_web.client.dialect import ARTEMIS, GENERIC, choose_dialect
 from stomp_web.client.refusals import refuses
 from stomp_web.protocol import Frame
@@ -202,6 +211,53 @@ class TestDuplex:
             client.connect()
             with pytest.raises(ConnectionLost, match="not known"), client.transaction() as tx:
                 tx.send("/queue/a", b"x")
+
+    def test_an_error_may_be_about_an_earlier_message_whose_caller_has_given_up(self, serve):
+        def script(peer):
+            peer.accept(server="RabbitMQ/4.3.6")
+            for _ in range(2):
+                peer.expect("SEND")
+            peer.error("Invalid destination", "'/a/b' is not a valid queue destination\n")
+            peer.wait_for_end()
+
+        with contextlib.closing(self.open(serve, script)) as client:
+            with pytest.raises(ReceiptTimeout):
+                client.send("/queue/a/b", b"x", confirm=True, timeout=0.01)
+            with pytest.raises(ConnectionLost, match="not known"):
+                client.send("/queue/a", b"y", confirm=True)
+
+    def test_what_was_answered_after_it_cannot_be_about_it(self, serve):
+        def script(peer):
+            peer.accept(server="RabbitMQ/4.3.6")
+            peer.expect("SEND")
+            for _ in range(2):
+                peer.receipt(peer.expect("SEND"))
+            peer.expect("SEND")
+            peer.error("Invalid destination", "'/a/b' is not a valid queue destination\n")
+            peer.wait_for_end()
+
+        with contextlib.closing(self.open(serve, script)) as client:
+            with pytest.raises(ReceiptTimeout):
+                client.send("/queue/a", b"x", confirm=True, timeout=0.01)
+            for _ in range(2):
+                client.send("/queue/a", b"y", confirm=True)
+            with pytest.raises(Rejected):
+                client.send("/queue/a/b", b"z", confirm=True)
+
+    def test_an_error_may_be_about_a_message_of_an_open_transaction(self, serve):
+        def script(peer):
+            peer.accept(server="ActiveMQ/5.17.2")
+            for command in ("BEGIN", "SEND", "SEND"):
+                peer.expect(command)
+            peer.error("User guest is not authorized to write to: queue://secret")  # names none: it asked for none
+            peer.wait_for_end()
+
+        with contextlib.closing(self.open(serve, script)) as client:
+            client.connect()
+            tx = client.begin()
+            client.send("/queue/secret", b"x", transaction=tx)
+            with pytest.raises(ConnectionLost, match="not known"):
+                client.send("/queue/a", b"y", confirm=True)
 
     @ends
     def test_before_the_commit_nothing_of_the_transaction_was_sent(self, serve, captured):

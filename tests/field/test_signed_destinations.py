@@ -39,6 +39,7 @@ SAME = [
     ("/queue/f%c3%bcr", "/queue/f%C3%BCr"),
     ("/amq/queue/x", "/queue/x"),
     ("/amq/queue/für", "/queue/f%C3%BCr"),
+    ("/reply-queue/amq.gen-7", "/queue/amq.gen-7"),
     ("x", "/queue/x"),
     ("/queue/a%2Fb", "/queue/a%2fb"),
     ("/queue/a%2Fb", "/queue/a/b"),
@@ -55,6 +56,7 @@ SAME = [
 MOVED = [
     ("/queue/a", "/queue/b"),
     ("/queue/a", "/topic/a"),
+    ("/reply-queue/amq.gen-7", "/queue/amq.gen-8"),
     ("/topic/a", "/queue/a"),
     ("/queue/a", "/queue/A"),
     ("/queue/a", "/queue/a/b"),

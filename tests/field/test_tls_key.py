@@ -39,8 +39,14 @@ class Files(NamedTuple):
     key: str
     encrypted: str
     other_key: str
+    other_encrypted: str
     both: str
     junk: str
+
+
+def encrypt(key: bytes) -> bytes:
+    encryption = BestAvailableEncryption(PASSWORD.encode())
+    return load_pem_private_key(key, None).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +59,15 @@ def files(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Fi
     folder: Path = tmp_path_factory.mktemp("tls")
     mine = authority.issue_cert("me@example.org")
     plain = mine.private_key_pem.bytes()
-    encrypted = load_pem_private_key(plain, None).private_bytes(
-        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(PASSWORD.encode())
-    )
+    encrypted = encrypt(plain)
+    other = authority.issue_cert("you@example.org").private_key_pem.bytes()
     contents = Files(
         authority.cert_pem.bytes(),
         mine.cert_chain_pems[0].bytes(),
         plain,
         encrypted,
-        authority.issue_cert("you@example.org").private_key_pem.bytes(),
+        other,
+        encrypt(other),
         mine.cert_chain_pems[0].bytes() + encrypted,
         b"junk",
     )
@@ -168,6 +174,12 @@ def test_a_password_that_the_key_does_not_need_does_no_harm(files):
 def test_a_key_that_cannot_be_used_is_blamed_and_not_the_certificate(files, key, problem):
     with pytest.raises(ConfigurationError, match=f"tls_key: .*{problem}") as refusal:
         PublishClient(ssl=True, tls_cert=files.certificate, tls_key=getattr(files, key))
+    assert refusal.value.option == "tls_key"
+
+
+def test_a_password_that_decrypts_the_key_of_another_certificate_is_not_blamed(files):
+    with pytest.raises(ConfigurationError, match=r"tls_key: .*not the key of the certificate") as refusal:
+        PublishClient(ssl=True, tls_cert=files.certificate, tls_key=files.other_encrypted, tls_key_password=PASSWORD)
     assert refusal.value.option == "tls_key"
 
 

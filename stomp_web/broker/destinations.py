@@ -385,6 +385,8 @@ class Destinations:
                     yield from queues
 
     def _queue_address(self, destination: str) -> Address:
+        if not destination:
+            raise Refused("Invalid destination", "a queue has no name")
         address = self.naming.sent(destination)
         if address.copies or address.kind is Kind.REPLY_QUEUE:
             raise Refused("Invalid destination", f"{destination!r} is no queue")

@@ -74,6 +74,7 @@ def test_it_plays_the_broker_that_it_is_told_to(capsys: pytest.CaptureFixture[st
         with Publisher(url) as publisher:
             assert publisher.send("/amq/queue/orders", 1)
     assert main(["broker", "--port", "0", "--queue", "/topic/orders"]) == 2
+    assert main(["broker", "--port", "0", "--queue", ""]) == 2
 
 
 @pytest.mark.parametrize(

@@ -228,3 +228,11 @@ def test_a_message_over_a_limit_of_the_address_stays_in_its_queue(
     assert "max_body_bytes" in out
     assert "not acknowledged" in out
     assert dev_broker.wait_until(lambda: len(dev_broker.pending("/queue/a")) == 1)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["/queue/a", "--header", "destination=x"], ["/queue/a", "--header", "id=3"], ["/queue/\udc80"]]
+)
+def test_what_no_broker_can_take_ends_with_2_also_where_none_is(dev_broker: Broker, arguments: list[str]) -> None:
+    dev_broker.stop()
+    assert main(["listen", *arguments]) == 2

@@ -25,7 +25,7 @@ from ..client.dialect import choose_dialect
 from ..client.duplex import QueueingDuplexClient
 from ..config import CONNECTION_OPTIONS, read_options
 from ..errors import StompError
-from ..protocol import commands
+from ..protocol import commands, encode
 from .display import complain, message_text, read_body, require_output, say
 
 if typing.TYPE_CHECKING:
@@ -57,7 +57,7 @@ def run(
     more because of the messages that could not be read.
     """
     require_output()
-    commands.subscribe(destination, "checked", ack, headers)  # what no broker can take is refused before there is one
+    encode(commands.subscribe(destination, "checked", ack, headers))  # what no broker can take is refused beforehand
     address = parse_address(url)
     options = read_options(address.options)
     keys = options.get("signing_keys", ())

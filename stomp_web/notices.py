@@ -3,6 +3,9 @@
 A log handler, an observer or a signal receiver is code of the application, and may send through the very publisher that
 reports to it. Called while a lock or a connection is held, such a send would wait for its own caller. So code that
 holds something only adds a notice, and the notices are published after the release.
+
+What such code sends may cause notices, too, and those may make it send again. With a broker that closes each connection
+that would never end. So a notice about a notice is published, and one that goes back further is dropped.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ import threading
 import typing
 
 __all__ = ["Notices"]
+
+_MOST_CAUSES = 1  # notices in a row of which each has caused the next, before the one that is published
 
 
 class Notices:
@@ -25,10 +30,13 @@ class Notices:
     __slots__ = ("_due", "_publishers")
 
     def __init__(self) -> None:
-        self._due: collections.deque[tuple[int, typing.Callable[..., object], tuple[object, ...], object]] = (
+        # Of each: the process, how many others have caused it, and the call.
+        self._due: collections.deque[tuple[int, int, typing.Callable[..., object], tuple[object, ...], object]] = (
             collections.deque()
         )
-        self._publishers: set[int] = set()  # the threads that publish now
+        # The threads that publish now, by process and thread, and how many others have caused the notice that each
+        # publishes. In a forked child, a thread may have the number of one of the parent.
+        self._publishers: dict[tuple[int, int], int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._due)
@@ -38,7 +46,10 @@ class Notices:
 
         *exc_info* is handed to a logger's method as it is.
         """
-        self._due.append((os.getpid(), report, arguments, exc_info))
+        pid = os.getpid()
+        causes = self._publishers.get((pid, threading.get_ident()), -1) + 1
+        if causes <= _MOST_CAUSES:
+            self._due.append((pid, causes, report, arguments, exc_info))
 
     def publish(self) -> None:
         """Publish all notices. The calling thread holds no lock of the library.
@@ -49,21 +60,23 @@ class Notices:
         What may be added raises no `Exception`: a `GuardedLogger` and `Observers.tell` keep those of the application's
         code, which would be taken for the outcome of the call that publishes.
         """
-        thread = threading.get_ident()
-        if not self._due or thread in self._publishers:
+        if not self._due:
+            return
+        thread = (os.getpid(), threading.get_ident())
+        if thread in self._publishers:
             return
         try:
-            self._publishers.add(thread)
             while self._due:
                 try:
-                    pid, report, arguments, exc_info = self._due.popleft()
+                    pid, causes, report, arguments, exc_info = self._due.popleft()
                 except IndexError:  # another thread has published the last one
                     return
                 if pid != os.getpid():
                     continue
+                self._publishers[thread] = causes
                 if exc_info is None:
                     report(*arguments)
                 else:
                     report(*arguments, exc_info=exc_info)
         finally:
-            self._publishers.discard(thread)
+            self._publishers.pop(thread, None)

@@ -441,7 +441,7 @@ class DrivenClient(Unpicklable):
             self._await(done, deadline)
         finally:
             with self._lock:
-                if answer.waiting and answer.error is None:  # the session may go on, and the answer come later
+                if answer.waiting and answer.error is None and self._session is session:  # the answer may come later
                     self._unconfirmed += 1
                 for receipt in answer.waiting:
                     self._answers.pop(receipt, None)

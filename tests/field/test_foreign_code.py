@@ -7,6 +7,7 @@ report was made while a lock, or the pool's only connection, was held.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import typing
@@ -16,9 +17,10 @@ import pytest
 from stomp_web import BrokerUnavailable, PublishClient, Publisher, QueueingDuplexClient, StompError
 from stomp_web.broker import Broker
 from stomp_web.client.deadline import Deadline
+from stomp_web.notices import Notices
 from stomp_web.publisher import Batch
 from stomp_web.worker import Worker
-from tests.client.scripted import eventually
+from tests.client.scripted import Server, eventually
 
 #: Seconds after which a call counts as one that hangs.
 PATIENCE = 60.0
@@ -141,6 +143,36 @@ class TestALogHandlerThatPublishes:
             assert {type(failure) for failure in handler.failures} == {BrokerUnavailable}
             assert not any("another call" in str(failure) for failure in handler.failures)
 
+    def test_a_broker_that_closes_each_connection_does_not_keep_it_busy_for_ever(self, handle):
+        """Each send of the handler makes new records, which it sends."""
+
+        def script(peer):
+            peer.accept()
+            peer.receipt(peer.expect("SEND"))
+            peer.close()
+
+        with (
+            Server(script) as server,
+            Publisher(server.url, pool_size=1, timeout=PATIENCE, resend_unknown=True) as publisher,
+        ):
+            handler = shipping_through(publisher)
+            handle(handler)
+            ended = threading.Event()
+
+            def send() -> None:
+                publisher.send("/queue/a", 1)
+                ended.set()
+
+            thread = threading.Thread(target=send, daemon=True)
+            thread.start()
+            try:
+                assert ended.wait(PATIENCE)
+            finally:
+                logging.disable()
+                thread.join(PATIENCE)
+                logging.disable(logging.NOTSET)
+            assert 1 <= len(handler.shipped) + len(handler.failures) < 20
+
     def test_all_callers_at_once_on_the_smallest_pool(self, broker, handle):
         with Publisher(broker.url, pool_size=2, timeout=PATIENCE) as publisher:
             handler = shipping_through(publisher)
@@ -194,6 +226,23 @@ class TestALogHandlerThatPublishes:
             publisher.send("/queue/a", 1)
             assert publisher.stats().confirmed == 1
         assert "a handler without manners" in capsys.readouterr().err
+
+
+def test_a_child_that_a_log_handler_forks_is_told_of_its_own():
+    notices = Notices()
+    told = []
+
+    def fork() -> None:
+        child = os.fork()
+        if not child:
+            notices.add(told.append, "child")
+            notices.publish()
+            os._exit(told != ["child"])
+        told.append(os.waitpid(child, 0)[1])
+
+    notices.add(fork)
+    notices.publish()
+    assert told == [0]
 
 
 class TestAnObserverThatPublishes:

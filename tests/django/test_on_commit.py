@@ -219,14 +219,14 @@ def test_a_broker_that_does_not_answer_holds_up_the_end_of_the_block_once(local_
 
     @transaction.atomic
     def store():
-        for number in range(5):
-            send("/queue/a", number, on_commit=True, timeout=2)
+        for number in range(6):
+            send("/queue/a", number, on_commit=True, timeout=4)
 
     began = time.monotonic()
     with override_settings(STOMP={"default": {"OPTIONS": {"url": local_broker.url}}}), pytest.raises(ReceiptTimeout):
         store()
-    assert time.monotonic() - began < 8  # and not 10
-    assert local_broker.received("SEND") == 5
+    assert time.monotonic() - began < 20  # and not 24
+    assert local_broker.received("SEND") == 6
 
 
 @TWO_BROKERS

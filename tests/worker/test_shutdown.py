@@ -256,8 +256,12 @@ class TestSignals:
         os.kill(running.process.pid, number)
         with pytest.raises(subprocess.TimeoutExpired):
             running.process.wait(0.3)
-        os.kill(running.process.pid, number)
-        assert running.process.wait(10) == code
+        for _ in range(6):  # on a slow machine the first two may have been merged
+            os.kill(running.process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.process.wait(5)
+                break
+        assert running.process.wait(0) == code
         assert broker.wait_until(lambda: len(broker.pending("/queue/a")) == 1)
         assert broker.received("ACK") == 0
 

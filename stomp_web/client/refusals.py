@@ -26,8 +26,9 @@ __all__ = ["refuses"]
 # Words of ERROR frames that announce an end, or speak of a failure inside of the broker: of brokers that are not known,
 # and of ActiveMQ, which names no frame that has asked for no receipt, such as one in a transaction.
 _ENDS = re.compile(
-    r"\b(?:cancel|channel|clos(?:e|ing)|connection|died|disconnect|failover|forced|internal|lost|maintenance|"
-    r"processing error|restart|shut|stop|terminat|timed? ?out|unavailable|unexpected)",
+    r"\b(?:cancel|channel|clos(?:e|ing)|connection|crash|died|disconnect|down\b|exit(?:ed|ing|s)?\b|fail(?:ed|ing|over|"
+    r"s|ure)\b|forced|internal|lost|maintenance|out of memory|overload|processing error|reboot|restart|server error|"
+    r"shut|stop|terminat|timed? ?out|unavailable|unexpected)",
     re.IGNORECASE,
 )
 # What such words may hold that the caller has chosen: names in quotation marks, and destinations.

@@ -18,6 +18,9 @@ _log = get_logger("client")
 
 Callback = typing.Callable[[Frame], object]
 
+_MOST_LATER = 134_217_728  # bytes of messages that are kept for later: as much as one message may have
+_FRAME_SIZE = 1_000  # bytes that a frame takes beside its body, about
+
 
 class PublishSubscribeClient(QueueingDuplexClient):
     """A `QueueingDuplexClient` that calls a function for each message instead of putting it on a queue.
@@ -26,8 +29,9 @@ class PublishSubscribeClient(QueueingDuplexClient):
     heart-beats. What a callback raises ends neither the loop nor the subscription: it is given to `on_error`. A
     message for which there is no callback is given to `on_unclaimed`, and not kept; `message_queue` stays empty.
 
-    While a callback waits for a receipt of its own, up to *queue_size* messages are taken in to be called back after
-    it; a receipt that stands behind more is not seen.
+    While a callback waits for a receipt of its own, the messages that stand before the receipt are taken in, and their
+    callbacks are called after it: *queue_size* messages, or more of them up to 128 MiB. A receipt that stands behind
+    more is not seen. A prefetch limit keeps the rest at the broker.
     """
 
     _callbacks: dict[str, Callback]
@@ -38,11 +42,13 @@ class PublishSubscribeClient(QueueingDuplexClient):
         self._callbacks = {}
         self._calling = False
         self._later: collections.deque[Frame] = collections.deque()
+        self._later_bytes = 0  # about what they take
         self._unclaimed = UnclaimedWarnings(_log)
 
     def _on_begin(self, session: Session) -> None:
         self._callbacks.clear()  # the subscriptions ended with their session
         self._later.clear()
+        self._later_bytes = 0
         super()._on_begin(session)
 
     def subscribe(  # type: ignore[override]
@@ -88,16 +94,21 @@ class PublishSubscribeClient(QueueingDuplexClient):
         self._unclaimed.warn(frame)
 
     def _reading(self) -> bool:
-        return len(self._later) < self.message_queue.maxsize or self._parting
+        if len(self._later) < self.message_queue.maxsize or self._parting:
+            return True
+        return bool(self._answers) and self._later_bytes < _MOST_LATER
 
     def _on_messages(self, frames: list[Frame]) -> None:
         self._later.extend(frames)
+        self._later_bytes += sum(map(_size_of, frames))
         if self._calling:
             return  # a callback waits for a receipt of its own; what comes meanwhile is called after it
         self._calling = True
         try:
             while self._later:
-                self._call_back(self._later.popleft())
+                frame = self._later.popleft()
+                self._later_bytes -= _size_of(frame)
+                self._call_back(frame)
         finally:
             self._calling = False
 
@@ -111,3 +122,7 @@ class PublishSubscribeClient(QueueingDuplexClient):
             except Exception:  # noqa: BLE001
                 # One exception more, of the method that was to deal with the first. The loop is not the place to end.
                 _log.exception("on_error failed for subscription %s", frame.headers.get("subscription"))
+
+
+def _size_of(frame: Frame) -> int:
+    return len(frame.body) + _FRAME_SIZE

@@ -288,6 +288,10 @@ class TestOfOtherBrokers:
             "Processing error",
             "session terminated",
             "Timed out",
+            "The server is going down",
+            "The journal has failed",
+            "Out of memory",
+            "Server error",
         ],
     )
     def test_the_announcement_of_an_end_is_no_refusal(self, message):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 
 import pytest
 
-from stomp_web import InvalidFrame, PublishSubscribeClient, ReceiptTimeout, Rejected
+from stomp_web import InvalidFrame, Message, PublishSubscribeClient, ReceiptTimeout, Rejected
 from stomp_web.broker import Broker
-from tests.client.scripted import eventually
+from tests.client.scripted import PATIENCE, eventually
 from tests.client.test_duplex import Loop
 
 
@@ -104,6 +105,29 @@ def test_a_callback_may_acknowledge_and_send_confirmed(client, loop, broker):
     frames = broker.wait_for("/queue/b", 20)
     assert [frame.body for frame in frames] == [b"%d" % number for number in range(20)]
     assert broker.wait_until(lambda: not broker.unacknowledged("/queue/a"))
+
+
+def test_a_callback_may_send_confirmed_before_however_many_messages(broker):
+    """Those that stand before its receipt are taken in, though they are more than the queue would hold."""
+    messages = 50
+    client = PublishSubscribeClient(*broker.address, timeout=PATIENCE, queue_size=5)
+    client.connect()
+    outcomes: list[object] = []
+
+    def answer(frame):
+        try:
+            outcomes.append(client.send("/queue/answers", frame.body, confirm=True))
+        except ReceiptTimeout as error:
+            outcomes.append(error)
+
+    with contextlib.closing(client):
+        client.send_many([Message("/queue/a", b"x")] * messages, confirm=True)
+        running = Loop(client)
+        client.subscribe("/queue/a", answer, ack="client-individual")
+        assert eventually(lambda: len(outcomes) == messages, 2 * PATIENCE)
+        assert outcomes == [None] * messages
+        assert len(broker.messages("/queue/answers")) == messages
+    assert running.ended()
 
 
 def test_a_callback_is_not_called_within_another(client, loop, broker):

@@ -14,6 +14,7 @@ from stomp_web.broker import Broker
 from stomp_web.serializers import deserialize
 from stomp_web.worker import Handlers, Worker
 from tests.brokers.activemq import ActiveMQ
+from tests.brokers.java import java
 from tests.brokers.ports import free_ports
 from tests.field.payload_file import write_payload
 
@@ -206,7 +207,7 @@ class WithJms(ActiveMQ):
         """Send *text* as a JMS TextMessage, by the producer that ActiveMQ brings along."""
         done = subprocess.run(
             [
-                *(str(self.java()), "-Xmx128m", f"-Dactivemq.home={self.home()}", f"-Dactivemq.base={self.directory}"),
+                *(str(java()), "-Xmx128m", f"-Dactivemq.home={self.home()}", f"-Dactivemq.base={self.directory}"),
                 *("-jar", f"{self.home()}/bin/activemq.jar", "producer"),
                 *("--brokerUrl", f"tcp://{self.host}:{self.jms_port}", "--user", "guest", "--password", "guest"),
                 *("--destination", f"queue://{queue}", "--messageCount", "1", "--message", text),

@@ -47,7 +47,10 @@ done
 mkdir -p "$(dirname "$ROOT")"
 # What an earlier call did not finish. rm stays on this file system, so that it removes nothing that is mounted in there.
 if [ -e "$BUILDING" ]; then rm -rf --one-file-system "$BUILDING"; fi
-timeout "$LIMIT" debootstrap --variant=minbase --no-check-gpg "$SUITE" "$BUILDING" "$mirror" "$script"
+# debootstrap mounts /proc and /sys in there. In a mount namespace of its own they cannot outlive it, also if it is killed;
+# what stayed mounted could not be removed by the next call.
+timeout "$LIMIT" unshare --mount --propagation private \
+    debootstrap --variant=minbase --no-check-gpg "$SUITE" "$BUILDING" "$mirror" "$script"
 
 # The network as this machine has it: names, the index of pip, the certificates that it trusts.
 take() { if [ -e "$1" ]; then mkdir -p "$BUILDING$(dirname "$1")" && cp -L "$1" "$BUILDING$1"; fi; }

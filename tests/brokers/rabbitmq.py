@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import socket
@@ -20,6 +21,7 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tests.brokers.handshake import handshake
 from tests.brokers.installed import matching, newest, package_files, program
 from tests.brokers.ports import free_ports
 from tests.brokers.running import BrokerFailed, Process, RunningBroker
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+
+_USERS = {"guest": "administrator", "reader": ""}
+"""The users with their tags; the passcode of each is its name."""
+
+_VHOSTS = ("/", "shop")
 
 _MEMORY = "1GB"
 """What a node may use before it raises its memory alarm."""
@@ -202,6 +209,21 @@ class RabbitMQ(RunningBroker):
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
 
+    def connected(self, timeout: float = 5.0) -> dict[str, str]:
+        # It takes connections while it loads the definitions. A node is ready when each user may use each vhost.
+        for login, vhost in itertools.product(_USERS, _VHOSTS):
+            if (login, vhost) != (self.login, self.vhost):
+                handshake(
+                    self.host,
+                    self.port,
+                    login=login,
+                    passcode=login,
+                    vhost=vhost,
+                    versions=self.traits.versions,
+                    timeout=timeout,
+                )
+        return super().connected(timeout)
+
     def refusals(self) -> list[Refusal]:
         return [
             # RabbitMQ/3.10.8 knows /queue, /topic, /exchange, /amq/queue and a few more, and refuses the rest.
@@ -303,14 +325,14 @@ def _definitions() -> dict[str, object]:
     everything = {"configure": ".*", "write": ".*", "read": ".*"}
     # A subscriber to a queue creates it, so that the reader may configure; what he may not do is write.
     reading = {"configure": ".*", "write": "", "read": ".*"}
-    vhosts = ("/", "shop")
+    permissions = dict(zip(_USERS, (everything, reading), strict=True))
     return {
-        "users": [_user("guest", "administrator"), _user("reader", "")],
-        "vhosts": [{"name": vhost} for vhost in vhosts],
+        "users": [_user(name, tags) for name, tags in _USERS.items()],
+        "vhosts": [{"name": vhost} for vhost in _VHOSTS],
         "permissions": [
             {"user": user, "vhost": vhost, **permission}
-            for vhost in vhosts
-            for user, permission in (("guest", everything), ("reader", reading))
+            for vhost in _VHOSTS
+            for user, permission in permissions.items()
         ],
     }
 

@@ -7,6 +7,7 @@ import typing
 
 from ..errors import ConfigurationError
 from ..log import get_logger, report_logging_error
+from ..printable import sentence
 from .describe import error_in_one_line, traceback_text
 from .inbox import Delivery, Inbox, Step
 from .perform import Failure, Job, Performer, PerformerGone
@@ -111,7 +112,7 @@ class Hand:
                 return False
             problem = self._start()
             if problem is not None:
-                _log.error("%s; the next try is in %g s", problem, pause)
+                _log.error("%s The next try is in %g s", sentence(problem), pause)
                 self._ending.wait(pause)
                 pause = min(pause * 2, _LONGEST_RESTART_PAUSE)
         return True

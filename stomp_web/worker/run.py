@@ -21,6 +21,7 @@ from ..client.duplex import QueueingDuplexClient
 from ..errors import AuthenticationFailed, DeliveryUnknown, NotSent, Rejected, StompError
 from ..log import get_logger
 from ..pool import PublishClientPool
+from ..printable import sentence
 from .bell import Bell
 from .describe import error_in_one_line
 from .handlers import Handler
@@ -165,7 +166,7 @@ class Run:
                 return
             failures = 1 if time.monotonic() - began > _LONG_ENOUGH else failures + 1
             pause = back_off(failures)
-            _log.warning("%s; connecting again in %.1f s", self._reason, pause)
+            _log.warning("%s Connecting again in %.1f s", sentence(self._reason), pause)
             end = time.monotonic() + pause
             while not self._stopping and time.monotonic() < end:
                 self._wait(min(end - time.monotonic(), _LOOK_UP))

@@ -25,7 +25,7 @@ from ..client.heads import message_id_of
 from ..client.message import Message
 from ..errors import ConnectionLost, DeliveryUnknown, InvalidFrame, MessageError, NotSent, Rejected
 from ..log import get_logger
-from ..printable import harmless
+from ..printable import harmless, sentence
 from .describe import error_in_one_line, traceback_text
 from .handlers import Handler
 from .inbox import Delivery, Inbox, Step
@@ -263,10 +263,10 @@ class Settlement:
             delivery.refused = delivery.refused or refused
             pause = self._pause(delivery.tries + 3)
             _log.error(
-                "message %s could not be sent to %s: %s; it stays unacknowledged, the next try is in %.1f s",
+                "message %s could not be sent to %s: %s It stays unacknowledged, the next try is in %.1f s",
                 _name(delivery),
                 self._dead_letter,
-                error_in_one_line(error) if not isinstance(error, MessageError) else error,
+                sentence(error if isinstance(error, MessageError) else error_in_one_line(error)),
                 pause,
             )
             self._inbox.later(pause, Step.BURY, delivery)

@@ -27,6 +27,8 @@ LOCAL_SCHEMES: typing.Final = ("memory", "console", "null")
 # What divides complete addresses, and the scheme of another address where none may stand.
 _NEXT_ADDRESS = re.compile(r"\s*([,;])\s*(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
 _SCHEME_IN_QUERY = re.compile(rf"(?:{'|'.join(map(re.escape, (*SCHEMES, *LOCAL_SCHEMES)))})://", re.IGNORECASE)
+# Another host with its credentials, behind an option: 'vhost=v,b:y@mq2', or 'timeout=3&b:y@mq2=1'.
+_HOST_IN_QUERY = re.compile(r"[\s,;|][^&]*@|(?:^|&)[^=&]*@")
 # What tells that several hosts, or a whole address, stand where one host should. A host that cannot be looked up for
 # another reason is not found.
 _NO_HOST = re.compile(r"[\s/@,;|]")
@@ -150,6 +152,8 @@ def _parse_one(url: str) -> Address:
             "url",
         )
     rest, _, query = rest.partition("?")
+    if _HOST_IN_QUERY.search(query):
+        raise _ambiguous()
     options = _parse_query(query)
     if "://" in rest or _SCHEME_IN_QUERY.search(query):
         raise ConfigurationError(
@@ -161,11 +165,7 @@ def _parse_one(url: str) -> Address:
     credentials, at, hosts = authority.rpartition("@")
     if "@" in path or re.search("@.*,", credentials):
         # The second of several hosts with credentials of its own: 'a:x@mq1/v,b:y@mq2' and 'a:x@mq1,b:y@mq2'.
-        raise ConfigurationError(
-            "the address has an '@' where it can be read in two ways; write user and passcode once, before the first "
-            "host, and '@' as %40, '/' as %2F and ',' as %2C in user, passcode and virtual host",
-            "url",
-        )
+        raise _ambiguous()
     if not at and "@" in path + query:
         raise ConfigurationError(
             "the address has an '@' behind its first '/' or '?'; write '/' as %2F and '?' as %3F in user and passcode, "
@@ -182,6 +182,14 @@ def _parse_one(url: str) -> Address:
         Secret(_decode(passcode)) if colon else None,
         _decode(path) if slash and path else None,
         hide_secrets(options),
+    )
+
+
+def _ambiguous() -> ConfigurationError:
+    return ConfigurationError(
+        "the address has an '@' where it can be read in two ways; write user and passcode once, before the first "
+        "host, and '@' as %40, '/' as %2F and ',' as %2C in user, passcode, virtual host and options",
+        "url",
     )
 
 

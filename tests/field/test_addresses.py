@@ -38,6 +38,9 @@ REFUSED = [
     "stomp://shop:s3cret@mq1/v,shop:s3cret@mq2/v",
     "stomp://mq1/v,shop:s3cret@mq2",
     "stomp://mq1?timeout=3,shop:s3cret@mq2",
+    "stomp://shop:s3cret@mq1?vhost=v,shop:s3cret@mq2",
+    "stomp://shop:s3cret@mq1?login=shop;shop:s3cret@mq2",
+    "stomp://shop:s3cret@mq1?timeout=3&shop:s3cret@mq2=1",
     # Members that differ.
     "stomp://shop:s3cret@mq1,stomp://mq2",
     "stomp://shop:s3cret@mq1,stomp://other:s3cret@mq2",

@@ -109,7 +109,7 @@ def test_a_callback_may_acknowledge_and_send_confirmed(client, loop, broker):
 
 def test_a_callback_may_send_confirmed_before_however_many_messages(broker):
     """Those that stand before its receipt are taken in, though they are more than the queue would hold."""
-    messages = 50
+    messages = 400
     client = PublishSubscribeClient(*broker.address, timeout=PATIENCE, queue_size=5)
     client.connect()
     outcomes: list[object] = []
@@ -121,7 +121,7 @@ def test_a_callback_may_send_confirmed_before_however_many_messages(broker):
             outcomes.append(error)
 
     with contextlib.closing(client):
-        client.send_many([Message("/queue/a", b"x")] * messages, confirm=True)
+        client.send_many([Message("/queue/a", bytes(2_000))] * messages, confirm=True)  # more than one read takes
         running = Loop(client)
         client.subscribe("/queue/a", answer, ack="client-individual")
         assert eventually(lambda: len(outcomes) == messages, 2 * PATIENCE)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.connection
 import os
 import pickle
 import signal
 import threading
+import time
 import types
 import typing
 
@@ -101,7 +103,7 @@ class ProcessPerformer:
         try:
             answer = ours.recv() if ours.poll(_START_LIMIT) else f"it was not ready within {_START_LIMIT:g} s"
         except (EOFError, OSError):
-            process.join(_END_LIMIT)
+            _wait_for_end(process)
             answer = f"it ended with exit code {process.exitcode}"
         if answer is not None:
             self._let_go()
@@ -124,7 +126,7 @@ class ProcessPerformer:
                     raise EOFError
             return typing.cast("Failure | None", connection.recv())
         except (EOFError, OSError):
-            process.join(_END_LIMIT)
+            _wait_for_end(process)
             how = _how_it_ended(process.exitcode)
             self._let_go()
             return Failure(f"the worker process died{how} while it handled the message")
@@ -149,7 +151,7 @@ class ProcessPerformer:
             connection.close()
         process = self._process
         if process is not None:
-            process.join(_END_LIMIT)
+            _wait_for_end(process)
         self._let_go()
 
     def kill(self) -> bool:
@@ -169,8 +171,23 @@ class ProcessPerformer:
         if process is not None:
             if process.is_alive():
                 process.kill()
-            process.join(_END_LIMIT)
-            process.close()
+            if _wait_for_end(process):
+                process.close()
+
+
+def _wait_for_end(process: multiprocessing.process.BaseProcess) -> bool:
+    """Wait until *process* has ended, for `_END_LIMIT` seconds at the most; return whether it has.
+
+    `Process.join` waits without a limit for one that has closed its descriptors, as a handler may: it sees the end of a
+    pipe that the process holds, and then asks the system to wait.
+    """
+    end = time.monotonic() + _END_LIMIT
+    multiprocessing.connection.wait([process.sentinel], _END_LIMIT)
+    while process.is_alive():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def _how_it_ended(code: int | None) -> str:

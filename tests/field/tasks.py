@@ -215,5 +215,8 @@ def leave_behind(message: ReceivedMessage) -> None:
         sys.exit(0)
     elif payload == "os._exit":
         os._exit(0)
+    elif payload == "no descriptors":  # the pipe is closed, and the process goes on
+        threading.Thread(target=threading.Event().wait, args=(600,)).start()
+        os.closerange(3, 256)
     elif payload == "fail":
         raise LookupError("as it should")

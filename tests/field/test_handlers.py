@@ -495,7 +495,7 @@ def test_a_process_that_cannot_be_started_ends_the_run_with_the_reason(broker, m
     assert type(error).__name__ in str(running.error)
 
 
-@pytest.mark.parametrize("left", ["a thread", "a thread that exits", "sys.exit", "os._exit"])
+@pytest.mark.parametrize("left", ["a thread", "a thread that exits", "sys.exit", "os._exit", "no descriptors"])
 def test_what_a_handler_leaves_in_its_process_shifts_no_outcome(broker, publisher, start, left):
     worker = Worker(broker.url, processes=1, max_redeliveries=0)
     worker.subscribe("/queue/a")(tasks.leave_behind)

@@ -86,6 +86,7 @@ class MessageError(StompError):
     * `message_id` - the message's ``x-message-id``, if it had one.
     * `message_ids` - of a batch, the ``x-message-id`` of each message, in order.
     * `confirmed` - of a batch, the positions (from 0) of the messages whose receipt had come.
+    * `frame` - the broker's ERROR frame, if it answered with one.
     * `not_sent` - of a batch that is `DeliveryUnknown`, the positions of the messages that were certainly not sent,
       as the connection ended before the last byte of them had left. Sending those again is safe.
     """
@@ -101,12 +102,14 @@ class MessageError(StompError):
         destination: str | None = None,
         message_id: str | None = None,
         confirmed: tuple[int, ...] = (),
+        frame: Frame | None = None,
     ) -> None:
         super().__init__(message)
         self.broker = broker
         self.destination = destination
         self.message_id = message_id
         self.confirmed = confirmed
+        self.frame = frame
 
 
 class NotSent(MessageError):
@@ -139,9 +142,15 @@ class BrokerUnavailable(NotSent):
         retry_after: float | None = None,
         frame: Frame | None = None,
     ) -> None:
-        super().__init__(message, broker=broker, destination=destination, message_id=message_id, confirmed=confirmed)
+        super().__init__(
+            message,
+            broker=broker,
+            destination=destination,
+            message_id=message_id,
+            confirmed=confirmed,
+            frame=frame,
+        )
         self.retry_after = retry_after
-        self.frame = frame
 
 
 class AuthenticationFailed(NotSent):
@@ -149,19 +158,6 @@ class AuthenticationFailed(NotSent):
 
     `frame` is the broker's ERROR frame.
     """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        broker: str | None = None,
-        destination: str | None = None,
-        message_id: str | None = None,
-        confirmed: tuple[int, ...] = (),
-        frame: Frame | None = None,
-    ) -> None:
-        super().__init__(message, broker=broker, destination=destination, message_id=message_id, confirmed=confirmed)
-        self.frame = frame
 
 
 class PoolTimeout(NotSent):
@@ -191,8 +187,14 @@ class Rejected(MessageError):
         confirmed: tuple[int, ...] = (),
         frame: Frame | None = None,
     ) -> None:
-        super().__init__(message, broker=broker, destination=destination, message_id=message_id, confirmed=confirmed)
-        self.frame = frame
+        super().__init__(
+            message,
+            broker=broker,
+            destination=destination,
+            message_id=message_id,
+            confirmed=confirmed,
+            frame=frame,
+        )
         self.message = "" if frame is None else frame.headers.get("message", "")
 
 
@@ -203,19 +205,6 @@ class DeliveryUnknown(MessageError):
     that the receiver can tell. `frame` is the broker's ERROR frame, if one came that does not say
     what became of this message; ``None`` otherwise.
     """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        broker: str | None = None,
-        destination: str | None = None,
-        message_id: str | None = None,
-        confirmed: tuple[int, ...] = (),
-        frame: Frame | None = None,
-    ) -> None:
-        super().__init__(message, broker=broker, destination=destination, message_id=message_id, confirmed=confirmed)
-        self.frame = frame
 
 
 class ReceiptTimeout(DeliveryUnknown):

@@ -119,6 +119,12 @@ def _text(value: typing.Any) -> str:
     return value
 
 
+def _address(value: typing.Any) -> str:
+    if isinstance(value, list | tuple):
+        raise ValueError("must be one text, not a list; write several brokers in it, as in stomp://mq1,mq2")
+    return _text(value)
+
+
 def _optional_text(value: typing.Any) -> str | None:
     return None if value is None else _text(value)
 
@@ -173,7 +179,7 @@ def _keys(value: typing.Any) -> tuple[str | bytes, ...]:
 OPTIONS: typing.Final[dict[str, Option]] = {
     option.name: option
     for option in (
-        Option("url", _text, "stomp://127.0.0.1:61613", "", "The address of the broker or brokers."),
+        Option("url", _address, "stomp://127.0.0.1:61613", "", "The address of the broker or brokers."),
         Option("login", _optional_text, None, "", "The user; overrides the one in the address."),
         Option("passcode", _optional_text, None, "", "The password; overrides the one in the address."),
         Option("vhost", _optional_text, None, "", "The virtual host; overrides the one in the address."),

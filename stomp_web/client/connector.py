@@ -173,6 +173,8 @@ def client_options(address: Address, names: typing.Iterable[str]) -> dict[str, t
         name = option_name(written)
         if name not in allowed:
             raise unknown_option(written, known=allowed & set(OPTIONS))
+        if written != name and name in address.options:
+            raise ConfigurationError(f"{written} and {name} are two names of one option; give one of them", name)
         options[name] = coerce(name, text, written)
     return options
 

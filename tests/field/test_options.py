@@ -213,6 +213,11 @@ class TestPoolSize:
             kind("stomp://mq", max_size=3, pool_size=3)
 
     @pytest.mark.parametrize("kind", [Publisher, PublishClientPool])
+    def test_both_names_in_one_address_are_refused(self, kind):
+        with pytest.raises(ConfigurationError, match="two names of one option"):
+            kind("stomp://mq?max_size=3&pool_size=4")
+
+    @pytest.mark.parametrize("kind", [Publisher, PublishClientPool])
     def test_a_bad_value_is_refused_with_the_name_that_was_written(self, kind):
         with pytest.raises(ConfigurationError, match="the option max_size must be") as refusal:
             kind("stomp://mq", max_size=0)

@@ -13,6 +13,7 @@ import typing
 import warnings
 
 from .client.deadline import Deadline
+from .client.message import Message
 from .errors import PoolTimeout
 from .log import get_logger
 
@@ -23,11 +24,11 @@ _T = typing.TypeVar("_T")
 _log = get_logger("publisher")
 
 
-async def call_in_thread(function: typing.Callable[[float], _T], what: str, seconds: float) -> _T:
+async def call_in_thread(function: typing.Callable[[float], _T], message: Message, seconds: float) -> _T:
     """Call *function* in a thread, with the seconds that are left of *seconds*, and return what it returns.
 
-    It sees the context variables of the caller. *what* it sends is named in errors and in the log. The time that it
-    waits for a thread is part of *seconds*; if none becomes free, it raises `PoolTimeout`, and nothing was done.
+    It sees the context variables of the caller. The *message* that it sends is named in errors and in the log. Waiting
+    for a thread is part of *seconds*; if none becomes free, it raises `PoolTimeout`, and nothing was done.
 
     If the task is cancelled while *function* waits for a thread, it is not called. If it runs already, it goes on to
     its end, as a thread cannot be cancelled; what it raises then is logged.
@@ -35,14 +36,16 @@ async def call_in_thread(function: typing.Callable[[float], _T], what: str, seco
     import asyncio  # the core is imported without it
 
     deadline = Deadline(seconds)
-    call = _Call(what)
+    call = _Call(f"message {message.id} to {message.destination}")
 
     def work() -> _T:
         left = deadline.remaining()
         if not left:
             raise PoolTimeout(
-                f"{what}: no thread of the event loop's executor became free within {seconds:g} s; nothing was sent. "
-                "loop.set_default_executor(ThreadPoolExecutor(...)) gives it more threads"
+                f"{message.destination}: no thread of the event loop's executor became free within {seconds:g} s; "
+                "nothing was sent. loop.set_default_executor(ThreadPoolExecutor(...)) gives it more threads",
+                destination=message.destination,
+                message_id=message.id,
             )
         try:
             return function(left)

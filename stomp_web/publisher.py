@@ -226,9 +226,10 @@ class Publisher(Unpicklable):
     ) -> str:
         """Send one message from a coroutine without blocking the event loop, and return its id.
 
-        The arguments and exceptions are those of `send`. The payload is written before the first ``await``; the rest
-        happens in a thread of the loop's default executor, with the context variables of the caller. The time for which
-        it waits for a thread is part of *timeout*; `PoolTimeout` if none becomes free.
+        The arguments and exceptions are those of `send`. The payload is written when the coroutine begins to run
+        (at ``await``, or when the loop starts the task that was made of it); the rest happens in a thread of the loop's
+        default executor, with the context variables of the caller. The time for which it waits for a thread is part of
+        *timeout*; `PoolTimeout` if none becomes free.
 
         If the task is cancelled while the message waits for a thread, the message is not sent. After that the sending
         goes on without the task: the message may arrive, as after `DeliveryUnknown`. Observers, signals and `stats`
@@ -252,7 +253,7 @@ class Publisher(Unpicklable):
             return self.deliver([message], confirm=confirm, timeout=left)[0]
 
         whole = self.options.timeout if timeout is None else timeout
-        return await call_in_thread(deliver, f"message {message.id} to {destination}", whole)
+        return await call_in_thread(deliver, message, whole)
 
     def send_many(
         self,

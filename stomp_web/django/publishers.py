@@ -256,7 +256,7 @@ async def asend(
             way.deliver([message], confirm=confirm, timeout=left)
 
         whole = way.options.timeout if timeout is None else timeout
-        await call_in_thread(deliver, f"message {message.id} to {destination}", whole)
+        await call_in_thread(deliver, message, whole)
     return typing.cast(str, message.id)
 
 

@@ -58,8 +58,10 @@ def run_worker(
         stack.callback(line.finish)
         try:
             return worker.run(on_progress=line)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit) as stopped:  # the second SIGINT or SIGTERM
             _log.warning("stopped at once; messages that were being handled will come again")
+            if isinstance(stopped, SystemExit):
+                raise
             return 130
 
 

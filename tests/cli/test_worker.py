@@ -127,6 +127,7 @@ def test_the_second_signal_ends_it_at_once_and_the_message_comes_again(
         process.send_signal(number)
         ended_with, _, err = ended(process)
     assert (ended_with, "Traceback" in err) == (code, False)
+    assert "stopped at once; messages that were being handled will come again" in err
     assert dev_broker.wait_until(lambda: len(dev_broker.pending("/queue/slow")) == 1)
 
 

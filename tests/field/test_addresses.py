@@ -192,8 +192,6 @@ def test_a_worker_reaches_the_second_address():
 
 @pytest.mark.parametrize("several", [["stomp://shop:s3cret@mq1"], ("stomp://mq1", "stomp://shop:s3cret@mq2")])
 def test_a_python_list_of_addresses_is_refused_with_the_way_to_write_it(several):
-    with pytest.raises(
-        ConfigurationError, match=r"not a list; write several brokers in it, as in stomp://mq1,mq2"
-    ) as refusal:
+    with pytest.raises(ConfigurationError, match="not a list; write several brokers in it") as refusal:
         Publisher(several)
     assert "s3cret" not in str(refusal.value)

@@ -154,12 +154,13 @@ def test_the_wait_for_a_thread_is_part_of_the_deadline(broker: Broker, publisher
         loop = asyncio.get_running_loop()
         loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(1))
         other = loop.run_in_executor(None, busy.wait, PATIENCE)
-        sending = asyncio.create_task(publisher.asend("/queue/a", 1, timeout=0.05))
+        sending = asyncio.create_task(publisher.asend("/queue/a", 1, {"x-message-id": "order-7"}, timeout=0.05))
         await asyncio.sleep(0.1)  # longer than its time, whatever the machine does meanwhile
         busy.set()
         await other
-        with pytest.raises(PoolTimeout, match="nothing was sent"):
+        with pytest.raises(PoolTimeout, match=r"^/queue/a: .*; nothing was sent") as refusal:
             await sending
+        assert (refusal.value.destination, refusal.value.message_id) == ("/queue/a", "order-7")
 
     asyncio.run(main())
     assert broker.received("SEND") == 0

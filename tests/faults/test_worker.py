@@ -60,7 +60,7 @@ def fill(broker: RunningBroker, destination: str, count: int) -> list[str]:
     """Put so many messages into the queue, and return their ids, in order."""
     run = uuid.uuid4().hex[:8]
     ids = [f"{run}-{number}" for number in range(count)]
-    with PublishClient.from_url(broker.url, timeout=60) as client:
+    with PublishClient.from_url(broker.url, timeout=60, connect_timeout=60) as client:
         for start in range(0, count, _TOGETHER):
             with client.transaction() as transaction:
                 for message_id in ids[start : start + _TOGETHER]:
@@ -220,7 +220,7 @@ def test_a_handler_that_takes_long_keeps_its_connection(
     slow = Notes(lambda message: threading.Event().wait(seconds))
     worker = Worker(broker.url, concurrency=1, heart_beat=(1000, 1000))
     worker.subscribe(queue)(slow)
-    with running(worker), Publisher(broker.url) as publisher:
+    with running(worker), Publisher(broker.url, timeout=60, connect_timeout=60) as publisher:
         publisher.send(queue, 1)
         slow.wait(1)
         assert eventually(lambda: worker.stats().handled == 1, seconds + 10)
@@ -238,7 +238,7 @@ def test_a_stop_in_the_middle_of_a_handler_acknowledges_and_nothing_is_handled_t
     first, second = Notes(lambda message: release.wait(10)), Notes()
     worker = Worker(broker.url, concurrency=2, prefetch=10)
     worker.subscribe(queue)(first)
-    with running(worker) as run, Publisher(broker.url) as publisher:
+    with running(worker) as run, Publisher(broker.url, timeout=60, connect_timeout=60) as publisher:
         publisher.send_many([(queue, number) for number in range(10)])
         first.wait(2)
         worker.stop()
@@ -260,7 +260,7 @@ def test_a_message_that_fails_is_delivered_again_and_buried_in_the_end(broker: R
     notes, dead = Notes(fail), f"{queue}-dead"
     worker = Worker(broker.url, retry_delay=0.01, max_redeliveries=3, dead_letter=dead)
     worker.subscribe(queue)(notes)
-    with running(worker), Publisher(broker.url) as publisher:
+    with running(worker), Publisher(broker.url, timeout=60, connect_timeout=60) as publisher:
         message_id = publisher.send(queue, 1)
         assert eventually(lambda: worker.stats().dead_lettered == 1, 10)
     assert [message.redelivered for message in notes.messages] == [False, True, True, True]
@@ -273,7 +273,7 @@ def test_prefetch_1_leaves_the_rest_to_others(broker: RunningBroker, queue: str)
     needs(broker, "keeps_on_disk")
     release = threading.Event()
     slow, quick = Notes(lambda message: release.wait(20)), Notes()
-    with Publisher(broker.url) as publisher:
+    with Publisher(broker.url, timeout=60, connect_timeout=60) as publisher:
         publisher.send_many([(queue, number) for number in range(20)])
     one, other = (Worker(broker.url, concurrency=1, prefetch=1) for _ in range(2))
     one.subscribe(queue)(slow)
@@ -295,7 +295,7 @@ def test_an_ack_of_one_handler_is_none_for_the_messages_of_another(broker: Runni
     worker = Worker(broker.url)
     worker.subscribe(f"{queue}-slow")(slow)
     worker.subscribe(f"{queue}-quick", ack="client")(quick)
-    with running(worker), Publisher(broker.url) as publisher:
+    with running(worker), Publisher(broker.url, timeout=60, connect_timeout=60) as publisher:
         publisher.send(f"{queue}-slow", 0)
         slow.wait(1)
         publisher.send_many([(f"{queue}-quick", number) for number in range(20)])

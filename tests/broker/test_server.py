@@ -123,7 +123,6 @@ class TestLife:
                 assert sock.recv(2) in (b"", b"\n")
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
-    @pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
     def test_a_forked_child_holds_no_connection_of_it_and_disturbs_none(self, broker):
         with Wire(broker) as wire:
             wire.connect()

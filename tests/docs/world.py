@@ -354,15 +354,23 @@ class _Process:
         return self._process.wait(PATIENCE)
 
     def stop(self) -> None:
-        """End it as Ctrl-C does."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGINT)
-        try:
-            self._process.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.communicate()
-            raise
+        """End it as Ctrl-C does, pressed again if need be.
+
+        CPython 3.15 imports parts of http.server lazily. An interrupt in the middle of such an import becomes an
+        ImportError, which wsgiref's server prints, and goes on.
+        """
+        end = time.monotonic() + PATIENCE
+        while True:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGINT)
+            try:
+                self._process.communicate(timeout=PATIENCE / 6)
+                return
+            except subprocess.TimeoutExpired:
+                if time.monotonic() >= end:
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                    self._process.communicate()
+                    raise
 
 
 def _comparable(text: str) -> list[str]:

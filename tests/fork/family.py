@@ -11,18 +11,16 @@ Rules of this room:
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
 import select
 import signal
 import time
 import traceback
-import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 LIMIT = 10
 """Seconds that a child has."""
@@ -77,8 +75,7 @@ class Gate:
 def forked(function: Callable[[], Any], gate: Gate | None = None) -> Child:
     """Fork. The child calls *function*, reports what came of it, waits at the *gate*, and ends."""
     reader, writer = os.pipe()
-    with _fork_is_on_purpose():
-        pid = os.fork()
+    pid = os.fork()
     if pid:
         os.close(writer)
         return Child(pid, reader)
@@ -104,10 +101,3 @@ def in_a_child(function: Callable[[], Any]) -> Any:
         return child.report()
     finally:
         child.join()
-
-
-@contextlib.contextmanager
-def _fork_is_on_purpose() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r".*is multi-threaded, use of fork\(\)", DeprecationWarning)
-        yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
-import warnings
 
 import pytest
 
@@ -23,7 +22,7 @@ def test_processes_of_multiprocessing_publish_beside_their_parent(broker, addres
     for _ in range(count):
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=tasks.publish_three, args=(argument, sender))
-        start_on_purpose(process.start)
+        process.start()
         sender.close()
         pipes.append(receiver)
         processes.append(process)
@@ -46,7 +45,7 @@ def test_a_pool_of_processes_has_one_connection_for_each(broker, publisher, monk
     monkeypatch.setattr(tasks, "inherited", publisher)
     context = multiprocessing.get_context("fork")
     with concurrent.futures.ProcessPoolExecutor(3, mp_context=context) as executor:
-        done = start_on_purpose(lambda: list(executor.map(tasks.publish_as_worker, range(30))))
+        done = list(executor.map(tasks.publish_as_worker, range(30)))
     publisher.send("/queue/orders", "after")
 
     pids, ids = zip(*done, strict=True)
@@ -60,10 +59,3 @@ def test_a_publisher_cannot_be_sent_to_another_process_and_python_says_so(publis
     receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
     with receiver, sender, pytest.raises(TypeError, match="pickle"):
         sender.send(publisher)
-
-
-def start_on_purpose(start):
-    """Call *start*, without the warning that family.py speaks of."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r".*is multi-threaded, use of fork\(\)", DeprecationWarning)
-        return start()

@@ -9,7 +9,7 @@ from django.conf import settings
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
 
-from stomp_web._version import __version__
+from stomp_web._internal.version import __version__
 
 settings.configure()  # the reference of stomp_web.django is read from its docstrings, outside of any Django project
 

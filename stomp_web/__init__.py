@@ -9,8 +9,8 @@ imports the names that it needs before that, as it does with everything: in the 
 thread had begun is never released. `stomp_web.flask`, `stomp_web.django` and `stomp_web.wsgi` do so by themselves.
 """
 
-from ._version import __version__
-from .lazy import loader
+from ._internal.lazy import loader
+from ._internal.version import __version__
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without loading typing, which takes longer than all that is here
 if TYPE_CHECKING:
@@ -78,7 +78,6 @@ __getattr__, __dir__ = loader(
         "publisher": ("Publisher",),
     },
     modules=(
-        *("breaker", "client", "config", "errors", "hidden", "local", "log", "observers", "outlet", "pool"),
-        *("protocol", "publisher", "serializers"),
+        *("client", "config", "connection", "errors", "observers", "pool", "protocol", "publisher", "serializers"),
     ),
 )

@@ -12,12 +12,12 @@ import difflib
 import math
 import typing
 
+from ._internal.printable import short_repr
+from ._internal.redacted import hide_secret, hide_secrets, is_secret
+from ._internal.unsendable import check_headers
 from .errors import ConfigurationError, InvalidFrame
-from .hidden import hide_secret, hide_secrets, is_secret
-from .printable import short_repr
 from .protocol import commands, encode
 from .protocol.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS
-from .unsendable import check_headers
 
 __all__ = [
     "CONNECTION_OPTIONS",

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 import typing
 
+from ._internal.redacted import hide_secrets
 from .config import read_options
 from .errors import ConfigurationError
-from .hidden import hide_secrets
 from .publisher import Publisher
 
 if typing.TYPE_CHECKING:

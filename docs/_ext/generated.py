@@ -3,7 +3,7 @@
 * ``options`` - every option of `stomp_web.config.OPTIONS`, in groups.
 * ``exceptions`` - the tree of `stomp_web.errors`.
 * ``names`` - the public names of a module, each with the first sentence of its docstring.
-* ``dialects`` - what `stomp_web.client.dialect` knows of each broker.
+* ``dialects`` - what `stomp_web.connection.dialect` knows of each broker.
 * ``usage`` - what ``stomp-web COMMAND --help`` prints.
 
 The text is built by functions that know nothing of Sphinx, so that tests can look at it.
@@ -20,8 +20,8 @@ import re
 import typing
 
 from stomp_web import cli, errors
-from stomp_web.client.dialect import DIALECTS, Dialect
 from stomp_web.config import OPTIONS, Option, coerce
+from stomp_web.connection.dialect import DIALECTS, Dialect
 
 # The groups of the page, and the options of each in the order of the page.
 GROUPS: typing.Final[dict[str, tuple[str, ...]]] = {

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import typing
 
-from ..log import get_logger
-from ..notices import Notices
+from .._internal.log import get_logger
+from .._internal.notices import Notices
 
 __all__ = ["log", "notices"]
 

@@ -10,7 +10,7 @@ import time
 import typing
 import urllib.parse
 
-from .._version import __version__
+from .._internal.version import __version__
 from ..protocol import VERSIONS, Frame
 from .connection import Limits
 from .destinations import Destinations

@@ -18,10 +18,10 @@ import sys
 import threading
 import typing
 
-from .._version import __version__
-from ..client.address import parse_address
+from .._internal.streams import keep_descriptors, settle
+from .._internal.version import __version__
+from ..connection.address import parse_address
 from ..errors import ConfigurationError, InvalidFrame, StompError
-from ..streams import keep_descriptors, settle
 from . import broker, listen, ping, send
 from .display import CannotPrint, complain, in_words
 

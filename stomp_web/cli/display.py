@@ -12,10 +12,10 @@ import pprint
 import sys
 import typing
 
+from .._internal.printable import harmless, without_outcome
+from .._internal.streams import try_to_print
 from ..errors import DeliveryUnknown, NotSent, Rejected, SerializationError, StompError
-from ..printable import harmless, without_outcome
 from ..serializers import deserialize
-from ..streams import try_to_print
 
 if typing.TYPE_CHECKING:
     from ..protocol import Frame

@@ -20,10 +20,10 @@ import time
 import types
 import typing
 
-from ..client.address import parse_address
-from ..client.dialect import choose_dialect
 from ..client.duplex import QueueingDuplexClient
 from ..config import CONNECTION_OPTIONS, read_options
+from ..connection.address import parse_address
+from ..connection.dialect import choose_dialect
 from ..errors import StompError
 from ..protocol import commands, encode
 from .display import complain, message_text, read_body, require_output, say

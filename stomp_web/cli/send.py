@@ -10,7 +10,7 @@ import sys
 import time
 import typing
 
-from ..client.address import parse_address
+from ..connection.address import parse_address
 from ..errors import MessageError, SerializationError
 from ..publisher import Publisher
 from ..serializers import typed_payload

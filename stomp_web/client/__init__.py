@@ -1,11 +1,11 @@
 """One connection to one broker, for those who only send and for those who receive."""
 
-from ..lazy import loader
+from .._internal.lazy import loader
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the time that loading typing takes
 if TYPE_CHECKING:
-    from .address import Address, Endpoint, parse_address
-    from .dialect import Dialect
+    from ..connection.address import Address, Endpoint, parse_address
+    from ..connection.dialect import Dialect
     from .duplex import QueueingDuplexClient
     from .message import Message
     from .publish import PublishClient
@@ -27,16 +27,13 @@ __all__ = [
 __getattr__, __dir__ = loader(
     globals(),
     {
-        "address": ("Address", "Endpoint", "parse_address"),
-        "dialect": ("Dialect",),
+        ".connection.address": ("Address", "Endpoint", "parse_address"),
+        ".connection.dialect": ("Dialect",),
         "duplex": ("QueueingDuplexClient",),
         "message": ("Message",),
         "publish": ("PublishClient",),
         "subscribe": ("PublishSubscribeClient",),
         "transaction": ("Transaction",),
     },
-    modules=(
-        *("address", "connector", "deadline", "dialect", "driven", "duplex", "heads", "heart_beat", "message"),
-        *("outcome", "publish", "queues", "sending", "session", "subscribe", "tls", "transaction", "transport"),
-    ),
+    modules=(*("driven", "duplex", "message", "outcome", "publish", "queues", "sending", "subscribe", "transaction"),),
 )

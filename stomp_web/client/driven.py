@@ -23,7 +23,15 @@ import threading
 import time
 import typing
 
+from .._internal.log import get_logger
+from .._internal.redacted import hide_secret
+from .._internal.unpicklable import Unpicklable
 from ..config import coerce
+from ..connection.connector import Connector
+from ..connection.deadline import Deadline
+from ..connection.heart_beat import HeartBeats
+from ..connection.session import Session
+from ..connection.transport import TransportError
 from ..errors import (
     BrokerUnavailable,
     ConnectionLost,
@@ -34,15 +42,7 @@ from ..errors import (
     ReceiptTimeout,
     StompError,
 )
-from ..hidden import hide_secret
-from ..log import get_logger
 from ..protocol import Frame, commands, encode
-from ..unpicklable import Unpicklable
-from .connector import Connector
-from .deadline import Deadline
-from .heart_beat import HeartBeats
-from .session import Session
-from .transport import TransportError
 from .written import limit_hint, whole_frames
 
 if typing.TYPE_CHECKING:

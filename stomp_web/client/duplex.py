@@ -17,22 +17,22 @@ import queue
 import threading
 import typing
 
+from .._internal.log import get_logger
+from .._internal.redacted import hide_secret, hide_secrets
 from ..config import LIMIT_OPTIONS, coerce, whole_number
+from ..connection.address import parse_address
+from ..connection.connector import Connector, client_options, make_connector, make_endpoint
+from ..connection.deadline import Deadline
+from ..connection.refusals import refuses
+from ..connection.session import Session, error_words
+from ..connection.tls import TLS_OPTIONS
 from ..errors import ConfigurationError, ConnectionLost, InvalidFrame, NotSent, Rejected, StompError
-from ..hidden import hide_secret, hide_secrets
-from ..log import get_logger
 from ..protocol import VERSIONS, Frame, commands
 from ..protocol.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS
-from .address import parse_address
-from .connector import Connector, client_options, make_connector, make_endpoint
-from .deadline import Deadline
 from .driven import Answer, BusyError, DrivenClient
 from .message import Body, Message, as_batch, check_message, encode_message
 from .outcome import about
 from .queues import FrameQueue
-from .refusals import refuses
-from .session import Session, error_words
-from .tls import TLS_OPTIONS
 from .transaction import EndedByError, Transaction, ended_by_error, not_open
 
 if typing.TYPE_CHECKING:

@@ -6,11 +6,11 @@ import dataclasses
 import functools
 import typing
 
+from .._internal.printable import short_repr
 from ..config import read_seconds
+from ..connection.dialect import Dialect
 from ..errors import InvalidFrame, InvalidFrameType
-from ..printable import short_repr
 from ..protocol import Frame, commands, encode
-from .dialect import Dialect
 from .heads import MESSAGE_ID, head_of, message_id_of
 
 __all__ = [

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import typing
 
+from ..connection.deadline import Deadline
+from ..connection.refusals import refuses
+from ..connection.session import Session, error_words
+from ..connection.transport import TransportError, TransportTimeout
 from ..errors import ConnectionLost, MessageError, ProtocolError, ReceiptTimeout, Rejected
 from ..protocol import Frame
-from .deadline import Deadline
 from .message import Message
-from .refusals import refuses
-from .session import Session, error_words
-from .transport import TransportError, TransportTimeout
 from .written import limit_hint
 
 __all__ = [

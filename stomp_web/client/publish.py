@@ -9,6 +9,13 @@ import os
 import types
 import typing
 
+from .._internal.notices import Notices
+from .._internal.redacted import hide_secret, hide_secrets
+from ..connection.address import parse_address
+from ..connection.connector import Connector, client_options, make_connector, make_endpoint
+from ..connection.deadline import Deadline
+from ..connection.session import Session
+from ..connection.tls import TLS_OPTIONS
 from ..errors import (
     ConfigurationError,
     ConnectionLost,
@@ -17,17 +24,10 @@ from ..errors import (
     NotSent,
     StompError,
 )
-from ..hidden import hide_secret, hide_secrets
-from ..notices import Notices
 from ..protocol import VERSIONS, Frame, commands, encode
-from .address import parse_address
-from .connector import Connector, client_options, make_connector, make_endpoint
-from .deadline import Deadline
 from .message import Body, Message, as_batch, check_messages, content_of, type_of
 from .outcome import about
 from .sending import InUse, OpenTransaction, SendingClient
-from .session import Session
-from .tls import TLS_OPTIONS
 from .transaction import Transaction, ended_by_error, not_open
 
 if typing.TYPE_CHECKING:

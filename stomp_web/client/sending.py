@@ -14,7 +14,15 @@ import threading
 import time
 import typing
 
+from .._internal.log import get_logger
+from .._internal.notices import Notices
+from .._internal.unpicklable import Unpicklable
 from ..config import coerce
+from ..connection.connector import Connector
+from ..connection.deadline import Deadline
+from ..connection.refusals import refuses
+from ..connection.session import Session, error_words
+from ..connection.transport import TransportError, TransportTimeout
 from ..errors import (
     BrokerUnavailable,
     ConnectionLost,
@@ -25,19 +33,11 @@ from ..errors import (
     ReceiptTimeout,
     Rejected,
 )
-from ..log import get_logger
-from ..notices import Notices
 from ..protocol import Frame, encode
-from ..unpicklable import Unpicklable
-from .connector import Connector
-from .deadline import Deadline
 from .heads import head_of
 from .message import LARGE, Message, encode_message, frame_of, join_frames, length_line, small_frame_of, type_line
 from .outcome import confirmed_positions, name_message, no_receipt, rejected, unanswered
-from .refusals import refuses
-from .session import Session, error_words
 from .transaction import EndedByError
-from .transport import TransportError, TransportTimeout
 from .written import limit_hint, whole_frames
 
 __all__ = ["InUse", "OpenTransaction", "SendingClient"]

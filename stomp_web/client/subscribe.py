@@ -5,11 +5,11 @@ from __future__ import annotations
 import collections
 import typing
 
+from .._internal.log import get_logger
+from ..connection.session import Session
 from ..errors import InvalidFrame, NotSent, ProtocolError, Rejected
-from ..log import get_logger
 from ..protocol import Frame
 from .duplex import QueueingDuplexClient
-from .session import Session
 from .unclaimed import UnclaimedWarnings
 
 __all__ = ["PublishSubscribeClient"]

@@ -8,11 +8,11 @@ from __future__ import annotations
 import types
 import typing
 
+from ..connection.deadline import Deadline
+from ..connection.session import error_words
 from ..errors import MessageError, NotSent, Rejected
 from ..protocol import Frame
-from .deadline import Deadline
 from .message import Body, Message
-from .session import error_words
 
 if typing.TYPE_CHECKING:
     from .duplex import QueueingDuplexClient

@@ -7,8 +7,8 @@ so each subscription is named once.
 
 from __future__ import annotations
 
-from ..log import GuardedLogger
-from ..printable import short_repr
+from .._internal.log import GuardedLogger
+from .._internal.printable import short_repr
 from ..protocol import Frame
 
 __all__ = ["UnclaimedWarnings"]

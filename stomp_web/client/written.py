@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import sys
 
+from ..connection.dialect import Dialect
 from ..protocol import FrameBuffer
-from .dialect import Dialect
 
 __all__ = ["limit_hint", "whole_frames"]
 

@@ -20,7 +20,7 @@ import typing
 from django.conf import settings
 from django.core import checks
 
-from ..client.address import parse_address
+from ..connection.address import parse_address
 from ..errors import ConfigurationError
 from .handlers import make_worker
 from .publishers import DEFAULT_ALIAS, publishers, worker_settings

@@ -12,7 +12,7 @@ import weakref
 
 from django.db import transaction
 
-from ..log import get_logger
+from .._internal.log import get_logger
 
 __all__ = ["after_commit"]
 

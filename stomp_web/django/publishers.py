@@ -19,13 +19,13 @@ from django.db import transaction
 from django.utils.connection import ConnectionProxy
 from django.utils.functional import Promise
 
+from .._internal.redacted import Hidden, hide_secrets
 from ..client.message import Message
 from ..config import OPTIONS, read_options, unknown_option
 from ..errors import ConfigurationError
-from ..hidden import Hidden, hide_secrets
 from ..observers import Event, SendFailed, SendSucceeded
-from ..offload import call_in_thread
 from ..publisher import Publisher
+from ..publisher.in_thread import call_in_thread
 from ..serializers import json_form
 from .on_commit import after_commit
 from .signals import message_sent, send_failed

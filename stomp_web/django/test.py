@@ -11,8 +11,8 @@ from ..testing.captured import capture_if
 from .publishers import publishers
 
 if typing.TYPE_CHECKING:
-    from ..local import OutboxMessage
     from ..publisher import Publisher
+    from ..publisher.local import OutboxMessage
 
 __all__ = ["capture_messages"]
 

@@ -14,10 +14,10 @@ import click
 import flask
 from flask.cli import AppGroup, ScriptInfo, pass_script_info
 
-from ..client.address import parse_address
+from .._internal.streams import keep_descriptors, try_to_print
+from ..connection.address import parse_address
 from ..errors import ConfigurationError, InvalidFrame, StompError
 from ..serializers import typed_payload
-from ..streams import keep_descriptors, try_to_print
 from .extension import StompState, state_of
 
 __all__ = ["cli"]

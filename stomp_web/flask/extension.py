@@ -13,14 +13,14 @@ import typing
 
 import flask
 
+from .._internal.log import get_logger
+from .._internal.printable import sentence
+from .._internal.redacted import hide_secrets
+from .._internal.unpicklable import Unpicklable
 from ..config import OPTIONS, option_name, read_options, unknown_option
 from ..errors import ConfigurationError
-from ..hidden import hide_secrets
-from ..log import get_logger
 from ..observers import Event, SendFailed, SendSucceeded
-from ..printable import sentence
 from ..publisher import OutboxMessage, Publisher
-from ..unpicklable import Unpicklable
 from .signals import message_sent, send_failed
 
 if typing.TYPE_CHECKING:

@@ -4,7 +4,7 @@
 as ``stomp_broker``.
 """
 
-from ..local import OutboxMessage
+from ..publisher.local import OutboxMessage
 from .captured import capture
 
 __all__ = ["OutboxMessage", "capture"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import typing
 
-from ..local import MemoryOutlet, OutboxMessage
 from ..publisher import Publisher, detours
+from ..publisher.local import MemoryOutlet, OutboxMessage
 
 __all__ = ["capture", "capture_if"]
 

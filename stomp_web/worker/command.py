@@ -13,8 +13,8 @@ import logging
 import sys
 import typing
 
-from ..log import get_logger
-from ..streams import TolerantStream, keep_descriptors, settle
+from .._internal.log import get_logger
+from .._internal.streams import TolerantStream, keep_descriptors, settle
 from .processes import Initializer
 from .progress import ProgressLine
 from .worker import Worker

@@ -8,8 +8,8 @@ import inspect
 import sys
 import typing
 
+from .._internal.printable import harmless
 from ..errors import ConfigurationError
-from ..printable import harmless
 from ..protocol import commands
 from ..serializers import check_keys, get_serializer
 from .message import Reading, ReceivedMessage

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import typing
 
+from .._internal.log import get_logger, report_logging_error
+from .._internal.printable import sentence
 from ..errors import ConfigurationError
-from ..log import get_logger, report_logging_error
-from ..printable import sentence
 from .describe import error_in_one_line, traceback_text
 from .inbox import Delivery, Inbox, Step
 from .perform import Failure, Job, Performer, PerformerGone

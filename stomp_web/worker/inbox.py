@@ -14,9 +14,9 @@ import itertools
 import time
 import typing
 
+from .._internal.log import get_logger
 from ..client.queues import FrameQueue
 from ..client.unclaimed import UnclaimedWarnings
-from ..log import get_logger
 from ..protocol import Frame
 from .handlers import Handler
 

@@ -10,8 +10,8 @@ import os
 import time
 import typing
 
-from ..printable import harmless
-from ..streams import TolerantStream
+from .._internal.printable import harmless
+from .._internal.streams import TolerantStream
 from .stats import WorkerStats
 
 __all__ = ["ProgressLine"]

@@ -14,14 +14,14 @@ import threading
 import time
 import typing
 
-from ..breaker import back_off
-from ..client.deadline import Deadline
-from ..client.dialect import choose_dialect
+from .._internal.log import get_logger
+from .._internal.printable import sentence
 from ..client.duplex import QueueingDuplexClient
+from ..connection.deadline import Deadline
+from ..connection.dialect import choose_dialect
 from ..errors import AuthenticationFailed, DeliveryUnknown, NotSent, Rejected, StompError
-from ..log import get_logger
 from ..pool import PublishClientPool
-from ..printable import sentence
+from ..pool.breaker import back_off
 from .bell import Bell
 from .describe import error_in_one_line
 from .handlers import Handler

@@ -20,12 +20,12 @@ import collections
 import threading
 import typing
 
-from ..client.deadline import Deadline
+from .._internal.log import get_logger
+from .._internal.printable import harmless, sentence
 from ..client.heads import message_id_of
 from ..client.message import Message
+from ..connection.deadline import Deadline
 from ..errors import ConnectionLost, DeliveryUnknown, InvalidFrame, MessageError, NotSent, Rejected
-from ..log import get_logger
-from ..printable import harmless, sentence
 from .describe import error_in_one_line, traceback_text
 from .handlers import Handler
 from .inbox import Delivery, Inbox, Step
@@ -34,8 +34,8 @@ from .perform import Failure
 from .stats import Counts
 
 if typing.TYPE_CHECKING:
-    from ..client.dialect import Dialect
     from ..client.duplex import QueueingDuplexClient
+    from ..connection.dialect import Dialect
     from ..pool import PublishClientPool
     from ..protocol import Frame
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import typing
 
-from ..client.address import parse_address
+from .._internal.printable import short_repr
+from .._internal.redacted import hide_secret, hide_secrets
+from .._internal.unpicklable import Unpicklable
 from ..client.duplex import QueueingDuplexClient
 from ..config import (
     CONNECTION_OPTIONS,
@@ -16,13 +18,11 @@ from ..config import (
     unknown_option,
     whole_number,
 )
+from ..connection.address import parse_address
 from ..errors import ConfigurationError, StompError
-from ..hidden import hide_secret, hide_secrets
 from ..pool import PublishClientPool
-from ..printable import short_repr
 from ..protocol import commands
 from ..serializers import get_serializer
-from ..unpicklable import Unpicklable
 from .handlers import ACCEPT, Function, Handler, Handlers
 from .inbox import Inbox
 from .perform import Around, Performer, ThreadPerformer, no_context

@@ -25,7 +25,7 @@ from stomp_web import (
     Rejected,
     StompError,
 )
-from stomp_web.client.dialect import choose_dialect
+from stomp_web.connection.dialect import choose_dialect
 from tests.brokers.foreign import PATIENCE, ForeignClient, ForeignError
 from tests.brokers.traits import needs
 from tests.client.scripted import eventually

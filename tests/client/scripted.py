@@ -14,7 +14,7 @@ import threading
 import time
 import typing
 
-from stomp_web.client.session import Session
+from stomp_web.connection.session import Session
 from stomp_web.protocol import Frame, FrameBuffer, encode
 
 #: Seconds after which a test that waits in vain fails.

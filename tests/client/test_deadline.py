@@ -7,7 +7,7 @@ import math
 import pytest
 
 from stomp_web import ConfigurationError, PublishClient, PublishClientPool, Publisher, QueueingDuplexClient
-from stomp_web.client.deadline import Deadline
+from stomp_web.connection.deadline import Deadline
 
 NO_TIMES = [0, -1, math.nan, math.inf, True, False, "5", [5], b"5"]
 

@@ -17,8 +17,8 @@ from stomp_web import (
     ReceiptTimeout,
     Rejected,
 )
-from stomp_web.client.dialect import ARTEMIS, GENERIC, choose_dialect
-from stomp_web.client.refusals import refuses
+from stomp_web.connection.dialect import ARTEMIS, GENERIC, choose_dialect
+from stomp_web.connection.refusals import refuses
 from stomp_web.protocol import Frame
 from tests.client.error_frames import CAPTURED, Captured
 from tests.client.scripted import PATIENCE, eventually

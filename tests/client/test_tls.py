@@ -10,7 +10,7 @@ import trustme
 
 from stomp_web import BrokerUnavailable, ConfigurationError, PublishClient, PublishClientPool, QueueingDuplexClient
 from stomp_web.broker import Broker
-from stomp_web.client.tls import InsecureConnectionWarning
+from stomp_web.connection.tls import InsecureConnectionWarning
 from tests.client.scripted import news
 
 

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from stomp_web import Message, PublishClient, ReceiptTimeout
-from stomp_web.client.transport import Transport
+from stomp_web.connection.transport import Transport
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_gevent_s_sockets_keep_the_time_and_let_others_work(broker):
 
 def test_a_system_with_a_slow_clock_is_left_as_it_is(broker, monkeypatch):
     """Its reads would wait for so long that the signals of a timer could stretch them without end."""
-    monkeypatch.setattr("stomp_web.client.transport._LONGEST_WAIT", (0, 0))
+    monkeypatch.setattr("stomp_web.connection.transport._LONGEST_WAIT", (0, 0))
     with PublishClient(*broker.address, timeout=5) as client:
         assert not client._session._transport._socket.getblocking()
         client.send("/queue/a", b"1", confirm=True)

@@ -10,8 +10,8 @@ import pytest
 
 import stomp_web
 from stomp_web import errors
-from stomp_web.client.dialect import DIALECTS
 from stomp_web.config import OPTIONS, Option
+from stomp_web.connection.dialect import DIALECTS
 from tests.docs.pages import DOCS
 
 if TYPE_CHECKING:

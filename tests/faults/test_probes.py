@@ -273,7 +273,7 @@ class TestMute:
     def test_the_next_calls_do_not_wait_again(
         self, proxy: Proxy, queue: str, open_publisher: Open, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr("stomp_web.breaker.random.uniform", lambda _, longest: longest)
+        monkeypatch.setattr("stomp_web.pool.breaker.random.uniform", lambda _, longest: longest)
         publisher = open_publisher(proxy.url, timeout=SHORT)
         proxy.mute(times=None)
         with in_time(SHORT), pytest.raises(BrokerUnavailable):

@@ -15,9 +15,9 @@ import typing
 import pytest
 
 from stomp_web import BrokerUnavailable, PublishClient, Publisher, QueueingDuplexClient, StompError
+from stomp_web._internal.notices import Notices
 from stomp_web.broker import Broker
-from stomp_web.client.deadline import Deadline
-from stomp_web.notices import Notices
+from stomp_web.connection.deadline import Deadline
 from stomp_web.publisher import Batch
 from stomp_web.worker import Worker
 from tests.client.scripted import Server, eventually

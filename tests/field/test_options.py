@@ -28,10 +28,10 @@ from stomp_web import (
 )
 from stomp_web.broker import Broker
 from stomp_web.cli.display import in_words
-from stomp_web.client.dialect import DIALECTS
 from stomp_web.client.message import LONGEST_TTL
-from stomp_web.client.session import error_words
 from stomp_web.config import LIMIT_OPTIONS, OPTIONS, coerce
+from stomp_web.connection.dialect import DIALECTS
+from stomp_web.connection.session import error_words
 from stomp_web.worker import Worker
 from tests.brokers.fleet import REAL
 from tests.error_texts import faults_in
@@ -248,7 +248,7 @@ class TestNamesThatAreLoadedLate:
         package = folder / "lazy_package"
         package.mkdir()
         (package / "__init__.py").write_text(
-            "from stomp_web.lazy import loader\n__getattr__, __dir__ = loader(globals(), {}, ('late',))\n"
+            "from stomp_web._internal.lazy import loader\n__getattr__, __dir__ = loader(globals(), {}, ('late',))\n"
         )
         if source is not None:
             (package / "late.py").write_text(source)

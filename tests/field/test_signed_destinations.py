@@ -12,8 +12,8 @@ import pytest
 import tests.conftest
 from stomp_web import Frame, Publisher, QueueingDuplexClient, SerializationError
 from stomp_web.cli.display import read_body
-from stomp_web.destinations import delivers
 from stomp_web.serializers import SIGNATURE, SIGNED_DESTINATION, deserialize, get_serializer
+from stomp_web.serializers.destinations import delivers
 from stomp_web.testing import capture
 from stomp_web.worker import Worker
 from tests.brokers.activemq import ActiveMQ

@@ -15,8 +15,8 @@ import typing
 import pytest
 
 from stomp_web import Publisher
+from stomp_web._internal.streams import TolerantStream, keep_descriptors, try_to_print
 from stomp_web.broker import Broker
-from stomp_web.streams import TolerantStream, keep_descriptors, try_to_print
 from tests.brokers.ports import free_ports
 from tests.cli.running import DEADLINE, ROOT
 from tests.client.scripted import eventually
@@ -242,7 +242,7 @@ def test_a_worker_of_a_framework_works_without_them(
 
 def test_a_socket_never_gets_the_number_of_a_standard_stream() -> None:
     script = (
-        "import os, socket; from stomp_web.streams import keep_descriptors; keep_descriptors();"
+        "import os, socket; from stomp_web._internal.streams import keep_descriptors; keep_descriptors();"
         "raise SystemExit(0 if socket.socket().fileno() > 2 else 5)"
     )
     assert run([sys.executable, "-c", script], "<&- >&- 2>&-", "memory://")[0] == 0

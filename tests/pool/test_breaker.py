@@ -9,9 +9,9 @@ import time
 import pytest
 
 from stomp_web import AuthenticationFailed, BrokerUnavailable, StompError
-from stomp_web import breaker as breaker_module
-from stomp_web.breaker import Breaker
 from stomp_web.broker import Broker
+from stomp_web.pool import breaker as breaker_module
+from stomp_web.pool.breaker import Breaker
 from stomp_web.protocol import Frame
 from tests.client.scripted import PATIENCE, eventually, news
 
@@ -249,7 +249,7 @@ class TestPool:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("stomp_web.client.transport.Transport.wait", interrupt)
+            patch.setattr("stomp_web.connection.transport.Transport.wait", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 send(pool)
         assert (pool.stats().size, pool.stats().retry_after) == (0, None)

@@ -40,7 +40,7 @@ class Forgetful(list):
 def forks(request, monkeypatch):
     """With the hook that runs after a fork, and without it, as under uWSGI, which does not call it."""
     if request.param == "no hook":
-        monkeypatch.setattr("stomp_web.client.transport._transports", Forgetful())
+        monkeypatch.setattr("stomp_web.connection.transport._transports", Forgetful())
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_the_child_closes_the_inherited_descriptors_when_it_uses_the_pool(broker
 
 
 def test_the_breaker_of_the_parent_is_not_the_child_s(broker, make_pool, monkeypatch):
-    monkeypatch.setattr("stomp_web.breaker.random.uniform", lambda low, high: 30)
+    monkeypatch.setattr("stomp_web.pool.breaker.random.uniform", lambda low, high: 30)
     broker.faults.refuse()
     pool = make_pool()
     with pytest.raises(NotSent):

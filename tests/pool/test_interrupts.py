@@ -10,8 +10,8 @@ import pytest
 
 import stomp_web
 from stomp_web import Publisher
-from stomp_web.client.deadline import Deadline
-from stomp_web.client.transport import Transport
+from stomp_web.connection.deadline import Deadline
+from stomp_web.connection.transport import Transport
 from tests.client.scripted import eventually
 
 ROOT = str(Path(stomp_web.__file__).parent)

@@ -249,7 +249,7 @@ class TestReturn:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt), pool.client() as client, monkeypatch.context() as patch:  # noqa: PT012
-            patch.setattr("stomp_web.client.transport.Transport.receive", interrupt)
+            patch.setattr("stomp_web.connection.transport.Transport.receive", interrupt)
             broker.faults.mute("SEND")
             client.send("/queue/a", b"", confirm=True)
         assert (pool.stats().size, pool.stats().lent) == (0, 0)

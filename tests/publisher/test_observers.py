@@ -58,7 +58,7 @@ def test_a_send_that_is_interrupted_has_an_end_too(observed, events, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("stomp_web.client.session.Session.next_is_receipt", interrupt)
+        patch.setattr("stomp_web.connection.session.Session.next_is_receipt", interrupt)
         with pytest.raises(KeyboardInterrupt):
             observed.send("/queue/a", 1)
     began, failed = of_sends(events)

@@ -171,7 +171,7 @@ def test_it_fails_over_to_another_broker(start):
 
 
 def test_two_hundred_reconnects_leave_threads_and_descriptors_as_they_were(broker, publisher, start, monkeypatch):
-    monkeypatch.setattr("stomp_web.breaker.random.uniform", lambda low, high: 0.0)
+    monkeypatch.setattr("stomp_web.pool.breaker.random.uniform", lambda low, high: 0.0)
     notes = Notes()
     worker = Worker(broker.url, concurrency=2)
     worker.subscribe("/queue/a")(notes)

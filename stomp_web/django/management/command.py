@@ -8,8 +8,8 @@ import typing
 
 from django.core.management.base import BaseCommand, CommandError
 
+from ..._internal.streams import TolerantStream, keep_descriptors, settle
 from ...errors import ConfigurationError, InvalidFrame, StompError
-from ...streams import TolerantStream, keep_descriptors, settle
 
 __all__ = ["StompCommand", "failure", "seconds"]
 

@@ -6,7 +6,7 @@ import itertools
 import secrets
 import threading
 
-from .errors import DeliveryUnknown, MessageError, Rejected, StompError
+from ..errors import DeliveryUnknown, MessageError, Rejected, StompError
 
 __all__ = ["Ledger", "Tally"]
 
@@ -36,7 +36,7 @@ class Tally:
 class Ledger:
     """One process's ledger of a publisher: the ids of its messages, and how many went which way.
 
-    * `pid` - the process. A forked child needs a ledger of its own: see `stomp_web.per_process`.
+    * `pid` - the process. A forked child needs a ledger of its own: see `stomp_web._internal.per_process`.
     * `confirmed`, `unconfirmed` - messages that were sent by themselves and succeeded.
     """
 

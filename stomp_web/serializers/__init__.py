@@ -24,9 +24,9 @@ import pickle
 import typing
 import uuid
 
+from .._internal.redacted import Hidden, hide_secret
+from ..errors import ConfigurationError, SerializationError
 from .destinations import delivers
-from .errors import ConfigurationError, SerializationError
-from .hidden import Hidden, hide_secret
 
 __all__ = [
     "SIGNATURE",

@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 import typing
 
+from .._internal.printable import short_repr, without_outcome
 from ..config import OPTIONS, coerce, option_name, unknown_option, whole_number
 from ..errors import AuthenticationFailed, BrokerUnavailable, ConfigurationError, InvalidFrame
-from ..printable import short_repr, without_outcome
 from ..protocol import VERSIONS, encode
 from .address import Address, Endpoint, may_be_host
 from .deadline import Deadline

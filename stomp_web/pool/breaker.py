@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 
-from .errors import AuthenticationFailed, BrokerUnavailable, MessageError
+from ..errors import AuthenticationFailed, BrokerUnavailable, MessageError
 
 __all__ = ["Breaker", "back_off"]
 

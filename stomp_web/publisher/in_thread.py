@@ -12,16 +12,17 @@ import sys
 import typing
 import warnings
 
-from .client.deadline import Deadline
-from .client.message import Message
-from .errors import PoolTimeout
-from .log import get_logger
+from .._internal.log import get_logger
+from ..client.message import Message
+from ..connection.deadline import Deadline
+from ..errors import PoolTimeout
 
 __all__ = ["call_in_thread", "warn_of_blocking"]
 
 _T = typing.TypeVar("_T")
 
 _log = get_logger("publisher")
+_PACKAGE = __name__.partition(".")[0]
 
 
 async def call_in_thread(function: typing.Callable[[float], _T], message: Message, seconds: float) -> _T:
@@ -94,7 +95,7 @@ def warn_of_blocking(name: str, instead: str) -> None:
     if running is None or running() is None:
         return
     level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
         level, frame = level + 1, frame.f_back
     warnings.warn(
         f"{name} blocks the event loop of this thread until the broker has answered; {instead} does not",

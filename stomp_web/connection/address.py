@@ -14,8 +14,8 @@ import re
 import typing
 import urllib.parse
 
+from .._internal.redacted import Secret, hide_secret, hide_secrets
 from ..errors import ConfigurationError
-from ..hidden import Secret, hide_secret, hide_secrets
 
 __all__ = ["SCHEMES", "Address", "Endpoint", "parse_address"]
 

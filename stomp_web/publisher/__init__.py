@@ -1,7 +1,7 @@
 """Publisher: a payload in, a confirmed message out. What every framework layer exposes.
 
-The way of a payload: serializer -> `Message` -> outlet. The outlet is a pool of clients (`stomp_web.outlet`), or one of
-those for development (`stomp_web.local`).
+The way of a payload: serializer -> `Message` -> outlet. The outlet is a pool of clients, or one of those for
+development.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ import time
 import types
 import typing
 
-from .client.address import parse_address
-from .client.deadline import Deadline
-from .client.heads import MESSAGE_ID, Heads, with_id
-from .client.message import Message, check_message, check_messages
-from .client.outcome import name_messages
-from .config import Options, read_options
-from .errors import ConfigurationError, InvalidFrame, MessageError, StompError
-from .hidden import Hidden, hide_secrets
+from .._internal.per_process import PerProcess
+from .._internal.printable import short_repr
+from .._internal.redacted import Hidden, hide_secrets
+from .._internal.unpicklable import Unpicklable
+from .._internal.unsendable import check_destination, check_headers
+from ..client.heads import MESSAGE_ID, Heads, with_id
+from ..client.message import Message, check_message, check_messages
+from ..client.outcome import name_messages
+from ..config import Options, read_options
+from ..connection.address import parse_address
+from ..connection.deadline import Deadline
+from ..errors import ConfigurationError, InvalidFrame, MessageError, StompError
+from ..observers import Observer, Observers, SendBegan, SendFailed, SendSucceeded
+from ..pool import Health, PoolStats
+from ..serializers import SIGNATURE, SerializedPayload, Serializer, check_keys, get_serializer
+from .in_thread import call_in_thread, warn_of_blocking
 from .ledger import Ledger
 from .local import MemoryOutlet, OutboxMessage, local_outlet
-from .observers import Observer, Observers, SendBegan, SendFailed, SendSucceeded
-from .offload import call_in_thread, warn_of_blocking
 from .outlet import PoolOutlet
-from .per_process import PerProcess
-from .pool import Health, PoolStats
-from .printable import short_repr
-from .serializers import SIGNATURE, SerializedPayload, Serializer, check_keys, get_serializer
-from .unpicklable import Unpicklable
-from .unsendable import check_destination, check_headers
 
 __all__ = ["Batch", "Health", "OutboxMessage", "Publisher", "PublisherStats"]
 
 #: Where messages go instead, while tests capture them: each is asked with the publisher, the latest first, and returns
-#: an outlet (`stomp_web.local`) or ``None``. `stomp_web.testing` alone changes it.
+#: an outlet (`stomp_web.publisher.local`) or ``None``. `stomp_web.testing` alone changes it.
 detours: list[typing.Callable[[Publisher], typing.Any]] = []
 
 

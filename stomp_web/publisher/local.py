@@ -12,14 +12,14 @@ import os
 import sys
 import typing
 
-from .client.deadline import Deadline
-from .client.dialect import GENERIC
-from .client.message import Message, send_frame
-from .errors import PoolClosed
-from .per_process import PerProcess
-from .pool import Health, PoolStats
-from .protocol import Frame, encode
-from .serializers import deserialize
+from .._internal.per_process import PerProcess
+from ..client.message import Message, send_frame
+from ..connection.deadline import Deadline
+from ..connection.dialect import GENERIC
+from ..errors import PoolClosed
+from ..pool import Health, PoolStats
+from ..protocol import Frame, encode
+from ..serializers import deserialize
 
 __all__ = ["OutboxMessage", "local_outlet"]
 

@@ -45,7 +45,7 @@ class Dialect:
       that is known; and `frame_limit_names`, in words, the settings by which it limits the size of a message.
     * `unnamed_refusals` - the ``message`` headers, as a regular expression, of ERROR frames without ``receipt-id`` that
       refuse the frame that was sent last; ``None``: all but those that speak of an end. See
-      `stomp_web.client.refusals`.
+      `stomp_web.connection.refusals`.
     """
 
     name: str

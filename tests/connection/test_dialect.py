@@ -8,8 +8,8 @@ import pytest
 
 from stomp_web import PublishClient, Publisher
 from stomp_web.broker import Broker
-from stomp_web.client.dialect import ACTIVEMQ, ARTEMIS, GENERIC, RABBITMQ, choose_dialect
 from stomp_web.client.message import is_text
+from stomp_web.connection.dialect import ACTIVEMQ, ARTEMIS, GENERIC, RABBITMQ, choose_dialect
 
 POSES = {
     "rabbitmq": "RabbitMQ/3.10.8",

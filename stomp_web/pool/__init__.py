@@ -18,14 +18,18 @@ import threading
 import time
 import typing
 
-from .breaker import Breaker
-from .client.address import parse_address
-from .client.connector import client_options, make_connector
-from .client.deadline import Deadline
-from .client.publish import PublishClient
-from .client.tls import TLS_OPTIONS
-from .config import OPTIONS, coerce
-from .errors import (
+from .._internal.log import get_logger
+from .._internal.notices import Notices
+from .._internal.per_process import PerProcess
+from .._internal.redacted import hide_secret, hide_secrets
+from .._internal.unpicklable import Unpicklable
+from ..client.publish import PublishClient
+from ..config import OPTIONS, coerce
+from ..connection.address import parse_address
+from ..connection.connector import client_options, make_connector
+from ..connection.deadline import Deadline
+from ..connection.tls import TLS_OPTIONS
+from ..errors import (
     AuthenticationFailed,
     BrokerUnavailable,
     ConfigurationError,
@@ -35,12 +39,8 @@ from .errors import (
     PoolTimeout,
     Rejected,
 )
-from .hidden import hide_secret, hide_secrets
-from .log import get_logger
-from .notices import Notices
-from .observers import Observers, PoolChanged
-from .per_process import PerProcess
-from .unpicklable import Unpicklable
+from ..observers import Observers, PoolChanged
+from .breaker import Breaker
 
 __all__ = ["Health", "Loan", "PoolStats", "PublishClientPool"]
 

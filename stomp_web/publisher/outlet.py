@@ -8,14 +8,14 @@ import time
 import typing
 import uuid
 
-from .client.address import parse_address
-from .client.deadline import Deadline
-from .client.message import Message
-from .client.tls import TLS_OPTIONS
-from .config import Options
-from .errors import BrokerUnavailable, DeliveryUnknown, MessageError, NotSent, ProtocolError, Rejected
-from .observers import Observers
-from .pool import Health, PoolStats, PublishClientPool
+from ..client.message import Message
+from ..config import Options
+from ..connection.address import parse_address
+from ..connection.deadline import Deadline
+from ..connection.tls import TLS_OPTIONS
+from ..errors import BrokerUnavailable, DeliveryUnknown, MessageError, NotSent, ProtocolError, Rejected
+from ..observers import Observers
+from ..pool import Health, PoolStats, PublishClientPool
 
 __all__ = ["PoolOutlet"]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import typing
 
-from .errors import InvalidFrame
+from ..errors import InvalidFrame
 from .printable import short_repr
 
 __all__ = ["check_destination", "check_headers"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 
+from .._internal.printable import short_repr
 from ..errors import ConfigurationError
-from ..printable import short_repr
 
 __all__ = ["Deadline"]
 

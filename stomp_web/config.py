@@ -13,7 +13,7 @@ import math
 import typing
 
 from ._internal.printable import short_repr
-from ._internal.redacted import hide_secret, hide_secrets, is_secret
+from ._internal.redacted import redact_secret, redact_secrets, is_secret
 from ._internal.unsendable import check_headers
 from .errors import ConfigurationError, InvalidFrame
 from .protocol import commands, encode
@@ -292,9 +292,9 @@ def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.A
     option = OPTIONS.get(name)
     if option is None:
         raise unknown_option(written, written[: len(written) - len(name)])
-    value = hide_secret(name, value)
+    value = redact_secret(name, value)
     try:
-        return hide_secret(name, option.read(value))
+        return redact_secret(name, option.read(value))
     except ValueError as error:
         problem = str(error)
     # Raised here and not above: an exception in whose context the other one stands would show that one's locals too.
@@ -357,7 +357,7 @@ def read_options(
     """
     options: dict[str, typing.Any] = {}
     names: typing.Callable[[str], str] = str.lower if upper else str
-    for source in [hide_secrets(source, lambda written: names(written.removeprefix(prefix))) for source in sources]:
+    for source in [redact_secrets(source, lambda written: names(written.removeprefix(prefix))) for source in sources]:
         read_from: dict[str, str] = {}
         for written in source:
             name = option_name(names(written.removeprefix(prefix)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import typing
 
-from ._internal.redacted import hide_secrets
+from ._internal.redacted import redact_secrets
 from .config import read_options
 from .errors import ConfigurationError
 from .publisher import Publisher
@@ -57,7 +57,7 @@ class StompMiddleware:
         environ_key: str = ENVIRON_KEY,
         **options: typing.Any,
     ) -> None:
-        options = hide_secrets(options)
+        options = redact_secrets(options)
         if not isinstance(environ_key, str) or not _KEY.fullmatch(environ_key):
             raise ConfigurationError(
                 f"environ_key must be lower-case words joined by dots, such as {ENVIRON_KEY!r}, not {environ_key!r}",
@@ -116,7 +116,7 @@ def filter_app_factory(
     **local_conf: str,
 ) -> StompMiddleware:
     """Wrap *app*, for PasteDeploy. *local_conf* holds ``environ_key`` and the options of `Publisher`, as texts."""
-    local_conf = hide_secrets(local_conf)
+    local_conf = redact_secrets(local_conf)
     environ_key = local_conf.pop("environ_key", ENVIRON_KEY)
     return StompMiddleware(app, environ_key=environ_key, **read_options(local_conf))
 
@@ -125,7 +125,7 @@ def filter_factory(
     global_conf: typing.Mapping[str, str] | None, **local_conf: str
 ) -> typing.Callable[[WSGIApplication], StompMiddleware]:
     """Return what wraps an application, for PasteDeploy. As `filter_app_factory` otherwise."""
-    local_conf = hide_secrets(local_conf)
+    local_conf = redact_secrets(local_conf)
 
     def wrap(app: WSGIApplication) -> StompMiddleware:
         return filter_app_factory(app, global_conf, **local_conf)

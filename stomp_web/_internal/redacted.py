@@ -1,15 +1,14 @@
-"""What no traceback may show.
+"""Passcodes and keys, redacted wherever a traceback, a log or a `repr` may show them.
 
-Error reporters print the local variables of every frame that an exception passed. A passcode or a body that such a
-variable holds would then be in a log. So the public functions wrap them here, first thing, and unwrap them where the
-bytes are made.
+Error reporters print the local variables of every frame that an exception passed. So a public function redacts its
+secret arguments first, and they are used under the redacted value from there on.
 """
 
 from __future__ import annotations
 
 import typing
 
-__all__ = ["Hidden", "Secret", "hide_secret", "hide_secrets", "is_secret"]
+__all__ = ["Hidden", "Secret", "is_secret", "redact_secret", "redact_secrets"]
 
 _SECRET_OPTIONS = frozenset(("headers", "passcode", "signing_keys", "tls_key_password", "url"))
 
@@ -35,31 +34,34 @@ class Hidden:
         return f"<hidden {type(self.value).__name__}>"
 
 
-class _HiddenKeys(tuple[str | bytes, ...]):
+class _RedactedKeys(tuple[str | bytes, ...]):
     """A tuple of secret keys."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return f"<{len(self)} hidden keys>"
+        return f"<{len(self)} redacted keys>"
 
 
 def is_secret(name: str) -> bool:
-    """Whether the option *name* may hold something that must not be shown, such as the passcode in a ``url``."""
+    """Whether the option *name* may hold a secret, such as the passcode in a ``url``."""
     return name in _SECRET_OPTIONS
 
 
-def hide_secret(name: str, value: typing.Any) -> typing.Any:
-    """Return *value* with a ``repr`` that hides it, if the option *name* is secret and it is a text or a list."""
+def redact_secret(name: str, value: typing.Any) -> typing.Any:
+    """Return *value*; a text or a list gets a redacted ``repr`` if the option *name* is secret."""
     if not is_secret(name):
         return value
     if isinstance(value, str):
         return Secret(value)
-    return _HiddenKeys(value) if isinstance(value, list | tuple) else value
+    return _RedactedKeys(value) if isinstance(value, list | tuple) else value
 
 
-def hide_secrets(
+def redact_secrets(
     options: typing.Mapping[str, typing.Any], name_of: typing.Callable[[str], str] = str
 ) -> dict[str, typing.Any]:
-    """Return *options* with the secret ones hidden; *name_of* gives an option's name for what is written."""
-    return {written: hide_secret(name_of(written), value) for written, value in options.items()}
+    """Return *options* with the secret ones redacted; *name_of* maps a key of *options* to the option's name."""
+    return {written: redact_secret(name_of(written), value) for written, value in options.items()}
+
+
+hide_secret, hide_secrets = redact_secret, redact_secrets  # the names until now

@@ -24,7 +24,7 @@ import time
 import typing
 
 from .._internal.log import get_logger
-from .._internal.redacted import hide_secret
+from .._internal.redacted import redact_secret
 from .._internal.unpicklable import Unpicklable
 from ..config import coerce
 from ..connection.connector import Connector
@@ -185,7 +185,7 @@ class DrivenClient(Unpicklable):
         and *headers* replace those of the constructor, here and for every later connection. Raises
         `BrokerUnavailable` or `AuthenticationFailed`.
         """
-        passcode = hide_secret("passcode", passcode)
+        passcode = redact_secret("passcode", passcode)
         changes = {"login": login, "passcode": passcode, "headers": headers}
         given = {name: value for name, value in changes.items() if value is not None}
         self._connector.check(**given)

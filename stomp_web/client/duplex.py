@@ -18,7 +18,7 @@ import threading
 import typing
 
 from .._internal.log import get_logger
-from .._internal.redacted import hide_secret, hide_secrets
+from .._internal.redacted import redact_secret, redact_secrets
 from ..config import LIMIT_OPTIONS, coerce, whole_number
 from ..connection.address import parse_address
 from ..connection.connector import Connector, client_options, make_connector, make_endpoint
@@ -97,8 +97,8 @@ class QueueingDuplexClient(DrivenClient):
         max_body_bytes: int = MAX_BODY_BYTES,
         message_queue: FrameQueue | None = None,
     ) -> None:
-        passcode = hide_secret("passcode", passcode)
-        tls_key_password = hide_secret("tls_key_password", tls_key_password)
+        passcode = redact_secret("passcode", passcode)
+        tls_key_password = redact_secret("tls_key_password", tls_key_password)
         connector = make_connector(
             (make_endpoint(host, port),),
             login=login,
@@ -124,7 +124,7 @@ class QueueingDuplexClient(DrivenClient):
     @classmethod
     def from_url(cls, url: str, **options: typing.Any) -> Self:
         """Return a client for an address; *options* are those of the constructor. Raises `ConfigurationError`."""
-        url, options = hide_secret("url", url), hide_secrets(options)
+        url, options = redact_secret("url", url), redact_secrets(options)
         address = parse_address(url)
         if address.local:
             raise ConfigurationError(f"{address.scheme}:// opens no connection; it is for a Publisher", "url")

@@ -10,7 +10,7 @@ import types
 import typing
 
 from .._internal.notices import Notices
-from .._internal.redacted import hide_secret, hide_secrets
+from .._internal.redacted import redact_secret, redact_secrets
 from ..connection.address import parse_address
 from ..connection.connector import Connector, client_options, make_connector, make_endpoint
 from ..connection.deadline import Deadline
@@ -85,8 +85,8 @@ class PublishClient(SendingClient):
         tls_key_password: str | None = None,
         tls_insecure_skip_verify: bool = False,
     ) -> None:
-        passcode = hide_secret("passcode", passcode)
-        tls_key_password = hide_secret("tls_key_password", tls_key_password)
+        passcode = redact_secret("passcode", passcode)
+        tls_key_password = redact_secret("tls_key_password", tls_key_password)
         self._set_up(
             make_connector(
                 (make_endpoint(host, port),),
@@ -115,7 +115,7 @@ class PublishClient(SendingClient):
         Of several brokers, the first that accepts the session is used; the last good one is tried first.
         *options* are those of the constructor; they win over the address. Raises `ConfigurationError`.
         """
-        url, options = hide_secret("url", url), hide_secrets(options)
+        url, options = redact_secret("url", url), redact_secrets(options)
         address = parse_address(url)
         if address.local:
             raise ConfigurationError(f"{address.scheme}:// opens no connection; it is for a Publisher", "url")
@@ -148,7 +148,7 @@ class PublishClient(SendingClient):
 
         Raises `BrokerUnavailable` or `AuthenticationFailed`.
         """
-        passcode = hide_secret("passcode", passcode)
+        passcode = redact_secret("passcode", passcode)
         changes = {"login": login, "passcode": passcode, "headers": headers}
         given = {name: value for name, value in changes.items() if value is not None}
         with self._exclusive():

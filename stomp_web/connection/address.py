@@ -14,7 +14,7 @@ import re
 import typing
 import urllib.parse
 
-from .._internal.redacted import Secret, hide_secret, hide_secrets
+from .._internal.redacted import Secret, redact_secret, redact_secrets
 from ..errors import ConfigurationError
 
 __all__ = ["SCHEMES", "Address", "Endpoint", "parse_address"]
@@ -89,7 +89,7 @@ def parse_address(url: str) -> Address:
 
     Raises `ConfigurationError` that says which part is wrong. The credentials are never shown.
     """
-    url = hide_secret("url", url)
+    url = redact_secret("url", url)
     try:
         return _parse(url)
     except ConfigurationError as error:
@@ -174,14 +174,14 @@ def _parse_one(url: str) -> Address:
         )
     login, colon, passcode = credentials.partition(":")
     if scheme in LOCAL_SCHEMES:
-        return Address(scheme, (), options=hide_secrets(options))
+        return Address(scheme, (), options=redact_secrets(options))
     return Address(
         scheme,
         tuple(_parse_endpoint(host, SCHEMES[scheme]) for host in hosts.split(",")),
         _decode(login) if at else None,
         Secret(_decode(passcode)) if colon else None,
         _decode(path) if slash and path else None,
-        hide_secrets(options),
+        redact_secrets(options),
     )
 
 

@@ -19,7 +19,7 @@ from django.db import transaction
 from django.utils.connection import ConnectionProxy
 from django.utils.functional import Promise
 
-from .._internal.redacted import Hidden, hide_secrets
+from .._internal.redacted import Hidden, redact_secrets
 from ..client.message import Message
 from ..config import OPTIONS, read_options, unknown_option
 from ..errors import ConfigurationError
@@ -97,7 +97,7 @@ class Publishers:
             raise PublisherDoesNotExist(
                 f"settings.STOMP has no publisher {alias!r}; it has {', '.join(map(repr, aliases)) or 'none'}", alias
             )
-        options = hide_secrets(_options(alias, Hidden(_entries()[alias])))
+        options = redact_secrets(_options(alias, Hidden(_entries()[alias])))
         try:
             return Publisher(observers=[_Signals(alias)], **read_options(options))
         except ConfigurationError as error:

@@ -15,7 +15,7 @@ import flask
 
 from .._internal.log import get_logger
 from .._internal.printable import sentence
-from .._internal.redacted import hide_secrets
+from .._internal.redacted import redact_secrets
 from .._internal.unpicklable import Unpicklable
 from ..config import OPTIONS, option_name, read_options, unknown_option
 from ..errors import ConfigurationError
@@ -202,7 +202,7 @@ class Stomp(_PublisherMethods):
                 f"the app {app.name!r} has app.extensions[{self._key!r}] already: call init_app once for each app, or, "
                 "for a second broker, make another Stomp with a config_prefix of its own"
             )
-        written = hide_secrets(
+        written = redact_secrets(
             {name: value for name, value in app.config.items() if name.startswith(self._prefix)},
             lambda name: name.removeprefix(self._prefix).lower(),
         )

@@ -21,7 +21,7 @@ import typing
 from .._internal.log import get_logger
 from .._internal.notices import Notices
 from .._internal.per_process import PerProcess
-from .._internal.redacted import hide_secret, hide_secrets
+from .._internal.redacted import redact_secret, redact_secrets
 from .._internal.unpicklable import Unpicklable
 from ..client.publish import PublishClient
 from ..config import OPTIONS, coerce
@@ -141,7 +141,7 @@ class PublishClientPool(Unpicklable):
         observers: Observers | None = None,
         **client_options_: typing.Any,
     ) -> None:
-        url, client_options_ = hide_secret("url", url), hide_secrets(client_options_)
+        url, client_options_ = redact_secret("url", url), redact_secrets(client_options_)
         address = parse_address(url)
         if address.local:
             raise ConfigurationError(f"{address.scheme}:// opens no connection; it is for a Publisher", "url")

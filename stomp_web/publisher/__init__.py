@@ -14,7 +14,7 @@ import typing
 
 from .._internal.per_process import PerProcess
 from .._internal.printable import short_repr
-from .._internal.redacted import Hidden, hide_secrets
+from .._internal.redacted import Hidden, redact_secrets
 from .._internal.unpicklable import Unpicklable
 from .._internal.unsendable import check_destination, check_headers
 from ..client.heads import MESSAGE_ID, Heads, with_id
@@ -75,7 +75,7 @@ class Publisher(Unpicklable):
     def __init__(
         self, url: str = "stomp://127.0.0.1:61613", *, observers: typing.Iterable[Observer] = (), **options: typing.Any
     ) -> None:
-        options = hide_secrets(options)
+        options = redact_secrets(options)
         url = read_options({"url": url})["url"]
         address = parse_address(url)
         self.options = Options(**{"url": url, **read_options(address.options, options)})

@@ -24,7 +24,7 @@ import pickle
 import typing
 import uuid
 
-from .._internal.redacted import Hidden, hide_secret
+from .._internal.redacted import Hidden, redact_secret
 from ..errors import ConfigurationError, SerializationError
 from .destinations import delivers
 
@@ -227,7 +227,7 @@ class SignedSerializer(Serializer):
         self, payload: typing.Any, *, destination: str, keys: typing.Sequence[str | bytes] = ()
     ) -> SerializedPayload:
         """Return *payload* with its signature. Raises `ConfigurationError` without a key."""
-        payload, keys = Hidden(payload), hide_secret("signing_keys", keys)
+        payload, keys = Hidden(payload), redact_secret("signing_keys", keys)
         check_keys(self, keys)
         written = super().serialize(payload, destination=destination)
         written.headers[SIGNATURE] = self._signature(keys[0], destination, written.body)
@@ -248,7 +248,7 @@ class SignedSerializer(Serializer):
         *sent_to*. A message without ``x-signed-destination``, as earlier versions sent it, must be signed for exactly
         one of these. Raises `SerializationError` otherwise.
         """
-        hidden, body, keys = Hidden(body), b"", hide_secret("signing_keys", keys)
+        hidden, body, keys = Hidden(body), b"", redact_secret("signing_keys", keys)
         check_keys(self, keys)
         places = (headers.get("destination", ""), *sent_to)
         signed = headers.get(SIGNED_DESTINATION)
@@ -435,7 +435,7 @@ def deserialize(
 
     Raises `SerializationError`, and `ConfigurationError` if there is no serializer *untyped*.
     """
-    hidden, body, keys = Hidden(body), b"", hide_secret("signing_keys", keys)
+    hidden, body, keys = Hidden(body), b"", redact_secret("signing_keys", keys)
     if isinstance(sent_to, str):
         sent_to = (sent_to,)
     content_type = headers.get("content-type")

@@ -6,7 +6,7 @@ import threading
 import typing
 
 from .._internal.printable import short_repr
-from .._internal.redacted import hide_secret, hide_secrets
+from .._internal.redacted import redact_secret, redact_secrets
 from .._internal.unpicklable import Unpicklable
 from ..client.duplex import QueueingDuplexClient
 from ..config import (
@@ -102,7 +102,7 @@ class Worker(Unpicklable):
         connect_headers: typing.Mapping[str, str] | None = None,
         **options: typing.Any,
     ) -> None:
-        url, options = hide_secret("url", url), hide_secrets(options)
+        url, options = redact_secret("url", url), redact_secrets(options)
         for name in options:
             if name not in _OPTIONS:
                 raise unknown_option(name, known=(*_OPTIONS, *_OWN))

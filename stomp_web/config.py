@@ -13,7 +13,7 @@ import math
 import typing
 
 from ._internal.printable import short_repr
-from ._internal.redacted import redact_secret, redact_secrets, is_secret
+from ._internal.redacted import is_secret, redact_secret, redact_secrets
 from ._internal.unsendable import check_headers
 from .errors import ConfigurationError, InvalidFrame
 from .protocol import commands, encode

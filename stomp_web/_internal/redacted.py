@@ -1,7 +1,7 @@
 """Passcodes and keys, redacted wherever a traceback, a log or a `repr` may show them.
 
 Error reporters print the local variables of every frame that an exception passed. So a public function redacts its
-secret arguments first, and they are used under the redacted value from there on.
+secret arguments before it does anything else.
 """
 
 from __future__ import annotations
@@ -22,6 +22,15 @@ class Secret(str):
         return "'***'"
 
 
+class SecretBytes(bytes):
+    """The same for ``bytes``."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "b'***'"
+
+
 class Hidden:
     """Something whose ``repr`` tells its type only. `value` is the thing itself."""
 
@@ -34,8 +43,8 @@ class Hidden:
         return f"<hidden {type(self.value).__name__}>"
 
 
-class _RedactedKeys(tuple[str | bytes, ...]):
-    """A tuple of secret keys."""
+class _RedactedKeys(tuple[typing.Any, ...]):
+    """A tuple of secret keys, each of which is redacted, too."""
 
     __slots__ = ()
 
@@ -49,12 +58,21 @@ def is_secret(name: str) -> bool:
 
 
 def redact_secret(name: str, value: typing.Any) -> typing.Any:
-    """Return *value*; a text or a list gets a redacted ``repr`` if the option *name* is secret."""
-    if not is_secret(name):
-        return value
-    if isinstance(value, str):
-        return Secret(value)
-    return _RedactedKeys(value) if isinstance(value, list | tuple) else value
+    """Return *value*; if the option *name* is secret, with a redacted ``repr`` for a text, bytes or a list of them."""
+    return _redacted(value) if is_secret(name) else value
+
+
+def _redacted(value: typing.Any) -> typing.Any:
+    match value:
+        case Secret() | SecretBytes() | _RedactedKeys():
+            return value
+        case str():
+            return Secret(value)
+        case bytes():
+            return SecretBytes(value)
+        case list() | tuple():
+            return _RedactedKeys(map(_redacted, value))
+    return value
 
 
 def redact_secrets(

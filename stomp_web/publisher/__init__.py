@@ -359,7 +359,7 @@ class Publisher(Unpicklable):
         reply_to: str | None,
     ) -> Message:
         writer = self._serializer if serializer is None else get_serializer(serializer)
-        written = writer.serialize(payload, destination=destination, keys=self.options.signing_keys)
+        written = writer.serialize(payload.value, destination=destination, keys=self.options.signing_keys)
         return self._compose(destination, written, headers, persistent, priority, ttl, correlation_id, reply_to)
 
     def _compose(
@@ -404,7 +404,7 @@ class Publisher(Unpicklable):
         3.11: a quarter less time for a confirmed message.
         """
         serializer = self._serializer
-        body = serializer._written(payload, destination)
+        body = serializer.serialize(payload.value, destination=destination).body
         if type(body) is not bytes:
             hidden, body = SerializedPayload(body, serializer.content_type, {}), b""
             message = self._compose(destination, hidden)

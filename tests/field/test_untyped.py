@@ -60,7 +60,7 @@ class TestJsonTypes:
             def loads(self, body: bytes) -> Any:
                 return ("order", super().loads(body))
 
-        monkeypatch.setattr(serializers, "_serializers", dict(serializers._serializers))
+        monkeypatch.setattr(serializers.registry, "_serializers", dict(serializers.registry._serializers))
         serializers.register(Orders())
         headers = {"content-type": "application/vnd.shop.order+json"}
         assert deserialize(b"1", headers, accept=["orders"]) == ("order", 1)

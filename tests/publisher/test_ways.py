@@ -150,7 +150,7 @@ class Locked(serializers.TextSerializer):
     ],
 )
 def test_serializers_of_one_s_own_are_used_as_they_are(serve, monkeypatch, server, serializer, payload, expected):
-    monkeypatch.setattr(serializers, "_serializers", dict(serializers._serializers))
+    monkeypatch.setattr(serializers.registry, "_serializers", dict(serializers.registry._serializers))
     serializers.register(serializer)
     frames: list[tuple[dict[str, str], bytes]] = []
     with Publisher(serve(collect(frames, server)).url, serializer=serializer.name) as publisher:
@@ -192,7 +192,7 @@ def test_the_time_for_a_call_includes_its_serialization(make_publisher, broker, 
             return super().dumps(payload)
 
     never = threading.Event()
-    monkeypatch.setattr(serializers, "_serializers", dict(serializers._serializers))
+    monkeypatch.setattr(serializers.registry, "_serializers", dict(serializers.registry._serializers))
     serializers.register(Slow())
     publisher = make_publisher(serializer="slow", timeout=0.2)
     with pytest.raises(NotSent):
@@ -237,7 +237,7 @@ class Odd(serializers.Serializer):
 @pytest.fixture
 def odd(monkeypatch):
     serializer = Odd()
-    monkeypatch.setitem(serializers._serializers, "odd", serializer)
+    monkeypatch.setitem(serializers.registry._serializers, "odd", serializer)
     return serializer
 
 

@@ -1,0 +1,80 @@
+"""The base class of every serializer, and the serialized payload that it returns."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import typing
+
+from .._internal.redacted import redact_secret
+from ..errors import SerializationError
+
+__all__ = ["SerializedPayload", "Serializer"]
+
+
+@dataclasses.dataclass(slots=True)
+class SerializedPayload:
+    """A payload ready to be sent: the `body`, its `content_type`, and the `headers` that belong to it."""
+
+    body: bytes = dataclasses.field(repr=False)
+    content_type: str
+    headers: dict[str, str]
+
+
+class Serializer(abc.ABC):
+    """One way to serialize payloads. To add another, subclass it and `register` an object.
+
+    Callers choose a serializer by its `name`; the `content_type` travels with the body, which is read back by it.
+    """
+
+    name: str
+    content_type: str
+    #: Whether it signs the body, and so needs `signing_keys`.
+    signs: bool = False
+
+    @abc.abstractmethod
+    def dumps(self, payload: typing.Any) -> bytes:
+        """Return the body for *payload*. Any exception becomes a `SerializationError` that names the serializer."""
+
+    @abc.abstractmethod
+    def loads(self, body: bytes) -> typing.Any:
+        """Return the payload of *body*. Any exception becomes a `SerializationError` that names the serializer."""
+
+    def serialize(
+        self, payload: typing.Any, *, destination: str, keys: typing.Sequence[str | bytes] = ()
+    ) -> SerializedPayload:
+        """Return *payload* ready for *destination*. *keys* are for serializers that sign.
+
+        Raises `SerializationError`: nothing was sent.
+        """
+        try:
+            return SerializedPayload(self.dumps(payload), self.content_type, {})
+        except Exception as error:  # noqa: BLE001 - the payload's own code may raise anything
+            keys = redact_secret("signing_keys", keys)
+            raise SerializationError(
+                f"the payload ({type(payload).__name__}) for {destination} cannot be written as {self.name}: "
+                f"{str(error) or type(error).__name__}",
+                self.name,
+            ) from None
+
+    def deserialize(
+        self,
+        body: bytes,
+        headers: typing.Mapping[str, str],
+        *,
+        keys: typing.Sequence[str | bytes] = (),
+        sent_to: typing.Sequence[str] = (),
+    ) -> typing.Any:
+        """Return the payload of a received *body*; *headers* are the message's. Raises `SerializationError`.
+
+        *keys* and *sent_to*, as of `stomp_web.serializers.deserialize`, are for serializers that sign.
+        """
+        try:
+            return self.loads(body)
+        except Exception as error:  # noqa: BLE001 - unpickling may raise anything
+            keys = redact_secret("signing_keys", keys)
+            raise SerializationError(
+                f"the body from {headers.get('destination', 'an unknown destination')} cannot be read as {self.name}: "
+                f"{type(error).__name__}",  # without its text, which may hold a part of the body
+                self.name,
+            ) from None

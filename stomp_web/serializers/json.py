@@ -1,0 +1,98 @@
+"""JSON, and the types beside JSON's own that can be written as it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import functools
+import json
+import operator
+import typing
+import uuid
+
+from .base import Serializer
+
+__all__ = ["JsonSerializer", "json_form", "parse_json"]
+
+
+class JsonSerializer(Serializer):
+    """JSON in UTF-8.
+
+    Dates, times and durations are written in ISO 8601 (with microseconds, ``Z`` for UTC), ``Decimal`` and ``UUID`` as
+    texts, enums as their values, dataclasses as objects. NaN and infinities are refused, as JSON has none; bytes and
+    sets are refused, as there is more than one way to write them. `json_form` takes more types.
+    """
+
+    name = "json"
+    content_type = "application/json"
+
+    def dumps(self, payload: typing.Any) -> bytes:
+        """Return *payload* as compact JSON."""
+        try:
+            return _ENCODER.encode(payload).encode()
+        except ValueError as error:
+            if "Out of range float" not in str(error):
+                raise
+            raise ValueError("NaN and infinity have no JSON form") from None
+
+    def loads(self, body: bytes) -> typing.Any:
+        """Return the payload; dates and the like stay texts."""
+        return parse_json(body)
+
+
+def parse_json(text: str | bytes) -> typing.Any:
+    """Return the value of *text*. Raises `ValueError` if it is no JSON; Python's ``NaN`` and ``Infinity`` are none."""
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(word: str) -> typing.NoReturn:
+    raise ValueError(f"JSON has no {word}")
+
+
+@functools.singledispatch
+def json_form(value: typing.Any) -> typing.Any:
+    """Return a value that JSON has, for a *value* of a type that JSON lacks.
+
+    More types can be registered, as with any ``functools.singledispatch`` function:
+    ``json_form.register(Money, str)``. Raises `TypeError`, with a hint, for a type that is not known.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, bytes | bytearray):
+        raise TypeError("bytes have no JSON form; decode them, or use the bytes or pickle serializer")
+    if isinstance(value, set | frozenset):
+        raise TypeError("a set has no JSON form, as it has no order; make it a list")
+    raise TypeError(f"{type(value).__name__} has no JSON form; convert it first, or use the pickle serializer")
+
+
+@json_form.register
+def _(value: datetime.datetime) -> str:
+    text = value.isoformat()
+    return text[:-6] + "Z" if text.endswith("+00:00") else text
+
+
+@json_form.register
+def _(value: datetime.timedelta) -> str:
+    sign = "-" if value < datetime.timedelta(0) else ""
+    value = abs(value)
+    hours, rest = divmod(value.seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    fraction = f".{value.microseconds:06d}" if value.microseconds else ""
+    return f"{sign}P{value.days}DT{hours:02d}H{minutes:02d}M{seconds:02d}{fraction}S"
+
+
+@json_form.register
+def _(value: decimal.Decimal) -> str:
+    if not value.is_finite():
+        raise ValueError(f"{value} has no JSON form")
+    return str(value)
+
+
+json_form.register(datetime.date, datetime.date.isoformat)
+json_form.register(datetime.time, datetime.time.isoformat)
+json_form.register(uuid.UUID, str)
+json_form.register(enum.Enum, operator.attrgetter("value"))
+
+_ENCODER: typing.Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=json_form)

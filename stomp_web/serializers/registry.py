@@ -1,0 +1,129 @@
+"""The serializers by their names and content types: which one writes a payload, and which one reads a body."""
+
+from __future__ import annotations
+
+import typing
+
+from .._internal.redacted import redact_secret
+from ..errors import ConfigurationError, SerializationError
+from .base import Serializer
+from .json import JsonSerializer, parse_json
+from .plain import BytesSerializer, PickleSerializer, TextSerializer
+from .signed import SignedSerializer
+
+__all__ = ["deserialize", "get_serializer", "register", "typed_payload"]
+
+_serializers: dict[str, Serializer] = {
+    serializer.name: serializer
+    for serializer in (
+        JsonSerializer(),
+        PickleSerializer(),
+        TextSerializer(),
+        BytesSerializer(),
+        SignedSerializer(JsonSerializer()),
+        SignedSerializer(PickleSerializer()),
+    )
+}
+
+
+def register(serializer: Serializer) -> None:
+    """Make *serializer* known by its name. Raises `ConfigurationError` if the name or content type is taken."""
+    for known in _serializers.values():
+        if known.name == serializer.name or known.content_type == serializer.content_type:
+            raise ConfigurationError(
+                f"the serializer {known.name} ({known.content_type}) is registered already", "serializer"
+            )
+    _serializers[serializer.name] = serializer
+
+
+def get_serializer(name: str) -> Serializer:
+    """Return the serializer called *name*. Raises `ConfigurationError`, listing those there are."""
+    try:
+        return _serializers[name]
+    except (KeyError, TypeError):
+        raise ConfigurationError(
+            f"there is no serializer {name!r}; there are {', '.join(sorted(_serializers))}", "serializer"
+        ) from None
+
+
+def deserialize(
+    body: bytes,
+    headers: typing.Mapping[str, str],
+    *,
+    accept: typing.Sequence[str] = ("json", "text", "bytes"),
+    keys: typing.Sequence[str | bytes] = (),
+    untyped: str = "bytes",
+    sent_to: str | typing.Sequence[str] = (),
+) -> typing.Any:
+    """Return the payload of a received message.
+
+    The serializer is found by the ``content-type`` header; types that end in ``+json`` are JSON.
+
+    * *accept* - the names of the serializers that may be used: an unsigned pickle is read only if ``"pickle"`` is
+      among them.
+    * *keys* - secret keys that verify signatures.
+    * *untyped* - the name of the serializer for a body without a content type, such as ``json`` for the TextMessages of
+      JMS producers, which name no type. It must be among those in *accept*, too.
+    * *sent_to* - the destination that was subscribed to, or several that the message may have been sent to, beside the
+      one in its ``destination`` header. A signed message that was sent to another one is refused.
+
+    Raises `SerializationError`, and `ConfigurationError` if there is no serializer *untyped*.
+    """
+    keys = redact_secret("signing_keys", keys)
+    content_type = headers.get("content-type")
+    serializer = get_serializer(untyped) if content_type is None else _by_content_type(content_type)
+    if serializer is None:
+        raise SerializationError(f"there is no serializer for the content type {content_type!r}")
+    accept = (accept,) if isinstance(accept, str) else accept  # "pickle" in "signed-pickle" would be true
+    if serializer.name not in accept:
+        accepted = ", ".join(accept)
+        if content_type is not None:
+            problem = f"a {serializer.name} message came, but only {accepted} is accepted; it was not read"
+        else:
+            problem = (
+                f"a body without a content type came, which counts as {serializer.name}, but only {accepted} is "
+                "accepted; it was not read. The argument untyped says what such bodies are"
+            )
+        raise SerializationError(problem, serializer.name)
+    if not serializer.signs:  # a user's own serializer may not take `sent_to`
+        return serializer.deserialize(body, headers, keys=keys)
+    places = (sent_to,) if isinstance(sent_to, str) else sent_to
+    return serializer.deserialize(body, headers, keys=keys, sent_to=places)
+
+
+def _by_content_type(content_type: str) -> Serializer | None:
+    for known in _serializers.values():
+        if known.content_type == content_type:
+            return known
+    if "signed=" in content_type:
+        return None
+    mime = content_type.partition(";")[0].strip().lower()
+    for known in _serializers.values():
+        if known.content_type.partition(";")[0] == mime and "signed=" not in known.content_type:
+            return known
+    if mime.endswith("+json"):  # RFC 6839: a type with this suffix can be read as JSON
+        return _serializers["json"]
+    return _serializers["text"] if mime.startswith("text/") else None
+
+
+def typed_payload(text: str, name: str | None = None) -> tuple[typing.Any, str]:
+    """Return the payload, and the name of its serializer, for a *text* that was typed on a command line.
+
+    For the serializers ``text`` and ``bytes`` it is the text itself; for every other one it has to be JSON. Without a
+    *name* it is sent as JSON if it is JSON, and as text otherwise. Raises `SerializationError` and, for a serializer
+    that does not exist, `ConfigurationError`.
+    """
+    if name is not None:
+        get_serializer(name)
+    if name == "text":
+        return text, name
+    if name == "bytes":
+        return text.encode(), name
+    try:
+        return parse_json(text), name or "json"
+    except ValueError as error:
+        if name is None:
+            return text, "text"
+        raise SerializationError(
+            f"{name} needs a payload that is JSON ({error}); quote it for the shell, or send it as text", name
+        ) from None

@@ -1,0 +1,99 @@
+"""Serializers whose messages are signed: the body of another serializer, and a signature beside it."""
+
+from __future__ import annotations
+
+import typing
+
+from .._internal.redacted import redact_secret
+from ..errors import ConfigurationError, SerializationError
+from ..protocol.commands import check_destination
+from .base import SerializedPayload, Serializer
+from .destinations import delivers
+from .signer import sign, verify
+
+__all__ = ["SIGNATURE", "SIGNED_DESTINATION", "SignedSerializer", "check_keys"]
+
+#: The header that carries the signature of the signed serializers.
+SIGNATURE: typing.Final = "x-signature"
+#: The header with the destination that the signature covers: the one that the sender wrote.
+SIGNED_DESTINATION: typing.Final = "x-signed-destination"
+
+
+class SignedSerializer(Serializer):
+    """Another serializer's body with a signature beside it: HMAC-SHA256 over content type, destination and body.
+
+    The first of the keys signs, and all of them verify, so that keys can be rotated. The body is read only after its
+    signature has been verified, and only if the message comes from the destination to which it was sent.
+    """
+
+    signs = True
+
+    def __init__(self, inner: Serializer) -> None:
+        self.name = f"signed-{inner.name}"
+        self.content_type = f"{inner.content_type};signed=hmac-sha256"
+        self._inner = inner
+
+    def dumps(self, payload: typing.Any) -> bytes:
+        """Return the inner serializer's body."""
+        return self._inner.dumps(payload)
+
+    def loads(self, body: bytes) -> typing.Any:
+        """Return the inner serializer's payload; `deserialize` has verified the body before."""
+        return self._inner.loads(body)
+
+    def serialize(
+        self, payload: typing.Any, *, destination: str, keys: typing.Sequence[str | bytes] = ()
+    ) -> SerializedPayload:
+        """Return *payload* with its signature.
+
+        Raises `ConfigurationError` without a key, and `InvalidFrame` for a bad *destination*, beside
+        `SerializationError`.
+        """
+        keys = redact_secret("signing_keys", keys)
+        check_keys(self, keys)
+        check_destination(destination)
+        written = super().serialize(payload, destination=destination)
+        written.headers[SIGNATURE] = sign(keys, *self._signed_parts(destination, written.body))
+        written.headers[SIGNED_DESTINATION] = destination
+        return written
+
+    def deserialize(
+        self,
+        body: bytes,
+        headers: typing.Mapping[str, str],
+        *,
+        keys: typing.Sequence[str | bytes] = (),
+        sent_to: typing.Sequence[str] = (),
+    ) -> typing.Any:
+        """Return the payload if one of *keys* made the signature, for the place where the message was found.
+
+        The signed destination must be one that the broker delivers from the message's ``destination``, or from one of
+        *sent_to*. A message without ``x-signed-destination``, as earlier versions sent it, must be signed for exactly
+        one of these. Raises `SerializationError` otherwise.
+        """
+        keys = redact_secret("signing_keys", keys)
+        check_keys(self, keys)
+        places = (headers.get("destination", ""), *sent_to)
+        signed = headers.get(SIGNED_DESTINATION)
+        signature = headers.get(SIGNATURE, "")
+        if not any(
+            verify(keys, signature, *self._signed_parts(candidate, body))
+            for candidate in dict.fromkeys(places if signed is None else (signed,))
+        ):
+            raise SerializationError(f"the message from {places[0]} has no good signature; it was not read", self.name)
+        if signed is not None and not any(delivers(signed, place) for place in places):
+            raise SerializationError(
+                f"the message from {places[0]} has no good signature for that place: it was signed for {signed}, and "
+                "was moved; it was not read. If the broker moves it on purpose, name the signed destination in sent_to",
+                self.name,
+            )
+        return super().deserialize(body, headers)
+
+    def _signed_parts(self, destination: str, body: bytes) -> tuple[bytes, bytes, bytes]:
+        return self.content_type.encode(), destination.encode(errors="surrogatepass"), body
+
+
+def check_keys(serializer: Serializer, keys: typing.Sequence[str | bytes]) -> None:
+    """Raise `ConfigurationError` if *serializer* signs and there are no *keys*."""
+    if serializer.signs and not keys:
+        raise ConfigurationError(f"the serializer {serializer.name} needs a secret: set signing_keys", "signing_keys")

@@ -1,14 +1,16 @@
-"""The options of stomp-web: one typed set, wherever they are read from.
+"""The options of stomp-web: one typed set for keywords, addresses, Flask's config, Django's settings and ini files.
 
-Keywords, the query of an address, Flask's config, Django's settings and PasteDeploy's strings all name the same
-options and pass through the same checks here. An option that is unknown or has a bad value is refused with the
-name that the user wrote, and with the nearest name that exists.
+`Options` names each option once, with its type, default and meaning. An unknown option or a bad value is refused with
+the name that the user wrote, and with the nearest name that exists.
 """
+
+# ruff: noqa: RUF009 - `_option` makes a dataclass field
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import typing
 
@@ -20,9 +22,12 @@ from .protocol import commands, encode
 from .protocol.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS
 
 __all__ = [
+    "CLIENT_TIMEOUT",
     "CONNECTION_OPTIONS",
+    "DEFAULTS",
     "LIMIT_OPTIONS",
     "OPTIONS",
+    "TLS_OPTIONS",
     "Option",
     "Options",
     "coerce",
@@ -32,22 +37,11 @@ __all__ = [
     "whole_number",
 ]
 
-# The largest whole number of an option: the brokers read heart-beats as Java's or Erlang's 32-bit integers.
-LARGEST_COUNT: typing.Final = 2**31 - 1
+# The largest whole number of an option: brokers read heart-beats as 32-bit integers of Java or Erlang.
+_LARGEST_COUNT: typing.Final = 2**31 - 1
 
 _TRUE = frozenset(("true", "yes", "on", "1"))
 _FALSE = frozenset(("false", "no", "off", "0"))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Option:
-    """What one option is: its `name`, how a value is read (`read`), its `default`, `unit` and `meaning`."""
-
-    name: str
-    read: typing.Callable[[typing.Any], typing.Any]
-    default: typing.Any
-    unit: str
-    meaning: str
 
 
 def _seconds(value: typing.Any) -> float:
@@ -74,15 +68,20 @@ def read_seconds(value: object) -> float:
         raise ValueError("must be a number of seconds, such as 5 or 0.5") from None
 
 
-def whole_number(name: str, value: object, least: int, most: int = LARGEST_COUNT) -> int:
+def whole_number(name: str, value: object, least: int, most: int = _LARGEST_COUNT) -> int:
     """Return *value* if it is an ``int`` from *least* to *most*, and no ``bool``.
 
     Raises `ConfigurationError` that names the argument *name*.
     """
+    try:
+        return _checked_count(value, least, most)
+    except ValueError as error:
+        raise ConfigurationError(f"{name} {error}, not {short_repr(value)}", name) from None
+
+
+def _checked_count(value: object, least: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ConfigurationError(
-            f"{name} must be a whole number, {least} or more and at most {most}, not {short_repr(value)}", name
-        )
+        raise ValueError(f"must be a whole number, {least} or more and at most {most}")
     return value
 
 
@@ -90,11 +89,7 @@ def _count(least: int) -> typing.Callable[[typing.Any], int]:
     def read(value: typing.Any) -> int:
         if isinstance(value, str) and len(value) < 20 and value.strip().isdecimal():
             value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"must be a whole number, {least} or more")
-        if value > LARGEST_COUNT:
-            raise ValueError(f"must be a whole number, {least} or more and at most {LARGEST_COUNT}")
-        return value
+        return _checked_count(value, least, _LARGEST_COUNT)
 
     return read
 
@@ -112,7 +107,7 @@ def _flag(value: typing.Any) -> bool:
 
 def _text(value: typing.Any) -> str:
     if not isinstance(value, str):
-        # Whoever reads environment variables as JSON, as Flask does, gets a number for a passcode of digits.
+        # Flask reads environment variables as JSON, so that a passcode of digits comes as a number.
         raise ValueError(f"must be a text, not of type {type(value).__name__}; write it in quotes")
     if not value.strip():
         raise ValueError("must be a text that is not empty")
@@ -148,7 +143,7 @@ def _headers(value: typing.Any) -> dict[str, str]:
     if isinstance(value, str):
         pairs = [line.partition("=") for line in value.replace("\n", ",").split(",") if line.strip()]
         if not all(equals for _, equals, _ in pairs):
-            raise ValueError("must be name=value pairs, divided by commas")
+            raise ValueError("must be name=value pairs, separated by commas")
         value = {name.strip(): text.strip() for name, _, text in pairs}
     if not isinstance(value, typing.Mapping) or not all(
         isinstance(name, str) and isinstance(text, str) for name, text in value.items()
@@ -175,91 +170,101 @@ def _keys(value: typing.Any) -> tuple[str | bytes, ...]:
     return tuple(value)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its `name`, the function that checks a value (`read`), its `default`, `unit` and `meaning`."""
+
+    name: str
+    read: typing.Callable[[typing.Any], typing.Any]
+    default: typing.Any
+    unit: str
+    meaning: str
+
+
+def _option(
+    read: typing.Callable[[typing.Any], typing.Any], default: typing.Any, unit: str, meaning: str, *, shown: bool = True
+) -> typing.Any:
+    """A field of `Options`. *default* may be a function that makes it."""
+    metadata = {"read": read, "unit": unit, "meaning": meaning}
+    if callable(default):
+        return dataclasses.field(default_factory=default, repr=shown, metadata=metadata)
+    return dataclasses.field(default=default, repr=shown, metadata=metadata)
+
+
+_secret = functools.partial(_option, shown=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The checked options of one publisher, and the table of all defaults. `OPTIONS` describes each of them."""
+
+    url: str = _secret(_address, "stomp://127.0.0.1:61613", "", "The address of the broker or brokers.")
+    login: str | None = _option(_optional_text, None, "", "The user; overrides the one in the address.")
+    passcode: str | None = _secret(_optional_text, None, "", "The password; overrides the one in the address.")
+    vhost: str | None = _option(_optional_text, None, "", "The virtual host; overrides the one in the address.")
+    pool_size: int = _option(
+        _count(1), 8, "connections", "The most connections of a process. A pool calls it max_size."
+    )
+    timeout: float = _option(_seconds, 5.0, "seconds", "The deadline of one call, over everything that it does.")
+    connect_timeout: float = _option(_seconds, 5.0, "seconds", "The limit for opening a connection, within `timeout`.")
+    confirm: bool = _option(_flag, True, "", "Whether each send waits for the broker's receipt.")
+    persistent: bool = _option(_flag, True, "", "Whether messages survive a restart of the broker.")
+    serializer: str = _option(_text, "json", "", "The name of the serializer for payloads.")
+    max_idle: float = _option(_seconds, 45.0, "seconds", "How long a connection may be idle before it is replaced.")
+    max_lifetime: float = _option(_seconds, 3600.0, "seconds", "How old a connection may become before it is replaced.")
+    max_waiting: int = _option(_count(0), 0, "callers", "How many may wait for a connection; 0 means any number.")
+    resend_unknown: bool = _option(
+        _flag, False, "", "Whether to send a message of unknown outcome again, under its x-message-id (at least once)."
+    )
+    heart_beat: tuple[int, int] = _option(
+        _heart_beat, (0, 0), "milliseconds", "The intervals to offer: of beats sent, of beats wanted."
+    )
+    max_header_bytes: int = _option(
+        _count(1), MAX_HEADER_BYTES, "bytes", "The largest head that a receiving client or worker takes whole."
+    )
+    max_headers: int = _option(
+        _count(1), MAX_HEADERS, "headers", "The most headers that a receiving client or worker takes whole."
+    )
+    max_body_bytes: int = _option(
+        _count(0), MAX_BODY_BYTES, "bytes", "The largest body that a receiving client or worker takes whole."
+    )
+    tls_ca: str | None = _option(_path, None, "path", "A PEM file of the authorities to trust, not the system's.")
+    tls_cert: str | None = _option(_path, None, "path", "A PEM file with the client's certificate.")
+    tls_key: str | None = _option(_path, None, "path", "A PEM file with the key of `tls_cert`, if it is not in there.")
+    tls_key_password: str | None = _secret(_optional_text, None, "", "The password of the key, if it is encrypted.")
+    tls_insecure_skip_verify: bool = _option(_flag, False, "", "Accept any certificate, even an attacker's. It warns.")
+    headers: dict[str, str] = _secret(_headers, dict, "", "Headers that every message gets.")
+    signing_keys: tuple[str | bytes, ...] = _secret(
+        _keys, (), "", "Secret keys for signed messages; the first one signs, all verify."
+    )
+
+
+#: The default of every option. Constructors with arguments of the same names refer to it.
+DEFAULTS: typing.Final = Options()
+
+#: The default `timeout` of a client that is used without a pool, in seconds.
+CLIENT_TIMEOUT: typing.Final = 10.0
+
 #: Every option by its name.
 OPTIONS: typing.Final[dict[str, Option]] = {
-    option.name: option
-    for option in (
-        Option("url", _address, "stomp://127.0.0.1:61613", "", "The address of the broker or brokers."),
-        Option("login", _optional_text, None, "", "The user; overrides the one in the address."),
-        Option("passcode", _optional_text, None, "", "The password; overrides the one in the address."),
-        Option("vhost", _optional_text, None, "", "The virtual host; overrides the one in the address."),
-        Option(
-            "pool_size",
-            _count(1),
-            8,
-            "connections",
-            "How many connections a process opens at the most. A pool calls it max_size, which is accepted too.",
-        ),
-        Option("timeout", _seconds, 5.0, "seconds", "The deadline of one call, over everything that it does."),
-        Option(
-            "connect_timeout", _seconds, 5.0, "seconds", "How long opening one connection may take, within `timeout`."
-        ),
-        Option("confirm", _flag, True, "", "Whether each send waits for the broker's receipt."),
-        Option("persistent", _flag, True, "", "Whether messages survive a restart of the broker."),
-        Option("serializer", _text, "json", "", "The name of the serializer for payloads."),
-        Option("max_idle", _seconds, 45.0, "seconds", "How long a connection may lie unused before it is replaced."),
-        Option("max_lifetime", _seconds, 3600.0, "seconds", "How old a connection may become before it is replaced."),
-        Option("max_waiting", _count(0), 0, "callers", "How many may wait for a connection; 0 means any number."),
-        Option(
-            "resend_unknown",
-            _flag,
-            False,
-            "",
-            "Whether a message with unknown outcome is sent again, with the same x-message-id (at least once).",
-        ),
-        Option("heart_beat", _heart_beat, (0, 0), "milliseconds", "What CONNECT offers: beats sent, beats wanted."),
-        Option(
-            "max_header_bytes",
-            _count(1),
-            MAX_HEADER_BYTES,
-            "bytes",
-            "The largest head, command and headers, of a message that is taken whole. For clients that receive, and "
-            "workers; a publisher receives no messages.",
-        ),
-        Option(
-            "max_headers",
-            _count(1),
-            MAX_HEADERS,
-            "headers",
-            "The most headers of a message that is taken whole. For clients that receive, and workers.",
-        ),
-        Option(
-            "max_body_bytes",
-            _count(0),
-            MAX_BODY_BYTES,
-            "bytes",
-            "The largest body of a message that is taken whole. For clients that receive, and workers.",
-        ),
-        Option("tls_ca", _path, None, "path", "A PEM file of the authorities to trust instead of the system's."),
-        Option("tls_cert", _path, None, "path", "A PEM file with the client's certificate."),
-        Option("tls_key", _path, None, "path", "A PEM file with the key of `tls_cert`, if it is not in that file."),
-        Option("tls_key_password", _optional_text, None, "", "The password of the key, if its file is encrypted."),
-        Option(
-            "tls_insecure_skip_verify",
-            _flag,
-            False,
-            "",
-            "Accept any certificate, so that anybody on the way can read and change what is sent. It warns.",
-        ),
-        Option("headers", _headers, {}, "", "Headers that every message gets."),
-        Option(
-            "signing_keys", _keys, (), "", "Secret keys of the signed serializers; the first one signs, all verify."
-        ),
-    )
+    field.name: Option(field.name, default=getattr(DEFAULTS, field.name), **field.metadata)
+    for field in dataclasses.fields(Options)
 }
 
-#: The limits on what a client that receives takes whole.
+#: The limits of a message that a receiving client takes whole.
 LIMIT_OPTIONS: typing.Final = ("max_header_bytes", "max_headers", "max_body_bytes")
 
-#: The options of one connection, as one that receives has it; the others are a publisher's, or a pool's.
+#: The options of TLS.
+TLS_OPTIONS: typing.Final = ("tls_ca", "tls_cert", "tls_key", "tls_key_password", "tls_insecure_skip_verify")
+
+#: The options of one connection that receives. All others belong to a publisher or a pool.
 CONNECTION_OPTIONS: typing.Final = (
     *("login", "passcode", "vhost", "timeout", "connect_timeout", "heart_beat"),
-    *("tls_ca", "tls_cert", "tls_key", "tls_key_password", "tls_insecure_skip_verify"),
+    *TLS_OPTIONS,
     *LIMIT_OPTIONS,
 )
 
-
-# How other libraries call what is a part of the address here, or another option.
+# Names that other libraries use: for parts of the address, with an address as an example, and for options.
 _PARTS_OF_URL: typing.Final = {
     **dict.fromkeys(("host", "hostname", "server", "broker", "port"), "stomp://localhost:61613"),
     **dict.fromkeys(("ssl", "tls", "use_ssl", "use_tls"), "stomp+ssl://localhost:61614"),
@@ -272,7 +277,6 @@ _ELSEWHERE: typing.Final = {
     "virtual_host": "vhost",
 }
 
-
 # Names that other parts of stomp-web have for an option.
 _SYNONYMS: typing.Final = {"max_size": "pool_size"}
 
@@ -283,7 +287,7 @@ def option_name(name: str) -> str:
 
 
 def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.Any:
-    """Return *value* as option *name* wants it; texts, as from an address or an ini file, are understood.
+    """Return *value* as the option *name* has it. Texts, as in an address or an ini file, are understood.
 
     *written* is the name as the user wrote it, for the error. Raises `ConfigurationError` if there is no such
     option, naming the nearest one, or if the value cannot be used; the value of a secret is never shown.
@@ -296,11 +300,10 @@ def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.A
     try:
         return redact_secret(name, option.read(value))
     except ValueError as error:
-        problem = str(error)
-    # Raised here and not above: an exception in whose context the other one stands would show that one's locals too.
-    # A value with an '@' may be the rest of an address, with its passcode, that was not divided as its writer meant.
-    shown = "" if is_secret(name) or (isinstance(value, str) and "@" in value) else f", not {short_repr(value)}"
-    raise ConfigurationError(f"the option {written} {problem}{shown}", written)
+        # A value with an '@' may be the rest of an address with a passcode that was split in the wrong place.
+        hidden = is_secret(name) or (isinstance(value, str) and "@" in value)
+        shown = "" if hidden else f", not {short_repr(value)}"
+        raise ConfigurationError(f"the option {written} {error}{shown}", written) from None
 
 
 def unknown_option(written: str, prefix: str = "", known: typing.Iterable[str] = OPTIONS) -> ConfigurationError:
@@ -314,37 +317,6 @@ def unknown_option(written: str, prefix: str = "", known: typing.Iterable[str] =
         example = f", as in {_PARTS_OF_URL[bare]}" if near == ["url"] and bare in _PARTS_OF_URL else ""
         hint = f"did you mean {names[near[0]]}{example}?"
     return ConfigurationError(f"there is no option {written}; {hint}", written)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The checked options of one publisher. `OPTIONS` tells what each of them means."""
-
-    url: str = dataclasses.field(default="stomp://127.0.0.1:61613", repr=False)
-    login: str | None = None
-    passcode: str | None = dataclasses.field(default=None, repr=False)
-    vhost: str | None = None
-    pool_size: int = 8
-    timeout: float = 5.0
-    connect_timeout: float = 5.0
-    confirm: bool = True
-    persistent: bool = True
-    serializer: str = "json"
-    max_idle: float = 45.0
-    max_lifetime: float = 3600.0
-    max_waiting: int = 0
-    resend_unknown: bool = False
-    heart_beat: tuple[int, int] = (0, 0)
-    max_header_bytes: int = MAX_HEADER_BYTES
-    max_headers: int = MAX_HEADERS
-    max_body_bytes: int = MAX_BODY_BYTES
-    tls_ca: str | None = None
-    tls_cert: str | None = None
-    tls_key: str | None = None
-    tls_key_password: str | None = dataclasses.field(default=None, repr=False)
-    tls_insecure_skip_verify: bool = False
-    headers: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
-    signing_keys: tuple[str | bytes, ...] = dataclasses.field(default=(), repr=False)
 
 
 def read_options(

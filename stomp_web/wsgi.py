@@ -1,6 +1,6 @@
 """StompMiddleware: a Publisher in the environ of any WSGI application (PEP 3333).
 
-It adds one key to the environ and calls the application; what the application returns is passed on untouched, so that
+It adds one key to the environ and calls the application. The application's iterable is returned untouched, so that
 ``close()``, ``len()`` and ``wsgi.file_wrapper`` keep working. Nothing happens at the end of a request: the pool belongs
 to the process.
 """
@@ -11,7 +11,7 @@ import re
 import typing
 
 from ._internal.redacted import redact_secrets
-from .config import read_options
+from .config import DEFAULTS, read_options
 from .errors import ConfigurationError
 from .publisher import Publisher
 
@@ -25,22 +25,21 @@ __all__ = ["ENVIRON_KEY", "StompMiddleware", "filter_app_factory", "filter_facto
 #: The key in the environ, unless another was chosen.
 ENVIRON_KEY: typing.Final = "stomp_web.publisher"
 
-# PEP 3333: lower-case letters, numbers, dots and underscores. Without a dot, validators take it for a CGI variable and
-# refuse a value that is no str.
+# PEP 3333: lower-case letters, numbers, dots and underscores. Validators take a key without a dot for a CGI variable,
+# whose value must be a str.
 _KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 
 
 class StompMiddleware:
     """Puts a `Publisher` into the environ of *app*.
 
-    * *publisher* - a publisher to share, for example with another middleware; whoever made it closes it.
-    * *environ_key* - where in the environ it goes; it must hold a dot.
-    * *options* - without *publisher*: those of `Publisher`, ``url`` among them.
+    * *publisher* - a publisher to share, for example with another middleware; the middleware does not close it.
+    * *environ_key* - its key in the environ, with a dot.
+    * *options* - the options of a `Publisher` of its own, ``url`` among them; only without *publisher*.
 
-    A request that comes with another publisher under the same key, put there by a middleware further out, ends in
-    `ConfigurationError`: two publishers in one application need two keys, or messages would go to the wrong broker.
-
-    Raises `ConfigurationError` for a bad key and for what `Publisher` refuses.
+    Raises `ConfigurationError` for a bad key or option. A request raises it as well if a middleware further out has put
+    another publisher under the same key: two publishers in one application need two keys, or messages would go to the
+    wrong broker.
 
     >>> def application(environ, start_response):
     ...     environ["stomp_web.publisher"].send("/queue/orders", {"id": 7})
@@ -79,17 +78,17 @@ class StompMiddleware:
         self._owner = publisher is None
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Call the application, with the publisher in *environ*. Raises `ConfigurationError` as told above."""
+        """Call the application, with the publisher in *environ*. Raises `ConfigurationError` if the key is in use."""
         present = environ.setdefault(self.environ_key, self.publisher)
         if present is not self.publisher:
             raise ConfigurationError(
-                f"the environ has another publisher under {self.environ_key!r} already, from a StompMiddleware further "
+                f"the environ already has another publisher under {self.environ_key!r}, from a StompMiddleware further "
                 "out; give one of the two another environ_key, or both the same publisher",
                 "environ_key",
             )
         return self.app(environ, start_response)
 
-    def close(self, timeout: float = 5.0) -> None:
+    def close(self, timeout: float = DEFAULTS.timeout) -> None:
         """Close the publisher, in at most *timeout* seconds, unless it was made elsewhere."""
         if self._owner:
             self.publisher.close(timeout)
@@ -112,7 +111,7 @@ def get_publisher(environ: WSGIEnvironment, key: str = ENVIRON_KEY) -> Publisher
 
 def filter_app_factory(
     app: WSGIApplication,
-    global_conf: typing.Mapping[str, str] | None,  # noqa: ARG001 - PasteDeploy passes it; it is not for us
+    global_conf: typing.Mapping[str, str] | None,  # noqa: ARG001 - PasteDeploy passes it
     **local_conf: str,
 ) -> StompMiddleware:
     """Wrap *app*, for PasteDeploy. *local_conf* holds ``environ_key`` and the options of `Publisher`, as texts."""
@@ -124,7 +123,7 @@ def filter_app_factory(
 def filter_factory(
     global_conf: typing.Mapping[str, str] | None, **local_conf: str
 ) -> typing.Callable[[WSGIApplication], StompMiddleware]:
-    """Return what wraps an application, for PasteDeploy. As `filter_app_factory` otherwise."""
+    """Return a function that wraps an application, for PasteDeploy. The options are those of `filter_app_factory`."""
     local_conf = redact_secrets(local_conf)
 
     def wrap(app: WSGIApplication) -> StompMiddleware:

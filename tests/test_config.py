@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import pathlib
 
 import pytest
 
-from stomp_web import ConfigurationError, Publisher
-from stomp_web.config import OPTIONS, Options, coerce, read_options
+from stomp_web import ConfigurationError, PublishClient, Publisher, PublishSubscribeClient, QueueingDuplexClient
+from stomp_web.config import CLIENT_TIMEOUT, DEFAULTS, OPTIONS, Options, coerce, read_options
 
 SECONDS = ("timeout", "connect_timeout", "max_idle", "max_lifetime")
 FLAGS = ("confirm", "persistent", "resend_unknown")
@@ -29,9 +30,14 @@ class TestTheSet:
             "resend_unknown heart_beat tls_ca tls_cert tls_key tls_key_password headers signing_keys".split()
         ) <= set(OPTIONS)
 
-    def test_the_checked_options_have_the_same_names_and_defaults(self):
-        assert {field.name for field in dataclasses.fields(Options)} == set(OPTIONS)
-        assert dataclasses.asdict(Options()) == {name: option.default for name, option in OPTIONS.items()}
+    def test_a_publisher_has_the_default_of_every_option(self):
+        assert Publisher("memory://").options == dataclasses.replace(DEFAULTS, url="memory://")
+
+    @pytest.mark.parametrize("client", [PublishClient, QueueingDuplexClient, PublishSubscribeClient])
+    def test_the_clients_have_the_same_defaults_but_more_time_and_no_receipts(self, client):
+        own = {name: given.default for name, given in inspect.signature(client).parameters.items() if name in OPTIONS}
+        assert {"connect_timeout", "heart_beat", "tls_ca"} <= set(own)
+        assert own == {name: OPTIONS[name].default for name in own} | {"timeout": CLIENT_TIMEOUT, "confirm": False}
 
     @pytest.mark.parametrize("name", OPTIONS)
     def test_every_default_is_a_good_value(self, name):

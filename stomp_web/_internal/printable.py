@@ -1,4 +1,4 @@
-"""Text from elsewhere, made fit for a terminal and a log: it cannot control the one, nor forge a line of the other."""
+"""Text from a broker or a payload, made safe to print: it cannot control a terminal or forge a line of a log."""
 
 from __future__ import annotations
 
@@ -8,33 +8,32 @@ __all__ = ["harmless", "sentence", "short_repr", "without_outcome"]
 
 _LONGEST_REPR = 200  # characters
 
-# Not printable for Python, and yet no harm to a terminal: no-break space, and the joiners of emoji and of some scripts.
-_NO_HARM = "\u00a0\u200c\u200d"
+# Not printable for Python, but safe for a terminal: no-break space, and the joiners of emoji and of some scripts.
+_SAFE = "\u00a0\u200c\u200d"
 
-
-# What an error says of the message's outcome, where that is not all that it says.
+# The part of an error that tells the outcome of the message.
 _OUTCOME = re.compile(r"(?:[;,] |\. )(?:nothing was sent|whether [a-z ]+ arrived is not known)\b", re.IGNORECASE)
 
 
 def sentence(text: object) -> str:
-    """Return *text* with a full stop at its end, unless it has a mark there: another sentence can follow."""
+    """Return *text* with a full stop, unless it ends with a mark already, so that another sentence can follow."""
     words = str(text).rstrip()
     return words if words.endswith((".", "?", "!")) else f"{words}."
 
 
 def without_outcome(text: str) -> str:
-    """Return the *text* of an error without what it says of the outcome, for where that was said before."""
+    """Return the *text* of an error without the outcome of the message, for a line that tells it already."""
     return _OUTCOME.sub("", text)
 
 
 def harmless(text: str, *, lines: bool = True) -> str:
-    """Return *text* with every character escaped that could control a terminal, or hide others.
+    """Return *text* with every character escaped that could control a terminal or hide other characters.
 
     Line ends and tabs stay, unless *lines* is false.
     """
     if text.isprintable():
         return text
-    kept = _NO_HARM + "\n\t" if lines else _NO_HARM
+    kept = _SAFE + "\n\t" if lines else _SAFE
     return "".join(
         character if character.isprintable() or character in kept else ascii(character)[1:-1] for character in text
     )
@@ -43,11 +42,11 @@ def harmless(text: str, *, lines: bool = True) -> str:
 def short_repr(value: object) -> str:
     """Return ``repr(value)`` for an error, at most 200 characters of it.
 
-    Python refuses to print an ``int`` of more than 4,300 digits, and a value's own ``__repr__`` may raise: its type is
-    named then.
+    If that fails, it names the type: Python refuses to print an ``int`` of more than 4,300 digits, and a value's own
+    ``__repr__`` may raise.
     """
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - a value's own code may raise anything, and the error is about the value
+    except Exception:  # noqa: BLE001 - the value's own code may raise anything
         return f"a value of type {type(value).__name__}"
     return text if len(text) <= _LONGEST_REPR else f"{text[:_LONGEST_REPR]}..."

@@ -5,15 +5,13 @@ from __future__ import annotations
 import typing
 import warnings
 
+from ..config import TLS_OPTIONS
 from ..errors import ConfigurationError
 
 if typing.TYPE_CHECKING:
     import ssl as ssl_module
 
 __all__ = ["TLS_OPTIONS", "InsecureConnectionWarning", "tls_context"]
-
-#: The names of the options that say how TLS is done.
-TLS_OPTIONS: typing.Final = ("tls_ca", "tls_cert", "tls_key", "tls_key_password", "tls_insecure_skip_verify")
 
 
 class InsecureConnectionWarning(UserWarning):

@@ -11,7 +11,7 @@ __all__ = ["BytesSerializer", "PickleSerializer", "TextSerializer"]
 
 
 class PickleSerializer(Serializer):
-    """Python's pickle, highest protocol. Only for queues to which no one but your own programs can write."""
+    """Python's pickle, highest protocol. Only for queues to which only your own programs can write."""
 
     name = "pickle"
     content_type = "application/x-python-serialize"

@@ -5,7 +5,8 @@ With ``"stomp_web.django"`` in INSTALLED_APPS come the system checks and the com
 """
 
 from .handlers import subscribe
-from .publishers import PublisherDoesNotExist, Publishers, asend, publisher, publishers, send
+from .publishers import PublisherDoesNotExist, Publishers, publisher, publishers
+from .sending import asend, send
 from .signals import message_sent, send_failed
 
 __all__ = [

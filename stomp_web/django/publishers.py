@@ -1,4 +1,4 @@
-"""The publishers of ``settings.STOMP``, and `send`, which knows of transactions.
+"""The publishers of ``settings.STOMP``.
 
 A publisher belongs to the process: all threads share one for each alias. Django's own ``BaseConnectionHandler`` makes
 an object for each thread, which would mean a pool for each thread; so it is not used here. Nothing is closed at the end
@@ -7,44 +7,31 @@ of a request.
 
 from __future__ import annotations
 
-import asyncio
-import os
 import typing
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.core.exceptions import SynchronousOnlyOperation
 from django.core.signals import setting_changed
-from django.db import transaction
 from django.utils.connection import ConnectionProxy
 from django.utils.functional import Promise
 
 from .._internal.redacted import Hidden, redact_secrets
-from ..client.message import Message
 from ..config import OPTIONS, read_options, unknown_option
 from ..errors import ConfigurationError
 from ..observers import Event, SendFailed, SendSucceeded
 from ..publisher import Publisher
-from ..publisher.in_thread import call_in_thread
 from ..serializers import json_form
-from .on_commit import after_commit
 from .signals import message_sent, send_failed
 
 __all__ = [
     "DEFAULT_ALIAS",
     "PublisherDoesNotExist",
     "Publishers",
-    "asend",
     "publisher",
     "publishers",
-    "send",
     "worker_settings",
 ]
 
 DEFAULT_ALIAS: typing.Final = "default"
-
-# The part of its time that a message gets when others of its transaction have used up as much by failing.
-_LEAST = 0.05
 
 # Of one alias: the options of its publisher, and what its worker is to know.
 _KEYS = ("OPTIONS", "WORKER")
@@ -189,111 +176,6 @@ publishers = Publishers()
 
 #: The publisher with the alias ``default``, looked up anew at each use.
 publisher = typing.cast(Publisher, _PublisherProxy(publishers, DEFAULT_ALIAS))  # type: ignore[arg-type]
-
-
-def send(
-    destination: str,
-    payload: typing.Any,
-    headers: typing.Mapping[str, str] | None = None,
-    *,
-    using: str = DEFAULT_ALIAS,
-    on_commit: bool = False,
-    database: str | None = None,
-    confirm: bool | None = None,
-    timeout: float | None = None,
-    **options: typing.Any,
-) -> str:
-    """Send one message, and return its id.
-
-    * *using* - the alias of the publisher.
-    * *on_commit* - send after the database's transaction was committed, and not at all if it is rolled back; at once if
-      there is none. The payload is written now, with what it holds now, and what cannot be sent is refused now.
-    * *database* - the alias of that database; without it, the default one.
-    * *destination*, *payload*, *headers*, *confirm*, *timeout* and the other *options* - those of `Publisher.send`.
-
-    Raises as `Publisher.send` does. With *on_commit*, an error of the broker is raised where the outermost ``atomic``
-    block ends. The database has committed then, so that the error tells of a message that is missing or unknown; so
-    does a process that dies between the two. Of several messages of one transaction each is tried; then the first
-    error is raised, and those of the others are in the log. Time that went into those that failed is taken from the
-    *timeout* of the others, of which at least a twentieth is left.
-    """
-    if not on_commit:
-        return publishers[using].send(destination, payload, headers, confirm=confirm, timeout=timeout, **options)
-    _refuse_in_event_loop(destination)
-    message = publishers[using].prepare(destination, payload, headers, **options)
-    _after_commit(message, using, database, confirm, timeout)
-    return typing.cast(str, message.id)
-
-
-async def asend(
-    destination: str,
-    payload: typing.Any,
-    headers: typing.Mapping[str, str] | None = None,
-    *,
-    using: str = DEFAULT_ALIAS,
-    on_commit: bool = False,
-    database: str | None = None,
-    confirm: bool | None = None,
-    timeout: float | None = None,
-    **options: typing.Any,
-) -> str:
-    """Send one message from an async view without blocking the event loop, and return its id.
-
-    The arguments are those of `send`. The payload is written before the first ``await``, and the message is sent in a
-    thread of the event loop's executor; what happens if the task is cancelled, see `Publisher.asend`.
-
-    With *on_commit*, the thread in which Django runs the database for async code (``sync_to_async`` with
-    ``thread_sensitive=True``) is asked whether a transaction is open there. If so, the message is sent in that thread
-    after the commit, and this returns at once; if not, the message is sent now, as without *on_commit*.
-    """
-    way = publishers[using]
-    if not on_commit:
-        return await way.asend(destination, payload, headers, confirm=confirm, timeout=timeout, **options)
-    message = way.prepare(destination, payload, headers, **options)
-    if not await sync_to_async(_wait_for_commit)(message, using, database, confirm, timeout):
-
-        def deliver(left: float) -> None:
-            way.deliver([message], confirm=confirm, timeout=left)
-
-        whole = way.options.timeout if timeout is None else timeout
-        await call_in_thread(deliver, message, whole)
-    return typing.cast(str, message.id)
-
-
-def _wait_for_commit(
-    message: Message, using: str, database: str | None, confirm: bool | None, timeout: float | None
-) -> bool:
-    """Send *message* after the commit of this thread's transaction. False if there is none."""
-    connection = transaction.get_connection(database)
-    if not connection.in_atomic_block and connection.get_autocommit():
-        return False
-    _after_commit(message, using, database, confirm, timeout)
-    return True
-
-
-def _after_commit(
-    message: Message, using: str, database: str | None, confirm: bool | None, timeout: float | None
-) -> None:
-    def deliver(lost: float) -> None:
-        way = publishers[using]
-        whole = way.options.timeout if timeout is None else timeout
-        way.deliver([message], confirm=confirm, timeout=max(whole - lost, whole * _LEAST) if lost else whole)
-
-    after_commit(deliver, f"message {message.id} to {message.destination}", database)
-
-
-def _refuse_in_event_loop(destination: str) -> None:
-    """Raise where Django would, of the database connection, but before anything was done, and with what to do."""
-    if os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
-        return
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:  # no loop runs
-        return
-    raise SynchronousOnlyOperation(
-        f"send(on_commit=True) to {destination} was called in a running event loop, and the transaction belongs to "
-        "another thread; nothing was sent. Use: await asend(..., on_commit=True)"
-    )
 
 
 # gettext_lazy("...") and its kin.

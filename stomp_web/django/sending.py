@@ -1,0 +1,115 @@
+"""`send` and `asend`: one message, now or after the commit of a database's transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import typing
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import transaction
+
+from ..client.message import Message
+from ..publisher.in_thread import call_in_thread
+from .on_commit import after_commit
+from .publishers import DEFAULT_ALIAS, publishers
+
+__all__ = ["asend", "send"]
+
+
+def send(
+    destination: str,
+    payload: typing.Any,
+    headers: typing.Mapping[str, str] | None = None,
+    *,
+    using: str = DEFAULT_ALIAS,
+    on_commit: bool = False,
+    database: str | None = None,
+    confirm: bool | None = None,
+    timeout: float | None = None,
+    **options: typing.Any,
+) -> str:
+    """Send one message, and return its id.
+
+    * *using* - the alias of the publisher.
+    * *on_commit* - send after the database's transaction was committed, and not at all if it is rolled back; at once if
+      there is none. The payload is written now, with what it holds now, and what cannot be sent is refused now.
+    * *database* - the alias of that database; without it, the default one.
+    * *destination*, *payload*, *headers*, *confirm*, *timeout* and the other *options* - those of `Publisher.send`.
+
+    Raises as `Publisher.send` does. With *on_commit*, an error of the broker is raised where the outermost ``atomic``
+    block ends. The database has committed then: a message that failed, or whose process died between the two, is
+    missing or of unknown outcome.
+
+    The messages of one transaction leave as one batch for each alias. The first error is raised, and the errors of all
+    messages that failed are in the log. A message that one of them has held up, and that was certainly not sent, is
+    sent by itself. Time that was lost with a batch is taken from the *timeout* of what comes after it, of which at
+    least a twentieth is left.
+    """
+    if not on_commit:
+        return publishers[using].send(destination, payload, headers, confirm=confirm, timeout=timeout, **options)
+    _refuse_in_event_loop(destination)
+    message = publishers[using].prepare(destination, payload, headers, **options)
+    after_commit(message, using, database, confirm, timeout)
+    return typing.cast(str, message.id)
+
+
+async def asend(
+    destination: str,
+    payload: typing.Any,
+    headers: typing.Mapping[str, str] | None = None,
+    *,
+    using: str = DEFAULT_ALIAS,
+    on_commit: bool = False,
+    database: str | None = None,
+    confirm: bool | None = None,
+    timeout: float | None = None,
+    **options: typing.Any,
+) -> str:
+    """Send one message from an async view without blocking the event loop, and return its id.
+
+    The arguments are those of `send`. The payload is written before the first ``await``, and the message is sent in a
+    thread of the event loop's executor; what happens if the task is cancelled, see `Publisher.asend`.
+
+    With *on_commit*, the thread in which Django runs the database for async code (``sync_to_async`` with
+    ``thread_sensitive=True``) is asked whether a transaction is open there. If so, the message is sent in that thread
+    after the commit, and this returns at once; if not, the message is sent now, as without *on_commit*.
+    """
+    way = publishers[using]
+    if not on_commit:
+        return await way.asend(destination, payload, headers, confirm=confirm, timeout=timeout, **options)
+    message = way.prepare(destination, payload, headers, **options)
+    if not await sync_to_async(_wait_for_commit)(message, using, database, confirm, timeout):
+
+        def deliver(left: float) -> None:
+            way.deliver([message], confirm=confirm, timeout=left)
+
+        whole = way.options.timeout if timeout is None else timeout
+        await call_in_thread(deliver, message, whole)
+    return typing.cast(str, message.id)
+
+
+def _wait_for_commit(
+    message: Message, using: str, database: str | None, confirm: bool | None, timeout: float | None
+) -> bool:
+    """Send *message* after the commit of this thread's transaction. False if there is none."""
+    connection = transaction.get_connection(database)
+    if not connection.in_atomic_block and connection.get_autocommit():
+        return False
+    after_commit(message, using, database, confirm, timeout)
+    return True
+
+
+def _refuse_in_event_loop(destination: str) -> None:
+    """Raise where Django would, of the database connection, but before anything was done, and with what to do."""
+    if os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
+        return
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # no loop runs
+        return
+    raise SynchronousOnlyOperation(
+        f"send(on_commit=True) to {destination} was called in a running event loop, and the transaction belongs to "
+        "another thread; nothing was sent. Use: await asend(..., on_commit=True)"
+    )

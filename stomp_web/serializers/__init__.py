@@ -14,7 +14,8 @@ from .base import SerializedPayload, Serializer
 from .json import JsonSerializer, json_form
 from .plain import BytesSerializer, PickleSerializer, TextSerializer
 from .registry import deserialize, get_serializer, register, typed_payload
-from .signed import SIGNATURE, SIGNED_DESTINATION, SignedSerializer, check_keys
+from .signed import SIGNATURE, SIGNED_DESTINATION, SignedSerializer
+from .signed import check_keys as check_keys
 
 __all__ = [
     "SIGNATURE",
@@ -26,7 +27,6 @@ __all__ = [
     "Serializer",
     "SignedSerializer",
     "TextSerializer",
-    "check_keys",
     "deserialize",
     "get_serializer",
     "json_form",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import typing
 
-from ._internal.redacted import redact_secrets
+from ._internal.redacted import redact_secret, redact_secrets
 from .config import DEFAULTS, read_options
 from .errors import ConfigurationError
 from .publisher import Publisher
@@ -37,9 +37,8 @@ class StompMiddleware:
     * *environ_key* - its key in the environ, with a dot.
     * *options* - the options of a `Publisher` of its own, ``url`` among them; only without *publisher*.
 
-    Raises `ConfigurationError` for a bad key or option. A request raises it as well if a middleware further out has put
-    another publisher under the same key: two publishers in one application need two keys, or messages would go to the
-    wrong broker.
+    Raises `ConfigurationError` for a bad key or option. So does a request if a middleware further out has put another
+    publisher under the same key: messages could go to the wrong broker.
 
     >>> def application(environ, start_response):
     ...     environ["stomp_web.publisher"].send("/queue/orders", {"id": 7})
@@ -56,16 +55,14 @@ class StompMiddleware:
         environ_key: str = ENVIRON_KEY,
         **options: typing.Any,
     ) -> None:
-        options = redact_secrets(options)
+        publisher, options = redact_secret("url", publisher), redact_secrets(options)
         if not isinstance(environ_key, str) or not _KEY.fullmatch(environ_key):
             raise ConfigurationError(
                 f"environ_key must be lower-case words joined by dots, such as {ENVIRON_KEY!r}, not {environ_key!r}",
                 "environ_key",
             )
         if isinstance(publisher, str):
-            raise ConfigurationError(
-                "publisher must be a Publisher; write an address as url='stomp://...'", "publisher"
-            )
+            raise ConfigurationError("publisher must be a Publisher; give an address as url='stomp://...'", "publisher")
         if publisher is not None and options:
             raise ConfigurationError(
                 f"give StompMiddleware a publisher or options for one, not both: {', '.join(sorted(options))}",
@@ -125,8 +122,4 @@ def filter_factory(
 ) -> typing.Callable[[WSGIApplication], StompMiddleware]:
     """Return a function that wraps an application, for PasteDeploy. The options are those of `filter_app_factory`."""
     local_conf = redact_secrets(local_conf)
-
-    def wrap(app: WSGIApplication) -> StompMiddleware:
-        return filter_app_factory(app, global_conf, **local_conf)
-
-    return wrap
+    return lambda app: filter_app_factory(app, global_conf, **local_conf)

@@ -19,6 +19,7 @@ import stomp_web
 from stomp_web import Frame, FrameBuffer, Message, PublishClient, PublishClientPool, Publisher, QueueingDuplexClient
 from stomp_web.broker import Broker
 from stomp_web.serializers import deserialize, get_serializer
+from stomp_web.wsgi import StompMiddleware, filter_factory
 
 PASSCODE = "correct-horse"
 BODY = "battery-staple"
@@ -242,6 +243,14 @@ def an_unknown_version(broker: Broker) -> None:
 
 def an_address_with_a_bad_port(broker: Broker) -> None:
     publisher(f"stomp://guest:{PASSCODE}@localhost:port")
+
+
+def an_address_instead_of_a_publisher(broker: Broker) -> None:
+    StompMiddleware(lambda *_: [], f"stomp://guest:{PASSCODE}@localhost")  # type: ignore[arg-type]
+
+
+def a_bad_option_of_a_middleware(broker: Broker) -> None:
+    filter_factory(None, url=f"stomp://guest:{PASSCODE}@localhost", timeout="soon")(lambda *_: [])
 
 
 def a_passcode_that_connect_cannot_carry(broker: Broker) -> None:

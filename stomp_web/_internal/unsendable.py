@@ -26,15 +26,16 @@ def check_headers(headers: typing.Mapping[str, str]) -> None:
     message_id = headers.get("x-message-id")
     if isinstance(message_id, str) and not message_id.strip():
         raise InvalidFrame(
-            "x-message-id must not be empty: receivers would take all such messages for one; leave it out, and the "
-            "publisher gives the message an id. Nothing was sent"
+            "x-message-id must not be empty: receivers would take all such messages for one; without it, the publisher "
+            "gives the message an id. Nothing was sent"
         )
     reply_to = headers.get("reply-to")
     if reply_to is not None and _is_temporary(reply_to):
         raise InvalidFrame(
-            f"reply-to {short_repr(reply_to)} belongs to the connection that sends the message, and those of a "
-            "publisher receive nothing: the answer would be lost. Send the request with a QueueingDuplexClient, which "
-            "receives the answer, or name a queue that another client reads, such as /queue/answers. Nothing was sent"
+            f"reply-to {short_repr(reply_to)} belongs to the connection that sends the message, and a publisher's "
+            "connections receive nothing: the answer would be lost. Send the request with a QueueingDuplexClient, "
+            "which receives the answer, or name a queue that another client reads, such as /queue/answers. "
+            "Nothing was sent"
         )
 
 

@@ -1,10 +1,9 @@
-"""Whether a message that was sent to one destination may come from another: brokers write destinations anew.
+"""Whether a message that was sent to one destination may come from another, as brokers rewrite destinations.
 
-RabbitMQ (3.10, 4.3) percent-encodes what is not ASCII (``/queue/für`` comes as ``/queue/f%C3%BCr``) and has several
-forms for one destination (``/queue/x``, ``/amq/queue/x``, ``/reply-queue/x`` and ``x``, ``/topic/x`` and
-``/exchange/amq.topic/x``).
-ActiveMQ Classic (5.17) delivers the messages of the topic ``VirtualTopic.X`` from queues ``Consumer.*.VirtualTopic.X``,
-and those for a list of destinations from each of them.
+RabbitMQ (3.10, 4.3) percent-encodes characters beyond ASCII (``/queue/für`` comes as ``/queue/f%C3%BCr``), and has
+several forms for one destination (``/queue/x``, ``/amq/queue/x``, ``/reply-queue/x`` and ``x``, ``/topic/x`` and
+``/exchange/amq.topic/x``). ActiveMQ Classic (5.17) delivers the messages of the topic ``VirtualTopic.X`` from queues
+``Consumer.*.VirtualTopic.X``, and the messages for a list of destinations from each of them.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ _ENCODED = re.compile(rb"%(2[Ff]|[89A-Fa-f][0-9A-Fa-f])")
 def delivers(sent_to: str, received_from: str) -> bool:
     """Whether a broker delivers a message that was sent to *sent_to* from *received_from*.
 
-    That is: both are the same queue, topic or exchange and routing key; or *sent_to* is one of ActiveMQ's lists
-    (``/queue/a,/topic/b``) and *received_from* a member of it; or *received_from* is a consumer's queue of ActiveMQ's
-    virtual topic *sent_to*.
+    It does if both name the same queue, topic, or exchange and routing key; if *sent_to* is a list of ActiveMQ
+    (``/queue/a,/topic/b``) and *received_from* a member of it; or if *received_from* is a consumer's queue of the
+    virtual topic *sent_to* (ActiveMQ).
     """
     if sent_to == received_from:
         return True
@@ -39,13 +38,13 @@ def delivers(sent_to: str, received_from: str) -> bool:
 
 
 def canonical(destination: str) -> Canonical:
-    """Return what *destination* names: its kind (``queue``, ``topic``, ``exchange`` ...), and its decoded name."""
+    """Return the kind of *destination* (``queue``, ``topic``, ``exchange`` ...), and its decoded name."""
     if not destination.startswith("/"):  # RabbitMQ and ActiveMQ take a bare name for a queue
         return "queue", _decoded(destination)
     kind, _, name = destination[1:].partition("/")
     if kind == "amq" and name.startswith("queue/"):
         return "queue", _decoded(name.removeprefix("queue/"))
-    if kind == "reply-queue":  # what a reply-to names: the temporary queue of another session
+    if kind == "reply-queue":  # in a reply-to: the temporary queue of another session
         return "queue", _decoded(name)
     if kind == "exchange":
         exchange, _, key = name.partition("/")
@@ -55,9 +54,9 @@ def canonical(destination: str) -> Canonical:
 
 
 def _targets(destination: str) -> typing.Iterator[Canonical]:
-    """Return what *destination* names: one thing, or each member of a list, whose kind is the first member's.
+    """The targets of *destination*: itself, and each member of a list. The first member tells the kind of the others.
 
-    The list itself is among them, as it is the name of one queue elsewhere.
+    The list itself is among them, because it is the name of one queue for other brokers.
     """
     first = canonical(destination)
     yield first
@@ -69,9 +68,8 @@ def _targets(destination: str) -> typing.Iterator[Canonical]:
 
 
 def _decoded(name: str) -> bytes:
-    """The bytes of a name, with what RabbitMQ encodes decoded: slashes, and what is not ASCII.
+    """The bytes of a name, with the characters decoded that RabbitMQ encodes: slashes, and all that are not ASCII.
 
-    Nothing else is: on RabbitMQ 3.10 the queue ``%41`` is another one than ``A``. Bytes, because two names that are not
-    UTF-8 must not become one.
+    On RabbitMQ 3.10 the queue ``%41`` is another one than ``A``. In bytes, two names that are not UTF-8 stay different.
     """
     return _ENCODED.sub(lambda match: bytes([int(match[1], 16)]), name.encode("utf-8", "surrogatepass"))

@@ -59,13 +59,12 @@ def deserialize(
 
     The serializer is found by the ``content-type`` header; types that end in ``+json`` are JSON.
 
-    * *accept* - the names of the serializers that may be used: an unsigned pickle is read only if ``"pickle"`` is
-      among them.
+    * *accept* - the names of the serializers that may be used: an unsigned pickle needs ``"pickle"``.
     * *keys* - secret keys that verify signatures.
     * *untyped* - the name of the serializer for a body without a content type, such as ``json`` for the TextMessages of
       JMS producers, which name no type. It must be among those in *accept*, too.
-    * *sent_to* - the destination that was subscribed to, or several that the message may have been sent to, beside the
-      one in its ``destination`` header. A signed message that was sent to another one is refused.
+    * *sent_to* - destinations to which a signed message may have been sent, beside its ``destination`` header: the
+      subscribed one, for example. A message that was signed for another one is refused.
 
     Raises `SerializationError`, and `ConfigurationError` if there is no serializer *untyped*.
     """
@@ -76,14 +75,11 @@ def deserialize(
         raise SerializationError(f"there is no serializer for the content type {content_type!r}")
     accept = (accept,) if isinstance(accept, str) else accept  # "pickle" in "signed-pickle" would be true
     if serializer.name not in accept:
-        accepted = ", ".join(accept)
-        if content_type is not None:
-            problem = f"a {serializer.name} message came, but only {accepted} is accepted; it was not read"
-        else:
-            problem = (
-                f"a body without a content type came, which counts as {serializer.name}, but only {accepted} is "
-                "accepted; it was not read. The argument untyped says what such bodies are"
-            )
+        problem, hint = f"a {serializer.name} message came", ""
+        if content_type is None:
+            problem = f"a body without a content type came, which counts as {serializer.name}"
+            hint = ". The argument untyped says what such bodies are"
+        problem += f", but only {', '.join(accept)} is accepted; it was not read{hint}"
         raise SerializationError(problem, serializer.name)
     if not serializer.signs:  # a user's own serializer may not take `sent_to`
         return serializer.deserialize(body, headers, keys=keys)

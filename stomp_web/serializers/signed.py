@@ -1,4 +1,4 @@
-"""Serializers whose messages are signed: the body of another serializer, and a signature beside it."""
+"""The signed serializers, which put a signature beside the body of another serializer."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ SIGNED_DESTINATION: typing.Final = "x-signed-destination"
 class SignedSerializer(Serializer):
     """Another serializer's body with a signature beside it: HMAC-SHA256 over content type, destination and body.
 
-    The first of the keys signs, and all of them verify, so that keys can be rotated. The body is read only after its
-    signature has been verified, and only if the message comes from the destination to which it was sent.
+    The body is read only if one of the keys made the signature, and the message comes from the signed destination.
     """
 
     signs = True
@@ -44,11 +43,7 @@ class SignedSerializer(Serializer):
     def serialize(
         self, payload: typing.Any, *, destination: str, keys: typing.Sequence[str | bytes] = ()
     ) -> SerializedPayload:
-        """Return *payload* with its signature.
-
-        Raises `ConfigurationError` without a key, and `InvalidFrame` for a bad *destination*, beside
-        `SerializationError`.
-        """
+        """Return *payload* with its signature. Raises also `ConfigurationError` without a key, and `InvalidFrame`."""
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)
         check_destination(destination)
@@ -65,19 +60,18 @@ class SignedSerializer(Serializer):
         keys: typing.Sequence[str | bytes] = (),
         sent_to: typing.Sequence[str] = (),
     ) -> typing.Any:
-        """Return the payload if one of *keys* made the signature, for the place where the message was found.
+        """Return the payload if one of *keys* made the signature. Raises `SerializationError` otherwise.
 
         The signed destination must be one that the broker delivers from the message's ``destination``, or from one of
         *sent_to*. A message without ``x-signed-destination``, as earlier versions sent it, must be signed for exactly
-        one of these. Raises `SerializationError` otherwise.
+        one of these.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)
         places = (headers.get("destination", ""), *sent_to)
         signed = headers.get(SIGNED_DESTINATION)
-        signature = headers.get(SIGNATURE, "")
         if not any(
-            verify(keys, signature, *self._signed_parts(candidate, body))
+            verify(keys, headers.get(SIGNATURE, ""), *self._signed_parts(candidate, body))
             for candidate in dict.fromkeys(places if signed is None else (signed,))
         ):
             raise SerializationError(f"the message from {places[0]} has no good signature; it was not read", self.name)

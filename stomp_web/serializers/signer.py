@@ -1,7 +1,6 @@
-"""Signatures with secret keys: HMAC-SHA256 in base64. It knows nothing of messages and serializers.
+"""Signatures with secret keys: HMAC-SHA256 in base64, over several parts and their lengths.
 
-The first of the keys signs, and all of them verify, so that keys can be rotated. A signature covers several parts, and
-where each of them ends.
+The first of the keys signs, and all of them verify, so that keys can be rotated.
 """
 
 from __future__ import annotations

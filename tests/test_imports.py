@@ -57,7 +57,7 @@ def test_importing_the_package_loads_nothing_that_is_not_used():
 
 
 def test_who_only_sends_does_not_load_what_receives():
-    code = "import sys; from stomp_web import Publisher; print('stomp_web.client.driven' in sys.modules)"
+    code = "import sys; from stomp_web import Publisher; print('stomp_web.client.duplex' in sys.modules)"
     assert run(code) == "False"
 
 

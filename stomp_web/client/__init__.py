@@ -35,5 +35,5 @@ __getattr__, __dir__ = loader(
         "subscribe": ("PublishSubscribeClient",),
         "transaction": ("Transaction",),
     },
-    modules=(*("driven", "duplex", "message", "outcome", "publish", "queues", "sending", "subscribe", "transaction"),),
+    modules=(*("duplex", "message", "outcome", "publish", "queues", "sending", "subscribe", "transaction"),),
 )

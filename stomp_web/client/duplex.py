@@ -1,39 +1,37 @@
 """QueueingDuplexClient: one connection that sends and receives. The loop is the user's.
 
-STOMP is not request and response: frames come when the broker likes. So somebody must read all the time, and here that
+STOMP is not request and response: frames come when the broker likes. So one thread must read all the time, and here it
 is the thread in which the user runs `listen_forever`. It puts each received frame on the queue of its kind, and does
 nothing else that could take long.
 
-How several threads share the connection is `DrivenClient`'s business. Here is what frames mean: which queue they go on,
-whose answer they are, and what the commands of a client are.
+Here are the client's options and its commands: subscribe, acknowledge, send, transactions. Of state it owns `confirm`
+and the number of the next subscription. How it connects and ends is in `stomp_web.client.life`, how threads share the
+connection in `.loop`, `.driver` and `.exchanges`, and where received frames go in `.received`.
 """
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import itertools
 import queue
-import threading
 import typing
 
-from .._internal.log import get_logger
 from .._internal.redacted import redact_secret, redact_secrets
-from ..config import LIMIT_OPTIONS, coerce, whole_number
-from ..connection.address import parse_address
-from ..connection.connector import Connector, client_options, make_connector, make_endpoint
+from ..config import coerce, whole_number
+from ..connection.connector import Connector, make_connector, make_endpoint
 from ..connection.deadline import Deadline
-from ..connection.refusals import refuses
-from ..connection.session import Session, error_words
-from ..connection.tls import TLS_OPTIONS
-from ..errors import ConfigurationError, ConnectionLost, InvalidFrame, NotSent, Rejected, StompError
+from ..connection.session import Session
+from ..errors import InvalidFrame, NotSent, StompError
 from ..protocol import VERSIONS, Frame, commands
 from ..protocol.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS
-from .driven import Answer, BusyError, DrivenClient
-from .message import Body, Message, as_batch, check_message, encode_message
+from .driver import BusyError
+from .exchanges import Exchange
+from .life import LoopClient
+from .message import Body, Message, as_batch, check_messages, encode_message
+from .options import read_url
 from .outcome import about
 from .queues import FrameQueue
-from .transaction import EndedByError, Transaction, ended_by_error, not_open
+from .transaction import Transaction
 
 if typing.TYPE_CHECKING:
     import ssl as ssl_module
@@ -41,30 +39,27 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["QueueingDuplexClient"]
 
-_log = get_logger("client")
-
-_URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", *LIMIT_OPTIONS, *TLS_OPTIONS)
-_MOST_AT_ONCE = 1000  # frames that are taken in before it is looked again at what is to be written
+_LIMITS = {"max_header_bytes": MAX_HEADER_BYTES, "max_headers": MAX_HEADERS, "max_body_bytes": MAX_BODY_BYTES}
 
 
-class QueueingDuplexClient(DrivenClient):
+class QueueingDuplexClient(LoopClient):
     """A STOMP client that sends and receives, and puts what it receives on queues.
 
     Run `listen_forever` where you like, usually in a thread of your own, and take frames from the queues:
 
     * `message_queue` - MESSAGE frames. When it is full, the client reads no further until there is room, and the broker
-      keeps the rest; heart-beats are still sent. For somebody who waits for a receipt it reads on, up to as many
-      messages again; a receipt behind more is not seen. Who sends confirmed while messages pile up wants a second
-      client for that, or an ``ack`` other than ``auto`` and a prefetch limit.
-    * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT and ERROR frames. These are records; when
-      one is full, its oldest frame goes.
+      keeps the rest; heart-beats are still sent. While a call waits for a receipt, as many messages again are read; a
+      receipt behind more is not seen. To send confirmed while messages pile up, use a second client, or an ``ack``
+      other than ``auto`` and a prefetch limit.
+    * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT and ERROR frames. These are records: a full
+      one drops its oldest frame.
 
-    `listening_event` is set while the loop runs; set `shutdown_event` to end it in order.
+    `listening_event` is set while the loop runs; set `shutdown_event` to shut it down cleanly.
 
-    A message whose content is at fault does not end the session, since every sender may write such a one: it is read as
-    far as it can be, and `Frame.defects` says what was wrong. *max_header_bytes* (131,072), *max_headers* (2,000) and
-    *max_body_bytes* (134,217,728, which is RabbitMQ's own limit) are how much of a message is kept; of a larger one the
-    rest is passed over, and `Frame.truncated` is true. It can be acknowledged as any other.
+    A message with malformed content does not end the session, since every sender may write one: it is read as far as
+    possible, and `Frame.defects` says what was wrong. *max_header_bytes* (131,072), *max_headers* (2,000) and
+    *max_body_bytes* (134,217,728, which is RabbitMQ's own limit) limit how much of a message is kept; the rest of a
+    larger one is skipped, and `Frame.truncated` is true. It can be acknowledged as any other.
 
     *queue_size* is how many frames each queue holds. *message_queue* is a `FrameQueue` of your own to be used in place
     of the client's. The other arguments are those of `PublishClient`; *heart_beat* may ask for beats both ways, in
@@ -119,57 +114,29 @@ class QueueingDuplexClient(DrivenClient):
             max_body_bytes=max_body_bytes,
             receives=True,
         )
-        self._set_up(connector, timeout, confirm, queue_size, message_queue)
+        self._set_up_client(connector, timeout, confirm, queue_size, message_queue)
 
     @classmethod
     def from_url(cls, url: str, **options: typing.Any) -> Self:
         """Return a client for an address; *options* are those of the constructor. Raises `ConfigurationError`."""
         url, options = redact_secret("url", url), redact_secrets(options)
-        address = parse_address(url)
-        if address.local:
-            raise ConfigurationError(f"{address.scheme}:// opens no connection; it is for a Publisher", "url")
-        options = {**client_options(address, _URL_OPTIONS), **options}
+        defaults = {"timeout": 10.0, "confirm": False, "queue_size": 1000, "message_queue": None}
+        connector, own = read_url(url, options, defaults, more_options=_LIMITS, receives=True)
         client = cls.__new__(cls)
-        own = {
-            "timeout": options.pop("timeout", 10.0),
-            "confirm": options.pop("confirm", False),
-            "queue_size": options.pop("queue_size", 1000),
-            "message_queue": options.pop("message_queue", None),
-        }
-        options = {
-            "max_header_bytes": MAX_HEADER_BYTES,
-            "max_headers": MAX_HEADERS,
-            "max_body_bytes": MAX_BODY_BYTES,
-            **options,
-        }
-        connector = make_connector(
-            address.endpoints,
-            receives=True,
-            more_options=("queue_size", "message_queue", *LIMIT_OPTIONS),
-            **options,
-        )
-        client._set_up(connector, **own)
+        client._set_up_client(connector, **own)
         return client
 
-    def _set_up(
+    def _set_up_client(
         self, connector: Connector, timeout: float, confirm: bool, queue_size: int, message_queue: FrameQueue | None
     ) -> None:
-        DrivenClient.__init__(self, connector, timeout)
-        self.confirm: bool = coerce("confirm", confirm)
         queue_size = whole_number("queue_size", queue_size, 1)
-        self.message_queue = FrameQueue(queue_size) if message_queue is None else message_queue
-        self.message_queue.on_get = self._room_in_queue
-        self.connected_queue = FrameQueue(queue_size, drop_oldest=True)
-        self.receipt_queue = FrameQueue(queue_size, drop_oldest=True)
-        self.error_queue = FrameQueue(queue_size, drop_oldest=True)
-        self._held: collections.deque[Frame] = collections.deque()  # MESSAGE frames for which the queue had no room
-        self._ack_modes: dict[str, str] = {}  # of this session's subscriptions, by their ids
-        # The open transactions of this session, each with the receipts that its SENDs get after its COMMIT (RabbitMQ);
-        # and those that ended with an ERROR of which their user does not know yet.
-        self._transactions: dict[str, list[str]] = {}
-        self._ended_transactions: dict[str, EndedByError] = {}
+        self._set_up(connector, timeout, queue_size, message_queue)
+        self.confirm: bool = coerce("confirm", confirm)
+        self.message_queue = self._received.message_queue
+        self.connected_queue = self._received.connected_queue
+        self.receipt_queue = self._received.receipt_queue
+        self.error_queue = self._received.error_queue
         self._subscription_ids = itertools.count(1)
-        self._transaction_ids = itertools.count(1)
 
     # -- receiving --------------------------------------------------------------------------------------------
 
@@ -183,7 +150,7 @@ class QueueingDuplexClient(DrivenClient):
         while True:
             with contextlib.suppress(queue.Empty):
                 return self.message_queue.get_nowait()
-            if self.listening_event.is_set() and self._driver != threading.get_ident():
+            if self._driver.is_loop_elsewhere:
                 try:
                     return self.message_queue.get(timeout=deadline.remaining())
                 except queue.Empty:
@@ -196,9 +163,7 @@ class QueueingDuplexClient(DrivenClient):
     def _receive(self, deadline: Deadline) -> None:
         """Read until there is a message, or the deadline. Raises the reason if the connection ends without one."""
         with self._driving(deadline):
-            if self._session is None:
-                self.shutdown_event.clear()
-                self._open(deadline)
+            self._connected_session(deadline)
             try:
                 self._drive(lambda: not self.message_queue.empty(), deadline)
             except StompError:
@@ -225,7 +190,7 @@ class QueueingDuplexClient(DrivenClient):
         `DeliveryUnknown`.
         """
         identity = f"sub-{next(self._subscription_ids)}" if id is None else id
-        self._ack_modes[identity] = ack
+        self._received.ack_modes[identity] = ack
         frame = commands.subscribe(destination, identity, ack, headers)
         kind = self._live_session().dialect.subscribed_type(destination)
         if kind is not None:
@@ -238,7 +203,7 @@ class QueueingDuplexClient(DrivenClient):
     ) -> None:
         """End the subscription *id*, and wait for the receipt. Frames that are on the way still come."""
         self._call(commands.unsubscribe(id, headers), self._deadline(timeout))
-        self._ack_modes.pop(id, None)
+        self._received.ack_modes.pop(id, None)
 
     def ack(self, frame: Frame, *, transaction: str | None = None) -> None:
         """Acknowledge *frame*, a MESSAGE.
@@ -301,7 +266,6 @@ class QueueingDuplexClient(DrivenClient):
     ) -> None:
         """Send one message, from any thread. Arguments and exceptions as of `PublishClient.send`."""
         message = Message(destination, body, headers, content_type=content_type, ttl=ttl)
-        body = b""  # a traceback that shows locals must not show it
         self.deliver((message,), confirm, transaction, self._deadline(timeout))
 
     def send_many(
@@ -327,165 +291,59 @@ class QueueingDuplexClient(DrivenClient):
         if transaction is not None and confirm:
             raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
         confirm = transaction is None and (self.confirm if confirm is None else confirm)
-        heads = [check_message(message) for message in messages]
+        encode = _prepare(messages)
         if self._session is None and self._reason is None and transaction is None:
             self.connect()  # the first time; a connection that was lost is for the owner of the loop to open again
         with about(messages):
-            session = self._live_session() if transaction is None else self._transaction_session(transaction)
+            opened = None if transaction is None else self._transactions.get(transaction, self.broker)
+            session = self._live_session()
             receipts: list[str] = []
-            later = self._transactions[transaction] if transaction is not None else []
-            parts = []
-            for message, head in zip(messages, heads, strict=True):
-                receipt = None
-                if confirm or (transaction is not None and session.dialect.receipts_after_commit):
-                    receipt = str(next(self._receipt_ids))
-                    (receipts if confirm else later).append(receipt)
-                parts.append(encode_message(message, head, session.dialect, session.version, receipt, transaction))
-            data = parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
-            self._exchange(session, data, receipts, deadline, transaction is not None)
+            if confirm or (opened is not None and session.dialect.receipts_after_commit):
+                receipts = [self._exchanges.next_receipt() for _ in messages]
+            data = encode(session, receipts or [None] * len(messages), transaction)
+            if opened is not None:
+                opened.receipts += receipts  # they come after the COMMIT
+                receipts = []
+            self._exchange(session, Exchange(data, receipts, together=opened is not None), deadline)
 
     def begin(self) -> str:
         """Begin a transaction, and return its id for `send`, `ack`, `nack`, `commit` and `abort`."""
-        transaction = f"tx-{next(self._transaction_ids)}"
-        self._transactions[transaction] = []
+        transaction = self._transactions.begin()
         try:
             self._write(commands.begin(transaction), self._live_session())
         except BaseException:
-            self._transactions.pop(transaction, None)
+            self._transactions.open.pop(transaction, None)
             raise
         return transaction
 
     def commit(self, transaction: str, timeout: float | None = None) -> None:
         """Commit a transaction, and wait for the receipt. Raises as `PublishClient.commit`."""
-        deadline = self._deadline(timeout)
-        self._transaction_session(transaction)
-        self._call(commands.commit(transaction), deadline, self._transactions.pop(transaction, ()))
+        self._end_transaction(commands.commit(transaction), transaction, timeout)
 
     def abort(self, transaction: str, timeout: float | None = None) -> None:
         """Abort a transaction, and wait for the receipt."""
+        self._end_transaction(commands.abort(transaction), transaction, timeout)
+
+    def _end_transaction(self, frame: Frame, transaction: str, timeout: float | None) -> None:
         deadline = self._deadline(timeout)
-        self._transaction_session(transaction)
-        self._transactions.pop(transaction, None)
-        self._call(commands.abort(transaction), deadline)
-
-    def _transaction_session(self, transaction: str) -> Session:
-        """The session in which *transaction* was begun. A transaction cannot outlive it."""
-        end = self._ended_transactions.pop(transaction, None)
-        if end is not None:
-            raise ended_by_error(self.broker, transaction, end)
-        session = self._live_session()
-        if transaction not in self._transactions:
-            raise not_open(self.broker, transaction)
-        return session
-
-    # -- what becomes of frames -------------------------------------------------------------------------------
-
-    def _on_begin(self, session: Session) -> None:
-        self._ack_modes.clear()
-        self._transactions.clear()
-        self._ended_transactions.clear()
-        for frames in (self.message_queue, self.connected_queue, self.receipt_queue, self.error_queue):
-            frames.begin()
-        self.connected_queue.offer(session.connected_frame)
-
-    def _room(self) -> int:
-        # One more than fits into the queue: it is held back, and so the loop knows that there is no room.
-        if self._answers or self._parting:
-            return _MOST_AT_ONCE
-        return min(max(self.message_queue.maxsize - self.message_queue.qsize(), 0) + 1, _MOST_AT_ONCE)
-
-    def _on_frames(self, session: Session, frames: list[Frame]) -> None:
-        messages = list(itertools.takewhile(lambda frame: frame.command == "MESSAGE", frames))
-        for frame in messages:
-            frame._session = session
-        self._on_messages(messages)
-        for frame in frames[len(messages) :]:
-            self._on_frame(session, frame)
-
-    def _on_frame(self, session: Session, frame: Frame) -> None:
-        if frame.command == "MESSAGE":
-            frame._session = session
-            self._on_messages([frame])
-        elif frame.command == "RECEIPT":
-            self._settle(frame.headers.get("receipt-id", ""))
-            self.receipt_queue.offer(frame)
-        elif frame.command == "ERROR":
-            self._on_error_frame(session, frame)
-        else:
-            _log.warning("%s sent an unexpected %s frame", session.broker, frame.command)
-
-    def _on_messages(self, frames: list[Frame]) -> None:
-        """MESSAGE frames came: to the queue, or held back until there is room."""
-        taken = 0 if self._held else self.message_queue.offer_many(frames)
-        for frame in frames[taken:]:
-            if self._parting and self._ack_modes.get(frame.headers.get("subscription", "")) not in ("auto", None):
-                continue  # there is no room, and the broker will give it to somebody else
-            self._held.append(frame)
-
-    def _reading(self) -> bool:
-        """Whether to read now: not while the message queue is full, unless somebody waits for a receipt.
-
-        After DISCONNECT its receipt is all that counts, however many messages stand before it.
-        """
-        held = len(self._held)
-        return not held or self._parting or (bool(self._answers) and held < self.message_queue.maxsize)
-
-    def _make_room(self) -> None:
-        while self._held and self.message_queue.offer(self._held[0]):
-            self._held.popleft()
-
-    def _room_in_queue(self) -> None:
-        if self._held:
-            self._wake()
-
-    def _on_error_frame(self, session: Session, frame: Frame) -> None:
-        """An ERROR came. It ends the session, whatever the broker thinks of it; and it may be a call's answer."""
-        self.error_queue.offer(frame)
-        words = f"{session.broker} answered ERROR: {error_words(frame)}"
-        reason: Rejected | ConnectionLost
-        if refuses(frame, session.dialect):
-            reason = Rejected(words, broker=session.broker, frame=frame)
-            named = frame.headers.get("receipt-id")
-            with self._lock:
-                answers = set(self._answers.values())
-                culprit = self._answers.get(named) if named is not None else None
-                # Frames of an open transaction have no answer yet, and an ERROR may be about one of those.
-                others = self._unconfirmed != self._settled or self._transactions
-                if culprit is None and named is None and len(answers) == 1 and not others:
-                    (culprit,) = answers
-                if culprit is not None:
-                    culprit.error = _refusal(culprit, session, frame, words)
-        else:
-            reason = ConnectionLost(words, broker=session.broker, frame=frame)
-        self._end(reason)
-        raise reason
-
-    def _on_end(self, reason: StompError, driven: bool) -> None:
-        if isinstance(reason, Rejected | ConnectionLost) and reason.frame is not None:
-            end = EndedByError(reason.frame, isinstance(reason, Rejected))
-            self._ended_transactions = dict.fromkeys(self._transactions, end)
-        self._transactions = {}
-        for frames in (self.connected_queue, self.receipt_queue, self.error_queue):
-            frames.end(reason)
-        if not driven:
-            self._on_left()
-
-    def _on_left(self) -> None:
-        """End the queue, after the frames for which there was no room: the broker will not send them again."""
-        held, self._held = self._held, collections.deque()
-        if self._reason is not None:
-            self.message_queue.end(self._reason, held)
+        ended = self._transactions.get(transaction, self.broker)
+        self._transactions.open.pop(transaction, None)
+        self._call(frame, deadline, ended.receipts if frame.command == "COMMIT" else ())
 
 
-def _refusal(answer: Answer, session: Session, frame: Frame, words: str) -> Rejected | ConnectionLost:
-    """The exception for the call that waits for *answer*, of which *frame* refuses one message."""
-    rejection = Rejected(f"{words}. It was not taken", broker=session.broker, frame=frame)
-    if answer.together or len(answer.waiting) == 1:
-        return rejection
-    unknown = ConnectionLost(
-        f"{words}, which ended the session; which of the others it has taken is not known",
-        broker=session.broker,
-        frame=frame,
-    )
-    unknown.__cause__ = rejection
-    return unknown
+def _prepare(messages: typing.Sequence[Message]) -> typing.Callable[..., memoryview]:
+    """Check *messages*, and return the function that encodes them for a session.
+
+    It takes the session, for each message the id of the receipt to ask for (or ``None``), and the transaction. Raises
+    `InvalidFrame`. No other function here knows how a message is encoded.
+    """
+    heads = check_messages(messages)
+
+    def encode(session: Session, receipts: typing.Sequence[str | None], transaction: str | None) -> memoryview:
+        parts = [
+            encode_message(message, head, session.dialect, session.version, receipt, transaction)
+            for message, head, receipt in zip(messages, heads, receipts, strict=True)
+        ]
+        return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
+
+    return encode

@@ -1,4 +1,8 @@
-"""PublishSubscribeClient: a callback per subscription, called in the loop's thread."""
+"""PublishSubscribeClient: a callback per subscription, called in the loop's thread.
+
+`_Callbacks` owns the callbacks and the messages that wait while one of them runs. Only the thread that drives the
+connection calls them, and no lock is held then.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,11 @@ import collections
 import typing
 
 from .._internal.log import get_logger
-from ..connection.session import Session
 from ..errors import InvalidFrame, NotSent, ProtocolError, Rejected
 from ..protocol import Frame
 from .duplex import QueueingDuplexClient
+from .queues import FrameQueue
+from .received import ReceivedFrames
 from .unclaimed import UnclaimedWarnings
 
 __all__ = ["PublishSubscribeClient"]
@@ -34,22 +39,11 @@ class PublishSubscribeClient(QueueingDuplexClient):
     more is not seen. A prefetch limit keeps the rest at the broker.
     """
 
-    _callbacks: dict[str, Callback]
-    _calling: bool
+    _received: _Callbacks
 
-    def _set_up(self, *args: typing.Any, **options: typing.Any) -> None:
-        super()._set_up(*args, **options)
-        self._callbacks = {}
-        self._calling = False
-        self._later: collections.deque[Frame] = collections.deque()
-        self._later_bytes = 0  # about what they take
+    def _make_received(self, queue_size: int, message_queue: FrameQueue | None) -> ReceivedFrames:
         self._unclaimed = UnclaimedWarnings(_log)
-
-    def _on_begin(self, session: Session) -> None:
-        self._callbacks.clear()  # the subscriptions ended with their session
-        self._later.clear()
-        self._later_bytes = 0
-        super()._on_begin(session)
+        return _Callbacks(queue_size, message_queue, self._driver.wake, self)
 
     def subscribe(  # type: ignore[override]
         self,
@@ -63,13 +57,14 @@ class PublishSubscribeClient(QueueingDuplexClient):
     ) -> str:
         """Subscribe, and call *callback* with each MESSAGE frame. The rest as of `QueueingDuplexClient.subscribe`."""
         identity = f"sub-{next(self._subscription_ids)}" if id is None else id
-        if identity in self._callbacks:
+        callbacks = self._received.callbacks
+        if identity in callbacks:
             raise InvalidFrame(f"the subscription id {identity!r} is in use; unsubscribe it first, or leave id out")
-        self._callbacks[identity] = callback
+        callbacks[identity] = callback
         try:
             return super().subscribe(destination, id=identity, ack=ack, headers=headers, timeout=timeout)
         except (NotSent, Rejected, ProtocolError):
-            self._callbacks.pop(identity, None)
+            callbacks.pop(identity, None)
             raise  # after anything else the subscription may be there, and its messages come
 
     def unsubscribe(
@@ -77,7 +72,7 @@ class PublishSubscribeClient(QueueingDuplexClient):
     ) -> None:
         """End the subscription *id*, and wait for the receipt; its callback is called no more."""
         super().unsubscribe(id, headers=headers, timeout=timeout)
-        self._callbacks.pop(id, None)
+        self._received.callbacks.pop(id, None)
 
     def on_error(self, error: Exception, frame: Frame) -> None:
         """A callback raised *error* for *frame*. Logs it with the traceback; override it to do more."""
@@ -93,32 +88,58 @@ class PublishSubscribeClient(QueueingDuplexClient):
         """
         self._unclaimed.warn(frame)
 
-    def _reading(self) -> bool:
-        if len(self._later) < self.message_queue.maxsize or self._parting:
-            return True
-        return bool(self._answers) and self._later_bytes < _MOST_LATER
 
-    def _on_messages(self, frames: list[Frame]) -> None:
-        self._later.extend(frames)
+class _Callbacks(ReceivedFrames):
+    """Received frames, of which MESSAGE frames go to callbacks. *client* is told of those that fail."""
+
+    def __init__(
+        self,
+        queue_size: int,
+        message_queue: FrameQueue | None,
+        wake: typing.Callable[[], object],
+        client: PublishSubscribeClient,
+    ) -> None:
+        super().__init__(queue_size, message_queue, wake)
+        self.callbacks: dict[str, Callback] = {}
+        #: Messages that have come while a callback runs, which waits for a receipt.
+        self.later: collections.deque[Frame] = collections.deque()
+        self._later_bytes = 0  # about what they take
+        self._calling = False
+        self._client = client
+
+    def begin(self, connected_frame: Frame) -> None:
+        self.callbacks.clear()  # the subscriptions ended with their session
+        self.later.clear()
+        self._later_bytes = 0
+        super().begin(connected_frame)
+
+    def is_reading(self, awaiting: bool) -> bool:
+        if len(self.later) < self.message_queue.maxsize or self.parting:
+            return True
+        return awaiting and self._later_bytes < _MOST_LATER
+
+    def add_messages(self, frames: list[Frame]) -> None:
+        self.later.extend(frames)
         self._later_bytes += sum(map(_size_of, frames))
         if self._calling:
             return  # a callback waits for a receipt of its own; what comes meanwhile is called after it
         self._calling = True
         try:
-            while self._later:
-                frame = self._later.popleft()
+            while self.later:
+                frame = self.later.popleft()
                 self._later_bytes -= _size_of(frame)
                 self._call_back(frame)
         finally:
             self._calling = False
 
     def _call_back(self, frame: Frame) -> None:
-        callback = self._callbacks.get(frame.headers.get("subscription", ""), self.on_unclaimed)
+        client = self._client
+        callback = self.callbacks.get(frame.headers.get("subscription", ""), client.on_unclaimed)
         try:
             callback(frame)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is handed on
             try:
-                self.on_error(error, frame)
+                client.on_error(error, frame)
             except Exception:  # noqa: BLE001
                 # One exception more, of the method that was to deal with the first. The loop is not the place to end.
                 _log.exception("on_error failed for subscription %s", frame.headers.get("subscription"))

@@ -1,30 +1,68 @@
-"""A transaction as a context manager: commit when the block ends, abort when it raises.
+"""Transactions: the ones that a client has open, and the context manager that commits or aborts one.
 
-And what is said of one that cannot be ended, whichever client began it.
+`Transactions` holds for every client which transactions of its session are open, and says of the others why they are
+not. A client that has one asks it in each call that names a transaction (`Transactions.get`), and tells it when the
+session ends. `Transaction` is the context manager; it needs of its client only what `TransactionClient` names.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import types
 import typing
 
-from ..connection.deadline import Deadline
 from ..connection.session import error_words
-from ..errors import MessageError, NotSent, Rejected
+from ..errors import ConnectionLost, MessageError, NotSent, Rejected, StompError
 from ..protocol import Frame
-from .message import Body, Message
+from .message import Body
 
-if typing.TYPE_CHECKING:
-    from .duplex import QueueingDuplexClient
-    from .publish import PublishClient
+__all__ = [
+    "EndedByError",
+    "OpenTransaction",
+    "Transaction",
+    "TransactionClient",
+    "Transactions",
+    "ended_by_error",
+    "not_open",
+]
 
-__all__ = ["EndedByError", "Transaction", "ended_by_error", "not_open"]
+_MOST_ENDED = 1_000  # transactions of which their user has yet to be told; a program with more never ends its own
+
+
+class TransactionClient(typing.Protocol):
+    """The part of a client that a `Transaction` uses."""
+
+    def begin(self) -> str:
+        """Begin a transaction, and return its id."""
+
+    def commit(self, transaction: str) -> None:
+        """Commit it."""
+
+    def abort(self, transaction: str) -> None:
+        """Abort it."""
+
+    def send(
+        self,
+        destination: str,
+        body: Body = ...,
+        headers: typing.Mapping[str, str] | None = ...,
+        *,
+        content_type: str | None = ...,
+        transaction: str | None = ...,
+        ttl: float | None = ...,
+        timeout: float | None = ...,
+    ) -> None:
+        """Send a message in it."""
+
+    def close(self) -> None:
+        """Close the connection, with which the broker aborts it."""
 
 
 class Transaction:
     """A transaction in progress, as `PublishClient.transaction` gives it. `id` is its id while the block runs."""
 
-    def __init__(self, client: PublishClient | QueueingDuplexClient) -> None:
+    def __init__(self, client: TransactionClient) -> None:
         self._client = client
         self.id = ""
 
@@ -43,10 +81,9 @@ class Transaction:
         timeout: float | None = None,
     ) -> None:
         """Send one message in this transaction. Arguments as of `PublishClient.send`."""
-        message = Message(destination, body, headers, content_type=content_type, ttl=ttl)
-        body = b""  # a traceback that shows locals must not show it
-        deadline = Deadline(self._client.timeout if timeout is None else timeout)
-        self._client.deliver((message,), None, self.id, deadline)
+        self._client.send(
+            destination, body, headers, content_type=content_type, transaction=self.id, ttl=ttl, timeout=timeout
+        )
 
     def __exit__(
         self,
@@ -64,11 +101,60 @@ class Transaction:
             self._client.close()
 
 
+@dataclasses.dataclass(slots=True)
+class OpenTransaction:
+    """How many frames of it were sent since the last receipt, and the `receipts` after its COMMIT (RabbitMQ)."""
+
+    messages: int = 0
+    receipts: list[str] = dataclasses.field(default_factory=list)
+
+
 class EndedByError(typing.NamedTuple):
-    """The ERROR that has ended an open transaction, and whether it refuses one of its frames (`refuses`)."""
+    """The ERROR that has ended an open transaction, and whether it refuses one of its frames (`refusal`)."""
 
     frame: Frame
     refusal: bool
+
+
+class Transactions:
+    """The transactions of one client. Each method is safe in any thread."""
+
+    def __init__(self) -> None:
+        self._ids = itertools.count(1)
+        #: The open transactions of this session, by their ids.
+        self.open: dict[str, OpenTransaction] = {}
+        # Those that an ERROR has ended, of which their user does not know yet.
+        self._ended: dict[str, EndedByError] = {}
+
+    def begin(self) -> str:
+        """Count one more transaction as open, and return its id."""
+        transaction = f"tx-{next(self._ids)}"
+        self.open[transaction] = OpenTransaction()
+        return transaction
+
+    def get(self, transaction: str, broker: str) -> OpenTransaction:
+        """Return the open transaction with this id. Raises `NotSent` or `Rejected` if it is not open any more."""
+        end = self._ended.pop(transaction, None)
+        if end is not None:
+            raise ended_by_error(broker, transaction, end)
+        try:
+            return self.open[transaction]
+        except KeyError:
+            raise not_open(broker, transaction) from None
+
+    def end(self, reason: StompError) -> None:
+        """The session has ended, and with it its open transactions; an ERROR in *reason* is kept for their users."""
+        if isinstance(reason, Rejected | ConnectionLost) and reason.frame is not None:
+            if len(self._ended) > _MOST_ENDED:
+                self._ended.clear()
+            end = EndedByError(reason.frame, isinstance(reason, Rejected))
+            self._ended.update(dict.fromkeys(self.open, end))
+        self.open.clear()
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self.open.clear()
+        self._ended.clear()
 
 
 def ended_by_error(broker: str, transaction: str, end: EndedByError) -> MessageError:

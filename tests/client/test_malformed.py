@@ -153,7 +153,7 @@ class TestWhatNobodyWaitsFor:
         with QueueingDuplexClient(*broker.address) as client:
             for _ in range(5):
                 client.unsubscribe(client.subscribe("/queue/a"))
-            assert client._ack_modes == {}
+            assert client._received.ack_modes == {}
 
     def test_messages_that_come_while_a_callback_waits_for_its_receipt_are_bounded(self, serve, monkeypatch):
         monkeypatch.setattr("stomp_web.client.subscribe._MOST_LATER", 1_000_000)
@@ -169,7 +169,7 @@ class TestWhatNobodyWaitsFor:
             if not kept:
                 with pytest.raises(ReceiptTimeout):
                     client.send("/queue/b", confirm=True, timeout=3)
-                kept.append(len(client._later))
+                kept.append(len(client._received.later))
                 client.close()
 
         kept = []

@@ -190,7 +190,7 @@ def test_a_refused_subscription_leaves_no_callback():
     with Broker(denied=("/queue/private",)) as broker, PublishSubscribeClient(*broker.address) as client:
         with pytest.raises(Rejected):
             client.subscribe("/queue/private", print, id="mine")
-        assert client._callbacks == {}
+        assert client._received.callbacks == {}
 
 
 def test_a_second_subscription_of_the_same_id_is_refused_and_the_first_goes_on(client, broker):

@@ -106,7 +106,7 @@ class TestDuplexClient:
         gate = Gate()
         before = wire.links[0].bytes
         if held:
-            client._lock.acquire()
+            client._driver.lock.acquire()
         try:
             child = forked(getattr(client, end), gate)
             began = time.monotonic()
@@ -114,7 +114,7 @@ class TestDuplexClient:
             assert time.monotonic() - began < 30
         finally:
             if held:
-                client._lock.release()
+                client._driver.lock.release()
             gate.open()
         child.join()
         assert (wire.links[0].bytes, wire.links[0].ended) == (before, False)

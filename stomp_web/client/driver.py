@@ -1,0 +1,141 @@
+"""Which thread drives a connection now, and how the other threads wait for it.
+
+One thread at a time drives the connection, and only that thread touches the socket. While `listen_forever` runs, it is
+the thread of the loop. While no loop runs, a call that needs the socket drives it until the call has its answer, so
+that a client is useful without a thread.
+
+The `Driver` owns:
+
+* `lock` - guards what the threads of a client share: the state here, in `stomp_web.client.exchanges`, and the session.
+  It is held for moves in memory only: no callback, log handler or queue is called, nothing is read or written.
+* the identity of the thread that drives, and the number of threads that wait for it or to take its place.
+* `listening_event`, and the wakeup that ends the driving thread's wait at the socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import typing
+
+from ..connection.deadline import Deadline
+from ..errors import BrokerUnavailable, StompError
+from .wakeup import Wakeup
+
+__all__ = ["BusyError", "Driver"]
+
+
+class BusyError(BrokerUnavailable):
+    """Another thread drives the connection, and did not leave in time."""
+
+
+class Driver:
+    """The right to drive a connection. *leave* is called by a thread that ends driving; it calls `release`."""
+
+    def __init__(self, leave: typing.Callable[[], object]) -> None:
+        self.lock = threading.Lock()
+        #: Set while `listen_forever` runs.
+        self.listening_event = threading.Event()
+        self.wakeup = Wakeup()
+        #: Notified, with the lock held, when a waiting thread is to look again.
+        self.changed = threading.Condition(self.lock)
+        self._thread: int | None = None
+        self._waiting = 0
+        self._leave = leave
+
+    @property
+    def is_this_thread(self) -> bool:
+        """Whether the calling thread drives the connection."""
+        return self._thread == threading.get_ident()
+
+    @property
+    def is_another_thread(self) -> bool:
+        """Whether a thread other than the calling one drives the connection."""
+        return self._thread not in (None, threading.get_ident())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no thread drives the connection."""
+        return self._thread is None
+
+    @property
+    def is_loop_elsewhere(self) -> bool:
+        """Whether `listen_forever` runs in another thread, which writes and reads for this one."""
+        return self.listening_event.is_set() and self.is_another_thread
+
+    @contextlib.contextmanager
+    def driving(self, deadline: Deadline, broker: str) -> typing.Iterator[None]:
+        """Drive the connection to *broker*; wait for another thread's short call to end.
+
+        Raises `BusyError` if it did not end in time, and `StompError` if a loop runs in another thread.
+        """
+        nested = self.is_this_thread
+        try:
+            with self.lock:
+                while self.is_another_thread:
+                    if self.listening_event.is_set():
+                        raise StompError("listen_forever is running in another thread; it drives this connection")
+                    if not self._wait(deadline):
+                        raise BusyError(
+                            f"another thread's call is still busy after {deadline.seconds:.3g} s", broker=broker
+                        )
+                self._thread = threading.get_ident()
+            yield
+        finally:
+            if not nested and self.is_this_thread:
+                self._leave()
+
+    def drive_if_idle(self) -> bool:
+        """Drive from now on until `release`, if no thread drives or waits; return whether that was so."""
+        with self.lock:
+            if self._thread is not None or self._waiting:
+                return False
+            self._thread = threading.get_ident()
+            return True
+
+    def await_done(
+        self,
+        done: typing.Callable[[], bool],
+        deadline: Deadline,
+        drive: typing.Callable[[typing.Callable[[], bool], Deadline], object],
+    ) -> None:
+        """Wait until *done* or the deadline: by *drive* if no other thread does, else for the thread that drives.
+
+        *done* is called with the lock held.
+        """
+        nested = self.is_this_thread
+        while True:
+            try:
+                with self.lock:
+                    while not done() and self.is_another_thread:
+                        if not self._wait(deadline):
+                            return
+                    if done():
+                        return
+                    self._thread = threading.get_ident()
+                with contextlib.suppress(StompError):  # the reason of an end reaches the caller through its exchange
+                    drive(done, deadline)
+            finally:
+                if not nested and self.is_this_thread:
+                    self._leave()
+            if deadline.expired:
+                return
+
+    def _wait(self, deadline: Deadline) -> bool:
+        """Wait, with the lock held, until something has changed. ``False`` if the deadline came first."""
+        self._waiting += 1
+        try:
+            return self.changed.wait(deadline.remaining())
+        finally:
+            self._waiting -= 1
+
+    def wake(self) -> None:
+        """End the wait of the driving thread at its socket, if that is another thread."""
+        if not self.is_this_thread:
+            self.wakeup.wake()
+
+    def release(self) -> None:
+        """Drive no more."""
+        with self.lock:
+            self._thread = None
+            self.changed.notify_all()

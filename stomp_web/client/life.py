@@ -1,0 +1,265 @@
+"""A client's life: it connects, listens, and disconnects.
+
+`LoopClient` owns the credentials that `connect` was given, `shutdown_event`, and what `disconnect` and `close` tell a
+loop that runs in another thread. What the loop does is in `stomp_web.client.loop`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import typing
+
+from .._internal.log import get_logger
+from .._internal.redacted import redact_secret
+from ..connection.connector import Connector
+from ..connection.deadline import Deadline
+from ..connection.session import Session
+from ..errors import BrokerUnavailable, ConnectionLost, DeliveryUnknown, NotSent, StompError
+from ..protocol import Frame, commands
+from .loop import Loop
+from .options import credentials
+from .queues import FrameQueue
+
+if typing.TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["LoopClient"]
+
+_log = get_logger("client")
+
+
+class _WakingEvent(threading.Event):
+    """An event that wakes the loop when it is set, also from a signal handler in the loop's own thread."""
+
+    def __init__(self, wake: typing.Callable[[], object]) -> None:
+        super().__init__()
+        self._wake = wake
+
+    def set(self) -> None:
+        super().set()
+        self._wake()
+
+
+class _ClosedMeanwhileError(BrokerUnavailable):
+    """Another thread has closed the client while it connected."""
+
+
+class LoopClient(Loop):
+    """A client whose loop its user runs, or each call for itself."""
+
+    def _set_up(self, connector: Connector, timeout: float, queue_size: int, message_queue: FrameQueue | None) -> None:
+        super()._set_up(connector, timeout, queue_size, message_queue)
+        #: Set while `listen_forever` runs.
+        self.listening_event = self._driver.listening_event
+        #: Set it to end `listen_forever`; a signal handler may do so.
+        self.shutdown_event: threading.Event = _WakingEvent(self._driver.wakeup.wake)
+        self._credentials: dict[str, object] = {}
+        # disconnect() and close() end a loop that runs, and do the rest themselves. They set `shutdown_event` for other
+        # code that looks at it, and the next connection clears it again; what the user has set stays set.
+        self._ending = False
+        self._closes = 0  # how often the client was closed, which other threads may do while this one connects
+
+    def connect(
+        self,
+        login: str | None = None,
+        passcode: str | None = None,
+        headers: typing.Mapping[str, str] | None = None,
+    ) -> Frame:
+        """Open the connection, and return the CONNECTED frame; it goes on `connected_queue` too.
+
+        `listen_forever` does it if it was not done. A connected client returns the frame it has. *login*, *passcode*
+        and *headers* replace those of the constructor, here and for every later connection. Raises
+        `BrokerUnavailable` or `AuthenticationFailed`.
+        """
+        passcode = redact_secret("passcode", passcode)
+        given = credentials(self._connector, login, passcode, headers)
+        self._refuse_inherited()
+        session = self._session
+        if session is not None:
+            return session.connected_frame
+        self._credentials.update(given)
+        deadline = Deadline(self.timeout)
+        with self._driving(deadline):
+            return self._connected_session(deadline).connected_frame
+
+    def _connected_session(self, deadline: Deadline) -> Session:
+        """The session, or a new one. For the thread that drives."""
+        if self._session is None:
+            self.shutdown_event.clear()
+            self._open(deadline)
+        return typing.cast(Session, self._session)
+
+    def _open(self, deadline: Deadline) -> None:
+        closes = self._closes
+        session = self._connector.open(deadline, **self._credentials)
+        with self._driver.lock:
+            closed = self._closes != closes
+            if not closed:
+                self._session = session
+        if closed:
+            session.close()
+            raise _ClosedMeanwhileError(f"the client was closed while it connected to {session.broker}")
+        self._take_back_the_ending()
+        self._begin(session)
+        _log.info("connected to %s (%s, STOMP %s)", session.broker, session.server, session.version)
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a session and the broker has not ended it.
+
+        While a loop or another call drives the connection, that one looks; otherwise this looks at the socket, without
+        waiting. Messages that came before the end are to be taken first: until they are, it is connected.
+        """
+        session = self._session
+        if session is None or self._inherited:
+            return False
+        if not self._driver.drive_if_idle():
+            return self._session is session
+        try:
+            return not session.ended()
+        finally:
+            self._leave()
+
+    @property
+    def server(self) -> str | None:
+        """What the broker calls itself; ``None`` if it did not say, or not connected."""
+        session = self._session
+        return session.server if session else None
+
+    @property
+    def version(self) -> str | None:
+        """The version of STOMP that was agreed; ``None`` while not connected."""
+        session = self._session
+        return session.version if session else None
+
+    @property
+    def session(self) -> str | None:
+        """The broker's id of the session; ``None`` if it gave none, or while not connected."""
+        session = self._session
+        return session.id if session else None
+
+    # -- listening --------------------------------------------------------------------------------------------
+
+    def listen_forever(self, *, connect: bool = True) -> None:
+        """Receive until `shutdown_event` is set or the connection ends. Run it where you like.
+
+        Usually that is a thread of your own; a program that only receives may run it in its main thread, and set
+        `shutdown_event` in a signal handler. Connects first, if not connected, unless *connect* is false: for programs
+        whose subscriptions are of no use in another session. It keeps the heart-beats, reads, and puts each frame on
+        the queue of its kind. When `shutdown_event` is set, it says DISCONNECT and returns.
+
+        Raises the reason when the connection ends otherwise: `ConnectionLost`; `Rejected` for an ERROR frame that
+        refuses a frame of this client (every ERROR is on `error_queue` too); `BrokerUnavailable` or
+        `AuthenticationFailed` if it could not connect.
+        """
+        with self._driving(self._deadline(None)):
+            if self.listening_event.is_set():
+                raise StompError("this client's loop is running already, in this thread")
+            self._take_back_the_ending()
+            if self._session is None and not self.shutdown_event.is_set():
+                if not connect:
+                    raise self._reason or self._not_connected()
+                try:
+                    self._open(self._deadline(None))
+                except _ClosedMeanwhileError:
+                    return
+            self._driver.wakeup.fileno()  # open before the event is set: a shutdown that follows it wakes the loop
+            self.listening_event.set()
+            try:
+                self._drive(self.shutdown_event.is_set, None)
+            except StompError:
+                if not self.shutdown_event.is_set():
+                    raise
+            except Exception as error:
+                # Of a callback's own machinery, or a fault of ours: threads that wait must not wait for ever.
+                self._end(ConnectionLost(f"the loop has ended: {error!r}", broker=self.broker))
+                raise
+            finally:
+                self.listening_event.clear()
+            if not self._ending:
+                self.disconnect()
+
+    def fileno(self) -> int:
+        """The socket's descriptor, for a selector of your own; call `process` when it can be read.
+
+        Raises `BrokerUnavailable` if not connected.
+        """
+        return self._live_session().fileno()
+
+    @property
+    def writing(self) -> bool:
+        """Whether bytes wait to be written: a selector of your own is to call `process` when they can be, too."""
+        return bool(self._exchanges.backlog)
+
+    def process(self) -> float | None:
+        """Write and read all that can be written and read now, without waiting: for a selector of your own.
+
+        Returns the seconds after which it is to be called again at the latest, for the heart-beats; ``None`` if there
+        are none. Call it again also after frames were taken from a `message_queue` that was full: more may wait inside.
+        Raises what `listen_forever` raises.
+        """
+        with self._driving(self._deadline(None)):
+            self._live_session()
+            while self._step(0.0):
+                pass
+            return self._beats.rest(time.monotonic(), self._reading)
+
+    # -- the end ----------------------------------------------------------------------------------------------
+
+    def disconnect(self, timeout: float | None = None) -> None:
+        """End the session: DISCONNECT with a receipt, wait for it for *timeout* seconds, and close.
+
+        A running loop ends without an exception. Does nothing if not connected.
+        """
+        deadline = self._deadline(timeout)
+        if self._session is None or self._inherited:
+            self.close()
+            return
+        self._end_the_loop()
+        with self._driver.lock:
+            parting, self._received.parting = self._received.parting, True
+            if parting:  # another thread does it already
+                self._driver.changed.wait_for(lambda: self._session is None, deadline.remaining())
+                return
+        try:
+            self._call(commands.disconnect(), deadline)
+        except (NotSent, DeliveryUnknown) as error:
+            _log.info("the DISCONNECT to %s was not answered: %s", self.broker, error)
+        finally:
+            self._end(ConnectionLost(f"the client has disconnected from {self.broker}", broker=self.broker))
+
+    def close(self) -> None:
+        """Close the connection at once, without DISCONNECT. May be called again."""
+        session = self._session
+        if session is not None and self._inherited:
+            session.close()  # the descriptor alone: a thread of the parent, which does not exist here, may hold a lock
+            return
+        self._end_the_loop()
+        self._end(ConnectionLost(f"the client has closed its connection to {self.broker}", broker=self.broker))
+
+    def _end_the_loop(self) -> None:
+        with self._driver.lock:
+            self._closes += 1
+        if self.listening_event.is_set() and not self.shutdown_event.is_set():
+            self._ending = True
+            self.shutdown_event.set()
+
+    def _take_back_the_ending(self) -> None:
+        if self._ending:
+            self._ending = False
+            self.shutdown_event.clear()
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.disconnect()
+        else:
+            self.close()
+
+    def __repr__(self) -> str:
+        state = f"STOMP {self.version}" if self._session is not None else "not connected"
+        return f"<{type(self).__name__} {self.broker}, {state}>"

@@ -1,0 +1,343 @@
+"""The loop that writes, reads and dispatches: what the thread that drives the connection does.
+
+The way of the data:
+
+* out: a call hands over an `Exchange` (`stomp_web.client.exchanges`), and the driving thread writes its bytes;
+* in: the driving thread reads frames. RECEIPT frames end exchanges, MESSAGE frames go to `ReceivedFrames`, and an
+  ERROR ends the session.
+
+`Loop` owns the session, the reason of its end, and the heart-beats. The session ends once, in `_end`, with a reason,
+and all threads that wait are woken with that. Which thread drives is the business of the `Driver`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+import typing
+
+from .._internal.log import get_logger
+from .._internal.unpicklable import Unpicklable
+from ..config import coerce
+from ..connection.connector import Connector
+from ..connection.deadline import Deadline
+from ..connection.heart_beat import HeartBeats
+from ..connection.refusals import refuses
+from ..connection.session import Session, error_words
+from ..connection.transport import TransportError
+from ..errors import BrokerUnavailable, ConnectionLost, ProtocolError, ReceiptTimeout, Rejected, StompError
+from ..protocol import Frame, encode
+from .driver import Driver
+from .exchanges import Exchange, Exchanges, lost
+from .queues import FrameQueue
+from .received import ReceivedFrames
+from .transaction import Transactions
+
+__all__ = ["Loop"]
+
+_log = get_logger("client")
+
+# Bytes that may wait to be written before senders wait too.
+_MOST_OUTGOING = 1_048_576
+
+# Seconds. Python runs a signal's handler between two steps of the main thread: of a signal that comes right before the
+# wait, or that the system gives to another thread, the main thread hears only when the wait ends. So no wait is longer.
+_LONGEST_WAIT = 0.5
+
+
+class Loop(Unpicklable):
+    """One connection that many threads use, and one of them drives."""
+
+    _instead = "hand over the address, and make a client there"
+
+    def _set_up(self, connector: Connector, timeout: float, queue_size: int, message_queue: FrameQueue | None) -> None:
+        self._connector = connector
+        #: Seconds for a call that is given no timeout of its own.
+        self.timeout: float = coerce("timeout", timeout)
+        self._session: Session | None = None
+        self._reason: StompError | None = None  # why the last session ended
+        self._beats = HeartBeats((0, 0))
+        self._driver = Driver(self._leave)
+        self._exchanges = Exchanges()
+        self._transactions = Transactions()
+        self._received = self._make_received(queue_size, message_queue)
+
+    def _make_received(self, queue_size: int, message_queue: FrameQueue | None) -> ReceivedFrames:
+        return ReceivedFrames(queue_size, message_queue, self._driver.wake)
+
+    # -- the session ------------------------------------------------------------------------------------------
+
+    def _begin(self, session: Session) -> None:
+        """Take *session*, which the calling thread has opened, into use. It is `_session` already."""
+        with self._driver.lock:
+            self._reason = None
+            self._exchanges.begin()
+            self._beats = HeartBeats(session.heart_beat)
+        self._transactions.clear()
+        self._received.begin(session.connected_frame)
+
+    def _end(self, reason: StompError) -> None:
+        """Close the connection and wake all threads that wait."""
+        with self._driver.lock:
+            session, self._session = self._session, None
+            if session is None:
+                return
+            self._reason = reason
+            self._exchanges.end(session, reason)
+            self._driver.changed.notify_all()
+            driven = self._driver.is_another_thread
+        session.close()
+        self._driver.wake()
+        self._close_wakeup()
+        self._transactions.end(reason)
+        self._received.end(reason)
+        if not driven:  # otherwise the thread that drives does it when it leaves
+            self._received.end_messages(reason)
+
+    def _leave(self) -> None:
+        """The calling thread drives no more."""
+        if self._inherited:
+            return  # forked in a callback
+        if self._session is None and self._reason is not None:
+            self._received.end_messages(self._reason)
+        self._driver.release()
+        self._close_wakeup()
+
+    def _close_wakeup(self) -> None:
+        """Close the wakeup if no thread needs it: the session has ended, and no thread drives."""
+        with self._driver.lock:
+            if self._session is None and self._driver.is_idle:
+                self._driver.wakeup.close()
+
+    @property
+    def broker(self) -> str:
+        """The address of the broker, without credentials."""
+        session = self._session
+        return session.broker if session else str(self._connector)
+
+    def _live_session(self) -> Session:
+        self._refuse_inherited()
+        session = self._session
+        if session is None:
+            raise self._not_connected()
+        return session
+
+    def _not_connected(self, session: Session | None = None) -> BrokerUnavailable:
+        if session is not None and self._session is not None:
+            return BrokerUnavailable(
+                f"the session with {session.broker} has ended, and this belonged to it; nothing was sent",
+                broker=session.broker,
+            )
+        why = f": {self._reason}" if self._reason is not None else "; call connect() first"
+        return BrokerUnavailable(f"not connected to {self.broker}{why}", broker=self.broker)
+
+    @property
+    def _inherited(self) -> bool:
+        """Whether this process is a child of a fork, and the connection its parent's."""
+        session = self._session
+        return session is not None and session.pid != os.getpid()
+
+    def _refuse_inherited(self) -> None:
+        session = self._session
+        if session is not None and self._inherited:
+            raise StompError(
+                f"this client was connected before a fork, by the process {session.pid}, which has its loop and its "
+                "subscriptions; make a new client in this process"
+            )
+
+    def _driving(self, deadline: Deadline) -> typing.ContextManager[None]:
+        """Let the calling thread drive the connection for a block. Raises as `Driver.driving`."""
+        self._refuse_inherited()
+        return self._driver.driving(deadline, self.broker)
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(self.timeout if timeout is None else timeout)
+
+    # -- handing over -----------------------------------------------------------------------------------------
+
+    def _call(self, frame: Frame, deadline: Deadline, others: typing.Iterable[str] = ()) -> None:
+        """Send *frame* with a receipt, and wait for it and for the *others*, which come after it."""
+        frame.headers["receipt"] = receipt = self._exchanges.next_receipt()
+        session = self._live_session()
+        data = memoryview(encode(frame, session.version))
+        self._exchange(session, Exchange(data, (receipt, *others), together=True), deadline)
+
+    def _write(self, frame: Frame, session: Session) -> None:
+        """Send *frame*, made for *session*, without a receipt."""
+        in_transaction = "transaction" in frame.headers
+        data = memoryview(encode(frame, session.version))
+        self._exchange(session, Exchange(data, together=in_transaction), self._deadline(None))
+
+    def _exchange(self, session: Session, exchange: Exchange, deadline: Deadline) -> None:
+        """Hand *exchange*, made for *session*, over to the driving thread, and wait until it is done.
+
+        Without receipts it returns once the bytes are in line to be written, and there is room in the line.
+        """
+        exchanges, driver = self._exchanges, self._driver
+        with driver.lock:
+            if self._session is not session:  # a later one would take it for something else
+                raise self._not_connected(session)
+            exchanges.add(exchange)
+        driver.wake()
+
+        def done() -> bool:
+            if exchange.error is not None or self._session is not session:
+                return True
+            if exchange.receipts:
+                return not exchange.waiting
+            # A loop writes it for certain. Another thread's call may be about to leave.
+            return exchange.written or (driver.is_loop_elsewhere and exchanges.backlog < _MOST_OUTGOING)
+
+        try:
+            driver.await_done(done, deadline, self._drive)
+        finally:
+            with driver.lock:
+                exchanges.give_up(exchange)
+        if exchange.error is not None:
+            exchange.error.confirmed = exchange.confirmed
+            raise exchange.error
+        if not exchange.waiting if exchange.receipts else exchange.written:
+            return
+        if self._session is not session:
+            raise lost(session, self._reason)
+        if exchange.receipts or not done():
+            what = "gave no receipt" if exchange.receipts else "did not take the bytes"
+            full = "" if self._reading else " (the message queue is full; the receipt may stand behind more messages)"
+            raise ReceiptTimeout(
+                f"{session.broker} {what} within {deadline.seconds:.3g} s{full}; "
+                "whether the frame arrived is not known",
+                broker=session.broker,
+            )
+
+    # -- driving ----------------------------------------------------------------------------------------------
+
+    def _drive(self, done: typing.Callable[[], bool], deadline: Deadline | None) -> None:
+        """Write, read, keep the heart-beats, until *done* or the deadline. Raises the reason if the connection ends."""
+        self._driver.wakeup.fileno()  # open before *done* is called: a thread that changes it wakes the wait
+        while not done():
+            if self._session is None:
+                raise self._not_connected()
+            if deadline is not None and deadline.expired:
+                return
+            self._step(None if deadline is None else deadline.remaining())
+
+    def _step(self, seconds: float | None) -> bool:
+        """Do what can be done now; if that is nothing, wait for *seconds* at the most.
+
+        Returns whether anything was done. Raises the reason if the connection ends.
+        """
+        session = self._live_session()
+        # Open before the bytes to be written are looked at: a thread that hands bytes over after that wakes the wait.
+        wake = self._driver.wakeup.fileno()
+        try:
+            moved = self._flush(session)
+            self._received.move_held()
+            reading = self._reading
+            if reading:
+                moved = self._read(session) or moved
+            beat = self._keep_heart_beats(session, reading)
+            if not moved and seconds != 0.0:
+                waits = [limit for limit in (seconds, beat, _LONGEST_WAIT) if limit is not None]
+                session.wait(min(waits), write=bool(self._exchanges.backlog), read=reading, wake=wake)
+                self._driver.wakeup.drain()
+        except (TransportError, ProtocolError) as error:
+            what = str(error) if isinstance(error, TransportError) else f"the broker sent what is not STOMP: {error}"
+            reason = ConnectionLost(f"the connection to {session.broker} has ended: {what}", broker=session.broker)
+            self._end(reason)
+            raise reason from error
+        return moved
+
+    def _flush(self, session: Session) -> bool:
+        """Write what can be written now; return whether anything was."""
+        exchanges, lock = self._exchanges, self._driver.lock
+        moved = False
+        while True:
+            with lock:
+                exchange = exchanges.begin_write() if self._session is session else None
+            if exchange is None:
+                return moved
+            try:
+                sent = session.write_some(exchange.data[exchange.left :])
+                with lock:
+                    exchanges.end_write(exchange, sent)
+                    if exchange.written or exchanges.backlog < _MOST_OUTGOING:
+                        self._driver.changed.notify_all()
+            except TransportError:
+                with lock:
+                    exchanges.end_write(exchange, 0)
+                raise
+            except BaseException:
+                # Ctrl-C, or a time limit, and it may have come between the write and its being counted: written again,
+                # the bytes would be there twice. So the session ends here.
+                self._end(ConnectionLost(f"a write to {session.broker} was interrupted", broker=session.broker))
+                raise
+            if not sent:
+                return moved
+            moved = True
+            self._beats.sent = time.monotonic()
+
+    @property
+    def _reading(self) -> bool:
+        """Whether to read now, or to let the broker wait."""
+        return self._received.is_reading(self._exchanges.awaiting)
+
+    def _read(self, session: Session) -> bool:
+        """Read once, and dispatch the frames that have come; return whether anything has."""
+        received = session.bytes_received
+        frames = session.read_some(self._received.most(self._exchanges.awaiting))
+        if session.bytes_received != received:
+            self._beats.received = time.monotonic()
+        if frames:
+            self._dispatch(session, frames)
+        return bool(frames) or session.bytes_received != received
+
+    def _dispatch(self, session: Session, frames: list[Frame]) -> None:
+        """Hand each of *frames* on, by its kind. Raises the reason if one ends the session."""
+        for command, group in itertools.groupby(frames, lambda frame: frame.command):
+            if command == "MESSAGE":
+                messages = list(group)
+                for frame in messages:
+                    frame._session = session
+                self._received.add_messages(messages)
+                continue
+            for frame in group:
+                if command == "RECEIPT":
+                    with self._driver.lock:
+                        self._exchanges.take_receipt(frame.headers.get("receipt-id", ""))
+                        self._driver.changed.notify_all()
+                    self._received.receipt_queue.offer(frame)
+                elif command == "ERROR":
+                    self._take_error(session, frame)
+                else:
+                    _log.warning("%s sent an unexpected %s frame", session.broker, command)
+
+    def _take_error(self, session: Session, frame: Frame) -> typing.NoReturn:
+        """An ERROR came. It ends the session, whatever the broker thinks of it; and it may be a call's answer."""
+        self._received.error_queue.offer(frame)
+        words = f"{session.broker} answered ERROR: {error_words(frame)}"
+        reason: Rejected | ConnectionLost
+        if refuses(frame, session.dialect):
+            reason = Rejected(words, broker=session.broker, frame=frame)
+            with self._driver.lock:
+                self._exchanges.take_refusal(session, frame, words, in_transaction=bool(self._transactions.open))
+        else:
+            reason = ConnectionLost(words, broker=session.broker, frame=frame)
+        self._end(reason)
+        raise reason
+
+    def _keep_heart_beats(self, session: Session, reading: bool) -> float | None:
+        """Send a beat if one is due; return the seconds until something is due, ``None`` if nothing ever is."""
+        beats = self._beats
+        now = time.monotonic()
+        if beats.due(now):
+            with self._driver.lock:
+                if self._session is session:
+                    self._exchanges.add_heart_beat()
+            self._flush(session)
+            beats.sent = now
+        if not reading:
+            beats.received = now  # what came meanwhile waits in the socket
+        elif silence := beats.overdue(now):
+            raise TransportError(silence)
+        return beats.rest(now, reading)

@@ -225,6 +225,14 @@ def an_unknown_option_of_a_client(broker: Broker) -> None:
     PublishClient.from_url(f"stomp://guest:{PASSCODE}@localhost", colour="red")
 
 
+def a_passcode_under_the_name_of_another_library(broker: Broker) -> None:
+    publisher(broker.url, login="guest", password=PASSCODE)
+
+
+def an_address_under_the_name_of_another_library(broker: Broker) -> None:
+    PublishClientPool("stomp://localhost", uri=f"stomp://guest:{PASSCODE}@localhost")
+
+
 def an_unknown_option_of_a_pool(broker: Broker) -> None:
     PublishClientPool("stomp://localhost", login="guest", passcode=PASSCODE, colour="red")
 

@@ -10,7 +10,10 @@ import typing
 
 __all__ = ["Hidden", "Secret", "is_secret", "redact_secret", "redact_secrets"]
 
-_SECRET_OPTIONS = frozenset(("headers", "passcode", "signing_keys", "tls_key_password", "url"))
+# The options that may hold a secret, and the names that other libraries have for them.
+_SECRET_OPTIONS = frozenset(
+    ("address", "headers", "passcode", "passwd", "password", "signing_keys", "tls_key_password", "uri", "url")
+)
 
 
 class Secret(str):
@@ -54,7 +57,7 @@ class _RedactedKeys(tuple[typing.Any, ...]):
 
 def is_secret(name: str) -> bool:
     """Whether the option *name* may hold a secret, such as the passcode in a ``url``."""
-    return name in _SECRET_OPTIONS
+    return name.lower() in _SECRET_OPTIONS
 
 
 def redact_secret(name: str, value: typing.Any) -> typing.Any:

@@ -14,7 +14,7 @@ from django.core.signals import setting_changed
 from django.utils.connection import ConnectionProxy
 from django.utils.functional import Promise
 
-from .._internal.redacted import Hidden, redact_secrets
+from .._internal.redacted import redact_secrets
 from ..config import OPTIONS, read_options, unknown_option
 from ..errors import ConfigurationError
 from ..observers import Event, SendFailed, SendSucceeded
@@ -79,12 +79,12 @@ class Publishers:
 
     def make(self, alias: str) -> Publisher:
         """Return a new publisher with the options of *alias*, connected to nothing. Raises as a look-up does."""
-        aliases = list(_entries())  # and no local variable with what is behind them: a traceback may show it
+        aliases = list(_entries())
         if alias not in aliases:
             raise PublisherDoesNotExist(
                 f"settings.STOMP has no publisher {alias!r}; it has {', '.join(map(repr, aliases)) or 'none'}", alias
             )
-        options = redact_secrets(_options(alias, Hidden(_entries()[alias])))
+        options = _section(alias, "OPTIONS")
         try:
             return Publisher(observers=[_Signals(alias)], **read_options(options))
         except ConfigurationError as error:
@@ -101,41 +101,45 @@ class Publishers:
             each.close(timeout)
 
 
+# Error reporters print local variables, so no function that raises holds unredacted settings in one.
+
+
 def _entries() -> dict[str, typing.Any]:
     """``settings.STOMP``. Raises `ConfigurationError` if it is missing or no dict."""
-    entries = getattr(settings, "STOMP", None)
-    if not isinstance(entries, dict):
-        problem = "is missing" if entries is None else f"must be a dict, not of type {type(entries).__name__}"
+    kind = type(getattr(settings, "STOMP", None))
+    if not issubclass(kind, dict):
+        problem = "is missing" if kind is type(None) else f"must be a dict, not of type {kind.__name__}"
         raise ConfigurationError(
             f"settings.STOMP {problem}; for example: "
             'STOMP = {"default": {"OPTIONS": {"url": "stomp://localhost:61613"}}}',
             "STOMP",
         )
-    return entries
+    return typing.cast("dict[str, typing.Any]", settings.STOMP)
 
 
-def _options(alias: str, hidden: Hidden) -> dict[str, typing.Any]:
-    """The options in ``settings.STOMP[alias]``, which is *hidden*. Raises `ConfigurationError` if it is no good."""
+def _section(alias: str, section: str) -> dict[str, typing.Any]:
+    """The dict *section* of ``settings.STOMP[alias]``, redacted. Raises `ConfigurationError` for a bad entry."""
     where = f"settings.STOMP[{alias!r}]"
-    if not isinstance(hidden.value, dict):
+    kinds = _kinds(_entries().get(alias, {}))
+    if kinds is None:
         raise ConfigurationError(f"{where} must be a dict, such as {{'OPTIONS': {{'url': 'stomp://...'}}}}", alias)
-    for key in hidden.value:
+    for key, kind in kinds.items():
         if key not in _KEYS:
             misplaced = str(key).lower() in OPTIONS
             problem = f"{key} goes into 'OPTIONS'" if misplaced else unknown_option(str(key), known=_KEYS)
             raise ConfigurationError(f"{where}: {problem}", str(key))
-    for key in _KEYS:
-        if not isinstance(hidden.value.get(key, {}), dict):
-            kind = type(hidden.value[key]).__name__
-            raise ConfigurationError(f"{where}[{key!r}] must be a dict, not of type {kind}", alias)
-    return typing.cast("dict[str, typing.Any]", hidden.value.get("OPTIONS", {}))
+        if not issubclass(kind, dict):
+            raise ConfigurationError(f"{where}[{key!r}] must be a dict, not of type {kind.__name__}", alias)
+    return redact_secrets(_entries()[alias].get(section, {})) if kinds else {}
+
+
+def _kinds(entry: object) -> dict[str, type] | None:
+    return {key: type(value) for key, value in entry.items()} if isinstance(entry, dict) else None
 
 
 def worker_settings(alias: str) -> dict[str, typing.Any]:
-    """What ``settings.STOMP[alias]["WORKER"]`` says of the worker. Raises `ConfigurationError` as a look-up does."""
-    hidden = Hidden(_entries().get(alias, {}))
-    _options(alias, hidden)
-    return typing.cast("dict[str, typing.Any]", hidden.value.get("WORKER", {}))
+    """The settings of the worker of *alias*: ``WORKER`` of its entry. Raises `ConfigurationError` as a look-up does."""
+    return _section(alias, "WORKER")
 
 
 class _Signals:

@@ -83,16 +83,24 @@ def test_the_app_has_a_label_of_its_own():
     assert (config.name, config.verbose_name) == ("stomp_web.django", "STOMP")
 
 
-@pytest.mark.parametrize("name", ["passcode", "tls_key_password"])
-def test_what_cannot_be_used_shows_no_secret_in_the_local_variables(name):
+@pytest.mark.parametrize(
+    "entry",
+    [
+        alias(timeout="soon", passcode="correct-horse"),
+        alias(timeout="soon", tls_key_password="correct-horse"),
+        alias(PASSWORD="correct-horse"),
+        {"default": {"passcode": "correct-horse"}},
+        {"default": {"OPTIONS": "stomp://shop:correct-horse@localhost"}},
+        {"default": "stomp://shop:correct-horse@localhost"},
+        "stomp://shop:correct-horse@localhost",
+    ],
+)
+def test_bad_settings_show_no_secret_in_the_local_variables(entry):
     from stomp_web import ConfigurationError
     from stomp_web.django import publishers
 
     secret = "correct-" + "horse"
-    with (
-        override_settings(STOMP=alias(url="stomp://localhost", timeout="soon", **{name: secret})),
-        pytest.raises(ConfigurationError) as refusal,
-    ):
+    with override_settings(STOMP=entry), pytest.raises(ConfigurationError) as refusal:
         publishers["default"].url  # noqa: B018
     assert secret not in kept(refusal.value)
 

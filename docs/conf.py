@@ -11,7 +11,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
 
 from stomp_web._internal.version import __version__
 
-settings.configure()  # the reference of stomp_web.django is read from its docstrings, outside of any Django project
+# The reference of stomp_web.django is read from its docstrings, outside of any Django project.
+settings.configure(STOMP={"default": {"OPTIONS": {"url": "null://"}}})
 
 project = "stomp-web"
 copyright = "2026, The stomp-web developers"

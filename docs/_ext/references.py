@@ -43,6 +43,7 @@ def setup(app: typing.Any) -> dict[str, bool]:
     app.connect("missing-reference", accept_known, priority=700)
     app.connect("autodoc-process-signature", shorten_signature)
     app.connect("autodoc-process-docstring", shorten_docstring)
+    app.connect("autodoc-process-docstring", describe_data)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -98,6 +99,21 @@ def shorten_docstring(
     if what == "module" and name in FOR_USERS:
         paragraphs = "\n".join(lines).split("\n\n")[: FOR_USERS[name]]
         lines[:] = [*"\n\n".join(paragraphs).splitlines(), ""]
+
+
+def describe_data(
+    app: typing.Any, what: str, name: str, obj: typing.Any, options: typing.Any, lines: list[str]
+) -> None:
+    """The ``#:`` comment of a module's variable, also where the page names it after a package that passes it on."""
+    if what != "data":
+        return
+    from sphinx.pycode import ModuleAnalyzer
+
+    package, _, variable = name.rpartition(".")
+    for module in [each for each in sys.modules if each == package or each.startswith(package + ".")]:
+        comment = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", variable))
+        if comment and getattr(sys.modules[module], variable, None) is obj:
+            lines[:] = comment
 
 
 def _plain(target: str) -> str:

@@ -38,7 +38,7 @@ _KEYS = ("OPTIONS", "WORKER")
 
 
 class _PublisherProxy(ConnectionProxy):  # type: ignore[type-arg]
-    """What `publisher` is. A pickle names it, and a copy is the same object: it always means the alias "default"."""
+    """The class of `publisher`. A pickle names it, and a copy is the same object: it always means the default alias."""
 
     def __reduce__(self) -> str:
         return "publisher"

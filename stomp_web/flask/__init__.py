@@ -9,7 +9,8 @@
 >>> message_id = app.extensions["stomp"].send("/queue/orders", {"id": 7})
 """
 
-from .extension import Stomp, StompState
+from .extension import Stomp
 from .signals import message_sent, send_failed
+from .state import StompState
 
 __all__ = ["Stomp", "StompState", "message_sent", "send_failed"]

@@ -18,7 +18,7 @@ from .._internal.streams import keep_descriptors, try_to_print
 from ..connection.address import parse_address
 from ..errors import ConfigurationError, InvalidFrame, StompError
 from ..serializers import typed_payload
-from .extension import StompState, state_of
+from .state import StompState, state_of
 
 __all__ = ["cli"]
 

@@ -10,9 +10,7 @@ from flask.cli import ScriptInfo
 
 from ..errors import ConfigurationError
 from ..worker import Worker
-
-if typing.TYPE_CHECKING:
-    from .extension import StompState
+from .state import StompState
 
 __all__ = ["make_worker"]
 
@@ -20,8 +18,8 @@ __all__ = ["make_worker"]
 def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None) -> Worker:
     """Return a worker with the options of the app's publisher, which runs the handlers of its extension.
 
-    Each of *processes* (``None``: as many as the configuration says) loads the app as the command has done; *script*
-    knows how that was.
+    Each of *processes* (``None``: the number in the configuration) loads the app as the command has loaded it;
+    *script* knows how.
 
     Raises `ConfigurationError` if there is no handler, and as `Worker` does.
     """
@@ -31,21 +29,17 @@ def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None)
             "subscribe('/queue/...'), in a module that is imported where the app is made"
         )
     settings = state.worker_settings
-    if not (settings.get("processes", 0) if processes is None else processes):
-        return Worker.from_options(
-            state.publisher.options, settings, handlers=state.handlers, around=state.app.app_context
-        )
-    how = (script.app_import_path, script.create_app, script.set_debug_flag)
-    return Worker.from_options(
-        state.publisher.options,
-        settings,
-        handlers=state.handlers,
-        initializer=functools.partial(_load_app, *how),
-        around=functools.partial(_app_context, *how),
-    )
+    kwargs: dict[str, typing.Any] = {"around": state.app.app_context}
+    if settings.get("processes", 0) if processes is None else processes:
+        how = (script.app_import_path, script.create_app, script.set_debug_flag)
+        kwargs = {
+            "initializer": functools.partial(_load_app, *how),
+            "around": functools.partial(_app_context, *how),
+        }
+    return Worker.from_options(state.publisher.options, settings, handlers=state.handlers, **kwargs)
 
 
-# -- what runs in the processes: it goes there by its name ------------------------------------------------------------
+# -- called in the processes, which find it by its name ----------------------------------------------------------------
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 from typing import TYPE_CHECKING
@@ -81,3 +82,20 @@ def test_every_public_module_has_a_page_that_describes_all_of_it(name: str) -> N
     left_out = re.search(rf"automodule:: stomp_web\.{name}\n   :exclude-members: (.*)", page)
     for left in left_out[1].split(", ") if left_out else ():
         assert f"autoclass:: stomp_web.{name}.{left}\n" in page or left in HANDED_ON
+
+
+@pytest.mark.parametrize("name", ["flask", "django"])
+def test_the_page_describes_variables_that_the_package_passes_on(name: str) -> None:
+    """``automodule`` leaves them out: their comments are in another module."""
+    pytest.importorskip(name)
+    package = importlib.import_module(f"stomp_web.{name}")
+    page = (DOCS / "reference" / "api" / f"{name}.md").read_text()
+    variables = [public for public in package.__all__ if not callable(vars(package)[public])]
+    assert {"message_sent", "send_failed"} <= set(variables)
+    for variable in variables:
+        assert f".. autodata:: stomp_web.{name}.{variable}\n" in page
+
+
+def test_the_page_of_flask_describes_the_methods_that_the_extension_has_of_a_publisher() -> None:
+    page = (DOCS / "reference" / "api" / "flask.md").read_text()
+    assert ".. autoclass:: stomp_web.flask.Stomp\n   :inherited-members:\n" in page

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from flask import Flask
 
-from stomp_web import BrokerUnavailable, ConfigurationError, PoolClosed
+from stomp_web import BrokerUnavailable, ConfigurationError, PoolClosed, Publisher
 from stomp_web.flask import Stomp, StompState
 from tests.flask.shop import create_app, stomp
 from tests.wsgi.helpers import in_threads, run_python
@@ -40,6 +41,16 @@ class TestSending:
         assert state.check()
         assert state.stats().sent == 3
         assert state.publisher.url == "memory://"
+
+    @pytest.mark.parametrize("name", ["send", "asend", "send_many", "batch", "check", "stats", "close"])
+    @pytest.mark.parametrize("kind", [Stomp, StompState])
+    def test_its_methods_have_the_signatures_and_docstrings_of_a_publishers(self, kind: type, name: str):
+        method, own = getattr(kind, name), getattr(Publisher, name)
+
+        assert inspect.isfunction(method)
+        assert (method.__name__, method.__doc__) == (name, own.__doc__)
+        assert inspect.signature(method) == inspect.signature(own)
+        assert inspect.signature(getattr(stomp, name)) == inspect.signature(getattr(Publisher("null://"), name))
 
     def test_the_state_works_outside_a_context_and_in_threads(self):
         state = create_app(STOMP_URL="memory://").extensions["stomp"]

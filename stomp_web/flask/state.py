@@ -1,0 +1,135 @@
+"""`StompState`: what one app has of the extension, in ``app.extensions``.
+
+It knows its app, and so works in threads, without a context, and in another app's context. Nothing is hooked into
+requests or contexts; connections belong to the pool, and the pool to the process.
+"""
+
+from __future__ import annotations
+
+import functools
+import typing
+
+import flask
+
+from .._internal.unpicklable import Unpicklable
+from ..observers import Event, SendFailed, SendSucceeded
+from ..publisher import OutboxMessage, Publisher
+from .signals import message_sent, send_failed
+
+if typing.TYPE_CHECKING:
+    from ..worker import Handlers
+
+__all__ = ["PublisherMethods", "StompState", "state_of"]
+
+_P = typing.ParamSpec("_P")
+_R = typing.TypeVar("_R")
+
+
+def _method(
+    method: typing.Callable[typing.Concatenate[Publisher, _P], _R],
+) -> typing.Callable[typing.Concatenate[PublisherMethods, _P], _R]:
+    """Return a method with the name, signature and docstring of *method*, which calls it of `publisher`."""
+
+    @functools.wraps(method, assigned=("__name__", "__doc__", "__annotations__"))
+    def call(self: PublisherMethods, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        return method(self.publisher, *args, **kwargs)
+
+    call.__qualname__ = f"PublisherMethods.{method.__name__}"
+    return call
+
+
+class PublisherMethods:
+    """What the extension and its state have in common: the methods of the app's publisher."""
+
+    @property
+    def publisher(self) -> Publisher:
+        """The app's `Publisher`."""
+        raise NotImplementedError
+
+    send = _method(Publisher.send)
+    asend = _method(Publisher.asend)
+    send_many = _method(Publisher.send_many)
+    batch = _method(Publisher.batch)
+    check = _method(Publisher.check)
+    stats = _method(Publisher.stats)
+    close = _method(Publisher.close)
+
+    @property
+    def outbox(self) -> list[OutboxMessage]:
+        """The messages sent so far, if the app's address is ``memory://``. See `Publisher.outbox`."""
+        return self.publisher.outbox
+
+
+class StompState(PublisherMethods, Unpicklable):
+    """One app's part of the extension: its `app`, its `publisher` with the same methods, and the `handlers`.
+
+    `worker_settings` are the settings of the worker in the app's configuration, ``STOMP_WORKER``.
+    """
+
+    _instead = "load the app there, and use app.extensions"
+
+    def __init__(
+        self,
+        app: flask.Flask,
+        options: typing.Mapping[str, typing.Any],
+        worker_settings: typing.Mapping[str, typing.Any],
+        handlers: typing.Callable[[], Handlers],
+    ) -> None:
+        self.app = app
+        self.worker_settings = worker_settings
+        self._handlers = handlers
+        self._publisher = Publisher(observers=[_Signals(app)], **options)
+
+    @property
+    def publisher(self) -> Publisher:
+        """The app's `Publisher`."""
+        return self._publisher
+
+    @property
+    def handlers(self) -> Handlers:
+        """The handlers of messages, which all apps of the extension share."""
+        return self._handlers()
+
+    def __repr__(self) -> str:
+        return f"<StompState of {self.app.name!r}: {self.publisher.url}>"
+
+
+class _Signals:
+    """Sends the signals of an app for the events of its publisher."""
+
+    def __init__(self, app: flask.Flask) -> None:
+        self.app = app
+
+    def listens(self) -> bool:
+        """Whether any receiver is connected to one of the signals."""
+        return bool(message_sent.receivers or send_failed.receivers)
+
+    def __call__(self, event: Event) -> None:
+        """Send the signal for *event*."""
+        if isinstance(event, SendSucceeded):
+            message_sent.send(
+                self.app,
+                message_id=event.message_id,
+                destination=event.destination,
+                confirmed=event.confirmed,
+                seconds=event.seconds,
+            )
+        elif isinstance(event, SendFailed):
+            send_failed.send(
+                self.app,
+                message_id=event.message_id,
+                destination=event.destination,
+                error=event.error,
+                seconds=event.seconds,
+            )
+
+
+def state_of(app: flask.Flask, key: str) -> StompState:
+    """Return the state in ``app.extensions[key]``. Raises `RuntimeError` if `Stomp.init_app` did not put it there."""
+    state = app.extensions.get(key)
+    if not isinstance(state, StompState):
+        raise RuntimeError(
+            f"the app {app.name!r} has no Stomp under app.extensions[{key!r}]; "
+            "call init_app(app) of the extension where the app is made"
+        )
+    return state

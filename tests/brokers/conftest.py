@@ -23,6 +23,12 @@ def destination() -> str:
 
 
 @pytest.fixture
+def topic() -> str:
+    """A topic that no other test knows."""
+    return f"/topic/contract-{uuid.uuid4().hex}"
+
+
+@pytest.fixture
 def client(broker: RunningBroker) -> Iterator[PublishClient]:
     """The plain client, not connected yet; its sends are confirmed."""
     with PublishClient.from_url(broker.url, confirm=True, timeout=60, connect_timeout=60) as client:
@@ -48,3 +54,10 @@ def inbox(reader: ForeignClient, destination: str) -> ForeignClient:
     """The reader with a confirmed subscription to the destination: what is sent from now on arrives."""
     reader.subscribe(destination)
     return reader
+
+
+@pytest.fixture
+def writer(broker: RunningBroker) -> Iterator[ForeignClient]:
+    """A foreign client that sends, each time with a receipt."""
+    with ForeignClient(broker) as writer:
+        yield writer

@@ -14,15 +14,13 @@ import stompman
 
 from stomp_web import QueueingDuplexClient
 from tests.brokers.foreign import PATIENCE, ForeignClient
+from tests.brokers.receiving import VERSIONS, receiver, take
 from tests.brokers.traits import needs
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
 
-    from stomp_web import Frame
     from tests.brokers.running import RunningBroker
-
-VERSIONS = ["1.0", "1.1", "1.2"]
 
 EVERY_BYTE = bytes(range(256))
 
@@ -70,32 +68,11 @@ def special(broker: RunningBroker, version: str) -> dict[str, str]:
     }
 
 
-def receiver(broker: RunningBroker, version: str | None = None) -> QueueingDuplexClient:
-    """Our client, not connected yet. It speaks *version*, or the highest that works at this broker."""
-    if version is not None:
-        needs(broker, "versions", version)
-    return QueueingDuplexClient.from_url(broker.url, versions=(version or broker.traits.versions[-1],))
-
-
-def take(client: QueueingDuplexClient) -> Frame:
-    """The next message; it must come."""
-    frame = client.receive(PATIENCE)
-    assert frame is not None, "no message came"
-    return frame
-
-
 @pytest.fixture
 def client(broker: RunningBroker) -> Iterator[QueueingDuplexClient]:
-    """Our client, connected; nobody runs its loop."""
+    """Our client, connected; its loop does not run."""
     with receiver(broker) as client:
         yield client
-
-
-@pytest.fixture
-def writer(broker: RunningBroker) -> Iterator[ForeignClient]:
-    """stomp.py, to send with."""
-    with ForeignClient(broker) as writer:
-        yield writer
 
 
 # stomp.py sends, we read.

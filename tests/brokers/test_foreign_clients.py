@@ -19,19 +19,11 @@ from tests.brokers.foreign import PATIENCE, ForeignClient, ForeignError, Receive
 from tests.brokers.traits import needs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from stomp.utils import Frame
 
     from tests.brokers.running import RunningBroker
 
 pytestmark = pytest.mark.parametrize("broker", ["development", *fleet.REAL], indirect=True)
-
-
-@pytest.fixture
-def writer(broker: RunningBroker) -> Iterator[ForeignClient]:
-    with ForeignClient(broker) as writer:
-        yield writer
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])

@@ -1,47 +1,86 @@
 """Which thread drives a connection now, and how the other threads wait for it.
 
 One thread at a time drives the connection, and only that thread touches the socket. While `listen_forever` runs, it is
-the thread of the loop. While no loop runs, a call that needs the socket drives it until the call has its answer, so
-that a client is useful without a thread.
+the thread of the loop. Otherwise a call that needs the socket drives it until the call has its answer, so that a client
+is useful without a thread.
 
-The `Driver` owns:
-
-* `lock` - guards what the threads of a client share: the state here, in `stomp_web.client.exchanges`, and the session.
-  It is held for moves in memory only: no callback, log handler or queue is called, nothing is read or written.
-* the identity of the thread that drives, and the number of threads that wait for it or to take its place.
-* `listening_event`, and the wakeup that ends the driving thread's wait at the socket.
+The `Driver` owns `lock`, which guards what the threads of a client share: who drives, the session, and the exchanges.
+It is held for moves in memory only: no callback, log handler or queue is called meanwhile, nothing is read or written.
 """
 
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import typing
 
 from ..connection.deadline import Deadline
 from ..errors import BrokerUnavailable, StompError
-from .wakeup import Wakeup
 
-__all__ = ["BusyError", "Driver"]
+__all__ = ["BusyError", "Driver", "Wakeup"]
 
 
 class BusyError(BrokerUnavailable):
     """Another thread drives the connection, and did not leave in time."""
 
 
-class Driver:
-    """The right to drive a connection. *leave* is called by a thread that ends driving; it calls `release`."""
+class Wakeup:
+    """Ends the wait of the driving thread at its socket, from another thread or from a signal handler.
 
-    def __init__(self, leave: typing.Callable[[], object]) -> None:
+    A byte in a pair of sockets needs no lock, so that a signal handler may write it in the middle of anything. The pair
+    is open from the first `fileno` to `close`.
+    """
+
+    def __init__(self) -> None:
+        self._pair: tuple[socket.socket, socket.socket] | None = None
+
+    def fileno(self) -> int:
+        """The descriptor to wait at. It can be read after `wake` was called."""
+        if self._pair is None:
+            self._pair = socket.socketpair()
+            for end in self._pair:
+                end.setblocking(False)
+        return self._pair[0].fileno()
+
+    def wake(self) -> None:
+        """End the wait, or the next one if no thread waits. Does nothing while the pair is closed."""
+        pair = self._pair
+        if pair is not None:
+            with contextlib.suppress(OSError):  # it is full of wakeups, or was closed just now
+                pair[1].send(b"\0")
+
+    def drain(self) -> None:
+        """Forget the wakeups that have come."""
+        if self._pair is not None:
+            with contextlib.suppress(BlockingIOError):
+                while self._pair[0].recv(4096):
+                    pass
+
+    def close(self) -> None:
+        """Close the pair."""
+        pair, self._pair = self._pair, None
+        for end in pair or ():
+            end.close()
+
+
+class Driver:
+    """The right to drive a connection.
+
+    *leave* is called by a thread that ends driving, and calls `release`. *ended* tells whether the session has ended.
+    """
+
+    def __init__(self, leave: typing.Callable[[], object], ended: typing.Callable[[], bool]) -> None:
         self.lock = threading.Lock()
+        #: Notified, with the lock held, when a waiting thread is to look again.
+        self.changed = threading.Condition(self.lock)
         #: Set while `listen_forever` runs.
         self.listening_event = threading.Event()
         self.wakeup = Wakeup()
-        #: Notified, with the lock held, when a waiting thread is to look again.
-        self.changed = threading.Condition(self.lock)
-        self._thread: int | None = None
-        self._waiting = 0
+        self._thread: int | None = None  # that drives
+        self._waiting = 0  # threads that wait for that one, or to take its place
         self._leave = leave
+        self._ended = ended
 
     @property
     def is_this_thread(self) -> bool:
@@ -52,11 +91,6 @@ class Driver:
     def is_another_thread(self) -> bool:
         """Whether a thread other than the calling one drives the connection."""
         return self._thread not in (None, threading.get_ident())
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no thread drives the connection."""
-        return self._thread is None
 
     @property
     def is_loop_elsewhere(self) -> bool:
@@ -84,14 +118,6 @@ class Driver:
         finally:
             if not nested and self.is_this_thread:
                 self._leave()
-
-    def drive_if_idle(self) -> bool:
-        """Drive from now on until `release`, if no thread drives or waits; return whether that was so."""
-        with self.lock:
-            if self._thread is not None or self._waiting:
-                return False
-            self._thread = threading.get_ident()
-            return True
 
     def await_done(
         self,
@@ -129,13 +155,28 @@ class Driver:
         finally:
             self._waiting -= 1
 
-    def wake(self) -> None:
-        """End the wait of the driving thread at its socket, if that is another thread."""
-        if not self.is_this_thread:
-            self.wakeup.wake()
+    def drive_if_idle(self) -> bool:
+        """Drive from now on until `release`, if no thread drives or waits; return whether that was so."""
+        with self.lock:
+            if self._thread is not None or self._waiting:
+                return False
+            self._thread = threading.get_ident()
+            return True
 
     def release(self) -> None:
         """Drive no more."""
         with self.lock:
             self._thread = None
             self.changed.notify_all()
+        self.close_wakeup()
+
+    def wake(self) -> None:
+        """End the wait of the driving thread at its socket, if that is another thread."""
+        if not self.is_this_thread:
+            self.wakeup.wake()
+
+    def close_wakeup(self) -> None:
+        """Close the wakeup if no thread needs it: none drives, and the session has ended."""
+        with self.lock:
+            if self._thread is None and self._ended():
+                self.wakeup.close()

@@ -6,7 +6,7 @@ nothing else that could take long.
 
 Here are the client's options and its commands: subscribe, acknowledge, send, transactions. Of state it owns `confirm`
 and the number of the next subscription. How it connects and ends is in `stomp_web.client.life`, how threads share the
-connection in `.loop`, `.driver` and `.exchanges`, and where received frames go in `.received`.
+connection in `.loop`, `.driver` and `.exchanges`, and where received frames go in `.queues`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import itertools
 import queue
 import typing
 
-from .._internal.redacted import redact_secret, redact_secrets
-from ..config import coerce, whole_number
+from .._internal.redacted import redact_secret
+from ..config import LIMIT_OPTIONS, whole_number
 from ..connection.connector import Connector, make_connector, make_endpoint
 from ..connection.deadline import Deadline
 from ..connection.session import Session
@@ -28,18 +28,13 @@ from .driver import BusyError
 from .exchanges import Exchange
 from .life import LoopClient
 from .message import Body, Message, as_batch, check_messages, encode_message
-from .options import read_url
 from .outcome import about
 from .queues import FrameQueue
-from .transaction import Transaction
 
 if typing.TYPE_CHECKING:
     import ssl as ssl_module
-    from typing import Self
 
 __all__ = ["QueueingDuplexClient"]
-
-_LIMITS = {"max_header_bytes": MAX_HEADER_BYTES, "max_headers": MAX_HEADERS, "max_body_bytes": MAX_BODY_BYTES}
 
 
 class QueueingDuplexClient(LoopClient):
@@ -65,6 +60,10 @@ class QueueingDuplexClient(LoopClient):
     of the client's. The other arguments are those of `PublishClient`; *heart_beat* may ask for beats both ways, in
     milliseconds: (sent, wanted).
     """
+
+    _defaults: typing.ClassVar = {**LoopClient._defaults, "queue_size": 1000, "message_queue": None}
+    _limits: typing.ClassVar = dict(zip(LIMIT_OPTIONS, (MAX_HEADER_BYTES, MAX_HEADERS, MAX_BODY_BYTES), strict=True))
+    _receives = True
 
     def __init__(
         self,
@@ -114,24 +113,13 @@ class QueueingDuplexClient(LoopClient):
             max_body_bytes=max_body_bytes,
             receives=True,
         )
-        self._set_up_client(connector, timeout, confirm, queue_size, message_queue)
+        self._set_up(connector, timeout, confirm, queue_size, message_queue)
 
-    @classmethod
-    def from_url(cls, url: str, **options: typing.Any) -> Self:
-        """Return a client for an address; *options* are those of the constructor. Raises `ConfigurationError`."""
-        url, options = redact_secret("url", url), redact_secrets(options)
-        defaults = {"timeout": 10.0, "confirm": False, "queue_size": 1000, "message_queue": None}
-        connector, own = read_url(url, options, defaults, more_options=_LIMITS, receives=True)
-        client = cls.__new__(cls)
-        client._set_up_client(connector, **own)
-        return client
-
-    def _set_up_client(
+    def _set_up(  # type: ignore[override]
         self, connector: Connector, timeout: float, confirm: bool, queue_size: int, message_queue: FrameQueue | None
     ) -> None:
-        queue_size = whole_number("queue_size", queue_size, 1)
-        self._set_up(connector, timeout, queue_size, message_queue)
-        self.confirm: bool = coerce("confirm", confirm)
+        self._set_up_base(connector, timeout, confirm)
+        self._set_up_loop(whole_number("queue_size", queue_size, 1), message_queue)
         self.message_queue = self._received.message_queue
         self.connected_queue = self._received.connected_queue
         self.receipt_queue = self._received.receipt_queue
@@ -275,10 +263,6 @@ class QueueingDuplexClient(LoopClient):
         batch = as_batch(messages)
         if batch:
             self.deliver(batch, confirm, None, self._deadline(timeout))
-
-    def transaction(self) -> Transaction:
-        """A context manager: commits when the block ends, aborts when it raises. See `PublishClient.transaction`."""
-        return Transaction(self)
 
     def deliver(
         self,

@@ -1,6 +1,6 @@
 """A client's life: it connects, listens, and disconnects.
 
-`LoopClient` owns the credentials that `connect` was given, `shutdown_event`, and what `disconnect` and `close` tell a
+`LoopClient` owns `shutdown_event`, and what `disconnect` and `close` tell a
 loop that runs in another thread. What the loop does is in `stomp_web.client.loop`.
 """
 
@@ -12,17 +12,12 @@ import typing
 
 from .._internal.log import get_logger
 from .._internal.redacted import redact_secret
-from ..connection.connector import Connector
 from ..connection.deadline import Deadline
 from ..connection.session import Session
 from ..errors import BrokerUnavailable, ConnectionLost, DeliveryUnknown, NotSent, StompError
 from ..protocol import Frame, commands
 from .loop import Loop
-from .options import credentials
 from .queues import FrameQueue
-
-if typing.TYPE_CHECKING:
-    from typing import Self
 
 __all__ = ["LoopClient"]
 
@@ -48,13 +43,12 @@ class _ClosedMeanwhileError(BrokerUnavailable):
 class LoopClient(Loop):
     """A client whose loop its user runs, or each call for itself."""
 
-    def _set_up(self, connector: Connector, timeout: float, queue_size: int, message_queue: FrameQueue | None) -> None:
-        super()._set_up(connector, timeout, queue_size, message_queue)
+    def _set_up_loop(self, queue_size: int, message_queue: FrameQueue | None) -> None:
+        super()._set_up_loop(queue_size, message_queue)
         #: Set while `listen_forever` runs.
         self.listening_event = self._driver.listening_event
         #: Set it to end `listen_forever`; a signal handler may do so.
         self.shutdown_event: threading.Event = _WakingEvent(self._driver.wakeup.wake)
-        self._credentials: dict[str, object] = {}
         # disconnect() and close() end a loop that runs, and do the rest themselves. They set `shutdown_event` for other
         # code that looks at it, and the next connection clears it again; what the user has set stays set.
         self._ending = False
@@ -73,7 +67,7 @@ class LoopClient(Loop):
         `BrokerUnavailable` or `AuthenticationFailed`.
         """
         passcode = redact_secret("passcode", passcode)
-        given = credentials(self._connector, login, passcode, headers)
+        given = self._new_credentials(login, passcode, headers)
         self._refuse_inherited()
         session = self._session
         if session is not None:
@@ -120,24 +114,6 @@ class LoopClient(Loop):
             return not session.ended()
         finally:
             self._leave()
-
-    @property
-    def server(self) -> str | None:
-        """What the broker calls itself; ``None`` if it did not say, or not connected."""
-        session = self._session
-        return session.server if session else None
-
-    @property
-    def version(self) -> str | None:
-        """The version of STOMP that was agreed; ``None`` while not connected."""
-        session = self._session
-        return session.version if session else None
-
-    @property
-    def session(self) -> str | None:
-        """The broker's id of the session; ``None`` if it gave none, or while not connected."""
-        session = self._session
-        return session.id if session else None
 
     # -- listening --------------------------------------------------------------------------------------------
 
@@ -249,17 +225,3 @@ class LoopClient(Loop):
         if self._ending:
             self._ending = False
             self.shutdown_event.clear()
-
-    def __enter__(self) -> Self:
-        self.connect()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.disconnect()
-        else:
-            self.close()
-
-    def __repr__(self) -> str:
-        state = f"STOMP {self.version}" if self._session is not None else "not connected"
-        return f"<{type(self).__name__} {self.broker}, {state}>"

@@ -18,9 +18,6 @@ import time
 import typing
 
 from .._internal.log import get_logger
-from .._internal.unpicklable import Unpicklable
-from ..config import coerce
-from ..connection.connector import Connector
 from ..connection.deadline import Deadline
 from ..connection.heart_beat import HeartBeats
 from ..connection.refusals import refuses
@@ -28,10 +25,10 @@ from ..connection.session import Session, error_words
 from ..connection.transport import TransportError
 from ..errors import BrokerUnavailable, ConnectionLost, ProtocolError, ReceiptTimeout, Rejected, StompError
 from ..protocol import Frame, encode
+from .base import BaseClient
 from .driver import Driver
 from .exchanges import Exchange, Exchanges, lost
-from .queues import FrameQueue
-from .received import ReceivedFrames
+from .queues import FrameQueue, ReceivedFrames
 from .transaction import Transactions
 
 __all__ = ["Loop"]
@@ -46,19 +43,14 @@ _MOST_OUTGOING = 1_048_576
 _LONGEST_WAIT = 0.5
 
 
-class Loop(Unpicklable):
+class Loop(BaseClient):
     """One connection that many threads use, and one of them drives."""
 
-    _instead = "hand over the address, and make a client there"
-
-    def _set_up(self, connector: Connector, timeout: float, queue_size: int, message_queue: FrameQueue | None) -> None:
-        self._connector = connector
-        #: Seconds for a call that is given no timeout of its own.
-        self.timeout: float = coerce("timeout", timeout)
+    def _set_up_loop(self, queue_size: int, message_queue: FrameQueue | None) -> None:
         self._session: Session | None = None
         self._reason: StompError | None = None  # why the last session ended
         self._beats = HeartBeats((0, 0))
-        self._driver = Driver(self._leave)
+        self._driver = Driver(self._leave, lambda: self._session is None)
         self._exchanges = Exchanges()
         self._transactions = Transactions()
         self._received = self._make_received(queue_size, message_queue)
@@ -89,7 +81,7 @@ class Loop(Unpicklable):
             driven = self._driver.is_another_thread
         session.close()
         self._driver.wake()
-        self._close_wakeup()
+        self._driver.close_wakeup()
         self._transactions.end(reason)
         self._received.end(reason)
         if not driven:  # otherwise the thread that drives does it when it leaves
@@ -102,19 +94,6 @@ class Loop(Unpicklable):
         if self._session is None and self._reason is not None:
             self._received.end_messages(self._reason)
         self._driver.release()
-        self._close_wakeup()
-
-    def _close_wakeup(self) -> None:
-        """Close the wakeup if no thread needs it: the session has ended, and no thread drives."""
-        with self._driver.lock:
-            if self._session is None and self._driver.is_idle:
-                self._driver.wakeup.close()
-
-    @property
-    def broker(self) -> str:
-        """The address of the broker, without credentials."""
-        session = self._session
-        return session.broker if session else str(self._connector)
 
     def _live_session(self) -> Session:
         self._refuse_inherited()
@@ -150,9 +129,6 @@ class Loop(Unpicklable):
         """Let the calling thread drive the connection for a block. Raises as `Driver.driving`."""
         self._refuse_inherited()
         return self._driver.driving(deadline, self.broker)
-
-    def _deadline(self, timeout: float | None) -> Deadline:
-        return Deadline(self.timeout if timeout is None else timeout)
 
     # -- handing over -----------------------------------------------------------------------------------------
 

@@ -1,28 +1,33 @@
-"""The queues of received frames, from which a pool of workers can pull.
+"""Where received frames go: onto the queue of their kind, or held back until there is room.
 
-A `FrameQueue` is used as a ``queue.Queue``: `get`, `get_nowait`, `qsize`, `empty`. What it adds: when the connection
-ends, whoever waits in `get` is woken with the reason, after the frames that are still there were taken.
+`ReceivedFrames` owns the four queues of a client, the MESSAGE frames that are held back, and the ack modes of the
+session's subscriptions. The thread that drives the connection puts frames in and holds them back; consumers take frames
+from the queues in any thread. No lock of the client is held when a queue is called.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import itertools
 import queue
 import threading
 import time
 import typing
 
+from ..errors import StompError
 from ..protocol import Frame
 
-__all__ = ["FrameQueue"]
+__all__ = ["FrameQueue", "ReceivedFrames"]
+
+_MOST_AT_ONCE = 1000  # frames that are taken in before bytes are written again
 
 
 class FrameQueue:
     """A bounded queue of frames between the listener loop and its consumers.
 
     *maxsize* is how many frames it holds. With *drop_oldest* a full queue loses its oldest frame to the new one: that
-    is for frames that were answered already, such as receipts, and that nobody must fetch.
+    is for frames that need no consumer, such as receipts.
     """
 
     def __init__(self, maxsize: int, *, drop_oldest: bool = False) -> None:
@@ -30,7 +35,7 @@ class FrameQueue:
         #: Called after a frame was taken; its client's, to read on when there is room.
         self.on_get: typing.Callable[[], object] | None = None
         self._drop_oldest = drop_oldest
-        self._frames: collections.deque[Frame] = collections.deque()
+        self._frames: collections.deque[Frame] = collections.deque(maxlen=maxsize if drop_oldest else None)
         self._not_empty = threading.Condition(threading.Lock())
         self._reason: BaseException | None = None
 
@@ -48,19 +53,12 @@ class FrameQueue:
 
     def offer(self, frame: Frame) -> bool:
         """Put *frame* in, and return whether there was room. For the listener loop; it never waits."""
-        with self._not_empty:
-            if len(self._frames) >= self.maxsize:
-                if not self._drop_oldest:
-                    return False
-                self._frames.popleft()
-            self._frames.append(frame)
-            self._not_empty.notify()
-            return True
+        return self.offer_many((frame,)) == 1
 
     def offer_many(self, frames: typing.Sequence[Frame]) -> int:
         """Put in as many of *frames* as there is room for, and return how many that was. As `offer` otherwise."""
         with self._not_empty:
-            room = max(self.maxsize - len(self._frames), 0)
+            room = len(frames) if self._drop_oldest else max(self.maxsize - len(self._frames), 0)
             taken = frames if len(frames) <= room else frames[:room]
             self._frames.extend(taken)
             self._not_empty.notify(len(taken))
@@ -72,7 +70,7 @@ class FrameQueue:
         Raises ``queue.Empty`` if none came in time, or the reason for which the connection ended.
         """
         try:
-            frame = self._frames.popleft()  # one step for Python; the lock is for those who have to wait
+            frame = self._frames.popleft()  # one step for Python; the lock is for threads that have to wait
         except IndexError:
             frame = self._wait_for_frame(block, timeout)
         if self.on_get is not None:
@@ -86,7 +84,7 @@ class FrameQueue:
                 with contextlib.suppress(IndexError):
                     return self._frames.popleft()
                 if self._reason is not None:
-                    # The same exception for everybody, who may ask often: it must not collect their tracebacks.
+                    # One exception for all threads, which may ask often: it must not collect their tracebacks.
                     raise self._reason.with_traceback(None)
                 if not block:
                     raise queue.Empty
@@ -100,7 +98,7 @@ class FrameQueue:
         return self.get(block=False)
 
     def end(self, reason: BaseException, last: typing.Iterable[Frame] = ()) -> None:
-        """Wake everybody who waits: after the *last* frames, for which there is always room, no more will come."""
+        """Wake all threads that wait: after the *last* frames, for which there is always room, no more will come."""
         with self._not_empty:
             self._frames.extend(last)
             self._reason = reason
@@ -110,3 +108,74 @@ class FrameQueue:
         """Take frames again, after `end`."""
         with self._not_empty:
             self._reason = None
+
+
+class ReceivedFrames:
+    """The received frames of one client. *wake* is called when a full `message_queue` has room again."""
+
+    def __init__(self, queue_size: int, message_queue: FrameQueue | None, wake: typing.Callable[[], object]) -> None:
+        self.message_queue = FrameQueue(queue_size) if message_queue is None else message_queue
+        self.message_queue.on_get = self._on_get
+        self.connected_queue = FrameQueue(queue_size, drop_oldest=True)
+        self.receipt_queue = FrameQueue(queue_size, drop_oldest=True)
+        self.error_queue = FrameQueue(queue_size, drop_oldest=True)
+        #: MESSAGE frames for which `message_queue` had no room.
+        self.held: collections.deque[Frame] = collections.deque()
+        #: The ack mode of each of the session's subscriptions, by its id.
+        self.ack_modes: dict[str, str] = {}
+        #: Whether DISCONNECT was said. Its receipt is all that counts then, however many messages stand before it.
+        self.parting = False
+        self._wake = wake
+
+    def begin(self, connected_frame: Frame) -> None:
+        """A session has begun."""
+        self.parting = False
+        self.ack_modes.clear()
+        for frames in (self.message_queue, self.connected_queue, self.receipt_queue, self.error_queue):
+            frames.begin()
+        self.connected_queue.offer(connected_frame)
+
+    def is_reading(self, awaiting: bool) -> bool:
+        """Whether to read now, or to let the broker wait: not while the message queue is full.
+
+        While a call is *awaiting* a receipt, as many messages again are taken in.
+        """
+        held = len(self.held)
+        return not held or self.parting or (awaiting and held < self.message_queue.maxsize)
+
+    def most(self, awaiting: bool) -> int:
+        """How many frames may be read now."""
+        if awaiting or self.parting:
+            return _MOST_AT_ONCE
+        # One more than fits into the queue: it is held back, and so the loop knows that there is no room.
+        return min(max(self.message_queue.maxsize - self.message_queue.qsize(), 0) + 1, _MOST_AT_ONCE)
+
+    def add_messages(self, frames: list[Frame]) -> None:
+        """MESSAGE frames came: to the queue, or held back until there is room."""
+        taken = 0 if self.held else self.message_queue.offer_many(frames)
+        for frame in itertools.islice(frames, taken, None):
+            if self.parting and self.ack_modes.get(frame.headers.get("subscription", "")) not in ("auto", None):
+                continue  # there is no room, and the broker gives it to another client
+            self.held.append(frame)
+
+    def move_held(self) -> None:
+        """Move frames that were held back to the queue, as far as there is room for them now."""
+        while self.held and self.message_queue.offer(self.held[0]):
+            self.held.popleft()
+
+    def end(self, reason: StompError) -> None:
+        """The session has ended."""
+        for frames in (self.connected_queue, self.receipt_queue, self.error_queue):
+            frames.end(reason)
+
+    def end_messages(self, reason: StompError) -> None:
+        """The session has ended, and no thread drives it any more. What was held back comes to the queue before that.
+
+        The broker does not send those frames again.
+        """
+        held, self.held = self.held, collections.deque()
+        self.message_queue.end(reason, held)
+
+    def _on_get(self) -> None:
+        if self.held:
+            self._wake()

@@ -13,8 +13,7 @@ from .._internal.log import get_logger
 from ..errors import InvalidFrame, NotSent, ProtocolError, Rejected
 from ..protocol import Frame
 from .duplex import QueueingDuplexClient
-from .queues import FrameQueue
-from .received import ReceivedFrames
+from .queues import FrameQueue, ReceivedFrames
 from .unclaimed import UnclaimedWarnings
 
 __all__ = ["PublishSubscribeClient"]

@@ -1,8 +1,7 @@
 """Transactions: the ones that a client has open, and the context manager that commits or aborts one.
 
-`Transactions` holds for every client which transactions of its session are open, and says of the others why they are
-not. A client that has one asks it in each call that names a transaction (`Transactions.get`), and tells it when the
-session ends. `Transaction` is the context manager; it needs of its client only what `TransactionClient` names.
+`Transactions` owns the open transactions of a client's session. The client asks it in each call that names a
+transaction (`get`), and tells it when the session ends.
 """
 
 from __future__ import annotations
@@ -33,6 +32,10 @@ _MOST_ENDED = 1_000  # transactions of which their user has yet to be told; a pr
 class TransactionClient(typing.Protocol):
     """The part of a client that a `Transaction` uses."""
 
+    @property
+    def send(self) -> typing.Callable[..., None]:
+        """Sends a message; the argument *transaction* is the id."""
+
     def begin(self) -> str:
         """Begin a transaction, and return its id."""
 
@@ -42,21 +45,8 @@ class TransactionClient(typing.Protocol):
     def abort(self, transaction: str) -> None:
         """Abort it."""
 
-    def send(
-        self,
-        destination: str,
-        body: Body = ...,
-        headers: typing.Mapping[str, str] | None = ...,
-        *,
-        content_type: str | None = ...,
-        transaction: str | None = ...,
-        ttl: float | None = ...,
-        timeout: float | None = ...,
-    ) -> None:
-        """Send a message in it."""
-
     def close(self) -> None:
-        """Close the connection, with which the broker aborts it."""
+        """Close the connection, so that the broker aborts it."""
 
 
 class Transaction:

@@ -1,0 +1,138 @@
+"""What all clients share: made from an address, given credentials, telling of their session, used in a ``with`` block.
+
+A subclass has a `_session`, an attribute or a property, and a `_set_up`, which begins with `_set_up_base`. Options of
+its own stand in `_defaults`. Its `connect` takes the arguments from `_new_credentials`.
+"""
+
+from __future__ import annotations
+
+import typing
+
+from .._internal.redacted import redact_secret, redact_secrets
+from .._internal.unpicklable import Unpicklable
+from ..config import coerce
+from ..connection.address import parse_address
+from ..connection.connector import Connector, client_options, make_connector
+from ..connection.deadline import Deadline
+from ..connection.tls import TLS_OPTIONS
+from ..errors import ConfigurationError
+from .transaction import Transaction, TransactionClient
+
+if typing.TYPE_CHECKING:
+    from typing import Self
+
+    from ..connection.session import Session
+    from ..protocol import Frame
+
+__all__ = ["BaseClient"]
+
+# Options of an address that every client understands; the others are the pool's and the publisher's.
+_URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
+
+
+class BaseClient(Unpicklable):
+    """A client of one connection."""
+
+    _instead = "hand over the address, and make a client there"
+    #: The options that `_set_up` takes beside the connector, with their defaults.
+    _defaults: typing.ClassVar[dict[str, typing.Any]] = {"timeout": 10.0, "confirm": False}
+    #: More options of the connection that an address may hold, with their defaults.
+    _limits: typing.ClassVar[dict[str, int]] = {}
+    #: Whether it has a loop that receives.
+    _receives: typing.ClassVar[bool] = False
+
+    if typing.TYPE_CHECKING:  # of a subclass
+
+        @property
+        def _session(self) -> Session | None: ...
+        def _set_up(self, connector: Connector, **own: typing.Any) -> None: ...
+
+        connect: typing.Callable[..., Frame]
+        disconnect: typing.Callable[..., None]
+        close: typing.Callable[[], None]
+
+    def _set_up_base(self, connector: Connector, timeout: float, confirm: bool) -> None:
+        self._connector = connector
+        #: Seconds for a call that is given no timeout of its own.
+        self.timeout: float = coerce("timeout", timeout)
+        #: Whether a send asks for a receipt, and waits for it, if the call does not say.
+        self.confirm: bool = coerce("confirm", confirm)
+        self._credentials: dict[str, object] = {}
+
+    @classmethod
+    def from_url(cls, url: str, **options: typing.Any) -> Self:
+        """Return a client for an address, such as ``stomp://user:passcode@mq1,mq2:61614/shop?timeout=3``.
+
+        Of several brokers, the first that accepts the session is used; the last good one is tried first.
+        *options* are those of the constructor; they win over the address. Raises `ConfigurationError`.
+        """
+        url, options = redact_secret("url", url), redact_secrets(options)
+        address = parse_address(url)
+        if address.local:
+            raise ConfigurationError(f"{address.scheme}:// opens no connection; it is for a Publisher", "url")
+        options = {**cls._limits, **client_options(address, (*_URL_OPTIONS, *cls._limits)), **options}
+        own = {name: options.pop(name, default) for name, default in cls._defaults.items()}
+        known = (*cls._defaults, *cls._limits)
+        client = cls.__new__(cls)
+        client._set_up(make_connector(address.endpoints, receives=cls._receives, more_options=known, **options), **own)
+        return client
+
+    def _new_credentials(
+        self, login: str | None, passcode: str | None, headers: typing.Mapping[str, str] | None
+    ) -> dict[str, object]:
+        """The arguments of `connect` that were given, once CONNECT can carry them. Raises `ConfigurationError`."""
+        changes: dict[str, object] = {"login": login, "passcode": passcode, "headers": headers}
+        given = {name: value for name, value in changes.items() if value is not None}
+        self._connector.check(**given)
+        return given
+
+    @property
+    def broker(self) -> str:
+        """The address of the broker, without credentials: the connected one's, or all that would be tried."""
+        session = self._session
+        return session.broker if session else str(self._connector)
+
+    @property
+    def server(self) -> str | None:
+        """What the broker calls itself, such as ``RabbitMQ/3.10.8``; ``None`` if it did not say, or not connected."""
+        session = self._session
+        return session.server if session else None
+
+    @property
+    def version(self) -> str | None:
+        """The version of STOMP that was agreed; ``None`` while not connected."""
+        session = self._session
+        return session.version if session else None
+
+    @property
+    def session(self) -> str | None:
+        """The broker's id of the session; ``None`` if it gave none, or while not connected."""
+        session = self._session
+        return session.id if session else None
+
+    def transaction(self) -> Transaction:
+        """A context manager: commits when the block ends, aborts when it raises.
+
+        >>> with client.transaction() as tx:  # doctest: +SKIP
+        ...     tx.send("/queue/orders", b"1")
+        ...     tx.send("/queue/orders", b"2")
+        """
+        return Transaction(typing.cast(TransactionClient, self))
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(self.timeout if timeout is None else timeout)
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.disconnect()
+        else:
+            self.close()
+
+    def __repr__(self) -> str:
+        session = self._session
+        state = f"STOMP {session.version}" if session else "not connected"
+        return f"<{type(self).__name__} {self.broker}, {state}>"

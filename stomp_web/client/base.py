@@ -1,7 +1,7 @@
-"""What all clients share: made from an address, given credentials, telling of their session, used in a ``with`` block.
+"""What all clients share: made from an address, telling of their session, used in a ``with`` block.
 
-A subclass has a `_session`, an attribute or a property, and a `_set_up`, which begins with `_set_up_base`. Options of
-its own stand in `_defaults`. Its `connect` takes the arguments from `_new_credentials`.
+A subclass has a `_session`, an attribute or a property, and a `_set_up`, which begins with `_set_up_base`. The options
+of its own stand in `_defaults`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import typing
 from .._internal.redacted import redact_secret, redact_secrets
 from .._internal.unpicklable import Unpicklable
 from ..config import coerce
-from ..connection.address import parse_address
-from ..connection.connector import Connector, client_options, make_connector
+from ..connection.connector import Connector
 from ..connection.deadline import Deadline
-from ..connection.tls import TLS_OPTIONS
-from ..errors import ConfigurationError
+from .options import read_url
 from .transaction import Transaction, TransactionClient
 
 if typing.TYPE_CHECKING:
@@ -25,9 +23,6 @@ if typing.TYPE_CHECKING:
     from ..protocol import Frame
 
 __all__ = ["BaseClient"]
-
-# Options of an address that every client understands; the others are the pool's and the publisher's.
-_URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
 
 
 class BaseClient(Unpicklable):
@@ -67,24 +62,10 @@ class BaseClient(Unpicklable):
         *options* are those of the constructor; they win over the address. Raises `ConfigurationError`.
         """
         url, options = redact_secret("url", url), redact_secrets(options)
-        address = parse_address(url)
-        if address.local:
-            raise ConfigurationError(f"{address.scheme}:// opens no connection; it is for a Publisher", "url")
-        options = {**cls._limits, **client_options(address, (*_URL_OPTIONS, *cls._limits)), **options}
-        own = {name: options.pop(name, default) for name, default in cls._defaults.items()}
-        known = (*cls._defaults, *cls._limits)
+        connector, own = read_url(url, options, cls._defaults, more_options=cls._limits, receives=cls._receives)
         client = cls.__new__(cls)
-        client._set_up(make_connector(address.endpoints, receives=cls._receives, more_options=known, **options), **own)
+        client._set_up(connector, **own)
         return client
-
-    def _new_credentials(
-        self, login: str | None, passcode: str | None, headers: typing.Mapping[str, str] | None
-    ) -> dict[str, object]:
-        """The arguments of `connect` that were given, once CONNECT can carry them. Raises `ConfigurationError`."""
-        changes: dict[str, object] = {"login": login, "passcode": passcode, "headers": headers}
-        given = {name: value for name, value in changes.items() if value is not None}
-        self._connector.check(**given)
-        return given
 
     @property
     def broker(self) -> str:

@@ -116,12 +116,12 @@ class Exchanges:
 
     def end_write(self, exchange: Exchange, sent: int) -> None:
         """*sent* bytes of *exchange* have left."""
-        self._in_write = False
         exchange.left += sent
         if self._outgoing and self._outgoing[0] is exchange:  # otherwise the session has ended meanwhile
             self.backlog -= sent
             if exchange.written:
                 self._outgoing.popleft()
+        self._in_write = False  # last: after an interrupt in the middle of this, it is not known what has left
 
     # -- answers ----------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from ..connection.session import Session
 from ..errors import BrokerUnavailable, ConnectionLost, DeliveryUnknown, NotSent, StompError
 from ..protocol import Frame, commands
 from .loop import Loop
+from .options import credentials
 from .queues import FrameQueue
 
 __all__ = ["LoopClient"]
@@ -49,8 +50,8 @@ class LoopClient(Loop):
         self.listening_event = self._driver.listening_event
         #: Set it to end `listen_forever`; a signal handler may do so.
         self.shutdown_event: threading.Event = _WakingEvent(self._driver.wakeup.wake)
-        # disconnect() and close() end a loop that runs, and do the rest themselves. They set `shutdown_event` for other
-        # code that looks at it, and the next connection clears it again; what the user has set stays set.
+        # disconnect() and close() set `shutdown_event` to end a loop that runs, and do the rest themselves. The next
+        # connection clears it again, unless the user has set it.
         self._ending = False
         self._closes = 0  # how often the client was closed, which other threads may do while this one connects
 
@@ -67,7 +68,7 @@ class LoopClient(Loop):
         `BrokerUnavailable` or `AuthenticationFailed`.
         """
         passcode = redact_secret("passcode", passcode)
-        given = self._new_credentials(login, passcode, headers)
+        given = credentials(self._connector, login, passcode, headers)
         self._refuse_inherited()
         session = self._session
         if session is not None:
@@ -79,12 +80,13 @@ class LoopClient(Loop):
 
     def _connected_session(self, deadline: Deadline) -> Session:
         """The session, or a new one. For the thread that drives."""
-        if self._session is None:
+        session = self._session
+        if session is None:
             self.shutdown_event.clear()
-            self._open(deadline)
-        return typing.cast(Session, self._session)
+            session = self._open(deadline)
+        return session
 
-    def _open(self, deadline: Deadline) -> None:
+    def _open(self, deadline: Deadline) -> Session:
         closes = self._closes
         session = self._connector.open(deadline, **self._credentials)
         with self._driver.lock:
@@ -97,6 +99,7 @@ class LoopClient(Loop):
         self._take_back_the_ending()
         self._begin(session)
         _log.info("connected to %s (%s, STOMP %s)", session.broker, session.server, session.version)
+        return session
 
     @property
     def connected(self) -> bool:

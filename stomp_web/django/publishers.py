@@ -15,7 +15,7 @@ from django.utils.connection import ConnectionProxy
 from django.utils.functional import Promise
 
 from .._internal.redacted import redact_secrets
-from ..config import OPTIONS, read_options, unknown_option
+from ..config import DEFAULTS, OPTIONS, read_options, unknown_option
 from ..errors import ConfigurationError
 from ..observers import Event, SendFailed, SendSucceeded
 from ..publisher import Publisher
@@ -94,7 +94,7 @@ class Publishers:
         """A pickle names `publishers` of this module: in another process they are those of its settings."""
         return "publishers"
 
-    def close_all(self, timeout: float = 5.0) -> None:
+    def close_all(self, timeout: float = DEFAULTS.timeout) -> None:
         """Close the publishers made so far, each in at most *timeout* seconds. The next look-up makes new ones."""
         made, self._made = self._made, {}
         for each in made.values():

@@ -17,13 +17,12 @@ import queue
 import typing
 
 from .._internal.redacted import redact_secret
-from ..config import LIMIT_OPTIONS, whole_number
+from ..config import CLIENT_TIMEOUT, DEFAULTS, LIMIT_OPTIONS, OPTIONS, whole_number
 from ..connection.connector import Connector, make_connector, make_endpoint
 from ..connection.deadline import Deadline
 from ..connection.session import Session
 from ..errors import InvalidFrame, NotSent, StompError
 from ..protocol import VERSIONS, Frame, commands
-from ..protocol.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS
 from .driver import BusyError
 from .exchanges import Exchange
 from .life import LoopClient
@@ -62,7 +61,7 @@ class QueueingDuplexClient(LoopClient):
     """
 
     _defaults: typing.ClassVar = {**LoopClient._defaults, "queue_size": 1000, "message_queue": None}
-    _limits: typing.ClassVar = dict(zip(LIMIT_OPTIONS, (MAX_HEADER_BYTES, MAX_HEADERS, MAX_BODY_BYTES), strict=True))
+    _limits: typing.ClassVar = {name: OPTIONS[name].default for name in LIMIT_OPTIONS}
     _receives = True
 
     def __init__(
@@ -75,10 +74,10 @@ class QueueingDuplexClient(LoopClient):
         vhost: str | None = None,
         ssl: bool | ssl_module.SSLContext | None = None,
         versions: typing.Iterable[str] = VERSIONS,
-        connect_timeout: float = 5.0,
-        timeout: float = 10.0,
+        connect_timeout: float = DEFAULTS.connect_timeout,
+        timeout: float = CLIENT_TIMEOUT,
         confirm: bool = False,
-        heart_beat: tuple[int, int] = (0, 0),
+        heart_beat: tuple[int, int] = DEFAULTS.heart_beat,
         connect_headers: typing.Mapping[str, str] | None = None,
         tls_ca: str | None = None,
         tls_cert: str | None = None,
@@ -86,9 +85,9 @@ class QueueingDuplexClient(LoopClient):
         tls_key_password: str | None = None,
         tls_insecure_skip_verify: bool = False,
         queue_size: int = 1000,
-        max_header_bytes: int = MAX_HEADER_BYTES,
-        max_headers: int = MAX_HEADERS,
-        max_body_bytes: int = MAX_BODY_BYTES,
+        max_header_bytes: int = DEFAULTS.max_header_bytes,
+        max_headers: int = DEFAULTS.max_headers,
+        max_body_bytes: int = DEFAULTS.max_body_bytes,
         message_queue: FrameQueue | None = None,
     ) -> None:
         passcode = redact_secret("passcode", passcode)

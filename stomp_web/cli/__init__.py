@@ -1,7 +1,6 @@
 """The command ``stomp-web``: a development broker, messages in either direction, and a worker, from a shell.
 
-`main` reads the command line; ``broker``, ``send``, ``listen`` and ``worker`` do what the subcommands of these names
-are for; ``display`` makes fit for a terminal what came from elsewhere.
+`main` reads the command line; each subcommand has a module of its name; ``display`` prints.
 """
 
 from .command_line import main

@@ -24,7 +24,7 @@ def run(
     queues: typing.Sequence[str],
     verbose: bool,
 ) -> int:
-    """Serve until the user ends it. Raises `StompError` if the address or the name of a queue cannot be used."""
+    """Serve until Ctrl-C or SIGTERM. Raises `StompError` if the address or the name of a queue cannot be used."""
     if verbose:
         _log_to_stderr()
     options: dict[str, typing.Any] = {} if server is None else {"server": server}
@@ -44,9 +44,9 @@ def run(
             "Not for production: messages are in memory only. Press Ctrl-C to stop it.",
         )
         never = threading.Event()
-        while not never.wait(1):  # in pieces: a signal that comes right before a wait is only seen when that wait ends
+        while not never.wait(1):  # a signal that comes right before a wait is handled only when that wait ends
             pass
-    except KeyboardInterrupt:  # the way to end it
+    except KeyboardInterrupt:
         report("\nThe broker has stopped.")
     finally:
         broker.stop()

@@ -1,11 +1,10 @@
-"""What may be written after ``stomp-web``, and how each command ends.
+"""The command line of ``stomp-web``, and its exit status.
 
-With 0 if it did what it was asked for, with 1 and one line on standard error if it did not, with 2 for a wrong command
-line or ``STOMP_URL``, and with 130 if Ctrl-C or SIGTERM came before it was done. A worker is done when one of them
-comes.
+0: the command succeeded. 1: it failed, and one line on standard error says why. 2: the command line or ``STOMP_URL`` is
+wrong. 130: Ctrl-C or SIGTERM came before it was done; a worker is done when one of them comes.
 
-Standard streams that are closed, full, or read no more change nothing about that, but for ``listen``, which was asked
-for its output.
+The exit status does not depend on whether the output could be printed, except for ``listen``, whose output is its
+purpose.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import sys
 import threading
 import typing
 
+from .._internal.arguments import seconds
 from .._internal.streams import keep_descriptors, settle
 from .._internal.version import __version__
 from ..connection.address import parse_address
@@ -30,8 +30,8 @@ __all__ = ["DEFAULT_URL", "main"]
 DEFAULT_URL: typing.Final = "stomp://127.0.0.1:61613"
 
 _ABOUT_URL: typing.Final = (
-    "The passcode in --url can be seen by every user of this machine, in the list of processes. "
-    "The environment variable STOMP_URL keeps it from them."
+    "Every user of this machine can see a passcode in --url, in the list of processes. "
+    "Put the address into the environment variable STOMP_URL instead."
 )
 
 
@@ -47,7 +47,7 @@ def main(argv: typing.Sequence[str] | None = None) -> int:
 def _main(argv: typing.Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a character that the terminal lacks is no reason to fail
+            stream.reconfigure(errors="backslashreplace")  # for characters that the terminal lacks
     try:
         arguments = _parser().parse_args(argv)
         with _sigterm_as_ctrl_c():
@@ -67,53 +67,19 @@ def _main(argv: typing.Sequence[str] | None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.command == "broker":
-        if (arguments.login is None) != (arguments.passcode is None):
-            arguments.parser.error("--login and --passcode go together")
-        return broker.run(
-            arguments.host,
-            arguments.port,
-            login=arguments.login,
-            passcode=arguments.passcode,
-            server=arguments.server,
-            queues=arguments.queues,
-            verbose=arguments.verbose,
-        )
-    if arguments.command == "worker":
-        from . import worker  # threads, processes and all: the other commands start faster without
-
-        try:
-            module, name = _target(arguments.target)
-        except argparse.ArgumentTypeError as error:
-            arguments.parser.error(f"argument MODULE:WORKER: {error}")
-        return worker.run(module, name, concurrency=arguments.concurrency, processes=arguments.processes)
-    url = _url(arguments.url)
-    if arguments.command == "ping":
-        return ping.run(url, timeout=arguments.timeout)
-    if arguments.command == "send":
-        return send.run(
-            url,
-            arguments.destination,
-            arguments.body,
-            serializer=arguments.serializer,
-            headers=dict(arguments.headers),
-            count=arguments.count,
-            confirm=not arguments.no_confirm,
-            timeout=arguments.timeout,
-        )
-    return listen.run(
-        url,
-        arguments.destination,
-        count=arguments.count,
-        timeout=arguments.timeout,
-        ack=arguments.ack,
-        headers=dict(arguments.headers),
-        accept=arguments.accept,
-    )
+    """Call the `run` of the command with the values of its options, which have the names of its parameters."""
+    options = {name: value for name, value in vars(arguments).items() if name not in ("command", "parser", "run")}
+    if "url" in options:
+        options["url"] = _url(options["url"])
+    elif arguments.command == "broker" and (arguments.login is None) != (arguments.passcode is None):
+        arguments.parser.error("--login and --passcode go together")
+    elif arguments.command == "worker":
+        options["target"] = _target(arguments)
+    return typing.cast(int, arguments.run(**options))
 
 
 def _url(given: str | None) -> str:
-    """The address that the user means, with a warning if he has put a secret where everybody can see it."""
+    """The broker's address, with a warning if it shows a secret to other users of the machine."""
     if given is None:
         return os.environ.get("STOMP_URL") or DEFAULT_URL
     address = parse_address(given)
@@ -122,7 +88,27 @@ def _url(given: str | None) -> str:
     return given
 
 
-# ------------------------------------------------------------------------------------------------- the command line
+def _target(arguments: argparse.Namespace) -> tuple[str, str]:
+    """The module and the name in MODULE:WORKER."""
+    text = arguments.target
+    module, colon, name = text.partition(":")
+    problem = ""
+    if not colon:
+        problem = f"{text!r} has no colon; write MODULE:WORKER, such as shop.orders:worker"
+    elif not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        problem = f"{text!r} is not MODULE:WORKER, two names such as shop.orders:worker"
+    if problem:
+        arguments.parser.error(f"argument MODULE:WORKER: {problem}")
+    return module, name
+
+
+def _run_worker(target: tuple[str, str], concurrency: int | None, processes: int | None) -> int:
+    from . import worker  # which imports much: the other commands start faster without it
+
+    return worker.run(*target, concurrency=concurrency, processes=processes)
+
+
+# ------------------------------------------------------------------------------------------------- the options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -131,28 +117,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"stomp-web {__version__}")
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
-    _broker_options(commands)
-    _send_options(commands)
-    _listen_options(commands)
-    _ping_options(commands)
-    _worker_options(commands)
+    for add in (_add_broker, _add_send, _add_listen, _add_ping, _add_worker):
+        add(commands)
     return parser
 
 
-def _broker_options(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+_Commands: typing.TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add_broker(commands: _Commands) -> None:
     parser = commands.add_parser(
         "broker",
         help="run the development broker",
         description="Run the development broker until Ctrl-C. Not for production: it keeps messages in memory only.",
     )
+    parser.set_defaults(run=broker.run, parser=parser)
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=61613, help="0 takes a free one (default: %(default)s)")
-    parser.add_argument("--login", help="who may connect (default: anybody)")
-    parser.add_argument("--passcode", help="the passcode that goes with --login; no secret, as other users can see it")
+    parser.add_argument("--login", help="the login that clients must give (default: none is needed)")
+    parser.add_argument("--passcode", help="the passcode for --login; not secret, as other users can see it")
     parser.add_argument(
         "--server",
         metavar="NAME/VERSION",
-        help="play a broker such as RabbitMQ/4.3.6 or ActiveMQ/5.17.2: its name, its destinations and "
+        help="behave like a broker such as RabbitMQ/4.3.6 or ActiveMQ/5.17.2: its name, its destinations and "
         "its wildcards in topics (default: the name of stomp-web, and RabbitMQ's destinations)",
     )
     parser.add_argument(
@@ -161,55 +148,61 @@ def _broker_options(commands: argparse._SubParsersAction[argparse.ArgumentParser
         default=[],
         dest="queues",
         metavar="NAME",
-        help="a queue that exists from the start, as /amq/queue/NAME has to; may be given several times",
+        help="a queue that exists from the start, as /amq/queue/NAME must; may be given several times",
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="say on standard error what clients do")
-    parser.set_defaults(parser=parser)
+    parser.add_argument("-v", "--verbose", action="store_true", help="log the frames of clients on standard error")
 
 
-def _send_options(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_send(commands: _Commands) -> None:
     parser = commands.add_parser(
         "send",
         help="send a message",
-        description="Send a message, and say what the broker confirmed.",
+        description="Send a message, and print what the broker confirmed.",
         epilog=_ABOUT_URL,
     )
+    parser.set_defaults(run=send.run)
     parser.add_argument("destination", metavar="DEST", help="such as /queue/orders")
     parser.add_argument("body", metavar="BODY", help="the body; - reads it from standard input")
     _add_url(parser)
     parser.add_argument(
         "--serializer",
         metavar="NAME",
-        help="text, bytes, or one for which BODY has to be JSON: json, pickle, signed-json, signed-pickle "
+        help="text, bytes, or one for which BODY must be JSON: json, pickle, signed-json, signed-pickle "
         "(default: json if BODY is JSON, otherwise text)",
     )
     _add_header(parser, "a header of the message")
-    parser.add_argument("--count", type=_count, default=1, metavar="N", help="send so many messages (default: 1)")
-    parser.add_argument("--no-confirm", action="store_true", help="do not wait for the broker's receipt")
-    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="the deadline of each message (default: 5)")
+    parser.add_argument("--count", type=_count, default=1, metavar="N", help="send the message N times (default: 1)")
+    parser.add_argument(
+        "--no-confirm", action="store_false", dest="confirm", help="do not wait for the broker's receipt"
+    )
+    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="the deadline of each message (default: 5)")
 
 
-def _listen_options(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_listen(commands: _Commands) -> None:
     parser = commands.add_parser(
         "listen",
         help="receive messages",
         description="Print the messages that arrive, until Ctrl-C.",
         epilog=_ABOUT_URL,
     )
+    parser.set_defaults(run=listen.run)
     parser.add_argument("destination", metavar="DEST", help="such as /queue/orders")
     _add_url(parser)
-    parser.add_argument("--count", type=_count, metavar="N", help="end after so many messages")
+    parser.add_argument("--count", type=_count, metavar="N", help="stop after N messages")
     parser.add_argument(
-        "--timeout", type=_seconds, metavar="SECONDS", help="end after this time; with --count, too few are a failure"
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="stop after this time; with --count, fewer than N messages are a failure",
     )
     parser.add_argument(
         "--ack",
         choices=("auto", "client", "client-individual"),
         default="client-individual",
-        help="when a message is taken from its queue: once it was read and printed (client-individual, the default), "
-        "with all before it (client), or, read and printed or not, when the broker has sent it (auto). A message that "
-        "cannot be read, such as a pickle without --accept, is printed as it came and stays in its queue, unless with "
-        "auto; with client so does every message after it",
+        help="when a message leaves its queue: after it was read and printed (client-individual, the default), "
+        "together with all before it (client), or, read or not, when the broker has sent it (auto). A message that "
+        "cannot be read, such as a pickle without --accept, is printed as it came and stays in its queue, except with "
+        "auto; with client, every later message stays, too",
     )
     _add_header(parser, "a header of the subscription, such as selector=...")
     parser.add_argument(
@@ -217,59 +210,60 @@ def _listen_options(commands: argparse._SubParsersAction[argparse.ArgumentParser
         action="append",
         default=[],
         choices=("pickle", "signed-pickle"),
-        help="read such bodies too; whoever can send a pickle can run code in this process",
+        help="read such bodies, too; the sender of a pickle can run code in this process",
     )
 
 
-def _ping_options(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_ping(commands: _Commands) -> None:
     parser = commands.add_parser(
         "ping",
-        help="ask the broker for a sign of life",
-        description="Ask the broker for a sign of life, and print how long that took and what it says of itself. It is "
-        "a full round trip with login, and leaves nothing at the broker.",
+        help="check that the broker answers",
+        description="Check that the broker answers, and print how long it took and the broker's name. It is a full "
+        "round trip with login, and leaves nothing at the broker.",
         epilog="Ends with 0 if the broker answers, with 1 if it does not or refuses the login, and with 2 if the "
         f"address cannot be used. {_ABOUT_URL}",
     )
+    parser.set_defaults(run=ping.run)
     _add_url(parser)
-    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="how long to wait (default: 5)")
+    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="how long to wait (default: 5)")
 
 
-def _worker_options(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_worker(commands: _Commands) -> None:
     parser = commands.add_parser(
         "worker",
         help="call functions with the messages that arrive",
         description="Run a stomp_web.worker.Worker: call its handlers with the messages that arrive, until Ctrl-C.",
         epilog="The broker is the one whose address the module gives to its Worker: there is no --url here, and "
-        "STOMP_URL counts only if the module reads it. If the broker is not there, or goes away, the worker waits and "
-        "connects again. The first Ctrl-C or SIGTERM lets handlers that run come to their end, and acknowledges their "
-        "messages. A second one, half a second later or more, ends it at once.",
+        "STOMP_URL counts only if the module reads it. While the broker is away, the worker waits and connects again. "
+        "The first Ctrl-C or SIGTERM shuts down cleanly: running handlers finish, and their messages are acknowledged. "
+        "A second one, half a second later or more, stops the worker at once.",
     )
-    parser.set_defaults(parser=parser)
-    parser.add_argument(  # looked at when the rest is known to be right: what follows an unknown option comes here too
+    parser.set_defaults(run=_run_worker, parser=parser)
+    parser.add_argument(  # checked after all others: the value of an unknown option is taken for it
         "target",
         metavar="MODULE:WORKER",
         help="the module, looked for in the current directory first, and the name of the Worker in it, such as "
         "shop.orders:worker",
     )
-    parser.add_argument("--url", nargs="?", action=_NoUrl, help=argparse.SUPPRESS)
+    parser.add_argument("--url", nargs="?", action=_NoUrl, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.add_argument(
         "--concurrency",
         type=_count,
         metavar="N",
-        help="handle so many messages at the same time, each in a thread; without meaning if they are handled in "
-        "processes (default: what the Worker says)",
+        help="handle up to N messages at once, each in a thread; ignored if they are handled in processes (default: "
+        "that of the Worker)",
     )
     parser.add_argument(
         "--processes",
-        type=_count_or_zero,
+        type=lambda text: _count(text, least=0),
         metavar="N",
-        help="handle them in so many processes instead, one at a time in each; 0 means in threads (default: what the "
-        "Worker says)",
+        help="handle messages in N processes instead, one at a time in each; 0 means in threads (default: that of the "
+        "Worker)",
     )
 
 
 class _NoUrl(argparse.Action):
-    """An option that other commands have, and this one has not."""
+    """An option of the other commands, which this one refuses."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> typing.NoReturn:
         parser.error("there is no --url here: the address of the broker is the one that MODULE gives to its Worker")
@@ -304,35 +298,10 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
+def _count(text: str, least: int = 1) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, {least} or more")
     return int(text)
-
-
-def _count_or_zero(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
-    return int(text)
-
-
-def _target(text: str) -> tuple[str, str]:
-    module, colon, name = text.partition(":")
-    if not colon:
-        raise argparse.ArgumentTypeError(f"{text!r} has no colon; write MODULE:WORKER, such as shop.orders:worker")
-    if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-        raise argparse.ArgumentTypeError(f"{text!r} is not MODULE:WORKER, two names such as shop.orders:worker")
-    return module, name
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds greater than 0")
-    return seconds
 
 
 @contextlib.contextmanager

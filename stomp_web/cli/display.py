@@ -1,7 +1,7 @@
-"""What is printed. Whatever came from a broker is printed so that it cannot control the terminal.
+"""Output: lines for standard output and standard error, and received messages as text.
 
-A body is read by its content type, for a reader; a pickle is not, unless the user has said so, because reading one runs
-code that its sender chose.
+Text that came from a broker is printed so that it cannot control the terminal. A body is decoded by its content type; a
+pickle only if the user accepts that, because reading one runs code that its sender chose.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ __all__ = [
     "time_text",
 ]
 
-# What is read without being asked for: none of it can run code.
+# Serializers that are always accepted: reading them runs no code of the sender.
 _READ_ALWAYS = ("json", "text", "bytes", "signed-json")
-# Bytes of a body that is not text.
+# The most bytes of a body that is not text.
 _MOST_BYTES = 512
 
 
 class CannotPrint(StompError):
-    """Standard output is closed or full, or a pipe that is read no more. `reason` is the system's."""
+    """Standard output is closed or full, or a pipe without a reader. `reason` is the system's error."""
 
     def __init__(self, reason: OSError) -> None:
         super().__init__(f"standard output cannot be written: {reason.strerror}")
@@ -48,7 +48,7 @@ class CannotPrint(StompError):
 
     @property
     def reader_gone(self) -> bool:
-        """Whether the reader of a pipe, such as ``head``, has ended: it has seen enough."""
+        """Whether the reader of a pipe, such as ``head``, has ended."""
         return isinstance(self.reason, BrokenPipeError)
 
 
@@ -66,7 +66,7 @@ def require_output() -> None:
 
 
 def report(*lines: str) -> bool:
-    """Print *lines* about what was done, and return whether they could be printed. It was done in any case."""
+    """Print *lines*, the result, and return whether they could be printed. The command has succeeded in any case."""
     try:
         for line in lines:
             say(line)
@@ -83,7 +83,7 @@ def complain(text: str) -> None:
 
 
 def in_words(error: BaseException, *, sending: bool = False) -> str:
-    """Return what happened, in one line; if it was while *sending*, first what is now true of the message."""
+    """Return *error* in one line; while *sending*, it begins with the outcome of the message."""
     truths = ((NotSent, "not sent: "), (Rejected, "rejected: "), (DeliveryUnknown, "delivery unknown: "))
     truth = next((words for kind, words in truths if sending and isinstance(error, kind)), "")
     text = " ".join(str(error).split()) or type(error).__name__
@@ -91,12 +91,12 @@ def in_words(error: BaseException, *, sending: bool = False) -> str:
 
 
 def time_text(seconds: float) -> str:
-    """Return a time for people."""
+    """Return a time in milliseconds or seconds."""
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
 class Reading(typing.NamedTuple):
-    """A body as it is printed, and if it could not be read, why: then it is printed as it came."""
+    """A body as text. `unread` is the reason if it could not be decoded; then the text is that of its bytes."""
 
     text: str
     unread: str | None = None
@@ -108,11 +108,11 @@ def read_body(
     keys: typing.Sequence[str | bytes],
     subscribed: str | typing.Sequence[str] = (),
 ) -> Reading:
-    """Read the body of a received message for a reader.
+    """Decode the body of a received message.
 
-    *accept* names serializers that are read beside those that cannot do harm, and *keys* verify signatures of messages
-    that were sent to where they come from, or to what was *subscribed*. What exceeds a limit is not read. A body of an
-    unknown content type counts as read: nothing more can be made of it than what is printed.
+    *accept* names serializers beside those that are always accepted. *keys* verify signatures of messages that were
+    sent to the destination of *frame*, or to one that was *subscribed*. A body over a limit is not decoded. A body of
+    an unknown content type counts as read: it cannot be decoded any further.
     """
     accept = (*_READ_ALWAYS, *accept)
     if frame.truncated:
@@ -129,12 +129,12 @@ def read_body(
     try:
         as_json = json.dumps(payload, indent=2, ensure_ascii=False) if "json" in content_type else None
         return Reading(harmless(pprint.pformat(payload) if as_json is None else as_json))
-    except Exception as error:  # noqa: BLE001 - the repr of what was in a pickle is somebody's code
+    except Exception as error:  # noqa: BLE001 - a pickle may hold objects whose repr fails
         return Reading(f"({type(error).__name__} in the repr of the payload)\n" + _raw_text(frame.body))
 
 
 def message_text(number: int, frame: Frame, body: Reading, fate: str = "") -> str:
-    """Return a received message: its destination, headers and body. *fate* is what becomes of it if it was not read."""
+    """Return a received message as text. *fate* says where it goes if its body could not be read."""
     head = [f"--- message {number}: {frame.headers.get('destination', '')}, {len(frame.body)} bytes"]
     head += [f"{name}: {value}".replace("\n", "\\n") for name, value in frame.headers.items()]
     lines = [*map(harmless, head), ""]
@@ -144,7 +144,7 @@ def message_text(number: int, frame: Frame, body: Reading, fate: str = "") -> st
 
 
 def _why_not(error: StompError, accept: typing.Sequence[str]) -> str | None:
-    """Why the body could not be read; ``None`` if its content type is unknown here."""
+    """The reason why the body could not be read; ``None`` if its content type is unknown."""
     serializer = getattr(error, "serializer", None)
     if isinstance(error, SerializationError) and serializer is None:
         return None
@@ -154,7 +154,7 @@ def _why_not(error: StompError, accept: typing.Sequence[str]) -> str | None:
 
 
 def _raw_text(body: bytes) -> str:
-    """Text as it is, and anything else as a table of hexadecimal numbers."""
+    """*body* as text if it is printable UTF-8, and otherwise as a table of hexadecimal numbers."""
     with contextlib.suppress(UnicodeDecodeError):
         text = body.decode()
         if all(character >= " " or character in "\t\n\r" for character in text):

@@ -1,14 +1,14 @@
 """``stomp-web listen``: the messages of a destination, printed as they arrive.
 
-A message is acknowledged after it was printed and read. One that could not be read (a pickle without ``--accept``, a
-signature without its key, a body that is not what its content type says) is printed as it came, and left to the broker:
-it is held, without ACK or NACK, until the command ends, and is then in its queue again. A NACK would bring it back at
-once, or make it a dead letter.
+A message is acknowledged after it was read and printed. A message that could not be read (a pickle without
+``--accept``, a signature without its key, a body that contradicts its content type) is printed as it came, and held
+without ACK or NACK until the command ends; then the broker puts it back into its queue. A NACK would bring it back at
+once, or dead-letter it.
 
-What is held counts for the broker's prefetch, so that it may send no more at some point; then the command ends. With
-``--ack client`` an ACK takes all messages before it as well, so that nothing is acknowledged after the first message
-that could not be read. With ``--ack auto`` the broker waits for no ACK, and everything is taken; the command says so
-before it begins.
+Held messages count for the broker's prefetch. The command ends when the broker will send no more because of them. With
+``--ack client`` an ACK is for all messages before it, too, so nothing is acknowledged after the first message that
+could not be read. With ``--ack auto`` the broker waits for no ACK: all messages are taken from the queue, and the
+command says so before it begins.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["run"]
 
-# Seconds after which to look whether it is time to stop.
+# Seconds between two checks whether to stop.
 _LOOK_UP = 0.2
-# Seconds after the first signal in which others are the same request.
+# Seconds after the first signal in which others belong to the same request.
 _ONE_REQUEST = 0.5
 # How many messages the broker may send ahead.
 _PREFETCH = 100
@@ -48,16 +48,17 @@ def run(
     count: int | None,
     timeout: float | None,
     ack: str,
-    headers: dict[str, str],
+    headers: typing.Iterable[tuple[str, str]],
     accept: typing.Sequence[str],
 ) -> int:
     """Print messages until there were *count*, *timeout* is over, or Ctrl-C was pressed.
 
     Raises `StompError` if the connection ends, if *count* messages did not come in time, and if the broker sends no
-    more because of the messages that could not be read.
+    more because of the messages that are held.
     """
     require_output()
-    encode(commands.subscribe(destination, "checked", ack, headers))  # what no broker can take is refused beforehand
+    given_headers = dict(headers)
+    encode(commands.subscribe(destination, "checked", ack, given_headers))  # refused here if no broker can take it
     address = parse_address(url)
     options = read_options(address.options)
     keys = options.get("signing_keys", ())
@@ -68,16 +69,16 @@ def run(
         client.connect()
         prefetch = 0
         if ack != "auto":
-            # What the broker has sent and nobody took goes back to its queue, but marked as redelivered: ask for few.
+            # Messages that were sent but not acknowledged go back, marked as redelivered: ask for few.
             prefetch = _PREFETCH if count is None else min(count, _PREFETCH)
             asked = choose_dialect(client.server).prefetch(prefetch)
-            own = [value for name, value in headers.items() if name in asked]
+            own = [value for name, value in given_headers.items() if name in asked]
             if own or not asked:
                 prefetch = int(own[0]) if own and own[0].isdecimal() else 0
-            headers = {**asked, **headers}
-        else:  # before the broker may send, also because what cannot be printed must not be taken
+            given_headers = {**asked, **given_headers}
+        else:  # before SUBSCRIBE: if this cannot be printed, no message may be taken
             say("With --ack auto, messages are taken even if they cannot be read.")
-        client.subscribe(destination, ack=ack, headers=headers)
+        client.subscribe(destination, ack=ack, headers=given_headers)
         printed = 0
         held = _Held(ack)
         with _Stop() as stop:
@@ -85,7 +86,7 @@ def run(
             for frame in _frames(client, count, timeout, stop):
                 printed += 1
                 body = read_body(frame, accept, keys, destination)
-                held.look_at(body.unread is not None)
+                held.add(body.unread is not None)
                 say(message_text(printed, frame, body, held.fate))
                 if held.takes:
                     client.ack(frame)
@@ -106,7 +107,7 @@ def run(
 def _frames(
     client: QueueingDuplexClient, count: int | None, timeout: float | None, stop: _Stop
 ) -> typing.Iterator[Frame]:
-    """The next *count* messages (``None``: all that come) within *timeout* seconds (``None``: however long)."""
+    """The next *count* messages (``None``: all that come) within *timeout* seconds (``None``: without limit)."""
     end = None if timeout is None else time.monotonic() + timeout
     taken = 0
     while not stop.asked and (count is None or taken < count):
@@ -120,10 +121,10 @@ def _frames(
 
 
 class _Held:
-    """Which of the messages are not acknowledged.
+    """The messages that are held without ACK.
 
-    * `count` - how many the broker waits for.
-    * `takes` - whether the latest one is to be acknowledged; `fate` says what becomes of it, if it was not read.
+    * `count` - their number; `unread` - the number of messages that could not be read.
+    * `takes` - whether the latest message is to be acknowledged; `fate` says where it goes if it could not be read.
     """
 
     def __init__(self, ack: str) -> None:
@@ -132,8 +133,8 @@ class _Held:
         self.takes = False
         self._ack = ack
 
-    def look_at(self, unread: bool) -> None:
-        """Decide on the next message."""
+    def add(self, unread: bool) -> None:
+        """Decide on the next message; *unread*: it could not be read."""
         self.unread += unread
         if self._ack == "auto":
             return
@@ -148,7 +149,7 @@ class _Held:
         return f"it is not acknowledged: it stays in its queue{behind}"
 
     def sum_up(self, destination: str) -> None:
-        """Say at the end what is still there."""
+        """Print how many messages are still in the queue."""
         if self.count:
             what = "1 message of" if self.count == 1 else f"{self.count} messages of"
             why = (

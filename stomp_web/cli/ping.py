@@ -1,4 +1,4 @@
-"""``stomp-web ping``: whether a broker answers, how fast, and what it says of itself."""
+"""``stomp-web ping``: whether a broker answers, how fast, and which one it is."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["run"]
 
 
 def run(url: str, *, timeout: float | None) -> int:
-    """Ask the broker for a sign of life, in at most *timeout* seconds (``None``: the option's, 5).
+    """Check that the broker answers within *timeout* seconds (``None``: the option's, 5).
 
-    Raises `StompError` if it does not answer, and `ConfigurationError` for an address that cannot be used.
+    Raises `StompError` if it does not, and `ConfigurationError` for an address that cannot be used.
     """
     with Publisher(url) as publisher:
         health = publisher.check(timeout)

@@ -1,7 +1,7 @@
 """``stomp-web send``: messages to a broker, and what it confirmed.
 
-The exit status tells what became of the messages. So once the last one is sent nothing changes it: neither an output
-that cannot be written nor Ctrl-C.
+The exit status tells the outcome of the messages. So nothing changes it once the last one is sent: neither output that
+cannot be printed nor Ctrl-C.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def run(
     body: str,
     *,
     serializer: str | None,
-    headers: dict[str, str],
+    headers: typing.Iterable[tuple[str, str]],
     count: int,
     confirm: bool,
     timeout: float | None,
@@ -41,7 +41,7 @@ def run(
                 started = time.monotonic()
                 sending = True
                 message_id = publisher.send(
-                    destination, payload, headers, serializer=serializer, confirm=confirm, timeout=timeout
+                    destination, payload, dict(headers), serializer=serializer, confirm=confirm, timeout=timeout
                 )
                 sent, sending = sent + 1, False
                 if count > 1 and printing:
@@ -86,7 +86,7 @@ def _read(body: str, serializer: str | None) -> tuple[typing.Any, str]:
     if body != "-":
         return typed_payload(body, serializer)
     if sys.stdin is None:
-        raise SerializationError("standard input is closed, so that there is no body", serializer)
+        raise SerializationError("standard input is closed: there is no body", serializer)
     data = sys.stdin.buffer.read()
     if serializer == "bytes":
         return data, serializer
@@ -94,6 +94,6 @@ def _read(body: str, serializer: str | None) -> tuple[typing.Any, str]:
         text = data.decode()
     except UnicodeDecodeError:
         raise SerializationError(
-            "standard input is not UTF-8, nothing was sent; --serializer bytes sends it as it is", serializer
+            "standard input is not UTF-8, and nothing was sent; --serializer bytes sends it unchanged", serializer
         ) from None
     return typed_payload(text, serializer)

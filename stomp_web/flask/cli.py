@@ -1,11 +1,12 @@
 """``flask stomp send|ping|config|worker``: from a shell, with the app's configuration.
 
-Each ends with 0 if it worked, 1 if it did not, and 2 for a wrong command line or configuration. The exit status of
-``send`` and ``ping`` does not depend on whether their output could be printed.
+Each ends with 0 if it succeeded, 1 if it failed, and 2 if the command line or configuration is wrong. The exit status
+of ``send`` and ``ping`` does not depend on whether their output could be printed.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import sys
 import typing
@@ -14,6 +15,7 @@ import click
 import flask
 from flask.cli import AppGroup, ScriptInfo, pass_script_info
 
+from .._internal.arguments import seconds
 from .._internal.streams import keep_descriptors, try_to_print
 from ..connection.address import parse_address
 from ..errors import ConfigurationError, InvalidFrame, StompError
@@ -22,10 +24,10 @@ from .state import StompState, state_of
 
 __all__ = ["cli"]
 
-cli = AppGroup("stomp", help="Send to the app's STOMP broker, receive from it, and look at its configuration.")
+cli = AppGroup("stomp", help="Send to the app's STOMP broker, receive from it, and show its configuration.")
 
-# Options that may stand in the address too. As options they win.
-_OF_THE_ADDRESS = ("login", "passcode", "vhost")
+# Options that the address may hold, too. The options win.
+_IN_ADDRESS = ("login", "passcode", "vhost")
 
 _extension = click.option(
     "--extension", default="stomp", show_default=True, metavar="KEY", help="The key in app.extensions."
@@ -33,16 +35,16 @@ _extension = click.option(
 
 
 class _Unusable(click.ClickException):
-    """What was asked for can never work: the command line or the configuration is wrong."""
+    """The command line or the configuration is wrong: the command can never succeed."""
 
     exit_code = 2
 
 
-def _seconds(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
-    """Check a number of seconds that is to be waited."""
-    if value is not None and not 0 < value < float("inf"):
-        raise click.BadParameter(f"{value} is not a number of seconds greater than 0")
-    return value
+def _seconds(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    try:
+        return None if text is None else seconds(text)
+    except argparse.ArgumentTypeError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def _state(key: str) -> StompState:
@@ -53,13 +55,13 @@ def _state(key: str) -> StompState:
 
 
 def _failure(error: StompError) -> click.ClickException:
-    """What click is to end with: 2 for what can never work, 1 for everything else."""
+    """Return the exception by which click ends the command: with 2 if it can never succeed, otherwise with 1."""
     kind = _Unusable if isinstance(error, ConfigurationError | InvalidFrame) else click.ClickException
     return kind(str(error))
 
 
 def _report(text: str) -> None:
-    """Print *text* about what was done. It was done, whether this can be printed or not."""
+    """Print *text*, the result. If it cannot be printed, warn: the command has succeeded all the same."""
     reason = try_to_print(sys.stdout, text)
     if reason is not None and not isinstance(reason, BrokenPipeError):
         try_to_print(sys.stderr, f"Warning: standard output cannot be written: {reason.strerror}")
@@ -92,12 +94,10 @@ def send(destination: str, body: str, serializer: str | None, named: str | None,
 
 
 @cli.command("ping")
-@click.option(
-    "--timeout", type=float, callback=_seconds, metavar="SECONDS", help="How long to wait. Default: STOMP_TIMEOUT."
-)
+@click.option("--timeout", callback=_seconds, metavar="SECONDS", help="How long to wait. Default: STOMP_TIMEOUT.")
 @_extension
 def ping(timeout: float | None, extension: str) -> None:
-    """Ask the broker for a sign of life, and print how long that took and what it says of itself."""
+    """Check that the broker answers, and print how long it took and the broker's name."""
     keep_descriptors()
     publisher = _state(extension).publisher
     try:
@@ -117,7 +117,7 @@ def config(extension: str) -> None:
     address = parse_address(options.url)
     for field in dataclasses.fields(options):
         value, where = getattr(options, field.name), ""
-        if value is None and field.name in _OF_THE_ADDRESS and getattr(address, field.name) is not None:
+        if value is None and field.name in _IN_ADDRESS and getattr(address, field.name) is not None:
             value, where = getattr(address, field.name), " (in the address)"
         reason = try_to_print(sys.stdout, f"{field.name} = {_shown(field, value)}{where}")
         if reason is not None:
@@ -129,26 +129,26 @@ def config(extension: str) -> None:
     "--concurrency",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Handle so many messages at the same time, each in a thread. Without meaning if they are handled in "
-    "processes. Default: that of STOMP_WORKER, else 8.",
+    help="Handle up to N messages at once, each in a thread. Ignored if they are handled in processes. Default: that "
+    "of STOMP_WORKER, else 8.",
 )
 @click.option(
     "--processes",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Handle them in so many processes instead, one at a time in each; 0 means in threads. Each process loads the "
+    help="Handle messages in N processes instead, one at a time in each; 0 means in threads. Each process loads the "
     "app. Default: that of STOMP_WORKER, else 0.",
 )
 @_extension
 @pass_script_info
 def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, extension: str) -> None:
-    """Receive messages, and call the handlers with them, until Ctrl-C.
+    """Receive messages until Ctrl-C, and call the handlers.
 
     Handlers are the functions that the extension's subscribe() decorates. Each message is handled in an application
-    context. The broker is that of the app. If it is not there, or goes away, the command waits and connects again.
+    context. The broker is that of the app. While it is away, the command waits and connects again.
 
-    The first Ctrl-C or SIGTERM lets handlers that run come to their end, and acknowledges their messages. A second one,
-    half a second later or more, ends it at once.
+    The first Ctrl-C or SIGTERM shuts down cleanly: running handlers finish, and their messages are acknowledged. A
+    second one, half a second later or more, stops the command at once.
     """
     from ..worker.command import run_worker
     from .worker import make_worker
@@ -163,7 +163,7 @@ def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, e
 
 
 def _shown(field: dataclasses.Field[typing.Any], value: typing.Any) -> str:
-    """*value* as it may be printed. What has no place in the options' ``repr`` is a secret."""
+    """*value* as it may be printed. A field that the options' ``repr`` leaves out is a secret."""
     if field.name == "url":
         return str(parse_address(value))  # without credentials and options
     if not field.repr and value:

@@ -407,9 +407,9 @@ def test_the_help_says_what_the_command_does(tmp_path: Path) -> None:
     text = " ".join(done.stdout.split())
     assert done.returncode == 0
     assert "usage: stomp-web worker [-h] [--concurrency N] [--processes N] MODULE:WORKER" in text
-    assert "The first Ctrl-C or SIGTERM lets handlers that run come to their end" in text
+    assert "The first Ctrl-C or SIGTERM shuts down cleanly" in text
     assert "STOMP_URL counts only if the module reads it" in text
-    assert "If the broker is not there, or goes away, the worker waits and connects again." in text
+    assert "While the broker is away, the worker waits and connects again." in text
 
 
 def test_the_other_commands_load_no_worker() -> None:

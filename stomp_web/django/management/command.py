@@ -1,8 +1,7 @@
-"""What the app's commands have in common: how they end, and that they do without standard streams."""
+"""The base class of the app's commands: their exit status, and output that may fail."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 import typing
 
@@ -11,13 +10,13 @@ from django.core.management.base import BaseCommand, CommandError
 from ..._internal.streams import TolerantStream, keep_descriptors, settle
 from ...errors import ConfigurationError, InvalidFrame, StompError
 
-__all__ = ["StompCommand", "failure", "seconds"]
+__all__ = ["StompCommand", "failure"]
 
 
 class StompCommand(BaseCommand):
-    """A command that ends with 0 if it did what it was asked for, 1 if not, and 2 if that can never work.
+    """A command that ends with 0 if it succeeded, 1 if it failed, and 2 if it can never succeed.
 
-    A standard stream that is closed, full, or a pipe that is read no more changes nothing about that.
+    A standard stream that is closed, or full, or a pipe without a reader, does not change the exit status.
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class StompCommand(BaseCommand):
             settle(sys.stdout, sys.stderr)
 
     def report(self, text: str) -> None:
-        """Print *text* about what was done. It was done, whether this can be printed or not."""
+        """Print *text*, the result. If it cannot be printed, warn: the command has succeeded all the same."""
         self.stdout.write(text)
         self.stdout.flush()
         reason = self._output.failure
@@ -51,17 +50,6 @@ class StompCommand(BaseCommand):
 
 
 def failure(error: StompError) -> CommandError:
-    """What a command raises for *error*."""
+    """Return the exception that a command raises for *error*."""
     wrong = isinstance(error, ConfigurationError | InvalidFrame)
     return CommandError(str(error), returncode=2 if wrong else 1)
-
-
-def seconds(text: str) -> float:
-    """Read a number of seconds from the command line."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds greater than 0")
-    return value

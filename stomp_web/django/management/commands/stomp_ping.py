@@ -6,17 +6,18 @@ import typing
 
 from django.core.management.base import CommandError, CommandParser
 
+from ...._internal.arguments import seconds
 from ....errors import StompError
 from ...publishers import DEFAULT_ALIAS, publishers
-from ..command import StompCommand, failure, seconds
+from ..command import StompCommand, failure
 
 __all__ = ["Command"]
 
 
 class Command(StompCommand):
-    """Ends with 0 if the broker answers, 1 if it does not, and 2 for a wrong command line or configuration."""
+    """Ends with 0 if the broker answers, 1 if it does not, and 2 if the command line or configuration is wrong."""
 
-    help = "Ask the STOMP broker for a sign of life, and print how long that took and what it says of itself."
+    help = "Check that the STOMP broker answers, and print how long it took and the broker's name."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the command's options."""
@@ -26,7 +27,7 @@ class Command(StompCommand):
         )
 
     def handle(self, *, using: str, timeout: float | None, **_: typing.Any) -> None:
-        """Ask, and print."""
+        """Check, and print the answer."""
         try:
             health = publishers[using].check(timeout)
         except StompError as error:

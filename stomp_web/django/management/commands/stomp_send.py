@@ -15,7 +15,7 @@ __all__ = ["Command"]
 
 
 class Command(StompCommand):
-    """Ends with 0 if the message was sent, 1 if it was not or if that is not known, and 2 if it can never be sent."""
+    """Ends with 0 if the message was sent, 1 if it was not or its outcome is unknown, and 2 if it can never be sent."""
 
     help = "Send a message to the STOMP broker, and print its id."
 
@@ -27,7 +27,7 @@ class Command(StompCommand):
         parser.add_argument(
             "--serializer",
             metavar="NAME",
-            help="By which to send: text, bytes, or one for which the body must be JSON.",
+            help="The serializer: text, bytes, or one for which the body must be JSON.",
         )
 
     def handle(self, *, destination: str, body: str, using: str, serializer: str | None, **_: typing.Any) -> None:

@@ -24,13 +24,13 @@ _MODULE = "stomp_handlers"
 
 
 class Command(StompCommand):
-    """Ends with 0 after Ctrl-C or SIGTERM, and with 1 if it cannot work or a handler did not end in time."""
+    """Ends with 0 after Ctrl-C or SIGTERM, and with 1 if it cannot begin or a handler did not finish in time."""
 
     help = (
-        "Receive messages from the STOMP broker, and call the handlers in stomp_handlers.py of the installed apps with "
-        "them, until Ctrl-C. If the broker is not there, or goes away, the command waits and connects again. The first "
-        "Ctrl-C or SIGTERM lets handlers that run come to their end, and acknowledges their messages. A second one, "
-        "half a second later or more, ends it at once."
+        "Receive messages from the STOMP broker until Ctrl-C, and call the handlers in stomp_handlers.py of the "
+        "installed apps. While the broker is away, the command waits and connects again. The first Ctrl-C or SIGTERM "
+        "shuts down cleanly: running handlers finish, and their messages are acknowledged. A second one, half a "
+        "second later or more, stops the command at once."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -40,25 +40,25 @@ class Command(StompCommand):
             "--concurrency",
             type=int,
             metavar="N",
-            help="Handle so many messages at the same time, each in a thread. Without meaning if they are handled in "
-            'processes. Default: that of STOMP[alias]["WORKER"], else 8.',
+            help="Handle up to N messages at once, each in a thread. Ignored if they are handled in processes. "
+            'Default: that of STOMP[alias]["WORKER"], else 8.',
         )
         parser.add_argument(
             "--processes",
             type=int,
             metavar="N",
-            help="Handle them in so many processes instead, one at a time in each; 0 means in threads. Default: "
+            help="Handle messages in N processes instead, one at a time in each; 0 means in threads. Default: "
             'that of STOMP[alias]["WORKER"], else 0.',
         )
 
     def handle(self, *, using: str, concurrency: int | None, processes: int | None, **_: typing.Any) -> None:
-        """Run until it is told to stop."""
+        """Run until Ctrl-C or SIGTERM."""
         try:
             options = publishers[using].options
             autodiscover_modules(_MODULE)
             handlers = handlers_by_alias.get(using)
             if not handlers:
-                raise CommandError(_nothing_to_do(using))
+                raise CommandError(_no_handler(using))
             worker = make_worker(using, options, handlers)
             self._warn(worker, concurrency=concurrency, processes=processes)
             code = run_worker(worker, concurrency=concurrency, processes=processes)
@@ -68,7 +68,7 @@ class Command(StompCommand):
             sys.exit(code)
 
     def _warn(self, worker: Worker, *, concurrency: int | None, processes: int | None) -> None:
-        """Say what the settings lack for several messages at a time, if there are to be several."""
+        """Warn of settings that several messages at a time need, if there are to be several."""
         processes = worker.processes if processes is None else processes
         concurrency = worker.concurrency if concurrency is None else concurrency
         if (processes or concurrency) > 1:
@@ -76,7 +76,7 @@ class Command(StompCommand):
                 self.stderr.write(self.style.WARNING(f"Warning: {problem}."))
 
 
-def _nothing_to_do(using: str) -> str:
+def _no_handler(using: str) -> str:
     others = ", ".join(sorted(repr(alias) for alias, handlers in handlers_by_alias.items() if handlers))
     hint = f"there are handlers for {others}; say --using" if others else "none was found"
     where = f"functions with stomp_web.django.subscribe('/queue/...') in {_MODULE}.py of an app in INSTALLED_APPS"

@@ -183,10 +183,10 @@ class TestCommand:
         done = run_python(*("-m", "tests.django.manage", "stomp_worker", "--help"), TEST_DATABASE=json.dumps(sqlite))
 
         text = " ".join(done.stdout.split())
-        assert "call the handlers in stomp_handlers.py of the installed apps with them, until Ctrl-C" in text
+        assert "until Ctrl-C, and call the handlers in stomp_handlers.py of the installed apps" in text
         assert all(option in text for option in ("--using USING", "--concurrency N", "--processes N"))
         assert 'Default: that of STOMP[alias]["WORKER"], else 8.' in text
-        assert "If the broker is not there, or goes away, the command waits and connects again." in text
+        assert "While the broker is away, the command waits and connects again." in text
 
 
 def one_handler() -> Handlers:

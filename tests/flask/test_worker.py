@@ -169,11 +169,11 @@ class TestCommand:
     def test_the_help_says_what_the_command_does(self):
         text = " ".join(run(Flask("shop"), "--help").output.split())
 
-        assert "Receive messages, and call the handlers with them, until Ctrl-C." in text
+        assert "Receive messages until Ctrl-C, and call the handlers." in text
         assert "--concurrency N" in text
         assert "--processes N" in text
         assert "Default: that of STOMP_WORKER, else 8." in text
-        assert "If it is not there, or goes away, the command waits and connects again." in text
+        assert "While it is away, the command waits and connects again." in text
 
 
 class TestSubscribe:

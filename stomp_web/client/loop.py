@@ -102,12 +102,7 @@ class Loop(BaseClient):
             raise self._not_connected()
         return session
 
-    def _not_connected(self, session: Session | None = None) -> BrokerUnavailable:
-        if session is not None and self._session is not None:
-            return BrokerUnavailable(
-                f"the session with {session.broker} has ended, and this belonged to it; nothing was sent",
-                broker=session.broker,
-            )
+    def _not_connected(self) -> BrokerUnavailable:
         why = f": {self._reason}" if self._reason is not None else "; call connect() first"
         return BrokerUnavailable(f"not connected to {self.broker}{why}", broker=self.broker)
 
@@ -153,7 +148,10 @@ class Loop(BaseClient):
         exchanges, driver = self._exchanges, self._driver
         with driver.lock:
             if self._session is not session:  # a later one would take it for something else
-                raise self._not_connected(session)
+                raise BrokerUnavailable(
+                    f"the session with {session.broker} has ended, and this belonged to it; nothing was sent",
+                    broker=session.broker,
+                )
             exchanges.add(exchange)
         driver.wake()
 

@@ -42,7 +42,7 @@ class PublishSubscribeClient(QueueingDuplexClient):
 
     def _make_received(self, queue_size: int, message_queue: FrameQueue | None) -> ReceivedFrames:
         self._unclaimed = UnclaimedWarnings(_log)
-        return _Callbacks(queue_size, message_queue, self._driver.wake, self)
+        return _Callbacks(self, queue_size, message_queue)
 
     def subscribe(  # type: ignore[override]
         self,
@@ -91,14 +91,8 @@ class PublishSubscribeClient(QueueingDuplexClient):
 class _Callbacks(ReceivedFrames):
     """Received frames, of which MESSAGE frames go to callbacks. *client* is told of those that fail."""
 
-    def __init__(
-        self,
-        queue_size: int,
-        message_queue: FrameQueue | None,
-        wake: typing.Callable[[], object],
-        client: PublishSubscribeClient,
-    ) -> None:
-        super().__init__(queue_size, message_queue, wake)
+    def __init__(self, client: PublishSubscribeClient, queue_size: int, message_queue: FrameQueue | None) -> None:
+        super().__init__(queue_size, message_queue, client._driver.wake)
         self.callbacks: dict[str, Callback] = {}
         #: Messages that have come while a callback runs, which waits for a receipt.
         self.later: collections.deque[Frame] = collections.deque()

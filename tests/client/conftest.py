@@ -8,8 +8,9 @@ import typing
 import pytest
 import trustme
 
-from stomp_web import PublishClient
+from stomp_web import PublishClient, QueueingDuplexClient
 from stomp_web.broker import Broker
+from tests.client.listening import Loop
 from tests.client.scripted import Script, Server
 
 
@@ -50,6 +51,37 @@ def open_client(serve: typing.Callable[..., Server]) -> typing.Iterator[typing.C
             return client
 
         yield start
+
+
+@pytest.fixture
+def duplex(broker: Broker) -> typing.Iterator[QueueingDuplexClient]:
+    """A client of `broker` that receives, not connected yet."""
+    client = QueueingDuplexClient(*broker.address, timeout=3)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def loop(duplex: QueueingDuplexClient) -> typing.Iterator[Loop]:
+    """The running loop of `duplex`."""
+    running = Loop(duplex)
+    yield running
+    duplex.close()
+    assert running.ended()
+
+
+@pytest.fixture
+def scripted(serve: typing.Callable[..., Server]) -> typing.Iterator[typing.Callable[..., QueueingDuplexClient]]:
+    """Starts a scripted server and returns a client for it that receives: ``scripted(script, timeout=1.0)``."""
+    clients: list[QueueingDuplexClient] = []
+
+    def start(*scripts: Script, **options: typing.Any) -> QueueingDuplexClient:
+        clients.append(QueueingDuplexClient("127.0.0.1", serve(*scripts).port, **{"timeout": 3, **options}))
+        return clients[-1]
+
+    yield start
+    for client in clients:
+        client.close()
 
 
 @pytest.fixture(scope="session")

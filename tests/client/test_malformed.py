@@ -15,8 +15,8 @@ from stomp_web import (
     ReceiptTimeout,
     StompError,
 )
+from tests.client.listening import Loop
 from tests.client.scripted import eventually
-from tests.client.test_duplex import Loop
 
 GARBAGE = b"GARBAGE\n\n\0"
 

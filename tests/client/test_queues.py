@@ -1,4 +1,4 @@
-"""The queues between the listener loop and those who take frames from it."""
+"""The queues between the listener loop and its consumers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_full_one_for_records_loses_the_oldest():
     assert [frames.get(), frames.get()] == [TWO, THREE]
 
 
-def test_who_waits_is_woken_by_a_frame():
+def test_a_waiting_thread_is_woken_by_a_frame():
     frames = FrameQueue(10)
     got = []
     thread = threading.Thread(target=lambda: got.append(frames.get(timeout=5)))
@@ -57,7 +57,7 @@ def test_who_waits_is_woken_by_a_frame():
     assert got == [ONE]
 
 
-def test_everybody_who_waits_is_woken_by_the_end_with_its_reason():
+def test_all_waiting_threads_are_woken_by_the_end_with_its_reason():
     frames = FrameQueue(10)
     reasons = []
 

@@ -10,8 +10,8 @@ import pytest
 
 from stomp_web import InvalidFrame, Message, PublishSubscribeClient, ReceiptTimeout, Rejected
 from stomp_web.broker import Broker
+from tests.client.listening import Loop
 from tests.client.scripted import PATIENCE, eventually
-from tests.client.test_duplex import Loop
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_callbacks_run_in_the_loop_s_thread(client, loop):
     assert eventually(lambda: threads == [loop.thread])
 
 
-def test_they_are_called_without_a_loop_when_somebody_reads(client):
+def test_they_are_called_without_a_loop_when_a_call_reads(client):
     got = []
     client.subscribe("/queue/a", got.append)
     client.send("/queue/a", b"x", confirm=True)

@@ -55,7 +55,7 @@ def check_settings(**_: object) -> list[checks.CheckMessage]:
 
 
 def _worker_problem(alias: str, publisher: Publisher) -> ConfigurationError | None:
-    """Why there can be no worker as the settings describe it; ``None`` if they describe none, or a good one."""
+    """Return the error in the settings of the worker; ``None`` if there are none, or if they are good."""
     if not worker_settings(alias):
         return None
     from ..worker import Handlers
@@ -68,7 +68,7 @@ def _worker_problem(alias: str, publisher: Publisher) -> ConfigurationError | No
 
 
 def check_deployment(**_: object) -> list[checks.CheckMessage]:
-    """Whether ``settings.STOMP`` is fit for production. What cannot be used at all is `check_settings`'s."""
+    """Whether ``settings.STOMP`` is fit for production. Unusable aliases are reported by `check_settings`."""
     found: list[checks.CheckMessage] = []
     try:
         aliases = list(publishers)
@@ -90,7 +90,7 @@ def check_deployment(**_: object) -> list[checks.CheckMessage]:
 
 
 def _make(alias: str) -> Publisher | ConfigurationError:
-    """A publisher that was never used and holds no connection, or why there can be none."""
+    """Return a publisher, which is not connected, or the error that prevents it."""
     try:
         return publishers.make(alias)
     except ConfigurationError as error:
@@ -116,7 +116,7 @@ def _warnings(where: str, publisher: Publisher) -> typing.Iterator[checks.CheckM
         )
     if login == passcode == "guest":
         yield checks.Warning(
-            f"{where} uses the user 'guest' with the password 'guest', which everybody knows.",
+            f"{where} uses the user 'guest' with the password 'guest', which is publicly known.",
             hint="Give the application a user of its own at the broker.",
             id="stomp_web.W002",
         )

@@ -1,6 +1,6 @@
-"""Which function handles what, by alias, and what is done around each message.
+"""The handlers of messages, by alias, and the worker that calls them.
 
-Handlers stand in ``stomp_handlers.py`` of an installed app, which ``manage.py stomp_worker`` imports.
+Handlers are in ``stomp_handlers.py`` of an installed app, which ``manage.py stomp_worker`` imports.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def subscribe(
 ) -> typing.Callable[[_Handler], _Handler]:
     """Return a decorator: ``manage.py stomp_worker`` calls the function with each message of *destination*.
 
-    The function stands in ``stomp_handlers.py`` of an installed app, at its top level, and gets a `ReceivedMessage`.
+    The function is at the top level of ``stomp_handlers.py`` of an installed app, and gets a `ReceivedMessage`.
     Before and after each message, database connections that are broken or too old (``CONN_MAX_AGE``) are closed.
 
     * *using* - the alias in ``settings.STOMP`` whose broker has the destination.
@@ -47,7 +47,7 @@ def subscribe(
 
     Raises as `Handlers.subscribe` does.
     """
-    from ..worker import Handlers  # a site that only sends has no use for a worker
+    from ..worker import Handlers  # a site that only sends does not need the worker
 
     handlers = handlers_by_alias.setdefault(using, Handlers())
     return handlers.subscribe(
@@ -75,7 +75,7 @@ def make_worker(using: str, options: Options, handlers: Handlers) -> Worker:
 
 @contextlib.contextmanager
 def fresh_connections() -> typing.Iterator[None]:
-    """Around a message what Django does around a request: no database connection is used that is broken or too old."""
+    """Before and after a message, close broken and old database connections, as Django does for a request."""
     close_old_connections()
     try:
         yield

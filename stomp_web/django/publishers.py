@@ -7,6 +7,7 @@ of a request.
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 
 from django.conf import settings
@@ -33,7 +34,7 @@ __all__ = [
 
 DEFAULT_ALIAS: typing.Final = "default"
 
-# Of one alias: the options of its publisher, and what its worker is to know.
+# The keys of an alias: the options of its publisher, and the settings of its worker.
 _KEYS = ("OPTIONS", "WORKER")
 
 
@@ -67,8 +68,8 @@ class Publishers:
     def __getitem__(self, alias: str) -> Publisher:
         made = self._made
         known = made.get(alias)
-        # Two threads may both make one, and the first one counts. Making one opens nothing, and a lock could be held by
-        # another thread while this process forks.
+        # Two threads may both make one, and the first one is kept. There is no lock, which another thread could hold
+        # while this process forks; and making a publisher opens nothing.
         return known if known is not None else made.setdefault(alias, self.make(alias))
 
     def __iter__(self) -> typing.Iterator[str]:
@@ -143,36 +144,22 @@ def worker_settings(alias: str) -> dict[str, typing.Any]:
 
 
 class _Signals:
-    """Hands the events of the publisher with an alias on as signals."""
+    """Sends the signals for the events of the publisher with an alias."""
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
 
     def listens(self) -> bool:
-        """Whether anybody is connected to one of the signals."""
-        # Not `has_listeners`, which takes a lock and looks at each: who is connected to another sender gets nothing.
+        """Whether any receiver is connected to one of the signals."""
+        # Not `has_listeners`, which takes a lock and looks at each receiver.
         return bool(message_sent.receivers or send_failed.receivers)
 
     def __call__(self, event: Event) -> None:
-        """Send the signal for *event*."""
-        if isinstance(event, SendSucceeded):
-            message_sent.send_robust(
-                Publisher,
-                using=self.alias,
-                message_id=event.message_id,
-                destination=event.destination,
-                confirmed=event.confirmed,
-                seconds=event.seconds,
-            )
-        elif isinstance(event, SendFailed):
-            send_failed.send_robust(
-                Publisher,
-                using=self.alias,
-                message_id=event.message_id,
-                destination=event.destination,
-                error=event.error,
-                seconds=event.seconds,
-            )
+        """Send the signal for *event*, with its fields as arguments."""
+        if isinstance(event, SendSucceeded | SendFailed):
+            signal = message_sent if isinstance(event, SendSucceeded) else send_failed
+            arguments = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+            signal.send_robust(Publisher, using=self.alias, **arguments)
 
 
 #: The publishers of ``settings.STOMP``.

@@ -10,7 +10,6 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 
-from ..client.message import Message
 from ..publisher.in_thread import call_in_thread
 from .on_commit import after_commit
 from .publishers import DEFAULT_ALIAS, publishers
@@ -76,33 +75,29 @@ async def asend(
     ``thread_sensitive=True``) is asked whether a transaction is open there. If so, the message is sent in that thread
     after the commit, and this returns at once; if not, the message is sent now, as without *on_commit*.
     """
-    way = publishers[using]
+    publisher = publishers[using]
     if not on_commit:
-        return await way.asend(destination, payload, headers, confirm=confirm, timeout=timeout, **options)
-    message = way.prepare(destination, payload, headers, **options)
-    if not await sync_to_async(_wait_for_commit)(message, using, database, confirm, timeout):
+        return await publisher.asend(destination, payload, headers, confirm=confirm, timeout=timeout, **options)
+    message = publisher.prepare(destination, payload, headers, **options)
 
-        def deliver(left: float) -> None:
-            way.deliver([message], confirm=confirm, timeout=left)
+    def wait_for_commit() -> bool:
+        """Send *message* after the commit of this thread's transaction. False if there is none."""
+        connection = transaction.get_connection(database)
+        if not connection.in_atomic_block and connection.get_autocommit():
+            return False
+        after_commit(message, using, database, confirm, timeout)
+        return True
 
-        whole = way.options.timeout if timeout is None else timeout
-        await call_in_thread(deliver, message, whole)
+    def deliver(left: float) -> None:
+        publisher.deliver([message], confirm=confirm, timeout=left)
+
+    if not await sync_to_async(wait_for_commit)():
+        await call_in_thread(deliver, message, publisher.options.timeout if timeout is None else timeout)
     return typing.cast(str, message.id)
 
 
-def _wait_for_commit(
-    message: Message, using: str, database: str | None, confirm: bool | None, timeout: float | None
-) -> bool:
-    """Send *message* after the commit of this thread's transaction. False if there is none."""
-    connection = transaction.get_connection(database)
-    if not connection.in_atomic_block and connection.get_autocommit():
-        return False
-    after_commit(message, using, database, confirm, timeout)
-    return True
-
-
 def _refuse_in_event_loop(destination: str) -> None:
-    """Raise where Django would, of the database connection, but before anything was done, and with what to do."""
+    """Raise the exception that Django's database connection would raise, before anything is done, and with advice."""
     if os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
         return
     try:

@@ -1,9 +1,9 @@
-"""What SQLite needs before several messages can be handled at the same time, and whether the settings have it.
+"""The settings that SQLite needs for several messages at a time.
 
-SQLite lets one connection write at a time. The others wait for it, for `timeout` seconds, but only if they have not
-read in the same transaction before: then SQLite gives up at once, since what they have read is old. Django's default
-transactions read first. So without the settings below, a worker with several threads gets "database is locked", and
-messages become dead letters that nothing is wrong with.
+SQLite lets one connection write at a time. Another one waits for `timeout` seconds, but not if it has read in the same
+transaction before: then SQLite fails at once, since the data it has read are out of date. Django's default transactions
+read first. So without the settings below, a worker with several threads gets "database is locked", and good messages
+are dead-lettered.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ requests or contexts; connections belong to the pool, and the pool to the proces
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import typing
 
@@ -105,23 +106,10 @@ class _Signals:
         return bool(message_sent.receivers or send_failed.receivers)
 
     def __call__(self, event: Event) -> None:
-        """Send the signal for *event*."""
-        if isinstance(event, SendSucceeded):
-            message_sent.send(
-                self.app,
-                message_id=event.message_id,
-                destination=event.destination,
-                confirmed=event.confirmed,
-                seconds=event.seconds,
-            )
-        elif isinstance(event, SendFailed):
-            send_failed.send(
-                self.app,
-                message_id=event.message_id,
-                destination=event.destination,
-                error=event.error,
-                seconds=event.seconds,
-            )
+        """Send the signal for *event*, with its fields as arguments."""
+        if isinstance(event, SendSucceeded | SendFailed):
+            signal = message_sent if isinstance(event, SendSucceeded) else send_failed
+            signal.send(self.app, **{field.name: getattr(event, field.name) for field in dataclasses.fields(event)})
 
 
 def state_of(app: flask.Flask, key: str) -> StompState:

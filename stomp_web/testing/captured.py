@@ -1,4 +1,4 @@
-"""`capture`: messages go into a list, and to no broker."""
+"""`capture`: messages go into a list instead of to a broker."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["capture", "capture_if"]
 def capture(*publishers: Publisher) -> typing.Iterator[list[OutboxMessage]]:
     """Record what *publishers* send while the ``with`` block runs, or without any: what every publisher sends.
 
-    Yields the list that the messages go into, in whatever thread they are sent. They are built and checked as for a
-    broker, and observers hear of them; but no connection is opened. Of nested blocks, the innermost gets a message.
-    A `Publisher.check` does go to the broker.
+    Yields the list of the messages, from all threads. They are built and checked as for a broker, and observers are
+    notified of them, but no connection is opened. Of nested blocks, the innermost gets a message. `Publisher.check`
+    still asks the broker.
 
     >>> publisher = Publisher("stomp://mq.example.com")
     >>> with capture() as outbox:

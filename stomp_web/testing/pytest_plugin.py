@@ -1,7 +1,7 @@
 """The pytest plugin, loaded by pytest wherever stomp-web is installed.
 
-It is imported in every test run of that environment. So it imports nothing that is not there anyway, and has no effect
-on a test that does not ask for one of its fixtures.
+It is imported in every test run of that environment. So it imports only pytest, and has no effect on a test that does
+not use one of its fixtures.
 """
 
 from __future__ import annotations

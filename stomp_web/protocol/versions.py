@@ -19,6 +19,7 @@ __all__ = [
     "check_version",
     "choose_version",
     "escape",
+    "has_escapes",
     "negotiate_heart_beat",
     "parse_heart_beat",
     "unescape",
@@ -52,6 +53,11 @@ def check_version(version: str) -> str:
     return version
 
 
+def has_escapes(command: str, version: str) -> bool:
+    """Whether the headers of a frame with this *command* are escaped in *version*."""
+    return version != "1.0" and command not in UNESCAPED_COMMANDS
+
+
 def escape(text: str, version: str) -> str:
     """Return *text*, a header's name or value, as *version* writes it."""
     return text.translate(_TO_ESCAPE[version])
@@ -63,7 +69,7 @@ def unescape(text: str, version: str) -> str:
     Raises `ProtocolError` for an escape that the version does not define: "undefined escape sequences [...]
     MUST be treated as a fatal protocol error" (STOMP 1.1 and 1.2, Value Encoding).
     """
-    if version != "1.0" and text.count("\\") == text.count("\\c"):
+    if text.count("\\") == text.count("\\c") and version != "1.0":
         return text.replace("\\c", ":")  # colons only, as in ActiveMQ's ids: six times as fast
     meanings = _FROM_ESCAPE[version]
 

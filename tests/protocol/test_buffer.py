@@ -368,7 +368,6 @@ class TestTakeMatches:
         [
             b"RECEIPT\nreceipt-id:1\n\n\0RECEIPT\nreceipt-id:2",
             b"RECEIPT\nreceipt-id:1\n\n\0ERROR\nmessage:no\n\n\0",
-            b"\nRECEIPT\nreceipt-id:1\n\n\0",
             b"",
         ],
     )

@@ -17,7 +17,7 @@ import pytest
 
 from stomp_web.errors import ProtocolError
 from stomp_web.protocol import Frame, FrameBuffer
-from stomp_web.protocol import buffer as protocol_buffer
+from stomp_web.protocol.head import BLANK_LINE
 
 from .feeding import VERSIONS, read, read_one, refuse, sliced
 
@@ -315,8 +315,8 @@ class _CountingPattern:
 def test_a_head_is_searched_for_its_end_once_however_small_its_pieces(
     size: int, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pattern = _CountingPattern(protocol_buffer._BLANK_LINE[version])
-    monkeypatch.setitem(protocol_buffer._BLANK_LINE, version, pattern)
+    pattern = _CountingPattern(BLANK_LINE[version])
+    monkeypatch.setitem(BLANK_LINE, version, pattern)
     data = b"SEND\n" + b"a:b\n" * 500 + b"\n\0"
     buffer = FrameBuffer(version)
     for piece in sliced(data, size):

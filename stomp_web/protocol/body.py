@@ -1,0 +1,116 @@
+"""The body of a frame: how long it is, where it ends, and its pieces until all of it has come.
+
+A body with a content-length ends at the NUL behind so many bytes, any other body at its first NUL.
+"""
+
+from __future__ import annotations
+
+import typing
+
+from ..errors import ProtocolError
+from .frame import COMMANDS_WITH_BODY, Frame
+from .head import UnreadableFrame
+
+__all__ = ["BodyReader", "check_body", "find_end", "stated_length"]
+
+_SMALL = 4_096  # bytes; smaller pieces are put together, or a million of them would take a lot of memory
+_BIG = 65_536  # bytes; so many are put together at the most
+_MOST_DIGITS = 20
+
+
+def stated_length(frame: Frame, version: str) -> int | None:
+    """Return the number in the ``content-length`` header, ``None`` if there is no such header.
+
+    Raises `ProtocolError` if it is no number, or beyond any limit.
+    """
+    stated = frame.headers.get("content-length")
+    if stated is None:
+        return None
+    if version == "1.0":
+        stated = stated.strip(" ")  # the examples of STOMP 1.0 have a space after the colon
+    if not (stated.isdigit() and stated.isascii()):
+        raise ProtocolError(f"the content-length of a {frame.command} frame is not a number: {stated[:40]!r}")
+    if len(stated) > _MOST_DIGITS:
+        raise ProtocolError(f"the content-length of a {frame.command} frame exceeds any limit: {len(stated)} digits")
+    return int(stated)
+
+
+def wrong_length(frame: Frame) -> ProtocolError:
+    """Return the exception for a body that does not end where its ``content-length`` says."""
+    stated = frame.headers["content-length"]
+    return ProtocolError(f"the body of a {frame.command} frame does not end after its content-length of {stated} bytes")
+
+
+def check_body(frame: Frame, length: int, limit: int | None, version: str) -> None:
+    """Raise `ProtocolError` if a body stands where none may be, `UnreadableFrame` if its *length* is over *limit*."""
+    if length and frame.command not in COMMANDS_WITH_BODY and version != "1.0":
+        raise ProtocolError(f"a {frame.command} frame must not have a body (STOMP 1.2, Body)")
+    if limit is not None and length > limit:
+        raise UnreadableFrame(f"a frame's body exceeds the limit of {limit} bytes")
+
+
+class BodyReader:
+    """Reads the rest of one frame, from the first byte of its body to the closing NUL, in pieces of any size.
+
+    *length* is the body's content-length, if there is one. A body over *limit* raises `UnreadableFrame`, or is cut
+    there (*truncate*).
+    """
+
+    __slots__ = ("_frame", "_head", "_length", "_limit", "_pieces", "_truncate", "_version", "frame", "missing", "size")
+
+    def __init__(
+        self, frame: Frame, head: bytes, length: int | None, limit: int, version: str, *, truncate: bool = False
+    ) -> None:
+        self._frame = frame
+        self._head = head
+        self._length = length
+        self._limit = limit
+        self._version = version
+        self._truncate = truncate
+        self._pieces: list[bytes | bytearray] = []
+        #: Bytes of the body so far, those beyond the limit included.
+        self.size = 0
+        #: Bytes of the body that have yet to come, if that is known and more than 0.
+        self.missing = length or 0
+        #: The frame, once its end was read.
+        self.frame: Frame | None = None
+
+    def __len__(self) -> int:
+        """How many bytes are kept."""
+        return len(self._head) + min(self.size, self._limit)
+
+    def kept(self) -> bytes:
+        """The frame as far as it has come."""
+        return b"".join((self._head, *self._pieces))
+
+    def read(self, data: bytes, position: int) -> int:
+        """Read on in *data* from *position*; return where the frame ends, or the end of *data*. See `frame`."""
+        end = data.find(b"\0", position) if self._length is None else position + self.missing
+        complete = 0 <= end < len(data)
+        if complete and data[end]:
+            raise wrong_length(self._frame)
+        stop = end if complete else len(data)
+        check_body(self._frame, self.size + stop - position, None if self._truncate else self._limit, self._version)
+        kept = max(min(stop - position, self._limit - self.size), 0)
+        self.add(data[position : position + kept])
+        self._count(stop - position - kept)
+        if not complete:
+            return stop
+        self._frame.body = b"".join(self._pieces)
+        self.frame = self._frame
+        return end + 1
+
+    def add(self, piece: bytes) -> None:
+        """Keep *piece*, the next bytes of the body."""
+        self._count(len(piece))
+        last = self._pieces[-1] if self._pieces else None
+        if len(piece) >= _SMALL:
+            self._pieces.append(piece)
+        elif type(last) is bytearray and len(last) < _BIG:
+            last += piece
+        elif piece:
+            self._pieces.append(bytearray(piece))
+
+    def _count(self, more: int) -> None:
+        self.size += more
+        self.missing -= more

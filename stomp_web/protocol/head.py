@@ -1,0 +1,121 @@
+"""The head of a frame: its command line and its header lines, up to the blank line that ends them.
+
+This is the one place that reads a head as STOMP demands. Without a known command the bytes are not STOMP at all
+(`NoCommand`). With any other fault the end of the frame may still be found (`UnreadableFrame`): a tolerant buffer then
+reads the frame by a `TolerantReader`.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+
+from ..errors import ProtocolError
+from .frame import COMMANDS, Frame
+from .versions import has_escapes, unescape
+
+__all__ = [
+    "BLANK_LINE",
+    "LONGEST_COMMAND_LINE",
+    "NoCommand",
+    "UnreadableFrame",
+    "check_beginning",
+    "end_of_eols",
+    "parse_head",
+]
+
+#: Bytes of the longest command with its line end. So many bytes of a frame tell whether it has a command.
+LONGEST_COMMAND_LINE: typing.Final = max(map(len, COMMANDS)) + len("\r\n")
+#: What ends a head. In 1.2 a line ends with "an OPTIONAL carriage return [...] followed by a REQUIRED line feed".
+BLANK_LINE: typing.Final = {
+    "1.0": re.compile(rb"\n\n"),
+    "1.1": re.compile(rb"\n\n"),
+    "1.2": re.compile(rb"\n\r?\n"),
+}
+_COMMANDS = frozenset(command.encode() for command in COMMANDS)
+_BEGINNINGS = frozenset(command[:length] for command in _COMMANDS for length in range(len(command) + 1))
+# The first byte that is no part of a line end. Not "(?:\r?\n)*": that keeps 130 bytes for each of a flood of EOLs.
+_NO_EOL = re.compile(rb"[^\r\n]|\r(?!\n)")
+
+
+class UnreadableFrame(ProtocolError):
+    """The content of a frame is at fault, or over a limit; its end may be found nevertheless."""
+
+
+class NoCommand(ProtocolError):
+    """The bytes do not begin with a command. `line` is the beginning of the line that stands there instead."""
+
+    def __init__(self, beginning: bytes) -> None:
+        super().__init__("not a STOMP frame: it has no command")
+        self.line = beginning[:LONGEST_COMMAND_LINE].partition(b"\n")[0]
+
+
+def end_of_eols(data: bytes, start: int) -> int:
+    """Return where the line ends that begin at *start* are over. A CR whose LF has not come yet is not passed over."""
+    found = _NO_EOL.search(data, start)
+    return len(data) if found is None else found.start()
+
+
+def check_beginning(beginning: bytes, version: str) -> None:
+    """Raise `NoCommand` if a frame with this *beginning* has no known command, and cannot come to have one."""
+    line, line_feed, _ = beginning[:LONGEST_COMMAND_LINE].partition(b"\n")
+    # A CR may be the first half of a line end between frames as long as its LF has not come.
+    command = line.removesuffix(b"\r") if version == "1.2" or not line_feed else line
+    if command not in (_COMMANDS if line_feed else _BEGINNINGS):
+        raise NoCommand(beginning)
+
+
+def parse_head(head: bytes, version: str, max_headers: int) -> Frame:
+    """Return a frame with the command and the headers of *head*; its body is not set.
+
+    Raises `NoCommand`, or `UnreadableFrame` if a header is at fault.
+    """
+    try:
+        text = head.decode()
+    except UnicodeDecodeError as error:
+        check_beginning(head + b"\n", version)
+        raise UnreadableFrame(f"a header is not UTF-8: {error.reason}") from None
+    lines = text.split("\n")
+    if "\r" in text and version == "1.2":
+        lines = [line.removesuffix("\r") for line in lines]
+    command = lines.pop(0)
+    if command not in COMMANDS:
+        raise NoCommand(head)
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise UnreadableFrame(f"a header line of a {command} frame has no colon: {line[:40]!r}")
+        headers[name] = value
+    if len(headers) != len(lines) or "\\" in text:
+        headers = _first_of_repeated(lines, version if has_escapes(command, version) else None)
+    if "" in headers:
+        raise UnreadableFrame(f"a header of a {command} frame has no name")
+    if "\0" in text:
+        raise UnreadableFrame(f"a NUL byte stands among the headers of a {command} frame")
+    if len(lines) > max_headers:
+        raise UnreadableFrame(f"a {command} frame has more than {max_headers} headers")
+    if "\r" in text and version == "1.2" and any("\r" in line for line in lines):
+        raise UnreadableFrame(f"a header of a {command} frame has a carriage return that ends no line")
+    frame = Frame.__new__(Frame)  # its constructor would copy the headers
+    frame.command = command
+    frame.headers = headers
+    return frame
+
+
+def _first_of_repeated(lines: list[str], escapes: str | None) -> dict[str, str]:
+    """Return the headers in *lines*, unescaped as the version *escapes* says, if any.
+
+    "If a client or a server receives repeated frame header entries, only the first header entry SHOULD be used"
+    (STOMP 1.2, Repeated Header Entries).
+    """
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        if escapes is not None and "\\" in line:
+            try:
+                name, value = unescape(name, escapes), unescape(value, escapes)
+            except ProtocolError as error:
+                raise UnreadableFrame(str(error)) from None
+        headers.setdefault(name, value)
+    return headers

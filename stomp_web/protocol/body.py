@@ -11,27 +11,24 @@ from ..errors import ProtocolError
 from .frame import COMMANDS_WITH_BODY, Frame
 from .head import UnreadableFrame
 
-__all__ = ["BodyReader", "check_body", "find_end", "stated_length"]
+__all__ = ["BodyReader", "check_body", "read_length", "stated_length"]
 
 _SMALL = 4_096  # bytes; smaller pieces are put together, or a million of them would take a lot of memory
 _BIG = 65_536  # bytes; so many are put together at the most
 _MOST_DIGITS = 20
 
 
-def stated_length(frame: Frame, version: str) -> int | None:
-    """Return the number in the ``content-length`` header, ``None`` if there is no such header.
+def read_length(stated: str, command: str, version: str) -> int:
+    """Return the number in the ``content-length`` header of a frame with this *command*.
 
     Raises `ProtocolError` if it is no number, or beyond any limit.
     """
-    stated = frame.headers.get("content-length")
-    if stated is None:
-        return None
     if version == "1.0":
         stated = stated.strip(" ")  # the examples of STOMP 1.0 have a space after the colon
     if not (stated.isdigit() and stated.isascii()):
-        raise ProtocolError(f"the content-length of a {frame.command} frame is not a number: {stated[:40]!r}")
+        raise ProtocolError(f"the content-length of a {command} frame is not a number: {stated[:40]!r}")
     if len(stated) > _MOST_DIGITS:
-        raise ProtocolError(f"the content-length of a {frame.command} frame exceeds any limit: {len(stated)} digits")
+        raise ProtocolError(f"the content-length of a {command} frame exceeds any limit: it has {len(stated)} digits")
     return int(stated)
 
 
@@ -87,22 +84,27 @@ class BodyReader:
         """Read on in *data* from *position*; return where the frame ends, or the end of *data*. See `frame`."""
         end = data.find(b"\0", position) if self._length is None else position + self.missing
         complete = 0 <= end < len(data)
-        if complete and data[end]:
-            raise wrong_length(self._frame)
         stop = end if complete else len(data)
-        check_body(self._frame, self.size + stop - position, None if self._truncate else self._limit, self._version)
-        kept = max(min(stop - position, self._limit - self.size), 0)
-        self.add(data[position : position + kept])
-        self._count(stop - position - kept)
+        size = self.size + stop - position
+        check_body(self._frame, size, None if self._truncate else self._limit, self._version)
+        piece = memoryview(data)[position:stop]
+        if size > self._limit:
+            piece = piece[: max(self._limit - self.size, 0)]
         if not complete:
-            return stop
-        self._frame.body = b"".join(self._pieces)
-        self.frame = self._frame
-        return end + 1
+            self.add(bytes(piece))
+        elif data[end]:
+            raise wrong_length(self._frame)
+        else:
+            self._frame.body = b"".join((*self._pieces, piece))
+            self.frame = self._frame
+        self.missing -= size - self.size
+        self.size = size
+        return end + 1 if complete else stop
 
     def add(self, piece: bytes) -> None:
-        """Keep *piece*, the next bytes of the body."""
-        self._count(len(piece))
+        """Keep *piece*, the next bytes of the body, of which no more than `missing` are given."""
+        self.size += len(piece)
+        self.missing -= len(piece)
         last = self._pieces[-1] if self._pieces else None
         if len(piece) >= _SMALL:
             self._pieces.append(piece)
@@ -110,7 +112,3 @@ class BodyReader:
             last += piece
         elif piece:
             self._pieces.append(bytearray(piece))
-
-    def _count(self, more: int) -> None:
-        self.size += more
-        self.missing -= more

@@ -21,11 +21,12 @@ Bytes that are appended before `_data` was read to its end wait in `_later`, so 
 from __future__ import annotations
 
 import re
+import sys
 import typing
 
 from ..errors import ProtocolError
-from .body import BodyReader, check_body, stated_length, wrong_length
-from .frame import Frame
+from .body import BodyReader, check_body, read_length, wrong_length
+from .frame import COMMANDS_WITH_BODY, Frame
 from .head import (
     BLANK_LINE,
     LONGEST_COMMAND_LINE,
@@ -40,6 +41,7 @@ from .versions import check_version
 
 __all__ = ["FrameBuffer"]
 
+_ORDINARY = 4_096  # bytes; a head that may be longer is searched for its end once more, also for one with CR LF
 _BIG = 65_536  # bytes; the rest of a chunk behind a body of more is copied, so that the body is not held twice
 
 
@@ -213,8 +215,9 @@ class FrameBuffer:
                 if frame is None:
                     continue
                 self._first = False
-                if self._data.startswith(b"\n", self._position):  # brokers write one behind each frame
-                    self._position += 1
+                end = self._position
+                if end < len(self._data) and self._data[end] == 10:  # brokers write a line feed behind each frame
+                    self._position = end + 1
                 return frame
             self.clear()
             self._problem = problem
@@ -248,36 +251,47 @@ class FrameBuffer:
         if head_end < start:
             head_end = data.find(b"\n\n", start)
             if head_end < 0:
-                head_end = len(data)
+                head_end = sys.maxsize
             self._blank_line = head_end
         body_start = head_end + 2
-        if body_start > len(data) or head_end - start > self.max_header_bytes or data.find(b"\r", start, head_end) >= 0:
+        size = head_end - start
+        if size > _ORDINARY or size > self.max_header_bytes or b"\r" in (head := data[start:head_end]):
             span = self._search_blank_line(start)
             if span is None:
                 return None
             head_end, body_start = span
-        frame = parse_head(data[start:head_end], self._version, self.max_headers)
-        length = stated_length(frame, self._version)
-        end = data.find(b"\0", body_start) if length is None else body_start + length
+            head = data[start:head_end]
+        frame = parse_head(head, self._version, self.max_headers)
+        stated = frame.headers.get("content-length")
+        if stated is None:
+            length = None
+            end = data.find(b"\0", body_start)
+        else:
+            length = read_length(stated, frame.command, self._version)
+            end = body_start + length
         if not 0 <= end < len(data):
             self._await_body(frame, data[start:body_start], length)
             return None
         if data[end]:
             raise wrong_length(frame)
-        if end > body_start:
-            check_body(frame, end - body_start, self.max_body_bytes, self._version)
+        size = end - body_start
+        if size and (size > self.max_body_bytes or frame.command not in COMMANDS_WITH_BODY):
+            check_body(frame, size, self.max_body_bytes, self._version)
         frame.body = data[body_start:end]
         self._position = end + 1
-        if end - body_start > max(_BIG, len(data) - end):
+        if size > _BIG and size > len(data) - end:
             self._set_data(data[end + 1 :])  # the chunk was mostly this body: do not hold it twice
         return frame
 
     def _await_body(self, frame: Frame, head: bytes, length: int | None) -> None:
         """Keep the frame that begins at `_position` with *head*, until the rest of its body has come."""
-        if length is not None:
-            check_body(frame, length, self.max_body_bytes, self._version)
         reader = BodyReader(frame, head, length, self.max_body_bytes, self._version)
-        reader.read(self._data, self._position + len(head))
+        start = self._position + len(head)
+        if length is None:
+            reader.read(self._data, start)
+        else:
+            check_body(frame, length, self.max_body_bytes, self._version)
+            reader.add(self._data[start:])
         self._reader = reader
         self._set_data(b"")
 

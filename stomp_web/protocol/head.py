@@ -78,44 +78,53 @@ def parse_head(head: bytes, version: str, max_headers: int) -> Frame:
     lines = text.split("\n")
     if "\r" in text and version == "1.2":
         lines = [line.removesuffix("\r") for line in lines]
-    command = lines.pop(0)
+        if any("\r" in line for line in lines):
+            check_beginning(head + b"\n", version)
+            raise UnreadableFrame("a header has a carriage return that ends no line")
+    command = lines[0]
     if command not in COMMANDS:
         raise NoCommand(head)
+    del lines[0]
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon:
             raise UnreadableFrame(f"a header line of a {command} frame has no colon: {line[:40]!r}")
         headers[name] = value
-    if len(headers) != len(lines) or "\\" in text:
-        headers = _first_of_repeated(lines, version if has_escapes(command, version) else None)
+    if len(headers) != len(lines):
+        headers = _first_of_repeated(lines)
+    if "\\" in text and has_escapes(command, version):
+        headers = _unescaped(headers, version)
     if "" in headers:
         raise UnreadableFrame(f"a header of a {command} frame has no name")
     if "\0" in text:
         raise UnreadableFrame(f"a NUL byte stands among the headers of a {command} frame")
     if len(lines) > max_headers:
         raise UnreadableFrame(f"a {command} frame has more than {max_headers} headers")
-    if "\r" in text and version == "1.2" and any("\r" in line for line in lines):
-        raise UnreadableFrame(f"a header of a {command} frame has a carriage return that ends no line")
     frame = Frame.__new__(Frame)  # its constructor would copy the headers
     frame.command = command
     frame.headers = headers
     return frame
 
 
-def _first_of_repeated(lines: list[str], escapes: str | None) -> dict[str, str]:
-    """Return the headers in *lines*, unescaped as the version *escapes* says, if any.
-
-    "If a client or a server receives repeated frame header entries, only the first header entry SHOULD be used"
-    (STOMP 1.2, Repeated Header Entries).
-    """
+def _first_of_repeated(lines: list[str]) -> dict[str, str]:
+    """Return the headers in *lines*: "only the first header entry SHOULD be used" (STOMP 1.2, Repeated Header Entries)."""
     headers: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")
-        if escapes is not None and "\\" in line:
-            try:
-                name, value = unescape(name, escapes), unescape(value, escapes)
-            except ProtocolError as error:
-                raise UnreadableFrame(str(error)) from None
         headers.setdefault(name, value)
     return headers
+
+
+def _unescaped(headers: dict[str, str], version: str) -> dict[str, str]:
+    unescaped: dict[str, str] = {}
+    for name, value in headers.items():
+        try:
+            if "\\" in name:
+                name = unescape(name, version)  # noqa: PLW2901
+            if "\\" in value:
+                value = unescape(value, version)  # noqa: PLW2901
+        except ProtocolError as error:
+            raise UnreadableFrame(str(error)) from None
+        unescaped.setdefault(name, value)
+    return unescaped

@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 
 from ..errors import ProtocolError
-from .body import BodyReader, stated_length
+from .body import BodyReader, read_length
 from .frame import Frame
 from .versions import has_escapes, unescape
 
@@ -125,8 +125,9 @@ class TolerantReader:
             self._check_limits()
             self._read_header(line, complete)
         else:
-            stated = stated_length(self._frame, self._version)
-            self._body = BodyReader(self._frame, b"", stated, self._limits[2], self._version, truncate=True)
+            stated = self._frame.headers.get("content-length")
+            bytes_of_body = None if stated is None else read_length(stated, self._frame.command, self._version)
+            self._body = BodyReader(self._frame, b"", bytes_of_body, self._limits[2], self._version, truncate=True)
         return end + 1
 
     def _pass_over_lines(self, data: bytes, position: int) -> int:

@@ -5,13 +5,11 @@ A body with a content-length ends at the NUL behind so many bytes, any other bod
 
 from __future__ import annotations
 
-import typing
-
 from ..errors import ProtocolError
 from .frame import COMMANDS_WITH_BODY, Frame
 from .head import UnreadableFrame
 
-__all__ = ["BodyReader", "check_body", "read_length", "stated_length"]
+__all__ = ["BodyReader", "check_body", "read_length", "wrong_length"]
 
 _SMALL = 4_096  # bytes; smaller pieces are put together, or a million of them would take a lot of memory
 _BIG = 65_536  # bytes; so many are put together at the most

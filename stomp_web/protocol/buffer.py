@@ -2,20 +2,21 @@
 
 The goals, in this order:
 
-1. What comes out is what went in, for every cut of the bytes and every version.
+1. The frames are the same for every cut of the bytes, in every version.
 2. Time is linear in the bytes for every input, hostile ones too. No byte is searched twice for the same thing.
-3. Memory is bounded: what is kept is at most one frame that is not complete yet (within the limits) and the
-   bytes appended since the last frame was taken out.
+3. Memory is bounded: the buffer keeps at most one frame that is not complete yet (within the limits) and the bytes
+   that were appended since the last frame was taken out.
 4. The common case, a chunk of whole frames, runs through C code: one search for the blank line, one decode of the
-   head, one slice of the body. It leaves nothing behind that the next chunk would have to be joined with.
+   head, one slice of the body. The line feed behind a frame is passed over with it, so that the next chunk needs
+   nothing from the one before.
 
-From that follow the states. Frames are cut from an immutable chunk, `_data`, at `_position`. Where the chunk ends in
-the middle of a frame, the beginning of the frame is kept in one of two ways, and `_data` is read to its end:
+Frames are cut from an immutable chunk, `_data`, at `_position`. If the chunk ends inside a frame, the chunk is read to
+its end, and the beginning of the frame is kept in one of two places:
 
-* `_head`, a beginning without its blank line. It grows by what comes, and all of it was searched;
-* `_reader`, a `BodyReader` for a frame whose head was read, or a `TolerantReader` for one that was found at fault.
+* `_head`, if the blank line has not come. All of it was searched, and it grows by what comes.
+* `_reader`, if the head was read (a `BodyReader`) or the content is at fault (a `TolerantReader`).
 
-Bytes that are appended before `_data` was read to its end wait in `_later`, so that no append moves a backlog.
+Bytes that are appended while `_data` is not read to its end wait in `_later`, so that no append moves a backlog.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ from .versions import check_version
 
 __all__ = ["FrameBuffer"]
 
-_ORDINARY = 4_096  # bytes; a head that may be longer is searched for its end once more, also for one with CR LF
-_BIG = 65_536  # bytes; the rest of a chunk behind a body of more is copied, so that the body is not held twice
+_ORDINARY_HEAD = 4_096  # bytes; a longer head is searched for its end once more, as one with CR LF line ends is
+_BIG = 65_536  # bytes; behind a longer body the rest of the chunk is copied, so that the body is not held twice
 
 
 class FrameBuffer:
@@ -52,17 +53,17 @@ class FrameBuffer:
     `version`, as a session does when CONNECTED tells what was agreed.
 
     A frame that breaks a rule of STOMP ends in `ProtocolError`. With *tolerant*, for receivers whose messages are
-    written by others, a frame whose end can be found is read nevertheless, and says in `Frame.defects` what was wrong:
+    written by others, a frame whose end can be found is read nevertheless, and `Frame.defects` lists its faults:
 
     * bytes of a header that are not UTF-8, and NUL bytes there, become replacement characters (U+FFFD);
     * an escape that the version does not define stays in the header as it came;
     * a header line without a colon, or without a name, is left out;
-    * of a frame over a limit, what exceeds it is passed over and not kept, and `Frame.truncated` is true. The headers
+    * the part of a frame that exceeds a limit is passed over and not kept, and `Frame.truncated` is true. The headers
       that are needed to acknowledge a message are kept wherever they stand: ``message-id``, ``ack``, ``subscription``,
       ``destination``, ``x-message-id``, and a few more.
 
     A frame without a known command, with a content-length that is no number or does not end at a NUL, or with a body
-    where none may be, raises `ProtocolError` always: nothing behind it can be read.
+    where none may be, always raises `ProtocolError`: nothing behind it can be read.
 
     The limits end in `ProtocolError`, or in a truncated frame, never in unbounded memory:
 
@@ -123,7 +124,7 @@ class FrameBuffer:
         if version != self._version:
             self._version = check_version(version)
             if not isinstance(self._reader, TolerantReader):
-                self._begin_again()  # what is known of the next frame was read by the version before
+                self._begin_again()  # its beginning was read by the version before
 
     def clear(self) -> None:
         """Forget everything, as for a new connection. The version and the limits stay."""
@@ -142,15 +143,14 @@ class FrameBuffer:
     def append(self, data: bytes | bytearray | memoryview) -> None:
         """Take in *data*, the next bytes of the stream.
 
-        It only stores them; what is wrong with them is said by `extract_frame`. Take the frames out after each
-        call: that is what keeps the memory within the limits. After a `ProtocolError` it stores nothing, until
-        `clear`.
+        It only stores them; `extract_frame` raises if they are malformed. Take the frames out after each call:
+        that keeps the memory within the limits. After a `ProtocolError` it stores nothing, until `clear`.
         """
         if type(data) is not bytes:
             data = bytes(memoryview(data))
         if self._position < len(self._data) or self._later:
             self._later += data
-        elif self._reader is not None and len(data) < self._reader.missing:
+        elif self._reader is not None and isinstance(self._reader, BodyReader) and len(data) < self._reader.missing:
             self._reader.add(data)
         elif self._problem is None:
             self._data = data
@@ -159,14 +159,8 @@ class FrameBuffer:
 
     def __len__(self) -> int:
         """How many bytes wait here for the rest of their frame, or to be taken out as frames."""
-        reader = self._reader
-        return (
-            len(self._data)
-            - self._position
-            + len(self._later)
-            + len(self._head)
-            + (len(reader) if reader is not None else 0)
-        )
+        begun = len(self._head) if self._reader is None else len(self._reader)
+        return begun + len(self._data) - self._position + len(self._later)
 
     def __iter__(self) -> typing.Iterator[Frame]:
         """Take out every frame that is complete, one after the other. Raises `ProtocolError`.
@@ -188,42 +182,34 @@ class FrameBuffer:
         """
         while True:
             if self._position == len(self._data):
-                if self._later:
-                    self._set_data(bytes(self._later))
-                    self._later.clear()
-                elif self._problem is None:
-                    self._data = b""
-                    self._position = 0
-                    return None
-                else:
+                if self._problem is not None:
+                    # It is no exception of `_cut`: the traceback of that shows the bytes, and a CONNECT has a passcode.
                     raise ProtocolError(self._problem)
+                self._data = bytes(self._later)
+                self._position = 0
+                if not self._data:
+                    return None
+                self._blank_line = -1
+                self._later.clear()
             try:
                 frame = self._cut() if self._reader is None else self._read_on()
-            except NoCommand as error:
-                # The beginning of a stream tells what answers there ("HTTP/1.1 400"). Later it may be part of a body.
-                problem = f"{error}, but begins with {error.line!r}" if self._first else str(error)
-            except UnreadableFrame as error:
-                if self.tolerant:
+                if frame is not None:
+                    self._first = False
+                    return frame
+            except ProtocolError as error:
+                if self.tolerant and isinstance(error, UnreadableFrame):
                     self._begin_again()
                     limits = self.max_header_bytes, self.max_headers, self.max_body_bytes
                     self._reader = TolerantReader(self._version, *limits)
-                    continue
-                problem = str(error)
-            except ProtocolError as error:
-                problem = str(error)
-            else:
-                if frame is None:
-                    continue
-                self._first = False
-                end = self._position
-                if end < len(self._data) and self._data[end] == 10:  # brokers write a line feed behind each frame
-                    self._position = end + 1
-                return frame
-            self.clear()
-            self._problem = problem
+                else:
+                    problem = str(error)
+                    if self._first and isinstance(error, NoCommand):  # later the bytes may be those of a body
+                        problem += f", but begins with {error.line!r}"
+                    self.clear()
+                    self._problem = problem
 
     def take_matches(self, whole: re.Pattern[bytes], each: re.Pattern[bytes]) -> list[bytes]:
-        """Take out all that is here at once, if it matches *whole*: return what each match of *each* has in its group.
+        """Take out all that is here at once if it matches *whole*, and return the group of each match of *each*.
 
         This is for a caller that awaits many frames of one known form and can compare them as bytes. An empty list
         means that nothing was taken out.
@@ -237,7 +223,7 @@ class FrameBuffer:
         return found
 
     def _cut(self) -> Frame | None:
-        """Cut the next frame from `_data`; ``None`` if the chunk ends before it, and its beginning is kept."""
+        """Cut the next frame from `_data`. ``None``: the chunk ends inside of it, and its beginning is kept."""
         if self._head and not self._head_may_be_complete():
             return None
         data = self._data
@@ -255,7 +241,7 @@ class FrameBuffer:
             self._blank_line = head_end
         body_start = head_end + 2
         size = head_end - start
-        if size > _ORDINARY or size > self.max_header_bytes or b"\r" in (head := data[start:head_end]):
+        if size > _ORDINARY_HEAD or size > self.max_header_bytes or b"\r" in (head := data[start:head_end]):
             span = self._search_blank_line(start)
             if span is None:
                 return None
@@ -278,10 +264,53 @@ class FrameBuffer:
         if size and (size > self.max_body_bytes or frame.command not in COMMANDS_WITH_BODY):
             check_body(frame, size, self.max_body_bytes, self._version)
         frame.body = data[body_start:end]
-        self._position = end + 1
+        end += 1
+        if end < len(data) and data[end] == 10:  # brokers write a line feed behind each frame
+            end += 1
+        self._position = end
         if size > _BIG and size > len(data) - end:
-            self._set_data(data[end + 1 :])  # the chunk was mostly this body: do not hold it twice
+            self._set_data(data[end:])
         return frame
+
+    # -- a frame that has begun in an earlier chunk -----------------------------------------------------------
+
+    def _search_blank_line(self, start: int) -> tuple[int, int] | None:
+        """Return where the blank line behind the head at *start* begins and ends: one with CR LF, or a long one.
+
+        ``None``: the head is not complete, and kept in `_head`.
+        """
+        data = self._data
+        most = self._longest_head
+        found = BLANK_LINE[self._version].search(data, start, min(start + most + 1, len(data)))
+        if found is not None and found.start() - start <= self.max_header_bytes:
+            return found.span()
+        # A tolerant reader relies on the command.
+        check_beginning(data[start : start + LONGEST_COMMAND_LINE], self._version)
+        if found is not None or len(data) - start > most:
+            raise UnreadableFrame(f"a frame's headers exceed the limit of {self.max_header_bytes} bytes")
+        self._head += memoryview(data)[start:]
+        self._set_data(b"")
+        return None
+
+    @property
+    def _longest_head(self) -> int:
+        """How many bytes may come without a blank line among them."""
+        return max(self.max_header_bytes + len("\n\r"), LONGEST_COMMAND_LINE)
+
+    def _head_may_be_complete(self) -> bool:
+        """Add the chunk to `_head`. ``True``: the head may be complete now, and all of it is in `_data`."""
+        head = self._head
+        known = len(head)
+        if known > len(self._data) and known + len(self._data) <= self._longest_head:
+            head += self._data
+            self._set_data(b"")
+            if known < LONGEST_COMMAND_LINE:
+                check_beginning(bytes(head[:LONGEST_COMMAND_LINE]), self._version)
+            # The search begins two bytes back, so that it does not miss a blank line that was cut through.
+            if BLANK_LINE[self._version].search(head, known - 2) is None:
+                return False
+        self._begin_again()  # a shorter head than the chunk: no more is searched again than has come
+        return True
 
     def _await_body(self, frame: Frame, head: bytes, length: int | None) -> None:
         """Keep the frame that begins at `_position` with *head*, until the rest of its body has come."""
@@ -296,57 +325,20 @@ class FrameBuffer:
         self._set_data(b"")
 
     def _read_on(self) -> Frame | None:
-        """Read on in the frame whose reader is there; ``None`` if the chunk ends before it."""
+        """Read on in the frame of `_reader`. ``None``: the chunk ends inside of it."""
         assert self._reader is not None
-        self._position = self._reader.read(self._data, self._position)
+        end = self._reader.read(self._data, self._position)
         frame = self._reader.frame
         if frame is not None:
             self._reader = None
+            if self._data.startswith(b"\n", end):
+                end += 1
+        self._position = end
         return frame
 
-    # -- a frame that has begun in an earlier chunk -----------------------------------------------------------
-
-    @property
-    def _longest_head(self) -> int:
-        """How many bytes may come without a blank line among them."""
-        return max(self.max_header_bytes + len("\n\r"), LONGEST_COMMAND_LINE)
-
-    def _search_blank_line(self, start: int) -> tuple[int, int] | None:
-        """Return where the blank line begins and ends behind the head at *start*, which is out of the ordinary.
-
-        It may have CR LF line ends. If it is not complete, it is kept in `_head`, and the answer is ``None``.
-        """
-        data = self._data
-        most = self._longest_head
-        found = BLANK_LINE[self._version].search(data, start, min(start + most + 1, len(data)))
-        if found is not None and found.start() - start <= self.max_header_bytes:
-            return found.span()
-        # Only a frame with a command can be read by a tolerant reader.
-        check_beginning(data[start : start + LONGEST_COMMAND_LINE], self._version)
-        if found is not None or len(data) - start > most:
-            raise UnreadableFrame(f"a frame's headers exceed the limit of {self.max_header_bytes} bytes")
-        self._head += memoryview(data)[start:]
-        self._set_data(b"")
-        return None
-
-    def _head_may_be_complete(self) -> bool:
-        """Add the chunk to `_head`. If the head may be complete now, all of it is in `_data`."""
-        head = self._head
-        known = len(head)
-        if known > len(self._data) and known + len(self._data) <= self._longest_head:
-            head += self._data
-            self._set_data(b"")
-            if known < LONGEST_COMMAND_LINE:
-                check_beginning(bytes(head[:LONGEST_COMMAND_LINE]), self._version)
-            # From two bytes before, so that a blank line is not missed that was cut through.
-            if BLANK_LINE[self._version].search(head, known - 2) is None:
-                return False
-        self._begin_again()  # one copy, and no more is searched again than has come
-        return True
-
     def _begin_again(self) -> None:
-        """Put all that is kept of a frame that has begun before the rest of the chunk, to read it from its first byte."""
-        begun = self._head if self._reader is None else self._reader.kept()
+        """Put the beginning of a frame that is kept before the rest of the chunk, to be read from its first byte."""
+        begun = self._reader.kept() if isinstance(self._reader, BodyReader) else self._head
         if begun:
             self._set_data(b"".join((begun, memoryview(self._data)[self._position :])))
             self._head = bytearray()

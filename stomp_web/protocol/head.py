@@ -108,7 +108,7 @@ def parse_head(head: bytes, version: str, max_headers: int) -> Frame:
 
 
 def _first_of_repeated(lines: list[str]) -> dict[str, str]:
-    """Return the headers in *lines*: "only the first header entry SHOULD be used" (STOMP 1.2, Repeated Header Entries)."""
+    """Return the headers: "only the first header entry SHOULD be used" (STOMP 1.2, Repeated Header Entries)."""
     headers: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")

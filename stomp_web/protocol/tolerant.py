@@ -60,7 +60,6 @@ class TolerantReader:
         "_truncated",
         "_version",
         "frame",
-        "missing",
     )
 
     def __init__(self, version: str, max_header_bytes: int, max_headers: int, max_body_bytes: int) -> None:
@@ -76,8 +75,6 @@ class TolerantReader:
         self._line = bytearray()  # the line that has begun, as much of it as is kept
         self._line_bytes = 0  # and how long it is
         self._body: BodyReader | None = None
-        #: As of a `BodyReader`: how much has yet to come is not known.
-        self.missing = 0
         #: The frame, once its end was read.
         self.frame: Frame | None = None
 

@@ -183,6 +183,32 @@ def test_line_ends_alone_are_no_frame_and_are_not_kept() -> None:
         assert len(buffer) == (beat == b"\r")
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("eol", [b"", b"\n", b"\r\n", b"\n\n"])
+def test_a_frame_that_comes_alone_is_read_by_one_call(eol: bytes, version: str) -> None:
+    """A client that awaits one frame asks for one, and leaves the line ends behind it for the next time."""
+    for cut in range(1, 28):
+        buffer = FrameBuffer(version)
+        for number in range(10, 14):
+            data = b"RECEIPT\nreceipt-id:%d\n\n\0" % number + eol
+            frame = None
+            for piece in (data[:cut], data[cut:]):
+                buffer.append(piece)
+                frame = frame or buffer.extract_frame()
+            assert frame == Frame("RECEIPT", {"receipt-id": str(number)}), cut
+
+
+def test_nothing_waits_behind_a_frame_and_its_line_feed() -> None:
+    data = b"MESSAGE\nack:1\n\nbody\0\n"
+    for cut in range(len(data) - 1):
+        buffer = FrameBuffer()
+        buffer.append(data[:cut])
+        assert buffer.extract_frame() is None
+        buffer.append(data[cut:])
+        assert buffer.extract_frame() == Frame("MESSAGE", {"ack": "1"}, b"body")
+        assert not buffer
+
+
 def test_many_frames_come_out_in_order() -> None:
     data = b"".join(b"MESSAGE\nn:%d\n\n%d\0\n" % (number, number) for number in range(200))
 
@@ -377,9 +403,20 @@ class TestTakeMatches:
         assert buffer.take_matches(self.WHOLE, self.EACH) == []
         assert len(buffer) == len(data)
 
-    def test_nor_while_another_frame_is_incomplete(self):
+    @pytest.mark.parametrize("beginning", [b"MESSAGE\ncontent-length:40\n\nshort", b"MESSAGE\n\nshort", b"MESSAGE\na:"])
+    def test_nor_while_another_frame_is_incomplete(self, beginning):
         buffer = FrameBuffer()
-        buffer.append(b"MESSAGE\ncontent-length:40\n\nshort")
+        buffer.append(beginning)
         assert buffer.extract_frame() is None
         buffer.append(b"RECEIPT\nreceipt-id:1\n\n\0")
         assert buffer.take_matches(self.WHOLE, self.EACH) == []
+
+    @pytest.mark.parametrize("eols", [b"\n", b"\n\n", b"\r\n"])
+    def test_line_ends_before_them_are_passed_over(self, eols):
+        buffer = FrameBuffer()
+        buffer.append(b"MESSAGE\n\n\0" + eols + b"RECEIPT\nreceipt-id:1\n\n\0")
+        assert buffer.extract_frame() == Frame("MESSAGE")
+        assert buffer.take_matches(self.WHOLE, self.EACH) == [b"1"]
+        buffer.append(eols + b"RECEIPT\nreceipt-id:2\n\n\0\n")
+        assert buffer.take_matches(self.WHOLE, self.EACH) == [b"2"]
+        assert len(buffer) == 0

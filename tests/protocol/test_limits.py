@@ -63,6 +63,24 @@ def test_a_body_without_a_head_before_it_is_not_taken_for_one() -> None:
     refuse(b"SEND\r\na:" + b"x" * 1000 + b"\r\n\r\n\0", max_header_bytes=100)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_limits_may_be_as_large_as_a_number_can_be(version: str) -> None:
+    limits = dict.fromkeys(("max_header_bytes", "max_headers", "max_body_bytes"), sys.maxsize)
+
+    assert len(read(b"MESSAGE\na:b\n\nbody\0" * 2, version, **limits)) == 2
+
+
+@pytest.mark.parametrize("tolerant", [False, True])
+@pytest.mark.parametrize("limit", range(13))
+def test_a_limit_below_the_length_of_a_command_refuses_all_that_it_cannot_hold(limit: int, tolerant: bool) -> None:
+    refuse(b"UNSUBSCRIBES\n\n\0", max_header_bytes=limit, tolerant=tolerant)
+    if tolerant:
+        frame = read_one(b"UNSUBSCRIBE\na:b\n\n\0", max_header_bytes=limit, tolerant=True)
+        assert (frame.headers, frame.truncated) == ({}, True)
+    else:
+        refuse(b"UNSUBSCRIBE\na:b\n\n\0", max_header_bytes=limit)
+
+
 def test_a_large_limit_is_a_limit_too() -> None:
     value = "x" * 2_000_000
     buffer = FrameBuffer(max_header_bytes=4_000_000)
@@ -295,6 +313,23 @@ def test_twice_the_input_is_at_most_twice_the_calls(shape: str) -> None:
         return _calls(work)
 
     assert calls(400) <= 2 * calls(200) + 20
+
+
+@pytest.mark.parametrize(
+    "frame", [b"RECEIPT\nreceipt-id:1\n\n\0", b"MESSAGE\nmessage-id:1\ncontent-length:4\n\nbody\0"]
+)
+def test_the_line_feed_behind_a_frame_costs_nothing(frame: bytes) -> None:
+    def calls(data: bytes) -> int:
+        buffer = FrameBuffer()
+
+        def work() -> None:
+            for _ in range(100):
+                buffer.append(data)
+                assert buffer.extract_frame() is not None
+
+        return _calls(work)
+
+    assert calls(frame + b"\n") <= calls(frame)
 
 
 class _CountingPattern:

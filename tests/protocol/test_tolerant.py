@@ -159,6 +159,17 @@ def test_a_body_over_the_limit_may_hold_nuls_and_what_looks_like_frames() -> Non
     assert frame.body == inside[:100]
 
 
+@pytest.mark.parametrize(
+    ("lines", "first"), [(b"a:b\n" * 40, "20 headers"), (b"a:" + b"x" * 90 + b"\n" + b"a:\n" * 40, "100 bytes")]
+)
+def test_a_head_over_both_limits_tells_of_both(lines: bytes, first: str) -> None:
+    frame = read_between_good_ones(b"MESSAGE\n" + lines + b"ack:7\n\n\0", max_header_bytes=100, max_headers=20)
+
+    assert frame.headers["ack"] == "7"
+    assert len(frame.defects) == 2
+    assert first in frame.defects[0]
+
+
 def test_needed_headers_that_are_too_long_are_left_out() -> None:
     frame = read_between_good_ones(
         b"MESSAGE\nack:7\nx-message-id:" + b"y" * 3000 + b"\nx-message-id:z\n\n\0", max_header_bytes=300

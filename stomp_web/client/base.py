@@ -10,7 +10,7 @@ import typing
 
 from .._internal.redacted import redact_secret, redact_secrets
 from .._internal.unpicklable import Unpicklable
-from ..config import coerce
+from ..config import CLIENT_TIMEOUT, coerce
 from ..connection.connector import Connector
 from ..connection.deadline import Deadline
 from .options import read_url
@@ -30,7 +30,7 @@ class BaseClient(Unpicklable):
 
     _instead = "hand over the address, and make a client there"
     #: The options that `_set_up` takes beside the connector, with their defaults.
-    _defaults: typing.ClassVar[dict[str, typing.Any]] = {"timeout": 10.0, "confirm": False}
+    _defaults: typing.ClassVar[dict[str, typing.Any]] = {"timeout": CLIENT_TIMEOUT, "confirm": False}
     #: More options of the connection that an address may hold, with their defaults.
     _limits: typing.ClassVar[dict[str, int]] = {}
     #: Whether it has a loop that receives.

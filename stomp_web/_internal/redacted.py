@@ -83,6 +83,3 @@ def redact_secrets(
 ) -> dict[str, typing.Any]:
     """Return *options* with the secret ones redacted; *name_of* maps a key of *options* to the option's name."""
     return {written: redact_secret(name_of(written), value) for written, value in options.items()}
-
-
-hide_secret, hide_secrets = redact_secret, redact_secrets  # the names until now

@@ -3,9 +3,8 @@
     pip install atheris
     python -m fuzz.buffer -max_total_time=600 -max_len=4096
 
-What must hold for any bytes, cut anywhere, in any version: only `ProtocolError` is raised; the frames do not depend on
-the cuts; what is kept stays within the limits; what comes out can be written and read again. From time to time it says
-how many bytes went through.
+For any bytes, cut anywhere, in any version: only `ProtocolError` is raised; the frames do not depend on the cuts; the
+bytes that are kept stay within the limits; a frame can be written and read again. It also prints how many bytes it fed.
 """
 
 from __future__ import annotations

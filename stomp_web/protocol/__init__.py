@@ -1,7 +1,6 @@
 """STOMP 1.0, 1.1 and 1.2: bytes to frames and frames to bytes.
 
-Nothing in this package opens a socket, starts a thread, looks at a clock or writes a log. Clients, the
-development broker and other projects all stand on it.
+Nothing in this package opens a socket, starts a thread, looks at a clock or writes a log.
 """
 
 from . import commands

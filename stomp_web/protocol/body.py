@@ -1,6 +1,6 @@
-"""The body of a frame: how long it is, where it ends, and its pieces until all of it has come.
+"""The body of a frame: how long it is, where it ends, and its pieces until it is complete.
 
-A body with a content-length ends at the NUL behind so many bytes, any other body at its first NUL.
+A body with a content-length ends after that many bytes, with a NUL. Any other body ends at its first NUL.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from .head import UnreadableFrame
 
 __all__ = ["BodyReader", "check_body", "read_length", "wrong_length"]
 
-_SMALL = 4_096  # bytes; smaller pieces are put together, or a million of them would take a lot of memory
-_BIG = 65_536  # bytes; so many are put together at the most
-_MOST_DIGITS = 20
+_SMALL = 4_096  # bytes; smaller pieces are put together: a million objects would take a lot of memory
+_BIG = 65_536  # bytes; the size up to which they are put together
+_MOST_DIGITS = 20  # of a content-length; more are beyond any limit
 
 
 def read_length(stated: str, command: str, version: str) -> int:
@@ -100,7 +100,7 @@ class BodyReader:
         return end + 1 if complete else stop
 
     def add(self, piece: bytes) -> None:
-        """Keep *piece*, the next bytes of the body, of which no more than `missing` are given."""
+        """Keep *piece*, the next bytes of the body: no more than are `missing`."""
         self.size += len(piece)
         self.missing -= len(piece)
         last = self._pieces[-1] if self._pieces else None

@@ -1,7 +1,7 @@
 """The client's frames, each with the headers that its version wants.
 
-One function per command. They only build frames; `encode` refuses what cannot be written. A ``receipt`` is
-added by whoever waits for it.
+One function per command. They only build frames; `encode` refuses a frame that cannot be written. The client that
+waits for a receipt adds the ``receipt`` header.
 """
 
 from __future__ import annotations
@@ -11,29 +11,18 @@ import typing
 from ..errors import InvalidFrame, InvalidFrameType
 from .frame import Frame
 
-__all__ = [
-    "abort",
-    "ack",
-    "begin",
-    "commit",
-    "connect",
-    "disconnect",
-    "nack",
-    "send",
-    "subscribe",
-    "unsubscribe",
-]
+__all__ = ["abort", "ack", "begin", "commit", "connect", "disconnect", "nack", "send", "subscribe", "unsubscribe"]
 
 Headers = typing.Mapping[str, str]
 
-#: The headers of SEND that belong to the library: who sets them by hand would contradict the call's arguments.
-#: RabbitMQ 3.10 answers ERROR to a ``message-id`` on SEND.
+#: The headers of SEND that the library sets from the arguments of a call. RabbitMQ 3.10 answers ERROR to a
+#: ``message-id`` on SEND.
 RESERVED_ON_SEND: typing.Final = frozenset(
     ("content-length", "destination", "message-id", "receipt", "transaction", "subscription")
 )
-#: No frame's caller sets these: one is counted, the other is set by whoever waits for the answer - and a CONNECT
-#: may not have it ("Any client frame other than CONNECT MAY specify a receipt header", STOMP 1.2).
-_NEVER_BY_HAND = frozenset(("content-length", "receipt"))
+# The headers that the library alone sets, on any frame. A CONNECT may not have a receipt ("Any client frame other than
+# CONNECT MAY specify a receipt header", STOMP 1.2).
+_RESERVED = frozenset(("content-length", "receipt"))
 _ACK_MODES = ("auto", "client", "client-individual")
 
 
@@ -46,7 +35,7 @@ def connect(
     heart_beat: tuple[int, int] = (0, 0),
     headers: Headers | None = None,
 ) -> Frame:
-    """CONNECT. *heart_beat* is in milliseconds: what this side can send, what it wants.
+    """CONNECT. *heart_beat* is in milliseconds: the interval that this side can send at, and the one that it wants.
 
     It is the CONNECT command, not STOMP, so that servers of version 1.0 understand it.
     """
@@ -60,11 +49,8 @@ def connect(
 
 
 def send(destination: str, body: bytes = b"", headers: Headers | None = None) -> Frame:
-    """SEND. The caller's *headers* may not hold what the library sets itself (`RESERVED_ON_SEND`)."""
-    frame = Frame("SEND", {"destination": destination}, body)
-    body = b""  # a traceback that shows locals must not show it
-    check_destination(destination)
-    return _with(frame, headers, RESERVED_ON_SEND)
+    """SEND. The caller's *headers* may have none of `RESERVED_ON_SEND`."""
+    return _with(Frame("SEND", {"destination": check_destination(destination)}, body), headers, RESERVED_ON_SEND)
 
 
 def subscribe(destination: str, id: str, ack: str = "auto", headers: Headers | None = None) -> Frame:
@@ -77,7 +63,7 @@ def subscribe(destination: str, id: str, ack: str = "auto", headers: Headers | N
 
 
 def unsubscribe(id: str, headers: Headers | None = None) -> Frame:
-    """UNSUBSCRIBE. *headers* are what a broker wants beside the id, such as a durable subscription's name."""
+    """UNSUBSCRIBE. *headers* are those that a broker wants beside the id, such as a durable subscription's name."""
     _check_id(id, "subscription")
     return _with(Frame("UNSUBSCRIBE", {"id": id}), headers, frozenset(("id",)))
 
@@ -165,7 +151,7 @@ def _with(frame: Frame, headers: Headers | None, reserved: frozenset[str]) -> Fr
         if not isinstance(headers, typing.Mapping):
             raise InvalidFrameType(f"headers must be a mapping of str to str, not {type(headers).__name__}")
         for name, value in headers.items():
-            if name in reserved or name in _NEVER_BY_HAND:
+            if name in reserved or name in _RESERVED:
                 raise InvalidFrame(
                     f"the header {name!r} of a {frame.command} frame is set by the library; "
                     "use the argument of that name instead, or leave it out"

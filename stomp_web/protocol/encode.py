@@ -1,4 +1,4 @@
-"""Frames to bytes. Everything that may not be written is refused here, before a byte of it exists."""
+"""Frames to bytes. A frame that STOMP cannot carry is refused here, before a byte of it exists."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ def encode(frame: Frame, version: str = "1.2", *, content_length: bool = True) -
     * ``content-length`` is among the headers and is not the length of the body;
     * the command may not have a body ("All other frames MUST NOT have a body", STOMP 1.2, Body) and has one.
     """
-    # No local variable holds the body: a traceback that shows locals must not show it.
     if not isinstance(frame.body, bytes):
         raise InvalidFrameType(f"the body of a {frame.command} frame must be bytes, not {type(frame.body).__name__}")
     headers = frame.headers

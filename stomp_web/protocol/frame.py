@@ -1,4 +1,4 @@
-"""The frame: a command, its headers and a body. The one value that all of stomp-web passes around."""
+"""The frame: a command, its headers and a body."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMANDS: typing.Final = CLIENT_COMMANDS | SERVER_COMMANDS
 #: "Only the SEND, MESSAGE, and ERROR frames MAY have a body" (STOMP 1.2, Body).
 COMMANDS_WITH_BODY: typing.Final = frozenset("SEND MESSAGE ERROR".split())
 
-# Header names whose values `repr` hides. "passcode" is STOMP's own; the others are what people send beside it.
+# Header names whose values `repr` does not show. "passcode" is STOMP's own; applications send the others.
 _SECRET = frozenset("passcode password authorization token".split())
 _FAULTLESS: tuple[tuple[str, ...], bool] = ((), False)
 
@@ -32,8 +32,8 @@ class Frame:
 
     Two more say how a frame was received, see `FrameBuffer`; they take no part in equality:
 
-    * `defects` - what was wrong with the content of a frame that was read nevertheless, a sentence for each: a tuple,
-      empty for a frame without a fault and for one that was made here.
+    * `defects` - a tuple of sentences, one for each fault in the content of a frame that was read nevertheless; empty
+      for a frame without a fault and for one that was made here.
     * `truncated` - whether a limit of the buffer has cut off headers or a part of the body.
 
     Nothing is checked here; `encode` checks what it is about to write.
@@ -45,8 +45,8 @@ class Frame:
     <Frame SEND {'destination': '/queue/a'} with 5 bytes>
     """
 
-    # `_session`: a client that receives notes there in which session the frame came; it takes no part in equality.
-    # `_received`: what `defects` and `truncated` say, if that is anything.
+    # `_session`: a receiving client notes there in which session the frame came. `_received`: the values of `defects`
+    # and `truncated`, if the frame has a fault. Neither takes part in equality.
     __slots__ = ("_received", "_session", "body", "command", "headers")
 
     command: str
@@ -62,7 +62,7 @@ class Frame:
 
     @property
     def defects(self) -> tuple[str, ...]:
-        """What was wrong with its content when it was received, a sentence for each."""
+        """The faults in its content when it was received, a sentence for each."""
         return getattr(self, "_received", _FAULTLESS)[0]
 
     @property

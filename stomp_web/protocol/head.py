@@ -1,8 +1,8 @@
 """The head of a frame: its command line and its header lines, up to the blank line that ends them.
 
-This is the one place that reads a head as STOMP demands. Without a known command the bytes are not STOMP at all
-(`NoCommand`). With any other fault the end of the frame may still be found (`UnreadableFrame`): a tolerant buffer then
-reads the frame by a `TolerantReader`.
+This is the one place that reads a head strictly. Bytes without a known command are not STOMP at all (`NoCommand`).
+After any other fault the end of the frame may still be found (`UnreadableFrame`), and a tolerant buffer reads the frame
+with a `TolerantReader`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = [
     "parse_head",
 ]
 
-#: Bytes of the longest command with its line end. So many bytes of a frame tell whether it has a command.
+#: Bytes of the longest command with its line end: enough to tell whether a frame has a command.
 LONGEST_COMMAND_LINE: typing.Final = max(map(len, COMMANDS)) + len("\r\n")
 #: What ends a head. In 1.2 a line ends with "an OPTIONAL carriage return [...] followed by a REQUIRED line feed".
 BLANK_LINE: typing.Final = {
@@ -39,7 +39,7 @@ _NO_EOL = re.compile(rb"[^\r\n]|\r(?!\n)")
 
 
 class UnreadableFrame(ProtocolError):
-    """The content of a frame is at fault, or over a limit; its end may be found nevertheless."""
+    """The content of a frame is at fault, or over a limit, but its end may be found."""
 
 
 class NoCommand(ProtocolError):
@@ -57,7 +57,7 @@ def end_of_eols(data: bytes, start: int) -> int:
 
 
 def check_beginning(beginning: bytes, version: str) -> None:
-    """Raise `NoCommand` if a frame with this *beginning* has no known command, and cannot come to have one."""
+    """Raise `NoCommand` if a frame with this *beginning* cannot have a known command, however it goes on."""
     line, line_feed, _ = beginning[:LONGEST_COMMAND_LINE].partition(b"\n")
     # A CR may be the first half of a line end between frames as long as its LF has not come.
     command = line.removesuffix(b"\r") if version == "1.2" or not line_feed else line
@@ -92,7 +92,10 @@ def parse_head(head: bytes, version: str, max_headers: int) -> Frame:
             raise UnreadableFrame(f"a header line of a {command} frame has no colon: {line[:40]!r}")
         headers[name] = value
     if len(headers) != len(lines):
-        headers = _first_of_repeated(lines)
+        headers = {}
+        for line in lines:
+            name, _, value = line.partition(":")
+            headers.setdefault(name, value)  # "only the first header entry SHOULD be used" (Repeated Header Entries)
     if "\\" in text and has_escapes(command, version):
         headers = _unescaped(headers, version)
     if "" in headers:
@@ -105,15 +108,6 @@ def parse_head(head: bytes, version: str, max_headers: int) -> Frame:
     frame.command = command
     frame.headers = headers
     return frame
-
-
-def _first_of_repeated(lines: list[str]) -> dict[str, str]:
-    """Return the headers: "only the first header entry SHOULD be used" (STOMP 1.2, Repeated Header Entries)."""
-    headers: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        headers.setdefault(name, value)
-    return headers
 
 
 def _unescaped(headers: dict[str, str], version: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""How much of a message a client of stomp-web takes whole, unless it is told otherwise.
+"""The default limits of receiving clients. A message within them is received whole.
 
-The limits on headers are twice those of a `FrameBuffer`, and so of what the development broker takes from a sender: a
-broker adds headers of its own, and another version of STOMP writes some characters as two.
+The limits on headers are twice those of a `FrameBuffer`, and so of the development broker: a broker adds headers of its
+own, and another version of STOMP writes some characters as two.
 """
 
 from __future__ import annotations

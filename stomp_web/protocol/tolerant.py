@@ -1,18 +1,17 @@
 """Reading a frame whose content is at fault, for receivers that must not end a session because of one message.
 
-`FrameBuffer` hands a frame over to a `TolerantReader` when its strict reading has refused the content
-(`UnreadableFrame`), and when it was made for that. The rules:
+A tolerant `FrameBuffer` hands a frame over to a `TolerantReader` if strict reading refuses its content
+(`UnreadableFrame`). The rules:
 
-* The end of the frame decides. While the end can be found, the frame is read to it; a frame whose end cannot be found
-  raises `ProtocolError`, as in strict reading.
+* A frame is read as long as its end can be found. Otherwise `ProtocolError` is raised, as in strict reading.
 * Memory is bounded by the limits of the buffer, for a frame of any length: at most twice `max_header_bytes` of headers
-  (and 256 bytes of each header that a receiver needs) and `max_body_bytes` of the body are kept. Each byte is looked at
-  once.
-* `Frame.defects` tells every difference to what was written, and `Frame.truncated` whether a limit has cut off a part.
+  (and 256 bytes of each header that a receiver needs) and `max_body_bytes` of the body are kept.
+* `Frame.defects` lists every fault, and `Frame.truncated` is true if a limit has cut off a part.
 
-RabbitMQ 3.10.8 and 4.3.6 write the headers of an AMQP producer as they are, but for LF, CR, colon and backslash: bytes
-that are not UTF-8, NUL, empty names, heads of any length and count. Their own headers come first (``subscription``,
-``destination``, ``message-id``, ``redelivered``, ``ack``), ``content-type`` and ``content-length`` last.
+RabbitMQ 3.10.8 and 4.3.6 escape only LF, CR, colon and backslash in the headers of an AMQP producer. All else arrives
+as it is: bytes that are not UTF-8, NUL, empty names, heads of any length. Their own headers come first
+(``subscription``, ``destination``, ``message-id``, ``redelivered``, ``ack``), ``content-type`` and ``content-length``
+last.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from .versions import has_escapes, unescape
 
 __all__ = ["TolerantReader"]
 
-# What a receiver needs to acknowledge a message, to find the end of its body, and to say what became of it.
+# Headers that a receiver needs to acknowledge a message, to find the end of its body, and to report its outcome.
 _NEEDED = frozenset(
     (
         *(b"ack", b"content-length", b"content-type", b"destination", b"message", b"message-id", b"receipt-id"),
@@ -41,10 +40,7 @@ _REPLACEMENT = "\ufffd"
 
 
 class TolerantReader:
-    """Reads one frame, from its first byte to its closing NUL, in pieces of any size.
-
-    It begins with a known command: the strict reading saw to that.
-    """
+    """Reads one frame with a known command, from its first byte to its closing NUL, in pieces of any size."""
 
     __slots__ = (
         "_body",
@@ -142,9 +138,11 @@ class TolerantReader:
     def _check_limits(self) -> None:
         max_header_bytes, max_headers, _ = self._limits
         if self._head_bytes > max_header_bytes:
-            self._cut(f"the headers exceed the limit of {max_header_bytes} bytes (max_header_bytes)")
+            self._truncated = True
+            self._note(f"the headers exceed the limit of {max_header_bytes} bytes (max_header_bytes)")
         if self._count > max_headers:
-            self._cut(f"there are more than {max_headers} headers (max_headers)")
+            self._truncated = True
+            self._note(f"there are more than {max_headers} headers (max_headers)")
 
     def _read_header(self, line: bytes, complete: bool) -> None:
         name_bytes, colon, _ = line.partition(b":")
@@ -194,14 +192,11 @@ class TolerantReader:
     def _end_frame(self, size: int) -> None:
         limit = self._limits[2]
         if size > limit:
-            self._cut(f"the body of {size} bytes was cut at the limit of {limit} bytes (max_body_bytes)")
+            self._truncated = True
+            self._note(f"the body of {size} bytes was cut at the limit of {limit} bytes (max_body_bytes)")
         if self._defects:
             self._frame._received = tuple(self._defects), self._truncated
         self.frame = self._frame
-
-    def _cut(self, defect: str) -> None:
-        self._truncated = True
-        self._note(defect)
 
     def _note(self, defect: str) -> None:
         self._defects[defect] = None

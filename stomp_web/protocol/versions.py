@@ -1,4 +1,4 @@
-"""What the three versions of STOMP do differently, said once.
+"""The differences between the three versions of STOMP.
 
 1.0 has no escapes. 1.1 escapes line feed, colon and backslash. 1.2 escapes the carriage return too, and
 lets a line end with CR LF. CONNECT and CONNECTED are never escaped, "in order to remain backward
@@ -44,10 +44,7 @@ _ESCAPE_SEQUENCE = re.compile(r"\\(?:.|\Z)", re.DOTALL)
 
 
 def check_version(version: str) -> str:
-    """Return *version* if stomp-web speaks it.
-
-    Raises `ValueError` otherwise, naming the versions that it speaks.
-    """
+    """Return *version* if stomp-web speaks it. Raises `ValueError` otherwise."""
     if version not in _ESCAPES:
         raise ValueError(f"STOMP {version!r} is not a version that stomp-web speaks; use one of {', '.join(VERSIONS)}")
     return version
@@ -64,7 +61,7 @@ def escape(text: str, version: str) -> str:
 
 
 def unescape(text: str, version: str) -> str:
-    """Return what *text*, as it stood on the wire, means in *version*.
+    """Return the meaning of *text*, a header's name or value on the wire, in *version*.
 
     Raises `ProtocolError` for an escape that the version does not define: "undefined escape sequences [...]
     MUST be treated as a fatal protocol error" (STOMP 1.1 and 1.2, Value Encoding).
@@ -106,10 +103,10 @@ def parse_heart_beat(header: str | None) -> tuple[int, int]:
 
 
 def negotiate_heart_beat(ours: tuple[int, int], theirs: tuple[int, int]) -> tuple[int, int]:
-    """Return what two ``heart-beat`` headers come to, as ``(we send, they send)`` in milliseconds, 0 for never.
+    """Return the intervals that two ``heart-beat`` headers agree on, in milliseconds: ``(we send, they send)``.
 
-    Each header says what its side can do and what it wants; a beat is sent only if one side can and the other
-    wants it, as rarely as the slower of the two numbers (STOMP 1.2, Heart-beating).
+    0 is for never. Each header says at which interval its side can send and wants to receive. A side sends beats only
+    if it can and the other wants them, at the longer of the two intervals (STOMP 1.2, Heart-beating).
     """
     we_can, we_want = ours
     they_can, they_want = theirs

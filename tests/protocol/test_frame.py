@@ -1,4 +1,4 @@
-"""`Frame`: a value. What it equals, what it shows, and that it shares nothing."""
+"""`Frame`: a value. Its equality, its repr, and that it shares nothing."""
 
 from __future__ import annotations
 

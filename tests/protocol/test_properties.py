@@ -1,4 +1,4 @@
-"""What must hold for any frames, any bytes, any cut and any version. Hypothesis looks for the exception."""
+"""Rules that hold for any frames, any bytes, any cut and any version. Hypothesis looks for an exception to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stomp_web.protocol.versions import UNESCAPED_COMMANDS
 
 from .feeding import VERSIONS, cut_at, feed, parts, read_one
 
-# The gate looks longer than somebody who waits for the answer.
+# CI searches longer than a developer wants to wait.
 _LONG = 4 if "CI" in os.environ else 1
 moderately = settings(max_examples=30 * _LONG, deadline=None)
 shortly = settings(max_examples=20 * _LONG, deadline=None)

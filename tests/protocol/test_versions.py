@@ -1,4 +1,4 @@
-"""What STOMP 1.0, 1.1 and 1.2 do differently, read and written."""
+"""The differences between STOMP 1.0, 1.1 and 1.2, in reading and in writing."""
 
 from __future__ import annotations
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 
 import pytest
 
-from stomp_web import ConnectionLost
+from stomp_web import ConnectionLost, PublishSubscribeClient, QueueingDuplexClient, Rejected
 from stomp_web.client.queues import FrameQueue
 from stomp_web.protocol import Frame
 
@@ -102,3 +103,76 @@ def test_it_can_begin_again():
     frames.begin()
     with pytest.raises(queue.Empty):
         frames.get_nowait()
+
+
+class Watch:
+    """Notes of each call of a client's surroundings whether the client held its lock meanwhile."""
+
+    def __init__(self):
+        self.client = None
+        self.held = []
+
+    def look(self):
+        if self.client is not None:
+            self.held.append(self.client._driver.lock.locked())
+
+
+class WatchedQueue(FrameQueue):
+    def __init__(self, watch):
+        super().__init__(2)
+        self.watch = watch
+
+    def offer_many(self, frames):
+        self.watch.look()
+        return super().offer_many(frames)
+
+    def begin(self):
+        self.watch.look()
+        super().begin()
+
+    def end(self, reason, last=()):
+        self.watch.look()
+        super().end(reason, last)
+
+
+@pytest.fixture
+def watch():
+    """A watch that log handlers call, too."""
+    watch = Watch()
+    handler = logging.Handler()
+    handler.emit = lambda record: watch.look()
+    logger = logging.getLogger("stomp_web.client")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield watch
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+@pytest.mark.parametrize("end", ["disconnect", "close", "error"])
+def test_no_lock_is_held_when_a_queue_or_a_log_handler_is_called(broker, watch, end):
+    watch.client = client = QueueingDuplexClient(*broker.address, message_queue=WatchedQueue(watch))
+    client.connect()
+    client.subscribe("/queue/a")
+    for _ in range(3):
+        client.send("/queue/a", b"x")
+    assert [client.receive().body for _ in range(3)] == [b"x"] * 3
+    if end == "error":
+        broker.faults.error_unasked("No")
+        with pytest.raises(Rejected):
+            client.receive()
+    else:
+        getattr(client, end)()
+    assert len(watch.held) >= 5
+    assert not any(watch.held)
+
+
+def test_no_lock_is_held_when_a_callback_is_called(broker, watch):
+    with PublishSubscribeClient(*broker.address) as client:
+        watch.client = client
+        client.subscribe("/queue/a", lambda frame: watch.look())
+        client.send("/queue/a", b"x")
+        client.receive(0.5)
+    assert watch.held
+    assert not any(watch.held)

@@ -33,7 +33,7 @@ def send(
 
     * *using* - the alias of the publisher.
     * *on_commit* - send after the database's transaction was committed, and not at all if it is rolled back; at once if
-      there is none. The payload is written now, with what it holds now, and what cannot be sent is refused now.
+      there is none. The payload is written now, and a message that cannot be sent is refused now.
     * *database* - the alias of that database; without it, the default one.
     * *destination*, *payload*, *headers*, *confirm*, *timeout* and the other *options* - those of `Publisher.send`.
 
@@ -43,8 +43,8 @@ def send(
 
     The messages of one transaction leave as one batch for each alias. The first error is raised, and the errors of all
     messages that failed are in the log. A message that one of them has held up, and that was certainly not sent, is
-    sent by itself. Time that was lost with a batch is taken from the *timeout* of what comes after it, of which at
-    least a twentieth is left.
+    sent by itself. Time that was lost with a batch is taken from the *timeout* of the next one, of which at least a
+    twentieth is left.
     """
     if not on_commit:
         return publishers[using].send(destination, payload, headers, confirm=confirm, timeout=timeout, **options)

@@ -24,7 +24,7 @@ class capture_messages(utils.TestContextDecorator):  # noqa: N801 - Django names
     * *attr_name* - as a decorator of a class: the attribute that holds the list of messages.
     * *kwarg_name* - as a decorator of a function: the argument that gets it.
 
-    What was sent with ``on_commit=True`` inside a ``TestCase``, which never commits, needs
+    Inside a ``TestCase``, which never commits, code that sends with ``on_commit=True`` needs
     ``self.captureOnCommitCallbacks(execute=True)`` around it.
 
     >>> with capture_messages() as messages:  # doctest: +SKIP
@@ -41,7 +41,7 @@ class capture_messages(utils.TestContextDecorator):  # noqa: N801 - Django names
         self._stack: list[contextlib.ExitStack] = []
 
     def enable(self) -> list[OutboxMessage]:
-        """Begin to record; return the list. Raises `PublisherDoesNotExist` for an alias that is not there."""
+        """Start to record; return the list. Raises `PublisherDoesNotExist` for an alias that is not there."""
         if self._using is not None:
             publishers[self._using]
         stack = contextlib.ExitStack()
@@ -50,7 +50,7 @@ class capture_messages(utils.TestContextDecorator):  # noqa: N801 - Django names
         return outbox
 
     def disable(self) -> None:
-        """End it."""
+        """Stop recording."""
         self._stack.pop().close()
 
     def _wanted(self, publisher: Publisher) -> bool:

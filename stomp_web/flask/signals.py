@@ -1,7 +1,7 @@
 """The extension's signals. The sender of each is the Flask app, not a proxy of it.
 
-They are sent in the thread that sends the message, and also while a test captures messages. What a receiver raises is
-logged (``stomp_web.observers``) and changes nothing for the sender.
+They are sent in the thread that sends the message, and also while a test captures messages. An exception of a
+receiver is logged (``stomp_web.observers``) and changes nothing for the sender.
 """
 
 from __future__ import annotations

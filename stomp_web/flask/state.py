@@ -1,4 +1,4 @@
-"""`StompState`: what one app has of the extension, in ``app.extensions``.
+"""`StompState`: one app's part of the extension, in ``app.extensions``.
 
 It knows its app, and so works in threads, without a context, and in another app's context. Nothing is hooked into
 requests or contexts; connections belong to the pool, and the pool to the process.
@@ -40,7 +40,7 @@ def _method(
 
 
 class PublisherMethods:
-    """What the extension and its state have in common: the methods of the app's publisher."""
+    """The methods of the app's publisher, which the extension and its state both have."""
 
     @property
     def publisher(self) -> Publisher:

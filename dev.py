@@ -6,20 +6,20 @@
         message as it arrives. With --keep-running they stay up, to be tried in a browser, until Ctrl-C.
 
     python3 dev.py test [any arguments of pytest]
-        Run the tests, those of faults last, by themselves: two to three minutes where no other broker is installed.
-        What is skipped for want of a broker is said. Application servers are restarted only with --servers, and the
-        tests of the test harness run only where the variable CI is set, as in the gate. For example:
+        Run the tests, the tests of faults last and alone: two to three minutes if no other broker is installed.
+        Tests that are skipped because a broker is missing are listed. Application servers are restarted only with
+        --servers, and the tests of the test harness run only if the variable CI is set, as in the gate. For example:
         python3 dev.py test tests/protocol -x      only these, up to the first failure
-        python3 dev.py test --no-brokers           leave real brokers alone, also where they are installed
+        python3 dev.py test --no-brokers           skip real brokers, even if they are installed
         python3 dev.py test --servers              also restart every application server under load
-        python3 dev.py test --require-brokers      all of it; a broker or server that is missing is a failure, no skip
+        python3 dev.py test --require-brokers      all tests; a missing broker or server is a failure, not a skip
 
     python3 dev.py docs
-        Build the documentation as it is to be read, with the reference that is made from the code, into
+        Build the documentation, with the reference that is generated from the code, into
         docs/_build/html; begin with index.html.
 
     python3 dev.py check
-        What a change must pass beside the tests: ruff, mypy, the floors of the house, the documentation.
+        Run the checks that a change must pass beside the tests: ruff, mypy, import layers, documentation.
 
 Each command makes what it needs in the folder .venv of this clone, and touches nothing outside the clone. That takes
 about a minute the first time, then no time and no network until pyproject.toml changes. To start afresh, delete .venv.
@@ -66,9 +66,9 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 VENV = os.path.join(ROOT, ".venv")
 BIN = os.path.join(VENV, "Scripts" if os.name == "nt" else "bin")
 PYTHON = os.path.join(BIN, "python.exe" if os.name == "nt" else "python")
-# The Python that was installed, not that of an environment that happens to be active: .venv itself may be, and go.
+# The installed Python, not the one of an active environment: that may be .venv itself, which is replaced.
 BASE_PYTHON = getattr(sys, "_base_executable", None) or sys.executable
-# Ours in .venv, beside what `venv` makes. They outlive a rebuild.
+# The files of dev.py in .venv. A rebuild keeps them.
 STATE, CACHE = OURS = ("stomp-web-dev.json", "stomp-web-dev-cache")
 
 NO_VENV = """this Python (%s) cannot make a virtual environment with pip in it.
@@ -85,7 +85,7 @@ class Failure(Exception):
 
 
 def variables():
-    """Return the environment variables for every program run here: those of .venv, and nothing that misleads pip."""
+    """Return the environment variables for every program run here: those of .venv, and none that misleads pip."""
     misleading = ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV")
     result = {name: value for name, value in os.environ.items() if name not in misleading}
     result.update(PIP_CACHE_DIR=os.path.join(VENV, CACHE), PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1")
@@ -111,7 +111,7 @@ def run(command):
 
 
 def run_quietly(command):
-    """Run a command out of sight; return its exit code and all that it said."""
+    """Run a command without showing its output; return its exit code and output."""
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     process = subprocess.Popen(command, cwd=ROOT, env=variables(), start_new_session=True, **quiet)
     try:
@@ -151,7 +151,7 @@ def prepare(command):
 
 
 def identity():
-    """Return what an environment is bound to: it is of no use to another Python, or in another folder."""
+    """Return the Python and the folder of an environment: it cannot be used with others."""
     return {"python": "Python %d.%d in %s" % (sys.version_info[:2] + (sys.base_prefix,)), "folder": ROOT}
 
 
@@ -162,7 +162,7 @@ def fingerprint_of(extras):
 
 
 def find_flaw(state):
-    """Say why .venv has to be made, or made again; None when it is good."""
+    """Return the reason why .venv has to be made or replaced; None if it can be used."""
     if state is None:
         if set(os.listdir(VENV)).difference(OURS):
             raise Failure(
@@ -235,7 +235,7 @@ def install(command, state, fingerprint):
 
 
 def read_state():
-    """Return what the last run noted about .venv, or None."""
+    """Return the notes of the last run about .venv, or None."""
     try:
         with open(os.path.join(VENV, STATE)) as file:
             return json.load(file)
@@ -244,7 +244,7 @@ def read_state():
 
 
 def write_state(state):
-    """Note it, in such a way that the file is never half written."""
+    """Write the notes atomically."""
     path = os.path.join(VENV, STATE)
     with open(path + ".new", "w") as file:
         json.dump(state, file, indent=1)

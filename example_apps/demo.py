@@ -1,9 +1,8 @@
-"""The whole way of a message, from a web request to its handler: ``python3 dev.py demo``.
+"""Show the whole way of a message, from a web request to its handler: ``python3 dev.py demo``.
 
 It starts the development broker, the Flask example under a real HTTP server, and a worker with the example's handlers.
-Then it places orders over HTTP, shows each message as it arrives, and looks on the page whether the order was handled.
-Once, the broker fails on purpose. The exit code is 0 if everything that was sent has arrived and was handled, and 1 if
-not.
+Then it places orders over HTTP, shows each message as it arrives, and checks on the page that the order was handled.
+Once, the broker fails on purpose. The exit code is 0 if every message has arrived and was handled, else 1.
 """
 
 from __future__ import annotations
@@ -46,12 +45,12 @@ DEADLINE = 10.0  # seconds for each single step; the whole takes less than two
 TEMPORARY = Path(__file__).parent / "flask_app" / "instance"
 
 Handler = typing.Callable[[ReceivedMessage], None]
-#: The messages that the worker is done with, and what it has to say.
+#: The messages that the worker has handled, and its log records.
 Arrivals = queue.Queue[ReceivedMessage | logging.LogRecord]
 
 
 class DemoFailed(Exception):
-    """Something did not come as it should; the text says what."""
+    """The demonstration did not run as expected; the text says why."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,7 +88,7 @@ class Demo:
 
     def __init__(self, stack: contextlib.ExitStack, port: int) -> None:
         self.began = time.monotonic()
-        # With a passcode, as messages are unpickled here: nobody else on this machine may send one.
+        # With a passcode, because messages are unpickled here: other users of this machine must not send any.
         self.broker = stack.enter_context(Broker(login="demo", passcode=secrets.token_urlsafe(12)))
         say(f"Broker       stomp://127.0.0.1:{self.broker.port}  the development broker, in this process")
 
@@ -111,7 +110,7 @@ class Demo:
         self.show_arrivals("Ada Lovelace")
         self.show_handled()
 
-        self.step("Somebody tries to smuggle HTML into the page")
+        self.step("A customer tries to inject HTML into the page")
         page = self.place("<script>alert(1)</script>", "Green tea, 100 g", 1)
         expect("<script>" not in page, "the page must show the name as text")
         self.show_arrivals("<script>alert(1)</script>")
@@ -130,12 +129,12 @@ class Demo:
         self.compare()
 
     def compare(self) -> None:
-        """Compare what was confirmed with what has arrived, and with what was acknowledged."""
+        """Compare the confirmed messages with the arrived and the acknowledged ones."""
         confirmed, arrived = sorted(self.receipts), sorted(message.id for message in self.arrived)
         expect(confirmed == arrived, f"confirmed: {confirmed}, but arrived: {arrived}")
         acknowledged = self.broker.wait_until(lambda: self.broker.received("ACK") == len(arrived), DEADLINE)
         expect(acknowledged, "the worker must acknowledge each message")
-        expect(self.arrivals.empty(), "more has arrived than was sent")
+        expect(self.arrivals.empty(), "more messages have arrived than were sent")
         seconds = time.monotonic() - self.began
         count = len(arrived)
         say(
@@ -145,11 +144,11 @@ class Demo:
         say(f"It took {seconds:.1f} s.")
 
     def keep_running(self) -> None:
-        """Show what arrives until Ctrl-C."""
+        """Show arriving messages until Ctrl-C."""
         say(f"\nOpen {self.site}/ in a browser and order something: the messages appear here.")
-        say("From another terminal, in this folder, you can send something yourself, and see what becomes of it:")
+        say("From another terminal, in this folder, you can send a message yourself, and see how it is handled:")
         say(f"  STOMP_URL={self.broker.url} .venv/bin/stomp-web send /queue/orders hello")
-        say("Press Ctrl-C to stop it all.")
+        say("Press Ctrl-C to stop.")
         while True:
             with contextlib.suppress(queue.Empty):
                 arrival = self.arrivals.get(timeout=3600)
@@ -185,7 +184,7 @@ class Demo:
         return page
 
     def show_arrivals(self, customer: str) -> None:
-        """Show the two messages of one order, and make sure that they are those."""
+        """Show the two messages of one order, and check them."""
         for destination in (ORDERS, AUDIT):
             try:
                 message = self.arrivals.get(timeout=DEADLINE)
@@ -200,7 +199,7 @@ class Demo:
                 expect(message.payload["customer"] == customer, f"this should be the order of {customer}")
 
     def show_handled(self) -> None:
-        """Show what the page says of the newest order now. Its handlers have returned."""
+        """Show the state of the newest order on the page. Its handlers have returned."""
         say("")
         page = self.open("GET", "/")
         newest = words(page, r"<li>.*?</li>")
@@ -210,7 +209,7 @@ class Demo:
         say(f"The page says of order {found[1]}: {found[2]}")
 
     def show(self, message: ReceivedMessage, patience: float = DEADLINE) -> None:
-        """Print a message as it came to its handler, and what the broker had confirmed to its sender."""
+        """Print a message as its handler got it, and the time until its sender had the receipt."""
         say(f"\n  Message from {message.destination}")
         for name, value in message.headers.items():
             if name != "destination":
@@ -222,7 +221,7 @@ class Demo:
 
 
 class Receipts(dict[str, float]):
-    """What the broker has confirmed to the application: seconds from `send` to the receipt, by message id."""
+    """The receipts that the application got: seconds from `send` to the receipt, by message id."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -236,7 +235,7 @@ class Receipts(dict[str, float]):
                 self._changed.notify_all()
 
     def text(self, message_id: str, patience: float) -> str:
-        """What is known of a message. It may be here before its receipt is at its sender: wait *patience* seconds."""
+        """Return a sentence about a receipt. The message may arrive before its receipt: wait *patience* seconds."""
         with self._changed:
             if not self._changed.wait_for(lambda: message_id in self, patience):
                 return "This one was not sent by the application."
@@ -308,7 +307,7 @@ def start_worker(stack: contextlib.ExitStack, app: Flask, broker: Broker, arriva
     stack.callback(log.removeHandler, talk)
 
     worker = Worker(broker.url, concurrency=1, around=app.app_context)
-    # Also what is no order can be sent here, to see what becomes of it.
+    # A user may also send messages here that are not orders, to see how the worker handles them.
     worker.subscribe(ORDERS, accept=("json", "text", "bytes"))(told(handle_order, arrivals))
     worker.subscribe(AUDIT, accept=("pickle",))(told(book_order, arrivals))
     serve(stack, "worker", worker.run, worker.stop)
@@ -317,7 +316,7 @@ def start_worker(stack: contextlib.ExitStack, app: Flask, broker: Broker, arriva
 
 
 def told(handler: Handler, arrivals: Arrivals) -> Handler:
-    """Return *handler*, which then also puts each message that it is done with among the *arrivals*."""
+    """Return *handler*, wrapped so that it puts each message that it has handled into *arrivals*."""
 
     @functools.wraps(handler)
     def handle(message: ReceivedMessage) -> None:
@@ -333,7 +332,7 @@ def told(handler: Handler, arrivals: Arrivals) -> Handler:
 
 
 def body_text(message: ReceivedMessage) -> str:
-    """The payload for people."""
+    """Return the payload in readable form."""
     content_type = message.headers.get("content-type", "")
     if content_type == "application/json":
         return json.dumps(message.payload, indent=2, ensure_ascii=False)
@@ -368,7 +367,7 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C; SIGHUP is the terminal that is closed
+    for name in ("SIGTERM", "SIGHUP"):  # like Ctrl-C; SIGHUP comes when the terminal is closed
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
     sys.exit(main())

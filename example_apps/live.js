@@ -1,5 +1,5 @@
-// Looks again while an order waits for the consumer, and shows the list of orders as it is then. The rest of the page
-// stays: somebody may be about to fill in the form.
+// Refreshes the list of orders while an order waits for the consumer. The rest of the page stays, because the user may
+// be filling in the form.
 const seconds = 2;
 
 async function look() {
@@ -9,7 +9,7 @@ async function look() {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (answer.ok && !list.contains(document.activeElement)) list.replaceWith(page.getElementById("orders"));
   } catch {
-    // The application is not there just now.
+    // The application cannot be reached now.
   }
   lookAgain();
 }

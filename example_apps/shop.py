@@ -1,6 +1,6 @@
-"""What the examples have in common and what has nothing to do with messages: what is sold, and where orders are kept.
+"""The parts of the examples that do not concern messages: the catalogue, and the database of orders.
 
-The Django example keeps its orders with Django's own means, and takes the rest from here.
+The Django example stores its orders with Django's models, and uses the rest of this module.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CATALOGUE: typing.Final = {
 #: The states of an order. Only the first one means that the broker has confirmed both messages.
 ANNOUNCED, WAITING, NOT_SENT, REJECTED, UNKNOWN = "announced", "waiting", "not sent", "rejected", "unknown"
 
-#: What people read. "Not announced" would say too much of a message that may have arrived.
+#: The texts of the page. "Not announced" would be wrong for a message that may have arrived.
 LABELS: typing.Final = {
     ANNOUNCED: "confirmed",
     WAITING: "not announced",
@@ -43,9 +43,9 @@ LABELS: typing.Final = {
 
 
 def tell(error: MessageError) -> tuple[str, str]:
-    """Return the state of an order whose announcement ended in *error*, and what to tell the person in front of it.
+    """Return the state of an order whose announcement failed with *error*, and a text for the user.
 
-    The class of the exception is what counts: it says what is true of the message, whatever has gone wrong.
+    The class of the exception says what is true of the message.
     """
     what = f"the message to {error.destination}"
     if isinstance(error, NotSent):
@@ -60,18 +60,18 @@ def tell(error: MessageError) -> tuple[str, str]:
 
 
 def waits(state: str, handled_at: datetime | None, booked_at: datetime | None) -> bool:
-    """Whether more is to come of an order by itself: one of its messages is, or may be, at the broker."""
+    """Whether the order may still change by itself: one of its messages is, or may be, at the broker."""
     return (state in (ANNOUNCED, UNKNOWN) and handled_at is None) or (state == ANNOUNCED and booked_at is None)
 
 
 def moment(at: datetime | None) -> str:
-    """Return a moment for people."""
+    """Return *at* in readable form."""
     return "" if at is None else f"{at.day} {at:%b, %H:%M:%S} UTC"
 
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """One order. Its `message_id` stays the same however often it is announced, so that receivers can tell a copy.
+    """One order. Its `message_id` stays the same however often it is announced, so that receivers recognize copies.
 
     `handled_at` is the moment at which the consumer had handled it, and `booked_at` the one that its entry in the books
     names. Both are ``None`` until then.
@@ -96,17 +96,17 @@ class Order:
 
     @property
     def label(self) -> str:
-        """The state in two words, for people."""
+        """The state in two words, for the page."""
         return LABELS[self.state]
 
     @property
     def when_handled(self) -> str:
-        """The moment at which it was handled, for people."""
+        """The time at which it was handled, in readable form."""
         return moment(self.handled_at)
 
     @property
     def waits(self) -> bool:
-        """Whether more is to come of it by itself."""
+        """Whether it may still change by itself."""
         return waits(self.state, self.handled_at, self.booked_at)
 
 
@@ -138,7 +138,7 @@ class Orders:
                 " placed_at TEXT NOT NULL, message_id TEXT NOT NULL, state TEXT NOT NULL, detail TEXT NOT NULL,"
                 " milliseconds REAL, handled_at TEXT, booked_at TEXT)"
             )
-            # The file may be older than these two columns, and site and consumer may both be about to add them.
+            # The file may be older than these two columns, and site and consumer may add them at the same time.
             connection.execute("BEGIN IMMEDIATE")
             columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(orders)")]
             for name in ("handled_at", "booked_at"):
@@ -146,7 +146,7 @@ class Orders:
                     connection.execute(f"ALTER TABLE orders ADD COLUMN {name} TEXT")
 
     def add(self, customer: str, item: str, quantity: int) -> Order:
-        """Store a new order, which nobody has been told of yet."""
+        """Store a new order, which is not announced yet."""
         now, message_id = datetime.now(UTC), secrets.token_hex(8)
         with self._connection() as connection:
             cursor = connection.execute(
@@ -156,7 +156,7 @@ class Orders:
         return Order(cursor.lastrowid or 0, customer, item, quantity, now, message_id, WAITING, "", None)
 
     def note(self, order_id: int, state: str, detail: str = "", milliseconds: float | None = None) -> None:
-        """Remember what came of announcing an order."""
+        """Store the outcome of announcing an order."""
         with self._connection() as connection:
             connection.execute(
                 "UPDATE orders SET state = ?, detail = ?, milliseconds = ? WHERE id = ?",
@@ -182,7 +182,7 @@ class Orders:
         return cursor.rowcount > 0
 
     def get(self, order_id: typing.Any) -> Order | None:
-        """Return the order with this number, whatever somebody has typed as one."""
+        """Return the order with this number; ``None`` if it is no valid number or there is no such order."""
         text = str(order_id)
         if not (text.isascii() and text.isdigit() and len(text) < 18):
             return None

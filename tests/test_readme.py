@@ -194,7 +194,7 @@ def test_outbox_snippet() -> None:
 
 def test_broker_snippet(capsys: pytest.CaptureFixture[str]) -> None:
     run(SNIPPETS["broker"])
-    assert capsys.readouterr().out.startswith("as it should be: ")
+    assert capsys.readouterr().out.startswith("as expected: ")
 
 
 def test_shell_snippet() -> None:

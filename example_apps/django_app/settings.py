@@ -10,7 +10,7 @@ STOMP = {
     "default": {
         "OPTIONS": {
             "url": os.environ.get("STOMP_URL", "stomp://127.0.0.1:61613"),
-            "timeout": 3,  # seconds that somebody may have to wait for the page when the broker is ill
+            "timeout": 3,  # seconds that a user waits at most when the broker does not answer
         }
     }
 }

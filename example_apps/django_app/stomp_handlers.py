@@ -1,7 +1,7 @@
 """Handles what the site announces. Start it with ``python -m example_apps.django_app stomp_worker``.
 
-A message may come twice: when its confirmation was lost and somebody has pressed "Try again", or when the consumer was
-ended before it could acknowledge. So a handler does its work in such a way that doing it again changes nothing.
+A message may come twice: when its confirmation was lost and the user pressed "Try again", or when the consumer ended
+before it could acknowledge. So handlers are idempotent: handling a message a second time changes nothing.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from .models import Order
 
 @subscribe("/queue/orders", accept=("json",))
 def handle_order(message: ReceivedMessage) -> None:
-    """Here the parcel would be packed. The message is acknowledged when this has returned."""
+    """Pack the parcel, in a real shop. The message is acknowledged when this function has returned."""
     if not Order.handle(message.id):
-        # It is stored before it is announced: so this is somebody else's. Another try would not help.
+        # Orders are stored before they are announced: this one is from another database. Retrying would not help.
         raise Reject(f"there is no order with the message id {message.id}")
 
 
-# Whoever can send to this queue can run code here: that is what reading a pickle means. It is right where only the site
-# can send there. On a broker with other users take "signed-pickle", and set signing_keys in STOMP.
+# Reading a pickle can run code of its sender. This is safe only if no other program can send to this queue.
+# On a broker with other users use "signed-pickle", and set signing_keys in STOMP.
 @subscribe("/queue/audit", accept=("pickle",))
 def book_order(message: ReceivedMessage) -> None:
     """Enter the order in the books."""
     entry = message.payload
-    if not Order.book(entry["order"], entry["at"]):  # "at" is a datetime, as it was sent
+    if not Order.book(entry["order"], entry["at"]):  # "at" is a datetime: pickle keeps the type
         raise Reject(f"there is no order {entry['order']}")

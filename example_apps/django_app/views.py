@@ -1,8 +1,8 @@
-"""An order form with Django. Each order goes into the database, and then, as messages, to whoever wants to know.
+"""An order form with Django. Each order is stored in the database first, and then announced by messages.
 
-The messages are sent when the transaction has been committed, and not at all if it is rolled back. So nobody is told of
-an order that does not exist; and nothing that can go wrong on the way to the broker loses one: it is kept, with what is
-known of its messages, and can be announced again.
+The messages are sent when the transaction has been committed, and not at all if it is rolled back. So an order that
+does not exist is not announced. No failure on the way to the broker loses an order: the database keeps it, with the
+outcome of its messages, and it can be announced again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""An order form with Flask. Each order goes into a database first, and then, as messages, to whoever wants to know.
+"""An order form with Flask. Each order is stored in a database first, and then announced by messages.
 
-The order is safe before anything is sent. So nothing that can go wrong on the way to the broker loses it: it is kept,
-with what is known of its messages, and can be announced again.
+The order is stored before anything is sent. So no failure on the way to the broker loses it: the database keeps it,
+with the outcome of its messages, and it can be announced again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def create_app(config: dict[str, typing.Any] | None = None) -> Flask:
     """Return the application; *config* wins over the environment."""
     app = Flask(__name__)
     app.config["STOMP_URL"] = os.environ.get("STOMP_URL", "stomp://127.0.0.1:61613")
-    app.config["STOMP_TIMEOUT"] = 3  # seconds that somebody may have to wait for the page when the broker is ill
+    app.config["STOMP_TIMEOUT"] = 3  # seconds that a user waits at most when the broker does not answer
     app.config["DATABASE"] = os.environ.get("ORDERS_DATABASE", Path(__file__).parent / "instance" / "orders.sqlite3")
     app.config.update(config or {})
 

@@ -1,7 +1,7 @@
-"""An order form in plain WSGI. Each order goes into a database first, and then, as messages, to whoever wants to know.
+"""An order form in plain WSGI. Each order is stored in a database first, and then announced by messages.
 
-The order is safe before anything is sent. So nothing that can go wrong on the way to the broker loses it: it is kept,
-with what is known of its messages, and can be announced again.
+The order is stored before anything is sent. So no failure on the way to the broker loses it: the database keeps it,
+with the outcome of its messages, and it can be announced again.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _MOST_BYTES = 10_000  # of a form
 
 
 def create_app(url: str | None = None, database: str | Path | None = None) -> WSGIApplication:
-    """Return the application. Without arguments, the environment says where broker and database are."""
-    # The timeout: seconds that somebody may have to wait for the page when the broker is ill.
+    """Return the application. By default the environment names the broker and the database."""
+    # The timeout: seconds that a user waits at most when the broker does not answer.
     return StompMiddleware(OrderApp(open_orders(database)), url=url or broker_url(), timeout=3)
 
 
 def broker_url() -> str:
-    """Where the broker is: for the site, and for its consumer."""
+    """Return the address of the broker, for the site and its consumer."""
     return os.environ.get("STOMP_URL", "stomp://127.0.0.1:61613")
 
 
@@ -58,7 +58,7 @@ class OrderApp:
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     def answer(self, environ: WSGIEnvironment) -> Answer:
-        """Find who answers a request, and let him."""
+        """Route a request to its method, and return the answer."""
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "") or "/"
         again = re.fullmatch(r"/orders/([0-9]+)/announce", path)
         if method in ("GET", "HEAD") and path == "/":

@@ -1,4 +1,4 @@
-"""The one page, as text. Whatever somebody has typed, or a broker has said, passes through `escape`."""
+"""The page, as text. All input of users and all texts of brokers pass through `escape`."""
 
 from __future__ import annotations
 

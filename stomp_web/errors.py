@@ -1,13 +1,13 @@
 """Every exception of stomp-web: one tree, ordered by what happened to the message.
 
-A caller who must decide "send again or not?" needs one question answered: what is now true of the
-message? The three classes under `MessageError` are the three possible answers:
+Before a caller sends a message again, it must know what happened to it. The three classes under
+`MessageError` are the three possible answers:
 
 * `NotSent` - no part of the message can have been processed. Sending it again is safe.
-* `Rejected` - the broker said no, in an ERROR frame about this message.
+* `Rejected` - the broker refused this message in an ERROR frame.
 * `DeliveryUnknown` - bytes left and no receipt came. The message may have arrived.
 
-No exception holds a passcode or a body. Every one can be pickled, so that it may cross processes.
+No exception holds a passcode or a body. Exceptions can be pickled, so that other processes can receive them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class ConfigurationError(StompError, ValueError):
 class SerializationError(StompError, ValueError):
     """A payload cannot be turned into a body, or a body into a payload.
 
-    Nothing was sent. `serializer` is the serializer's name.
+    No message was sent. `serializer` is the serializer's name.
     """
 
     def __init__(self, message: str, serializer: str | None = None) -> None:
@@ -65,7 +65,7 @@ class SerializationError(StompError, ValueError):
 
 
 class ProtocolError(StompError):
-    """It is not STOMP: the peer sent, or (`InvalidFrame`) was to be sent, what the specification does not allow."""
+    """The peer sent bytes that are not STOMP, or (`InvalidFrame`) the caller's frame violates the specification."""
 
 
 class InvalidFrame(ProtocolError, ValueError):
@@ -82,7 +82,7 @@ class MessageError(StompError):
     Attributes, each ``None`` where it is not known:
 
     * `broker` - the address that was tried, without credentials, such as ``stomp://mq1:61613``.
-    * `destination` - where the message was to go.
+    * `destination` - the destination of the message.
     * `message_id` - the message's ``x-message-id``, if it had one.
     * `message_ids` - of a batch, the ``x-message-id`` of each message, in order.
     * `confirmed` - of a batch, the positions (from 0) of the messages whose receipt had come.
@@ -115,9 +115,9 @@ class MessageError(StompError):
 class NotSent(MessageError):
     """No part of the message can have been processed. Sending it again is safe.
 
-    Where it is this class and none of those below, the connection ended while the message was being written. A frame
-    that did not leave whole is not taken. A limit on the size of messages may be the reason: trying it again more than
-    once is of little use. Only exceptions of this class may be retried without the caller's word.
+    If it is this class itself and not a subclass, the connection ended while the message was being written, and a broker
+    does not accept an incomplete frame. The reason may be a limit on the size of messages: then retrying fails again.
+    The library retries only errors of this class, unless the caller asks for more.
     """
 
 
@@ -126,7 +126,7 @@ class BrokerUnavailable(NotSent):
 
     `retry_after` is the time in seconds after which a new attempt will be made at the earliest, or
     ``None`` if the next call tries at once. `frame` is the broker's ERROR frame, if it sent one.
-    `timed_out` is whether a broker did not answer in the time that was given for connecting.
+    `timed_out` is whether a broker did not answer within the time for connecting.
     """
 
     timed_out = False
@@ -165,16 +165,16 @@ class PoolTimeout(NotSent):
 
 
 class PoolClosed(NotSent):
-    """The pool was closed; it lends no more clients."""
+    """The pool is closed."""
 
 
 class Rejected(MessageError):
-    """The broker said no: it answered with an ERROR frame that refuses this message.
+    """The broker did not accept this message: it answered with an ERROR frame that refuses it.
 
     `frame` is that ERROR frame, and `message` its ``message`` header (the broker's short
-    description; ``""`` if it sent none). An ERROR that only announces the end of the connection
-    makes a `DeliveryUnknown` (RabbitMQ 3.10 and 4.3 send ``AMQP channel died`` when an
-    administrator closes it, and may have taken the message).
+    description; ``""`` if it sent none). After an ERROR that only announces the end of the
+    connection, `DeliveryUnknown` is raised instead (RabbitMQ 3.10 and 4.3 send ``AMQP channel died`` when an
+    administrator closes the connection, and may have accepted the message).
     """
 
     def __init__(
@@ -202,8 +202,8 @@ class DeliveryUnknown(MessageError):
     """Bytes left and no receipt came. The message may have arrived, or may not.
 
     Sending it again can make a duplicate; send it with the same ``x-message-id`` (`message_id`), so
-    that the receiver can tell. `frame` is the broker's ERROR frame, if one came that does not say
-    what became of this message; ``None`` otherwise.
+    that the receiver recognizes it. `frame` is the broker's ERROR frame, if one came that does not tell
+    the outcome of this message; ``None`` otherwise.
     """
 
 

@@ -1,9 +1,9 @@
-"""What happens to messages and connections, told to whoever wants to know.
+"""Observers: callables that are notified of events of messages and connections.
 
-This is the one seam on which metrics, tracing, logs of one's own and the frameworks' signals stand. An observer is any
-callable that takes one event. It is called in the thread that sends, so it should be quick. It may send, through the
-same publisher too: no lock and no connection is held while it is called, and what happens to the pool is told when the
-connection is back. What it raises is logged and changes nothing for the sender.
+Metrics, tracing, custom logs and the signals of the frameworks are built on them. An observer takes one event. It is
+called in the sending thread, so it should be quick. It may send, even through the same publisher: no lock and no
+connection is held while it is called, and events of the pool are delivered after the connection was released. Its
+exceptions are logged and do not affect the sender.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class SendBegan:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SendSucceeded:
-    """A message was sent; `confirmed` tells whether the broker's receipt came. `seconds` is the whole call's time.
+    """A message was sent; `confirmed` is whether its receipt came, `seconds` the duration of the whole call.
 
-    Of a batch, every message has an event of its own, with the time of the whole batch.
+    In a batch, every message has an event of its own, with the duration of the whole batch.
     """
 
     message_id: str
@@ -43,7 +43,7 @@ class SendSucceeded:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SendFailed:
-    """A message was not sent, or its outcome is not known: see the class of `error`."""
+    """Sending a message failed. The class of `error` says what is true of the message."""
 
     message_id: str
     destination: str
@@ -55,7 +55,7 @@ class SendFailed:
 class PoolChanged:
     """Something happened to a connection of the pool.
 
-    `change` is one of ``opened``, ``stale`` (found dead when it was to be lent), ``retired`` (too old or idle for too
+    `change` is one of ``opened``, ``stale`` (found dead at a lease), ``retired`` (too old or idle for too
     long), ``discarded`` (after an error), ``connect_failed``, ``closed``. `broker` is its address, without credentials.
     """
 
@@ -68,15 +68,15 @@ Observer = typing.Callable[[Event], object]
 
 
 class Observers:
-    """The observers of one publisher. False if there are none, so that nobody makes events for nobody.
+    """The observers of one publisher. False if no observer listens: then no events are made.
 
-    An observer that hands events on to others may have a method ``listens``: whether anybody listens to it now.
+    An observer that forwards events may have a method ``listens``, which returns whether it has listeners now.
     """
 
     __slots__ = ("known",)
 
     def __init__(self, observers: typing.Iterable[Observer] = ()) -> None:
-        #: All of them, whether they listen or not.
+        #: All observers, listening or not.
         self.known = tuple(observers)
 
     def __bool__(self) -> bool:
@@ -87,15 +87,15 @@ class Observers:
         return False
 
     def add(self, observer: Observer) -> None:
-        """Tell *observer* of everything from now on."""
+        """Notify *observer* of all events from now on."""
         self.known = (*self.known, observer)
 
     def remove(self, observer: Observer) -> None:
-        """Tell *observer* no more. Does nothing if it is none of the observers."""
+        """Stop notifying *observer*. Does nothing if it was not added."""
         self.known = tuple(known for known in self.known if known != observer)
 
     def tell(self, event: Event) -> None:
-        """Call every observer with *event*. What one raises is logged, with its traceback."""
+        """Call every observer with *event*. Exceptions are logged, with their traceback."""
         for observer in self.known:
             try:
                 observer(event)

@@ -1,4 +1,4 @@
-"""Every text of an exception that stomp-web makes during a test is read here: what no such text may hold."""
+"""Checks for the texts of all exceptions that stomp-web makes during a test."""
 
 from __future__ import annotations
 

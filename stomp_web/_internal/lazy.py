@@ -1,7 +1,7 @@
 """Packages whose names are loaded when they are first used (PEP 562).
 
-Whoever imports the library at the start of a process pays for what it uses, when it uses it. This module itself imports
-nothing, as every import of the package begins here.
+So importing the library is fast, and a program loads only the modules that it uses. This module itself imports
+nothing, because every import of the package begins here.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ def loader(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the functions ``__getattr__`` and ``__dir__`` of a package.
 
-    *package* is its ``globals()``; *homes* tells for each of its modules which of the package's names it holds, where a
-    later module wins over an earlier one; *modules* are those that are attributes of the package, too. A name that was
-    loaded is kept in *package*.
+    *package* is its ``globals()``. *homes* maps its modules to the names that they define; a later module wins over an
+    earlier one. *modules* are submodules that are attributes of the package. Loaded names are kept in *package*.
     """
     here: str = package["__name__"]
     home_of = {name: module for module, names in homes.items() for name in names}
@@ -36,7 +35,7 @@ def loader(
             try:
                 return importlib.import_module(f".{name}", here)
             except ModuleNotFoundError as error:
-                if error.name != f"{here}.{name}":  # something that the module needs is missing, and not the module
+                if error.name != f"{here}.{name}":  # a module that it imports is missing
                     raise
         raise AttributeError(f"module {here!r} has no attribute {name!r}")
 

@@ -1,8 +1,7 @@
-"""The loggers of the library. They say nothing unless the application has set up logging.
+"""The loggers of the library. They are silent unless the application has set up logging.
 
-What an application attaches to them (filters, formatters, handlers) is its own code, and may raise. No message may
-change its way by that: a `GuardedLogger` reports such an exception on standard error, as `logging` itself does for an
-exception in a handler's ``emit``, and goes on.
+Filters, formatters and handlers of an application may raise. That must not affect a message: a `GuardedLogger` reports
+such an exception on standard error, as `logging` does for an exception in a handler's ``emit``, and goes on.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ class GuardedLogger(_Adapter):
     """A logger whose methods never raise an `Exception`. `logger` is the one of the standard library."""
 
     def log(self, level: int, msg: object, *args: object, **kwargs: typing.Any) -> None:
-        """Log as `logging.Logger.log` does, and report on standard error what raises meanwhile."""
+        """Log like `logging.Logger.log`, and report exceptions on standard error."""
         try:
             # The stack level of the caller: this frame is not one of `logging`'s own.
             self.logger.log(level, msg, *args, **{"stacklevel": 2, **kwargs})
-        except Exception:  # noqa: BLE001 - an application's filter, formatter or handler raises what it likes
+        except Exception:  # noqa: BLE001 - an application's filter, formatter or handler may raise any exception
             report_logging_error()
 
 

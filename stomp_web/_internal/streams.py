@@ -1,7 +1,7 @@
-"""The standard streams of a command, any of which may be closed, full, or a pipe that is read no more.
+"""The standard streams of a command, which may be closed, full, or a pipe without a reader.
 
-A command's exit status tells what became of the messages. So a line that cannot be printed is not allowed to end a
-command that has sent, or goes on to handle, messages: it is reported where that is possible, and then passed over.
+The exit status of a command tells the outcome of its messages. So a failure to print must not end a command that has
+sent messages or handles them: the failure is reported if possible, and then ignored.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ __all__ = ["TolerantStream", "keep_descriptors", "settle", "try_to_print"]
 def keep_descriptors() -> None:
     """Open the null device on each of the descriptors 0, 1 and 2 that is closed.
 
-    Otherwise the next socket gets that number, and whatever writes to standard error by number, such as a library
-    written in C, writes into the connection to the broker. `sys.stdin`, `sys.stdout` and `sys.stderr` stay ``None``.
+    Otherwise the next socket gets that number, and a C library that writes to standard error by its number writes into
+    the connection to the broker. `sys.stdin`, `sys.stdout` and `sys.stderr` stay ``None``.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         if not _is_open(number):
@@ -66,10 +66,10 @@ def _write(stream: typing.TextIO, text: str) -> None:
 
 
 def settle(*streams: typing.TextIO | None) -> bool:
-    """Flush *streams* before the program ends. Return whether all that was printed could be written.
+    """Flush *streams* before the program ends. Return whether all output could be written.
 
-    What cannot be written goes to the null device. If it stayed in its buffer, Python would try again at its end, print
-    an exception that no code can handle, and replace the exit status by 120.
+    Output that cannot be written goes to the null device. If it stayed in the buffer, Python would try to write it at
+    exit, print an exception that no code can handle, and replace the exit status by 120.
     """
     whole = True
     for stream in streams:
@@ -88,12 +88,10 @@ def settle(*streams: typing.TextIO | None) -> bool:
 
 
 class TolerantStream:
-    """A text stream on which writing never fails: what cannot be written is dropped. `failure` is the latest reason.
+    """A text stream on which writing never fails: output that cannot be written is dropped.
 
-    Characters that its encoding lacks are written as escapes.
-
-    A disk that is full for a while loses the lines of that while, and no others. *on_failure* is called with the first
-    reason.
+    `failure` is the latest reason; *on_failure* is called with the first one. Later output is written again if that is
+    possible. Characters that the encoding lacks are written as escapes.
     """
 
     def __init__(

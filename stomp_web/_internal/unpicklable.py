@@ -1,4 +1,4 @@
-"""Objects that belong to one process: a pickle of one is refused, with what to do instead."""
+"""Objects that belong to one process and cannot be pickled."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ __all__ = ["Unpicklable"]
 
 
 class Unpicklable:
-    """A base class for objects with connections, locks and secrets. Neither ``pickle`` nor ``copy`` takes them apart.
+    """A base class for objects with connections, locks and secrets: ``pickle`` and ``copy`` raise `TypeError`.
 
-    A pickle is written into queues, caches and files, and would hold the passcode. A subclass that can be copied within
-    its process has a ``__copy__`` and a ``__deepcopy__`` of its own.
+    A pickle is written into queues, caches and files, and would contain the passcode. A subclass that can be copied
+    within its process defines ``__copy__`` and ``__deepcopy__``.
     """
 
     __slots__ = ()
 
-    #: What to do instead: the end of a sentence.
+    #: The advice at the end of the error text.
     _instead: typing.ClassVar[str] = "make another one where it is needed"
 
     def __reduce_ex__(self, protocol: typing.SupportsIndex) -> typing.NoReturn:

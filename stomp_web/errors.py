@@ -115,9 +115,9 @@ class MessageError(StompError):
 class NotSent(MessageError):
     """No part of the message can have been processed. Sending it again is safe.
 
-    If it is this class itself and not a subclass, the connection ended while the message was being written, and a broker
-    does not accept an incomplete frame. The reason may be a limit on the size of messages: then retrying fails again.
-    The library retries only errors of this class, unless the caller asks for more.
+    If it is this class itself and not a subclass, the connection ended while the message was being written, and a
+    broker does not accept an incomplete frame. The reason may be a limit on the size of messages: then retrying fails
+    again. The library retries only errors of this class, unless the caller asks for more.
     """
 
 

@@ -6,12 +6,12 @@
 ...     broker.url  # doctest: +ELLIPSIS
 'stomp://127.0.0.1:...'
 
-``broker.messages("/queue/orders")`` tells what was sent, ``broker.wait_for("/queue/orders", 3)`` waits for it, and
-``broker.faults`` makes it misbehave. It logs to ``stomp_web.broker``.
+``broker.messages("/queue/orders")`` returns the accepted messages, ``broker.wait_for("/queue/orders", 3)`` waits for
+them, and ``broker.faults`` makes the broker misbehave. It logs to ``stomp_web.broker``.
 
-The rooms, from the ground up: `messages`, `naming`, `journal`, `destinations`, `session` do no I/O; `rules` says what a
-fault is; `connection` is one TCP connection; `loop` is the one thread that serves them; `faults` and `server` are what
-a user holds.
+The modules, from the lowest layer up: `messages`, `naming`, `journal`, `destinations` and `session` do no I/O; `rules`
+defines faults; `connection` is one TCP connection; `loop` is the thread that serves all connections; `faults` and
+`server` are the public interface.
 """
 
 from .faults import Faults

@@ -1,7 +1,7 @@
-"""One TCP connection: bytes in, bytes out, and the limits and times of both.
+"""One TCP connection: reading and writing bytes, with their limits and timers.
 
-It carries frames but does not know what they mean; that is the session's. Only the loop's thread touches a connection.
-No call here waits: a socket that cannot take or give bytes now is asked again when the selector says so.
+It carries frames for the session, which knows their meaning. Only the loop's thread uses a connection. No call here
+blocks: a socket that is not ready is used again when the selector reports it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "Limits"]
 
-# More than a TLS record, so that a read never leaves bytes inside TLS where the selector does not see them.
+# More than a TLS record, so that a read leaves no bytes in the TLS buffer, where the selector does not see them.
 _CHUNK = 262_144
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What one client may cost. The meaning of each is told in `stomp_web.broker.Broker`."""
+    """The limits of one client, as documented in `stomp_web.broker.Broker`."""
 
     connect_timeout: float
     linger: float
@@ -44,15 +44,15 @@ class Limits:
 class Connection:
     """The connection of *session*, over *sock*, which does not block.
 
-    * `finishing` - what is waiting is still written; then the client is told the end, and has `Limits.linger` seconds
-      to read it. `lingering` - that end was told. `ended` - the client told its end.
-      `closed` - the socket is gone.
+    * `finishing` - waiting output is still written; then the stream is ended, and the client has `Limits.linger`
+      seconds to read it. `lingering` - the stream was ended. `ended` - the client ended its stream.
+      `closed` - the socket is closed.
     * `frozen` - the broker neither reads nor writes.
-    * `doomed` - it is to be closed as soon as what can be written at once was written, with a TCP reset if `reset`.
-    * `patient` - no CONNECT is waited for.
-    * `returned` - a frame that was read and is to be handled first when the connection thaws.
+    * `aborted` - it is closed after one more write, with a TCP reset if `reset`.
+    * `awaits_connect` - CONNECT must come within `Limits.connect_timeout`.
+    * `pending_frame` - a frame that was read, and is processed first after the freeze.
     * `held_back` - frames that were read have to wait.
-    * `armed` - when the loop will look at the connection's times next; the loop's own.
+    * `timer` - the time of the loop's next timer for this connection; used by the loop only.
     """
 
     def __init__(self, sock: socket.socket, session: Session, limits: Limits) -> None:
@@ -69,20 +69,20 @@ class Connection:
         self.ended = False
         self.closed = False
         self.frozen = False
-        self.doomed = False
+        self.aborted = False
         self.reset = False
-        self.patient = False
-        self.returned: Frame | None = None
+        self.awaits_connect = True
+        self.pending_frame: Frame | None = None
         self.held_back = False
         self.dribble: float | None = None
         self.idle_timeout: float | None = None
-        self.armed: float | None = None
+        self.timer: float | None = None
         self.events = 0
         self._limits = limits
         self._out = bytearray()
         self._delayed: collections.deque[tuple[float, bytes]] = collections.deque()
         self._delayed_size = 0
-        self._late: list[bytes] = []
+        self._late_receipts: list[bytes] = []
         self._wanted = 0  # by TLS, which may have to read before it can write
         self._last_read = self._last_write = time.monotonic()
         self._connect_by = self._last_read + limits.connect_timeout
@@ -91,7 +91,7 @@ class Connection:
     # -- bytes in ---------------------------------------------------------------------------------------------
 
     def receive(self) -> bytes | None:
-        """Return what has come: ``b""`` at the end of the stream, ``None`` if nothing is there yet.
+        """Return received bytes: ``b""`` at the end of the stream, ``None`` if there are none yet.
 
         Raises `OSError` if the connection is broken.
         """
@@ -108,13 +108,13 @@ class Connection:
         return data
 
     @property
-    def listening(self) -> bool:
-        """Whether the frames that were read may be handled now."""
-        return not (self.finishing or self.frozen or self.doomed or self.session.ended or self.crowded)
+    def handles_frames(self) -> bool:
+        """Whether the frames that were read may be processed now."""
+        return not (self.finishing or self.frozen or self.aborted or self.session.ended or self.output_full)
 
     @property
-    def crowded(self) -> bool:
-        """Whether the client reads so slowly that it gets no more messages, and its own frames must wait."""
+    def output_full(self) -> bool:
+        """Whether so much output waits that the client gets no more messages, and its own frames must wait."""
         return len(self._out) + self._delayed_size > self._limits.max_output_bytes
 
     def _handshake(self) -> None:
@@ -125,7 +125,7 @@ class Connection:
     # -- bytes out --------------------------------------------------------------------------------------------
 
     def answer(self, frames: list[Frame], fault: Fault | None = None) -> None:
-        """Send *frames*, a client frame's answers, the way that *fault* wants it."""
+        """Send *frames*, the answers to a frame, as *fault* says."""
         delay = 0.0 if fault is None else fault.delay
         receipts = 0
         for frame in frames:
@@ -134,21 +134,17 @@ class Connection:
                 receipts += 1
                 if fault is not None:
                     if fault.late:
-                        self._late.append(data)
+                        self._late_receipts.append(data)
                         receipts -= 1
                         continue
                     data *= fault.copies
             self.write(data, delay)
-        if receipts and self._late:
-            self.write(b"".join(self._late), delay)
-            self._late.clear()
-
-    def deliver(self, frame: Frame) -> None:
-        """Send a MESSAGE frame."""
-        self.write(self._encode(frame))
+        if receipts and self._late_receipts:
+            self.write(b"".join(self._late_receipts), delay)
+            self._late_receipts.clear()
 
     def write(self, data: bytes, delay: float = 0.0) -> None:
-        """Send *data* after *delay* seconds, and not before what was to be sent earlier."""
+        """Send *data* after *delay* seconds, and after all earlier output."""
         if not delay and not self._delayed:
             self._out += data
         else:
@@ -159,7 +155,7 @@ class Connection:
             self._delayed_size += len(data)
 
     def flush(self) -> None:
-        """Give the socket as much as it takes. Raises `OSError` if the connection is broken."""
+        """Write as much as the socket accepts. Raises `OSError` if the connection is broken."""
         if self.frozen or self.lingering:
             return
         self._wanted = 0
@@ -176,7 +172,7 @@ class Connection:
             self._wanted = selectors.EVENT_READ
             return
         if self.finishing and not self._out and not self._delayed:
-            self._say_the_end()
+            self._end_stream()
 
     def _send_some(self) -> int:
         if self.dribble is not None and time.monotonic() < self._last_write + self.dribble:
@@ -196,7 +192,7 @@ class Connection:
         try:
             data = encode(frame, version, content_length=has_length)
         except InvalidFrame:
-            # A header that the sender's version can carry and the receiver's cannot: the rest is delivered.
+            # The receiver's version cannot carry all headers of the sender's version: deliver the others.
             headers = {name: value for name, value in frame.headers.items() if _fits(name, value, version)}
             data = encode(Frame(frame.command, headers, frame.body), version, content_length=has_length)
         # RabbitMQ and ActiveMQ write a line feed behind each frame; so does this broker.
@@ -205,20 +201,19 @@ class Connection:
     # -- the end ----------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """Close the connection when everything that waits has been written."""
+        """Close the connection when all waiting output has been written."""
         self.finishing = True
         last = self._delayed[-1][0] if self._delayed else time.monotonic()
         self._linger_until = last + self._limits.linger
 
-    def _say_the_end(self) -> None:
-        # Closing at once, with bytes unread, would make TCP reset the connection and throw our last frame away
-        # before the client read it. So: say that nothing more comes, and wait a little for the client to close.
+    def _end_stream(self) -> None:
+        # Closing at once, with bytes unread, would make TCP reset the connection and discard our last frame
+        # before the client reads it. So end the stream, and wait a little for the client to close.
         self.lingering = True
         self._linger_until = time.monotonic() + self._limits.linger
         with contextlib.suppress(OSError):
             if isinstance(self.sock, ssl.SSLSocket):
-                with contextlib.suppress(ssl.SSLError):
-                    self.sock.unwrap()
+                self.sock.unwrap()
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
 
@@ -230,28 +225,37 @@ class Connection:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
-    def thaw(self) -> None:
-        """Read and write again, as if the client had spoken just now."""
-        self.frozen = False
-        self._last_read = time.monotonic()
+    def freeze(self) -> None:
+        """Neither read nor write until `thaw`."""
+        self.frozen = True
 
-    # -- what the selector and the clock are asked for ---------------------------------------------------------
+    def thaw(self) -> None:
+        """End a freeze. The silence of the client counts from now."""
+        if self.frozen:
+            self.frozen = False
+            self._last_read = time.monotonic()
+
+    def set_idle_timeout(self, seconds: float | None) -> None:
+        """Close the connection after *seconds* without a byte from the client; ``None``: never."""
+        self.idle_timeout = seconds
+
+    # -- events and timers ------------------------------------------------------------------------------------
 
     def wanted_events(self) -> int:
-        """Return the events of `selectors` that the connection waits for."""
+        """Return the selector events that the connection waits for."""
         if self.frozen:
             return 0
         if self.lingering:
             return selectors.EVENT_READ
         events = self._wanted
-        if not self.ended and (self.finishing or not self.crowded):
+        if not self.ended and (self.finishing or not self.output_full):
             events |= selectors.EVENT_READ
         if self._out and not (self.dribble and time.monotonic() < self._last_write + self.dribble):
             events |= selectors.EVENT_WRITE
         return events
 
     def next_time(self) -> float | None:
-        """Return the time (of `time.monotonic`) at which `tick` has something to do; ``None`` if nothing waits."""
+        """Return the time (of `time.monotonic`) at which `tick` must be called; ``None``: never."""
         if self.frozen:
             return None
         if self.finishing:
@@ -263,7 +267,7 @@ class Connection:
                 times.append(self._last_write + sends / 2000)
             if gets:
                 times.append(self._last_read + gets * 2 / 1000)
-            if not self.session.connected and not self.patient:
+            if self.awaits_connect and not self.session.connected:
                 times.append(self._connect_by)
             if self.idle_timeout is not None:
                 times.append(self._last_read + self.idle_timeout)
@@ -274,7 +278,7 @@ class Connection:
         return min(times, default=None)
 
     def tick(self, now: float) -> str | None:
-        """Do what is due at *now*. Return why the connection must be closed, or ``None``."""
+        """Run the timers that are due. Return the reason if the connection must be closed."""
         if self.frozen:
             return None
         while self._delayed and self._delayed[0][0] <= now:
@@ -286,12 +290,12 @@ class Connection:
         sends, gets = self.session.heart_beat
         if gets and now >= self._last_read + gets * 2 / 1000:
             return f"it was silent for twice the {gets} ms that it promised"
-        if not self.session.connected and not self.patient and now >= self._connect_by:
+        if self.awaits_connect and not self.session.connected and now >= self._connect_by:
             return "it sent no CONNECT"
         if self.idle_timeout is not None and now >= self._last_read + self.idle_timeout:
             return "it was idle"
         if sends and now >= self._last_write + sends / 2000 and not self._out:
-            # Not behind what is delayed: a slow broker's heart beats on.
+            # Not behind delayed output: a slow broker still sends heart-beats.
             self._out += b"\n"
         return None
 

@@ -1,4 +1,4 @@
-"""One frame of a client and its answers: what is right, and how an ordered fault bends it."""
+"""Process one frame of a client: normally, or with a fault."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["exchange"]
 
 
 def exchange(connection: Connection, rules: FaultRules, journal: Journal) -> bool:
-    """Take the next frame that *connection* has read, do what it asks for, and answer. False if there is none yet.
+    """Process and answer the next frame that *connection* has read. False if there is none yet.
 
-    Raises `ProtocolError` if what was read is no frame.
+    Raises `ProtocolError` if the bytes are not a frame.
     """
-    frame, fault = connection.returned, None
-    connection.returned = None
+    frame, fault = connection.pending_frame, None
+    connection.pending_frame = None
     if frame is None:
         frame = connection.buffer.extract_frame()
         if frame is None:
@@ -34,23 +34,23 @@ def exchange(connection: Connection, rules: FaultRules, journal: Journal) -> boo
         answers = session.handle(frame)
         connection.answer(answers)
     else:
-        answers = _bend(connection, frame, fault)
+        answers = _apply(connection, frame, fault)
     connection.buffer.version = session.version
-    _tell(connection, frame, answers)
+    _log(connection, frame, answers)
     return True
 
 
-def _bend(connection: Connection, frame: Frame, fault: Fault) -> list[Frame]:
-    """Do with *frame* what *fault* says, and return the answers that were given."""
+def _apply(connection: Connection, frame: Frame, fault: Fault) -> list[Frame]:
+    """Process *frame* as *fault* says, and return the answers that were sent."""
     session = connection.session
     if fault.freeze:
         connection.frozen = True
-        connection.returned = frame
+        connection.pending_frame = frame
         return []
     answers: list[Frame] = []
     if not fault.answer and not session.connected:
-        # A CONNECT that is never answered makes no session, so that no heart-beat betrays that somebody is there.
-        connection.patient = True
+        # A CONNECT that is never answered makes no session, so that no heart-beat is sent.
+        connection.awaits_connect = False
     elif fault.process:
         answers = session.handle(frame)
     if not fault.answer:
@@ -66,14 +66,14 @@ def _bend(connection: Connection, frame: Frame, fault: Fault) -> list[Frame]:
     if fault.after_answer:
         connection.write(fault.after_answer)
     if fault.abort:
-        connection.doomed = True
+        connection.aborted = True
         connection.reset = fault.reset
     if fault.close:
         session.ended = True
     return answers
 
 
-def _tell(connection: Connection, frame: Frame, answers: list[Frame]) -> None:
+def _log(connection: Connection, frame: Frame, answers: list[Frame]) -> None:
     session = connection.session
     if log.isEnabledFor(logging.DEBUG):
         destination = frame.headers.get("destination")

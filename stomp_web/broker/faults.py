@@ -1,8 +1,7 @@
-"""`Faults`: what a test says to a broker that is to misbehave.
+"""`Faults`: makes the broker misbehave on request.
 
-Each method orders one kind of fault. What it waits for, how many it lets pass and how often it happens are the same
-three arguments everywhere. A fault that waits for a frame is a `Fault` in `rules`, and `exchange` does what it says;
-one that happens at once is done from here, in the loop's thread.
+Each method requests one kind of fault, with the same arguments *on*, *after* and *times*. A fault that waits for a
+frame is a `Fault` in `rules`, and `exchange` applies it; others take effect at once, in the loop's thread.
 """
 
 from __future__ import annotations
@@ -13,6 +12,9 @@ from .rules import ACCEPT, Fault, FaultRules
 from .session import error_frame
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .connection import Connection
     from .loop import Loop
 
 __all__ = ["Faults"]
@@ -21,32 +23,30 @@ __all__ = ["Faults"]
 class Faults:
     """The faults of one broker, as `Broker.faults`.
 
-    Most methods order a fault for the next frame of a client:
+    Most methods request a fault for the next frame of a client:
 
-    * *on* - the command that it waits for, such as ``"SEND"``; ``None``: any frame.
-    * *after* - how many of those frames pass unharmed before.
-    * *times* - how often it happens; ``None``: from now on, until it is cancelled.
+    * *on* - the command of the frame, such as ``"SEND"``; ``None``: any frame.
+    * *after* - how many of those frames pass before.
+    * *times* - how often it happens; ``None``: always, until it is cancelled.
 
-    Frames are counted over all connections. They return the `Fault`, whose `fired` tells how often it has happened
-    and whose `cancel()` ends it. A frame meets one fault at most, the one that was ordered first.
+    Frames are counted over all connections. The methods return the `Fault`: its `fired` is how often it has happened,
+    and its `cancel()` ends it. At most one fault applies to a frame, the one that was requested first.
     """
 
     def __init__(self, rules: FaultRules, loop: Loop) -> None:
         self._rules = rules
         self._loop = loop
 
-    # -- connections ------------------------------------------------------------------------------------------
-
     def refuse(self, *, after: int = 0, times: int | None = 1, reset: bool = False) -> Fault:
         """Accept the TCP connection and close it at once; with *reset*, by a TCP reset."""
         return self._add(Fault(ACCEPT, after, times, abort=True, reset=reset))
 
     def stop_listening(self) -> None:
-        """Close the listening socket: who connects from now on is refused by the system. Others are not disturbed."""
+        """Close the listening socket: new connections are refused. Open ones stay."""
         self._loop.call(self._loop.stop_listening)
 
     def listen_again(self) -> None:
-        """End `stop_listening`. Raises `OSError` if somebody else has taken the port."""
+        """End `stop_listening`. Raises `OSError` if another program uses the port now."""
         self._loop.call(self._loop.listen_again)
 
     def dribble(self, *, interval: float = 0.0, after: int = 0, times: int | None = 1) -> Fault:
@@ -55,18 +55,12 @@ class Faults:
 
     def close_connections(self, *, reset: bool = False) -> None:
         """Close all present connections, idle or not; with *reset*, by a TCP reset."""
-
-        def close() -> None:
-            for connection in list(self._loop.connections.values()):
-                self._loop.close(connection, "a fault was ordered", reset=reset)
-
-        self._loop.call(close)
+        self._each(lambda connection: self._loop.close(connection, "a fault was requested", reset=reset))
 
     def close_idle(self, seconds: float | None) -> None:
-        """From now on, close connections whose clients send nothing for *seconds*; ``None``: no more."""
-        self._loop.call(lambda: self._set_idle_timeout(seconds))
-
-    # -- instead of doing what a frame asks for ----------------------------------------------------------------
+        """From now on, close connections whose clients send nothing for *seconds*; ``None``: stop doing so."""
+        self._rules.idle_timeout = seconds
+        self._each(lambda connection: connection.set_idle_timeout(seconds))
 
     def drop(self, on: str | None = None, *, after: int = 0, times: int | None = 1, reset: bool = False) -> Fault:
         """Close the connection when the frame arrives. The frame has no effect."""
@@ -86,58 +80,49 @@ class Faults:
     ) -> Fault:
         """Answer the frame with an ERROR of this *message* and *body*.
 
-        * *receipt_id* - it names the receipt that the frame asked for, as ActiveMQ's does; false: as RabbitMQ.
+        * *receipt_id* - it has the receipt id of the frame, as in ActiveMQ; false: it has none, as in RabbitMQ.
         * *close* - the connection is closed then, as the specification wants; false: it stays open.
         * *process* - the frame takes effect nevertheless.
         """
-        return self._add(
-            Fault(
-                on,
-                after,
-                times,
-                process=process,
-                instead=error_frame(message, body),
-                receipt_id=receipt_id,
-                close=close,
-            )
-        )
+        instead = error_frame(message, body)
+        return self._add(Fault(on, after, times, process=process, instead=instead, receipt_id=receipt_id, close=close))
 
     def freeze(self, on: str | None = None, *, after: int = 0, times: int | None = 1) -> Fault | None:
-        """Neither read nor answer nor beat, as a process that was stopped; new connections are accepted by TCP only.
+        """Neither read nor write, like a stopped process; new connections are accepted by TCP only.
 
-        Without *on*: all connections, from now until `thaw`. With it: the connection on which the frame arrives,
-        which takes effect after `thaw`.
+        Without *on*: all connections, from now until `thaw`. With it: the connection on which the frame arrives; the
+        frame takes effect after `thaw`.
         """
         if on is None:
-            self._loop.call(self._freeze_all)
+            self._rules.frozen = True
+            self._each(lambda connection: connection.freeze())
             return None
         return self._add(Fault(on, after, times, freeze=True))
 
     def thaw(self) -> None:
-        """End every freeze. What had arrived in the meantime is done now."""
-        self._loop.call(self._thaw_all)
-
-    # -- the frame takes effect, and the answer is wrong -------------------------------------------------------
+        """End every freeze. Frames that arrived meanwhile are processed now."""
+        self._rules.frozen = False
+        self._each(lambda connection: connection.thaw())
 
     def close_before_receipt(
         self, on: str | None = "SEND", *, after: int = 0, times: int | None = 1, reset: bool = False
     ) -> Fault:
-        """Do what the frame asks for, and close the connection without an answer."""
+        """Process the frame, and close the connection without an answer."""
         return self._add(Fault(on, after, times, answer=False, abort=True, reset=reset))
 
     def mute(self, on: str | None = "CONNECT", *, after: int = 0, times: int | None = 1) -> Fault:
-        """Do what the frame asks for, and never answer. The connection stays open, and heart-beats go on.
+        """Process the frame, and never answer. The connection stays open, and heart-beats go on.
 
-        A muted CONNECT makes no session: the client hears nothing at all, and waits as long as it likes.
+        A muted CONNECT makes no session: the client receives nothing, and no time limit ends its connection.
         """
         return self._add(Fault(on, after, times, answer=False))
 
     def delay(self, seconds: float, on: str | None = "SEND", *, after: int = 0, times: int | None = 1) -> Fault:
-        """Send the answer *seconds* later, and behind it all that follows on the connection. Others are not held up."""
+        """Send the answer, and all later frames of the connection, *seconds* later."""
         return self._add(Fault(on, after, times, delay=seconds))
 
     def late_receipt(self, on: str | None = "SEND", *, after: int = 0, times: int | None = 1) -> Fault:
-        """Keep the receipt back until another receipt of the connection has been sent, and send it right behind."""
+        """Send the receipt right after the next receipt of the connection."""
         return self._add(Fault(on, after, times, late=True))
 
     def duplicate_receipt(
@@ -149,7 +134,7 @@ class Faults:
     def beats_before_answer(
         self, on: str | None = "SEND", *, count: int = 1, after: int = 0, times: int | None = 1
     ) -> Fault:
-        """Send *count* heart-beats, line ends, right before the answer."""
+        """Send *count* heart-beats right before the answer."""
         return self._add(Fault(on, after, times, before=b"\n" * count))
 
     def garbage(
@@ -161,69 +146,44 @@ class Faults:
         after: int = 0,
         times: int | None = 1,
     ) -> Fault:
-        """Send *data* in place of the answer. The frame takes effect."""
+        """Process the frame, and send *data* instead of the answer."""
         return self._add(Fault(on, after, times, answer=False, after_answer=data, close=close))
-
-    # -- without a frame --------------------------------------------------------------------------------------
 
     def error_unasked(
         self, message: str = "Fault", body: str = "this error was ordered", *, close: bool = True
     ) -> None:
         """Send an ERROR to every client now; close the connections unless *close* is false."""
 
-        def tell() -> None:
-            for connection in self._loop.connections.values():
-                connection.answer([error_frame(message, body)])
-                if close:
-                    self._loop.finish_soon(connection)
-                self._loop.touch(connection)
+        def send(connection: Connection) -> None:
+            connection.answer([error_frame(message, body)])
+            if close:
+                self._loop.finish(connection)
 
-        self._loop.call(tell)
+        self._each(send)
 
     def write(self, data: bytes) -> None:
-        """Send *data* to every client now, whatever it is."""
-
-        def write() -> None:
-            for connection in self._loop.connections.values():
-                connection.write(data)
-                self._loop.touch(connection)
-
-        self._loop.call(write)
+        """Send the bytes *data* to every client now."""
+        self._each(lambda connection: connection.write(data))
 
     def clear(self) -> None:
-        """End all faults: cancel what was ordered, thaw, listen again, keep idle connections.
+        """Cancel all faults, thaw, listen again, and keep idle connections.
 
-        Connections that dribble or were never answered stay as they are.
+        Connections with a dribble, or with a muted CONNECT, stay as they are.
         """
         self._rules.clear()
-        self._loop.call(self._end_lasting_faults)
+        self.thaw()
+        self.close_idle(None)
+        self._loop.call(lambda: self._loop.listen_again() if self._loop.running else None)
 
-    # -- in the loop's thread ---------------------------------------------------------------------------------
+    def _each(self, step: Callable[[Connection], object]) -> None:
+        """Call *step* with every connection, in the loop's thread."""
 
-    def _end_lasting_faults(self) -> None:
-        self._thaw_all()
-        self._set_idle_timeout(None)
-        if self._loop.running:
-            self._loop.listen_again()
-
-    def _freeze_all(self) -> None:
-        self._rules.frozen = True
-        for connection in self._loop.connections.values():
-            connection.frozen = True
-            self._loop.touch(connection)
-
-    def _thaw_all(self) -> None:
-        self._rules.frozen = False
-        for connection in self._loop.connections.values():
-            if connection.frozen:
-                connection.thaw()
+        def call() -> None:
+            for connection in list(self._loop.connections.values()):
+                step(connection)
                 self._loop.touch(connection)
 
-    def _set_idle_timeout(self, seconds: float | None) -> None:
-        self._rules.idle_timeout = seconds
-        for connection in self._loop.connections.values():
-            connection.idle_timeout = seconds
-            self._loop.touch(connection)
+        self._loop.call(call)
 
     def _add(self, fault: Fault) -> Fault:
         return self._rules.add(fault)

@@ -1,6 +1,6 @@
-"""What happened at the broker, for tests to look at: accepted messages, and counts of frames and connections.
+"""The history of the broker, for tests: accepted messages, and counts of frames and connections.
 
-Nothing here has a part in delivering messages. Memory is bounded: past the limit the oldest messages are forgotten.
+It does not take part in delivery. Its memory is bounded: beyond the limit the oldest messages are forgotten.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Journal"]
 
 
 class Journal:
-    """Remembers every message that was accepted, in order, up to *limit* bytes of them."""
+    """The accepted messages, in order, up to *limit* bytes."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -39,12 +39,14 @@ class Journal:
         self._by_destination.setdefault(message.destination, collections.deque()).append(message)
         self._size += message.size
         while self._size > self.limit:
-            self._forget_oldest()
+            oldest = self._all.popleft()
+            self._by_destination[oldest.destination].popleft()
+            self._size -= oldest.size
 
     def messages(self, destination: str) -> list[Message]:
         """Return every message that *destination* has accepted, in order.
 
-        Raises `LookupError` if some of them are forgotten already, rather than return a part.
+        Raises `LookupError` if some of them are forgotten.
         """
         kept = self._by_destination.get(destination, ())
         forgotten = self.accepted[destination] - len(kept)
@@ -74,8 +76,3 @@ class Journal:
         self._all.clear()
         self._by_destination.clear()
         self._size = 0
-
-    def _forget_oldest(self) -> None:
-        oldest = self._all.popleft()
-        self._by_destination[oldest.destination].popleft()
-        self._size -= oldest.size

@@ -1,7 +1,7 @@
-"""What the broker logs: most of it while the lock of its state is held, so that it waits for the loop's round to end.
+"""The logger of the broker. Most records are made while a lock is held, so they wait until the loop's round ends.
 
-Log handlers are called in the broker's thread, and with no lock held. One that waits for this very broker, such as a
-handler that sends a confirmed message to it, waits for its own thread: until its time is over.
+Log handlers are called in the broker's thread without a lock. A handler that waits for this broker, for example by
+sending a confirmed message to it, waits for its own thread until its timeout.
 """
 
 from __future__ import annotations
@@ -14,5 +14,5 @@ from .._internal.notices import Notices
 __all__ = ["log", "notices"]
 
 log: typing.Final = get_logger("broker")
-#: Of all brokers of the process: each loop publishes them at the end of its round.
+#: The waiting records of all brokers of the process. Each loop publishes them at the end of its round.
 notices: typing.Final = Notices()

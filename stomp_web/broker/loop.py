@@ -2,9 +2,9 @@
 
 Two rules keep it simple:
 
-* Sockets are touched by the loop's thread alone. Whoever wants something of one hands a function to `Loop.call`.
-* State - destinations, sessions, journal - is changed under `Loop.state`, a lock that is never held while a socket is
-  read or written, and which others take to look.
+* Only the loop's thread uses sockets. Other threads pass a function to `Loop.call`.
+* State - destinations, sessions, journal - is read and changed under `Loop.state`, a lock that is never held while a
+  socket is read or written.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Loop:
         journal: Journal,
         rules: FaultRules,
     ) -> None:
-        #: The lock of all state; notified, by `changed`, whenever something may have changed.
+        #: The lock of all state; `changed` notifies it.
         self.state = threading.Condition()
         #: The live connections by the number of their session. Changed under `state`.
         self.connections: dict[int, Connection] = {}
@@ -103,18 +103,17 @@ class Loop:
         return future.result(timeout)
 
     def changed(self) -> None:
-        """Something may have changed: wake the threads that wait for a change. `state` is held."""
+        """Wake the threads that wait for a change of state. `state` must be held."""
         self.changes += 1
         self.state.notify_all()
 
     def ask_to_stop(self) -> None:
-        """Let `run` return soon. Can be called from any thread, and from a signal handler."""
+        """Make `run` return soon. Safe in any thread and in signal handlers."""
         self._stopping = True
         self._wake()
 
     def _wake(self) -> None:
-        # A full pipe wakes as well, and a closed one has nobody to wake.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # a full pipe wakes the loop as well; a closed one has no reader
             self._wake_sender.send(b"\0")
 
     # -- the loop ---------------------------------------------------------------------------------------------
@@ -142,7 +141,7 @@ class Loop:
         self._dispatch()
         touched, self._touched = self._touched, {}
         for connection in touched:
-            self._settle(connection)
+            self._write_and_wait(connection)
         notices.publish()
 
     def _timeout(self) -> float | None:
@@ -159,7 +158,7 @@ class Loop:
             for function, future in calls:
                 try:
                     future.set_result(function())
-                except BaseException as error:  # noqa: BLE001 - it belongs to the caller
+                except BaseException as error:  # noqa: BLE001 - raised in the calling thread
                     future.set_exception(error)
 
     def _run_timers(self) -> None:
@@ -168,8 +167,8 @@ class Loop:
             due, _, connection = heapq.heappop(self._timers)
             if connection is None:
                 self._resume_listening()
-            elif not connection.closed and connection.armed == due:
-                connection.armed = None
+            elif not connection.closed and connection.timer == due:
+                connection.timer = None
                 reason = connection.tick(now)
                 if reason is None:
                     self.touch(connection)
@@ -202,17 +201,17 @@ class Loop:
                 return
             except OSError as error:
                 notices.add(log.warning, "cannot accept a connection: %s", str(error))
-                # Too many open files, most likely. Asking again at once would only burn time.
+                # Probably too many open files. Retrying at once would waste processor time.
                 self._selector.unregister(self._listener)
                 heapq.heappush(self._timers, (time.monotonic() + 0.1, next(self._numbers), None))
                 return
-            self._welcome(sock)
+            self._add(sock)
 
     def _resume_listening(self) -> None:
         if self._listener is not None:
             self._selector.register(self._listener, selectors.EVENT_READ)
 
-    def _welcome(self, sock: socket.socket) -> None:
+    def _add(self, sock: socket.socket) -> None:
         number = next(self._numbers)
         try:
             sock.setblocking(False)
@@ -234,7 +233,7 @@ class Loop:
             connection.dribble = fault.dribble
             connection.frozen = fault.freeze
             if fault.abort:
-                self.close(connection, "a fault was ordered", reset=fault.reset)
+                self.close(connection, "a fault was requested", reset=fault.reset)
                 return
         connection.frozen = connection.frozen or self._rules.frozen
         connection.idle_timeout = self._rules.idle_timeout
@@ -255,33 +254,34 @@ class Loop:
             return
         if not data:
             connection.ended = True
-            self._finish(connection)
+            self.finish(connection)
         elif not connection.finishing:
             connection.buffer.append(data)
             self._consume(connection)
 
     def _consume(self, connection: Connection) -> None:
-        """Handle the frames that have come, until there are no more or the client must be given time to read."""
+        """Process the frames that have come, until there are no more or the client must read first."""
         with self.state:
             try:
-                while connection.listening and exchange(connection, self._rules, self._journal):
+                while connection.handles_frames and exchange(connection, self._rules, self._journal):
                     pass
-                connection.held_back = not connection.listening
+                connection.held_back = not connection.handles_frames
             except ProtocolError as error:
                 notices.add(log.warning, "connection %d: %s", connection.session.number, str(error))
                 connection.answer([connection.session.malformed(error)])
             except Exception as error:  # noqa: BLE001
-                # Our own mistake: it costs this client its connection, and not all clients their broker.
+                # A bug of the broker: it ends this connection, and not the broker.
                 number = connection.session.number
                 notices.add(log.error, "connection %d: an error of the broker", number, exc_info=error)
-                connection.doomed = True
-            if connection.doomed:
+                connection.aborted = True
+            if connection.aborted:
                 connection.session.end()
             elif connection.session.ended:
-                self._finish(connection)
+                self.finish(connection)
             self.changed()
 
-    def _finish(self, connection: Connection) -> None:
+    def finish(self, connection: Connection) -> None:
+        """End the session, and close *connection* when all waiting output has been written."""
         if not connection.finishing:
             connection.finish()
         with self.state:
@@ -289,16 +289,16 @@ class Loop:
             self.changed()
 
     def _dispatch(self) -> None:
-        """Hand waiting messages to those who are ready for them."""
+        """Deliver waiting messages to ready subscribers."""
         with self.state:
             for subscription, entry in self._destinations.deliveries():
                 connection = self.connections[subscription.session]
-                connection.deliver(connection.session.deliver(subscription, entry))
-                connection.session.flow.open = not connection.crowded
+                connection.answer([connection.session.deliver(subscription, entry)])
+                connection.session.flow.open = not connection.output_full
                 self.touch(connection)
 
-    def _settle(self, connection: Connection) -> None:
-        """Write what can be written, and tell the selector and the clock what the connection waits for."""
+    def _write_and_wait(self, connection: Connection) -> None:
+        """Write waiting output, and register the connection's events and its timer."""
         if connection.closed:
             return
         try:
@@ -306,10 +306,10 @@ class Loop:
         except OSError as error:
             self.close(connection, str(error))
             return
-        if connection.doomed or (connection.lingering and connection.ended):
+        if connection.aborted or (connection.lingering and connection.ended):
             self.close(connection, "done", reset=connection.reset)
             return
-        if not (connection.crowded or connection.finishing or connection.frozen):
+        if not (connection.output_full or connection.finishing or connection.frozen):
             self._resume(connection)
         events = connection.wanted_events()
         if events != connection.events:
@@ -321,12 +321,12 @@ class Loop:
                 self._selector.modify(connection.sock, events, connection)
             connection.events = events
         due = connection.next_time()
-        if due is not None and (connection.armed is None or due < connection.armed):
-            connection.armed = due
+        if due is not None and (connection.timer is None or due < connection.timer):
+            connection.timer = due
             heapq.heappush(self._timers, (due, next(self._numbers), connection))
 
     def _resume(self, connection: Connection) -> None:
-        """The client has read: let it have messages again, and go on with the frames that waited."""
+        """The client has read: deliver messages again, and process the frames that waited."""
         flow = connection.session.flow
         if not flow.open:
             with self.state:
@@ -338,17 +338,17 @@ class Loop:
             self._consume(connection)
             self.touch(connection)
 
-    # -- what `Faults` asks for too, by way of `call` ----------------------------------------------------------
+    # -- used by `Faults` as well, through `call` -------------------------------------------------------------
 
     def touch(self, connection: Connection) -> None:
-        """Note that *connection* has something to write, or waits for something else than before."""
+        """Note that the output, the events or the timer of *connection* may have changed."""
         self._touched[connection] = None
 
     def close(self, connection: Connection, reason: str, *, reset: bool = False) -> None:
         """Close *connection* at once; with *reset*, by a TCP reset."""
         if connection.closed:
             return
-        # The state first: a client that sees the end finds the broker without its session.
+        # First the state: when the client sees the end, its session is gone.
         with self.state:
             connection.session.end()
             del self.connections[connection.session.number]
@@ -359,13 +359,8 @@ class Loop:
         connection.close(reset=reset)
         notices.add(log.info, "connection %d: closed: %s", connection.session.number, reason)
 
-    def finish_soon(self, connection: Connection) -> None:
-        """Close *connection* when everything that waits has been written."""
-        self._finish(connection)
-        self.touch(connection)
-
     def stop_listening(self) -> None:
-        """Close the listening socket: whoever connects is refused."""
+        """Close the listening socket: new connections are refused."""
         if self._listener is not None:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(self._listener)
@@ -381,7 +376,7 @@ class Loop:
     # -- fork -------------------------------------------------------------------------------------------------
 
     def abandon(self) -> None:
-        """In the child after a fork: let go of the sockets, without a byte. The broker lives on in the parent."""
+        """Close the sockets in the child after a fork, without sending. The broker runs on in the parent."""
         self.state = threading.Condition()
         self.running = False
         for connection in self.connections.values():
@@ -401,6 +396,5 @@ def _abandon_all() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # Without this a child would hold the broker's ends of its connections open, and a client of the broker would
-    # not see them close.
+    # Otherwise a child would keep the connections open, and clients would not see the broker close them.
     os.register_at_fork(after_in_child=_abandon_all)

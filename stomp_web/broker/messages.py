@@ -1,10 +1,8 @@
-"""What a SEND frame becomes: a message with a number, a priority and perhaps an end of life.
-
-Everything that the broker reads out of the headers of a SEND is read here, and refused here if it makes no sense.
-"""
+"""Messages, and how they are read from SEND frames. A SEND with invalid headers is refused here."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import typing
 
@@ -17,12 +15,11 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["Message", "Refused", "read_message", "whole_number"]
 
-#: JMS counts priorities from 0 to 9 and sends with 4 where nothing is said; ActiveMQ does the same.
+#: The default and the highest priority of JMS and ActiveMQ.
 DEFAULT_PRIORITY = 4
 HIGHEST_PRIORITY = 9
 
-# Beside those of the sender a MESSAGE has a command and the headers destination, message-id, subscription, ack,
-# redelivered and content-length. Subscription ids are short.
+# The broker adds to a MESSAGE: command, destination, message-id, subscription, ack, redelivered and content-length.
 _OWN_HEADERS = 6
 _OWN_HEADER_BYTES = 1_000
 
@@ -33,10 +30,10 @@ _NOT_FORWARDED = frozenset(
 
 
 class Refused(Exception):
-    """The broker says no to a frame. Becomes an ERROR frame.
+    """The broker refuses a frame, and answers with ERROR.
 
-    `message` is the short description for the ``message`` header, `details` the sentence for the body. With
-    `fatal` the connection is closed even if the broker keeps connections open after an ERROR.
+    `message` is the header ``message``, `details` the body. With `fatal` the connection is closed even if the broker
+    keeps connections open after an ERROR.
     """
 
     def __init__(self, message: str, details: str, *, fatal: bool = False) -> None:
@@ -46,37 +43,31 @@ class Refused(Exception):
         self.fatal = fatal
 
 
+@dataclasses.dataclass(eq=False, slots=True)
 class Message:
-    """One message that the broker has, or will have once its transaction is committed.
+    """A message that the broker has accepted, or will accept at COMMIT.
 
-    * `address` - where it goes; `destination` is the name of that.
-    * `headers` - the sender's, ``content-length`` among them only if he sent it.
+    * `headers` - the sender's; ``content-length`` only if the sender wrote it.
     * `expires` - seconds since the epoch after which it is not delivered; ``None``: never.
-    * `number` and `id` - given when the broker accepts it: the number orders all messages of a broker.
+    * `number`, `id` - set when the broker accepts it: the number orders all messages of a broker.
     """
 
-    __slots__ = ("address", "body", "destination", "expires", "headers", "id", "number", "priority")
+    address: Address
+    headers: dict[str, str]
+    body: bytes
+    priority: int = DEFAULT_PRIORITY
+    expires: float | None = None
+    number: int = 0
+    id: str = ""
 
-    def __init__(
-        self,
-        address: Address,
-        headers: dict[str, str],
-        body: bytes,
-        priority: int = DEFAULT_PRIORITY,
-        expires: float | None = None,
-    ) -> None:
-        self.address = address
-        self.destination = address.name
-        self.headers = headers
-        self.body = body
-        self.priority = priority
-        self.expires = expires
-        self.number = 0
-        self.id = ""
+    @property
+    def destination(self) -> str:
+        """The name of `address`."""
+        return self.address.name
 
     @property
     def size(self) -> int:
-        """About how many bytes of memory it takes."""
+        """Its size in memory, in bytes, about."""
         return len(self.body) + 1_000
 
     def expired(self, now: float) -> bool:
@@ -84,7 +75,7 @@ class Message:
         return self.expires is not None and self.expires <= now
 
     def frame(self) -> Frame:
-        """Return it as the MESSAGE frame that any subscriber gets, without what belongs to one subscription."""
+        """Return the MESSAGE frame, without the headers of one subscription."""
         return Frame("MESSAGE", {"destination": self.destination, "message-id": self.id, **self.headers}, self.body)
 
 
@@ -92,12 +83,12 @@ def read_message(send: Frame, address: Address) -> Message:
     """Return the message in the SEND frame *send*, which goes to *address*.
 
     ``expires`` is a time in milliseconds since the epoch, as ActiveMQ has it; ``expiration`` is a time to live in
-    milliseconds, as RabbitMQ has it; 0 means never in the first, at once in the second. ``priority`` is a
-    number, cut to 0-9. Raises `Refused` if one of them is no number.
+    milliseconds, as RabbitMQ has it; 0 means never in the first, at once in the second. ``priority`` is cut to 0-9.
+    Raises `Refused` if one of them is not a number.
     """
     wanted = send.headers
     headers = {name: value for name, value in wanted.items() if name not in _NOT_FORWARDED}
-    # A body sent without content-length comes back without it, as from ActiveMQ (5.17: a text message).
+    # Without content-length it is delivered without it, as by ActiveMQ (5.17: a text message).
     if "content-length" in wanted:
         headers["content-length"] = str(len(send.body))
     priority = min(whole_number(wanted, "priority", DEFAULT_PRIORITY), HIGHEST_PRIORITY)
@@ -107,13 +98,13 @@ def read_message(send: Frame, address: Address) -> Message:
 
 
 def _check_readable(message: Message) -> None:
-    """Refuse a message whose MESSAGE frame exceeds what clients take, in any version and for any subscription.
+    """Refuse a message whose MESSAGE frame exceeds the limits of clients.
 
-    Here the sender hears of it. RabbitMQ and ActiveMQ take such a message, and its receivers get a part of it.
+    RabbitMQ and ActiveMQ accept such a message, and its receivers get a part of it.
     """
     lines = [f"{name}:{value}\n" for name, value in (*message.headers.items(), ("destination", message.destination))]
     size = sum(map(len, lines)) * 4  # bytes of a character at the most
-    if size > MAX_HEADER_BYTES - _OWN_HEADER_BYTES:  # few have so much that it must be counted exactly
+    if size > MAX_HEADER_BYTES - _OWN_HEADER_BYTES:  # only then count exactly
         size = sum(len(escape(line, "1.2").encode()) for line in lines)
     size += _OWN_HEADER_BYTES
     count = _OWN_HEADERS + len(message.headers)
@@ -127,7 +118,7 @@ def _check_readable(message: Message) -> None:
 
 
 def whole_number(headers: dict[str, str], name: str, default: int) -> int:
-    """Return the number in the header *name*, or *default* if there is none. Raises `Refused` if it is no number."""
+    """Return the number in the header *name*, or *default* if there is none. Raises `Refused` if it is not a number."""
     text = headers.get(name)
     if text is None:
         return default

@@ -1,12 +1,8 @@
-"""What a destination means at the broker that is played: a queue, a topic, an exchange, or a refusal.
+"""The meaning of destinations: each is a queue, a topic or an exchange, or is refused.
 
-The rule of this module: a destination whose messages this broker would confirm and then lose is refused, with the
-reason. Everything else is as the broker that is played has it, measured with RabbitMQ 3.10.8 and 4.3.6, ActiveMQ
-5.17.2 and 6.3.1, and Artemis 2.40.0; tests/brokers/test_contract_destinations.py compares them destination by
-destination.
-
-`choose_naming` takes the ``server`` header of CONNECTED. A server that is not known has RabbitMQ's destinations, but a
-queue or a topic may have slashes in its name.
+A destination whose messages this broker would confirm and then lose is refused, with the reason. All others behave as
+in the imitated broker, measured with RabbitMQ 3.10.8 and 4.3.6, ActiveMQ 5.17.2 and 6.3.1, and Artemis 2.40.0;
+tests/brokers/test_contract_destinations.py compares them.
 """
 
 from __future__ import annotations
@@ -21,27 +17,27 @@ __all__ = ["Address", "Kind", "Naming", "choose_naming"]
 
 
 class Kind(enum.Enum):
-    """How messages at an address reach subscribers."""
+    """How the messages of an address reach subscribers."""
 
     QUEUE = "queue"
-    """The subscribers compete for the messages, which wait for them."""
+    """Messages wait in it; subscribers compete for them."""
     DECLARED_QUEUE = "declared queue"
     """A queue that has to exist before it is used (RabbitMQ: ``/amq/queue/NAME``)."""
     REPLY_QUEUE = "reply queue"
-    """The temporary queue of a session, which only that session reads (RabbitMQ: ``/reply-queue/NAME``)."""
+    """The temporary queue of one session (RabbitMQ: ``/reply-queue/NAME``)."""
     TOPIC = "topic"
-    """Every subscriber gets a copy; without subscribers a message reaches none, as publish-subscribe has it."""
+    """Every subscriber gets a copy; a message without a subscriber is accepted and dropped."""
     EXCHANGE = "exchange"
-    """Every subscriber gets a copy; a message that no subscription matches would be lost, and is refused."""
+    """Every subscriber gets a copy; a message without a subscriber is refused."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Address:
-    """A destination, understood.
+    """A parsed destination.
 
-    * `name` - the destination as a MESSAGE has it: ``/queue/a`` for what was written ``a`` or ``/amq/queue/a``.
-    * `route` - equal for the SEND and the SUBSCRIBE that meet, unless the SUBSCRIBE has wildcards.
-    * `pattern` - of a subscription: whether `route` has wildcards, so that `Naming.matches` decides.
+    * `name` - the destination in a MESSAGE: ``/queue/a`` for ``a`` and ``/amq/queue/a``.
+    * `route` - equal for a SEND and its SUBSCRIBE, unless the SUBSCRIBE has wildcards.
+    * `pattern` - of a subscription: `route` has wildcards, so that `Naming.matches` decides.
     """
 
     name: str
@@ -56,37 +52,37 @@ class Address:
 
 
 class Naming:
-    """RabbitMQ's destinations, with the freedom of a broker that plays no other: slashes in names."""
+    """RabbitMQ's destinations, but names may contain slashes. Used for unknown ``server`` headers."""
 
-    #: Whether the broker makes a temporary queue for an answer, where a SEND has ``reply-to:/temp-queue/NAME``.
+    #: Whether a SEND with ``reply-to:/temp-queue/NAME`` makes a temporary queue.
     reply_queues = True
 
     _ONE = "*"
     _MANY = "#"
 
     def sent(self, destination: str) -> Address:
-        """Return where a SEND to *destination* goes. Raises `Refused`."""
+        """Return the address of a SEND to *destination*. Raises `Refused`."""
         return self._address(destination, "SEND")
 
     def subscribed(self, destination: str) -> Address:
-        """Return what a SUBSCRIBE to *destination* reads. Raises `Refused`."""
+        """Return the address of a SUBSCRIBE to *destination*. Raises `Refused`."""
         address = self._address(destination, "SUBSCRIBE")
         if address.kind is Kind.TOPIC and self._has_wildcards(address.route):
             return dataclasses.replace(address, pattern=True)
         return address
 
     def canonical(self, destination: str) -> str:
-        """Return the name that the messages of *destination* have; *destination* itself if it would be refused."""
+        """Return the name of *destination* in its messages; *destination* itself if it is refused."""
         try:
             return self.sent(destination).name
         except Refused:
             return destination
 
     def matches(self, pattern: str, route: str) -> bool:
-        """Whether a message at the topic *route* is meant by a subscription to *pattern*: both are routes of topics."""
+        """Whether a subscription to the topic *pattern* gets the messages of the topic *route*."""
         return _match(_words(pattern), _words(route), self._ONE, self._MANY)
 
-    # -- how RabbitMQ reads a destination -----------------------------------------------------------------------
+    # -- the destinations of RabbitMQ --------------------------------------------------------------------------
 
     def _address(self, destination: str, command: str) -> Address:
         if not destination.startswith("/"):
@@ -129,7 +125,7 @@ class Naming:
         name = f"/exchange/{exchange}{slash}{key}"
         if exchange == "amq.direct":
             return Address(name, Kind.EXCHANGE, f"/exchange/{exchange}/{key}")
-        if exchange in ("amq.fanout", "amq.headers", "amq.match"):  # a SUBSCRIBE binds without arguments: takes all
+        if exchange in ("amq.fanout", "amq.headers", "amq.match"):  # SUBSCRIBE binds without arguments: gets all
             return Address(name, Kind.EXCHANGE, f"/exchange/{exchange}")
         raise Refused(
             "not_found",
@@ -154,20 +150,22 @@ class Naming:
         return Address(f"/topic/{key}", Kind.TOPIC, key)
 
     def _name(self, rest: str, what: str) -> str:
-        """The name in *rest*, which is a slash and the name."""
+        """Return the name in *rest*, a slash and the name."""
         if len(rest) < 2:
             raise _invalid(rest, what)
         return rest[1:]
 
     def _has_wildcards(self, route: str) -> bool:
-        words = _words(route)
-        if ">" in words:
+        if ">" in _words(route):
             raise Refused(
                 "Not supported",
                 "'>' is a wildcard of ActiveMQ, and this broker has those of RabbitMQ, '*' and '#'; "
                 "Broker(server='ActiveMQ/5.17.2') has ActiveMQ's",
             )
-        return self._ONE in words or self._MANY in words
+        return self._wildcards(route)
+
+    def _wildcards(self, route: str) -> bool:
+        return not {self._ONE, self._MANY}.isdisjoint(_words(route))
 
     @staticmethod
     def _unknown(destination: str) -> Refused:
@@ -187,14 +185,13 @@ class _RabbitMQ(Naming):
         return super()._name(rest, what)
 
     def _has_wildcards(self, route: str) -> bool:
-        words = _words(route)
-        return self._ONE in words or self._MANY in words  # '>' is a word like any other
+        return self._wildcards(route)  # '>' is a word like any other
 
 
 class _Artemis(Naming):
-    """Every name is a queue but those of /topic; the wildcards are ``*`` and ``#`` (Artemis 2.40.0).
+    """Every name is a queue, except /topic/NAME; the wildcards are ``*`` and ``#`` (Artemis 2.40.0).
 
-    That is so where the acceptor has ``anycastPrefix=/queue/;multicastPrefix=/topic/``. ``a`` and ``/queue/a`` differ.
+    The acceptor is assumed to have ``anycastPrefix=/queue/;multicastPrefix=/topic/``. ``a`` and ``/queue/a`` differ.
     """
 
     reply_queues = False
@@ -204,19 +201,18 @@ class _Artemis(Naming):
             raise Refused("AMQ229216 Invalid queue name ", "AMQ229216: Invalid queue name: ")
         if destination.startswith("/topic/"):
             return self._topic_address(destination.removeprefix("/topic/"))
-        if self._has_wildcards(destination.removeprefix("/queue/")):
+        if self._wildcards(destination.removeprefix("/queue/")):
             raise _not_here("Artemis", "wildcards in queues", destination, "name each queue")
         return Address(destination, Kind.QUEUE, destination)
 
     def _has_wildcards(self, route: str) -> bool:
-        words = _words(route)
-        return self._ONE in words or self._MANY in words
+        return self._wildcards(route)
 
 
 class _ActiveMQ(Naming):
-    """ActiveMQ's destinations (5.17.2): every string is a queue but those of /topic.
+    """ActiveMQ's destinations (5.17.2): every string is a queue, except /topic/NAME.
 
-    Of what ActiveMQ does with the names of queues, this broker does not do everything, and refuses the rest.
+    Features of queue names that this broker lacks are refused.
     """
 
     reply_queues = False
@@ -256,7 +252,7 @@ class _ActiveMQ(Naming):
 
 
 def choose_naming(server: str) -> Naming:
-    """Return the destinations of the broker whose CONNECTED has this ``server`` header."""
+    """Return the naming of the broker with this ``server`` header in CONNECTED."""
     known = (("RabbitMQ/", _RabbitMQ), ("ActiveMQ-Artemis", _Artemis), ("ActiveMQ/", _ActiveMQ))
     return next((naming for start, naming in known if server.startswith(start)), Naming)()
 
@@ -266,11 +262,11 @@ def _words(route: str) -> list[str]:
 
 
 def _match(pattern: list[str], words: list[str], one: str, many: str) -> bool:
-    """Whether *words* are what *pattern* says: *one* stands for a word, *many* for any number of them, also for none.
+    """Whether *words* match *pattern*: *one* stands for one word, *many* for any number of words.
 
-    Takes as many steps as the two lengths multiplied, whatever the pattern.
+    Takes at most as many steps as the product of the two lengths.
     """
-    reached = {0}  # positions in *words* up to which the pattern, so far, can have come
+    reached = {0}  # positions in *words* that the pattern can reach so far
     for part in pattern:
         if part == many:
             reached = set(range(min(reached), len(words) + 1))
@@ -288,5 +284,5 @@ def _invalid(rest: str, what: str) -> Refused:
 def _not_here(broker: str, what: str, destination: str, instead: str) -> Refused:
     return Refused(
         "Not supported",
-        f"{destination!r}: the development broker does not do what {broker} does with {what}; {instead}",
+        f"{destination!r}: the development broker does not support {what} as {broker} does; {instead}",
     )

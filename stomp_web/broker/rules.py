@@ -1,8 +1,7 @@
-"""What a fault is, and which fault meets which frame.
+"""Faults, and the rule that selects the fault of a frame.
 
-A fault waits for a frame of a client, or for a new connection, and says what the broker does wrong then. The loop asks
-`FaultRules.due` at each frame and each connection and does what the fault says. A frame meets one fault at most: the
-one that was ordered first.
+A fault waits for a frame of a client, or for a new connection, and then makes the broker misbehave. The loop asks
+`FaultRules.due` at each frame and connection. At most one fault applies to a frame: the one that was added first.
 """
 
 from __future__ import annotations
@@ -16,24 +15,24 @@ if TYPE_CHECKING:
 
 __all__ = ["ACCEPT", "Fault", "FaultRules"]
 
-#: What a fault waits for if it waits for a new connection, instead of a frame.
+#: The event of a fault that waits for a new connection instead of a frame.
 ACCEPT = "accept"
 
 
 @dataclasses.dataclass(eq=False)
 class Fault:
-    """One fault that was ordered. `stomp_web.broker.Faults` makes them; tests read `fired` and call `cancel`."""
+    """One fault. `stomp_web.broker.Faults` makes them; tests read `fired` and call `cancel`."""
 
     on: str | None
-    """The command of the frame that it waits for, `ACCEPT` for a new connection, ``None`` for any frame."""
+    """The command of the frame, `ACCEPT` for a new connection, ``None`` for any frame."""
     after: int = 0
-    """How many of those pass unharmed before."""
+    """How many of those events pass without the fault."""
     times: int | None = 1
     """How often it happens; ``None``: from then on."""
     fired: int = 0
     """How often it has happened."""
     passed: int = 0
-    """How many have passed unharmed."""
+    """How many events have passed."""
 
     process: bool = True
     """The frame takes effect."""
@@ -52,7 +51,7 @@ class Fault:
     late: bool = False
     """A RECEIPT is kept back until another RECEIPT has been sent."""
     delay: float = 0.0
-    """Seconds until the answers are sent, and all that comes after them on the connection."""
+    """Seconds by which the answers and all later frames of the connection are delayed."""
     freeze: bool = False
     """The connection is neither read nor written from then on, until `Faults.thaw`."""
     close: bool = False
@@ -60,27 +59,27 @@ class Fault:
     abort: bool = False
     """The connection is closed at once."""
     reset: bool = False
-    """It is closed with a TCP reset, so that the client gets an error and not an end of file."""
+    """It is closed with a TCP reset instead of an end of file."""
     dribble: float | None = None
     """Every byte is sent alone, with this many seconds between two."""
 
     cancelled: bool = False
 
     def cancel(self) -> None:
-        """Let it not happen again."""
+        """End the fault."""
         self.cancelled = True
 
     @property
-    def spent(self) -> bool:
+    def exhausted(self) -> bool:
         """Whether it will not happen again."""
         return self.cancelled or (self.times is not None and self.fired >= self.times)
 
 
 class FaultRules:
-    """The faults of a broker that wait for something, and those that last."""
+    """The waiting and the lasting faults of a broker."""
 
     def __init__(self) -> None:
-        #: While it is set, new connections are frozen from their first byte.
+        #: Whether new connections are frozen.
         self.frozen = False
         #: Seconds without a byte from the client after which a connection is closed; ``None``: never.
         self.idle_timeout: float | None = None
@@ -88,17 +87,17 @@ class FaultRules:
         self._faults: list[Fault] = []
 
     def add(self, fault: Fault) -> Fault:
-        """Order *fault*."""
+        """Add *fault*."""
         with self._lock:
             self._faults.append(fault)
         return fault
 
     def due(self, event: str) -> Fault | None:
-        """Return the fault that *event*, a command or `ACCEPT`, has just met."""
+        """Return the fault that applies to *event*, a command or `ACCEPT`."""
         if not self._faults:
             return None
         with self._lock:
-            self._faults = [fault for fault in self._faults if not fault.spent]
+            self._faults = [fault for fault in self._faults if not fault.exhausted]
             for fault in self._faults:
                 if fault.on != event and (fault.on is not None or event == ACCEPT):
                     continue

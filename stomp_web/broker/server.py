@@ -1,4 +1,4 @@
-"""`Broker`: what a user of the broker holds. It starts and stops the loop, and looks at what happened."""
+"""`Broker`, the public interface: starts and stops the loop, and returns what the broker has received."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .destinations import Destinations
 from .faults import Faults
 from .journal import Journal
 from .loop import Loop
-from .messages import Refused
+from .messages import Message, Refused
 from .naming import choose_naming
 from .rules import FaultRules
 from .session import Settings
@@ -37,52 +37,52 @@ class Broker:
     ...     broker.messages("/queue/orders")
     []
 
-    It speaks STOMP 1.0, 1.1 and 1.2 over TCP, and over TLS if it is given a context. One thread of its own serves all
-    clients, from `start` to `stop`; `serve_forever` serves in the calling thread instead.
+    It speaks STOMP 1.0, 1.1 and 1.2 over TCP, or over TLS if it gets a context. One thread serves all clients, from
+    `start` to `stop`; `serve_forever` serves in the calling thread instead.
 
-    Where it listens:
+    Address:
 
-    * *host*, *port* - the address. Default ``127.0.0.1`` and a free port, which `port` and `url` tell.
-    * *ssl* - an `ssl.SSLContext` for servers; then every client has to speak TLS.
+    * *host*, *port* - default ``127.0.0.1`` and a free port, see `port` and `url`.
+    * *ssl* - an `ssl.SSLContext` for servers; then every client has to use TLS.
 
-    Who may do what:
+    Access:
 
-    * *login*, *passcode* - what CONNECT has to say. Default ``None``: anybody may connect, whatever he says.
+    * *login*, *passcode* - required in CONNECT. Default ``None``: every client may connect, with any login.
     * *vhosts* - the names that the ``host`` header of CONNECT may have; a missing one counts as ``/``. Default
-      ``None``: ``/``, ``localhost``, ``127.0.0.1``, ``::1`` and *host*, and on a broker that listens on all
-      addresses any name. All virtual hosts share the same destinations.
-    * *denied* - destinations, or patterns of them such as ``/queue/private/*``, to which nobody may send or subscribe.
-    * *versions* - the STOMP versions that are spoken.
+      ``None``: ``/``, ``localhost``, ``127.0.0.1``, ``::1`` and *host*, and any name if it listens on all
+      addresses. All virtual hosts share the same destinations.
+    * *denied* - destinations, or patterns such as ``/queue/private/*``, to which no client may send or subscribe.
+    * *versions* - the STOMP versions that it speaks.
 
-    How it behaves:
+    Behaviour:
 
-    * *server* - the ``server`` header of CONNECTED. Default ``stomp-web/<version>``; with ``RabbitMQ/3.10.8`` or
-      ``ActiveMQ/5.17.2`` a client takes it for that broker, and its destinations, wildcards in topics included, are
-      those of that broker. Otherwise they are RabbitMQ's, but names may have slashes. A destination that it cannot
-      serve is refused, and so is a message that RabbitMQ would confirm and drop.
-    * *queues* - queues that exist from the start, as ``/queue/orders`` or ``orders``. Others come into being when they
-      are used, but for ``/amq/queue/NAME``, which as at RabbitMQ has to exist.
+    * *server* - the ``server`` header of CONNECTED. Default ``stomp-web/<version>``. With ``RabbitMQ/3.10.8`` or
+      ``ActiveMQ/5.17.2`` it imitates that broker, with its destinations and its wildcards in topics. Otherwise
+      destinations are RabbitMQ's, but names may have slashes. A destination that it cannot serve is refused, and so
+      is a message that RabbitMQ would confirm and drop.
+    * *queues* - queues that exist from the start, as ``/queue/orders`` or ``orders``. Others are made when they are
+      used, except ``/amq/queue/NAME``, which has to exist as in RabbitMQ.
     * *keep_open_after_error* - ERROR does not end the session, as with RabbitMQ and ActiveMQ, which keep the connection
       open after most errors. Default false, which is what the specification says.
     * *heart_beat* - ``(can send, wants)`` in milliseconds: the shortest times between two heart-beats, 0 for never.
-      Default ``(100, 100)``: whatever the client asks for, but not more often than that. A client that is silent for
-      twice its time is disconnected.
-    * *dead_letters* - where messages go that a subscriber refuses with NACK and ``requeue:false``.
+      Default ``(100, 100)``: as often as the client asks for, but not more often than that. A client that is silent
+      for twice its time is disconnected.
+    * *dead_letters* - the destination of messages that a subscriber refuses with NACK and ``requeue:false``.
 
-    What one client may cost:
+    Limits of one client:
 
-    * *connect_timeout* - seconds until it must have sent CONNECT. Default 10.
-    * *linger* - seconds that it has for reading the last frame before the socket is closed. Default 2.
-    * *max_output_bytes* - a client for which more waits gets no more messages, and is not listened to, until it
-      reads. Default 1 MiB.
-    * *max_topic_bytes* - of messages to a topic that wait for one subscriber; beyond it the oldest are dropped.
-      Default 64 MiB.
+    * *connect_timeout* - seconds within which it must send CONNECT. Default 10.
+    * *linger* - seconds for reading the last frame before the socket is closed. Default 2.
+    * *max_output_bytes* - if more output waits for a client, it gets no more messages, and its frames are not read,
+      until it reads. Default 1 MiB.
+    * *max_topic_bytes* - waiting messages of a topic for one subscriber; beyond it the oldest are dropped. Default
+      64 MiB.
     * *max_header_bytes*, *max_headers*, *max_body_bytes* - limits of a frame, as in `stomp_web.FrameBuffer`. A SEND
-      whose MESSAGE would exceed what the receiving clients of stomp-web take by default is refused, too.
+      whose MESSAGE would exceed the default limits of stomp-web's clients is refused, too.
     * *history* - bytes of accepted messages that `messages` remembers: bodies, and about 1,000 bytes for each message.
       Default 512 MiB.
 
-    Messages stay over `stop` and `start`, unacknowledged ones included. `faults` orders misbehaviour.
+    All messages, also unacknowledged ones, stay over `stop` and `start`. `faults` makes the broker misbehave.
     """
 
     def __init__(
@@ -160,13 +160,13 @@ class Broker:
             rules=rules,
         )
         self._thread: threading.Thread | None = None
-        #: What the broker is to do wrong, on request.
+        #: Makes the broker misbehave on request.
         self.faults = Faults(rules, self._loop)
 
     # -- life -------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Listen, and serve in a thread of its own. Does nothing if it is started already.
+        """Listen, and serve in a new thread. Does nothing if it is running.
 
         After a `stop` it listens on the same port again. Raises `OSError` if the address cannot be used.
         """
@@ -177,9 +177,9 @@ class Broker:
         self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Close all connections and the listening socket. Does nothing if it is stopped already.
+        """Close all connections and the listening socket. Does nothing if it is not running.
 
-        Waits *timeout* seconds at most. The clients see the end of the stream; no ERROR is sent, as by the brokers.
+        Waits *timeout* seconds at most. The clients see the end of the stream, without an ERROR, as from real brokers.
         """
         if not self._loop.running:
             return
@@ -193,15 +193,15 @@ class Broker:
     def serve_forever(self) -> None:
         """Serve in the calling thread until `stop` is called elsewhere or Ctrl-C is pressed; then close everything.
 
-        It ends as well, and without an exception, when a signal handler raises `KeyboardInterrupt`, as SIGTERM does
+        It also ends, without an exception, when a signal handler raises `KeyboardInterrupt`, as SIGTERM does
         after ``signal.signal(signal.SIGTERM, signal.default_int_handler)``.
 
-        Raises `OSError` if the address cannot be used, `RuntimeError` if the broker is started already.
+        Raises `OSError` if the address cannot be used, `RuntimeError` if the broker is running.
         """
         if self._loop.running:
-            raise RuntimeError("the broker is started already; stop() it first, or do without serve_forever()")
+            raise RuntimeError("the broker is running already; stop() it before serve_forever()")
         self._loop.open()
-        # A KeyboardInterrupt could break the loop between any two steps; asked to stop, it ends between two rounds.
+        # A KeyboardInterrupt could break the loop between any two steps; ask_to_stop() ends it between two rounds.
         interrupting = [
             number
             for number in (signal.SIGINT, signal.SIGTERM)
@@ -212,7 +212,7 @@ class Broker:
             signal.signal(number, lambda *_: self._loop.ask_to_stop())
         try:
             self._loop.run()
-        except KeyboardInterrupt:  # raised by a handler of somebody else
+        except KeyboardInterrupt:  # raised by a handler of the application
             return
         finally:
             for number in interrupting:
@@ -225,11 +225,11 @@ class Broker:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    # -- where it is ------------------------------------------------------------------------------------------
+    # -- its address ------------------------------------------------------------------------------------------
 
     @property
     def port(self) -> int:
-        """The port. Before the first `start` of a broker with port 0: 0."""
+        """The port; 0 before the first `start` of a broker with port 0."""
         return self._port
 
     @property
@@ -239,53 +239,43 @@ class Broker:
 
     @property
     def url(self) -> str:
-        """The address for a client: ``stomp://127.0.0.1:41234``, or ``stomp+ssl://...``.
+        """The address for clients: ``stomp://127.0.0.1:41234``, or ``stomp+ssl://...``.
 
-        It has the login and the passcode, percent-encoded, if the broker demands them, and a virtual host if ``/`` is
-        none of the broker's: it can be used as it is. Do not log it then.
+        It contains the login and the passcode, percent-encoded, if the broker requires them (do not log it then), and
+        a virtual host if the broker has no ``/``.
         """
         host, port = self.address
         scheme = "stomp" if self._tls is None else "stomp+ssl"
-        user = ""
-        if self._login is not None:
-            user = f"{_quoted(self._login)}:{_quoted(self._passcode or '')}@"
-        path = ""
-        if self._vhosts and "/" not in self._vhosts:
-            path = f"/{_quoted(self._vhosts[0])}"
+        user = "" if self._login is None else f"{_quoted(self._login)}:{_quoted(self._passcode or '')}@"
+        path = f"/{_quoted(self._vhosts[0])}" if self._vhosts and "/" not in self._vhosts else ""
         return f"{scheme}://{user}{f'[{host}]' if ':' in host else host}:{port}{path}"
 
     def __repr__(self) -> str:
         host, port = self.address
         return f"<Broker {host}:{port} {'running' if self._loop.running else 'stopped'}>"
 
-    # -- what happened ----------------------------------------------------------------------------------------
+    # -- its history and state --------------------------------------------------------------------------------
 
     def messages(self, destination: str) -> list[Frame]:
-        """Return every message that was accepted for *destination*, in order, delivered or not, queue or topic.
+        """Return every message that was accepted for *destination*, in order, whether delivered or not.
 
-        Each is the MESSAGE frame that a subscriber gets, without the headers that belong to one subscription
-        (``subscription``, ``ack``, ``redelivered``). A message in a transaction counts after the COMMIT.
+        Each is the MESSAGE frame of a subscriber, without the headers of one subscription (``subscription``, ``ack``,
+        ``redelivered``). A message in a transaction counts after the COMMIT.
 
         Raises `LookupError` if some of them are forgotten because they exceeded the broker's *history*.
         """
-        with self._loop.state:
-            found = self._journal.messages(self._destinations.naming.canonical(destination))
-        return [message.frame() for message in found]
+        return self._frames(self._journal.messages, self._destinations.naming.canonical(destination))
 
     def pending(self, destination: str) -> list[Frame]:
-        """Return the messages that wait in the queue *destination* and were not given to anybody, in order."""
-        with self._loop.state:
-            found = self._destinations.waiting(destination)
-        return [message.frame() for message in found]
+        """Return the messages that wait in the queue *destination* and were not delivered, in order."""
+        return self._frames(self._destinations.waiting, destination)
 
     def unacknowledged(self, destination: str) -> list[Frame]:
-        """Return the messages of *destination* that a subscriber has and did not acknowledge yet."""
-        with self._loop.state:
-            found = self._destinations.unacknowledged(destination)
-        return [message.frame() for message in found]
+        """Return the messages of *destination* that were delivered and not acknowledged, in order."""
+        return self._frames(self._destinations.unacknowledged, destination)
 
     def subscribers(self, destination: str) -> int:
-        """Return how many subscriptions to *destination* there are now."""
+        """Return the number of current subscriptions to *destination*."""
         with self._loop.state:
             return len(self._destinations.subscriptions(destination))
 
@@ -296,20 +286,20 @@ class Broker:
 
     @property
     def sessions(self) -> int:
-        """How many clients are connected now: CONNECT accepted, and neither side has ended the session."""
+        """The number of current sessions: CONNECT was accepted, and neither side has ended the session."""
         with self._loop.state:
             live = (connection.session for connection in self._loop.connections.values())
             return sum(session.connected and not session.ended for session in live)
 
     @property
     def connections(self) -> int:
-        """How many TCP connections are open now, with a session or without."""
+        """The number of open TCP connections, with or without a session."""
         with self._loop.state:
             return len(self._loop.connections)
 
     @property
     def connections_accepted(self) -> int:
-        """How many TCP connections were accepted since the broker was made."""
+        """The number of TCP connections accepted since the broker was made."""
         return self._journal.connections_accepted
 
     @property
@@ -319,7 +309,7 @@ class Broker:
             return list(self._journal.connects)
 
     def received(self, command: str) -> int:
-        """Return how many frames with *command*, such as ``"SEND"``, clients have sent."""
+        """Return the number of received frames with *command*, such as ``"SEND"``."""
         with self._loop.state:
             return self._journal.frames[command]
 
@@ -335,10 +325,10 @@ class Broker:
         return self.messages(destination)
 
     def wait_until(self, condition: typing.Callable[[], object], timeout: float = 30.0) -> bool:
-        """Wait until *condition* returns true; it is asked after each thing that happens at the broker.
+        """Wait until *condition* returns true; it is called after each change at the broker.
 
-        Returns false after *timeout* seconds. The broker goes on while *condition* is asked, which may use everything
-        here, and send messages.
+        Returns false after *timeout* seconds. The broker goes on meanwhile; *condition* may use the broker and send
+        messages.
         """
         loop, end = self._loop, time.monotonic() + timeout
         while True:
@@ -352,20 +342,25 @@ class Broker:
                 return bool(condition())
 
     def clear(self) -> None:
-        """Forget all messages, waiting, unacknowledged or remembered, and all counts but `connections_accepted`."""
+        """Forget all messages, also waiting and unacknowledged ones, and all counts but `connections_accepted`."""
         with self._loop.state:
             self._destinations.clear()
             self._journal.clear()
             self._loop.changed()
 
-    # -- how it listens ---------------------------------------------------------------------------------------
+    def _frames(self, find: typing.Callable[[str], list[Message]], destination: str) -> list[Frame]:
+        with self._loop.state:
+            found = find(destination)
+        return [message.frame() for message in found]
+
+    # -- listening --------------------------------------------------------------------------------------------
 
     def _listen(self) -> socket.socket:
         try:
             found = socket.getaddrinfo(self._host or None, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         except OSError as error:
             raise self._cannot_listen(error) from None
-        # "localhost" has two addresses on most machines; clients that try one only try the older.
+        # "localhost" has two addresses on most machines; clients that try only one try the IPv4 address.
         family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
         listener = socket.socket(family, kind, protocol)
         try:

@@ -1,10 +1,10 @@
-"""One client's STOMP session: a frame comes in, the frames that answer it go out.
+"""The STOMP session of one client: a frame comes in, the frames that answer it go out.
 
-Here stands what STOMP 1.0, 1.1 and 1.2 say about the meaning of frames. There is no socket and no clock in this room;
-whoever owns the connection reads `Session.ended` after each frame and closes it then.
+This module implements the meaning of frames in STOMP 1.0, 1.1 and 1.2. It has no socket and no clock; the loop reads
+`Session.ended` after each frame and closes the connection then.
 
-A receipt is given after the frame took effect. A frame that is refused has no effect, is answered by ERROR, and ends
-the session, as the specification wants, unless `Settings.keep_open_after_error`.
+A receipt is sent after the frame took effect. A refused frame has no effect, is answered by ERROR, and ends the
+session, as the specification wants, unless `Settings.keep_open_after_error`.
 """
 
 from __future__ import annotations
@@ -26,26 +26,18 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["Session", "Settings", "error_frame"]
 
-# RabbitMQ: the id of the subscription that a SEND with such a ``reply-to`` makes.
+# RabbitMQ: a SEND with such a ``reply-to`` makes a subscription with this id.
 _TEMPORARY = "/temp-queue/"
 
 # STOMP 1.0's own examples pad these values with spaces ("destination: /queue/a"), and clients of that time do.
 _PADDED_IN_1_0 = (
-    "destination",
-    "id",
-    "ack",
-    "receipt",
-    "transaction",
-    "message-id",
-    "subscription",
-    "login",
-    "passcode",
+    *("destination", "id", "ack", "receipt", "transaction", "message-id", "subscription", "login", "passcode"),
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a broker demands of its clients. The meaning of each is told in `stomp_web.broker.Broker`."""
+    """The settings of all sessions, as documented in `stomp_web.broker.Broker`."""
 
     versions: tuple[str, ...]
     login: str | None
@@ -67,8 +59,8 @@ class _Acknowledgement(typing.NamedTuple):
 class Session:
     """The session number *number* of a broker.
 
-    * `connected` - CONNECT was accepted. `ended` - nothing is answered any more; the connection is to be closed.
-    * `version` - how frames are written in this session.
+    * `connected` - CONNECT was accepted. `ended` - no frame is answered any more; the connection must be closed.
+    * `version` - the STOMP version of its frames.
     * `heart_beat` - ``(the broker sends, the client sends)``: milliseconds, 0 for never.
     * `flow` - closed by the owner of the connection while the client does not read.
     """
@@ -85,13 +77,13 @@ class Session:
         self._destinations = destinations
         self._journal = journal
         self._client_id: str | None = None
-        # What was asked for under a transaction's name, in order; it is done at its COMMIT.
+        # The SENDs and ACKs of each transaction, in order; they take effect at its COMMIT.
         self._transactions: dict[str, list[Message | _Acknowledgement]] = {}
         self._by_number: dict[str, Subscription] = {}  # by the number that an ack header begins with
         self._last_ack = 0
 
     def handle(self, frame: Frame) -> list[Frame]:
-        """Do what *frame* asks for and return the answers. After the end of the session, nothing is done."""
+        """Process *frame* and return the answers. After the end of the session it is ignored."""
         if self.ended:
             return []
         try:
@@ -111,12 +103,12 @@ class Session:
         return [] if receipt is None else [Frame("RECEIPT", {"receipt-id": receipt})]
 
     def malformed(self, error: ProtocolError) -> Frame:
-        """Return the ERROR that answers bytes which are no frame, and end the session."""
+        """End the session, and return the ERROR for bytes that are not a frame."""
         self.ended = True
         return error_frame("Malformed frame", str(error))
 
     def deliver(self, subscription: Subscription, entry: Entry) -> Frame:
-        """Return the MESSAGE frame for *entry* and note it as unacknowledged, if the subscription acknowledges."""
+        """Return the MESSAGE frame for *entry*, which becomes unacknowledged unless the mode is ``auto``."""
         message = entry.message
         headers = {"destination": message.destination, "message-id": message.id}
         if subscription.id:
@@ -124,7 +116,7 @@ class Session:
         if subscription.ack != "auto":
             key = message.id
             if self.version == "1.2":
-                # Another value at each delivery: an ACK of an earlier one must not count for this one.
+                # Unique for each delivery: an ACK of an earlier one must not acknowledge this one.
                 self._last_ack += 1
                 headers["ack"] = key = f"{subscription.number}:{self._last_ack}"
             subscription.unacknowledged[key] = entry
@@ -133,7 +125,7 @@ class Session:
         return Frame("MESSAGE", headers | message.headers, message.body)
 
     def end(self) -> None:
-        """End the session: transactions are abandoned, unacknowledged messages go back to their queues."""
+        """End the session: transactions are aborted, unacknowledged messages are requeued."""
         self.ended = True
         self._transactions.clear()
         self._by_number.clear()
@@ -155,7 +147,9 @@ class Session:
         if version is None:
             raise Refused("Version mismatch", f"Supported versions are {','.join(settings.versions)}", fatal=True)
         self._check_login(frame.headers)
-        self._check_host(frame.headers.get("host", "/"))
+        host = frame.headers.get("host", "/")
+        if settings.vhosts is not None and host not in settings.vhosts:
+            raise Refused("Unknown virtual host", f"Virtual host '{host}' access denied", fatal=True)
         answer = {"session": f"session-{self.number}", "server": settings.server}
         if negotiates:
             answer["version"] = version
@@ -178,14 +172,9 @@ class Session:
         login = headers.get("login")
         if login is None:
             raise Refused("Access refused", "Login and passcode are required", fatal=True)
-        right_login = _same(login, wanted.login)
-        if not (_same(headers.get("passcode", ""), wanted.passcode or "") and right_login):
+        same_login = _same(login, wanted.login)
+        if not (_same(headers.get("passcode", ""), wanted.passcode or "") and same_login):
             raise Refused("Access refused", f"Access refused for user '{login}'", fatal=True)
-
-    def _check_host(self, host: str) -> None:
-        vhosts = self._settings.vhosts
-        if vhosts is not None and host not in vhosts:
-            raise Refused("Unknown virtual host", f"Virtual host '{host}' access denied", fatal=True)
 
     # -- messages and subscriptions ---------------------------------------------------------------------------
 
@@ -219,7 +208,7 @@ class Session:
         if ack not in ACK_MODES:
             raise Refused("Invalid header", f"ack must be one of {', '.join(ACK_MODES)}, not {ack!r}")
         if "selector" in headers:
-            raise Refused("Not supported", "this broker has no selectors; receive all messages and choose among them")
+            raise Refused("Not supported", "this broker has no selectors; receive all messages and filter them")
         prefetch = whole_number(headers, "prefetch-count", whole_number(headers, "activemq.prefetchSize", 0))
         durable = self._durable_name(headers, id_) if address.copies else None
         if durable is not None and self._destinations.in_use(durable):
@@ -233,10 +222,10 @@ class Session:
         self.subscriptions[key] = self._by_number[str(subscription.number)] = subscription
 
     def _reply_queue(self, reply_to: str) -> str:
-        """Return the destination for answers to *reply_to*, ``/temp-queue/NAME``: a queue that only this session reads.
+        """Return the destination for answers to *reply_to*, ``/temp-queue/NAME``: a queue of this session only.
 
-        As at RabbitMQ 3.10.8, the first SEND with that name makes the queue and a subscription to it, whose id is
-        *reply_to*; both end with the session.
+        As in RabbitMQ 3.10.8, the first SEND with that name makes the queue and a subscription with the id *reply_to*;
+        both end with the session.
         """
         name = reply_to.removeprefix(_TEMPORARY)
         if not self._destinations.naming.reply_queues:
@@ -254,34 +243,33 @@ class Session:
 
     def _unsubscribe(self, frame: Frame) -> None:
         headers = frame.headers
-        names = "destination" if self.version == "1.0" and "id" not in headers else "id"
-        key = _required(frame, names)
+        key = _required(frame, "destination" if self.version == "1.0" and "id" not in headers else "id")
         _check_id(frame, key)
         durable = self._durable_name(headers, key)
         subscription = self.subscriptions.pop(key, None)
         if subscription is not None:
             del self._by_number[str(subscription.number)]
             self._destinations.unsubscribe(subscription)
-        forgotten = durable is not None and self._destinations.forget_durable(durable)
-        if subscription is None and not forgotten:
+        removed = durable is not None and self._destinations.remove_durable(durable)
+        if subscription is None and not removed:
             raise Refused("Unknown subscription", f"there is no subscription {key!r} in this session")
 
     def _durable_name(self, headers: dict[str, str], id_: str) -> tuple[str, str] | None:
-        """Return the client's id and the name of a durable subscription, if *headers* speak of one."""
-        # ActiveMQ's header, then Artemis's; both count a name per client-id of CONNECT.
+        """Return the client's id and the name of a durable subscription, if *headers* name one."""
+        # The headers of ActiveMQ and Artemis; a name belongs to the client-id of CONNECT.
         name = headers.get("activemq.subscriptionName") or headers.get("durable-subscription-name")
         if name is not None:
             client_id = self._client_id or headers.get("client-id")
             if client_id is None:
                 raise Refused("Missing header", "a durable subscription needs a client-id in CONNECT")
             return client_id, name
-        # RabbitMQ's: the id names the subscription, whoever the client is.
+        # RabbitMQ: the id names the subscription for all clients.
         if headers.get("durable") == "true" and headers.get("auto-delete", "false") == "false":
             return "", id_
         return None
 
     def _check_access(self, destination: str, address: Address) -> None:
-        """Raise `Refused` if *destination* is denied, in whatever way its *address* can be written."""
+        """Raise `Refused` if *destination*, or the name of its *address*, is denied."""
         for pattern in self._settings.denied:
             if fnmatch.fnmatchcase(destination, pattern) or fnmatch.fnmatchcase(address.name, pattern):
                 raise Refused("Access denied", f"Access to '{destination}' denied")
@@ -290,9 +278,8 @@ class Session:
 
     def _ack(self, frame: Frame) -> None:
         subscription, key = self._acknowledged(frame)
-        step = _Acknowledgement(
-            subscription, key, frame.command == "ACK", frame.headers.get("requeue", "true") != "false"
-        )
+        requeue = frame.headers.get("requeue", "true") != "false"
+        step = _Acknowledgement(subscription, key, frame.command == "ACK", requeue)
         transaction = self._transaction(frame)
         if transaction is None:
             self._acknowledge(step)
@@ -300,7 +287,7 @@ class Session:
             transaction.append(step)
 
     def _acknowledged(self, frame: Frame) -> tuple[Subscription, str]:
-        """Return the subscription of the message that an ACK or NACK names, and its key there."""
+        """Return the subscription and the key of the message that an ACK or NACK names."""
         if self.version == "1.2":
             key = _required(frame, "id")
             found = self._by_number.get(key.partition(":")[0])
@@ -318,12 +305,11 @@ class Session:
 
     def _acknowledge(self, step: _Acknowledgement) -> None:
         subscription = step.subscription
-        entries = subscription.take(step.key)
-        if not step.positive:
-            if step.requeue:
-                self._destinations.give_back(subscription.queue, entries)
-            else:
-                self._destinations.dead_letter(entries)
+        entries = subscription.acknowledge(step.key)
+        if not step.positive and step.requeue:
+            self._destinations.requeue(subscription.queue, entries)
+        elif not step.positive:
+            self._destinations.dead_letter(entries)
         self._destinations.wake(subscription)
 
     # -- transactions -----------------------------------------------------------------------------------------
@@ -336,7 +322,7 @@ class Session:
 
     def _commit(self, frame: Frame) -> None:
         transaction = self._transactions.pop(self._named_transaction(frame))
-        # All or nothing: look at everything that could fail before the first step is taken.
+        # All or nothing: check every step before the first one takes effect.
         for step in transaction:
             if isinstance(step, _Acknowledgement) and step.key not in step.subscription.unacknowledged:
                 raise Refused(
@@ -389,7 +375,7 @@ class Session:
 
 
 def error_frame(message: str, details: str, offending: Frame | None = None) -> Frame:
-    """Return an ERROR frame. It names the receipt that *offending*, the frame that was refused, had asked for."""
+    """Return an ERROR frame, with the receipt id of the refused frame *offending*."""
     headers = {"message": message, "content-type": "text/plain"}
     if offending is not None and "receipt" in offending.headers:
         headers["receipt-id"] = offending.headers["receipt"]

@@ -89,7 +89,7 @@ class TestLife:
         assert broker.wait_until(lambda: broker.port)
         with Wire(broker) as wire:
             wire.connect()
-            with pytest.raises(RuntimeError, match="started already"):
+            with pytest.raises(RuntimeError, match="running already"):
                 broker.serve_forever()
             broker.stop()
             assert wire.ends()

@@ -156,7 +156,7 @@ ARTEMIS = [
 
 # At the beginning of what the development broker says of a message that RabbitMQ confirms and drops.
 DROPPED = "RabbitMQ would confirm this message and drop it"
-REFUSED_HERE = "the development broker does not do what"
+REFUSED_HERE = "the development broker does not support"
 CLOSED = "the connection was closed"
 
 

@@ -7,6 +7,7 @@ first function to be called delivers all messages of the transaction; the last o
 
 from __future__ import annotations
 
+import collections
 import copy
 import dataclasses
 import itertools
@@ -53,7 +54,7 @@ class _Group:
     """
 
     def __init__(self) -> None:
-        self.registered: list[weakref.ref[_Waiting]] = []
+        self.registered: collections.deque[weakref.ref[_Waiting]] = collections.deque()
         self.errors: list[Exception] = []
         self.lost = 0.0  # seconds spent on batches that failed
 
@@ -73,11 +74,12 @@ class _Waiting:
 
     def __call__(self) -> None:
         self.called = True
-        group, later = self.group, self._called_later()
+        group = self.group
         if not self.sent:
-            failures = _deliver([self, *(each for each in later if not each.sent)], group)
+            batch = [self, *(each for each in self._later() if not each.sent)]
+            failures = _deliver(batch, group)
             group.errors += [error for _, error in failures]
-            if later or len(failures) > 1:
+            if len(batch) > 1:
                 for message, error in failures:
                     _log.error(
                         "after the commit, message %s to %s was not sent as it should be: %s",
@@ -85,22 +87,25 @@ class _Waiting:
                         message.destination,
                         error,
                     )
-        if group.errors and not later:
+        if group.errors and next(self._later(), None) is None:
             first, group.errors, group.lost = group.errors[0], [], 0.0
             try:
                 raise first
             finally:
                 del first  # or this frame and the exception's traceback would hold each other
 
-    def _called_later(self) -> list[_Waiting]:
+    def _later(self) -> typing.Iterator[_Waiting]:
         """The functions of the same transaction that Django will call after this one, in order."""
         calls = [each[1] for each in transaction.get_connection(self.database).run_on_commit]
         if self in calls:
             # A TestCase never commits: functions stay in the list when they are called, or were never to be called.
             behind = calls[calls.index(self) + 1 :]
-            return [each for each in behind if isinstance(each, _Waiting) and each.group is self.group]
-        alive = (reference() for reference in self.group.registered)
-        return [each for each in alive if each is not None and not each.called]
+            yield from (each for each in behind if isinstance(each, _Waiting) and each.group is self.group)
+            return
+        registered = self.group.registered
+        while registered and ((first := registered[0]()) is None or first.called):
+            registered.popleft()
+        yield from (each for reference in registered if (each := reference()) is not None)
 
 
 def _deliver(batch: list[_Waiting], group: _Group) -> list[tuple[Message, Exception]]:

@@ -252,6 +252,13 @@ class TestOneBatch:
             assert bodies == list(range(parity, 50, 2))
         assert broker_settings.connections_accepted == 1
 
+    def test_it_may_be_large(self):
+        with transaction.atomic():
+            for number in range(5_000):
+                send("/queue/a", number, on_commit=True)
+
+        assert payloads() == list(range(5_000))
+
     def test_each_alias_has_one(self, local_broker):
         with Broker() as other:
             local_broker.faults.late_receipt("SEND")

@@ -171,31 +171,15 @@ class PoolClosed(NotSent):
 class Rejected(MessageError):
     """The broker did not accept this message: it answered with an ERROR frame that refuses it.
 
-    `frame` is that ERROR frame, and `message` its ``message`` header (the broker's short
-    description; ``""`` if it sent none). After an ERROR that only announces the end of the
-    connection, `DeliveryUnknown` is raised instead (RabbitMQ 3.10 and 4.3 send ``AMQP channel died`` when an
-    administrator closes the connection, and may have accepted the message).
+    `frame` is that ERROR frame. After an ERROR that only announces the end of the connection, `DeliveryUnknown` is
+    raised instead (RabbitMQ 3.10 and 4.3 send ``AMQP channel died`` when an administrator closes the connection, and
+    may have accepted the message).
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        broker: str | None = None,
-        destination: str | None = None,
-        message_id: str | None = None,
-        confirmed: tuple[int, ...] = (),
-        frame: Frame | None = None,
-    ) -> None:
-        super().__init__(
-            message,
-            broker=broker,
-            destination=destination,
-            message_id=message_id,
-            confirmed=confirmed,
-            frame=frame,
-        )
-        self.message = "" if frame is None else frame.headers.get("message", "")
+    @property
+    def message(self) -> str:
+        """The broker's short description, the header ``message`` of `frame`; ``""`` if it sent none."""
+        return "" if self.frame is None else self.frame.headers.get("message", "")
 
 
 class DeliveryUnknown(MessageError):

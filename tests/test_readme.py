@@ -38,7 +38,7 @@ def broker() -> typing.Iterator[Broker]:
 
 @pytest.fixture
 def open_broker() -> typing.Iterator[Broker]:
-    """One that anybody may use: the snippets of the plain clients have no login."""
+    """A broker without a login: the snippets of the plain clients have none."""
     with Broker() as broker:
         yield broker
 

@@ -1,10 +1,10 @@
-"""Links for the names in docstrings: what `Publisher` means in a docstring is what it means in that module's code.
+"""Links for the names in docstrings: `Publisher` in a docstring means the same as in the code of its module.
 
-Sphinx knows an object by the one name under which a page describes it. A docstring names it as the code around it
-does, and a type annotation by the module that it is defined in. So what Sphinx does not find is looked up as Python
-would, and linked if it is one of the objects described.
+Sphinx knows an object only by the name under which a page describes it. A docstring uses the name of the surrounding
+code, and a type annotation the defining module. So names that Sphinx does not find are looked up as Python would, and
+linked if they are described objects.
 
-What cannot be linked must at least exist: a parameter, a field or an attribute that the docstring tells of, a name of
+A name that cannot be linked must exist: a parameter, a field or an attribute in the docstring, a name of
 that module, or of Python, Flask or Django. So a wrong name is a warning on any machine, without a network.
 """
 
@@ -20,7 +20,7 @@ FOREIGN: typing.Final = frozenset(("django", "flask", *sys.builtin_module_names,
 
 #: Modules that are imported for annotations only, under a name of their own.
 IMPORTED_AS: typing.Final = {"ssl_": "ssl", "ssl_module": "ssl"}
-#: Classes that a user never calls: somebody else hands their objects out. What they hold is in their docstrings.
+#: Classes that a user never calls: the library makes their objects. Their docstrings list the attributes.
 NOT_CALLED: typing.Final = frozenset(
     "Batch Dialect Fault Faults Health Observers Option Options OutboxMessage PoolChanged PoolStats PublisherStats "
     "SendBegan SendFailed SendSucceeded StompState Transaction WorkerStats".split()

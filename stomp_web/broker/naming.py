@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import typing
 
 from .messages import Refused
 
 __all__ = ["Address", "Kind", "Naming", "choose_naming"]
 
+# The types of destinations in RabbitMQ.
+_TYPES = ("/temp-queue", "/exchange", "/topic", "/queue", "/amq/queue", "/reply-queue")
+
 
 class Kind(enum.Enum):
     """How the messages of an address reach subscribers."""
 
-    QUEUE = "queue"
-    """Messages wait in it; subscribers compete for them."""
-    DECLARED_QUEUE = "declared queue"
-    """A queue that has to exist before it is used (RabbitMQ: ``/amq/queue/NAME``)."""
-    REPLY_QUEUE = "reply queue"
-    """The temporary queue of one session (RabbitMQ: ``/reply-queue/NAME``)."""
-    TOPIC = "topic"
-    """Every subscriber gets a copy; a message without a subscriber is accepted and dropped."""
-    EXCHANGE = "exchange"
-    """Every subscriber gets a copy; a message without a subscriber is refused."""
+    QUEUE = "queue"  #: Messages wait in it; subscribers compete for them.
+    DECLARED_QUEUE = "declared queue"  #: A queue that has to exist before it is used (RabbitMQ: ``/amq/queue/NAME``).
+    REPLY_QUEUE = "reply queue"  #: The temporary queue of one session (RabbitMQ: ``/reply-queue/NAME``).
+    TOPIC = "topic"  #: Every subscriber gets a copy; a message without a subscriber is accepted and dropped.
+    EXCHANGE = "exchange"  #: Every subscriber gets a copy; a message without a subscriber is refused.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,41 +79,32 @@ class Naming:
         """Whether a subscription to the topic *pattern* gets the messages of the topic *route*."""
         return _match(_words(pattern), _words(route), self._ONE, self._MANY)
 
-    # -- the destinations of RabbitMQ --------------------------------------------------------------------------
-
     def _address(self, destination: str, command: str) -> Address:
-        if not destination.startswith("/"):
-            if "/" in destination:
-                raise self._unknown(destination)
-            return self._queue(destination)  # RabbitMQ: a bare word is a queue
-        for prefix, read in self._TYPES.items():
-            if destination == prefix or destination.startswith(prefix + "/"):
-                return read(self, destination, destination[len(prefix) :], command)
+        if "/" not in destination:  # RabbitMQ: a bare word is a queue
+            return self._queue(destination)
+        prefix = next((each for each in _TYPES if f"{destination}/".startswith(f"{each}/")), "")
+        rest = destination.removeprefix(prefix)
+        match prefix:
+            case "/queue":
+                return self._queue(self._name(rest, "queue"))
+            case "/topic":
+                return self._topic_address(self._name(rest, "topic"))
+            case "/exchange":
+                return self._exchange(rest)
+            case "/amq/queue":
+                name = f"/queue/{self._name(rest, 'amqqueue')}"
+                return Address(name, Kind.DECLARED_QUEUE, name)
+            case "/reply-queue":
+                name = f"/queue/{self._name(rest, 'reply-queue')}"
+                if command == "SEND":
+                    return Address(name, Kind.REPLY_QUEUE, name)
+                owner = "the session whose SEND had reply-to:/temp-queue/..."
+                raise Refused("resource_locked", f"{destination!r} belongs to {owner}; no other session may read it")
+            case "/temp-queue":
+                raise Refused("Invalid destination", f"'{destination}' is not a valid destination for '{command}'\n")
         raise self._unknown(destination)
 
-    def _named_queue(self, destination: str, rest: str, command: str) -> Address:
-        return self._queue(self._name(rest, "queue"))
-
-    def _topic(self, destination: str, rest: str, command: str) -> Address:
-        return self._topic_address(self._name(rest, "topic"))
-
-    def _declared_queue(self, destination: str, rest: str, command: str) -> Address:
-        name = f"/queue/{self._name(rest, 'amqqueue')}"
-        return Address(name, Kind.DECLARED_QUEUE, name)
-
-    def _reply_queue(self, destination: str, rest: str, command: str) -> Address:
-        name = f"/queue/{self._name(rest, 'reply-queue')}"
-        if command == "SUBSCRIBE":
-            raise Refused(
-                "resource_locked",
-                f"{destination!r} belongs to the session whose SEND had reply-to:/temp-queue/...; no other reads it",
-            )
-        return Address(name, Kind.REPLY_QUEUE, name)
-
-    def _temporary_queue(self, destination: str, rest: str, command: str) -> Address:
-        raise Refused("Invalid destination", f"'{destination}' is not a valid destination for '{command}'\n")
-
-    def _exchange(self, destination: str, rest: str, command: str) -> Address:
+    def _exchange(self, rest: str) -> Address:
         exchange, slash, key = rest[1:].partition("/")
         if not exchange or "/" in key or (slash and not key):
             raise _invalid(rest, "exchange")
@@ -132,15 +120,6 @@ class Naming:
             f"NOT_FOUND - no exchange '{exchange}' in vhost '/'. The development broker has amq.direct, amq.fanout, "
             "amq.headers, amq.match and amq.topic.",
         )
-
-    _TYPES: typing.ClassVar[dict[str, typing.Callable[[Naming, str, str, str], Address]]] = {
-        "/temp-queue": _temporary_queue,
-        "/exchange": _exchange,
-        "/topic": _topic,
-        "/queue": _named_queue,
-        "/amq/queue": _declared_queue,
-        "/reply-queue": _reply_queue,
-    }
 
     def _queue(self, name: str) -> Address:
         destination = f"/queue/{name}"

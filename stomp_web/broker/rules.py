@@ -23,45 +23,26 @@ ACCEPT = "accept"
 class Fault:
     """One fault. `stomp_web.broker.Faults` makes them; tests read `fired` and call `cancel`."""
 
-    on: str | None
-    """The command of the frame, `ACCEPT` for a new connection, ``None`` for any frame."""
-    after: int = 0
-    """How many of those events pass without the fault."""
-    times: int | None = 1
-    """How often it happens; ``None``: from then on."""
-    fired: int = 0
-    """How often it has happened."""
-    passed: int = 0
-    """How many events have passed."""
+    on: str | None  #: The command of the frame, `ACCEPT` for a new connection, ``None`` for any frame.
+    after: int = 0  #: How many of those events pass without the fault.
+    times: int | None = 1  #: How often it happens; ``None``: from then on.
+    fired: int = 0  #: How often it has happened.
+    passed: int = 0  #: How many events have passed.
 
-    process: bool = True
-    """The frame takes effect."""
-    answer: bool = True
-    """The broker's own answers to the frame are sent."""
-    before: bytes = b""
-    """Sent before the answers."""
-    instead: Frame | None = None
-    """Sent as the answer."""
-    receipt_id: bool = True
-    """An ERROR sent instead names the receipt that the frame asked for."""
-    after_answer: bytes = b""
-    """Sent after the answers."""
-    copies: int = 1
-    """How often a RECEIPT is sent."""
-    late: bool = False
-    """A RECEIPT is kept back until another RECEIPT has been sent."""
-    delay: float = 0.0
-    """Seconds by which the answers and all later frames of the connection are delayed."""
-    freeze: bool = False
-    """The connection is neither read nor written from then on, until `Faults.thaw`."""
-    close: bool = False
-    """The connection is closed after the answers were sent."""
-    abort: bool = False
-    """The connection is closed at once."""
-    reset: bool = False
-    """It is closed with a TCP reset instead of an end of file."""
-    dribble: float | None = None
-    """Every byte is sent alone, with this many seconds between two."""
+    process: bool = True  #: The frame takes effect.
+    answer: bool = True  #: The broker's own answers to the frame are sent.
+    before: bytes = b""  #: Sent before the answers.
+    instead: Frame | None = None  #: Sent as the answer.
+    receipt_id: bool = True  #: An ERROR sent instead names the receipt that the frame asked for.
+    after_answer: bytes = b""  #: Sent after the answers.
+    copies: int = 1  #: How often a RECEIPT is sent.
+    late: bool = False  #: A RECEIPT is kept back until another RECEIPT has been sent.
+    delay: float = 0.0  #: Seconds by which the answers and all later frames of the connection are delayed.
+    freeze: bool = False  #: The connection is neither read nor written from then on, until `Faults.thaw`.
+    close: bool = False  #: The connection is closed after the answers were sent.
+    abort: bool = False  #: The connection is closed at once.
+    reset: bool = False  #: It is closed with a TCP reset instead of an end of file.
+    dribble: float | None = None  #: Every byte is sent alone, with this many seconds between two.
 
     cancelled: bool = False
 

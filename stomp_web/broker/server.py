@@ -163,8 +163,6 @@ class Broker:
         #: Makes the broker misbehave on request.
         self.faults = Faults(rules, self._loop)
 
-    # -- life -------------------------------------------------------------------------------------------------
-
     def start(self) -> None:
         """Listen, and serve in a new thread. Does nothing if it is running.
 
@@ -225,8 +223,6 @@ class Broker:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    # -- its address ------------------------------------------------------------------------------------------
-
     @property
     def port(self) -> int:
         """The port; 0 before the first `start` of a broker with port 0."""
@@ -253,8 +249,6 @@ class Broker:
     def __repr__(self) -> str:
         host, port = self.address
         return f"<Broker {host}:{port} {'running' if self._loop.running else 'stopped'}>"
-
-    # -- its history and state --------------------------------------------------------------------------------
 
     def messages(self, destination: str) -> list[Frame]:
         """Return every message that was accepted for *destination*, in order, whether delivered or not.
@@ -352,8 +346,6 @@ class Broker:
         with self._loop.state:
             found = find(destination)
         return [message.frame() for message in found]
-
-    # -- listening --------------------------------------------------------------------------------------------
 
     def _listen(self) -> socket.socket:
         try:

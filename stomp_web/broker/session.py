@@ -133,8 +133,6 @@ class Session:
             self._destinations.unsubscribe(subscription)
         self.subscriptions.clear()
 
-    # -- CONNECT ----------------------------------------------------------------------------------------------
-
     def _connect(self, frame: Frame) -> list[Frame]:
         if frame.command not in ("CONNECT", "STOMP"):
             raise Refused("Not connected", f"the first frame must be CONNECT, not {frame.command}", fatal=True)
@@ -175,8 +173,6 @@ class Session:
         same_login = _same(login, wanted.login)
         if not (_same(headers.get("passcode", ""), wanted.passcode or "") and same_login):
             raise Refused("Access refused", f"Access refused for user '{login}'", fatal=True)
-
-    # -- messages and subscriptions ---------------------------------------------------------------------------
 
     def _send(self, frame: Frame) -> None:
         destination = _required(frame, "destination")
@@ -274,8 +270,6 @@ class Session:
             if fnmatch.fnmatchcase(destination, pattern) or fnmatch.fnmatchcase(address.name, pattern):
                 raise Refused("Access denied", f"Access to '{destination}' denied")
 
-    # -- acknowledgement --------------------------------------------------------------------------------------
-
     def _ack(self, frame: Frame) -> None:
         subscription, key = self._acknowledged(frame)
         requeue = frame.headers.get("requeue", "true") != "false"
@@ -311,8 +305,6 @@ class Session:
         elif not step.positive:
             self._destinations.dead_letter(entries)
         self._destinations.wake(subscription)
-
-    # -- transactions -----------------------------------------------------------------------------------------
 
     def _begin(self, frame: Frame) -> None:
         name = _required(frame, "transaction")

@@ -21,7 +21,7 @@ def broker() -> typing.Iterator[Broker]:
 
 @pytest.fixture
 def open_wire(broker: Broker) -> typing.Iterator[typing.Callable[..., Wire]]:
-    """Opens a TCP connection to the broker, and says nothing."""
+    """Opens a TCP connection to the broker, without sending."""
     with contextlib.ExitStack() as stack:
         yield lambda **options: stack.enter_context(Wire(broker, **options))
 

@@ -1,4 +1,4 @@
-"""What one client may cost, and the times it has to keep."""
+"""The limits and timeouts of one client."""
 
 from __future__ import annotations
 

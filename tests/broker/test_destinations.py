@@ -1,4 +1,4 @@
-"""Queues, topics, acknowledgement: where a message goes, and where it goes next."""
+"""Queues, topics, acknowledgement and redelivery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a SEND comes back in the MESSAGE."""
+"""Which parts of a SEND are in its MESSAGE."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a destination means, and that nothing is confirmed and then dropped."""
+"""The meaning of destinations; no confirmed message is dropped."""
 
 from __future__ import annotations
 

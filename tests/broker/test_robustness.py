@@ -1,4 +1,4 @@
-"""Whatever a client sends: the broker answers or ends the session, loses no message and serves the others."""
+"""For any input the broker answers or ends the session, loses no message and serves other clients."""
 
 from __future__ import annotations
 

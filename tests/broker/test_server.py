@@ -1,4 +1,4 @@
-"""`Broker`: its life, its address, and what it tells a test."""
+"""`Broker`: start and stop, its address, and its methods for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What STOMP 1.0, 1.1 and 1.2 say about a session, seen from the wire."""
+"""Sessions in STOMP 1.0, 1.1 and 1.2, tested over a socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client that is nothing but a socket and a `FrameBuffer`: it does what a test says, right or wrong."""
+"""A client of only a socket and a `FrameBuffer`, which may send valid and invalid frames."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Wire:
     def ask(
         self, command: str, headers: dict[str, str] | None = None, body: bytes = b"", *, text: bool = False
     ) -> Frame:
-        """Send a frame with a receipt and return the answer, which is the RECEIPT if all is well."""
+        """Send a frame with a receipt and return the answer, which is the RECEIPT unless it failed."""
         receipt = f"receipt-{time.monotonic_ns()}"
         self.send(Frame(command, {**(headers or {}), "receipt": receipt}, body), content_length=not text)
         answer = self.receive()
@@ -101,7 +101,7 @@ class Wire:
         return [frame.body for frame in frames]
 
     def nothing_waits(self) -> bool:
-        """Whether the broker has sent nothing: an answered frame shows that it had its chance."""
+        """Whether the broker has sent nothing before the answer to one more frame."""
         return self.ask("BEGIN", {"transaction": f"probe-{time.monotonic_ns()}"}).command == "RECEIPT"
 
     def read_to_end(self) -> bytes:

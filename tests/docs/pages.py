@@ -1,7 +1,7 @@
-"""What stands on a page of the documentation: its blocks of code, and what the page says to the tests.
+"""The steps of a page of the documentation: its blocks of code, and its directives for the tests.
 
-A page is read from top to bottom into a list of steps. Everything that is fenced must be one of these, so that nobody
-can add a snippet that is not run:
+A page is read from top to bottom into a list of steps. Every fenced block must be one of these, so that every snippet
+is run:
 
 * ``python`` - run in the page's own namespace, block after block; with a ``:caption:`` it is a file that is written.
 * ``pycon`` - run, and what it prints compared.

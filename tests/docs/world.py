@@ -88,7 +88,7 @@ class World:
         self._environment = self._make_environment()
 
     def _reserved_port(self) -> str:
-        """A port that no connection gets meanwhile: bound, but nobody listens. A server with SO_REUSEADDR still may."""
+        """A port that no connection gets: bound, but not listening. A server with SO_REUSEADDR may still bind it."""
         holder = self._stack.enter_context(socket.socket())
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", 0))

@@ -130,7 +130,7 @@ def run_quietly(command):
 
 
 def prepare(command):
-    """Make .venv what the command needs: leave it, install what is missing, or make it anew."""
+    """Prepare .venv for the command: keep it, install missing packages, or make a new one."""
     os.makedirs(VENV, exist_ok=True)
     with only_one():
         state = read_state()
@@ -156,7 +156,7 @@ def identity():
 
 
 def fingerprint_of(extras):
-    """Return what the installed packages follow from: the project's requirements and the extras asked for."""
+    """Return the inputs of the installation: the project's requirements and the requested extras."""
     with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
         return hashlib.sha256(file.read() + extras.encode()).hexdigest()
 
@@ -180,7 +180,7 @@ def find_flaw(state):
 
 
 def make_environment():
-    """Make an empty environment with pip in it, in place of what is there."""
+    """Replace .venv with a new environment that has only pip."""
     write_state(dict(identity(), busy=True))
     for name in set(os.listdir(VENV)).difference(OURS):
         path = os.path.join(VENV, name)
@@ -199,13 +199,13 @@ def make_environment():
 
 
 def has_module(name):
-    """Say whether there is such a module; a folder that a removed one left behind is none."""
+    """Return whether the module exists; the empty folder of a removed one does not count."""
     spec = importlib.util.find_spec(name)
     return spec is not None and spec.origin is not None
 
 
 def borrow_pip():
-    """Where ensurepip is missing (Debian), let the system's pip put one into the environment."""
+    """If ensurepip is missing (Debian), install pip into the environment with the system's pip."""
     folder = run_quietly([PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"])[1].strip()
     said = ""
     for pip in ([BASE_PYTHON, "-m", "pip"], [shutil.which("pip3")], [shutil.which("pip")]):
@@ -225,7 +225,7 @@ def install(command, state, fingerprint):
     code, output = run_quietly([PYTHON, "-m", "pip", "install", "--editable", ".[%s]" % EXTRAS[command]])
     if code == 0:
         state["installed"][command] = fingerprint
-    write_state(state)  # no longer busy, also after a failure: pip then leaves an environment as it found it
+    write_state(state)  # also after a failure: then pip leaves the environment unchanged
     if code:
         raise Failure(
             "pip could not install what `%s` needs. It says:\n\n%s\n"
@@ -253,7 +253,7 @@ def write_state(state):
 
 @contextlib.contextmanager
 def only_one():
-    """Let one dev.py at a time work on .venv: `demo` and `test` may be started side by side."""
+    """Lock .venv: `demo` and `test` may run at the same time."""
     if os.name != "posix":
         yield
         return
@@ -275,7 +275,7 @@ def only_one():
 
 
 def run_all(parts):
-    """Run every part, a name and its command, also after one has failed; end with a line for each."""
+    """Run every part (a name and a command), even after a failure, and print a line for each."""
     lines, worst = [], 0
     for name, command in parts:
         say("--- %s" % name)
@@ -296,12 +296,12 @@ def check():
 
 
 def other_pythons():
-    """Return a sentence about the supported Pythons with which the tests did not run here."""
+    """Return a sentence about the supported Pythons that were not tested here."""
     versions = ["3.%d" % minor for minor in range(MINIMUM[1], NEWEST[1] + 1)]
     here, missing = [], []
     for version in versions:
         if version != "%d.%d" % sys.version_info[:2]:
-            # Started, as the name on PATH may be a shim of pyenv for a Python that is not chosen.
+            # Start it: the name on PATH may be a shim of pyenv for a Python that is not selected.
             found = shutil.which("python" + version)
             works = found and run_quietly([found, "-c", ""])[0] == 0
             (here if works else missing).append(version)
@@ -316,7 +316,7 @@ def other_pythons():
 
 
 def test(arguments):
-    """Run the whole suite: shared by processes, where tests/conftest.py says so, but for the tests of faults.
+    """Run the whole suite: in several processes if tests/conftest.py allows it, and the tests of faults alone.
 
     Those measure deadlines, and want the machine for themselves.
     """
@@ -333,7 +333,7 @@ def test(arguments):
 
 
 def docs():
-    """Build the documentation, and say where it is."""
+    """Build the documentation, and print its path."""
     code = run([os.path.join(BIN, "sphinx-build"), "-q", "docs", "docs/_build/html"])
     if code == 0:
         say("The documentation: %s" % os.path.join(ROOT, "docs", "_build", "html", "index.html"))
@@ -349,7 +349,7 @@ def main(arguments):
     if command not in ("demo", "test", "docs", "check") or (command in ("docs", "check") and rest):
         print("dev.py: there is no command `%s`.\n\n%s" % (" ".join(arguments), __doc__.strip()), file=sys.stderr)
         return 2
-    for name in ("SIGTERM", "SIGHUP"):  # end by an exception, and so with the programs that were started
+    for name in ("SIGTERM", "SIGHUP"):  # raise an exception, which also ends the started programs
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     try:
@@ -369,7 +369,7 @@ def main(arguments):
 
 
 def say(text):
-    """Print at once, also into a pipe: the programs run here write to the same place."""
+    """Print and flush: the programs that run here write to the same output."""
     print(text)
     sys.stdout.flush()
 

@@ -80,11 +80,11 @@ class Receiving(Contender):
 
 
 class Workers(Contender):
-    """`Worker` with 8 threads, whose handler gets the decoded JSON and does nothing with it."""
+    """`Worker` with a handler that gets the decoded JSON and does nothing with it; in 8 threads, or in one."""
 
-    def _run(self, case: Case, ack: str, starter: Starter) -> Run:
+    def _run(self, case: Case, ack: str, starter: Starter, concurrency: int = 8) -> Run:
         def run(count: int) -> Outcome:
-            worker = Worker(case.url, concurrency=8, timeout=LIMIT)
+            worker = Worker(case.url, concurrency=concurrency, timeout=LIMIT)
             counter = Counter(count, worker.stop)
             began = 0.0
 
@@ -119,3 +119,8 @@ class Workers(Contender):
     def individual(self, case: Case) -> Iterator[Run]:
         with Starter(case) as starter:
             yield self._run(case, "client-individual", starter)
+
+    @contextlib.contextmanager
+    def one_thread(self, case: Case) -> Iterator[Run]:
+        with Starter(case) as starter:
+            yield self._run(case, "client-individual", starter, concurrency=1)

@@ -6,7 +6,19 @@ from collections.abc import Callable
 
 from benchmarks.bench import Bench
 from benchmarks.results import Table
-from benchmarks.tables import brokers, codec, connect, hostile, imports, memory, publish, receive, requests, threads
+from benchmarks.tables import (
+    brokers,
+    codec,
+    connect,
+    hostile,
+    imports,
+    memory,
+    publish,
+    receive,
+    requests,
+    threads,
+    worker,
+)
 
 #: By name: what it is, for ``--list``, and the function that measures it.
 TABLES: dict[str, tuple[str, Callable[[Bench], Table]]] = {
@@ -21,6 +33,7 @@ TABLES: dict[str, tuple[str, Callable[[Bench], Table]]] = {
     "parse": ("bytes to frames: whole chunks, fragments, single bytes", codec.parse),
     "hostile": ("inputs that are made to hurt, in two lengths", hostile.hostile),
     "receive": ("messages through the duplex client and the worker", receive.receive),
+    "worker": ("what a worker adds to the receiving of a message", worker.worker),
     "memory": ("idle connections, and one send of 1 MiB", memory.memory),
     "import": ("the time that an import takes", imports.imports),
     "rabbitmq": ("the real RabbitMQ, where it is installed; not with --quick", brokers.rabbitmq),

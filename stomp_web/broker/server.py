@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-import signal
 import socket
 import threading
 import time
 import typing
 import urllib.parse
 
+from .._internal.signals import call_on_ctrl_c
 from .._internal.version import __version__
 from ..protocol import VERSIONS, Frame
 from .connection import Limits
@@ -200,21 +201,8 @@ class Broker:
             raise RuntimeError("the broker is running already; stop() it before serve_forever()")
         self._loop.open()
         # A KeyboardInterrupt could break the loop between any two steps; ask_to_stop() ends it between two rounds.
-        interrupting = [
-            number
-            for number in (signal.SIGINT, signal.SIGTERM)
-            if threading.current_thread() is threading.main_thread()
-            and signal.getsignal(number) is signal.default_int_handler
-        ]
-        for number in interrupting:
-            signal.signal(number, lambda *_: self._loop.ask_to_stop())
-        try:
+        with contextlib.suppress(KeyboardInterrupt), call_on_ctrl_c(self._loop.ask_to_stop):
             self._loop.run()
-        except KeyboardInterrupt:  # raised by a handler of the application
-            return
-        finally:
-            for number in interrupting:
-                signal.signal(number, signal.default_int_handler)
 
     def __enter__(self) -> Broker:
         self.start()

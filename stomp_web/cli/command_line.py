@@ -10,14 +10,12 @@ purpose.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import signal
 import sys
-import threading
 import typing
 
 from .._internal.arguments import seconds
+from .._internal.signals import sigterm_as_ctrl_c
 from .._internal.streams import keep_descriptors, settle
 from .._internal.version import __version__
 from ..connection.address import parse_address
@@ -50,7 +48,7 @@ def _main(argv: typing.Sequence[str] | None) -> int:
             stream.reconfigure(errors="backslashreplace")  # for characters that the terminal lacks
     try:
         arguments = _parser().parse_args(argv)
-        with _sigterm_as_ctrl_c():
+        with sigterm_as_ctrl_c():
             return _run(arguments)
     except SystemExit as end:  # argparse: --help, --version, a wrong command line
         return end.code if isinstance(end.code, int) else 2
@@ -302,15 +300,3 @@ def _count(text: str, least: int = 1) -> int:
     if not (text.isascii() and text.isdigit() and int(text) >= least):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, {least} or more")
     return int(text)
-
-
-@contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> typing.Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -14,12 +14,10 @@ command says so before it begins.
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 import time
-import types
 import typing
 
+from .._internal.signals import StopSignals
 from ..client.duplex import QueueingDuplexClient
 from ..config import CONNECTION_OPTIONS, read_options
 from ..connection.address import parse_address
@@ -35,8 +33,6 @@ __all__ = ["run"]
 
 # Seconds between two checks whether to stop.
 _LOOK_UP = 0.2
-# Seconds after the first signal in which others belong to the same request.
-_ONE_REQUEST = 0.5
 # How many messages the broker may send ahead.
 _PREFETCH = 100
 
@@ -81,7 +77,7 @@ def run(
         client.subscribe(destination, ack=ack, headers=given_headers)
         printed = 0
         held = _Held(ack)
-        with _Stop() as stop:
+        with StopSignals() as stop:  # an exception could interrupt an ACK: was it written?
             say(f"Listening to {destination} at {client.broker} ({client.server or 'a server without a name'})\n")
             for frame in _frames(client, count, timeout, stop):
                 printed += 1
@@ -105,7 +101,7 @@ def run(
 
 
 def _frames(
-    client: QueueingDuplexClient, count: int | None, timeout: float | None, stop: _Stop
+    client: QueueingDuplexClient, count: int | None, timeout: float | None, stop: StopSignals
 ) -> typing.Iterator[Frame]:
     """The next *count* messages (``None``: all that come) within *timeout* seconds (``None``: without limit)."""
     end = None if timeout is None else time.monotonic() + timeout
@@ -158,34 +154,3 @@ class _Held:
                 else f"were not taken, as {self.unread} could not be read"
             )
             complain(f"{what} {destination} {why}; not acknowledged, and so still in the queue")
-
-
-class _Stop:
-    """Ctrl-C and SIGTERM set `asked` while the block runs.
-
-    The exception that they raise elsewhere could come in the middle of an ACK, and it would not be known whether that
-    ACK was written. A second signal raises it nevertheless, if it comes half a second after the first or later: one
-    press of Ctrl-C often arrives twice, from the terminal and from a wrapper. *clock* returns seconds.
-    """
-
-    def __init__(self, clock: typing.Callable[[], float] = time.monotonic) -> None:
-        self.asked = False
-        self._clock = clock
-        self._asked_at = 0.0
-        self._before: dict[int, typing.Any] = {}
-
-    def __enter__(self) -> _Stop:
-        if threading.current_thread() is threading.main_thread():  # signals are its
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: types.FrameType | None) -> None:
-        if not self.asked:
-            self.asked, self._asked_at = True, self._clock()
-        elif self._clock() - self._asked_at >= _ONE_REQUEST:
-            signal.default_int_handler(number, frame)

@@ -1,4 +1,4 @@
-"""``stomp-web worker``: a worker that a module of the user's has made, run until Ctrl-C or SIGTERM."""
+"""``stomp-web worker``: run a worker that a module of the application makes, until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _import(name: str) -> types.ModuleType:
         return importlib.import_module(name)
     except StompError:  # of a Worker that was made there, for example
         raise
-    except Exception as error:  # noqa: BLE001 - the module's code raises what it likes
+    except Exception as error:  # noqa: BLE001 - the module's code may raise anything
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             hint = f"; leave out the .py of {name}" if name.endswith(".py") else ""
             problem = f"there is no module {error.name} in {here}, nor where Python looks for modules{hint}"

@@ -1,10 +1,25 @@
 """Receiving at scale: handlers for destinations, run by a pool of threads or of processes.
 
-The way of a message: socket -> the reader's loop -> `Inbox` -> a hand takes it -> its payload is decoded -> the handler
--> `Settlement` acknowledges it, gives it back, or buries it as a dead letter.
+The way of a message, and the module of each part::
 
-Who owns what: `Worker` keeps what its user has said. Each `Worker.run` makes one `Run`, which owns everything that
-lives while it runs: the client, the inbox, the hands, the numbers.
+    socket -> the client's loop (supervisor: the reader's thread)
+      -> Inbox (inbox)            frames that wait; a step that waits for its time
+      -> WorkerThread             takes a Delivery (delivery) out of the inbox
+           Acknowledger.admit     duplicate? ack="auto": ACK now
+           Executor.execute       threads: here; processes: through a pipe. Decodes the payload, calls the handler
+           Acknowledger           succeeded: ACK (cumulative_acks: one for several)
+                                  failed: NACK, or back to the inbox for another try, or:
+      -> DeadLetters              a confirmed dead letter; then ACK
+
+`Worker` makes and connects all of them, in one method. Who owns which state:
+
+* `Worker` - the options; `Supervisor` - one run: the client, the pool, the threads, whether it is stopping;
+* `CurrentSession` - the number of the session and its dialect; `CumulativeAcks` - the order of one subscription;
+* `Inbox` - the messages that are not begun, and those that wait for another try;
+* `FailureCounts`, `Duplicates` - the memory of earlier deliveries; `Counters` - the numbers;
+* `WorkerThread` - whether a handler runs; `ProcessExecutor` - its process and its pipe.
+
+`shutdown` checks the grace time. `command` is the common part of the commands that run a worker.
 """
 
 from .handlers import Handlers

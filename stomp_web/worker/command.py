@@ -1,21 +1,18 @@
-"""What the commands that run a worker have in common: ``stomp-web worker``, ``flask stomp worker``, ``stomp_worker``.
+"""The common part of the commands that run a worker: ``stomp-web worker``, ``flask stomp worker``, ``stomp_worker``.
 
-A library says nothing unless its user has set up logging. A command is no library: for as long as it runs, what
-stomp-web logs is shown on standard error, together with the progress line, unless the program's own code has set up
-logging; then that is left alone.
+A library shows no log unless its user has set up logging. While a command runs, the log of stomp-web is shown on
+standard error, together with the progress line, unless the program's own code has set up logging.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import sys
 import typing
 
 from .._internal.log import get_logger
 from .._internal.streams import TolerantStream, keep_descriptors, settle
-from .processes import Initializer
 from .progress import ProgressLine
 from .worker import Worker
 
@@ -37,8 +34,8 @@ def run_worker(
     * *concurrency*, *processes* - set those of the worker; ``None`` leaves them as they are.
     * *stream* - where progress and log go; ``None`` means standard error.
 
-    A standard stream that is closed, full, or a pipe that is read no more does not end the worker, and fails no
-    message: what handlers print is lost then, and the log says so.
+    A standard stream that is closed, full, or a pipe without a reader does not end the worker, and fails no message:
+    the output of handlers is lost then, and the log says so.
 
     The code is that of `Worker.run`, or 130 after a second Ctrl-C. Raises what `Worker.run` raises.
     """
@@ -48,16 +45,17 @@ def run_worker(
         worker.processes = processes
     keep_descriptors()
     line = ProgressLine(sys.stderr if stream is None else stream)
+    initializer = None
     with contextlib.ExitStack() as stack:
         stack.callback(settle, sys.stdout, sys.stderr)
         stack.enter_context(contextlib.redirect_stderr(_tolerant(sys.stderr)))
         if not _logging_is_set_up():
             stack.enter_context(_logging_to(line))
-            stack.enter_context(_logging_in_processes(worker))
+            initializer = _begin_process
         stack.enter_context(contextlib.redirect_stdout(_for_handlers(line, sys.stdout)))
         stack.callback(line.finish)
         try:
-            return worker.run(on_progress=line)
+            return worker.run(on_progress=line, initializer=initializer)
         except (KeyboardInterrupt, SystemExit) as stopped:  # the second SIGINT or SIGTERM
             _log.warning("stopped at once; messages that were being handled will come again")
             if isinstance(stopped, SystemExit):
@@ -66,7 +64,7 @@ def run_worker(
 
 
 def _for_handlers(line: ProgressLine, stream: typing.TextIO | None) -> typing.TextIO:
-    """Return *stream* for what handlers print: it stands above the *line*, and printing it never fails a message."""
+    """Return *stream* for the output of handlers: above the *line*, and without errors that would fail a message."""
     above = None if stream is None else line.above(stream)
     return typing.cast(typing.TextIO, TolerantStream(above, _warn_of_lost_output))
 
@@ -80,7 +78,7 @@ def _tolerant(stream: typing.TextIO | None) -> typing.TextIO:
 
 
 def _logging_is_set_up() -> bool:
-    """Whether somebody but us does something with what a worker logs."""
+    """Whether the program has set up a handler for the worker's log."""
     logger: logging.Logger | None = _log.logger
     while logger is not None:
         if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
@@ -101,28 +99,16 @@ def _logging_to(handler: logging.Handler) -> typing.Iterator[None]:
 
 
 def _begin_logging(handler: logging.Handler) -> None:
-    """Show on *handler* what stomp-web logs, from INFO on if nobody has chosen another level."""
+    """Show the log of stomp-web on *handler*, from INFO on unless the program has set another level."""
     if _root.level == logging.NOTSET:
         _root.setLevel(logging.INFO)
     _root.addHandler(handler)
 
 
-@contextlib.contextmanager
-def _logging_in_processes(worker: Worker) -> typing.Iterator[None]:
-    """Let the processes of *worker* log as this one does. They are asked nothing: they run the same program."""
-    initializer = worker._initializer
-    worker._initializer = functools.partial(_begin_process, initializer)
-    try:
-        yield
-    finally:
-        worker._initializer = initializer
-
-
-def _begin_process(initializer: Initializer | None) -> None:
+def _begin_process() -> None:
+    """Let a process of the worker log and print as this one does."""
     # On a terminal, it clears the parent's progress line before it writes. It shows no progress of its own.
     line = ProgressLine(sys.stderr)
     _begin_logging(line)
     sys.stderr = _tolerant(sys.stderr)
     sys.stdout = _for_handlers(line, sys.stdout)
-    if initializer is not None:
-        initializer()

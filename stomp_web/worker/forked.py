@@ -1,8 +1,8 @@
 """The end of a child process that a handler has forked.
 
-``os.fork()`` in a handler gives the child a copy of everything that the worker has: its connection, its messages, and
-the pipe to its supervisor. If the child returned from the handler into the worker's code, it would acknowledge messages
-and take others, side by side with its parent. So it ends where the handler ends.
+``os.fork()`` in a handler gives the child a copy of the worker's connection, its messages, and the pipe to its parent.
+If the child returned from the handler into the worker's code, it would acknowledge messages and take others, beside its
+parent. So it ends where the handler ends.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sys
 import typing
 
-from .describe import traceback_text
+from .error_text import traceback_text
 
 __all__ = ["exit_forked_child"]
 

@@ -1,4 +1,4 @@
-"""Which function handles what: the subscriptions of a worker, before there is a connection."""
+"""Handlers and their destinations: the subscriptions of a worker, before there is a connection."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["Handler", "Handlers"]
 Function = typing.Callable[[ReceivedMessage], object]
 _F = typing.TypeVar("_F", bound=Function)
 
-#: What is read unless a handler says otherwise: none of it can run code of its sender.
+#: The serializers that a handler reads without an *accept* of its own: none of them can run code of the sender.
 ACCEPT: typing.Final = ("json", "text", "bytes")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handler:
-    """One subscription: its `function`, and what SUBSCRIBE will say. `name` is the function's, for people."""
+    """One subscription: its `function`, and the parts of SUBSCRIBE. `name` is the function's, for the log."""
 
     function: Function
     name: str
@@ -38,7 +38,7 @@ class Handler:
     sent_to: tuple[str, ...] = ()
 
     def reading(self, untyped: str) -> Reading:
-        """How its messages are read; *untyped* is the worker's word for what this handler says nothing of."""
+        """Return how its messages are read; *untyped* is the worker's, for a handler without one of its own."""
         return Reading(self.accept, self.untyped or untyped, (self.destination, *self.sent_to))
 
 
@@ -71,12 +71,12 @@ class Handlers:
           same, with one ACK for all messages up to the first that is not done (each for itself on RabbitMQ, where such
           an ACK would stand for those of other handlers, too); ``auto``: a message is acknowledged right before its
           handler is called, so that one that is being handled is lost if the worker dies.
-        * *accept* - the names of the serializers that may be read. What comes in another form becomes a dead letter.
-          ``pickle`` is read only if it is named here: whoever can send a pickle can run code in this process. With
-          none, nothing is read, and the payload is the body: for those who look after dead letters.
+        * *accept* - the names of the serializers that may be read. A message in another form becomes a dead letter.
+          ``pickle`` is read only if it is named here: a sender of pickles can run code in this process. With none,
+          nothing is read, and the payload is the body, as in a program that inspects dead letters.
         * *headers* - more headers of SUBSCRIBE, such as ``selector``.
-        * *untyped* - the name of the serializer for bodies without a content type, such as ``json`` for what JMS
-          producers send; without it, the worker's (``bytes``). It must be among those in *accept*, too.
+        * *untyped* - the name of the serializer for bodies without a content type, such as ``json`` for messages of JMS
+          producers; without it, the worker's (``bytes``). It must be among those in *accept*, too.
         * *sent_to* - other destinations that signed messages may have been sent to, where the broker moves them to this
           one on purpose; see `stomp_web.serializers.deserialize`.
         * *id* - the subscription's id; a durable subscription of RabbitMQ is known by it.
@@ -86,15 +86,15 @@ class Handlers:
         it cannot be seen (in a lambda, or under a decorator of another library), each call that returns an awaitable or
         a generator counts as a failure.
 
-        Raises `InvalidFrame` for what is no destination, ack mode or header, and `ConfigurationError` if the function
-        is such a one, or cannot be called with one argument, or if there is such a subscription already: two handlers
-        of one queue would share its messages.
+        Raises `InvalidFrame` if the destination, the ack mode or a header is invalid, and `ConfigurationError` if the
+        function is such a one, or cannot be called with one argument, or if there is such a subscription already: two
+        handlers of one queue would share its messages.
         """
         accept = (accept,) if isinstance(accept, str) else tuple(accept)
         origins = (sent_to,) if isinstance(sent_to, str) else tuple(sent_to)
         number = len(self._handlers) + 1
         identity = f"worker-{number}" if id is None else id
-        frame = commands.subscribe(destination, identity, ack, headers)
+        commands.subscribe(destination, identity, ack, headers)  # for its errors
 
         def decorate(function: _F) -> _F:
             name = _name(function)
@@ -114,7 +114,6 @@ class Handlers:
             )
             return function
 
-        del frame  # it was made to be checked
         return decorate
 
     def _add(self, handler: Handler) -> None:
@@ -130,7 +129,7 @@ class Handlers:
         self._handlers.append(handler)
 
     def check(self, dead_letter: str, keys: typing.Sequence[str | bytes] = ()) -> None:
-        """Raise `ConfigurationError` if this is nothing that a worker can run.
+        """Raise `ConfigurationError` if a worker cannot run these handlers.
 
         That is: no handler at all; one that accepts a serializer that does not exist; one that accepts signed messages,
         without *keys* (`signing_keys`) to verify them; or one whose own failures would come back to it, because it
@@ -156,7 +155,7 @@ class Handlers:
 
 
 def _name(function: object) -> str:
-    """The function's name for the log, found once, whatever its attributes and its ``repr`` do."""
+    """Return the function's name for the log, even if its attributes or its ``repr`` raise."""
     try:
         name = getattr(function, "__qualname__", None)
         text = f"{getattr(function, '__module__', '')}.{name}" if name else repr(function)
@@ -166,7 +165,7 @@ def _name(function: object) -> str:
 
 
 def _kind_that_returns_unrun(function: object) -> str | None:
-    """What *function* is, if a call of it only makes a coroutine or a generator; ``None`` if that cannot be seen."""
+    """Return the kind of *function*, if a call only makes a coroutine or a generator; ``None`` if that is not seen."""
     while isinstance(function, functools.partial | staticmethod):
         function = function.func if isinstance(function, functools.partial) else function.__func__
     # An object is called by the method of its class.
@@ -185,8 +184,8 @@ def _kind_that_returns_unrun(function: object) -> str | None:
 
 def _takes_one_argument(function: Function) -> bool:
     try:
-        signature = inspect.signature(function, follow_wrapped=False)  # a decorator may add what the function wants
-    except (TypeError, ValueError):  # some functions written in C do not tell
+        signature = inspect.signature(function, follow_wrapped=False)  # a decorator may add more arguments
+    except (TypeError, ValueError):  # some functions written in C have no signature
         return True
     try:
         signature.bind(None)

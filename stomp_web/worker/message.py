@@ -1,4 +1,4 @@
-"""What a handler gets, and what it may raise."""
+"""The message that a handler gets, and the exception by which it rejects one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Reading", "ReceivedMessage", "Reject", "read_message"]
 
 
 class Reject(Exception):
-    """Raised by a handler: this message is no good, and will not be any better the next time.
+    """Raised by a handler: this message cannot be handled, and another try would not change that.
 
     It becomes a dead letter at once, and is not delivered again.
     """
@@ -31,17 +31,17 @@ class Reading:
 class ReceivedMessage:
     """A message as a handler gets it.
 
-    * `payload` - what the sender had sent, read back by the serializer that the ``content-type`` names.
+    * `payload` - the sender's payload, read by the serializer that the ``content-type`` names.
     * `body` - the bytes as they came. `headers` - those of the MESSAGE frame, unescaped.
-    * `destination` - where it came from.
+    * `destination` - the destination from which it came.
     * `id` - the sender's ``x-message-id``, the same at every delivery; without one, or with an empty
       one, the broker's ``message-id``.
     * `redelivered` - whether it may have been handled before: the broker says so, or this worker has tried already.
     * `failures` - how often it has failed, as far as this worker knows: its own tries, or, if that is more, how often a
       quorum queue of RabbitMQ has delivered it before (``x-delivery-count`` of 3.10, ``x-acquired-count`` of 4.3). The
       queue counts also the deliveries that a worker gave back unhandled when it stopped.
-    * `defects` - what was wrong with the frame in which it came, a sentence for each: replacement characters stand for
-      bytes of a header that are not UTF-8, for example. See `stomp_web.protocol.FrameBuffer`.
+    * `defects` - the defects of the frame in which it came, a sentence for each: replacement characters stand for bytes
+      of a header that are not UTF-8, for example. See `stomp_web.protocol.FrameBuffer`.
     """
 
     payload: typing.Any = dataclasses.field(repr=False)
@@ -64,7 +64,7 @@ def read_message(
     failures: int,
     defects: tuple[str, ...] = (),
 ) -> ReceivedMessage:
-    """Return the message with its payload decoded, or as it is if nothing is accepted. Raises `SerializationError`."""
+    """Return the message with its payload decoded; the body, if nothing is accepted. Raises `SerializationError`."""
     payload = (
         deserialize(body, headers, accept=reading.accept, keys=keys, untyped=reading.untyped, sent_to=reading.sent_to)
         if reading.accept

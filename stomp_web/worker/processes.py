@@ -1,7 +1,7 @@
-"""Calling handlers in a process of one's own, which may die without harm to the worker.
+"""Calling handlers in another process, which may die without harm to the worker.
 
 A process is started anew, not forked: the program has threads, and a fork would copy locks that they hold. So a handler
-must be importable there. What goes through the pipe is pickled, and both of its ends are ours.
+must be importable there. Jobs and failures go through a pipe as pickles; both of its ends belong to this module.
 """
 
 from __future__ import annotations
@@ -14,44 +14,42 @@ import pickle
 import signal
 import threading
 import time
-import types
 import typing
 
+from .._internal.signals import block_stop_signals, ignore_stop_signals
 from ..errors import ConfigurationError
-from .describe import error_in_one_line
+from .error_text import error_in_one_line
+from .executors import Around, ExecutorGone, Failure, Job
 from .forked import exit_forked_child
 from .handlers import Handler
-from .perform import Around, Failure, Job, PerformerGone, ThreadPerformer
+from .threads import ThreadExecutor
 
 if typing.TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-__all__ = ["Initializer", "ProcessPerformer"]
+__all__ = ["Initializer", "ProcessExecutor"]
 
 Initializer = typing.Callable[[], object]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Seconds that a new process may take to import the handlers.
-_START_LIMIT = 60.0
-# Seconds for a process to end by itself when it was asked to.
-_END_LIMIT = 5.0
-_LOOK_AFTER_IT = 1.0  # seconds between two looks whether it lives
+_START_LIMIT = 60.0  # seconds that a new process may take to import the handlers
+_END_LIMIT = 5.0  # seconds for a process to end by itself when it was asked to
+_CHECK_INTERVAL = 1.0  # seconds between two checks whether it is alive
 
 
-class ProcessPerformer:
+class ProcessExecutor:
     """Calls handlers in a process that it owns, one message at a time. A process that dies is replaced.
 
-    *initializer* is called first in each process, before the handlers are imported.
+    *initializers* are called first in each process, before the handlers are imported.
     """
 
-    perishable = True
+    can_die = True
 
     def __init__(
         self,
         handlers: typing.Iterable[Handler],
         keys: typing.Sequence[str | bytes],
         around: Around,
-        initializer: Initializer | None,
+        initializers: typing.Sequence[Initializer],
         number: int,
         untyped: str = "bytes",
     ) -> None:
@@ -63,12 +61,12 @@ class ProcessPerformer:
                 "processes",
             )
         self._name = f"stomp-worker-process-{number}"
-        self._first = _pickled(initializer, "the initializer")
+        self._initializers = _pickled(initializers, "the initializer")
         each = [
             (_pickled(handler.function, f"the handler {handler.name}"), handler.reading(untyped))
             for handler in handlers
         ]
-        self._second = _pickled((each, tuple(keys), _pickled(around, "around")), "what a process needs")
+        self._setup = _pickled((each, tuple(keys), _pickled(around, "around")), "the worker")
         self._process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection | None = None
         self._lock = threading.Lock()
@@ -76,7 +74,7 @@ class ProcessPerformer:
 
     @property
     def pid(self) -> int | None:
-        """The process's id, ``None`` while there is none."""
+        """The process's id; ``None`` while there is no process."""
         process = self._process
         return process.pid if process is not None else None
 
@@ -86,10 +84,10 @@ class ProcessPerformer:
             raise ConfigurationError("the worker is ending", "processes")
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_child, args=(theirs, self._first, self._second), name=self._name)
+        process = context.Process(target=_run_process, args=(theirs, self._initializers, self._setup), name=self._name)
         try:
             # Not under the lock: multiprocessing logs, and its log handlers are the application's.
-            with _signals_held_back():
+            with block_stop_signals():
                 process.start()
         finally:
             theirs.close()
@@ -98,52 +96,52 @@ class ProcessPerformer:
             self._process = process
             killed = self._killed
         if killed:  # meanwhile
-            self._let_go()
+            self._discard()
             raise ConfigurationError("the worker is ending", "processes")
         try:
             answer = ours.recv() if ours.poll(_START_LIMIT) else f"it was not ready within {_START_LIMIT:g} s"
         except (EOFError, OSError):
-            _wait_for_end(process)
+            _wait_for_exit(process)
             answer = f"it ended with exit code {process.exitcode}"
         if answer is not None:
-            self._let_go()
+            self._discard()
             raise ConfigurationError(f"a worker process cannot run the handlers: {answer}", "processes")
 
-    def perform(self, job: Job) -> Failure | None:
-        """Let the process do it. If the process dies of it, that is the failure. Raises `PerformerGone`."""
+    def execute(self, job: Job) -> Failure | None:
+        """Call the handler in the process. Its death is a failure, too. Raises `ExecutorGone`."""
         connection, process = self._connection, self._process
         try:
             if connection is None or process is None:
                 raise EOFError
             connection.send(job)
         except (EOFError, OSError):
-            self._let_go()
-            raise PerformerGone from None
+            self._discard()
+            raise ExecutorGone from None
         try:
-            # A process of the handler's own may hold the other end of the pipe, so its end is not all to look for.
-            while not connection.poll(_LOOK_AFTER_IT):
+            # A child of the process may hold the other end of the pipe, which is not closed then when the process dies.
+            while not connection.poll(_CHECK_INTERVAL):
                 if not process.is_alive() and not connection.poll():
                     raise EOFError
             return typing.cast("Failure | None", connection.recv())
         except (EOFError, OSError):
-            _wait_for_end(process)
-            how = _how_it_ended(process.exitcode)
-            self._let_go()
+            _wait_for_exit(process)
+            how = _exit_reason(process.exitcode)
+            self._discard()
             return Failure(f"the worker process died{how} while it handled the message")
         except Exception as error:  # noqa: BLE001 - unpickling raises whatever the bytes make it raise
-            self._let_go()  # what else stands in the pipe cannot be trusted
+            self._discard()  # the rest of the pipe's content cannot be trusted
             return Failure(
                 f"the worker process was ended, as its answer could not be read ({error_in_one_line(error)}); does "
                 "the handler write to file descriptors that it has not opened?"
             )
 
-    def ready(self) -> bool:
-        """Whether the process is there."""
+    def is_ready(self) -> bool:
+        """Whether the process is alive."""
         process = self._process
         return process is not None and self._connection is not None and process.is_alive()
 
     def stop(self) -> None:
-        """Tell the process that nothing more comes, and wait for its end."""
+        """Close the pipe, which ends the process, and wait for its end."""
         with self._lock:
             self._killed = True  # no other is started
         connection, self._connection = self._connection, None
@@ -151,8 +149,8 @@ class ProcessPerformer:
             connection.close()
         process = self._process
         if process is not None:
-            _wait_for_end(process)
-        self._let_go()
+            _wait_for_exit(process)
+        self._discard()
 
     def kill(self) -> bool:
         """End the process at once; no other is started."""
@@ -162,7 +160,7 @@ class ProcessPerformer:
                 self._process.kill()
         return True
 
-    def _let_go(self) -> None:
+    def _discard(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
@@ -171,11 +169,11 @@ class ProcessPerformer:
         if process is not None:
             if process.is_alive():
                 process.kill()
-            if _wait_for_end(process):
+            if _wait_for_exit(process):
                 process.close()
 
 
-def _wait_for_end(process: multiprocessing.process.BaseProcess) -> bool:
+def _wait_for_exit(process: multiprocessing.process.BaseProcess) -> bool:
     """Wait until *process* has ended, for `_END_LIMIT` seconds at the most; return whether it has.
 
     `Process.join` waits without a limit for one that has closed its descriptors, as a handler may: it sees the end of a
@@ -190,7 +188,7 @@ def _wait_for_end(process: multiprocessing.process.BaseProcess) -> bool:
     return True
 
 
-def _how_it_ended(code: int | None) -> str:
+def _exit_reason(code: int | None) -> str:
     if code is None:
         return ""
     if code >= 0:
@@ -201,9 +199,9 @@ def _how_it_ended(code: int | None) -> str:
         return f" of signal {-code}"
 
 
-def _pickled(what: object, name: str) -> bytes:
+def _pickled(value: object, name: str) -> bytes:
     try:
-        return pickle.dumps(what)
+        return pickle.dumps(value)
     except Exception as error:  # noqa: BLE001 - pickle raises whatever the object's own code does
         raise ConfigurationError(
             f"{name} cannot be used in another process: {error}. Define it at the top level of a module, "
@@ -212,32 +210,17 @@ def _pickled(what: object, name: str) -> bytes:
         ) from None
 
 
-@contextlib.contextmanager
-def _signals_held_back() -> typing.Iterator[None]:
-    """A process that is started meanwhile gets no signal before it says so: it would die of Ctrl-C, loudly."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _run_process(connection: Connection, initializers: bytes, setup: bytes) -> None:
+    """The process's main function: import the handlers, answer ``None``, then execute jobs until the pipe is closed.
 
-
-def _child(connection: Connection, first: bytes, second: bytes) -> None:
-    """What runs in the process: import, say so, then a message in and its outcome out, until the pipe is closed."""
-    # Ctrl-C and a service manager's SIGTERM reach all processes of the group. When this one ends is its parent's to
-    # say, who closes the pipe, and whose death closes it, too.
-    for number in _SIGNALS:
-        signal.signal(number, _leave_it_to_the_parent)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    The parent closes the pipe, and so does its death.
+    """
+    ignore_stop_signals()
     with contextlib.closing(connection):
         process = os.getpid()
         problem = None
         try:
-            performer = _unpickled(first, second)
+            executor = _make_executor(initializers, setup)
         except BaseException as error:
             if os.getpid() == process:
                 connection.send(error_in_one_line(error))
@@ -249,17 +232,12 @@ def _child(connection: Connection, first: bytes, second: bytes) -> None:
         with contextlib.suppress(EOFError, OSError):
             while True:
                 job = connection.recv()
-                connection.send(performer.perform(job))
+                connection.send(executor.execute(job))
 
 
-def _unpickled(first: bytes, second: bytes) -> ThreadPerformer:
-    initializer = pickle.loads(first)
-    if initializer is not None:
+def _make_executor(initializers: bytes, setup: bytes) -> ThreadExecutor:
+    for initializer in pickle.loads(initializers):
         initializer()
-    each, keys, around = pickle.loads(second)
+    each, keys, around = pickle.loads(setup)
     handlers = [(pickle.loads(function), reading) for function, reading in each]
-    return ThreadPerformer(handlers, keys, pickle.loads(around))
-
-
-def _leave_it_to_the_parent(_number: int, _frame: types.FrameType | None) -> None:
-    pass
+    return ThreadExecutor(handlers, keys, pickle.loads(around))

@@ -21,14 +21,14 @@ _CLEAR = "\r\x1b[K"
 
 
 class ProgressLine(logging.Handler):
-    """A line that is written over and over; as a logging handler, it keeps what is logged above the line.
+    """A line that is written over and over; as a logging handler, it writes log records above the line.
 
-    Give it to `Worker.run` as *on_progress*. It writes on *stream*; on one that is no terminal it writes no progress,
-    only what is logged. Where it cannot write, it writes nothing: *stream* may be full or closed, or ``None``, as
-    `sys.stderr` is of a program that was started without.
+    Give it to `Worker.run` as *on_progress*. It writes on *stream*; if that is no terminal, it writes no progress, only
+    log records. Where it cannot write, it writes nothing: *stream* may be full or closed, or ``None``, as `sys.stderr`
+    is in a program that was started without.
 
-    Each text is written by one call, which a stream does not divide. So no lock is needed, which a child could inherit
-    that a handler forks, or in which a signal handler that logs would wait for itself.
+    Each text is written by one call, which a stream does not divide. So it needs no lock, which a child that a handler
+    forks could inherit, or in which a signal handler that logs would wait for itself.
     """
 
     def __init__(self, stream: typing.TextIO | None) -> None:
@@ -66,10 +66,10 @@ class ProgressLine(logging.Handler):
             self.handleError(record)
 
     def above(self, stream: typing.TextIO) -> typing.TextIO:
-        """Return *stream* so that what is written there stands above the line, and is not held back.
+        """Return *stream* so that text that is written there stands above the line, and is not held back.
 
-        If there is no terminal, that is *stream* itself, from which each line goes out at once: a log file in which the
-        output of handlers appears when the worker ends would be of no use.
+        If there is no terminal, that is *stream* itself, from which each line goes out at once: otherwise the
+        output of handlers would appear in a log file only when the worker ends.
         """
         if not self._terminal or not stream.isatty():
             if isinstance(stream, io.TextIOWrapper):
@@ -84,7 +84,7 @@ class ProgressLine(logging.Handler):
         stream.flush()
 
     def finish(self) -> None:
-        """End the line, so that what comes next begins on one of its own."""
+        """End the line, so that later output begins on a new one."""
         line, self._line = self._line, ""
         if line and self._terminal:
             self._stream.write("\n")

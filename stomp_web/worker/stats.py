@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 
-__all__ = ["Counts", "WorkerStats"]
+__all__ = ["Counters", "WorkerStats"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class WorkerStats:
     seconds: float = 0.0
 
 
-class Counts:
+class Counters:
     """Numbers that many threads add to."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Worker: what its user says of it, and the one call that runs it."""
+"""Worker: its options, the call that runs it, and the one place where the parts of a run are made and connected."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import typing
 
 from .._internal.printable import short_repr
 from .._internal.redacted import redact_secret, redact_secrets
+from .._internal.signals import StopSignals
 from .._internal.unpicklable import Unpicklable
+from .._internal.wakeup import Wakeup
 from ..client.duplex import QueueingDuplexClient
+from ..client.queues import FrameQueue
 from ..config import (
     CONNECTION_OPTIONS,
     LIMIT_OPTIONS,
@@ -23,22 +26,26 @@ from ..errors import ConfigurationError, StompError
 from ..pool import PublishClientPool
 from ..protocol import commands
 from ..serializers import get_serializer
+from .acknowledger import Acknowledger
+from .dead_letters import DeadLetters
+from .deduplication import Duplicates, FailureCounts
+from .executors import Around, Executor
 from .handlers import ACCEPT, Function, Handler, Handlers
 from .inbox import Inbox
-from .perform import Around, Performer, ThreadPerformer, no_context
-from .processes import Initializer, ProcessPerformer
-from .run import Progress, Run
-from .settle import Settlement
-from .stats import Counts, WorkerStats
-from .stop import StopSignals
+from .processes import Initializer, ProcessExecutor
+from .session import CurrentSession
+from .stats import Counters, WorkerStats
+from .supervisor import Progress, Supervisor
+from .threads import ThreadExecutor, no_context
+from .worker_thread import WorkerThread
 
 __all__ = ["SETTINGS", "Worker"]
 
 _F = typing.TypeVar("_F", bound=Function)
 
-# Of the options that all of stomp-web knows, those that a worker has a use for.
+# Those options of the whole package that a worker has a use for.
 _OPTIONS = ("url", *CONNECTION_OPTIONS, "signing_keys")
-#: What may be said of a worker in a framework's settings.
+#: A worker's options in a framework's settings.
 SETTINGS: typing.Final = (
     *("concurrency", "connect_headers", "dead_letter", "deduplicate", "grace", "max_redeliveries", "prefetch"),
     *("processes", "retry_delay", "untyped"),
@@ -58,23 +65,23 @@ class Worker(Unpicklable):
     * *url* - the broker's address, or several (see `parse_address`); it may hold options.
     * *concurrency* - how many handlers may run at the same time, each in a thread; 8. With 1, messages are handled in
       the order in which the broker sends them.
-    * *processes* - if it is not 0, handlers run in so many processes instead of threads, one at a time in each. A
-      process is started anew and imports the handlers, which must be defined at the top level of a module.
-    * *prefetch* - how many messages the broker may send ahead, per subscription, to those that know how to (RabbitMQ,
+    * *processes* - if it is not 0, handlers run in this number of processes instead of threads, one at a time in each.
+      A process is started anew and imports the handlers, which must be defined at the top level of a module.
+    * *prefetch* - how many messages the broker may send ahead, per subscription, if it supports that (RabbitMQ,
       ActiveMQ); without it, twice as many as can be handled at a time.
     * *max_redeliveries* - how often a message is tried again after its handler has raised; 5. *retry_delay* - seconds
       before the first of these; the pause doubles each time, up to 30 seconds; 0.1.
-    * *dead_letter* - where a message goes that has failed once more; ``/queue/DLQ``. It is acknowledged when the broker
-      has confirmed the dead letter.
+    * *dead_letter* - the destination for a message that has failed once more; ``/queue/DLQ``. It is acknowledged when
+      the broker has confirmed the dead letter.
     * *deduplicate* - how many handled messages to remember by their ``x-message-id``, so that copies are dropped; 0,
       none.
-    * *grace* - seconds that handlers have for their end when the worker stops; 30.
+    * *grace* - seconds that running handlers have to end when the worker stops; 30.
     * *untyped* - the name of the serializer for bodies without a content type, for handlers that name none; ``bytes``.
     * *initializer* - called first in each process, before the handlers are imported there: a function of a module.
     * *around* - a function that returns a context manager, which is entered around each message, where it is handled.
-    * *handlers* - `Handlers` that were filled before.
+    * *handlers* - the `Handlers` to run, if they were collected before there was a worker.
     * *connect_headers* - more headers of CONNECT, such as ``client-id``.
-    * *options* - of those that a `Publisher` knows: ``login``, ``passcode``, ``vhost``, ``timeout``,
+    * *options* - these of a `Publisher`: ``login``, ``passcode``, ``vhost``, ``timeout``,
       ``connect_timeout``, ``heart_beat`` (without it, both sides beat every 10 seconds), ``tls_ca``, ``tls_cert``,
       ``tls_key``, ``tls_key_password``, ``tls_insecure_skip_verify``, ``signing_keys``,
       and ``max_header_bytes``, ``max_headers``, ``max_body_bytes``: a message that exceeds one of these is not handled,
@@ -131,8 +138,8 @@ class Worker(Unpicklable):
         self.handlers = Handlers() if handlers is None else handlers
         self._starting = threading.Lock()
         self._running = False
-        self._run: Run | None = None
-        self._make_client(Inbox((), 1))  # for its errors: nothing is opened
+        self._supervisor: Supervisor | None = None
+        self._make_client(FrameQueue(1))  # for its errors: nothing is opened
         self._make_pool()
 
     @classmethod
@@ -141,8 +148,8 @@ class Worker(Unpicklable):
     ) -> Worker:
         """Return a worker for the broker of a publisher with these *options*.
 
-        What only a publisher knows is left out. `heart_beat` is taken if the publisher has one. *settings* are what a
-        framework's configuration says of the worker, names of `SETTINGS`; *own* are arguments of the constructor.
+        Options that only a publisher has are left out. `heart_beat` is taken if the publisher has one. *settings* are
+        the worker's options in a framework's configuration, see `SETTINGS`; *own* are arguments of the constructor.
 
         Raises `ConfigurationError`.
         """
@@ -171,58 +178,59 @@ class Worker(Unpicklable):
             destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to
         )
 
-    def run(self, *, on_progress: Progress | None = None) -> int:
+    def run(self, *, on_progress: Progress | None = None, initializer: Initializer | None = None) -> int:
         """Receive and handle messages until SIGTERM, Ctrl-C or `stop`; return the exit code for the program.
 
         When the connection is lost it connects and subscribes again, after a pause that grows with each failure. In the
-        main thread, the first SIGTERM or Ctrl-C ends it in order: no more messages are taken, handlers have the grace
-        time to end, their messages are acknowledged, and the connection is closed with DISCONNECT. A second one ends it
-        at once, if it comes half a second after the first or later; sooner it is the same request (a terminal and a
-        wrapper both pass one Ctrl-C on). Returns 0, or 1 if a handler had not ended in time.
+        main thread, the first SIGTERM or Ctrl-C shuts it down cleanly: no more messages are taken, handlers have the
+        grace time to end, their messages are acknowledged, and the connection is closed with DISCONNECT. A second one
+        ends it at once, if it comes half a second after the first or later; sooner it is the same request (a terminal
+        and a wrapper both pass one Ctrl-C on). Returns 0, or 1 if a handler had not ended in time.
 
         *on_progress* is called in this thread with a `WorkerStats`, about twice a second. If it raises an `Exception`,
-        that is logged, and the worker goes on.
+        that is logged, and the worker goes on. *initializer* is called in each process before that of the constructor:
+        for a program that sets up the logging of its processes.
 
         Raises `ConfigurationError` if there is no handler, or one that cannot be run; `AuthenticationFailed` if the
-        broker refuses the login at the first connection, and `Rejected` if it refuses a subscription there for good:
+        broker refuses the login at the first connection, and `Rejected` if it refuses a subscription there permanently:
         no permission, a destination that it does not know, a queue with other arguments, a selector that it cannot
-        read. A broker that is not there is waited for, and so is one that refuses for another reason, such as
-        RabbitMQ's NOT_FOUND for a queue that another program has yet to declare.
+        read. If the broker cannot be reached, or refuses for another reason, such as RabbitMQ's NOT_FOUND for a queue
+        that another program has yet to declare, the worker waits and tries again.
         """
         with self._starting:
             if self._running:
                 raise StompError("this worker is running already")
             self._running = True
         try:
-            self._run = run = self._make_run(on_progress)
-            with StopSignals(run.stop):
-                return 0 if run.go() else 1
+            self._supervisor = supervisor = self._make_supervisor(on_progress, initializer)
+            with StopSignals(supervisor.stop):
+                return 0 if supervisor.run() else 1
         finally:
             self._running = False
 
     def stop(self) -> None:
-        """Ask a running worker to end in order, as SIGTERM does. From any thread; it does not wait.
+        """Ask a running worker to shut down cleanly, as SIGTERM does. From any thread; it does not wait.
 
-        Does nothing before `run` was called. Who runs it in a thread of his own waits until `is_alive`, or longer.
+        Does nothing before `run` was called: to stop a worker right after its start, wait until `is_alive`.
         """
-        run = self._run
-        if run is not None:
-            run.stop()
+        supervisor = self._supervisor
+        if supervisor is not None:
+            supervisor.stop()
 
     @property
     def is_alive(self) -> bool:
         """Whether messages are received and can be handled now.
 
         True while there is a session, every subscription in it was confirmed, the reader's loop runs (which ends when
-        the broker misses its heart-beats), and every thread and process for handlers is there. For health checks.
+        the broker misses its heart-beats), and every thread and process for handlers is alive. For health checks.
         """
-        run = self._run
-        return run is not None and run.alive
+        supervisor = self._supervisor
+        return supervisor is not None and supervisor.is_alive
 
     def stats(self) -> WorkerStats:
         """Return the numbers of the run, or of the last one."""
-        run = self._run
-        return WorkerStats() if run is None else run.stats()
+        supervisor = self._supervisor
+        return WorkerStats() if supervisor is None else supervisor.stats()
 
     _instead = "hand over the name of the module that makes it"
 
@@ -230,52 +238,72 @@ class Worker(Unpicklable):
         how = f"{self.processes} processes" if self.processes else f"{self.concurrency} threads"
         return f"<Worker {self._broker}, {how}, {len(self.handlers)} handlers>"
 
-    # -- what a run is made of --------------------------------------------------------------------------------
+    # -- the parts of a run -----------------------------------------------------------------------------------
 
-    def _make_run(self, on_progress: Progress | None) -> Run:
+    def _make_supervisor(self, on_progress: Progress | None, initializer: Initializer | None) -> Supervisor:
+        """Make all parts of a run, and connect them. See the drawing in `stomp_web.worker`."""
         self.handlers.check(self._dead_letter, self._options.get("signing_keys", ()))
         handlers = list(self.handlers)
-        hands = whole_number("processes", self.processes, 0) or whole_number("concurrency", self.concurrency, 1)
-        prefetch = self._prefetch or 2 * hands
-        inbox = Inbox(handlers, prefetch * len(handlers))
+        count = whole_number("processes", self.processes, 0) or whole_number("concurrency", self.concurrency, 1)
+        prefetch = self._prefetch or 2 * count
+        counters, wakeup, failures = Counters(), Wakeup(), FailureCounts()
+        session = CurrentSession(failures)
+        inbox = Inbox(handlers, prefetch * len(handlers), session)
         client = self._make_client(inbox)
         pool = self._make_pool()
-        counts = Counts()
-        settlement = Settlement(
+        acknowledger = Acknowledger(
             client,
+            session,
             inbox,
-            pool,
-            counts,
-            dead_letter=self._dead_letter,
+            DeadLetters(pool, self._dead_letter),
+            Duplicates(self._deduplicate),
+            failures,
+            counters,
             max_redeliveries=self._max_redeliveries,
             retry_delay=self._retry_delay,
-            deduplicate=self._deduplicate,
         )
-        return Run(
+        handler_numbers = {handler.id: number for number, handler in enumerate(handlers)}
+        threads = [
+            WorkerThread(
+                number,
+                inbox,
+                self._make_executor(number, handlers, initializer),
+                acknowledger,
+                counters,
+                handler_numbers,
+                wakeup.wake,
+            )
+            for number in range(1, count + 1)
+        ]
+        return Supervisor(
             client,
+            session,
             inbox,
             pool,
             handlers,
-            [self._make_performer(handlers, number) for number in range(1, hands + 1)],
-            settlement,
-            counts,
+            threads,
+            counters,
+            wakeup,
             prefetch=prefetch,
             grace=self._grace,
             on_progress=on_progress,
         )
 
-    def _make_performer(self, handlers: typing.Sequence[Handler], number: int) -> Performer:
+    def _make_executor(
+        self, number: int, handlers: typing.Sequence[Handler], initializer: Initializer | None
+    ) -> Executor:
         keys = self._options.get("signing_keys", ())
         if self.processes:
-            return ProcessPerformer(handlers, keys, self._around, self._initializer, number, self._untyped)
-        return ThreadPerformer(
+            initializers = [each for each in (initializer, self._initializer) if each is not None]
+            return ProcessExecutor(handlers, keys, self._around, initializers, number, self._untyped)
+        return ThreadExecutor(
             [(handler.function, handler.reading(self._untyped)) for handler in handlers], keys, self._around
         )
 
     def _connection_options(self) -> dict[str, typing.Any]:
         return {name: self._options[name] for name in CONNECTION_OPTIONS if name in self._options}
 
-    def _make_client(self, inbox: Inbox) -> QueueingDuplexClient:
+    def _make_client(self, inbox: FrameQueue) -> QueueingDuplexClient:
         options = self._connection_options()
         options.setdefault("heart_beat", (10_000, 10_000))
         return QueueingDuplexClient.from_url(
@@ -283,7 +311,7 @@ class Worker(Unpicklable):
         )
 
     def _make_pool(self) -> PublishClientPool:
-        """For dead letters: confirmed on a connection where no message stands before the receipt."""
+        """The pool for dead letters."""
         options = {name: value for name, value in self._connection_options().items() if name not in LIMIT_OPTIONS}
         options["heart_beat"] = (0, 0)
         return PublishClientPool(self._url, max_size=2, **options)

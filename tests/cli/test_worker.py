@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from stomp_web import Publisher
+from stomp_web._internal.signals import ONE_REQUEST
 from stomp_web.broker import Broker
-from stomp_web.worker.stop import ONE_REQUEST
 from tests.cli.running import DEADLINE, ended, line_with, program
 from tests.wsgi.helpers import run_python
 

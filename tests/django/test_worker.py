@@ -17,11 +17,11 @@ from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 from stomp_web import ConfigurationError, Publisher
+from stomp_web._internal.signals import ONE_REQUEST
 from stomp_web.django import publishers, subscribe
 from stomp_web.django.checks import check_settings
 from stomp_web.django.handlers import handlers_by_alias, make_worker
 from stomp_web.worker import Handlers
-from stomp_web.worker.stop import ONE_REQUEST
 from tests.cli.running import DEADLINE, ended, line_with
 from tests.client.scripted import eventually
 from tests.django import postgres

@@ -31,7 +31,7 @@ from tests.docs.pages import BadPage, Block, Hidden, Page
 
 if typing.TYPE_CHECKING:
     from stomp_web.worker import Worker
-    from stomp_web.worker.run import Progress
+    from stomp_web.worker.supervisor import Progress
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 30.0  # seconds for one command, on a machine with much else to do

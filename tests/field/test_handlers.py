@@ -80,7 +80,7 @@ class TestWhateverAnExceptionDoesTheMessageBecomesADeadLetter:
 
     def test_what_a_serializer_raises_is_a_failure_too(self, broker, publisher, start, monkeypatch):
         monkeypatch.setattr(
-            "stomp_web.worker.perform.read_message", lambda *arguments, **keywords: fail(None), raising=True
+            "stomp_web.worker.threads.read_message", lambda *arguments, **keywords: fail(None), raising=True
         )
         worker = Worker(broker.url, concurrency=1, max_redeliveries=1, retry_delay=0.001)
         worker.subscribe("/queue/a")(Notes())
@@ -240,18 +240,18 @@ class TestNothingElseOfTheApplicationStopsAWorker:
         assert caplog.text.count("on_progress has failed") == 1
 
     def test_a_fault_of_the_worker_itself_costs_no_message(self, broker, publisher, start, monkeypatch):
-        """What nobody has thought of: it raises in the middle, and the message is tried again all the same."""
-        from stomp_web.worker.settle import Settlement
+        """An unexpected error in the middle: the message is tried again all the same."""
+        from stomp_web.worker.acknowledger import Acknowledger
 
-        succeeded, raised = Settlement.succeeded, []
+        succeeded, raised = Acknowledger.succeeded, []
 
-        def once(settlement, delivery):
+        def once(acknowledger, delivery):
             if not raised:
                 raised.append(1)
                 raise MemoryError
-            succeeded(settlement, delivery)
+            succeeded(acknowledger, delivery)
 
-        monkeypatch.setattr(Settlement, "succeeded", once)
+        monkeypatch.setattr(Acknowledger, "succeeded", once)
         notes = Notes()
         worker = Worker(broker.url, concurrency=1, retry_delay=0.001)
         worker.subscribe("/queue/a")(notes)
@@ -479,12 +479,12 @@ class TestAHandlerThatForks:
 
 @pytest.mark.parametrize("error", [OSError("no more processes"), SystemExit(3)])
 def test_a_process_that_cannot_be_started_ends_the_run_with_the_reason(broker, monkeypatch, error):
-    from stomp_web.worker.processes import ProcessPerformer
+    from stomp_web.worker.processes import ProcessExecutor
 
-    def start(performer):
+    def start(executor):
         raise error
 
-    monkeypatch.setattr(ProcessPerformer, "start", start)
+    monkeypatch.setattr(ProcessExecutor, "start", start)
     worker = Worker(broker.url, processes=1)
     worker.subscribe("/queue/a")(tasks.leave_behind)
     running = Running(worker)

@@ -15,7 +15,7 @@ import pytest
 
 from stomp_web import ConfigurationError, Publisher
 from stomp_web.worker import Worker
-from stomp_web.worker.processes import ProcessPerformer
+from stomp_web.worker.processes import ProcessExecutor
 from tests.client.scripted import eventually
 from tests.worker import tasks
 from tests.worker.running import PATIENCE, own_threads
@@ -153,15 +153,15 @@ def test_a_process_that_cannot_be_replaced_at_once_is_tried_again(broker, publis
     publisher.send("/queue/a", order(broker, 1))
     (first,) = told(broker, 1)
     assert eventually(lambda: running.worker.stats().handled == 1)
-    start, refusals = ProcessPerformer.start, []
+    start, refusals = ProcessExecutor.start, []
 
-    def refuse_once(performer):
+    def refuse_once(executor):
         if not refusals:
             refusals.append(1)
             raise BlockingIOError(11, "Resource temporarily unavailable")
-        start(performer)
+        start(executor)
 
-    monkeypatch.setattr(ProcessPerformer, "start", refuse_once)
+    monkeypatch.setattr(ProcessExecutor, "start", refuse_once)
     os.kill(first["pid"], signal.SIGKILL)
     publisher.send("/queue/a", order(broker, 2))
     assert told(broker, 2)[1]["number"] == 2

@@ -13,8 +13,9 @@ import typing
 import pytest
 
 from stomp_web import Publisher
+from stomp_web._internal import signals
 from stomp_web.broker import Broker
-from stomp_web.worker import Worker, stop
+from stomp_web.worker import Worker
 from tests.client.scripted import eventually
 from tests.worker.running import PATIENCE, Notes, own_threads
 
@@ -156,9 +157,10 @@ class TestStop:
 PROGRAM = """
 import os, signal, sys, threading
 from stomp_web import PublishClient
-from stomp_web.worker import Worker, stop
+from stomp_web._internal import signals
+from stomp_web.worker import Worker
 
-url, processes, grace, stop.ONE_REQUEST = sys.argv[1], int(sys.argv[2]), *map(float, sys.argv[3:])
+url, processes, grace, signals.ONE_REQUEST = sys.argv[1], int(sys.argv[2]), *map(float, sys.argv[3:])
 
 def tell(what):
     with PublishClient.from_url(url) as client:
@@ -227,7 +229,7 @@ class Program:
 def program(broker, tmp_path) -> typing.Iterator[typing.Callable[..., Program]]:
     programs: list[Program] = []
 
-    def begin(processes: int = 0, grace: float = 20.0, one_request: float = stop.ONE_REQUEST) -> Program:
+    def begin(processes: int = 0, grace: float = 20.0, one_request: float = signals.ONE_REQUEST) -> Program:
         programs.append(Program(broker, tmp_path, processes, grace, one_request))
         return programs[-1]
 
@@ -313,7 +315,7 @@ class TestWhatIsOneRequest:
 
     def test_signals_within_half_a_second_of_the_first(self, handlers):
         now, asked = [100.0], []
-        with stop.StopSignals(lambda: asked.append(1), lambda: now[0]):
+        with signals.StopSignals(lambda: asked.append(1), lambda: now[0]):
             for moment in (100.0, 100.0, 100.2, 100.499):
                 now[0] = moment
                 signal.raise_signal(signal.SIGINT)
@@ -324,7 +326,7 @@ class TestWhatIsOneRequest:
     @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
     def test_a_later_one_ends_it(self, handlers, first):
         now = [100.0]
-        with stop.StopSignals(lambda: None, lambda: now[0]):
+        with signals.StopSignals(lambda: None, lambda: now[0]):
             signal.raise_signal(first)
             now[0] = 100.4
             signal.raise_signal(first)
@@ -338,7 +340,7 @@ class TestWhatIsOneRequest:
     def test_the_rest_of_the_half_second_counts_after_the_end_too(self, handlers):
         now, got = [100.0], []
         signal.signal(signal.SIGTERM, lambda number, frame: got.append(number))
-        with stop.StopSignals(lambda: None, lambda: now[0]):
+        with signals.StopSignals(lambda: None, lambda: now[0]):
             signal.raise_signal(signal.SIGINT)
         now[0] = 100.4
         signal.raise_signal(signal.SIGTERM)
@@ -353,6 +355,6 @@ class TestWhatIsOneRequest:
 
     def test_after_an_end_without_a_signal_everything_is_as_it_was(self, handlers):
         before = signal.getsignal(signal.SIGINT)
-        with stop.StopSignals(lambda: None):
+        with signals.StopSignals(lambda: None):
             assert signal.getsignal(signal.SIGINT) is not before
         assert signal.getsignal(signal.SIGINT) is before

@@ -1,4 +1,4 @@
-"""What a worker remembers of messages that come more than once: how often they failed, and which ones are done.
+"""A memory of messages that come more than once: how often they have failed, and which ones are handled.
 
 Both are bounded; the oldest entry goes when there are too many.
 """
@@ -9,29 +9,26 @@ import collections
 import threading
 import typing
 
-__all__ = ["Duplicates", "Failures", "Key"]
+from .delivery import Delivery, Key
+
+__all__ = ["Duplicates", "FailureCounts"]
 
 _MOST_FAILURES = 10_000
 
-_T = typing.TypeVar("_T")
 
-#: The subscription and the message's id: two handlers of one topic each have to do with the same message.
-Key = tuple[str, str]
-
-
-class Failures:
-    """How often the message with a key has failed here, across its deliveries."""
+class FailureCounts:
+    """How often each message has failed here, across its deliveries."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: collections.OrderedDict[Key, int] = collections.OrderedDict()
 
-    def of(self, key: Key | None) -> int:
-        """The failures so far."""
+    def get(self, key: Key | None) -> int:
+        """Return the failures so far."""
         return self._counts.get(key, 0) if key is not None else 0
 
-    def note(self, key: Key | None, failures: int) -> None:
-        """Remember that the message has failed so many times."""
+    def set(self, key: Key | None, failures: int) -> None:
+        """Remember the number of *failures*."""
         if key is None:
             return
         with self._lock:
@@ -47,7 +44,7 @@ class Failures:
                 self._counts.pop(key, None)
 
 
-class Duplicates(typing.Generic[_T]):
+class Duplicates:
     """The keys of the last *size* messages that were handled, and of those that are being handled now.
 
     With a *size* of 0 it remembers nothing, and every message is new.
@@ -57,13 +54,14 @@ class Duplicates(typing.Generic[_T]):
         self._size = size
         self._lock = threading.Lock()
         self._done: collections.OrderedDict[Key, None] = collections.OrderedDict()
-        self._busy: dict[Key, list[_T]] = {}
+        self._busy: dict[Key, list[Delivery]] = {}
 
-    def begin(self, key: Key | None, delivery: _T) -> str:
-        """Say what a delivery is: ``new``, and is being handled from now on; ``done``, a duplicate; or ``busy``.
+    def begin(self, delivery: Delivery) -> typing.Literal["new", "done", "busy"]:
+        """Say whether a delivery is ``new``, and is being handled from now on; or ``done``, a duplicate; or ``busy``.
 
-        Of the last kind the same message is in a handler now; `end` returns the delivery then.
+        ``busy``: the same message is in a handler now; `end` returns the delivery then.
         """
+        key = delivery.key
         if not self._size or key is None:
             return "new"
         with self._lock:
@@ -75,8 +73,9 @@ class Duplicates(typing.Generic[_T]):
             self._busy[key] = []
             return "new"
 
-    def end(self, key: Key | None, handled: bool) -> list[_T]:
+    def end(self, delivery: Delivery, handled: bool) -> list[Delivery]:
         """The message is not in a handler any more; return the deliveries of it that came meanwhile."""
+        key = delivery.key
         if not self._size or key is None:
             return []
         with self._lock:

@@ -1,87 +1,33 @@
-"""Calling a handler with a message, and saying what came of it.
+"""Calling handlers in the worker thread.
 
-A message goes in as plain values (`Job`), and what comes back is ``None`` or a `Failure`, so that it may as well happen
-in another process. Whatever the application's code does (a serializer, `around`, the handler, its exception), `perform`
-returns one of the two, and raises nothing.
+Whatever the application's code does (a serializer, `around`, the handler, its exception), `ThreadExecutor.execute`
+returns ``None`` or a `Failure`, and raises nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import inspect
 import os
 import types
 import typing
 
 from ..errors import StompError
-from .describe import error_in_one_line, traceback_text
+from .error_text import error_in_one_line, traceback_text
+from .executors import Around, Failure, Job
 from .forked import exit_forked_child
 from .handlers import Function
 from .message import Reading, ReceivedMessage, Reject, read_message
 
-__all__ = ["Around", "Failure", "Job", "Performer", "PerformerGone", "ThreadPerformer", "no_context"]
+__all__ = ["ThreadExecutor", "no_context"]
 
 _OWN_FILES: typing.Final = frozenset((__file__,))
 
-Around = typing.Callable[[], typing.ContextManager[object]]
 
+class ThreadExecutor:
+    """Calls handlers in the thread that calls `execute`."""
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Job:
-    """A message for the handler with the number `handler`."""
-
-    handler: int
-    headers: dict[str, str] = dataclasses.field(repr=False)
-    body: bytes = dataclasses.field(repr=False)
-    redelivered: bool
-    failures: int
-    defects: tuple[str, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a handler did not handle a message: `error` in one line, and `details`, the traceback as text.
-
-    `permanent` if another try can have no other end.
-    """
-
-    error: str
-    details: str = ""
-    permanent: bool = False
-
-
-class PerformerGone(Exception):
-    """The process was not there any more when it should have taken a message. Nothing was begun."""
-
-
-class Performer(typing.Protocol):
-    """Calls handlers for one hand. *perishable* if it can die while nobody asks for anything."""
-
-    @property
-    def perishable(self) -> bool:
-        """Whether it can die."""
-
-    def start(self) -> None:
-        """Make ready. Raises `ConfigurationError` if that cannot be done."""
-
-    def perform(self, job: Job) -> Failure | None:
-        """Decode the message, call the handler, and return what went wrong, if anything did. Raises `PerformerGone`."""
-
-    def ready(self) -> bool:
-        """Whether `perform` can be called."""
-
-    def stop(self) -> None:
-        """End in order."""
-
-    def kill(self) -> bool:
-        """End at once, and return whether a `perform` that is under way in another thread returns by that."""
-
-
-class ThreadPerformer:
-    """Calls handlers in the thread of whoever calls `perform`."""
-
-    perishable = False
+    can_die = False
 
     def __init__(
         self,
@@ -96,21 +42,21 @@ class ThreadPerformer:
     def start(self) -> None:
         """Nothing has to be made ready."""
 
-    def perform(self, job: Job) -> Failure | None:
-        """Decode the message, call the handler, and return what went wrong, if anything did.
+    def execute(self, job: Job) -> Failure | None:
+        """Decode the message, call the handler, and return its failure, if any.
 
-        A child process that the handler has forked does not come back from here.
+        A child process that the handler has forked ends in here.
         """
         process = os.getpid()
         try:
-            failure = self._perform(job, process)
+            failure = self._execute(job, process)
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler must not end the thread unseen
             failure = Failure(error_in_one_line(error), details=traceback_text(error, _OWN_FILES))
         if os.getpid() != process:  # forked by `around` or a serializer
             exit_forked_child(None)
         return failure
 
-    def _perform(self, job: Job, process: int) -> Failure | None:
+    def _execute(self, job: Job, process: int) -> Failure | None:
         function, reading = self._handlers[job.handler]
         try:
             message = read_message(
@@ -122,7 +68,7 @@ class ThreadPerformer:
                 failures=job.failures,
                 defects=job.defects,
             )
-        except StompError as error:  # a SerializationError, or no key for a signature: nobody here can read it
+        except StompError as error:  # a SerializationError, or no key for a signature: it cannot be read here
             return Failure(error_in_one_line(error), permanent=True)
         try:
             with self._around():
@@ -131,7 +77,7 @@ class ThreadPerformer:
             return Failure(error_in_one_line(error), permanent=True)
         return None
 
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         """Always."""
         return True
 
@@ -144,12 +90,12 @@ class ThreadPerformer:
 
 
 def no_context() -> typing.ContextManager[object]:
-    """What is around a message if nothing else was asked for."""
+    """The `around` of a worker that was made without."""
     return contextlib.nullcontext()
 
 
 def _call(function: Function, message: ReceivedMessage, process: int) -> None:
-    """Call the handler, and raise if it has not run. *process* is the one whose business the rest is."""
+    """Call the handler, and raise if it has not run. *process* is the one in which it was called."""
     try:
         result = function(message)
     except BaseException as error:

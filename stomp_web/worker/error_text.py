@@ -1,8 +1,8 @@
-"""An exception as text, whatever code of its own it brings.
+"""An exception as text, though it may bring code of its own.
 
 The exception comes from a handler, and everything about it may be the application's code: ``__str__``, ``__notes__``,
-the traceback, the name of its class. Each of these may raise, return a subclass of ``str``, or be very long. The text
-that comes out of here is a plain ``str`` of bounded length, so that it can be logged, pickled and put into a header.
+the traceback, the name of its class. Each of these may raise, return a subclass of ``str``, or be very long. The result
+is a plain ``str`` of bounded length, so that it can be logged, pickled and put into a header.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LONGEST_TRACEBACK = 100_000
 
 
 def error_in_one_line(error: BaseException) -> str:
-    """Return the class of *error*, and what it says, in one line."""
+    """Return the class of *error* and its text, in one line."""
     kind = _kind(error)
     try:
         text = " ".join(_plain(str(error))[:_LONGEST_LINE].split())
@@ -27,7 +27,7 @@ def error_in_one_line(error: BaseException) -> str:
 
 
 def traceback_text(error: BaseException, own_files: frozenset[str]) -> str:
-    """Return the traceback of *error* as Python prints it, without the outer frames that are of *own_files*."""
+    """Return the traceback of *error* as Python prints it, without the outer frames that belong to *own_files*."""
     try:
         inside = _traceback(error)
         while inside is not None and inside.tb_frame.f_code.co_filename in own_files:

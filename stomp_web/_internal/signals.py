@@ -1,0 +1,152 @@
+"""Signals of the operating system: SIGINT (Ctrl-C) and SIGTERM end what this package runs.
+
+One press of Ctrl-C often arrives as two signals: the terminal sends SIGINT to every process of its group, and a wrapper
+(npm, docker, uv, a shell script, a supervisor) forwards its own, perhaps as SIGTERM. So signals that come within half a
+second of the first are the same request.
+
+Only the main thread may set signal handlers. In another thread, the context managers here do nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+import types
+import typing
+
+if typing.TYPE_CHECKING:
+    from typing import Self
+
+__all__ = [
+    "ONE_REQUEST",
+    "StopSignals",
+    "block_stop_signals",
+    "call_on_ctrl_c",
+    "ignore_stop_signals",
+    "sigterm_as_ctrl_c",
+]
+
+#: Seconds after the first signal in which others, of either kind, count as the same request.
+ONE_REQUEST: typing.Final = 0.5
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignals:
+    """While the block runs, the first SIGTERM or SIGINT sets `asked` and calls *ask*; a later one raises.
+
+    Those within `ONE_REQUEST` seconds of the first do nothing. The exception of a later one is `KeyboardInterrupt`, or
+    `SystemExit` with the code that a shell gives for SIGTERM. *clock* returns seconds, as `time.monotonic` does.
+    """
+
+    def __init__(
+        self, ask: typing.Callable[[], object] | None = None, clock: typing.Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._asked_at: float | None = None
+        self._before: dict[int, typing.Any] = {}
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has come."""
+        return self._asked_at is not None
+
+    def __enter__(self) -> Self:
+        if _in_main_thread():
+            for number in _STOP_SIGNALS:
+                self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: types.TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            # The second half of one request must not end the program while it does what comes after the block.
+            signal.signal(number, self._after if self._in_one_request() else handler)
+
+    def _in_one_request(self) -> bool:
+        return self._asked_at is not None and self._clock() - self._asked_at < ONE_REQUEST
+
+    def _on_signal(self, number: int, frame: types.FrameType | None) -> None:
+        if self._asked_at is None:
+            self._asked_at = self._clock()
+            if self._ask is not None:
+                self._ask()
+        elif not self._in_one_request():
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            raise SystemExit(128 + number)
+
+    def _after(self, number: int, frame: types.FrameType | None) -> None:
+        """A signal after the block: the handler from before the block gets it, unless it is of the same request."""
+        if not self._in_one_request():
+            signal.signal(number, self._before[number])
+            signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def sigterm_as_ctrl_c() -> typing.Iterator[None]:
+    """While the block runs, SIGTERM raises `KeyboardInterrupt`, as Ctrl-C does."""
+    if not _in_main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def call_on_ctrl_c(function: typing.Callable[[], object]) -> typing.Iterator[None]:
+    """While the block runs, signals that would raise `KeyboardInterrupt` call *function* instead.
+
+    The application's own signal handlers stay.
+    """
+    default = signal.default_int_handler
+    numbers = [number for number in _STOP_SIGNALS if _in_main_thread() and signal.getsignal(number) is default]
+    for number in numbers:
+        signal.signal(number, lambda *_: function())
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, default)
+
+
+@contextlib.contextmanager
+def block_stop_signals() -> typing.Iterator[None]:
+    """Start a child process in this block: it gets no signal before it calls `ignore_stop_signals`.
+
+    Without it, Ctrl-C during its start ends the child with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_stop_signals() -> None:
+    """Leave it to the parent process to end this one, though Ctrl-C and SIGTERM reach the whole process group.
+
+    The handler does nothing, instead of ``SIG_IGN``, which programs that this process starts would inherit.
+    """
+    for number in _STOP_SIGNALS:
+        signal.signal(number, _do_nothing)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+
+
+def _do_nothing(_number: int, _frame: types.FrameType | None) -> None:
+    pass
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -1,0 +1,240 @@
+"""The supervisor: one run of a worker, from the first connection to DISCONNECT.
+
+It runs in the thread that called `Worker.run`: it connects and subscribes, starts the reader, waits, connects again
+after a pause when the connection is lost, and shuts down. All threads of a worker:
+
+* ``stomp-worker-reader`` runs the client's loop; there is one while there is a connection;
+* ``stomp-worker-1`` and so on are the worker threads: one for each handler that may run at the same time. With
+  processes, each has one process.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import typing
+
+from .._internal.log import get_logger
+from .._internal.printable import sentence
+from .._internal.wakeup import Wakeup
+from ..client.duplex import QueueingDuplexClient
+from ..connection.dialect import choose_dialect
+from ..errors import AuthenticationFailed, DeliveryUnknown, NotSent, Rejected, StompError
+from ..pool import PublishClientPool
+from ..pool.breaker import back_off
+from .error_text import error_in_one_line
+from .handlers import Handler
+from .inbox import Inbox
+from .permanent_errors import is_permanent
+from .session import CurrentSession
+from .shutdown import shut_down
+from .stats import Counters, WorkerStats
+from .worker_thread import WorkerThread
+
+__all__ = ["Progress", "Supervisor"]
+
+_log = get_logger("worker")
+
+_CHECK_INTERVAL = 0.5  # seconds between two checks, and two calls of *on_progress*
+_LONG_ENOUGH = 10.0  # seconds after which a session was no failed attempt
+_PARTING_LIMIT = 5.0  # seconds for DISCONNECT, and for the end of a thread
+
+Progress = typing.Callable[[WorkerStats], object]
+
+
+class Supervisor:
+    """Runs the parts of a worker, and owns them: they end with `run`."""
+
+    def __init__(
+        self,
+        client: QueueingDuplexClient,
+        session: CurrentSession,
+        inbox: Inbox,
+        pool: PublishClientPool,
+        handlers: typing.Sequence[Handler],
+        threads: typing.Sequence[WorkerThread],
+        counters: Counters,
+        wakeup: Wakeup,
+        *,
+        prefetch: int,
+        grace: float,
+        on_progress: Progress | None,
+    ) -> None:
+        self._client = client
+        self._session = session
+        self._inbox = inbox
+        self._pool = pool
+        self._handlers = handlers
+        self._threads = threads
+        self._counters = counters
+        self._wakeup = wakeup
+        self._prefetch = prefetch
+        self._grace = grace
+        self._on_progress = on_progress
+        self._progress_failed = False  # the last call of it
+        self._reported_at = self._began = time.monotonic()
+        self._stopping = False
+        self._reader: threading.Thread | None = None
+        self._reading = False  # the reader's loop has not ended
+        self._reason: StompError | None = None  # why the reader's loop has ended
+        self._subscribed = False
+        wakeup.fileno()  # open before the first `stop`, which must not be missed
+
+    # -- for other threads ------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Ask it to shut down. From any thread or signal handler: it takes no lock."""
+        self._stopping = True
+        self._inbox.pause()
+        self._wakeup.wake()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether messages are received now, and could be handled."""
+        return (
+            self._reading
+            and self._client.connected
+            and self._subscribed
+            and not self._stopping
+            and all(thread.is_alive for thread in self._threads)
+        )
+
+    def stats(self) -> WorkerStats:
+        """Return the numbers of this moment."""
+        return WorkerStats(
+            received=self._inbox.received,
+            waiting=self._inbox.qsize(),
+            connected=self._reading and self._client.connected,
+            seconds=time.monotonic() - self._began,
+            **self._counters.snapshot(),
+        )
+
+    # -- the run ----------------------------------------------------------------------------------------------
+
+    def run(self) -> bool:
+        """Run until `stop`; return whether all handlers have ended within the grace time.
+
+        Raises `ConfigurationError` if the handlers cannot be run, and `AuthenticationFailed` or `Rejected` if the
+        broker refuses the first connection or a first subscription permanently.
+        """
+        clean = False
+        try:
+            self._start_threads()
+            self._receive()
+            finished = shut_down(self._inbox, self._threads, self._counters, self._grace, self._wait)
+            # Its receipt says that the broker has taken every acknowledgement before it.
+            self._client.disconnect(_PARTING_LIMIT)
+            self._report_progress()  # the final numbers
+            clean = True
+            return finished
+        finally:
+            if not clean:  # an exception, or a second signal: nothing more is waited for
+                self._inbox.abandon()
+                for thread in self._threads:
+                    thread.abandon()
+                self._client.close()
+            if self._reader is not None:
+                self._reader.join(_PARTING_LIMIT)
+            for thread in self._threads:
+                thread.join(_PARTING_LIMIT)
+            self._pool.close(_PARTING_LIMIT)
+            self._wakeup.close()
+
+    def _start_threads(self) -> None:
+        for thread in self._threads:
+            thread.start()
+        while not self._stopping and not all(thread.started.is_set() for thread in self._threads):
+            self._wait()
+        for thread in self._threads:
+            if thread.broken is not None:
+                raise thread.broken
+
+    def _receive(self) -> None:
+        """Keep a connection with all subscriptions, until `stop`."""
+        failures = 0
+        while not self._stopping:
+            began = time.monotonic()
+            try:
+                self._begin_session()
+                self._wait_for_end()
+            except (AuthenticationFailed, Rejected) as error:
+                first = not self._counters.snapshot().get("connects")
+                if first and (isinstance(error, AuthenticationFailed) or is_permanent(error)):
+                    raise
+                self._reason = error
+            except (NotSent, DeliveryUnknown) as error:
+                self._reason = error
+            if self._stopping and self._reading:
+                return  # the connection is needed for the last acknowledgements
+            self._end_session()
+            if self._stopping:
+                return
+            failures = 1 if time.monotonic() - began > _LONG_ENOUGH else failures + 1
+            pause = back_off(failures)
+            _log.warning("%s Connecting again in %.1f s", sentence(self._reason), pause)
+            end = time.monotonic() + pause
+            while not self._stopping and time.monotonic() < end:
+                self._wait(end - time.monotonic())
+
+    def _begin_session(self) -> None:
+        self._reason = None
+        self._client.connect()
+        dialect = choose_dialect(self._client.server)
+        self._session.begin(dialect)
+        for handler in self._handlers:
+            headers = {**dialect.prefetch(self._prefetch), **handler.headers}
+            ack = self._session.ack_mode(handler)
+            self._client.subscribe(handler.destination, id=handler.id, ack=ack, headers=headers)
+        self._counters.add(connects=1)
+        self._subscribed = self._reading = True
+        self._reader = threading.Thread(target=self._read, name="stomp-worker-reader", daemon=True)
+        self._reader.start()
+        names = ", ".join(handler.destination for handler in self._handlers)
+        _log.info("receiving from %s at %s (%s)", names, self._client.broker, self._client.server)
+
+    def _read(self) -> None:
+        """Run the client's loop, in the reader's thread."""
+        try:
+            self._client.listen_forever(connect=False)  # in another session, nothing would be subscribed
+        except StompError as error:
+            self._reason = error
+        except BaseException as error:  # noqa: BLE001 - a fault of the library, or raised in this thread by other code
+            self._reason = StompError(f"the thread that reads has failed: {error_in_one_line(error)}")
+            _log.exception("the thread that reads has failed")
+        finally:
+            self._reading = False
+            self._wakeup.wake()
+
+    def _wait_for_end(self) -> None:
+        """Wait until the reader's loop has ended, or `stop` was called."""
+        while self._reading and not self._stopping:
+            self._wait()
+            if all(thread.ended for thread in self._threads):
+                raise StompError("every thread of the worker has failed, as the log says; it can handle nothing more")
+
+    def _end_session(self) -> None:
+        self._subscribed = False
+        self._session.end()
+        self._client.close()
+        if self._reader is not None:
+            self._reader.join(_PARTING_LIMIT)
+            self._reader = None
+
+    def _wait(self, seconds: float = _CHECK_INTERVAL) -> None:
+        """Wait for a wakeup, and report progress if it is time."""
+        self._wakeup.wait(min(seconds, _CHECK_INTERVAL))
+        if time.monotonic() - self._reported_at >= _CHECK_INTERVAL:
+            self._report_progress()
+
+    def _report_progress(self) -> None:
+        if self._on_progress is None:
+            return
+        self._reported_at = time.monotonic()
+        try:
+            self._on_progress(self.stats())
+        except Exception:  # noqa: BLE001 - a display is no reason to stop working
+            if not self._progress_failed:  # once for many failures one after the other
+                _log.exception("on_progress has failed; the worker goes on, and calls it again")
+            self._progress_failed = True
+        else:
+            self._progress_failed = False

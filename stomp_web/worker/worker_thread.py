@@ -1,0 +1,182 @@
+"""The worker threads: each takes one message at a time out of the inbox, has it executed, and has it acknowledged."""
+
+from __future__ import annotations
+
+import threading
+import typing
+
+from .._internal.log import get_logger, report_logging_error
+from .._internal.printable import sentence
+from ..errors import ConfigurationError
+from .acknowledger import Acknowledger
+from .delivery import Delivery, Step
+from .error_text import error_in_one_line, traceback_text
+from .executors import Executor, ExecutorGone, Failure, Job
+from .inbox import Inbox
+from .stats import Counters
+
+__all__ = ["WorkerThread"]
+
+_log = get_logger("worker")
+
+_RESTART_PAUSE = 1.0  # seconds; doubled after each process that could not be started
+_LONGEST_RESTART_PAUSE = 30.0
+_CHECK_INTERVAL = 0.5  # seconds between two checks whether an idle process is alive
+
+
+class WorkerThread:
+    """A thread and its executor.
+
+    * `started` - set once it can take messages, or cannot: then `broken` says why.
+    * `busy` - a handler runs.
+    * `ended` - it takes no more messages, and has none.
+
+    *handler_numbers* - the number of each handler, by the id of its subscription. *wake* wakes the supervisor.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        inbox: Inbox,
+        executor: Executor,
+        acknowledger: Acknowledger,
+        counters: Counters,
+        handler_numbers: typing.Mapping[str, int],
+        wake: typing.Callable[[], object],
+    ) -> None:
+        self._inbox = inbox
+        self._executor = executor
+        self._acknowledger = acknowledger
+        self._counters = counters
+        self._handler_numbers = handler_numbers
+        self._wake = wake
+        self._ending = threading.Event()
+        self._abandoned = False
+        self.started = threading.Event()
+        self.busy = self.ended = False
+        self.broken: ConfigurationError | None = None
+        # A daemon: a handler that does not end cannot keep the program from ending.
+        self._thread = threading.Thread(target=self._run, name=f"stomp-worker-{number}", daemon=True)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can handle a message now, or as soon as it is done with one."""
+        return self._thread.is_alive() and not self.ended and self._executor.is_ready()
+
+    def start(self) -> None:
+        """Start the thread, which starts its executor."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Do not wait for a process that cannot be started. The inbox says when there is nothing more to take."""
+        self._ending.set()
+
+    def abandon(self) -> None:
+        """Stop at once what can be stopped; the message of a handler that still runs is not acknowledged."""
+        self._abandoned = True
+        self._ending.set()
+        self._executor.kill()
+
+    def join(self, timeout: float) -> None:
+        """Kill the process if there is one, and wait for the end of the thread, for *timeout* seconds at most.
+
+        A thread is left alone if its handler does not end and cannot be killed.
+        """
+        if self._executor.kill() or not self.busy:
+            self._thread.join(timeout)
+
+    # -- in the thread ----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self.broken = self._start()
+        self.started.set()
+        self._wake()
+        try:
+            while self._make_ready() and not self._inbox.finished:
+                work = self._inbox.take(_CHECK_INTERVAL if self._executor.can_die else None)
+                if work is not None:
+                    self._do(*work)
+        except BaseException:
+            _log.critical("a thread of the worker has failed, and takes no more messages", exc_info=True)
+            raise
+        finally:
+            self._executor.stop()
+            self.ended = True
+            self._wake()
+
+    def _start(self) -> ConfigurationError | None:
+        """Start the executor; return why that cannot be done."""
+        try:
+            self._executor.start()
+        except ConfigurationError as error:
+            return error
+        except BaseException as error:  # noqa: BLE001 - mostly of the operating system: no more processes, no memory
+            return ConfigurationError(f"a worker process cannot be started: {error_in_one_line(error)}", "processes")
+        return None
+
+    def _make_ready(self) -> bool:
+        """Replace a process that has died. ``False`` if none can be started before the end."""
+        pause = _RESTART_PAUSE
+        while not self._executor.is_ready():
+            if self.broken is not None or self._ending.is_set():
+                return False
+            problem = self._start()
+            if problem is not None:
+                _log.error("%s The next try is in %g s", sentence(problem), pause)
+                self._ending.wait(pause)
+                pause = min(pause * 2, _LONGEST_RESTART_PAUSE)
+        return True
+
+    def _do(self, step: Step, delivery: Delivery) -> None:
+        try:
+            if step is Step.REQUEUE:
+                self._acknowledger.requeue(delivery)
+            elif step is Step.DEAD_LETTER:
+                self._acknowledger.dead_letter(delivery)
+            elif self._acknowledger.admit(delivery):
+                self._handle(delivery)
+        except BaseException as error:  # noqa: BLE001
+            # Not of the handler, whose exceptions end in `_execute`: a fault of the worker, or an exception that other
+            # code has raised in this thread. Neither the thread nor the message is lost.
+            if not self._abandoned:
+                self._interrupted(delivery, error)
+
+    def _interrupted(self, delivery: Delivery, error: BaseException) -> None:
+        try:
+            self._acknowledger.interrupted(delivery, error)
+        except BaseException:  # noqa: BLE001 - of its last step, the log: a log handler raises SystemExit, for example
+            report_logging_error()
+
+    def _execute(self, job: Job) -> Failure | None:
+        """Call the handler. A process that had died before it took the message is replaced first."""
+        while True:
+            if not self._make_ready():
+                raise ExecutorGone
+            try:
+                return self._executor.execute(job)
+            except ExecutorGone:
+                continue
+            except BaseException as error:  # noqa: BLE001 - raised in this thread by other code, after the handler
+                return Failure(error_in_one_line(error), details=traceback_text(error, frozenset()))
+
+    def _handle(self, delivery: Delivery) -> None:
+        self._counters.add(in_flight=1)
+        self.busy = True
+        try:
+            frame = delivery.frame
+            number = self._handler_numbers[delivery.handler.id]
+            job = Job(number, frame.headers, frame.body, delivery.redelivered, delivery.failures, frame.defects)
+            try:
+                failure = self._execute(job)
+            except ExecutorGone:  # at the end, and the message was not begun: the broker delivers it again
+                return
+            if self._abandoned:
+                return
+            if failure is None:
+                self._acknowledger.succeeded(delivery)
+            else:
+                self._acknowledger.failed(delivery, failure)
+        finally:
+            self.busy = False
+            self._counters.add(in_flight=-1)
+            self._wake()

@@ -87,34 +87,28 @@ class StopSignals:
             signal.raise_signal(number)
 
 
-@contextlib.contextmanager
-def sigterm_as_ctrl_c() -> typing.Iterator[None]:
+def sigterm_as_ctrl_c() -> typing.ContextManager[None]:
     """While the block runs, SIGTERM raises `KeyboardInterrupt`, as Ctrl-C does."""
-    if not _in_main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return _handled((signal.SIGTERM,), signal.default_int_handler)
 
 
-@contextlib.contextmanager
-def call_on_ctrl_c(function: typing.Callable[[], object]) -> typing.Iterator[None]:
+def call_on_ctrl_c(function: typing.Callable[[], object]) -> typing.ContextManager[None]:
     """While the block runs, signals that would raise `KeyboardInterrupt` call *function* instead.
 
     The application's own signal handlers stay.
     """
-    default = signal.default_int_handler
-    numbers = [number for number in _STOP_SIGNALS if _in_main_thread() and signal.getsignal(number) is default]
-    for number in numbers:
-        signal.signal(number, lambda *_: function())
+    numbers = [number for number in _STOP_SIGNALS if signal.getsignal(number) is signal.default_int_handler]
+    return _handled(numbers, lambda *_: function())
+
+
+@contextlib.contextmanager
+def _handled(numbers: typing.Iterable[int], handler: typing.Callable[..., object]) -> typing.Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in numbers} if _in_main_thread() else {}
     try:
         yield
     finally:
-        for number in numbers:
-            signal.signal(number, default)
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)
 
 
 @contextlib.contextmanager

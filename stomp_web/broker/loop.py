@@ -21,6 +21,7 @@ import time
 import typing
 import weakref
 
+from .._internal.wakeup import Wakeup
 from ..errors import ProtocolError
 from .connection import Connection, Limits
 from .exchange import exchange
@@ -70,6 +71,7 @@ class Loop:
         self._journal = journal
         self._rules = rules
         self._numbers = itertools.count(1)
+        self._wakeup = Wakeup()
         self._stopping = False
 
     # -- from other threads -----------------------------------------------------------------------------------
@@ -78,10 +80,7 @@ class Loop:
         """Bind and listen. Raises `OSError` if the address cannot be used."""
         self._listener: socket.socket | None = self._listen()
         self._selector = selectors.DefaultSelector()
-        self._wake_receiver, self._wake_sender = socket.socketpair()
-        for sock in (self._wake_receiver, self._wake_sender):
-            sock.setblocking(False)
-        self._selector.register(self._wake_receiver, selectors.EVENT_READ)
+        self._selector.register(self._wakeup.fileno(), selectors.EVENT_READ)
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._calls: list[tuple[typing.Callable[[], object], concurrent.futures.Future[typing.Any]]] = []
         self._timers: list[tuple[float, int, Connection | None]] = []
@@ -99,7 +98,7 @@ class Loop:
             if not self.running:
                 return function()
             self._calls.append((function, future))
-        self._wake()
+        self._wakeup.wake()
         return future.result(timeout)
 
     def changed(self) -> None:
@@ -110,11 +109,7 @@ class Loop:
     def ask_to_stop(self) -> None:
         """Make `run` return soon. Safe in any thread and in signal handlers."""
         self._stopping = True
-        self._wake()
-
-    def _wake(self) -> None:
-        with contextlib.suppress(OSError):  # a full pipe wakes the loop as well; a closed one has no reader
-            self._wake_sender.send(b"\0")
+        self._wakeup.wake()
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
@@ -134,8 +129,7 @@ class Loop:
             elif key.fileobj is self._listener:
                 self._accept()
             else:
-                with contextlib.suppress(BlockingIOError):
-                    self._wake_receiver.recv(4096)
+                self._wakeup.drain()
         self._run_calls()
         self._run_timers()
         self._dispatch()
@@ -185,8 +179,7 @@ class Loop:
             self.running = False
         self._run_calls()
         self._selector.close()
-        self._wake_receiver.close()
-        self._wake_sender.close()
+        self._wakeup.close()
         notices.publish()
 
     # -- connections ------------------------------------------------------------------------------------------
@@ -385,8 +378,7 @@ class Loop:
         if self._listener is not None:
             self._listener.close()
         self._selector.close()
-        self._wake_receiver.close()
-        self._wake_sender.close()
+        self._wakeup.close()
 
 
 def _abandon_all() -> None:

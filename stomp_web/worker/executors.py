@@ -17,9 +17,9 @@ Around = typing.Callable[[], typing.ContextManager[object]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Job:
-    """A message for the handler with the number `handler`."""
+    """A message for a handler; `subscription` is the id of its subscription."""
 
-    handler: int
+    subscription: str
     headers: dict[str, str] = dataclasses.field(repr=False)
     body: bytes = dataclasses.field(repr=False)
     redelivered: bool
@@ -43,24 +43,26 @@ class ExecutorGone(Exception):
     """The process had ended before it could take a message. Nothing was begun."""
 
 
-class Executor(typing.Protocol):
-    """Calls handlers for one worker thread."""
+class Executor:
+    """Calls handlers for one worker thread. Here is the behaviour of an executor that cannot die."""
 
-    @property
-    def can_die(self) -> bool:
-        """Whether it can end by itself, even while it is idle."""
+    #: Whether it can end by itself, even while it is idle.
+    can_die = False
 
     def start(self) -> None:
         """Make ready. Raises `ConfigurationError` if that cannot be done."""
 
     def execute(self, job: Job) -> Failure | None:
         """Decode the message, call the handler, and return its failure, if any. Raises `ExecutorGone`."""
+        raise NotImplementedError
 
     def is_ready(self) -> bool:
         """Whether `execute` can be called."""
+        return True
 
     def stop(self) -> None:
         """Shut down cleanly."""
 
     def kill(self) -> bool:
         """End at once, and return whether that makes an `execute` return that runs in another thread."""
+        return False

@@ -19,7 +19,7 @@ import typing
 from .._internal.signals import block_stop_signals, ignore_stop_signals
 from ..errors import ConfigurationError
 from .error_text import error_in_one_line
-from .executors import Around, ExecutorGone, Failure, Job
+from .executors import Around, Executor, ExecutorGone, Failure, Job
 from .forked import exit_forked_child
 from .handlers import Handler
 from .threads import ThreadExecutor
@@ -36,7 +36,7 @@ _END_LIMIT = 5.0  # seconds for a process to end by itself when it was asked to
 _CHECK_INTERVAL = 1.0  # seconds between two checks whether it is alive
 
 
-class ProcessExecutor:
+class ProcessExecutor(Executor):
     """Calls handlers in a process that it owns, one message at a time. A process that dies is replaced.
 
     *initializers* are called first in each process, before the handlers are imported.
@@ -62,10 +62,10 @@ class ProcessExecutor:
             )
         self._name = f"stomp-worker-process-{number}"
         self._initializers = _pickled(initializers, "the initializer")
-        each = [
-            (_pickled(handler.function, f"the handler {handler.name}"), handler.reading(untyped))
+        each = {
+            handler.id: (_pickled(handler.function, f"the handler {handler.name}"), handler.reading(untyped))
             for handler in handlers
-        ]
+        }
         self._setup = _pickled((each, tuple(keys), _pickled(around, "around")), "the worker")
         self._process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection | None = None
@@ -239,5 +239,5 @@ def _make_executor(initializers: bytes, setup: bytes) -> ThreadExecutor:
     for initializer in pickle.loads(initializers):
         initializer()
     each, keys, around = pickle.loads(setup)
-    handlers = [(pickle.loads(function), reading) for function, reading in each]
+    handlers = {identity: (pickle.loads(function), reading) for identity, (function, reading) in each.items()}
     return ThreadExecutor(handlers, keys, pickle.loads(around))

@@ -14,7 +14,7 @@ import typing
 
 from ..errors import StompError
 from .error_text import error_in_one_line, traceback_text
-from .executors import Around, Failure, Job
+from .executors import Around, Executor, Failure, Job
 from .forked import exit_forked_child
 from .handlers import Function
 from .message import Reading, ReceivedMessage, Reject, read_message
@@ -24,23 +24,18 @@ __all__ = ["ThreadExecutor", "no_context"]
 _OWN_FILES: typing.Final = frozenset((__file__,))
 
 
-class ThreadExecutor:
-    """Calls handlers in the thread that calls `execute`."""
-
-    can_die = False
+class ThreadExecutor(Executor):
+    """Calls handlers in the thread that calls `execute`. *handlers* are found by the id of their subscription."""
 
     def __init__(
         self,
-        handlers: typing.Sequence[tuple[Function, Reading]],
+        handlers: typing.Mapping[str, tuple[Function, Reading]],
         keys: typing.Sequence[str | bytes],
         around: Around,
     ) -> None:
         self._handlers = handlers
         self._keys = keys
         self._around = around
-
-    def start(self) -> None:
-        """Nothing has to be made ready."""
 
     def execute(self, job: Job) -> Failure | None:
         """Decode the message, call the handler, and return its failure, if any.
@@ -57,7 +52,7 @@ class ThreadExecutor:
         return failure
 
     def _execute(self, job: Job, process: int) -> Failure | None:
-        function, reading = self._handlers[job.handler]
+        function, reading = self._handlers[job.subscription]
         try:
             message = read_message(
                 job.headers,
@@ -76,17 +71,6 @@ class ThreadExecutor:
         except Reject as error:
             return Failure(error_in_one_line(error), permanent=True)
         return None
-
-    def is_ready(self) -> bool:
-        """Always."""
-        return True
-
-    def stop(self) -> None:
-        """Nothing to end."""
-
-    def kill(self) -> bool:
-        """A thread cannot be ended from outside."""
-        return False
 
 
 def no_context() -> typing.ContextManager[object]:

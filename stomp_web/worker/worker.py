@@ -262,18 +262,11 @@ class Worker(Unpicklable):
             max_redeliveries=self._max_redeliveries,
             retry_delay=self._retry_delay,
         )
-        handler_numbers = {handler.id: number for number, handler in enumerate(handlers)}
+        numbers = range(1, count + 1)
+        executors = [self._make_executor(number, handlers, initializer) for number in numbers]
         threads = [
-            WorkerThread(
-                number,
-                inbox,
-                self._make_executor(number, handlers, initializer),
-                acknowledger,
-                counters,
-                handler_numbers,
-                wakeup.wake,
-            )
-            for number in range(1, count + 1)
+            WorkerThread(number, inbox, executor, acknowledger, counters, wakeup.wake)
+            for number, executor in zip(numbers, executors, strict=True)
         ]
         return Supervisor(
             client,
@@ -296,9 +289,8 @@ class Worker(Unpicklable):
         if self.processes:
             initializers = [each for each in (initializer, self._initializer) if each is not None]
             return ProcessExecutor(handlers, keys, self._around, initializers, number, self._untyped)
-        return ThreadExecutor(
-            [(handler.function, handler.reading(self._untyped)) for handler in handlers], keys, self._around
-        )
+        functions = {handler.id: (handler.function, handler.reading(self._untyped)) for handler in handlers}
+        return ThreadExecutor(functions, keys, self._around)
 
     def _connection_options(self) -> dict[str, typing.Any]:
         return {name: self._options[name] for name in CONNECTION_OPTIONS if name in self._options}

@@ -31,7 +31,7 @@ class WorkerThread:
     * `busy` - a handler runs.
     * `ended` - it takes no more messages, and has none.
 
-    *handler_numbers* - the number of each handler, by the id of its subscription. *wake* wakes the supervisor.
+    *wake* wakes the supervisor.
     """
 
     def __init__(
@@ -41,14 +41,12 @@ class WorkerThread:
         executor: Executor,
         acknowledger: Acknowledger,
         counters: Counters,
-        handler_numbers: typing.Mapping[str, int],
         wake: typing.Callable[[], object],
     ) -> None:
         self._inbox = inbox
         self._executor = executor
         self._acknowledger = acknowledger
         self._counters = counters
-        self._handler_numbers = handler_numbers
         self._wake = wake
         self._ending = threading.Event()
         self._abandoned = False
@@ -138,14 +136,12 @@ class WorkerThread:
         except BaseException as error:  # noqa: BLE001
             # Not of the handler, whose exceptions end in `_execute`: a fault of the worker, or an exception that other
             # code has raised in this thread. Neither the thread nor the message is lost.
-            if not self._abandoned:
-                self._interrupted(delivery, error)
-
-    def _interrupted(self, delivery: Delivery, error: BaseException) -> None:
-        try:
-            self._acknowledger.interrupted(delivery, error)
-        except BaseException:  # noqa: BLE001 - of its last step, the log: a log handler raises SystemExit, for example
-            report_logging_error()
+            if self._abandoned:
+                return
+            try:
+                self._acknowledger.interrupted(delivery, error)
+            except BaseException:  # noqa: BLE001 - of its last step, the log: a handler of it raises SystemExit, perhaps
+                report_logging_error()
 
     def _execute(self, job: Job) -> Failure | None:
         """Call the handler. A process that had died before it took the message is replaced first."""
@@ -162,20 +158,20 @@ class WorkerThread:
     def _handle(self, delivery: Delivery) -> None:
         self._counters.add(in_flight=1)
         self.busy = True
+        frame = delivery.frame
+        job = Job(
+            delivery.handler.id, frame.headers, frame.body, delivery.redelivered, delivery.failures, frame.defects
+        )
         try:
-            frame = delivery.frame
-            number = self._handler_numbers[delivery.handler.id]
-            job = Job(number, frame.headers, frame.body, delivery.redelivered, delivery.failures, frame.defects)
-            try:
-                failure = self._execute(job)
-            except ExecutorGone:  # at the end, and the message was not begun: the broker delivers it again
-                return
+            failure = self._execute(job)
             if self._abandoned:
                 return
             if failure is None:
                 self._acknowledger.succeeded(delivery)
             else:
                 self._acknowledger.failed(delivery, failure)
+        except ExecutorGone:
+            return  # at the end, and the message was not begun: the broker delivers it again
         finally:
             self.busy = False
             self._counters.add(in_flight=-1)

@@ -42,7 +42,7 @@ class Running:
         return not self.thread.is_alive()
 
     def stop(self) -> int | None:
-        """Stop it in order, and return the exit code."""
+        """Shut it down cleanly, and return the exit code."""
         self.worker.stop()
         assert self.ended(), "the worker does not end"
         return self.code

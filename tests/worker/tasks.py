@@ -1,4 +1,4 @@
-"""Handlers that can be imported by a process, which is what they need there. The payload says what to do."""
+"""Handlers that a process can import. The payload says what to do."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def leave(message: ReceivedMessage) -> None:
 
 
 def wait_for_death(message: ReceivedMessage) -> None:
-    """Tell the process's number, and wait until somebody kills it, the first time."""
+    """Tell the process's number, and wait until the test kills it, the first time."""
     tell(message)
     if not message.failures:
         threading.Event().wait(30)

@@ -104,7 +104,7 @@ def test_the_original_is_acknowledged_only_after_the_dead_letter_was_confirmed(b
     assert gone(broker, "/queue/a")
 
 
-def test_what_cannot_be_buried_stays_unacknowledged_and_comes_to_the_next_worker(start, caplog):
+def test_a_message_without_a_confirmed_dead_letter_stays_unacknowledged_and_comes_to_the_next_worker(start, caplog):
     with Broker(denied=("/queue/DLQ",)) as broker, Publisher(broker.url) as publisher:
         worker = Worker(broker.url, max_redeliveries=0, retry_delay=0.001)
         worker.subscribe("/queue/a")(Notes(fail))
@@ -265,7 +265,7 @@ def test_the_user_id_of_another_is_not_that_of_a_dead_letter(broker, publisher, 
     assert letter.headers["x-odd"] == "yes"
 
 
-def test_a_broker_that_nobody_knows_gets_no_nack(start):
+def test_an_unknown_broker_gets_no_nack(start):
     """Some take it for the message's end, and some answer it with an ERROR."""
     notes = Notes(lambda message: fail(message) if not message.failures else None)
     with Broker(server="Unknown/1.0") as broker, Publisher(broker.url) as publisher:
@@ -319,7 +319,7 @@ class TestWhatAQuorumQueueCounts:
 
 
 class TestDeadLettersAreHandled:
-    def test_by_a_worker_that_buries_elsewhere(self, broker, publisher, start):
+    def test_by_a_worker_with_another_dead_letter_destination(self, broker, publisher, start):
         notes = Notes()
         worker = Worker(broker.url, dead_letter="/queue/hopeless")
         worker.subscribe("/queue/DLQ", accept=())(notes)

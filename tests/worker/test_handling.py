@@ -58,7 +58,7 @@ def test_nothing_of_a_body_is_in_a_message_s_repr(broker, publisher, start):
     assert "t0ken" not in shown
 
 
-def test_so_many_handlers_run_at_a_time_and_no_more(broker, publisher, start):
+def test_no_more_handlers_run_at_once_than_concurrency_says(broker, publisher, start):
     together = threading.Barrier(3)
     running, most = [0], [0]
     lock = threading.Lock()

@@ -116,7 +116,7 @@ def test_a_process_that_dies_gives_its_message_back_and_is_replaced(broker, publ
     assert eventually(lambda: running.worker.is_alive)
 
 
-def test_one_that_is_killed_by_somebody_else_too(broker, publisher, work):
+def test_a_process_that_is_killed_from_outside_too(broker, publisher, work):
     running = work(tasks.wait_for_death, processes=2)
     publisher.send("/queue/a", order(broker))
     first = told(broker, 1)[0]

@@ -1,4 +1,4 @@
-"""The end of a worker: what runs is finished and acknowledged, what was not begun goes back, and it takes no longer."""
+"""The shutdown of a worker: running handlers end and are acknowledged; messages that were not begun go back."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class TestStop:
         assert len(notes.messages) == 3
         assert len(broker.messages("/queue/DLQ")) == 1
 
-    def test_one_that_cannot_be_buried_is_not_tried_without_a_pause(self, start):
+    def test_a_dead_letter_that_is_refused_is_not_tried_without_a_pause(self, start):
         with Broker(denied=("/queue/DLQ",)) as broker, Publisher(broker.url) as publisher:
             notes = Notes(lambda message: 1 / 0)
             worker = Worker(broker.url, concurrency=1, max_redeliveries=0, grace=0.5)
@@ -111,7 +111,7 @@ class TestStop:
             publisher.send("/queue/a", 1)
             notes.wait(1)
             assert eventually(lambda: worker.stats().failed == 1)
-            assert running.stop() == 1  # it has a message that nobody else has
+            assert running.stop() == 1  # it has the only copy of a message
             assert broker.received("SEND") < 10
 
     def test_a_handler_that_does_not_end_is_left_after_the_grace_time(self, broker, publisher, start):
@@ -241,7 +241,7 @@ def program(broker, tmp_path) -> typing.Iterator[typing.Callable[..., Program]]:
 @pytest.mark.parametrize("processes", [0, 2])
 class TestSignals:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_the_first_one_ends_it_in_order(self, broker, program, processes, number):
+    def test_the_first_one_shuts_it_down_cleanly(self, broker, program, processes, number):
         running = program(processes)
         os.killpg(running.process.pid, number)
         with pytest.raises(subprocess.TimeoutExpired):

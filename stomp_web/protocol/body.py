@@ -47,8 +47,8 @@ def check_body(frame: Frame, length: int, limit: int | None, version: str) -> No
 class BodyReader:
     """Reads the rest of one frame, from the first byte of its body to the closing NUL, in pieces of any size.
 
-    *length* is the body's content-length, if there is one. A body over *limit* raises `UnreadableFrame`, or is cut
-    there (*truncate*).
+    *length* is the content-length, if there is one, and was checked. A body of unknown length over *limit* raises
+    `UnreadableFrame`. With *truncate*, the length was not checked, and any body is cut at the limit.
     """
 
     __slots__ = ("_frame", "_head", "_length", "_limit", "_pieces", "_truncate", "_version", "frame", "missing", "size")
@@ -84,7 +84,8 @@ class BodyReader:
         complete = 0 <= end < len(data)
         stop = end if complete else len(data)
         size = self.size + stop - position
-        check_body(self._frame, size, None if self._truncate else self._limit, self._version)
+        if self._length is None or self._truncate:
+            check_body(self._frame, size, None if self._truncate else self._limit, self._version)
         piece = memoryview(data)[position:stop]
         if size > self._limit:
             piece = piece[: max(self._limit - self.size, 0)]
@@ -101,12 +102,13 @@ class BodyReader:
 
     def add(self, piece: bytes) -> None:
         """Keep *piece*, the next bytes of the body: no more than are `missing`."""
-        self.size += len(piece)
-        self.missing -= len(piece)
-        last = self._pieces[-1] if self._pieces else None
-        if len(piece) >= _SMALL:
-            self._pieces.append(piece)
-        elif type(last) is bytearray and len(last) < _BIG:
+        size = len(piece)
+        self.size += size
+        self.missing -= size
+        pieces = self._pieces
+        if size >= _SMALL:
+            pieces.append(piece)
+        elif pieces and type(last := pieces[-1]) is bytearray and len(last) < _BIG:
             last += piece
-        elif piece:
-            self._pieces.append(bytearray(piece))
+        else:
+            pieces.append(bytearray(piece))

@@ -150,8 +150,8 @@ class FrameBuffer:
             data = bytes(memoryview(data))
         if self._position < len(self._data) or self._later:
             self._later += data
-        elif self._reader is not None and isinstance(self._reader, BodyReader) and len(data) < self._reader.missing:
-            self._reader.add(data)
+        elif (reader := self._reader) is not None and type(reader) is BodyReader and len(data) < reader.missing:
+            reader.add(data)
         elif self._problem is None:
             self._data = data
             self._position = 0
@@ -185,11 +185,11 @@ class FrameBuffer:
                 if self._problem is not None:
                     # It is no exception of `_cut`: the traceback of that shows the bytes, and a CONNECT has a passcode.
                     raise ProtocolError(self._problem)
-                self._data = bytes(self._later)
-                self._position = 0
-                if not self._data:
+                if not self._later:
+                    self._data = b""
+                    self._position = 0
                     return None
-                self._blank_line = -1
+                self._set_data(bytes(self._later))
                 self._later.clear()
             try:
                 frame = self._cut() if self._reader is None else self._read_on()
@@ -255,14 +255,14 @@ class FrameBuffer:
         else:
             length = read_length(stated, frame.command, self._version)
             end = body_start + length
+        size = end - body_start
+        if size > 0 and (size > self.max_body_bytes or frame.command not in COMMANDS_WITH_BODY):
+            check_body(frame, size, self.max_body_bytes, self._version)
         if not 0 <= end < len(data):
             self._await_body(frame, data[start:body_start], length)
             return None
         if data[end]:
             raise wrong_length(frame)
-        size = end - body_start
-        if size and (size > self.max_body_bytes or frame.command not in COMMANDS_WITH_BODY):
-            check_body(frame, size, self.max_body_bytes, self._version)
         frame.body = data[body_start:end]
         end += 1
         if end < len(data) and data[end] == 10:  # brokers write a line feed behind each frame
@@ -319,7 +319,6 @@ class FrameBuffer:
         if length is None:
             reader.read(self._data, start)
         else:
-            check_body(frame, length, self.max_body_bytes, self._version)
             reader.add(self._data[start:])
         self._reader = reader
         self._set_data(b"")

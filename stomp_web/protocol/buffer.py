@@ -42,6 +42,7 @@ from .versions import check_version
 
 __all__ = ["FrameBuffer"]
 
+_LF, _CR = b"\n\r"  # numbers, which `in` finds in bytes many times faster than it finds b"\r"
 _ORDINARY_HEAD = 4_096  # bytes; a longer head is searched for its end once more, as one with CR LF line ends is
 _BIG = 65_536  # bytes; behind a longer body the rest of the chunk is copied, so that the body is not held twice
 
@@ -228,7 +229,7 @@ class FrameBuffer:
             return None
         data = self._data
         start = self._position
-        if data[start] <= 13:  # it may be a line end; a frame begins with a letter
+        if data[start] <= _CR:  # it may be a line end; a frame begins with a letter
             start = self._position = end_of_eols(data, start)
             if start == len(data):
                 return None
@@ -241,7 +242,7 @@ class FrameBuffer:
             self._blank_line = head_end
         body_start = head_end + 2
         size = head_end - start
-        if size > _ORDINARY_HEAD or size > self.max_header_bytes or b"\r" in (head := data[start:head_end]):
+        if size > _ORDINARY_HEAD or size > self.max_header_bytes or _CR in (head := data[start:head_end]):
             span = self._search_blank_line(start)
             if span is None:
                 return None
@@ -265,7 +266,7 @@ class FrameBuffer:
             raise wrong_length(frame)
         frame.body = data[body_start:end]
         end += 1
-        if end < len(data) and data[end] == 10:  # brokers write a line feed behind each frame
+        if end < len(data) and data[end] == _LF:  # brokers write a line feed behind each frame
             end += 1
         self._position = end
         if size > _BIG and size > len(data) - end:

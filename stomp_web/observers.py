@@ -94,7 +94,7 @@ class Observers:
         """Stop notifying *observer*. Does nothing if it was not added."""
         self.known = tuple(known for known in self.known if known != observer)
 
-    def tell(self, event: Event) -> None:
+    def notify(self, event: Event) -> None:
         """Call every observer with *event*. Exceptions are logged, with their traceback."""
         for observer in self.known:
             try:

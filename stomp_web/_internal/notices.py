@@ -23,23 +23,20 @@ _MOST_CAUSES = 1  # notices in a row of which each has caused the next, before t
 class Notices:
     """Calls of log handlers and observers that are due, in order. Any thread may add, and any thread may publish.
 
-    False while there is none, so that a fast path only asks for that. Notices of a parent are not published in a forked
-    child: the parent publishes them.
+    `due` is empty while there is none, so that a sender only asks for that. Notices of a parent are not published in a
+    forked child: the parent publishes them.
     """
 
-    __slots__ = ("_due", "_publishers")
+    __slots__ = ("_publishers", "due")
 
     def __init__(self) -> None:
-        # Of each: the process, how many others have caused it, and the call.
-        self._due: collections.deque[tuple[int, int, typing.Callable[..., object], tuple[object, ...], object]] = (
+        #: The notices that wait: of each, the process, how many others have caused it, and the call.
+        self.due: collections.deque[tuple[int, int, typing.Callable[..., object], tuple[object, ...], object]] = (
             collections.deque()
         )
         # The threads that publish now, by process and thread, and how many others have caused the notice that each
         # publishes. In a forked child, a thread may have the number of one of the parent.
         self._publishers: dict[tuple[int, int], int] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._due)
 
     def add(self, report: typing.Callable[..., object], *arguments: object, exc_info: object = None) -> None:
         """Call *report*, such as a logger's ``info``, with *arguments* when notices are published.
@@ -49,7 +46,7 @@ class Notices:
         pid = os.getpid()
         causes = self._publishers.get((pid, threading.get_ident()), -1) + 1
         if causes <= _MOST_CAUSES:
-            self._due.append((pid, causes, report, arguments, exc_info))
+            self.due.append((pid, causes, report, arguments, exc_info))
 
     def publish(self) -> None:
         """Publish all notices. The calling thread holds no lock of the library.
@@ -60,15 +57,15 @@ class Notices:
         What may be added raises no `Exception`: a `GuardedLogger` and `Observers.tell` keep those of the application's
         code, which would be taken for the outcome of the call that publishes.
         """
-        if not self._due:
+        if not self.due:
             return
         thread = (os.getpid(), threading.get_ident())
         if thread in self._publishers:
             return
         try:
-            while self._due:
+            while self.due:
                 try:
-                    pid, causes, report, arguments, exc_info = self._due.popleft()
+                    pid, causes, report, arguments, exc_info = self.due.popleft()
                 except IndexError:  # another thread has published the last one
                     return
                 if pid != os.getpid():

@@ -12,7 +12,7 @@ from .._internal.redacted import redact_secret, redact_secrets
 from .._internal.unpicklable import Unpicklable
 from ..config import CLIENT_TIMEOUT, coerce
 from ..connection.connector import Connector
-from ..connection.deadline import Deadline
+from ..connection.deadline import Deadline, checked
 from .options import read_url
 from .transaction import Transaction, TransactionClient
 
@@ -49,7 +49,7 @@ class BaseClient(Unpicklable):
     def _set_up_base(self, connector: Connector, timeout: float, confirm: bool) -> None:
         self._connector = connector
         #: Seconds for a call that is given no timeout of its own.
-        self.timeout: float = coerce("timeout", timeout)
+        self.timeout: float = checked(coerce("timeout", timeout))
         #: Whether a send asks for a receipt, and waits for it, if the call does not say.
         self.confirm: bool = coerce("confirm", confirm)
         self._credentials: dict[str, object] = {}
@@ -101,7 +101,7 @@ class BaseClient(Unpicklable):
         return Transaction(typing.cast(TransactionClient, self))
 
     def _deadline(self, timeout: float | None) -> Deadline:
-        return Deadline(self.timeout if timeout is None else timeout)
+        return Deadline(self.timeout if timeout is None else checked(timeout))
 
     def __enter__(self) -> Self:
         self.connect()

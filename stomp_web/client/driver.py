@@ -11,57 +11,18 @@ It is held for moves in memory only: no callback, log handler or queue is called
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import typing
 
+from .._internal.wakeup import Wakeup
 from ..connection.deadline import Deadline
 from ..errors import BrokerUnavailable, StompError
 
-__all__ = ["BusyError", "Driver", "Wakeup"]
+__all__ = ["BusyError", "Driver"]
 
 
 class BusyError(BrokerUnavailable):
     """Another thread drives the connection, and did not leave in time."""
-
-
-class Wakeup:
-    """Ends the wait of the driving thread at its socket, from another thread or from a signal handler.
-
-    A byte in a pair of sockets needs no lock, so that a signal handler may write it in the middle of anything. The pair
-    is open from the first `fileno` to `close`.
-    """
-
-    def __init__(self) -> None:
-        self._pair: tuple[socket.socket, socket.socket] | None = None
-
-    def fileno(self) -> int:
-        """The descriptor to wait at. It can be read after `wake` was called."""
-        if self._pair is None:
-            self._pair = socket.socketpair()
-            for end in self._pair:
-                end.setblocking(False)
-        return self._pair[0].fileno()
-
-    def wake(self) -> None:
-        """End the wait, or the next one if no thread waits. Does nothing while the pair is closed."""
-        pair = self._pair
-        if pair is not None:
-            with contextlib.suppress(OSError):  # it is full of wakeups, or was closed just now
-                pair[1].send(b"\0")
-
-    def drain(self) -> None:
-        """Forget the wakeups that have come."""
-        if self._pair is not None:
-            with contextlib.suppress(BlockingIOError):
-                while self._pair[0].recv(4096):
-                    pass
-
-    def close(self) -> None:
-        """Close the pair."""
-        pair, self._pair = self._pair, None
-        for end in pair or ():
-            end.close()
 
 
 class Driver:

@@ -21,13 +21,14 @@ from ..config import CLIENT_TIMEOUT, DEFAULTS, LIMIT_OPTIONS, OPTIONS, whole_num
 from ..connection.connector import Connector, make_connector, make_endpoint
 from ..connection.deadline import Deadline
 from ..connection.session import Session
-from ..errors import InvalidFrame, NotSent, StompError
+from ..errors import InvalidFrame, MessageError, NotSent, StompError
 from ..protocol import VERSIONS, Frame, commands
 from .driver import BusyError
+from .encoder import Encoder
 from .exchanges import Exchange
 from .life import LoopClient
-from .message import Body, Message, as_batch, check_messages, encode_message
-from .outcome import about
+from .message import Body, Message, as_batch, make_ready
+from .outcome import name_messages
 from .queues import FrameQueue
 
 if typing.TYPE_CHECKING:
@@ -252,7 +253,7 @@ class QueueingDuplexClient(LoopClient):
         timeout: float | None = None,
     ) -> None:
         """Send one message, from any thread. Arguments and exceptions as of `PublishClient.send`."""
-        message = Message(destination, body, headers, content_type=content_type, ttl=ttl)
+        message = make_ready(Message(destination, body, headers, content_type=content_type, ttl=ttl))
         self.deliver((message,), confirm, transaction, self._deadline(timeout))
 
     def send_many(
@@ -270,24 +271,26 @@ class QueueingDuplexClient(LoopClient):
         transaction: str | None,
         deadline: Deadline,
     ) -> None:
-        """Send *messages* within a deadline that began earlier: what `send` and `send_many` stand on."""
+        """Send *messages*, which are ready, within a deadline that began earlier."""
         if transaction is not None and confirm:
             raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
         confirm = transaction is None and (self.confirm if confirm is None else confirm)
-        encode = _prepare(messages)
         if self._session is None and self._reason is None and transaction is None:
             self.connect()  # the first time; a connection that was lost is for the owner of the loop to open again
-        with about(messages):
+        try:
             opened = None if transaction is None else self._transactions.get(transaction, self.broker)
             session = self._live_session()
             receipts: list[str] = []
             if confirm or (opened is not None and session.dialect.receipts_after_commit):
                 receipts = [self._exchanges.next_receipt() for _ in messages]
-            data = encode(session, receipts or [None] * len(messages), transaction)
+            data = _encode(session, messages, receipts, transaction)
             if opened is not None:
                 opened.receipts += receipts  # they come after the COMMIT
                 receipts = []
             self._exchange(session, Exchange(data, receipts, together=opened is not None), deadline)
+        except MessageError as error:
+            name_messages(error, messages)
+            raise
 
     def begin(self) -> str:
         """Begin a transaction, and return its id for `send`, `ack`, `nack`, `commit` and `abort`."""
@@ -314,19 +317,11 @@ class QueueingDuplexClient(LoopClient):
         self._call(frame, deadline, ended.receipts if frame.command == "COMMIT" else ())
 
 
-def _prepare(messages: typing.Sequence[Message]) -> typing.Callable[..., memoryview]:
-    """Check *messages*, and return the function that encodes them for a session.
-
-    It takes the session, for each message the id of the receipt to ask for (or ``None``), and the transaction. Raises
-    `InvalidFrame`. No other function here knows how a message is encoded.
-    """
-    heads = check_messages(messages)
-
-    def encode(session: Session, receipts: typing.Sequence[str | None], transaction: str | None) -> memoryview:
-        parts = [
-            encode_message(message, head, session.dialect, session.version, receipt, transaction)
-            for message, head, receipt in zip(messages, heads, receipts, strict=True)
-        ]
-        return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
-
-    return encode
+def _encode(
+    session: Session, messages: typing.Sequence[Message], receipts: typing.Sequence[str], transaction: str | None
+) -> memoryview:
+    """The bytes of *messages* for this session, each with its receipt of *receipts*, if there are any."""
+    encode = Encoder(session.version, session.dialect).encode
+    numbers: typing.Sequence[int | None] = [int(receipt) for receipt in receipts] or [None] * len(messages)
+    frames = [encode((message,), number, transaction) for message, number in zip(messages, numbers, strict=True)]
+    return memoryview(b"".join(part for data, more in frames for part in (data, *more)))

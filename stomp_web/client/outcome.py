@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing
 
 from ..connection.deadline import Deadline
@@ -15,9 +14,7 @@ from .message import Message
 from .written import limit_hint
 
 __all__ = [
-    "about",
     "confirmed_positions",
-    "name_message",
     "name_messages",
     "no_receipt",
     "rejected",
@@ -25,30 +22,14 @@ __all__ = [
 ]
 
 
-@contextlib.contextmanager
-def about(messages: typing.Sequence[Message]) -> typing.Iterator[None]:
-    """Name the messages in an exception that passes through."""
-    try:
-        yield
-    except MessageError as error:
-        if len(messages) == 1:
-            name_message(error, messages[0])
-        else:
-            name_messages(error, messages)
-        raise
-
-
-def name_message(error: MessageError, message: Message) -> None:
-    """Tell *error* which message it is about, also in its words."""
-    name_messages(error, (message,))
-    error.args = (f"{message.destination}: {error.args[0]}", *error.args[1:])
-
-
 def name_messages(error: MessageError, messages: typing.Sequence[Message]) -> None:
-    """Tell *error* which messages it is about."""
-    error.message_ids = tuple(message.id for message in messages)
+    """Tell *error* which messages it is about; of a single one, its text begins with the destination."""
     if len(messages) == 1:
-        error.message_id = messages[0].id
+        message = messages[0]
+        if error.destination is None:
+            error.args = (f"{message.destination}: {error.args[0]}", *error.args[1:])
+        error.message_id = message.id
+    error.message_ids = tuple(message.id for message in messages)
     destinations = {message.destination for message in messages}
     if len(destinations) == 1:
         (error.destination,) = destinations
@@ -100,7 +81,7 @@ def rejected(
     words = error_words(frame)
     if (refused or unnamed) and len(left) <= unnamed:
         return Rejected(
-            f"{broker} rejected it: {words}. It was not taken, and sent again as it is it would be rejected again",
+            f"{broker} rejected it: {words}. The broker did not accept it; sending it again unchanged will fail again",
             broker=broker,
             frame=frame,
             confirmed=confirmed,

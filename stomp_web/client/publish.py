@@ -5,38 +5,29 @@ What is true of a message that could not be sent is said by the exception's clas
 
 from __future__ import annotations
 
-import os
-import types
 import typing
+from os import getpid
 
 from .._internal.notices import Notices
-from .._internal.redacted import redact_secret, redact_secrets
-from ..connection.address import parse_address
-from ..connection.connector import Connector, client_options, make_connector, make_endpoint
-from ..connection.deadline import Deadline
-from ..connection.session import Session
-from ..connection.tls import TLS_OPTIONS
+from .._internal.redacted import redact_secret
+from ..connection.connector import Connector, make_connector, make_endpoint
+from ..connection.deadline import Deadline, checked, deadline_in
 from ..errors import (
-    ConfigurationError,
     ConnectionLost,
     DeliveryUnknown,
-    InvalidFrame,
     NotSent,
     StompError,
 )
-from ..protocol import VERSIONS, Frame, commands, encode
-from .message import Body, Message, as_batch, check_messages, content_of, type_of
-from .outcome import about
-from .sending import InUse, OpenTransaction, SendingClient
-from .transaction import Transaction, ended_by_error, not_open
+from ..protocol import VERSIONS, Frame, commands
+from .message import Body, Message, as_batch, make_ready, new_message
+from .options import credentials
+from .sending import InUse, SendingClient
+from .state import ClientState
 
 if typing.TYPE_CHECKING:
     import ssl as ssl_module
 
 __all__ = ["PublishClient"]
-
-# Options of an address that a single client understands; the others are the pool's and the publisher's.
-_URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
 
 
 class PublishClient(SendingClient):
@@ -109,23 +100,6 @@ class PublishClient(SendingClient):
         )
 
     @classmethod
-    def from_url(cls, url: str, **options: typing.Any) -> PublishClient:
-        """Return a client for an address, such as ``stomp://user:passcode@mq1,mq2:61614/shop?timeout=3``.
-
-        Of several brokers, the first that accepts the session is used; the last good one is tried first.
-        *options* are those of the constructor; they win over the address. Raises `ConfigurationError`.
-        """
-        url, options = redact_secret("url", url), redact_secrets(options)
-        address = parse_address(url)
-        if address.local:
-            raise ConfigurationError(f"{address.scheme}:// opens no connection; it is for a Publisher", "url")
-        options = {**client_options(address, _URL_OPTIONS), **options}
-        client = cls.__new__(cls)
-        timeout, confirm = options.pop("timeout", 10.0), options.pop("confirm", False)
-        client._set_up(make_connector(address.endpoints, **options), timeout, confirm)
-        return client
-
-    @classmethod
     def with_connector(cls, connector: Connector, timeout: float, confirm: bool, notices: Notices) -> PublishClient:
         """Return a client that shares *connector* and *notices* with others: for pools, which publish the notices."""
         client = cls.__new__(cls)
@@ -149,19 +123,18 @@ class PublishClient(SendingClient):
         Raises `BrokerUnavailable` or `AuthenticationFailed`.
         """
         passcode = redact_secret("passcode", passcode)
-        changes = {"login": login, "passcode": passcode, "headers": headers}
-        given = {name: value for name, value in changes.items() if value is not None}
-        with self._exclusive():
+        given = credentials(self._connector, login, passcode, headers)
+        with self._exclusive() as state:
             if given:
-                self._connector.check(**given)
-                self._drop()
+                state.drop()
                 self._credentials.update(given)
-            return self._connected_session(self._deadline(None)).connected_frame
+                state.other_login = True
+            return self._connected_session(state, self._deadline(None)).connected_frame
 
     def open(self, deadline: Deadline) -> None:
         """Connect, if not connected, within a deadline that began earlier: for pools. Raises as `connect` does."""
-        with self._exclusive():
-            self._connected_session(deadline)
+        with self._exclusive() as state:
+            self._connected_session(state, deadline)
 
     def ping(self, timeout: float | None = None) -> None:
         """Ask the broker for a sign of life: an empty transaction, aborted with a receipt. It leaves nothing there.
@@ -173,26 +146,9 @@ class PublishClient(SendingClient):
         self._end_transaction(commands.abort(transaction), transaction, deadline)
 
     @property
-    def usable(self) -> bool:
-        """Whether a pool may lend this client again.
-
-        It has a session of its own login, no open transaction, and nobody is in the middle of a call, or was when it
-        was interrupted.
-        """
-        return (
-            self._session is not None
-            and not self._open_transactions
-            and not self._credentials
-            and not self._in_use.locked()
-        )
-
-    def quiet(self) -> bool:
-        """Whether the connection is open, as far as can be told without a read: for pools, of a client nobody uses.
-
-        One system call, which does not wait. ``False`` may mean that it is not known; `connected` looks closer.
-        """
-        session = self._session
-        return session is not None and session.nothing_new()
+    def state(self) -> ClientState:
+        """What this process knows of the client: for pools."""
+        return self._states[getpid()]
 
     @property
     def connected(self) -> bool:
@@ -200,30 +156,11 @@ class PublishClient(SendingClient):
 
         While another thread uses the client, that thread looks, and this only tells whether there is a session.
         """
-        return self.look()
-
-    def look(self) -> bool:
-        """What `connected` tells. An ERROR that has come to an unconfirmed message is logged, and ends the session."""
         try:
-            with self._exclusive():
-                return self._look() is not None
+            with self._exclusive() as state:
+                return self._look(state) is not None
         except InUse:
-            return self._session is not None
-
-    @property
-    def server(self) -> str | None:
-        """What the broker calls itself, such as ``RabbitMQ/3.10.8``; ``None`` if it did not say, or not connected."""
-        return self._session.server if self._session else None
-
-    @property
-    def version(self) -> str | None:
-        """The version of STOMP that was agreed; ``None`` while not connected."""
-        return self._session.version if self._session else None
-
-    @property
-    def session(self) -> str | None:
-        """The broker's id of the session; ``None`` if it gave none, or while not connected."""
-        return self._session.id if self._session else None
+            return self._states[getpid()].session is not None
 
     def disconnect(self, timeout: float | None = None) -> None:
         """End the session: send DISCONNECT with a receipt, wait for it, and close. Does nothing if not connected.
@@ -232,15 +169,15 @@ class PublishClient(SendingClient):
         receipt does not come within *timeout* seconds, that is raised (`ReceiptTimeout`, `ConnectionLost`), and so
         is an ERROR frame (`Rejected`). The connection is closed in any case.
         """
-        with self._exclusive():
-            session = self._session
-            if session is None or session.pid != os.getpid():
-                self._drop()  # what a fork inherited is the parent's, who goes on with it
+        with self._exclusive() as state:
+            session = state.session
+            if session is None:
                 return
-            unconfirmed = self._unconfirmed
-            frame = commands.disconnect()
+            unconfirmed = state.unconfirmed
             try:
-                self._round_trip(session, frame, self._deadline(timeout))
+                if session.unsettled:
+                    raise NotSent("a call was interrupted in the middle")
+                self._round_trip(state, session, commands.disconnect(), self._deadline(timeout))
             except DeliveryUnknown:
                 if unconfirmed:
                     raise
@@ -252,39 +189,20 @@ class PublishClient(SendingClient):
                         broker=session.broker,
                     ) from error
             finally:
-                self._drop()
+                state.drop()
 
     def close(self) -> None:
         """Close the connection at once, without DISCONNECT. May be called again."""
-        self._drop()
+        self._states[getpid()].drop()
 
     def retire(self) -> None:
         """Close the connection, and never open another: for pools, which part with a client by this.
 
-        A borrower who keeps the client would otherwise go on with a connection that nobody owns. Raises nothing; later
+        A caller that keeps the client would otherwise go on with a connection that no pool owns. Raises nothing; later
         calls raise `PoolClosed`.
         """
         self._retired = True
-        self._drop()
-
-    def __enter__(self) -> PublishClient:
-        self.connect()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: types.TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.disconnect()
-        else:
-            self._drop()
-
-    def __repr__(self) -> str:
-        state = f"STOMP {self._session.version}" if self._session else "not connected"
-        return f"<{type(self).__name__} {self.broker}, {state}>"
+        self.close()
 
     # -- sending ----------------------------------------------------------------------------------------------
 
@@ -315,14 +233,11 @@ class PublishClient(SendingClient):
         `DeliveryUnknown` for what happened to the message. An unconfirmed message is handed to the operating system:
         that it arrived is not known, and a broker's ERROR for it is only logged, when it is seen.
         """
-        deadline = None if timeout is None else Deadline(timeout)
-        if transaction is None and ttl is None and type(body) is bytes:
-            content, body = memoryview(body), b""  # a traceback that shows locals must not show the body
-            self.send_ready(destination, content, headers, content_type, confirm, deadline)
-            return
-        message = Message(destination, body, headers, content_type=content_type, ttl=ttl)
-        body = b""
-        self.deliver((message,), confirm, transaction, deadline or self._deadline(None))
+        deadline = deadline_in(self.timeout if timeout is None else checked(timeout))
+        if headers is not None and type(headers) is not dict and isinstance(headers, typing.Mapping):
+            headers = dict(headers)  # code of the application's own, which runs once, and here
+        message = make_ready(new_message(destination, body, headers, content_type, ttl))
+        self.deliver_over(self._states[getpid()], (message,), confirm, transaction, deadline)
 
     def send_many(
         self,
@@ -355,12 +270,17 @@ class PublishClient(SendingClient):
         return self._begin(self._deadline(None))
 
     def _begin(self, deadline: Deadline) -> str:
-        with self._exclusive():
-            session = self._connected_session(deadline)
-            transaction = f"tx-{next(self._transaction_ids)}"
-            self._write(session, memoryview(encode(commands.begin(transaction), session.version)), deadline)
-            self._open_transactions[transaction] = OpenTransaction(messages=1)  # an ERROR may be about its BEGIN
-            self._unconfirmed += 1
+        with self._exclusive() as state:
+            session = self._connected_session(state, deadline)
+            transaction = state.transactions.begin()
+            try:
+                self._write(state, session, commands.begin(transaction), deadline)
+            except BaseException:
+                state.transactions.open.pop(transaction, None)
+                raise
+            state.transactions.open[transaction].messages = 1  # an ERROR may be about its BEGIN
+            state.unconfirmed += 1
+            session.unsettled = False
             return transaction
 
     def commit(self, transaction: str, timeout: float | None = None) -> None:
@@ -382,89 +302,20 @@ class PublishClient(SendingClient):
         if self._has_open(transaction):
             self._end_transaction(commands.abort(transaction), transaction, self._deadline(timeout))
 
-    def transaction(self) -> Transaction:
-        """A context manager: commits when the block ends, aborts when it raises.
-
-        >>> with client.transaction() as tx:  # doctest: +SKIP
-        ...     tx.send("/queue/orders", b"1")
-        ...     tx.send("/queue/orders", b"2")
-        """
-        return Transaction(self)
-
     def _has_open(self, transaction: str) -> bool:
-        with self._exclusive():
-            if self._look() is None:
-                self._open_transactions.clear()
-            self._ended_transactions.pop(transaction, None)
-            return transaction in self._open_transactions
+        with self._exclusive() as state:
+            self._look(state)
+            state.transactions.forget(transaction)
+            return transaction in state.transactions.open
 
     def _end_transaction(self, frame: Frame, transaction: str, deadline: Deadline) -> None:
-        with self._exclusive():
-            session = self._transaction_session(transaction)
-            ended = self._open_transactions.pop(transaction)
+        with self._exclusive() as state:
+            session = self._transaction_session(state, transaction)
+            ended = state.transactions.open.pop(transaction)
             others = ended.receipts if frame.command == "COMMIT" else ()
             try:
-                self._round_trip(session, frame, deadline, others, self._unconfirmed - ended.messages)
+                self._round_trip(state, session, frame, deadline, others, state.unconfirmed - ended.messages)
             except NotSent:
-                if self._session is session:  # there was no time: it is open as before
-                    self._open_transactions[transaction] = ended
+                if state.session is session:  # there was no time: it is open as before
+                    state.transactions.open[transaction] = ended
                 raise
-
-    def _transaction_session(self, transaction: str) -> Session:
-        """The session in which *transaction* was begun. A transaction cannot outlive it."""
-        session = self._look()
-        end = self._ended_transactions.pop(transaction, None)
-        if end is not None:
-            raise ended_by_error(self.broker, transaction, end)
-        if session is None or transaction not in self._open_transactions:
-            raise not_open(self.broker, transaction)
-        return session
-
-    # -- the way of a message ---------------------------------------------------------------------------------
-
-    def deliver(
-        self,
-        messages: typing.Sequence[Message],
-        confirm: bool | None,
-        transaction: str | None,
-        deadline: Deadline,
-        heads: typing.Sequence[bytes] | None = None,
-        looked: bool = False,
-    ) -> None:
-        """Send *messages* within a deadline that began earlier: what `send`, `send_many` and `Publisher` stand on.
-
-        *heads* are those that `check_message` has returned for them, if that was done. *looked*: the pool has just
-        looked at the connection, which is not looked at again.
-        """
-        if transaction is None and len(messages) == 1 and messages[0].ttl is None and messages[0].send_id is None:
-            (message,) = messages
-            content_type = type_of(message.body, message.content_type, message.headers)
-            head = None if heads is None else heads[0]
-            content, headers = content_of(message), message.headers
-            self.send_ready(message.destination, content, headers, content_type, confirm, deadline, head, 0, looked)
-            return
-        if transaction is not None:
-            if confirm:
-                raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
-            confirm = False
-        elif confirm is None:
-            confirm = self.confirm
-        if heads is None:
-            heads = check_messages(messages)  # before anything is opened or written
-        with self._exclusive(), about(messages):
-            if looked and self._session is not None:
-                session = self._session
-            elif transaction is None:
-                session = self._connected_session(deadline)
-            else:
-                session = self._transaction_session(transaction)
-            with_receipts = confirm or (transaction is not None and session.dialect.receipts_after_commit)
-            data, receipts = self._encode(session, messages, heads, with_receipts, transaction)
-            self._write(session, data, deadline, receipts, count=len(messages), in_transaction=transaction is not None)
-            earlier = self._unconfirmed
-            self._unconfirmed += len(messages)
-            if confirm:
-                self._await_receipts(session, receipts, deadline, earlier)
-            elif transaction is not None:
-                self._open_transactions[transaction].receipts.extend(receipts)
-                self._open_transactions[transaction].messages += len(messages)

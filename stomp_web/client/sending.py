@@ -1,23 +1,21 @@
 """SendingClient: one session, one thread at a time, and one answer for each message. What `PublishClient` stands on.
 
-The way of a message: head and body -> bytes -> written -> (confirmed) its receipt read. Whatever goes wrong in the
-middle of that way ends the session, so that an answer that comes late can never be taken for another message's.
+The way of a message: made ready -> encoded -> written -> (confirmed) its receipt read. Before the first byte of a call
+is written its session is `unsettled`, and it is settled again only when the call has had all its answers. So whatever
+goes wrong in between ends the session, interrupts too, and an answer that comes late is never taken for another's.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
-import os
-import threading
-import time
 import typing
+from os import getpid
+from time import monotonic
 
 from .._internal.log import get_logger
 from .._internal.notices import Notices
-from .._internal.unpicklable import Unpicklable
-from ..config import coerce
+from .._internal.per_process import PerProcess
 from ..connection.connector import Connector
 from ..connection.deadline import Deadline
 from ..connection.refusals import refuses
@@ -26,6 +24,7 @@ from ..connection.transport import TransportError, TransportTimeout
 from ..errors import (
     BrokerUnavailable,
     ConnectionLost,
+    InvalidFrame,
     MessageError,
     NotSent,
     PoolClosed,
@@ -34,249 +33,184 @@ from ..errors import (
     Rejected,
 )
 from ..protocol import Frame, encode
-from .heads import head_of
-from .message import LARGE, Message, encode_message, frame_of, join_frames, length_line, small_frame_of, type_line
-from .outcome import confirmed_positions, name_message, no_receipt, rejected, unanswered
-from .transaction import EndedByError
+from .base import BaseClient
+from .message import Message
+from .outcome import confirmed_positions, name_messages, no_receipt, rejected, unanswered
+from .state import ClientState
 from .written import limit_hint, whole_frames
 
-__all__ = ["InUse", "OpenTransaction", "SendingClient"]
+__all__ = ["InUse", "SendingClient"]
 
 _log = get_logger("client")
 
-_NUL = memoryview(b"\0")
-_MOST_STRAY = 1_000  # frames that nobody has asked for; who sends more has nothing to say
-
-
-@dataclasses.dataclass(slots=True)
-class OpenTransaction:
-    """How many frames of it were sent since the last receipt, and the `receipts` after its COMMIT (RabbitMQ)."""
-
-    messages: int = 0
-    receipts: list[str] = dataclasses.field(default_factory=list)
+_MOST_STRAY = 1_000  # frames that no call has asked for
 
 
 class InUse(NotSent):
     """Another thread is in the middle of a call."""
 
 
-class SendingClient(Unpicklable):
+class SendingClient(BaseClient):
     """The connection of a client that only sends. A subclass says what may be asked of it."""
 
-    _instead = "hand over the address, and make a client there"
-
-    def _set_up(self, connector: Connector, timeout: float, confirm: bool, notices: Notices | None = None) -> None:
-        self._connector = connector
-        self.timeout = coerce("timeout", timeout)
-        self.confirm: bool = coerce("confirm", confirm)
-        self._session: Session | None = None
-        self._credentials: dict[str, object] = {}
-        self._receipt_ids = itertools.count(1)
-        self._transaction_ids = itertools.count(1)
-        self._unconfirmed = 0  # frames written since the last receipt, which an ERROR may be about
-        self._open_transactions: dict[str, OpenTransaction] = {}
-        # The transactions that ended with an ERROR of which their user does not know yet.
-        self._ended_transactions: dict[str, EndedByError] = {}
-        # The last destination, content type and headers, and the head that belongs to them.
-        self._last_head: tuple[str, str | None, dict[str, str] | None, bytes] | None = None
+    def _set_up(  # type: ignore[override]
+        self, connector: Connector, timeout: float, confirm: bool, notices: Notices | None = None
+    ) -> None:
+        self._set_up_base(connector, timeout, confirm)
         self._retired = False
         self._notices = Notices() if notices is None else notices
         #: Whether notices are published after each call. A pool publishes those of its clients when they came back: a
         #: log handler that sends through the same pool may need the connection.
         self.publishes_notices = notices is None
-        self._in_use = threading.Lock()
-        self._locks_of_children: dict[int, threading.Lock] = {}
-        self._pid = os.getpid()
+        self._states = PerProcess(ClientState, leave=ClientState.drop)
 
     @property
-    def broker(self) -> str:
-        """The address of the broker, without credentials: the connected one's, or all that would be tried."""
-        return self._session.broker if self._session else str(self._connector)
+    def _session(self) -> Session | None:
+        return self._states[getpid()].session
 
     # -- the way of a message ---------------------------------------------------------------------------------
 
-    def send_ready(
+    def deliver(
+        self, messages: typing.Sequence[Message], confirm: bool | None, transaction: str | None, deadline: Deadline
+    ) -> None:
+        """Send *messages*, which are ready, within a deadline that began earlier."""
+        self.deliver_over(self._states[getpid()], messages, confirm, transaction, deadline)
+
+    def deliver_over(
         self,
-        destination: str,
-        content: memoryview,
-        headers: typing.Mapping[str, str] | None,
-        content_type: str | None,
+        state: ClientState,
+        messages: typing.Sequence[Message],
         confirm: bool | None,
-        deadline: Deadline | None,
-        head: bytes | None = None,
-        pid: int = 0,
+        transaction: str | None,
+        deadline: Deadline,
         looked: bool = False,
     ) -> None:
-        """Send one message outside of a transaction: the fast path of what nearly all calls are, here and in a pool.
+        """Send *messages*: what `send`, `send_many` and `Publisher` stand on.
 
-        *content* is the body. *head* is what `head_of` returns for the rest, and *pid* this process's, where they are
-        known. *looked*: the pool has just looked at the connection, which is not looked at again.
-
-        Whatever is out of the ordinary - no session yet, bytes that are not taken at once, an answer that is not just
-        the receipt - goes the way of all other frames. Measured on CPython 3.11: 2 us beside the system call, against
-        13 us for the way of a batch of one.
+        *state* is this process's. *looked*: the caller has just looked at the connection.
         """
-        if headers is not None and type(headers) is not dict and isinstance(headers, typing.Mapping):
-            headers = dict(headers)  # code of the application's own, which is not to run while the lock is held
-        if head is None:
-            head = self._head(destination, content_type, headers)  # before anything is opened or written
-        pid = pid or os.getpid()
-        lock = self._in_use if self._pid == pid else self._lock_of_child()
-        if not lock.acquire(False):
-            raise _in_use()
+        if transaction is not None:
+            if confirm:
+                raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
+            confirm = False
+        elif confirm is None:
+            confirm = self.confirm
         try:
-            session = self._session
-            now = time.monotonic()
-            if session is None or session.pid != pid or not (looked or session.nothing_new()):
-                deadline = deadline or self._deadline(None)
-                session = self._connected_session(deadline)
-                now = time.monotonic()
-            receipt = next(self._receipt_ids) if (self.confirm if confirm is None else confirm) else None
-            size = content.nbytes
-            if session.plain and size < LARGE:
-                data, large = small_frame_of(head, content, size, receipt), None
+            claim = state.claims.pop()
+        except IndexError:
+            raise _in_use() from None
+        try:
+            session = state.session
+            if transaction is not None:
+                session = self._transaction_session(state, transaction)
+            elif session is None or session.unsettled or not (looked or session.nothing_new()):
+                session = self._connected_session(state, deadline)
+            count = len(messages)
+            if confirm or (transaction is not None and session.dialect.receipts_after_commit):
+                receipt = state.next_receipt
+                state.next_receipt = receipt + count
             else:
-                data, large = _frame_for(session, destination, content, headers, content_type, head, receipt)
-            sent = 0
+                receipt = None
+            data, more = state.encoder.encode(messages, receipt, transaction)  # type: ignore[union-attr]
+            before = session.transport.bytes_sent
+            session.unsettled = True
             try:
-                if large is None and (deadline is None or now < deadline.at):
-                    sent = session.write_some(data)
-                if sent != len(data) or large is not None:
-                    deadline = deadline or self._deadline(None)
-                    self._write(session, data, deadline, None, large, sent)
-                    sent = len(data)
-                earlier = self._unconfirmed
-                self._unconfirmed = earlier + 1
-                if receipt is None:
-                    return
-                if session.next_is_receipt(receipt):
-                    if self._open_transactions:
-                        self._all_answered()
-                    else:
-                        self._unconfirmed = 0  # the same, without a call
-                else:
-                    deadline = deadline or self._deadline(None)
-                    self._await_receipts(session, {str(receipt): 0}, deadline, earlier, size)
-            except TransportError as error:
-                if not sent:
-                    lost = self._not_written(session, error, 0, len(data), deadline, None)
-                    raise lost from lost.__cause__ or error
-                self._drop()
-                raise no_receipt(session, error, deadline or self._deadline(None), size=size) from error
-            except MessageError:
-                raise
-            except BaseException:
-                self._drop()  # interrupted, and nobody knows what has left and what is still to come
-                raise
+                if monotonic() >= deadline.at:
+                    raise TransportTimeout("no time was left")
+                sent = session.write_some(data)
+                if sent != len(data) or more:
+                    session.write_rest(data, more, sent, deadline)
+            except (TransportError, ProtocolError) as error:
+                data = b"".join((data, *more))
+                receipts = {} if receipt is None else _receipts(receipt, count)
+                self._not_written(state, session, error, data, before, deadline, receipts, count, transaction)
+            if confirm:
+                answered = session.receipts_in_order(receipt, count, deadline)  # type: ignore[arg-type]
+                if answered != count or state.transactions.open:
+                    size = len(messages[0].content) if count == 1 else 1
+                    receipts = _receipts(receipt, count)  # type: ignore[arg-type]
+                    self._await_answers(state, session, receipts, deadline, state.unconfirmed, answered, size)
+                state.unconfirmed = 0
+            else:
+                state.unconfirmed += count
+                if transaction is not None:
+                    state.transactions.open[transaction].sent(count, receipt)
+            session.unsettled = False
         except MessageError as error:
-            name_message(error, Message(destination, b"", headers))
+            name_messages(error, messages)
             raise
         finally:
-            lock.release()
-            if self._notices and self.publishes_notices:
+            state.claims.append(claim)
+            if self._notices.due and self.publishes_notices:
                 self._notices.publish()
 
-    def _head(self, destination: str, content_type: str | None, headers: typing.Mapping[str, str] | None) -> bytes:
-        """What `head_of` returns. The last one is kept: most loops send to one destination, with the same headers.
-
-        Measured on CPython 3.11 with two headers: 1 us less for a message.
-        """
-        last = self._last_head
-        if last is not None and last[0] == destination and last[1] == content_type and last[2] == headers:
-            return last[3]
-        if headers is not None and type(headers) is not dict:  # no mapping at all
-            return head_of(destination, content_type, headers)
-        kept = None if headers is None else headers.copy()  # before it is read: another thread may change it
-        head = head_of(destination, content_type, kept)
-        self._last_head = (destination, content_type, kept, head)
-        return head
-
-    def _encode(
-        self,
-        session: Session,
-        messages: typing.Sequence[Message],
-        heads: typing.Sequence[bytes],
-        with_receipts: bool,
-        transaction: str | None,
-    ) -> tuple[memoryview, dict[str, int]]:
-        """The bytes of all *messages* for this session's broker, and the position of each by its receipt's id."""
-        receipts: dict[str, int] = {}
-        if with_receipts:
-            receipts = {str(next(self._receipt_ids)): position for position in range(len(messages))}
-        if transaction is None and session.plain:
-            joined = join_frames(messages, heads, receipts if with_receipts else None)
-            if joined is not None:
-                return memoryview(joined), receipts
-        asked = iter(receipts) if with_receipts else itertools.repeat(None)
-        parts = [
-            encode_message(message, head, session.dialect, session.version, receipt, transaction)
-            for message, head, receipt in zip(messages, heads, asked, strict=False)
-        ]
-        return parts[0] if len(parts) == 1 else memoryview(b"".join(parts)), receipts
-
-    def _write(
-        self,
-        session: Session,
-        data: memoryview,
-        deadline: Deadline,
-        receipts: dict[str, int] | None = None,
-        body: memoryview | None = None,
-        sent: int = 0,
-        count: int = 1,
-        in_transaction: bool = False,
-    ) -> None:
-        """Write *data*, in which *receipts* are asked for; if that fails, end the session and say what had left.
-
-        With a large *body*, that is written behind it, and the closing NUL. *sent* is what had left before. *count* is
-        how many messages there are in it. *in_transaction*: they are nothing without a COMMIT.
-        """
-        if deadline.expired and not sent:
-            if session.stuck:
-                self._drop()  # or it would be sent with the next message
-            raise BrokerUnavailable(
-                f"no time was left to send ({deadline.seconds:.3g} s given); nothing was sent", broker=session.broker
-            )
-        before = session.bytes_sent - sent
-        size = len(data) if body is None else len(data) + body.nbytes + 1
+    def _write(self, state: ClientState, session: Session, frame: Frame, deadline: Deadline) -> None:
+        """Write *frame*; if that fails, end the session and say what had left."""
+        data = encode(frame, session.version)
+        before = session.transport.bytes_sent
+        session.unsettled = True
         try:
-            if body is None:
-                session.write(data[sent:], deadline)
-            else:
-                session.write_large((data, body, _NUL), deadline)
+            if deadline.expired:
+                raise TransportTimeout("no time was left")
+            session.write(data, deadline)
         except (TransportError, ProtocolError) as error:
-            left = session.bytes_sent - before
-            whole = 0 if count == 1 or in_transaction else whole_frames(data[:left], session.version)
-            lost = self._not_written(session, error, left, size, deadline, receipts, count, whole)
-            raise lost from lost.__cause__ or error
-        except BaseException:
-            self._drop()
-            raise
+            self._not_written(state, session, error, data, before, deadline, {}, 1, None)
 
     def _not_written(
         self,
+        state: ClientState,
+        session: Session,
+        error: TransportError | ProtocolError,
+        data: bytes,
+        before: int,
+        deadline: Deadline,
+        receipts: dict[str, int],
+        count: int,
+        transaction: str | None,
+    ) -> typing.NoReturn:
+        """End the session, and raise what is true after writing *data* has ended with *error*.
+
+        *before* is how many bytes had left before it. *data* holds *count* messages, in which *receipts* are asked for;
+        in a *transaction* they are nothing without its COMMIT.
+        """
+        left = session.transport.bytes_sent - before
+        if not left and isinstance(error, TransportTimeout) and not session.stuck and deadline.expired:
+            session.unsettled = False
+            raise BrokerUnavailable(
+                f"no time was left to send ({deadline.seconds:.3g} s given); nothing was sent", broker=session.broker
+            ) from error
+        whole = 0
+        if count > 1 and transaction is None:
+            whole = whole_frames(memoryview(data)[:left], session.version)
+        lost = self._outcome_of(state, session, error, left, len(data), deadline, receipts, count, whole)
+        raise lost from lost.__cause__ or error
+
+    def _outcome_of(
+        self,
+        state: ClientState,
         session: Session,
         error: TransportError | ProtocolError,
         left: int,
         size: int,
-        deadline: Deadline | None,
-        receipts: dict[str, int] | None,
-        count: int = 1,
-        whole: int = 0,
+        deadline: Deadline,
+        receipts: dict[str, int],
+        count: int,
+        whole: int,
     ) -> MessageError:
         """End the session, and return the exception for a write that ended with *error* when *left* bytes had left.
 
         Of the *count* messages the first *whole* ones have left. What the broker said meanwhile counts: the receipts of
         a batch's first messages, or why it takes no more, for example of a frame over its limit.
         """
-        receipts = receipts or {}
         waiting, errors = dict(receipts), []
-        for frame in _arrived(session, len(receipts) + _MOST_STRAY):
-            if frame.command == "RECEIPT":
-                waiting.pop(frame.headers.get("receipt-id", ""), None)
-            elif frame.command == "ERROR":
-                errors.append(frame)
-        earlier = self._unconfirmed
-        self._drop()
+        with contextlib.suppress(TransportError, ProtocolError):
+            for frame in itertools.islice(session.all_ready(), len(receipts) + _MOST_STRAY):
+                if frame.command == "RECEIPT":
+                    waiting.pop(frame.headers.get("receipt-id", ""), None)
+                elif frame.command == "ERROR":
+                    errors.append(frame)
+        earlier = state.unconfirmed
+        state.drop()
         late = isinstance(error, TransportTimeout)
         confirmed = confirmed_positions(receipts, waiting)
         unsent = tuple(range(whole, count))
@@ -292,9 +226,8 @@ class SendingClient(Unpicklable):
             return BrokerUnavailable(
                 f"{session.broker} took no byte of the message: {error}; nothing was sent", broker=session.broker
             )
-        seconds = self.timeout if deadline is None else deadline.seconds
         took = f"{session.broker} took {left} of {size} bytes, then: {error}"
-        took += f" ({seconds:.3g} s given)." if late else f".{limit_hint(session.dialect)}"
+        took += f" ({deadline.seconds:.3g} s given)." if late else f".{limit_hint(session.dialect)}"
         if set(range(whole)) <= set(confirmed):
             what = "the frame" if count == 1 else "the rest"
             return NotSent(
@@ -311,72 +244,71 @@ class SendingClient(Unpicklable):
         return lost
 
     def _round_trip(
-        self, session: Session, frame: Frame, deadline: Deadline, others: typing.Iterable[str] = (), earlier: int = 0
+        self,
+        state: ClientState,
+        session: Session,
+        frame: Frame,
+        deadline: Deadline,
+        others: typing.Iterable[str] = (),
+        earlier: int = 0,
     ) -> None:
         """Send *frame* with a receipt, and wait for it and for the *others*, the ids of receipts still to come.
 
         *earlier* is how many unconfirmed messages an ERROR may be about that are none of this frame's business.
         """
-        receipt = str(next(self._receipt_ids))
-        frame.headers["receipt"] = receipt
-        self._write(session, memoryview(encode(frame, session.version)), deadline)
-        self._await_receipts(session, dict.fromkeys((receipt, *others), 0), deadline, earlier)
+        receipt = state.next_receipt
+        state.next_receipt += 1
+        frame.headers["receipt"] = str(receipt)
+        self._write(state, session, frame, deadline)
+        self._await_answers(state, session, dict.fromkeys((str(receipt), *others), 0), deadline, earlier)
+        session.unsettled = False
 
-    def _await_receipts(
-        self, session: Session, receipts: dict[str, int], deadline: Deadline, earlier: int, size: int = 1
+    def _await_answers(
+        self,
+        state: ClientState,
+        session: Session,
+        receipts: dict[str, int],
+        deadline: Deadline,
+        earlier: int,
+        answered: int = 0,
+        size: int = 1,
     ) -> None:
-        """Read until each of *receipts* (ids, with the positions of their messages) was answered.
+        """Read frames until each of *receipts* (ids, with the positions of their messages) was answered.
 
-        *size* is the size in bytes of a single message.
+        The first *answered* ones were. *size* is the size in bytes of a single message.
 
         An ERROR ends the session, whatever the broker thinks of it: RabbitMQ 3.10 and ActiveMQ 5.17 go on after one.
         The answers to the other messages are read before that, so that each outcome is known as well as it can be.
         """
-        waiting = dict(receipts)
+        waiting = dict(itertools.islice(receipts.items(), answered, None))
         errors: list[Frame] = []
         late = False
-
-        def open_ones() -> bool:
-            return bool(waiting) and (not errors or unanswered(errors, receipts, waiting, earlier))
-
         try:
-            while open_ones():
-                for receipt in session.next_receipts(deadline):
-                    waiting.pop(receipt, None)
-                if not open_ones():
-                    break
+            while waiting and (not errors or unanswered(errors, receipts, waiting, earlier)):
                 frame = session.read_frame(deadline)
                 if frame.command == "RECEIPT":
                     waiting.pop(frame.headers.get("receipt-id", ""), None)
                 elif frame.command == "ERROR":
                     errors.append(frame)
-                if deadline.expired and open_ones():  # others may come for ever
+                if waiting and deadline.expired:  # others may come for ever
+                    if errors and not unanswered(errors, receipts, waiting, earlier):
+                        break
                     raise TransportTimeout("the broker did not answer in time")
         except (TransportError, ProtocolError) as error:
-            self._drop()
+            state.drop()
             late = isinstance(error, TransportTimeout)
             if not errors:
                 raise no_receipt(session, error, deadline, confirmed_positions(receipts, waiting), size) from error
-        except BaseException:
-            self._drop()
-            raise
         if errors:
-            self._drop()
+            state.drop()
             raise rejected(session, errors, receipts, waiting, earlier, late=late)
-        self._all_answered()
-
-    def _all_answered(self) -> None:
-        """A receipt came: what was written before it cannot be what an ERROR that comes later is about."""
-        self._unconfirmed = 0
-        if self._open_transactions:
-            for open_one in self._open_transactions.values():
-                open_one.messages = 0
+        state.all_answered()
 
     # -- the session ------------------------------------------------------------------------------------------
 
-    def _connected_session(self, deadline: Deadline) -> Session:
+    def _connected_session(self, state: ClientState, deadline: Deadline) -> Session:
         """The live session, or a new one."""
-        session = self._look()
+        session = self._look(state)
         if session is None:
             if self._retired:
                 raise PoolClosed(
@@ -384,48 +316,55 @@ class SendingClient(Unpicklable):
                     "was sent. Borrow one for each use.",
                     broker=self.broker,
                 )
-            session = self._session = self._connector.open(deadline, **self._credentials)
+            session = self._connector.open(deadline, **self._credentials)
+            state.begin_session(session)
             self._notices.add(
                 _log.info, "connected to %s (%s, STOMP %s)", session.broker, session.server, session.version
             )
         return session
 
-    def _look(self) -> Session | None:
+    def _transaction_session(self, state: ClientState, transaction: str) -> Session:
+        """The session in which *transaction* was begun. A transaction cannot outlive it."""
+        session = self._look(state)
+        state.transactions.get(transaction, self.broker)
+        assert session is not None, "with the session, its transactions end"
+        return session
+
+    def _look(self, state: ClientState) -> Session | None:
         """The session, if a look at the socket shows no end of it. Never waits.
 
         Heart-beats and stray receipts are passed over. An ERROR can only be about an earlier unconfirmed frame; it
         ends the session, and is kept for the next call in an open transaction, or logged.
         """
-        session = self._session
+        session = state.session
         if session is None:
             return None
-        if session.pid != os.getpid():
-            # Inherited by a fork: the session is the parent's. Its descriptor is closed here without a byte.
-            self._drop()
+        if session.unsettled:  # a call was interrupted in the middle, and what has left is not known
+            state.drop()
             return None
         if session.nothing_new():
             return session
+        session.unsettled = True
         try:
             for frame in session.all_ready():
                 if frame.command == "ERROR":
-                    inside = sum(each.messages for each in self._open_transactions.values())
-                    if inside and self._unconfirmed <= inside:  # it is about one of the transactions, which all end now
-                        if len(self._ended_transactions) > _MOST_STRAY:
-                            self._ended_transactions.clear()  # of a program that never ends its transactions
-                        end = EndedByError(frame, refuses(frame, session.dialect))
-                        self._ended_transactions.update(dict.fromkeys(self._open_transactions, end))
-                    else:
-                        self._notice_error(session, frame)
-                    self._drop()
+                    self._ended_by(state, session, frame)
                     return None
         except (TransportError, ProtocolError) as error:
             self._notices.add(_log.info, "the connection to %s has ended: %s", session.broker, str(error))
-            self._drop()
+            state.drop()
             return None
-        except BaseException:
-            self._drop()
-            raise
+        session.unsettled = False
         return session
+
+    def _ended_by(self, state: ClientState, session: Session, frame: Frame) -> None:
+        """End the session for an ERROR that no call waits for."""
+        inside = sum(each.messages for each in state.transactions.open.values())
+        if inside and state.unconfirmed <= inside:  # it is about one of the transactions, which all end now
+            state.transactions.end_by(frame, refuses(frame, session.dialect))
+        else:
+            self._notice_error(session, frame)
+        state.drop()
 
     def _notice_error(self, session: Session, frame: Frame) -> None:
         """Log an ERROR that no call waits for."""
@@ -436,70 +375,28 @@ class SendingClient(Unpicklable):
         )
         self._notices.add(_log.warning, what, session.broker, error_words(frame))
 
-    def _deadline(self, timeout: float | None) -> Deadline:
-        return Deadline(self.timeout if timeout is None else timeout)
-
-    def _drop(self) -> None:
-        """Close the connection without a word, and forget everything that belonged to its session."""
-        session, self._session = self._session, None
-        self._unconfirmed = 0
-        self._open_transactions.clear()
-        if session is not None:
-            session.close()
-
     @contextlib.contextmanager
-    def _exclusive(self) -> typing.Iterator[None]:
+    def _exclusive(self) -> typing.Iterator[ClientState]:
         """Refuse a second thread: interleaved, two threads would read each other's receipts."""
-        lock = self._acquire()
+        state = self._states[getpid()]
         try:
-            yield
+            claim = state.claims.pop()
+        except IndexError:
+            raise _in_use() from None
+        try:
+            yield state
         finally:
-            lock.release()
-            if self._notices and self.publishes_notices:
+            state.claims.append(claim)
+            if self._notices.due and self.publishes_notices:
                 self._notices.publish()
 
-    def _acquire(self) -> threading.Lock:
-        """Take the lock that one thread at a time has, and return it."""
-        lock = self._in_use if self._pid == os.getpid() else self._lock_of_child()
-        if not lock.acquire(False):
-            raise _in_use()
-        return lock
 
-    def _lock_of_child(self) -> threading.Lock:
-        """A lock of this process: in a child, the parent's may be held by a thread that does not exist here."""
-        pid = os.getpid()
-        # Two threads may come here together; setdefault lets one of them win.
-        self._in_use = self._locks_of_children.setdefault(pid, threading.Lock())
-        self._pid = pid
-        return self._in_use
-
-
-def _frame_for(
-    session: Session,
-    destination: str,
-    content: memoryview,
-    headers: typing.Mapping[str, str] | None,
-    content_type: str | None,
-    head: bytes,
-    receipt: int | None,
-) -> tuple[memoryview, memoryview | None]:
-    """The bytes of one message for this session's broker; a large body stays apart, as `frame_of` returns it."""
-    if session.plain:
-        return frame_of(head, content, receipt)
-    if session.version != "1.2":
-        head = head_of(destination, content_type, headers, session.version)
-    lines = type_line(destination, headers, session.dialect)
-    lines += length_line(content, content_type, headers, session.dialect)
-    return frame_of(head, content, receipt, lines)
+def _receipts(first: int, count: int) -> dict[str, int]:
+    """The ids of *count* receipts from the number *first* on, each with the position of its message."""
+    return {str(first + position): position for position in range(count)}
 
 
 def _in_use() -> InUse:
     return InUse(
         "this client is in use by another thread; a client serves one thread at a time, a PublishClientPool serves many"
     )
-
-
-def _arrived(session: Session, most: int) -> typing.Iterator[Frame]:
-    """The frames that have arrived, *most* at the most, as far as they can be read."""
-    with contextlib.suppress(TransportError, ProtocolError):
-        yield from itertools.islice(session.all_ready(), most)

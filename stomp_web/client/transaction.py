@@ -98,6 +98,12 @@ class OpenTransaction:
     messages: int = 0
     receipts: list[str] = dataclasses.field(default_factory=list)
 
+    def sent(self, count: int, receipt: int | None) -> None:
+        """*count* messages were sent in it; if receipts were asked for, *receipt* is the first one's number."""
+        self.messages += count
+        if receipt is not None:
+            self.receipts.extend(map(str, range(receipt, receipt + count)))
+
 
 class EndedByError(typing.NamedTuple):
     """The ERROR that has ended an open transaction, and whether it refuses one of its frames (`refusal`)."""
@@ -135,11 +141,19 @@ class Transactions:
     def end(self, reason: StompError) -> None:
         """The session has ended, and with it its open transactions; an ERROR in *reason* is kept for their users."""
         if isinstance(reason, Rejected | ConnectionLost) and reason.frame is not None:
-            if len(self._ended) > _MOST_ENDED:
-                self._ended.clear()
-            end = EndedByError(reason.frame, isinstance(reason, Rejected))
-            self._ended.update(dict.fromkeys(self.open, end))
+            self.end_by(reason.frame, isinstance(reason, Rejected))
         self.open.clear()
+
+    def end_by(self, frame: Frame, refusal: bool) -> None:
+        """An ERROR has ended the session, and with it the open transactions, whose users are to be told."""
+        if len(self._ended) > _MOST_ENDED:
+            self._ended.clear()
+        self._ended.update(dict.fromkeys(self.open, EndedByError(frame, refusal)))
+        self.open.clear()
+
+    def forget(self, transaction: str) -> None:
+        """Nothing more is to be told about this one."""
+        self._ended.pop(transaction, None)
 
     def clear(self) -> None:
         """Forget all of them."""

@@ -70,12 +70,12 @@ class Dialect:
     frame_limit_names: str = ""
     unnamed_refusals: re.Pattern[str] | None = None
 
-    def expiry(self, ttl: float) -> dict[str, str]:
-        """The header that lets a message live *ttl* seconds from now."""
+    def expiry_of(self, ttl: float) -> str:
+        """The value of `expiry_header` that lets a message live *ttl* seconds from now."""
         milliseconds = max(round(ttl * 1000), 1)
         if self.expiry_is_absolute:
             milliseconds += round(time.time() * 1000)
-        return {self.expiry_header: str(milliseconds)}
+        return str(milliseconds)
 
     def prefetch(self, count: int) -> dict[str, str]:
         """The headers of SUBSCRIBE that let *count* messages be unacknowledged, as nearly as the broker can.

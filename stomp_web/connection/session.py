@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import itertools
 import os
-import re
+import struct
 import typing
 
 from ..errors import AuthenticationFailed, BrokerUnavailable, MessageError, ProtocolError
@@ -18,7 +18,7 @@ from ..protocol import VERSIONS, Frame, FrameBuffer, commands, encode, negotiate
 from .address import Endpoint
 from .deadline import Deadline
 from .dialect import choose_dialect
-from .transport import Transport, TransportClosed, TransportError, TransportTimeout
+from .transport import ESTABLISHED, Transport, TransportClosed, TransportError, TransportTimeout, unpack_info
 
 if typing.TYPE_CHECKING:
     import ssl
@@ -33,10 +33,7 @@ _AUTHENTICATION_WORDS = (
     "unable to validate user", "user name", "username", "virtual host",
 )  # fmt: skip
 
-# RECEIPT frames for ids of ours, and nothing else; of RabbitMQ and ActiveMQ with a line end behind each.
-_RECEIPT = re.compile(rb"RECEIPT\nreceipt-id:(\d+)\n\n\0\n?")
-_RECEIPTS = re.compile(rb"(?:RECEIPT\nreceipt-id:\d+\n\n\0\n?)+")
-_LONG_RECEIPT = 256  # bytes: more than any RECEIPT for an id of ours has
+_RECEIPT_SIZE = 64  # bytes: more than any RECEIPT for a number of ours has
 _LONGEST_LOOK = 65_536  # bytes that are taken in to see whether the connection has ended
 _MOST_UNASKED = 2_097_152  # bytes that are taken in to see what has come unasked; an ERROR may have a body of 1 MiB
 _MOST_UNREAD = 16_777_216  # bytes that are taken in while we write
@@ -79,10 +76,11 @@ class Session:
     """
 
     __slots__ = (
+        "_ask",
+        "_broken",
         "_buffer",
         "_peeked",
-        "_receive_soon",
-        "_transport",
+        "_receive",
         "all_read",
         "broker",
         "bytes_received",
@@ -91,31 +89,37 @@ class Session:
         "heart_beat",
         "id",
         "pid",
-        "plain",
         "server",
+        "transport",
+        "unsettled",
         "version",
         "write_some",
     )
 
     def __init__(self, transport: Transport, broker: str, settings: SessionSettings, deadline: Deadline) -> None:
-        self._transport = transport
+        #: The socket; it counts the bytes that have left.
+        self.transport = transport
         #: Sends what is taken at once of some bytes, and returns how many that was. Raises `TransportClosed`.
         self.write_some = transport.send_some
-        self._receive_soon = transport.receive_soon
+        self._receive = transport.receive
+        self._ask = transport.ask
         self._buffer = FrameBuffer(
             max_header_bytes=settings.max_header_bytes,
             max_headers=settings.max_headers,
             max_body_bytes=settings.max_body_bytes,
         )
+        self._broken: TransportClosed | None = None  # how a read ended of which nothing else could be said
         self._peeked: Frame | None = None  # taken out of the buffer by a look, and not read yet
         self.broker = broker
         #: How many bytes have arrived, heart-beats included.
         self.bytes_received = 0
         #: Whether nothing that has come is left to be read, as far as was looked. False: something may wait.
         self.all_read = False
+        #: Whether a call is in the middle of using the session, or was when it was interrupted. Its user keeps it.
+        self.unsettled = False
         #: The process that opened the session; in a forked child it must not be used.
         self.pid = os.getpid()
-        self.write(memoryview(encode(settings.connect_frame())), deadline)
+        self.write(encode(settings.connect_frame()), deadline)
         frame = self.read_frame(deadline)
         if frame.command == "ERROR":
             raise _connect_refused(frame, broker, settings)
@@ -134,8 +138,6 @@ class Session:
         self.server = frame.headers.get("server")
         self.id = frame.headers.get("session")
         self.dialect = choose_dialect(self.server)
-        #: Whether a SEND is written for this broker as STOMP 1.2 says, and nothing else is to be thought of.
-        self.plain = self.version == "1.2" and not (self.dialect.sent_types or self.dialect.text_without_length)
         self.heart_beat = negotiate_heart_beat(settings.heart_beat, parse_heart_beat(frame.headers.get("heart-beat")))
 
     @classmethod
@@ -172,85 +174,86 @@ class Session:
 
     def fileno(self) -> int:
         """The socket's descriptor, for a selector."""
-        return self._transport.fileno()
+        return self.transport.fileno()
 
     @property
     def bytes_sent(self) -> int:
         """How many bytes were handed to the operating system since the connection was opened."""
-        return self._transport.bytes_sent
+        return self.transport.bytes_sent
 
     def wait(self, seconds: float | None, *, write: bool = False, read: bool = True, wake: int | None = None) -> bool:
         """Wait until bytes arrive, or (*write*) can leave, or the descriptor *wake* can be read."""
-        return self._transport.wait_seconds(seconds, read=read, write=write, wake=wake)
+        return self.transport.wait_seconds(seconds, read=read, write=write, wake=wake)
 
-    def next_is_receipt(self, receipt: int) -> bool:
-        """Wait a few milliseconds for an answer; whether it is the RECEIPT with this id, one of ours, and nothing else.
+    def receipts_in_order(self, first: int, count: int, deadline: Deadline) -> int:
+        """Read the RECEIPT frames for the numbers from *first* on, and return how many of the *count* have come.
 
-        The fast path of a confirmed message: bytes are compared, not parsed. Of anything else nothing is lost: what
-        came, or has yet to come, waits to be read as frames. Raises `TransportClosed`.
+        That is what nearly every answer is, and so the bytes are compared with what they should be, and not parsed.
+        What comes instead, or later, is to be read as frames: by `read_frame`, which also tells that the deadline came
+        first, or that the connection has ended. Brokers may write a line feed behind each frame.
         """
         if not self.all_read:
-            return False
-        data = self._receive_soon(_LONG_RECEIPT)
-        if not data:
-            if data is not None:
-                raise TransportClosed("the broker closed the connection")
-            return False
-        self.bytes_received += len(data)
-        expected = b"RECEIPT\nreceipt-id:%d\n\n\0" % receipt
-        if data == expected or (data.startswith(expected) and data[len(expected) :] == b"\n"):
-            return True
-        self._buffer.append(data)
-        self.all_read = False
-        return False
-
-    def next_receipts(self, deadline: Deadline) -> list[str]:
-        """Wait for an answer, and return the ids of the RECEIPT frames that it consists of, if it is nothing else.
-
-        The fast path of a batch, as `next_is_receipt` is that of one message. An empty list says nothing but that what
-        came, if anything came, is to be read as frames. Raises `TransportClosed`.
-        """
-        if self._buffer or not self._take_in(deadline):
-            return []
-        return [receipt.decode() for receipt in self._buffer.take_matches(_RECEIPTS, _RECEIPT)]
-
-    def write_large(self, parts: typing.Sequence[memoryview], deadline: Deadline) -> None:
-        """Send all *parts*, one after the other, without joining them. As `write` otherwise."""
-        rest = list(parts)
+            return 0
+        expected = b"RECEIPT\nreceipt-id:%d\n\n\0" % first
+        if count > 1:
+            expected = b"".join([b"RECEIPT\nreceipt-id:%d\n\n\0" % (first + step) for step in range(count)])
+        position = 0
         while True:
-            sent = self._transport.send_parts(rest)
-            while rest and sent >= rest[0].nbytes:
-                sent -= rest.pop(0).nbytes
-            if not rest:
-                return
-            if sent:
-                rest[0] = rest[0][sent:]
-            else:
-                self._wait_to_write(deadline)
+            try:
+                data = self._receive(deadline, _RECEIPT_SIZE * count)
+            except TransportClosed as error:
+                self._broken = error
+                data = None
+            if not data:
+                break
+            self.bytes_received += len(data)
+            came = data.replace(b"\0\n", b"\0")
+            if came == expected:
+                return count
+            if came[0] == 10 and (not position or expected[position - 1] == 0):  # between two frames
+                came = came.lstrip(b"\n")
+            if not expected.startswith(came, position):
+                break
+            position += len(came)
+            if position == len(expected):
+                return count
+            if deadline.expired:
+                data = None
+                break
+        # What is not as expected is read as frames, together with what has come of the frame in which that began.
+        whole = expected.rfind(b"\0", 0, position) + 1
+        if data or whole < position:
+            self._buffer.append(expected[whole:position] + (data or b""))
+            self.all_read = False
+        return expected.count(b"\0", 0, whole)
 
-    def write(self, data: memoryview, deadline: Deadline) -> None:
-        """Send all of *data*.
+    def write(self, data: bytes, deadline: Deadline) -> None:
+        """Send all of *data*. Raises as `write_rest` does."""
+        sent = self.write_some(data)
+        if sent != len(data):
+            self.write_rest(data, (), sent, deadline)
+
+    def write_rest(self, data: bytes, more: typing.Sequence[bytes], sent: int, deadline: Deadline) -> None:
+        """Send *data*, of which *sent* bytes have left, and the parts behind it, without joining them.
 
         While the broker does not read, what it sends is taken in: two sides that both only write would wait for
         each other for ever. Raises `TransportTimeout` or `TransportClosed`.
         """
-        transport = self._transport
-        sent = transport.send_some(data)
-        if sent == len(data):
-            return
-        rest = data[sent:]
+        rest = [memoryview(part) for part in (data, *more)]
         while True:
-            sent = transport.send_some(rest)
-            rest = rest[sent:]
+            while rest and sent >= len(rest[0]):
+                sent -= len(rest.pop(0))
             if not rest:
                 return
+            rest[0] = rest[0][sent:]
+            sent = self.transport.send_parts(rest)
             if not sent:
                 self._wait_to_write(deadline)
 
     def _wait_to_write(self, deadline: Deadline) -> None:
         room = len(self._buffer) < _MOST_UNREAD
         # The clock is asked, too: a broker that sends without end always has something to read.
-        if deadline.expired or not self._transport.wait(deadline, read=room, write=True):
+        if deadline.expired or not self.transport.wait(deadline, read=room, write=True):
             raise TransportTimeout("the broker did not take the bytes in time")
         if room:
             self._take_in()
@@ -258,7 +261,7 @@ class Session:
     @property
     def stuck(self) -> bool:
         """Whether a part of what was to be written last is on its way and cannot be called back. See `Transport`."""
-        return self._transport.stuck
+        return self.transport.stuck
 
     def read_frame(self, deadline: Deadline) -> Frame:
         """Return the next frame. Raises `TransportTimeout`, `TransportClosed` or `ProtocolError`."""
@@ -314,11 +317,18 @@ class Session:
         return frames
 
     def nothing_new(self) -> bool:
-        """Whether the connection is open, and nothing has come that was not read. ``False`` may mean: not known."""
-        if (not self.all_read and self._unread) or not self._transport.nothing_new(self.bytes_received):
+        """Whether the connection is open, and nothing has come that was not read. ``False`` may mean: not known.
+
+        The system is asked by a call during which Python keeps its lock: while other threads run, a read would have to
+        wait for them.
+        """
+        if self._ask is None or (not self.all_read and self._unread):
             return False
-        self.all_read = True
-        return True
+        try:
+            self.all_read = unpack_info(self._ask()) == (ESTABLISHED, self.bytes_received)
+        except (OSError, struct.error):
+            self.all_read = False
+        return self.all_read
 
     @property
     def _unread(self) -> bool:
@@ -344,7 +354,9 @@ class Session:
 
     def _take_in(self, deadline: Deadline | None = None) -> bool:
         """Move the bytes that have arrived into the buffer; return whether there were any. Wait until *deadline*."""
-        data = self._transport.receive_some() if deadline is None else self._transport.receive(deadline)
+        if self._broken is not None:
+            raise self._broken
+        data = self.transport.receive_some() if deadline is None else self.transport.receive(deadline)
         if data is None:
             self.all_read = not self._unread
             return False
@@ -357,7 +369,7 @@ class Session:
 
     def close(self) -> None:
         """Close the connection, sending nothing. May be called again."""
-        self._transport.close()
+        self.transport.close()
 
 
 def _connect_refused(frame: Frame, broker: str, settings: SessionSettings) -> MessageError:

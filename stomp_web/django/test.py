@@ -12,7 +12,7 @@ from .publishers import publishers
 
 if typing.TYPE_CHECKING:
     from ..publisher import Publisher
-    from ..publisher.local import OutboxMessage
+    from ..publisher.backends.local import OutboxMessage
 
 __all__ = ["capture_messages"]
 

@@ -21,7 +21,6 @@ Bytes that are appended while `_data` is not read to its end wait in `_later`, s
 
 from __future__ import annotations
 
-import re
 import sys
 import typing
 
@@ -208,20 +207,6 @@ class FrameBuffer:
                         problem += f", but begins with {error.line!r}"
                     self.clear()
                     self._problem = problem
-
-    def take_matches(self, whole: re.Pattern[bytes], each: re.Pattern[bytes]) -> list[bytes]:
-        """Take out all that is here at once if it matches *whole*, and return the group of each match of *each*.
-
-        This is for a caller that awaits many frames of one known form and can compare them as bytes. An empty list
-        means that nothing was taken out.
-        """
-        start = end_of_eols(self._data, self._position)
-        if self._later or self._head or self._reader is not None or whole.fullmatch(self._data, start) is None:
-            return []
-        found = each.findall(self._data, start)
-        self._set_data(b"")
-        self._first = False
-        return found
 
     def _cut(self) -> Frame | None:
         """Cut the next frame from `_data`. ``None``: the chunk ends inside of it, and its beginning is kept."""

@@ -14,7 +14,7 @@ import warnings
 
 from .._internal.log import get_logger
 from ..client.message import Message
-from ..connection.deadline import Deadline
+from ..connection.deadline import Deadline, checked
 from ..errors import PoolTimeout
 
 __all__ = ["call_in_thread", "warn_of_blocking"]
@@ -36,7 +36,7 @@ async def call_in_thread(function: typing.Callable[[float], _T], message: Messag
     """
     import asyncio  # the core is imported without it
 
-    deadline = Deadline(seconds)
+    deadline = Deadline(checked(seconds))
     call = _Call(f"message {message.id} to {message.destination}")
 
     def work() -> _T:

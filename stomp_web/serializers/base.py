@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-import dataclasses
+import types
 import typing
 
 from .._internal.redacted import redact_secret
@@ -12,13 +12,18 @@ from ..errors import SerializationError
 __all__ = ["SerializedPayload", "Serializer"]
 
 
-@dataclasses.dataclass(slots=True)
-class SerializedPayload:
+class SerializedPayload(typing.NamedTuple):
     """A payload ready to be sent: the `body`, its `content_type`, and the `headers` that belong to it."""
 
-    body: bytes = dataclasses.field(repr=False)
+    body: bytes
     content_type: str
-    headers: dict[str, str]
+    headers: typing.Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return f"SerializedPayload(content_type={self.content_type!r}, headers={self.headers!r})"
+
+
+_NO_HEADERS: typing.Final[typing.Mapping[str, str]] = types.MappingProxyType({})
 
 
 class Serializer(abc.ABC):
@@ -48,7 +53,8 @@ class Serializer(abc.ABC):
         Raises `SerializationError`: nothing was sent.
         """
         try:
-            return SerializedPayload(self.dumps(payload), self.content_type, {})
+            # What SerializedPayload(...) does, without a call of Python code.
+            return tuple.__new__(SerializedPayload, (self.dumps(payload), self.content_type, _NO_HEADERS))
         except Exception as error:  # noqa: BLE001 - the payload's own code may raise anything
             keys = redact_secret("signing_keys", keys)
             raise SerializationError(

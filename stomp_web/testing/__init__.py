@@ -4,7 +4,7 @@
 as ``stomp_broker``.
 """
 
-from ..publisher.local import OutboxMessage
+from ..publisher.backends.local import OutboxMessage
 from .captured import capture
 
 __all__ = ["OutboxMessage", "capture"]

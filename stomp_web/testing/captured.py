@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import typing
 
-from ..publisher import Publisher, detours
-from ..publisher.local import MemoryOutlet, OutboxMessage
+from ..publisher.backends.local import MemoryBackend, OutboxMessage
+from ..publisher.publisher import Publisher, detours
 
 __all__ = ["capture", "capture_if"]
 
@@ -34,12 +34,12 @@ def capture_if(wanted: typing.Callable[[Publisher], bool]) -> typing.Iterator[li
     """Record what those publishers send for which *wanted* returns true. As `capture` otherwise."""
     outbox: list[OutboxMessage] = []
 
-    def detour(publisher: Publisher) -> MemoryOutlet | None:
+    def detour(publisher: Publisher) -> MemoryBackend | None:
         if not wanted(publisher):
             return None
-        outlet = MemoryOutlet("memory", publisher.options.signing_keys)
-        outlet.outbox = outbox
-        return outlet
+        backend = MemoryBackend("memory", publisher.options.signing_keys)
+        backend.outbox = outbox
+        return backend
 
     detours.append(detour)
     try:

@@ -12,7 +12,7 @@ import pytest
 
 if typing.TYPE_CHECKING:
     from ..broker import Broker
-    from ..publisher.local import OutboxMessage
+    from ..publisher.backends.local import OutboxMessage
 
 __all__ = ["stomp_broker", "stomp_outbox"]
 

@@ -6,7 +6,7 @@ import dataclasses
 import enum
 
 from .._internal.printable import harmless
-from ..client.heads import message_id_of
+from ..client.message import message_id_of
 from ..protocol import Frame
 from .handlers import Handler
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 
-from ..client.heads import message_id_of
+from ..client.message import message_id_of
 from ..serializers import deserialize
 
 __all__ = ["Reading", "ReceivedMessage", "Reject", "read_message"]

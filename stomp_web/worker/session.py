@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing
 
-from ..client.heads import message_id_of
+from ..client.message import message_id_of
 from ..protocol import Frame
 from .cumulative_acks import CumulativeAcks
 from .deduplication import FailureCounts

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stomp_web.client.heads import Heads, head_of
 
 from stomp_web import Frame, FrameBuffer, InvalidFrame, Message
 from stomp_web.client import heads
-from stomp_web.client.heads import Heads, head_of
 from stomp_web.client.message import check_message, encode_message, frame_of, join_frames, send_frame
 from stomp_web.connection.dialect import GENERIC, RABBITMQ
 from stomp_web.protocol import encode

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import re
 import typing
 
 import pytest
@@ -374,49 +373,3 @@ def test_a_refusal_is_one_line() -> None:
     ):
         error = refuse(data)
         assert error.isprintable()
-
-
-class TestTakeMatches:
-    """Many frames of one known form, compared as bytes."""
-
-    EACH = re.compile(rb"RECEIPT\nreceipt-id:(\d+)\n\n\0\n?")
-    WHOLE = re.compile(rb"(?:RECEIPT\nreceipt-id:\d+\n\n\0\n?)+")
-
-    def test_they_are_taken_out_at_once(self):
-        buffer = FrameBuffer()
-        buffer.append(b"RECEIPT\nreceipt-id:1\n\n\0\nRECEIPT\nreceipt-id:22\n\n\0")
-        assert buffer.take_matches(self.WHOLE, self.EACH) == [b"1", b"22"]
-        assert buffer.extract_frame() is None
-        assert len(buffer) == 0
-
-    @pytest.mark.parametrize(
-        "data",
-        [
-            b"RECEIPT\nreceipt-id:1\n\n\0RECEIPT\nreceipt-id:2",
-            b"RECEIPT\nreceipt-id:1\n\n\0ERROR\nmessage:no\n\n\0",
-            b"",
-        ],
-    )
-    def test_of_anything_else_nothing_is_taken(self, data):
-        buffer = FrameBuffer()
-        buffer.append(data)
-        assert buffer.take_matches(self.WHOLE, self.EACH) == []
-        assert len(buffer) == len(data)
-
-    @pytest.mark.parametrize("beginning", [b"MESSAGE\ncontent-length:40\n\nshort", b"MESSAGE\n\nshort", b"MESSAGE\na:"])
-    def test_nor_while_another_frame_is_incomplete(self, beginning):
-        buffer = FrameBuffer()
-        buffer.append(beginning)
-        assert buffer.extract_frame() is None
-        buffer.append(b"RECEIPT\nreceipt-id:1\n\n\0")
-        assert buffer.take_matches(self.WHOLE, self.EACH) == []
-
-    @pytest.mark.parametrize("eols", [b"\n", b"\n\n", b"\r\n"])
-    def test_line_ends_before_them_are_passed_over(self, eols):
-        buffer = FrameBuffer()
-        buffer.append(b"MESSAGE\n\n\0" + eols + b"RECEIPT\nreceipt-id:1\n\n\0")
-        assert buffer.extract_frame() == Frame("MESSAGE")
-        assert buffer.take_matches(self.WHOLE, self.EACH) == [b"1"]
-        buffer.append(eols + b"RECEIPT\nreceipt-id:2\n\n\0\n")
-        assert buffer.take_matches(self.WHOLE, self.EACH) == [b"2"]
-        assert len(buffer) == 0

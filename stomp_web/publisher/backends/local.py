@@ -12,16 +12,16 @@ import os
 import sys
 import typing
 
-from .._internal.per_process import PerProcess
-from ..client.message import Message, send_frame
-from ..connection.deadline import Deadline
-from ..connection.dialect import GENERIC
-from ..errors import PoolClosed
-from ..pool import Health, PoolStats
-from ..protocol import Frame, encode
-from ..serializers import deserialize
+from ..._internal.per_process import PerProcess
+from ...client.message import Message, send_frame
+from ...connection.deadline import Deadline
+from ...connection.dialect import GENERIC
+from ...errors import PoolClosed
+from ...pool import Health, PoolStats
+from ...protocol import Frame, encode
+from ...serializers import deserialize
 
-__all__ = ["OutboxMessage", "local_outlet"]
+__all__ = ["OutboxMessage", "local_backend"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,34 +46,28 @@ class OutboxMessage:
         return deserialize(self.body, self.headers, accept=names, keys=self.keys)
 
 
-class _LocalOutlet:
-    """What the three have in common. Subclasses say what becomes of a frame."""
+class LocalBackend:
+    """What the three have in common, and ``null://``. Subclasses say what becomes of a frame."""
 
     def __init__(self, scheme: str) -> None:
         self.address = f"{scheme}://"
         self._closed = False
 
-    def deliver(
-        self,
-        messages: typing.Sequence[Message],
-        confirm: bool,
-        deadline: Deadline,
-        heads: typing.Sequence[bytes] | None = None,
-    ) -> None:
+    def deliver(self, messages: typing.Sequence[Message], confirm: bool, deadline: Deadline) -> None:
         if self._closed:
             raise PoolClosed(f"the publisher for {self.address} is closed; nothing was sent", broker=self.address)
         frames = []
         for message in messages:
             frame = send_frame(message)
             if message.ttl is not None:
-                frame.headers.update(GENERIC.expiry(message.ttl))
+                frame.headers[GENERIC.expiry_header] = GENERIC.expiry_of(message.ttl)
             encode(frame)
             frames.append(frame)
         for message, frame in zip(messages, frames, strict=True):
             self.take(message, frame)
 
     def take(self, message: Message, frame: Frame) -> None:
-        """Do with *frame* what this outlet is for."""
+        """Do with *frame* what this backend is for."""
 
     def check(self, timeout: float | None = None) -> Health:
         return Health(True, self.address, seconds=0.0)
@@ -85,7 +79,7 @@ class _LocalOutlet:
         self._closed = True
 
 
-class MemoryOutlet(_LocalOutlet):
+class MemoryBackend(LocalBackend):
     """Keeps every message in a list."""
 
     def __init__(self, scheme: str, keys: tuple[str | bytes, ...]) -> None:
@@ -97,7 +91,7 @@ class MemoryOutlet(_LocalOutlet):
         self.outbox.append(OutboxMessage(message.id or "", message.destination, frame.headers, frame.body, self._keys))
 
 
-class ConsoleOutlet(_LocalOutlet):
+class ConsoleBackend(LocalBackend):
     """Prints every message to standard output, headers and body, for development."""
 
     def take(self, message: Message, frame: Frame) -> None:
@@ -107,7 +101,7 @@ class ConsoleOutlet(_LocalOutlet):
             text = frame.body.decode()
         except UnicodeDecodeError:
             text = repr(frame.body)
-        _console.own().write("\n".join([*lines, "", text, "-" * 40, ""]))
+        _console[os.getpid()].write("\n".join([*lines, "", text, "-" * 40, ""]))
 
 
 class _Console:
@@ -147,8 +141,8 @@ _FIRST_PROCESS = os.getpid()
 _console = PerProcess(_Console)
 
 
-def local_outlet(scheme: str, keys: tuple[str | bytes, ...]) -> _LocalOutlet:
-    """The outlet for *scheme*, one of ``memory``, ``console`` and ``null``."""
+def local_backend(scheme: str, keys: tuple[str | bytes, ...]) -> LocalBackend:
+    """The backend for *scheme*, one of ``memory``, ``console`` and ``null``."""
     if scheme == "memory":
-        return MemoryOutlet(scheme, keys)
-    return ConsoleOutlet(scheme) if scheme == "console" else _LocalOutlet(scheme)
+        return MemoryBackend(scheme, keys)
+    return ConsoleBackend(scheme) if scheme == "console" else LocalBackend(scheme)

@@ -1,0 +1,33 @@
+"""A right that exists once, and that no exception can lose.
+
+A signal handler may raise between any two steps of Python, also right after a call has taken something and before the
+caller has a name for it. A lock that is taken so stays locked for ever. A `Right` is an object instead: it lies in a
+deque of its home, a caller pops it there and puts it back. If it is dropped on the way, the interpreter collects it,
+and its home gets a new one. No step of that waits, so that a signal handler or a finalizer may do it in the middle.
+"""
+
+from __future__ import annotations
+
+import typing
+import weakref
+
+__all__ = ["Right"]
+
+
+class _Home(typing.Protocol):
+    def restore(self, lost: typing.Any) -> None:
+        """Put a new right in the place of *lost*. Called from a finalizer: it may not wait, and raises nothing."""
+
+
+class Right:
+    """A right of its *home*. The home keeps its rights, and a right only knows its home as long as that exists."""
+
+    __slots__ = ("__weakref__", "_home")
+
+    def __init__(self, home: _Home) -> None:
+        self._home = weakref.ref(home)
+
+    def __del__(self) -> None:
+        home = self._home()
+        if home is not None:
+            home.restore(self)

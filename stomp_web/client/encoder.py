@@ -1,0 +1,116 @@
+"""The encoder of a session: messages to the bytes of SEND frames, as this version and this broker want them.
+
+It is chosen once, when CONNECTED has told both. What does not depend on the session is ready before
+(`stomp_web.client.message.make_ready`).
+"""
+
+from __future__ import annotations
+
+import functools
+import typing
+
+from ..connection.dialect import Dialect
+from ..protocol.encode import encode_head, encode_headers
+from .message import Message
+from .route import send_headers
+
+__all__ = ["Encoder", "wants_content_length"]
+
+_LARGE = 65_536  # bytes; a body of this size is not copied behind its head
+
+
+class Encoder:
+    """Writes SEND frames in one *version* of STOMP for the broker of one *dialect*."""
+
+    __slots__ = ("_dialect", "_ordinary", "_version")
+
+    def __init__(self, version: str, dialect: Dialect) -> None:
+        self._version = version
+        self._dialect = dialect
+        # Whether a SEND for this broker is just as STOMP 1.2 says.
+        self._ordinary = version == "1.2" and not (
+            dialect.sent_types or dialect.text_without_length or dialect.duplicate_header
+        )
+
+    def encode(
+        self, messages: typing.Sequence[Message], receipt: int | None = None, transaction: str | None = None
+    ) -> tuple[bytes, typing.Sequence[bytes]]:
+        """Return the bytes of the SENDs for *messages*, which are ready, and the parts that are to be written behind.
+
+        There are such parts if the first body is large: it is not copied. *receipt* is the number of the first
+        message's receipt, if receipts are asked for; each further message has the next number. *transaction* is an id
+        of ours, which needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
+        """
+        parts: list[bytes] = []
+        unusual = not self._ordinary or transaction is not None
+        for message in messages:
+            head, content, _, _ = message.prepared
+            if unusual or message.ttl is not None:
+                head = self._for_this_broker(message, receipt, transaction)
+            elif receipt is None:
+                head = b"%bcontent-length:%d\n\n" % (head, len(content))
+            else:
+                head = b"%breceipt:%d\ncontent-length:%d\n\n" % (head, receipt, len(content))
+            parts += (head, content, b"\0")
+            if len(messages) > 1 and receipt is not None:
+                receipt += 1
+        if len(parts[1]) >= _LARGE:
+            return parts[0], parts[1:]
+        return b"".join(parts), ()
+
+    def _for_this_broker(self, message: Message, receipt: int | None, transaction: str | None) -> bytes:
+        """All before the body, where version, broker, ttl or transaction want other headers than usual."""
+        version, dialect = self._version, self._dialect
+        head, content, content_type, headers = message.prepared
+        added: dict[str, str] = {}
+        if dialect.duplicate_header is not None and message.send_id is not None:
+            added[dialect.duplicate_header] = message.send_id
+        kind = dialect.sent_type(message.destination) if dialect.sent_types else None
+        if kind is not None:
+            added[kind[0]] = kind[1]
+        if added:  # the caller's own headers win over them
+            added = {name: value for name, value in added.items() if name not in headers}
+        expiry = None if message.ttl is None else dialect.expiry_of(message.ttl)
+        replaced = expiry is not None and dialect.expiry_header in headers  # an argument wins over a header
+        if version != "1.2" or replaced:
+            headers = {name: value for name, value in headers.items() if not replaced or name != dialect.expiry_header}
+            head = encode_head("SEND", send_headers(message.destination, content_type, headers), version)
+        if expiry is not None:
+            added[dialect.expiry_header] = expiry
+        if transaction is not None:
+            added["transaction"] = transaction
+        if receipt is not None:
+            added["receipt"] = str(receipt)
+        if wants_content_length(content, content_type, dialect):
+            added["content-length"] = str(len(content))
+        return head + encode_headers(added, "SEND", version) + b"\n"
+
+
+def wants_content_length(body: bytes, content_type: str | None, dialect: Dialect) -> bool:
+    """Whether a SEND with this *body* travels with a ``content-length``.
+
+    Always, but for text to a broker that would hand it to a JMS consumer as bytes otherwise. Text is what its content
+    type says is text in UTF-8 (JSON and XML count), what really is UTF-8, and has no NUL.
+    """
+    if not dialect.text_without_length or not is_text(content_type) or b"\0" in body:
+        return True
+    try:
+        str(body, "utf-8")
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+@functools.lru_cache(256)
+def is_text(content_type: str | None) -> bool:
+    """Whether a body of this MIME type is text in UTF-8."""
+    if not content_type:
+        return False
+    mime, _, parameters = content_type.lower().partition(";")
+    charset = parameters.partition("charset=")[2].strip(' "').partition(";")[0]
+    if charset not in ("", "utf-8", "utf8", "us-ascii"):
+        return False
+    mime = mime.strip()
+    return (
+        mime.startswith("text/") or mime in ("application/json", "application/xml") or mime.endswith(("+json", "+xml"))
+    )

@@ -1,0 +1,70 @@
+"""Routes: what is the same for many messages, checked and encoded once.
+
+An application sends to the same few destinations with the same standing headers again and again. The routes that were
+used last are kept, so that a message costs only what is its own: its id, its other headers, its body.
+"""
+
+from __future__ import annotations
+
+import functools
+import typing
+
+from ..protocol import commands
+from ..protocol.encode import encode_head, encode_headers
+
+__all__ = ["MOST_ROUTES", "Route", "bare_route", "send_headers"]
+
+#: How many routes a cache keeps.
+MOST_ROUTES: typing.Final = 512
+
+
+class Route:
+    """A destination, a content type, and the standing headers of each message that takes this route.
+
+    Raises `InvalidFrame` when it is made, for what no SEND may hold; *check* may refuse more, of the headers that a
+    message has for itself. `encoded` is the command line and the header lines in STOMP 1.2.
+    """
+
+    __slots__ = ("_check", "_last", "content_type", "destination", "encoded", "headers")
+
+    def __init__(
+        self,
+        destination: str,
+        content_type: str | None,
+        headers: dict[str, str] | None = None,
+        check: typing.Callable[[typing.Mapping[str, str]], object] | None = None,
+    ) -> None:
+        self.destination = destination
+        self.content_type = content_type
+        self.headers = headers or {}
+        self._check = check
+        # The headers that the last message had for itself, and their lines: in a loop the next one has the same.
+        self._last: tuple[typing.Mapping[str, str], bytes] = ({}, b"")
+        self.encoded = encode_head("SEND", send_headers(destination, content_type, self.headers), "1.2")
+
+    def lines_of(self, own: typing.Mapping[str, str]) -> bytes:
+        """Return the lines in STOMP 1.2 of the headers that a message has for itself. Raises `InvalidFrame`."""
+        last, lines = self._last
+        if own == last:
+            return lines
+        if self._check is not None:
+            self._check(own)
+        own = dict(send_headers(self.destination, None, own))  # another thread of the application may change it
+        del own["destination"]
+        lines = encode_headers(own, "SEND", "1.2")
+        self._last = (own, lines)
+        return lines
+
+
+def send_headers(
+    destination: str, content_type: str | None, headers: typing.Mapping[str, str] | None
+) -> dict[str, str]:
+    """Return all headers of a SEND but those that the encoder adds. Raises `InvalidFrame` for what none may have."""
+    frame = commands.send(destination, b"", headers)
+    if content_type is not None:
+        frame.headers["content-type"] = content_type
+    return frame.headers
+
+
+#: The route of a destination and a content type that has no standing headers. The last ones are kept.
+bare_route = functools.lru_cache(MOST_ROUTES, typed=True)(Route)

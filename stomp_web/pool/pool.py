@@ -1,0 +1,431 @@
+"""PublishClientPool: lends `PublishClient` objects, each to one caller at a time.
+
+The way of a lease: `acquire` takes it from the state of this process, sees to it that it has a connection that is alive
+and not too old, and `release` puts it back. Whatever goes wrong with a connection in between, the lease is put back
+without one. How leases are kept, without a lock, is told in `stomp_web.pool.leases`.
+
+No log handler and no observer is called while a lease is out: the notices to them are published afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import random
+import typing
+from os import getpid
+from time import monotonic
+
+from .._internal.log import get_logger
+from .._internal.notices import Notices
+from .._internal.per_process import PerProcess
+from .._internal.redacted import redact_secret, redact_secrets
+from .._internal.unpicklable import Unpicklable
+from ..client.publish import PublishClient
+from ..config import OPTIONS, coerce
+from ..connection.address import parse_address
+from ..connection.connector import client_options, make_connector
+from ..connection.deadline import Deadline, checked
+from ..connection.tls import TLS_OPTIONS
+from ..errors import (
+    AuthenticationFailed,
+    BrokerUnavailable,
+    ConfigurationError,
+    DeliveryUnknown,
+    MessageError,
+    PoolClosed,
+    PoolTimeout,
+    Rejected,
+)
+from ..observers import Observers, PoolChanged
+from .leases import Lease, LeaseState, Waiter
+from .stats import Health, PoolStats
+
+__all__ = ["PublishClientPool"]
+
+_log = get_logger("pool")
+
+# The options of an address that the pool takes itself, and those that it hands on to its clients.
+_POOL_OPTIONS = ("pool_size", "timeout", "max_waiting", "max_idle", "max_lifetime")
+_CLIENT_OPTIONS = ("connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
+# Seconds in which a broker that lives has accepted a session: TCP, TLS, CONNECT and CONNECTED take a few round trips.
+_FAIR_SHARE = 1.0
+# How far the lifetimes of connections are spread, so that a fleet of processes does not reconnect at once.
+_JITTER = 0.1
+# Seconds after which a caller in line looks by itself: an interrupt may have kept another one from serving it.
+_LOOK_AGAIN = 0.5
+
+
+class PublishClientPool(Unpicklable):
+    """A thread-safe, fork-safe pool of publish-only clients. Nothing is opened before the first loan.
+
+    * *url* - the broker's address, or several (see `parse_address`); it may hold options.
+    * *max_size* - connections per process; 8. ``pool_size``, as `Publisher` calls it, is another name of it.
+    * *timeout* - seconds for a loan, and for each call of a lent client; 5.
+    * *max_waiting* - how many callers may wait for a client; one more gets `PoolTimeout` at once. 0: any number.
+    * *max_idle* - seconds after which an unused connection is replaced. Below a minute, as Artemis and many load
+      balancers cut connections that are idle for longer: 45.
+    * *max_lifetime* - seconds after which a connection is replaced, 10 % more or less; 3600.
+    * *client_options* - those of `PublishClient`: ``login``, ``passcode``, ``vhost``, ``ssl``, ``versions``,
+      ``connect_timeout``, ``confirm``, ``heart_beat``, ``connect_headers``, ``tls_ca``, ``tls_cert``, ``tls_key``,
+      ``tls_key_password``, ``tls_insecure_skip_verify``.
+
+    Raises `ConfigurationError`. It starts no thread, and needs no call at exit.
+
+    >>> pool = PublishClientPool("stomp://localhost:61613", max_size=4)
+    >>> with pool.client() as client:  # doctest: +SKIP
+    ...     client.send("/queue/orders", b"1", confirm=True)
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_size: int | None = None,
+        timeout: float | None = None,
+        max_waiting: int | None = None,
+        max_idle: float | None = None,
+        max_lifetime: float | None = None,
+        observers: Observers | None = None,
+        **client_options_: typing.Any,
+    ) -> None:
+        url, client_options_ = redact_secret("url", url), redact_secrets(client_options_)
+        address = parse_address(url)
+        if address.local:
+            raise ConfigurationError(f"{address.scheme}:// opens no connection; it is for a Publisher", "url")
+        options = client_options(address, (*_CLIENT_OPTIONS, *_POOL_OPTIONS))
+
+        def own(name: str, keyword: typing.Any, written: str | None = None) -> typing.Any:
+            in_address = options.pop(name, OPTIONS[name].default)
+            return coerce(name, in_address if keyword is None else keyword, written)  # a keyword wins over the address
+
+        pool_size = client_options_.pop("pool_size", None)
+        if max_size is not None and pool_size is not None:
+            raise ConfigurationError(
+                "max_size and pool_size are two names of one option; give one of them", "pool_size"
+            )
+        self.max_size: int = (
+            own("pool_size", max_size, "max_size") if pool_size is None else own("pool_size", pool_size)
+        )
+        self.timeout: float = checked(own("timeout", timeout))
+        self.max_waiting: int = own("max_waiting", max_waiting)
+        self.max_idle: float = own("max_idle", max_idle)
+        self.max_lifetime: float = own("max_lifetime", max_lifetime)
+        options.update(client_options_)
+        self._confirm = coerce("confirm", options.pop("confirm", False))
+        self._connector = make_connector(
+            address.endpoints, more_options=("max_size", "max_waiting", "max_idle", "max_lifetime"), **options
+        )
+        self._observers = observers or Observers()
+        self._notices = Notices()
+        self._closed = False
+        self._states = self._make_states()
+
+    def _make_states(self) -> PerProcess[LeaseState]:
+        max_size = self.max_size
+        return PerProcess(lambda pid: LeaseState(pid, max_size), leave=LeaseState.close_inherited)
+
+    @property
+    def url(self) -> str:
+        """The address of the brokers, without credentials."""
+        return str(self._connector)
+
+    def __repr__(self) -> str:
+        return f"<PublishClientPool {self.url}, at most {self.max_size}>"
+
+    _instead = "hand over its address, and make a pool there"
+
+    def __copy__(self) -> PublishClientPool:
+        """Return a pool with the same options and observers, and connections of its own."""
+        again = self.__class__.__new__(self.__class__)
+        again.__dict__.update(self.__dict__)
+        again._closed = False
+        again._states = again._make_states()
+        return again
+
+    def __deepcopy__(self, memo: dict[int, typing.Any]) -> PublishClientPool:
+        """As a copy."""
+        return self.__copy__()
+
+    # -- lending ----------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def client(self, timeout: float | None = None) -> typing.Iterator[PublishClient]:
+        """Lend a connected client for the ``with`` block. *timeout* in seconds; without it, the pool's.
+
+        Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`: nothing was sent.
+        """
+        lease = self.acquire(Deadline(self.timeout if timeout is None else checked(timeout)))
+        try:
+            client = lease.client
+            # It may be kept for long, and what there is to be logged must not wait for its return.
+            client.publishes_notices = True
+            try:
+                self._notices.publish()
+                yield client
+            finally:
+                client.publishes_notices = False
+        finally:
+            self.release(lease)
+
+    def acquire(self, deadline: Deadline) -> Lease:
+        """Return a lease with a connected client; `release` must follow. Raises as `client` does."""
+        state = self._states[getpid()]
+        try:
+            lease = state.idle.pop()
+        except IndexError:
+            lease = self._wait_for_lease(state, deadline)
+        try:
+            lease.state = state
+            now = monotonic()
+            if now > state.upkeep_at:
+                self._close_aged(state, now)
+            connection = lease.connection
+            if connection is None or now - lease.idle_since > self.max_idle or now > lease.expires_at:
+                self._renew(state, lease, "retired", deadline)
+            else:
+                session = connection.session
+                if (session is None or not session.nothing_new()) and not lease.client.connected:
+                    self._renew(state, lease, "stale", deadline)
+            state.loans += 1
+            return lease
+        except BaseException:
+            self.release(lease)
+            raise
+
+    def _wait_for_lease(self, state: LeaseState, deadline: Deadline) -> Lease:
+        """Return a lease, with a connection or without; stand in line if all are out."""
+        if self._closed:
+            raise self._closed_error()
+        lease = None if state.waiting else state.take()
+        if lease is not None:
+            return lease
+        if self.max_waiting and len(state.waiting) >= self.max_waiting:
+            state.timeouts += 1
+            raise PoolTimeout(
+                f"all {self.max_size} connections to {self.url} are in use and {len(state.waiting)} callers wait "
+                "already (max_waiting); nothing was sent. Try again, or raise pool_size.",
+                broker=self.url,
+            )
+        waiter = Waiter()
+        try:
+            state.waiting.append(waiter)
+            while True:
+                state.serve()
+                with contextlib.suppress(queue.Empty):
+                    lease = waiter.box.get(timeout=min(deadline.remaining(), _LOOK_AGAIN))
+                if self._closed:
+                    raise self._closed_error()
+                if lease is not None:
+                    state.waits += 1
+                    return lease
+                if deadline.expired:
+                    state.timeouts += 1
+                    raise PoolTimeout(
+                        f"all {self.max_size} connections to {self.url} were in use for {deadline.seconds:.3g} s; "
+                        "nothing was sent. Is the broker slow? Otherwise raise pool_size.",
+                        broker=self.url,
+                    )
+        except BaseException:
+            if lease is not None:
+                state.put(lease)
+            raise
+        finally:
+            state.wait_seconds += monotonic() - waiter.began
+            waiter.gone = True
+            state.leave(waiter)
+            state.empty(waiter)
+
+    def _renew(self, state: LeaseState, lease: Lease, change: str, deadline: Deadline) -> None:
+        """Give *lease* a new connection. The old one, if it has one, is closed; *change* says why."""
+        if lease.client is not None:
+            if change == "stale":
+                state.stale += 1
+            else:
+                state.retired += 1
+            self._close_client(lease, change)
+        client = self._open(state, deadline)
+        lease.connection, lease.client = client.state, client
+        lease.expires_at = monotonic() + self.max_lifetime * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+
+    def _open(self, state: LeaseState, deadline: Deadline) -> PublishClient:
+        """Open a new connection; one attempt at a time, so that a broker that comes back is not overrun."""
+        state.breaker.check(self.url)
+        client = PublishClient.with_connector(self._connector, self.timeout, self._confirm, self._notices)
+        try:
+            turn = state.connect_turn.get(timeout=deadline.remaining())
+        except queue.Empty:
+            raise BrokerUnavailable(
+                f"another call is still trying to connect to {self.url} after {deadline.seconds:.3g} s; "
+                "nothing was sent",
+                broker=self.url,
+            ) from None
+        try:
+            state.breaker.check(self.url)
+            self._connect(state, client, deadline)
+        except BaseException:
+            client.close()
+            raise
+        finally:
+            state.connect_turn.put(turn)
+        self._notify("opened", client.broker)
+        return client
+
+    def _connect(self, state: LeaseState, client: PublishClient, deadline: Deadline) -> None:
+        # What each broker is given: see `Connector.open`.
+        brokers = len(self._connector.endpoints)
+        given = min(deadline.remaining() / brokers, self._connector.connect_timeout)
+        try:
+            client.open(deadline)
+        except (BrokerUnavailable, AuthenticationFailed) as error:
+            state.connect_errors += 1
+            if isinstance(error, BrokerUnavailable) and error.timed_out:
+                state.breaker.timed_out(error, given, self._fair_share())
+            else:
+                state.breaker.failed(error)
+            self._notify("connect_failed", self.url)
+            raise
+        state.breaker.succeeded()
+        state.opened += 1
+
+    def _fair_share(self) -> float:
+        """The seconds in which a broker that lives has answered: half of what it may take, but no more than one."""
+        return min(min(self._connector.connect_timeout, self.timeout) / 2, _FAIR_SHARE)
+
+    # -- taking back ------------------------------------------------------------------------------------------
+
+    def release(self, lease: Lease) -> None:
+        """Take back what `acquire` has lent; without its connection, if that may not be lent again.
+
+        In a child that was forked while the lease was out, its state is the parent's, and goes as soon as it is left.
+        """
+        state = lease.state
+        if state is None:  # it was released already
+            return
+        lease.state = None
+        connection = lease.connection
+        if connection is None:
+            state.put(lease)
+        elif connection.is_reusable and not self._closed:
+            lease.idle_since = monotonic()
+            state.idle.append(lease)
+            if state.waiting:
+                state.serve()
+            if self._closed:
+                self._close_idle(state)  # meanwhile, and without this one
+        else:
+            state.discarded += not self._closed
+            self._close_client(lease, "closed" if self._closed else "discarded")
+            state.put(lease)
+        if self._notices.due:
+            self._notices.publish()
+
+    def _close_aged(self, state: LeaseState, now: float) -> None:
+        """Close the connections that were idle for too long.
+
+        They are the first ones. No other call looks at them: the one that was used last is lent first.
+        """
+        state.upkeep_at = now + min(self.max_idle, self.max_lifetime) / 16
+        while state.idle and now - state.idle[0].idle_since > self.max_idle:
+            lease = state.idle.popleft()
+            state.retired += 1
+            self._close_client(lease, "retired")
+            state.put(lease)
+
+    def _close_client(self, lease: Lease, change: str) -> None:
+        """Close the connection of *lease*, without a DISCONNECT, which would cost a round trip."""
+        client = lease.client
+        lease.client = lease.connection = None  # type: ignore[assignment]
+        broker = client.broker
+        if change == "retired":
+            client.connected  # noqa: B018 - a look: an ERROR to an unconfirmed message is logged
+        client.retire()
+        self._notify(change, broker)
+
+    # -- the whole --------------------------------------------------------------------------------------------
+
+    def stats(self) -> PoolStats:
+        """Return the numbers of this process."""
+        state = self._states[getpid()]
+        size = self.max_size - len(state.vacant)
+        idle = len(state.idle)
+        return PoolStats(
+            max_size=self.max_size,
+            size=size,
+            idle=idle,
+            lent=max(size - idle, 0),
+            waiting=len(state.waiting),
+            loans=state.loans,
+            waits=state.waits,
+            wait_seconds=state.wait_seconds,
+            timeouts=state.timeouts,
+            opened=state.opened,
+            connect_errors=state.connect_errors,
+            stale=state.stale,
+            retired=state.retired,
+            discarded=state.discarded,
+            retry_after=state.breaker.retry_after,
+        )
+
+    def check(self, timeout: float | None = None) -> Health:
+        """Ask the broker for a sign of life on a connection of the pool, and return what came of it.
+
+        It is a full round trip - an empty transaction, aborted with a receipt - and leaves nothing at the broker. It
+        takes no longer than *timeout* seconds (without it, the pool's), and raises nothing but `ConfigurationError`.
+        """
+        deadline = Deadline(self.timeout if timeout is None else checked(timeout))
+        began = monotonic()
+        try:
+            lease = self.acquire(deadline)
+            try:
+                client = lease.client
+                client.ping(deadline.remaining() or 0.001)
+                return Health(True, client.broker, client.server, client.version, monotonic() - began)
+            finally:
+                self.release(lease)
+        except MessageError as error:
+            return Health(False, self.url, seconds=monotonic() - began, error=str(error))
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Close every connection, with a DISCONNECT where there is time, and lend no more. May be called again.
+
+        It takes no longer than *timeout* seconds. Clients that are lent are closed when they come back.
+        """
+        deadline = Deadline(checked(timeout))
+        self._closed = True
+        state = self._states[getpid()]
+        self._close_idle(state, deadline)
+        self._notices.publish()
+
+    def _close_idle(self, state: LeaseState, deadline: Deadline | None = None) -> None:
+        """Close the connections that are idle, and send those in line away. Without a *deadline*, say no DISCONNECT."""
+        for waiter in list(state.waiting):
+            waiter.box.put(None)
+        while True:
+            try:
+                lease = state.idle.pop()
+            except IndexError:
+                return
+            client = lease.client
+            if deadline is not None and not deadline.expired:
+                try:
+                    client.disconnect(max(deadline.share(len(state.idle) + 1).seconds, 0.001))
+                except (Rejected, DeliveryUnknown) as error:  # about messages that were sent unconfirmed
+                    self._notices.add(_log.warning, "while the connection was closed: %s", str(error))
+                except MessageError as error:  # the connection is closed either way
+                    self._notices.add(_log.info, "while the connection was closed: %s", str(error))
+            self._close_client(lease, "closed")
+            state.vacant.append(lease)
+
+    def __enter__(self) -> PublishClientPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _closed_error(self) -> PoolClosed:
+        return PoolClosed(f"the pool for {self.url} is closed; nothing was sent", broker=self.url)
+
+    def _notify(self, change: str, broker: str) -> None:
+        if self._observers:
+            self._notices.add(self._observers.notify, PoolChanged(change, broker))

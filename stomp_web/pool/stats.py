@@ -1,0 +1,62 @@
+"""What a pool tells about itself: its numbers, and whether the broker answers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+__all__ = ["Health", "PoolStats"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PoolStats:
+    """What a pool has, and what has happened since this process began to use it.
+
+    * `max_size`, `size` - connections allowed; open or being opened. `idle` of them wait to be lent, `lent` are out.
+    * `waiting` - callers waiting for a connection now.
+    * `loans` - clients lent so far; `waits` of them after waiting, `wait_seconds` in all; `timeouts` waited in vain.
+    * `opened` - connections opened; `connect_errors` - attempts that failed.
+    * `stale`, `retired`, `discarded` - connections found dead before use; replaced for age; closed after an error.
+    * `retry_after` - seconds until the next attempt to connect, ``None`` while connecting works.
+    """
+
+    max_size: int
+    size: int
+    idle: int
+    lent: int
+    waiting: int
+    loans: int
+    waits: int
+    wait_seconds: float
+    timeouts: int
+    opened: int
+    connect_errors: int
+    stale: int
+    retired: int
+    discarded: int
+    retry_after: float | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Health:
+    """The answer to "does the broker answer?". True if it does.
+
+    `broker` is the address, `server` and `version` what the broker said of itself, `seconds` how long the round trip
+    took, and `error` the reason if it failed.
+    """
+
+    ok: bool
+    broker: str
+    server: str | None = None
+    version: str | None = None
+    seconds: float | None = None
+    error: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        """The answer in one line, for people."""
+        if not self.ok:
+            return self.error or f"{self.broker} does not answer"
+        said = "" if self.version is None else f": {self.server or 'a server without a name'}, STOMP {self.version}"
+        return f"{self.broker} answered in {(self.seconds or 0.0) * 1000:.1f} ms{said}"

@@ -1,0 +1,72 @@
+"""BrokerBackend: the way of messages to a real broker, through a pool."""
+
+from __future__ import annotations
+
+import typing
+
+from ...client.message import Message
+from ...config import Options
+from ...connection.address import parse_address
+from ...connection.deadline import Deadline
+from ...connection.tls import TLS_OPTIONS
+from ...errors import MessageError
+from ...observers import Observers
+from ...pool import Health, PoolStats, PublishClientPool
+from ..retry import Retry
+
+__all__ = ["BrokerBackend"]
+
+
+class BrokerBackend:
+    """Delivers messages over a client of its pool. `Retry` decides what is tried again."""
+
+    def __init__(self, options: Options, observers: Observers) -> None:
+        credentials = {
+            name: value
+            for name in ("login", "passcode", "vhost", *TLS_OPTIONS)
+            if (value := getattr(options, name)) is not None
+        }
+        self._resend_unknown = options.resend_unknown
+        self._pool = PublishClientPool(
+            parse_address(options.url).url,
+            max_size=options.pool_size,
+            timeout=options.timeout,
+            max_waiting=options.max_waiting,
+            max_idle=options.max_idle,
+            max_lifetime=options.max_lifetime,
+            connect_timeout=options.connect_timeout,
+            heart_beat=options.heart_beat,
+            observers=observers,
+            **credentials,
+        )
+        self.address = self._pool.url
+
+    def deliver(self, messages: typing.Sequence[Message], confirm: bool, deadline: Deadline) -> None:
+        """Send *messages*, which are ready. Raises what is true of them once no more is tried."""
+        if self._resend_unknown:
+            Retry(self._pool, messages, confirm, deadline, resend_unknown=True).run()
+            return
+        lease = self._pool.acquire(deadline)
+        try:
+            lease.client.deliver_over(lease.connection, messages, confirm, None, deadline, True)
+            return
+        except MessageError as error:
+            failure = error
+        finally:
+            self._pool.release(lease)
+        try:
+            Retry(self._pool, messages, confirm, deadline).after(failure)
+        finally:
+            del failure  # or this frame and the traceback would hold each other
+
+    def check(self, timeout: float | None = None) -> Health:
+        """See `PublishClientPool.check`."""
+        return self._pool.check(timeout)
+
+    def pool_stats(self) -> PoolStats | None:
+        """The pool's numbers."""
+        return self._pool.stats()
+
+    def close(self, timeout: float) -> None:
+        """Close every connection, in at most *timeout* seconds."""
+        self._pool.close(timeout)

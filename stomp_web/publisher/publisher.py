@@ -1,0 +1,489 @@
+"""Publisher: a payload in, a confirmed message out. What every framework layer exposes.
+
+The way of a payload: serializer -> `Message`, ready for its route -> backend. The backend lends a client of its pool
+(`stomp_web.publisher.backends.broker`), or is one of those for development (`stomp_web.publisher.backends.local`).
+There is one way for all messages; what costs more than the plainest one costs only its own part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+import typing
+from os import getpid
+
+from .._internal.per_process import PerProcess
+from .._internal.printable import short_repr
+from .._internal.redacted import redact_secrets
+from .._internal.unpicklable import Unpicklable
+from .._internal.unsendable import check_destination, check_headers
+from ..client.message import MESSAGE_ID, Message, bytes_of, check_ttl, make_ready, new_message
+from ..client.outcome import name_messages
+from ..client.route import MOST_ROUTES, Route
+from ..config import Options, read_options
+from ..connection.address import parse_address
+from ..connection.deadline import Deadline, checked, deadline_in
+from ..errors import ConfigurationError, InvalidFrame, MessageError, StompError
+from ..observers import Observer, Observers, SendBegan, SendFailed, SendSucceeded
+from ..pool import Health, PoolStats
+from ..serializers import SIGNATURE, SerializedPayload, check_keys, get_serializer
+from .backends.broker import BrokerBackend
+from .backends.local import MemoryBackend, OutboxMessage, local_backend
+from .batch import Batch
+from .counters import Counters
+from .in_thread import call_in_thread, warn_of_blocking
+
+__all__ = ["Publisher", "PublisherStats"]
+
+#: Where messages go instead, while tests capture them: each is asked with the publisher, the latest first, and returns
+#: a backend (`stomp_web.publisher.backends`) or ``None``. `stomp_web.testing` alone changes it.
+detours: list[typing.Callable[[Publisher], typing.Any]] = []
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PublisherStats:
+    """What became of the messages since this process began.
+
+    `sent` succeeded (`confirmed` of them with the broker's receipt); `not_sent`, `rejected` and `unknown` failed, by
+    the class of their exception. `pool` has the pool's numbers, ``None`` where there is no pool.
+    """
+
+    sent: int
+    confirmed: int
+    not_sent: int
+    rejected: int
+    unknown: int
+    pool: PoolStats | None
+
+
+class Publisher(Unpicklable):
+    """Sends payloads to a broker: thread-safe, fork-safe, connected when first needed.
+
+    * *url* - the address, such as ``stomp://user:passcode@localhost:61613/vhost``, several brokers divided by commas;
+      or ``memory://`` (records, see `outbox`), ``console://`` (prints), ``null://`` (discards).
+    * *observers* - callables that are told of every send and of the pool's changes (`stomp_web.observers`).
+    * *options* - see `stomp_web.config.OPTIONS`, where each is described with unit and default. They win over the
+      query of the address.
+
+    Raises `ConfigurationError` for an unknown option, a bad value or a bad address. Opens nothing yet.
+
+    >>> publisher = Publisher("memory://")
+    >>> message_id = publisher.send("/queue/orders", {"id": 7})
+    >>> publisher.outbox[0].payload
+    {'id': 7}
+    """
+
+    def __init__(
+        self, url: str = "stomp://127.0.0.1:61613", *, observers: typing.Iterable[Observer] = (), **options: typing.Any
+    ) -> None:
+        options = redact_secrets(options)
+        url = read_options({"url": url})["url"]
+        address = parse_address(url)
+        self.options = Options(**{"url": url, **read_options(address.options, options)})
+        self.observers = Observers(observers)
+        self._serializer = get_serializer(self.options.serializer)
+        self._check_default_serializer()
+        self._timeout = checked(self.options.timeout)
+        self._keys = self.options.signing_keys
+        #: Whether a send may wait, for a broker.
+        self.blocks = not address.local
+        self._backend: typing.Any = (
+            local_backend(address.scheme, self.options.signing_keys)
+            if address.local
+            else BrokerBackend(self.options, self.observers)
+        )
+        self._counters = PerProcess(Counters)
+        standing = dict(self.options.headers)
+        self._content_type = standing.pop("content-type", None)
+        self._route = _routes(standing, self.options.persistent)
+
+    def _check_default_serializer(self) -> None:
+        """Refuse options with which the first send would fail."""
+        if not self._serializer.signs:
+            return
+        check_keys(self._serializer, self.options.signing_keys)
+        if "content-type" in self.options.headers:
+            raise ConfigurationError(
+                f"the option headers must not hold content-type with the serializer {self._serializer.name}: the "
+                "content type of a signed message belongs to what is signed",
+                "headers",
+            )
+
+    @property
+    def url(self) -> str:
+        """The address, without credentials."""
+        return str(self._backend.address)
+
+    @property
+    def outbox(self) -> list[OutboxMessage]:
+        """The messages sent so far, with the address ``memory://``; the list may be cleared.
+
+        Raises `StompError` with any other address.
+        """
+        if not isinstance(self._backend, MemoryBackend):
+            raise StompError(f"only a Publisher with the address memory:// has an outbox; this one has {self.url}")
+        return self._backend.outbox
+
+    def __repr__(self) -> str:
+        return f"<Publisher {self.url}>"
+
+    _instead = "hand over its address, or the name of the setting, and make a Publisher there"
+
+    def __copy__(self) -> Publisher:
+        """Return a publisher with the same options and observers, and connections of its own."""
+        again = self.__class__.__new__(self.__class__)
+        options = {field.name: getattr(self.options, field.name) for field in dataclasses.fields(self.options)}
+        Publisher.__init__(again, observers=self.observers.known, **options)
+        return again
+
+    def __deepcopy__(self, memo: dict[int, typing.Any]) -> Publisher:
+        """As a copy."""
+        return self.__copy__()
+
+    # -- sending ----------------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        destination: str,
+        payload: typing.Any,
+        headers: typing.Mapping[str, str] | None = None,
+        *,
+        serializer: str | None = None,
+        confirm: bool | None = None,
+        persistent: bool | None = None,
+        priority: int | None = None,
+        ttl: float | None = None,
+        correlation_id: str | None = None,
+        reply_to: str | None = None,
+        timeout: float | None = None,
+    ) -> str:
+        """Send one message, and return its id, which travels as the header ``x-message-id``.
+
+        * *destination* - such as ``/queue/orders``.
+        * *payload* - anything the serializer can write.
+        * *headers* - more headers, ``str`` to ``str``. An ``x-message-id`` among them is used as the id; it must not
+          be empty.
+        * *serializer* - ``json``, ``pickle``, ``text``, ``bytes``, ``signed-json``, ``signed-pickle``, or a registered
+          one; without it, the option's.
+        * *confirm* - wait for the broker's receipt; without it, the option's (true).
+        * *persistent* - survive a restart of the broker; without it, the option's (true).
+        * *priority* - 0 (lowest) to 9 (highest); brokers take 4 without it.
+        * *ttl* - seconds that the message may wait for a receiver, at most 3155760000 (100 years).
+        * *correlation_id*, *reply_to* - the headers ``correlation-id`` and ``reply-to``. A temporary destination, such
+          as ``/temp-queue/a``, is refused: only the connection that names it gets the answer, and this one receives
+          nothing. `QueueingDuplexClient` sends and receives.
+        * *timeout* - seconds for the whole call; without it, the option's (5).
+
+        Raises, each telling what is true of the message:
+
+        * `SerializationError`, `InvalidFrame`, `ConfigurationError` - it cannot be sent as it is. Nothing was sent.
+        * `NotSent` (`BrokerUnavailable`, `AuthenticationFailed`, `PoolTimeout`, `PoolClosed`) - it was not sent, and
+          sending it again is safe.
+        * `Rejected` - the broker said no.
+        * `DeliveryUnknown` (`ReceiptTimeout`, `ConnectionLost`) - it may have arrived.
+        """
+        if self.blocks:
+            warn_of_blocking("send()", "await asend()")
+        deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
+        counters = self._counters[getpid()]
+        writer = self._serializer if serializer is None else get_serializer(serializer)
+        written = writer.serialize(payload, destination=destination, keys=self._keys)
+        message = self._message(
+            counters, destination, written, headers, persistent, priority, ttl, correlation_id, reply_to
+        )
+        self._deliver(counters, (message,), confirm, deadline)
+        return message.headers[MESSAGE_ID]  # type: ignore[index]
+
+    async def asend(
+        self,
+        destination: str,
+        payload: typing.Any,
+        headers: typing.Mapping[str, str] | None = None,
+        *,
+        serializer: str | None = None,
+        confirm: bool | None = None,
+        persistent: bool | None = None,
+        priority: int | None = None,
+        ttl: float | None = None,
+        correlation_id: str | None = None,
+        reply_to: str | None = None,
+        timeout: float | None = None,
+    ) -> str:
+        """Send one message from a coroutine without blocking the event loop, and return its id.
+
+        The arguments and exceptions are those of `send`. The payload is written when the coroutine begins to run
+        (at ``await``, or when the loop starts the task that was made of it); the rest happens in a thread of the loop's
+        default executor, with the context variables of the caller. The time for which it waits for a thread is part of
+        *timeout*; `PoolTimeout` if none becomes free.
+
+        If the task is cancelled while the message waits for a thread, the message is not sent. After that the sending
+        goes on without the task: the message may arrive, as after `DeliveryUnknown`. Observers, signals and `stats`
+        tell what became of it, and a failure is logged, too. So limit the time by *timeout*, which tells the outcome,
+        and not by cancellation (``asyncio.timeout``), which leaves it unknown.
+        """
+        message = self.prepare(
+            destination,
+            payload,
+            headers,
+            serializer=serializer,
+            persistent=persistent,
+            priority=priority,
+            ttl=ttl,
+            correlation_id=correlation_id,
+            reply_to=reply_to,
+        )
+
+        def deliver(left: float) -> str:
+            return self.deliver([message], confirm=confirm, timeout=left)[0]
+
+        whole = self.options.timeout if timeout is None else timeout
+        return await call_in_thread(deliver, message, whole)
+
+    def send_many(
+        self,
+        messages: typing.Iterable[Message | tuple[typing.Any, ...]],
+        *,
+        serializer: str | None = None,
+        confirm: bool | None = None,
+        persistent: bool | None = None,
+        timeout: float | None = None,
+    ) -> list[str]:
+        """Send many messages together, and return their ids in order.
+
+        *messages* are tuples ``(destination, payload)`` or ``(destination, payload, headers)``, or `Message` objects,
+        whose bodies are sent as they are if they are bytes-like or ``str``. The other arguments are those of `send`
+        and hold for all. Nothing is sent if one of them cannot be. Raises as `send` does; the exception's
+        `confirmed` tells the positions of those that the broker had confirmed.
+        """
+        batch = Batch(self, confirm=confirm, timeout=timeout)
+        for message in messages:
+            if isinstance(message, Message):
+                batch.add(message, serializer=serializer, persistent=persistent)
+            else:
+                batch.send(*message, serializer=serializer, persistent=persistent)
+        return batch.deliver()
+
+    def batch(self, *, confirm: bool | None = None, timeout: float | None = None) -> Batch:
+        """A context manager that collects messages and sends them together when the block ends.
+
+        If the block raises, they are dropped. Arguments and exceptions as of `send_many`.
+
+        >>> with Publisher("memory://").batch() as batch:
+        ...     first = batch.send("/queue/orders", 1)
+        ...     second = batch.send("/queue/orders", 2)
+        """
+        return Batch(self, confirm=confirm, timeout=timeout)
+
+    def prepare(
+        self,
+        destination: str,
+        payload: typing.Any,
+        headers: typing.Mapping[str, str] | None = None,
+        *,
+        serializer: str | None = None,
+        persistent: bool | None = None,
+        priority: int | None = None,
+        ttl: float | None = None,
+        correlation_id: str | None = None,
+        reply_to: str | None = None,
+    ) -> Message:
+        """Return the message that `send` would send, with its id and its payload written now.
+
+        For those who send later what is true now, such as after the commit of a database: `deliver` sends it. Raises
+        what `send` would raise about a message that cannot be sent as it is.
+        """
+        counters = self._counters[getpid()]
+        writer = self._serializer if serializer is None else get_serializer(serializer)
+        written = writer.serialize(payload, destination=destination, keys=self._keys)
+        return self._message(
+            counters, destination, written, headers, persistent, priority, ttl, correlation_id, reply_to
+        )
+
+    def deliver(
+        self, messages: typing.Sequence[Message], *, confirm: bool | None = None, timeout: float | None = None
+    ) -> list[str]:
+        """Send messages that `prepare` made, and return their ids. Raises as `send_many` does."""
+        if messages:
+            deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
+            self._deliver(self._counters[getpid()], messages, confirm, deadline)
+        return [message.id or "" for message in messages]
+
+    # -- the whole --------------------------------------------------------------------------------------------
+
+    def check(self, timeout: float | None = None) -> Health:
+        """Ask the broker for a sign of life, and return what came of it. See `PublishClientPool.check`."""
+        return typing.cast(Health, self._backend.check(timeout))
+
+    def stats(self) -> PublisherStats:
+        """Return the numbers of this process."""
+        return PublisherStats(**self._counters[getpid()].snapshot(), pool=self._backend.pool_stats())
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Close every connection, in at most *timeout* seconds; later sends raise `PoolClosed`."""
+        self._backend.close(timeout)
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- the way of a payload ---------------------------------------------------------------------------------
+
+    def _message(
+        self,
+        counters: Counters,
+        destination: str,
+        written: SerializedPayload,
+        headers: typing.Mapping[str, str] | None,
+        persistent: bool | None,
+        priority: int | None,
+        ttl: float | None,
+        correlation_id: str | None,
+        reply_to: str | None,
+    ) -> Message:
+        """Return the message for a payload that is *written*, ready to be delivered."""
+        content, content_type = written.body, self._content_type or written.content_type
+        if type(content) is not bytes:  # a serializer of the application's own may return what is as good
+            content = bytes_of(content, destination)
+        own: dict[str, str] | None = None  # the headers that it has for itself, beside its id
+        if headers is not None or written.headers or correlation_id is not None or reply_to is not None:
+            own = _own_headers(headers, written.headers, persistent, priority, correlation_id, reply_to)
+            content_type = own.pop("content-type", content_type)
+            if content_type != written.content_type and SIGNATURE in written.headers:
+                raise InvalidFrame(
+                    "the content type of a signed message belongs to what is signed; leave it to the serializer"
+                )
+        try:
+            route = self._route(destination, content_type, persistent, priority)
+        except TypeError:  # a part that cannot be looked up, such as a list for a destination: the route refuses it
+            route = self._route.__wrapped__(destination, content_type, persistent, priority)
+        message_id = counters.next_id()
+        head = b"%bx-message-id:%b\n" % (route.encoded, message_id.encode())
+        all_headers = {**route.headers, MESSAGE_ID: message_id}
+        if own:
+            all_headers.update(own)
+            if len(all_headers) != len(route.headers) + 1 + len(own):  # its own id, or one for a standing header
+                route = self._route(destination, content_type, persistent, priority, True)
+                own, head = all_headers, route.encoded
+            head += route.lines_of(own)
+        if ttl is not None:
+            check_ttl(ttl)
+        message = new_message(destination, content, all_headers, content_type, ttl)
+        message.prepared = (head, content, content_type, all_headers)  # type: ignore[misc]
+        return message
+
+    def complete(self, message: Message, persistent: bool | None) -> Message:
+        """Return *message*, whose body is sent as it is, ready, with an id and with what every message has."""
+        _, content, content_type, headers = make_ready(message).prepared
+        if content_type is not None and (message.content_type is not None or "content-type" in (message.headers or ())):
+            headers = {**headers, "content-type": content_type}  # which wins over that of the options
+        written = SerializedPayload(content, content_type, {})  # type: ignore[arg-type]
+        counters = self._counters[getpid()]
+        ready = self._message(
+            counters, message.destination, written, headers, persistent, None, message.ttl, None, None
+        )
+        ready.send_id = message.send_id
+        return ready
+
+    def _deliver(
+        self, counters: Counters, messages: typing.Sequence[Message], confirm: bool | None, deadline: Deadline
+    ) -> None:
+        if confirm is None:
+            confirm = self.options.confirm
+        observed = self.observers.known and bool(self.observers)  # where there are none, nothing is done for them
+        began = 0.0
+        if observed:
+            began = time.monotonic()
+            for message in messages:
+                self._notify_of_begin(message)
+        try:
+            if observed:
+                for message in messages:
+                    make_ready(message)  # anew: an observer may have added headers
+            backend = self._backend if not detours else self._detour()
+            backend.deliver(messages, confirm, deadline)
+        except BaseException as error:  # an interrupted send has an end, too
+            if isinstance(error, MessageError):
+                name_messages(error, messages)
+            counters.failed(error, len(messages))
+            if observed:
+                for position, message in enumerate(messages):
+                    done = isinstance(error, MessageError) and position in error.confirmed
+                    self._notify_of_end(message, None if done else error, confirm, time.monotonic() - began)
+            raise
+        count = len(messages)
+        counters.sent += count
+        if confirm:
+            counters.confirmed += count
+        if observed:
+            for message in messages:
+                self._notify_of_end(message, None, confirm, time.monotonic() - began)
+
+    def _detour(self) -> typing.Any:
+        for detour in reversed(detours):
+            backend = detour(self)
+            if backend is not None:
+                return backend
+        return self._backend
+
+    def _notify_of_begin(self, message: Message) -> None:
+        headers = typing.cast("dict[str, str]", message.headers)
+        self.observers.notify(SendBegan(message.id or "", message.destination, headers, len(message.content)))
+
+    def _notify_of_end(self, message: Message, error: BaseException | None, confirm: bool, seconds: float) -> None:
+        identity = message.id or ""
+        self.observers.notify(
+            SendSucceeded(identity, message.destination, confirm, seconds)
+            if error is None
+            else SendFailed(identity, message.destination, error, seconds)
+        )
+
+
+def _own_headers(
+    headers: typing.Mapping[str, str] | None,
+    of_serializer: typing.Mapping[str, str],
+    persistent: bool | None,
+    priority: int | None,
+    correlation_id: str | None,
+    reply_to: str | None,
+) -> dict[str, str]:
+    """The headers that a message has for itself. The arguments of the call win over them."""
+    if headers is not None and type(headers) is not dict and not isinstance(headers, typing.Mapping):
+        raise InvalidFrame(f"headers must be a mapping of str to str, not {type(headers).__name__}")
+    own = dict(headers or ())
+    if of_serializer:
+        own.update(of_serializer)
+    if correlation_id is not None:
+        own["correlation-id"] = correlation_id
+    if reply_to is not None:
+        own["reply-to"] = reply_to
+    if persistent is False:
+        own.pop("persistent", None)
+    if priority is not None:
+        own.pop("priority", None)
+    return own
+
+
+def _routes(standing: dict[str, str], persistent_by_default: bool) -> typing.Any:
+    """Return what finds, or makes, the route for a destination, a content type, and the standing options of a call."""
+
+    @functools.lru_cache(MOST_ROUTES, typed=True)  # True is no priority, though it equals 1
+    def route(
+        destination: str, content_type: str | None, persistent: bool | None, priority: int | None, bare: bool = False
+    ) -> Route:
+        # A *bare* one is for a message that has all headers for itself, as one of them is in the place of another.
+        check_destination(destination)
+        headers = dict(standing)
+        if persistent is False:
+            headers.pop("persistent", None)
+        elif persistent or persistent_by_default:
+            headers.setdefault("persistent", "true")
+        if priority is not None:
+            if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 9:
+                raise InvalidFrame(f"priority must be a whole number from 0 to 9, not {short_repr(priority)}")
+            headers["priority"] = str(priority)
+        return Route(destination, content_type, {} if bare else headers, check_headers)
+
+    return route

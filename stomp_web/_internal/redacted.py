@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing
 
-__all__ = ["Hidden", "Secret", "is_secret", "redact_secret", "redact_secrets"]
+__all__ = ["Secret", "is_secret", "redact_secret", "redact_secrets"]
 
 # The options that may hold a secret, and the names that other libraries have for them.
 _SECRET_OPTIONS = frozenset(
@@ -32,18 +32,6 @@ class SecretBytes(bytes):
 
     def __repr__(self) -> str:
         return "b'***'"
-
-
-class Hidden:
-    """Something whose ``repr`` tells its type only. `value` is the thing itself."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: typing.Any) -> None:
-        self.value: typing.Any = value.value if isinstance(value, Hidden) else value
-
-    def __repr__(self) -> str:
-        return f"<hidden {type(self.value).__name__}>"
 
 
 class _RedactedKeys(tuple[typing.Any, ...]):

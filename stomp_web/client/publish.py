@@ -10,6 +10,7 @@ from os import getpid
 
 from .._internal.notices import Notices
 from .._internal.redacted import redact_secret
+from ..config import CLIENT_TIMEOUT, DEFAULTS
 from ..connection.connector import Connector, make_connector, make_endpoint
 from ..connection.deadline import Deadline, checked, deadline_in
 from ..errors import (
@@ -65,10 +66,10 @@ class PublishClient(SendingClient):
         vhost: str | None = None,
         ssl: bool | ssl_module.SSLContext | None = None,
         versions: typing.Iterable[str] = VERSIONS,
-        connect_timeout: float = 5.0,
-        timeout: float = 10.0,
+        connect_timeout: float = DEFAULTS.connect_timeout,
+        timeout: float = CLIENT_TIMEOUT,
         confirm: bool = False,
-        heart_beat: tuple[int, int] = (0, 0),
+        heart_beat: tuple[int, int] = DEFAULTS.heart_beat,
         connect_headers: typing.Mapping[str, str] | None = None,
         tls_ca: str | None = None,
         tls_cert: str | None = None,

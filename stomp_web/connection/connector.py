@@ -9,7 +9,7 @@ import dataclasses
 import typing
 
 from .._internal.printable import short_repr, without_outcome
-from ..config import OPTIONS, coerce, option_name, unknown_option, whole_number
+from ..config import DEFAULTS, OPTIONS, coerce, option_name, unknown_option, whole_number
 from ..errors import AuthenticationFailed, BrokerUnavailable, ConfigurationError, InvalidFrame
 from ..protocol import VERSIONS, encode
 from .address import Address, Endpoint, may_be_host
@@ -97,8 +97,8 @@ def make_connector(
     vhost: str | None = None,
     ssl: bool | ssl_module.SSLContext | None = None,
     versions: typing.Iterable[str] = VERSIONS,
-    connect_timeout: float = 5.0,
-    heart_beat: tuple[int, int] = (0, 0),
+    connect_timeout: float = DEFAULTS.connect_timeout,
+    heart_beat: tuple[int, int] = DEFAULTS.heart_beat,
     connect_headers: typing.Mapping[str, str] | None = None,
     tls_ca: str | None = None,
     tls_cert: str | None = None,

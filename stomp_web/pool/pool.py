@@ -22,7 +22,7 @@ from .._internal.per_process import PerProcess
 from .._internal.redacted import redact_secret, redact_secrets
 from .._internal.unpicklable import Unpicklable
 from ..client.publish import PublishClient
-from ..config import OPTIONS, coerce
+from ..config import DEFAULTS, OPTIONS, coerce
 from ..connection.address import parse_address
 from ..connection.connector import client_options, make_connector
 from ..connection.deadline import Deadline, checked
@@ -386,7 +386,7 @@ class PublishClientPool(Unpicklable):
         except MessageError as error:
             return Health(False, self.url, seconds=monotonic() - began, error=str(error))
 
-    def close(self, timeout: float = 5.0) -> None:
+    def close(self, timeout: float = DEFAULTS.timeout) -> None:
         """Close every connection, with a DISCONNECT where there is time, and lend no more. May be called again.
 
         It takes no longer than *timeout* seconds. Clients that are lent are closed when they come back.

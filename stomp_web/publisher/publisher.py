@@ -21,7 +21,7 @@ from .._internal.unsendable import check_destination, check_headers
 from ..client.message import MESSAGE_ID, Message, bytes_of, check_ttl, make_ready, new_message
 from ..client.outcome import name_messages
 from ..client.route import MOST_ROUTES, Route
-from ..config import Options, read_options
+from ..config import DEFAULTS, Options, read_options
 from ..connection.address import parse_address
 from ..connection.deadline import Deadline, checked, deadline_in
 from ..errors import ConfigurationError, InvalidFrame, MessageError, StompError
@@ -319,7 +319,7 @@ class Publisher(Unpicklable):
         """Return the numbers of this process."""
         return PublisherStats(**self._counters[getpid()].snapshot(), pool=self._backend.pool_stats())
 
-    def close(self, timeout: float = 5.0) -> None:
+    def close(self, timeout: float = DEFAULTS.timeout) -> None:
         """Close every connection, in at most *timeout* seconds; later sends raise `PoolClosed`."""
         self._backend.close(timeout)
 

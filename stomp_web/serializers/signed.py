@@ -48,8 +48,9 @@ class SignedSerializer(Serializer):
         check_keys(self, keys)
         check_destination(destination)
         written = super().serialize(payload, destination=destination)
-        signature = sign(keys, *self._signed_parts(destination, written.body))
-        return written._replace(headers={SIGNATURE: signature, SIGNED_DESTINATION: destination})
+        written.headers[SIGNATURE] = sign(keys, *self._signed_parts(destination, written.body))
+        written.headers[SIGNED_DESTINATION] = destination
+        return written
 
     def deserialize(
         self,

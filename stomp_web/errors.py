@@ -87,8 +87,9 @@ class MessageError(StompError):
     * `message_ids` - of a batch, the ``x-message-id`` of each message, in order.
     * `confirmed` - of a batch, the positions (from 0) of the messages whose receipt had come.
     * `frame` - the broker's ERROR frame, if it answered with one.
-    * `not_sent` - of a batch that is `DeliveryUnknown`, the positions of the messages that were certainly not sent,
-      as the connection ended before the last byte of them had left. Sending those again is safe.
+    * `not_sent` - of a batch that is `DeliveryUnknown` or `Rejected`, the positions of the messages that were certainly
+      not sent or not taken: the connection ended before the last byte of them had left, or the broker ended it when it
+      refused a message before them. Sending those again is safe.
     """
 
     message_ids: tuple[str | None, ...] = ()

@@ -75,17 +75,23 @@ def rejected(
     refusals = [error for error in errors if refuses(error, session.dialect)]
     refused = _refused(refusals, receipts)
     left = (set(waiting.values()) if receipts else set(range(count))) - refused
+    behind: set[int] = set()
+    if refused and not late and session.dialect.ends_after_refusal and session.version == "1.2":
+        behind = {position for position in left if position > max(refused)}
+        left -= behind
     unnamed = 0 if earlier > 0 else sum("receipt-id" not in error.headers for error in refusals)
     confirmed = confirmed_positions(receipts, waiting)
     frame = next((error for error in refusals if error.headers.get("receipt-id") in receipts), (refusals or errors)[0])
     words = error_words(frame)
     if (refused or unnamed) and len(left) <= unnamed:
-        return Rejected(
+        error = Rejected(
             f"{broker} rejected it: {words}. The broker did not accept it; sending it again unchanged will fail again",
             broker=broker,
             frame=frame,
             confirmed=confirmed,
         )
+        error.not_sent = tuple(sorted(behind))
+        return error
     if refused or unnamed:
         end = "did not answer to all messages in time" if late else "hung up before it had answered to all messages"
         problem = f"{broker} answered ERROR: {words}, and {end}; which of the others it has taken is not known"
@@ -100,6 +106,7 @@ def rejected(
             "arrived is not known"
         )
     unknown = (ReceiptTimeout if late else ConnectionLost)(problem, broker=broker, confirmed=confirmed, frame=frame)
+    unknown.not_sent = tuple(sorted(behind))
     if refusals:
         unknown.__cause__ = Rejected(f"{broker} answered ERROR: {words}", broker=broker, frame=frame)
     return unknown

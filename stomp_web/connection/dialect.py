@@ -43,6 +43,8 @@ class Dialect:
     * `quotes_destinations` - a slash in the name of a queue is written ``%2F``.
     * `frame_limit` - the bytes of a body over which it closes the connection, unless another limit is set, as far as
       that is known; and `frame_limit_names`, in words, the settings by which it limits the size of a message.
+    * `ends_after_refusal` - in STOMP 1.2, after an ERROR that names the frame it refuses, it closes the connection and
+      takes none of the frames behind that one, as the specification ("ERROR") says. RabbitMQ and ActiveMQ go on.
     * `unnamed_refusals` - the ``message`` headers, as a regular expression, of ERROR frames without ``receipt-id`` that
       refuse the frame that was sent last; ``None``: all but those that speak of an end. See
       `stomp_web.connection.refusals`.
@@ -68,6 +70,7 @@ class Dialect:
     quotes_destinations: bool = False
     frame_limit: int | None = None
     frame_limit_names: str = ""
+    ends_after_refusal: bool = False
     unnamed_refusals: re.Pattern[str] | None = None
 
     def expiry_of(self, ttl: float) -> str:
@@ -149,6 +152,7 @@ ARTEMIS: typing.Final = Dialect(
     duplicate_header="_AMQ_DUPL_ID",
     # "stomp acknowledge in transactions is not supported", says its log, and the ACK counts at once.
     acks_in_transactions=False,
+    ends_after_refusal=True,
     # As `artemis create` configures it, the address ``/queue/a`` is MULTICAST, a topic: what is sent before anybody has
     # subscribed is confirmed and dropped. Where the acceptor has prefixes they say the same as these.
     sent_types={"/queue/": ("destination-type", "ANYCAST"), "/topic/": ("destination-type", "MULTICAST")},
@@ -170,7 +174,9 @@ ACTIVEMQ: typing.Final = Dialect(
     frame_limit_names="ActiveMQ's wireFormat.maxFrameSize and maxDataLength, which are 100 MiB unless set",
 )
 #: The broker for development that comes with this package.
-DEVELOPMENT: typing.Final = Dialect("development", "stomp-web/", prefetch_header="prefetch-count", nack_requeues=True)
+DEVELOPMENT: typing.Final = Dialect(
+    "development", "stomp-web/", prefetch_header="prefetch-count", nack_requeues=True, ends_after_refusal=True
+)
 #: Of a broker that is not known, nothing is taken for granted.
 GENERIC: typing.Final = Dialect("generic", prefetch_header="prefetch-count")
 

@@ -32,11 +32,8 @@ class Counters:
             done = len(error.confirmed)
             self.sent += done
             self.confirmed += done
-            count -= done
-            if isinstance(error, DeliveryUnknown):
-                not_sent = len(error.not_sent)
-                self.not_sent += not_sent
-                count -= not_sent
+            self.not_sent += len(error.not_sent)
+            count -= done + len(error.not_sent)
         if isinstance(error, Rejected):
             self.rejected += count
         elif isinstance(error, DeliveryUnknown) or not isinstance(error, StompError):

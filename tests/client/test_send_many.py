@@ -159,11 +159,17 @@ class TestFailure:
             assert failure.value.confirmed == (0, 2)
             assert bodies(broker) == [b"0", b"2"]
 
-    def test_a_broker_that_ends_after_an_error_tells_those_before_it(self, client, broker):
+    def test_a_broker_that_ends_after_an_error_has_taken_none_of_the_messages_behind_it(self, client, broker):
         broker.faults.error("SEND", "No", after=1)
-        with pytest.raises(ConnectionLost, match=r"No.*not known") as failure:  # of the third, nobody has said anything
+        with pytest.raises(Rejected, match="No") as failure:
             client.send_many(messages(b"0", b"1", b"2"), confirm=True)
-        assert failure.value.confirmed == (0,)
+        assert (failure.value.confirmed, failure.value.not_sent) == ((0,), (2,))
+
+    def test_of_a_broker_that_names_no_message_and_ends_only_those_before_are_known(self, client, broker):
+        broker.faults.error("SEND", "No", after=1, receipt_id=False)
+        with pytest.raises(ConnectionLost, match=r"No.*not known") as failure:
+            client.send_many(messages(b"0", b"1", b"2"), confirm=True)
+        assert (failure.value.confirmed, failure.value.not_sent) == ((0,), ())
         assert isinstance(failure.value.__cause__, Rejected)
 
     def test_the_last_one_that_is_refused_is_rejected(self, client, broker):

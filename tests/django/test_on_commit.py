@@ -354,6 +354,14 @@ class TestARefusedMessage:
         assert failure.value.frame.headers["message"] == "No right"
         assert ["message 7 to /queue/bad was not sent" in line for line in logged(caplog)] == [True]
 
+    def test_that_a_broker_refuses_before_it_ends_the_connection_does_not_keep_those_behind_it(self, local_broker):
+        local_broker.faults.error("SEND", "No right", after=1)
+        settings = override_settings(STOMP={"default": {"OPTIONS": {"url": local_broker.url}}})
+        with settings, pytest.raises(Rejected, match=r"/queue/bad: .*No right"):
+            self.store()
+
+        assert self.bodies(local_broker) == [1, 3]
+
     def test_that_the_session_cannot_carry_is_refused_and_the_others_are_sent(self, caplog):
         with Broker(versions=("1.0",)) as broker:
             settings = override_settings(STOMP={"default": {"OPTIONS": {"url": broker.url}}})

@@ -3,6 +3,7 @@
 from ..pool import Health
 from .backends.local import OutboxMessage
 from .batch import Batch
-from .publisher import Publisher, PublisherStats
+from .publisher import Publisher
+from .stats import PublisherStats
 
 __all__ = ["Batch", "Health", "OutboxMessage", "Publisher", "PublisherStats"]

@@ -8,53 +8,35 @@ There is one way for all messages; what costs more than the plainest one costs o
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 import typing
 from os import getpid
 
 from .._internal.per_process import PerProcess
-from .._internal.printable import short_repr
 from .._internal.redacted import redact_secrets
 from .._internal.unpicklable import Unpicklable
-from .._internal.unsendable import check_destination, check_headers
 from ..client.message import MESSAGE_ID, Message, bytes_of, check_ttl, make_ready, new_message
 from ..client.outcome import name_messages
-from ..client.route import MOST_ROUTES, Route
 from ..config import DEFAULTS, Options, read_options
 from ..connection.address import parse_address
 from ..connection.deadline import Deadline, checked, deadline_in
 from ..errors import ConfigurationError, InvalidFrame, MessageError, StompError
 from ..observers import Observer, Observers, SendBegan, SendFailed, SendSucceeded
-from ..pool import Health, PoolStats
+from ..pool import Health
 from ..serializers import SIGNATURE, SerializedPayload, check_keys, get_serializer
 from .backends.broker import BrokerBackend
 from .backends.local import MemoryBackend, OutboxMessage, local_backend
 from .batch import Batch
 from .counters import Counters
 from .in_thread import call_in_thread, warn_of_blocking
+from .routes import make_routes, own_headers
+from .stats import PublisherStats
 
-__all__ = ["Publisher", "PublisherStats"]
+__all__ = ["Publisher"]
 
 #: Where messages go instead, while tests capture them: each is asked with the publisher, the latest first, and returns
 #: a backend (`stomp_web.publisher.backends`) or ``None``. `stomp_web.testing` alone changes it.
 detours: list[typing.Callable[[Publisher], typing.Any]] = []
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class PublisherStats:
-    """What became of the messages since this process began.
-
-    `sent` succeeded (`confirmed` of them with the broker's receipt); `not_sent`, `rejected` and `unknown` failed, by
-    the class of their exception. `pool` has the pool's numbers, ``None`` where there is no pool.
-    """
-
-    sent: int
-    confirmed: int
-    not_sent: int
-    rejected: int
-    unknown: int
-    pool: PoolStats | None
 
 
 class Publisher(Unpicklable):
@@ -96,7 +78,7 @@ class Publisher(Unpicklable):
         self._counters = PerProcess(Counters)
         standing = dict(self.options.headers)
         self._content_type = standing.pop("content-type", None)
-        self._route = _routes(standing, self.options.persistent)
+        self._route = make_routes(standing, self.options.persistent)
 
     def _check_default_serializer(self) -> None:
         """Refuse options with which the first send would fail."""
@@ -349,7 +331,7 @@ class Publisher(Unpicklable):
             content = bytes_of(content, destination)
         own: dict[str, str] | None = None  # the headers that it has for itself, beside its id
         if headers is not None or written.headers or correlation_id is not None or reply_to is not None:
-            own = _own_headers(headers, written.headers, persistent, priority, correlation_id, reply_to)
+            own = own_headers(headers, written.headers, persistent, priority, correlation_id, reply_to)
             content_type = own.pop("content-type", content_type)
             if content_type != written.content_type and SIGNATURE in written.headers:
                 raise InvalidFrame(
@@ -439,51 +421,3 @@ class Publisher(Unpicklable):
             if error is None
             else SendFailed(identity, message.destination, error, seconds)
         )
-
-
-def _own_headers(
-    headers: typing.Mapping[str, str] | None,
-    of_serializer: typing.Mapping[str, str],
-    persistent: bool | None,
-    priority: int | None,
-    correlation_id: str | None,
-    reply_to: str | None,
-) -> dict[str, str]:
-    """The headers that a message has for itself. The arguments of the call win over them."""
-    if headers is not None and type(headers) is not dict and not isinstance(headers, typing.Mapping):
-        raise InvalidFrame(f"headers must be a mapping of str to str, not {type(headers).__name__}")
-    own = dict(headers or ())
-    if of_serializer:
-        own.update(of_serializer)
-    if correlation_id is not None:
-        own["correlation-id"] = correlation_id
-    if reply_to is not None:
-        own["reply-to"] = reply_to
-    if persistent is False:
-        own.pop("persistent", None)
-    if priority is not None:
-        own.pop("priority", None)
-    return own
-
-
-def _routes(standing: dict[str, str], persistent_by_default: bool) -> typing.Any:
-    """Return what finds, or makes, the route for a destination, a content type, and the standing options of a call."""
-
-    @functools.lru_cache(MOST_ROUTES, typed=True)  # True is no priority, though it equals 1
-    def route(
-        destination: str, content_type: str | None, persistent: bool | None, priority: int | None, bare: bool = False
-    ) -> Route:
-        # A *bare* one is for a message that has all headers for itself, as one of them is in the place of another.
-        check_destination(destination)
-        headers = dict(standing)
-        if persistent is False:
-            headers.pop("persistent", None)
-        elif persistent or persistent_by_default:
-            headers.setdefault("persistent", "true")
-        if priority is not None:
-            if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 9:
-                raise InvalidFrame(f"priority must be a whole number from 0 to 9, not {short_repr(priority)}")
-            headers["priority"] = str(priority)
-        return Route(destination, content_type, {} if bare else headers, check_headers)
-
-    return route

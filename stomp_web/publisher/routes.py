@@ -1,0 +1,61 @@
+"""The routes of a publisher, and the headers that a message has beside those of its route."""
+
+from __future__ import annotations
+
+import functools
+import typing
+
+from .._internal.printable import short_repr
+from .._internal.unsendable import check_destination, check_headers
+from ..client.route import MOST_ROUTES, Route
+from ..errors import InvalidFrame
+
+__all__ = ["make_routes", "own_headers"]
+
+
+def own_headers(
+    headers: typing.Mapping[str, str] | None,
+    of_serializer: typing.Mapping[str, str],
+    persistent: bool | None,
+    priority: int | None,
+    correlation_id: str | None,
+    reply_to: str | None,
+) -> dict[str, str]:
+    """The headers that a message has for itself. The arguments of the call win over them."""
+    if headers is not None and type(headers) is not dict and not isinstance(headers, typing.Mapping):
+        raise InvalidFrame(f"headers must be a mapping of str to str, not {type(headers).__name__}")
+    own = dict(headers or ())
+    if of_serializer:
+        own.update(of_serializer)
+    if correlation_id is not None:
+        own["correlation-id"] = correlation_id
+    if reply_to is not None:
+        own["reply-to"] = reply_to
+    if persistent is False:
+        own.pop("persistent", None)
+    if priority is not None:
+        own.pop("priority", None)
+    return own
+
+
+def make_routes(standing: dict[str, str], persistent_by_default: bool) -> typing.Any:
+    """Return what finds, or makes, the route for a destination, a content type, and the standing options of a call."""
+
+    @functools.lru_cache(MOST_ROUTES, typed=True)  # True is no priority, though it equals 1
+    def route(
+        destination: str, content_type: str | None, persistent: bool | None, priority: int | None, bare: bool = False
+    ) -> Route:
+        # A *bare* one is for a message that has all headers for itself, as one of them is in the place of another.
+        check_destination(destination)
+        headers = dict(standing)
+        if persistent is False:
+            headers.pop("persistent", None)
+        elif persistent or persistent_by_default:
+            headers.setdefault("persistent", "true")
+        if priority is not None:
+            if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 9:
+                raise InvalidFrame(f"priority must be a whole number from 0 to 9, not {short_repr(priority)}")
+            headers["priority"] = str(priority)
+        return Route(destination, content_type, {} if bare else headers, check_headers)
+
+    return route

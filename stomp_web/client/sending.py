@@ -50,6 +50,10 @@ class InUse(NotSent):
     """Another thread is in the middle of a call."""
 
 
+class _NoTime(TransportTimeout):
+    """The deadline came before anything was written."""
+
+
 class SendingClient(BaseClient):
     """The connection of a client that only sends. A subclass says what may be asked of it."""
 
@@ -116,7 +120,7 @@ class SendingClient(BaseClient):
             session.unsettled = True
             try:
                 if monotonic() >= deadline.at:
-                    raise TransportTimeout("no time was left")
+                    raise _NoTime("no time was left")
                 sent = session.write_some(data)
                 if sent != len(data) or more:
                     session.write_rest(data, more, sent, deadline)
@@ -151,7 +155,7 @@ class SendingClient(BaseClient):
         session.unsettled = True
         try:
             if deadline.expired:
-                raise TransportTimeout("no time was left")
+                raise _NoTime("no time was left")
             session.write(data, deadline)
         except (TransportError, ProtocolError) as error:
             self._not_written(state, session, error, data, before, deadline, {}, 1, None)
@@ -174,7 +178,7 @@ class SendingClient(BaseClient):
         in a *transaction* they are nothing without its COMMIT.
         """
         left = session.transport.bytes_sent - before
-        if not left and isinstance(error, TransportTimeout) and not session.stuck and deadline.expired:
+        if isinstance(error, _NoTime) and not session.stuck:
             session.unsettled = False
             raise BrokerUnavailable(
                 f"no time was left to send ({deadline.seconds:.3g} s given); nothing was sent", broker=session.broker

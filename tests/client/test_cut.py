@@ -25,6 +25,8 @@ from stomp_web import (
     ReceiptTimeout,
     Rejected,
 )
+from stomp_web.client.message import as_batch
+from stomp_web.connection.deadline import Deadline
 from tests.client.scripted import PATIENCE, Peer
 
 LARGE = bytes(8_000_000)  # more than the buffers of both sides hold
@@ -198,7 +200,7 @@ class TestTransaction:
         tx = client.begin()
         messages = [Message("/queue/a", b"x")] * 2 + [Message("/queue/a", LARGE)]
         with pytest.raises(NotSent, match="cannot have been taken"):
-            client.deliver(messages, None, tx, client._deadline(None))
+            client.deliver(as_batch(messages), None, tx, Deadline(60))
 
 
 class TestPublisher:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from stomp_web import ConfigurationError, PublishClient, PublishClientPool, Publisher, QueueingDuplexClient
-from stomp_web.connection.deadline import Deadline
+from stomp_web.connection.deadline import Deadline, checked
 
 NO_TIMES = [0, -1, math.nan, math.inf, True, False, "5", [5], b"5"]
 
@@ -15,7 +15,7 @@ NO_TIMES = [0, -1, math.nan, math.inf, True, False, "5", [5], b"5"]
 @pytest.mark.parametrize("seconds", NO_TIMES)
 def test_what_is_no_time_is_refused(seconds):
     with pytest.raises(ConfigurationError, match="timeout") as failure:
-        Deadline(seconds)
+        checked(seconds)
     assert failure.value.option == "timeout"
 
 

@@ -93,7 +93,7 @@ def test_what_was_not_sent_is_not_sent_with_the_next_message(serve, context, ca_
 
     with contextlib.closing(PublishClient.from_url(serve(script, tls=context).url, tls_ca=ca_file)) as client:
         client.connect()
-        write = client._session.write_some
+        write = client.state.session.write_some
 
         def write_slowly(data):
             sent = write(data)
@@ -101,7 +101,7 @@ def test_what_was_not_sent_is_not_sent_with_the_next_message(serve, context, ca_
                 time.sleep(0.06)  # longer than the call may take
             return sent
 
-        monkeypatch.setattr(client._session, "write_some", write_slowly)
+        monkeypatch.setattr(client.state.session, "write_some", write_slowly)
         numbers = itertools.count()
 
         def send_until_the_buffers_are_full():
@@ -155,7 +155,7 @@ class TestFlood:
         with contextlib.closing(PublishClient("127.0.0.1", server.port)) as client:
             client.connect()
             assert begin.wait(PATIENCE)
-            assert news(client._session)
+            assert news(client.state.session)
             began = time.monotonic()
             client.connected  # noqa: B018 - it looks, and must not look for ever
             assert time.monotonic() - began < 30
@@ -165,7 +165,7 @@ class TestFlood:
         server = serve(self.flooding(flood, begin, reads=False), receive_buffer=65_536)
         with contextlib.closing(PublishClient("127.0.0.1", server.port)) as client:
             client.connect()
-            session = client._session
+            session = client.state.session
             began = time.monotonic()
             with pytest.raises(MessageError):
                 client.send_many([Message("/queue/a", bytes(1_000_000))] * 30, timeout=0.3)

@@ -64,7 +64,7 @@ def test_many_big_messages_and_their_receipts_pass(tls_broker, ca_file):
 
 def test_a_connection_that_ended_is_seen(tls_broker, ca_file):
     with PublishClient(*tls_broker.address, ssl=True, tls_ca=ca_file, confirm=True) as client:
-        session = client._session
+        session = client.state.session
         tls_broker.faults.close_connections()
         assert news(session)
         client.send("/queue/again")

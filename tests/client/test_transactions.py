@@ -281,7 +281,7 @@ class TestPing:
 
         def begin_and_lose(deadline):
             tx = begin(deadline)
-            session = client._session
+            session = client.state.session
             broker.faults.close_connections()
             assert news(session)
             return tx
@@ -345,7 +345,7 @@ def test_a_transaction_that_there_was_no_time_to_end_is_still_open(client, broke
     for end in (client.commit, client.abort):
         with pytest.raises(NotSent, match="no time"):
             end(tx, timeout=1e-9)
-    assert not client.usable
+    assert not client.state.is_reusable
     client.commit(tx)
     assert bodies(broker) == [b"0"]
 
@@ -368,7 +368,7 @@ class TestRefusedMeanwhile:
         client.send("/queue/u", b"unconfirmed")
         tx = client.begin()
         client.send("/queue/t", b"0", transaction=tx)
-        assert news(client._session)
+        assert news(client.state.session)
         with pytest.raises(NotSent, match="not open"):
             client.commit(tx)
         assert "No right" in caplog.text
@@ -377,7 +377,7 @@ class TestRefusedMeanwhile:
         client = open_client(self.refusing("BEGIN", "SEND"), lambda peer: peer.accept() and peer.serve())
         tx = client.begin()
         client.send("/queue/t", b"0", transaction=tx)
-        assert news(client._session)
+        assert news(client.state.session)
         other = client.begin()
         with pytest.raises(Rejected, match="No right"):
             client.commit(tx)

@@ -8,7 +8,7 @@ import pytest
 
 from stomp_web import PublishClient, Publisher
 from stomp_web.broker import Broker
-from stomp_web.client.message import is_text
+from stomp_web.client.encoder import is_text
 from stomp_web.connection.dialect import ACTIVEMQ, ARTEMIS, GENERIC, RABBITMQ, choose_dialect
 
 POSES = {
@@ -100,7 +100,7 @@ class TestTimeToLive:
 
     def test_a_fraction_is_rounded_but_never_to_nothing(self):
         assert sent_to("rabbitmq", ttl=1.5)["expiration"] == "1500"
-        assert RABBITMQ.expiry(0.0001) == {"expiration": "1"}
+        assert RABBITMQ.expiry_of(0.0001) == "1"
 
 
 class TestDuplicates:

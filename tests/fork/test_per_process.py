@@ -1,0 +1,38 @@
+"""What a process has for itself is one object, also when several calls ask for it at the same time."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from stomp_web._internal.per_process import PerProcess
+
+
+@dataclasses.dataclass(eq=False)
+class State:
+    pid: int
+
+
+def test_a_call_that_comes_while_the_object_is_made_gets_the_same_one():
+    """Such as that of a signal handler or of a second thread, right after a fork."""
+    found = []
+
+    def make(pid: int) -> State:
+        if not found:
+            found.append(None)
+            found[0] = states.own()
+        return State(pid)
+
+    states = PerProcess(make)
+    assert states.own() is found[0]
+    assert states.own() is found[0]
+
+
+def test_the_parent_s_object_is_left_once_and_is_not_the_child_s(monkeypatch):
+    left = []
+    states = PerProcess(State, leave=left.append)
+    parent = states.own()
+    monkeypatch.setattr("os.getpid", lambda: parent.pid + 1)
+    child = states.own()
+    assert child is not parent
+    assert states.own() is child
+    assert left == [parent]

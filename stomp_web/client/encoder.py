@@ -37,7 +37,7 @@ class Encoder:
     ) -> tuple[bytes, typing.Sequence[bytes]]:
         """Return the bytes of the SENDs for *messages*, which are ready, and the parts that are to be written behind.
 
-        There are such parts if the first body is large: it is not copied. *receipt* is the number of the first
+        There are such parts if it is one message with a large body, which is not copied. *receipt* is the number of the first
         message's receipt, if receipts are asked for; each further message has the next number. *transaction* is an id
         of ours, which needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
         """
@@ -54,7 +54,7 @@ class Encoder:
             parts += (head, content, b"\0")
             if len(messages) > 1 and receipt is not None:
                 receipt += 1
-        if len(parts[1]) >= _LARGE:
+        if len(parts) == 3 and len(parts[1]) >= _LARGE:
             return parts[0], parts[1:]
         return b"".join(parts), ()
 

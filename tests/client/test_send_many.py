@@ -105,6 +105,15 @@ class TestSuccess:
         client.send_many((Message("/queue/a", b"x") for _ in range(10_000)), confirm=True)
         assert len(broker.messages("/queue/a")) == 10_000
 
+    @pytest.mark.parametrize("position", [0, 1_500])
+    def test_a_large_one_before_and_among_many_small_ones_passes(self, client, broker, position):
+        """More pieces than the system writes in one call."""
+        batch = messages(*[b"x"] * 1_500)
+        batch.insert(position, Message("/queue/a", bytes(100_000)))
+        client.send_many(batch, confirm=True)
+        assert [len(body) for body in bodies(broker)].index(100_000) == position
+        assert len(bodies(broker)) == 1_501
+
     def test_big_messages_pass(self, client, broker):
         client.send_many(messages(*(bytes([number]) * 1_048_576 for number in range(8))), confirm=True)
         assert [len(body) for body in bodies(broker)] == [1_048_576] * 8

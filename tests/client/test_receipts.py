@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 import typing
 
 import pytest
@@ -20,7 +21,7 @@ from stomp_web import (
 )
 from stomp_web.connection.deadline import Deadline
 from stomp_web.connection.session import Session, SessionSettings
-from stomp_web.connection.transport import Transport, TransportClosed
+from stomp_web.connection.transport import ESTABLISHED, Transport, TransportClosed
 from stomp_web.protocol import encode
 from tests.protocol.feeding import cut_at, sliced
 
@@ -45,7 +46,7 @@ class Wire:
     def __init__(self, pieces: typing.Iterable[bytes], end: str = "closed") -> None:
         self.pieces = [piece for piece in pieces if piece]
         self.end = end
-        self.bytes_sent = 0
+        self.bytes_sent = self.bytes_received = 0
 
     def send_some(self, data: bytes) -> int:
         self.bytes_sent += len(data)
@@ -62,10 +63,12 @@ class Wire:
         piece = self.pieces.pop(0)
         if len(piece) > most:
             self.pieces.insert(0, piece[most:])
+        self.bytes_received += len(piece[:most])
         return piece[:most]
 
-    def nothing_new(self, received: int) -> bool:
-        return True
+    def ask(self) -> bytes:
+        """As the operating system: the connection is established, and no byte has come but those that were read."""
+        return struct.pack("=B127xQ", ESTABLISHED, self.bytes_received)
 
     def close(self) -> None:
         self.pieces = []

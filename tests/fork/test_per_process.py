@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 from stomp_web._internal.per_process import PerProcess
 
@@ -19,20 +20,19 @@ def test_a_call_that_comes_while_the_object_is_made_gets_the_same_one():
     def make(pid: int) -> State:
         if not found:
             found.append(None)
-            found[0] = states.own()
+            found[0] = states[os.getpid()]
         return State(pid)
 
     states = PerProcess(make)
-    assert states.own() is found[0]
-    assert states.own() is found[0]
+    assert states[os.getpid()] is found[0]
+    assert states[os.getpid()] is found[0]
 
 
-def test_the_parent_s_object_is_left_once_and_is_not_the_child_s(monkeypatch):
+def test_the_parent_s_object_is_left_once_and_is_not_the_child_s():
     left = []
     states = PerProcess(State, leave=left.append)
-    parent = states.own()
-    monkeypatch.setattr("os.getpid", lambda: parent.pid + 1)
-    child = states.own()
+    parent = states[os.getpid()]
+    child = states[parent.pid + 1]
     assert child is not parent
-    assert states.own() is child
+    assert states[parent.pid + 1] is child
     assert left == [parent]

@@ -8,9 +8,9 @@ import typing
 import pytest
 
 from stomp_web import Publisher
+from stomp_web._internal.signals import StopSignals
 from stomp_web.broker import Broker
 from stomp_web.cli import main
-from stomp_web.cli.listen import _Stop
 from tests.cli.running import ended, line_with, program
 
 Printed = pytest.CaptureFixture[str]
@@ -117,12 +117,13 @@ def test_a_signal_leaves_it_there(broker: Broker, publisher: Publisher, number: 
     assert len(left(broker)) == 1
 
 
-def test_signals_within_half_a_second_are_one_request() -> None:
+@pytest.mark.parametrize(("later", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_signals_within_half_a_second_are_one_request(later: signal.Signals, raised: type[BaseException]) -> None:
     now = 5.0
-    with _Stop(lambda: now) as stop:
+    with StopSignals(clock=lambda: now) as stop:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
             signal.raise_signal(number)
             now += 0.2
         assert stop.asked
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(raised):
+            signal.raise_signal(later)

@@ -110,8 +110,8 @@ class TestCopies:
                 client.send("/queue/a", b"1", confirm=True)
                 assert (pool.stats().opened, again.stats().opened) == (1, 1)
             again.close()
-            with pytest.raises(PoolClosed):
-                again.take(None)
+            with pytest.raises(PoolClosed), again.client():
+                pass
             with pool.client() as client:
                 client.send("/queue/a", b"2", confirm=True)
 

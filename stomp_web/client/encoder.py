@@ -37,9 +37,9 @@ class Encoder:
     ) -> tuple[bytes, typing.Sequence[bytes]]:
         """Return the bytes of the SENDs for *messages*, which are ready, and the parts that are to be written behind.
 
-        There are such parts if it is one message with a large body, which is not copied. *receipt* is the number of the first
-        message's receipt, if receipts are asked for; each further message has the next number. *transaction* is an id
-        of ours, which needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
+        There are such parts if it is one message with a large body, which is not copied. *receipt* is the number of the
+        first message's receipt, if receipts are asked for; each further message has the next number. *transaction* is
+        an id of ours, which needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
         """
         parts: list[bytes] = []
         unusual = not self._ordinary or transaction is not None

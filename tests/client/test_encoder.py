@@ -20,7 +20,9 @@ from stomp_web.protocol import encode
 from tests.protocol.feeding import VERSIONS, Parts, parts
 
 NOW = 1_700_000_000.0
-NAMES = st.sampled_from(["x-message-id", "tenant", "a:b", "a\\b", "ünï", "persistent", "correlation-id", "a\nb", "a\rb"])
+NAMES = st.sampled_from(
+    ["x-message-id", "tenant", "a:b", "a\\b", "ünï", "persistent", "correlation-id", "a\nb", "a\rb"]
+)
 #: Headers that the library writes itself for some brokers.
 WRITTEN = st.sampled_from(["expiration", "expires", "_AMQ_DUPL_ID", "destination-type"])
 VALUES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
@@ -230,9 +232,7 @@ def test_headers_that_change_while_they_are_read_are_read_once(version):
         data = Encoder(version, GENERIC).encode([message])
         assert parsed(joined(data), version)[0][1]["customer"] == f"customer-{number}"
     for number in range(4):
-        assert b"\ncustomer:customer-%d\n" % number in head_of(
-            "/queue/changing", {"customer": f"customer-{number}"}
-        )
+        assert b"\ncustomer:customer-%d\n" % number in head_of("/queue/changing", {"customer": f"customer-{number}"})
 
 
 def test_the_routes_that_are_kept_are_bounded():

@@ -10,7 +10,6 @@ import pytest
 from stomp_web import (
     BrokerUnavailable,
     ConnectionLost,
-    NotSent,
     PublishClient,
     ReceiptTimeout,
     Rejected,

@@ -139,7 +139,7 @@ def test_what_is_taken_as_receipts_and_what_is_read_as_frames_is_all_that_came(f
         session = session_over(pieces)
         taken = session.receipts_in_order(first, 3, Deadline(30))
         rest = []
-        with pytest.raises(TransportClosed):
+        with pytest.raises(TransportClosed):  # noqa: PT012
             while True:
                 rest.append(session.read_frame(Deadline(30)))
         receipts = [Frame("RECEIPT", {"receipt-id": str(first + position)}) for position in range(taken)]
@@ -224,7 +224,12 @@ def test_heart_beats_and_frames_that_belong_to_no_call_are_passed_over(between):
         frames = [receipt(1), receipt(2), receipt(3)]
         frames.insert(position, other)
         data = stream(frames, between)
-        for pieces in ([data], sliced(data, 1), sliced(data, 26), *(cut_at(data, [cut]) for cut in range(1, len(data)))):
+        for pieces in (
+            [data],
+            sliced(data, 1),
+            sliced(data, 26),
+            *(cut_at(data, [cut]) for cut in range(1, len(data))),
+        ):
             client = client_over(pieces)
             client.send_many([Message("/queue/a")] * 3, confirm=True)
             assert client.state.is_reusable, pieces

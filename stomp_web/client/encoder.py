@@ -42,19 +42,20 @@ class Encoder:
         an id of ours, which needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
         """
         parts: list[bytes] = []
-        unusual = not self._ordinary or transaction is not None
+        content = b""
+        usual = self._ordinary and transaction is None
         for message in messages:
             head, content, _, _ = message.prepared
-            if unusual or message.ttl is not None:
+            if not usual or message.ttl is not None:
                 head = self._for_this_broker(message, receipt, transaction)
             elif receipt is None:
                 head = b"%bcontent-length:%d\n\n" % (head, len(content))
             else:
                 head = b"%breceipt:%d\ncontent-length:%d\n\n" % (head, receipt, len(content))
             parts += (head, content, b"\0")
-            if len(messages) > 1 and receipt is not None:
+            if receipt is not None:
                 receipt += 1
-        if len(parts) == 3 and len(parts[1]) >= _LARGE:
+        if len(content) >= _LARGE and len(parts) == 3:
             return parts[0], parts[1:]
         return b"".join(parts), ()
 

@@ -140,7 +140,10 @@ def make_ready(message: Message) -> Message:
         route = bare_route(message.destination, content_type)
     except TypeError:  # it cannot be looked up, such as a list for a destination: the route refuses it
         route = Route(message.destination, content_type)
-    head = route.encoded + route.lines_of(headers) if headers else route.encoded
+    head = route.encoded
+    if headers:
+        last, lines = route.last
+        head += lines if headers == last else route.lines_of(headers)
     if message.ttl is not None:
         check_ttl(message.ttl)
     message.prepared = (head, body, content_type, headers or _NONE)  # type: ignore[misc]

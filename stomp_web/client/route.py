@@ -16,6 +16,7 @@ __all__ = ["MOST_ROUTES", "Route", "bare_route", "send_headers"]
 
 #: How many routes a cache keeps.
 MOST_ROUTES: typing.Final = 512
+_LONGEST_KEPT = 2_048  # bytes of the header lines of one message
 
 
 class Route:
@@ -25,7 +26,7 @@ class Route:
     message has for itself. `encoded` is the command line and the header lines in STOMP 1.2.
     """
 
-    __slots__ = ("_check", "_last", "content_type", "destination", "encoded", "headers")
+    __slots__ = ("_check", "content_type", "destination", "encoded", "headers", "last")
 
     def __init__(
         self,
@@ -38,13 +39,13 @@ class Route:
         self.content_type = content_type
         self.headers = headers or {}
         self._check = check
-        # The headers that the last message had for itself, and their lines: in a loop the next one has the same.
-        self._last: tuple[typing.Mapping[str, str], bytes] = ({}, b"")
+        #: The headers that the last message had for itself, and their lines: in a loop the next one has the same.
+        self.last: tuple[typing.Mapping[str, str], bytes] = ({}, b"")
         self.encoded = encode_head("SEND", send_headers(destination, content_type, self.headers), "1.2")
 
     def lines_of(self, own: typing.Mapping[str, str]) -> bytes:
         """Return the lines in STOMP 1.2 of the headers that a message has for itself. Raises `InvalidFrame`."""
-        last, lines = self._last
+        last, lines = self.last
         if own == last:
             return lines
         if self._check is not None:
@@ -52,7 +53,8 @@ class Route:
         own = dict(send_headers(self.destination, None, own))  # another thread of the application may change it
         del own["destination"]
         lines = encode_headers(own, "SEND", "1.2")
-        self._last = (own, lines)
+        if len(lines) <= _LONGEST_KEPT:
+            self.last = (own, lines)
         return lines
 
 

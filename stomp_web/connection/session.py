@@ -34,6 +34,7 @@ _AUTHENTICATION_WORDS = (
 )  # fmt: skip
 
 _RECEIPT_SIZE = 64  # bytes: more than any RECEIPT for a number of ours has
+_MOST_RECEIVED = 65_536  # bytes in one read
 _LONGEST_LOOK = 65_536  # bytes that are taken in to see whether the connection has ended
 _MOST_UNASKED = 2_097_152  # bytes that are taken in to see what has come unasked; an ERROR may have a body of 1 MiB
 _MOST_UNREAD = 16_777_216  # bytes that are taken in while we write
@@ -195,12 +196,14 @@ class Session:
         if not self.all_read:
             return 0
         expected = b"RECEIPT\nreceipt-id:%d\n\n\0" % first
+        most = _RECEIPT_SIZE
         if count > 1:
+            most = min(_RECEIPT_SIZE * count, _MOST_RECEIVED)
             expected = b"".join([b"RECEIPT\nreceipt-id:%d\n\n\0" % (first + step) for step in range(count)])
         position = 0
         while True:
             try:
-                data = self._receive(deadline, _RECEIPT_SIZE * count)
+                data = self._receive(deadline, most)
             except TransportClosed as error:
                 self._broken = error
                 data = None

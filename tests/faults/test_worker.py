@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from stomp_web import PublishClient, Publisher, breaker
+from stomp_web import PublishClient, Publisher
+from stomp_web.pool import breaker
 from stomp_web.worker import Worker
 from tests.brokers import fleet
 from tests.brokers.running import RunningBroker

@@ -46,15 +46,18 @@ def on_loan(pool: PublishClientPool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked(pool: PublishClientPool) -> Iterator[None]:
-    """Another thread holds every lock that the pool has."""
+def connecting(pool: PublishClientPool) -> Iterator[None]:
+    """Another thread is about to open a connection: it has a lease, and the one turn to connect."""
     _send(pool)
 
     def hold(begun: Callable[[], object], go_on: threading.Event) -> None:
         # No user can bring this about at will, so the test looks inside.
-        with pool._states.last.connecting, pool._states.last.lock:
-            begun()
-            assert go_on.wait(PATIENCE)
+        state = pool._states.own()
+        lease, turn = state.vacant.pop(), state.connect_turn.get_nowait()
+        begun()
+        assert go_on.wait(PATIENCE)
+        state.connect_turn.put(turn)
+        state.put(lease)
 
     with _in_another_thread(hold):
         yield
@@ -91,7 +94,7 @@ def _send(pool: PublishClientPool) -> None:
         client.send("/queue/parent", b"before", confirm=True)
 
 
-SITUATIONS = {"idle": idle, "on loan": on_loan, "locked": locked}
+SITUATIONS = {"idle": idle, "on loan": on_loan, "connecting": connecting}
 
 
 @dataclass
@@ -122,7 +125,7 @@ def four_children_and_their_parent_publish(publisher: Publisher, wire: Wire, sit
     It is checked here that five connections were open while five processes lived, and that the parent's own saw no
     byte of a child, nor its end.
     """
-    with SITUATIONS[situation](publisher._outlet._pool):
+    with SITUATIONS[situation](publisher._backend._pool):
         (parents,) = wire.links
         inherited = wire.connections()
         assert len(inherited) == 1

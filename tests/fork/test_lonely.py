@@ -33,7 +33,7 @@ def run(mode: str, broker: Broker) -> dict:
 
 def test_the_look_at_the_pid_is_enough_where_no_hook_is_called(broker):
     found = run("no hook", broker)
-    assert set(found) == {"idle", "on loan", "locked"}
+    assert set(found) == {"idle", "on loan", "connecting"}
     all_ids = []
     for reports in found.values():
         for ids, at_first, at_last in reports:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 
 from stomp_web import Publisher
@@ -35,36 +36,23 @@ def test_ids_differ_between_the_processes_of_a_family():
     assert len(set(all_ids)) == len(all_ids) == 1000
 
 
-def test_a_second_thread_of_a_child_does_not_meet_the_lock_of_the_parent(monkeypatch):
-    """While the first thread of the child is about to make the counts of its own, a second one counts."""
+def test_two_threads_of_a_child_that_are_the_first_ones_together_count_in_one_place(monkeypatch):
+    """While the first thread of the child makes the counters of its process, a second one sends."""
     publisher = Publisher("null://")
     publisher.send("/queue/orders", 1)
 
     def child():
         second = threading.Thread(target=publisher.send, args=("/queue/orders", 2), daemon=True)
-        make_lock = threading.Lock
+        token_hex = secrets.token_hex
 
-        def lock_of_the_first():
-            monkeypatch.setattr(threading, "Lock", make_lock)
+        def token_of_the_first(size):
+            monkeypatch.setattr(secrets, "token_hex", token_hex)
             second.start()
             second.join(30)
-            return make_lock()
+            return token_hex(size)
 
-        monkeypatch.setattr(threading, "Lock", lock_of_the_first)
+        monkeypatch.setattr(secrets, "token_hex", token_of_the_first)
         publisher.send("/queue/orders", 3)
         return second.is_alive(), publisher.stats().sent
 
-    held, begun = threading.Event(), threading.Event()
-
-    def hold(lock):
-        with lock:
-            begun.set()
-            held.wait(5)
-
-    lock = publisher._ledgers.own()._lock
-    holder = threading.Thread(target=hold, args=(lock,))
-    holder.start()
-    begun.wait(5)
     assert in_a_child(child) == (False, 2)
-    held.set()
-    holder.join(30)

@@ -282,9 +282,9 @@ class TestFailover:
     def test_when_the_good_one_goes_down_the_other_takes_over_and_keeps_the_place(self, broker, make_pool):
         with Broker() as first:
             pool = make_pool(self.url(first.port, broker.port))
-            send(pool)
-            (lent,) = pool._states.last.idle
-            session = lent.client._session
+            with pool.client() as client:
+                client.send("/queue/a", b"x", confirm=True)
+                session = client.state.session
         assert news(session)
         send(pool)
         first.start()

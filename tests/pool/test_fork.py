@@ -9,6 +9,7 @@ import typing
 import pytest
 
 from stomp_web import NotSent
+from tests.client.scripted import PATIENCE, eventually
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
@@ -66,6 +67,11 @@ def send(pool, body):
         client.send("/queue/a", body, confirm=True)
 
 
+def send_in_vain(pool):
+    with pytest.raises(NotSent):
+        send(pool, b"in vain")
+
+
 def test_the_child_opens_its_own_connection_and_the_parent_s_lives_on(recorder, make_pool):
     server, seen = recorder
     pool = make_pool(server.url)
@@ -117,25 +123,17 @@ def test_a_fork_inside_a_loan_gives_the_child_nothing_back(broker, make_pool):
     assert broker.connections_accepted == 2
 
 
-@pytest.mark.parametrize("lock", ["lock", "connecting"])
-def test_a_lock_that_was_held_when_the_process_forked_stops_nobody(broker, make_pool, lock):
+def test_a_thread_that_was_connecting_when_the_process_forked_keeps_no_turn_in_the_child(broker, make_pool):
+    """One attempt to connect is made at a time; the child does not wait for that of its parent."""
     pool = make_pool()
-    send(pool, b"parent")
-    held, release = threading.Event(), threading.Event()
-
-    def hold():
-        with getattr(pool._states.last, lock):
-            held.set()
-            release.wait(10)
-
-    thread = threading.Thread(target=hold)
+    broker.faults.mute("CONNECT")
+    thread = threading.Thread(target=send_in_vain, args=(pool,))
     thread.start()
-    assert held.wait(5)
+    assert broker.wait_until(lambda: broker.received("CONNECT") == 1)
     assert in_a_child(lambda: (send(pool, b"child"), pool.stats(), pool.close())) == 0
-    release.set()
-    thread.join(30)
-    send(pool, b"parent again")
-    assert len(broker.messages("/queue/a")) == 3
+    broker.faults.close_connections()
+    thread.join(PATIENCE)
+    assert [frame.body for frame in broker.messages("/queue/a")] == [b"child"]
 
 
 def test_waiters_of_the_parent_do_not_stand_in_the_child_s_line(broker, make_pool):
@@ -143,8 +141,6 @@ def test_waiters_of_the_parent_do_not_stand_in_the_child_s_line(broker, make_poo
     with pool.client():
         thread = threading.Thread(target=send, args=(pool, b"parent"))
         thread.start()
-        from tests.client.scripted import eventually
-
         assert eventually(lambda: pool.stats().waiting == 1)
         assert in_a_child(lambda: send(pool, b"child")) == 0
     thread.join(30)
@@ -154,7 +150,7 @@ def test_waiters_of_the_parent_do_not_stand_in_the_child_s_line(broker, make_poo
 def test_the_child_closes_the_inherited_descriptors_when_it_uses_the_pool(broker, make_pool):
     pool = make_pool()
     with pool.client() as one, pool.client() as two:
-        numbers = [client._session.fileno() for client in (one, two)]
+        numbers = [client.state.session.fileno() for client in (one, two)]
 
     def child():
         pool.stats()

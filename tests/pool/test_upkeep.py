@@ -20,16 +20,18 @@ def send(pool, body=b"x"):
         client.send("/queue/a", body, confirm=True)
 
 
-def idle_sessions(pool):
-    return [lent.client._session for lent in pool._states.last.idle]
+def session_used(pool):
+    """The session over which one message was sent."""
+    with pool.client() as client:
+        client.send("/queue/a", b"x", confirm=True)
+        return client.state.session
 
 
 class TestStale:
     @pytest.mark.parametrize("reset", [False, True])
     def test_a_connection_that_the_broker_closed_is_replaced(self, broker, make_pool, reset):
         pool = make_pool()
-        send(pool)
-        (session,) = idle_sessions(pool)
+        session = session_used(pool)
         broker.faults.close_connections(reset=reset)
         assert news(session)
         send(pool)
@@ -38,8 +40,7 @@ class TestStale:
 
     def test_a_connection_on_which_an_error_waits_is_replaced(self, broker, make_pool):
         pool = make_pool()
-        send(pool)
-        (session,) = idle_sessions(pool)
+        session = session_used(pool)
         broker.faults.error_unasked(close=False)
         assert news(session)
         send(pool)
@@ -47,8 +48,7 @@ class TestStale:
 
     def test_heart_beats_mean_alive(self, broker, make_pool):
         pool = make_pool()
-        send(pool)
-        (session,) = idle_sessions(pool)
+        session = session_used(pool)
         broker.faults.write(b"\n\r\n\n")
         assert news(session)
         send(pool)
@@ -82,9 +82,9 @@ class TestAge:
         pool = make_pool(max_idle=60, max_size=4)
         with pool.client(), pool.client(), pool.client(), pool.client():
             pass
-        state = pool._states.last
-        for loan in state.idle[:3]:
-            loan.idle_since -= 61  # a minute later
+        state = pool._states.own()
+        for lease in list(state.idle)[:3]:
+            lease.idle_since -= 61  # a minute later
         state.upkeep_at = 0.0
         send(pool)
         assert pool.stats().size == 1
@@ -151,15 +151,16 @@ class TestClose:
         pool = make_pool()
         loan = pool.client()
         client = loan.__enter__()
-        usable = type(client).usable
+        reusable = type(client.state).is_reusable
 
         class Closing:
             def __get__(self, instance, owner=None):
+                was_reusable = reusable.__get__(instance, owner)
                 pool.close()
-                return usable.__get__(instance, owner)
+                return was_reusable
 
         with monkeypatch.context() as patch:
-            patch.setattr(type(client), "usable", Closing())
+            patch.setattr(type(client.state), "is_reusable", Closing())
             loan.__exit__(None, None, None)
         assert (pool.stats().size, pool.stats().idle) == (0, 0)
         assert not client.connected
@@ -186,8 +187,7 @@ class TestObservers:
     def test_every_change_is_told(self, broker, make_pool):
         events = []
         pool = make_pool(observers=Observers([events.append]))
-        send(pool)
-        (session,) = idle_sessions(pool)
+        session = session_used(pool)
         broker.faults.close_connections()
         assert news(session)
         broker.faults.close_before_receipt("SEND")
@@ -287,7 +287,7 @@ class TestErrorsToUnconfirmedMessages:
             pool = make_pool(**options)
             with pool.client() as client:
                 client.send("/queue/a", b"1")
-                assert news(client._session)
+                assert news(client.state.session)
             return pool
 
         return make

@@ -58,7 +58,7 @@ def test_a_send_that_is_interrupted_has_an_end_too(observed, events, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("stomp_web.connection.session.Session.next_is_receipt", interrupt)
+        patch.setattr("stomp_web.connection.session.Session.receipts_in_order", interrupt)
         with pytest.raises(KeyboardInterrupt):
             observed.send("/queue/a", 1)
     began, failed = of_sends(events)
@@ -120,10 +120,10 @@ def test_observers_may_come_and_go(events):
     assert not observers
     observers.add(events.append)
     assert observers
-    observers.tell(PoolChanged("opened", "x"))
+    observers.notify(PoolChanged("opened", "x"))
     observers.remove(events.append)
     observers.remove(print)
-    observers.tell(PoolChanged("closed", "x"))
+    observers.notify(PoolChanged("closed", "x"))
     assert [event.change for event in events] == ["opened"]
 
 

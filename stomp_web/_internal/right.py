@@ -28,6 +28,7 @@ class Right:
         self._home = weakref.ref(home)
 
     def __del__(self) -> None:
-        home = self._home()
+        reference = getattr(self, "_home", None)  # ``None``: interrupted while it was made
+        home = reference and reference()
         if home is not None:
             home.restore(self)

@@ -335,7 +335,8 @@ class Transport:
             self._socket.close()
 
     def __del__(self) -> None:
-        self.close()  # dropped by a call that was interrupted
+        if hasattr(self, "_socket"):  # dropped by a call that was interrupted
+            self.close()
 
 
 def _keep_alive(raw: socket.socket) -> None:

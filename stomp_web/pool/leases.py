@@ -95,10 +95,11 @@ class LeaseState:
     def restore(self, lost: Right) -> None:
         """Make a new one of what was lost to an interrupt: of a lease, without a connection."""
         if isinstance(lost, Lease):
-            if lost.client is not None:
-                self.discarded += 1
-                lost.client.retire()
             self._make_lease()
+            client = lost.client
+            if client is not None:
+                self.discarded += 1
+                client.retire()
             self.serve()
         else:
             self.connect_turn.put(Right(self))
@@ -136,6 +137,13 @@ class LeaseState:
             # It may have gone a moment before: then it has not seen the lease, or puts it back itself.
             if waiter.gone:
                 self.empty(waiter)
+
+    def place(self, waiter: Waiter) -> int:
+        """How many callers stand in line before *waiter*; 0 if it was served."""
+        try:
+            return self.waiting.index(waiter)
+        except ValueError:
+            return 0
 
     def leave(self, waiter: Waiter) -> None:
         """Take *waiter* out of the line, if it is still there."""

@@ -172,7 +172,7 @@ class PublishClientPool(Unpicklable):
         """Return a lease with a connected client; `release` must follow. Raises as `client` does."""
         state = self._states[getpid()]
         try:
-            lease = state.idle.pop()
+            lease = self._wait_for_lease(state, deadline) if state.waiting else state.idle.pop()
         except IndexError:
             lease = self._wait_for_lease(state, deadline)
         try:
@@ -200,18 +200,21 @@ class PublishClientPool(Unpicklable):
         lease = None if state.waiting else state.take()
         if lease is not None:
             return lease
-        if self.max_waiting and len(state.waiting) >= self.max_waiting:
-            state.timeouts += 1
-            raise PoolTimeout(
-                f"all {self.max_size} connections to {self.url} are in use and {len(state.waiting)} callers wait "
-                "already (max_waiting); nothing was sent. Try again, or raise pool_size.",
-                broker=self.url,
-            )
         waiter = Waiter()
         try:
             state.waiting.append(waiter)
             while True:
+                late = deadline.expired
                 state.serve()
+                if self.max_waiting and (place := state.place(waiter)) >= self.max_waiting:
+                    state.timeouts += 1
+                    raise PoolTimeout(
+                        f"all {self.max_size} connections to {self.url} are in use and {place} callers wait already "
+                        "(max_waiting); nothing was sent. Try again, or raise pool_size.",
+                        broker=self.url,
+                    )
+                if self._closed:
+                    raise self._closed_error()
                 with contextlib.suppress(queue.Empty):
                     lease = waiter.box.get(timeout=min(deadline.remaining(), _LOOK_AGAIN))
                 if self._closed:
@@ -219,7 +222,7 @@ class PublishClientPool(Unpicklable):
                 if lease is not None:
                     state.waits += 1
                     return lease
-                if deadline.expired:
+                if late:
                     state.timeouts += 1
                     raise PoolTimeout(
                         f"all {self.max_size} connections to {self.url} were in use for {deadline.seconds:.3g} s; "
@@ -231,10 +234,14 @@ class PublishClientPool(Unpicklable):
                 state.put(lease)
             raise
         finally:
-            state.wait_seconds += monotonic() - waiter.began
             waiter.gone = True
             state.leave(waiter)
             state.empty(waiter)
+            if self._closed and state.idle:  # what was given to it meanwhile
+                self._close_idle(state)
+            elif state.waiting:
+                state.serve()
+            state.wait_seconds += monotonic() - waiter.began
 
     def _renew(self, state: LeaseState, lease: Lease, change: str, deadline: Deadline) -> None:
         """Give *lease* a new connection. The old one, if it has one, is closed; *change* says why."""
@@ -326,8 +333,13 @@ class PublishClientPool(Unpicklable):
         They are the first ones. No other call looks at them: the one that was used last is lent first.
         """
         state.upkeep_at = now + min(self.max_idle, self.max_lifetime) / 16
-        while state.idle and now - state.idle[0].idle_since > self.max_idle:
-            lease = state.idle.popleft()
+        while True:
+            try:
+                if now - state.idle[0].idle_since <= self.max_idle:
+                    return
+                lease = state.idle.popleft()
+            except IndexError:
+                return
             state.retired += 1
             self._close_client(lease, "retired")
             state.put(lease)

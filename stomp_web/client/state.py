@@ -34,7 +34,8 @@ class ClientState:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.claims: collections.deque[Right] = collections.deque((Right(self),))
+        self.claims: collections.deque[Right] = collections.deque()
+        self.claims.append(Right(self))
         self.session: Session | None = None
         self.encoder: Encoder | None = None
         self.next_receipt = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import queue
 import threading
 import time
@@ -18,7 +19,8 @@ from stomp_web import (
     Rejected,
     StompError,
 )
-from tests.client.scripted import eventually
+from stomp_web.connection.deadline import Deadline
+from tests.client.scripted import PATIENCE, eventually
 
 
 def send(pool, body=b"x"):
@@ -188,6 +190,168 @@ class TestWaiting:
         assert pool.stats().opened == 1
 
 
+    def test_a_caller_that_comes_in_the_middle_of_a_return_does_not_overtake_the_line(self, make_pool, monkeypatch):
+        pool = make_pool(max_size=1)
+        order = []
+
+        def use(name):
+            with pool.client():
+                order.append(name)
+
+        state = pool._states.own()
+        serve = type(state).serve
+
+        def come_first(self):
+            monkeypatch.setattr(type(state), "serve", serve)
+            use("newcomer")
+            serve(self)
+
+        with pool.client():
+            waiter = threading.Thread(target=use, args=("waiter",))
+            waiter.start()
+            assert eventually(lambda: pool.stats().waiting == 1)
+            monkeypatch.setattr(type(state), "serve", come_first)
+        waiter.join(PATIENCE)
+        assert order == ["waiter", "newcomer"]
+
+    @pytest.mark.parametrize("looks", [1, 2])
+    def test_a_client_that_comes_back_when_a_waiter_gives_up_is_had_by_it_or_by_the_next_one(
+        self, make_pool, monkeypatch, looks
+    ):
+        monkeypatch.setattr("stomp_web.pool.pool._LOOK_AGAIN", 4 * PATIENCE)
+        pool = make_pool(max_size=1)
+        loan = pool.client()
+        loan.__enter__()
+        others = []
+
+        class Late(queue.SimpleQueue):
+            """A box in which nothing is found so many times, and then a client comes back."""
+
+            looks = 0
+
+            def get(self, block=True, timeout=None):
+                self.looks += 1
+                if self.looks > looks:
+                    return super().get(block, timeout)
+                never.wait(timeout)
+                if self.looks == looks:
+                    loan.__exit__(None, None, None)
+                raise queue.Empty
+
+        def stand_behind():
+            monkeypatch.setattr("stomp_web.pool.leases.queue.SimpleQueue", queue_before)
+            with pool.client(3 * PATIENCE):
+                others.append("served")
+
+        never = threading.Event()
+        queue_before = queue.SimpleQueue
+        other = threading.Thread(target=stand_behind)
+        monkeypatch.setattr("stomp_web.pool.leases.queue.SimpleQueue", Late)
+        waiter_s = pool.client(0.2)
+        monkeypatch.setattr(never, "wait", lambda timeout, wait=never.wait: begin(wait, timeout))
+
+        def begin(wait, timeout):
+            if other.ident is None:
+                other.start()
+                assert eventually(lambda: pool.stats().waiting == 2)
+            wait(timeout)
+
+        if looks == 1:
+            with waiter_s:
+                pass
+        else:
+            with pytest.raises(PoolTimeout), waiter_s:
+                pytest.fail("lent")
+        other.join(PATIENCE)
+        assert others == ["served"]
+        assert (pool.stats().lent, pool.stats().waiting, pool.stats().idle) == (0, 0, 1)
+
+    def test_of_many_callers_at_once_just_so_many_wait_as_may(self, make_pool):
+        pool = make_pool(max_size=1, max_waiting=2)
+        together = threading.Barrier(9)
+        refused, served = [], []
+
+        def ask():
+            together.wait(PATIENCE)
+            try:
+                with pool.client():
+                    served.append(1)
+            except PoolTimeout as error:
+                refused.append(str(error))
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        with pool.client():
+            together.wait(PATIENCE)
+            assert eventually(lambda: len(refused) == 6)
+            assert pool.stats().waiting == 2
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert (len(served), len(refused)) == (2, 6)
+        assert all("max_waiting" in words for words in refused)
+
+    def test_a_waiter_that_is_served_while_the_pool_closes_leaves_no_connection_open(
+        self, broker, make_pool, monkeypatch
+    ):
+        pool = make_pool(max_size=1)
+        loan = pool.client()
+        loan.__enter__()
+
+        class Served(queue.SimpleQueue):
+            def get(self, block=True, timeout=None):
+                loan.__exit__(None, None, None)  # it lies in the box now
+                pool.close()
+                return super().get(block, timeout)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("stomp_web.pool.leases.queue.SimpleQueue", Served)
+            with pytest.raises(PoolClosed), pool.client():
+                pytest.fail("lent")
+        assert (pool.stats().size, pool.stats().idle) == (0, 0)
+        assert broker.wait_until(lambda: broker.sessions == 0)
+
+
+class TestALeaseThatIsDropped:
+    """As by an interrupt between two steps. Whoever holds it, the pool gets it back when it is collected."""
+
+    def test_its_place_is_free_again_and_its_connection_closed(self, broker, make_pool):
+        pool = make_pool(max_size=1)
+        lease = pool.acquire(Deadline(PATIENCE))
+        kept = lease.client
+        assert pool.stats().lent == 1
+        del lease
+        stats = pool.stats()
+        assert (stats.lent, stats.size, stats.discarded) == (0, 0, 1)
+        assert broker.wait_until(lambda: broker.sessions == 0)
+        with pytest.raises(PoolClosed, match="parted with it"):
+            kept.send("/queue/a", b"x")
+        send(pool)
+
+    def test_the_next_one_in_line_gets_its_place_at_once(self, make_pool, monkeypatch):
+        monkeypatch.setattr("stomp_web.pool.pool._LOOK_AGAIN", 4 * PATIENCE)
+        pool = make_pool(max_size=1, timeout=3 * PATIENCE)
+        lease = pool.acquire(Deadline(PATIENCE))
+        waiter = threading.Thread(target=send, args=(pool,))
+        waiter.start()
+        assert eventually(lambda: pool.stats().waiting == 1)
+        del lease
+        waiter.join(PATIENCE)
+        assert not waiter.is_alive()
+
+    # What is collected in a cycle is finalized in any order; the socket may say that it was never closed.
+    @pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+    def test_a_pool_that_is_collected_with_its_leases_closes_its_connections(self, broker):
+        pool = PublishClientPool(broker.url)
+        cycle = [pool, pool.acquire(Deadline(PATIENCE))]
+        with pool.client(), pool.client():
+            pass
+        cycle.append(cycle)
+        del pool, cycle
+        gc.collect()
+        assert broker.wait_until(lambda: broker.sessions == 0)
+
+
 class TestReturn:
     def test_an_exception_of_the_borrower_s_own_keeps_a_good_connection(self, broker, make_pool):
         pool = make_pool()
@@ -214,8 +378,7 @@ class TestReturn:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt), pool.client() as client, monkeypatch.context() as patch:  # noqa: PT012
-            patch.setattr("stomp_web.connection.transport.Transport.receive", interrupt)
-            broker.faults.mute("SEND")
+            patch.setattr("stomp_web.connection.session.Session.receipts_in_order", interrupt)
             client.send("/queue/a", b"", confirm=True)
         assert (pool.stats().size, pool.stats().lent) == (0, 0)
         send(pool)

@@ -52,7 +52,7 @@ def connecting(pool: PublishClientPool) -> Iterator[None]:
 
     def hold(begun: Callable[[], object], go_on: threading.Event) -> None:
         # No user can bring this about at will, so the test looks inside.
-        state = pool._states.own()
+        state = pool._states[os.getpid()]
         lease, turn = state.vacant.pop(), state.connect_turn.get_nowait()
         begun()
         assert go_on.wait(PATIENCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import queue
 import threading
 import time
@@ -198,7 +199,7 @@ class TestWaiting:
             with pool.client():
                 order.append(name)
 
-        state = pool._states.own()
+        state = pool._states[os.getpid()]
         serve = type(state).serve
 
         def come_first(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import threading
 import time
@@ -82,7 +83,7 @@ class TestAge:
         pool = make_pool(max_idle=60, max_size=4)
         with pool.client(), pool.client(), pool.client(), pool.client():
             pass
-        state = pool._states.own()
+        state = pool._states[os.getpid()]
         for lease in list(state.idle)[:3]:
             lease.idle_since -= 61  # a minute later
         state.upkeep_at = 0.0

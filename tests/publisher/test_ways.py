@@ -332,7 +332,7 @@ def test_a_second_try_has_no_time_of_its_own(serve):
     )
     with Publisher(server.url, timeout=5) as publisher:
         publisher.send("/queue/a", 1)
-        (lease,) = publisher._backend._pool._states.own().idle
+        (lease,) = publisher._backend._pool._states[os.getpid()].idle
         sock = lease.client.state.session.transport._socket
         with pytest.raises(BlockingIOError):  # until the buffers of both sides are full  # noqa: PT012
             while True:
@@ -349,7 +349,7 @@ def test_a_second_try_has_no_time_of_its_own(serve):
 def test_a_client_that_is_used_without_a_pause_grows_too_old_all_the_same(make_publisher, broker):
     publisher = make_publisher(max_lifetime=3600)
     publisher.send("/queue/a", 1)
-    state = publisher._backend._pool._states.own()
+    state = publisher._backend._pool._states[os.getpid()]
     state.upkeep_at = time.monotonic() + 60  # no call looks after the idle connections meanwhile
     state.idle[0].expires_at -= 3600 * 1.1
     publisher.send("/queue/a", 2)

@@ -121,8 +121,8 @@ class SendingClient(BaseClient):
             try:
                 if monotonic() >= deadline.at:
                     raise _NoTime("no time was left")
-                sent = session.write_some(data)
-                if sent != len(data) or more:
+                sent = 0 if more else session.write_some(data)  # a large message leaves in one step, if it can
+                if sent != len(data):
                     session.write_rest(data, more, sent, deadline)
             except (TransportError, ProtocolError) as error:
                 data = b"".join((data, *more))

@@ -14,7 +14,7 @@ import pytest
 import stomp_web
 from stomp_web import Publisher
 from stomp_web.connection.deadline import Deadline
-from stomp_web.connection.transport import Transport
+from stomp_web.connection.session import Session
 from tests.client.scripted import PATIENCE, eventually
 
 ROOT = str(Path(stomp_web.__file__).parent)
@@ -71,7 +71,7 @@ def _no_collector():
 @pytest.fixture(params=["lent at once", "looked at closer"])
 def publisher(request, broker, monkeypatch):
     if request.param == "looked at closer":  # as where the system does not tell of a connection what Linux tells
-        monkeypatch.setattr(Transport, "nothing_new", lambda _transport, _received: False)
+        monkeypatch.setattr(Session, "nothing_new", lambda _session: False)
     with Publisher(broker.url, pool_size=1, timeout=PATIENCE) as made:
         yield made
 

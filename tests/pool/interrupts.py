@@ -1,4 +1,4 @@
-"""Real interrupts, at random moments, of everything that a pool is asked for: ``python -m tests.pool.interrupts 100000``.
+"""Real interrupts, at random moments, of all calls of a pool: ``python -m tests.pool.interrupts 100000``.
 
 SIGALRM comes at a random moment of a call, and its handler raises. That is repeated until so many interrupts have
 come, half of them in one thread, half while seven other threads send beside the one that is interrupted. Python runs
@@ -14,7 +14,6 @@ import collections
 import contextlib
 import gc
 import multiprocessing
-import os
 import platform
 import random
 import signal
@@ -23,6 +22,7 @@ import threading
 import time
 import typing
 import warnings
+from pathlib import Path
 
 from stomp_web import Message, PoolClosed, PublishClientPool, Publisher, StompError
 from stomp_web.broker import Broker
@@ -248,7 +248,8 @@ def _serve(pipe: typing.Any) -> None:
 
 
 def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    folder = Path("/proc/self/fd")
+    return len(list(folder.iterdir())) if folder.is_dir() else 0
 
 
 def main(count: int) -> int:

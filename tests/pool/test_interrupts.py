@@ -1,4 +1,4 @@
-"""Ctrl-C, or a worker's time limit, in every step of a send: no connection is lost to the pool, whichever call had it."""
+"""Ctrl-C, or a worker's time limit, in every step of a call: no connection is lost to the pool."""
 
 from __future__ import annotations
 

@@ -190,7 +190,6 @@ class TestWaiting:
         send(pool)
         assert pool.stats().opened == 1
 
-
     def test_a_caller_that_comes_in_the_middle_of_a_return_does_not_overtake_the_line(self, make_pool, monkeypatch):
         pool = make_pool(max_size=1)
         order = []

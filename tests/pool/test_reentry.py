@@ -6,6 +6,8 @@ a send passes, one line at a time: the trace function stands for the signal hand
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
 import logging
 import signal
@@ -120,6 +122,10 @@ def ids(frames):
     return [frame.headers["x-message-id"] for frame in frames]
 
 
+def send_to(publisher: Publisher, sent: list[str]) -> None:
+    sent.append(publisher.send("/queue/a", "outer"))
+
+
 def nothing_is_lost(publisher: Publisher) -> None:
     pool = publisher.stats().pool
     assert (pool.lent, pool.waiting, pool.size) == (0, 0, pool.idle)
@@ -127,7 +133,11 @@ def nothing_is_lost(publisher: Publisher) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "what"),
-    [*((shape, what) for shape in SHAPES for what in ("send", "log", "stats")), ("plain", "check"), ("plain", "collect")],
+    [
+        *((shape, what) for shape in SHAPES for what in ("send", "log", "stats")),
+        ("plain", "check"),
+        ("plain", "collect"),
+    ],
 )
 def test_before_every_line_of_a_send_that_leaves_a_connection_idle(broker, sending_log, shape, what):
     """There is a connection for each of both, and so each of both succeeds."""
@@ -157,7 +167,7 @@ def test_before_every_line_of_a_send_that_leaves_a_connection_idle(broker, sendi
 
 @pytest.mark.parametrize("what", ["send", "log", "stats", "collect"])
 def test_before_every_line_of_a_send_that_has_the_only_connection(broker, sending_log, what):
-    """The inner call gets the connection while the outer one does not have it, and ends by its own deadline otherwise."""
+    """The inner call gets the connection while the outer one does not have it; else it ends by its own deadline."""
     with Publisher(broker.url, pool_size=1, timeout=PATIENCE) as publisher:
         publisher.send("/queue/a", "first")
         inner = Inner(publisher, SHORT)
@@ -192,7 +202,7 @@ def test_before_every_line_of_a_send_that_connects(broker, sending_log, what):
             inner = Inner(publisher, SHORT)
             sending_log.send = inner.send
             outer: list[str] = []
-            more = before_line(line, getattr(inner, what), lambda: outer.append(publisher.send("/queue/a", "outer")))
+            more = before_line(line, getattr(inner, what), functools.partial(send_to, publisher, outer))
             assert outer
             assert len(inner.outcomes) == more
             for outcome in inner.outcomes:
@@ -229,10 +239,8 @@ def test_a_handler_that_closes_the_pool_before_every_line_of_a_send(broker):
         publisher.send("/queue/a", "first")
 
         def call(publisher=publisher):
-            try:
+            with contextlib.suppress(NotSent):
                 publisher.send("/queue/a", "outer")
-            except NotSent:
-                pass
 
         more = before_line(line, publisher.close, call)
         publisher.close()

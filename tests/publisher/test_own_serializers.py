@@ -23,7 +23,7 @@ class Shouting(serializers.TextSerializer):
 
     def serialize(self, payload, *, destination, keys=()):
         written = super().serialize(payload, destination=destination, keys=keys)
-        return written._replace(body=written.body.upper(), headers={"shouts": "1"})
+        return serializers.SerializedPayload(written.body.upper(), written.content_type, {"shouts": "1"})
 
 
 class Slicing(serializers.BytesSerializer):
@@ -104,7 +104,7 @@ class Odd(serializers.Serializer):
 
     def serialize(self, payload, *, destination, keys=()):
         written = super().serialize(payload, destination=destination, keys=keys)
-        return written._replace(headers=self.headers)
+        return serializers.SerializedPayload(written.body, written.content_type, self.headers)
 
 
 @pytest.fixture

@@ -340,7 +340,7 @@ class TestALeaseThatIsDropped:
         assert not waiter.is_alive()
 
     # What is collected in a cycle is finalized in any order; the socket may say that it was never closed.
-    @pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+    @pytest.mark.filterwarnings("ignore:Exception ignored.*socket.socket:pytest.PytestUnraisableExceptionWarning")
     def test_a_pool_that_is_collected_with_its_leases_closes_its_connections(self, broker):
         pool = PublishClientPool(broker.url)
         cycle = [pool, pool.acquire(Deadline(PATIENCE))]

@@ -211,7 +211,9 @@ class Options:
     persistent: bool = _option(_flag, True, "", "Whether messages survive a restart of the broker.")
     serializer: str = _option(_text, "json", "", "The name of the serializer for payloads.")
     max_idle: float = _option(_seconds, 45.0, "seconds", "How long a connection may be idle before it is replaced.")
-    max_lifetime: float = _option(_seconds, 3600.0, "seconds", "How old a connection may become before it is replaced.")
+    max_lifetime: float = _option(
+        _seconds, 3600.0, "seconds", "How old a connection may become before it is replaced, 10 % more or less."
+    )
     max_waiting: int = _option(_count(0), 0, "callers", "How many may wait for a connection; 0 means any number.")
     resend_unknown: bool = _option(
         _flag, False, "", "Whether to send a message of unknown outcome again, under its x-message-id (at least once)."

@@ -166,7 +166,11 @@ class PublishClientPool(Unpicklable):
             finally:
                 client.publishes_notices = False
         finally:
-            self.release(lease)
+            try:
+                self.release(lease)
+            except BaseException:
+                self.release(lease)  # interrupted, perhaps before it did anything
+                raise
 
     def acquire(self, deadline: Deadline) -> Lease:
         """Return a lease with a connected client; `release` must follow. Raises as `client` does."""
@@ -309,23 +313,36 @@ class PublishClientPool(Unpicklable):
         state = lease.state
         if state is None:  # it was released already
             return
-        lease.state = None
-        connection = lease.connection
-        if connection is None:
-            state.put(lease)
-        elif connection.is_reusable and not self._closed:
+        returned = False
+        try:
+            connection = lease.connection
+            if connection is not None and (self._closed or not connection.is_reusable):
+                state.discarded += not self._closed
+                self._close_client(lease, "closed" if self._closed else "discarded")
             lease.idle_since = monotonic()
-            state.idle.append(lease)
-            if state.waiting:
-                state.serve()
-            if self._closed:
-                self._close_idle(state)  # meanwhile, and without this one
-        else:
-            state.discarded += not self._closed
-            self._close_client(lease, "closed" if self._closed else "discarded")
-            state.put(lease)
+            line = state.vacant if lease.client is None else state.idle
+            lease.state = None
+            returned = True  # and no interrupt comes before the next call has ended
+            line.append(lease)
+        except BaseException:
+            if not returned:
+                self._return_vacant(state, lease)
+            raise
+        if state.waiting:
+            state.serve()
+        if self._closed:
+            self._close_idle(state)  # meanwhile, and perhaps without this one
         if self._notices.due:
             self._notices.publish()
+
+    @staticmethod
+    def _return_vacant(state: LeaseState, lease: Lease) -> None:
+        """Put *lease* back without its connection: its release was interrupted."""
+        client, lease.state = lease.client, None
+        lease.client = lease.connection = None  # type: ignore[assignment]
+        if client is not None:
+            client.retire()
+        state.put(lease)
 
     def _close_aged(self, state: LeaseState, now: float) -> None:
         """Close the connections that were idle for too long.
@@ -388,13 +405,9 @@ class PublishClientPool(Unpicklable):
         deadline = Deadline(self.timeout if timeout is None else checked(timeout))
         began = monotonic()
         try:
-            lease = self.acquire(deadline)
-            try:
-                client = lease.client
+            with self.client(deadline.remaining() or 0.001) as client:
                 client.ping(deadline.remaining() or 0.001)
                 return Health(True, client.broker, client.server, client.version, monotonic() - began)
-            finally:
-                self.release(lease)
         except MessageError as error:
             return Health(False, self.url, seconds=monotonic() - began, error=str(error))
 

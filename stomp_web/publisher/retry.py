@@ -66,7 +66,11 @@ class Retry:
                     rest = [self._messages[position] for position in self._todo]
                     lease.client.deliver_over(lease.connection, rest, self._confirm, None, part, True)
                 finally:
-                    self._pool.release(lease)
+                    try:
+                        self._pool.release(lease)
+                    except BaseException:
+                        self._pool.release(lease)  # interrupted, perhaps before it did anything
+                        raise
                 return
             except MessageError as error:
                 self._go_on(error, connected)

@@ -34,8 +34,10 @@ def in_finalizer(frame):
     return False
 
 
-def interrupted_at(step, call):
+def interrupted_at(step, call, then=lambda: None):
     """Do *call*, and interrupt it at that *step*; return whether there was such a step.
+
+    *then* is called by the code that handles the interrupt, while the traceback is still there.
 
     Since CPython 3.11 an interrupt comes where a function begins, or has called something that is written in C. In a
     finalizer it would be dropped by Python, and so none is made there.
@@ -54,6 +56,8 @@ def interrupted_at(step, call):
     try:
         call()
     except Interrupted:
+        sys.setprofile(None)
+        then()
         return True
     finally:
         sys.setprofile(None)
@@ -98,6 +102,21 @@ def test_every_step_of_a_call(publisher, shape):
         pool = publisher.stats().pool
         assert (pool.lent, pool.waiting) == (0, 0), f"after step {step}"
     assert step > 30
+
+
+def test_the_handler_of_the_interrupt_may_send_at_once(publisher):
+    """As code does that reports a time limit through the same publisher: the traceback keeps what the call had."""
+    publisher.send("/queue/a", "first")
+    sent = []
+
+    def report() -> None:
+        sent.append(publisher.send("/queue/a", "report"))
+
+    step = 1
+    while interrupted_at(step, lambda: publisher.send("/queue/a", "interrupted"), report):
+        step += 1
+    assert len(sent) == step - 1 > 30
+    assert publisher.stats().pool.size == 1
 
 
 # A socket that had just been made, and a generator that was about to end, drop the exception.

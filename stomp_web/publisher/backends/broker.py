@@ -53,7 +53,11 @@ class BrokerBackend:
         except MessageError as error:
             failure = error
         finally:
-            self._pool.release(lease)
+            try:
+                self._pool.release(lease)
+            except BaseException:
+                self._pool.release(lease)  # interrupted, perhaps before it did anything
+                raise
         try:
             Retry(self._pool, messages, confirm, deadline).after(failure)
         finally:

@@ -69,4 +69,4 @@ def send_headers(
 
 
 #: The route of a destination and a content type that has no standing headers. The last ones are kept.
-bare_route = functools.lru_cache(MOST_ROUTES, typed=True)(Route)
+bare_route = functools.lru_cache(MOST_ROUTES)(Route)

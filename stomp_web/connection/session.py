@@ -210,9 +210,9 @@ class Session:
             if not data:
                 break
             self.bytes_received += len(data)
-            came = data.replace(b"\0\n", b"\0")
-            if came == expected:
+            if data.rstrip(b"\n") == expected:
                 return count
+            came = data.replace(b"\0\n", b"\0")
             if came[0] == 10 and (not position or expected[position - 1] == 0):  # between two frames
                 came = came.lstrip(b"\n")
             if not expected.startswith(came, position):

@@ -61,30 +61,38 @@ class Encoder:
 
     def _for_this_broker(self, message: Message, receipt: int | None, transaction: str | None) -> bytes:
         """All before the body, where version, broker, ttl or transaction want other headers than usual."""
-        version, dialect = self._version, self._dialect
+        dialect = self._dialect
         head, content, content_type, headers = message.prepared
-        added: dict[str, str] = {}
+        if not self._ordinary:
+            head = self._head_for_this_broker(message, headers)
+        if message.ttl is not None:
+            name = dialect.expiry_header
+            if name in headers:  # an argument wins over a header
+                head = self._head_for_this_broker(message, {each: headers[each] for each in headers if each != name})
+            head += f"{name}:{dialect.expiry_of(message.ttl)}\n".encode()
+        if transaction is not None:
+            head += b"transaction:%b\n" % transaction.encode()
+        if receipt is not None:
+            head += b"receipt:%d\n" % receipt
+        if dialect.text_without_length and not wants_content_length(content, content_type, dialect):
+            return head + b"\n"
+        return b"%bcontent-length:%d\n\n" % (head, len(content))
+
+    def _head_for_this_broker(self, message: Message, headers: typing.Mapping[str, str]) -> bytes:
+        """The command line and the header lines, with those that only this broker wants."""
+        head, _, content_type, usual = message.prepared
+        dialect, version = self._dialect, self._version
+        if version != "1.2" or headers is not usual:
+            head = encode_head("SEND", send_headers(message.destination, content_type, headers), version)
+        added = {}
         if dialect.duplicate_header is not None and message.send_id is not None:
             added[dialect.duplicate_header] = message.send_id
         kind = dialect.sent_type(message.destination) if dialect.sent_types else None
         if kind is not None:
             added[kind[0]] = kind[1]
-        if added:  # the caller's own headers win over them
-            added = {name: value for name, value in added.items() if name not in headers}
-        expiry = None if message.ttl is None else dialect.expiry_of(message.ttl)
-        replaced = expiry is not None and dialect.expiry_header in headers  # an argument wins over a header
-        if version != "1.2" or replaced:
-            headers = {name: value for name, value in headers.items() if not replaced or name != dialect.expiry_header}
-            head = encode_head("SEND", send_headers(message.destination, content_type, headers), version)
-        if expiry is not None:
-            added[dialect.expiry_header] = expiry
-        if transaction is not None:
-            added["transaction"] = transaction
-        if receipt is not None:
-            added["receipt"] = str(receipt)
-        if wants_content_length(content, content_type, dialect):
-            added["content-length"] = str(len(content))
-        return head + encode_headers(added, "SEND", version) + b"\n"
+        # The caller's own headers win over them.
+        more = {name: value for name, value in added.items() if name not in headers}
+        return head + encode_headers(more, "SEND", version) if more else head
 
 
 def wants_content_length(body: bytes, content_type: str | None, dialect: Dialect) -> bool:

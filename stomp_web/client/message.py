@@ -199,6 +199,8 @@ def bytes_of(body: typing.Any, destination: str) -> bytes:
 
 def check_ttl(ttl: object) -> None:
     """Raise `InvalidFrame` if *ttl* is no number of seconds that a broker takes."""
+    if type(ttl) is int and 0 < ttl <= LONGEST_TTL:
+        return
     try:
         if read_seconds(ttl) <= LONGEST_TTL:
             return

@@ -10,6 +10,7 @@ import functools
 import typing
 
 from ..protocol import commands
+from ..protocol.commands import RESERVED_ON_SEND
 from ..protocol.encode import encode_head, encode_headers
 
 __all__ = ["MOST_ROUTES", "Route", "bare_route", "send_headers"]
@@ -48,10 +49,11 @@ class Route:
         last, lines = self.last
         if own == last:
             return lines
+        if type(own) is not dict or not RESERVED_ON_SEND.isdisjoint(own):
+            send_headers(self.destination, None, own)  # raises, and says why
+        own = dict(own)  # another thread of the application may change it
         if self._check is not None:
             self._check(own)
-        own = dict(send_headers(self.destination, None, own))  # another thread of the application may change it
-        del own["destination"]
         lines = encode_headers(own, "SEND", "1.2")
         if len(lines) <= _LONGEST_KEPT:
             self.last = (own, lines)

@@ -20,7 +20,7 @@ class _Publisher(typing.Protocol):
     @property
     def prepare(self) -> typing.Callable[..., Message]: ...
 
-    def complete(self, message: Message, persistent: bool | None) -> Message: ...
+    def complete(self, message: Message, serializer: str | None, persistent: bool | None) -> Message: ...
 
     def deliver(
         self, messages: typing.Sequence[Message], *, confirm: bool | None, timeout: float | None
@@ -68,16 +68,9 @@ class Batch(Unpicklable):
 
     def add(self, message: Message, *, serializer: str | None = None, persistent: bool | None = None) -> str:
         """Add a `Message`; its body is sent as it is if it is bytes-like or ``str``, and serialized otherwise."""
-        if isinstance(message.body, bytes | bytearray | memoryview | str):
-            message = self._publisher.complete(message, persistent)
-            self._messages.append(message)
-            return typing.cast(str, message.id)
-        headers = dict(message.headers or {})
-        if message.content_type is not None:
-            headers["content-type"] = message.content_type
-        return self.send(
-            message.destination, message.body, headers, serializer=serializer, persistent=persistent, ttl=message.ttl
-        )
+        message = self._publisher.complete(message, serializer, persistent)
+        self._messages.append(message)
+        return typing.cast(str, message.id)
 
     def __len__(self) -> int:
         return len(self._messages)

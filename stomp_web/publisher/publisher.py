@@ -238,13 +238,15 @@ class Publisher(Unpicklable):
         and hold for all. Nothing is sent if one of them cannot be. Raises as `send` does; the exception's
         `confirmed` tells the positions of those that the broker had confirmed.
         """
-        batch = Batch(self, confirm=confirm, timeout=timeout)
-        for message in messages:
-            if isinstance(message, Message):
-                batch.add(message, serializer=serializer, persistent=persistent)
-            else:
-                batch.send(*message, serializer=serializer, persistent=persistent)
-        return batch.deliver()
+        if self.blocks:
+            warn_of_blocking("sending a batch", "asyncio.to_thread()")
+        ready = [
+            self.complete(message, serializer, persistent)
+            if isinstance(message, Message)
+            else self.prepare(*message, serializer=serializer, persistent=persistent)
+            for message in messages
+        ]
+        return self.deliver(ready, confirm=confirm, timeout=timeout)
 
     def batch(self, *, confirm: bool | None = None, timeout: float | None = None) -> Batch:
         """A context manager that collects messages and sends them together when the block ends.
@@ -356,16 +358,29 @@ class Publisher(Unpicklable):
         message.prepared = (head, content, content_type, all_headers)  # type: ignore[misc]
         return message
 
-    def complete(self, message: Message, persistent: bool | None) -> Message:
-        """Return *message*, whose body is sent as it is, ready, with an id and with what every message has."""
-        _, content, content_type, headers = make_ready(message).prepared
+    def complete(self, message: Message, serializer: str | None, persistent: bool | None) -> Message:
+        """Return *message* ready, with an id and with what every message has.
+
+        Its body is sent as it is if it is bytes-like or ``str``, and serialized otherwise.
+        """
+        if not isinstance(message.body, bytes | bytearray | memoryview | str):
+            headers = dict(message.headers or {})
+            if message.content_type is not None:
+                headers["content-type"] = message.content_type
+            return self.prepare(
+                message.destination,
+                message.body,
+                headers,
+                serializer=serializer,
+                persistent=persistent,
+                ttl=message.ttl,
+            )
+        _, content, content_type, given = make_ready(message).prepared
         if content_type is not None and (message.content_type is not None or "content-type" in (message.headers or ())):
-            headers = {**headers, "content-type": content_type}  # which wins over that of the options
+            given = {**given, "content-type": content_type}  # which wins over that of the options
         written = SerializedPayload(content, content_type, {})  # type: ignore[arg-type]
         counters = self._counters[getpid()]
-        ready = self._message(
-            counters, message.destination, written, headers, persistent, None, message.ttl, None, None
-        )
+        ready = self._message(counters, message.destination, written, given, persistent, None, message.ttl, None, None)
         ready.send_id = message.send_id
         return ready
 
@@ -376,14 +391,13 @@ class Publisher(Unpicklable):
             confirm = self.options.confirm
         observed = self.observers.known and bool(self.observers)  # where there are none, nothing is done for them
         began = 0.0
+        changed: list[Message] = []
         if observed:
             began = time.monotonic()
-            for message in messages:
-                self._notify_of_begin(message)
+            changed = [message for message in messages if self._notify_of_begin(message)]
         try:
-            if observed:
-                for message in messages:
-                    make_ready(message)  # anew: an observer may have added headers
+            for message in changed:
+                make_ready(message)
             backend = self._backend if not detours else self._detour()
             backend.deliver(messages, confirm, deadline)
         except BaseException as error:  # an interrupted send has an end, too
@@ -410,12 +424,17 @@ class Publisher(Unpicklable):
                 return backend
         return self._backend
 
-    def _notify_of_begin(self, message: Message) -> None:
-        headers = typing.cast("dict[str, str]", message.headers)
-        self.observers.notify(SendBegan(message.id or "", message.destination, headers, len(message.content)))
+    def _notify_of_begin(self, message: Message) -> bool:
+        """Tell the observers that *message* is about to be sent; return whether one has changed its headers."""
+        headers: dict[str, str] = message.headers  # type: ignore[assignment]
+        before = headers.copy()
+        self.observers.notify(
+            SendBegan(headers.get(MESSAGE_ID, ""), message.destination, headers, len(message.content))
+        )
+        return headers != before
 
     def _notify_of_end(self, message: Message, error: BaseException | None, confirm: bool, seconds: float) -> None:
-        identity = message.id or ""
+        identity = message.headers.get(MESSAGE_ID, "")  # type: ignore[union-attr]
         self.observers.notify(
             SendSucceeded(identity, message.destination, confirm, seconds)
             if error is None

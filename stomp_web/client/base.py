@@ -48,11 +48,19 @@ class BaseClient(Unpicklable):
 
     def _set_up_base(self, connector: Connector, timeout: float, confirm: bool) -> None:
         self._connector = connector
-        #: Seconds for a call that is given no timeout of its own.
-        self.timeout: float = checked(coerce("timeout", timeout))
+        self._timeout: float = checked(coerce("timeout", timeout))
         #: Whether a send asks for a receipt, and waits for it, if the call does not say.
         self.confirm: bool = coerce("confirm", confirm)
         self._credentials: dict[str, object] = {}
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for a call that is given no timeout of its own."""
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        self._timeout = checked(seconds)
 
     @classmethod
     def from_url(cls, url: str, **options: typing.Any) -> Self:
@@ -101,7 +109,7 @@ class BaseClient(Unpicklable):
         return Transaction(typing.cast(TransactionClient, self))
 
     def _deadline(self, timeout: float | None) -> Deadline:
-        return Deadline(self.timeout if timeout is None else checked(timeout))
+        return Deadline(self._timeout if timeout is None else checked(timeout))
 
     def __enter__(self) -> Self:
         self.connect()

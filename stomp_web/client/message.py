@@ -142,8 +142,9 @@ def make_ready(message: Message) -> Message:
         route = Route(message.destination, content_type)
     head = route.encoded
     if headers:
-        last, lines = route.last
-        head += lines if headers == last else route.lines_of(headers)
+        last = route.last
+        headers, lines = last if headers == last[0] else route.lines_of(headers)
+        head += lines
     if message.ttl is not None:
         check_ttl(message.ttl)
     message.prepared = (head, body, content_type, headers or _NONE)  # type: ignore[misc]

@@ -76,7 +76,8 @@ def rejected(
     refused = _refused(refusals, receipts)
     left = (set(waiting.values()) if receipts else set(range(count))) - refused
     behind: set[int] = set()
-    if refused and not late and session.dialect.ends_after_refusal and session.version == "1.2":
+    ends = session.dialect.ends_after_refusal and session.version == "1.2"
+    if refused and not late and ends and max(confirmed_positions(receipts, waiting), default=-1) < max(refused):
         behind = {position for position in left if position > max(refused)}
         left -= behind
     unnamed = 0 if earlier > 0 else sum("receipt-id" not in error.headers for error in refusals)

@@ -234,7 +234,7 @@ class PublishClient(SendingClient):
         `DeliveryUnknown` for what happened to the message. An unconfirmed message is handed to the operating system:
         that it arrived is not known, and a broker's ERROR for it is only logged, when it is seen.
         """
-        deadline = deadline_in(self.timeout if timeout is None else checked(timeout))
+        deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
         if headers is not None and type(headers) is not dict and isinstance(headers, typing.Mapping):
             headers = dict(headers)  # code of the application's own, which runs once, and here
         message = make_ready(new_message(destination, body, headers, content_type, ttl))

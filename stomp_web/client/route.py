@@ -44,20 +44,25 @@ class Route:
         self.last: tuple[typing.Mapping[str, str], bytes] = ({}, b"")
         self.encoded = encode_head("SEND", send_headers(destination, content_type, self.headers), "1.2")
 
-    def lines_of(self, own: typing.Mapping[str, str]) -> bytes:
-        """Return the lines in STOMP 1.2 of the headers that a message has for itself. Raises `InvalidFrame`."""
-        last, lines = self.last
-        if own == last:
-            return lines
-        if type(own) is not dict or not RESERVED_ON_SEND.isdisjoint(own):
+    def lines_of(self, own: typing.Mapping[str, str]) -> tuple[typing.Mapping[str, str], bytes]:
+        """Return the headers that a message has for itself, which no other code changes, and their lines in STOMP 1.2.
+
+        Raises `InvalidFrame`.
+        """
+        last = self.last
+        if own == last[0]:
+            return last
+        if type(own) is not dict:
             send_headers(self.destination, None, own)  # raises, and says why
         own = dict(own)  # another thread of the application may change it
+        if not RESERVED_ON_SEND.isdisjoint(own):
+            send_headers(self.destination, None, own)
         if self._check is not None:
             self._check(own)
         lines = encode_headers(own, "SEND", "1.2")
         if len(lines) <= _LONGEST_KEPT:
             self.last = (own, lines)
-        return lines
+        return own, lines
 
 
 def send_headers(

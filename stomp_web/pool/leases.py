@@ -34,10 +34,10 @@ class Lease(Right):
 
     * `client` - its client; ``None`` while the lease has no connection. `connection` - its client's state here.
     * `idle_since`, `expires_at` - when the client was put back last, and when it is to be replaced: `time.monotonic`.
-    * `state` - of its pool and process, while a caller has the lease.
+    * `state` - of its pool and process, while a caller has the lease; `token` - another one for each caller.
     """
 
-    __slots__ = ("client", "connection", "expires_at", "idle_since", "state")
+    __slots__ = ("client", "connection", "expires_at", "idle_since", "state", "token")
 
     def __init__(self, home: LeaseState) -> None:
         super().__init__(home)
@@ -46,6 +46,7 @@ class Lease(Right):
         self.connection: ClientState = None  # type: ignore[assignment]
         self.idle_since = self.expires_at = 0.0
         self.state: LeaseState | None = None
+        self.token: object = None
 
 
 class Waiter:

@@ -33,12 +33,11 @@ from ..errors import (
     ConfigurationError,
     DeliveryUnknown,
     MessageError,
-    PoolClosed,
-    PoolTimeout,
     Rejected,
 )
 from ..observers import Observers, PoolChanged
 from .leases import Lease, LeaseState, Waiter
+from .refusals import is_closed, line_is_full, waited_in_vain
 from .stats import Health, PoolStats
 
 __all__ = ["PublishClientPool"]
@@ -156,6 +155,7 @@ class PublishClientPool(Unpicklable):
         Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`: nothing was sent.
         """
         lease = self.acquire(Deadline(self.timeout if timeout is None else checked(timeout)))
+        token = lease.token
         try:
             client = lease.client
             # It may be kept for long, and what there is to be logged must not wait for its return.
@@ -167,9 +167,9 @@ class PublishClientPool(Unpicklable):
                 client.publishes_notices = False
         finally:
             try:
-                self.release(lease)
+                self.release(lease, token)
             except BaseException:
-                self.release(lease)  # interrupted, perhaps before it did anything
+                self.release(lease, token)  # interrupted, perhaps before it did anything
                 raise
 
     def acquire(self, deadline: Deadline) -> Lease:
@@ -181,6 +181,7 @@ class PublishClientPool(Unpicklable):
             lease = self._wait_for_lease(state, deadline)
         try:
             lease.state = state
+            lease.token = object()
             now = monotonic()
             if now > state.upkeep_at:
                 self._close_aged(state, now)
@@ -194,13 +195,13 @@ class PublishClientPool(Unpicklable):
             state.loans += 1
             return lease
         except BaseException:
-            self.release(lease)
+            self.release(lease, lease.token)
             raise
 
     def _wait_for_lease(self, state: LeaseState, deadline: Deadline) -> Lease:
         """Return a lease, with a connection or without; stand in line if all are out."""
         if self._closed:
-            raise self._closed_error()
+            raise is_closed(self.url)
         lease = None if state.waiting else state.take()
         if lease is not None:
             return lease
@@ -212,27 +213,19 @@ class PublishClientPool(Unpicklable):
                 state.serve()
                 if self.max_waiting and (place := state.place(waiter)) >= self.max_waiting:
                     state.timeouts += 1
-                    raise PoolTimeout(
-                        f"all {self.max_size} connections to {self.url} are in use and {place} callers wait already "
-                        "(max_waiting); nothing was sent. Try again, or raise pool_size.",
-                        broker=self.url,
-                    )
+                    raise line_is_full(self.url, self.max_size, place)
                 if self._closed:
-                    raise self._closed_error()
+                    raise is_closed(self.url)
                 with contextlib.suppress(queue.Empty):
                     lease = waiter.box.get(timeout=min(deadline.remaining(), _LOOK_AGAIN))
                 if self._closed:
-                    raise self._closed_error()
+                    raise is_closed(self.url)
                 if lease is not None:
                     state.waits += 1
                     return lease
                 if late:
                     state.timeouts += 1
-                    raise PoolTimeout(
-                        f"all {self.max_size} connections to {self.url} were in use for {deadline.seconds:.3g} s; "
-                        "nothing was sent. Is the broker slow? Otherwise raise pool_size.",
-                        broker=self.url,
-                    )
+                    raise waited_in_vain(self.url, self.max_size, deadline.seconds)
         except BaseException:
             if lease is not None:
                 state.put(lease)
@@ -245,7 +238,8 @@ class PublishClientPool(Unpicklable):
                 self._close_idle(state)
             elif state.waiting:
                 state.serve()
-            state.wait_seconds += monotonic() - waiter.began
+            waited = monotonic() - waiter.began
+            state.wait_seconds += waited
 
     def _renew(self, state: LeaseState, lease: Lease, change: str, deadline: Deadline) -> None:
         """Give *lease* a new connection. The old one, if it has one, is closed; *change* says why."""
@@ -305,13 +299,14 @@ class PublishClientPool(Unpicklable):
 
     # -- taking back ------------------------------------------------------------------------------------------
 
-    def release(self, lease: Lease) -> None:
+    def release(self, lease: Lease, token: object) -> None:
         """Take back what `acquire` has lent; without its connection, if that may not be lent again.
 
+        *token* is the one that the lease had then. A second call with it does nothing, as another caller may have it.
         In a child that was forked while the lease was out, its state is the parent's, and goes as soon as it is left.
         """
         state = lease.state
-        if state is None:  # it was released already
+        if state is None or lease.token is not token:  # it was released already
             return
         returned = False
         try:
@@ -321,7 +316,7 @@ class PublishClientPool(Unpicklable):
                 self._close_client(lease, "closed" if self._closed else "discarded")
             lease.idle_since = monotonic()
             line = state.vacant if lease.client is None else state.idle
-            lease.state = None
+            lease.state = lease.token = None
             returned = True  # and no interrupt comes before the next call has ended
             line.append(lease)
         except BaseException:
@@ -447,9 +442,6 @@ class PublishClientPool(Unpicklable):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _closed_error(self) -> PoolClosed:
-        return PoolClosed(f"the pool for {self.url} is closed; nothing was sent", broker=self.url)
 
     def _notify(self, change: str, broker: str) -> None:
         if self._observers:

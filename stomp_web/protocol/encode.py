@@ -67,7 +67,8 @@ def encode_headers(headers: typing.Mapping[str, str], command: str, version: str
 
     Raises `InvalidFrame` as `encode` does.
     """
-    lines = ""
+    # Joined, and not added: a subclass of str, such as markupsafe's Markup, may add in a way of its own.
+    lines: list[str] = []
     for name, value in headers.items():
         if (
             name in _plain_names
@@ -76,10 +77,10 @@ def encode_headers(headers: typing.Mapping[str, str], command: str, version: str
             and ":" not in value
             and "\\" not in value
         ):
-            lines += name + ":" + value + "\n"  # no version escapes it, and a surrogate is not printable
+            lines += (name, ":", value, "\n")  # no version escapes it, and a surrogate is not printable
         else:
             lines += _header_line(name, value, command, version)
-    return lines.encode()
+    return "".join(lines).encode()
 
 
 _MOST_NAMES = 1_024
@@ -87,7 +88,7 @@ _MOST_NAMES = 1_024
 _plain_names: set[str] = set()
 
 
-def _header_line(name: str, value: str, command: str, version: str) -> str:
+def _header_line(name: str, value: str, command: str, version: str) -> tuple[str, ...]:
     escaped_version = None if command in UNESCAPED_COMMANDS or version == "1.0" else version
     try:
         for text, what in ((name, "name"), (value, "value")):
@@ -103,8 +104,8 @@ def _header_line(name: str, value: str, command: str, version: str) -> str:
     if is_plain and len(name) <= 256 and len(_plain_names) < _MOST_NAMES:
         _plain_names.add(name)
     if escaped_version is None:
-        return name + ":" + value + "\n"  # not an f-string: it would print what a subclass of str says of itself
-    return escape(name, escaped_version) + ":" + escape(value, escaped_version) + "\n"
+        return name, ":", value, "\n"
+    return escape(name, escaped_version), ":", escape(value, escaped_version), "\n"
 
 
 def _check_text(text: object, what: str, name: object, escaped_version: str | None) -> None:

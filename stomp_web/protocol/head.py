@@ -91,12 +91,15 @@ def parse_head(head: bytes, version: str, max_headers: int) -> Frame:
         if not colon:
             raise UnreadableFrame(f"a header line of a {command} frame has no colon: {line[:40]!r}")
         headers[name] = value
+    escaped = "\\" in text and has_escapes(command, version)
     if len(headers) != len(lines):
         headers = {}
         for line in lines:
             name, _, value = line.partition(":")
+            if escaped and name in headers:
+                _unescaped({name: value}, version)  # it is not used, but it may break a rule all the same
             headers.setdefault(name, value)  # "only the first header entry SHOULD be used" (Repeated Header Entries)
-    if "\\" in text and has_escapes(command, version):
+    if escaped:
         headers = _unescaped(headers, version)
     if "" in headers:
         raise UnreadableFrame(f"a header of a {command} frame has no name")

@@ -32,8 +32,9 @@ class Counters:
             done = len(error.confirmed)
             self.sent += done
             self.confirmed += done
-            self.not_sent += len(error.not_sent)
-            count -= done + len(error.not_sent)
+            not_sent = len(error.not_sent)
+            self.not_sent += not_sent
+            count -= done + not_sent
         if isinstance(error, Rejected):
             self.rejected += count
         elif isinstance(error, DeliveryUnknown) or not isinstance(error, StompError):

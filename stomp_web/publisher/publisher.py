@@ -174,8 +174,9 @@ class Publisher(Unpicklable):
         message = self._message(
             counters, destination, written, headers, persistent, priority, ttl, correlation_id, reply_to
         )
+        message_id: str = message.headers[MESSAGE_ID]  # type: ignore[index]
         self._deliver(counters, (message,), confirm, deadline)
-        return message.headers[MESSAGE_ID]  # type: ignore[index]
+        return message_id
 
     async def asend(
         self,
@@ -246,7 +247,10 @@ class Publisher(Unpicklable):
             else self.prepare(*message, serializer=serializer, persistent=persistent)
             for message in messages
         ]
-        return self.deliver(ready, confirm=confirm, timeout=timeout)
+        if ready:
+            deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
+            self._deliver(self._counters[getpid()], ready, confirm, deadline)
+        return [message.id or "" for message in ready]
 
     def batch(self, *, confirm: bool | None = None, timeout: float | None = None) -> Batch:
         """A context manager that collects messages and sends them together when the block ends.
@@ -289,6 +293,8 @@ class Publisher(Unpicklable):
     ) -> list[str]:
         """Send messages that `prepare` made, and return their ids. Raises as `send_many` does."""
         if messages:
+            for message in messages:
+                make_ready(message)  # anew: its headers may have been changed since
             deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
             self._deliver(self._counters[getpid()], messages, confirm, deadline)
         return [message.id or "" for message in messages]
@@ -342,6 +348,7 @@ class Publisher(Unpicklable):
         try:
             route = self._route(destination, content_type, persistent, priority)
         except TypeError:  # a part that cannot be looked up, such as a list for a destination: the route refuses it
+            destination = str.__str__(destination) if isinstance(destination, str) else destination
             route = self._route.__wrapped__(destination, content_type, persistent, priority)
         message_id = counters.next_id()
         head = b"%bx-message-id:%b\n" % (route.encoded, message_id.encode())
@@ -351,7 +358,7 @@ class Publisher(Unpicklable):
             if len(all_headers) != len(route.headers) + 1 + len(own):  # its own id, or one for a standing header
                 route = self._route(destination, content_type, persistent, priority, True)
                 own, head = all_headers, route.encoded
-            head += route.lines_of(own)
+            head += route.lines_of(own)[1]
         if ttl is not None:
             check_ttl(ttl)
         message = new_message(destination, content, all_headers, content_type, ttl)
@@ -397,6 +404,8 @@ class Publisher(Unpicklable):
             changed = [message for message in messages if self._notify_of_begin(message)]
         try:
             for message in changed:
+                headers = message.headers or {}
+                message.content_type = headers.get("content-type", message.content_type)
                 make_ready(message)
             backend = self._backend if not detours else self._detour()
             backend.deliver(messages, confirm, deadline)

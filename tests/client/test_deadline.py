@@ -62,3 +62,12 @@ def test_shares_of_a_deadline_fit_into_it():
     assert 24 < deadline.share(4).seconds <= 25
     assert deadline.sooner(1).seconds == 1
     assert deadline.sooner(1000).seconds <= 100
+
+
+@pytest.mark.parametrize("seconds", [0, None, "x", float("nan")])
+def test_a_client_keeps_its_timeout_when_it_is_given_none_that_is_one(seconds):
+    client = PublishClient()
+    with pytest.raises(ConfigurationError, match="timeout"):
+        client.timeout = seconds
+    client.timeout = 3
+    assert client.timeout == 3.0

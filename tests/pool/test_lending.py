@@ -17,6 +17,7 @@ from stomp_web import (
     PoolClosed,
     PoolTimeout,
     PublishClientPool,
+    Publisher,
     Rejected,
     StompError,
 )
@@ -536,3 +537,37 @@ class TestAClientThatIsKept:
                 kept.send("/queue/kept", b"1", confirm=True)
             with pytest.raises(PoolClosed, match="parted with it"):
                 kept.send("/queue/kept", b"2", confirm=True)
+
+
+def test_a_release_that_is_interrupted_after_it_was_done_takes_the_client_from_no_other_caller(broker):
+    """An observer is called at the end of a release, and Ctrl-C may come in it."""
+    taken = threading.Event()
+
+    def observe(event):
+        if getattr(event, "change", "") == "opened" and threading.current_thread() is threading.main_thread():
+            assert taken.wait(PATIENCE)
+            raise KeyboardInterrupt
+
+    with Publisher(broker.url, pool_size=1, observers=[observe], timeout=PATIENCE) as publisher:
+        failures: list[Exception] = []
+        release = threading.Event()
+
+        def other() -> None:
+            pool = publisher._backend._pool
+            assert eventually(lambda: pool.stats().idle == 1)
+            try:
+                with pool.client() as client:
+                    taken.set()
+                    assert release.wait(PATIENCE)
+                    client.send("/queue/a", b"2", confirm=True)
+            except StompError as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            publisher.send("/queue/a", 1)
+        release.set()
+        thread.join(PATIENCE)
+        assert not failures
+        assert (publisher.stats().pool.opened, publisher.stats().pool.idle) == (1, 1)

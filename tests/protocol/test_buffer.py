@@ -373,3 +373,11 @@ def test_a_refusal_is_one_line() -> None:
     ):
         error = refuse(data)
         assert error.isprintable()
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.2"])
+def test_an_undefined_escape_is_refused_in_a_repeated_header_too(version):
+    buffer = FrameBuffer(version)
+    buffer.append(b"MESSAGE\na:1\na:\\t\n\n\0")
+    with pytest.raises(ProtocolError, match="escape"):
+        buffer.extract_frame()

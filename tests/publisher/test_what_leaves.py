@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from stomp_web import InvalidFrame, PublishClient, PublishClientPool, Publisher, StompError
+from stomp_web import InvalidFrame, Message, PublishClient, PublishClientPool, Publisher, StompError
 from stomp_web.protocol import Frame, encode
 from tests.client.scripted import Peer, eventually
 from tests.fork.family import in_a_child
@@ -178,3 +178,67 @@ def test_two_threads_of_a_child_do_not_share_a_client_that_the_parent_has_made(b
     assert "in use by another thread" in said
     assert not alive
     assert broker.connections_accepted == 1
+
+
+class Shouting(str):
+    """A str that adds in a way of its own, as markupsafe's Markup does, which Flask's templates return."""
+
+    def __add__(self, other):
+        return Shouting(str(self).upper() + str(other).upper())
+
+    def __radd__(self, other):
+        return Shouting(str(other).upper() + str(self).upper())
+
+    def __str__(self):
+        return "shown otherwise"
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.2"])
+def test_a_header_of_another_kind_of_str_changes_neither_itself_nor_the_others(broker, version):
+    headers = {"first": "a<b", "title": Shouting("quiet:title"), "last": "it's"}
+    with Publisher(broker.url) as publisher:
+        publisher.send("/queue/a", 1, headers)
+    with PublishClient.from_url(broker.url, versions=(version,)) as client:
+        client.send("/queue/a", b"1", headers, confirm=True)
+    for message in broker.messages("/queue/a"):
+        assert {name: message.headers[name] for name in headers} == {
+            "first": "a<b",
+            "title": "quiet:title",
+            "last": "it's",
+        }
+
+
+class TestPreparedMessages:
+    """What `prepare` returns is a message like any other."""
+
+    def test_a_header_that_is_added_before_it_is_delivered_leaves_with_it(self, broker):
+        with Publisher(broker.url) as publisher:
+            message = publisher.prepare("/queue/a", 1)
+            message.headers["late"] = "yes"
+            publisher.deliver([message])
+        assert broker.messages("/queue/a")[0].headers["late"] == "yes"
+
+    def test_one_that_was_made_by_hand_may_be_delivered_too(self, broker):
+        with Publisher(broker.url) as publisher:
+            assert publisher.deliver([Message("/queue/a", b"x", {"x-message-id": "1"})]) == ["1"]
+        assert broker.messages("/queue/a")[0].body == b"x"
+
+
+class TestObserversThatChangeHeaders:
+    def test_one_that_removes_the_id_changes_nothing_for_the_sender(self, broker):
+        def observe(event):
+            getattr(event, "headers", {}).pop("x-message-id", None)
+
+        with Publisher(broker.url, observers=[observe]) as publisher:
+            assert publisher.send("/queue/a", 1)
+        assert "x-message-id" not in broker.messages("/queue/a")[0].headers
+
+    def test_one_that_sets_a_content_type_wins(self, broker):
+        def observe(event):
+            if hasattr(event, "headers"):
+                event.headers["content-type"] = "text/css"
+
+        with Publisher(broker.url, observers=[observe]) as publisher:
+            publisher.send("/queue/a", 1)
+            publisher.send_many([Message("/queue/a", "text")])
+        assert [message.headers["content-type"] for message in broker.messages("/queue/a")] == ["text/css"] * 2

@@ -47,6 +47,7 @@ class BrokerBackend:
             Retry(self._pool, messages, confirm, deadline, resend_unknown=True).run()
             return
         lease = self._pool.acquire(deadline)
+        token = lease.token
         try:
             lease.client.deliver_over(lease.connection, messages, confirm, None, deadline, True)
             return
@@ -54,9 +55,9 @@ class BrokerBackend:
             failure = error
         finally:
             try:
-                self._pool.release(lease)
+                self._pool.release(lease, token)
             except BaseException:
-                self._pool.release(lease)  # interrupted, perhaps before it did anything
+                self._pool.release(lease, token)  # interrupted, perhaps before it did anything
                 raise
         try:
             Retry(self._pool, messages, confirm, deadline).after(failure)

@@ -173,7 +173,7 @@ def test_while_others_wait_in_line(publisher):
         assert eventually(lambda: pool.stats().waiting == 1)
         leases = [lease]
         del lease
-        was = interrupted_at(step, lambda leases=leases: pool.release(leases.pop()))
+        was = interrupted_at(step, lambda lease=leases.pop(): pool.release(lease, lease.token))
         other.join(PATIENCE)
         assert isinstance(outcome[0], str), f"after step {step}: {outcome[0]!r}"
         assert eventually(lambda: pool.stats().lent == 0), f"after step {step}"

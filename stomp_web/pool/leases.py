@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import os
 import queue
 import time
 import weakref
@@ -94,7 +95,9 @@ class LeaseState:
         self.vacant.append(lease)
 
     def restore(self, lost: Right) -> None:
-        """Make a new one of what was lost to an interrupt: of a lease, without a connection."""
+        """Make a new one of what was lost to an interrupt: of a lease, without a connection. Not in a child."""
+        if self.pid != os.getpid():
+            return
         if isinstance(lost, Lease):
             self._make_lease()
             client = lost.client

@@ -47,12 +47,9 @@ _log = get_logger("pool")
 # The options of an address that the pool takes itself, and those that it hands on to its clients.
 _POOL_OPTIONS = ("pool_size", "timeout", "max_waiting", "max_idle", "max_lifetime")
 _CLIENT_OPTIONS = ("connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
-# Seconds in which a broker that lives has accepted a session: TCP, TLS, CONNECT and CONNECTED take a few round trips.
-_FAIR_SHARE = 1.0
-# How far the lifetimes of connections are spread, so that a fleet of processes does not reconnect at once.
-_JITTER = 0.1
-# Seconds after which a caller in line looks by itself: an interrupt may have kept another one from serving it.
-_LOOK_AGAIN = 0.5
+_FAIR_SHARE = 1.0  # seconds in which a broker that lives has accepted a session, which takes a few round trips
+_JITTER = 0.1  # how far lifetimes are spread, so that a fleet of processes does not reconnect at once
+_LOOK_AGAIN = 0.5  # seconds until a caller in line looks by itself: an interrupt may have kept others from serving it
 
 
 class PublishClientPool(Unpicklable):
@@ -303,7 +300,8 @@ class PublishClientPool(Unpicklable):
         """Take back what `acquire` has lent; without its connection, if that may not be lent again.
 
         *token* is the one that the lease had then. A second call with it does nothing, as another caller may have it.
-        In a child that was forked while the lease was out, its state is the parent's, and goes as soon as it is left.
+        In a child that was forked while the lease was out, it goes to no caller: with gevent, the child has copies of
+        the callers in line, which would send what the parent sends.
         """
         state = lease.state
         if state is None or lease.token is not token:  # it was released already
@@ -314,6 +312,9 @@ class PublishClientPool(Unpicklable):
             if connection is not None and (self._closed or not connection.is_reusable):
                 state.discarded += not self._closed
                 self._close_client(lease, "closed" if self._closed else "discarded")
+            if (lease.client is None or state.waiting) and state.pid != getpid():
+                self._part_with(lease)
+                return
             lease.idle_since = monotonic()
             line = state.vacant if lease.client is None else state.idle
             lease.state = lease.token = None
@@ -321,7 +322,8 @@ class PublishClientPool(Unpicklable):
             line.append(lease)
         except BaseException:
             if not returned:
-                self._return_vacant(state, lease)
+                self._part_with(lease)  # its release was interrupted
+                state.put(lease)
             raise
         if state.waiting:
             state.serve()
@@ -331,13 +333,12 @@ class PublishClientPool(Unpicklable):
             self._notices.publish()
 
     @staticmethod
-    def _return_vacant(state: LeaseState, lease: Lease) -> None:
-        """Put *lease* back without its connection: its release was interrupted."""
-        client, lease.state = lease.client, None
-        lease.client = lease.connection = None  # type: ignore[assignment]
+    def _part_with(lease: Lease) -> None:
+        """Close the connection of *lease*, which no caller has any more."""
+        client = lease.client
+        lease.state = lease.token = lease.client = lease.connection = None  # type: ignore[assignment]
         if client is not None:
             client.retire()
-        state.put(lease)
 
     def _close_aged(self, state: LeaseState, now: float) -> None:
         """Close the connections that were idle for too long.

@@ -374,14 +374,8 @@ class Publisher(Unpicklable):
             headers = dict(message.headers or {})
             if message.content_type is not None:
                 headers["content-type"] = message.content_type
-            return self.prepare(
-                message.destination,
-                message.body,
-                headers,
-                serializer=serializer,
-                persistent=persistent,
-                ttl=message.ttl,
-            )
+            options = {"serializer": serializer, "persistent": persistent, "ttl": message.ttl}
+            return self.prepare(message.destination, message.body, headers, **options)  # type: ignore[arg-type]
         _, content, content_type, given = make_ready(message).prepared
         if content_type is not None and (message.content_type is not None or "content-type" in (message.headers or ())):
             given = {**given, "content-type": content_type}  # which wins over that of the options

@@ -375,7 +375,7 @@ class Publisher(Unpicklable):
             if message.content_type is not None:
                 headers["content-type"] = message.content_type
             options = {"serializer": serializer, "persistent": persistent, "ttl": message.ttl}
-            return self.prepare(message.destination, message.body, headers, **options)  # type: ignore[arg-type]
+            return self.prepare(message.destination, message.body, headers, **options)
         _, content, content_type, given = make_ready(message).prepared
         if content_type is not None and (message.content_type is not None or "content-type" in (message.headers or ())):
             given = {**given, "content-type": content_type}  # which wins over that of the options

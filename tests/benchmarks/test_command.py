@@ -19,7 +19,7 @@ from benchmarks.tables import TABLES
 from tests.client.scripted import eventually
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE = 30.0  # seconds
+PATIENCE = 60.0  # seconds
 STRANGERS = "tests.benchmarks.contenders:"
 TINY = ("--quick", "--repeat", "1", "--target", "0.005")
 

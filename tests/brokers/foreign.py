@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.brokers.running import RunningBroker
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds after which an answer will not come any more."""
 
 _CONNECTIONS = {"1.0": stomp.Connection10, "1.1": stomp.Connection11, "1.2": stomp.Connection12}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 QUORUM = {"x-queue-type": "quorum", "durable": "true", "auto-delete": "false"}
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 QUIET = 1.0
 """Seconds after which nothing more comes."""

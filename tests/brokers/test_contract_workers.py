@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from stomp_web.worker import ReceivedMessage
     from tests.brokers.running import RunningBroker
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 RABBITMQ = [name for name in BROKERS if name.startswith("rabbitmq")]
 QUORUM = {"x-queue-type": "quorum", "durable": "true", "auto-delete": "false"}
 

@@ -18,7 +18,7 @@ from stomp_web.client.session import Session
 from stomp_web.protocol import Frame, FrameBuffer, encode
 
 #: Seconds after which a test that waits in vain fails.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 Script = typing.Callable[["Peer"], object]
 

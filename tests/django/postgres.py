@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import psycopg
 
 INSTALL = 'apt-get install --no-install-recommends postgresql; pip install "psycopg[binary]"'
-START_LIMIT = 20.0
+START_LIMIT = 60.0
 
 # The server refuses to run as root. Debian's package brings this user, whom nothing else needs to know.
 _USER = "postgres"

@@ -34,7 +34,7 @@ if typing.TYPE_CHECKING:
     from stomp_web.worker.run import Progress
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE = 30.0  # seconds for one command, on a machine with much else to do
+PATIENCE = 60.0  # seconds for one command, on a machine with much else to do
 
 PORTS = ("61613", "61614", "5000", "8000")
 # Where they stand for a port of this machine: behind its name, or an argument.

@@ -18,7 +18,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-DEADLINE = 10.0
+DEADLINE = 60.0
 NAMES = ("flask", "django", "wsgi")
 
 

@@ -36,7 +36,7 @@ Deed = typing.Literal["cut", "reset", "freeze", "swallow"]
 Welcome = typing.Literal["pass", "mute", "cut", "reset"]
 
 #: Seconds after which a test that waits in vain fails.
-PATIENCE = 5.0
+PATIENCE = 60.0
 
 _CHUNK = 65_536
 _T = typing.TypeVar("_T")

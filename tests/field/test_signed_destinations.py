@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 broker = tests.conftest.broker
 
 KEYS = ["a-secret"]
-PATIENCE = 20
+PATIENCE = 60
 RABBITMQ = [name for name in BROKERS if name.startswith("rabbitmq")]
 ACTIVEMQ = [name for name in BROKERS if name.startswith("activemq")]
 

@@ -21,7 +21,7 @@ from tests.field.payload_file import write_payload
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 class TestJsonTypes:

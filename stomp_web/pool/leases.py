@@ -35,10 +35,10 @@ class Lease(Right):
 
     * `client` - its client; ``None`` while the lease has no connection. `connection` - its client's state here.
     * `idle_since`, `expires_at` - when the client was put back last, and when it is to be replaced: `time.monotonic`.
-    * `state` - of its pool and process, while a caller has the lease; `token` - another one for each caller.
+    * `state` - of its pool and process, while a caller has the lease; `loan` - another number for each caller.
     """
 
-    __slots__ = ("client", "connection", "expires_at", "idle_since", "state", "token")
+    __slots__ = ("client", "connection", "expires_at", "idle_since", "loan", "state")
 
     def __init__(self, home: LeaseState) -> None:
         super().__init__(home)
@@ -47,7 +47,7 @@ class Lease(Right):
         self.connection: ClientState = None  # type: ignore[assignment]
         self.idle_since = self.expires_at = 0.0
         self.state: LeaseState | None = None
-        self.token: object = None
+        self.loan = 0
 
 
 class Waiter:

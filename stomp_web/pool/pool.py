@@ -152,7 +152,7 @@ class PublishClientPool(Unpicklable):
         Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`: nothing was sent.
         """
         lease = self.acquire(Deadline(self.timeout if timeout is None else checked(timeout)))
-        token = lease.token
+        loan = lease.loan
         try:
             client = lease.client
             # It may be kept for long, and what there is to be logged must not wait for its return.
@@ -164,9 +164,9 @@ class PublishClientPool(Unpicklable):
                 client.publishes_notices = False
         finally:
             try:
-                self.release(lease, token)
+                self.release(lease, loan)
             except BaseException:
-                self.release(lease, token)  # interrupted, perhaps before it did anything
+                self.release(lease, loan)  # interrupted, perhaps before it did anything
                 raise
 
     def acquire(self, deadline: Deadline) -> Lease:
@@ -178,7 +178,7 @@ class PublishClientPool(Unpicklable):
             lease = self._wait_for_lease(state, deadline)
         try:
             lease.state = state
-            lease.token = object()
+            lease.loan += 1
             now = monotonic()
             if now > state.upkeep_at:
                 self._close_aged(state, now)
@@ -192,7 +192,7 @@ class PublishClientPool(Unpicklable):
             state.loans += 1
             return lease
         except BaseException:
-            self.release(lease, lease.token)
+            self.release(lease, lease.loan)
             raise
 
     def _wait_for_lease(self, state: LeaseState, deadline: Deadline) -> Lease:
@@ -296,15 +296,15 @@ class PublishClientPool(Unpicklable):
 
     # -- taking back ------------------------------------------------------------------------------------------
 
-    def release(self, lease: Lease, token: object) -> None:
+    def release(self, lease: Lease, loan: int) -> None:
         """Take back what `acquire` has lent; without its connection, if that may not be lent again.
 
-        *token* is the one that the lease had then. A second call with it does nothing, as another caller may have it.
+        *loan* is the number that the lease had then. A second call with it does nothing, as another caller may have it.
         In a child that was forked while the lease was out, it goes to no caller: with gevent, the child has copies of
         the callers in line, which would send what the parent sends.
         """
         state = lease.state
-        if state is None or lease.token is not token:  # it was released already
+        if state is None or lease.loan != loan:  # it was released already
             return
         returned = False
         try:
@@ -317,7 +317,7 @@ class PublishClientPool(Unpicklable):
                 return
             lease.idle_since = monotonic()
             line = state.vacant if lease.client is None else state.idle
-            lease.state = lease.token = None
+            lease.state = None
             returned = True  # and no interrupt comes before the next call has ended
             line.append(lease)
         except BaseException:
@@ -336,7 +336,7 @@ class PublishClientPool(Unpicklable):
     def _part_with(lease: Lease) -> None:
         """Close the connection of *lease*, which no caller has any more."""
         client = lease.client
-        lease.state = lease.token = lease.client = lease.connection = None  # type: ignore[assignment]
+        lease.state = lease.client = lease.connection = None  # type: ignore[assignment]
         if client is not None:
             client.retire()
 

@@ -8,6 +8,7 @@ There is one way for all messages; what costs more than the plainest one costs o
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 import typing
 from os import getpid
@@ -165,7 +166,7 @@ class Publisher(Unpicklable):
         * `Rejected` - the broker said no.
         * `DeliveryUnknown` (`ReceiptTimeout`, `ConnectionLost`) - it may have arrived.
         """
-        if self.blocks:
+        if self.blocks and "asyncio.events" in sys.modules:
             warn_of_blocking("send()", "await asend()")
         deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
         counters = self._counters[getpid()]

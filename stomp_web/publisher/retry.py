@@ -58,7 +58,7 @@ class Retry:
             connected = False
             try:
                 lease = self._pool.acquire(self._deadline)
-                token = lease.token
+                loan = lease.loan
                 try:
                     connected = True
                     # Time for a second try must be left, where one was asked for.
@@ -68,9 +68,9 @@ class Retry:
                     lease.client.deliver_over(lease.connection, rest, self._confirm, None, part, True)
                 finally:
                     try:
-                        self._pool.release(lease, token)
+                        self._pool.release(lease, loan)
                     except BaseException:
-                        self._pool.release(lease, token)  # interrupted, perhaps before it did anything
+                        self._pool.release(lease, loan)  # interrupted, perhaps before it did anything
                         raise
                 return
             except MessageError as error:

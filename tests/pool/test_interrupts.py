@@ -173,8 +173,8 @@ def test_while_others_wait_in_line(publisher):
         assert eventually(lambda: pool.stats().waiting == 1)
         leases = [lease]
         del lease
-        token = leases[0].token
-        was = interrupted_at(step, lambda leases=leases, token=token: pool.release(leases.pop(), token))
+        loan = leases[0].loan
+        was = interrupted_at(step, lambda leases=leases, loan=loan: pool.release(leases.pop(), loan))
         other.join(PATIENCE)
         assert isinstance(outcome[0], str), f"after step {step}: {outcome[0]!r}"
         assert eventually(lambda: pool.stats().lent == 0), f"after step {step}"

@@ -47,7 +47,7 @@ class BrokerBackend:
             Retry(self._pool, messages, confirm, deadline, resend_unknown=True).run()
             return
         lease = self._pool.acquire(deadline)
-        token = lease.token
+        loan = lease.loan
         try:
             lease.client.deliver_over(lease.connection, messages, confirm, None, deadline, True)
             return
@@ -55,9 +55,9 @@ class BrokerBackend:
             failure = error
         finally:
             try:
-                self._pool.release(lease, token)
+                self._pool.release(lease, loan)
             except BaseException:
-                self._pool.release(lease, token)  # interrupted, perhaps before it did anything
+                self._pool.release(lease, loan)  # interrupted, perhaps before it did anything
                 raise
         try:
             Retry(self._pool, messages, confirm, deadline).after(failure)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import psycopg
 
 INSTALL = 'apt-get install --no-install-recommends postgresql; pip install "psycopg[binary]"'
+#: The name under which the tests themselves connect; a backend of theirs may still be ending.
+TESTS = "tests"
 START_LIMIT = 60.0
 
 # The server refuses to run as root. Debian's package brings this user, whom nothing else needs to know.
@@ -69,7 +71,13 @@ class Postgres:
         import psycopg
 
         return psycopg.connect(
-            host=self.host, port=self.port, user=_USER, dbname="postgres", autocommit=True, connect_timeout=5
+            host=self.host,
+            port=self.port,
+            user=_USER,
+            dbname="postgres",
+            autocommit=True,
+            connect_timeout=60,
+            application_name=TESTS,
         )
 
     def start(self) -> None:

@@ -93,9 +93,13 @@ class Rows:
         return self.ask(f"select count(*) {self._OTHERS}")[0]
 
     def terminate_others(self) -> int:
-        return self.ask(f"select count(pg_terminate_backend(pid)) {self._OTHERS}")[0]
+        """End them, wait until they are gone, and return how many there were."""
+        return self.ask(f"select count(pg_terminate_backend(pid, 60000)) {self._OTHERS}")[0]
 
-    _OTHERS = "from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()"
+    _OTHERS = (
+        "from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid() "
+        f"and application_name <> '{postgres.TESTS}'"
+    )
 
 
 def answers(broker: Broker, count: int, queue: str = "/queue/stored") -> list[Any]:

@@ -63,12 +63,13 @@ class Encoder:
         """All before the body, where version, broker, ttl or transaction want other headers than usual."""
         dialect = self._dialect
         head, content, content_type, headers = message.prepared
-        if not self._ordinary:
+        name = dialect.expiry_header
+        replaced = message.ttl is not None and name in headers  # an argument wins over a header
+        if replaced:
+            headers = {each: value for each, value in headers.items() if each != name}
+        if replaced or not self._ordinary:
             head = self._head_for_this_broker(message, headers)
         if message.ttl is not None:
-            name = dialect.expiry_header
-            if name in headers:  # an argument wins over a header
-                head = self._head_for_this_broker(message, {each: headers[each] for each in headers if each != name})
             head += f"{name}:{dialect.expiry_of(message.ttl)}\n".encode()
         if transaction is not None:
             head += b"transaction:%b\n" % transaction.encode()

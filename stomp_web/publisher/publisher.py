@@ -124,8 +124,6 @@ class Publisher(Unpicklable):
         """As a copy."""
         return self.__copy__()
 
-    # -- sending ----------------------------------------------------------------------------------------------
-
     def send(
         self,
         destination: str,
@@ -242,15 +240,20 @@ class Publisher(Unpicklable):
         """
         if self.blocks:
             warn_of_blocking("sending a batch", "asyncio.to_thread()")
+        counters = self._counters[getpid()]
+        writer = self._serializer if serializer is None else get_serializer(serializer)
+
+        def write(destination: str, payload: typing.Any, headers: typing.Mapping[str, str] | None = None) -> Message:
+            written = writer.serialize(payload, destination=destination, keys=self._keys)
+            return self._message(counters, destination, written, headers, persistent, None, None, None, None)
+
         ready = [
-            self.complete(message, serializer, persistent)
-            if isinstance(message, Message)
-            else self.prepare(*message, serializer=serializer, persistent=persistent)
+            self.complete(message, serializer, persistent) if isinstance(message, Message) else write(*message)
             for message in messages
         ]
         if ready:
             deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
-            self._deliver(self._counters[getpid()], ready, confirm, deadline)
+            self._deliver(counters, ready, confirm, deadline)
         return [message.id or "" for message in ready]
 
     def batch(self, *, confirm: bool | None = None, timeout: float | None = None) -> Batch:
@@ -285,9 +288,11 @@ class Publisher(Unpicklable):
         counters = self._counters[getpid()]
         writer = self._serializer if serializer is None else get_serializer(serializer)
         written = writer.serialize(payload, destination=destination, keys=self._keys)
-        return self._message(
+        message = self._message(
             counters, destination, written, headers, persistent, priority, ttl, correlation_id, reply_to
         )
+        message.headers = dict(message.headers or ())  # the caller may change them; `deliver` sees that
+        return message
 
     def deliver(
         self, messages: typing.Sequence[Message], *, confirm: bool | None = None, timeout: float | None = None
@@ -295,12 +300,12 @@ class Publisher(Unpicklable):
         """Send messages that `prepare` made, and return their ids. Raises as `send_many` does."""
         if messages:
             for message in messages:
-                make_ready(message)  # anew: its headers may have been changed since
+                prepared = getattr(message, "prepared", None)
+                if prepared is None or message.headers != prepared[3]:
+                    make_ready(message)  # it was changed since, or made by hand
             deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
             self._deliver(self._counters[getpid()], messages, confirm, deadline)
         return [message.id or "" for message in messages]
-
-    # -- the whole --------------------------------------------------------------------------------------------
 
     def check(self, timeout: float | None = None) -> Health:
         """Ask the broker for a sign of life, and return what came of it. See `PublishClientPool.check`."""
@@ -319,8 +324,6 @@ class Publisher(Unpicklable):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    # -- the way of a payload ---------------------------------------------------------------------------------
 
     def _message(
         self,

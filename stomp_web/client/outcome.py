@@ -1,4 +1,4 @@
-"""What the broker's answers say about each message: which were confirmed, which were rejected, which nobody knows."""
+"""What the broker's answers say about each message: confirmed, rejected, or of unknown outcome."""
 
 from __future__ import annotations
 

@@ -69,10 +69,9 @@ def send_headers(
     destination: str, content_type: str | None, headers: typing.Mapping[str, str] | None
 ) -> dict[str, str]:
     """Return all headers of a SEND but those that the encoder adds. Raises `InvalidFrame` for what none may have."""
-    frame = commands.send(destination, b"", headers)
-    if content_type is not None:
-        frame.headers["content-type"] = content_type
-    return frame.headers
+    checked = commands.send(destination, b"", headers).headers
+    # In the same order, whether they are the standing headers of a route or a message's own.
+    return checked if content_type is None else {"destination": destination, "content-type": content_type, **checked}
 
 
 #: The route of a destination and a content type that has no standing headers. The last ones are kept.

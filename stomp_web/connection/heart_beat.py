@@ -1,6 +1,6 @@
 """The clocks of one session's heart-beats: when one is due from us, and when the broker's is overdue.
 
-Nothing here sends or reads; whoever drives the connection tells what went out and what came in.
+Nothing here sends or reads; the driver of the connection tells what went out and what came in.
 """
 
 from __future__ import annotations

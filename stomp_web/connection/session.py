@@ -282,7 +282,7 @@ class Session:
     def all_ready(self) -> typing.Iterator[Frame]:
         """The frames that have arrived already, without waiting.
 
-        Raises `TransportClosed` if the broker has ended the connection, or `ProtocolError`. Nobody has asked for these
+        Raises `TransportClosed` if the broker has ended the connection, or `ProtocolError`. No call has asked for these
         frames, so that there are few: after 2 MiB, `TransportClosed` is raised, too.
         """
         if self._peeked is not None:
@@ -335,7 +335,7 @@ class Session:
 
     @property
     def _unread(self) -> bool:
-        """Whether something was taken in that nobody has read; it may be a part of a frame."""
+        """Whether something was taken in and not read; it may be a part of a frame."""
         return self._peeked is not None or bool(self._buffer)
 
     def ended(self) -> bool:

@@ -383,7 +383,7 @@ def _close_inherited() -> None:
         transport.close()
 
 
-# Whoever owns a session looks at its pid, and needs no hook. But a copy of a descriptor that is open in a child keeps
+# The owner of a session looks at its process id, and needs no hook. But a copy of a descriptor in a child keeps
 # the broker from seeing that the parent has closed its connection. uWSGI forks without calling hooks: there the copies
 # are closed when their owner is used.
 if hasattr(os, "register_at_fork"):

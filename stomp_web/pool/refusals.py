@@ -1,4 +1,4 @@
-"""What a caller is told that gets no connection of the pool."""
+"""The exceptions for a caller that gets no connection of the pool."""
 
 from __future__ import annotations
 

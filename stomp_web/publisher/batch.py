@@ -22,8 +22,8 @@ class _Publisher(typing.Protocol):
 
     def complete(self, message: Message, serializer: str | None, persistent: bool | None) -> Message: ...
 
-    def deliver(
-        self, messages: typing.Sequence[Message], *, confirm: bool | None, timeout: float | None
+    def deliver_ready(
+        self, messages: typing.Sequence[Message], confirm: bool | None, timeout: float | None
     ) -> list[str]: ...
 
 
@@ -80,7 +80,7 @@ class Batch(Unpicklable):
         if self._publisher.blocks:
             warn_of_blocking("sending a batch", "asyncio.to_thread()")
         messages, self._messages = self._messages, []
-        return self._publisher.deliver(messages, confirm=self._confirm, timeout=self._timeout)
+        return self._publisher.deliver_ready(messages, self._confirm, self._timeout)
 
     def __enter__(self) -> Batch:
         return self

@@ -217,7 +217,7 @@ class Publisher(Unpicklable):
         )
 
         def deliver(left: float) -> str:
-            return self.deliver([message], confirm=confirm, timeout=left)[0]
+            return self.deliver_ready([message], confirm, left)[0]
 
         whole = self.options.timeout if timeout is None else timeout
         return await call_in_thread(deliver, message, whole)
@@ -251,10 +251,7 @@ class Publisher(Unpicklable):
             self.complete(message, serializer, persistent) if isinstance(message, Message) else write(*message)
             for message in messages
         ]
-        if ready:
-            deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
-            self._deliver(counters, ready, confirm, deadline)
-        return [message.id or "" for message in ready]
+        return self.deliver_ready(ready, confirm, timeout)
 
     def batch(self, *, confirm: bool | None = None, timeout: float | None = None) -> Batch:
         """A context manager that collects messages and sends them together when the block ends.
@@ -288,21 +285,23 @@ class Publisher(Unpicklable):
         counters = self._counters[getpid()]
         writer = self._serializer if serializer is None else get_serializer(serializer)
         written = writer.serialize(payload, destination=destination, keys=self._keys)
-        message = self._message(
+        return self._message(
             counters, destination, written, headers, persistent, priority, ttl, correlation_id, reply_to
         )
-        message.headers = dict(message.headers or ())  # the caller may change them; `deliver` sees that
-        return message
 
     def deliver(
         self, messages: typing.Sequence[Message], *, confirm: bool | None = None, timeout: float | None = None
     ) -> list[str]:
         """Send messages that `prepare` made, and return their ids. Raises as `send_many` does."""
+        for message in messages:
+            make_ready(message)  # anew: the caller may have changed it since, or made it by hand
+        return self.deliver_ready(messages, confirm, timeout)
+
+    def deliver_ready(
+        self, messages: typing.Sequence[Message], confirm: bool | None, timeout: float | None
+    ) -> list[str]:
+        """Send messages that are ready, and that no caller could change since. As `deliver` otherwise."""
         if messages:
-            for message in messages:
-                prepared = getattr(message, "prepared", None)
-                if prepared is None or message.headers != prepared[3]:
-                    make_ready(message)  # it was changed since, or made by hand
             deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
             self._deliver(self._counters[getpid()], messages, confirm, deadline)
         return [message.id or "" for message in messages]
@@ -433,6 +432,8 @@ class Publisher(Unpicklable):
 
     def _notify_of_begin(self, message: Message) -> bool:
         """Tell the observers that *message* is about to be sent; return whether one has changed its headers."""
+        if message.headers is None:  # it was made by hand, and an observer may add some
+            message.headers = {}
         headers: dict[str, str] = message.headers  # type: ignore[assignment]
         before = headers.copy()
         self.observers.notify(

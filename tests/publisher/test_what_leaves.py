@@ -218,10 +218,27 @@ class TestPreparedMessages:
             publisher.deliver([message])
         assert broker.messages("/queue/a")[0].headers["late"] == "yes"
 
-    def test_one_that_was_made_by_hand_may_be_delivered_too(self, broker):
+    def test_whatever_else_of_it_is_changed_leaves_as_it_was_changed_last(self, broker):
         with Publisher(broker.url) as publisher:
+            message = publisher.prepare("/queue/a", 1)
+            message.body, message.destination, message.content_type = b"new", "/queue/b", "text/css"
+            publisher.deliver([message])
+        (sent,) = broker.messages("/queue/b")
+        assert (sent.body, sent.headers["content-type"]) == (b"new", "text/css")
+
+    def test_its_headers_leave_in_the_same_order_as_those_of_a_message_that_is_sent_at_once(self, broker):
+        with Publisher(broker.url) as publisher:
+            publisher.send("/queue/a", 1, {"tenant": "a"})
+            publisher.deliver([publisher.prepare("/queue/a", 1, {"tenant": "a"})])
+        first, second = broker.messages("/queue/a")
+        assert list(first.headers) == list(second.headers)
+
+    @pytest.mark.parametrize("observers", [(), (lambda event: None,)])
+    def test_one_that_was_made_by_hand_may_be_delivered_too(self, broker, observers):
+        with Publisher(broker.url, observers=observers) as publisher:
             assert publisher.deliver([Message("/queue/a", b"x", {"x-message-id": "1"})]) == ["1"]
-        assert broker.messages("/queue/a")[0].body == b"x"
+            assert publisher.deliver([Message("/queue/a", b"y")]) == [""]
+        assert [message.body for message in broker.messages("/queue/a")] == [b"x", b"y"]
 
 
 class TestObserversThatChangeHeaders:

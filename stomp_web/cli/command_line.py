@@ -16,7 +16,7 @@ import typing
 
 from .._internal.arguments import seconds
 from .._internal.signals import sigterm_as_ctrl_c
-from .._internal.streams import keep_descriptors, settle
+from .._internal.streams import keep_descriptors, settle, try_to_print
 from .._internal.version import __version__
 from ..connection.address import parse_address
 from ..errors import ConfigurationError, InvalidFrame, StompError
@@ -109,8 +109,15 @@ def _run_worker(target: tuple[str, str], concurrency: int | None, processes: int
 # ------------------------------------------------------------------------------------------------- the options
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help and errors need no open stream: that of CPython 3.11.2 fails where there is none."""
+
+    def _print_message(self, message: str, file: typing.Any = None) -> None:
+        try_to_print(file or sys.stderr, message.removesuffix("\n"))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="stomp-web", description="Run a STOMP broker for development, send and receive messages, and run a worker."
     )
     parser.add_argument("--version", action="version", version=f"stomp-web {__version__}")
@@ -120,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_Commands: typing.TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+_Commands: typing.TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def _add_broker(commands: _Commands) -> None:

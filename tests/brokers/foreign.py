@@ -105,7 +105,8 @@ class ForeignClient(stomp.ConnectionListener):
     def close(self) -> None:
         """DISCONNECT with its receipt; a broker that does not answer is left."""
         if self.connection.is_connected():
-            with contextlib.suppress(stomp.exception.NotConnectedException):  # the broker was first, after its ERROR
+            # The broker may be first, after its ERROR; stomp.py's thread closes the socket then, perhaps just now.
+            with contextlib.suppress(stomp.exception.NotConnectedException, OSError):
                 self.connection.disconnect()  # stomp.py adds a receipt and closes when it comes
                 self._closed.wait(PATIENCE)
         if self.connection.transport.socket is not None:

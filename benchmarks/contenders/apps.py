@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import itertools
 import os
 import sys
 import typing
@@ -20,11 +21,19 @@ from benchmarks.contender import Contender, Run
 from benchmarks.contenders.raw import RawConnection
 from benchmarks.frames import DESTINATION, payload, send_frame
 from benchmarks.outcome import repeat
+from stomp_web.observers import Event, SendBegan
 from stomp_web.wsgi import StompMiddleware
 
 Application = Callable[[dict[str, typing.Any], Callable[..., typing.Any]], Iterable[bytes]]
 
-PLAIN, SENDING, RAW = "/plain", "/sending", "/raw"
+PLAIN, SENDING, TRACING, RAW = "/plain", "/sending", "/tracing", "/raw"
+
+
+def add_trace(event: Event) -> None:
+    """Do what a tracing observer does: a new ``traceparent`` for every message."""
+    if isinstance(event, SendBegan):
+        identifier = os.urandom(24).hex()
+        event.headers["traceparent"] = f"00-{identifier[:32]}-{identifier[32:]}-01"
 
 
 class WebApplication(Contender):
@@ -34,7 +43,7 @@ class WebApplication(Contender):
     send_raw: Callable[[], None]
 
     def application(self, case: Case) -> Application:
-        """The application: ``/sending`` sends, ``/raw`` sends by `send_raw`, and ``/plain`` does not send."""
+        """The application: ``/sending`` and ``/tracing`` send, ``/raw`` calls `send_raw`, ``/plain`` does neither."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -85,6 +94,9 @@ class WebApplication(Contender):
     def sending(self, case: Case) -> contextlib.AbstractContextManager[Run]:
         return self._requests(case, SENDING, 1)
 
+    def tracing(self, case: Case) -> contextlib.AbstractContextManager[Run]:
+        return self._requests(case, TRACING, 1)
+
 
 class WsgiApplication(WebApplication):
     """A function and `StompMiddleware`."""
@@ -116,10 +128,13 @@ class FlaskApplication(WebApplication):
         from stomp_web.flask import Stomp
 
         content = payload(case.size)
+        numbers = itertools.count(1)
         app = Flask("bench")
         app.config["STOMP_URL"] = case.url
         stomp = Stomp(app)
         self._publisher = app.extensions["stomp"].publisher
+        if case.task == "tracing":
+            self._publisher.observers.add(add_trace)
 
         @app.get(PLAIN)
         def plain() -> str:
@@ -128,6 +143,12 @@ class FlaskApplication(WebApplication):
         @app.get(SENDING)
         def sending() -> str:
             stomp.send(DESTINATION, content)
+            return "done"
+
+        @app.get(TRACING)
+        def tracing() -> str:
+            number = str(next(numbers))
+            stomp.send(DESTINATION, content, {"order": number, "customer": "c" + number})
             return "done"
 
         @app.get(RAW)

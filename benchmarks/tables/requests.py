@@ -11,6 +11,7 @@ _HERE = "benchmarks.contenders.apps:"
 WSGI = Row("WSGI", _HERE + "WsgiApplication", ours=True)
 FLASK = Row("Flask", _HERE + "FlaskApplication", "flask", ours=True)
 DJANGO = Row("Django", _HERE + "DjangoApplication", "django", ours=True)
+TRACED = FLASK.doing("Flask, two headers and a trace", sending="tracing")
 RAW_ADDED = "added by a raw message"
 ADDED = "added by the message"
 RAW_TO_LOOP, TO_LOOP = "raw, to one in a loop", "ours, to a raw one in a loop"
@@ -26,13 +27,15 @@ def requests(bench: Bench) -> Table:
         "Added to a web request by one confirmed message, 200 B",
         "An application is called directly, without a server. What is added is the difference between a view that "
         "sends one message and the same view without it. The limit, to which the ratios in brackets are, is what the "
-        "same view adds that writes ready bytes to a raw socket and reads the RECEIPT. In a loop of nothing else, that "
-        "takes less time: the last row has it, and the last two columns are the ratios to it. Less is better.",
+        "same view adds that writes ready bytes to a raw socket and reads the RECEIPT. Where a row says so, the "
+        "message has two headers of its own, new ones each time, and an observer adds a `traceparent`. In a loop of nothing "
+        "else, a raw message takes less time: the last row has it, and the last two columns are the ratios to it. Less "
+        "is better.",
         [*labels, RAW_ADDED, ADDED, RAW_TO_LOOP, TO_LOOP],
         [*["us"] * 5, "times", "times"],
         first_heading="application",
     )
-    rows = [WSGI, FLASK, DJANGO]
+    rows = [WSGI, FLASK, TRACED, DJANGO]
     entries = [entry for column in columns for entry in entries_for(bench, [*rows, _LOOP], column, "")]
     series = alternate(bench, table.name, entries)
     for (row, column), one in series.items():

@@ -14,6 +14,7 @@ from benchmarks import hostile, minimal
 from benchmarks.bench import Bench
 from benchmarks.case import Case
 from benchmarks.children import CannotDo, ChildFailed, ContenderProcess, TooSlow
+from benchmarks.contenders.apps import FlaskApplication
 from benchmarks.contenders.parsing import Parsing, Wrong, blocks
 from benchmarks.contenders.raw import Raw
 from benchmarks.contenders.web_codec import Codec
@@ -70,6 +71,16 @@ def test_the_publisher_writes_as_much_as_the_raw_contender() -> None:
     with Server(wire) as server, Publisher(f"stomp://127.0.0.1:{server.port}") as publisher:
         publisher.send(DESTINATION, payload(200))
     assert len(wire.data) == len(send_frame(200, "1"))
+
+
+def test_a_traced_request_sends_two_headers_of_its_own_and_a_trace() -> None:
+    pytest.importorskip("flask")
+    wire = Wire()
+    with Server(wire) as server, FlaskApplication().tracing(Case("tracing", port=server.port, size=200)) as run:
+        assert run(1).sent == 2
+    _, headers, _ = lines(wire.data)
+    names = {header.partition(b":")[0] for header in headers}
+    assert {b"order", b"customer", b"traceparent"} < names
     assert len(body(200)) == 200
 
 

@@ -28,9 +28,9 @@ def requests(bench: Bench) -> Table:
         "An application is called directly, without a server. What is added is the difference between a view that "
         "sends one message and the same view without it. The limit, to which the ratios in brackets are, is what the "
         "same view adds that writes ready bytes to a raw socket and reads the RECEIPT. Where a row says so, the "
-        "message has two headers of its own, new ones each time, and an observer adds a `traceparent`. In a loop of nothing "
-        "else, a raw message takes less time: the last row has it, and the last two columns are the ratios to it. Less "
-        "is better.",
+        "message has two headers of its own, new ones each time, and an observer adds a `traceparent`. In a loop of "
+        "nothing else, a raw message takes less time: the last row has it, and the last two columns are the ratios "
+        "to it. Less is better.",
         [*labels, RAW_ADDED, ADDED, RAW_TO_LOOP, TO_LOOP],
         [*["us"] * 5, "times", "times"],
         first_heading="application",

@@ -6,8 +6,8 @@ The way of a message, and the module of each part::
       -> Inbox (inbox)            frames that wait; a step that waits for its time
       -> WorkerThread             takes a Delivery (delivery) out of the inbox
            Acknowledger.admit     duplicate? ack="auto": ACK now
-           Executor.execute       threads: here; processes: through a pipe. Decodes the payload, calls the handler
-           Acknowledger           succeeded: ACK (cumulative_acks: one for several)
+           Executor.execute       executors: here; processes: through a pipe. Decodes the payload, calls the handler
+           Acknowledger           succeeded: ACK (session: one for several)
                                   failed: NACK, or back to the inbox for another try, or:
       -> DeadLetters              a confirmed dead letter; then ACK
 
@@ -19,11 +19,10 @@ The way of a message, and the module of each part::
 * `FailureCounts`, `Duplicates` - the memory of earlier deliveries; `Counters` - the numbers;
 * `WorkerThread` - whether a handler runs; `ProcessExecutor` - its process and its pipe.
 
-`shutdown` checks the grace time. `command` is the common part of the commands that run a worker.
+`command` is the common part of the commands that run a worker.
 """
 
-from .handlers import Handlers
-from .message import ReceivedMessage, Reject
+from .handlers import Handlers, ReceivedMessage, Reject
 from .progress import ProgressLine
 from .stats import WorkerStats
 from .worker import Worker

@@ -14,6 +14,7 @@ The rules:
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 
 from .._internal.log import get_logger
@@ -21,8 +22,8 @@ from .._internal.printable import sentence
 from ..errors import DeliveryUnknown, InvalidFrame, MessageError, NotSent
 from .dead_letters import DeadLetters
 from .deduplication import Duplicates, FailureCounts
-from .delivery import Delivery, Step, short_text
-from .error_text import error_in_one_line, traceback_text
+from .delivery import Delivery, Step
+from .error_text import error_in_one_line, short_text, traceback_text
 from .executors import Failure
 from .inbox import Inbox
 from .session import CurrentSession
@@ -30,7 +31,6 @@ from .stats import Counters
 
 if typing.TYPE_CHECKING:
     from ..client.duplex import QueueingDuplexClient
-    from ..protocol import Frame
 
 __all__ = ["Acknowledger"]
 
@@ -39,46 +39,32 @@ _log = get_logger("worker")
 _LONGEST_PAUSE = 30.0  # seconds between two tries
 
 
+@dataclasses.dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Acknowledger:
     """Called by the worker threads, before and after the handler of each message, and for each later step."""
 
-    def __init__(
-        self,
-        client: QueueingDuplexClient,
-        session: CurrentSession,
-        inbox: Inbox,
-        dead_letters: DeadLetters,
-        duplicates: Duplicates,
-        failures: FailureCounts,
-        counters: Counters,
-        *,
-        max_redeliveries: int,
-        retry_delay: float,
-    ) -> None:
-        self._client = client
-        self._session = session
-        self._inbox = inbox
-        self._dead_letters = dead_letters
-        self._duplicates = duplicates
-        self._failures = failures
-        self._counters = counters
-        self._max_redeliveries = max_redeliveries
-        self._retry_delay = retry_delay
-
-    # -- before the handler -----------------------------------------------------------------------------------
+    _client: QueueingDuplexClient
+    _session: CurrentSession
+    _inbox: Inbox
+    _dead_letters: DeadLetters
+    _duplicates: Duplicates
+    _failures: FailureCounts
+    _counters: Counters
+    _max_redeliveries: int
+    _retry_delay: float
 
     def admit(self, delivery: Delivery) -> bool:
         """Whether the handler is to be called. A duplicate is acknowledged here, or waits for its first."""
         if self._is_stale(delivery):
             return False
         if delivery.handler.ack == "auto" and not delivery.acknowledged_first:
-            if not self._tell_broker("ACK", delivery, self._client.ack):
+            if not self._tell_broker("ACK", delivery):
                 return False  # the broker delivers it again
             delivery.acknowledged_first = True
         kind = self._duplicates.begin(delivery)
         if kind == "done":
-            self._counters.add(duplicates=1)
-            _log.info("dropped a duplicate of message %s from %s", delivery.name, delivery.handler.destination)
+            self._counters.add("duplicates")
+            _log.info("dropped a duplicate of %s", delivery)
             self._acknowledge(delivery)
         if kind != "new":
             return False
@@ -87,14 +73,14 @@ class Acknowledger:
             self.failed(delivery, Failure(f"too large to be read: {defects}", permanent=True))
             return False
         if defects:
-            _log.warning("message %s from %s: %s", delivery.name, delivery.handler.destination, defects)
+            _log.warning("%s: %s", delivery, defects)
         return True
 
     # -- after the handler ------------------------------------------------------------------------------------
 
     def succeeded(self, delivery: Delivery) -> None:
         """The handler has returned."""
-        self._counters.add(handled=1)
+        self._counters.add("handled")
         self._failures.forget(delivery.key)
         self._release_duplicates(delivery, handled=True)
         self._acknowledge(delivery)
@@ -105,15 +91,9 @@ class Acknowledger:
         self._count_failure(delivery)
         last = failure.permanent or delivery.failures > self._max_redeliveries
         next_step = f"it goes to {self._dead_letters.destination}" if last else f"this was failure {delivery.failures}"
-        _log.error(
-            "%s failed with message %s from %s: %s; %s%s",
-            delivery.handler.name,
-            delivery.name,
-            delivery.handler.destination,
-            short_text(failure.error),
-            next_step,
-            f"\n{failure.details}" if failure.details else "",
-        )
+        details = f"\n{failure.details}" if failure.details else ""
+        error = short_text(failure.error)
+        _log.error("%s failed with %s: %s; %s%s", delivery.handler.name, delivery, error, next_step, details)
         self._release_duplicates(delivery, handled=False)
         if self._is_stale(delivery):
             return
@@ -122,8 +102,7 @@ class Acknowledger:
         elif self._can_requeue(delivery):
             self._inbox.later(self._pause(delivery.failures), Step.REQUEUE, delivery)
         else:
-            self._counters.add(retried=1)
-            self._inbox.later(self._pause(delivery.failures), Step.HANDLE, delivery)
+            self._handle_again(delivery, self._pause(delivery.failures))
 
     def interrupted(self, delivery: Delivery, error: BaseException) -> None:
         """An exception that is not the handler's: the message is tried again like one that has failed.
@@ -138,45 +117,38 @@ class Acknowledger:
         step = Step.HANDLE if delivery.failures <= self._max_redeliveries else Step.DEAD_LETTER
         if not self._session.redelivers(delivery):
             self._inbox.later(self._pause(delivery.failures), step, delivery)
-        _log.error(
-            "an unexpected error interrupted the handling of message %s from %s; it is tried again: %s\n%s",
-            delivery.name,
-            delivery.handler.destination,
-            short_text(text),
-            traceback_text(error, frozenset()),
-        )
+        words = "an unexpected error interrupted the handling of %s; it is tried again: %s\n%s"
+        _log.error(words, delivery, short_text(text), traceback_text(error))
 
     # -- the later steps --------------------------------------------------------------------------------------
 
     def requeue(self, delivery: Delivery) -> None:
         """Return the message to its queue."""
-        headers = self._session.dialect.nack_requeue_headers if self._session.dialect is not None else {}
         try:
-            if self._tell_broker("NACK", delivery, lambda frame: self._client.nack(frame, headers=headers)):
-                self._counters.add(given_back=1)
+            if self._tell_broker("NACK", delivery):
+                self._counters.add("given_back")
         except InvalidFrame:  # CoilMQ 1.1 sends no ack header in STOMP 1.2
-            self._counters.add(retried=1)
-            self._inbox.later(0.0, Step.HANDLE, delivery)
+            self._handle_again(delivery, 0.0)
 
     def dead_letter(self, delivery: Delivery) -> None:
         """Send the message to the dead letter destination, and acknowledge it once that is confirmed."""
         if self._is_stale(delivery):
             return
         error = self._dead_letters.send(delivery)
-        if error is not None:
-            pause = self._pause(delivery.dead_letter_tries + 3)
-            _log.error(
-                "message %s could not be sent to %s: %s It stays unacknowledged, the next try is in %.1f s",
-                delivery.name,
-                self._dead_letters.destination,
-                sentence(error if isinstance(error, MessageError) else error_in_one_line(error)),
-                pause,
-            )
-            self._inbox.later(pause, Step.DEAD_LETTER, delivery)
+        if error is None:
+            self._counters.add("dead_lettered")
+            self._failures.forget(delivery.key)
+            self._acknowledge(delivery)
             return
-        self._counters.add(dead_lettered=1)
-        self._failures.forget(delivery.key)
-        self._acknowledge(delivery)
+        pause = self._pause(delivery.dead_letter_tries + 3)
+        _log.error(
+            "message %s could not be sent to %s: %s It stays unacknowledged, the next try is in %.1f s",
+            delivery.name,
+            self._dead_letters.destination,
+            sentence(error if isinstance(error, MessageError) else error_in_one_line(error)),
+            pause,
+        )
+        self._inbox.later(pause, Step.DEAD_LETTER, delivery)
 
     # -- what these have in common ----------------------------------------------------------------------------
 
@@ -184,23 +156,25 @@ class Acknowledger:
         """Whether nothing is to be done, as the broker delivers the message again. It is counted."""
         stale = self._session.redelivers(delivery)
         if stale:
-            self._counters.add(stale=1)
+            self._counters.add("stale")
         return stale
 
     def _can_requeue(self, delivery: Delivery) -> bool:
         """Whether a NACK brings the message back, and it can be known then: its failures must have an end."""
-        dialect = self._session.dialect
         return (
-            dialect is not None
-            and dialect.nack_requeues
+            self._session.dialect.nack_requeues
             and delivery.key is not None
             and not delivery.acknowledged_first
             and self._session.ack_mode(delivery.handler) == "client-individual"
             and self._client.version != "1.0"
         )
 
+    def _handle_again(self, delivery: Delivery, pause: float) -> None:
+        self._counters.add("retried")
+        self._inbox.later(pause, Step.HANDLE, delivery)
+
     def _count_failure(self, delivery: Delivery) -> None:
-        self._counters.add(failed=1)
+        self._counters.add("failed")
         delivery.failures += 1
         delivery.redelivered = True
         self._failures.set(delivery.key, delivery.failures)
@@ -221,32 +195,32 @@ class Acknowledger:
         if self._session.ack_mode(handler) == "client-individual":
             self._send_ack(delivery)
         elif not self._session.cumulative_acks(handler).finish(delivery, self._send_ack):
-            self._counters.add(stale=1)
+            self._counters.add("stale")
 
     def _send_ack(self, delivery: Delivery) -> None:
         try:
-            self._tell_broker("ACK", delivery, self._client.ack)
+            self._tell_broker("ACK", delivery)
         except InvalidFrame:
             _log.exception("message %s cannot be acknowledged; it will come again", delivery.name)
 
-    def _tell_broker(self, command: str, delivery: Delivery, send: typing.Callable[[Frame], object]) -> bool:
+    def _tell_broker(self, command: typing.Literal["ACK", "NACK"], delivery: Delivery) -> bool:
         """Send an ACK or a NACK, and return whether it was sent. Raises `InvalidFrame` if there is none for it."""
         try:
-            send(delivery.frame)
-        except (NotSent, DeliveryUnknown) as error:
-            # The session of the message has ended: the broker still has the message, and delivers it again.
-            self._counters.add(stale=1)
-            _log.info("the %s of message %s was not sent: %s", command, delivery.name, error)
+            if command == "ACK":
+                self._client.ack(delivery.frame)
+            else:
+                self._client.nack(delivery.frame, headers=self._session.dialect.nack_requeue_headers)
+            return True
         except InvalidFrame:
             raise
+        except (NotSent, DeliveryUnknown) as error:
+            # The session of the message has ended: the broker still has the message, and delivers it again.
+            _log.info("the %s of message %s was not sent: %s", command, delivery.name, error)
         except Exception:  # noqa: BLE001 - whether the broker has got it is not known
-            self._counters.add(stale=1)
-            _log.exception(
-                "the %s of message %s has failed; the session is ended, so that the broker delivers the message again",
-                command,
-                delivery.name,
+            text = (
+                "the %s of message %s has failed; the session is ended, so that the broker delivers the message again"
             )
+            _log.exception(text, command, delivery.name)
             self._client.close()
-        else:
-            return True
+        self._counters.add("stale")
         return False

@@ -1,7 +1,7 @@
 """The common part of the commands that run a worker: ``stomp-web worker``, ``flask stomp worker``, ``stomp_worker``.
 
-A library shows no log unless its user has set up logging. While a command runs, the log of stomp-web is shown on
-standard error, together with the progress line, unless the program's own code has set up logging.
+While a command runs, the log of stomp-web is shown on standard error, together with the progress line, unless the
+program's own code has set up logging.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def run_worker(
         stack.callback(settle, sys.stdout, sys.stderr)
         stack.enter_context(contextlib.redirect_stderr(_tolerant(sys.stderr)))
         if not _logging_is_set_up():
-            stack.enter_context(_logging_to(line))
+            stack.callback(_root.setLevel, _root.level)
+            stack.callback(_root.removeHandler, line)
+            _begin_logging(line)
             initializer = _begin_process
         stack.enter_context(contextlib.redirect_stdout(_for_handlers(line, sys.stdout)))
         stack.callback(line.finish)
@@ -65,16 +67,17 @@ def run_worker(
 
 def _for_handlers(line: ProgressLine, stream: typing.TextIO | None) -> typing.TextIO:
     """Return *stream* for the output of handlers: above the *line*, and without errors that would fail a message."""
-    above = None if stream is None else line.above(stream)
-    return typing.cast(typing.TextIO, TolerantStream(above, _warn_of_lost_output))
+    return _tolerant(line.above(stream), _warn_of_lost_output)
+
+
+def _tolerant(
+    stream: typing.TextIO | None, on_failure: typing.Callable[[OSError], object] | None = None
+) -> typing.TextIO:
+    return typing.cast(typing.TextIO, TolerantStream(stream, on_failure))
 
 
 def _warn_of_lost_output(error: OSError) -> None:
     _log.warning("standard output cannot be written (%s): what handlers print is lost", error.strerror)
-
-
-def _tolerant(stream: typing.TextIO | None) -> typing.TextIO:
-    return typing.cast(typing.TextIO, TolerantStream(stream))
 
 
 def _logging_is_set_up() -> bool:
@@ -85,17 +88,6 @@ def _logging_is_set_up() -> bool:
             return True
         logger = logger.parent if logger.propagate else None
     return False
-
-
-@contextlib.contextmanager
-def _logging_to(handler: logging.Handler) -> typing.Iterator[None]:
-    level = _root.level
-    _begin_logging(handler)
-    try:
-        yield
-    finally:
-        _root.removeHandler(handler)
-        _root.setLevel(level)
 
 
 def _begin_logging(handler: logging.Handler) -> None:

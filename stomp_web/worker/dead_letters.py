@@ -11,7 +11,8 @@ import typing
 
 from ..client.message import Message
 from ..errors import ConnectionLost, InvalidFrame, Rejected
-from .delivery import Delivery, short_text
+from .delivery import Delivery
+from .error_text import short_text
 from .session import DELIVERY_COUNTS
 
 if typing.TYPE_CHECKING:
@@ -28,18 +29,16 @@ _LONGEST_PROPERTY = 255  # bytes of a header that RabbitMQ makes a property of A
 _PROPERTIES = frozenset(("content-type", "content-encoding", "correlation-id"))
 _PLAIN = _PROPERTIES | {"x-message-id"}
 # Headers of MESSAGE that belong to one delivery, and headers of SEND that RabbitMQ takes for properties of the queue.
+# RabbitMQ 3.10 refuses a message whose user-id is not the login of its sender. Artemis 2.40 drops what has the
+# _AMQ_DUPL_ID of an earlier message, and, after it has confirmed it, what has the destination-type of another kind of
+# destination: the dead letter may go to another kind than the message came from.
 _NOT_KEPT = frozenset(
     (
-        *("ack", "auto-delete", "content-length", "destination", "durable", "exclusive", "expires", "expiration"),
-        *("message-id", "original-destination", "receipt", "redelivered", "subscription", "timestamp", "transaction"),
-        # RabbitMQ 3.10 refuses a message whose user-id is not the login of its sender.
-        "user-id",
-        # Artemis 2.40: the kind of the destination from which the message came; the dead letter may go to another kind,
-        # and would be confirmed and dropped. And the header by which it recognizes what a sender has sent twice.
-        *("_amq_dupl_id", "destination-type"),
-        *DELIVERY_COUNTS,
-        *("x-dead-letter-exchange", "x-dead-letter-routing-key", "x-error", "x-expires"),
-        *("x-failures", "x-max-length", "x-max-length-bytes", "x-max-priority", "x-message-ttl", "x-queue-type"),
+        *("_amq_dupl_id", "ack", "auto-delete", "content-length", "destination", "destination-type", "durable"),
+        *("exclusive", "expires", "expiration", "message-id", "original-destination", "receipt", "redelivered"),
+        *("subscription", "timestamp", "transaction", "user-id", *DELIVERY_COUNTS, "x-dead-letter-exchange"),
+        *("x-dead-letter-routing-key", "x-error", "x-expires", "x-failures", "x-max-length", "x-max-length-bytes"),
+        *("x-max-priority", "x-message-ttl", "x-queue-type"),
     )
 )
 
@@ -58,24 +57,23 @@ class DeadLetters:
         """Send the message of *delivery*; return the error if the broker has not confirmed it."""
         try:
             try:
-                self._send(_dead_letter(delivery, self.destination, plain=delivery.refused))
+                self._send(delivery, plain=delivery.refused)
             except InvalidFrame:
                 # A header that this library cannot write, though it could be read: from a sender with another version
                 # of STOMP, or with a less strict library.
-                self._send(_dead_letter(delivery, self.destination, plain=True))
+                self._send(delivery, plain=True)
         except Exception as error:  # noqa: BLE001 - mostly a MessageError, but the message must be tried again
             delivery.dead_letter_tries += 1
             # RabbitMQ 4.3.6 ends the connection without a word for more than 100 headers, and with an ERROR that does
             # not name the message for a name of more than 255 bytes.
             delivery.lost += isinstance(error, ConnectionLost)
-            refused = isinstance(error, Rejected | InvalidFrame) or delivery.lost >= _MOST_LOST
-            delivery.refused = delivery.refused or refused
+            delivery.refused |= isinstance(error, Rejected | InvalidFrame) or delivery.lost >= _MOST_LOST
             return error
         return None
 
-    def _send(self, message: Message) -> None:
+    def _send(self, delivery: Delivery, *, plain: bool) -> None:
         with self._pool.client() as client:
-            client.send_many((message,), confirm=True)
+            client.send_many((_dead_letter(delivery, self.destination, plain=plain),), confirm=True)
 
 
 def _dead_letter(delivery: Delivery, destination: str, *, plain: bool) -> Message:
@@ -91,8 +89,10 @@ def _dead_letter(delivery: Delivery, destination: str, *, plain: bool) -> Messag
             for name, value in headers.items()
             if name in _PLAIN and (name not in _PROPERTIES or len(value.encode()) <= _LONGEST_PROPERTY)
         }
-    headers["original-destination"] = frame.headers.get("destination", delivery.handler.destination)
-    headers["x-error"] = short_text(delivery.error)
-    headers["x-failures"] = str(delivery.failures)
-    headers["persistent"] = "true"
+    headers |= {
+        "original-destination": frame.headers.get("destination", delivery.handler.destination),
+        "x-error": short_text(delivery.error),
+        "x-failures": str(delivery.failures),
+        "persistent": "true",
+    }
     return Message(destination, frame.body, headers)

@@ -17,15 +17,15 @@ _MOST_FAILURES = 10_000
 
 
 class FailureCounts:
-    """How often each message has failed here, across its deliveries."""
+    """How often each message has failed here, across its deliveries. A message without a key is not remembered."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: collections.OrderedDict[Key, int] = collections.OrderedDict()
+        self._counts: collections.OrderedDict[Key | None, int] = collections.OrderedDict()
 
     def get(self, key: Key | None) -> int:
         """Return the failures so far."""
-        return self._counts.get(key, 0) if key is not None else 0
+        return self._counts.get(key, 0)
 
     def set(self, key: Key | None, failures: int) -> None:
         """Remember the number of *failures*."""
@@ -39,9 +39,8 @@ class FailureCounts:
 
     def forget(self, key: Key | None) -> None:
         """The message will not come again."""
-        if key is not None and key in self._counts:
-            with self._lock:
-                self._counts.pop(key, None)
+        with self._lock:
+            self._counts.pop(key, None)
 
 
 class Duplicates:

@@ -1,8 +1,7 @@
-"""An exception as text, though it may bring code of its own.
+"""Errors and ids as text: plain, of bounded length, and unable to forge a line of the log.
 
-The exception comes from a handler, and everything about it may be the application's code: ``__str__``, ``__notes__``,
-the traceback, the name of its class. Each of these may raise, return a subclass of ``str``, or be very long. The result
-is a plain ``str`` of bounded length, so that it can be logged, pickled and put into a header.
+Everything about an exception of a handler may be the application's code (``__str__``, ``__notes__``, the name of its
+class), which may raise, return a subclass of ``str``, or be very long. The result can be logged, pickled and sent.
 """
 
 from __future__ import annotations
@@ -10,10 +9,19 @@ from __future__ import annotations
 import traceback
 import types
 
-__all__ = ["error_in_one_line", "traceback_text"]
+from .._internal.printable import harmless
 
-_LONGEST_LINE = 10_000  # characters
+__all__ = ["error_in_one_line", "short_text", "traceback_text"]
+
+_LONGEST_TEXT = 500  # characters of an error or an id in a log line or a header
+_LONGEST_LINE = 10_000
 _LONGEST_TRACEBACK = 100_000
+
+
+def short_text(text: str) -> str:
+    """Return *text* in one line of at most 500 characters, with all control characters escaped."""
+    text = harmless(text, lines=False)
+    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 3] + "..."
 
 
 def error_in_one_line(error: BaseException) -> str:
@@ -26,11 +34,11 @@ def error_in_one_line(error: BaseException) -> str:
     return f"{kind}: {text}" if text else kind
 
 
-def traceback_text(error: BaseException, own_files: frozenset[str]) -> str:
-    """Return the traceback of *error* as Python prints it, without the outer frames that belong to *own_files*."""
+def traceback_text(error: BaseException, own_file: str | None = None) -> str:
+    """Return the traceback of *error* as Python prints it, without the outer frames of *own_file*."""
     try:
         inside = _traceback(error)
-        while inside is not None and inside.tb_frame.f_code.co_filename in own_files:
+        while inside is not None and inside.tb_frame.f_code.co_filename == own_file:
             inside = inside.tb_next
         text = _plain("".join(traceback.format_exception(type(error), error, inside)).rstrip())
     except BaseException as another:  # noqa: BLE001 - a property of the exception raises, for example __notes__
@@ -42,7 +50,6 @@ def traceback_text(error: BaseException, own_files: frozenset[str]) -> str:
 
 
 def _frames(error: BaseException) -> str:
-    """The traceback without the exception itself."""
     try:
         return "Traceback (most recent call last):\n" + _plain("".join(traceback.format_tb(_traceback(error))))
     except BaseException:  # noqa: BLE001 - the source of a frame comes from a loader that may raise, too
@@ -60,9 +67,5 @@ def _kind(error: BaseException) -> str:
 
 
 def _plain(text: str) -> str:
-    """*text* as a ``str`` itself, without half characters.
-
-    A subclass may bring methods of its own, and a class that another process has not. Half of a surrogate pair cannot
-    be encoded, so a log file would get nothing of it.
-    """
+    """*text* as a ``str`` itself, without half surrogate pairs, which cannot be encoded for a log file."""
     return str.encode(text, "utf-8", "backslashreplace").decode()

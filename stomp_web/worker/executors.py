@@ -1,16 +1,24 @@
-"""What calls handlers: the executors' common interface.
+"""What calls handlers: the interface of executors, and the one that calls them in the worker thread.
 
 A message goes in as plain values (`Job`), and ``None`` or a `Failure` comes back, so that both can also travel to
-another process and back. `stomp_web.worker.threads` calls handlers in the worker thread itself,
-`stomp_web.worker.processes` in another process.
+another process and back: see `stomp_web.worker.processes`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import types
 import typing
 
-__all__ = ["Around", "Executor", "ExecutorGone", "Failure", "Job"]
+from ..client.message import message_id_of
+from ..errors import StompError
+from ..serializers import deserialize
+from .error_text import error_in_one_line, traceback_text
+from .forked import ForkGuard
+from .handlers import Handler, ReceivedMessage, Reject
+
+__all__ = ["Around", "Executor", "ExecutorGone", "Failure", "Job", "ThreadExecutor", "read_message"]
 
 Around = typing.Callable[[], typing.ContextManager[object]]
 
@@ -66,3 +74,63 @@ class Executor:
     def kill(self) -> bool:
         """End at once, and return whether that makes an `execute` return that runs in another thread."""
         return False
+
+
+class ThreadExecutor(Executor):
+    """Calls handlers in the thread that calls `execute`, which raises nothing, whatever the application's code does."""
+
+    def __init__(self, handlers: typing.Iterable[Handler], keys: typing.Sequence[str | bytes], around: Around) -> None:
+        self._handlers = {handler.id: handler for handler in handlers}
+        self._keys = keys
+        self._around = around
+
+    def execute(self, job: Job) -> Failure | None:
+        """Decode the message, call the handler, and return its failure, if any. A child that it forks ends in here."""
+        try:
+            with ForkGuard() as guard:
+                return self._execute(job, guard)
+        except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler must not end the thread unseen
+            return Failure(error_in_one_line(error), traceback_text(error, __file__))
+
+    def _execute(self, job: Job, guard: ForkGuard) -> Failure | None:
+        handler = self._handlers[job.subscription]
+        try:
+            message = read_message(job, handler, self._keys)
+        except StompError as error:  # a SerializationError, or no key for a signature: it cannot be read here
+            return Failure(error_in_one_line(error), permanent=True)
+        try:
+            with self._around():
+                # A forked child ends before the end of `around`, which may write to a database on a connection that
+                # the child shares with its parent.
+                with guard:
+                    result = handler.function(message)
+                _check_has_run(result)
+        except Reject as error:
+            return Failure(error_in_one_line(error), permanent=True)
+        return None
+
+
+def read_message(job: Job, handler: Handler, keys: typing.Sequence[str | bytes]) -> ReceivedMessage:
+    """Return the message with its payload decoded; the body, if nothing is accepted. Raises `SerializationError`."""
+    headers, payload = job.headers, job.body
+    destination = headers.get("destination", "")
+    if handler.accept:
+        sent_to = (handler.destination, *handler.sent_to)
+        payload = deserialize(
+            job.body, headers, accept=handler.accept, keys=keys, untyped=handler.untyped, sent_to=sent_to
+        )
+    message_id = message_id_of(headers) or headers.get("message-id", "")
+    return ReceivedMessage(
+        payload, job.body, headers, destination, message_id, job.redelivered, job.failures, job.defects
+    )
+
+
+def _check_has_run(result: object) -> None:
+    """Raise if the handler has returned something that still has to be run."""
+    if isinstance(result, types.GeneratorType | types.CoroutineType):
+        result.close()  # without it, Python warns that it was never awaited
+    if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise TypeError(
+            f"the handler returned {type(result).__name__}, which nothing runs: a handler is a plain function that has "
+            "done its work when it returns; call asyncio.run() in it, or decorate it with asgiref.sync.async_to_sync"
+        )

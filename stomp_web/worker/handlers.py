@@ -1,4 +1,4 @@
-"""Handlers and their destinations: the subscriptions of a worker, before there is a connection."""
+"""Handlers and their destinations, before there is a connection, and what a handler gets and may raise."""
 
 from __future__ import annotations
 
@@ -12,9 +12,43 @@ from .._internal.printable import harmless
 from ..errors import ConfigurationError
 from ..protocol import commands
 from ..serializers import check_keys, get_serializer
-from .message import Reading, ReceivedMessage
 
-__all__ = ["Handler", "Handlers"]
+__all__ = ["ACCEPT", "Function", "Handler", "Handlers", "ReceivedMessage", "Reject"]
+
+
+class Reject(Exception):
+    """Raised by a handler: this message cannot be handled, and another try would not change that.
+
+    It becomes a dead letter at once, and is not delivered again.
+    """
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReceivedMessage:
+    """A message as a handler gets it.
+
+    * `payload` - the sender's payload, read by the serializer that the ``content-type`` names.
+    * `body` - the bytes as they came. `headers` - those of the MESSAGE frame, unescaped.
+    * `destination` - the destination from which it came.
+    * `id` - the sender's ``x-message-id``, the same at every delivery; without one, or with an empty one, the broker's
+      ``message-id``.
+    * `redelivered` - whether it may have been handled before: the broker says so, or this worker has tried already.
+    * `failures` - how often it has failed, as far as this worker knows: its own tries, or, if that is more, how often a
+      quorum queue of RabbitMQ has delivered it before (``x-delivery-count`` of 3.10, ``x-acquired-count`` of 4.3). The
+      queue counts also the deliveries that a worker gave back unhandled when it stopped.
+    * `defects` - the defects of the frame in which it came, a sentence for each: replacement characters stand for bytes
+      of a header that are not UTF-8, for example. See `stomp_web.protocol.FrameBuffer`.
+    """
+
+    payload: typing.Any = dataclasses.field(repr=False)
+    body: bytes = dataclasses.field(repr=False)
+    headers: dict[str, str] = dataclasses.field(repr=False)
+    destination: str
+    id: str
+    redelivered: bool
+    failures: int
+    defects: tuple[str, ...] = ()
+
 
 Function = typing.Callable[[ReceivedMessage], object]
 _F = typing.TypeVar("_F", bound=Function)
@@ -25,7 +59,10 @@ ACCEPT: typing.Final = ("json", "text", "bytes")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handler:
-    """One subscription: its `function`, and the parts of SUBSCRIBE. `name` is the function's, for the log."""
+    """One subscription: its `function`, the parts of SUBSCRIBE, and how its messages are read.
+
+    `name` is the function's, for the log. `untyped` is empty if that of the worker counts.
+    """
 
     function: Function
     name: str
@@ -34,12 +71,8 @@ class Handler:
     ack: str
     accept: tuple[str, ...]
     headers: dict[str, str]
-    untyped: str | None = None
-    sent_to: tuple[str, ...] = ()
-
-    def reading(self, untyped: str) -> Reading:
-        """Return how its messages are read; *untyped* is the worker's, for a handler without one of its own."""
-        return Reading(self.accept, self.untyped or untyped, (self.destination, *self.sent_to))
+    untyped: str
+    sent_to: tuple[str, ...]
 
 
 class Handlers:
@@ -92,8 +125,7 @@ class Handlers:
         """
         accept = (accept,) if isinstance(accept, str) else tuple(accept)
         origins = (sent_to,) if isinstance(sent_to, str) else tuple(sent_to)
-        number = len(self._handlers) + 1
-        identity = f"worker-{number}" if id is None else id
+        identity = f"worker-{len(self._handlers) + 1}" if id is None else id
         commands.subscribe(destination, identity, ack, headers)  # for its errors
 
         def decorate(function: _F) -> _F:
@@ -109,9 +141,8 @@ class Handlers:
                 )
             if not _takes_one_argument(function):
                 raise ConfigurationError(f"the handler {name} cannot be called with the message as its one argument")
-            self._add(
-                Handler(function, name, destination, identity, ack, accept, dict(headers or {}), untyped, origins)
-            )
+            more = dict(headers or {})
+            self._add(Handler(function, name, destination, identity, ack, accept, more, untyped or "", origins))
             return function
 
         return decorate
@@ -129,12 +160,7 @@ class Handlers:
         self._handlers.append(handler)
 
     def check(self, dead_letter: str, keys: typing.Sequence[str | bytes] = ()) -> None:
-        """Raise `ConfigurationError` if a worker cannot run these handlers.
-
-        That is: no handler at all; one that accepts a serializer that does not exist; one that accepts signed messages,
-        without *keys* (`signing_keys`) to verify them; or one whose own failures would come back to it, because it
-        handles the destination *dead_letter*.
-        """
+        """Raise `ConfigurationError` if a worker with this *dead_letter* and these signing *keys* cannot run them."""
         if not self._handlers:
             raise ConfigurationError("there is no handler; decorate a function with subscribe('/queue/...')")
         for handler in self._handlers:

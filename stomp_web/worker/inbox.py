@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
+import threading
 import time
 import typing
 
@@ -32,7 +34,7 @@ class Inbox(FrameQueue):
         super().__init__(maxsize)
         self._handlers = {handler.id: handler for handler in handlers}
         self._session = session
-        self._later: list[tuple[float, int, Step, Delivery]] = []
+        self._later: list[tuple[float, int, Step, Delivery]] = []  # a heap, by the time of the step
         self._order = itertools.count()
         self._paused = self._closed = self._abandoned = False
         #: How many messages have come.
@@ -41,29 +43,20 @@ class Inbox(FrameQueue):
 
     # -- the reader's side ------------------------------------------------------------------------------------
 
-    def offer(self, frame: Frame) -> bool:
-        """Put *frame* in, and return whether there was room. For the reader's loop; it never waits."""
-        if frame.headers.get("subscription") not in self._handlers:
-            self._unclaimed.warn(frame)
-            return True
-        with self._not_empty:
-            if len(self._frames) >= self.maxsize:
-                return False
-            self.received += 1
-            if not self._closed:
-                self._frames.append(frame)
-                self._not_empty.notify()
-            return True
-
     def offer_many(self, frames: typing.Sequence[Frame]) -> int:
         """Put in as many of *frames* as there is room for, and return how many that was."""
         for taken, frame in enumerate(frames):
-            if not self.offer(frame):
-                return taken
+            if frame.headers.get("subscription") not in self._handlers:
+                self._unclaimed.warn(frame)
+                continue
+            with self._not_empty:
+                if len(self._frames) >= self.maxsize:
+                    return taken
+                self.received += 1
+                if not self._closed:
+                    self._frames.append(frame)
+                    self._not_empty.notify()
         return len(frames)
-
-    def begin(self) -> None:
-        """A session has begun."""
 
     def end(self, reason: BaseException, last: typing.Iterable[Frame] = ()) -> None:
         """The session has ended; *last* are frames for which there was no room."""
@@ -73,27 +66,25 @@ class Inbox(FrameQueue):
 
     # -- the worker threads' side -----------------------------------------------------------------------------
 
-    def take(self, seconds: float | None = None) -> tuple[Step, Delivery] | None:
-        """Return the next step and its message, waiting for it for *seconds* (``None``: without a limit).
+    def take(self, seconds: float = math.inf) -> tuple[Step, Delivery] | None:
+        """Return the next step and its message, waiting for it for *seconds*.
 
         ``None`` if there was none in that time, and when the inbox was closed: see `finished`.
         """
-        end = None if seconds is None else time.monotonic() + seconds
+        end = time.monotonic() + seconds
         with self._not_empty:
             while True:
                 now = time.monotonic()
-                if not self._paused or self._closed:
+                until = end
+                if self._closed or not self._paused:
                     work = self._next(now)
-                    if work is not None:
+                    if work is not None or self.finished:
                         return work
-                    if self.finished:
-                        return None
-                waits = [self._later[0][0] - now] if self._later and not (self._paused and not self._closed) else []
-                if end is not None:
-                    if end <= now:
-                        return None
-                    waits.append(end - now)
-                self._not_empty.wait(min(waits, default=None))
+                    if self._later:
+                        until = min(end, self._later[0][0])
+                if end <= now:
+                    return None
+                self._not_empty.wait(None if until == math.inf else min(until - now, threading.TIMEOUT_MAX))
 
     @property
     def finished(self) -> bool:
@@ -102,8 +93,7 @@ class Inbox(FrameQueue):
 
     def _next(self, now: float) -> tuple[Step, Delivery] | None:
         if self._later and self._later[0][0] <= now:
-            _, _, step, delivery = heapq.heappop(self._later)
-            return step, delivery
+            return heapq.heappop(self._later)[2:]
         if not self._frames:
             return None
         frame = self._frames.popleft()
@@ -119,9 +109,8 @@ class Inbox(FrameQueue):
         with self._not_empty:
             if self._abandoned or (self._closed and not delivery.acknowledged_first):
                 return
-            if self._closed and step is Step.HANDLE:
-                seconds = 0.0
-            heapq.heappush(self._later, (time.monotonic() + seconds, next(self._order), step, delivery))
+            due = 0.0 if self._closed and step is Step.HANDLE else time.monotonic() + seconds
+            heapq.heappush(self._later, (due, next(self._order), step, delivery))
             self._not_empty.notify()
 
     def pause(self) -> None:
@@ -133,12 +122,6 @@ class Inbox(FrameQueue):
         with self._not_empty:
             self._closed = True
             self._drop_unbegun()
-            self._later = [
-                (0.0 if step is Step.HANDLE else due, order, step, delivery)
-                for due, order, step, delivery in self._later
-            ]
-            heapq.heapify(self._later)
-            self._not_empty.notify_all()
 
     def abandon(self) -> int:
         """Give out nothing more at all; return how many messages that loses, which were acknowledged already."""
@@ -147,11 +130,15 @@ class Inbox(FrameQueue):
             self._drop_unbegun()
             lost = len(self._later)
             self._later = []
-            self._not_empty.notify_all()
             return lost
 
     def _drop_unbegun(self) -> None:
+        """Keep what was acknowledged already; after `close`, a message to be handled again is due at once."""
         self._frames.clear()
-        self._later = [entry for entry in self._later if entry[3].acknowledged_first]
+        self._later = [
+            (0.0 if self._closed and step is Step.HANDLE else due, order, step, delivery)
+            for due, order, step, delivery in self._later
+            if delivery.acknowledged_first
+        ]
         heapq.heapify(self._later)
         self._not_empty.notify_all()

@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import multiprocessing.connection
-import os
 import pickle
 import signal
 import threading
 import time
 import typing
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 
 from .._internal.signals import block_stop_signals, ignore_stop_signals
 from ..errors import ConfigurationError
 from .error_text import error_in_one_line
-from .executors import Around, Executor, ExecutorGone, Failure, Job
-from .forked import exit_forked_child
+from .executors import Around, Executor, ExecutorGone, Failure, Job, ThreadExecutor
+from .forked import ForkGuard
 from .handlers import Handler
-from .threads import ThreadExecutor
-
-if typing.TYPE_CHECKING:
-    from multiprocessing.connection import Connection
 
 __all__ = ["Initializer", "ProcessExecutor"]
 
@@ -46,12 +42,11 @@ class ProcessExecutor(Executor):
 
     def __init__(
         self,
-        handlers: typing.Iterable[Handler],
+        handlers: typing.Sequence[Handler],
         keys: typing.Sequence[str | bytes],
         around: Around,
         initializers: typing.Sequence[Initializer],
         number: int,
-        untyped: str = "bytes",
     ) -> None:
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             # multiprocessing's own mark of a process that is still importing the program that it was started from.
@@ -62,26 +57,17 @@ class ProcessExecutor(Executor):
             )
         self._name = f"stomp-worker-process-{number}"
         self._initializers = _pickled(initializers, "the initializer")
-        each = {
-            handler.id: (_pickled(handler.function, f"the handler {handler.name}"), handler.reading(untyped))
-            for handler in handlers
-        }
-        self._setup = _pickled((each, tuple(keys), _pickled(around, "around")), "the worker")
-        self._process: multiprocessing.process.BaseProcess | None = None
+        for handler in handlers:
+            _pickled(handler.function, f"the handler {handler.name}")  # for the error that names it
+        _pickled(around, "around")
+        self._setup = _pickled((handlers, keys, around), "the worker")
+        self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._lock = threading.Lock()
         self._killed = False
 
-    @property
-    def pid(self) -> int | None:
-        """The process's id; ``None`` while there is no process."""
-        process = self._process
-        return process.pid if process is not None else None
-
     def start(self) -> None:
         """Start the process, and wait until it has imported the handlers. Raises `ConfigurationError`."""
-        if self._killed:
-            raise ConfigurationError("the worker is ending", "processes")
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_run_process, args=(theirs, self._initializers, self._setup), name=self._name)
@@ -110,14 +96,12 @@ class ProcessExecutor(Executor):
     def execute(self, job: Job) -> Failure | None:
         """Call the handler in the process. Its death is a failure, too. Raises `ExecutorGone`."""
         connection, process = self._connection, self._process
+        if connection is None or process is None:
+            raise ExecutorGone
+        sent = False
         try:
-            if connection is None or process is None:
-                raise EOFError
             connection.send(job)
-        except (EOFError, OSError):
-            self._discard()
-            raise ExecutorGone from None
-        try:
+            sent = True
             # A child of the process may hold the other end of the pipe, which is not closed then when the process dies.
             while not connection.poll(_CHECK_INTERVAL):
                 if not process.is_alive() and not connection.poll():
@@ -127,9 +111,11 @@ class ProcessExecutor(Executor):
             _wait_for_exit(process)
             how = _exit_reason(process.exitcode)
             self._discard()
+            if not sent:
+                raise ExecutorGone from None
             return Failure(f"the worker process died{how} while it handled the message")
-        except Exception as error:  # noqa: BLE001 - unpickling raises whatever the bytes make it raise
-            self._discard()  # the rest of the pipe's content cannot be trusted
+        except BaseException as error:  # noqa: BLE001 - of unpickling, or raised in this thread by other code
+            self._discard()  # the rest of the pipe's content would be taken for the answer to the next message
             return Failure(
                 f"the worker process was ended, as its answer could not be read ({error_in_one_line(error)}); does "
                 "the handler write to file descriptors that it has not opened?"
@@ -144,12 +130,10 @@ class ProcessExecutor(Executor):
         """Close the pipe, which ends the process, and wait for its end."""
         with self._lock:
             self._killed = True  # no other is started
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-        process = self._process
-        if process is not None:
-            _wait_for_exit(process)
+        if self._connection is not None:
+            self._connection.close()
+        if self._process is not None:
+            _wait_for_exit(self._process)
         self._discard()
 
     def kill(self) -> bool:
@@ -173,14 +157,14 @@ class ProcessExecutor(Executor):
                 process.close()
 
 
-def _wait_for_exit(process: multiprocessing.process.BaseProcess) -> bool:
+def _wait_for_exit(process: BaseProcess) -> bool:
     """Wait until *process* has ended, for `_END_LIMIT` seconds at the most; return whether it has.
 
     `Process.join` waits without a limit for one that has closed its descriptors, as a handler may: it sees the end of a
     pipe that the process holds, and then asks the system to wait.
     """
     end = time.monotonic() + _END_LIMIT
-    multiprocessing.connection.wait([process.sentinel], _END_LIMIT)
+    wait([process.sentinel], _END_LIMIT)
     while process.is_alive():
         if time.monotonic() > end:
             return False
@@ -193,10 +177,8 @@ def _exit_reason(code: int | None) -> str:
         return ""
     if code >= 0:
         return f" with exit code {code}"
-    try:
-        return f" of {signal.Signals(-code).name}"
-    except ValueError:
-        return f" of signal {-code}"
+    names = {each.value: each.name for each in signal.Signals}
+    return f" of {names.get(-code, f'signal {-code}')}"
 
 
 def _pickled(value: object, name: str) -> bytes:
@@ -217,27 +199,16 @@ def _run_process(connection: Connection, initializers: bytes, setup: bytes) -> N
     """
     ignore_stop_signals()
     with contextlib.closing(connection):
-        process = os.getpid()
-        problem = None
         try:
-            executor = _make_executor(initializers, setup)
+            with ForkGuard():  # for a child that the initializer forks, or the import of the handlers
+                for initializer in pickle.loads(initializers):
+                    initializer()
+                executor = ThreadExecutor(*pickle.loads(setup))
         except BaseException as error:
-            if os.getpid() == process:
-                connection.send(error_in_one_line(error))
-                raise
-            problem = error
-        if os.getpid() != process:  # forked by the initializer, or while the handlers were imported
-            exit_forked_child(problem)
+            connection.send(error_in_one_line(error))
+            raise
         connection.send(None)
         with contextlib.suppress(EOFError, OSError):
             while True:
                 job = connection.recv()
                 connection.send(executor.execute(job))
-
-
-def _make_executor(initializers: bytes, setup: bytes) -> ThreadExecutor:
-    for initializer in pickle.loads(initializers):
-        initializer()
-    each, keys, around = pickle.loads(setup)
-    handlers = {identity: (pickle.loads(function), reading) for identity, (function, reading) in each.items()}
-    return ThreadExecutor(handlers, keys, pickle.loads(around))

@@ -23,13 +23,12 @@ _CLEAR = "\r\x1b[K"
 class ProgressLine(logging.Handler):
     """A line that is written over and over; as a logging handler, it writes log records above the line.
 
-    Give it to `Worker.run` as *on_progress*. It writes on *stream*; if that is no terminal, it writes no progress, only
-    log records. Where it cannot write, it writes nothing: *stream* may be full or closed, or ``None``, as `sys.stderr`
-    is in a program that was started without.
-
-    Each text is written by one call, which a stream does not divide. So it needs no lock, which a child that a handler
-    forks could inherit, or in which a signal handler that logs would wait for itself.
+    Give it to `Worker.run` as *on_progress*. If *stream* is no terminal, only log records are written. Where it cannot
+    write, it writes nothing: *stream* may be full or closed, or ``None``, as `sys.stderr` in a program without one.
     """
+
+    # Each text is written by one call, which a stream does not divide. So it needs no lock of its own, which a child of
+    # a handler would inherit, and in which a signal handler that logs would wait for itself.
 
     def __init__(self, stream: typing.TextIO | None) -> None:
         super().__init__()
@@ -65,23 +64,18 @@ class ProgressLine(logging.Handler):
         except Exception:  # noqa: BLE001 - logging's own way to deal with it
             self.handleError(record)
 
-    def above(self, stream: typing.TextIO) -> typing.TextIO:
+    def above(self, stream: typing.TextIO | None) -> typing.TextIO | None:
         """Return *stream* so that text that is written there stands above the line, and is not held back.
 
         If there is no terminal, that is *stream* itself, from which each line goes out at once: otherwise the
         output of handlers would appear in a log file only when the worker ends.
         """
-        if not self._terminal or not stream.isatty():
-            if isinstance(stream, io.TextIOWrapper):
-                with contextlib.suppress(OSError):  # it writes what is buffered
-                    stream.reconfigure(line_buffering=True)
-            return stream
-        return typing.cast(typing.TextIO, _Above(self, stream))
-
-    def print_above(self, stream: typing.TextIO, text: str, *, begins: bool) -> None:
-        """Write *text* on *stream*; it *begins* a line, for which the progress line has to go."""
-        stream.write(_CLEAR + text if begins else text)
-        stream.flush()
+        if stream is not None and self._terminal and stream.isatty():
+            return typing.cast(typing.TextIO, _Above(stream))
+        if isinstance(stream, io.TextIOWrapper):
+            with contextlib.suppress(OSError):  # it writes what is buffered
+                stream.reconfigure(line_buffering=True)
+        return stream
 
     def finish(self) -> None:
         """End the line, so that later output begins on a new one."""
@@ -106,16 +100,16 @@ class ProgressLine(logging.Handler):
 
 
 class _Above:
-    """A terminal on which handlers print, beside the progress line."""
+    """A terminal on which handlers print: a line begins where the progress line was."""
 
-    def __init__(self, line: ProgressLine, stream: typing.TextIO) -> None:
-        self._line = line
+    def __init__(self, stream: typing.TextIO) -> None:
         self._stream = stream
         self._begins = True
 
     def write(self, text: str) -> int:
         if text:
-            self._line.print_above(self._stream, text, begins=self._begins)
+            self._stream.write(_CLEAR + text if self._begins else text)
+            self._stream.flush()
             self._begins = text.endswith("\n")
         return len(text)
 

@@ -6,17 +6,16 @@ broker delivers the message again.
 
 from __future__ import annotations
 
+import collections
+import threading
 import typing
 
 from ..client.message import message_id_of
+from ..connection.dialect import GENERIC, Dialect, choose_dialect
 from ..protocol import Frame
-from .cumulative_acks import CumulativeAcks
 from .deduplication import FailureCounts
 from .delivery import Delivery
 from .handlers import Handler
-
-if typing.TYPE_CHECKING:
-    from ..connection.dialect import Dialect
 
 __all__ = ["DELIVERY_COUNTS", "CurrentSession"]
 
@@ -38,12 +37,12 @@ class CurrentSession:
         self._failures = failures
         self._number = 0  # changes when a session begins, and when it ends
         self._cumulative: dict[str, CumulativeAcks] = {}
-        #: What is special about the broker; ``None`` before the first session.
-        self.dialect: Dialect | None = None
+        #: What is special about the broker.
+        self.dialect: Dialect = GENERIC
 
-    def begin(self, dialect: Dialect) -> None:
-        """Another session has begun, with a broker of this *dialect*."""
-        self.dialect = dialect
+    def begin(self, server: str | None) -> None:
+        """Another session has begun, with a broker that names itself *server*."""
+        self.dialect = choose_dialect(server)
         self._number += 1
         self._cumulative.clear()
 
@@ -61,9 +60,7 @@ class CurrentSession:
         It is never ``auto``: with that, the broker counts messages as acknowledged that still wait here, and they would
         be lost with the worker.
         """
-        if handler.ack == "client" and not (self.dialect is not None and self.dialect.acks_over_all):
-            return "client"
-        return "client-individual"
+        return "client" if handler.ack == "client" and not self.dialect.acks_over_all else "client-individual"
 
     def cumulative_acks(self, handler: Handler) -> CumulativeAcks:
         """The deliveries of *handler* in this session, if its ack mode is ``client``."""
@@ -74,7 +71,7 @@ class CurrentSession:
         headers = frame.headers
         key = None
         message_id = message_id_of(headers)
-        if message_id is None and self.dialect is not None and self.dialect.keeps_message_ids:
+        if message_id is None and self.dialect.keeps_message_ids:
             message_id = headers.get("message-id")
         if message_id is not None and not (frame.defects and _REPLACEMENT in message_id):
             # Where replacement characters stand for what could not be read, two ids may look the same.
@@ -87,6 +84,50 @@ class CurrentSession:
         if self.ack_mode(handler) == "client":
             self.cumulative_acks(handler).add(delivery)
         return delivery
+
+
+class CumulativeAcks:
+    """The deliveries of one subscription in one session that are not acknowledged, in the order of the messages.
+
+    In the ack mode ``client`` an ACK stands for all earlier messages, too. Handlers end in any order, so a message is
+    acknowledged when it and all before it are done.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: collections.deque[Delivery] = collections.deque()
+        self._acknowledging = False
+
+    def add(self, delivery: Delivery) -> None:
+        """The message has come, after all that were added before."""
+        with self._lock:
+            self._open.append(delivery)
+
+    def finish(self, delivery: Delivery, acknowledge: typing.Callable[[Delivery], object]) -> bool:
+        """The message is done. Acknowledge the last one of those that can be; ``False`` if it is of another session.
+
+        One thread at a time does it, so that the broker gets the acknowledgements in order.
+        """
+        with self._lock:
+            if delivery not in self._open:
+                return False
+            delivery.done = True
+            if self._acknowledging:
+                return True
+            self._acknowledging = True
+        while True:
+            with self._lock:
+                last = None
+                while self._open and self._open[0].done:
+                    last = self._open.popleft()
+                if last is None:
+                    self._acknowledging = False
+                    return True
+            try:
+                acknowledge(last)
+            except BaseException:
+                self._acknowledging = False  # otherwise nothing of this subscription would be acknowledged any more
+                raise
 
 
 def _number(text: str | None) -> int:

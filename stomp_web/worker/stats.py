@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import threading
 
@@ -40,19 +41,18 @@ class WorkerStats:
 
 
 class Counters:
-    """Numbers that many threads add to."""
+    """Numbers that many threads add to, by the names of the fields of `WorkerStats`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._numbers: dict[str, int] = {}
+        self._numbers: collections.Counter[str] = collections.Counter()
 
-    def add(self, **more: int) -> None:
-        """Add to the numbers of these names, which are fields of `WorkerStats`."""
+    def add(self, name: str) -> None:
+        """Add 1 to the number of this *name*."""
         with self._lock:
-            for name, number in more.items():
-                self._numbers[name] = self._numbers.get(name, 0) + number
+            self._numbers[name] += 1
 
-    def snapshot(self) -> dict[str, int]:
+    def snapshot(self) -> collections.Counter[str]:
         """Return all numbers of one moment."""
         with self._lock:
-            return dict(self._numbers)
+            return self._numbers.copy()

@@ -10,6 +10,7 @@ after a pause when the connection is lost, and shuts down. All threads of a work
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import typing
@@ -18,16 +19,14 @@ from .._internal.log import get_logger
 from .._internal.printable import sentence
 from .._internal.wakeup import Wakeup
 from ..client.duplex import QueueingDuplexClient
-from ..connection.dialect import choose_dialect
-from ..errors import AuthenticationFailed, DeliveryUnknown, NotSent, Rejected, StompError
+from ..connection.deadline import Deadline
+from ..errors import AuthenticationFailed, MessageError, Rejected, StompError
 from ..pool import PublishClientPool
 from ..pool.breaker import back_off
 from .error_text import error_in_one_line
 from .handlers import Handler
 from .inbox import Inbox
-from .permanent_errors import is_permanent
 from .session import CurrentSession
-from .shutdown import shut_down
 from .stats import Counters, WorkerStats
 from .worker_thread import WorkerThread
 
@@ -38,6 +37,24 @@ _log = get_logger("worker")
 _CHECK_INTERVAL = 0.5  # seconds between two checks, and two calls of *on_progress*
 _LONG_ENOUGH = 10.0  # seconds after which a session was no failed attempt
 _PARTING_LIMIT = 5.0  # seconds for DISCONNECT, and for the end of a thread
+
+# The `message` headers of ERROR frames that refuse a subscription until the program or the broker is changed.
+_PERMANENT: typing.Final = re.compile(
+    # RabbitMQ 3.10.8, 4.3.6: a destination that it does not know; no permission (the AMQP reply code 403); a queue that
+    # exists with other arguments, or arguments that no queue can have (406). Not 404, NOT_FOUND: another program may
+    # declare the queue or the exchange a little later. Not 405, RESOURCE_LOCKED: its exclusive consumer may leave. Not
+    # "Processing error": 3.10 says it also to one of two clients that declare the same quorum queue at the same time.
+    "(?:unknown|invalid|missing) destination$|access_refused$|precondition_failed$"
+    # The development broker.
+    "|access denied$"
+    # ActiveMQ 5.17.2: no permission. Artemis: AMQ229032, the same.
+    "|.*is not authorized to read from|.*does not have permission="
+    # ActiveMQ 5.17.2: a SUBSCRIBE that lacks its destination.
+    "|invalid empty or 'null' destination header",
+    re.IGNORECASE | re.DOTALL,
+)
+# The first line of the body, where ActiveMQ 5.17.2 has the exception: a selector that it cannot read.
+_PERMANENT_EXCEPTION: typing.Final = re.compile(rb"[\w.]*\bInvalidSelectorException\b")
 
 Progress = typing.Callable[[WorkerStats], object]
 
@@ -55,7 +72,6 @@ class Supervisor:
         threads: typing.Sequence[WorkerThread],
         counters: Counters,
         wakeup: Wakeup,
-        *,
         prefetch: int,
         grace: float,
         on_progress: Progress | None,
@@ -75,9 +91,8 @@ class Supervisor:
         self._reported_at = self._began = time.monotonic()
         self._stopping = False
         self._reader: threading.Thread | None = None
-        self._reading = False  # the reader's loop has not ended
+        self._reading = False  # everything is subscribed, and the reader's loop has not ended
         self._reason: StompError | None = None  # why the reader's loop has ended
-        self._subscribed = False
         wakeup.fileno()  # open before the first `stop`, which must not be missed
 
     # -- for other threads ------------------------------------------------------------------------------------
@@ -94,7 +109,6 @@ class Supervisor:
         return (
             self._reading
             and self._client.connected
-            and self._subscribed
             and not self._stopping
             and all(thread.is_alive for thread in self._threads)
         )
@@ -103,6 +117,7 @@ class Supervisor:
         """Return the numbers of this moment."""
         return WorkerStats(
             received=self._inbox.received,
+            in_flight=self._busy(),
             waiting=self._inbox.qsize(),
             connected=self._reading and self._client.connected,
             seconds=time.monotonic() - self._began,
@@ -117,22 +132,21 @@ class Supervisor:
         Raises `ConfigurationError` if the handlers cannot be run, and `AuthenticationFailed` or `Rejected` if the
         broker refuses the first connection or a first subscription permanently.
         """
-        clean = False
         try:
             self._start_threads()
             self._receive()
-            finished = shut_down(self._inbox, self._threads, self._counters, self._grace, self._wait)
+            finished = self._shut_down()
             # Its receipt says that the broker has taken every acknowledgement before it.
             self._client.disconnect(_PARTING_LIMIT)
             self._report_progress()  # the final numbers
-            clean = True
             return finished
+        except BaseException:  # also of a second signal: nothing more is waited for
+            self._inbox.abandon()
+            for thread in self._threads:
+                thread.abandon()
+            self._client.close()
+            raise
         finally:
-            if not clean:  # an exception, or a second signal: nothing more is waited for
-                self._inbox.abandon()
-                for thread in self._threads:
-                    thread.abandon()
-                self._client.close()
             if self._reader is not None:
                 self._reader.join(_PARTING_LIMIT)
             for thread in self._threads:
@@ -143,7 +157,7 @@ class Supervisor:
     def _start_threads(self) -> None:
         for thread in self._threads:
             thread.start()
-        while not self._stopping and not all(thread.started.is_set() for thread in self._threads):
+        while not self._stopping and not all(thread.started for thread in self._threads):
             self._wait()
         for thread in self._threads:
             if thread.broken is not None:
@@ -157,12 +171,9 @@ class Supervisor:
             try:
                 self._begin_session()
                 self._wait_for_end()
-            except (AuthenticationFailed, Rejected) as error:
-                first = not self._counters.snapshot().get("connects")
-                if first and (isinstance(error, AuthenticationFailed) or is_permanent(error)):
+            except MessageError as error:
+                if not self._counters.snapshot()["connects"] and _is_permanent(error):
                     raise
-                self._reason = error
-            except (NotSent, DeliveryUnknown) as error:
                 self._reason = error
             if self._stopping and self._reading:
                 return  # the connection is needed for the last acknowledgements
@@ -179,14 +190,13 @@ class Supervisor:
     def _begin_session(self) -> None:
         self._reason = None
         self._client.connect()
-        dialect = choose_dialect(self._client.server)
-        self._session.begin(dialect)
+        self._session.begin(self._client.server)
         for handler in self._handlers:
-            headers = {**dialect.prefetch(self._prefetch), **handler.headers}
+            headers = {**self._session.dialect.prefetch(self._prefetch), **handler.headers}
             ack = self._session.ack_mode(handler)
             self._client.subscribe(handler.destination, id=handler.id, ack=ack, headers=headers)
-        self._counters.add(connects=1)
-        self._subscribed = self._reading = True
+        self._counters.add("connects")
+        self._reading = True
         self._reader = threading.Thread(target=self._read, name="stomp-worker-reader", daemon=True)
         self._reader.start()
         names = ", ".join(handler.destination for handler in self._handlers)
@@ -213,12 +223,41 @@ class Supervisor:
                 raise StompError("every thread of the worker has failed, as the log says; it can handle nothing more")
 
     def _end_session(self) -> None:
-        self._subscribed = False
         self._session.end()
         self._client.close()
         if self._reader is not None:
             self._reader.join(_PARTING_LIMIT)
             self._reader = None
+
+    def _shut_down(self) -> bool:
+        """Take no more messages; return whether all handlers have ended in time, and their messages were acknowledged.
+
+        The connection is needed meanwhile, and stays.
+        """
+        deadline = Deadline(self._grace)
+        busy = self._busy()
+        _log.info("stopping: %d %s being handled", busy, "message is" if busy == 1 else "messages are")
+        self._inbox.close()
+        for thread in self._threads:
+            thread.end()
+        while not all(thread.ended for thread in self._threads) and not deadline.expired:
+            self._wait(deadline.remaining())
+        late = [thread for thread in self._threads if not thread.ended]
+        if late:
+            busy = self._busy()
+            handlers = "handler has" if busy == 1 else "handlers have"
+            text = "%d %s not ended within %g s; what was not acknowledged comes again"
+            _log.error(text, busy, handlers, self._grace)
+            lost = self._inbox.abandon()
+            if lost:
+                _log.error("%d messages, acknowledged before they were handled (ack='auto'), are lost", lost)
+            for thread in late:
+                thread.abandon()
+        return not late
+
+    def _busy(self) -> int:
+        """How many messages are with their handlers."""
+        return sum(thread.busy for thread in self._threads)
 
     def _wait(self, seconds: float = _CHECK_INTERVAL) -> None:
         """Wait for a wakeup, and report progress if it is time."""
@@ -238,3 +277,14 @@ class Supervisor:
             self._progress_failed = True
         else:
             self._progress_failed = False
+
+
+def _is_permanent(error: MessageError) -> bool:
+    """Whether the broker has refused the login, or says that the same SUBSCRIBE can never be accepted.
+
+    That is a mistake in the program or in the broker's permissions. All other errors may pass.
+    """
+    if not isinstance(error, Rejected) or error.frame is None:
+        return isinstance(error, AuthenticationFailed)
+    message = error.frame.headers.get("message", "")
+    return bool(_PERMANENT.match(message)) or bool(_PERMANENT_EXCEPTION.match(error.frame.body))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import threading
 import typing
 
@@ -29,14 +31,13 @@ from ..serializers import get_serializer
 from .acknowledger import Acknowledger
 from .dead_letters import DeadLetters
 from .deduplication import Duplicates, FailureCounts
-from .executors import Around, Executor
+from .executors import Around, Executor, ThreadExecutor
 from .handlers import ACCEPT, Function, Handler, Handlers
 from .inbox import Inbox
 from .processes import Initializer, ProcessExecutor
 from .session import CurrentSession
 from .stats import Counters, WorkerStats
 from .supervisor import Progress, Supervisor
-from .threads import ThreadExecutor, no_context
 from .worker_thread import WorkerThread
 
 __all__ = ["SETTINGS", "Worker"]
@@ -119,7 +120,9 @@ class Worker(Unpicklable):
         self._url = address.url
         self._broker = str(address)
         # An address that is shared with an application may hold options that are a publisher's.
-        self._options = read_options(address.options, options)
+        checked = read_options(address.options, options)
+        self._connection = {name: checked[name] for name in CONNECTION_OPTIONS if name in checked}
+        self._keys: tuple[str | bytes, ...] = checked.get("signing_keys", ())
         self._connect_headers = dict(connect_headers or {})
         #: How many handlers run at the same time, if they run in threads. May be set before `run`.
         self.concurrency = whole_number("concurrency", concurrency, 1)
@@ -133,11 +136,10 @@ class Worker(Unpicklable):
         self._grace = _seconds("grace", grace)
         self._untyped = get_serializer(untyped).name
         self._initializer = initializer
-        self._around = around or no_context
+        self._around = around or contextlib.nullcontext
         #: The functions, and what they are subscribed to.
         self.handlers = Handlers() if handlers is None else handlers
-        self._starting = threading.Lock()
-        self._running = False
+        self._running = threading.Lock()
         self._supervisor: Supervisor | None = None
         self._make_client(FrameQueue(1))  # for its errors: nothing is opened
         self._make_pool()
@@ -197,16 +199,14 @@ class Worker(Unpicklable):
         read. If the broker cannot be reached, or refuses for another reason, such as RabbitMQ's NOT_FOUND for a queue
         that another program has yet to declare, the worker waits and tries again.
         """
-        with self._starting:
-            if self._running:
-                raise StompError("this worker is running already")
-            self._running = True
+        if not self._running.acquire(blocking=False):
+            raise StompError("this worker is running already")
         try:
             self._supervisor = supervisor = self._make_supervisor(on_progress, initializer)
             with StopSignals(supervisor.stop):
                 return 0 if supervisor.run() else 1
         finally:
-            self._running = False
+            self._running.release()
 
     def stop(self) -> None:
         """Ask a running worker to shut down cleanly, as SIGTERM does. From any thread; it does not wait.
@@ -242,8 +242,8 @@ class Worker(Unpicklable):
 
     def _make_supervisor(self, on_progress: Progress | None, initializer: Initializer | None) -> Supervisor:
         """Make all parts of a run, and connect them. See the drawing in `stomp_web.worker`."""
-        self.handlers.check(self._dead_letter, self._options.get("signing_keys", ()))
-        handlers = list(self.handlers)
+        self.handlers.check(self._dead_letter, self._keys)
+        handlers = [dataclasses.replace(each, untyped=each.untyped or self._untyped) for each in self.handlers]
         count = whole_number("processes", self.processes, 0) or whole_number("concurrency", self.concurrency, 1)
         prefetch = self._prefetch or 2 * count
         counters, wakeup, failures = Counters(), Wakeup(), FailureCounts()
@@ -251,67 +251,36 @@ class Worker(Unpicklable):
         inbox = Inbox(handlers, prefetch * len(handlers), session)
         client = self._make_client(inbox)
         pool = self._make_pool()
-        acknowledger = Acknowledger(
-            client,
-            session,
-            inbox,
-            DeadLetters(pool, self._dead_letter),
-            Duplicates(self._deduplicate),
-            failures,
-            counters,
-            max_redeliveries=self._max_redeliveries,
-            retry_delay=self._retry_delay,
-        )
-        numbers = range(1, count + 1)
-        executors = [self._make_executor(number, handlers, initializer) for number in numbers]
+        dead_letters, duplicates = DeadLetters(pool, self._dead_letter), Duplicates(self._deduplicate)
+        tries = (self._max_redeliveries, self._retry_delay)
+        acknowledger = Acknowledger(client, session, inbox, dead_letters, duplicates, failures, counters, *tries)
         threads = [
-            WorkerThread(number, inbox, executor, acknowledger, counters, wakeup.wake)
-            for number, executor in zip(numbers, executors, strict=True)
+            WorkerThread(number, inbox, self._make_executor(number, handlers, initializer), acknowledger, wakeup.wake)
+            for number in range(1, count + 1)
         ]
-        return Supervisor(
-            client,
-            session,
-            inbox,
-            pool,
-            handlers,
-            threads,
-            counters,
-            wakeup,
-            prefetch=prefetch,
-            grace=self._grace,
-            on_progress=on_progress,
-        )
+        options = (prefetch, self._grace, on_progress)
+        return Supervisor(client, session, inbox, pool, handlers, threads, counters, wakeup, *options)
 
-    def _make_executor(
-        self, number: int, handlers: typing.Sequence[Handler], initializer: Initializer | None
-    ) -> Executor:
-        keys = self._options.get("signing_keys", ())
-        if self.processes:
-            initializers = [each for each in (initializer, self._initializer) if each is not None]
-            return ProcessExecutor(handlers, keys, self._around, initializers, number, self._untyped)
-        functions = {handler.id: (handler.function, handler.reading(self._untyped)) for handler in handlers}
-        return ThreadExecutor(functions, keys, self._around)
-
-    def _connection_options(self) -> dict[str, typing.Any]:
-        return {name: self._options[name] for name in CONNECTION_OPTIONS if name in self._options}
+    def _make_executor(self, number: int, handlers: list[Handler], initializer: Initializer | None) -> Executor:
+        if not self.processes:
+            return ThreadExecutor(handlers, self._keys, self._around)
+        initializers = [each for each in (initializer, self._initializer) if each is not None]
+        return ProcessExecutor(handlers, self._keys, self._around, initializers, number)
 
     def _make_client(self, inbox: FrameQueue) -> QueueingDuplexClient:
-        options = self._connection_options()
-        options.setdefault("heart_beat", (10_000, 10_000))
+        options = {"heart_beat": (10_000, 10_000), **self._connection}
         return QueueingDuplexClient.from_url(
             self._url, message_queue=inbox, connect_headers=self._connect_headers, **options
         )
 
     def _make_pool(self) -> PublishClientPool:
         """The pool for dead letters."""
-        options = {name: value for name, value in self._connection_options().items() if name not in LIMIT_OPTIONS}
-        options["heart_beat"] = (0, 0)
-        return PublishClientPool(self._url, max_size=2, **options)
+        options = {name: value for name, value in self._connection.items() if name not in LIMIT_OPTIONS}
+        return PublishClientPool(self._url, max_size=2, **{**options, "heart_beat": (0, 0)})
 
 
 def _seconds(name: str, value: object) -> float:
     try:
         return read_seconds(value)
     except ValueError as error:
-        problem = str(error)
-    raise ConfigurationError(f"{name} {problem}, not {short_repr(value)}", name)
+        raise ConfigurationError(f"{name} {error}, not {short_repr(value)}", name) from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import threading
 import typing
 
@@ -13,7 +15,6 @@ from .delivery import Delivery, Step
 from .error_text import error_in_one_line, traceback_text
 from .executors import Executor, ExecutorGone, Failure, Job
 from .inbox import Inbox
-from .stats import Counters
 
 __all__ = ["WorkerThread"]
 
@@ -25,13 +26,11 @@ _CHECK_INTERVAL = 0.5  # seconds between two checks whether an idle process is a
 
 
 class WorkerThread:
-    """A thread and its executor.
+    """A thread and its executor. *wake* wakes the supervisor.
 
-    * `started` - set once it can take messages, or cannot: then `broken` says why.
-    * `busy` - a handler runs.
+    * `started` - it can take messages, or cannot: then `broken` says why.
+    * `busy` - a message is with its handler.
     * `ended` - it takes no more messages, and has none.
-
-    *wake* wakes the supervisor.
     """
 
     def __init__(
@@ -40,18 +39,15 @@ class WorkerThread:
         inbox: Inbox,
         executor: Executor,
         acknowledger: Acknowledger,
-        counters: Counters,
         wake: typing.Callable[[], object],
     ) -> None:
         self._inbox = inbox
         self._executor = executor
         self._acknowledger = acknowledger
-        self._counters = counters
         self._wake = wake
         self._ending = threading.Event()
         self._abandoned = False
-        self.started = threading.Event()
-        self.busy = self.ended = False
+        self.started = self.busy = self.ended = False
         self.broken: ConfigurationError | None = None
         # A daemon: a handler that does not end cannot keep the program from ending.
         self._thread = threading.Thread(target=self._run, name=f"stomp-worker-{number}", daemon=True)
@@ -87,11 +83,11 @@ class WorkerThread:
 
     def _run(self) -> None:
         self.broken = self._start()
-        self.started.set()
+        self.started = True
         self._wake()
         try:
             while self._make_ready() and not self._inbox.finished:
-                work = self._inbox.take(_CHECK_INTERVAL if self._executor.can_die else None)
+                work = self._inbox.take(_CHECK_INTERVAL if self._executor.can_die else math.inf)
                 if work is not None:
                     self._do(*work)
         except BaseException:
@@ -143,36 +139,31 @@ class WorkerThread:
             except BaseException:  # noqa: BLE001 - of its last step, the log: a handler of it raises SystemExit, perhaps
                 report_logging_error()
 
+    def _handle(self, delivery: Delivery) -> None:
+        self.busy = True
+        frame, identity = delivery.frame, delivery.handler.id
+        job = Job(identity, frame.headers, frame.body, delivery.redelivered, delivery.failures, frame.defects)
+        try:
+            # Where no process can be started any more, the message was not begun: the broker delivers it again.
+            with contextlib.suppress(ExecutorGone):
+                failure = self._execute(job)
+                if self._abandoned:
+                    return
+                if failure is None:
+                    self._acknowledger.succeeded(delivery)
+                else:
+                    self._acknowledger.failed(delivery, failure)
+        finally:
+            self.busy = False
+            self._wake()
+
     def _execute(self, job: Job) -> Failure | None:
         """Call the handler. A process that had died before it took the message is replaced first."""
-        while True:
-            if not self._make_ready():
-                raise ExecutorGone
+        while self._make_ready():
             try:
                 return self._executor.execute(job)
             except ExecutorGone:
                 continue
             except BaseException as error:  # noqa: BLE001 - raised in this thread by other code, after the handler
-                return Failure(error_in_one_line(error), details=traceback_text(error, frozenset()))
-
-    def _handle(self, delivery: Delivery) -> None:
-        self._counters.add(in_flight=1)
-        self.busy = True
-        frame = delivery.frame
-        job = Job(
-            delivery.handler.id, frame.headers, frame.body, delivery.redelivered, delivery.failures, frame.defects
-        )
-        try:
-            failure = self._execute(job)
-            if self._abandoned:
-                return
-            if failure is None:
-                self._acknowledger.succeeded(delivery)
-            else:
-                self._acknowledger.failed(delivery, failure)
-        except ExecutorGone:
-            return  # at the end, and the message was not begun: the broker delivers it again
-        finally:
-            self.busy = False
-            self._counters.add(in_flight=-1)
-            self._wake()
+                return Failure(error_in_one_line(error), traceback_text(error))
+        raise ExecutorGone

@@ -80,7 +80,7 @@ class TestWhateverAnExceptionDoesTheMessageBecomesADeadLetter:
 
     def test_what_a_serializer_raises_is_a_failure_too(self, broker, publisher, start, monkeypatch):
         monkeypatch.setattr(
-            "stomp_web.worker.threads.read_message", lambda *arguments, **keywords: fail(None), raising=True
+            "stomp_web.worker.executors.read_message", lambda *arguments, **keywords: fail(None), raising=True
         )
         worker = Worker(broker.url, concurrency=1, max_redeliveries=1, retry_delay=0.001)
         worker.subscribe("/queue/a")(Notes())

@@ -162,7 +162,7 @@ def test_the_log_has_the_handler_s_traceback_and_not_the_body(broker, publisher,
     assert gone(broker, "/queue/a")
     assert 'raise LookupError("the shelf is empty")' in caplog.text
     assert message_id in caplog.text
-    assert "threads.py" not in caplog.text  # our own frames are of no use to a reader
+    assert "executors.py" not in caplog.text  # our own frames are of no use to a reader
     assert "4111" not in caplog.text
 
 

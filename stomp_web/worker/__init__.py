@@ -19,11 +19,11 @@ The way of a message, and the module of each part::
 * `FailureCounts`, `Duplicates` - the memory of earlier deliveries; `Counters` - the numbers;
 * `WorkerThread` - whether a handler runs; `ProcessExecutor` - its process and its pipe.
 
-`command` is the common part of the commands that run a worker.
+`command` is the common part of the commands that run a worker, with the progress line.
 """
 
+from .command import ProgressLine
 from .handlers import Handlers, ReceivedMessage, Reject
-from .progress import ProgressLine
 from .stats import WorkerStats
 from .worker import Worker
 

@@ -19,6 +19,7 @@ import typing
 
 from .._internal.log import get_logger
 from .._internal.printable import sentence
+from ..client.duplex import QueueingDuplexClient
 from ..errors import DeliveryUnknown, InvalidFrame, MessageError, NotSent
 from .dead_letters import DeadLetters
 from .deduplication import Duplicates, FailureCounts
@@ -28,9 +29,6 @@ from .executors import Failure
 from .inbox import Inbox
 from .session import CurrentSession
 from .stats import Counters
-
-if typing.TYPE_CHECKING:
-    from ..client.duplex import QueueingDuplexClient
 
 __all__ = ["Acknowledger"]
 
@@ -81,7 +79,7 @@ class Acknowledger:
     def succeeded(self, delivery: Delivery) -> None:
         """The handler has returned."""
         self._counters.add("handled")
-        self._failures.forget(delivery.key)
+        self._failures.set(delivery.key, 0)
         self._release_duplicates(delivery, handled=True)
         self._acknowledge(delivery)
 
@@ -105,10 +103,9 @@ class Acknowledger:
             self._handle_again(delivery, self._pause(delivery.failures))
 
     def interrupted(self, delivery: Delivery, error: BaseException) -> None:
-        """An exception that is not the handler's: the message is tried again like one that has failed.
+        """An exception that is not the handler's: the message is tried again here, as a NACK could raise again.
 
-        It stays with this worker, whatever the broker: a NACK is one more call that could raise. The log comes last,
-        for the same reason.
+        The log comes last for the same reason.
         """
         text = error_in_one_line(error)
         delivery.error = delivery.error or text
@@ -137,7 +134,7 @@ class Acknowledger:
         error = self._dead_letters.send(delivery)
         if error is None:
             self._counters.add("dead_lettered")
-            self._failures.forget(delivery.key)
+            self._failures.set(delivery.key, 0)
             self._acknowledge(delivery)
             return
         pause = self._pause(delivery.dead_letter_tries + 3)
@@ -149,8 +146,6 @@ class Acknowledger:
             pause,
         )
         self._inbox.later(pause, Step.DEAD_LETTER, delivery)
-
-    # -- what these have in common ----------------------------------------------------------------------------
 
     def _is_stale(self, delivery: Delivery) -> bool:
         """Whether nothing is to be done, as the broker delivers the message again. It is counted."""
@@ -185,8 +180,6 @@ class Acknowledger:
 
     def _pause(self, failures: int) -> float:
         return float(min(self._retry_delay * 2 ** min(failures - 1, 30), _LONGEST_PAUSE))
-
-    # -- ACK and NACK -----------------------------------------------------------------------------------------
 
     def _acknowledge(self, delivery: Delivery) -> None:
         if delivery.acknowledged_first:

@@ -1,22 +1,17 @@
 """Dead letters: what is sent to the dead letter destination for a message that cannot be handled.
 
-A dead letter keeps the body and the headers of its message, as far as they do not belong to one delivery or to the
-queue from which it came, and says why it is there. A broker may refuse it for its headers; then it is sent again with
-those only that are no danger.
+A dead letter has the body and the headers of its message, without those of the delivery or the queue, and says why it
+is there. If the broker refuses it, perhaps for its headers, it is sent again with the harmless ones only.
 """
 
 from __future__ import annotations
 
-import typing
-
 from ..client.message import Message
 from ..errors import ConnectionLost, InvalidFrame, Rejected
+from ..pool import PublishClientPool
 from .delivery import Delivery
 from .error_text import short_text
 from .session import DELIVERY_COUNTS
-
-if typing.TYPE_CHECKING:
-    from ..pool import PublishClientPool
 
 __all__ = ["DeadLetters"]
 

@@ -28,19 +28,13 @@ class FailureCounts:
         return self._counts.get(key, 0)
 
     def set(self, key: Key | None, failures: int) -> None:
-        """Remember the number of *failures*."""
-        if key is None:
-            return
-        with self._lock:
-            self._counts[key] = failures
-            self._counts.move_to_end(key)
-            if len(self._counts) > _MOST_FAILURES:
-                self._counts.popitem(last=False)
-
-    def forget(self, key: Key | None) -> None:
-        """The message will not come again."""
+        """Remember the number of *failures*. With 0, the message is forgotten: it will not come again."""
         with self._lock:
             self._counts.pop(key, None)
+            if failures and key is not None:
+                self._counts[key] = failures
+                if len(self._counts) > _MOST_FAILURES:
+                    self._counts.popitem(last=False)
 
 
 class Duplicates:
@@ -56,10 +50,7 @@ class Duplicates:
         self._busy: dict[Key, list[Delivery]] = {}
 
     def begin(self, delivery: Delivery) -> typing.Literal["new", "done", "busy"]:
-        """Say whether a delivery is ``new``, and is being handled from now on; or ``done``, a duplicate; or ``busy``.
-
-        ``busy``: the same message is in a handler now; `end` returns the delivery then.
-        """
+        """Say whether a message is ``new``, ``done``, or ``busy`` in a handler: `end` returns the delivery then."""
         key = delivery.key
         if not self._size or key is None:
             return "new"

@@ -1,13 +1,16 @@
 """What calls handlers: the interface of executors, and the one that calls them in the worker thread.
 
 A message goes in as plain values (`Job`), and ``None`` or a `Failure` comes back, so that both can also travel to
-another process and back: see `stomp_web.worker.processes`.
+another process and back: see `stomp_web.worker.processes`. A child process that a handler forks ends with the handler.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
+import os
+import sys
 import types
 import typing
 
@@ -15,10 +18,9 @@ from ..client.message import message_id_of
 from ..errors import StompError
 from ..serializers import deserialize
 from .error_text import error_in_one_line, traceback_text
-from .forked import ForkGuard
 from .handlers import Handler, ReceivedMessage, Reject
 
-__all__ = ["Around", "Executor", "ExecutorGone", "Failure", "Job", "ThreadExecutor", "read_message"]
+__all__ = ["Around", "Executor", "ExecutorGone", "Failure", "ForkGuard", "Job", "ThreadExecutor", "read_message"]
 
 Around = typing.Callable[[], typing.ContextManager[object]]
 
@@ -37,10 +39,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a handler did not handle a message: `error` in one line, and `details`, the traceback as text.
-
-    `permanent` if another try can have no other end.
-    """
+    """Why a handler did not handle a message; `details` is the traceback. `permanent`: another try has the same end."""
 
     error: str
     details: str = ""
@@ -134,3 +133,55 @@ def _check_has_run(result: object) -> None:
             f"the handler returned {type(result).__name__}, which nothing runs: a handler is a plain function that has "
             "done its work when it returns; call asyncio.run() in it, or decorate it with asgiref.sync.async_to_sync"
         )
+
+
+class ForkGuard:
+    """No other process than the one that has made the guard leaves its block: a forked child ends there.
+
+    In the worker's code, it would acknowledge its parent's messages and take others, on its parent's connection.
+    """
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+
+    def __enter__(self) -> ForkGuard:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if os.getpid() != self._process:
+            _exit(error)
+
+
+def _exit(error: BaseException | None) -> None:
+    """End this process with 0, with the code of a `SystemExit`, or with 1 and a traceback."""
+    code = 0
+    if isinstance(error, SystemExit):
+        code = _exit_code(error)
+    else:
+        if error is not None:
+            code = 1
+            _write(traceback_text(error))
+        _write(
+            f"stomp-web: process {os.getpid()}, which a handler has forked, returned from the handler, and ends here; "
+            "the message is its parent's. End such a process with os._exit() or sys.exit()."
+        )
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # closed, full, None: the process ends anyhow
+            stream.flush()
+    os._exit(code)  # without ``finally`` blocks and ``atexit`` functions, which are the parent's
+
+
+def _exit_code(error: SystemExit) -> int:
+    """The code for the operating system, by the rules of `sys.exit`."""
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    _write(str(error.code))
+    return 1
+
+
+def _write(text: str) -> None:
+    # Not by `logging`: the thread that held the lock of one of its handlers does not exist in this process.
+    with contextlib.suppress(OSError):
+        os.write(2, f"{text}\n".encode(errors="backslashreplace"))

@@ -59,10 +59,7 @@ ACCEPT: typing.Final = ("json", "text", "bytes")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handler:
-    """One subscription: its `function`, the parts of SUBSCRIBE, and how its messages are read.
-
-    `name` is the function's, for the log. `untyped` is empty if that of the worker counts.
-    """
+    """One subscription. `name` is the function's, for the log; `untyped` is empty if that of the worker counts."""
 
     function: Function
     name: str

@@ -1,8 +1,7 @@
 """The inbox: messages that have come and wait for a worker thread, and those that wait for their next try.
 
-It is the `message_queue` of the worker's client, so the reader's loop puts frames in, and reads no further while it is
-full. It outlives sessions. When one ends, messages that were not begun are dropped, because the broker delivers them
-again; only those that were acknowledged already, which no broker has any more, stay.
+It is the `message_queue` of the worker's client, which reads no further while it is full. It outlives sessions: when
+one ends, only messages that were acknowledged already stay. The broker delivers the others again.
 """
 
 from __future__ import annotations
@@ -37,11 +36,8 @@ class Inbox(FrameQueue):
         self._later: list[tuple[float, int, Step, Delivery]] = []  # a heap, by the time of the step
         self._order = itertools.count()
         self._paused = self._closed = self._abandoned = False
-        #: How many messages have come.
-        self.received = 0
+        self.received = 0  # messages that have come
         self._unclaimed = UnclaimedWarnings(_log)
-
-    # -- the reader's side ------------------------------------------------------------------------------------
 
     def offer_many(self, frames: typing.Sequence[Frame]) -> int:
         """Put in as many of *frames* as there is room for, and return how many that was."""
@@ -64,13 +60,8 @@ class Inbox(FrameQueue):
             self.received += len(list(last))
             self._drop_unbegun()
 
-    # -- the worker threads' side -----------------------------------------------------------------------------
-
     def take(self, seconds: float = math.inf) -> tuple[Step, Delivery] | None:
-        """Return the next step and its message, waiting for it for *seconds*.
-
-        ``None`` if there was none in that time, and when the inbox was closed: see `finished`.
-        """
+        """Return the next step and its message; ``None`` if there was none in *seconds*, or if it is `finished`."""
         end = time.monotonic() + seconds
         with self._not_empty:
             while True:
@@ -102,10 +93,7 @@ class Inbox(FrameQueue):
         return Step.HANDLE, self._session.new_delivery(frame, self._handlers[frame.headers["subscription"]])
 
     def later(self, seconds: float, step: Step, delivery: Delivery) -> None:
-        """Do *step* with *delivery* in *seconds*.
-
-        After `close` only if it was acknowledged already, and a message to be handled again is handled at once then.
-        """
+        """Do *step* with *delivery* in *seconds*. After `close`, only if it was acknowledged already."""
         with self._not_empty:
             if self._abandoned or (self._closed and not delivery.acknowledged_first):
                 return

@@ -1,7 +1,7 @@
 """Calling handlers in another process, which may die without harm to the worker.
 
-A process is started anew, not forked: the program has threads, and a fork would copy locks that they hold. So a handler
-must be importable there. Jobs and failures go through a pipe as pickles; both of its ends belong to this module.
+A process is started anew, not forked: a fork would copy locks that the program's threads hold. So a handler must be
+importable there. Jobs and failures go through a pipe as pickles.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from multiprocessing.process import BaseProcess
 from .._internal.signals import block_stop_signals, ignore_stop_signals
 from ..errors import ConfigurationError
 from .error_text import error_in_one_line
-from .executors import Around, Executor, ExecutorGone, Failure, Job, ThreadExecutor
-from .forked import ForkGuard
+from .executors import Around, Executor, ExecutorGone, Failure, ForkGuard, Job, ThreadExecutor
 from .handlers import Handler
 
 __all__ = ["Initializer", "ProcessExecutor"]
@@ -79,13 +78,11 @@ class ProcessExecutor(Executor):
             theirs.close()
         self._connection = ours
         with self._lock:
-            self._process = process
-            killed = self._killed
-        if killed:  # meanwhile
-            self._discard()
-            raise ConfigurationError("the worker is ending", "processes")
+            self._process, killed = process, self._killed
+        answer: object = "the worker is ending"
         try:
-            answer = ours.recv() if ours.poll(_START_LIMIT) else f"it was not ready within {_START_LIMIT:g} s"
+            if not killed:
+                answer = ours.recv() if ours.poll(_START_LIMIT) else f"it was not ready within {_START_LIMIT:g} s"
         except (EOFError, OSError):
             _wait_for_exit(process)
             answer = f"it ended with exit code {process.exitcode}"
@@ -158,12 +155,9 @@ class ProcessExecutor(Executor):
 
 
 def _wait_for_exit(process: BaseProcess) -> bool:
-    """Wait until *process* has ended, for `_END_LIMIT` seconds at the most; return whether it has.
-
-    `Process.join` waits without a limit for one that has closed its descriptors, as a handler may: it sees the end of a
-    pipe that the process holds, and then asks the system to wait.
-    """
+    """Wait until *process* has ended, for `_END_LIMIT` seconds at the most; return whether it has."""
     end = time.monotonic() + _END_LIMIT
+    # `Process.join` waits without a limit for one that has closed its descriptors, as a handler may.
     wait([process.sentinel], _END_LIMIT)
     while process.is_alive():
         if time.monotonic() > end:
@@ -193,10 +187,7 @@ def _pickled(value: object, name: str) -> bytes:
 
 
 def _run_process(connection: Connection, initializers: bytes, setup: bytes) -> None:
-    """The process's main function: import the handlers, answer ``None``, then execute jobs until the pipe is closed.
-
-    The parent closes the pipe, and so does its death.
-    """
+    """Import the handlers, answer ``None``, then execute jobs until the parent closes the pipe, or dies."""
     ignore_stop_signals()
     with contextlib.closing(connection):
         try:

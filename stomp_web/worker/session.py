@@ -23,21 +23,17 @@ __all__ = ["DELIVERY_COUNTS", "CurrentSession"]
 # 4.3.6 counts them in x-acquired-count, and in x-delivery-count only those that ended with the connection.
 DELIVERY_COUNTS: typing.Final = ("x-acquired-count", "x-delivery-count")
 
-_REPLACEMENT = "\ufffd"
-
 
 class CurrentSession:
     """Owns the session's number and dialect, and the deliveries of each subscription in which an ACK is cumulative.
 
-    The supervisor begins and ends sessions; the inbox asks for deliveries, the acknowledger for the rest. *failures*
-    are those of earlier deliveries of the same messages.
+    *failures* are those of earlier deliveries of the same messages.
     """
 
     def __init__(self, failures: FailureCounts) -> None:
         self._failures = failures
         self._number = 0  # changes when a session begins, and when it ends
         self._cumulative: dict[str, CumulativeAcks] = {}
-        #: What is special about the broker.
         self.dialect: Dialect = GENERIC
 
     def begin(self, server: str | None) -> None:
@@ -55,11 +51,7 @@ class CurrentSession:
         return delivery.session != self._number and not delivery.acknowledged_first
 
     def ack_mode(self, handler: Handler) -> str:
-        """The ack mode that SUBSCRIBE names for *handler*.
-
-        It is never ``auto``: with that, the broker counts messages as acknowledged that still wait here, and they would
-        be lost with the worker.
-        """
+        """The ack mode that SUBSCRIBE names for *handler*: never ``auto``, or messages that wait here could be lost."""
         return "client" if handler.ack == "client" and not self.dialect.acks_over_all else "client-individual"
 
     def cumulative_acks(self, handler: Handler) -> CumulativeAcks:
@@ -73,7 +65,7 @@ class CurrentSession:
         message_id = message_id_of(headers)
         if message_id is None and self.dialect.keeps_message_ids:
             message_id = headers.get("message-id")
-        if message_id is not None and not (frame.defects and _REPLACEMENT in message_id):
+        if message_id is not None and not (frame.defects and "\ufffd" in message_id):
             # Where replacement characters stand for what could not be read, two ids may look the same.
             key = (handler.id, message_id)
         redelivered = headers.get("redelivered") == "true"
@@ -104,15 +96,12 @@ class CumulativeAcks:
             self._open.append(delivery)
 
     def finish(self, delivery: Delivery, acknowledge: typing.Callable[[Delivery], object]) -> bool:
-        """The message is done. Acknowledge the last one of those that can be; ``False`` if it is of another session.
-
-        One thread at a time does it, so that the broker gets the acknowledgements in order.
-        """
+        """The message is done: acknowledge the last one that can be. ``False`` if it is of another session."""
         with self._lock:
             if delivery not in self._open:
                 return False
             delivery.done = True
-            if self._acknowledging:
+            if self._acknowledging:  # one thread at a time, so that the broker gets the acknowledgements in order
                 return True
             self._acknowledging = True
         while True:

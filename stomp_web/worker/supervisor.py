@@ -1,11 +1,7 @@
 """The supervisor: one run of a worker, from the first connection to DISCONNECT.
 
-It runs in the thread that called `Worker.run`: it connects and subscribes, starts the reader, waits, connects again
-after a pause when the connection is lost, and shuts down. All threads of a worker:
-
-* ``stomp-worker-reader`` runs the client's loop; there is one while there is a connection;
-* ``stomp-worker-1`` and so on are the worker threads: one for each handler that may run at the same time. With
-  processes, each has one process.
+It runs in the thread that called `Worker.run`. While there is a connection, ``stomp-worker-reader`` is the thread of
+the client's loop. ``stomp-worker-1`` and so on are the worker threads: one for each handler that may run at a time.
 """
 
 from __future__ import annotations
@@ -127,11 +123,7 @@ class Supervisor:
     # -- the run ----------------------------------------------------------------------------------------------
 
     def run(self) -> bool:
-        """Run until `stop`; return whether all handlers have ended within the grace time.
-
-        Raises `ConfigurationError` if the handlers cannot be run, and `AuthenticationFailed` or `Rejected` if the
-        broker refuses the first connection or a first subscription permanently.
-        """
+        """Run until `stop`; return whether all handlers have ended within the grace time. Raises as `Worker.run`."""
         try:
             self._start_threads()
             self._receive()
@@ -170,7 +162,10 @@ class Supervisor:
             began = time.monotonic()
             try:
                 self._begin_session()
-                self._wait_for_end()
+                while self._reading and not self._stopping:
+                    self._wait()
+                    if all(thread.ended for thread in self._threads):
+                        raise StompError("every thread of the worker has failed, as the log says")
             except MessageError as error:
                 if not self._counters.snapshot()["connects"] and _is_permanent(error):
                     raise
@@ -215,13 +210,6 @@ class Supervisor:
             self._reading = False
             self._wakeup.wake()
 
-    def _wait_for_end(self) -> None:
-        """Wait until the reader's loop has ended, or `stop` was called."""
-        while self._reading and not self._stopping:
-            self._wait()
-            if all(thread.ended for thread in self._threads):
-                raise StompError("every thread of the worker has failed, as the log says; it can handle nothing more")
-
     def _end_session(self) -> None:
         self._session.end()
         self._client.close()
@@ -230,10 +218,7 @@ class Supervisor:
             self._reader = None
 
     def _shut_down(self) -> bool:
-        """Take no more messages; return whether all handlers have ended in time, and their messages were acknowledged.
-
-        The connection is needed meanwhile, and stays.
-        """
+        """Take no more messages; return whether all handlers have ended, and their messages were acknowledged."""
         deadline = Deadline(self._grace)
         busy = self._busy()
         _log.info("stopping: %d %s being handled", busy, "message is" if busy == 1 else "messages are")
@@ -269,14 +254,13 @@ class Supervisor:
         if self._on_progress is None:
             return
         self._reported_at = time.monotonic()
+        failed_before, self._progress_failed = self._progress_failed, False
         try:
             self._on_progress(self.stats())
         except Exception:  # noqa: BLE001 - a display is no reason to stop working
-            if not self._progress_failed:  # once for many failures one after the other
-                _log.exception("on_progress has failed; the worker goes on, and calls it again")
             self._progress_failed = True
-        else:
-            self._progress_failed = False
+            if not failed_before:  # once for many failures one after the other
+                _log.exception("on_progress has failed; the worker goes on, and calls it again")
 
 
 def _is_permanent(error: MessageError) -> bool:

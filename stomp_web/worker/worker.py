@@ -1,4 +1,4 @@
-"""Worker: its options, the call that runs it, and the one place where the parts of a run are made and connected."""
+"""Worker: its options, and the one place where the parts of a run are made and connected."""
 
 from __future__ import annotations
 
@@ -74,19 +74,17 @@ class Worker(Unpicklable):
       before the first of these; the pause doubles each time, up to 30 seconds; 0.1.
     * *dead_letter* - the destination for a message that has failed once more; ``/queue/DLQ``. It is acknowledged when
       the broker has confirmed the dead letter.
-    * *deduplicate* - how many handled messages to remember by their ``x-message-id``, so that copies are dropped; 0,
-      none.
+    * *deduplicate* - how many handled messages to remember by their ``x-message-id``, to drop copies; 0, none.
     * *grace* - seconds that running handlers have to end when the worker stops; 30.
     * *untyped* - the name of the serializer for bodies without a content type, for handlers that name none; ``bytes``.
     * *initializer* - called first in each process, before the handlers are imported there: a function of a module.
     * *around* - a function that returns a context manager, which is entered around each message, where it is handled.
     * *handlers* - the `Handlers` to run, if they were collected before there was a worker.
     * *connect_headers* - more headers of CONNECT, such as ``client-id``.
-    * *options* - these of a `Publisher`: ``login``, ``passcode``, ``vhost``, ``timeout``,
-      ``connect_timeout``, ``heart_beat`` (without it, both sides beat every 10 seconds), ``tls_ca``, ``tls_cert``,
-      ``tls_key``, ``tls_key_password``, ``tls_insecure_skip_verify``, ``signing_keys``,
-      and ``max_header_bytes``, ``max_headers``, ``max_body_bytes``: a message that exceeds one of these is not handled,
-      but sent to *dead_letter* with as much of it as could be read.
+    * *options* - these of a `Publisher`: ``login``, ``passcode``, ``vhost``, ``timeout``, ``connect_timeout``,
+      ``heart_beat`` (without it, both sides beat every 10 seconds), ``tls_ca``, ``tls_cert``, ``tls_key``,
+      ``tls_key_password``, ``tls_insecure_skip_verify``, ``signing_keys``, and ``max_header_bytes``, ``max_headers``,
+      ``max_body_bytes``: a larger message is sent to *dead_letter* at once, with as much of it as could be read.
 
     Raises `ConfigurationError`. Nothing is opened, and no thread started, before `run`.
     """
@@ -159,9 +157,7 @@ class Worker(Unpicklable):
         for name in settings:
             if name not in SETTINGS:
                 raise unknown_option(name, known=SETTINGS)
-        given = {name: value for name in _OPTIONS if (value := getattr(options, name))}
-        if not any(options.heart_beat):
-            given.pop("heart_beat", None)
+        given = {name: value for name in _OPTIONS if (value := getattr(options, name)) and value != (0, 0)}
         return cls(**{**given, **settings, **own})
 
     def subscribe(
@@ -255,7 +251,7 @@ class Worker(Unpicklable):
         tries = (self._max_redeliveries, self._retry_delay)
         acknowledger = Acknowledger(client, session, inbox, dead_letters, duplicates, failures, counters, *tries)
         threads = [
-            WorkerThread(number, inbox, self._make_executor(number, handlers, initializer), acknowledger, wakeup.wake)
+            WorkerThread(number, inbox, self._make_executor(number, handlers, initializer), acknowledger, wakeup)
             for number in range(1, count + 1)
         ]
         options = (prefetch, self._grace, on_progress)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-import typing
 
 from .._internal.log import get_logger, report_logging_error
 from .._internal.printable import sentence
+from .._internal.wakeup import Wakeup
 from ..errors import ConfigurationError
 from .acknowledger import Acknowledger
 from .delivery import Delivery, Step
@@ -26,7 +26,7 @@ _CHECK_INTERVAL = 0.5  # seconds between two checks whether an idle process is a
 
 
 class WorkerThread:
-    """A thread and its executor. *wake* wakes the supervisor.
+    """A thread and its executor. *wakeup* is the supervisor's.
 
     * `started` - it can take messages, or cannot: then `broken` says why.
     * `busy` - a message is with its handler.
@@ -34,17 +34,12 @@ class WorkerThread:
     """
 
     def __init__(
-        self,
-        number: int,
-        inbox: Inbox,
-        executor: Executor,
-        acknowledger: Acknowledger,
-        wake: typing.Callable[[], object],
+        self, number: int, inbox: Inbox, executor: Executor, acknowledger: Acknowledger, wakeup: Wakeup
     ) -> None:
         self._inbox = inbox
         self._executor = executor
         self._acknowledger = acknowledger
-        self._wake = wake
+        self._wakeup = wakeup
         self._ending = threading.Event()
         self._abandoned = False
         self.started = self.busy = self.ended = False
@@ -72,10 +67,7 @@ class WorkerThread:
         self._executor.kill()
 
     def join(self, timeout: float) -> None:
-        """Kill the process if there is one, and wait for the end of the thread, for *timeout* seconds at most.
-
-        A thread is left alone if its handler does not end and cannot be killed.
-        """
+        """Kill the process if there is one, and wait *timeout* seconds for a thread that does not hang in a handler."""
         if self._executor.kill() or not self.busy:
             self._thread.join(timeout)
 
@@ -84,7 +76,7 @@ class WorkerThread:
     def _run(self) -> None:
         self.broken = self._start()
         self.started = True
-        self._wake()
+        self._wakeup.wake()
         try:
             while self._make_ready() and not self._inbox.finished:
                 work = self._inbox.take(_CHECK_INTERVAL if self._executor.can_die else math.inf)
@@ -96,7 +88,7 @@ class WorkerThread:
         finally:
             self._executor.stop()
             self.ended = True
-            self._wake()
+            self._wakeup.wake()
 
     def _start(self) -> ConfigurationError | None:
         """Start the executor; return why that cannot be done."""
@@ -155,7 +147,7 @@ class WorkerThread:
                     self._acknowledger.failed(delivery, failure)
         finally:
             self.busy = False
-            self._wake()
+            self._wakeup.wake()
 
     def _execute(self, job: Job) -> Failure | None:
         """Call the handler. A process that had died before it took the message is replaced first."""

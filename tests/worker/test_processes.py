@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import typing
 from pathlib import Path
 
@@ -126,6 +128,20 @@ def test_a_process_that_is_killed_from_outside_too(broker, publisher, work):
     assert second["pid"] != first["pid"]
     assert second["redelivered"]
     assert gone(broker)
+    assert running.worker.stats().failed == 1
+
+
+def test_an_exception_in_the_thread_of_a_process_shifts_no_outcome(broker, publisher, work):
+    """Other code may raise it there while the process has the message; its answer comes, too."""
+    running = work(tasks.wait_for_death)
+    publisher.send("/queue/a", order(broker))
+    (first,) = told(broker, 1)
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "stomp-worker-1"]
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+    second = told(broker, 2, PATIENCE)[1]
+    assert second["pid"] != first["pid"]
+    assert gone(broker)
+    assert eventually(lambda: running.worker.stats().handled == 1)
     assert running.worker.stats().failed == 1
 
 

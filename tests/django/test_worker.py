@@ -16,7 +16,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
-from stomp_web import ConfigurationError, Publisher
+from stomp_web import ConfigurationError, PublishClient, Publisher
 from stomp_web._internal.signals import ONE_REQUEST
 from stomp_web.django import publishers, subscribe
 from stomp_web.django.checks import check_settings
@@ -26,7 +26,7 @@ from tests.cli.running import DEADLINE, ended, line_with
 from tests.client.scripted import eventually
 from tests.django import postgres
 from tests.django.commands import with_tables, worker
-from tests.worker.running import Running
+from tests.worker.running import Notes, Running
 from tests.wsgi.helpers import run_python
 
 if TYPE_CHECKING:
@@ -334,6 +334,17 @@ class TestSettings:
             running = Running(worker).alive()
             publisher.send("/queue/orders", 1)
             assert local_broker.wait_for("/queue/failed")
+            assert running.stop() == 0
+
+    def test_the_settings_say_how_untyped_bodies_are_read(self, local_broker: Broker):
+        notes, handlers = Notes(), Handlers()
+        handlers.subscribe("/queue/orders", accept=("json",))(notes)
+        entry = {"OPTIONS": {"url": local_broker.url}, "WORKER": {"untyped": "json"}}
+        with override_settings(STOMP={"default": entry}):
+            running = Running(make_worker("default", publishers["default"].options, handlers)).alive()
+            with PublishClient.from_url(local_broker.url) as client:
+                client.send("/queue/orders", b'{"id": 1}', confirm=True)
+            assert notes.wait(1)[0].payload == {"id": 1}
             assert running.stop() == 0
 
     @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,8 +18,6 @@ from tests.cli.running import ended, line_with
 from tests.django.commands import with_tables, worker
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from stomp_web.broker import Broker
 
 #: Seconds for many messages on a slow machine.
@@ -56,6 +56,11 @@ def test_with_these_settings_eight_threads_share_a_database(
     with contextlib.closing(sqlite3.connect(settings["NAME"])) as connection:
         numbers = [int(item.rpartition(" ")[2]) for (item,) in connection.execute("select item from shop_order")]
     assert sorted(numbers) == list(range(300))  # each read what the one before it had written
+
+
+def test_the_page_on_django_says_these_settings() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "django.md").read_text()
+    assert all(f'"{name}": {json.dumps(value)},' in page for name, value in ADVISED.items())
 
 
 @pytest.mark.parametrize(

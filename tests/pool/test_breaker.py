@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -13,12 +14,32 @@ from stomp_web.broker import Broker
 from stomp_web.pool import breaker as breaker_module
 from stomp_web.pool.breaker import Breaker
 from stomp_web.protocol import Frame
-from tests.client.scripted import PATIENCE, eventually, news
+from tests.client.scripted import PATIENCE, Server, eventually, news
 
 
 def send(pool, **options):
     with pool.client(**options) as client:
         client.send("/queue/a", b"x", confirm=True)
+
+
+@contextlib.contextmanager
+def mute_in(phase):
+    """The address of a server that says nothing, or nothing more, from this phase of a connection on."""
+    with contextlib.ExitStack() as stack:
+        if phase == "end of the answer":
+
+            def script(peer):
+                peer.expect("CONNECT")
+                peer.write(b"CONNECTED\nversion:1.2\n")
+                peer.wait_for_end()
+
+            yield stack.enter_context(Server(script)).url
+            return
+        backlog = 0 if phase == "tcp" else 1000
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=backlog))
+        if phase == "tcp":  # the system takes one more connection than the backlog says, and lets the others wait
+            stack.enter_context(socket.create_connection(listener.getsockname()))
+        yield f"{'stomp+ssl' if phase == 'tls' else 'stomp'}://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.fixture
@@ -139,6 +160,19 @@ class TestPool:
         with pytest.raises(BrokerUnavailable, match="is not tried now"):
             send(pool)
         assert broker.connections_accepted == accepted
+
+    @pytest.mark.parametrize("phase", ["tcp", "tls", "answer", "end of the answer"])
+    def test_it_is_so_in_whatever_phase_of_connecting_the_broker_goes_mute(self, make_pool, monkeypatch, phase):
+        monkeypatch.setattr(breaker_module.random, "uniform", lambda low, high: 30)
+        with mute_in(phase) as url:
+            pool = make_pool(url, timeout=60.0, connect_timeout=30.0)
+            for _ in range(200):
+                with pytest.raises(BrokerUnavailable):
+                    send(pool, timeout=0.25)
+                if pool.stats().retry_after is not None:
+                    break
+            with pytest.raises(BrokerUnavailable, match="is not tried now"):
+                send(pool)
 
     def test_a_refusal_is_a_failure_however_little_time_there_was(self, broker, make_pool, monkeypatch):
         monkeypatch.setattr(breaker_module.random, "uniform", lambda low, high: 30)

@@ -167,13 +167,16 @@ def test_the_wait_for_a_thread_is_part_of_the_deadline(broker: Broker, publisher
 
 
 class TestBlockingCalls:
-    @pytest.mark.parametrize("call", ["send", "send_many"])
+    @pytest.mark.parametrize("call", ["send", "send_many", "batch"])
     def test_a_call_that_blocks_the_loop_warns_the_caller(self, publisher: Publisher, call: str) -> None:
         async def main() -> None:
             if call == "send":
                 publisher.send("/queue/a", 1)
-            else:
+            elif call == "send_many":
                 publisher.send_many([("/queue/a", 1)])
+            else:
+                with publisher.batch() as batch:
+                    batch.send("/queue/a", 1)
 
         with pytest.warns(RuntimeWarning, match="blocks the event loop") as warned:
             asyncio.run(main())

@@ -12,6 +12,8 @@ import time
 import typing
 from typing import Self
 
+from tests.brokers.running import PATIENCE
+
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _END = b"\xce"
 _BASIC = 60
@@ -22,7 +24,7 @@ _MOST = 131_072  # bytes of a frame
 class AmqpProducer:
     """One connection with one channel, in confirm mode."""
 
-    def __init__(self, host: str, port: int, limit: float = 20.0) -> None:
+    def __init__(self, host: str, port: int, limit: float = PATIENCE) -> None:
         self._socket = _connect(host, port, limit)
         self._stream = self._socket.makefile("rb")
         try:

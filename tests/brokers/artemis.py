@@ -42,6 +42,9 @@ class Artemis(RunningBroker):
         # forgets the counts when it is killed.
         says_of_all_that_were_left=False,
         remembers_deliveries=False,
+        # ActiveMQ-Artemis/2.40.0 acknowledges what it has sent a moment later; an UNSUBSCRIBE that is faster gives it
+        # back to the queue.
+        acks_what_it_sends=False,
         # ActiveMQ-Artemis/2.40.0 acknowledges at once, whatever becomes of the transaction, and says so in its log.
         acks_in_transactions=False,
         # ActiveMQ-Artemis/2.40.0: two numbers and a comma.

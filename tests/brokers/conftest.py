@@ -31,13 +31,13 @@ def topic() -> str:
 @pytest.fixture
 def client(broker: RunningBroker) -> Iterator[PublishClient]:
     """The plain client, not connected yet; its sends are confirmed."""
-    with PublishClient.from_url(broker.url, confirm=True, timeout=60, connect_timeout=60) as client:
+    with PublishClient.from_url(broker.url, confirm=True) as client:
         yield client
 
 
 @pytest.fixture
 def publisher(broker: RunningBroker) -> Iterator[Publisher]:
-    publisher = Publisher(broker.url, timeout=60, connect_timeout=60)
+    publisher = Publisher(broker.url)
     yield publisher
     publisher.close()
 

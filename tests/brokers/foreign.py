@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING
 
 import stomp
 
+from tests.brokers.running import PATIENCE
+
 if TYPE_CHECKING:
     from types import TracebackType
 
     from stomp.utils import Frame
 
     from tests.brokers.running import RunningBroker
-
-PATIENCE = 60.0
-"""Seconds after which an answer will not come any more."""
 
 _CONNECTIONS = {"1.0": stomp.Connection10, "1.1": stomp.Connection11, "1.2": stomp.Connection12}
 

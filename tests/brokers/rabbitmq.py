@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from tests.brokers.handshake import handshake
 from tests.brokers.installed import matching, newest, package_files, program
 from tests.brokers.ports import free_ports
-from tests.brokers.running import BrokerFailed, Process, RunningBroker
+from tests.brokers.running import PATIENCE, BrokerFailed, Process, RunningBroker
 from tests.brokers.traits import Durable, Refusal, Traits
 from tests.brokers.tree import VARIABLE, Tree
 
@@ -64,7 +64,7 @@ class Epmd:
     def running(self) -> bool:
         return self._process is not None
 
-    def start(self, limit: float = 10.0) -> None:
+    def start(self, limit: float = PATIENCE) -> None:
         log = self.directory / "epmd.log"
         command = [str(self.executable(self.tree)), "-address", "127.0.0.1", "-port", str(self.port)]
         self._process = Process(
@@ -82,7 +82,7 @@ class Epmd:
     def stop(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.stop(limit=5.0)
+            process.stop(PATIENCE)
 
     def _listens(self) -> bool:
         with socket.socket() as connection:
@@ -94,7 +94,6 @@ class RabbitMQ(RunningBroker):
 
     name = "rabbitmq"
     install = "apt-get install --no-install-recommends rabbitmq-server"
-    start_limit = 45.0
     traits = Traits(
         # RabbitMQ/3.10.8: what is on its way then becomes an ERROR, "There is no current subscription with tag".
         unsubscribes_in_flight=False,
@@ -239,7 +238,7 @@ class RabbitMQ(RunningBroker):
             self.epmd.start()
         super().launch()
 
-    def control(self, *arguments: str, limit: float = 30.0) -> str:
+    def control(self, *arguments: str, limit: float = PATIENCE) -> str:
         """Run rabbitmqctl on this node, and return what it printed. Raises `BrokerFailed`."""
         command = self._run("rabbitmqctl", "--node", self.node, *arguments)
         try:

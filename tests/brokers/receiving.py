@@ -17,7 +17,8 @@ from stomp_web import (
     QueueingDuplexClient,
     StompError,
 )
-from tests.brokers.foreign import PATIENCE, ForeignClient, ForeignError
+from tests.brokers.foreign import ForeignClient, ForeignError
+from tests.brokers.running import PATIENCE
 from tests.brokers.traits import needs
 
 if TYPE_CHECKING:

@@ -33,6 +33,13 @@ if TYPE_CHECKING:
     from tests.brokers.traits import Refusal, Traits
     from tests.certificates import Certificates
 
+PATIENCE = 60.0
+"""Seconds after which a broker will not answer any more, however slow the machine is.
+
+The one limit of all tests that wait for a real broker, and of the clients that get its address (`RunningBroker.url`).
+A test of a timeout names its own.
+"""
+
 guardian = Guardian()
 
 
@@ -86,7 +93,7 @@ class Process:
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
-        self._process.wait(10)
+        self._process.wait(PATIENCE)
         guardian.forget(self.pid)
 
 
@@ -100,12 +107,6 @@ class RunningBroker(ABC):
     """The command that brings it to a machine."""
 
     traits: ClassVar[Traits]
-
-    start_limit: ClassVar[float] = 30.0
-    """Seconds within which it must answer CONNECT."""
-
-    stop_limit: ClassVar[float] = 15.0
-    """Seconds within which it must end after SIGTERM; then it is killed."""
 
     vhost: ClassVar[str] = "/"
     """The virtual host that its users are sent to."""
@@ -164,7 +165,7 @@ class RunningBroker(ABC):
         return self._process.pid
 
     def start(self) -> None:
-        """Start it, and return when it answers. Raises `BrokerFailed` after `start_limit` seconds."""
+        """Start it, and return when it answers. Raises `BrokerFailed` if it does not in time."""
         self.launch()
         self.wait_until_ready()
 
@@ -194,7 +195,7 @@ class RunningBroker(ABC):
         """SIGTERM, and SIGKILL when that takes too long. Its files stay, for `start`."""
         process, self._process = self._process, None
         if process is not None:
-            process.stop(self.stop_limit)
+            process.stop(PATIENCE)
 
     def kill(self) -> None:
         """SIGKILL, without a warning."""
@@ -236,15 +237,19 @@ class RunningBroker(ABC):
         vhost: str | None = None,
         tls: bool = False,
         host: str | None = None,
+        port: int | None = None,
         **options: object,
     ) -> str:
-        """The broker's URL with another user, virtual host, scheme, host name or options."""
+        """The broker's URL with another user, virtual host, scheme, host name, port or options.
+
+        Its timeouts are `PATIENCE`, unless an option of the address or a keyword of the client says something else.
+        """
         user = f"{quote(login or self.login, safe='')}:{quote(passcode or self.passcode, safe='')}"
         vhost = self.vhost if vhost is None else vhost
         path = "" if vhost == "/" else "/" + quote(vhost, safe="")
-        query = f"?{urlencode(options)}" if options else ""
-        scheme, port = ("stomp+ssl", self.tls_port) if tls else ("stomp", self.port)
-        return f"{scheme}://{user}@{host or self.host}:{port}{path}{query}"
+        query = urlencode({"timeout": PATIENCE, "connect_timeout": PATIENCE, **options})
+        scheme, usual = ("stomp+ssl", self.tls_port) if tls else ("stomp", self.port)
+        return f"{scheme}://{user}@{host or self.host}:{port or usual}{path}?{query}"
 
     # Its words.
 
@@ -270,7 +275,7 @@ class RunningBroker(ABC):
         )
 
     def _wait_until_ready(self, process: Process) -> None:
-        deadline = time.monotonic() + self.start_limit
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 self.version = self.connected().get("server", self.name)
@@ -280,6 +285,4 @@ class RunningBroker(ABC):
             if process.ended(within=0.05):
                 raise BrokerFailed(f"{self.name} ended at its start.\n{self.log_tail()}")
             if time.monotonic() > deadline:
-                raise BrokerFailed(
-                    f"{self.name} was not ready after {self.start_limit:.0f} s: {reason}\n{self.log_tail()}"
-                )
+                raise BrokerFailed(f"{self.name} was not ready after {PATIENCE:.0f} s: {reason}\n{self.log_tail()}")

@@ -10,6 +10,7 @@ import pytest
 
 from stomp_web import InvalidFrame, PublishClient, Publisher, QueueingDuplexClient
 from stomp_web.worker import Worker
+from tests.brokers.running import PATIENCE
 from tests.client.scripted import eventually
 from tests.faults.proxy import DOWN, Proxy
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from stomp_web.protocol import Frame
     from tests.brokers.artemis import Artemis
-
-PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def topic() -> str:
 
 def receive(url: str, destination: str, count: int = 1) -> list[Frame]:
     """The next messages at *destination*, acknowledged, and one more if there is one: at most *count* are expected."""
-    with QueueingDuplexClient.from_url(url, timeout=PATIENCE) as client:
+    with QueueingDuplexClient.from_url(url) as client:
         client.subscribe(destination, ack="client-individual")
         frames = []
         while (frame := client.receive(PATIENCE if len(frames) < count else 0.3)) is not None:
@@ -48,7 +47,7 @@ def receive(url: str, destination: str, count: int = 1) -> list[Frame]:
 @pytest.fixture
 def plain(artemis: Artemis) -> str:
     """The address of an acceptor without prefixes, as `artemis create` makes it."""
-    return f"stomp://guest:guest@{artemis.host}:{artemis.plain_port}"
+    return artemis.address(port=artemis.plain_port)
 
 
 class TestDestinationsWithoutPrefixes:
@@ -108,16 +107,17 @@ class TestDuplicates:
 
     @pytest.mark.parametrize("way", ["one", "batch"])
     def test_what_resend_unknown_sends_twice_arrives_once(self, artemis: Artemis, queue: str, way: str) -> None:
-        with Proxy(artemis.host, artemis.port) as proxy:
-            url = f"stomp://guest:guest@127.0.0.1:{proxy.port}"
-            with Publisher(url, resend_unknown=True, timeout=PATIENCE) as publisher:
-                # Not before the receipt: of two copies that come in the same millisecond, over two connections,
-                # ActiveMQ-Artemis/2.40.0 takes both.
-                proxy.on_frame("RECEIPT", "cut", way=DOWN, forward=False)
-                if way == "one":
-                    publisher.send(queue, 0)
-                else:
-                    publisher.send_many([(queue, 0), (queue, 1)])
+        with (
+            Proxy(artemis.host, artemis.port) as proxy,
+            Publisher(artemis.address(port=proxy.port), resend_unknown=True) as publisher,
+        ):
+            # Not before the receipt: of two copies that come in the same millisecond, over two connections,
+            # ActiveMQ-Artemis/2.40.0 takes both.
+            proxy.on_frame("RECEIPT", "cut", way=DOWN, forward=False)
+            if way == "one":
+                publisher.send(queue, 0)
+            else:
+                publisher.send_many([(queue, 0), (queue, 1)])
         expected = [b"0"] if way == "one" else [b"0", b"1"]
         assert [frame.body for frame in receive(artemis.url, queue, len(expected))] == expected
 
@@ -153,7 +153,7 @@ class TestWorker:
 
         run(worker)
         with Publisher(artemis.url, resend_unknown=True) as publisher:
-            for _ in range(100):
+            for _ in range(round(PATIENCE / 0.1)):
                 publisher.send(source, "are you there?")
                 if subscribed.wait(0.1):
                     break

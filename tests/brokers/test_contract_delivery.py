@@ -12,6 +12,7 @@ import pytest
 
 from stomp_web import Message, PublishClient, PublishClientPool, Publisher, ReceiptTimeout
 from tests.brokers.foreign import ForeignClient
+from tests.brokers.running import PATIENCE
 from tests.brokers.traits import needs
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def test_a_confirmed_send_waits_for_the_broker(
                 sending.result(0.3)
         finally:
             broker.resume()
-        sending.result(10)
+        sending.result(PATIENCE)
     assert [json.loads(inbox.get().body) for _ in range(2)] == ["before", "waiting"]
 
 

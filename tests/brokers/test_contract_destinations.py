@@ -16,7 +16,7 @@ import pytest
 
 from stomp_web import ConnectionLost, PublishClient, QueueingDuplexClient, Rejected
 from stomp_web.broker import Broker
-from tests.brokers.foreign import PATIENCE
+from tests.brokers.running import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

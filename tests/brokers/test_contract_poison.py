@@ -53,9 +53,9 @@ def test_good_messages_are_handled_and_bad_ones_are_read_or_become_dead_letters(
     bad = [number for number, headers in enumerate(kinds) if headers in TOO_LARGE]
     with QueueingDuplexClient.from_url(rabbitmq.url) as client:
         client.subscribe(f"/queue/{told}")
-        answers = [client.receive(timeout=20) for _ in range(len(kinds) - len(bad))]
+        answers = [client.receive() for _ in range(len(kinds) - len(bad))]
         client.subscribe(f"/queue/{dead}", id="dead")
-        letters = [client.receive(timeout=20) for _ in bad]
+        letters = [client.receive() for _ in bad]
     assert running.stop() == 0
     assert worker.stats().connects == 1
     assert sorted(json.loads(frame.body)["number"] for frame in answers if frame is not None) == [
@@ -67,7 +67,7 @@ def test_good_messages_are_handled_and_bad_ones_are_read_or_become_dead_letters(
     with QueueingDuplexClient.from_url(rabbitmq.url) as client:
         client.subscribe(f"/queue/{queue}")
         client.send(f"/queue/{queue}", b"the last", confirm=True)
-        last = client.receive(timeout=10)
+        last = client.receive()
         assert last is not None
         assert last.body == b"the last"
 
@@ -80,7 +80,7 @@ def test_a_client_can_acknowledge_what_it_could_not_read_whole(rabbitmq: RabbitM
             producer.publish(queue.encode(), b"x", headers)
     with QueueingDuplexClient.from_url(rabbitmq.url) as client:
         client.subscribe(f"/queue/{queue}", ack="client-individual")
-        frames = [client.receive(timeout=10) for _ in range(3)]
+        frames = [client.receive() for _ in range(3)]
         for frame in frames:
             assert frame is not None
             assert frame.defects
@@ -89,7 +89,7 @@ def test_a_client_can_acknowledge_what_it_could_not_read_whole(rabbitmq: RabbitM
     with QueueingDuplexClient.from_url(rabbitmq.url) as client:
         client.subscribe(f"/queue/{queue}")
         client.send(f"/queue/{queue}", b"the last", confirm=True)
-        last = client.receive(timeout=10)
+        last = client.receive()
         assert last is not None
         assert last.body == b"the last"
 
@@ -118,6 +118,6 @@ def test_a_message_whose_dead_letter_cannot_be_sent_with_its_headers_does_not_st
 
     with QueueingDuplexClient.from_url(rabbitmq.url) as client:
         client.subscribe(f"/queue/{dead}")
-        letter = client.receive(timeout=20)
+        letter = client.receive()
     assert letter is not None
     assert letter.headers["x-message-id"] == "m"

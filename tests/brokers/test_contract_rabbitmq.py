@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stomp_web import PublishClient, Publisher, QueueingDuplexClient, Rejected, StompError
+from tests.brokers.running import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from tests.brokers.rabbitmq import RabbitMQ
 
 QUORUM = {"x-queue-type": "quorum", "durable": "true", "auto-delete": "false"}
-
-PATIENCE = 60.0
 
 QUIET = 1.0
 """Seconds after which nothing more comes."""
@@ -45,7 +44,7 @@ def existing(destination: str) -> str:
 
 @contextlib.contextmanager
 def reading(rabbitmq: RabbitMQ, destination: str, **options: object) -> Iterator[QueueingDuplexClient]:
-    with QueueingDuplexClient.from_url(rabbitmq.url, timeout=PATIENCE) as client:
+    with QueueingDuplexClient.from_url(rabbitmq.url) as client:
         client.subscribe(destination, **{"ack": "client-individual", **options})
         yield client
 
@@ -191,8 +190,7 @@ class TestPermissions:
         rights = [right.format(name_of(destination)) for right in (configure, write, read)]
 
         def subscribe(timeout: float) -> None:
-            url = rabbitmq.address(login="reader", passcode="reader")
-            with QueueingDuplexClient.from_url(url, timeout=PATIENCE) as client:
+            with QueueingDuplexClient.from_url(rabbitmq.address(login="reader", passcode="reader")) as client:
                 client.subscribe(target.format(name_of(destination)))
                 client.receive(timeout=timeout)
 

@@ -13,8 +13,9 @@ import pytest
 import stompman
 
 from stomp_web import QueueingDuplexClient
-from tests.brokers.foreign import PATIENCE, ForeignClient
+from tests.brokers.foreign import ForeignClient
 from tests.brokers.receiving import VERSIONS, receiver, take
+from tests.brokers.running import PATIENCE
 from tests.brokers.traits import needs
 
 if TYPE_CHECKING:

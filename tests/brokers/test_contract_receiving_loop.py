@@ -14,13 +14,14 @@ from stomp_web import (
     Message,
     QueueingDuplexClient,
 )
-from tests.brokers.foreign import PATIENCE, ForeignClient
+from tests.brokers.foreign import ForeignClient
 from tests.brokers.receiving import (
     listening,
     receiver,
     take,
     what_is_left,
 )
+from tests.brokers.running import PATIENCE
 from tests.brokers.traits import needs
 from tests.client.scripted import eventually
 

@@ -15,7 +15,7 @@ from stomp_web import (
     QueueingDuplexClient,
     Rejected,
 )
-from tests.brokers.foreign import PATIENCE, ForeignClient
+from tests.brokers.foreign import ForeignClient
 from tests.brokers.receiving import (
     VERSIONS,
     Loop,
@@ -27,6 +27,7 @@ from tests.brokers.receiving import (
     take,
     what_is_left,
 )
+from tests.brokers.running import PATIENCE
 from tests.brokers.traits import needs
 
 if TYPE_CHECKING:

@@ -185,7 +185,10 @@ def test_after_unsubscribe_messages_wait_in_the_queue(
         assert take(client).body == b"before"
         client.unsubscribe(identity)
         writer.send(destination, "after")
-        assert what_is_left(broker, writer, destination) == [(b"after", False)]
+        left = what_is_left(broker, writer, destination)
+        if not broker.traits.acks_what_it_sends:
+            left = [each for each in left if each[0] != b"before"]
+        assert left == [(b"after", False)]
         assert client.message_queue.empty()
 
 

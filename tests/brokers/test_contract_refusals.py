@@ -32,7 +32,7 @@ def test_a_wrong_passcode_fails_at_once_though_the_broker_keeps_the_connection(b
     began = time.monotonic()
     with pytest.raises(AuthenticationFailed):
         publisher.send("/queue/never", "x")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 9
     publisher.close()
 
 

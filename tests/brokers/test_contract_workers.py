@@ -11,6 +11,7 @@ import pytest
 from stomp_web import QueueingDuplexClient, Rejected
 from stomp_web.worker import Worker
 from tests.brokers.fleet import BROKERS
+from tests.brokers.running import PATIENCE
 from tests.client.scripted import eventually
 from tests.worker.running import Notes, Running
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from stomp_web.worker import ReceivedMessage
     from tests.brokers.running import RunningBroker
 
-PATIENCE = 60.0
 RABBITMQ = [name for name in BROKERS if name.startswith("rabbitmq")]
 QUORUM = {"x-queue-type": "quorum", "durable": "true", "auto-delete": "false"}
 

@@ -15,7 +15,8 @@ import stomp
 from stomp.exception import ConnectFailedException
 
 from tests.brokers import fleet
-from tests.brokers.foreign import PATIENCE, ForeignClient, ForeignError, Received
+from tests.brokers.foreign import ForeignClient, ForeignError, Received
+from tests.brokers.running import PATIENCE
 from tests.brokers.traits import needs
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import pytest
 import stompman
 from stompman.connection import Connection
 
-from tests.brokers.foreign import PATIENCE
+from tests.brokers.running import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Coroutine

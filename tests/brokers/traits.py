@@ -96,6 +96,9 @@ class Traits:
     says_of_all_that_were_left: bool = True
     """It says so of each message that a client had and did not acknowledge when it left; otherwise of the first one."""
 
+    acks_what_it_sends: bool = True
+    """A message for a subscription with `ack:auto` is gone from its queue once its subscriber has it."""
+
     acks_in_transactions: bool = True
     """An ACK may be part of a transaction."""
 

@@ -12,6 +12,8 @@ import threading
 import time
 import typing
 
+from tests.brokers.running import PATIENCE
+
 __all__ = ["ALLOWED", "Stopwatch", "eventually", "in_time", "watch"]
 
 #: Seconds by which a call may miss its deadline.
@@ -61,7 +63,7 @@ def in_time(deadline: float, *, at_least: float = 0.0) -> typing.Iterator[Stopwa
     assert stopwatch.seconds >= at_least, f"it took {stopwatch.seconds:.3f} s only; was the fault there?"
 
 
-def eventually(condition: typing.Callable[[], object], timeout: float = 5.0) -> bool:
+def eventually(condition: typing.Callable[[], object], timeout: float = PATIENCE) -> bool:
     """Wait until *condition* holds, and return whether it did within *timeout* seconds."""
     end = time.monotonic() + timeout
     never = threading.Event()

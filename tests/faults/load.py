@@ -16,6 +16,7 @@ import uuid
 
 from stomp_web import BrokerUnavailable, DeliveryUnknown, NotSent, Publisher, Rejected
 from tests.brokers.foreign import ForeignClient
+from tests.brokers.running import PATIENCE
 from tests.faults.clock import ALLOWED, watch
 
 if typing.TYPE_CHECKING:
@@ -118,12 +119,12 @@ class Load:
         with self._changed:
             return bool(self._changed.wait_for(lambda: condition(self), timeout))
 
-    def confirm_more(self, count: int, timeout: float = 60.0) -> None:
+    def confirm_more(self, count: int, timeout: float = PATIENCE) -> None:
         """Wait until so many more messages were confirmed."""
         confirmed = self.count(CONFIRMED)
         assert self.wait_for(lambda load: load.count(CONFIRMED) >= confirmed + count, timeout), self.counts
 
-    def fail_more(self, count: int, timeout: float = 60.0) -> None:
+    def fail_more(self, count: int, timeout: float = PATIENCE) -> None:
         """Wait until so many more calls have failed."""
         failed = self.failed
         assert self.wait_for(lambda load: load.failed >= failed + count, timeout), self.counts
@@ -201,6 +202,6 @@ def drain(broker: RunningBroker, destination: str, headers: dict[str, str] | Non
         # With auto the broker may lose what it has sent and the reader has not read; nobody reads after this one.
         reader.subscribe(destination, headers=headers)
         reader.send(destination, b"the end", {"x-message-id": "the end", **(headers or {})})
-        while (message_id := reader.get(timeout=30.0).headers["x-message-id"]) != "the end":
+        while (message_id := reader.get().headers["x-message-id"]) != "the end":
             found.append(message_id)
     return found

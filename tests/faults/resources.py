@@ -42,9 +42,9 @@ def holding() -> Resources:
     return Resources(tuple(sorted(descriptors)), tuple(sorted(thread.name for thread in threading.enumerate())))
 
 
-def unchanged(before: Resources, timeout: float = 5.0) -> None:
-    """Fail unless the process holds, in a moment at the latest, as many descriptors and threads as *before*."""
-    assert eventually(lambda: holding().counts == before.counts, timeout), (
+def unchanged(before: Resources) -> None:
+    """Fail unless the process soon holds as many descriptors and threads as *before*."""
+    assert eventually(lambda: holding().counts == before.counts), (
         f"left open: {_more(holding().descriptors, before.descriptors)}; "
         f"closed: {_more(before.descriptors, holding().descriptors)}; "
         f"threads left: {_more(holding().threads, before.threads)}"

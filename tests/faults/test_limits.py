@@ -19,7 +19,7 @@ from tests.brokers import fleet
 from tests.brokers.activemq import ActiveMQ
 from tests.brokers.foreign import ForeignClient
 from tests.brokers.rabbitmq import RabbitMQ
-from tests.brokers.running import RunningBroker
+from tests.brokers.running import PATIENCE, RunningBroker
 from tests.faults.clock import in_time
 from tests.faults.load import Load, drain
 
@@ -29,6 +29,8 @@ REAL = pytest.mark.parametrize("broker", fleet.REAL, indirect=True)
 
 LIMIT = 65_536
 SHORT = 1.0
+#: Long before the timeout of a call.
+AT_ONCE = PATIENCE / 2
 
 
 class TestMemoryAlarm:
@@ -50,17 +52,18 @@ class TestMemoryAlarm:
         self, small_activemq: ActiveMQ, queue: str, open_publisher: Open
     ):
         # ActiveMQ/5.17.2 moves what fills one queue to its disk; the first messages of many queues stay in memory.
-        publisher = open_publisher(small_activemq.url, timeout=SHORT, persistent=False, serializer="bytes")
+        publisher = open_publisher(small_activemq.url, persistent=False, serializer="bytes")
+        assert publisher.check().ok
         sent: dict[str, str] = {}
         with pytest.raises(ReceiptTimeout) as failure:  # noqa: PT012 - it says so when it is full, not before
             while len(sent) < 200:
                 destination = f"{queue}-{len(sent)}"
                 with in_time(SHORT):
-                    sent[destination] = publisher.send(destination, b"x" * 50_000)
+                    sent[destination] = publisher.send(destination, b"x" * 50_000, timeout=SHORT)
         # No receipt for any queue, though CONNECT is answered.
         with in_time(SHORT, at_least=SHORT), pytest.raises(ReceiptTimeout):
-            publisher.send(queue, b"x")
-        assert publisher.check(SHORT).ok
+            publisher.send(queue, b"x", timeout=SHORT)
+        assert publisher.check().ok
         for destination, message_id in sent.items():
             assert drain_one(small_activemq, destination) == [message_id]
         assert failure.value.destination not in sent
@@ -72,11 +75,11 @@ class TestFullQueue:
         self, rabbitmq: RabbitMQ, queue: str, open_publisher: Open
     ):
         # RabbitMQ/3.10.8 says no with neither RECEIPT nor ERROR: the connection ends.
-        publisher = open_publisher(rabbitmq.url, timeout=SHORT)
+        publisher = open_publisher(rabbitmq.url)
         with rabbitmq.policy(f"^{queue.removeprefix('/queue/')}$", max_length=1, overflow="reject-publish"):
             first = publisher.send(queue, 1)
             for number in (2, 3):
-                with in_time(SHORT), pytest.raises((DeliveryUnknown, Rejected)):
+                with in_time(AT_ONCE), pytest.raises((DeliveryUnknown, Rejected)):
                     publisher.send(queue, number)
             assert drain_one(rabbitmq, queue) == [first]
         publisher.send(queue, 4)
@@ -87,7 +90,7 @@ class TestRights:
     def test_a_user_who_may_not_write_is_told_so_at_once(self, broker: RunningBroker, queue: str, open_publisher: Open):
         publisher = open_publisher(broker.address(login="reader", passcode="reader"))
         for _ in range(3):
-            with in_time(1.0), pytest.raises(Rejected) as rejection:
+            with in_time(AT_ONCE), pytest.raises(Rejected) as rejection:
                 publisher.send(queue, "x")
             assert "reader" not in repr(rejection.value.broker)
         assert drain(broker, queue) == []
@@ -111,7 +114,7 @@ def too_large(broker: RunningBroker, queue: str, open_publisher: Open, size: int
     sent = [publisher.send(queue, b"before")]
     # A broker that closes while the message is still being written may do it by a reset, which takes its words along.
     # What did not leave whole then was not sent.
-    with in_time(1.0), pytest.raises((Rejected, ConnectionLost, NotSent)):
+    with in_time(AT_ONCE), pytest.raises((Rejected, ConnectionLost, NotSent)):
         publisher.send(queue, b"x" * size)
     sent.append(publisher.send(queue, b"x" * (LIMIT - 2000)))
     assert drain(broker, queue) == sent

@@ -23,7 +23,7 @@ from stomp_web import PublishClient, Publisher
 from stomp_web.pool import breaker
 from stomp_web.worker import Worker
 from tests.brokers import fleet
-from tests.brokers.running import RunningBroker
+from tests.brokers.running import PATIENCE, RunningBroker
 from tests.brokers.traits import needs
 from tests.faults import journal
 from tests.faults.clock import eventually
@@ -61,7 +61,7 @@ def fill(broker: RunningBroker, destination: str, count: int) -> list[str]:
     """Put so many messages into the queue, and return their ids, in order."""
     run = uuid.uuid4().hex[:8]
     ids = [f"{run}-{number}" for number in range(count)]
-    with PublishClient.from_url(broker.url, timeout=60, connect_timeout=60) as client:
+    with PublishClient.from_url(broker.url) as client:
         for start in range(0, count, _TOGETHER):
             with client.transaction() as transaction:
                 for message_id in ids[start : start + _TOGETHER]:
@@ -84,7 +84,7 @@ def running(worker: Worker) -> typing.Iterator[Running]:
         yield run.alive()
     finally:
         worker.stop()
-        assert run.ended(30)
+        assert run.ended(PATIENCE)
         assert run.error is None, run.error
     assert run.code == 0
 
@@ -98,7 +98,7 @@ def wait_for(folder: Path, count: int, seconds: float = 120.0) -> None:
         never.wait(0.1)
 
 
-def wait_until_quiet(worker: Worker, seconds: float = 60.0) -> None:
+def wait_until_quiet(worker: Worker, seconds: float = PATIENCE) -> None:
     """Wait until a connected worker has had nothing to do for a second: the queue is empty.
 
     A broker that was killed gives out again some that were acknowledged: it had not written that down yet.
@@ -141,7 +141,7 @@ def test_nothing_is_lost_while_the_broker_is_killed_three_times_and_a_process_on
     with running(worker):
         for part in (0.15, 0.4, 0.65):
             wait_for(folder, int(count * part))
-            assert eventually(lambda: worker.is_alive, 60)
+            assert eventually(lambda: worker.is_alive)
             broker.kill()
             broker.start()
         if worker.processes:
@@ -184,7 +184,7 @@ def test_with_concurrency_1_the_order_is_kept_over_three_kills(
     with running(worker):
         for part in (0.2, 0.4, 0.6):
             wait_for(folder, int(len(ids) * part))
-            assert eventually(lambda: worker.is_alive, 60)
+            assert eventually(lambda: worker.is_alive)
             broker.kill()
             broker.start()
         wait_for(folder, len(ids))
@@ -221,10 +221,10 @@ def test_a_handler_that_takes_long_keeps_its_connection(
     slow = Notes(lambda message: threading.Event().wait(seconds))
     worker = Worker(broker.url, concurrency=1, heart_beat=(1000, 1000))
     worker.subscribe(queue)(slow)
-    with running(worker), Publisher(broker.url, timeout=60, connect_timeout=60) as publisher:
+    with running(worker), Publisher(broker.url) as publisher:
         publisher.send(queue, 1)
         slow.wait(1)
-        assert eventually(lambda: worker.stats().handled == 1, seconds + 10)
+        assert eventually(lambda: worker.stats().handled == 1, seconds + PATIENCE)
     assert worker.stats().connects == 1
     assert worker.stats().stale == 0
     assert len(slow.messages) == 1
@@ -236,15 +236,15 @@ def test_a_stop_in_the_middle_of_a_handler_acknowledges_and_nothing_is_handled_t
     broker: RunningBroker, queue: str
 ) -> None:
     release = threading.Event()
-    first, second = Notes(lambda message: release.wait(10)), Notes()
+    first, second = Notes(lambda message: release.wait(PATIENCE)), Notes()
     worker = Worker(broker.url, concurrency=2, prefetch=10)
     worker.subscribe(queue)(first)
-    with running(worker) as run, Publisher(broker.url, timeout=60, connect_timeout=60) as publisher:
+    with running(worker) as run, Publisher(broker.url) as publisher:
         publisher.send_many([(queue, number) for number in range(10)])
         first.wait(2)
         worker.stop()
         release.set()
-        assert run.ended(20)
+        assert run.ended(PATIENCE)
     other = Worker(broker.url)
     other.subscribe(queue)(second)
     with running(other):
@@ -261,9 +261,9 @@ def test_a_message_that_fails_is_delivered_again_and_buried_in_the_end(broker: R
     notes, dead = Notes(fail), f"{queue}-dead"
     worker = Worker(broker.url, retry_delay=0.01, max_redeliveries=3, dead_letter=dead)
     worker.subscribe(queue)(notes)
-    with running(worker), Publisher(broker.url, timeout=60, connect_timeout=60) as publisher:
+    with running(worker), Publisher(broker.url) as publisher:
         message_id = publisher.send(queue, 1)
-        assert eventually(lambda: worker.stats().dead_lettered == 1, 10)
+        assert eventually(lambda: worker.stats().dead_lettered == 1)
     assert [message.redelivered for message in notes.messages] == [False, True, True, True]
     assert drain(broker, dead) == [message_id]
     assert drain(broker, queue) == []
@@ -273,8 +273,8 @@ def test_a_message_that_fails_is_delivered_again_and_buried_in_the_end(broker: R
 def test_prefetch_1_leaves_the_rest_to_others(broker: RunningBroker, queue: str) -> None:
     needs(broker, "keeps_on_disk")
     release = threading.Event()
-    slow, quick = Notes(lambda message: release.wait(20)), Notes()
-    with Publisher(broker.url, timeout=60, connect_timeout=60) as publisher:
+    slow, quick = Notes(lambda message: release.wait(PATIENCE)), Notes()
+    with Publisher(broker.url) as publisher:
         publisher.send_many([(queue, number) for number in range(20)])
     one, other = (Worker(broker.url, concurrency=1, prefetch=1) for _ in range(2))
     one.subscribe(queue)(slow)
@@ -284,7 +284,7 @@ def test_prefetch_1_leaves_the_rest_to_others(broker: RunningBroker, queue: str)
         with running(other):
             quick.wait(19)
         release.set()
-        assert eventually(lambda: one.stats().handled == 1, 10)
+        assert eventually(lambda: one.stats().handled == 1)
     assert sorted(slow.payloads + quick.payloads) == list(range(20))
 
 
@@ -292,17 +292,17 @@ def test_prefetch_1_leaves_the_rest_to_others(broker: RunningBroker, queue: str)
 def test_an_ack_of_one_handler_is_none_for_the_messages_of_another(broker: RunningBroker, queue: str) -> None:
     """RabbitMQ 3.10 takes a cumulative ACK for all subscriptions of the connection."""
     release = threading.Event()
-    slow, quick = Notes(lambda message: release.wait(20)), Notes()
+    slow, quick = Notes(lambda message: release.wait(PATIENCE)), Notes()
     worker = Worker(broker.url)
     worker.subscribe(f"{queue}-slow")(slow)
     worker.subscribe(f"{queue}-quick", ack="client")(quick)
-    with running(worker), Publisher(broker.url, timeout=60, connect_timeout=60) as publisher:
+    with running(worker), Publisher(broker.url) as publisher:
         publisher.send(f"{queue}-slow", 0)
         slow.wait(1)
         publisher.send_many([(f"{queue}-quick", number) for number in range(20)])
         quick.wait(20)
         release.set()
-        assert eventually(lambda: worker.stats().handled == 21, 10)
+        assert eventually(lambda: worker.stats().handled == 21)
     assert worker.stats().connects == 1
     assert worker.stats().stale == 0
     assert drain(broker, f"{queue}-quick") == drain(broker, f"{queue}-slow") == []

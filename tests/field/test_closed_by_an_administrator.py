@@ -14,6 +14,7 @@ import pytest
 
 from stomp_web import DeliveryUnknown, Message, MessageError, NotSent, PublishClient, Publisher, QueueingDuplexClient
 from tests.brokers.rabbitmq import RabbitMQ
+from tests.brokers.running import PATIENCE
 from tests.faults.load import CONFIRMED, Load, drain
 
 pytestmark = pytest.mark.timeout(180)
@@ -45,7 +46,7 @@ def add_user(rabbitmq: RabbitMQ, name: str) -> None:
 
 @pytest.mark.parametrize("resend", [False, True])
 def test_no_message_on_its_way_is_said_to_be_rejected(rabbitmq, queue, close_connections, resend):
-    with Publisher(rabbitmq.url, timeout=10.0, resend_unknown=resend) as publisher:
+    with Publisher(rabbitmq.url, resend_unknown=resend) as publisher:
         load = Load(publisher, queue, threads=8, pace=0.002)
         with load.running(within=120):
             for _ in range(3):
@@ -58,7 +59,7 @@ def test_no_message_on_its_way_is_said_to_be_rejected(rabbitmq, queue, close_con
 
 
 def test_no_message_of_a_user_who_is_deleted_is_said_to_be_rejected(rabbitmq, queue, user):
-    with Publisher(rabbitmq.address(login=user, passcode=user), timeout=10.0) as publisher:
+    with Publisher(rabbitmq.address(login=user, passcode=user)) as publisher:
         load = Load(publisher, queue, threads=8, pace=0.002)
         with load.running(within=120):
             load.confirm_more(200)
@@ -77,7 +78,7 @@ def test_of_a_batch_the_confirmed_ones_are_told_and_the_others_are_unknown(rabbi
     began, over = threading.Event(), threading.Event()
 
     def send() -> None:
-        with contextlib.closing(PublishClient.from_url(rabbitmq.url, timeout=30.0)) as client:
+        with contextlib.closing(PublishClient.from_url(rabbitmq.url)) as client:
             for batch in batches:
                 if over.wait(0.02):
                     return
@@ -93,12 +94,12 @@ def test_of_a_batch_the_confirmed_ones_are_told_and_the_others_are_unknown(rabbi
     thread = threading.Thread(target=send)
     thread.start()
     try:
-        assert began.wait(60)
+        assert began.wait(PATIENCE)
         while not over.wait(0.2) and thread.is_alive():
             close_connections()
     finally:
         over.set()
-        thread.join(60)
+        thread.join(PATIENCE)
     assert failures, "no batch was on its way when the connections were closed"
     there = set(drain(rabbitmq, queue))
     assert set(confirmed) <= there
@@ -112,7 +113,7 @@ def test_a_transaction_is_committed_or_unknown_or_not_sent(rabbitmq, queue, clos
     began, over = threading.Event(), threading.Event()
 
     def send(thread: int) -> None:
-        with contextlib.closing(PublishClient.from_url(rabbitmq.url, timeout=30.0)) as client:
+        with contextlib.closing(PublishClient.from_url(rabbitmq.url)) as client:
             for number in range(1_000_000):
                 if over.wait(0.002):  # so that the broker has time for its administrator
                     return
@@ -130,13 +131,13 @@ def test_a_transaction_is_committed_or_unknown_or_not_sent(rabbitmq, queue, clos
     for thread in threads:
         thread.start()
     try:
-        assert began.wait(60)
+        assert began.wait(PATIENCE)
         for _ in range(3):
             close_connections()
     finally:
         over.set()
         for thread in threads:
-            thread.join(60)
+            thread.join(PATIENCE)
     there = set(drain(rabbitmq, queue))
     assert {ident for ident, error in outcomes if error is None} <= there
     for ident, error in outcomes:
@@ -145,10 +146,10 @@ def test_a_transaction_is_committed_or_unknown_or_not_sent(rabbitmq, queue, clos
 
 
 def test_a_client_that_receives_learns_that_the_connection_has_ended(rabbitmq, queue, close_connections):
-    with contextlib.closing(QueueingDuplexClient.from_url(rabbitmq.url, timeout=30.0)) as client:
+    with contextlib.closing(QueueingDuplexClient.from_url(rabbitmq.url)) as client:
         client.connect()
         client.subscribe(queue)
         close_connections()
         with pytest.raises(DeliveryUnknown, match="AMQP channel died") as failure:
-            client.receive(30.0)
+            client.receive()
         assert failure.value.frame is not None

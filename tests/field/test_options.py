@@ -349,10 +349,10 @@ class TestClients:
 @pytest.mark.parametrize("broker", REAL, indirect=True)
 def test_real_brokers_take_a_ttl_of_weeks_and_take_or_refuse_the_longest(broker):
     destination = f"/queue/{uuid.uuid4().hex}"
-    with Publisher(broker.url, timeout=20) as publisher:
+    with Publisher(broker.url) as publisher:
         publisher.send(destination, 1, ttl=4_294_967)
         with contextlib.suppress(Rejected):  # RabbitMQ 3.10 and 4.3: "invalid expiration ... value_too_large"
             publisher.send(destination, 2, ttl=LONGEST_TTL)
-    with QueueingDuplexClient.from_url(broker.url, timeout=20) as client:
+    with QueueingDuplexClient.from_url(broker.url) as client:
         client.subscribe(destination)
         assert client.receive().body == b"1"

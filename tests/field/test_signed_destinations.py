@@ -20,6 +20,7 @@ from stomp_web.testing import capture
 from stomp_web.worker import Worker
 from tests.brokers.activemq import ActiveMQ
 from tests.brokers.fleet import BROKERS
+from tests.brokers.running import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 broker = tests.conftest.broker
 
 KEYS = ["a-secret"]
-PATIENCE = 60
 RABBITMQ = [name for name in BROKERS if name.startswith("rabbitmq")]
 ACTIVEMQ = [name for name in BROKERS if name.startswith("activemq")]
 
@@ -218,7 +218,7 @@ def handled(broker: RunningBroker, destination: str, dead: str, **more: Any) -> 
 
 def eventually(true: Any) -> bool:
     event = threading.Event()
-    for _ in range(PATIENCE * 50):
+    for _ in range(round(PATIENCE * 50)):
         if true():
             return True
         event.wait(0.02)
@@ -262,9 +262,9 @@ PATHS = [
 class TestRealBrokers:
     def test_a_signed_message_is_read(self, broker, sent_to, subscribed):
         sent_to, subscribed = named(sent_to, subscribed)
-        with QueueingDuplexClient.from_url(broker.url, timeout=PATIENCE) as client:
+        with QueueingDuplexClient.from_url(broker.url) as client:
             client.subscribe(subscribed)
-            with Publisher(broker.url, signing_keys=KEYS, timeout=PATIENCE) as publisher:
+            with Publisher(broker.url, signing_keys=KEYS) as publisher:
                 publisher.send(sent_to, {"id": 7}, serializer="signed-json")
             frame = client.receive()
         assert read(frame.body, frame.headers) == {"id": 7}
@@ -274,7 +274,7 @@ class TestRealBrokers:
         sent_to, subscribed = named(sent_to, subscribed)
         with (
             handled(broker, subscribed, f"/queue/dead-{uuid.uuid4().hex}") as payloads,
-            Publisher(broker.url, signing_keys=KEYS, timeout=PATIENCE) as publisher,
+            Publisher(broker.url, signing_keys=KEYS) as publisher,
         ):
             publisher.send(sent_to, {"id": 7}, serializer="signed-json")
             assert eventually(lambda: payloads)
@@ -284,7 +284,7 @@ class TestRealBrokers:
         sent_to, subscribed = named(sent_to, subscribed)
         other, dead = (f"/queue/{kind}-{uuid.uuid4().hex}" for kind in ("other", "dead"))
         body, headers = signed(sent_to)
-        with QueueingDuplexClient.from_url(broker.url, timeout=PATIENCE) as attacker:
+        with QueueingDuplexClient.from_url(broker.url) as attacker:
             attacker.subscribe(dead)
             with handled(broker, other, dead) as payloads:
                 attacker.send(other, body, headers, confirm=True)
@@ -337,7 +337,7 @@ class TestCompositeQueue:
     def test_a_worker_reads_what_the_broker_forwards_if_it_names_the_origin(self, composite):
         with (
             handled(composite, "/queue/MEMBER", "/queue/dead", sent_to="/queue/COMPOSITE") as payloads,
-            Publisher(composite.url, signing_keys=KEYS, timeout=PATIENCE) as publisher,
+            Publisher(composite.url, signing_keys=KEYS) as publisher,
         ):
             publisher.send("/queue/COMPOSITE", {"id": 7}, serializer="signed-json")
             assert eventually(lambda: payloads)
@@ -345,7 +345,7 @@ class TestCompositeQueue:
 
     def test_a_header_of_the_sender_is_no_proof(self, composite):
         body, headers = signed("/queue/other")
-        with QueueingDuplexClient.from_url(composite.url, timeout=PATIENCE) as attacker:
+        with QueueingDuplexClient.from_url(composite.url) as attacker:
             attacker.subscribe("/queue/dead")
             with handled(composite, "/queue/MEMBER", "/queue/dead") as payloads:
                 attacker.send("/queue/MEMBER", body, {**headers, "original-destination": "/queue/other"}, confirm=True)

@@ -16,12 +16,11 @@ from stomp_web.worker import Handlers, Worker
 from tests.brokers.activemq import ActiveMQ
 from tests.brokers.java import java
 from tests.brokers.ports import free_ports
+from tests.brokers.running import PATIENCE
 from tests.field.payload_file import write_payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-PATIENCE = 60
 
 
 class TestJsonTypes:
@@ -133,6 +132,10 @@ class TestWorkers:
         worker = make_worker(app.extensions["stomp"], None, processes=0)
         assert [handler.untyped or worker._untyped for handler in worker.handlers] == ["json", "text"]
 
+    def test_a_handler_reads_a_type_that_ends_in_json(self, development):
+        of_message = {"content-type": "application/vnd.shop.order+json"}
+        assert received(development, {}, {"accept": ("json",)}, of_message=of_message) == {"id": 1}
+
     def test_django_takes_it_for_a_handler(self):
         from stomp_web.django.handlers import handlers_by_alias, subscribe
 
@@ -172,8 +175,17 @@ class running:  # noqa: N801 - it reads as a statement
         assert not self.thread.is_alive()
 
 
-def received(broker: Any, of_worker: dict[str, str], of_handler: dict[str, str], destination: str = "/queue/in") -> Any:
-    """The payload that a handler gets of a text without a content type; it is sent here to the development broker."""
+def received(
+    broker: Any,
+    of_worker: dict[str, Any],
+    of_handler: dict[str, Any],
+    destination: str = "/queue/in",
+    of_message: dict[str, str] | None = None,
+) -> Any:
+    """The payload that a handler gets of a body, untyped unless *of_message* has its type.
+
+    It is sent here to the development broker, and by the caller to another one.
+    """
     worker = Worker(broker.url, concurrency=1, **of_worker)
     payloads: list[Any] = []
     handled = threading.Event()
@@ -185,7 +197,7 @@ def received(broker: Any, of_worker: dict[str, str], of_handler: dict[str, str],
 
     if isinstance(broker, Broker):
         with PublishClient.from_url(broker.url, timeout=PATIENCE) as client:
-            client.send(destination, b'{"id": 1}', confirm=True)
+            client.send(destination, b'{"id": 1}', of_message, confirm=True)
     with running(worker):
         assert handled.wait(PATIENCE)
     return payloads[0]
@@ -246,7 +258,7 @@ class TestJms:
     def test_a_client_reads_it_as_json(self, jms):
         queue = uuid.uuid4().hex
         jms.produce(queue, '{"id": 1}')
-        with QueueingDuplexClient.from_url(jms.url, timeout=PATIENCE) as client:
+        with QueueingDuplexClient.from_url(jms.url) as client:
             client.subscribe(f"/queue/{queue}")
             frame = client.receive()
         assert "content-type" not in frame.headers

@@ -6,11 +6,11 @@ TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the time that loading typ
 if TYPE_CHECKING:
     from ..connection.address import Address, Endpoint, parse_address
     from ..connection.dialect import Dialect
+    from .base import Transaction
     from .duplex import QueueingDuplexClient
     from .message import Message
     from .publish import PublishClient
     from .subscribe import PublishSubscribeClient
-    from .transaction import Transaction
 
 __all__ = [
     "Address",
@@ -29,11 +29,11 @@ __getattr__, __dir__ = loader(
     {
         ".connection.address": ("Address", "Endpoint", "parse_address"),
         ".connection.dialect": ("Dialect",),
+        "base": ("Transaction",),
         "duplex": ("QueueingDuplexClient",),
         "message": ("Message",),
         "publish": ("PublishClient",),
         "subscribe": ("PublishSubscribeClient",),
-        "transaction": ("Transaction",),
     },
     modules=(*("duplex", "message", "outcome", "publish", "queues", "sending", "subscribe", "transaction"),),
 )

@@ -1,7 +1,6 @@
 """What all clients share: made from an address, telling of their session, used in a ``with`` block.
 
-A subclass has a `_session`, an attribute or a property, and a `_set_up`, which begins with `_set_up_base`. The options
-of its own stand in `_defaults`.
+A subclass has a `_session` and a `_set_up`, which begins with `_set_up_base`.
 """
 
 from __future__ import annotations
@@ -11,18 +10,24 @@ import typing
 from .._internal.redacted import redact_secret, redact_secrets
 from .._internal.unpicklable import Unpicklable
 from ..config import CLIENT_TIMEOUT, coerce
-from ..connection.connector import Connector
+from ..connection.address import parse_address
+from ..connection.connector import Connector, client_options, make_connector
 from ..connection.deadline import Deadline, checked
-from .options import read_url
-from .transaction import Transaction, TransactionClient
+from ..connection.tls import TLS_OPTIONS
+from ..errors import ConfigurationError, MessageError
+from .message import Body
 
 if typing.TYPE_CHECKING:
+    import types
     from typing import Self
 
     from ..connection.session import Session
     from ..protocol import Frame
 
-__all__ = ["BaseClient"]
+__all__ = ["BaseClient", "Transaction"]
+
+# Options of an address that every client understands; the others are the pool's and the publisher's.
+_URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
 
 
 class BaseClient(Unpicklable):
@@ -45,6 +50,10 @@ class BaseClient(Unpicklable):
         connect: typing.Callable[..., Frame]
         disconnect: typing.Callable[..., None]
         close: typing.Callable[[], None]
+        send: typing.Callable[..., None]
+        begin: typing.Callable[[], str]
+        commit: typing.Callable[..., None]
+        abort: typing.Callable[..., None]
 
     def _set_up_base(self, connector: Connector, timeout: float, confirm: bool) -> None:
         self._connector = connector
@@ -70,7 +79,13 @@ class BaseClient(Unpicklable):
         *options* are those of the constructor; they win over the address. Raises `ConfigurationError`.
         """
         url, options = redact_secret("url", url), redact_secrets(options)
-        connector, own = read_url(url, options, cls._defaults, more_options=cls._limits, receives=cls._receives)
+        address = parse_address(url)
+        if address.local:
+            raise ConfigurationError(f"{address.scheme}:// opens no connection; it is for a Publisher", "url")
+        connection = {**cls._limits, **client_options(address, (*_URL_OPTIONS, *cls._limits)), **options}
+        own = {name: connection.pop(name, default) for name, default in cls._defaults.items()}
+        known = (*cls._defaults, *cls._limits)
+        connector = make_connector(address.endpoints, receives=cls._receives, more_options=known, **connection)
         client = cls.__new__(cls)
         client._set_up(connector, **own)
         return client
@@ -106,7 +121,16 @@ class BaseClient(Unpicklable):
         ...     tx.send("/queue/orders", b"1")
         ...     tx.send("/queue/orders", b"2")
         """
-        return Transaction(typing.cast(TransactionClient, self))
+        return Transaction(self)
+
+    def _read_credentials(
+        self, login: str | None, passcode: str | None, headers: typing.Mapping[str, str] | None
+    ) -> dict[str, object]:
+        """The arguments of `connect` that were given. Raises `ConfigurationError` if no CONNECT can carry them."""
+        changes: dict[str, object] = {"login": login, "passcode": passcode, "headers": headers}
+        given = {name: value for name, value in changes.items() if value is not None}
+        self._connector.check(**given)
+        return given
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._timeout if timeout is None else checked(timeout))
@@ -125,3 +149,42 @@ class BaseClient(Unpicklable):
         session = self._session
         state = f"STOMP {session.version}" if session else "not connected"
         return f"<{type(self).__name__} {self.broker}, {state}>"
+
+
+class Transaction:
+    """A transaction in progress, as `PublishClient.transaction` gives it. `id` is its id while the block runs."""
+
+    def __init__(self, client: BaseClient) -> None:
+        self._client = client
+        self.id = ""
+
+    def __enter__(self) -> Transaction:
+        self.id = self._client.begin()
+        return self
+
+    def send(
+        self,
+        destination: str,
+        body: Body = b"",
+        headers: typing.Mapping[str, str] | None = None,
+        *,
+        content_type: str | None = None,
+        ttl: float | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Send one message in this transaction. Arguments as of `PublishClient.send`."""
+        self._client.send(
+            destination, body, headers, content_type=content_type, transaction=self.id, ttl=ttl, timeout=timeout
+        )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: types.TracebackType | None
+    ) -> None:
+        if error is None:
+            self._client.commit(self.id)
+            return
+        try:
+            self._client.abort(self.id)
+        except MessageError:
+            # The caller's own exception matters more, and with the connection gone the broker aborts by itself.
+            self._client.close()

@@ -1,11 +1,8 @@
 """Which thread drives a connection now, and how the other threads wait for it.
 
-One thread at a time drives the connection, and only that thread touches the socket. While `listen_forever` runs, it is
-the thread of the loop. Otherwise a call that needs the socket drives it until the call has its answer, so that a client
-is useful without a thread.
-
-The `Driver` owns `lock`, which guards what the threads of a client share: who drives, the session, and the exchanges.
-It is held for moves in memory only: no callback, log handler or queue is called meanwhile, nothing is read or written.
+Only the thread that drives touches the socket: that of `listen_forever` while it runs, otherwise that of a call which
+needs the socket, until it has its answer. `Driver.lock` guards what the threads of a client share: who drives, the
+session, and the exchanges. It is held for moves in memory only: nothing is read or written, no foreign code is called.
 """
 
 from __future__ import annotations
@@ -26,9 +23,9 @@ class BusyError(BrokerUnavailable):
 
 
 class Driver:
-    """The right to drive a connection.
+    """The right to drive a connection. A thread that ends driving calls *leave*, and that calls `release`.
 
-    *leave* is called by a thread that ends driving, and calls `release`. *ended* tells whether the session has ended.
+    *ended* tells whether the session has ended.
     """
 
     def __init__(self, leave: typing.Callable[[], object], ended: typing.Callable[[], bool]) -> None:
@@ -45,17 +42,17 @@ class Driver:
 
     @property
     def is_this_thread(self) -> bool:
-        """Whether the calling thread drives the connection."""
+        """Whether the calling thread drives."""
         return self._thread == threading.get_ident()
 
     @property
     def is_another_thread(self) -> bool:
-        """Whether a thread other than the calling one drives the connection."""
+        """Whether another thread drives."""
         return self._thread not in (None, threading.get_ident())
 
     @property
     def is_loop_elsewhere(self) -> bool:
-        """Whether `listen_forever` runs in another thread, which writes and reads for this one."""
+        """Whether `listen_forever` runs in another thread."""
         return self.listening_event.is_set() and self.is_another_thread
 
     @contextlib.contextmanager

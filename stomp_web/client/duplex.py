@@ -1,12 +1,7 @@
-"""QueueingDuplexClient: one connection that sends and receives. The loop is the user's.
+"""QueueingDuplexClient: one connection that sends and receives. Its options and its commands.
 
-STOMP is not request and response: frames come when the broker likes. So one thread must read all the time, and here it
-is the thread in which the user runs `listen_forever`. It puts each received frame on the queue of its kind, and does
-nothing else that could take long.
-
-Here are the client's options and its commands: subscribe, acknowledge, send, transactions. Of state it owns `confirm`
-and the number of the next subscription. How it connects and ends is in `stomp_web.client.life`, how threads share the
-connection in `.loop`, `.driver` and `.exchanges`, and where received frames go in `.queues`.
+How it connects and ends is in `stomp_web.client.life`, how threads share the connection in `.loop`, `.driver` and
+`.exchanges`, and where received frames go in `.queues`.
 """
 
 from __future__ import annotations
@@ -143,20 +138,17 @@ class QueueingDuplexClient(LoopClient):
                     return self.message_queue.get(timeout=deadline.remaining())
                 except queue.Empty:
                     return None
-            with contextlib.suppress(BusyError):  # another thread reads, and there was no message for this one
-                self._receive(deadline)
-            if self.message_queue.empty():
-                return None
-
-    def _receive(self, deadline: Deadline) -> None:
-        """Read until there is a message, or the deadline. Raises the reason if the connection ends without one."""
-        with self._driving(deadline):
-            self._connected_session(deadline)
             try:
-                self._drive(lambda: not self.message_queue.empty(), deadline)
+                with self._driving(deadline):
+                    self._connected_session(deadline)
+                    self._drive(lambda: not self.message_queue.empty(), deadline)
+            except BusyError:
+                pass  # another thread reads, and there was no message for this one
             except StompError:
                 if self.message_queue.empty():
                     raise  # otherwise the message first, and the reason of the end to the next call
+            if self.message_queue.empty():
+                return None
 
     def subscribe(
         self,
@@ -200,8 +192,7 @@ class QueueingDuplexClient(LoopClient):
         ended: the broker gives it out again, and in another session the acknowledgement could count for another
         message.
         """
-        session = self._session_of(frame)
-        self._check_transaction(session, transaction)
+        session = self._session_of(frame, transaction)
         self._write(commands.ack(frame, session.version, transaction=transaction), session)
 
     def nack(
@@ -212,22 +203,11 @@ class QueueingDuplexClient(LoopClient):
         What becomes of it is the broker's choice: RabbitMQ requeues it, ActiveMQ moves it to its dead letter queue, and
         **Artemis 2.40 drops it**.
         """
-        session = self._session_of(frame)
-        self._check_transaction(session, transaction)
-        refusal = commands.nack(frame, session.version, transaction=transaction, headers=headers)
-        self._write(refusal, session)
+        session = self._session_of(frame, transaction)
+        self._write(commands.nack(frame, session.version, transaction=transaction, headers=headers), session)
 
-    @staticmethod
-    def _check_transaction(session: Session, transaction: str | None) -> None:
-        """Raise `InvalidFrame` where the broker would acknowledge at once, whatever becomes of the *transaction*."""
-        if transaction is not None and not session.dialect.acks_in_transactions:
-            raise InvalidFrame(
-                f"{session.broker} ({session.server}) would acknowledge at once, and not with the transaction; commit "
-                "first, and acknowledge then, without a transaction. Nothing was acknowledged"
-            )
-
-    def _session_of(self, frame: Frame) -> Session:
-        """The session, if *frame* came in it. One that was made by hand counts as of this session."""
+    def _session_of(self, frame: Frame, transaction: str | None) -> Session:
+        """The session, if *frame* may be acknowledged in it. One that was made by hand counts as of this session."""
         session = self._live_session()
         if getattr(frame, "_session", session) is not session:
             raise NotSent(
@@ -235,6 +215,11 @@ class QueueingDuplexClient(LoopClient):
                 "nothing was acknowledged",
                 broker=session.broker,
                 destination=frame.headers.get("destination"),
+            )
+        if transaction is not None and not session.dialect.acks_in_transactions:
+            raise InvalidFrame(
+                f"{session.broker} ({session.server}) would acknowledge at once, and not with the transaction; commit "
+                "first, and acknowledge then, without a transaction. Nothing was acknowledged"
             )
         return session
 
@@ -265,13 +250,9 @@ class QueueingDuplexClient(LoopClient):
             self.deliver(batch, confirm, None, self._deadline(timeout))
 
     def deliver(
-        self,
-        messages: typing.Sequence[Message],
-        confirm: bool | None,
-        transaction: str | None,
-        deadline: Deadline,
+        self, messages: typing.Sequence[Message], confirm: bool | None, transaction: str | None, deadline: Deadline
     ) -> None:
-        """Send *messages*, which are ready, within a deadline that began earlier."""
+        """Send *messages*, which are ready."""
         if transaction is not None and confirm:
             raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
         confirm = transaction is None and (self.confirm if confirm is None else confirm)
@@ -282,12 +263,14 @@ class QueueingDuplexClient(LoopClient):
             session = self._live_session()
             receipts: list[str] = []
             if confirm or (opened is not None and session.dialect.receipts_after_commit):
-                receipts = [self._exchanges.next_receipt() for _ in messages]
-            data = _encode(session, messages, receipts, transaction)
+                receipts = self._new_receipts(len(messages))
+            first = int(receipts[0]) if receipts else None
+            data, more = Encoder(session.version, session.dialect).encode(messages, first, transaction)
             if opened is not None:
                 opened.receipts += receipts  # they come after the COMMIT
                 receipts = []
-            self._exchange(session, Exchange(data, receipts, together=opened is not None), deadline)
+            exchange = Exchange(memoryview(b"".join((data, *more))), receipts, together=opened is not None)
+            self._exchange(session, exchange, deadline)
         except MessageError as error:
             name_messages(error, messages)
             raise
@@ -315,13 +298,3 @@ class QueueingDuplexClient(LoopClient):
         ended = self._transactions.get(transaction, self.broker)
         self._transactions.open.pop(transaction, None)
         self._call(frame, deadline, ended.receipts if frame.command == "COMMIT" else ())
-
-
-def _encode(
-    session: Session, messages: typing.Sequence[Message], receipts: typing.Sequence[str], transaction: str | None
-) -> memoryview:
-    """The bytes of *messages* for this session, each with its receipt of *receipts*, if there are any."""
-    encode = Encoder(session.version, session.dialect).encode
-    numbers: typing.Sequence[int | None] = [int(receipt) for receipt in receipts] or [None] * len(messages)
-    frames = [encode((message,), number, transaction) for message, number in zip(messages, numbers, strict=True)]
-    return memoryview(b"".join(part for data, more in frames for part in (data, *more)))

@@ -1,8 +1,4 @@
-"""The encoder of a session: messages to the bytes of SEND frames, as this version and this broker want them.
-
-It is chosen once, when CONNECTED has told both. What does not depend on the session is ready before
-(`stomp_web.client.message.make_ready`).
-"""
+"""The encoder of a session: messages to the bytes of SEND frames, as this version and this broker want them."""
 
 from __future__ import annotations
 
@@ -42,21 +38,20 @@ class Encoder:
         an id of ours, which needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
         """
         parts: list[bytes] = []
-        content = b""
-        usual = self._ordinary and transaction is None
         for message in messages:
             head, content, _, _ = message.prepared
-            if not usual or message.ttl is not None:
+            size = len(content)
+            if size >= _LARGE or message.ttl is not None or transaction is not None or not self._ordinary:
                 head = self._for_this_broker(message, receipt, transaction)
+                if size >= _LARGE and len(messages) == 1:
+                    return head, (content, b"\0")
+                parts += (head, content, b"\0")
             elif receipt is None:
-                head = b"%bcontent-length:%d\n\n" % (head, len(content))
+                parts.append(b"%bcontent-length:%d\n\n%b\0" % (head, size, content))
             else:
-                head = b"%breceipt:%d\ncontent-length:%d\n\n" % (head, receipt, len(content))
-            parts += (head, content, b"\0")
+                parts.append(b"%breceipt:%d\ncontent-length:%d\n\n%b\0" % (head, receipt, size, content))
             if receipt is not None:
                 receipt += 1
-        if len(content) >= _LARGE and len(parts) == 3:
-            return parts[0], parts[1:]
         return b"".join(parts), ()
 
     def _for_this_broker(self, message: Message, receipt: int | None, transaction: str | None) -> bytes:

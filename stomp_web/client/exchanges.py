@@ -1,46 +1,42 @@
 """What was handed over to be written, and which receipts are awaited.
 
-A call of any thread hands over an `Exchange`: the bytes of its frames, and the receipts that they ask for. The thread
-that drives the connection writes the bytes and takes in the receipts; the calling thread waits until its exchange is
-done. When the session ends, each exchange gets the error that says what is then true of its messages.
-
-`Exchanges` owns the line of bytes to be written, the awaited receipts, and the count of frames that no receipt has
-covered. All of it, and each `Exchange`, is guarded by the lock of the `Driver`; the methods are called with it held.
+The lock of the `Driver` guards all of it, and is held when a method is called.
 """
 
 from __future__ import annotations
 
 import collections
-import itertools
+import dataclasses
 import typing
 
 from ..connection.session import Session
-from ..errors import BrokerUnavailable, ConnectionLost, MessageError, NotSent, Rejected, StompError
+from ..errors import ConnectionLost, MessageError, Rejected, StompError
 from ..protocol import Frame
-from .written import limit_hint, whole_frames
+from .outcome import not_whole, whole_frames
 
 __all__ = ["Exchange", "Exchanges", "lost"]
 
 
+@dataclasses.dataclass(slots=True, eq=False)
 class Exchange:
     """The frames of one call, and what its caller waits for: *receipts*, or that the bytes are written.
 
     *together*: all of it is about one thing, a transaction, of which nothing is taken without a COMMIT.
     """
 
-    __slots__ = ("data", "error", "left", "receipts", "together", "unconfirmed_before", "waiting")
+    data: memoryview
+    receipts: typing.Sequence[str] = ()
+    together: bool = False
+    #: How many bytes of `data` have left.
+    left: int = 0
+    #: How many unconfirmed frames of the session were handed over before.
+    unconfirmed_before: int = 0
+    error: MessageError | None = None
+    #: The receipts that have not come yet.
+    waiting: set[str] = dataclasses.field(init=False)
 
-    def __init__(self, data: memoryview, receipts: typing.Sequence[str] = (), *, together: bool = False) -> None:
-        self.data = data
-        self.receipts = receipts
-        self.together = together
-        #: How many bytes of `data` have left.
-        self.left = 0
-        #: The receipts that have not come yet.
-        self.waiting = set(receipts)
-        #: How many unconfirmed frames of the session were handed over before.
-        self.unconfirmed_before = 0
-        self.error: MessageError | None = None
+    def __post_init__(self) -> None:
+        self.waiting = set(self.receipts)
 
     @property
     def written(self) -> bool:
@@ -69,13 +65,13 @@ class Exchanges:
         # The first of `_outgoing` is being written, and it is not known yet how much of it has left.
         self._in_write = False
         self._awaited: dict[str, Exchange] = {}
-        self._receipt_ids = itertools.count(1)
+        self._next_receipt = 1
         self.begin()
 
     def begin(self) -> None:
         """A session has begun."""
-        # Frames outside of transactions that have asked for no receipt, or whose caller has given up waiting for it;
-        # and how many of them a later receipt has covered. An ERROR may be about one of the rest.
+        # Frames outside of transactions for which no receipt is awaited, and how many of them a later receipt has
+        # covered. An ERROR may be about one of the rest.
         self._unconfirmed = self._covered = 0
 
     @property
@@ -83,9 +79,11 @@ class Exchanges:
         """Whether a call waits for a receipt."""
         return bool(self._awaited)
 
-    def next_receipt(self) -> str:
-        """Return the id for one more receipt. Needs no lock."""
-        return str(next(self._receipt_ids))
+    def new_receipts(self, count: int) -> list[str]:
+        """Return the ids for *count* more receipts: numbers, one after the other."""
+        first = self._next_receipt
+        self._next_receipt += count
+        return [str(number) for number in range(first, self._next_receipt)]
 
     def add(self, exchange: Exchange) -> None:
         """Put *exchange* in the line of bytes to be written."""
@@ -96,9 +94,9 @@ class Exchanges:
             self._unconfirmed += 1
 
     def add_heart_beat(self) -> None:
-        """Put a heart-beat in the line, unless bytes wait there, which are as good as one.
+        """Put a heart-beat in the line, as TLS must be given again what it could not write at once.
 
-        It stands in line with the frames, as TLS must be given again what it could not write at once.
+        Bytes that wait there are as good as one.
         """
         if not self._outgoing:
             self._append(Exchange(memoryview(b"\n")))
@@ -172,21 +170,10 @@ def lost(session: Session, reason: StompError | None) -> ConnectionLost:
 
 def _not_written(exchange: Exchange, session: Session, reason: StompError) -> MessageError:
     """The exception for frames that had not left whole when *session* ended."""
-    size = len(exchange.data)
-    if not exchange.left:
-        return BrokerUnavailable(f"{reason}; no byte of the frame was sent", broker=session.broker)
-    took = f"{session.broker} took {exchange.left} of {size} bytes, then: {reason}.{limit_hint(session.dialect)}"
-    whole = 0 if exchange.together else whole_frames(exchange.data[: exchange.left], session.version)
-    if exchange.waiting.isdisjoint(exchange.receipts[:whole]) and (exchange.receipts or not whole):
-        what = "the rest" if whole else "the frame"
-        return NotSent(f"{what} did not leave whole, and so cannot have been taken: {took}", broker=session.broker)
-    unknown = ConnectionLost(
-        f"whether the first {whole} messages arrived is not known, the others were not sent: {took}",
-        broker=session.broker,
-    )
-    count = len(exchange.receipts) or whole_frames(exchange.data, session.version)
-    unknown.not_sent = tuple(range(whole, count))
-    return unknown
+    data = exchange.data
+    count = 1 if exchange.together else len(exchange.receipts) or whole_frames(data, session.version)
+    whole = 0 if exchange.together else whole_frames(data[: exchange.left], session.version)
+    return not_whole(session, str(reason), exchange.left, len(data), whole, count, exchange.confirmed)
 
 
 def _refusal(exchange: Exchange, session: Session, frame: Frame, words: str) -> MessageError:

@@ -1,8 +1,4 @@
-"""A client's life: it connects, listens, and disconnects.
-
-`LoopClient` owns `shutdown_event`, and what `disconnect` and `close` tell a
-loop that runs in another thread. What the loop does is in `stomp_web.client.loop`.
-"""
+"""A client's life: it connects, listens, and disconnects. What its loop does is in `stomp_web.client.loop`."""
 
 from __future__ import annotations
 
@@ -17,7 +13,6 @@ from ..connection.session import Session
 from ..errors import BrokerUnavailable, ConnectionLost, DeliveryUnknown, NotSent, StompError
 from ..protocol import Frame, commands
 from .loop import Loop
-from .options import credentials
 from .queues import FrameQueue
 
 __all__ = ["LoopClient"]
@@ -56,10 +51,7 @@ class LoopClient(Loop):
         self._closes = 0  # how often the client was closed, which other threads may do while this one connects
 
     def connect(
-        self,
-        login: str | None = None,
-        passcode: str | None = None,
-        headers: typing.Mapping[str, str] | None = None,
+        self, login: str | None = None, passcode: str | None = None, headers: typing.Mapping[str, str] | None = None
     ) -> Frame:
         """Open the connection, and return the CONNECTED frame; it goes on `connected_queue` too.
 
@@ -68,7 +60,7 @@ class LoopClient(Loop):
         `BrokerUnavailable` or `AuthenticationFailed`.
         """
         passcode = redact_secret("passcode", passcode)
-        given = credentials(self._connector, login, passcode, headers)
+        given = self._read_credentials(login, passcode, headers)
         self._refuse_inherited()
         session = self._session
         if session is not None:
@@ -105,8 +97,8 @@ class LoopClient(Loop):
     def connected(self) -> bool:
         """Whether there is a session and the broker has not ended it.
 
-        While a loop or another call drives the connection, that one looks; otherwise this looks at the socket, without
-        waiting. Messages that came before the end are to be taken first: until they are, it is connected.
+        It looks at the socket, without waiting, unless a loop or another call drives the connection, which looks
+        itself. Messages that came before the end are to be taken first: until they are, it is connected.
         """
         session = self._session
         if session is None or self._inherited:

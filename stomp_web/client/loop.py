@@ -1,13 +1,7 @@
 """The loop that writes, reads and dispatches: what the thread that drives the connection does.
 
-The way of the data:
-
-* out: a call hands over an `Exchange` (`stomp_web.client.exchanges`), and the driving thread writes its bytes;
-* in: the driving thread reads frames. RECEIPT frames end exchanges, MESSAGE frames go to `ReceivedFrames`, and an
-  ERROR ends the session.
-
-`Loop` owns the session, the reason of its end, and the heart-beats. The session ends once, in `_end`, with a reason,
-and all threads that wait are woken with that. Which thread drives is the business of the `Driver`.
+A call hands over an `Exchange`, and the driving thread writes its bytes and reads frames: a RECEIPT ends an exchange, a
+MESSAGE goes to `ReceivedFrames`, an ERROR ends the session. It ends once, in `_end`, which wakes all threads that wait.
 """
 
 from __future__ import annotations
@@ -38,8 +32,8 @@ _log = get_logger("client")
 # Bytes that may wait to be written before senders wait too.
 _MOST_OUTGOING = 1_048_576
 
-# Seconds. Python runs a signal's handler between two steps of the main thread: of a signal that comes right before the
-# wait, or that the system gives to another thread, the main thread hears only when the wait ends. So no wait is longer.
+# Seconds. Of a signal that comes right before the wait, or that the system gives to another thread, the main thread
+# hears only when the wait ends.
 _LONGEST_WAIT = 0.5
 
 
@@ -127,10 +121,15 @@ class Loop(BaseClient):
 
     # -- handing over -----------------------------------------------------------------------------------------
 
+    def _new_receipts(self, count: int) -> list[str]:
+        with self._driver.lock:
+            return self._exchanges.new_receipts(count)
+
     def _call(self, frame: Frame, deadline: Deadline, others: typing.Iterable[str] = ()) -> None:
         """Send *frame* with a receipt, and wait for it and for the *others*, which come after it."""
-        frame.headers["receipt"] = receipt = self._exchanges.next_receipt()
         session = self._live_session()
+        (receipt,) = self._new_receipts(1)
+        frame.headers["receipt"] = receipt
         data = memoryview(encode(frame, session.version))
         self._exchange(session, Exchange(data, (receipt, *others), together=True), deadline)
 
@@ -187,7 +186,7 @@ class Loop(BaseClient):
     # -- driving ----------------------------------------------------------------------------------------------
 
     def _drive(self, done: typing.Callable[[], bool], deadline: Deadline | None) -> None:
-        """Write, read, keep the heart-beats, until *done* or the deadline. Raises the reason if the connection ends."""
+        """Write and read until *done* or the deadline. Raises the reason if the connection ends."""
         self._driver.wakeup.fileno()  # open before *done* is called: a thread that changes it wakes the wait
         while not done():
             if self._session is None:
@@ -197,9 +196,9 @@ class Loop(BaseClient):
             self._step(None if deadline is None else deadline.remaining())
 
     def _step(self, seconds: float | None) -> bool:
-        """Do what can be done now; if that is nothing, wait for *seconds* at the most.
+        """Do what can be done now, or wait for *seconds* at the most; return whether anything was done.
 
-        Returns whether anything was done. Raises the reason if the connection ends.
+        Raises the reason if the connection ends.
         """
         session = self._live_session()
         # Open before the bytes to be written are looked at: a thread that hands bytes over after that wakes the wait.

@@ -1,7 +1,6 @@
-"""A message on its way out: where to, what, and with which headers. It is made once, and travels alone.
+"""A message on its way out: made once, checked and encoded before anything is opened for it.
 
-Before anything is opened for it, a message is made ready: its headers are checked and encoded, and what it shares with
-others comes from its route. What is then left to do is the part of the session's `Encoder`.
+The parts that it shares with others come from its route; the rest is done by the session's `Encoder`.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ __all__ = [
     "make_ready",
     "message_id_of",
     "new_message",
+    "prepare",
     "send_frame",
     "with_send_id",
 ]
@@ -35,22 +35,21 @@ MESSAGE_ID: typing.Final = "x-message-id"
 TEXT_PLAIN: typing.Final = "text/plain;charset=utf-8"
 #: The longest time to live, in seconds: a hundred years. Brokers count milliseconds in 64 bits, some from 1970 on.
 LONGEST_TTL: typing.Final = 3_155_760_000.0
+#: What is the same for every broker: the command line and the header lines in STOMP 1.2, the body, the content type,
+#: and all other headers.
+Prepared = tuple[bytes, bytes, str | None, typing.Mapping[str, str]]
 
 
-class _Prepared:
-    """The slot that `make_ready` fills, which is no field of a message.
-
-    The command line and the header lines of STOMP 1.2, as far as they are the same for every broker; the body's bytes;
-    the content type that travels; and all other headers.
-    """
+class _Ready:
+    """The slot of a message that is ready, which is no field of the message."""
 
     __slots__ = ("prepared",)
 
-    prepared: tuple[bytes, bytes, str | None, typing.Mapping[str, str]]
+    prepared: Prepared
 
 
 @dataclasses.dataclass(slots=True, init=False, unsafe_hash=True)
-class Message(_Prepared):
+class Message(_Ready):
     """One message for `PublishClient.send_many`.
 
     * `destination` - such as ``/queue/orders``.
@@ -110,44 +109,58 @@ def new_message(
     headers: dict[str, str] | None,
     content_type: str | None,
     ttl: float | None,
-    send_id: str | None = None,
+    prepared: Prepared,
 ) -> Message:
-    """Return ``Message(...)``, in half the time that CPython 3.11 takes for an object with an ``__init__``."""
+    """Return a message that is ready, in half the time that CPython 3.11 takes for an object with an ``__init__``."""
     message = _new(Message)
     message.destination = destination
     message.body = body
     message.headers = headers
     message.content_type = content_type
     message.ttl = ttl
-    message.send_id = send_id
+    message.send_id = None
+    message.prepared = prepared  # type: ignore[misc]
     return message
 
 
-def make_ready(message: Message) -> Message:
-    """Make a message ready that a caller has made, and return it. Raises `InvalidFrame`, and nothing was opened."""
-    headers, content_type, body = message.headers, message.content_type, message.body
+def prepare(
+    destination: str,
+    body: Body,
+    headers: typing.Mapping[str, str] | None,
+    content_type: str | None,
+    ttl: float | None,
+) -> Prepared:
+    """Check and encode the parts of a message, before anything is opened for it. Raises `InvalidFrame`."""
     if type(body) is not bytes:
         if content_type is None and isinstance(body, str) and "content-type" not in (headers or ()):
             content_type = TEXT_PLAIN
-        body = bytes_of(body, message.destination)
-    if headers and type(headers) is dict and "content-type" in headers:
-        headers = headers.copy()
-        stated = headers.pop("content-type")
+        body = bytes_of(body, destination)
+    try:
+        route = bare_route(destination, content_type)
+    except TypeError:  # it cannot be looked up, such as a list for a destination: the route refuses it
+        route = Route(destination, content_type)
+    if ttl is not None:
+        check_ttl(ttl)
+    if not headers:
+        return route.encoded, body, content_type, _NONE
+    last = route.last
+    if headers == last[0]:
+        return route.encoded + last[1], body, content_type, last[0]
+    if isinstance(headers, typing.Mapping) and "content-type" in headers:
+        stated = headers["content-type"]
         if content_type is not None and content_type != stated:
             raise InvalidFrame("content_type and the header 'content-type' contradict each other; give one of them")
-        content_type = stated
-    try:
-        route = bare_route(message.destination, content_type)
-    except TypeError:  # it cannot be looked up, such as a list for a destination: the route refuses it
-        route = Route(message.destination, content_type)
-    head = route.encoded
-    if headers:
-        last = route.last
-        headers, lines = last if headers == last[0] else route.lines_of(headers)
-        head += lines
-    if message.ttl is not None:
-        check_ttl(message.ttl)
-    message.prepared = (head, body, content_type, headers or _NONE)  # type: ignore[misc]
+        others = {name: value for name, value in headers.items() if name != "content-type"}
+        return prepare(destination, body, others, stated, ttl)
+    headers, lines = route.lines_of(headers)
+    return route.encoded + lines, body, content_type, headers
+
+
+def make_ready(message: Message) -> Message:
+    """Make a message ready that a caller has made or changed, and return it. Raises `InvalidFrame`."""
+    message.prepared = prepare(  # type: ignore[misc]
+        message.destination, message.body, message.headers, message.content_type, message.ttl
+    )
     return message
 
 
@@ -159,15 +172,11 @@ def with_send_id(message: Message, send_id: str) -> Message:
 
 
 def as_batch(messages: typing.Iterable[Message]) -> tuple[Message, ...]:
-    """Return *messages*, made ready to be sent together.
-
-    Raises `TypeError`, with the position of an element that is no `Message`, and `InvalidFrame`.
-    """
+    """Return *messages*, made ready. Raises `TypeError` for what is no `Message`, and `InvalidFrame`."""
     batch = tuple(messages)
     for position, message in enumerate(batch):
         if not isinstance(message, Message):
             raise TypeError(f"send_many takes Message objects; at position {position} is {type(message).__name__}")
-    for message in batch:
         make_ready(message)
     return batch
 

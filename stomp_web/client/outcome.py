@@ -1,25 +1,33 @@
-"""What the broker's answers say about each message: confirmed, rejected, or of unknown outcome."""
+"""The exceptions for what became of messages: not sent, rejected, or of unknown outcome.
+
+A broker takes a frame once it has all of it, up to the NUL at its end (STOMP 1.2, "Augmented BNF"). So a message whose
+frame did not leave whole was not sent. What has left are the bytes that the operating system took; over TLS, those of
+complete records (see `Transport.send_some`).
+"""
 
 from __future__ import annotations
 
+import sys
 import typing
 
 from ..connection.deadline import Deadline
+from ..connection.dialect import Dialect
 from ..connection.refusals import refuses
 from ..connection.session import Session, error_words
 from ..connection.transport import TransportError, TransportTimeout
-from ..errors import ConnectionLost, MessageError, ProtocolError, ReceiptTimeout, Rejected
-from ..protocol import Frame
+from ..errors import (
+    BrokerUnavailable,
+    ConnectionLost,
+    MessageError,
+    NotSent,
+    ProtocolError,
+    ReceiptTimeout,
+    Rejected,
+)
+from ..protocol import Frame, FrameBuffer
 from .message import Message
-from .written import limit_hint
 
-__all__ = [
-    "confirmed_positions",
-    "name_messages",
-    "no_receipt",
-    "rejected",
-    "unanswered",
-]
+__all__ = ["confirmed_positions", "name_messages", "no_receipt", "not_whole", "rejected", "unanswered", "whole_frames"]
 
 
 def name_messages(error: MessageError, messages: typing.Sequence[Message]) -> None:
@@ -33,6 +41,57 @@ def name_messages(error: MessageError, messages: typing.Sequence[Message]) -> No
     destinations = {message.destination for message in messages}
     if len(destinations) == 1:
         (error.destination,) = destinations
+
+
+def whole_frames(data: memoryview, version: str) -> int:
+    """How many complete frames there are in *data*, the beginning of some frames that were written."""
+    # They are our own, and were checked when they were made.
+    frames = FrameBuffer(version, max_header_bytes=sys.maxsize, max_headers=sys.maxsize, max_body_bytes=sys.maxsize)
+    frames.append(data)
+    return sum(1 for _ in frames)
+
+
+def not_whole(
+    session: Session,
+    problem: str,
+    left: int,
+    size: int,
+    whole: int,
+    count: int,
+    confirmed: tuple[int, ...] = (),
+    *,
+    late: bool = False,
+) -> MessageError:
+    """The exception for a write of *count* messages that ended when *left* of its *size* bytes had left.
+
+    The first *whole* messages have left. *problem* says why it ended, *late* whether because of the deadline.
+    """
+    broker = session.broker
+    if not left:
+        return BrokerUnavailable(f"{broker} took no byte of the message: {problem}; nothing was sent", broker=broker)
+    took = f"{broker} took {left} of {size} bytes, then: {problem}.{'' if late else _limit_hint(session.dialect)}"
+    if set(range(whole)) <= set(confirmed):
+        what = "the rest" if whole else "the frame"
+        return NotSent(
+            f"{what} did not leave whole, and so cannot have been taken: {took}", broker=broker, confirmed=confirmed
+        )
+    unknown = (ReceiptTimeout if late else ConnectionLost)(
+        f"whether the first {whole} of {count} messages arrived is not known, the others were not sent: {took}",
+        broker=broker,
+        confirmed=confirmed,
+    )
+    unknown.not_sent = tuple(range(whole, count))
+    return unknown
+
+
+def _limit_hint(dialect: Dialect, size: int = 0) -> str:
+    """A sentence about the broker's limit on the size of a frame, or ``""``.
+
+    With a *size*, in bytes, only if that is over the limit that the broker has unless another one is set.
+    """
+    if dialect.frame_limit is None or 0 < size <= dialect.frame_limit:
+        return ""
+    return f" The broker may limit the size of a message ({dialect.frame_limit_names})."
 
 
 def confirmed_positions(receipts: dict[str, int], waiting: dict[str, int]) -> tuple[int, ...]:
@@ -132,7 +191,7 @@ def no_receipt(
     reason = "be slow or out of resources, or may have refused it" if late else "have gone down, or have refused it"
     return (ReceiptTimeout if late else ConnectionLost)(
         f"no receipt from {session.broker}: {error}{given}; whether the message arrived is not known. "
-        f"The broker may {reason}.{'' if late else limit_hint(session.dialect, size)}",
+        f"The broker may {reason}.{'' if late else _limit_hint(session.dialect, size)}",
         broker=session.broker,
         confirmed=confirmed,
     )

@@ -1,7 +1,4 @@
-"""PublishClient: one connection that only sends. Its calls; what they stand on is in `SendingClient`.
-
-What is true of a message that could not be sent is said by the exception's class.
-"""
+"""PublishClient: one connection that only sends. Its calls; what they stand on is in `SendingClient`."""
 
 from __future__ import annotations
 
@@ -13,15 +10,9 @@ from .._internal.redacted import redact_secret
 from ..config import CLIENT_TIMEOUT, DEFAULTS
 from ..connection.connector import Connector, make_connector, make_endpoint
 from ..connection.deadline import Deadline, checked, deadline_in
-from ..errors import (
-    ConnectionLost,
-    DeliveryUnknown,
-    NotSent,
-    StompError,
-)
+from ..errors import ConnectionLost, DeliveryUnknown, NotSent, StompError
 from ..protocol import VERSIONS, Frame, commands
-from .message import Body, Message, as_batch, make_ready, new_message
-from .options import credentials
+from .message import Body, Message, as_batch, new_message, prepare
 from .sending import InUse, SendingClient
 from .state import ClientState
 
@@ -110,10 +101,7 @@ class PublishClient(SendingClient):
     # -- the connection ---------------------------------------------------------------------------------------
 
     def connect(
-        self,
-        login: str | None = None,
-        passcode: str | None = None,
-        headers: typing.Mapping[str, str] | None = None,
+        self, login: str | None = None, passcode: str | None = None, headers: typing.Mapping[str, str] | None = None
     ) -> Frame:
         """Open the connection, and return the CONNECTED frame. Calling it is optional: `send` does it.
 
@@ -124,7 +112,7 @@ class PublishClient(SendingClient):
         Raises `BrokerUnavailable` or `AuthenticationFailed`.
         """
         passcode = redact_secret("passcode", passcode)
-        given = credentials(self._connector, login, passcode, headers)
+        given = self._read_credentials(login, passcode, headers)
         with self._exclusive() as state:
             if given:
                 state.drop()
@@ -133,7 +121,7 @@ class PublishClient(SendingClient):
             return self._connected_session(state, self._deadline(None)).connected_frame
 
     def open(self, deadline: Deadline) -> None:
-        """Connect, if not connected, within a deadline that began earlier: for pools. Raises as `connect` does."""
+        """Connect, if not connected: for pools. Raises as `connect` does."""
         with self._exclusive() as state:
             self._connected_session(state, deadline)
 
@@ -155,7 +143,7 @@ class PublishClient(SendingClient):
     def connected(self) -> bool:
         """Whether there is a session and the broker has not ended it, by a look at the socket, without waiting.
 
-        While another thread uses the client, that thread looks, and this only tells whether there is a session.
+        While another thread uses the client, this only tells whether there is a session.
         """
         try:
             with self._exclusive() as state:
@@ -197,11 +185,7 @@ class PublishClient(SendingClient):
         self._states[getpid()].drop()
 
     def retire(self) -> None:
-        """Close the connection, and never open another: for pools, which part with a client by this.
-
-        A caller that keeps the client would otherwise go on with a connection that no pool owns. Raises nothing; later
-        calls raise `PoolClosed`.
-        """
+        """Close the connection, and let later calls raise `PoolClosed`: for pools, which part with a client by this."""
         self._retired = True
         self.close()
 
@@ -237,28 +221,24 @@ class PublishClient(SendingClient):
         deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
         if headers is not None and type(headers) is not dict and isinstance(headers, typing.Mapping):
             headers = dict(headers)  # code of the application's own, which runs once, and here
-        message = make_ready(new_message(destination, body, headers, content_type, ttl))
+        ready = prepare(destination, body, headers, content_type, ttl)
+        message = new_message(destination, body, headers, content_type, ttl, ready)
         self.deliver_over(self._states[getpid()], (message,), confirm, transaction, deadline)
 
     def send_many(
-        self,
-        messages: typing.Iterable[Message],
-        *,
-        confirm: bool | None = None,
-        timeout: float | None = None,
+        self, messages: typing.Iterable[Message], *, confirm: bool | None = None, timeout: float | None = None
     ) -> None:
         """Send *messages* together: written at once, and, confirmed, all receipts awaited after that.
 
         Raises what `send` raises. Nothing is sent if one of the messages cannot be; if it fails later, the
-        exception's `confirmed` tells the positions of the messages that the broker had confirmed. It is not a
-        transaction.
+        exception's `confirmed` tells the positions of the messages that the broker had confirmed.
         """
         batch = as_batch(messages)
         if batch:
             self.deliver(batch, confirm, None, self._deadline(timeout))
 
     def subscribe(self, *args: object, **kwargs: object) -> typing.NoReturn:
-        """Always raises: this client only sends. `QueueingDuplexClient` and `PublishSubscribeClient` subscribe."""
+        """Always raises: this client only sends."""
         raise StompError(
             "PublishClient only sends; to subscribe, use QueueingDuplexClient (frames on queues) or "
             "PublishSubscribeClient (a callback per subscription)"
@@ -300,14 +280,12 @@ class PublishClient(SendingClient):
 
         If the connection was lost since `begin`, the broker has aborted it already, and nothing is raised.
         """
-        if self._has_open(transaction):
-            self._end_transaction(commands.abort(transaction), transaction, self._deadline(timeout))
-
-    def _has_open(self, transaction: str) -> bool:
         with self._exclusive() as state:
             self._look(state)
             state.transactions.forget(transaction)
-            return transaction in state.transactions.open
+            still_open = transaction in state.transactions.open
+        if still_open:
+            self._end_transaction(commands.abort(transaction), transaction, self._deadline(timeout))
 
     def _end_transaction(self, frame: Frame, transaction: str, deadline: Deadline) -> None:
         with self._exclusive() as state:

@@ -1,8 +1,7 @@
 """Where received frames go: onto the queue of their kind, or held back until there is room.
 
-`ReceivedFrames` owns the four queues of a client, the MESSAGE frames that are held back, and the ack modes of the
-session's subscriptions. The thread that drives the connection puts frames in and holds them back; consumers take frames
-from the queues in any thread. No lock of the client is held when a queue is called.
+The thread that drives the connection puts frames in; consumers take them out in any thread. No lock of the client is
+held when a queue is called.
 """
 
 from __future__ import annotations
@@ -15,11 +14,14 @@ import threading
 import time
 import typing
 
+from .._internal.log import GuardedLogger
+from .._internal.printable import short_repr
 from ..errors import StompError
 from ..protocol import Frame
 
-__all__ = ["FrameQueue", "ReceivedFrames"]
+__all__ = ["FrameQueue", "ReceivedFrames", "UnclaimedWarnings"]
 
+_MOST_NAMED = 100  # subscriptions that are named in warnings
 _MOST_AT_ONCE = 1000  # frames that are taken in before bytes are written again
 
 
@@ -136,10 +138,7 @@ class ReceivedFrames:
         self.connected_queue.offer(connected_frame)
 
     def is_reading(self, awaiting: bool) -> bool:
-        """Whether to read now, or to let the broker wait: not while the message queue is full.
-
-        While a call is *awaiting* a receipt, as many messages again are taken in.
-        """
+        """Whether to read now: not while the queue is full, unless a call is *awaiting* a receipt behind messages."""
         held = len(self.held)
         return not held or self.parting or (awaiting and held < self.message_queue.maxsize)
 
@@ -169,13 +168,35 @@ class ReceivedFrames:
             frames.end(reason)
 
     def end_messages(self, reason: StompError) -> None:
-        """The session has ended, and no thread drives it any more. What was held back comes to the queue before that.
-
-        The broker does not send those frames again.
-        """
+        """No thread drives the session that has ended. What was held back, the broker does not send again."""
         held, self.held = self.held, collections.deque()
         self.message_queue.end(reason, held)
 
     def _on_get(self) -> None:
         if self.held:
             self._wake()
+
+
+class UnclaimedWarnings:
+    """Warns of messages that no subscription of this client waits for: once a subscription, and of 100 of these.
+
+    Such are the answers of a temporary queue of RabbitMQ, which have a subscription id that the client did not choose,
+    and messages that were on their way when UNSUBSCRIBE was sent. There may be very many of them.
+    """
+
+    def __init__(self, log: GuardedLogger) -> None:
+        self._log = log
+        self._named: set[str | None] = set()
+
+    def warn(self, frame: Frame) -> None:
+        """*frame* is dropped: say so, if that is new."""
+        subscription = frame.headers.get("subscription")
+        if len(self._named) >= _MOST_NAMED or subscription in self._named:
+            return
+        self._named.add(subscription)
+        self._log.warning(
+            "a message from %s has the subscription id %s, which this client does not know; it was dropped, and so are "
+            "all later ones with that id",
+            short_repr(frame.headers.get("destination")),
+            short_repr(subscription),
+        )

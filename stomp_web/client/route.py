@@ -1,8 +1,4 @@
-"""Routes: what is the same for many messages, checked and encoded once.
-
-An application sends to the same few destinations with the same standing headers again and again. The routes that were
-used last are kept, so that a message costs only what is its own: its id, its other headers, its body.
-"""
+"""Routes: what is the same for many messages, checked and encoded once. Those that were used last are kept."""
 
 from __future__ import annotations
 
@@ -23,8 +19,8 @@ _LONGEST_KEPT = 2_048  # bytes of the header lines of one message
 class Route:
     """A destination, a content type, and the standing headers of each message that takes this route.
 
-    Raises `InvalidFrame` when it is made, for what no SEND may hold; *check* may refuse more, of the headers that a
-    message has for itself. `encoded` is the command line and the header lines in STOMP 1.2.
+    `encoded` is the command line and the header lines in STOMP 1.2. *check* may refuse headers that a message has for
+    itself. Raises `InvalidFrame` for what no SEND may hold.
     """
 
     __slots__ = ("_check", "content_type", "destination", "encoded", "headers", "last")
@@ -45,10 +41,7 @@ class Route:
         self.encoded = encode_head("SEND", send_headers(destination, content_type, self.headers), "1.2")
 
     def lines_of(self, own: typing.Mapping[str, str]) -> tuple[typing.Mapping[str, str], bytes]:
-        """Return the headers that a message has for itself, which no other code changes, and their lines in STOMP 1.2.
-
-        Raises `InvalidFrame`.
-        """
+        """Return a copy of the headers that a message has for itself, and their lines. Raises `InvalidFrame`."""
         last = self.last
         if own == last[0]:
             return last

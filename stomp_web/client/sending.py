@@ -1,8 +1,7 @@
 """SendingClient: one session, one thread at a time, and one answer for each message. What `PublishClient` stands on.
 
-The way of a message: made ready -> encoded -> written -> (confirmed) its receipt read. Before the first byte of a call
-is written its session is `unsettled`, and it is settled again only when the call has had all its answers. So whatever
-goes wrong in between ends the session, interrupts too, and an answer that comes late is never taken for another's.
+Before the first byte of a call is written its session is `unsettled`, and it is settled only when the call has had all
+its answers. So whatever goes wrong in between ends the session, interrupts too, and no answer is taken for another's.
 """
 
 from __future__ import annotations
@@ -23,21 +22,18 @@ from ..connection.session import Session, error_words
 from ..connection.transport import TransportError, TransportTimeout
 from ..errors import (
     BrokerUnavailable,
-    ConnectionLost,
     InvalidFrame,
     MessageError,
     NotSent,
     PoolClosed,
     ProtocolError,
-    ReceiptTimeout,
     Rejected,
 )
 from ..protocol import Frame, encode
 from .base import BaseClient
 from .message import Message
-from .outcome import confirmed_positions, name_messages, no_receipt, rejected, unanswered
+from .outcome import confirmed_positions, name_messages, no_receipt, not_whole, rejected, unanswered, whole_frames
 from .state import ClientState
-from .written import limit_hint, whole_frames
 
 __all__ = ["InUse", "SendingClient"]
 
@@ -63,8 +59,8 @@ class SendingClient(BaseClient):
         self._set_up_base(connector, timeout, confirm)
         self._retired = False
         self._notices = Notices() if notices is None else notices
-        #: Whether notices are published after each call. A pool publishes those of its clients when they came back: a
-        #: log handler that sends through the same pool may need the connection.
+        #: Whether notices are published after each call. A pool does it when the client came back: a log handler that
+        #: sends through the same pool may need the connection.
         self.publishes_notices = notices is None
         self._states = PerProcess(ClientState, leave=ClientState.drop)
 
@@ -77,7 +73,7 @@ class SendingClient(BaseClient):
     def deliver(
         self, messages: typing.Sequence[Message], confirm: bool | None, transaction: str | None, deadline: Deadline
     ) -> None:
-        """Send *messages*, which are ready, within a deadline that began earlier."""
+        """Send *messages*, which are ready."""
         self.deliver_over(self._states[getpid()], messages, confirm, transaction, deadline)
 
     def deliver_over(
@@ -89,10 +85,7 @@ class SendingClient(BaseClient):
         deadline: Deadline,
         looked: bool = False,
     ) -> None:
-        """Send *messages*: what `send`, `send_many` and `Publisher` stand on.
-
-        *state* is this process's. *looked*: the caller has just looked at the connection.
-        """
+        """Send *messages*. *state* is this process's; *looked*: the caller has just looked at the connection."""
         if transaction is not None:
             if confirm:
                 raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
@@ -127,7 +120,8 @@ class SendingClient(BaseClient):
             except (TransportError, ProtocolError) as error:
                 data = b"".join((data, *more))
                 receipts = {} if receipt is None else _receipts(receipt, count)
-                self._not_written(state, session, error, data, before, deadline, receipts, count, transaction)
+                frames = count if transaction is None else 1  # they are nothing without the COMMIT
+                self._not_written(state, session, error, data, before, deadline, receipts, frames)
             if confirm:
                 answered = session.receipts_in_order(receipt, count, deadline)  # type: ignore[arg-type]
                 if answered != count or state.transactions.open:
@@ -158,7 +152,7 @@ class SendingClient(BaseClient):
                 raise _NoTime("no time was left")
             session.write(data, deadline)
         except (TransportError, ProtocolError) as error:
-            self._not_written(state, session, error, data, before, deadline, {}, 1, None)
+            self._not_written(state, session, error, data, before, deadline, {}, 1)
 
     def _not_written(
         self,
@@ -170,12 +164,12 @@ class SendingClient(BaseClient):
         deadline: Deadline,
         receipts: dict[str, int],
         count: int,
-        transaction: str | None,
     ) -> typing.NoReturn:
         """End the session, and raise what is true after writing *data* has ended with *error*.
 
-        *before* is how many bytes had left before it. *data* holds *count* messages, in which *receipts* are asked for;
-        in a *transaction* they are nothing without its COMMIT.
+        *before* is how many bytes had left before it. *data* holds *count* messages, in which *receipts* are asked for.
+        What the broker said meanwhile counts: the receipts of a batch's first messages, or why it takes no more, for
+        example of a frame over its limit.
         """
         left = session.transport.bytes_sent - before
         if isinstance(error, _NoTime) and not session.stuck:
@@ -183,29 +177,7 @@ class SendingClient(BaseClient):
             raise BrokerUnavailable(
                 f"no time was left to send ({deadline.seconds:.3g} s given); nothing was sent", broker=session.broker
             ) from error
-        whole = 0
-        if count > 1 and transaction is None:
-            whole = whole_frames(memoryview(data)[:left], session.version)
-        lost = self._outcome_of(state, session, error, left, len(data), deadline, receipts, count, whole)
-        raise lost from lost.__cause__ or error
-
-    def _outcome_of(
-        self,
-        state: ClientState,
-        session: Session,
-        error: TransportError | ProtocolError,
-        left: int,
-        size: int,
-        deadline: Deadline,
-        receipts: dict[str, int],
-        count: int,
-        whole: int,
-    ) -> MessageError:
-        """End the session, and return the exception for a write that ended with *error* when *left* bytes had left.
-
-        Of the *count* messages the first *whole* ones have left. What the broker said meanwhile counts: the receipts of
-        a batch's first messages, or why it takes no more, for example of a frame over its limit.
-        """
+        whole = whole_frames(memoryview(data)[:left], session.version) if count > 1 else 0
         waiting, errors = dict(receipts), []
         with contextlib.suppress(TransportError, ProtocolError):
             for frame in itertools.islice(session.all_ready(), len(receipts) + _MOST_STRAY):
@@ -216,36 +188,17 @@ class SendingClient(BaseClient):
         earlier = state.unconfirmed
         state.drop()
         late = isinstance(error, TransportTimeout)
-        confirmed = confirmed_positions(receipts, waiting)
-        unsent = tuple(range(whole, count))
-        lost: MessageError
         if left and any(refuses(frame, session.dialect) for frame in errors):
             lost = rejected(session, errors, receipts, waiting, earlier, count=count, late=late)
             if not isinstance(lost, Rejected):
-                lost.not_sent = unsent
-            return lost
-        for frame in errors:
-            self._notice_error(session, frame)
-        if not left:
-            return BrokerUnavailable(
-                f"{session.broker} took no byte of the message: {error}; nothing was sent", broker=session.broker
-            )
-        took = f"{session.broker} took {left} of {size} bytes, then: {error}"
-        took += f" ({deadline.seconds:.3g} s given)." if late else f".{limit_hint(session.dialect)}"
-        if set(range(whole)) <= set(confirmed):
-            what = "the frame" if count == 1 else "the rest"
-            return NotSent(
-                f"{what} did not leave whole, and so cannot have been taken: {took}",
-                broker=session.broker,
-                confirmed=confirmed,
-            )
-        lost = (ReceiptTimeout if late else ConnectionLost)(
-            f"whether the first {whole} of {count} messages arrived is not known, the others were not sent: {took}",
-            broker=session.broker,
-            confirmed=confirmed,
-        )
-        lost.not_sent = unsent
-        return lost
+                lost.not_sent = tuple(range(whole, count))
+        else:
+            for frame in errors:
+                self._notice_error(session, frame)
+            problem = f"{error} ({deadline.seconds:.3g} s given)" if late else str(error)
+            confirmed = confirmed_positions(receipts, waiting)
+            lost = not_whole(session, problem, left, len(data), whole, count, confirmed, late=late)
+        raise lost from lost.__cause__ or error
 
     def _round_trip(
         self,

@@ -1,12 +1,12 @@
 """What one process knows of a client that only sends: its session, and what is open in it.
 
-A client makes one for each process that uses it (`stomp_web._internal.per_process`). The thread that has the `claim`
-uses the session; it takes the claim from `claims` and puts it back, and no exception can lose it.
+The thread that has the claim uses the session. It pops the claim and puts it back, and no exception can lose it.
 """
 
 from __future__ import annotations
 
 import collections
+import dataclasses
 
 from .._internal.right import Right
 from ..connection.session import Session
@@ -16,32 +16,25 @@ from .transaction import Transactions
 __all__ = ["ClientState"]
 
 
+@dataclasses.dataclass(slots=True, weakref_slot=True, eq=False)
 class ClientState:
-    """The state of a client in one process.
+    """The state of a client in one process."""
 
-    * `claims` - the claim, while no thread is in the middle of a call.
-    * `session`, `encoder` - of the connection; ``None`` before the first one, and after its end.
-    * `next_receipt` - the number of the next receipt that is asked for.
-    * `unconfirmed` - frames written since the last receipt, which an ERROR may be about.
-    * `transactions` - those that are open, and those that an ERROR has ended.
-    * `other_login` - whether its user has connected with other credentials than those of the client.
-    """
+    pid: int
+    #: The claim, while no thread is in the middle of a call.
+    claims: collections.deque[Right] = dataclasses.field(default_factory=collections.deque)
+    session: Session | None = None
+    encoder: Encoder | None = None
+    #: The number of the next receipt that is asked for.
+    next_receipt: int = 1
+    #: Frames written since the last receipt, which an ERROR may be about.
+    unconfirmed: int = 0
+    transactions: Transactions = dataclasses.field(default_factory=Transactions)
+    #: Whether its user has connected with other credentials than those of the client.
+    other_login: bool = False
 
-    __slots__ = (
-        *("__weakref__", "claims", "encoder", "next_receipt", "other_login", "pid", "session"),
-        *("transactions", "unconfirmed"),
-    )
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.claims: collections.deque[Right] = collections.deque()
+    def __post_init__(self) -> None:
         self.claims.append(Right(self))
-        self.session: Session | None = None
-        self.encoder: Encoder | None = None
-        self.next_receipt = 1
-        self.unconfirmed = 0
-        self.transactions = Transactions()
-        self.other_login = False
 
     def restore(self, lost: Right) -> None:
         """Put a new claim in the place of one that was lost to an interrupt."""
@@ -49,7 +42,7 @@ class ClientState:
 
     @property
     def is_reusable(self) -> bool:
-        """Whether a pool may lend the client again: no call is under way or was interrupted, nothing is left open."""
+        """Whether a pool may lend the client again: no call is under way or was interrupted, nothing is open."""
         session = self.session
         return (
             session is not None
@@ -65,7 +58,7 @@ class ClientState:
         self.session = session
 
     def drop(self) -> None:
-        """Close the connection without a word, and forget everything that belonged to its session."""
+        """Close the connection without a word, and forget what belonged to its session."""
         session, self.session = self.session, None
         self.unconfirmed = 0
         self.transactions.open.clear()

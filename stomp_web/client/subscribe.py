@@ -1,8 +1,4 @@
-"""PublishSubscribeClient: a callback per subscription, called in the loop's thread.
-
-`_Callbacks` owns the callbacks and the messages that wait while one of them runs. Only the thread that drives the
-connection calls them, and no lock is held then.
-"""
+"""PublishSubscribeClient: a callback per subscription, called in the thread that drives, which holds no lock then."""
 
 from __future__ import annotations
 
@@ -13,8 +9,7 @@ from .._internal.log import get_logger
 from ..errors import InvalidFrame, NotSent, ProtocolError, Rejected
 from ..protocol import Frame
 from .duplex import QueueingDuplexClient
-from .queues import FrameQueue, ReceivedFrames
-from .unclaimed import UnclaimedWarnings
+from .queues import FrameQueue, ReceivedFrames, UnclaimedWarnings
 
 __all__ = ["PublishSubscribeClient"]
 
@@ -81,15 +76,14 @@ class PublishSubscribeClient(QueueingDuplexClient):
         """A MESSAGE came for which there is no callback. Warns, once for each subscription; override it to do more.
 
         Such are the answers to a ``reply-to`` that names a temporary queue of RabbitMQ, and messages that were on their
-        way when `unsubscribe` was called. The frame is dropped afterwards. If its subscription acknowledges messages,
-        the broker gives it out again. Runs in the loop's thread, as callbacks do; what it raises is given to
-        `on_error`.
+        way when `unsubscribe` was called. The frame is dropped afterwards; if its subscription acknowledges messages,
+        the broker gives it out again. What it raises is given to `on_error`.
         """
         self._unclaimed.warn(frame)
 
 
 class _Callbacks(ReceivedFrames):
-    """Received frames, of which MESSAGE frames go to callbacks. *client* is told of those that fail."""
+    """Received frames, of which MESSAGE frames go to callbacks."""
 
     def __init__(self, client: PublishSubscribeClient, queue_size: int, message_queue: FrameQueue | None) -> None:
         super().__init__(queue_size, message_queue, client._driver.wake)
@@ -134,7 +128,6 @@ class _Callbacks(ReceivedFrames):
             try:
                 client.on_error(error, frame)
             except Exception:  # noqa: BLE001
-                # One exception more, of the method that was to deal with the first. The loop is not the place to end.
                 _log.exception("on_error failed for subscription %s", frame.headers.get("subscription"))
 
 

@@ -364,9 +364,8 @@ class Publisher(Unpicklable):
             head += route.lines_of(own)[1]
         if ttl is not None:
             check_ttl(ttl)
-        message = new_message(destination, content, all_headers, content_type, ttl)
-        message.prepared = (head, content, content_type, all_headers)  # type: ignore[misc]
-        return message
+        prepared = (head, content, content_type, all_headers)
+        return new_message(destination, content, all_headers, content_type, ttl, prepared)
 
     def complete(self, message: Message, serializer: str | None, persistent: bool | None) -> Message:
         """Return *message* ready, with an id and with what every message has.

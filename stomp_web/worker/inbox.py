@@ -14,8 +14,7 @@ import time
 import typing
 
 from .._internal.log import get_logger
-from ..client.queues import FrameQueue
-from ..client.unclaimed import UnclaimedWarnings
+from ..client.queues import FrameQueue, UnclaimedWarnings
 from ..protocol import Frame
 from .delivery import Delivery, Step
 from .handlers import Handler

@@ -51,9 +51,8 @@ class QueueingDuplexClient(LoopClient):
     *max_body_bytes* (134,217,728, which is RabbitMQ's own limit) limit how much of a message is kept; the rest of a
     larger one is skipped, and `Frame.truncated` is true. It can be acknowledged as any other.
 
-    *queue_size* is how many frames each queue holds. *message_queue* is a `FrameQueue` of your own to be used in place
-    of the client's. The other arguments are those of `PublishClient`; *heart_beat* may ask for beats both ways, in
-    milliseconds: (sent, wanted).
+    *queue_size* is how many frames each queue holds; *message_queue* a `FrameQueue` of your own. The other arguments
+    are those of `PublishClient`; *heart_beat* may ask for beats both ways, in milliseconds: (sent, wanted).
     """
 
     _defaults: typing.ClassVar = {**LoopClient._defaults, "queue_size": 1000, "message_queue": None}

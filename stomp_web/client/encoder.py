@@ -10,7 +10,7 @@ from ..protocol.encode import encode_head, encode_headers
 from .message import Message
 from .route import send_headers
 
-__all__ = ["Encoder", "wants_content_length"]
+__all__ = ["Encoder", "is_text"]
 
 _LARGE = 65_536  # bytes; a body of this size is not copied behind its head
 
@@ -46,11 +46,11 @@ class Encoder:
                 if size >= _LARGE and len(messages) == 1:
                     return head, (content, b"\0")
                 parts += (head, content, b"\0")
+                receipt = None if receipt is None else receipt + 1
             elif receipt is None:
                 parts.append(b"%bcontent-length:%d\n\n%b\0" % (head, size, content))
             else:
                 parts.append(b"%breceipt:%d\ncontent-length:%d\n\n%b\0" % (head, receipt, size, content))
-            if receipt is not None:
                 receipt += 1
         return b"".join(parts), ()
 
@@ -70,8 +70,8 @@ class Encoder:
             head += b"transaction:%b\n" % transaction.encode()
         if receipt is not None:
             head += b"receipt:%d\n" % receipt
-        if dialect.text_without_length and not wants_content_length(content, content_type, dialect):
-            return head + b"\n"
+        if dialect.text_without_length and _is_sent_as_text(content, content_type):
+            return head + b"\n"  # with a content-length, the broker would hand it to a JMS consumer as bytes
         return b"%bcontent-length:%d\n\n" % (head, len(content))
 
     def _head_for_this_broker(self, message: Message, headers: typing.Mapping[str, str]) -> bytes:
@@ -91,19 +91,15 @@ class Encoder:
         return head + encode_headers(more, "SEND", version) if more else head
 
 
-def wants_content_length(body: bytes, content_type: str | None, dialect: Dialect) -> bool:
-    """Whether a SEND with this *body* travels with a ``content-length``.
-
-    Always, but for text to a broker that would hand it to a JMS consumer as bytes otherwise. Text is what its content
-    type says is text in UTF-8 (JSON and XML count), what really is UTF-8, and has no NUL.
-    """
-    if not dialect.text_without_length or not is_text(content_type) or b"\0" in body:
-        return True
+def _is_sent_as_text(body: bytes, content_type: str | None) -> bool:
+    """Whether *body* is text by its type (JSON and XML count), really is UTF-8, and has no NUL."""
+    if not is_text(content_type) or b"\0" in body:
+        return False
     try:
         str(body, "utf-8")
     except UnicodeDecodeError:
-        return True
-    return False
+        return False
+    return True
 
 
 @functools.lru_cache(256)

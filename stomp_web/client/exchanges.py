@@ -105,8 +105,6 @@ class Exchanges:
         self._outgoing.append(exchange)
         self.backlog += len(exchange.data)
 
-    # -- writing ----------------------------------------------------------------------------------------------
-
     def begin_write(self) -> Exchange | None:
         """The exchange whose bytes are to be written next; until `end_write` it is not known how many have left."""
         self._in_write = bool(self._outgoing)
@@ -120,8 +118,6 @@ class Exchanges:
             if exchange.written:
                 self._outgoing.popleft()
         self._in_write = False  # last: after an interrupt in the middle of this, it is not known what has left
-
-    # -- answers ----------------------------------------------------------------------------------------------
 
     def take_receipt(self, receipt: str) -> None:
         """A RECEIPT came."""

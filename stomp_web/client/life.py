@@ -45,9 +45,7 @@ class LoopClient(Loop):
         self.listening_event = self._driver.listening_event
         #: Set it to end `listen_forever`; a signal handler may do so.
         self.shutdown_event: threading.Event = _WakingEvent(self._driver.wakeup.wake)
-        # disconnect() and close() set `shutdown_event` to end a loop that runs, and do the rest themselves. The next
-        # connection clears it again, unless the user has set it.
-        self._ending = False
+        self._ending = False  # disconnect() or close() has set `shutdown_event`; the next connection clears it again
         self._closes = 0  # how often the client was closed, which other threads may do while this one connects
 
     def connect(
@@ -113,12 +111,11 @@ class LoopClient(Loop):
     # -- listening --------------------------------------------------------------------------------------------
 
     def listen_forever(self, *, connect: bool = True) -> None:
-        """Receive until `shutdown_event` is set or the connection ends. Run it where you like.
+        """Receive until `shutdown_event` is set or the connection ends: in a thread of your own, or the main thread.
 
-        Usually that is a thread of your own; a program that only receives may run it in its main thread, and set
-        `shutdown_event` in a signal handler. Connects first, if not connected, unless *connect* is false: for programs
-        whose subscriptions are of no use in another session. It keeps the heart-beats, reads, and puts each frame on
-        the queue of its kind. When `shutdown_event` is set, it says DISCONNECT and returns.
+        Connects first, if not connected, unless *connect* is false: for programs whose subscriptions are of no use in
+        another session. It keeps the heart-beats, reads, and puts each frame on the queue of its kind. When
+        `shutdown_event` is set, which a signal handler may do, it says DISCONNECT and returns.
 
         Raises the reason when the connection ends otherwise: `ConnectionLost`; `Rejected` for an ERROR frame that
         refuses a frame of this client (every ERROR is on `error_queue` too); `BrokerUnavailable` or
@@ -164,11 +161,10 @@ class LoopClient(Loop):
         return bool(self._exchanges.backlog)
 
     def process(self) -> float | None:
-        """Write and read all that can be written and read now, without waiting: for a selector of your own.
+        """Write and read what can be written and read now, without waiting: for a selector of your own.
 
         Returns the seconds after which it is to be called again at the latest, for the heart-beats; ``None`` if there
-        are none. Call it again also after frames were taken from a `message_queue` that was full: more may wait inside.
-        Raises what `listen_forever` raises.
+        are none. Call it also after frames were taken from a full `message_queue`. Raises as `listen_forever` does.
         """
         with self._driving(self._deadline(None)):
             self._live_session()

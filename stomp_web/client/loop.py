@@ -55,7 +55,7 @@ class Loop(BaseClient):
     # -- the session ------------------------------------------------------------------------------------------
 
     def _begin(self, session: Session) -> None:
-        """Take *session*, which the calling thread has opened, into use. It is `_session` already."""
+        """Take *session* into use, which the calling thread has opened."""
         with self._driver.lock:
             self._reason = None
             self._exchanges.begin()
@@ -140,9 +140,9 @@ class Loop(BaseClient):
         self._exchange(session, Exchange(data, together=in_transaction), self._deadline(None))
 
     def _exchange(self, session: Session, exchange: Exchange, deadline: Deadline) -> None:
-        """Hand *exchange*, made for *session*, over to the driving thread, and wait until it is done.
+        """Hand *exchange* over to the driving thread, and wait until it is done.
 
-        Without receipts it returns once the bytes are in line to be written, and there is room in the line.
+        Without receipts it is done once the bytes are in line to be written, and there is room in the line.
         """
         exchanges, driver = self._exchanges, self._driver
         with driver.lock:

@@ -143,9 +143,9 @@ def prepare(
         check_ttl(ttl)
     if not headers:
         return route.encoded, body, content_type, _NONE
-    last = route.last
-    if headers == last[0]:
-        return route.encoded + last[1], body, content_type, last[0]
+    same, lines = route.last
+    if headers == same:
+        return route.encoded + lines, body, content_type, same
     if isinstance(headers, typing.Mapping) and "content-type" in headers:
         stated = headers["content-type"]
         if content_type is not None and content_type != stated:

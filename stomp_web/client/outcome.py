@@ -2,7 +2,7 @@
 
 A broker takes a frame once it has all of it, up to the NUL at its end (STOMP 1.2, "Augmented BNF"). So a message whose
 frame did not leave whole was not sent. What has left are the bytes that the operating system took; over TLS, those of
-complete records (see `Transport.send_some`).
+complete records.
 """
 
 from __future__ import annotations

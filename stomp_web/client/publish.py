@@ -221,8 +221,9 @@ class PublishClient(SendingClient):
         deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
         if headers is not None and type(headers) is not dict and isinstance(headers, typing.Mapping):
             headers = dict(headers)  # code of the application's own, which runs once, and here
-        ready = prepare(destination, body, headers, content_type, ttl)
-        message = new_message(destination, body, headers, content_type, ttl, ready)
+        message = new_message(
+            destination, body, headers, content_type, ttl, prepare(destination, body, headers, content_type, ttl)
+        )
         self.deliver_over(self._states[getpid()], (message,), confirm, transaction, deadline)
 
     def send_many(

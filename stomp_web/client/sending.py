@@ -68,8 +68,6 @@ class SendingClient(BaseClient):
     def _session(self) -> Session | None:
         return self._states[getpid()].session
 
-    # -- the way of a message ---------------------------------------------------------------------------------
-
     def deliver(
         self, messages: typing.Sequence[Message], confirm: bool | None, transaction: str | None, deadline: Deadline
     ) -> None:
@@ -260,8 +258,6 @@ class SendingClient(BaseClient):
             state.drop()
             raise rejected(session, errors, receipts, waiting, earlier, late=late)
         state.all_answered()
-
-    # -- the session ------------------------------------------------------------------------------------------
 
     def _connected_session(self, state: ClientState, deadline: Deadline) -> Session:
         """The live session, or a new one."""

@@ -199,7 +199,7 @@ class Session:
         most = _RECEIPT_SIZE
         if count > 1:
             most = min(_RECEIPT_SIZE * count, _MOST_RECEIVED)
-            expected = b"".join([b"RECEIPT\nreceipt-id:%d\n\n\0" % (first + step) for step in range(count)])
+            expected = b"".join([b"RECEIPT\nreceipt-id:%d\n\n\0" % each for each in range(first, first + count)])
         position = 0
         while True:
             try:
@@ -328,10 +328,11 @@ class Session:
         if self._ask is None or (not self.all_read and self._unread):
             return False
         try:
-            self.all_read = unpack_info(self._ask()) == (ESTABLISHED, self.bytes_received)
+            self.all_read = read = unpack_info(self._ask()) == (ESTABLISHED, self.bytes_received)
+            return read
         except (OSError, struct.error):
             self.all_read = False
-        return self.all_read
+            return False
 
     @property
     def _unread(self) -> bool:

@@ -208,13 +208,15 @@ class Transport:
         """The descriptor, -1 once closed."""
         return self._socket.fileno()
 
-    def send_some(self, data: memoryview | bytes) -> int:
-        """Hand over as much of *data* as is taken at once, and return how many bytes that was (0: none now).
+    @property
+    def send_some(self) -> typing.Callable[[memoryview | bytes], int]:
+        """Hands over as much of its argument as is taken at once, and returns how many bytes that was (0: none now).
 
         Raises `TransportClosed`.
         """
-        if self._tls:
-            return self._send_record(data)
+        return self._send_record if self._tls else self._send_plain
+
+    def _send_plain(self, data: memoryview | bytes) -> int:
         try:
             sent = self._socket.send(data, self._at_once)
         except BlockingIOError:

@@ -286,8 +286,8 @@ class SendingClient(BaseClient):
     def _look(self, state: ClientState) -> Session | None:
         """The session, if a look at the socket shows no end of it. Never waits.
 
-        Heart-beats and stray receipts are passed over. An ERROR can only be about an earlier unconfirmed frame; it
-        ends the session, and is kept for the next call in an open transaction, or logged.
+        An ERROR can only be about an earlier unconfirmed frame; it ends the session, and is kept for the next call in
+        an open transaction, or logged.
         """
         session = state.session
         if session is None:
@@ -299,25 +299,21 @@ class SendingClient(BaseClient):
             return session
         session.unsettled = True
         try:
-            for frame in session.all_ready():
-                if frame.command == "ERROR":
-                    self._ended_by(state, session, frame)
-                    return None
+            frame = next((frame for frame in session.all_ready() if frame.command == "ERROR"), None)
         except (TransportError, ProtocolError) as error:
             self._notices.add(_log.info, "the connection to %s has ended: %s", session.broker, str(error))
             state.drop()
             return None
-        session.unsettled = False
-        return session
-
-    def _ended_by(self, state: ClientState, session: Session, frame: Frame) -> None:
-        """End the session for an ERROR that no call waits for."""
+        if frame is None:
+            session.unsettled = False
+            return session
         inside = sum(each.messages for each in state.transactions.open.values())
         if inside and state.unconfirmed <= inside:  # it is about one of the transactions, which all end now
             state.transactions.end_by(frame, refuses(frame, session.dialect))
         else:
             self._notice_error(session, frame)
         state.drop()
+        return None
 
     def _notice_error(self, session: Session, frame: Frame) -> None:
         """Log an ERROR that no call waits for."""

@@ -1,7 +1,7 @@
 """One TCP connection: reading and writing bytes, with their limits and timers.
 
-It carries frames for the session, which knows their meaning. Only the loop's thread uses a connection. No call here
-blocks: a socket that is not ready is used again when the selector reports it.
+Only the loop's thread uses a connection. No call here blocks: a socket that is not ready is used again when the
+selector reports it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ import socket
 import ssl
 import struct
 import time
-from typing import TYPE_CHECKING
 
 from ..errors import InvalidFrame
 from ..protocol import Frame, FrameBuffer, encode
-
-if TYPE_CHECKING:
-    from .rules import Fault
-    from .session import Session
+from .rules import Fault
+from .session import Session
 
 __all__ = ["Connection", "Limits"]
 
@@ -63,7 +60,7 @@ class Connection:
             max_headers=limits.max_headers,
             max_body_bytes=limits.max_body_bytes,
         )
-        self.handshaking = isinstance(sock, ssl.SSLSocket)
+        self._handshaking = True
         self.finishing = False
         self.lingering = False
         self.ended = False
@@ -88,16 +85,13 @@ class Connection:
         self._connect_by = self._last_read + limits.connect_timeout
         self._linger_until = 0.0
 
-    # -- bytes in ---------------------------------------------------------------------------------------------
-
     def receive(self) -> bytes | None:
         """Return received bytes: ``b""`` at the end of the stream, ``None`` if there are none yet.
 
         Raises `OSError` if the connection is broken.
         """
         try:
-            if self.handshaking:
-                self._handshake()
+            self._handshake()
             data = self.sock.recv(_CHUNK)
         except (BlockingIOError, ssl.SSLWantReadError):
             return None
@@ -106,6 +100,11 @@ class Connection:
             return None
         self._last_read = time.monotonic()
         return data
+
+    def _handshake(self) -> None:
+        if self._handshaking and isinstance(self.sock, ssl.SSLSocket):
+            self.sock.do_handshake()
+        self._handshaking = False
 
     @property
     def handles_frames(self) -> bool:
@@ -117,13 +116,6 @@ class Connection:
         """Whether so much output waits that the client gets no more messages, and its own frames must wait."""
         return len(self._out) + self._delayed_size > self._limits.max_output_bytes
 
-    def _handshake(self) -> None:
-        if isinstance(self.sock, ssl.SSLSocket):
-            self.sock.do_handshake()
-        self.handshaking = False
-
-    # -- bytes out --------------------------------------------------------------------------------------------
-
     def answer(self, frames: list[Frame], fault: Fault | None = None) -> None:
         """Send *frames*, the answers to a frame, as *fault* says."""
         delay = 0.0 if fault is None else fault.delay
@@ -131,13 +123,11 @@ class Connection:
         for frame in frames:
             data = self._encode(frame)
             if frame.command == "RECEIPT":
+                if fault is not None and fault.late:
+                    self._late_receipts.append(data)
+                    continue
                 receipts += 1
-                if fault is not None:
-                    if fault.late:
-                        self._late_receipts.append(data)
-                        receipts -= 1
-                        continue
-                    data *= fault.copies
+                data *= 1 if fault is None else fault.copies
             self.write(data, delay)
         if receipts and self._late_receipts:
             self.write(b"".join(self._late_receipts), delay)
@@ -147,12 +137,12 @@ class Connection:
         """Send *data* after *delay* seconds, and after all earlier output."""
         if not delay and not self._delayed:
             self._out += data
-        else:
-            due = time.monotonic() + delay
-            if self._delayed:
-                due = max(due, self._delayed[-1][0])
-            self._delayed.append((due, data))
-            self._delayed_size += len(data)
+            return
+        due = time.monotonic() + delay
+        if self._delayed:
+            due = max(due, self._delayed[-1][0])
+        self._delayed.append((due, data))
+        self._delayed_size += len(data)
 
     def flush(self) -> None:
         """Write as much as the socket accepts. Raises `OSError` if the connection is broken."""
@@ -160,8 +150,7 @@ class Connection:
             return
         self._wanted = 0
         try:
-            if self.handshaking:
-                self._handshake()
+            self._handshake()
             while self._out:
                 sent = self._send_some()
                 if self.dribble is not None or sent < _CHUNK:
@@ -198,8 +187,6 @@ class Connection:
         # RabbitMQ and ActiveMQ write a line feed behind each frame; so does this broker.
         return data + b"\n"
 
-    # -- the end ----------------------------------------------------------------------------------------------
-
     def finish(self) -> None:
         """Close the connection when all waiting output has been written."""
         self.finishing = True
@@ -226,7 +213,6 @@ class Connection:
         self.sock.close()
 
     def freeze(self) -> None:
-        """Neither read nor write until `thaw`."""
         self.frozen = True
 
     def thaw(self) -> None:
@@ -236,10 +222,7 @@ class Connection:
             self._last_read = time.monotonic()
 
     def set_idle_timeout(self, seconds: float | None) -> None:
-        """Close the connection after *seconds* without a byte from the client; ``None``: never."""
         self.idle_timeout = seconds
-
-    # -- events and timers ------------------------------------------------------------------------------------
 
     def wanted_events(self) -> int:
         """Return the selector events that the connection waits for."""
@@ -258,19 +241,10 @@ class Connection:
         """Return the time (of `time.monotonic`) at which `tick` must be called; ``None``: never."""
         if self.frozen:
             return None
-        if self.finishing:
-            times = [self._linger_until]
-        else:
-            times = []
-            sends, gets = self.session.heart_beat
-            if sends and not self._out:
-                times.append(self._last_write + sends / 2000)
-            if gets:
-                times.append(self._last_read + gets * 2 / 1000)
-            if self.awaits_connect and not self.session.connected:
-                times.append(self._connect_by)
-            if self.idle_timeout is not None:
-                times.append(self._last_read + self.idle_timeout)
+        times = [time for time, _ in self._ends()]
+        beat = self._next_beat()
+        if beat is not None:
+            times.append(beat)
         if self._delayed:
             times.append(self._delayed[0][0])
         if self.dribble and self._out:
@@ -285,19 +259,32 @@ class Connection:
             data = self._delayed.popleft()[1]
             self._delayed_size -= len(data)
             self._out += data
-        if self.finishing:
-            return "it did not close" if now >= self._linger_until else None
-        sends, gets = self.session.heart_beat
-        if gets and now >= self._last_read + gets * 2 / 1000:
-            return f"it was silent for twice the {gets} ms that it promised"
-        if self.awaits_connect and not self.session.connected and now >= self._connect_by:
-            return "it sent no CONNECT"
-        if self.idle_timeout is not None and now >= self._last_read + self.idle_timeout:
-            return "it was idle"
-        if sends and now >= self._last_write + sends / 2000 and not self._out:
-            # Not behind delayed output: a slow broker still sends heart-beats.
+        for end, reason in self._ends():
+            if now >= end:
+                return reason
+        beat = self._next_beat()
+        if beat is not None and now >= beat:
             self._out += b"\n"
         return None
+
+    def _ends(self) -> list[tuple[float, str]]:
+        """Return the times at which the connection must be closed, each with the reason."""
+        if self.finishing:
+            return [(self._linger_until, "it did not close")]
+        ends = []
+        gets = self.session.heart_beat[1]
+        if gets:
+            ends.append((self._last_read + gets * 2 / 1000, f"it was silent for twice the {gets} ms that it promised"))
+        if self.awaits_connect and not self.session.connected:
+            ends.append((self._connect_by, "it sent no CONNECT"))
+        if self.idle_timeout is not None:
+            ends.append((self._last_read + self.idle_timeout, "it was idle"))
+        return ends
+
+    def _next_beat(self) -> float | None:
+        # Delayed output does not count: a slow broker still sends heart-beats.
+        sends = self.session.heart_beat[0]
+        return self._last_write + sends / 2000 if sends and not self._out and not self.finishing else None
 
 
 def _fits(name: str, value: str, version: str) -> bool:

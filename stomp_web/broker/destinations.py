@@ -16,12 +16,10 @@ import heapq
 import time
 import typing
 
+from .journal import Journal
 from .log import log, notices
-from .messages import Message, Refused
-from .naming import Address, Kind, Naming
-
-if typing.TYPE_CHECKING:
-    from .journal import Journal
+from .messages import Message
+from .naming import Address, Kind, Naming, Refused
 
 __all__ = ["ACK_MODES", "Destinations", "Entry", "Flow", "Queue", "Subscription"]
 
@@ -38,13 +36,11 @@ class Entry(typing.NamedTuple):
     """How often it was delivered before and not acknowledged."""
 
 
+@dataclasses.dataclass(slots=True)
 class Flow:
     """Whether a session can take more messages; shared by its subscriptions."""
 
-    __slots__ = ("open",)
-
-    def __init__(self) -> None:
-        self.open = True
+    open: bool = True
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -58,7 +54,6 @@ class Subscription:
 
     number: int
     session: int
-    _: dataclasses.KW_ONLY
     id: str
     address: Address
     ack: str
@@ -74,10 +69,7 @@ class Subscription:
         return self.flow.open and not (self.prefetch and len(self.unacknowledged) >= self.prefetch)
 
     def acknowledge(self, key: str) -> list[Entry]:
-        """Remove the message *key* from `unacknowledged`, in mode ``client`` also the messages delivered before it.
-
-        Returns the removed entries in the order of delivery.
-        """
+        """Remove and return the message *key*; in mode ``client`` also those delivered before it, oldest first."""
         if key not in self.unacknowledged:
             return []
         if self.ack != "client":
@@ -104,7 +96,6 @@ class Queue:
         return len(self._heap)
 
     def put(self, entry: Entry) -> None:
-        """Add *entry* at its place in the order of priorities and numbers."""
         heapq.heappush(self._heap, entry)
         self._size += entry.message.size
         while self.limit and self._size > self.limit and len(self._heap) > 1:
@@ -131,7 +122,6 @@ class Queue:
         return [entry.message for entry in sorted(self._heap) if not entry.message.expired(now)]
 
     def clear(self) -> None:
-        """Drop all waiting messages."""
         self._heap.clear()
         self._size = 0
 
@@ -180,7 +170,6 @@ class Destinations:
         self._cleared = 0  # messages up to this number are not requeued
 
     def accept(self, message: Message) -> None:
-        """Accept *message* into its queues."""
         self._last_number += 1
         message.number = self._last_number
         message.id = f"ID:{self._name}:{message.number}"
@@ -194,11 +183,8 @@ class Destinations:
     def check(self, address: Address) -> None:
         """Raise `Refused` if a message for *address* would be lost, even if RabbitMQ confirms it."""
         written = address.name
-        self._check_declared(
-            address,
-            ". RabbitMQ would confirm this message and drop it, as /amq/queue/ makes no queue. "
-            f"{written} makes it; so does Broker(queues=[...])",
-        )
+        lost = ". RabbitMQ would confirm this message and drop it, as /amq/queue/ makes no queue. "
+        self._check_declared(address, f"{lost}{written} makes it; so does Broker(queues=[...])")
         if address.kind is Kind.REPLY_QUEUE and address.route not in self._queues:
             raise Refused(
                 "not_found",
@@ -244,15 +230,13 @@ class Destinations:
             queue = self._queue(address.route)
         self._last_subscription += 1
         number = self._last_subscription
-        subscription = Subscription(
-            number, session, id=id, address=address, ack=ack, prefetch=prefetch, flow=flow, durable=durable, queue=queue
-        )
+        subscription = Subscription(number, session, id, address, ack, prefetch, flow, durable, queue)
         queue.subscriptions.append(subscription)
         self._changed[queue] = None
         return subscription
 
     def in_use(self, durable: tuple[str, str]) -> bool:
-        """Whether the durable subscription *durable* has a subscriber now."""
+        """Whether the durable subscription has a subscriber now."""
         return durable in self._durable and bool(self._durable[durable][1].subscriptions)
 
     def unsubscribe(self, subscription: Subscription) -> None:

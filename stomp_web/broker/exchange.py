@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 from ..protocol import Frame
+from .connection import Connection
+from .journal import Journal
 from .log import log, notices
-
-if TYPE_CHECKING:
-    from .connection import Connection
-    from .journal import Journal
-    from .rules import Fault, FaultRules
+from .rules import Fault, FaultRules
 
 __all__ = ["exchange"]
 
@@ -29,13 +26,12 @@ def exchange(connection: Connection, rules: FaultRules, journal: Journal) -> boo
             return False
         journal.frames[frame.command] += 1
         fault = rules.due(frame.command)
-    session = connection.session
     if fault is None:
-        answers = session.handle(frame)
+        answers = connection.session.handle(frame)
         connection.answer(answers)
     else:
         answers = _apply(connection, frame, fault)
-    connection.buffer.version = session.version
+    connection.buffer.version = connection.session.version
     _log(connection, frame, answers)
     return True
 

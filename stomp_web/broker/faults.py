@@ -1,21 +1,17 @@
 """`Faults`: makes the broker misbehave on request.
 
-Each method requests one kind of fault, with the same arguments *on*, *after* and *times*. A fault that waits for a
-frame is a `Fault` in `rules`, and `exchange` applies it; others take effect at once, in the loop's thread.
+A fault that waits for a frame is a `Fault` in `rules`, and `exchange` applies it; others take effect at once, in the
+loop's thread.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+from .connection import Connection
+from .loop import Loop
 from .rules import ACCEPT, Fault, FaultRules
 from .session import error_frame
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from .connection import Connection
-    from .loop import Loop
 
 __all__ = ["Faults"]
 
@@ -35,6 +31,7 @@ class Faults:
 
     def __init__(self, rules: FaultRules, loop: Loop) -> None:
         self._rules = rules
+        self._add = rules.add
         self._loop = loop
 
     def refuse(self, *, after: int = 0, times: int | None = 1, reset: bool = False) -> Fault:
@@ -176,14 +173,9 @@ class Faults:
         self._loop.call(lambda: self._loop.listen_again() if self._loop.running else None)
 
     def _each(self, step: Callable[[Connection], object]) -> None:
-        """Call *step* with every connection, in the loop's thread."""
-
         def call() -> None:
             for connection in list(self._loop.connections.values()):
                 step(connection)
                 self._loop.touch(connection)
 
         self._loop.call(call)
-
-    def _add(self, fault: Fault) -> Fault:
-        return self._rules.add(fault)

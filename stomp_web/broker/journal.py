@@ -6,12 +6,9 @@ It does not take part in delivery. Its memory is bounded: beyond the limit the o
 from __future__ import annotations
 
 import collections
-from typing import TYPE_CHECKING
 
 from ..protocol import Frame
-
-if TYPE_CHECKING:
-    from .messages import Message
+from .messages import Message
 
 __all__ = ["Journal"]
 
@@ -44,10 +41,7 @@ class Journal:
             self._size -= oldest.size
 
     def messages(self, destination: str) -> list[Message]:
-        """Return every message that *destination* has accepted, in order.
-
-        Raises `LookupError` if some of them are forgotten.
-        """
+        """Return every message that *destination* has accepted, in order. `LookupError` if some are forgotten."""
         kept = self._by_destination.get(destination, ())
         forgotten = self.accepted[destination] - len(kept)
         if forgotten:
@@ -63,9 +57,7 @@ class Journal:
 
     def connected(self, connect: Frame) -> None:
         """Note a CONNECT frame, without its passcode."""
-        headers = dict(connect.headers)
-        if "passcode" in headers:
-            headers["passcode"] = "***"
+        headers = {name: "***" if name == "passcode" else value for name, value in connect.headers.items()}
         self.connects.append(Frame(connect.command, headers))
 
     def clear(self) -> None:

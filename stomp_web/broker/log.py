@@ -1,7 +1,6 @@
-"""The logger of the broker. Most records are made while a lock is held, so they wait until the loop's round ends.
+"""The logger of the broker. Its handlers are called in the broker's thread, without a lock, when a round ends.
 
-Log handlers are called in the broker's thread without a lock. A handler that waits for this broker, for example by
-sending a confirmed message to it, waits for its own thread until its timeout.
+A handler that sends a confirmed message to this broker waits for its own thread until its timeout.
 """
 
 from __future__ import annotations

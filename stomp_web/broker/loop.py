@@ -1,10 +1,7 @@
 """The broker's one thread: a selector, the listening socket, and every connection.
 
-Two rules keep it simple:
-
-* Only the loop's thread uses sockets. Other threads pass a function to `Loop.call`.
-* State - destinations, sessions, journal - is read and changed under `Loop.state`, a lock that is never held while a
-  socket is read or written.
+Only the loop's thread uses sockets; other threads pass a function to `Loop.call`. Destinations, sessions and journal
+are read and changed under `Loop.state`, a lock that is never held while a socket is read or written.
 """
 
 from __future__ import annotations
@@ -24,16 +21,15 @@ import weakref
 from .._internal.wakeup import Wakeup
 from ..errors import ProtocolError
 from .connection import Connection, Limits
+from .destinations import Destinations
 from .exchange import exchange
+from .journal import Journal
 from .log import log, notices
 from .rules import ACCEPT, FaultRules
 from .session import Session, Settings
 
 if typing.TYPE_CHECKING:
     import ssl
-
-    from .destinations import Destinations
-    from .journal import Journal
 
 __all__ = ["Loop"]
 
@@ -74,8 +70,6 @@ class Loop:
         self._wakeup = Wakeup()
         self._stopping = False
 
-    # -- from other threads -----------------------------------------------------------------------------------
-
     def open(self) -> None:
         """Bind and listen. Raises `OSError` if the address cannot be used."""
         self._listener: socket.socket | None = self._listen()
@@ -111,8 +105,6 @@ class Loop:
         self._stopping = True
         self._wakeup.wake()
 
-    # -- the loop ---------------------------------------------------------------------------------------------
-
     def run(self) -> None:
         """Serve until `ask_to_stop`. Closes everything that `open` opened."""
         try:
@@ -141,9 +133,7 @@ class Loop:
     def _timeout(self) -> float | None:
         if self._touched:
             return 0.0
-        if not self._timers:
-            return None
-        return max(self._timers[0][0] - time.monotonic(), 0.0)
+        return max(self._timers[0][0] - time.monotonic(), 0.0) if self._timers else None
 
     def _run_calls(self) -> None:
         while self._calls:
@@ -160,7 +150,8 @@ class Loop:
         while self._timers and self._timers[0][0] <= now:
             due, _, connection = heapq.heappop(self._timers)
             if connection is None:
-                self._resume_listening()
+                if self._listener is not None:
+                    self._selector.register(self._listener, selectors.EVENT_READ)
             elif not connection.closed and connection.timer == due:
                 connection.timer = None
                 reason = connection.tick(now)
@@ -182,8 +173,6 @@ class Loop:
         self._wakeup.close()
         notices.publish()
 
-    # -- connections ------------------------------------------------------------------------------------------
-
     def _accept(self) -> None:
         for _ in range(_ACCEPTS_AT_ONCE):
             if self._listener is None:
@@ -199,10 +188,6 @@ class Loop:
                 heapq.heappush(self._timers, (time.monotonic() + 0.1, next(self._numbers), None))
                 return
             self._add(sock)
-
-    def _resume_listening(self) -> None:
-        if self._listener is not None:
-            self._selector.register(self._listener, selectors.EVENT_READ)
 
     def _add(self, sock: socket.socket) -> None:
         number = next(self._numbers)
@@ -243,12 +228,10 @@ class Loop:
         except OSError as error:
             self.close(connection, str(error))
             return
-        if data is None:
-            return
-        if not data:
+        if data == b"":
             connection.ended = True
             self.finish(connection)
-        elif not connection.finishing:
+        elif data and not connection.finishing:
             connection.buffer.append(data)
             self._consume(connection)
 
@@ -331,8 +314,6 @@ class Loop:
             self._consume(connection)
             self.touch(connection)
 
-    # -- used by `Faults` as well, through `call` -------------------------------------------------------------
-
     def touch(self, connection: Connection) -> None:
         """Note that the output, the events or the timer of *connection* may have changed."""
         self._touched[connection] = None
@@ -365,8 +346,6 @@ class Loop:
         if self._listener is None:
             self._listener = self._listen()
             self._selector.register(self._listener, selectors.EVENT_READ)
-
-    # -- fork -------------------------------------------------------------------------------------------------
 
     def abandon(self) -> None:
         """Close the sockets in the child after a fork, without sending. The broker runs on in the parent."""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-import typing
 
 from ..protocol import Frame
 from ..protocol.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS
 from ..protocol.versions import escape
+from .naming import Address, Refused
 
-if typing.TYPE_CHECKING:
-    from .naming import Address
-
-__all__ = ["Message", "Refused", "read_message", "whole_number"]
+__all__ = ["Message", "read_message", "whole_number"]
 
 #: The default and the highest priority of JMS and ActiveMQ.
 DEFAULT_PRIORITY = 4
@@ -27,20 +24,6 @@ _OWN_HEADER_BYTES = 1_000
 _NOT_FORWARDED = frozenset(
     ("destination", "receipt", "transaction", "message-id", "subscription", "ack", "redelivered", "content-length")
 )
-
-
-class Refused(Exception):
-    """The broker refuses a frame, and answers with ERROR.
-
-    `message` is the header ``message``, `details` the body. With `fatal` the connection is closed even if the broker
-    keeps connections open after an ERROR.
-    """
-
-    def __init__(self, message: str, details: str, *, fatal: bool = False) -> None:
-        super().__init__(details)
-        self.message = message
-        self.details = details
-        self.fatal = fatal
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -92,25 +75,24 @@ def read_message(send: Frame, address: Address) -> Message:
     if "content-length" in wanted:
         headers["content-length"] = str(len(send.body))
     priority = min(whole_number(wanted, "priority", DEFAULT_PRIORITY), HIGHEST_PRIORITY)
-    message = Message(address, headers, send.body, priority, _end_of_life(wanted))
+    expires = whole_number(wanted, "expires", 0)
+    ends = [expires / 1000] if expires else []
+    if "expiration" in wanted:
+        ends.append(time.time() + whole_number(wanted, "expiration", 0) / 1000)
+    message = Message(address, headers, send.body, priority, min(ends, default=None))
     _check_readable(message)
     return message
 
 
 def _check_readable(message: Message) -> None:
-    """Refuse a message whose MESSAGE frame exceeds the limits of clients.
-
-    RabbitMQ and ActiveMQ accept such a message, and its receivers get a part of it.
-    """
+    """Refuse a message that exceeds the limits of clients. RabbitMQ and ActiveMQ accept it and deliver a part of it."""
     lines = [f"{name}:{value}\n" for name, value in (*message.headers.items(), ("destination", message.destination))]
     size = sum(map(len, lines)) * 4  # bytes of a character at the most
     if size > MAX_HEADER_BYTES - _OWN_HEADER_BYTES:  # only then count exactly
         size = sum(len(escape(line, "1.2").encode()) for line in lines)
-    size += _OWN_HEADER_BYTES
-    count = _OWN_HEADERS + len(message.headers)
     for what, found, most in (
-        ("bytes of headers", size, MAX_HEADER_BYTES),
-        ("headers", count, MAX_HEADERS),
+        ("bytes of headers", size + _OWN_HEADER_BYTES, MAX_HEADER_BYTES),
+        ("headers", len(message.headers) + _OWN_HEADERS, MAX_HEADERS),
         ("bytes of body", len(message.body), MAX_BODY_BYTES),
     ):
         if found > most:
@@ -126,13 +108,3 @@ def whole_number(headers: dict[str, str], name: str, default: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 20):
         raise Refused("Invalid header", f"the header {name!r} must be a whole number, not {text[:40]!r}")
     return int(text)
-
-
-def _end_of_life(headers: dict[str, str]) -> float | None:
-    ends = []
-    expires = whole_number(headers, "expires", 0)
-    if expires:
-        ends.append(expires / 1000)
-    if "expiration" in headers:
-        ends.append(time.time() + whole_number(headers, "expiration", 0) / 1000)
-    return min(ends, default=None)

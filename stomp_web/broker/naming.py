@@ -10,12 +10,24 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-from .messages import Refused
-
-__all__ = ["Address", "Kind", "Naming", "choose_naming"]
+__all__ = ["Address", "Kind", "Naming", "Refused", "choose_naming"]
 
 # The types of destinations in RabbitMQ.
 _TYPES = ("/temp-queue", "/exchange", "/topic", "/queue", "/amq/queue", "/reply-queue")
+
+
+class Refused(Exception):
+    """The broker refuses a frame, and answers with ERROR.
+
+    `message` is the header ``message``, `details` the body. With `fatal` the connection is closed even if the broker
+    keeps connections open after an ERROR.
+    """
+
+    def __init__(self, message: str, details: str, *, fatal: bool = False) -> None:
+        super().__init__(details)
+        self.message = message
+        self.details = details
+        self.fatal = fatal
 
 
 class Kind(enum.Enum):
@@ -56,6 +68,7 @@ class Naming:
 
     _ONE = "*"
     _MANY = "#"
+    _refuses_activemq_wildcard = True
 
     def sent(self, destination: str) -> Address:
         """Return the address of a SEND to *destination*. Raises `Refused`."""
@@ -102,7 +115,8 @@ class Naming:
                 raise Refused("resource_locked", f"{destination!r} belongs to {owner}; no other session may read it")
             case "/temp-queue":
                 raise Refused("Invalid destination", f"'{destination}' is not a valid destination for '{command}'\n")
-        raise self._unknown(destination)
+        valid = f"Valid destination types are: {', '.join(_TYPES)}/.\n"
+        raise Refused("Unknown destination", f"'{destination}' is not a valid destination.\n{valid}")
 
     def _exchange(self, rest: str) -> Address:
         exchange, slash, key = rest[1:].partition("/")
@@ -135,36 +149,25 @@ class Naming:
         return rest[1:]
 
     def _has_wildcards(self, route: str) -> bool:
-        if ">" in _words(route):
+        words = _words(route)
+        if self._refuses_activemq_wildcard and ">" in words:
             raise Refused(
                 "Not supported",
                 "'>' is a wildcard of ActiveMQ, and this broker has those of RabbitMQ, '*' and '#'; "
                 "Broker(server='ActiveMQ/5.17.2') has ActiveMQ's",
             )
-        return self._wildcards(route)
-
-    def _wildcards(self, route: str) -> bool:
-        return not {self._ONE, self._MANY}.isdisjoint(_words(route))
-
-    @staticmethod
-    def _unknown(destination: str) -> Refused:
-        return Refused(
-            "Unknown destination",
-            f"'{destination}' is not a valid destination.\nValid destination types are: /temp-queue, /exchange, "
-            "/topic, /queue, /amq/queue, /reply-queue/.\n",
-        )
+        return self._ONE in words or self._MANY in words
 
 
 class _RabbitMQ(Naming):
     """RabbitMQ's destinations to the letter (3.10.8)."""
 
+    _refuses_activemq_wildcard = False
+
     def _name(self, rest: str, what: str) -> str:
         if "/" in rest[1:]:
             raise _invalid(rest, what)
         return super()._name(rest, what)
-
-    def _has_wildcards(self, route: str) -> bool:
-        return self._wildcards(route)  # '>' is a word like any other
 
 
 class _Artemis(Naming):
@@ -174,35 +177,28 @@ class _Artemis(Naming):
     """
 
     reply_queues = False
+    _refuses_activemq_wildcard = False
 
     def _address(self, destination: str, command: str) -> Address:
         if destination in ("/queue/", "/topic/"):
             raise Refused("AMQ229216 Invalid queue name ", "AMQ229216: Invalid queue name: ")
         if destination.startswith("/topic/"):
             return self._topic_address(destination.removeprefix("/topic/"))
-        if self._wildcards(destination.removeprefix("/queue/")):
+        if self._has_wildcards(destination.removeprefix("/queue/")):
             raise _not_here("Artemis", "wildcards in queues", destination, "name each queue")
         return Address(destination, Kind.QUEUE, destination)
 
-    def _has_wildcards(self, route: str) -> bool:
-        return self._wildcards(route)
-
 
 class _ActiveMQ(Naming):
-    """ActiveMQ's destinations (5.17.2): every string is a queue, except /topic/NAME.
-
-    Features of queue names that this broker lacks are refused.
-    """
+    """ActiveMQ's destinations (5.17.2): every string is a queue, except /topic/NAME."""
 
     reply_queues = False
-
     _MANY = ">"
 
     def _address(self, destination: str, command: str) -> Address:
         if "," in destination:
-            raise _not_here(
-                "ActiveMQ", "composite destinations (with commas)", destination, "use one destination for each"
-            )
+            what = "composite destinations (with commas)"
+            raise _not_here("ActiveMQ", what, destination, "use one destination for each")
         for temporary in ("/temp-queue/", "/temp-topic/", "/remote-temp-queue/", "/remote-temp-topic/"):
             if destination.startswith(temporary):
                 raise _not_here("ActiveMQ", "temporary destinations", destination, "use a queue with a name of its own")
@@ -212,7 +208,7 @@ class _ActiveMQ(Naming):
             return self._topic_address(destination.removeprefix("/topic/"))
         name = destination.removeprefix("/queue/")
         words = _words(name)
-        if self._ONE in words or words[-1:] == [self._MANY]:
+        if self._has_wildcards(name):
             raise _not_here("ActiveMQ", "wildcards in queues", destination, "name each queue")
         if words[0] == "Consumer" and words[2:3] == ["VirtualTopic"]:
             raise _not_here("ActiveMQ", "queues of virtual topics", destination, "subscribe to the topic")
@@ -261,7 +257,5 @@ def _invalid(rest: str, what: str) -> Refused:
 
 
 def _not_here(broker: str, what: str, destination: str, instead: str) -> Refused:
-    return Refused(
-        "Not supported",
-        f"{destination!r}: the development broker does not support {what} as {broker} does; {instead}",
-    )
+    details = f"{destination!r}: the development broker does not support {what} as {broker} does; {instead}"
+    return Refused("Not supported", details)

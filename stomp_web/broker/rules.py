@@ -1,17 +1,14 @@
 """Faults, and the rule that selects the fault of a frame.
 
-A fault waits for a frame of a client, or for a new connection, and then makes the broker misbehave. The loop asks
-`FaultRules.due` at each frame and connection. At most one fault applies to a frame: the one that was added first.
+A fault waits for a frame of a client, or for a new connection. At most one applies: the one that was added first.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import threading
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ..protocol import Frame
+from ..protocol import Frame
 
 __all__ = ["ACCEPT", "Fault", "FaultRules"]
 
@@ -68,7 +65,6 @@ class FaultRules:
         self._faults: list[Fault] = []
 
     def add(self, fault: Fault) -> Fault:
-        """Add *fault*."""
         with self._lock:
             self._faults.append(fault)
         return fault
@@ -90,7 +86,6 @@ class FaultRules:
         return None
 
     def clear(self) -> None:
-        """Cancel every fault."""
         with self._lock:
             for fault in self._faults:
                 fault.cancel()

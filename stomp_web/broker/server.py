@@ -18,8 +18,8 @@ from .destinations import Destinations
 from .faults import Faults
 from .journal import Journal
 from .loop import Loop
-from .messages import Message, Refused
-from .naming import choose_naming
+from .messages import Message
+from .naming import Refused, choose_naming
 from .rules import FaultRules
 from .session import Settings
 
@@ -38,8 +38,7 @@ class Broker:
     ...     broker.messages("/queue/orders")
     []
 
-    It speaks STOMP 1.0, 1.1 and 1.2 over TCP, or over TLS if it gets a context. One thread serves all clients, from
-    `start` to `stop`; `serve_forever` serves in the calling thread instead.
+    One thread serves all clients, from `start` to `stop`; `serve_forever` serves in the calling thread instead.
 
     Address:
 
@@ -115,8 +114,6 @@ class Broker:
         self._port = port
         self._tls = ssl
         self._vhosts = None if vhosts is None else tuple(vhosts)
-        self._login = login
-        self._passcode = passcode
         spoken = tuple(versions)
         if not spoken or any(version not in VERSIONS for version in spoken):
             raise ValueError(f"versions must be some of {', '.join(VERSIONS)}, not {spoken!r}")
@@ -132,7 +129,7 @@ class Broker:
             )
         except Refused as refused:
             raise ValueError(f"dead_letters and queues must name queues: {refused}") from None
-        settings = Settings(
+        self._settings = Settings(
             versions=tuple(sorted(set(spoken))),
             login=login,
             passcode=passcode,
@@ -154,7 +151,7 @@ class Broker:
         self._loop = Loop(
             listen=self._listen,
             tls=ssl,
-            settings=settings,
+            settings=self._settings,
             limits=limits,
             destinations=self._destinations,
             journal=self._journal,
@@ -230,7 +227,8 @@ class Broker:
         """
         host, port = self.address
         scheme = "stomp" if self._tls is None else "stomp+ssl"
-        user = "" if self._login is None else f"{_quoted(self._login)}:{_quoted(self._passcode or '')}@"
+        login, passcode = self._settings.login, self._settings.passcode or ""
+        user = "" if login is None else f"{_quoted(login)}:{_quoted(passcode)}@"
         path = f"/{_quoted(self._vhosts[0])}" if self._vhosts and "/" not in self._vhosts else ""
         return f"{scheme}://{user}{f'[{host}]' if ':' in host else host}:{port}{path}"
 
@@ -309,8 +307,7 @@ class Broker:
     def wait_until(self, condition: typing.Callable[[], object], timeout: float = 30.0) -> bool:
         """Wait until *condition* returns true; it is called after each change at the broker.
 
-        Returns false after *timeout* seconds. The broker goes on meanwhile; *condition* may use the broker and send
-        messages.
+        Returns false after *timeout* seconds. *condition* may use the broker and send messages.
         """
         loop, end = self._loop, time.monotonic() + timeout
         while True:
@@ -336,26 +333,23 @@ class Broker:
         return [message.frame() for message in found]
 
     def _listen(self) -> socket.socket:
+        listener = None
         try:
             found = socket.getaddrinfo(self._host or None, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        except OSError as error:
-            raise self._cannot_listen(error) from None
-        # "localhost" has two addresses on most machines; clients that try only one try the IPv4 address.
-        family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-        listener = socket.socket(family, kind, protocol)
-        try:
+            # "localhost" has two addresses on most machines; clients that try only one try the IPv4 address.
+            family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+            listener = socket.socket(family, kind, protocol)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
             listener.listen(1_024)
         except OSError as error:
-            listener.close()
-            raise self._cannot_listen(error) from None
+            if listener is not None:
+                listener.close()
+            where = f"{self._host}:{self._port}"
+            raise OSError(error.errno, f"the broker cannot listen on {where}: {error.strerror}") from None
         listener.setblocking(False)
         self._port = listener.getsockname()[1]
         return listener
-
-    def _cannot_listen(self, error: OSError) -> OSError:
-        return OSError(error.errno, f"the broker cannot listen on {self._host}:{self._port}: {error.strerror}")
 
     def _known_vhosts(self) -> frozenset[str] | None:
         if self._vhosts is not None:

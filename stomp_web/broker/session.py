@@ -1,10 +1,7 @@
 """The STOMP session of one client: a frame comes in, the frames that answer it go out.
 
-This module implements the meaning of frames in STOMP 1.0, 1.1 and 1.2. It has no socket and no clock; the loop reads
-`Session.ended` after each frame and closes the connection then.
-
-A receipt is sent after the frame took effect. A refused frame has no effect, is answered by ERROR, and ends the
-session, as the specification wants, unless `Settings.keep_open_after_error`.
+It has no socket and no clock. A refused frame has no effect, is answered by ERROR, and ends the session, as the
+specification wants, unless `Settings.keep_open_after_error`.
 """
 
 from __future__ import annotations
@@ -18,11 +15,9 @@ import typing
 from ..errors import ProtocolError
 from ..protocol import Frame, choose_version, negotiate_heart_beat, parse_heart_beat
 from .destinations import ACK_MODES, Destinations, Entry, Flow, Subscription
-from .messages import Message, Refused, read_message, whole_number
-from .naming import Address, Kind
-
-if typing.TYPE_CHECKING:
-    from .journal import Journal
+from .journal import Journal
+from .messages import Message, read_message, whole_number
+from .naming import Address, Kind, Refused
 
 __all__ = ["Session", "Settings", "error_frame"]
 
@@ -30,9 +25,7 @@ __all__ = ["Session", "Settings", "error_frame"]
 _TEMPORARY = "/temp-queue/"
 
 # STOMP 1.0's own examples pad these values with spaces ("destination: /queue/a"), and clients of that time do.
-_PADDED_IN_1_0 = (
-    *("destination", "id", "ack", "receipt", "transaction", "message-id", "subscription", "login", "passcode"),
-)
+_PADDED = ("destination", "id", "ack", "receipt", "transaction", "message-id", "subscription", "login", "passcode")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,8 +163,7 @@ class Session:
         login = headers.get("login")
         if login is None:
             raise Refused("Access refused", "Login and passcode are required", fatal=True)
-        same_login = _same(login, wanted.login)
-        if not (_same(headers.get("passcode", ""), wanted.passcode or "") and same_login):
+        if not _same(headers.get("passcode", ""), wanted.passcode or "") & _same(login, wanted.login):  # both compared
             raise Refused("Access refused", f"Access refused for user '{login}'", fatal=True)
 
     def _send(self, frame: Frame) -> None:
@@ -209,13 +201,16 @@ class Session:
         durable = self._durable_name(headers, id_) if address.copies else None
         if durable is not None and self._destinations.in_use(durable):
             raise Refused("Subscription in use", f"the durable subscription {durable[1]!r} has a subscriber already")
+        self._add_subscription(key, id_, address, ack, prefetch, durable)
+
+    def _add_subscription(
+        self, key: str, id_: str, address: Address, ack: str, prefetch: int, durable: tuple[str, str] | None
+    ) -> Subscription:
         subscription = self._destinations.subscribe(
             self.number, id_, address, ack=ack, prefetch=prefetch, flow=self.flow, durable=durable
         )
-        self._add_subscription(key, subscription)
-
-    def _add_subscription(self, key: str, subscription: Subscription) -> None:
         self.subscriptions[key] = self._by_number[str(subscription.number)] = subscription
+        return subscription
 
     def _reply_queue(self, reply_to: str) -> str:
         """Return the destination for answers to *reply_to*, ``/temp-queue/NAME``: a queue of this session only.
@@ -231,10 +226,8 @@ class Session:
         subscription = self.subscriptions.get(reply_to)
         if subscription is None:
             route = f"/queue/gen-{secrets.token_urlsafe(12)}"
-            subscription = self._destinations.subscribe(
-                self.number, reply_to, Address(route, Kind.REPLY_QUEUE, route), ack="auto", prefetch=0, flow=self.flow
-            )
-            self._add_subscription(reply_to, subscription)
+            address = Address(route, Kind.REPLY_QUEUE, route)
+            subscription = self._add_subscription(reply_to, reply_to, address, "auto", 0, None)
         return "/reply-queue/" + subscription.address.route.removeprefix("/queue/")
 
     def _unsubscribe(self, frame: Frame) -> None:
@@ -265,15 +258,15 @@ class Session:
         return None
 
     def _check_access(self, destination: str, address: Address) -> None:
-        """Raise `Refused` if *destination*, or the name of its *address*, is denied."""
         for pattern in self._settings.denied:
             if fnmatch.fnmatchcase(destination, pattern) or fnmatch.fnmatchcase(address.name, pattern):
                 raise Refused("Access denied", f"Access to '{destination}' denied")
 
     def _ack(self, frame: Frame) -> None:
         subscription, key = self._acknowledged(frame)
-        requeue = frame.headers.get("requeue", "true") != "false"
-        step = _Acknowledgement(subscription, key, frame.command == "ACK", requeue)
+        positive = frame.command == "ACK"
+        requeue = not positive and frame.headers.get("requeue") != "false"
+        step = _Acknowledgement(subscription, key, positive, requeue)
         transaction = self._transaction(frame)
         if transaction is None:
             self._acknowledge(step)
@@ -281,7 +274,6 @@ class Session:
             transaction.append(step)
 
     def _acknowledged(self, frame: Frame) -> tuple[Subscription, str]:
-        """Return the subscription and the key of the message that an ACK or NACK names."""
         if self.version == "1.2":
             key = _required(frame, "id")
             found = self._by_number.get(key.partition(":")[0])
@@ -300,7 +292,7 @@ class Session:
     def _acknowledge(self, step: _Acknowledgement) -> None:
         subscription = step.subscription
         entries = subscription.acknowledge(step.key)
-        if not step.positive and step.requeue:
+        if step.requeue:
             self._destinations.requeue(subscription.queue, entries)
         elif not step.positive:
             self._destinations.dead_letter(entries)
@@ -317,9 +309,8 @@ class Session:
         # All or nothing: check every step before the first one takes effect.
         for step in transaction:
             if isinstance(step, _Acknowledgement) and step.key not in step.subscription.unacknowledged:
-                raise Refused(
-                    "Invalid transaction", f"a message of it is acknowledged already: {step.key!r}; nothing was done"
-                )
+                details = f"a message of it is acknowledged already: {step.key!r}; nothing was done"
+                raise Refused("Invalid transaction", details)
             if isinstance(step, Message):
                 self._destinations.check(step.address)
         for step in transaction:
@@ -387,10 +378,7 @@ def _required(frame: Frame, name: str) -> str:
 
 
 def _unpadded(frame: Frame) -> Frame:
-    headers = dict(frame.headers)
-    for name in _PADDED_IN_1_0:
-        if name in headers:
-            headers[name] = headers[name].strip(" ")
+    headers = {name: value.strip(" ") if name in _PADDED else value for name, value in frame.headers.items()}
     return Frame(frame.command, headers, frame.body)
 
 

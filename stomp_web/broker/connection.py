@@ -213,6 +213,7 @@ class Connection:
         self.sock.close()
 
     def freeze(self) -> None:
+        """Neither read nor write until `thaw`."""
         self.frozen = True
 
     def thaw(self) -> None:
@@ -222,6 +223,7 @@ class Connection:
             self._last_read = time.monotonic()
 
     def set_idle_timeout(self, seconds: float | None) -> None:
+        """Close the connection after *seconds* without a byte from the client; ``None``: never."""
         self.idle_timeout = seconds
 
     def wanted_events(self) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import heapq
+import itertools
 import time
 import typing
 
@@ -96,6 +97,7 @@ class Queue:
         return len(self._heap)
 
     def put(self, entry: Entry) -> None:
+        """Add *entry* at its place in the order of priorities and numbers."""
         heapq.heappush(self._heap, entry)
         self._size += entry.message.size
         while self.limit and self._size > self.limit and len(self._heap) > 1:
@@ -122,6 +124,7 @@ class Queue:
         return [entry.message for entry in sorted(self._heap) if not entry.message.expired(now)]
 
     def clear(self) -> None:
+        """Drop all waiting messages."""
         self._heap.clear()
         self._size = 0
 
@@ -170,6 +173,7 @@ class Destinations:
         self._cleared = 0  # messages up to this number are not requeued
 
     def accept(self, message: Message) -> None:
+        """Accept *message* into its queues."""
         self._last_number += 1
         message.number = self._last_number
         message.id = f"ID:{self._name}:{message.number}"
@@ -290,13 +294,11 @@ class Destinations:
     def unacknowledged(self, destination: str) -> list[Message]:
         """Return the delivered, unacknowledged messages of *destination*, in order."""
         name = self.naming.canonical(destination)
-        entries = [
-            entry
-            for subscription in self._subscriptions()
-            for entry in subscription.unacknowledged.values()
-            if name in (entry.message.destination, subscription.address.name)
-        ]
-        return [entry.message for entry in sorted(entries)]
+        found: list[Entry] = []
+        for subscription in self._subscriptions():
+            entries = subscription.unacknowledged.values()
+            found += (each for each in entries if name in (each.message.destination, subscription.address.name))
+        return [entry.message for entry in sorted(found)]
 
     def subscriptions(self, destination: str) -> list[Subscription]:
         """Return the subscriptions to exactly *destination*, including its wildcards."""
@@ -310,9 +312,7 @@ class Destinations:
             queue.clear()
 
     def _every_queue(self) -> typing.Iterator[Queue]:
-        yield from self._queues.values()
-        for queues in (*self._copies.values(), *self._patterns.values()):
-            yield from queues
+        return itertools.chain(self._queues.values(), *self._copies.values(), *self._patterns.values())
 
     def _subscriptions(self) -> typing.Iterator[Subscription]:
         for queue in self._every_queue():

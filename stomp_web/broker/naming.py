@@ -212,7 +212,7 @@ class _ActiveMQ(Naming):
             raise _not_here("ActiveMQ", "wildcards in queues", destination, "name each queue")
         if words[0] == "Consumer" and words[2:3] == ["VirtualTopic"]:
             raise _not_here("ActiveMQ", "queues of virtual topics", destination, "subscribe to the topic")
-        return Address(f"/queue/{name}", Kind.QUEUE, f"/queue/{name}")
+        return self._queue(name)
 
     def matches(self, pattern: str, route: str) -> bool:
         words, there = _words(pattern), _words(route)

@@ -65,6 +65,7 @@ class FaultRules:
         self._faults: list[Fault] = []
 
     def add(self, fault: Fault) -> Fault:
+        """Add *fault*."""
         with self._lock:
             self._faults.append(fault)
         return fault
@@ -86,6 +87,7 @@ class FaultRules:
         return None
 
     def clear(self) -> None:
+        """Cancel every fault."""
         with self._lock:
             for fault in self._faults:
                 fault.cancel()

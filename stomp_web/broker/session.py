@@ -34,7 +34,7 @@ class Settings:
 
     versions: tuple[str, ...]
     login: str | None
-    passcode: str | None
+    passcode: str | None = dataclasses.field(repr=False)
     vhosts: frozenset[str] | None
     denied: tuple[str, ...]
     server: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import hypothesis
@@ -107,3 +108,9 @@ def test_no_bytes_break_the_broker(lasting_broker, chunks, connected):
     with Wire(lasting_broker) as wire:
         wire.connect()
         wire.put("/queue/alive", b"x")
+
+
+def test_the_settings_of_sessions_do_not_show_the_passcode():
+    settings = dataclasses.replace(SETTINGS, login="ada", passcode="s3cret")
+    assert "ada" in repr(settings)
+    assert "s3cret" not in repr(settings)

@@ -1,4 +1,4 @@
-"""Values on the command line that every command reads in the same way, by argparse or by click."""
+"""Values that every command reads from its command line, by argparse or by click."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["seconds"]
 
 
 def seconds(text: str) -> float:
-    """Return a time in seconds. Raises `argparse.ArgumentTypeError` if *text* is none that can be waited."""
+    """Return a time in seconds, greater than 0. Raises `argparse.ArgumentTypeError`."""
     try:
         value = float(text)
     except ValueError:

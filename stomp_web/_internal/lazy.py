@@ -1,8 +1,4 @@
-"""Packages whose names are loaded when they are first used (PEP 562).
-
-So importing the library is fast, and a program loads only the modules that it uses. This module itself imports
-nothing, because every import of the package begins here.
-"""
+"""Packages whose names are loaded when they are first used (PEP 562). It imports nothing, so that imports are fast."""
 
 from __future__ import annotations
 
@@ -19,8 +15,8 @@ def loader(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the functions ``__getattr__`` and ``__dir__`` of a package.
 
-    *package* is its ``globals()``. *homes* maps its modules to the names that they define; a later module wins over an
-    earlier one. *modules* are submodules that are attributes of the package. Loaded names are kept in *package*.
+    *package* is its ``globals()``, which keeps loaded names. *homes* maps its modules to the names that they define; a
+    later module wins over an earlier one. *modules* are submodules that are attributes of the package.
     """
     here: str = package["__name__"]
     home_of = {name: module for module, names in homes.items() for name in names}

@@ -1,8 +1,4 @@
-"""The loggers of the library. They are silent unless the application has set up logging.
-
-Filters, formatters and handlers of an application may raise. That must not affect a message: a `GuardedLogger` reports
-such an exception on standard error, as `logging` does for an exception in a handler's ``emit``, and goes on.
-"""
+"""The loggers of the library: silent unless the application has set up logging, and never the cause of a failure."""
 
 from __future__ import annotations
 
@@ -23,10 +19,12 @@ else:
 
 
 class GuardedLogger(_Adapter):
-    """A logger whose methods never raise an `Exception`. `logger` is the one of the standard library."""
+    """A logger whose methods raise no `Exception` of the application's filters, formatters and handlers.
+
+    It is reported on standard error, as `logging` does for an exception in a handler's ``emit``.
+    """
 
     def log(self, level: int, msg: object, *args: object, **kwargs: typing.Any) -> None:
-        """Log like `logging.Logger.log`, and report exceptions on standard error."""
         try:
             # The stack level of the caller: this frame is not one of `logging`'s own.
             self.logger.log(level, msg, *args, **{"stacklevel": 2, **kwargs})

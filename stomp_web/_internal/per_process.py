@@ -1,9 +1,7 @@
 """Per-process state, safe across fork: found by the process id, each time that it is used.
 
-A forked child must not use what its parent holds: its connections carry the parent's sessions, and a thread of the
-parent that does not exist in the child may be in the middle of changing the state. So whatever belongs to one process
-is kept in a `PerProcess`, which makes a fresh one in each process that asks. That needs no hook: uWSGI forks without
-calling those of `os.register_at_fork`.
+A forked child must not use its parent's state: the connections carry the parent's sessions, and another thread may have
+been in the middle of a change. No hook is needed: uWSGI forks without calling those of `os.register_at_fork`.
 """
 
 from __future__ import annotations
@@ -12,15 +10,13 @@ import typing
 
 __all__ = ["PerProcess"]
 
-
 _T = typing.TypeVar("_T")
 
 
 class PerProcess(dict[int, _T]):
     """One object for each process: ``states[os.getpid()]`` is this process's.
 
-    *make* makes it, given the process id, when the process asks first. *leave*, if given, is called in a child with the
-    object of the parent, which then goes.
+    *make*, given the process id, makes it when the process asks first. *leave* is called in a child with the parent's.
     """
 
     __slots__ = ("_leave", "_make")

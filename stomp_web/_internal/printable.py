@@ -16,7 +16,7 @@ _OUTCOME = re.compile(r"(?:[;,] |\. )(?:nothing was sent|whether [a-z ]+ arrived
 
 
 def sentence(text: object) -> str:
-    """Return *text* with a full stop, unless it ends with a mark already, so that another sentence can follow."""
+    """Return *text* with a full stop, unless it ends with a mark, so that another sentence can follow."""
     words = str(text).rstrip()
     return words if words.endswith((".", "?", "!")) else f"{words}."
 
@@ -40,13 +40,9 @@ def harmless(text: str, *, lines: bool = True) -> str:
 
 
 def short_repr(value: object) -> str:
-    """Return ``repr(value)`` for an error, at most 200 characters of it.
-
-    If that fails, it names the type: Python refuses to print an ``int`` of more than 4,300 digits, and a value's own
-    ``__repr__`` may raise.
-    """
+    """Return ``repr(value)`` for an error, at most 200 characters of it; if that fails, the name of its type."""
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - the value's own code may raise anything
+    except Exception:  # noqa: BLE001 - the value's own code may raise anything, an int of 4,301 digits ValueError
         return f"a value of type {type(value).__name__}"
     return text if len(text) <= _LONGEST_REPR else f"{text[:_LONGEST_REPR]}..."

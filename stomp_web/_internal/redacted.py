@@ -1,7 +1,6 @@
 """Passcodes and keys, redacted wherever a traceback, a log or a `repr` may show them.
 
-Error reporters print the local variables of every frame that an exception passed. So a public function redacts its
-secret arguments before it does anything else.
+A public function redacts its secret arguments first: error reporters print local variables.
 """
 
 from __future__ import annotations

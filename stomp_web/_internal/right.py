@@ -1,9 +1,9 @@
 """A right that exists once, and that no exception can lose.
 
-A signal handler may raise between any two steps of Python, also right after a call has taken something and before the
-caller has a name for it. A lock that is taken so stays locked for ever. A `Right` is an object instead: it lies in a
-deque of its home, a caller pops it there and puts it back. If it is dropped on the way, the interpreter collects it,
-and its home gets a new one. No step of that waits, so that a signal handler or a finalizer may do it in the middle.
+A signal handler may raise between any two steps of Python, also after a call has taken a lock and before the caller has
+a name for it: then it stays locked for ever. A `Right` lies in a deque of its home instead, where a caller pops it and
+puts it back. If it is dropped on the way, it is collected, and its home gets a new one. No step of that waits, so that
+a signal handler or a finalizer may do it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
-"""Signals of the operating system: SIGINT (Ctrl-C) and SIGTERM end what this package runs.
+"""SIGINT (Ctrl-C) and SIGTERM. Outside the main thread, which alone may set handlers, the blocks here do nothing.
 
 One press of Ctrl-C often arrives as two signals: the terminal sends SIGINT to every process of its group, and a wrapper
-(npm, docker, uv, a shell script, a supervisor) forwards its own, perhaps as SIGTERM. So signals that come within half a
-second of the first are the same request.
-
-Only the main thread may set signal handlers. In another thread, the context managers here do nothing.
+(npm, docker, uv, a supervisor) forwards its own, perhaps as SIGTERM. So those within half a second are one request.
 """
 
 from __future__ import annotations
@@ -60,9 +57,7 @@ class StopSignals:
                 self._before[number] = signal.signal(number, self._on_signal)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: types.TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             # The second half of one request must not end the program while it does what comes after the block.
             signal.signal(number, self._after if self._in_one_request() else handler)
@@ -93,10 +88,7 @@ def sigterm_as_ctrl_c() -> typing.ContextManager[None]:
 
 
 def call_on_ctrl_c(function: typing.Callable[[], object]) -> typing.ContextManager[None]:
-    """While the block runs, signals that would raise `KeyboardInterrupt` call *function* instead.
-
-    The application's own signal handlers stay.
-    """
+    """While the block runs, signals that would raise `KeyboardInterrupt` call *function*. Other handlers stay."""
     numbers = [number for number in _STOP_SIGNALS if signal.getsignal(number) is signal.default_int_handler]
     return _handled(numbers, lambda *_: function())
 
@@ -113,10 +105,7 @@ def _handled(numbers: typing.Iterable[int], handler: typing.Callable[..., object
 
 @contextlib.contextmanager
 def block_stop_signals() -> typing.Iterator[None]:
-    """Start a child process in this block: it gets no signal before it calls `ignore_stop_signals`.
-
-    Without it, Ctrl-C during its start ends the child with a traceback.
-    """
+    """In this block, start a child process that gets no signal before it calls `ignore_stop_signals`."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -133,13 +122,9 @@ def ignore_stop_signals() -> None:
     The handler does nothing, instead of ``SIG_IGN``, which programs that this process starts would inherit.
     """
     for number in _STOP_SIGNALS:
-        signal.signal(number, _do_nothing)
+        signal.signal(number, lambda *_: None)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
-
-
-def _do_nothing(_number: int, _frame: types.FrameType | None) -> None:
-    pass
 
 
 def _in_main_thread() -> bool:

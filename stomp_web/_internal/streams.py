@@ -1,7 +1,6 @@
 """The standard streams of a command, which may be closed, full, or a pipe without a reader.
 
-The exit status of a command tells the outcome of its messages. So a failure to print must not end a command that has
-sent messages or handles them: the failure is reported if possible, and then ignored.
+A failure to print must not end a command, whose exit status tells the outcome of its messages.
 """
 
 from __future__ import annotations
@@ -17,11 +16,13 @@ __all__ = ["TolerantStream", "keep_descriptors", "settle", "try_to_print"]
 def keep_descriptors() -> None:
     """Open the null device on each of the descriptors 0, 1 and 2 that is closed.
 
-    Otherwise the next socket gets that number, and a C library that writes to standard error by its number writes into
-    the connection to the broker. `sys.stdin`, `sys.stdout` and `sys.stderr` stay ``None``.
+    Otherwise the next socket gets that number, and a C library that writes to standard error writes into the connection
+    to the broker. `sys.stdin`, `sys.stdout` and `sys.stderr` stay ``None``.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
-        if not _is_open(number):
+        try:
+            os.fstat(number)
+        except OSError:
             opened = os.open(os.devnull, flags)
             if opened == number:
                 os.set_inheritable(number, True)
@@ -30,21 +31,10 @@ def keep_descriptors() -> None:
                 os.close(opened)
 
 
-def _is_open(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True
-
-
 def try_to_print(stream: typing.TextIO | None, text: str) -> OSError | None:
-    """Write *text* and a line end on *stream* at once. Return the reason if that cannot be done.
-
-    ``None`` stands for a stream that was closed before the program began.
-    """
+    """Write *text* and a line end at once. Return the reason if that cannot be done, as with ``None`` for a stream."""
     if stream is None:
-        return OSError(errno.EBADF, "it is closed")
+        return _closed()
     try:
         _write(stream, text + "\n")
         stream.flush()
@@ -52,8 +42,12 @@ def try_to_print(stream: typing.TextIO | None, text: str) -> OSError | None:
         settle(stream)
         return error
     except ValueError:  # the program has closed it
-        return OSError(errno.EBADF, "it is closed")
+        return _closed()
     return None
+
+
+def _closed() -> OSError:
+    return OSError(errno.EBADF, "it is closed")
 
 
 def _write(stream: typing.TextIO, text: str) -> None:
@@ -68,8 +62,7 @@ def _write(stream: typing.TextIO, text: str) -> None:
 def settle(*streams: typing.TextIO | None) -> bool:
     """Flush *streams* before the program ends. Return whether all output could be written.
 
-    Output that cannot be written goes to the null device. If it stayed in the buffer, Python would try to write it at
-    exit, print an exception that no code can handle, and replace the exit status by 120.
+    What cannot be written goes to the null device: Python would try again at exit, and replace the exit status by 120.
     """
     whole = True
     for stream in streams:
@@ -99,19 +92,16 @@ class TolerantStream:
     ) -> None:
         self._stream = stream
         self._on_failure = on_failure
-        self.failure: OSError | None = None if stream is not None else OSError(errno.EBADF, "it is closed")
+        self.failure: OSError | None = _closed() if stream is None else None
 
     def write(self, text: str) -> int:
-        """Write *text*, and return its length."""
         self._attempt(lambda stream: _write(stream, text))
         return len(text)
 
     def flush(self) -> None:
-        """Write what is buffered."""
         self._attempt(lambda stream: stream.flush())
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
         try:
             return self._stream is not None and self._stream.isatty()
         except (OSError, ValueError):
@@ -120,22 +110,18 @@ class TolerantStream:
     def fileno(self) -> int:
         """The descriptor. Raises `OSError` if there is none."""
         if self._stream is None:
-            raise OSError(errno.EBADF, "it is closed")
+            raise _closed()
         return self._stream.fileno()
 
     def _attempt(self, step: typing.Callable[[typing.TextIO], object]) -> None:
-        if self._stream is not None:
-            try:
-                step(self._stream)
-            except OSError as error:
-                self._failed(error)
-            except ValueError:  # the program has closed it
-                self._failed(OSError(errno.EBADF, "it is closed"))
-
-    def _failed(self, error: OSError) -> None:
-        first, self.failure = self.failure is None, error
-        if first and self._on_failure is not None:
-            self._on_failure(error)
+        if self._stream is None:
+            return
+        try:
+            step(self._stream)
+        except (OSError, ValueError) as error:  # ValueError: the program has closed it
+            first, self.failure = self.failure is None, error if isinstance(error, OSError) else _closed()
+            if first and self._on_failure is not None:
+                self._on_failure(self.failure)
 
     def __getattr__(self, name: str) -> typing.Any:
         if self._stream is None:

@@ -10,8 +10,7 @@ __all__ = ["Unpicklable"]
 class Unpicklable:
     """A base class for objects with connections, locks and secrets: ``pickle`` and ``copy`` raise `TypeError`.
 
-    A pickle is written into queues, caches and files, and would contain the passcode. A subclass that can be copied
-    within its process defines ``__copy__`` and ``__deepcopy__``.
+    A subclass that can be copied within its process defines ``__copy__`` and ``__deepcopy__``.
     """
 
     __slots__ = ()
@@ -20,7 +19,6 @@ class Unpicklable:
     _instead: typing.ClassVar[str] = "make another one where it is needed"
 
     def __reduce_ex__(self, protocol: typing.SupportsIndex) -> typing.NoReturn:
-        """Raise `TypeError`."""
         raise TypeError(
             f"a {type(self).__name__} cannot be pickled: it belongs to its process, and a pickle would hold its "
             f"passcode; {self._instead}"

@@ -1,8 +1,4 @@
-"""A wakeup: other threads and signal handlers end the wait of a thread.
-
-A signal handler may interrupt any code, so it must not take a lock that the interrupted code may hold. A byte in a pair
-of sockets needs no lock.
-"""
+"""A wakeup: other threads and signal handlers end the wait of a thread, without a lock."""
 
 from __future__ import annotations
 
@@ -40,7 +36,6 @@ class Wakeup:
                 pair[1].send(b"\0")
 
     def drain(self) -> None:
-        """Forget the wakeups that have come."""
         pair = self._pair
         if pair is not None:
             with contextlib.suppress(OSError):

@@ -1,15 +1,14 @@
 """The command line of ``stomp-web``, and its exit status.
 
 0: the command succeeded. 1: it failed, and one line on standard error says why. 2: the command line or ``STOMP_URL`` is
-wrong. 130: Ctrl-C or SIGTERM came before it was done; a worker is done when one of them comes.
-
-The exit status does not depend on whether the output could be printed, except for ``listen``, whose output is its
-purpose.
+wrong. 130: Ctrl-C or SIGTERM came before it was done; a worker is done when one of them comes. Output that cannot be
+printed changes only the status of ``listen``.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 import typing
@@ -88,15 +87,10 @@ def _url(given: str | None) -> str:
 
 def _target(arguments: argparse.Namespace) -> tuple[str, str]:
     """The module and the name in MODULE:WORKER."""
-    text = arguments.target
-    module, colon, name = text.partition(":")
-    problem = ""
-    if not colon:
-        problem = f"{text!r} has no colon; write MODULE:WORKER, such as shop.orders:worker"
-    elif not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-        problem = f"{text!r} is not MODULE:WORKER, two names such as shop.orders:worker"
-    if problem:
-        arguments.parser.error(f"argument MODULE:WORKER: {problem}")
+    module, colon, name = arguments.target.partition(":")
+    if not all(part.isidentifier() for part in (name, *module.split("."))):
+        problem = "is not MODULE:WORKER, two names" if colon else "has no colon; write MODULE:WORKER,"
+        arguments.parser.error(f"argument MODULE:WORKER: {arguments.target!r} {problem} such as shop.orders:worker")
     return module, name
 
 
@@ -110,7 +104,7 @@ def _run_worker(target: tuple[str, str], concurrency: int | None, processes: int
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose help and errors need no open stream: that of CPython 3.11.2 fails where there is none."""
+    """A parser that needs no open stream: that of CPython 3.11.2 fails where there is none."""
 
     def _print_message(self, message: str, file: typing.Any = None) -> None:
         try_to_print(file or sys.stderr, message.removesuffix("\n"))
@@ -138,7 +132,8 @@ def _add_broker(commands: _Commands) -> None:
     )
     parser.set_defaults(run=broker.run, parser=parser)
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=61613, help="0 takes a free one (default: %(default)s)")
+    port = functools.partial(_count, least=0, most=65535)
+    parser.add_argument("--port", type=port, default=61613, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--login", help="the login that clients must give (default: none is needed)")
     parser.add_argument("--passcode", help="the passcode for --login; not secret, as other users can see it")
     parser.add_argument(
@@ -159,12 +154,8 @@ def _add_broker(commands: _Commands) -> None:
 
 
 def _add_send(commands: _Commands) -> None:
-    parser = commands.add_parser(
-        "send",
-        help="send a message",
-        description="Send a message, and print what the broker confirmed.",
-        epilog=_ABOUT_URL,
-    )
+    said = "Send a message, and print what the broker confirmed."
+    parser = commands.add_parser("send", help="send a message", description=said, epilog=_ABOUT_URL)
     parser.set_defaults(run=send.run)
     parser.add_argument("destination", metavar="DEST", help="such as /queue/orders")
     parser.add_argument("body", metavar="BODY", help="the body; - reads it from standard input")
@@ -184,12 +175,8 @@ def _add_send(commands: _Commands) -> None:
 
 
 def _add_listen(commands: _Commands) -> None:
-    parser = commands.add_parser(
-        "listen",
-        help="receive messages",
-        description="Print the messages that arrive, until Ctrl-C.",
-        epilog=_ABOUT_URL,
-    )
+    said = "Print the messages that arrive, until Ctrl-C."
+    parser = commands.add_parser("listen", help="receive messages", description=said, epilog=_ABOUT_URL)
     parser.set_defaults(run=listen.run)
     parser.add_argument("destination", metavar="DEST", help="such as /queue/orders")
     _add_url(parser)
@@ -260,7 +247,7 @@ def _add_worker(commands: _Commands) -> None:
     )
     parser.add_argument(
         "--processes",
-        type=lambda text: _count(text, least=0),
+        type=functools.partial(_count, least=0),
         metavar="N",
         help="handle messages in N processes instead, one at a time in each; 0 means in threads (default: that of the "
         "Worker)",
@@ -297,13 +284,8 @@ def _header(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 65536):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 65535")
-    return int(text)
-
-
-def _count(text: str, least: int = 1) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) >= least):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, {least} or more")
+def _count(text: str, least: int = 1, most: float = float("inf")) -> int:
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        limits = f"a whole number, {least} or more" if most == float("inf") else f"a number from {least} to {most}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not {limits}")
     return int(text)

@@ -1,8 +1,4 @@
-"""Output: lines for standard output and standard error, and received messages as text.
-
-Text that came from a broker is printed so that it cannot control the terminal. A body is decoded by its content type; a
-pickle only if the user accepts that, because reading one runs code that its sender chose.
-"""
+"""Output: lines for standard output and standard error, and received messages as text."""
 
 from __future__ import annotations
 
@@ -20,36 +16,18 @@ from ..serializers import deserialize
 if typing.TYPE_CHECKING:
     from ..protocol import Frame
 
-__all__ = [
-    "CannotPrint",
-    "Reading",
-    "complain",
-    "in_words",
-    "message_text",
-    "read_body",
-    "report",
-    "require_output",
-    "say",
-    "time_text",
-]
+__all__ = ["CannotPrint", "Reading", "complain", "in_words", "message_text", "read_body", "report", "say", "time_text"]
 
-# Serializers that are always accepted: reading them runs no code of the sender.
 _READ_ALWAYS = ("json", "text", "bytes", "signed-json")
-# The most bytes of a body that is not text.
-_MOST_BYTES = 512
+_MOST_BYTES = 512  # that are shown of a body that is not text
 
 
 class CannotPrint(StompError):
-    """Standard output is closed or full, or a pipe without a reader. `reason` is the system's error."""
+    """Standard output is closed or full, or a pipe whose reader, such as ``head``, has ended (`reader_gone`)."""
 
     def __init__(self, reason: OSError) -> None:
         super().__init__(f"standard output cannot be written: {reason.strerror}")
-        self.reason = reason
-
-    @property
-    def reader_gone(self) -> bool:
-        """Whether the reader of a pipe, such as ``head``, has ended."""
-        return isinstance(self.reason, BrokenPipeError)
+        self.reader_gone = isinstance(reason, BrokenPipeError)
 
 
 def say(text: str) -> None:
@@ -59,14 +37,8 @@ def say(text: str) -> None:
         raise CannotPrint(reason)
 
 
-def require_output() -> None:
-    """Raise `CannotPrint` if this process has no standard output."""
-    if sys.stdout is None:
-        say("")
-
-
 def report(*lines: str) -> bool:
-    """Print *lines*, the result, and return whether they could be printed. The command has succeeded in any case."""
+    """Print *lines*, the result of a command that has succeeded; return whether they could be printed."""
     try:
         for line in lines:
             say(line)
@@ -110,9 +82,9 @@ def read_body(
 ) -> Reading:
     """Decode the body of a received message.
 
-    *accept* names serializers beside those that are always accepted. *keys* verify signatures of messages that were
-    sent to the destination of *frame*, or to one that was *subscribed*. A body over a limit is not decoded. A body of
-    an unknown content type counts as read: it cannot be decoded any further.
+    *accept* names serializers beside those whose reading runs no code of the sender. *keys* verify signatures for the
+    destination of *frame*, or for one that was *subscribed*. A body over a limit is not decoded; one of an unknown
+    content type counts as read.
     """
     accept = (*_READ_ALWAYS, *accept)
     if frame.truncated:

@@ -1,19 +1,19 @@
 """``stomp-web listen``: the messages of a destination, printed as they arrive.
 
-A message is acknowledged after it was read and printed. A message that could not be read (a pickle without
-``--accept``, a signature without its key, a body that contradicts its content type) is printed as it came, and held
-without ACK or NACK until the command ends; then the broker puts it back into its queue. A NACK would bring it back at
-once, or dead-letter it.
+A message is acknowledged after it was read and printed. One that could not be read (a pickle without ``--accept``, a
+signature without its key, a body that contradicts its content type) is printed as it came, and held until the command
+ends, when the broker puts it back into its queue. A NACK would bring it back at once, or dead-letter it.
 
-Held messages count for the broker's prefetch. The command ends when the broker will send no more because of them. With
-``--ack client`` an ACK is for all messages before it, too, so nothing is acknowledged after the first message that
-could not be read. With ``--ack auto`` the broker waits for no ACK: all messages are taken from the queue, and the
-command says so before it begins.
+Held messages count for the broker's prefetch: the command ends when the broker will send no more because of them. With
+``--ack client`` an ACK is for all messages before it, so nothing is acknowledged after the first held one. With ``--ack
+auto`` all messages are taken, and the command says so before it begins.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
+import sys
 import time
 import typing
 
@@ -24,17 +24,15 @@ from ..connection.address import parse_address
 from ..connection.dialect import choose_dialect
 from ..errors import StompError
 from ..protocol import commands, encode
-from .display import complain, message_text, read_body, require_output, say
+from .display import complain, message_text, read_body, say
 
 if typing.TYPE_CHECKING:
     from ..protocol import Frame
 
 __all__ = ["run"]
 
-# Seconds between two checks whether to stop.
-_LOOK_UP = 0.2
-# How many messages the broker may send ahead.
-_PREFETCH = 100
+_LOOK_UP = 0.2  # seconds between two checks whether to stop
+_PREFETCH = 100  # how many messages the broker may send ahead
 
 
 def run(
@@ -52,7 +50,8 @@ def run(
     Raises `StompError` if the connection ends, if *count* messages did not come in time, and if the broker sends no
     more because of the messages that are held.
     """
-    require_output()
+    if sys.stdout is None:
+        say("")  # which raises `CannotPrint`
     given_headers = dict(headers)
     encode(commands.subscribe(destination, "checked", ack, given_headers))  # refused here if no broker can take it
     address = parse_address(url)
@@ -104,10 +103,10 @@ def _frames(
     client: QueueingDuplexClient, count: int | None, timeout: float | None, stop: StopSignals
 ) -> typing.Iterator[Frame]:
     """The next *count* messages (``None``: all that come) within *timeout* seconds (``None``: without limit)."""
-    end = None if timeout is None else time.monotonic() + timeout
+    end = math.inf if timeout is None else time.monotonic() + timeout
     taken = 0
     while not stop.asked and (count is None or taken < count):
-        rest = _LOOK_UP if end is None else end - time.monotonic()
+        rest = end - time.monotonic()
         if rest <= 0:
             return
         frame = client.receive(min(rest, _LOOK_UP))
@@ -148,9 +147,6 @@ class _Held:
         """Print how many messages are still in the queue."""
         if self.count:
             what = "1 message of" if self.count == 1 else f"{self.count} messages of"
-            why = (
-                "could not be read"
-                if self.count == self.unread
-                else f"were not taken, as {self.unread} could not be read"
-            )
+            others = "" if self.count == self.unread else f"were not taken, as {self.unread} "
+            why = f"{others}could not be read"
             complain(f"{what} {destination} {why}; not acknowledged, and so still in the queue")

@@ -1,7 +1,6 @@
 """``stomp-web send``: messages to a broker, and what it confirmed.
 
-The exit status tells the outcome of the messages. So nothing changes it once the last one is sent: neither output that
-cannot be printed nor Ctrl-C.
+Once the last one is sent, neither output that cannot be printed nor Ctrl-C changes the exit status.
 """
 
 from __future__ import annotations

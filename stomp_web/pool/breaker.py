@@ -17,8 +17,7 @@ LONGEST_PAUSE = 30.0
 def back_off(failures: int) -> float:
     """Return how many seconds to wait after so many failures in a row, 1 or more.
 
-    Drawn between nothing and a limit that doubles with each failure ("full jitter"), so that the workers of a site do
-    not all come back at the same moment.
+    A random part of a limit that doubles with each failure ("full jitter"), so that processes come back one by one.
     """
     limit = min(FIRST_PAUSE * 2.0 ** min(failures - 1, 100), LONGEST_PAUSE)
     return random.uniform(0, limit)  # noqa: S311 - not a secret
@@ -30,6 +29,10 @@ class Breaker:
     __slots__ = ("_error", "_failures", "_silence", "_until")
 
     def __init__(self) -> None:
+        self.succeeded()
+
+    def succeeded(self) -> None:
+        """An attempt to connect succeeded."""
         self._failures = 0
         self._silence = 0.0  # seconds that attempts were given in which no broker answered, since the last success
         self._until = 0.0
@@ -62,19 +65,12 @@ class Breaker:
             error.retry_after = pause
 
     def timed_out(self, error: BrokerUnavailable, seconds: float, fair: float) -> None:
-        """An attempt ended with *error* since no broker had answered in the *seconds* that each was given.
+        """An attempt ended with *error*, as no broker had answered in the *seconds* that each was given.
 
-        It is a failure once the broker has had a *fair* share of time, in seconds, in this attempt or in several ones
-        together. A caller whose deadline is short says nothing about the broker; many such callers in a row do. The
-        time that was given counts, and not the time that went by, so that it is the same on a slow machine.
+        It is a failure once the attempts since the last success have given the broker *fair* seconds together: a caller
+        with a short deadline says nothing about the broker, many in a row do. Time that was given counts, not time
+        that went by, so that it is the same on a slow machine.
         """
         self._silence += seconds
         if self._silence >= fair:
             self.failed(error)
-
-    def succeeded(self) -> None:
-        """An attempt to connect succeeded."""
-        self._failures = 0
-        self._silence = 0.0
-        self._until = 0.0
-        self._error = None

@@ -1,16 +1,14 @@
 """Leases: the right to one connection each, and the lines in which they lie and in which callers wait for them.
 
-Nothing here takes a lock. A lease is an object that exists once; it lies in a deque of its pool's `LeaseState`, or one
-caller has it. The deques and queues of the standard library's C code are changed in one step, which no other thread
-and no signal handler divides. So any thread may take and put back at any moment, a signal handler in the middle of
-another take too, and a lease that an exception drops on the way is made anew when it is collected (`Right`).
+Nothing here takes a lock. A lease lies in a deque of its pool's `LeaseState`, or one caller has it. The deques and
+queues of the standard library's C code change in one step, which no other thread and no signal handler divides. A lease
+that an exception drops on the way is made anew when it is collected (`Right`).
 
-The order in which something is put somewhere and in which others look there makes up for the lock. A caller joins the
-line first and looks for a lease after that; a lease is put back first, and the line is looked at after that. So one of
-both sees the other.
+Order makes up for the lock: a caller joins the line first and looks for a lease after that; a lease is put back first,
+and the line is looked at after that. So one of both sees the other.
 
-The numbers are changed by ``+=``. CPython 3.11 - 3.15 switches threads and runs signal handlers only at calls and at
-the end of a loop's step, and so not in the middle of that.
+Numbers are changed by ``+=``: CPython 3.11 - 3.15 switches threads and runs signal handlers only at calls and at the
+end of a loop's step, and so not in the middle of that.
 """
 
 from __future__ import annotations
@@ -95,7 +93,7 @@ class LeaseState:
         self.vacant.append(lease)
 
     def restore(self, lost: Right) -> None:
-        """Make a new one of what was lost to an interrupt: of a lease, without a connection. Not in a child."""
+        """Put a new right, or a lease without a connection, in the place of *lost*. Not in a child."""
         if self.pid != os.getpid():
             return
         if isinstance(lost, Lease):

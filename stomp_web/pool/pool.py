@@ -1,10 +1,7 @@
 """PublishClientPool: lends `PublishClient` objects, each to one caller at a time.
 
-The way of a lease: `acquire` takes it from the state of this process, sees to it that it has a connection that is alive
-and not too old, and `release` puts it back. Whatever goes wrong with a connection in between, the lease is put back
-without one. How leases are kept, without a lock, is told in `stomp_web.pool.leases`.
-
-No log handler and no observer is called while a lease is out: the notices to them are published afterwards.
+`acquire` takes a lease and sees to its connection, `release` puts it back, without the connection if that has failed.
+No log handler and no observer is called while a lease is out: notices are published afterwards.
 """
 
 from __future__ import annotations
@@ -33,11 +30,12 @@ from ..errors import (
     ConfigurationError,
     DeliveryUnknown,
     MessageError,
+    PoolClosed,
+    PoolTimeout,
     Rejected,
 )
 from ..observers import Observers, PoolChanged
 from .leases import Lease, LeaseState, Waiter
-from .refusals import is_closed, line_is_full, waited_in_vain
 from .stats import Health, PoolStats
 
 __all__ = ["PublishClientPool"]
@@ -47,8 +45,10 @@ _log = get_logger("pool")
 # The options of an address that the pool takes itself, and those that it hands on to its clients.
 _POOL_OPTIONS = ("pool_size", "timeout", "max_waiting", "max_idle", "max_lifetime")
 _CLIENT_OPTIONS = ("connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
-_FAIR_SHARE = 1.0  # seconds in which a broker that lives has accepted a session, which takes a few round trips
+_FAIR_SHARE = 1.0  # seconds for the few round trips in which a broker accepts a session
 _JITTER = 0.1  # how far lifetimes are spread, so that a fleet of processes does not reconnect at once
+# What `LeaseState` counts, by its name in `PoolStats`.
+_COUNTED = "loans waits wait_seconds timeouts opened connect_errors stale retired discarded".split()
 _LOOK_AGAIN = 0.5  # seconds until a caller in line looks by itself: an interrupt may have kept others from serving it
 
 
@@ -59,12 +59,10 @@ class PublishClientPool(Unpicklable):
     * *max_size* - connections per process; 8. ``pool_size``, as `Publisher` calls it, is another name of it.
     * *timeout* - seconds for a loan, and for each call of a lent client; 5.
     * *max_waiting* - how many callers may wait for a client; one more gets `PoolTimeout` at once. 0: any number.
-    * *max_idle* - seconds after which an unused connection is replaced. Below a minute, as Artemis and many load
-      balancers cut connections that are idle for longer: 45.
+    * *max_idle* - seconds after which an unused connection is replaced; 45, as Artemis and many load balancers cut
+      connections that are idle for a minute.
     * *max_lifetime* - seconds after which a connection is replaced, 10 % more or less; 3600.
-    * *client_options* - those of `PublishClient`: ``login``, ``passcode``, ``vhost``, ``ssl``, ``versions``,
-      ``connect_timeout``, ``confirm``, ``heart_beat``, ``connect_headers``, ``tls_ca``, ``tls_cert``, ``tls_key``,
-      ``tls_key_password``, ``tls_insecure_skip_verify``.
+    * *client_options* - those of `PublishClient`, such as ``login``, ``passcode``, ``confirm``, ``heart_beat``.
 
     Raises `ConfigurationError`. It starts no thread, and needs no call at exit.
 
@@ -140,7 +138,6 @@ class PublishClientPool(Unpicklable):
         return again
 
     def __deepcopy__(self, memo: dict[int, typing.Any]) -> PublishClientPool:
-        """As a copy."""
         return self.__copy__()
 
     # -- lending ----------------------------------------------------------------------------------------------
@@ -198,7 +195,7 @@ class PublishClientPool(Unpicklable):
     def _wait_for_lease(self, state: LeaseState, deadline: Deadline) -> Lease:
         """Return a lease, with a connection or without; stand in line if all are out."""
         if self._closed:
-            raise is_closed(self.url)
+            raise self._closed_error()
         lease = None if state.waiting else state.take()
         if lease is not None:
             return lease
@@ -210,19 +207,23 @@ class PublishClientPool(Unpicklable):
                 state.serve()
                 if self.max_waiting and (place := state.place(waiter)) >= self.max_waiting:
                     state.timeouts += 1
-                    raise line_is_full(self.url, self.max_size, place)
+                    raise self._timeout_error(
+                        f"are in use and {place} callers wait already (max_waiting); nothing was sent. Try again, or"
+                    )
                 if self._closed:
-                    raise is_closed(self.url)
+                    raise self._closed_error()
                 with contextlib.suppress(queue.Empty):
                     lease = waiter.box.get(timeout=min(deadline.remaining(), _LOOK_AGAIN))
                 if self._closed:
-                    raise is_closed(self.url)
+                    raise self._closed_error()
                 if lease is not None:
                     state.waits += 1
                     return lease
                 if late:
                     state.timeouts += 1
-                    raise waited_in_vain(self.url, self.max_size, deadline.seconds)
+                    raise self._timeout_error(
+                        f"were in use for {deadline.seconds:.3g} s; nothing was sent. Is the broker slow? Otherwise"
+                    )
         except BaseException:
             if lease is not None:
                 state.put(lease)
@@ -238,6 +239,12 @@ class PublishClientPool(Unpicklable):
             waited = monotonic() - waiter.began
             state.wait_seconds += waited
 
+    def _closed_error(self) -> PoolClosed:
+        return PoolClosed(f"the pool for {self.url} is closed; nothing was sent", broker=self.url)
+
+    def _timeout_error(self, why: str) -> PoolTimeout:
+        return PoolTimeout(f"all {self.max_size} connections to {self.url} {why} raise pool_size.", broker=self.url)
+
     def _renew(self, state: LeaseState, lease: Lease, change: str, deadline: Deadline) -> None:
         """Give *lease* a new connection. The old one, if it has one, is closed; *change* says why."""
         if lease.client is not None:
@@ -251,7 +258,7 @@ class PublishClientPool(Unpicklable):
         lease.expires_at = monotonic() + self.max_lifetime * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
 
     def _open(self, state: LeaseState, deadline: Deadline) -> PublishClient:
-        """Open a new connection; one attempt at a time, so that a broker that comes back is not overrun."""
+        """Open a connection; one attempt at a time, so that a broker that comes back is not overrun."""
         state.breaker.check(self.url)
         client = PublishClient.with_connector(self._connector, self.timeout, self._confirm, self._notices)
         try:
@@ -282,7 +289,9 @@ class PublishClientPool(Unpicklable):
         except (BrokerUnavailable, AuthenticationFailed) as error:
             state.connect_errors += 1
             if isinstance(error, BrokerUnavailable) and error.timed_out:
-                state.breaker.timed_out(error, given, self._fair_share())
+                # A broker that lives has answered in half of the time that it may take, and in no more than a second.
+                fair = min(self._connector.connect_timeout / 2, self.timeout / 2, _FAIR_SHARE)
+                state.breaker.timed_out(error, given, fair)
             else:
                 state.breaker.failed(error)
             self._notify("connect_failed", self.url)
@@ -290,18 +299,14 @@ class PublishClientPool(Unpicklable):
         state.breaker.succeeded()
         state.opened += 1
 
-    def _fair_share(self) -> float:
-        """The seconds in which a broker that lives has answered: half of what it may take, but no more than one."""
-        return min(min(self._connector.connect_timeout, self.timeout) / 2, _FAIR_SHARE)
-
     # -- taking back ------------------------------------------------------------------------------------------
 
     def release(self, lease: Lease, loan: int) -> None:
         """Take back what `acquire` has lent; without its connection, if that may not be lent again.
 
-        *loan* is the number that the lease had then. A second call with it does nothing, as another caller may have it.
-        In a child that was forked while the lease was out, it goes to no caller: with gevent, the child has copies of
-        the callers in line, which would send what the parent sends.
+        *loan* is the lease's number then: a second call with it does nothing, as another caller may have the lease. In
+        a child that was forked meanwhile, no caller gets it: with gevent, the child has copies of the callers in line,
+        which would send what the parent sends.
         """
         state = lease.state
         if state is None or lease.loan != loan:  # it was released already
@@ -341,10 +346,7 @@ class PublishClientPool(Unpicklable):
             client.retire()
 
     def _close_aged(self, state: LeaseState, now: float) -> None:
-        """Close the connections that were idle for too long.
-
-        They are the first ones. No other call looks at them: the one that was used last is lent first.
-        """
+        """Close the connections that were idle for too long: the first ones, as the one used last is lent first."""
         state.upkeep_at = now + min(self.max_idle, self.max_lifetime) / 16
         while True:
             try:
@@ -380,23 +382,15 @@ class PublishClientPool(Unpicklable):
             idle=idle,
             lent=max(size - idle, 0),
             waiting=len(state.waiting),
-            loans=state.loans,
-            waits=state.waits,
-            wait_seconds=state.wait_seconds,
-            timeouts=state.timeouts,
-            opened=state.opened,
-            connect_errors=state.connect_errors,
-            stale=state.stale,
-            retired=state.retired,
-            discarded=state.discarded,
             retry_after=state.breaker.retry_after,
+            **{name: getattr(state, name) for name in _COUNTED},
         )
 
     def check(self, timeout: float | None = None) -> Health:
-        """Ask the broker for a sign of life on a connection of the pool, and return what came of it.
+        """Ask the broker for a sign of life, in at most *timeout* seconds; without it, the pool's.
 
-        It is a full round trip - an empty transaction, aborted with a receipt - and leaves nothing at the broker. It
-        takes no longer than *timeout* seconds (without it, the pool's), and raises nothing but `ConfigurationError`.
+        It is a full round trip - an empty transaction, aborted with a receipt - and leaves nothing at the broker.
+        Raises nothing but `ConfigurationError`.
         """
         deadline = Deadline(self.timeout if timeout is None else checked(timeout))
         began = monotonic()
@@ -414,8 +408,7 @@ class PublishClientPool(Unpicklable):
         """
         deadline = Deadline(checked(timeout))
         self._closed = True
-        state = self._states[getpid()]
-        self._close_idle(state, deadline)
+        self._close_idle(self._states[getpid()], deadline)
         self._notices.publish()
 
     def _close_idle(self, state: LeaseState, deadline: Deadline | None = None) -> None:
@@ -431,10 +424,10 @@ class PublishClientPool(Unpicklable):
             if deadline is not None and not deadline.expired:
                 try:
                     client.disconnect(max(deadline.share(len(state.idle) + 1).seconds, 0.001))
-                except (Rejected, DeliveryUnknown) as error:  # about messages that were sent unconfirmed
-                    self._notices.add(_log.warning, "while the connection was closed: %s", str(error))
                 except MessageError as error:  # the connection is closed either way
-                    self._notices.add(_log.info, "while the connection was closed: %s", str(error))
+                    # A warning, if it is about messages that were sent unconfirmed.
+                    log = _log.warning if isinstance(error, Rejected | DeliveryUnknown) else _log.info
+                    self._notices.add(log, "while the connection was closed: %s", str(error))
             self._close_client(lease, "closed")
             state.vacant.append(lease)
 

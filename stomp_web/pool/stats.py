@@ -38,10 +38,10 @@ class PoolStats:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Health:
-    """The answer to "does the broker answer?". True if it does.
+    """Whether the broker answers: true if it does.
 
-    `broker` is the address, `server` and `version` what the broker said of itself, `seconds` how long the round trip
-    took, and `error` the reason if it failed.
+    `broker` is the address, `server` and `version` what the broker said of itself, `seconds` the time of the round
+    trip, and `error` the reason if it failed.
     """
 
     ok: bool

@@ -1,12 +1,9 @@
-"""Blocking calls beside an event loop: made in a thread of the loop's executor, or warned of.
-
-The threads are those of the loop's default executor, as with `asyncio.to_thread`. The library starts none of its own;
-``loop.set_default_executor`` says how many there are.
-"""
+"""Blocking calls beside an event loop: made in a thread of the loop's default executor, or warned of."""
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import contextvars
 import sys
 import typing
@@ -26,18 +23,23 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 async def call_in_thread(function: typing.Callable[[float], _T], message: Message, seconds: float) -> _T:
-    """Call *function* in a thread, with the seconds that are left of *seconds*, and return what it returns.
+    """Call *function*, which sends *message*, in a thread with what is left of *seconds*; return what it returns.
 
-    It sees the context variables of the caller. The *message* that it sends is named in errors and in the log. Waiting
-    for a thread is part of *seconds*; if none becomes free, it raises `PoolTimeout`, and nothing was done.
-
-    If the task is cancelled while *function* waits for a thread, it is not called. If it runs already, it goes on to
-    its end, as a thread cannot be cancelled; what it raises then is logged.
+    It sees the caller's context variables. If no thread becomes free in time, it raises `PoolTimeout`. If the task is
+    cancelled before *function* has a thread, it is not called; later, *function* ends and its exception is logged.
     """
     import asyncio  # the core is imported without it
 
     deadline = Deadline(checked(seconds))
-    call = _Call(f"message {message.id} to {message.destination}")
+    failures: collections.deque[Exception] = collections.deque()
+    cancelled = False
+
+    def log_late_failure() -> None:
+        # Called in both threads, each after it has noted its part: one of them finds both, and takes the error.
+        if cancelled and failures:
+            with contextlib.suppress(IndexError):
+                what, error = f"message {message.id} to {message.destination}", failures.popleft()
+                _log.warning("%s: after the task that sent it had been cancelled: %s", what, error)
 
     def work() -> _T:
         left = deadline.remaining()
@@ -51,41 +53,17 @@ async def call_in_thread(function: typing.Callable[[float], _T], message: Messag
         try:
             return function(left)
         except Exception as error:
-            call.failed(error)
+            failures.append(error)
+            log_late_failure()
             raise
 
     context = contextvars.copy_context()
     try:
         return await asyncio.get_running_loop().run_in_executor(None, context.run, work)
     except asyncio.CancelledError:
-        call.abandon()
+        cancelled = True
+        log_late_failure()
         raise
-
-
-class _Call:
-    """One call in a thread, whose failure is logged if no task waits for it any more."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._abandoned = False
-        self._errors: collections.deque[Exception] = collections.deque()
-
-    def failed(self, error: Exception) -> None:
-        self._errors.append(error)
-        self._log_if_abandoned()
-
-    def abandon(self) -> None:
-        self._abandoned = True
-        self._log_if_abandoned()
-
-    def _log_if_abandoned(self) -> None:
-        # Called in both threads, each after it has noted its part: one of them finds both, and takes the error.
-        if self._abandoned:
-            try:
-                error = self._errors.popleft()
-            except IndexError:
-                return
-            _log.warning("%s: after the task that sent it had been cancelled: %s", self._what, error)
 
 
 def warn_of_blocking(name: str, instead: str) -> None:

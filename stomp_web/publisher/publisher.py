@@ -1,13 +1,12 @@
 """Publisher: a payload in, a confirmed message out. What every framework layer exposes.
 
-The way of a payload: serializer -> `Message`, ready for its route -> backend. The backend lends a client of its pool
-(`stomp_web.publisher.backends.broker`), or is one of those for development (`stomp_web.publisher.backends.local`).
-There is one way for all messages; what costs more than the plainest one costs only its own part.
+The way of every payload: serializer -> `Message`, ready for its route -> backend (`stomp_web.publisher.backends`).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import time
 import typing
@@ -28,10 +27,9 @@ from ..serializers import SIGNATURE, SerializedPayload, check_keys, get_serializ
 from .backends.broker import BrokerBackend
 from .backends.local import MemoryBackend, OutboxMessage, local_backend
 from .batch import Batch
-from .counters import Counters
 from .in_thread import call_in_thread, warn_of_blocking
 from .routes import make_routes, own_headers
-from .stats import PublisherStats
+from .stats import Counters, PublisherStats
 
 __all__ = ["Publisher"]
 
@@ -45,9 +43,8 @@ class Publisher(Unpicklable):
 
     * *url* - the address, such as ``stomp://user:passcode@localhost:61613/vhost``, several brokers divided by commas;
       or ``memory://`` (records, see `outbox`), ``console://`` (prints), ``null://`` (discards).
-    * *observers* - callables that are told of every send and of the pool's changes (`stomp_web.observers`).
-    * *options* - see `stomp_web.config.OPTIONS`, where each is described with unit and default. They win over the
-      query of the address.
+    * *observers* - are told of every send and of the pool's changes: see `stomp_web.observers`.
+    * *options* - see `stomp_web.config.OPTIONS`. They win over the query of the address.
 
     Raises `ConfigurationError` for an unknown option, a bad value or a bad address. Opens nothing yet.
 
@@ -65,33 +62,25 @@ class Publisher(Unpicklable):
         address = parse_address(url)
         self.options = Options(**{"url": url, **read_options(address.options, options)})
         self.observers = Observers(observers)
-        self._serializer = get_serializer(self.options.serializer)
-        self._check_default_serializer()
         self._timeout = checked(self.options.timeout)
         self._keys = self.options.signing_keys
-        #: Whether a send may wait, for a broker.
-        self.blocks = not address.local
-        self._backend: typing.Any = (
-            local_backend(address.scheme, self.options.signing_keys)
-            if address.local
-            else BrokerBackend(self.options, self.observers)
-        )
-        self._counters = PerProcess(Counters)
         standing = dict(self.options.headers)
         self._content_type = standing.pop("content-type", None)
+        self._serializer = get_serializer(self.options.serializer)
+        if self._serializer.signs:  # options with which the first send would fail
+            check_keys(self._serializer, self._keys)
+            if self._content_type is not None:
+                raise ConfigurationError(
+                    f"the option headers must not hold content-type with the serializer {self._serializer.name}: the "
+                    "content type of a signed message belongs to what is signed",
+                    "headers",
+                )
+        self.blocks = not address.local  # whether a send may wait, for a broker
+        self._backend: typing.Any = (
+            local_backend(address.scheme, self._keys) if address.local else BrokerBackend(self.options, self.observers)
+        )
+        self._counters = PerProcess(Counters)
         self._route = make_routes(standing, self.options.persistent)
-
-    def _check_default_serializer(self) -> None:
-        """Refuse options with which the first send would fail."""
-        if not self._serializer.signs:
-            return
-        check_keys(self._serializer, self.options.signing_keys)
-        if "content-type" in self.options.headers:
-            raise ConfigurationError(
-                f"the option headers must not hold content-type with the serializer {self._serializer.name}: the "
-                "content type of a signed message belongs to what is signed",
-                "headers",
-            )
 
     @property
     def url(self) -> str:
@@ -115,13 +104,12 @@ class Publisher(Unpicklable):
 
     def __copy__(self) -> Publisher:
         """Return a publisher with the same options and observers, and connections of its own."""
-        again = self.__class__.__new__(self.__class__)
+        again = object.__new__(self.__class__)
         options = {field.name: getattr(self.options, field.name) for field in dataclasses.fields(self.options)}
         Publisher.__init__(again, observers=self.observers.known, **options)
         return again
 
     def __deepcopy__(self, memo: dict[int, typing.Any]) -> Publisher:
-        """As a copy."""
         return self.__copy__()
 
     def send(
@@ -143,20 +131,18 @@ class Publisher(Unpicklable):
 
         * *destination* - such as ``/queue/orders``.
         * *payload* - anything the serializer can write.
-        * *headers* - more headers, ``str`` to ``str``. An ``x-message-id`` among them is used as the id; it must not
-          be empty.
+        * *headers* - more headers, ``str`` to ``str``; an ``x-message-id`` among them is the id, and must not be empty.
         * *serializer* - ``json``, ``pickle``, ``text``, ``bytes``, ``signed-json``, ``signed-pickle``, or a registered
-          one; without it, the option's.
-        * *confirm* - wait for the broker's receipt; without it, the option's (true).
-        * *persistent* - survive a restart of the broker; without it, the option's (true).
+          one.
+        * *confirm* - wait for the broker's receipt. *persistent* - survive a restart of the broker.
         * *priority* - 0 (lowest) to 9 (highest); brokers take 4 without it.
         * *ttl* - seconds that the message may wait for a receiver, at most 3155760000 (100 years).
         * *correlation_id*, *reply_to* - the headers ``correlation-id`` and ``reply-to``. A temporary destination, such
-          as ``/temp-queue/a``, is refused: only the connection that names it gets the answer, and this one receives
-          nothing. `QueueingDuplexClient` sends and receives.
-        * *timeout* - seconds for the whole call; without it, the option's (5).
+          as ``/temp-queue/a``, is refused, for a publisher receives nothing; `QueueingDuplexClient` does.
+        * *timeout* - seconds for the whole call.
 
-        Raises, each telling what is true of the message:
+        Without *serializer*, *confirm*, *persistent* or *timeout*, the publisher's option holds: by default JSON, true,
+        true and 5. Raises:
 
         * `SerializationError`, `InvalidFrame`, `ConfigurationError` - it cannot be sent as it is. Nothing was sent.
         * `NotSent` (`BrokerUnavailable`, `AuthenticationFailed`, `PoolTimeout`, `PoolClosed`) - it was not sent, and
@@ -168,10 +154,8 @@ class Publisher(Unpicklable):
             warn_of_blocking("send()", "await asend()")
         deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
         counters = self._counters[getpid()]
-        writer = self._serializer if serializer is None else get_serializer(serializer)
-        written = writer.serialize(payload, destination=destination, keys=self._keys)
         message = self._message(
-            counters, destination, written, headers, persistent, priority, ttl, correlation_id, reply_to
+            counters, destination, payload, headers, serializer, persistent, priority, ttl, correlation_id, reply_to
         )
         message_id: str = message.headers[MESSAGE_ID]  # type: ignore[index]
         self._deliver(counters, (message,), confirm, deadline)
@@ -194,33 +178,21 @@ class Publisher(Unpicklable):
     ) -> str:
         """Send one message from a coroutine without blocking the event loop, and return its id.
 
-        The arguments and exceptions are those of `send`. The payload is written when the coroutine begins to run
-        (at ``await``, or when the loop starts the task that was made of it); the rest happens in a thread of the loop's
-        default executor, with the context variables of the caller. The time for which it waits for a thread is part of
-        *timeout*; `PoolTimeout` if none becomes free.
+        Arguments and exceptions are those of `send`. The payload is written when the coroutine begins to run; the rest
+        happens in a thread of the loop's default executor, with the caller's context variables. Waiting for a thread
+        is part of *timeout*; `PoolTimeout` if none becomes free.
 
-        If the task is cancelled while the message waits for a thread, the message is not sent. After that the sending
-        goes on without the task: the message may arrive, as after `DeliveryUnknown`. Observers, signals and `stats`
-        tell what became of it, and a failure is logged, too. So limit the time by *timeout*, which tells the outcome,
-        and not by cancellation (``asyncio.timeout``), which leaves it unknown.
+        If the task is cancelled while the message waits for a thread, it is not sent. If it is cancelled later, the
+        message may arrive: observers and `stats` tell the outcome, and a failure is logged. So limit the time by
+        *timeout*, which tells the outcome, and not by cancellation (``asyncio.timeout``).
         """
-        message = self.prepare(
-            destination,
-            payload,
-            headers,
-            serializer=serializer,
-            persistent=persistent,
-            priority=priority,
-            ttl=ttl,
-            correlation_id=correlation_id,
-            reply_to=reply_to,
+        counters = self._counters[getpid()]
+        message = self._message(
+            counters, destination, payload, headers, serializer, persistent, priority, ttl, correlation_id, reply_to
         )
 
-        def deliver(left: float) -> str:
-            return self.deliver_ready([message], confirm, left)[0]
-
         whole = self.options.timeout if timeout is None else timeout
-        return await call_in_thread(deliver, message, whole)
+        return await call_in_thread(lambda left: self.deliver_ready([message], confirm, left)[0], message, whole)
 
     def send_many(
         self,
@@ -234,27 +206,27 @@ class Publisher(Unpicklable):
         """Send many messages together, and return their ids in order.
 
         *messages* are tuples ``(destination, payload)`` or ``(destination, payload, headers)``, or `Message` objects,
-        whose bodies are sent as they are if they are bytes-like or ``str``. The other arguments are those of `send`
-        and hold for all. Nothing is sent if one of them cannot be. Raises as `send` does; the exception's
-        `confirmed` tells the positions of those that the broker had confirmed.
+        whose bodies are sent as they are if they are bytes-like or ``str``. The other arguments are those of `send`.
+        Nothing is sent if one message cannot be. Raises as `send` does; `confirmed` of the exception has the positions
+        of the messages that the broker had confirmed.
         """
-        if self.blocks:
-            warn_of_blocking("sending a batch", "asyncio.to_thread()")
         counters = self._counters[getpid()]
         writer = self._serializer if serializer is None else get_serializer(serializer)
 
         def write(destination: str, payload: typing.Any, headers: typing.Mapping[str, str] | None = None) -> Message:
             written = writer.serialize(payload, destination=destination, keys=self._keys)
-            return self._message(counters, destination, written, headers, persistent, None, None, None, None)
+            return self._message(
+                counters, destination, None, headers, None, persistent, None, None, None, None, written
+            )
 
         ready = [
             self.complete(message, serializer, persistent) if isinstance(message, Message) else write(*message)
             for message in messages
         ]
-        return self.deliver_ready(ready, confirm, timeout)
+        return self._deliver_together(ready, confirm, timeout)
 
     def batch(self, *, confirm: bool | None = None, timeout: float | None = None) -> Batch:
-        """A context manager that collects messages and sends them together when the block ends.
+        """Return a context manager that collects messages, and sends them together when the block ends.
 
         If the block raises, they are dropped. Arguments and exceptions as of `send_many`.
 
@@ -262,7 +234,13 @@ class Publisher(Unpicklable):
         ...     first = batch.send("/queue/orders", 1)
         ...     second = batch.send("/queue/orders", 2)
         """
-        return Batch(self, confirm=confirm, timeout=timeout)
+        deliver = functools.partial(self._deliver_together, confirm=confirm, timeout=timeout)
+        return Batch(self.prepare, self.complete, deliver)
+
+    def _deliver_together(self, ready: list[Message], confirm: bool | None, timeout: float | None) -> list[str]:
+        if self.blocks:
+            warn_of_blocking("sending a batch", "asyncio.to_thread()")
+        return self.deliver_ready(ready, confirm, timeout)
 
     def prepare(
         self,
@@ -277,16 +255,14 @@ class Publisher(Unpicklable):
         correlation_id: str | None = None,
         reply_to: str | None = None,
     ) -> Message:
-        """Return the message that `send` would send, with its id and its payload written now.
+        """Return the message that `send` would send, with its id and its payload written now; `deliver` sends it.
 
-        For those who send later what is true now, such as after the commit of a database: `deliver` sends it. Raises
-        what `send` would raise about a message that cannot be sent as it is.
+        So a message tells what is true now, and is sent later, such as after a commit of the database. Raises what
+        `send` raises about a message that cannot be sent as it is.
         """
         counters = self._counters[getpid()]
-        writer = self._serializer if serializer is None else get_serializer(serializer)
-        written = writer.serialize(payload, destination=destination, keys=self._keys)
         return self._message(
-            counters, destination, written, headers, persistent, priority, ttl, correlation_id, reply_to
+            counters, destination, payload, headers, serializer, persistent, priority, ttl, correlation_id, reply_to
         )
 
     def deliver(
@@ -300,19 +276,19 @@ class Publisher(Unpicklable):
     def deliver_ready(
         self, messages: typing.Sequence[Message], confirm: bool | None, timeout: float | None
     ) -> list[str]:
-        """Send messages that are ready, and that no caller could change since. As `deliver` otherwise."""
+        """As `deliver`, for messages that no caller could change since they were prepared."""
         if messages:
             deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
             self._deliver(self._counters[getpid()], messages, confirm, deadline)
         return [message.id or "" for message in messages]
 
     def check(self, timeout: float | None = None) -> Health:
-        """Ask the broker for a sign of life, and return what came of it. See `PublishClientPool.check`."""
+        """Ask the broker for a sign of life. See `PublishClientPool.check`."""
         return typing.cast(Health, self._backend.check(timeout))
 
     def stats(self) -> PublisherStats:
         """Return the numbers of this process."""
-        return PublisherStats(**self._counters[getpid()].snapshot(), pool=self._backend.pool_stats())
+        return self._counters[getpid()].stats(self._backend.pool_stats())
 
     def close(self, timeout: float = DEFAULTS.timeout) -> None:
         """Close every connection, in at most *timeout* seconds; later sends raise `PoolClosed`."""
@@ -328,15 +304,20 @@ class Publisher(Unpicklable):
         self,
         counters: Counters,
         destination: str,
-        written: SerializedPayload,
+        payload: typing.Any,
         headers: typing.Mapping[str, str] | None,
+        serializer: str | None,
         persistent: bool | None,
         priority: int | None,
         ttl: float | None,
         correlation_id: str | None,
         reply_to: str | None,
+        written: SerializedPayload | None = None,
     ) -> Message:
-        """Return the message for a payload that is *written*, ready to be delivered."""
+        """Return the message for *payload*, or for one that is *written*, ready to be delivered."""
+        if written is None:
+            writer = self._serializer if serializer is None else get_serializer(serializer)
+            written = writer.serialize(payload, destination=destination, keys=self._keys)
         content, content_type = written.body, self._content_type or written.content_type
         if type(content) is not bytes:  # a serializer of the application's own may return what is as good
             content = bytes_of(content, destination)
@@ -368,10 +349,7 @@ class Publisher(Unpicklable):
         return new_message(destination, content, all_headers, content_type, ttl, prepared)
 
     def complete(self, message: Message, serializer: str | None, persistent: bool | None) -> Message:
-        """Return *message* ready, with an id and with what every message has.
-
-        Its body is sent as it is if it is bytes-like or ``str``, and serialized otherwise.
-        """
+        """Return *message* ready, with an id; its body is serialized unless it is bytes-like or ``str``."""
         if not isinstance(message.body, bytes | bytearray | memoryview | str):
             headers = dict(message.headers or {})
             if message.content_type is not None:
@@ -383,7 +361,9 @@ class Publisher(Unpicklable):
             given = {**given, "content-type": content_type}  # which wins over that of the options
         written = SerializedPayload(content, content_type, {})  # type: ignore[arg-type]
         counters = self._counters[getpid()]
-        ready = self._message(counters, message.destination, written, given, persistent, None, message.ttl, None, None)
+        ready = self._message(
+            counters, message.destination, None, given, None, persistent, None, message.ttl, None, None, written
+        )
         ready.send_id = message.send_id
         return ready
 
@@ -435,9 +415,8 @@ class Publisher(Unpicklable):
             message.headers = {}
         headers: dict[str, str] = message.headers  # type: ignore[assignment]
         before = headers.copy()
-        self.observers.notify(
-            SendBegan(headers.get(MESSAGE_ID, ""), message.destination, headers, len(message.content))
-        )
+        began = SendBegan(headers.get(MESSAGE_ID, ""), message.destination, headers, len(message.content))
+        self.observers.notify(began)
         return headers != before
 
     def _notify_of_end(self, message: Message, error: BaseException | None, confirm: bool, seconds: float) -> None:

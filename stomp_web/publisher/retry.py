@@ -20,11 +20,12 @@ _PAUSE = 0.1
 class Retry:
     """The further tries of one send, made when its first try has failed; with *resend_unknown*, before it.
 
-    A connection that breaks before it took a byte is replaced, and the send repeated, until the deadline. A send of
-    unknown outcome is repeated only with *resend_unknown*; once that is so, the outcome stays unknown until a receipt
-    comes, whatever fails after it. The first repetition comes at once, for it was most likely a connection that had
-    died unseen; the others after a pause, for a broker that closes each connection must not be overrun. A message of
-    which only a part has left is sent again once: the broker may have closed the connection for its size.
+    * A connection that breaks before it took a byte is replaced, and the send repeated, until the deadline.
+    * A send of unknown outcome is repeated only with *resend_unknown*. The outcome then stays unknown, whatever fails
+      later, until a receipt comes.
+    * The first repetition comes at once: most likely the connection had died unseen. The others come after a pause, as
+      a broker that closes each connection must not be overrun.
+    * A message of which only a part has left is sent again once: the broker may have closed for its size.
     """
 
     def __init__(
@@ -33,7 +34,6 @@ class Retry:
         messages: typing.Sequence[Message],
         confirm: bool,
         deadline: Deadline,
-        *,
         resend_unknown: bool = False,
     ) -> None:
         self._pool = pool
@@ -86,7 +86,7 @@ class Retry:
         self.run()
 
     def _go_on(self, error: MessageError, connected: bool) -> None:
-        """Return, after a pause, if the send is to be tried again after *error*; otherwise raise what is true."""
+        """Return, after a pause, if the send is to be tried again after *error*; otherwise raise the outcome."""
         pause = _PAUSE if self._tries else 0.0
         self._tries += 1
         self._confirmed.update(self._todo[position] for position in error.confirmed)

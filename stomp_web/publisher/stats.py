@@ -1,12 +1,16 @@
-"""The numbers of a publisher."""
+"""The numbers of a publisher, and the ids that it gives to its messages."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import secrets
+import typing
 
+from ..errors import DeliveryUnknown, MessageError, Rejected, StompError
 from ..pool import PoolStats
 
-__all__ = ["PublisherStats"]
+__all__ = ["Counters", "PublisherStats"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,3 +27,38 @@ class PublisherStats:
     rejected: int
     unknown: int
     pool: PoolStats | None
+
+
+class Counters:
+    """The numbers of one process, and the next message id.
+
+    The numbers are changed by ``+=``, without a lock: see `stomp_web.pool.leases`.
+    """
+
+    __slots__ = ("confirmed", "next_id", "not_sent", "pid", "rejected", "sent", "unknown")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        # Returns the next message id: a random part for this process, and a count. One step of C code.
+        self.next_id: typing.Callable[[], str] = map(f"{secrets.token_hex(8)}-%d".__mod__, itertools.count(1)).__next__
+        self.sent = self.confirmed = self.not_sent = self.rejected = self.unknown = 0
+
+    def failed(self, error: BaseException, count: int) -> None:
+        """Of *count* messages, some or all ended with *error*."""
+        if isinstance(error, MessageError):
+            done = len(error.confirmed)
+            self.sent += done
+            self.confirmed += done
+            not_sent = len(error.not_sent)
+            self.not_sent += not_sent
+            count -= done + not_sent
+        if isinstance(error, Rejected):
+            self.rejected += count
+        elif isinstance(error, DeliveryUnknown) or not isinstance(error, StompError):
+            self.unknown += count
+        else:
+            self.not_sent += count
+
+    def stats(self, pool: PoolStats | None) -> PublisherStats:
+        """The numbers until now, with those of the *pool*."""
+        return PublisherStats(self.sent, self.confirmed, self.not_sent, self.rejected, self.unknown, pool)

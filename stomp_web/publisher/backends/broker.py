@@ -16,35 +16,24 @@ from ..retry import Retry
 
 __all__ = ["BrokerBackend"]
 
+_POOL_OPTIONS = ("pool_size", "timeout", "max_waiting", "max_idle", "max_lifetime")
+_CLIENT_OPTIONS = ("connect_timeout", "heart_beat", "login", "passcode", "vhost", *TLS_OPTIONS)
+
 
 class BrokerBackend:
     """Delivers messages over a client of its pool. `Retry` decides what is tried again."""
 
     def __init__(self, options: Options, observers: Observers) -> None:
-        credentials = {
-            name: value
-            for name in ("login", "passcode", "vhost", *TLS_OPTIONS)
-            if (value := getattr(options, name)) is not None
-        }
+        names = (*_POOL_OPTIONS, *_CLIENT_OPTIONS)
+        given = {name: value for name in names if (value := getattr(options, name)) is not None}
+        self._pool = PublishClientPool(parse_address(options.url).url, observers=observers, **given)
         self._resend_unknown = options.resend_unknown
-        self._pool = PublishClientPool(
-            parse_address(options.url).url,
-            max_size=options.pool_size,
-            timeout=options.timeout,
-            max_waiting=options.max_waiting,
-            max_idle=options.max_idle,
-            max_lifetime=options.max_lifetime,
-            connect_timeout=options.connect_timeout,
-            heart_beat=options.heart_beat,
-            observers=observers,
-            **credentials,
-        )
         self.address = self._pool.url
 
     def deliver(self, messages: typing.Sequence[Message], confirm: bool, deadline: Deadline) -> None:
         """Send *messages*, which are ready. Raises what is true of them once no more is tried."""
         if self._resend_unknown:
-            Retry(self._pool, messages, confirm, deadline, resend_unknown=True).run()
+            Retry(self._pool, messages, confirm, deadline, True).run()
             return
         lease = self._pool.acquire(deadline)
         loan = lease.loan

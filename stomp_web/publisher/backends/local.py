@@ -1,7 +1,6 @@
-"""Where messages go that go to no broker: into a list, onto the console, nowhere.
+"""The backends behind ``memory://``, ``console://`` and ``null://``.
 
-These stand behind ``memory://``, ``console://`` and ``null://``. Each message is built and checked by the code that
-builds it for a broker, so that what fails there fails here too.
+Messages are built and checked by the code that does it for a broker, so that what fails there fails here too.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class OutboxMessage:
 
 
 class LocalBackend:
-    """What the three have in common, and ``null://``. Subclasses say what becomes of a frame."""
+    """``null://``, and the base of the others, which define `take`."""
 
     def __init__(self, scheme: str) -> None:
         self.address = f"{scheme}://"
@@ -105,12 +104,10 @@ class ConsoleBackend(LocalBackend):
 
 
 class _Console:
-    """Standard output of one process. Each text is written by one call, which a stream does not divide: no lock.
+    """Standard output of one process, through a stream that no other code uses. Each text is written by one call.
 
-    A stream of Python that writes to a descriptor has a lock inside, which a thread holds while it writes, for as long
-    as the reader lets it wait. A child that is forked meanwhile inherits it held, and CPython 3.11 and 3.12 wait for it
-    for ever, also when they flush the stream at the child's end. So texts go to the descriptor through a stream that is
-    made here for each process, and used by no other code.
+    A stream that writes to a descriptor has a lock, held for as long as the reader lets a write wait. A child that is
+    forked meanwhile inherits it held: CPython 3.11 and 3.12 wait for it for ever, also to flush it at the child's end.
     """
 
     def __init__(self, pid: int) -> None:

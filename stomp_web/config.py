@@ -19,7 +19,7 @@ from ._internal.redacted import is_secret, redact_secret, redact_secrets
 from ._internal.unsendable import check_headers
 from .errors import ConfigurationError, InvalidFrame
 from .protocol import commands, encode
-from .protocol.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS
+from .protocol.buffer import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS
 
 __all__ = [
     "CLIENT_TIMEOUT",

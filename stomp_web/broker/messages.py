@@ -6,7 +6,7 @@ import dataclasses
 import time
 
 from ..protocol import Frame
-from ..protocol.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS
+from ..protocol.buffer import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS
 from ..protocol.versions import escape
 from .naming import Address, Refused
 

@@ -6,8 +6,7 @@ A body with a content-length ends after that many bytes, with a NUL. Any other b
 from __future__ import annotations
 
 from ..errors import ProtocolError
-from .frame import COMMANDS_WITH_BODY, Frame
-from .head import UnreadableFrame
+from .frame import COMMANDS_WITH_BODY, Frame, UnreadableFrame
 
 __all__ = ["BodyReader", "check_body", "read_length", "wrong_length"]
 
@@ -17,10 +16,7 @@ _MOST_DIGITS = 20  # of a content-length; more are beyond any limit
 
 
 def read_length(stated: str, command: str, version: str) -> int:
-    """Return the number in the ``content-length`` header of a frame with this *command*.
-
-    Raises `ProtocolError` if it is no number, or beyond any limit.
-    """
+    """Return the number in the ``content-length`` header of a frame. Raises `ProtocolError` if it is none, or huge."""
     if version == "1.0":
         stated = stated.strip(" ")  # the examples of STOMP 1.0 have a space after the colon
     if not (stated.isdigit() and stated.isascii()):
@@ -47,8 +43,8 @@ def check_body(frame: Frame, length: int, limit: int | None, version: str) -> No
 class BodyReader:
     """Reads the rest of one frame, from the first byte of its body to the closing NUL, in pieces of any size.
 
-    *length* is the content-length, if there is one, and was checked. A body of unknown length over *limit* raises
-    `UnreadableFrame`. With *truncate*, the length was not checked, and any body is cut at the limit.
+    *length* is the content-length, if there is one, and was checked. Without it, a body over *limit* raises
+    `UnreadableFrame`. With *truncate*, *length* was not checked, and any body is cut at the limit.
     """
 
     __slots__ = ("_frame", "_head", "_length", "_limit", "_pieces", "_truncate", "_version", "frame", "missing", "size")

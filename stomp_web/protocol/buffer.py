@@ -1,71 +1,60 @@
 """Bytes to frames: a buffer that is fed with bytes, however they were cut, and gives out frames.
 
-The goals, in this order:
-
-1. The frames are the same for every cut of the bytes, in every version.
+1. The frames are the same for every cut of the bytes.
 2. Time is linear in the bytes for every input, hostile ones too. No byte is searched twice for the same thing.
-3. Memory is bounded: the buffer keeps at most one frame that is not complete yet (within the limits) and the bytes
-   that were appended since the last frame was taken out.
-4. The common case, a chunk of whole frames, runs through C code: one search for the blank line, one decode of the
-   head, one slice of the body. The line feed behind a frame is passed over with it, so that the next chunk needs
-   nothing from the one before.
-
-Frames are cut from an immutable chunk, `_data`, at `_position`. If the chunk ends inside a frame, the chunk is read to
-its end, and the beginning of the frame is kept in one of two places:
-
-* `_head`, if the blank line has not come. All of it was searched, and it grows by what comes.
-* `_reader`, if the head was read (a `BodyReader`) or the content is at fault (a `TolerantReader`).
-
-Bytes that are appended while `_data` is not read to its end wait in `_later`, so that no append moves a backlog.
+3. Memory is bounded: one incomplete frame is kept, within the limits, and the bytes appended since the last frame left.
+4. A chunk of whole frames runs through C code: one search for the blank line, one decode of the head, one slice of the
+   body.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import typing
 
 from ..errors import ProtocolError
 from .body import BodyReader, check_body, read_length, wrong_length
-from .frame import COMMANDS_WITH_BODY, Frame
-from .head import (
-    BLANK_LINE,
-    LONGEST_COMMAND_LINE,
-    NoCommand,
-    UnreadableFrame,
-    check_beginning,
-    end_of_eols,
-    parse_head,
-)
+from .frame import COMMANDS_WITH_BODY, Frame, UnreadableFrame
+from .head import BLANK_LINE, LONGEST_COMMAND_LINE, NoCommand, check_beginning, parse_head
 from .tolerant import TolerantReader
 from .versions import check_version
 
-__all__ = ["FrameBuffer"]
+__all__ = ["MAX_BODY_BYTES", "MAX_HEADERS", "MAX_HEADER_BYTES", "FrameBuffer"]
+
+# The default limits of receiving clients, by which they receive all that a `FrameBuffer` with its own defaults lets
+# through, as that of the development broker: a broker adds headers, and a version may write a character as two.
+MAX_HEADER_BYTES: typing.Final = 131_072
+MAX_HEADERS: typing.Final = 2_000
+MAX_BODY_BYTES: typing.Final = 134_217_728
 
 _LF, _CR = b"\n\r"  # numbers, which `in` finds in bytes many times faster than it finds b"\r"
 _ORDINARY_HEAD = 4_096  # bytes; a longer head is searched for its end once more, as one with CR LF line ends is
 _BIG = 65_536  # bytes; behind a longer body the rest of the chunk is copied, so that the body is not held twice
+# The first byte that is no part of a line end. Not "(?:\r?\n)*": that keeps 130 bytes for each of a flood of EOLs.
+_NO_EOL = re.compile(rb"[^\r\n]|\r(?!\n)")
 
 
 class FrameBuffer:
     r"""Turns the bytes of a STOMP stream into frames.
 
-    *version* says how header escapes and line ends are read; it may be changed between frames through
-    `version`, as a session does when CONNECTED tells what was agreed.
+    *version* says how header escapes and line ends are read. It may be changed between frames through `version`, as a
+    session does after CONNECTED.
 
-    A frame that breaks a rule of STOMP ends in `ProtocolError`. With *tolerant*, for receivers whose messages are
-    written by others, a frame whose end can be found is read nevertheless, and `Frame.defects` lists its faults:
+    A frame that breaks a rule of STOMP ends in `ProtocolError`. With *tolerant*, a frame whose end can be found is read
+    nevertheless, and `Frame.defects` lists its faults:
 
     * bytes of a header that are not UTF-8, and NUL bytes there, become replacement characters (U+FFFD);
     * an escape that the version does not define stays in the header as it came;
     * a header line without a colon, or without a name, is left out;
-    * the part of a frame that exceeds a limit is passed over and not kept, and `Frame.truncated` is true. The headers
-      that are needed to acknowledge a message are kept wherever they stand: ``message-id``, ``ack``, ``subscription``,
+    * the part of a frame that exceeds a limit is left out, and `Frame.truncated` is true. The headers that are needed
+      to acknowledge a message are kept wherever they stand: ``message-id``, ``ack``, ``subscription``,
       ``destination``, ``x-message-id``, and a few more.
 
     A frame without a known command, with a content-length that is no number or does not end at a NUL, or with a body
     where none may be, always raises `ProtocolError`: nothing behind it can be read.
 
-    The limits end in `ProtocolError`, or in a truncated frame, never in unbounded memory:
+    A frame over a limit ends in `ProtocolError`, or is truncated:
 
     * *max_header_bytes* - of the command line and all header lines of a frame. Default 65,536.
     * *max_headers* - how many header lines a frame may have. Default 1,000.
@@ -104,7 +93,7 @@ class FrameBuffer:
         *,
         max_header_bytes: int = 65_536,
         max_headers: int = 1_000,
-        max_body_bytes: int = 134_217_728,
+        max_body_bytes: int = MAX_BODY_BYTES,
         tolerant: bool = False,
     ) -> None:
         self._version = check_version(version)
@@ -129,11 +118,13 @@ class FrameBuffer:
     def clear(self) -> None:
         """Forget everything, as for a new connection. The version and the limits stay."""
         self._first = True  # no frame was taken out yet
-        self._head = bytearray()
-        self._reader: BodyReader | TolerantReader | None = None
-        self._later = bytearray()
-        self._problem: str | None = None
+        # The chunk that frames are cut from, at `_position`. If it ends inside a frame, it is read to its end, and the
+        # beginning of the frame is kept in `_head`, or in `_reader` once the blank line has come, or a fault.
         self._set_data(b"")
+        self._head = bytearray()  # all of it was searched for the blank line
+        self._reader: BodyReader | TolerantReader | None = None
+        self._later = bytearray()  # appended before `_data` was read to its end, so that no append moves a backlog
+        self._problem: str | None = None
 
     def _set_data(self, data: bytes) -> None:
         self._data = data
@@ -141,10 +132,10 @@ class FrameBuffer:
         self._blank_line = -1  # where in `_data` the next b"\n\n" stands, if that was already searched
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
-        """Take in *data*, the next bytes of the stream.
+        """Store *data*, the next bytes of the stream; `extract_frame` raises if they are malformed.
 
-        It only stores them; `extract_frame` raises if they are malformed. Take the frames out after each call:
-        that keeps the memory within the limits. After a `ProtocolError` it stores nothing, until `clear`.
+        Take the frames out after each call: that keeps the memory within the limits. After a `ProtocolError` nothing is
+        stored, until `clear`.
         """
         if type(data) is not bytes:
             data = bytes(memoryview(data))
@@ -165,20 +156,17 @@ class FrameBuffer:
     def __iter__(self) -> typing.Iterator[Frame]:
         """Take out every frame that is complete, one after the other. Raises `ProtocolError`.
 
-        The frames before a malformed one are given out first. Take them one by one: code that
-        collects them all at once, as ``list`` does, loses them to the exception.
+        The frames before a malformed one come first. Code that collects them, as ``list`` does, loses them to the
+        exception.
         """
         while (frame := self.extract_frame()) is not None:
             yield frame
 
     def extract_frame(self) -> Frame | None:
-        """Take out the next frame; ``None`` if it is not complete yet.
-
-        Line ends between frames - heart-beats - are passed over.
+        """Take out the next frame; ``None`` if it is not complete yet. Heart-beats are passed over.
 
         Raises `ProtocolError` if the bytes are not STOMP or exceed a limit, once the frames before were taken out; a
-        tolerant buffer only where the end of a frame cannot be found. The stream is then out of step for good: every
-        later call raises it again, until `clear`.
+        tolerant buffer only where the end of a frame cannot be found. Every later call raises it again, until `clear`.
         """
         while True:
             if self._position == len(self._data):
@@ -201,12 +189,12 @@ class FrameBuffer:
                     self._begin_again()
                     limits = self.max_header_bytes, self.max_headers, self.max_body_bytes
                     self._reader = TolerantReader(self._version, *limits)
-                else:
-                    problem = str(error)
-                    if self._first and isinstance(error, NoCommand):  # later the bytes may be those of a body
-                        problem += f", but begins with {error.line!r}"
-                    self.clear()
-                    self._problem = problem
+                    continue
+                problem = str(error)
+                if self._first and isinstance(error, NoCommand):  # later the bytes may be those of a body
+                    problem += f", but begins with {error.line!r}"
+                self.clear()
+                self._problem = problem
 
     def _cut(self) -> Frame | None:
         """Cut the next frame from `_data`. ``None``: the chunk ends inside of it, and its beginning is kept."""
@@ -215,9 +203,11 @@ class FrameBuffer:
         data = self._data
         start = self._position
         if data[start] <= _CR:  # it may be a line end; a frame begins with a letter
-            start = self._position = end_of_eols(data, start)
-            if start == len(data):
+            found = _NO_EOL.search(data, start)
+            if found is None:
+                self._position = len(data)
                 return None
+            start = self._position = found.start()
         # The blank line is searched once per chunk, not once per frame: with CR LF line ends there may be none.
         head_end = self._blank_line
         if head_end < start:
@@ -258,19 +248,14 @@ class FrameBuffer:
             self._set_data(data[end:])
         return frame
 
-    # -- a frame that has begun in an earlier chunk -----------------------------------------------------------
-
     def _search_blank_line(self, start: int) -> tuple[int, int] | None:
-        """Return where the blank line behind the head at *start* begins and ends: one with CR LF, or a long one.
-
-        ``None``: the head is not complete, and kept in `_head`.
-        """
+        """Search the end of a head that is long or has CR LF. ``None``: it is not complete, and kept in `_head`."""
         data = self._data
         most = self._longest_head
         found = BLANK_LINE[self._version].search(data, start, min(start + most + 1, len(data)))
         if found is not None and found.start() - start <= self.max_header_bytes:
             return found.span()
-        # A tolerant reader relies on the command.
+        # A TolerantReader needs a known command.
         check_beginning(data[start : start + LONGEST_COMMAND_LINE], self._version)
         if found is not None or len(data) - start > most:
             raise UnreadableFrame(f"a frame's headers exceed the limit of {self.max_header_bytes} bytes")
@@ -280,7 +265,7 @@ class FrameBuffer:
 
     @property
     def _longest_head(self) -> int:
-        """How many bytes may come without a blank line among them."""
+        """How many bytes may come without a blank line."""
         return max(self.max_header_bytes + len("\n\r"), LONGEST_COMMAND_LINE)
 
     def _head_may_be_complete(self) -> bool:
@@ -322,7 +307,7 @@ class FrameBuffer:
         return frame
 
     def _begin_again(self) -> None:
-        """Put the beginning of a frame that is kept before the rest of the chunk, to be read from its first byte."""
+        """Put the kept beginning of a frame before the rest of the chunk, to read the frame from its first byte."""
         begun = self._reader.kept() if isinstance(self._reader, BodyReader) else self._head
         if begun:
             self._set_data(b"".join((begun, memoryview(self._data)[self._position :])))

@@ -1,7 +1,6 @@
-"""The client's frames, each with the headers that its version wants.
+"""The client's frames, each with the headers that its version wants: one function per command.
 
-One function per command. They only build frames; `encode` refuses a frame that cannot be written. The client that
-waits for a receipt adds the ``receipt`` header.
+They only build frames; `encode` refuses a frame that cannot be written.
 """
 
 from __future__ import annotations
@@ -24,6 +23,12 @@ RESERVED_ON_SEND: typing.Final = frozenset(
 # CONNECT MAY specify a receipt header", STOMP 1.2).
 _RESERVED = frozenset(("content-length", "receipt"))
 _ACK_MODES = ("auto", "client", "client-individual")
+# The headers of ACK and NACK that name the message, and the message's headers that have their values.
+_ACKNOWLEDGED_BY = {
+    "1.0": {"message-id": "message-id"},
+    "1.1": {"message-id": "message-id", "subscription": "subscription"},
+    "1.2": {"id": "ack"},
+}
 
 
 def connect(
@@ -35,9 +40,9 @@ def connect(
     heart_beat: tuple[int, int] = (0, 0),
     headers: Headers | None = None,
 ) -> Frame:
-    """CONNECT. *heart_beat* is in milliseconds: the interval that this side can send at, and the one that it wants.
+    """CONNECT (not STOMP, so that servers of version 1.0 understand it).
 
-    It is the CONNECT command, not STOMP, so that servers of version 1.0 understand it.
+    *heart_beat* is in milliseconds: the interval that this side can send at, and the one that it wants.
     """
     frame = Frame("CONNECT", {"accept-version": ",".join(accept_version), "host": host})
     if login is not None:
@@ -45,7 +50,7 @@ def connect(
     if passcode is not None:
         frame.headers["passcode"] = passcode
     frame.headers["heart-beat"] = f"{heart_beat[0]},{heart_beat[1]}"
-    return _with(frame, headers, frozenset(frame.headers))
+    return _with(frame, headers)
 
 
 def send(destination: str, body: bytes = b"", headers: Headers | None = None) -> Frame:
@@ -59,30 +64,29 @@ def subscribe(destination: str, id: str, ack: str = "auto", headers: Headers | N
         raise InvalidFrame(f"ack must be one of {', '.join(_ACK_MODES)}, not {ack!r}")
     _check_id(id, "subscription")
     frame = Frame("SUBSCRIBE", {"id": id, "destination": check_destination(destination), "ack": ack})
-    return _with(frame, headers, frozenset(("id", "destination", "ack")))
+    return _with(frame, headers)
 
 
 def unsubscribe(id: str, headers: Headers | None = None) -> Frame:
     """UNSUBSCRIBE. *headers* are those that a broker wants beside the id, such as a durable subscription's name."""
     _check_id(id, "subscription")
-    return _with(Frame("UNSUBSCRIBE", {"id": id}), headers, frozenset(("id",)))
+    return _with(Frame("UNSUBSCRIBE", {"id": id}), headers)
 
 
 def ack(message: Frame, version: str, *, transaction: str | None = None) -> Frame:
     """ACK for *message*, a MESSAGE frame.
 
-    Version 1.0 names the message by ``message-id``, 1.1 by ``message-id`` and ``subscription``, 1.2 by ``id``,
-    which is the message's ``ack`` header. Raises `InvalidFrame` if the message has no such header.
+    Version 1.0 names the message by ``message-id``, 1.1 by ``message-id`` and ``subscription``, 1.2 by ``id``, which is
+    the message's ``ack`` header. Raises `InvalidFrame` if the message has no such header.
     """
     return _acknowledgement("ACK", message, version, transaction)
 
 
 def nack(message: Frame, version: str, *, transaction: str | None = None, headers: Headers | None = None) -> Frame:
-    """NACK for *message*. Raises `InvalidFrame` in STOMP 1.0, which has no NACK."""
+    """NACK for *message*, named as in `ack`. Raises `InvalidFrame` also in STOMP 1.0, which has no NACK."""
     if version == "1.0":
         raise InvalidFrame("STOMP 1.0 has no NACK; leave the message unacknowledged, or ask for version 1.1 or 1.2")
-    frame = _acknowledgement("NACK", message, version, transaction)
-    return _with(frame, headers, frozenset(frame.headers))
+    return _with(_acknowledgement("NACK", message, version, transaction), headers)
 
 
 def begin(transaction: str) -> Frame:
@@ -125,36 +129,31 @@ def check_destination(destination: str) -> str:
 
 
 def _acknowledgement(command: str, message: Frame, version: str, transaction: str | None) -> Frame:
-    if version == "1.2":
-        wanted = {"id": "ack"}
-    elif version == "1.1":
-        wanted = {"message-id": "message-id", "subscription": "subscription"}
-    else:
-        wanted = {"message-id": "message-id"}
     try:
-        frame = Frame(command, {name: message.headers[source] for name, source in wanted.items()})
+        headers = {name: message.headers[source] for name, source in _ACKNOWLEDGED_BY[version].items()}
     except KeyError as error:
         raise InvalidFrame(
             f"{command} needs the message's {error.args[0]!r} header, and this {message.command} frame has none"
             + (": was it subscribed with ack='client' or 'client-individual'?" if version == "1.2" else "")
         ) from None
     if version == "1.0" and "subscription" in message.headers:
-        frame.headers["subscription"] = message.headers["subscription"]
+        headers["subscription"] = message.headers["subscription"]
     if transaction is not None:
-        frame.headers["transaction"] = transaction
-    return frame
+        headers["transaction"] = transaction
+    return Frame(command, headers)
 
 
-def _with(frame: Frame, headers: Headers | None, reserved: frozenset[str]) -> Frame:
-    """Add the caller's *headers* to *frame*, which has a dict of its own."""
-    if headers:
-        if not isinstance(headers, typing.Mapping):
-            raise InvalidFrameType(f"headers must be a mapping of str to str, not {type(headers).__name__}")
-        for name, value in headers.items():
-            if name in reserved or name in _RESERVED:
-                raise InvalidFrame(
-                    f"the header {name!r} of a {frame.command} frame is set by the library; "
-                    "use the argument of that name instead, or leave it out"
-                )
-            frame.headers[name] = value
+def _with(frame: Frame, headers: Headers | None, reserved: frozenset[str] = _RESERVED) -> Frame:
+    """Add the caller's *headers* to *frame*. Refuse those that *frame* has, or that are *reserved*."""
+    if not headers:
+        return frame
+    if not isinstance(headers, typing.Mapping):
+        raise InvalidFrameType(f"headers must be a mapping of str to str, not {type(headers).__name__}")
+    for name, value in headers.items():
+        if name in reserved or name in frame.headers:
+            raise InvalidFrame(
+                f"the header {name!r} of a {frame.command} frame is set by the library; "
+                "use the argument of that name instead, or leave it out"
+            )
+        frame.headers[name] = value
     return frame

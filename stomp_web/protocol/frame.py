@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typing
 
-__all__ = ["CLIENT_COMMANDS", "COMMANDS", "COMMANDS_WITH_BODY", "SERVER_COMMANDS", "Frame"]
+from ..errors import ProtocolError
+
+__all__ = ["CLIENT_COMMANDS", "COMMANDS", "COMMANDS_WITH_BODY", "SERVER_COMMANDS", "Frame", "UnreadableFrame"]
 
 #: The commands that a client may send (STOMP 1.2, Augmented BNF).
 CLIENT_COMMANDS: typing.Final = frozenset(
@@ -22,31 +24,28 @@ _SECRET = frozenset("passcode password authorization token".split())
 _FAULTLESS: tuple[tuple[str, ...], bool] = ((), False)
 
 
+class UnreadableFrame(ProtocolError):
+    """The content of a received frame is at fault, or over a limit, but its end may be found."""
+
+
 class Frame:
     """One STOMP frame.
 
     * `command` - one of `COMMANDS`, in upper case.
-    * `headers` - a ``dict`` of ``str`` to ``str``, unescaped, in the order of the wire. The frame has a dict
-      of its own: the one it was made from is never changed.
+    * `headers` - a ``dict`` of ``str`` to ``str``, unescaped, in the order of the wire: a copy of the *headers* given.
     * `body` - ``bytes``.
 
-    Two more say how a frame was received, see `FrameBuffer`; they take no part in equality:
+    Nothing is checked here; `encode` checks the frame that it writes.
 
-    * `defects` - a tuple of sentences, one for each fault in the content of a frame that was read nevertheless; empty
-      for a frame without a fault and for one that was made here.
-    * `truncated` - whether a limit of the buffer has cut off headers or a part of the body.
-
-    Nothing is checked here; `encode` checks what it is about to write.
-
-    Two frames are equal when command, body and headers are. ``content-length`` takes no part in that: it
-    tells how a body was framed on the wire, and the same message can travel with it or without it.
+    Two frames are equal when command, body and headers are. A ``content-length`` header takes no part in that: the same
+    message can travel with it or without it.
 
     >>> Frame("SEND", {"destination": "/queue/a"}, b"hello")
     <Frame SEND {'destination': '/queue/a'} with 5 bytes>
     """
 
-    # `_session`: a receiving client notes there in which session the frame came. `_received`: the values of `defects`
-    # and `truncated`, if the frame has a fault. Neither takes part in equality.
+    # `_session`: the session of a receiving client in which the frame came. `_received`: the values of `defects` and
+    # `truncated`, if the frame has a fault. Neither takes part in equality.
     __slots__ = ("_received", "_session", "body", "command", "headers")
 
     command: str
@@ -62,39 +61,29 @@ class Frame:
 
     @property
     def defects(self) -> tuple[str, ...]:
-        """The faults in its content when it was received, a sentence for each."""
+        """The faults of a received frame's content, a sentence for each; empty for a frame made here. See `FrameBuffer`."""
         return getattr(self, "_received", _FAULTLESS)[0]
 
     @property
     def truncated(self) -> bool:
-        """Whether a limit of the receiver has cut off headers or a part of the body."""
+        """Whether a limit of the `FrameBuffer` has cut off headers or a part of the body."""
         return getattr(self, "_received", _FAULTLESS)[1]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Frame):
             return NotImplemented
-        return (
-            self.command == other.command
-            and self.body == other.body
-            and _without_length(self.headers) == _without_length(other.headers)
-        )
+        headers, others = ({**frame.headers, "content-length": None} for frame in (self, other))
+        return self.command == other.command and self.body == other.body and headers == others
 
-    # A frame can be changed, so it has no hash.
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # a frame can be changed
 
-    # A copy, shallow or pickled, is made as a new frame is: with a dict of its own.
     def __reduce__(self) -> tuple[object, ...]:
-        made = type(self), (self.command, self.headers, self.body)
-        return (*made, (None, {"_received": self._received})) if hasattr(self, "_received") else made
+        # A copy, shallow or pickled, is made as a new frame is: with a dict of its own.
+        state = (None, {"_received": self._received}) if hasattr(self, "_received") else None
+        return type(self), (self.command, self.headers, self.body), state
 
     def __repr__(self) -> str:
-        # Also of a frame that `encode` will refuse: str() and the test of the type are for those.
+        # str() and the test of the type are for frames that `encode` will refuse.
         shown = {name: "***" if str(name).lower() in _SECRET else value for name, value in self.headers.items()}
         length = f"{len(self.body)} bytes" if isinstance(self.body, bytes) else f"a {type(self.body).__name__} as body"
         return f"<Frame {self.command} {shown} with {length}>"
-
-
-def _without_length(headers: dict[str, str]) -> dict[str, str]:
-    if "content-length" not in headers:
-        return headers
-    return {name: value for name, value in headers.items() if name != "content-length"}

@@ -1,8 +1,7 @@
 """The head of a frame: its command line and its header lines, up to the blank line that ends them.
 
-This is the one place that reads a head strictly. Bytes without a known command are not STOMP at all (`NoCommand`).
-After any other fault the end of the frame may still be found (`UnreadableFrame`), and a tolerant buffer reads the frame
-with a `TolerantReader`.
+Bytes without a known command are not STOMP at all (`NoCommand`). After any other fault the end of the frame may still
+be found (`UnreadableFrame`).
 """
 
 from __future__ import annotations
@@ -11,35 +10,19 @@ import re
 import typing
 
 from ..errors import ProtocolError
-from .frame import COMMANDS, Frame
+from .frame import COMMANDS, Frame, UnreadableFrame
 from .versions import has_escapes, unescape
 
-__all__ = [
-    "BLANK_LINE",
-    "LONGEST_COMMAND_LINE",
-    "NoCommand",
-    "UnreadableFrame",
-    "check_beginning",
-    "end_of_eols",
-    "parse_head",
-]
+__all__ = ["BLANK_LINE", "LONGEST_COMMAND_LINE", "NoCommand", "check_beginning", "parse_head"]
 
 #: Bytes of the longest command with its line end: enough to tell whether a frame has a command.
 LONGEST_COMMAND_LINE: typing.Final = max(map(len, COMMANDS)) + len("\r\n")
 #: What ends a head. In 1.2 a line ends with "an OPTIONAL carriage return [...] followed by a REQUIRED line feed".
 BLANK_LINE: typing.Final = {
-    "1.0": re.compile(rb"\n\n"),
-    "1.1": re.compile(rb"\n\n"),
-    "1.2": re.compile(rb"\n\r?\n"),
+    version: re.compile(pattern) for version, pattern in (("1.0", rb"\n\n"), ("1.1", rb"\n\n"), ("1.2", rb"\n\r?\n"))
 }
 _COMMANDS = frozenset(command.encode() for command in COMMANDS)
 _BEGINNINGS = frozenset(command[:length] for command in _COMMANDS for length in range(len(command) + 1))
-# The first byte that is no part of a line end. Not "(?:\r?\n)*": that keeps 130 bytes for each of a flood of EOLs.
-_NO_EOL = re.compile(rb"[^\r\n]|\r(?!\n)")
-
-
-class UnreadableFrame(ProtocolError):
-    """The content of a frame is at fault, or over a limit, but its end may be found."""
 
 
 class NoCommand(ProtocolError):
@@ -48,12 +31,6 @@ class NoCommand(ProtocolError):
     def __init__(self, beginning: bytes) -> None:
         super().__init__("not a STOMP frame: it has no command")
         self.line = beginning[:LONGEST_COMMAND_LINE].partition(b"\n")[0]
-
-
-def end_of_eols(data: bytes, start: int) -> int:
-    """Return where the line ends that begin at *start* are over. A CR whose LF has not come yet is not passed over."""
-    found = _NO_EOL.search(data, start)
-    return len(data) if found is None else found.start()
 
 
 def check_beginning(beginning: bytes, version: str) -> None:
@@ -92,15 +69,18 @@ def parse_head(head: bytes, version: str, max_headers: int) -> Frame:
             raise UnreadableFrame(f"a header line of a {command} frame has no colon: {line[:40]!r}")
         headers[name] = value
     escaped = "\\" in text and has_escapes(command, version)
-    if len(headers) != len(lines):
+    repeated = len(headers) != len(lines)
+    if escaped or repeated:
+        entries: typing.Iterable[typing.Sequence[str]] = headers.items()
+        if repeated:
+            entries = [line.partition(":")[::2] for line in lines]
         headers = {}
-        for line in lines:
-            name, _, value = line.partition(":")
-            if escaped and name in headers:
-                _unescaped({name: value}, version)  # it is not used, but it may break a rule all the same
+        for name, value in entries:
+            if escaped and "\\" in name:
+                name = unescape(name, version)  # noqa: PLW2901
+            if escaped and "\\" in value:
+                value = unescape(value, version)  # noqa: PLW2901
             headers.setdefault(name, value)  # "only the first header entry SHOULD be used" (Repeated Header Entries)
-    if escaped:
-        headers = _unescaped(headers, version)
     if "" in headers:
         raise UnreadableFrame(f"a header of a {command} frame has no name")
     if "\0" in text:
@@ -111,17 +91,3 @@ def parse_head(head: bytes, version: str, max_headers: int) -> Frame:
     frame.command = command
     frame.headers = headers
     return frame
-
-
-def _unescaped(headers: dict[str, str], version: str) -> dict[str, str]:
-    unescaped: dict[str, str] = {}
-    for name, value in headers.items():
-        try:
-            if "\\" in name:
-                name = unescape(name, version)  # noqa: PLW2901
-            if "\\" in value:
-                value = unescape(value, version)  # noqa: PLW2901
-        except ProtocolError as error:
-            raise UnreadableFrame(str(error)) from None
-        unescaped.setdefault(name, value)
-    return unescaped

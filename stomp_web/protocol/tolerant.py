@@ -1,17 +1,7 @@
-"""Reading a frame whose content is at fault, for receivers that must not end a session because of one message.
-
-A tolerant `FrameBuffer` hands a frame over to a `TolerantReader` if strict reading refuses its content
-(`UnreadableFrame`). The rules:
-
-* A frame is read as long as its end can be found. Otherwise `ProtocolError` is raised, as in strict reading.
-* Memory is bounded by the limits of the buffer, for a frame of any length: at most twice `max_header_bytes` of headers
-  (and 256 bytes of each header that a receiver needs) and `max_body_bytes` of the body are kept.
-* `Frame.defects` lists every fault, and `Frame.truncated` is true if a limit has cut off a part.
+"""Reading a frame that strict reading has refused (`UnreadableFrame`), for receivers that must not lose their session.
 
 RabbitMQ 3.10.8 and 4.3.6 escape only LF, CR, colon and backslash in the headers of an AMQP producer. All else arrives
-as it is: bytes that are not UTF-8, NUL, empty names, heads of any length. Their own headers come first
-(``subscription``, ``destination``, ``message-id``, ``redelivered``, ``ack``), ``content-type`` and ``content-length``
-last.
+as it is: bytes that are not UTF-8, NUL, empty names, heads of any length. ``content-length`` comes last.
 """
 
 from __future__ import annotations
@@ -20,43 +10,27 @@ import re
 
 from ..errors import ProtocolError
 from .body import BodyReader, read_length
-from .frame import Frame
+from .frame import Frame, UnreadableFrame
 from .versions import has_escapes, unescape
 
 __all__ = ["TolerantReader"]
 
 # Headers that a receiver needs to acknowledge a message, to find the end of its body, and to report its outcome.
 _NEEDED = frozenset(
-    (
-        *(b"ack", b"content-length", b"content-type", b"destination", b"message", b"message-id", b"receipt-id"),
-        *(b"redelivered", b"subscription", b"version", b"x-message-id"),
-    )
+    b"ack content-length content-type destination message message-id receipt-id redelivered subscription version "
+    b"x-message-id".split()
 )
 # The start of a line that is needed, or that ends a head. Of a head over a limit, the other lines are not looked at.
 _NEEDED_LINE = re.compile(rb"^(?:\r?\n|(?:" + b"|".join(sorted(_NEEDED)) + rb"):)", re.MULTILINE)
 # Bytes of a header line that are kept at the least, so that its name can be told; a needed line of no more stays whole.
 _SHORTEST_LINE_LIMIT = 256
-_REPLACEMENT = "\ufffd"
 
 
 class TolerantReader:
-    """Reads one frame with a known command, from its first byte to its closing NUL, in pieces of any size."""
+    """Reads one frame with a known command, from its first byte to its closing NUL, in pieces of any size.
 
-    __slots__ = (
-        "_body",
-        "_count",
-        "_defects",
-        "_frame",
-        "_head_bytes",
-        "_kept_bytes",
-        "_limits",
-        "_line",
-        "_line_bytes",
-        "_needed",
-        "_truncated",
-        "_version",
-        "frame",
-    )
+    It keeps at most twice *max_header_bytes* of headers, 256 bytes of each needed header, and *max_body_bytes*.
+    """
 
     def __init__(self, version: str, max_header_bytes: int, max_headers: int, max_body_bytes: int) -> None:
         self._version = version
@@ -65,7 +39,7 @@ class TolerantReader:
         self._count = 0  # header lines
         self._head_bytes = 0  # of the command and all header lines, as `max_header_bytes` counts them
         self._kept_bytes = 0  # of needed headers that were kept beyond the limits
-        self._needed: set[bytes] = set()  # names of `_NEEDED` that have come; the first entry of a name counts
+        self._needed: set[bytes] = set()  # names of `_NEEDED` that have come
         self._defects: dict[str, None] = {}  # in their order, each once
         self._truncated = False
         self._line = bytearray()  # the line that has begun, as much of it as is kept
@@ -92,7 +66,12 @@ class TolerantReader:
             position = self._read_line(data, position)
         position = self._body.read(data, position)
         if self._body.frame is not None:
-            self._end_frame(self._body.size)
+            size, limit = self._body.size, self._limits[2]
+            if size > limit:
+                self._note(f"the body of {size} bytes was cut at the limit of {limit} bytes (max_body_bytes)", True)
+            if self._defects:
+                self._frame._received = tuple(self._defects), self._truncated
+            self.frame = self._frame
         return position
 
     def _read_line(self, data: bytes, position: int) -> int:
@@ -124,10 +103,7 @@ class TolerantReader:
         return end + 1
 
     def _pass_over_lines(self, data: bytes, position: int) -> int:
-        """Return where the next line begins that is needed in a head over a limit, or that is not complete.
-
-        *position* is the start of a line.
-        """
+        """Return where the next line begins that is needed in a head over a limit, or that is not complete."""
         found = _NEEDED_LINE.search(data, position)
         end = found.start() if found is not None else data.rfind(b"\n", position) + 1 or position
         self._head_bytes += end - position
@@ -138,11 +114,9 @@ class TolerantReader:
     def _check_limits(self) -> None:
         max_header_bytes, max_headers, _ = self._limits
         if self._head_bytes > max_header_bytes:
-            self._truncated = True
-            self._note(f"the headers exceed the limit of {max_header_bytes} bytes (max_header_bytes)")
+            self._note(f"the headers exceed the limit of {max_header_bytes} bytes (max_header_bytes)", True)
         if self._count > max_headers:
-            self._truncated = True
-            self._note(f"there are more than {max_headers} headers (max_headers)")
+            self._note(f"there are more than {max_headers} headers (max_headers)", True)
 
     def _read_header(self, line: bytes, complete: bool) -> None:
         name_bytes, colon, _ = line.partition(b":")
@@ -175,28 +149,18 @@ class TolerantReader:
             text = line.decode("utf-8", "replace")
         if "\0" in text:
             self._note("a header has a NUL byte; a replacement character stands for it")
-            text = text.replace("\0", _REPLACEMENT)
+            text = text.replace("\0", "\ufffd")
         if "\r" in text and self._version == "1.2":
             self._note("a header has a carriage return that ends no line")
         return text
 
     def _unescaped(self, text: str) -> str:
-        if not has_escapes(self._frame.command, self._version):
-            return text
         try:
-            return unescape(text, self._version)
-        except ProtocolError:
+            return unescape(text, self._version) if has_escapes(self._frame.command, self._version) else text
+        except UnreadableFrame:
             self._note(f"a header has an escape that STOMP {self._version} does not define, and stands as it came")
             return text
 
-    def _end_frame(self, size: int) -> None:
-        limit = self._limits[2]
-        if size > limit:
-            self._truncated = True
-            self._note(f"the body of {size} bytes was cut at the limit of {limit} bytes (max_body_bytes)")
-        if self._defects:
-            self._frame._received = tuple(self._defects), self._truncated
-        self.frame = self._frame
-
-    def _note(self, defect: str) -> None:
+    def _note(self, defect: str, truncated: bool = False) -> None:
         self._defects[defect] = None
+        self._truncated |= truncated

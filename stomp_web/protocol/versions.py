@@ -1,9 +1,7 @@
 """The differences between the three versions of STOMP.
 
-1.0 has no escapes. 1.1 escapes line feed, colon and backslash. 1.2 escapes the carriage return too, and
-lets a line end with CR LF. CONNECT and CONNECTED are never escaped, "in order to remain backward
-compatible with STOMP 1.0" (STOMP 1.2, Value Encoding); STOMP is handled "in the same manner as a CONNECT
-frame" (STOMP 1.2, CONNECT or STOMP Frame).
+1.0 has no escapes. 1.1 escapes line feed, colon and backslash. 1.2 escapes the carriage return too, and lets a line end
+with CR LF.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ import re
 import typing
 
 from ..errors import ProtocolError
+from .frame import UnreadableFrame
 
 __all__ = [
     "UNESCAPED_COMMANDS",
@@ -27,17 +26,16 @@ __all__ = [
 
 #: The versions that stomp-web speaks, oldest first.
 VERSIONS: typing.Final = ("1.0", "1.1", "1.2")
-#: The commands whose headers no version escapes.
+#: The commands whose headers no version escapes, "to remain backward compatible with STOMP 1.0" (STOMP 1.2, Value
+#: Encoding). STOMP is handled "in the same manner as a CONNECT frame" (STOMP 1.2, CONNECT or STOMP Frame).
 UNESCAPED_COMMANDS: typing.Final = frozenset(("CONNECT", "CONNECTED", "STOMP"))
 
-_ESCAPES: dict[str, dict[str, str]] = {
-    "1.0": {},
-    "1.1": {"\\": "\\\\", "\n": "\\n", ":": "\\c"},
-    "1.2": {"\\": "\\\\", "\n": "\\n", ":": "\\c", "\r": "\\r"},
-}
-_TO_ESCAPE = {version: str.maketrans(escapes) for version, escapes in _ESCAPES.items()}
-_FROM_ESCAPE = {
-    version: {written: plain for plain, written in escapes.items()} for version, escapes in _ESCAPES.items()
+# What an escape stands for.
+_MEANINGS: dict[str, dict[str, str]] = {"1.0": {}, "1.1": {"\\\\": "\\", "\\n": "\n", "\\c": ":"}}
+_MEANINGS["1.2"] = {**_MEANINGS["1.1"], "\\r": "\r"}
+_TO_ESCAPE = {
+    version: str.maketrans({plain: written for written, plain in meanings.items()})
+    for version, meanings in _MEANINGS.items()
 }
 # A backslash with the character after it, if there is one: a trailing backslash is an undefined escape too.
 _ESCAPE_SEQUENCE = re.compile(r"\\(?:.|\Z)", re.DOTALL)
@@ -45,7 +43,7 @@ _ESCAPE_SEQUENCE = re.compile(r"\\(?:.|\Z)", re.DOTALL)
 
 def check_version(version: str) -> str:
     """Return *version* if stomp-web speaks it. Raises `ValueError` otherwise."""
-    if version not in _ESCAPES:
+    if version not in _MEANINGS:
         raise ValueError(f"STOMP {version!r} is not a version that stomp-web speaks; use one of {', '.join(VERSIONS)}")
     return version
 
@@ -63,27 +61,23 @@ def escape(text: str, version: str) -> str:
 def unescape(text: str, version: str) -> str:
     """Return the meaning of *text*, a header's name or value on the wire, in *version*.
 
-    Raises `ProtocolError` for an escape that the version does not define: "undefined escape sequences [...]
-    MUST be treated as a fatal protocol error" (STOMP 1.1 and 1.2, Value Encoding).
+    Raises `UnreadableFrame` for an escape that the version does not define: "undefined escape sequences [...] MUST be
+    treated as a fatal protocol error" (STOMP 1.1 and 1.2, Value Encoding).
     """
     if text.count("\\") == text.count("\\c") and version != "1.0":
         return text.replace("\\c", ":")  # colons only, as in ActiveMQ's ids: six times as fast
-    meanings = _FROM_ESCAPE[version]
-
-    def meaning(found: re.Match[str]) -> str:
-        try:
-            return meanings[found[0]]
-        except KeyError:
-            raise ProtocolError(f"the escape {found[0]!r} in a header is not defined in STOMP {version}") from None
-
-    return _ESCAPE_SEQUENCE.sub(meaning, text)
+    meanings = _MEANINGS[version]
+    try:
+        return _ESCAPE_SEQUENCE.sub(lambda found: meanings[found[0]], text)
+    except KeyError as error:
+        raise UnreadableFrame(f"the escape {error.args[0]!r} in a header is not defined in STOMP {version}") from None
 
 
 def choose_version(accept_version: str | None, supported: typing.Sequence[str] = VERSIONS) -> str | None:
     """Return the highest version that both sides speak, or ``None`` if there is none.
 
-    *accept_version* is the header of the CONNECT frame, such as ``"1.0,1.2"``. Where it is missing the client
-    speaks STOMP 1.0 (STOMP 1.1 and 1.2, Protocol Negotiation).
+    *accept_version* is the header of the CONNECT frame, such as ``"1.0,1.2"``. Without one the client speaks STOMP 1.0
+    (STOMP 1.1 and 1.2, Protocol Negotiation).
     """
     offered = {"1.0"} if accept_version is None else {version.strip() for version in accept_version.split(",")}
     return max((version for version in supported if version in offered), default=None)

@@ -235,7 +235,13 @@ class FrameBuffer:
         if size > 0 and (size > self.max_body_bytes or frame.command not in COMMANDS_WITH_BODY):
             check_body(frame, size, self.max_body_bytes, self._version)
         if not 0 <= end < len(data):
-            self._await_body(frame, data[start:body_start], length)
+            reader = BodyReader(frame, data[start:body_start], length, self.max_body_bytes, self._version)
+            if length is None:
+                reader.read(data, body_start)
+            else:
+                reader.add(data[body_start:])
+            self._reader = reader
+            self._set_data(b"")
             return None
         if data[end]:
             raise wrong_length(frame)
@@ -282,17 +288,6 @@ class FrameBuffer:
                 return False
         self._begin_again()  # a shorter head than the chunk: no more is searched again than has come
         return True
-
-    def _await_body(self, frame: Frame, head: bytes, length: int | None) -> None:
-        """Keep the frame that begins at `_position` with *head*, until the rest of its body has come."""
-        reader = BodyReader(frame, head, length, self.max_body_bytes, self._version)
-        start = self._position + len(head)
-        if length is None:
-            reader.read(self._data, start)
-        else:
-            reader.add(self._data[start:])
-        self._reader = reader
-        self._set_data(b"")
 
     def _read_on(self) -> Frame | None:
         """Read on in the frame of `_reader`. ``None``: the chunk ends inside of it."""

@@ -61,7 +61,7 @@ class Frame:
 
     @property
     def defects(self) -> tuple[str, ...]:
-        """The faults of a received frame's content, a sentence for each; empty for a frame made here. See `FrameBuffer`."""
+        """The faults in the content of a received frame, a sentence for each; usually empty. See `FrameBuffer`."""
         return getattr(self, "_received", _FAULTLESS)[0]
 
     @property

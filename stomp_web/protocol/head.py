@@ -76,10 +76,11 @@ def parse_head(head: bytes, version: str, max_headers: int) -> Frame:
             entries = [line.partition(":")[::2] for line in lines]
         headers = {}
         for name, value in entries:
-            if escaped and "\\" in name:
-                name = unescape(name, version)  # noqa: PLW2901
-            if escaped and "\\" in value:
-                value = unescape(value, version)  # noqa: PLW2901
+            if escaped:
+                if "\\" in name:
+                    name = unescape(name, version)  # noqa: PLW2901
+                if "\\" in value:
+                    value = unescape(value, version)  # noqa: PLW2901
             headers.setdefault(name, value)  # "only the first header entry SHOULD be used" (Repeated Header Entries)
     if "" in headers:
         raise UnreadableFrame(f"a header of a {command} frame has no name")

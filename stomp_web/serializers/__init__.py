@@ -1,14 +1,8 @@
 """Payloads to bodies and back, by the name of a serializer.
 
-A body travels with its content type, and is read back by it. A reader accepts serializers by name, because a pickle
-runs code of its sender: anyone with write access to the queue can then run code in the process that reads it.
-
-The signed serializers put a signature over content type, destination and body into the header ``x-signature``. The body
-stays as it is, so that receivers in other languages can read it. The destination that the sender wrote travels in
-``x-signed-destination``, because brokers rewrite the ``destination`` of a message.
+A body travels with its content type, and is read back by it. A reader accepts serializers by name, because a pickle can
+run any code that its sender chose.
 """
-
-from __future__ import annotations
 
 from .base import SerializedPayload, Serializer
 from .json import JsonSerializer, json_form

@@ -1,4 +1,4 @@
-"""The base class of every serializer, and the serialized payload that it returns."""
+"""The base class of every serializer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typing
 
 from .._internal.redacted import redact_secret
 from ..errors import SerializationError
+from .signer import Keys
 
 __all__ = ["SerializedPayload", "Serializer"]
 
@@ -21,7 +22,7 @@ class SerializedPayload:
     headers: dict[str, str]
 
 
-_new = object.__new__
+_new = object.__new__  # its __init__ costs as much as all the rest
 
 
 class Serializer(abc.ABC):
@@ -43,15 +44,13 @@ class Serializer(abc.ABC):
     def loads(self, body: bytes) -> typing.Any:
         """Return the payload of *body*. Any exception becomes a `SerializationError` that names the serializer."""
 
-    def serialize(
-        self, payload: typing.Any, *, destination: str, keys: typing.Sequence[str | bytes] = ()
-    ) -> SerializedPayload:
+    def serialize(self, payload: typing.Any, *, destination: str, keys: Keys = ()) -> SerializedPayload:
         """Return *payload* ready for *destination*. *keys* are for serializers that sign.
 
         Raises `SerializationError`: nothing was sent.
         """
         try:
-            written = _new(SerializedPayload)  # without the call of its __init__, which costs as much as all the rest
+            written = _new(SerializedPayload)
             written.body, written.content_type, written.headers = self.dumps(payload), self.content_type, {}
             return written
         except Exception as error:  # noqa: BLE001 - the payload's own code may raise anything
@@ -63,16 +62,11 @@ class Serializer(abc.ABC):
             ) from None
 
     def deserialize(
-        self,
-        body: bytes,
-        headers: typing.Mapping[str, str],
-        *,
-        keys: typing.Sequence[str | bytes] = (),
-        sent_to: typing.Sequence[str] = (),
+        self, body: bytes, headers: typing.Mapping[str, str], *, keys: Keys = (), sent_to: typing.Sequence[str] = ()
     ) -> typing.Any:
         """Return the payload of a received *body*; *headers* are the message's. Raises `SerializationError`.
 
-        *keys* and *sent_to*, as of `stomp_web.serializers.deserialize`, are for serializers that sign.
+        *keys* and *sent_to* are for serializers that sign, as in `stomp_web.serializers.deserialize`.
         """
         try:
             return self.loads(body)

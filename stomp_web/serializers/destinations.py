@@ -9,11 +9,8 @@ several forms for one destination (``/queue/x``, ``/amq/queue/x``, ``/reply-queu
 from __future__ import annotations
 
 import re
-import typing
 
-__all__ = ["canonical", "delivers"]
-
-Canonical = tuple[str, bytes]
+__all__ = ["delivers"]
 
 _ENCODED = re.compile(rb"%(2[Ff]|[89A-Fa-f][0-9A-Fa-f])")
 
@@ -21,50 +18,38 @@ _ENCODED = re.compile(rb"%(2[Ff]|[89A-Fa-f][0-9A-Fa-f])")
 def delivers(sent_to: str, received_from: str) -> bool:
     """Whether a broker delivers a message that was sent to *sent_to* from *received_from*.
 
-    It does if both name the same queue, topic, or exchange and routing key; if *sent_to* is a list of ActiveMQ
-    (``/queue/a,/topic/b``) and *received_from* a member of it; or if *received_from* is a consumer's queue of the
-    virtual topic *sent_to* (ActiveMQ).
+    It does if both name the same queue, topic, or exchange and routing key; if *received_from* is a member of the list
+    *sent_to* (``/queue/a,/topic/b``); or if it is a consumer's queue of the virtual topic *sent_to*.
     """
     if sent_to == received_from:
         return True
-    source = canonical(received_from)
-    origins = {source}
-    kind, name = source
+    kind, name = _canonical(received_from)
+    origins = {(kind, name)}
     consumer, _, topic = name.partition(b".VirtualTopic.")
     # The names that ActiveMQ has by default: "Consumer.*." before the topic's, which begins with "VirtualTopic.".
     if kind == "queue" and topic and consumer.startswith(b"Consumer.") and b"." not in consumer[len(b"Consumer.") :]:
         origins.add(("topic", b"VirtualTopic." + topic))
-    return any(target in origins for target in _targets(sent_to))
+    # A list is also the name of one queue, for other brokers. Its first member tells the kind of members without one.
+    targets = [_canonical(sent_to)]
+    if "," in sent_to:
+        members = map(str.strip, sent_to.split(","))
+        targets += (_canonical(text) if text.startswith("/") else (targets[0][0], _decoded(text)) for text in members)
+    return not origins.isdisjoint(targets)
 
 
-def canonical(destination: str) -> Canonical:
+def _canonical(destination: str) -> tuple[str, bytes]:
     """Return the kind of *destination* (``queue``, ``topic``, ``exchange`` ...), and its decoded name."""
     if not destination.startswith("/"):  # RabbitMQ and ActiveMQ take a bare name for a queue
         return "queue", _decoded(destination)
     kind, _, name = destination[1:].partition("/")
-    if kind == "amq" and name.startswith("queue/"):
-        return "queue", _decoded(name.removeprefix("queue/"))
-    if kind == "reply-queue":  # in a reply-to: the temporary queue of another session
-        return "queue", _decoded(name)
-    if kind == "exchange":
-        exchange, _, key = name.partition("/")
-        if _decoded(exchange) == b"amq.topic":  # behind RabbitMQ's /topic
-            return "topic", _decoded(key)
+    first, _, rest = name.partition("/")
+    if kind == "amq" and first == "queue" and "/" in name:
+        kind, name = "queue", rest
+    elif kind == "reply-queue":  # in a reply-to: the temporary queue of another session
+        kind = "queue"
+    elif kind == "exchange" and _decoded(first) == b"amq.topic":  # behind RabbitMQ's /topic
+        kind, name = "topic", rest
     return kind, _decoded(name)
-
-
-def _targets(destination: str) -> typing.Iterator[Canonical]:
-    """The targets of *destination*: itself, and each member of a list. The first member tells the kind of the others.
-
-    The list itself is among them, because it is the name of one queue for other brokers.
-    """
-    first = canonical(destination)
-    yield first
-    if "," not in destination:
-        return
-    for member in destination.split(","):
-        text = member.strip()
-        yield canonical(text) if text.startswith("/") else (first[0], _decoded(text))
 
 
 def _decoded(name: str) -> bytes:

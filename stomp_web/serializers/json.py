@@ -21,8 +21,8 @@ class JsonSerializer(Serializer):
     """JSON in UTF-8.
 
     Dates, times and durations are written in ISO 8601 (with microseconds, ``Z`` for UTC), ``Decimal`` and ``UUID`` as
-    texts, enums as their values, dataclasses as objects. NaN and infinities are refused, as JSON has none; bytes and
-    sets are refused, as there is more than one way to write them. `json_form` takes more types.
+    texts, enums as their values, dataclasses as objects. NaN, infinities, bytes and sets are refused. More types can be
+    registered with `json_form`.
     """
 
     name = "json"
@@ -53,10 +53,9 @@ def _refuse_constant(word: str) -> typing.NoReturn:
 
 @functools.singledispatch
 def json_form(value: typing.Any) -> typing.Any:
-    """Return a value that JSON has, for a *value* of a type that JSON lacks.
+    """Return a value that JSON has, for a *value* of a type that JSON lacks. Raises `TypeError` for an unknown type.
 
-    More types can be registered, as with any ``functools.singledispatch`` function:
-    ``json_form.register(Money, str)``. Raises `TypeError`, with a hint, for a type that is not known.
+    More types can be registered, as in any ``functools.singledispatch`` function: ``json_form.register(Money, str)``.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}

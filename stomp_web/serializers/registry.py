@@ -10,20 +10,11 @@ from .base import Serializer
 from .json import JsonSerializer, parse_json
 from .plain import BytesSerializer, PickleSerializer, TextSerializer
 from .signed import SignedSerializer
+from .signer import Keys
 
 __all__ = ["deserialize", "get_serializer", "register", "typed_payload"]
 
-_serializers: dict[str, Serializer] = {
-    serializer.name: serializer
-    for serializer in (
-        JsonSerializer(),
-        PickleSerializer(),
-        TextSerializer(),
-        BytesSerializer(),
-        SignedSerializer(JsonSerializer()),
-        SignedSerializer(PickleSerializer()),
-    )
-}
+_serializers: dict[str, Serializer] = {}
 
 
 def register(serializer: Serializer) -> None:
@@ -34,6 +25,11 @@ def register(serializer: Serializer) -> None:
                 f"the serializer {known.name} ({known.content_type}) is registered already", "serializer"
             )
     _serializers[serializer.name] = serializer
+
+
+_inner = JsonSerializer(), PickleSerializer()
+for _known in (*_inner, TextSerializer(), BytesSerializer(), *map(SignedSerializer, _inner)):
+    register(_known)
 
 
 def get_serializer(name: str) -> Serializer:
@@ -51,7 +47,7 @@ def deserialize(
     headers: typing.Mapping[str, str],
     *,
     accept: typing.Sequence[str] = ("json", "text", "bytes"),
-    keys: typing.Sequence[str | bytes] = (),
+    keys: Keys = (),
     untyped: str = "bytes",
     sent_to: str | typing.Sequence[str] = (),
 ) -> typing.Any:
@@ -59,10 +55,10 @@ def deserialize(
 
     The serializer is found by the ``content-type`` header; types that end in ``+json`` are JSON.
 
-    * *accept* - the names of the serializers that may be used: an unsigned pickle needs ``"pickle"``.
+    * *accept* - the names of the serializers that may be used.
     * *keys* - secret keys that verify signatures.
     * *untyped* - the name of the serializer for a body without a content type, such as ``json`` for the TextMessages of
-      JMS producers, which name no type. It must be among those in *accept*, too.
+      JMS producers. It must be in *accept*, too.
     * *sent_to* - destinations to which a signed message may have been sent, beside its ``destination`` header: the
       subscribed one, for example. A message that was signed for another one is refused.
 
@@ -83,8 +79,8 @@ def deserialize(
         raise SerializationError(problem, serializer.name)
     if not serializer.signs:  # a user's own serializer may not take `sent_to`
         return serializer.deserialize(body, headers, keys=keys)
-    places = (sent_to,) if isinstance(sent_to, str) else sent_to
-    return serializer.deserialize(body, headers, keys=keys, sent_to=places)
+    sent_to = (sent_to,) if isinstance(sent_to, str) else sent_to
+    return serializer.deserialize(body, headers, keys=keys, sent_to=sent_to)
 
 
 def _by_content_type(content_type: str) -> Serializer | None:
@@ -106,8 +102,8 @@ def typed_payload(text: str, name: str | None = None) -> tuple[typing.Any, str]:
     """Return the payload, and the name of its serializer, for a *text* that was typed on a command line.
 
     For the serializers ``text`` and ``bytes`` it is the text itself; for every other one it has to be JSON. Without a
-    *name* it is sent as JSON if it is JSON, and as text otherwise. Raises `SerializationError` and, for a serializer
-    that does not exist, `ConfigurationError`.
+    *name* it is sent as JSON if it is JSON, and as text otherwise. Raises `SerializationError`, and
+    `ConfigurationError` if there is no such serializer.
     """
     if name is not None:
         get_serializer(name)

@@ -9,7 +9,7 @@ from ..errors import ConfigurationError, SerializationError
 from ..protocol.commands import check_destination
 from .base import SerializedPayload, Serializer
 from .destinations import delivers
-from .signer import sign, verify
+from .signer import Keys, sign, verify
 
 __all__ = ["SIGNATURE", "SIGNED_DESTINATION", "SignedSerializer", "check_keys"]
 
@@ -20,9 +20,10 @@ SIGNED_DESTINATION: typing.Final = "x-signed-destination"
 
 
 class SignedSerializer(Serializer):
-    """Another serializer's body with a signature beside it: HMAC-SHA256 over content type, destination and body.
+    """Another serializer's body, unchanged, with a signature in ``x-signature``: HMAC-SHA256.
 
-    The body is read only if one of the keys made the signature, and the message comes from the signed destination.
+    The signature covers content type, destination and body. The destination that the sender wrote travels in
+    ``x-signed-destination``, because brokers rewrite the ``destination`` of a message.
     """
 
     signs = True
@@ -40,9 +41,7 @@ class SignedSerializer(Serializer):
         """Return the inner serializer's payload; `deserialize` has verified the body before."""
         return self._inner.loads(body)
 
-    def serialize(
-        self, payload: typing.Any, *, destination: str, keys: typing.Sequence[str | bytes] = ()
-    ) -> SerializedPayload:
+    def serialize(self, payload: typing.Any, *, destination: str, keys: Keys = ()) -> SerializedPayload:
         """Return *payload* with its signature. Raises also `ConfigurationError` without a key, and `InvalidFrame`."""
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)
@@ -53,18 +52,12 @@ class SignedSerializer(Serializer):
         return written
 
     def deserialize(
-        self,
-        body: bytes,
-        headers: typing.Mapping[str, str],
-        *,
-        keys: typing.Sequence[str | bytes] = (),
-        sent_to: typing.Sequence[str] = (),
+        self, body: bytes, headers: typing.Mapping[str, str], *, keys: Keys = (), sent_to: typing.Sequence[str] = ()
     ) -> typing.Any:
         """Return the payload if one of *keys* made the signature. Raises `SerializationError` otherwise.
 
-        The signed destination must be one that the broker delivers from the message's ``destination``, or from one of
-        *sent_to*. A message without ``x-signed-destination``, as earlier versions sent it, must be signed for exactly
-        one of these.
+        The message's ``destination``, or one of *sent_to*, must be a name of the signed destination. A message without
+        ``x-signed-destination``, as earlier versions sent it, must be signed for exactly one of these.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)
@@ -87,7 +80,7 @@ class SignedSerializer(Serializer):
         return self.content_type.encode(), destination.encode(errors="surrogatepass"), body
 
 
-def check_keys(serializer: Serializer, keys: typing.Sequence[str | bytes]) -> None:
+def check_keys(serializer: Serializer, keys: Keys) -> None:
     """Raise `ConfigurationError` if *serializer* signs and there are no *keys*."""
     if serializer.signs and not keys:
         raise ConfigurationError(f"the serializer {serializer.name} needs a secret: set signing_keys", "signing_keys")

@@ -1,11 +1,8 @@
 """Queues, topics and subscriptions: which subscription gets a message.
 
 Every waiting message is in a `Queue`. A STOMP queue is one `Queue` whose subscribers compete; a STOMP topic has one
-`Queue` for each subscriber, which outlives the subscriber if the subscription is durable. So acknowledgement,
-redelivery and prefetch are written once. `naming` decides what a destination means.
-
-A `Queue` is a heap ordered by priority and then by the message's number. A requeued message gets its old place, which
-is the front. Nothing is sent from here: the loop asks `Destinations.deliveries` for one delivery at a time.
+`Queue` for each subscriber, which outlives the subscriber if the subscription is durable. Nothing is sent from here:
+the loop asks `Destinations.deliveries` for one delivery at a time.
 """
 
 from __future__ import annotations
@@ -82,7 +79,7 @@ class Subscription:
 
 
 class Queue:
-    """Messages that wait for competing subscribers."""
+    """Messages that wait for competing subscribers, by priority, then by number. A requeued one gets its old place."""
 
     __slots__ = ("_heap", "_size", "limit", "subscriptions")
 

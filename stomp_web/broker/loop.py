@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import heapq
 import itertools
 import os
@@ -26,7 +27,7 @@ from .exchange import exchange
 from .journal import Journal
 from .log import log, notices
 from .rules import ACCEPT, FaultRules
-from .session import Session, Settings
+from .session import Session, Settings, error_frame
 
 if typing.TYPE_CHECKING:
     import ssl
@@ -38,20 +39,19 @@ _running: weakref.WeakSet[Loop] = weakref.WeakSet()
 _ACCEPTS_AT_ONCE = 100
 
 
+@dataclasses.dataclass(eq=False, kw_only=True, repr=False)
 class Loop:
-    """Serves the clients of one broker, from `run` until `ask_to_stop`."""
+    """Serves the clients of one broker, from `run` until `ask_to_stop`. *listen* returns a new listening socket."""
 
-    def __init__(
-        self,
-        *,
-        listen: typing.Callable[[], socket.socket],
-        tls: ssl.SSLContext | None,
-        settings: Settings,
-        limits: Limits,
-        destinations: Destinations,
-        journal: Journal,
-        rules: FaultRules,
-    ) -> None:
+    listen: typing.Callable[[], socket.socket]
+    tls: ssl.SSLContext | None
+    settings: Settings
+    limits: Limits
+    destinations: Destinations
+    journal: Journal
+    rules: FaultRules
+
+    def __post_init__(self) -> None:
         #: The lock of all state; `changed` notifies it.
         self.state = threading.Condition()
         #: The live connections by the number of their session. Changed under `state`.
@@ -59,20 +59,13 @@ class Loop:
         self.running = False
         #: How often `changed` was called.
         self.changes = 0
-        self._listen = listen
-        self._tls = tls
-        self._settings = settings
-        self._limits = limits
-        self._destinations = destinations
-        self._journal = journal
-        self._rules = rules
         self._numbers = itertools.count(1)
         self._wakeup = Wakeup()
         self._stopping = False
 
     def open(self) -> None:
         """Bind and listen. Raises `OSError` if the address cannot be used."""
-        self._listener: socket.socket | None = self._listen()
+        self._listener: socket.socket | None = self.listen()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wakeup.fileno(), selectors.EVENT_READ)
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -194,27 +187,27 @@ class Loop:
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls is not None:
-                sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            if self.tls is not None:
+                sock = self.tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         except OSError as error:
             notices.add(log.info, "connection %d: %s", number, str(error))
             sock.close()
             return
-        session = Session(number, self._settings, self._destinations, self._journal)
-        connection = Connection(sock, session, self._limits)
+        session = Session(number, self.settings, self.destinations, self.journal)
+        connection = Connection(sock, session, self.limits)
         with self.state:
-            self._journal.connections_accepted += 1
+            self.journal.connections_accepted += 1
             self.connections[number] = connection
             self.changed()
-        fault = self._rules.due(ACCEPT)
+        fault = self.rules.due(ACCEPT)
         if fault is not None:
             connection.dribble = fault.dribble
             connection.frozen = fault.freeze
             if fault.abort:
                 self.close(connection, "a fault was requested", reset=fault.reset)
                 return
-        connection.frozen = connection.frozen or self._rules.frozen
-        connection.idle_timeout = self._rules.idle_timeout
+        connection.frozen = connection.frozen or self.rules.frozen
+        connection.idle_timeout = self.rules.idle_timeout
         self.touch(connection)
 
     def _ready(self, connection: Connection, events: int) -> None:
@@ -239,12 +232,13 @@ class Loop:
         """Process the frames that have come, until there are no more or the client must read first."""
         with self.state:
             try:
-                while connection.handles_frames and exchange(connection, self._rules, self._journal):
+                while connection.handles_frames and exchange(connection, self.rules, self.journal):
                     pass
                 connection.held_back = not connection.handles_frames
             except ProtocolError as error:
                 notices.add(log.warning, "connection %d: %s", connection.session.number, str(error))
-                connection.answer([connection.session.malformed(error)])
+                connection.session.ended = True
+                connection.answer([error_frame("Malformed frame", str(error))])
             except Exception as error:  # noqa: BLE001
                 # A bug of the broker: it ends this connection, and not the broker.
                 number = connection.session.number
@@ -267,7 +261,7 @@ class Loop:
     def _dispatch(self) -> None:
         """Deliver waiting messages to ready subscribers."""
         with self.state:
-            for subscription, entry in self._destinations.deliveries():
+            for subscription, entry in self.destinations.deliveries():
                 connection = self.connections[subscription.session]
                 connection.answer([connection.session.deliver(subscription, entry)])
                 connection.session.flow.open = not connection.output_full
@@ -308,7 +302,7 @@ class Loop:
             with self.state:
                 flow.open = True
                 for subscription in connection.session.subscriptions.values():
-                    self._destinations.wake(subscription)
+                    self.destinations.wake(subscription)
             self.touch(connection)
         if connection.held_back:
             self._consume(connection)
@@ -344,7 +338,7 @@ class Loop:
     def listen_again(self) -> None:
         """Listen on the same port again."""
         if self._listener is None:
-            self._listener = self._listen()
+            self._listener = self.listen()
             self._selector.register(self._listener, selectors.EVENT_READ)
 
     def abandon(self) -> None:

@@ -1,8 +1,8 @@
 """The meaning of destinations: each is a queue, a topic or an exchange, or is refused.
 
 A destination whose messages this broker would confirm and then lose is refused, with the reason. All others behave as
-in the imitated broker, measured with RabbitMQ 3.10.8 and 4.3.6, ActiveMQ 5.17.2 and 6.3.1, and Artemis 2.40.0;
-tests/brokers/test_contract_destinations.py compares them.
+in RabbitMQ 3.10.8 and 4.3.6, ActiveMQ 5.17.2 and 6.3.1, and Artemis 2.40.0: tests/brokers/test_contract_destinations.py
+compares them.
 """
 
 from __future__ import annotations

@@ -49,6 +49,9 @@ class _Acknowledgement(typing.NamedTuple):
     requeue: bool
 
 
+_Step: typing.TypeAlias = Message | _Acknowledgement
+
+
 class Session:
     """The session number *number* of a broker.
 
@@ -71,7 +74,7 @@ class Session:
         self._journal = journal
         self._client_id: str | None = None
         # The SENDs and ACKs of each transaction, in order; they take effect at its COMMIT.
-        self._transactions: dict[str, list[Message | _Acknowledgement]] = {}
+        self._transactions: dict[str, list[_Step]] = {}
         self._by_number: dict[str, Subscription] = {}  # by the number that an ack header begins with
         self._last_ack = 0
 
@@ -94,11 +97,6 @@ class Session:
             return [self._refuse(refused, frame)]
         receipt = frame.headers.get("receipt")
         return [] if receipt is None else [Frame("RECEIPT", {"receipt-id": receipt})]
-
-    def malformed(self, error: ProtocolError) -> Frame:
-        """End the session, and return the ERROR for bytes that are not a frame."""
-        self.ended = True
-        return error_frame("Malformed frame", str(error))
 
     def deliver(self, subscription: Subscription, entry: Entry) -> Frame:
         """Return the MESSAGE frame for *entry*, which becomes unacknowledged unless the mode is ``auto``."""
@@ -176,10 +174,7 @@ class Session:
         reply_to = message.headers.get("reply-to", "")
         if reply_to.startswith(_TEMPORARY):
             message.headers["reply-to"] = self._reply_queue(reply_to)
-        if transaction is None:
-            self._destinations.accept(message)
-        else:
-            transaction.append(message)
+        self._take(message, transaction)
 
     def _subscribe(self, frame: Frame) -> None:
         headers = frame.headers
@@ -266,12 +261,7 @@ class Session:
         subscription, key = self._acknowledged(frame)
         positive = frame.command == "ACK"
         requeue = not positive and frame.headers.get("requeue") != "false"
-        step = _Acknowledgement(subscription, key, positive, requeue)
-        transaction = self._transaction(frame)
-        if transaction is None:
-            self._acknowledge(step)
-        else:
-            transaction.append(step)
+        self._take(_Acknowledgement(subscription, key, positive, requeue), self._transaction(frame))
 
     def _acknowledged(self, frame: Frame) -> tuple[Subscription, str]:
         if self.version == "1.2":
@@ -289,14 +279,19 @@ class Session:
             raise Refused("Unknown message", f"{frame.command}: no message {key!r} waits for an acknowledgement")
         return found, key
 
-    def _acknowledge(self, step: _Acknowledgement) -> None:
-        subscription = step.subscription
-        entries = subscription.acknowledge(step.key)
-        if step.requeue:
-            self._destinations.requeue(subscription.queue, entries)
-        elif not step.positive:
-            self._destinations.dead_letter(entries)
-        self._destinations.wake(subscription)
+    def _take(self, step: _Step, transaction: list[_Step] | None = None) -> None:
+        """Let *step* take effect: now, or at the COMMIT of *transaction*."""
+        if transaction is not None:
+            transaction.append(step)
+        elif isinstance(step, Message):
+            self._destinations.accept(step)
+        else:
+            entries = step.subscription.acknowledge(step.key)
+            if step.requeue:
+                self._destinations.requeue(step.subscription.queue, entries)
+            elif not step.positive:
+                self._destinations.dead_letter(entries)
+            self._destinations.wake(step.subscription)
 
     def _begin(self, frame: Frame) -> None:
         name = _required(frame, "transaction")
@@ -314,10 +309,7 @@ class Session:
             if isinstance(step, Message):
                 self._destinations.check(step.address)
         for step in transaction:
-            if isinstance(step, Message):
-                self._destinations.accept(step)
-            else:
-                self._acknowledge(step)
+            self._take(step)
 
     def _abort(self, frame: Frame) -> None:
         del self._transactions[self._named_transaction(frame)]
@@ -325,10 +317,8 @@ class Session:
     def _disconnect(self, frame: Frame) -> None:
         self.ended = True
 
-    def _transaction(self, frame: Frame) -> list[Message | _Acknowledgement] | None:
-        if "transaction" not in frame.headers:
-            return None
-        return self._transactions[self._named_transaction(frame)]
+    def _transaction(self, frame: Frame) -> list[_Step] | None:
+        return self._transactions[self._named_transaction(frame)] if "transaction" in frame.headers else None
 
     def _named_transaction(self, frame: Frame) -> str:
         name = _required(frame, "transaction")

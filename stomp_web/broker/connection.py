@@ -60,7 +60,7 @@ class Connection:
             max_headers=limits.max_headers,
             max_body_bytes=limits.max_body_bytes,
         )
-        self._handshaking = True
+        self._handshaking = isinstance(sock, ssl.SSLSocket)
         self.finishing = False
         self.lingering = False
         self.ended = False
@@ -91,7 +91,8 @@ class Connection:
         Raises `OSError` if the connection is broken.
         """
         try:
-            self._handshake()
+            if self._handshaking:
+                self._handshake()
             data = self.sock.recv(_CHUNK)
         except (BlockingIOError, ssl.SSLWantReadError):
             return None
@@ -102,7 +103,7 @@ class Connection:
         return data
 
     def _handshake(self) -> None:
-        if self._handshaking and isinstance(self.sock, ssl.SSLSocket):
+        if isinstance(self.sock, ssl.SSLSocket):
             self.sock.do_handshake()
         self._handshaking = False
 
@@ -150,7 +151,8 @@ class Connection:
             return
         self._wanted = 0
         try:
-            self._handshake()
+            if self._handshaking:
+                self._handshake()
             while self._out:
                 sent = self._send_some()
                 if self.dribble is not None or sent < _CHUNK:

@@ -33,17 +33,12 @@ def keep_descriptors() -> None:
 
 def try_to_print(stream: typing.TextIO | None, text: str) -> OSError | None:
     """Write *text* and a line end at once. Return the reason if that cannot be done, as with ``None`` for a stream."""
-    if stream is None:
-        return _closed()
-    try:
-        _write(stream, text + "\n")
-        stream.flush()
-    except OSError as error:
+    printer = TolerantStream(stream)
+    printer.write(text + "\n")
+    printer.flush()
+    if printer.failure is not None:
         settle(stream)
-        return error
-    except ValueError:  # the program has closed it
-        return _closed()
-    return None
+    return printer.failure
 
 
 def _closed() -> OSError:
@@ -73,8 +68,8 @@ def settle(*streams: typing.TextIO | None) -> bool:
         except (OSError, ValueError):
             whole = False
             with contextlib.suppress(OSError, ValueError):
-                null = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(null, stream.fileno())
+                descriptor, null = stream.fileno(), os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, descriptor)
                 os.close(null)
                 stream.flush()
     return whole

@@ -15,7 +15,7 @@ import typing
 import pytest
 
 from stomp_web import Publisher
-from stomp_web._internal.streams import TolerantStream, keep_descriptors, try_to_print
+from stomp_web._internal.streams import TolerantStream, keep_descriptors, settle, try_to_print
 from stomp_web.broker import Broker
 from tests.brokers.ports import free_ports
 from tests.cli.running import DEADLINE, ROOT
@@ -249,6 +249,20 @@ def test_a_socket_never_gets_the_number_of_a_standard_stream() -> None:
     before = [os.fstat(number) for number in range(3)]
     keep_descriptors()
     assert [os.fstat(number) for number in range(3)] == before
+
+
+def test_a_stream_that_the_program_has_closed_costs_no_descriptor() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = open(writing, "w")  # noqa: SIM115, PTH123 - closed here, before it is used
+    stream.close()
+    free = os.dup(0)
+    os.close(free)
+    assert not settle(stream)
+    assert str(try_to_print(stream, "order 7")) == str(OSError(9, "it is closed"))
+    again = os.dup(0)
+    os.close(again)
+    assert again == free
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])

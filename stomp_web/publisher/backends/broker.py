@@ -11,7 +11,7 @@ from ...connection.deadline import Deadline
 from ...connection.tls import TLS_OPTIONS
 from ...errors import MessageError
 from ...observers import Observers
-from ...pool import Health, PoolStats, PublishClientPool
+from ...pool import PublishClientPool
 from ..retry import Retry
 
 __all__ = ["BrokerBackend"]
@@ -27,6 +27,7 @@ class BrokerBackend:
         names = (*_POOL_OPTIONS, *_CLIENT_OPTIONS)
         given = {name: value for name in names if (value := getattr(options, name)) is not None}
         self._pool = PublishClientPool(parse_address(options.url).url, observers=observers, **given)
+        self.check, self.pool_stats, self.close = self._pool.check, self._pool.stats, self._pool.close
         self._resend_unknown = options.resend_unknown
         self.address = self._pool.url
 
@@ -52,15 +53,3 @@ class BrokerBackend:
             Retry(self._pool, messages, confirm, deadline).after(failure)
         finally:
             del failure  # or this frame and the traceback would hold each other
-
-    def check(self, timeout: float | None = None) -> Health:
-        """See `PublishClientPool.check`."""
-        return self._pool.check(timeout)
-
-    def pool_stats(self) -> PoolStats | None:
-        """The pool's numbers."""
-        return self._pool.stats()
-
-    def close(self, timeout: float) -> None:
-        """Close every connection, in at most *timeout* seconds."""
-        self._pool.close(timeout)

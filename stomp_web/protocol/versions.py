@@ -104,10 +104,9 @@ def negotiate_heart_beat(ours: tuple[int, int], theirs: tuple[int, int]) -> tupl
     """
     we_can, we_want = ours
     they_can, they_want = theirs
-    return (
-        max(we_can, they_want) if we_can and they_want else 0,
-        max(they_can, we_want) if they_can and we_want else 0,
-    )
+    we_send = max(we_can, they_want) if we_can and they_want else 0
+    they_send = max(they_can, we_want) if they_can and we_want else 0
+    return we_send, they_send
 
 
 def _is_number(text: str) -> bool:

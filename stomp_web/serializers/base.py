@@ -22,7 +22,7 @@ class SerializedPayload:
     headers: dict[str, str]
 
 
-_new = object.__new__  # its __init__ costs as much as all the rest
+_new = object.__new__  # without `SerializedPayload.__init__`, which costs as much as all the rest of `serialize`
 
 
 class Serializer(abc.ABC):

@@ -124,11 +124,7 @@ def new_message(
 
 
 def prepare(
-    destination: str,
-    body: Body,
-    headers: typing.Mapping[str, str] | None,
-    content_type: str | None,
-    ttl: float | None,
+    destination: str, body: Body, headers: typing.Mapping[str, str] | None, content_type: str | None, ttl: float | None
 ) -> Prepared:
     """Check and encode the parts of a message, before anything is opened for it. Raises `InvalidFrame`."""
     if type(body) is not bytes:

@@ -15,15 +15,7 @@ from ..connection.dialect import Dialect
 from ..connection.refusals import refuses
 from ..connection.session import Session, error_words
 from ..connection.transport import TransportError, TransportTimeout
-from ..errors import (
-    BrokerUnavailable,
-    ConnectionLost,
-    MessageError,
-    NotSent,
-    ProtocolError,
-    ReceiptTimeout,
-    Rejected,
-)
+from ..errors import BrokerUnavailable, ConnectionLost, MessageError, NotSent, ProtocolError, ReceiptTimeout, Rejected
 from ..protocol import Frame, FrameBuffer
 from .message import Message
 

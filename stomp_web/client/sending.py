@@ -20,15 +20,7 @@ from ..connection.deadline import Deadline
 from ..connection.refusals import refuses
 from ..connection.session import Session, error_words
 from ..connection.transport import TransportError, TransportTimeout
-from ..errors import (
-    BrokerUnavailable,
-    InvalidFrame,
-    MessageError,
-    NotSent,
-    PoolClosed,
-    ProtocolError,
-    Rejected,
-)
+from ..errors import BrokerUnavailable, InvalidFrame, MessageError, NotSent, PoolClosed, ProtocolError, Rejected
 from ..protocol import Frame, encode
 from .base import BaseClient
 from .message import Message

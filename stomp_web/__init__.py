@@ -3,11 +3,12 @@
 The public names of the core. Frameworks live in `stomp_web.flask`, `stomp_web.django` and `stomp_web.wsgi`; importing
 this package imports none of them, nor any other package.
 
-What stands behind a name is loaded when the name is first used (PEP 562), so that importing the package takes a
-millisecond, and a program that only sends never loads what receives. A program that forks while other threads run
-imports the names that it needs before that, as it does with everything: in the child, a lock of an import that such a
-thread had begun is never released. `stomp_web.flask`, `stomp_web.django` and `stomp_web.wsgi` do so by themselves.
+A name is loaded when it is first used (PEP 562), so that importing the package takes a millisecond. A program that
+forks while other threads run must import the names that it needs before: in the child, the lock of an import that such
+a thread had begun is never released. `stomp_web.flask`, `stomp_web.django` and `stomp_web.wsgi` do so by themselves.
 """
+
+# ruff: noqa: F403, F405 - all exceptions are public
 
 from ._internal.lazy import loader
 from ._internal.version import __version__
@@ -15,24 +16,7 @@ from ._internal.version import __version__
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without loading typing, which takes longer than all that is here
 if TYPE_CHECKING:
     from .client import Message, PublishClient, PublishSubscribeClient, QueueingDuplexClient
-    from .errors import (
-        AuthenticationFailed,
-        BrokerUnavailable,
-        ConfigurationError,
-        ConnectionLost,
-        DeliveryUnknown,
-        InvalidFrame,
-        InvalidFrameType,
-        MessageError,
-        NotSent,
-        PoolClosed,
-        PoolTimeout,
-        ProtocolError,
-        ReceiptTimeout,
-        Rejected,
-        SerializationError,
-        StompError,
-    )
+    from .errors import *
     from .pool import PublishClientPool
     from .protocol import Frame, FrameBuffer
     from .publisher import Publisher
@@ -77,7 +61,5 @@ __getattr__, __dir__ = loader(
         "protocol": ("Frame", "FrameBuffer"),
         "publisher": ("Publisher",),
     },
-    modules=(
-        *("client", "config", "connection", "errors", "observers", "pool", "protocol", "publisher", "serializers"),
-    ),
+    modules=("client", "config", "connection", "errors", "observers", "pool", "protocol", "publisher", "serializers"),
 )

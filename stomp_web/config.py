@@ -40,8 +40,22 @@ __all__ = [
 # The largest whole number of an option: brokers read heart-beats as 32-bit integers of Java or Erlang.
 _LARGEST_COUNT: typing.Final = 2**31 - 1
 
-_TRUE = frozenset(("true", "yes", "on", "1"))
-_FALSE = frozenset(("false", "no", "off", "0"))
+_WORDS: typing.Final = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
+
+
+def read_seconds(value: object) -> float:
+    """Return *value*, a number that is finite and greater than 0, as ``float``. Raises `ValueError` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("must be a number of seconds")
+    if not 0 < value < math.inf:
+        raise ValueError("must be a number of seconds greater than 0; there is no way to wait for ever")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("must be a number of seconds, such as 5 or 0.5") from None
 
 
 def _seconds(value: typing.Any) -> float:
@@ -53,56 +67,35 @@ def _seconds(value: typing.Any) -> float:
     return read_seconds(value)
 
 
-def read_seconds(value: object) -> float:
-    """Return a duration as a ``float``. Raises `ValueError`, saying what a duration is, for anything else.
-
-    A duration is an ``int`` or ``float`` that is finite and greater than 0, and no ``bool``.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("must be a number of seconds")
-    if not 0 < value < math.inf:
-        raise ValueError("must be a number of seconds greater than 0; there is no way to wait for ever")
-    try:
-        return float(value)
-    except OverflowError:
-        raise ValueError("must be a number of seconds, such as 5 or 0.5") from None
-
-
 def whole_number(name: str, value: object, least: int, most: int = _LARGEST_COUNT) -> int:
-    """Return *value* if it is an ``int`` from *least* to *most*, and no ``bool``.
-
-    Raises `ConfigurationError` that names the argument *name*.
-    """
+    """Return *value*, an ``int`` from *least* to *most*. Raises `ConfigurationError` that names the argument *name*."""
     try:
         return _checked_count(value, least, most)
     except ValueError as error:
         raise ConfigurationError(f"{name} {error}, not {short_repr(value)}", name) from None
 
 
-def _checked_count(value: object, least: int, most: int) -> int:
+def _checked_count(value: object, least: int, most: int = _LARGEST_COUNT) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise ValueError(f"must be a whole number, {least} or more and at most {most}")
     return value
 
 
-def _count(least: int) -> typing.Callable[[typing.Any], int]:
-    def read(value: typing.Any) -> int:
-        if isinstance(value, str) and len(value) < 20 and value.strip().isdecimal():
-            value = int(value)
-        return _checked_count(value, least, _LARGEST_COUNT)
+def _count(value: typing.Any, least: int = 1) -> int:
+    if isinstance(value, str) and len(value) < 20 and value.strip().isdecimal():
+        value = int(value)
+    return _checked_count(value, least)
 
-    return read
+
+_count_from_0 = functools.partial(_count, least=0)
 
 
 def _flag(value: typing.Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    word = value.strip().lower() if isinstance(value, str) else None
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise ValueError("must be true or false")
+    if isinstance(value, str):
+        value = _WORDS.get(value.strip().lower())
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
 
 
 def _text(value: typing.Any) -> str:
@@ -125,15 +118,13 @@ def _optional_text(value: typing.Any) -> str | None:
 
 
 def _path(value: typing.Any) -> str | None:
-    if value is not None and hasattr(value, "__fspath__"):
-        value = value.__fspath__()
-    return _optional_text(value)
+    return _optional_text(value.__fspath__() if hasattr(value, "__fspath__") else value)
 
 
 def _heart_beat(value: typing.Any) -> tuple[int, int]:
     parts = value.split(",") if isinstance(value, str) else value
     try:
-        sends, wants = (_count(0)(part.strip() if isinstance(part, str) else part) for part in parts)
+        sends, wants = map(_count_from_0, parts)
     except (TypeError, ValueError):
         raise ValueError("must be two whole numbers of milliseconds, such as (0, 10000) or '0,10000'") from None
     return sends, wants
@@ -185,10 +176,8 @@ def _option(
     read: typing.Callable[[typing.Any], typing.Any], default: typing.Any, unit: str, meaning: str, *, shown: bool = True
 ) -> typing.Any:
     """A field of `Options`. *default* may be a function that makes it."""
-    metadata = {"read": read, "unit": unit, "meaning": meaning}
-    if callable(default):
-        return dataclasses.field(default_factory=default, repr=shown, metadata=metadata)
-    return dataclasses.field(default=default, repr=shown, metadata=metadata)
+    given: dict[str, typing.Any] = {"default_factory" if callable(default) else "default": default}
+    return dataclasses.field(**given, repr=shown, metadata={"read": read, "unit": unit, "meaning": meaning})
 
 
 _secret = functools.partial(_option, shown=False)
@@ -202,33 +191,25 @@ class Options:
     login: str | None = _option(_optional_text, None, "", "The user; overrides the one in the address.")
     passcode: str | None = _secret(_optional_text, None, "", "The password; overrides the one in the address.")
     vhost: str | None = _option(_optional_text, None, "", "The virtual host; overrides the one in the address.")
-    pool_size: int = _option(
-        _count(1), 8, "connections", "The most connections of a process. A pool calls it max_size."
-    )
+    pool_size: int = _option(_count, 8, "connections", "The most connections of a process. A pool calls it max_size.")
     timeout: float = _option(_seconds, 5.0, "seconds", "The deadline of one call, over everything that it does.")
     connect_timeout: float = _option(_seconds, 5.0, "seconds", "The limit for opening a connection, within `timeout`.")
     confirm: bool = _option(_flag, True, "", "Whether each send waits for the broker's receipt.")
     persistent: bool = _option(_flag, True, "", "Whether messages survive a restart of the broker.")
     serializer: str = _option(_text, "json", "", "The name of the serializer for payloads.")
     max_idle: float = _option(_seconds, 45.0, "seconds", "How long a connection may be idle before it is replaced.")
-    max_lifetime: float = _option(
-        _seconds, 3600.0, "seconds", "How old a connection may become before it is replaced, 10 % more or less."
-    )
-    max_waiting: int = _option(_count(0), 0, "callers", "How many may wait for a connection; 0 means any number.")
+    max_lifetime: float = _option(_seconds, 3600.0, "seconds", "How old a connection may become, give or take 10 %.")
+    max_waiting: int = _option(_count_from_0, 0, "callers", "How many may wait for a connection; 0 means any number.")
     resend_unknown: bool = _option(
         _flag, False, "", "Whether to send a message of unknown outcome again, under its x-message-id (at least once)."
     )
     heart_beat: tuple[int, int] = _option(
         _heart_beat, (0, 0), "milliseconds", "The intervals to offer: of beats sent, of beats wanted."
     )
-    max_header_bytes: int = _option(
-        _count(1), MAX_HEADER_BYTES, "bytes", "The largest head that a receiving client or worker takes whole."
-    )
-    max_headers: int = _option(
-        _count(1), MAX_HEADERS, "headers", "The most headers that a receiving client or worker takes whole."
-    )
+    max_header_bytes: int = _option(_count, MAX_HEADER_BYTES, "bytes", "The largest head that a receiver takes whole.")
+    max_headers: int = _option(_count, MAX_HEADERS, "headers", "The most headers that a receiver takes whole.")
     max_body_bytes: int = _option(
-        _count(0), MAX_BODY_BYTES, "bytes", "The largest body that a receiving client or worker takes whole."
+        _count_from_0, MAX_BODY_BYTES, "bytes", "The largest body that a receiver takes whole."
     )
     tls_ca: str | None = _option(_path, None, "path", "A PEM file of the authorities to trust, not the system's.")
     tls_cert: str | None = _option(_path, None, "path", "A PEM file with the client's certificate.")
@@ -284,15 +265,15 @@ _SYNONYMS: typing.Final = {"max_size": "pool_size"}
 
 
 def option_name(name: str) -> str:
-    """Return the name of the option that is also called *name*: ``pool_size`` for a pool's ``max_size``."""
+    """Return the option that is also called *name*: ``pool_size`` for a pool's ``max_size``."""
     return _SYNONYMS.get(name, name)
 
 
 def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.Any:
     """Return *value* as the option *name* has it. Texts, as in an address or an ini file, are understood.
 
-    *written* is the name as the user wrote it, for the error. Raises `ConfigurationError` if there is no such
-    option, naming the nearest one, or if the value cannot be used; the value of a secret is never shown.
+    *written* is the name as the user wrote it. Raises `ConfigurationError` if there is no such option, naming the
+    nearest one, or if the value cannot be used; the value of a secret is never shown.
     """
     written = written or name
     option = OPTIONS.get(name)

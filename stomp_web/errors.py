@@ -1,13 +1,7 @@
 """Every exception of stomp-web: one tree, ordered by what happened to the message.
 
-Before a caller sends a message again, it must know what happened to it. The three classes under
-`MessageError` are the three possible answers:
-
-* `NotSent` - no part of the message can have been processed. Sending it again is safe.
-* `Rejected` - the broker refused this message in an ERROR frame.
-* `DeliveryUnknown` - bytes left and no receipt came. The message may have arrived.
-
-No exception holds a passcode or a body. Exceptions can be pickled, so that other processes can receive them.
+`NotSent`, `Rejected` and `DeliveryUnknown` are the three possible answers to that. No exception holds a passcode or a
+body. Exceptions can be pickled, so that other processes can receive them.
 """
 
 from __future__ import annotations
@@ -44,8 +38,7 @@ class StompError(Exception):
 class ConfigurationError(StompError, ValueError):
     """An option is unknown, or its value cannot be used.
 
-    `option` is the name as the user wrote it (with its prefix, such as ``STOMP_TIMEOUT``), or
-    ``None`` where no single option is at fault.
+    `option` is its name as the user wrote it, such as ``STOMP_TIMEOUT``; ``None`` where no single one is at fault.
     """
 
     def __init__(self, message: str, option: str | None = None) -> None:
@@ -54,9 +47,9 @@ class ConfigurationError(StompError, ValueError):
 
 
 class SerializationError(StompError, ValueError):
-    """A payload cannot be turned into a body, or a body into a payload.
+    """A payload cannot be turned into a body, or a body into a payload. No message was sent.
 
-    No message was sent. `serializer` is the serializer's name.
+    `serializer` is the serializer's name.
     """
 
     def __init__(self, message: str, serializer: str | None = None) -> None:
@@ -87,9 +80,9 @@ class MessageError(StompError):
     * `message_ids` - of a batch, the ``x-message-id`` of each message, in order.
     * `confirmed` - of a batch, the positions (from 0) of the messages whose receipt had come.
     * `frame` - the broker's ERROR frame, if it answered with one.
-    * `not_sent` - of a batch that is `DeliveryUnknown` or `Rejected`, the positions of the messages that were certainly
-      not sent or not taken: the connection ended before the last byte of them had left, or the broker ended it when it
-      refused a message before them. Sending those again is safe.
+    * `not_sent` - of a batch that is `DeliveryUnknown` or `Rejected`, the positions of the messages that the broker has
+      certainly not taken: the connection ended before all of their bytes had left, or because the broker refused a
+      message before them. Sending those again is safe.
     """
 
     message_ids: tuple[str | None, ...] = ()
@@ -116,49 +109,28 @@ class MessageError(StompError):
 class NotSent(MessageError):
     """No part of the message can have been processed. Sending it again is safe.
 
-    If it is this class itself and not a subclass, the connection ended while the message was being written, and a
-    broker does not accept an incomplete frame. The reason may be a limit on the size of messages: then retrying fails
-    again. The library retries only errors of this class, unless the caller asks for more.
+    If it is this class itself and not a subclass, the connection ended while the message was being written: no broker
+    accepts an incomplete frame. If the reason is a limit on the size of messages, retrying fails again. The library
+    retries only errors of this class, unless the caller asks for more.
     """
 
 
 class BrokerUnavailable(NotSent):
     """No broker could be reached, or none accepted the session.
 
-    `retry_after` is the time in seconds after which a new attempt will be made at the earliest, or
-    ``None`` if the next call tries at once. `frame` is the broker's ERROR frame, if it sent one.
+    `retry_after` is the time in seconds until the next attempt is made; ``None``: the next call tries at once.
     `timed_out` is whether a broker did not answer within the time for connecting.
     """
 
     timed_out = False
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        broker: str | None = None,
-        destination: str | None = None,
-        message_id: str | None = None,
-        confirmed: tuple[int, ...] = (),
-        retry_after: float | None = None,
-        frame: Frame | None = None,
-    ) -> None:
-        super().__init__(
-            message,
-            broker=broker,
-            destination=destination,
-            message_id=message_id,
-            confirmed=confirmed,
-            frame=frame,
-        )
+    def __init__(self, message: str, *, retry_after: float | None = None, **attributes: typing.Any) -> None:
+        super().__init__(message, **attributes)
         self.retry_after = retry_after
 
 
 class AuthenticationFailed(NotSent):
-    """The broker did not accept login, passcode or virtual host. Trying again will not help.
-
-    `frame` is the broker's ERROR frame.
-    """
+    """The broker did not accept login, passcode or virtual host. Trying again will not help."""
 
 
 class PoolTimeout(NotSent):
@@ -172,9 +144,8 @@ class PoolClosed(NotSent):
 class Rejected(MessageError):
     """The broker did not accept this message: it answered with an ERROR frame that refuses it.
 
-    `frame` is that ERROR frame. After an ERROR that only announces the end of the connection, `DeliveryUnknown` is
-    raised instead (RabbitMQ 3.10 and 4.3 send ``AMQP channel died`` when an administrator closes the connection, and
-    may have accepted the message).
+    After an ERROR that only announces the end of the connection, `DeliveryUnknown` is raised instead. (RabbitMQ 3.10
+    and 4.3 send ``AMQP channel died`` when an administrator closes the connection; they may have accepted the message.)
     """
 
     @property
@@ -186,9 +157,8 @@ class Rejected(MessageError):
 class DeliveryUnknown(MessageError):
     """Bytes left and no receipt came. The message may have arrived, or may not.
 
-    Sending it again can make a duplicate; send it with the same ``x-message-id`` (`message_id`), so
-    that the receiver recognizes it. `frame` is the broker's ERROR frame, if one came that does not tell
-    the outcome of this message; ``None`` otherwise.
+    Sending it again can make a duplicate; send it with the same ``x-message-id`` (`message_id`), so that the receiver
+    recognizes it. `frame` is an ERROR frame that came and does not tell the outcome of this message.
     """
 
 

@@ -1,9 +1,8 @@
 """Observers: callables that are notified of events of messages and connections.
 
-Metrics, tracing, custom logs and the signals of the frameworks are built on them. An observer takes one event. It is
-called in the sending thread, so it should be quick. It may send, even through the same publisher: no lock and no
-connection is held while it is called, and events of the pool are delivered after the connection was released. Its
-exceptions are logged and do not affect the sender.
+Metrics, tracing and the signals of the frameworks are built on them. An observer takes one event. It is called in the
+sending thread, so it should be quick. It may send, even through the same publisher: no lock and no connection is held
+while it is called. Its exceptions are logged and do not affect the sender.
 """
 
 from __future__ import annotations
@@ -30,10 +29,7 @@ class SendBegan:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SendSucceeded:
-    """A message was sent; `confirmed` is whether its receipt came, `seconds` the duration of the whole call.
-
-    In a batch, every message has an event of its own, with the duration of the whole batch.
-    """
+    """A message was sent; `confirmed` is whether its receipt came, `seconds` the duration of the call or batch."""
 
     message_id: str
     destination: str
@@ -55,8 +51,8 @@ class SendFailed:
 class PoolChanged:
     """Something happened to a connection of the pool.
 
-    `change` is one of ``opened``, ``stale`` (found dead at a lease), ``retired`` (too old or idle for too
-    long), ``discarded`` (after an error), ``connect_failed``, ``closed``. `broker` is its address, without credentials.
+    `change` is ``opened``, ``stale`` (found dead at a lease), ``retired`` (too old, or idle for too long),
+    ``discarded`` (after an error), ``connect_failed`` or ``closed``. `broker` is its address, without credentials.
     """
 
     change: str

@@ -1,7 +1,4 @@
-"""Opening sessions: which broker, in which order, within which time.
-
-A connector is shared by all clients of a pool, so that they all know which broker was good last.
-"""
+"""Opening sessions: which broker, in which order, within which time."""
 
 from __future__ import annotations
 
@@ -9,25 +6,22 @@ import dataclasses
 import typing
 
 from .._internal.printable import short_repr, without_outcome
-from ..config import DEFAULTS, OPTIONS, coerce, option_name, unknown_option, whole_number
-from ..errors import AuthenticationFailed, BrokerUnavailable, ConfigurationError, InvalidFrame
+from ..config import LIMIT_OPTIONS, OPTIONS, TLS_OPTIONS, coerce, option_name, unknown_option, whole_number
+from ..errors import BrokerUnavailable, ConfigurationError, InvalidFrame
 from ..protocol import VERSIONS, encode
 from .address import Address, Endpoint, may_be_host
 from .deadline import Deadline
 from .session import Session, SessionSettings
-from .tls import TLS_OPTIONS, tls_context
-
-if typing.TYPE_CHECKING:
-    import ssl as ssl_module
+from .tls import tls_context
 
 __all__ = ["Connector", "client_options", "make_connector", "make_endpoint"]
 
 
 class Connector:
-    """Opens sessions with one of several brokers.
+    """Opens sessions with one of several brokers, for all clients of a pool.
 
-    A broker counts as good only after it said CONNECTED. The last good one is tried first; each attempt gets an
-    equal share of the time that is left, so that a broker that accepts and stays mute costs only its share.
+    The last broker that said CONNECTED is tried first. Each attempt gets an equal share of the time that is left, so
+    that a broker that accepts and stays mute costs only its share.
     """
 
     def __init__(self, endpoints: tuple[Endpoint, ...], settings: SessionSettings, connect_timeout: float) -> None:
@@ -45,18 +39,17 @@ class Connector:
         try:
             encode(self._settings_with(changes).connect_frame())
         except InvalidFrame as error:
-            raise ConfigurationError(
-                f"{error}; login, passcode, vhost and headers of CONNECT travel without escapes"
-            ) from None
+            problem = f"{error}; login, passcode, vhost and headers of CONNECT travel without escapes"
+            raise ConfigurationError(problem) from None
 
     def _settings_with(self, changes: dict[str, object]) -> SessionSettings:
         return dataclasses.replace(self.settings, **changes) if changes else self.settings  # type: ignore[arg-type]
 
     def open(self, deadline: Deadline, **changes: object) -> Session:
-        """Return a new session; *changes*, checked before, replace fields of the settings for this one.
+        """Return a new session; *changes*, checked before, replace fields of its settings.
 
-        Raises `AuthenticationFailed` as soon as a broker refuses the credentials (others would most likely be asked in
-        vain, and some lock accounts), or `BrokerUnavailable` once every broker was tried.
+        Raises `AuthenticationFailed` as soon as a broker refuses the credentials, as others most likely would, and some
+        lock accounts; or `BrokerUnavailable` once every broker was tried.
         """
         settings = self._settings_with(changes)
         count = len(self.endpoints)
@@ -67,13 +60,10 @@ class Connector:
             share = deadline.share(count - step).sooner(self.connect_timeout)
             try:
                 session = Session.open(self.endpoints[index], settings, share)
-            except BrokerUnavailable as error:
-                failures.append(error)
-            except AuthenticationFailed:
-                raise
-            else:
                 self._last_good = index
                 return session
+            except BrokerUnavailable as error:
+                failures.append(error)
         try:
             if count == 1:
                 raise failures[0]
@@ -89,84 +79,64 @@ class Connector:
             failures.clear()  # or this frame and the tracebacks of the failures would hold each other
 
 
-def make_connector(
-    endpoints: tuple[Endpoint, ...],
-    *,
-    login: str | None = None,
-    passcode: str | None = None,
-    vhost: str | None = None,
-    ssl: bool | ssl_module.SSLContext | None = None,
-    versions: typing.Iterable[str] = VERSIONS,
-    connect_timeout: float = DEFAULTS.connect_timeout,
-    heart_beat: tuple[int, int] = DEFAULTS.heart_beat,
-    connect_headers: typing.Mapping[str, str] | None = None,
-    tls_ca: str | None = None,
-    tls_cert: str | None = None,
-    tls_key: str | None = None,
-    tls_key_password: str | None = None,
-    tls_insecure_skip_verify: bool = False,
-    max_header_bytes: int = 65_536,
-    max_headers: int = 1_000,
-    max_body_bytes: int = 1_048_576,
-    receives: bool = False,
-    more_options: typing.Iterable[str] = (),
-    **unknown: object,
-) -> Connector:
-    """Return a connector for *endpoints* with the options of a client.
+_LARGEST_SIZE: typing.Final = 2**63 - 1  # bytes
+_CREDENTIALS = ("login", "passcode", "vhost")
+_DEFAULTS: typing.Final[dict[str, typing.Any]] = {
+    **{name: OPTIONS[name].default for name in (*_CREDENTIALS, "connect_timeout", "heart_beat", *TLS_OPTIONS)},
+    "ssl": None,
+    "versions": VERSIONS,
+    "connect_headers": None,
+}
 
-    *max_body_bytes* is the largest body that is taken; a publisher gets none but those of ERROR frames. A client that
-    *receives* has a loop, so that it may send heart-beats, and is tolerant about the content of frames. *more_options*
-    are names that the caller knows, for the hint in the error about an unknown one. Raises `ConfigurationError`.
+
+def make_connector(
+    endpoints: tuple[Endpoint, ...], *, receives: bool = False, more_options: tuple[str, ...] = (), **given: typing.Any
+) -> Connector:
+    """Return a connector for *endpoints* with the options *given* to a client.
+
+    A client that *receives* has a loop, so that it may send heart-beats, and is tolerant about the content of frames.
+    *more_options* are names that the caller knows, for the error about an unknown one. Raises `ConfigurationError`.
     """
-    for name in unknown:
-        raise unknown_option(name, known=("timeout", "confirm", *_CONNECTOR_OPTIONS, *more_options))
-    versions = tuple(versions)
+    for name in given:
+        if name not in _DEFAULTS and name not in LIMIT_OPTIONS:
+            raise unknown_option(name, known=("timeout", "confirm", *_DEFAULTS, *more_options))
+    options = _DEFAULTS | given
+    versions = tuple(options["versions"])
     if not versions or not set(versions) <= set(VERSIONS):
         raise ConfigurationError(
             f"versions must be some of {', '.join(VERSIONS)}, not {short_repr(versions)}", "versions"
         )
-    heart_beat = coerce("heart_beat", heart_beat)
+    heart_beat = coerce("heart_beat", options["heart_beat"])
     if heart_beat[0] and not receives:
         raise ConfigurationError(
             "heart_beat must begin with 0: a publisher has no thread that could send heart-beats in time", "heart_beat"
         )
+    for name in ("tls_key_password", "tls_insecure_skip_verify"):
+        options[name] = coerce(name, options[name])
+    limits: dict[str, typing.Any] = {
+        name: whole_number(name, given[name], 0 if name == "max_body_bytes" else 1, _LARGEST_SIZE)
+        for name in LIMIT_OPTIONS
+        if name in given
+    }
     settings = SessionSettings(
-        login=login,
-        passcode=passcode,
-        vhost=vhost,
+        **{name: options[name] for name in _CREDENTIALS},
+        **limits,
         versions=versions,
         heart_beat=heart_beat,
-        headers=dict(connect_headers or {}),
-        max_header_bytes=whole_number("max_header_bytes", max_header_bytes, 1, _LARGEST_SIZE),
-        max_headers=whole_number("max_headers", max_headers, 1, _LARGEST_SIZE),
-        max_body_bytes=whole_number("max_body_bytes", max_body_bytes, 0, _LARGEST_SIZE),
+        headers=dict(options["connect_headers"] or {}),
         tolerant=receives,
-        tls=tls_context(
-            ssl,
-            tls_ca=tls_ca,
-            tls_cert=tls_cert,
-            tls_key=tls_key,
-            tls_key_password=coerce("tls_key_password", tls_key_password),
-            tls_insecure_skip_verify=coerce("tls_insecure_skip_verify", tls_insecure_skip_verify),
-        ),
+        tls=tls_context(options["ssl"], options),
     )
-    connector = Connector(endpoints, settings, coerce("connect_timeout", connect_timeout))
+    connector = Connector(endpoints, settings, coerce("connect_timeout", options["connect_timeout"]))
     connector.check()
     return connector
-
-
-_LARGEST_SIZE: typing.Final = 2**63 - 1  # bytes
-_CONNECTOR_OPTIONS = (
-    *("login", "passcode", "vhost", "ssl", "versions", "connect_timeout", "heart_beat", "connect_headers"),
-    *TLS_OPTIONS,
-)
 
 
 def client_options(address: Address, names: typing.Iterable[str]) -> dict[str, typing.Any]:
     """The options that *address* holds, those of its query checked; *names* are the ones that may stand there."""
     allowed = set(names)
     options: dict[str, typing.Any] = {"ssl": True} if address.tls else {}
-    for name in ("login", "passcode", "vhost"):
+    for name in _CREDENTIALS:
         if (value := getattr(address, name)) is not None:
             options[name] = value
     for written, text in address.options.items():

@@ -16,10 +16,7 @@ _LONGEST = 1_000_000.0
 
 
 def checked(seconds: typing.Any) -> float:
-    """Return *seconds*, a caller's timeout, as a deadline takes it.
-
-    Raises `ConfigurationError` if it is not a positive, finite number: nothing in stomp-web waits without an end.
-    """
+    """Return *seconds* as a deadline takes it. Raises `ConfigurationError` if it is not positive and finite."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
         raise ConfigurationError(
             f"timeout must be a number of seconds greater than 0, not {short_repr(seconds)}", "timeout"
@@ -28,10 +25,7 @@ def checked(seconds: typing.Any) -> float:
 
 
 class Deadline:
-    """The moment `at` (of `time.monotonic`), *seconds* from now, at which a call must be over.
-
-    `seconds` is the whole time that was given: a timeout that was `checked`.
-    """
+    """The moment `at` (of `time.monotonic`) at which a call must be over. `seconds`, a `checked` timeout, led to it."""
 
     __slots__ = ("at", "seconds")
 
@@ -51,10 +45,7 @@ class Deadline:
 
     def sooner(self, seconds: float) -> Deadline:
         """A deadline *seconds* from now, or this one if it comes first."""
-        part = Deadline.__new__(Deadline)
-        part.seconds = min(self.remaining(), seconds)
-        part.at = monotonic() + part.seconds
-        return part
+        return Deadline(min(self.remaining(), seconds))
 
     def share(self, parts: int) -> Deadline:
         """A deadline for the first of *parts* attempts that must fit into what is left."""

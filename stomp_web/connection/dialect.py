@@ -1,7 +1,4 @@
-"""What differs between brokers, in one place.
-
-The dialect is chosen from the ``server`` header of CONNECTED, when the session begins.
-"""
+"""What differs between brokers, in one place."""
 
 from __future__ import annotations
 
@@ -22,32 +19,29 @@ class Dialect:
     * `server` - how the ``server`` header of its CONNECTED begins.
     * `text_without_length` - a body that is text goes without ``content-length``, so that a JMS consumer gets a
       TextMessage (ActiveMQ 5.17: with the header it becomes a BytesMessage).
-    * `expiry_header` - the header for time-to-live, and `expiry_is_absolute` whether it is the moment in
-      milliseconds since 1970 (JMS) or the milliseconds to live (RabbitMQ).
-    * `prefetch_header` - the header of SUBSCRIBE that limits what may be unacknowledged, and `prefetch_bytes` how many
+    * `expiry_header` - the header for time-to-live; `expiry_is_absolute` - it is the moment in milliseconds since 1970
+      (JMS), and not the milliseconds to live (RabbitMQ).
+    * `prefetch_header` - the header of SUBSCRIBE that limits what may be unacknowledged; `prefetch_bytes` - how many
       bytes it counts for a message; 0: it counts messages.
-    * `nack_requeues` - whether a NACK gives the message back to its queue; `nack_drop_headers` and
-      `nack_requeue_headers` are the headers of NACK that ask for the one or the other.
-    * `acks_over_all` - an ACK that stands for all messages before it stands for those of the connection's other
-      subscriptions, too. (RabbitMQ 3.10: the next ACK of one of them is answered by an ERROR.)
-    * `keeps_message_ids` - a message has the same ``message-id`` at each delivery. (RabbitMQ 3.10 gives each delivery
-      another one.)
-    * `duplicate_header` - the header by which the broker itself drops what is sent twice, if it can. Only a send that
-      may be repeated has it, with an id of its own. (Artemis 2.40 confirms a second message with the same value, and
-      drops it. So the id of the message is no good value: a dead letter that is sent back would be lost.)
+    * `nack_requeues` - a NACK gives the message back to its queue; `nack_drop_headers` and `nack_requeue_headers` - the
+      headers of NACK that ask for the one or the other.
+    * `acks_over_all` - an ACK for all messages before it counts for those of the connection's other subscriptions, too.
+      (RabbitMQ 3.10: the next ACK of one of them is answered by an ERROR.)
+    * `keeps_message_ids` - a message has the same ``message-id`` at each delivery. (RabbitMQ 3.10: always another.)
+    * `duplicate_header` - the header by which the broker drops what is sent twice. Only a send that may be repeated has
+      it, with an id of its own: Artemis 2.40 confirms and drops a second message with the same value, and with the id
+      of the message, a dead letter that is sent back would be lost.
     * `acks_in_transactions` - an ACK or NACK with a ``transaction`` waits for its COMMIT.
-    * `sent_types` and `subscribed_types` - by the beginning of a destination, the header of SEND or of SUBSCRIBE that
-      says what kind of destination it is.
+    * `sent_types`, `subscribed_types` - by the beginning of a destination, the header of SEND, SUBSCRIBE for its kind.
     * `receipts_after_commit` - SENDs in a transaction get their receipts after that of COMMIT (RabbitMQ 3.10);
       only those receipts tell that the messages were taken.
     * `quotes_destinations` - a slash in the name of a queue is written ``%2F``.
-    * `frame_limit` - the bytes of a body over which it closes the connection, unless another limit is set, as far as
-      that is known; and `frame_limit_names`, in words, the settings by which it limits the size of a message.
+    * `frame_limit` - the bytes of a body over which it closes the connection, unless another limit is set;
+      `frame_limit_names` - in words, the settings by which it limits the size of a message.
     * `ends_after_refusal` - in STOMP 1.2, after an ERROR that names the frame it refuses, it closes the connection and
-      takes none of the frames behind that one, as the specification ("ERROR") says. RabbitMQ and ActiveMQ go on.
-    * `unnamed_refusals` - the ``message`` headers, as a regular expression, of ERROR frames without ``receipt-id`` that
-      refuse the frame that was sent last; ``None``: all but those that speak of an end. See
-      `stomp_web.connection.refusals`.
+      takes no frame behind that one, as the specification ("ERROR") says. RabbitMQ and ActiveMQ go on.
+    * `unnamed_refusals` - the ``message`` headers of ERROR frames without ``receipt-id`` that refuse the frame that was
+      sent last; ``None``: all but those that speak of an end. See `stomp_web.connection.refusals`.
     """
 
     name: str
@@ -83,8 +77,7 @@ class Dialect:
     def prefetch(self, count: int) -> dict[str, str]:
         """The headers of SUBSCRIBE that let *count* messages be unacknowledged, as nearly as the broker can.
 
-        Where it counts bytes, there may be more of small messages and fewer of large ones. One is one everywhere:
-        Artemis 2.40 sends a message while its window is not used up, and takes 0 for "one after the other".
+        Where it counts bytes, 1 is still exact: Artemis 2.40 takes a window of 0 for "one after the other".
         """
         if self.prefetch_header is None:
             return {}

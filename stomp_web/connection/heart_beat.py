@@ -1,7 +1,4 @@
-"""The clocks of one session's heart-beats: when one is due from us, and when the broker's is overdue.
-
-Nothing here sends or reads; the driver of the connection tells what went out and what came in.
-"""
+"""The clocks of one session's heart-beats. Nothing here sends or reads."""
 
 from __future__ import annotations
 
@@ -23,10 +20,9 @@ class HeartBeats:
     __slots__ = ("_expects", "_sends", "received", "sent")
 
     def __init__(self, agreed: tuple[int, int]) -> None:
-        sends, expects = agreed
         # Half the interval, so that the scheduling of threads cannot make a beat late.
-        self._sends = sends / 2000
-        self._expects = _TOLERANCE * expects / 1000
+        self._sends = agreed[0] / 2000
+        self._expects = _TOLERANCE * agreed[1] / 1000
         self.sent = self.received = time.monotonic()
 
     def due(self, now: float) -> bool:
@@ -41,10 +37,8 @@ class HeartBeats:
         return f"no byte came for {self._expects:g} s; a heart-beat was promised every {promised:g} ms"
 
     def rest(self, now: float, reading: bool) -> float | None:
-        """The seconds until something is due, ``None`` if nothing ever is. Who is not *reading* expects nothing."""
-        rests = []
-        if self._sends:
-            rests.append(self.sent + self._sends - now)
+        """The seconds until something is due, ``None`` if nothing ever is. A beat of the broker counts if *reading*."""
+        moments = [self.sent + self._sends] if self._sends else []
         if self._expects and reading:
-            rests.append(self.received + self._expects - now)
-        return max(min(rests), 0.0) if rests else None
+            moments.append(self.received + self._expects)
+        return max(min(moments) - now, 0.0) if moments else None

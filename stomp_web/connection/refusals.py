@@ -1,17 +1,14 @@
 """Which ERROR frames refuse the frame that they answer, and which only say that something has ended.
 
-`Rejected` tells a caller that the message was not taken. So an ERROR counts as a refusal only where the broker gives it
-for this very frame. What was measured, with sends in flight:
+`Rejected` tells a caller that the message was not taken, so an ERROR must be the answer to this very frame. Measured:
 
 * RabbitMQ 3.10.8 and 4.3.6 name no frame in any ERROR. When an administrator closes the connections or deletes the
-  user, every client gets ``AMQP channel died``, some get ``Processing error`` before it, and of the messages in flight
-  up to all are in the queue. ``Processing error`` is also the answer to a header that the broker cannot read, such as
-  ``priority:abc``, and cannot be told from that.
-* ActiveMQ 5.17.2 and 6.3.1 and Artemis 2.40 name the frame by its ``receipt-id``, if it asked for a receipt, except
-  a frame that they could not read, and (Artemis) a SUBSCRIBE. When an administrator closes the connections, ActiveMQ
-  sends no ERROR, and Artemis one that names no frame; most of the messages in flight are in the queue then.
-* Of other brokers nothing is known. STOMP 1.2 ("ERROR") says that a server should name the frame, where the ERROR is
-  related to one.
+  user, every client gets ``AMQP channel died``, some get ``Processing error`` before it, and the queue has up to all
+  messages in flight. ``Processing error`` is also the answer to a header that the broker cannot read.
+* ActiveMQ 5.17.2 and 6.3.1 and Artemis 2.40 name a frame that asked for a receipt by its ``receipt-id``, unless they
+  could not read it, and (Artemis) unless it is a SUBSCRIBE. When an administrator closes the connections, ActiveMQ
+  sends no ERROR and Artemis one that names no frame; the queue has most of the messages in flight.
+* Other brokers should name the frame that an ERROR is related to (STOMP 1.2, "ERROR").
 """
 
 from __future__ import annotations
@@ -43,8 +40,7 @@ _NO_FRAME = re.compile(r"delivery acknowledgement on channel \d+ timed out")
 def refuses(error: Frame, dialect: Dialect) -> bool:
     """Whether *error*, an ERROR, says that the broker did not take the frame that it answers.
 
-    If it has a ``receipt-id``, that names the frame. Otherwise it can be the answer to any frame that the broker has
-    not answered; the caller knows which those are.
+    That is the frame of its ``receipt-id``; without one, it can be any frame that the broker has not answered.
     """
     message = error.headers.get("message", "").strip()
     first_line = error.body[:1000].decode("utf-8", "replace").partition("\n")[0]

@@ -19,38 +19,17 @@ class InsecureConnectionWarning(UserWarning):
 
 
 def tls_context(
-    ssl: bool | ssl_module.SSLContext | None,
-    *,
-    tls_ca: str | None = None,
-    tls_cert: str | None = None,
-    tls_key: str | None = None,
-    tls_key_password: str | None = None,
-    tls_insecure_skip_verify: bool = False,
+    ssl: bool | ssl_module.SSLContext | None, options: typing.Mapping[str, typing.Any]
 ) -> ssl_module.SSLContext | None:
-    """Return the context for the settings, or ``None`` for a connection without TLS.
+    """Return the context for *ssl* and all `TLS_OPTIONS`, or ``None`` for a connection without TLS.
 
-    * *ssl* - ``True`` for TLS that verifies certificate and host name; an ``ssl.SSLContext`` is used as it is.
-    * *tls_ca* - a PEM file of the authorities to trust; without it, the system's.
-    * *tls_cert*, *tls_key* - PEM files of the client's own certificate and its key.
-    * *tls_key_password* - the password of the key, if the file is encrypted. OpenSSL never asks for it on the terminal.
-    * *tls_insecure_skip_verify* - accept any certificate, and so anybody who can reach the wire. It warns, with an
-      `InsecureConnectionWarning`.
-
-    Raises `ConfigurationError` if a file cannot be used, or is named for a connection without TLS.
+    Raises `ConfigurationError` if a file cannot be used, or if an option has no effect or contradicts another.
     """
-    named = {
-        "tls_ca": tls_ca,
-        "tls_cert": tls_cert,
-        "tls_key": tls_key,
-        "tls_key_password": tls_key_password,
-        "tls_insecure_skip_verify": tls_insecure_skip_verify or None,
-    }
-    given = [name for name, value in named.items() if value is not None]
+    given = [name for name in TLS_OPTIONS if options[name] not in (None, False)]
     if not ssl:
         if given:
-            raise ConfigurationError(
-                f"{given[0]} has no effect without TLS; begin the address with stomp+ssl:// (or pass ssl=True)",
-                given[0],
+            raise _refused(
+                given[0], "has no effect without TLS; begin the address with stomp+ssl:// (or pass ssl=True)"
             )
         return None
     # Imported here: a connection without TLS does not pay for it (about 10 ms at start).
@@ -58,30 +37,25 @@ def tls_context(
 
     if isinstance(ssl, ssl_module.SSLContext):
         if given:
-            raise ConfigurationError(
-                f"{given[0]} has no effect beside an SSLContext; load it into the context", given[0]
-            )
+            raise _refused(given[0], "has no effect beside an SSLContext; load it into the context")
         return ssl
-    if tls_key is not None and tls_cert is None:
-        raise ConfigurationError(
-            "tls_key is given without tls_cert; name the certificate that the key is for", "tls_key"
-        )
-    if tls_key_password is not None and tls_cert is None:
-        raise ConfigurationError(
-            "tls_key_password is given without tls_cert; name the certificate and its key", "tls_key_password"
-        )
-    if tls_insecure_skip_verify and tls_ca is not None:
-        raise ConfigurationError(
-            "tls_insecure_skip_verify accepts any certificate, and tls_ca says which to accept; leave one of them out",
+    authorities, certificate, key, password, insecure = (options[name] for name in TLS_OPTIONS)
+    if key is not None and certificate is None:
+        raise _refused("tls_key", "is given without tls_cert; name the certificate that the key is for")
+    if password is not None and certificate is None:
+        raise _refused("tls_key_password", "is given without tls_cert; name the certificate and its key")
+    if insecure and authorities is not None:
+        raise _refused(
             "tls_insecure_skip_verify",
+            "accepts any certificate, and tls_ca says which to accept; leave one of them out",
         )
     try:
-        context = ssl_module.create_default_context(cafile=tls_ca)
+        context = ssl_module.create_default_context(cafile=authorities)
     except OSError as error:  # SSLError is one
-        raise _unusable("tls_ca", tls_ca, error.strerror or str(error)) from None
-    if tls_cert is not None:
-        _load_certificate(context, tls_cert, tls_key, tls_key_password)
-    if tls_insecure_skip_verify:
+        raise _unusable("tls_ca", authorities, error.strerror or str(error)) from None
+    if certificate is not None:
+        _load_certificate(context, certificate, key, password)
+    if insecure:
         warnings.warn(
             "tls_insecure_skip_verify is on: the broker's certificate is not verified, and anybody on the way can read "
             "and change messages and passcode. To trust an authority of your own, use tls_ca instead.",
@@ -96,10 +70,9 @@ def tls_context(
 def _load_certificate(context: ssl_module.SSLContext, certificate: str, key: str | None, password: str | None) -> None:
     """Load the client's certificate and key into *context*. Raises `ConfigurationError` that names the option at fault.
 
-    OpenSSL asks for a password only if the key is encrypted: by a callback, if it is given one, and otherwise on the
-    terminal, where a server would wait for ever.
+    Without *key*, the key is in the file of the certificate. If it is encrypted, OpenSSL asks for the password: by a
+    callback if it is given one, and otherwise on the terminal, where a server would wait for ever.
     """
-    # The name of the key's option: without it, the key stands in the file of the certificate.
     option, file = ("tls_cert", certificate) if key is None else ("tls_key", key)
     _holds_key("tls_cert", certificate)
     holds_key = _holds_key(option, file)
@@ -125,9 +98,7 @@ def _load_certificate(context: ssl_module.SSLContext, certificate: str, key: str
             option,
         )
     if asked:
-        raise ConfigurationError(
-            f"tls_key_password does not decrypt the key in the file {file!r}, which {option} names", "tls_key_password"
-        )
+        raise _refused("tls_key_password", f"does not decrypt the key in the file {file!r}, which {option} names")
     if not holds_key and key is not None:
         raise _unusable(option, file, "it holds no private key in PEM form")
     raise _unusable("tls_cert", certificate, problem)
@@ -141,6 +112,10 @@ def _holds_key(option: str, path: str) -> bool:
     except OSError as error:
         problem = error.strerror or str(error)
     raise _unusable(option, path, problem)
+
+
+def _refused(option: str, problem: str) -> ConfigurationError:
+    return ConfigurationError(f"{option} {problem}", option)
 
 
 def _unusable(option: str, file: object, problem: str) -> ConfigurationError:

@@ -162,7 +162,7 @@ class SendingClient(BaseClient):
         example of a frame over its limit.
         """
         left = session.transport.bytes_sent - before
-        if isinstance(error, _NoTime) and not session.stuck:
+        if isinstance(error, _NoTime) and not session.transport.stuck:
             session.unsettled = False
             raise BrokerUnavailable(
                 f"no time was left to send ({deadline.seconds:.3g} s given); nothing was sent", broker=session.broker

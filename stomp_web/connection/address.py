@@ -3,8 +3,8 @@
 Every part may be percent-encoded. The passcode is in no ``repr``, no ``str`` and no error.
 
 A list of complete addresses, ``stomp://user:passcode@mq1,stomp://user:passcode@mq2``, means the same as one address
-with several hosts. Everything but the hosts must be the same in all of them, because a session has one user, one
-virtual host and one set of options, whichever broker it is opened with. What could be read in two ways is refused.
+with several hosts, because a session has one user, one virtual host and one set of options, whichever broker it is
+opened with. So everything but the hosts must be the same in all of them. What could be read in two ways is refused.
 """
 
 from __future__ import annotations
@@ -23,15 +23,19 @@ __all__ = ["SCHEMES", "Address", "Endpoint", "parse_address"]
 SCHEMES: typing.Final = {"stomp": 61613, "stomp+ssl": 61614}
 #: The schemes for development, which open no connection.
 LOCAL_SCHEMES: typing.Final = ("memory", "console", "null")
+_ALL_SCHEMES = (*SCHEMES, *LOCAL_SCHEMES)
 
 # What divides complete addresses, and the scheme of another address where none may stand.
 _NEXT_ADDRESS = re.compile(r"\s*([,;])\s*(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
-_SCHEME_IN_QUERY = re.compile(rf"(?:{'|'.join(map(re.escape, (*SCHEMES, *LOCAL_SCHEMES)))})://", re.IGNORECASE)
+_SCHEME_IN_QUERY = re.compile(rf"(?:{'|'.join(map(re.escape, _ALL_SCHEMES))})://", re.IGNORECASE)
 # Another host with its credentials, behind an option: 'vhost=v,b:y@mq2', or 'timeout=3&b:y@mq2=1'.
 _HOST_IN_QUERY = re.compile(r"[\s,;|][^&]*@|(?:^|&)[^=&]*@")
-# What tells that several hosts, or a whole address, stand where one host should. A host that cannot be looked up for
-# another reason is not found.
+# What tells that several hosts, or a whole address, stand where one host should.
 _NO_HOST = re.compile(r"[\s/@,;|]")
+_AMBIGUOUS = (
+    "the address has an '@' where it can be read in two ways; write user and passcode once, before the first "
+    "host, and '@' as %40, '/' as %2F and ',' as %2C in user, passcode, virtual host and options"
+)
 
 
 class Endpoint(typing.NamedTuple):
@@ -61,27 +65,28 @@ class Address:
         return self.scheme == "stomp+ssl"
 
     @property
-    def url(self) -> str:
-        """The address with its credentials and without its options. Its ``repr`` hides it."""
-        credentials = ""
-        if self.login is not None or self.passcode is not None:
-            credentials = urllib.parse.quote(self.login or "", safe="")
-            if self.passcode is not None:
-                credentials += ":" + urllib.parse.quote(self.passcode, safe="")
-            credentials += "@"
-        hosts = ",".join(map(_written_endpoint, self.endpoints))
-        vhost = "" if self.vhost is None else "/" + urllib.parse.quote(self.vhost, safe="")
-        return Secret(f"{self.scheme}://{credentials}{hosts}{vhost}")
-
-    @property
     def local(self) -> bool:
         """Whether this is one of the addresses for development, which open no connection."""
         return self.scheme in LOCAL_SCHEMES
 
+    @property
+    def url(self) -> str:
+        """The address with its credentials and without its options. Its ``repr`` hides it."""
+        credentials = _encode(self.login or "")
+        if self.passcode is not None:
+            credentials += f":{_encode(self.passcode)}"
+        if self.login is not None or self.passcode is not None:
+            credentials += "@"
+        hosts = (Endpoint(urllib.parse.quote(host, safe=":"), port) for host, port in self.endpoints)
+        return Secret(f"{self.scheme}://{credentials}{','.join(map(str, hosts))}{self._path}")
+
+    @property
+    def _path(self) -> str:
+        return "" if self.vhost is None else f"/{_encode(self.vhost)}"
+
     def __str__(self) -> str:
         """The address without credentials and options."""
-        vhost = "" if self.vhost is None else "/" + urllib.parse.quote(self.vhost, safe="")
-        return f"{self.scheme}://{','.join(map(str, self.endpoints))}{vhost}"
+        return f"{self.scheme}://{','.join(map(str, self.endpoints))}{self._path}"
 
 
 def parse_address(url: str) -> Address:
@@ -90,106 +95,83 @@ def parse_address(url: str) -> Address:
     Raises `ConfigurationError` that says which part is wrong. The credentials are never shown.
     """
     url = redact_secret("url", url)
+    if not isinstance(url, str):
+        raise ConfigurationError(f"the address must be str, not {type(url).__name__}", "url")
     try:
         return _parse(url)
-    except ConfigurationError as error:
-        problem, option = str(error), error.option
+    except ValueError as error:
+        problem = str(error)
     # Raised anew: the traceback of the first would show the parts of the address.
-    raise ConfigurationError(problem, option)
+    raise ConfigurationError(problem, "url")
 
 
 def _parse(url: str) -> Address:
-    if not isinstance(url, str):
-        raise ConfigurationError(f"the address must be str, not {type(url).__name__}", "url")
     parts = _NEXT_ADDRESS.split(url.strip())
-    addresses, separators = parts[::2], parts[1::2]
-    if ";" in separators:
-        raise ConfigurationError("the addresses are divided by ';'; divide them by commas", "url")
-    if len(addresses) == 1:
-        return _parse_one(addresses[0])
-    return _joined([_parse_one(address) for address in addresses])
-
-
-def _joined(addresses: list[Address]) -> Address:
-    """One address with the hosts of all *addresses*, which must be the same in everything else."""
-    first = addresses[0]
+    if ";" in parts[1::2]:
+        raise ValueError("the addresses are divided by ';'; divide them by commas")
+    first, *others = addresses = [_parse_one(address) for address in parts[::2]]
+    if not others:
+        return first
     if any(address.local for address in addresses):
-        raise ConfigurationError(
+        raise ValueError(
             f"the address is a list, and one of its members is for development ({', '.join(LOCAL_SCHEMES)}); such an "
-            "address stands alone",
-            "url",
+            "address stands alone"
         )
     fields = {"scheme": "scheme", "login": "user", "passcode": "passcode", "vhost": "virtual host"}
     different = [
-        word for name, word in fields.items() if any(getattr(each, name) != getattr(first, name) for each in addresses)
+        word for name, word in fields.items() if any(getattr(each, name) != getattr(first, name) for each in others)
     ]
     names = sorted({name for address in addresses for name in address.options})
     different += [
-        f"option {name}"
-        for name in names
-        if any(each.options.get(name) != first.options.get(name) for each in addresses)
+        f"option {name}" for name in names if any(each.options.get(name) != first.options.get(name) for each in others)
     ]
     if different:
-        raise ConfigurationError(
+        raise ValueError(
             f"the addresses in the list differ in: {', '.join(different)}. They must be the same but for host and "
-            "port; write what they have in common once, as in stomp://user:passcode@mq1,mq2/vhost?option=value",
-            "url",
+            "port; write what they have in common once, as in stomp://user:passcode@mq1,mq2/vhost?option=value"
         )
-    endpoints = tuple(endpoint for address in addresses for endpoint in address.endpoints)
-    return dataclasses.replace(first, endpoints=endpoints)
+    return dataclasses.replace(first, endpoints=tuple(each for address in addresses for each in address.endpoints))
 
 
 def _parse_one(url: str) -> Address:
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
-    known = (*SCHEMES, *LOCAL_SCHEMES)
-    if not separator or scheme not in known:
+    if not separator or scheme not in _ALL_SCHEMES:
         # What is no word may be a passcode that stands in the wrong place.
         begin = f"the scheme {scheme!r}" if separator and scheme.replace("+", "").isalnum() else "no scheme"
-        raise ConfigurationError(
-            f"the address has {begin}; it must begin with one of {', '.join(name + '://' for name in known)}, "
-            "for example stomp://localhost:61613",
-            "url",
+        raise ValueError(
+            f"the address has {begin}; it must begin with one of {', '.join(name + '://' for name in _ALL_SCHEMES)}, "
+            "for example stomp://localhost:61613"
         )
     rest, _, query = rest.partition("?")
     if _HOST_IN_QUERY.search(query):
-        raise _ambiguous()
+        raise ValueError(_AMBIGUOUS)
     options = _parse_query(query)
     if "://" in rest or _SCHEME_IN_QUERY.search(query):
-        raise ConfigurationError(
+        raise ValueError(
             "the address holds another address; divide several addresses by commas, and write ':' as %3A in user, "
-            "passcode, virtual host and options",
-            "url",
+            "passcode, virtual host and options"
         )
     authority, slash, path = rest.partition("/")
     credentials, at, hosts = authority.rpartition("@")
     if "@" in path or re.search("@.*,", credentials):
         # The second of several hosts with credentials of its own: 'a:x@mq1/v,b:y@mq2' and 'a:x@mq1,b:y@mq2'.
-        raise _ambiguous()
+        raise ValueError(_AMBIGUOUS)
     if not at and "@" in path + query:
-        raise ConfigurationError(
+        raise ValueError(
             "the address has an '@' behind its first '/' or '?'; write '/' as %2F and '?' as %3F in user and passcode, "
-            "and '@' as %40 in a virtual host or an option",
-            "url",
+            "and '@' as %40 in a virtual host or an option"
         )
     login, colon, passcode = credentials.partition(":")
     if scheme in LOCAL_SCHEMES:
-        return Address(scheme, (), options=redact_secrets(options))
+        return Address(scheme, (), options=options)
     return Address(
         scheme,
-        tuple(_parse_endpoint(host, SCHEMES[scheme]) for host in hosts.split(",")),
+        tuple(_parse_endpoint(host.strip(), SCHEMES[scheme]) for host in hosts.split(",")),
         _decode(login) if at else None,
         Secret(_decode(passcode)) if colon else None,
         _decode(path) if slash and path else None,
-        redact_secrets(options),
-    )
-
-
-def _ambiguous() -> ConfigurationError:
-    return ConfigurationError(
-        "the address has an '@' where it can be read in two ways; write user and passcode once, before the first "
-        "host, and '@' as %40, '/' as %2F and ',' as %2C in user, passcode, virtual host and options",
-        "url",
+        options,
     )
 
 
@@ -200,36 +182,28 @@ def may_be_host(host: str) -> bool:
 
 def _parse_endpoint(text: str, default_port: int) -> Endpoint:
     # What cannot be read is not shown: with the "@host" forgotten, it is the passcode.
-    text = text.strip()
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise ConfigurationError("the address has a host that is no IPv6 address in brackets, such as [::1]", "url")
+            raise ValueError("the address has a host that is no IPv6 address in brackets, such as [::1]")
         port = rest[1:]
     else:
         host, _, port = text.partition(":")
         if ":" in port:
-            raise ConfigurationError(
-                "the address has a host with several colons; write an IPv6 address in brackets, such as [::1]", "url"
+            raise ValueError(
+                "the address has a host with several colons; write an IPv6 address in brackets, such as [::1]"
             )
+    host = _decode(host)
     if not host:
-        raise ConfigurationError("the address names no host; for example stomp://localhost:61613", "url")
-    if not may_be_host(_decode(host)):
-        raise ConfigurationError(
+        raise ValueError("the address names no host; for example stomp://localhost:61613")
+    if not may_be_host(host):
+        raise ValueError(
             "the address has a host with a character that no host has; divide several hosts by commas, as in "
-            "stomp://mq1:61613,mq2:61613",
-            "url",
+            "stomp://mq1:61613,mq2:61613"
         )
-    if not port:
-        return Endpoint(_decode(host), default_port)
-    if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
-        raise ConfigurationError("the address has a port that is no number from 1 to 65535", "url")
-    return Endpoint(_decode(host), int(port))
-
-
-def _written_endpoint(endpoint: Endpoint) -> str:
-    host = urllib.parse.quote(endpoint.host, safe=":")
-    return str(Endpoint(host, endpoint.port))
+    if port and not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
+        raise ValueError("the address has a port that is no number from 1 to 65535")
+    return Endpoint(host, int(port) if port else default_port)
 
 
 def _parse_query(query: str) -> dict[str, str]:
@@ -238,17 +212,21 @@ def _parse_query(query: str) -> dict[str, str]:
         name, equals, value = part.partition("=")
         name = _decode(name)
         if not equals or not name:
-            raise ConfigurationError("the address has something after '?' that is not option=value", "url")
+            raise ValueError("the address has something after '?' that is not option=value")
         if name in options:
-            raise ConfigurationError(f"the address has the option {name} twice", "url")
+            raise ValueError(f"the address has the option {name} twice")
         if name == "url":
-            raise ConfigurationError("the address has an option url; an address cannot hold another", "url")
+            raise ValueError("the address has an option url; an address cannot hold another")
         options[name] = _decode(value)
-    return options
+    return redact_secrets(options)
+
+
+def _encode(text: str) -> str:
+    return urllib.parse.quote(text, safe="")
 
 
 def _decode(text: str) -> str:
     try:
         return urllib.parse.unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise ConfigurationError("the address has a percent-encoding that is not UTF-8", "url") from None
+        raise ValueError("the address has a percent-encoding that is not UTF-8") from None

@@ -1,7 +1,6 @@
-"""One STOMP session: what exists from CONNECTED until the connection ends, and never before.
+"""One STOMP session, from CONNECTED until the connection ends.
 
-A session owns its transport and its frame buffer. It is never revived: a new connection is a new session, and so a
-SEND without a CONNECT before it cannot be written.
+It is never revived: a new connection is a new session, so that a SEND without a CONNECT before it cannot be written.
 """
 
 from __future__ import annotations
@@ -33,11 +32,12 @@ _AUTHENTICATION_WORDS = (
     "unable to validate user", "user name", "username", "virtual host",
 )  # fmt: skip
 
-_RECEIPT_SIZE = 64  # bytes: more than any RECEIPT for a number of ours has
-_MOST_RECEIVED = 65_536  # bytes in one read
-_LONGEST_LOOK = 65_536  # bytes that are taken in to see whether the connection has ended
-_MOST_UNASKED = 2_097_152  # bytes that are taken in to see what has come unasked; an ERROR may have a body of 1 MiB
-_MOST_UNREAD = 16_777_216  # bytes that are taken in while we write
+# Numbers of bytes.
+_RECEIPT_SIZE = 64  # more than any RECEIPT for a number of ours has
+_MOST_RECEIVED = 65_536  # in one read
+_LONGEST_LOOK = 65_536  # taken in to see whether the connection has ended
+_MOST_UNASKED = 2_097_152  # taken in to see what has come unasked; an ERROR may have a body of 1 MiB
+_MOST_UNREAD = 16_777_216  # taken in while we write
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,25 +77,9 @@ class Session:
     """
 
     __slots__ = (
-        "_ask",
-        "_broken",
-        "_buffer",
-        "_peeked",
-        "_receive",
-        "all_read",
-        "broker",
-        "bytes_received",
-        "connected_frame",
-        "dialect",
-        "heart_beat",
-        "id",
-        "pid",
-        "server",
-        "transport",
-        "unsettled",
-        "version",
-        "write_some",
-    )
+        "_ask", "_broken", "_buffer", "_peeked", "_receive", "all_read", "broker", "bytes_received", "connected_frame",
+        "dialect", "heart_beat", "id", "pid", "server", "transport", "unsettled", "version", "write_some",
+    )  # fmt: skip
 
     def __init__(self, transport: Transport, broker: str, settings: SessionSettings, deadline: Deadline) -> None:
         #: The socket; it counts the bytes that have left.
@@ -110,7 +94,7 @@ class Session:
             max_body_bytes=settings.max_body_bytes,
         )
         self._broken: TransportClosed | None = None  # how a read ended of which nothing else could be said
-        self._peeked: Frame | None = None  # taken out of the buffer by a look, and not read yet
+        self._peeked: Frame | None = None  # taken out of the buffer by `ended`, and not read yet
         self.broker = broker
         #: How many bytes have arrived, heart-beats included.
         self.bytes_received = 0
@@ -134,8 +118,7 @@ class Session:
                 f"the broker chose STOMP {self.version!r}, which was not offered ({', '.join(settings.versions)})"
             )
         self._buffer.version = self.version
-        # What others have written into a message must not end the session in which it comes.
-        self._buffer.tolerant = settings.tolerant
+        self._buffer.tolerant = settings.tolerant  # what others have written into a message must not end the session
         self.server = frame.headers.get("server")
         self.id = frame.headers.get("session")
         self.dialect = choose_dialect(self.server)
@@ -177,11 +160,6 @@ class Session:
         """The socket's descriptor, for a selector."""
         return self.transport.fileno()
 
-    @property
-    def bytes_sent(self) -> int:
-        """How many bytes were handed to the operating system since the connection was opened."""
-        return self.transport.bytes_sent
-
     def wait(self, seconds: float | None, *, write: bool = False, read: bool = True, wake: int | None = None) -> bool:
         """Wait until bytes arrive, or (*write*) can leave, or the descriptor *wake* can be read."""
         return self.transport.wait_seconds(seconds, read=read, write=write, wake=wake)
@@ -189,9 +167,9 @@ class Session:
     def receipts_in_order(self, first: int, count: int, deadline: Deadline) -> int:
         """Read the RECEIPT frames for the numbers from *first* on, and return how many of the *count* have come.
 
-        That is what nearly every answer is, and so the bytes are compared with what they should be, and not parsed.
-        What comes instead, or later, is to be read as frames: by `read_frame`, which also tells that the deadline came
-        first, or that the connection has ended. Brokers may write a line feed behind each frame.
+        As nearly every answer is that, the bytes are compared with what they should be, and not parsed. Brokers may
+        write a line feed behind each frame. For anything else, `read_frame` is to be called: it returns what came
+        instead, or tells that the deadline came first or the connection has ended.
         """
         if not self.all_read:
             return 0
@@ -237,7 +215,7 @@ class Session:
             self.write_rest(data, (), sent, deadline)
 
     def write_rest(self, data: bytes, more: typing.Sequence[bytes], sent: int, deadline: Deadline) -> None:
-        """Send *data*, of which *sent* bytes have left, and the parts behind it, without joining them.
+        """Send *data*, of which *sent* bytes have left, and *more*, without joining them.
 
         While the broker does not read, what it sends is taken in: two sides that both only write would wait for
         each other for ever. Raises `TransportTimeout` or `TransportClosed`.
@@ -250,21 +228,14 @@ class Session:
                 return
             rest[0] = rest[0][sent:]
             sent = self.transport.send_parts(rest)
-            if not sent:
-                self._wait_to_write(deadline)
-
-    def _wait_to_write(self, deadline: Deadline) -> None:
-        room = len(self._buffer) < _MOST_UNREAD
-        # The clock is asked, too: a broker that sends without end always has something to read.
-        if deadline.expired or not self.transport.wait(deadline, read=room, write=True):
-            raise TransportTimeout("the broker did not take the bytes in time")
-        if room:
-            self._take_in()
-
-    @property
-    def stuck(self) -> bool:
-        """Whether a part of what was to be written last is on its way and cannot be called back. See `Transport`."""
-        return self.transport.stuck
+            if sent:
+                continue
+            room = len(self._buffer) < _MOST_UNREAD
+            # The clock is asked, too: a broker that sends without end always has something to read.
+            if deadline.expired or not self.transport.wait(deadline, read=room, write=True):
+                raise TransportTimeout("the broker did not take the bytes in time")
+            if room:
+                self._take_in()
 
     def read_frame(self, deadline: Deadline) -> Frame:
         """Return the next frame. Raises `TransportTimeout`, `TransportClosed` or `ProtocolError`."""
@@ -282,12 +253,9 @@ class Session:
     def all_ready(self) -> typing.Iterator[Frame]:
         """The frames that have arrived already, without waiting.
 
-        Raises `TransportClosed` if the broker has ended the connection, or `ProtocolError`. No call has asked for these
-        frames, so that there are few: after 2 MiB, `TransportClosed` is raised, too.
+        Raises `ProtocolError`, or `TransportClosed` if the broker has ended the connection, or sends more than 2 MiB:
+        no call has asked for these frames.
         """
-        if self._peeked is not None:
-            peeked, self._peeked = self._peeked, None
-            yield peeked
         most = self.bytes_received + _MOST_UNASKED
         while True:
             yield from self._buffer
@@ -299,8 +267,8 @@ class Session:
     def read_some(self, most: int) -> list[Frame]:
         """Return frames that have arrived already, *most* at the most; never wait. Raises as `all_ready` does.
 
-        It reads from the socket once, if no frame is there, so that what it returns is no more than fits into one read.
-        Frames that stand before a malformed one are returned first; the next call raises `ProtocolError`.
+        If no frame is there, it reads from the socket once. Frames that stand before a malformed one are returned
+        first; the next call raises `ProtocolError`.
         """
         if self._peeked is not None:
             peeked, self._peeked = self._peeked, None
@@ -322,10 +290,9 @@ class Session:
     def nothing_new(self) -> bool:
         """Whether the connection is open, and nothing has come that was not read. ``False`` may mean: not known.
 
-        The system is asked by a call during which Python keeps its lock: while other threads run, a read would have to
-        wait for them.
+        Python keeps its lock while the system is asked; a read would have to wait for other threads.
         """
-        if self._ask is None or (not self.all_read and self._unread):
+        if self._ask is None or (not self.all_read and self._buffer):
             return False
         try:
             self.all_read = read = unpack_info(self._ask()) == (ESTABLISHED, self.bytes_received)
@@ -334,16 +301,8 @@ class Session:
             self.all_read = False
             return False
 
-    @property
-    def _unread(self) -> bool:
-        """Whether something was taken in and not read; it may be a part of a frame."""
-        return self._peeked is not None or bool(self._buffer)
-
     def ended(self) -> bool:
-        """Whether the broker has ended the connection, and no frame that came before is left to be read.
-
-        It takes in what has arrived, up to a limit, and does not wait.
-        """
+        """Whether the broker has ended the connection, and no frame is left for `read_some`. It does not wait."""
         if self._peeked is not None:
             return False
         try:
@@ -362,13 +321,13 @@ class Session:
             raise self._broken
         data = self.transport.receive_some() if deadline is None else self.transport.receive(deadline)
         if data is None:
-            self.all_read = not self._unread
+            self.all_read = not self._buffer
             return False
         if not data:
             raise TransportClosed("the broker closed the connection")
         self._buffer.append(data)
         self.bytes_received += len(data)
-        self.all_read = False  # whatever it is, it is to be read before anything else is believed
+        self.all_read = False
         return True
 
     def close(self) -> None:
@@ -393,11 +352,10 @@ def _connect_refused(frame: Frame, broker: str, settings: SessionSettings) -> Me
 
 
 def error_words(frame: Frame) -> str:
-    """What an ERROR frame says, in one line: its ``message`` and, where it adds to it, its body's first line.
+    """What an ERROR frame says, as a part of a sentence: its ``message`` and, if it adds to it, its body's first line.
 
-    It has no full stop at its end, as it becomes a part of a sentence (ActiveMQ 5.17 sends one). A body may be a Java
-    stack trace (ActiveMQ 5.17); only its first line is taken. Or an Erlang term over several lines,
-    of which the first ends with a comma (RabbitMQ 3.10, "AMQP channel died"); that is taken whole.
+    The rest of the body may be a Java stack trace (ActiveMQ 5.17). But if the first line ends with a comma, it is an
+    Erlang term over several lines (RabbitMQ 3.10, "AMQP channel died"), which is taken whole.
     """
     message = frame.headers.get("message", "").strip().rstrip(" .,;:")
     lines = frame.body.decode("utf-8", "replace").strip().splitlines()

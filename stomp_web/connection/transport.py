@@ -1,13 +1,10 @@
-"""A socket whose every wait has a deadline.
+"""A socket whose every wait has a deadline. Nothing here knows STOMP.
 
-Rules of this room:
-
-* The socket never blocks. What cannot be done at once waits in `wait`, and only there, for readiness or for the
-  deadline. There are two exceptions: the look-up of a host name, as Python cannot interrupt ``getaddrinfo``, and the
-  few milliseconds of a read in `receive`.
-* Nothing here knows STOMP.
-* `close` closes the descriptor and says nothing to the peer. (A forked child closes its copies, all of them at once; a
-  ``shutdown`` or a TLS close-notify would end the parent's session.)
+* The socket never blocks. What cannot be done at once waits in `wait_seconds` for readiness or for the deadline. There
+  are two exceptions: the look-up of a host name, as Python cannot interrupt ``getaddrinfo``, and the few milliseconds
+  of a read in `receive`.
+* `close` says nothing to the peer: a forked child closes its copies of all descriptors, and a ``shutdown`` or a TLS
+  close-notify would end the parent's session.
 * Modules of the standard library are used through their names (``socket.socket``), so that gevent can patch them.
 """
 
@@ -36,14 +33,14 @@ _RECEIVE_SIZE = 65536
 _RECORD_SIZE = 16384  # RFC 8446, 5.1: the most that a record of TLS holds
 _LONGEST_POLL = 2**31 - 1  # milliseconds: a C int
 # Seconds and microseconds (`struct timeval`) that a read waits in the operating system, and the most that Linux may
-# make of that: 4 ms where its clock ticks 250 times a second, up to twice as long in fact. No longer: a signal makes
-# Python begin the read anew, and a profiler's timer that sends one each 10 ms must not stretch it without end.
+# make of that: 4 ms where its clock ticks 250 times a second. No longer: a signal makes Python begin the read anew, and
+# a profiler's timer that sends one each 10 ms must not stretch it without end.
 _TIMEVAL = struct.Struct("@ll")
 _SHORT_WAIT = (0, 1_000)
 _LONGEST_WAIT = (0, 4_000)
 
-# What Linux tells of a connection (`struct tcp_info`, since 4.6): its state in the first byte, at the end of this many
-# bytes how many bytes have come in order, as a number of 64 bits.
+# What Linux tells of a connection (`struct tcp_info`, since 4.6): its state in the first byte, and at the end of this
+# many bytes, as a number of 64 bits, how many bytes have come in order.
 _TCP_INFO = struct.Struct("=B127xQ")
 ESTABLISHED: typing.Final = 1
 #: Of what `Transport.ask` returns: the state, and how many bytes have come. Raises `struct.error` on older systems.
@@ -75,28 +72,26 @@ class Transport:
         "_tls",
         "ask",
         "bytes_sent",
-        "endpoint",
         "stuck",
     )
 
-    def __init__(self, connected: socket.socket, endpoint: Endpoint) -> None:
-        self._socket = connected
+    def __init__(self, raw: socket.socket) -> None:
+        self._socket = raw
         self._poll: typing.Any = None
         self._polled: tuple[bool, bool, int | None] | None = None  # what `_poll` waits for now
         self._poll_to_read: typing.Callable[[float], object] | None = None  # waits for nothing else
-        self._tls = not hasattr(connected, "sendmsg")  # Windows has none either
+        self._tls = not hasattr(raw, "sendmsg")  # Windows has none either
         #: With this flag no call waits; 0 where the socket itself never does. See `_let_reads_wait`.
         self._at_once = 0
         #: Asks the operating system what it knows of the connection; ``None`` where it does not tell.
         self.ask: typing.Callable[[], bytes] | None = None
         if sys.platform == "linux":
-            ask = functools.partial(connected.getsockopt, socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            ask = functools.partial(raw.getsockopt, socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
             self.ask = typing.cast("typing.Callable[[], bytes]", ask)
-        self.endpoint = endpoint
         #: How many bytes the operating system (or the TLS layer) has taken so far.
         self.bytes_sent = 0
-        #: Whether TLS has made a record that it could not hand over, and that it sends before anything else: who does
-        #: not go on with the same bytes must close the connection.
+        #: Whether TLS has made a record that it could not hand over, and that it sends before anything else: either the
+        #: same bytes are written again, or the connection must be closed.
         self.stuck = False
         _transports.add(self)
 
@@ -109,9 +104,8 @@ class Transport:
         addresses = _look_up(endpoint)
         failure: TransportError | None = None
         for index, address in enumerate(addresses):
-            share = deadline.share(len(addresses) - index)
             try:
-                return cls._open_one(endpoint, address, tls, share)
+                return cls._open_one(endpoint.host, address, tls, deadline.share(len(addresses) - index))
             except TransportError as error:
                 failure = error
         assert failure is not None
@@ -122,31 +116,31 @@ class Transport:
 
     @classmethod
     def _open_one(
-        cls, endpoint: Endpoint, address: tuple[typing.Any, ...], tls: ssl.SSLContext | None, deadline: Deadline
+        cls, host: str, address: tuple[typing.Any, ...], tls: ssl.SSLContext | None, deadline: Deadline
     ) -> Transport:
         family, kind, protocol, _, target = address
+        transport = None
         try:
-            raw = socket.socket(family, kind, protocol)
-        except OSError as error:  # no such family here, or no descriptor left
-            raise TransportClosed(describe(error)) from error
-        transport = cls(raw, endpoint)
-        try:
+            raw = socket.socket(
+                family, kind, protocol
+            )  # it fails for a family that is not here, or without descriptors
+            transport = cls(raw)
             raw.setblocking(False)
             transport._connect(target, deadline)
             # Without TCP_NODELAY a confirmed send after unconfirmed ones stalls for 40 ms (Nagle and delayed ACK).
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _keep_alive(raw)
             if tls is not None:
-                transport._start_tls(tls, deadline)
+                transport._start_tls(tls, host, deadline)
             else:
                 transport._let_reads_wait()
-        except OSError as error:
-            transport.close()
-            raise TransportClosed(describe(error)) from error
-        except BaseException:
-            transport.close()
+            return transport
+        except BaseException as error:
+            if transport is not None:
+                transport.close()
+            if isinstance(error, OSError):
+                raise TransportClosed(describe(error)) from error
             raise
-        return transport
 
     def _connect(self, target: typing.Any, deadline: Deadline) -> None:
         try:
@@ -156,13 +150,13 @@ class Transport:
                 raise TransportTimeout("the connection was not accepted in time") from None
             code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
-                raise OSError(code, _reason(code)) from None
+                raise OSError(code, os.strerror(code)) from None
 
-    def _start_tls(self, tls: ssl.SSLContext, deadline: Deadline) -> None:
+    def _start_tls(self, tls: ssl.SSLContext, host: str, deadline: Deadline) -> None:
         import ssl
 
         try:
-            wrapped = tls.wrap_socket(self._socket, server_hostname=self.endpoint.host, do_handshake_on_connect=False)
+            wrapped = tls.wrap_socket(self._socket, server_hostname=host, do_handshake_on_connect=False)
             self._socket = wrapped
             self._tls = True
             self.ask = None  # the bytes of TLS are others than those that were received
@@ -170,11 +164,9 @@ class Transport:
                 try:
                     wrapped.do_handshake()
                     break
-                except ssl.SSLWantReadError:
-                    ready = self.wait(deadline, read=True)
-                except ssl.SSLWantWriteError:
-                    ready = self.wait(deadline, write=True)
-                if not ready:
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
+                    read = isinstance(error, ssl.SSLWantReadError)
+                if not self.wait(deadline, read=read, write=not read):
                     raise TransportTimeout("the TLS handshake was not answered in time (does this port speak TLS?)")
         except ssl.SSLCertVerificationError as error:
             raise TransportClosed(
@@ -190,7 +182,7 @@ class Transport:
         """Have a read without the flag `_at_once` wait for a moment by itself, so that no poll is needed before it.
 
         Measured on CPython 3.11: 2 us less for a confirmed message; and while other threads run, one wait less for
-        Python's lock. Only where the socket is the operating system's own: gevent's would wait for ever.
+        Python's lock. Not with gevent's sockets, which would wait for ever.
         """
         if sys.platform != "linux" or socket.socket.__module__ != "socket":
             return
@@ -229,8 +221,8 @@ class Transport:
     def _send_record(self, data: memoryview | bytes) -> int:
         """As `send_some`, one record of TLS at the most.
 
-        Given more, OpenSSL makes several records, and if the last one is not taken, it says "not now" to all of it,
-        though the others have left. Of a single record that is not taken whole, the other side cannot read a byte.
+        OpenSSL makes several of more bytes, and says "not now" to all of them if the last one is not taken, though the
+        others have left. Of a single record that is not taken whole, the other side cannot read a byte.
         """
         try:
             sent = self._socket.send(data[:_RECORD_SIZE])
@@ -293,7 +285,7 @@ class Transport:
                 return data
 
     def _make_poll_to_read(self) -> typing.Callable[[float], object]:
-        """What waits for bytes, for so many milliseconds: the most frequent wait, in one call."""
+        """Return what waits for bytes, for so many milliseconds: the most frequent wait, in one call."""
         if not hasattr(select, "poll") or self._socket.fileno() < 0:
             return lambda milliseconds: self.wait_seconds(milliseconds / 1000, read=True)
         poll = select.poll()
@@ -302,16 +294,13 @@ class Transport:
         return poll.poll
 
     def wait(self, deadline: Deadline, *, read: bool = False, write: bool = False) -> bool:
-        """Wait until the socket can be read or written, as asked for, and return whether it can.
-
-        ``False`` means that the deadline came first.
-        """
+        """Wait until the socket can be read or written, as asked for. ``False``: the deadline came first."""
         return self.wait_seconds(deadline.remaining(), read=read, write=write)
 
     def wait_seconds(
         self, seconds: float | None, *, read: bool = False, write: bool = False, wake: int | None = None
     ) -> bool:
-        """Wait as `wait` does, for *seconds* (``None``: without an end), and for the descriptor *wake* too."""
+        """Wait as `wait` does, for *seconds* (``None``: without end), and for the descriptor *wake* too."""
         descriptor = self._socket.fileno()
         if descriptor < 0:
             raise TransportClosed("the connection was closed by another thread")
@@ -360,10 +349,6 @@ def describe(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
-def _reason(code: int) -> str:
-    return os.strerror(code)
-
-
 def _look_up(endpoint: Endpoint) -> list[tuple[typing.Any, ...]]:
     try:
         return list(socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM))
@@ -385,8 +370,7 @@ def _close_inherited() -> None:
         transport.close()
 
 
-# The owner of a session looks at its process id, and needs no hook. But a copy of a descriptor in a child keeps
-# the broker from seeing that the parent has closed its connection. uWSGI forks without calling hooks: there the copies
-# are closed when their owner is used.
+# A copy of a descriptor in a child keeps the broker from seeing that the parent has closed its connection. uWSGI forks
+# without calling hooks: there the copies are closed when their owner is used, which looks at its process id.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_close_inherited)

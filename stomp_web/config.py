@@ -8,10 +8,11 @@ the name that the user wrote, and with the nearest name that exists.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
-import math
+import sys
 import typing
 
 from ._internal.printable import short_repr
@@ -49,21 +50,16 @@ _WORDS: typing.Final = {
 def read_seconds(value: object) -> float:
     """Return *value*, a number that is finite and greater than 0, as ``float``. Raises `ValueError` otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("must be a number of seconds")
-    if not 0 < value < math.inf:
+        raise ValueError("must be a number of seconds, such as 5 or 0.5")
+    if not 0 < value <= sys.float_info.max:
         raise ValueError("must be a number of seconds greater than 0; there is no way to wait for ever")
-    try:
-        return float(value)
-    except OverflowError:
-        raise ValueError("must be a number of seconds, such as 5 or 0.5") from None
+    return float(value)
 
 
 def _seconds(value: typing.Any) -> float:
     if isinstance(value, str):
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            raise ValueError("must be a number of seconds, such as 5 or 0.5") from None
     return read_seconds(value)
 
 
@@ -87,7 +83,7 @@ def _count(value: typing.Any, least: int = 1) -> int:
     return _checked_count(value, least)
 
 
-_count_from_0 = functools.partial(_count, least=0)
+_number = functools.partial(_count, least=0)
 
 
 def _flag(value: typing.Any) -> bool:
@@ -124,7 +120,7 @@ def _path(value: typing.Any) -> str | None:
 def _heart_beat(value: typing.Any) -> tuple[int, int]:
     parts = value.split(",") if isinstance(value, str) else value
     try:
-        sends, wants = map(_count_from_0, parts)
+        sends, wants = map(_number, parts)
     except (TypeError, ValueError):
         raise ValueError("must be two whole numbers of milliseconds, such as (0, 10000) or '0,10000'") from None
     return sends, wants
@@ -199,7 +195,7 @@ class Options:
     serializer: str = _option(_text, "json", "", "The name of the serializer for payloads.")
     max_idle: float = _option(_seconds, 45.0, "seconds", "How long a connection may be idle before it is replaced.")
     max_lifetime: float = _option(_seconds, 3600.0, "seconds", "How old a connection may become, give or take 10 %.")
-    max_waiting: int = _option(_count_from_0, 0, "callers", "How many may wait for a connection; 0 means any number.")
+    max_waiting: int = _option(_number, 0, "callers", "How many may wait for a connection; 0 means any number.")
     resend_unknown: bool = _option(
         _flag, False, "", "Whether to send a message of unknown outcome again, under its x-message-id (at least once)."
     )
@@ -208,9 +204,7 @@ class Options:
     )
     max_header_bytes: int = _option(_count, MAX_HEADER_BYTES, "bytes", "The largest head that a receiver takes whole.")
     max_headers: int = _option(_count, MAX_HEADERS, "headers", "The most headers that a receiver takes whole.")
-    max_body_bytes: int = _option(
-        _count_from_0, MAX_BODY_BYTES, "bytes", "The largest body that a receiver takes whole."
-    )
+    max_body_bytes: int = _option(_number, MAX_BODY_BYTES, "bytes", "The largest body that a receiver takes whole.")
     tls_ca: str | None = _option(_path, None, "path", "A PEM file of the authorities to trust, not the system's.")
     tls_cert: str | None = _option(_path, None, "path", "A PEM file with the client's certificate.")
     tls_key: str | None = _option(_path, None, "path", "A PEM file with the key of `tls_cert`, if it is not in there.")
@@ -291,7 +285,7 @@ def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.A
 
 def unknown_option(written: str, prefix: str = "", known: typing.Iterable[str] = OPTIONS) -> ConfigurationError:
     """The error for an option that does not exist, with the nearest name that does."""
-    names = {name.lower(): prefix + (name.upper() if prefix and prefix.isupper() else name) for name in known}
+    names = {name.lower(): prefix + (name.upper() if prefix.isupper() else name) for name in known}
     bare = written.removeprefix(prefix).lower()
     meant = _ELSEWHERE.get(bare, bare)
     near = [meant] if meant in names else difflib.get_close_matches(bare, names, n=1, cutoff=0.7)

@@ -122,11 +122,12 @@ class BrokerUnavailable(NotSent):
     `timed_out` is whether a broker did not answer within the time for connecting.
     """
 
-    timed_out = False
-
-    def __init__(self, message: str, *, retry_after: float | None = None, **attributes: typing.Any) -> None:
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, timed_out: bool = False, **attributes: typing.Any
+    ) -> None:
         super().__init__(message, **attributes)
         self.retry_after = retry_after
+        self.timed_out = timed_out
 
 
 class AuthenticationFailed(NotSent):

@@ -153,7 +153,7 @@ class LoopClient(Loop):
 
         Raises `BrokerUnavailable` if not connected.
         """
-        return self._live_session().fileno()
+        return self._live_session().transport.fileno()
 
     @property
     def writing(self) -> bool:

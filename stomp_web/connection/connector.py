@@ -67,14 +67,13 @@ class Connector:
         try:
             if count == 1:
                 raise failures[0]
-            unavailable = BrokerUnavailable(
+            raise BrokerUnavailable(
                 f"none of the {count} brokers of {self} could be reached; nothing was sent. "
                 + " | ".join(without_outcome(str(failure)) for failure in failures),
                 broker=str(self),
                 frame=failures[-1].frame,
+                timed_out=any(failure.timed_out for failure in failures),
             )
-            unavailable.timed_out = any(failure.timed_out for failure in failures)
-            raise unavailable
         finally:
             failures.clear()  # or this frame and the tracebacks of the failures would hold each other
 

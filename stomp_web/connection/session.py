@@ -126,10 +126,7 @@ class Session:
 
     @classmethod
     def open(cls, endpoint: Endpoint, settings: SessionSettings, deadline: Deadline) -> Session:
-        """Connect to *endpoint*, send CONNECT, and return the session once CONNECTED was read.
-
-        Raises `AuthenticationFailed` or `BrokerUnavailable`, with the broker's own words where it sent any.
-        """
+        """Connect to *endpoint*, and return the session. Raises `AuthenticationFailed` or `BrokerUnavailable`."""
         broker = f"{'stomp' if settings.tls is None else 'stomp+ssl'}://{endpoint}"
         try:
             transport = Transport.open(endpoint, settings.tls, deadline)
@@ -139,26 +136,21 @@ class Session:
                 transport.close()
                 raise
         except TransportTimeout as error:
-            unavailable = BrokerUnavailable(
+            raise BrokerUnavailable(
                 f"no session with {broker} within {deadline.seconds:.3g} s: {error}; nothing was sent. "
                 "Is it a STOMP port, and is the broker up?",
                 broker=broker,
-            )
-            unavailable.timed_out = True
-            raise unavailable from error
+                timed_out=True,
+            ) from error
         except (TransportError, ProtocolError) as error:
             hint = "Is a broker with STOMP running there?"
-            if isinstance(error, ProtocolError) and settings.tls is None:
-                hint += " If the port speaks TLS, begin the address with stomp+ssl://"
             if "WRONG_VERSION_NUMBER" in str(error):  # what OpenSSL says of anything but TLS
                 hint = "The port does not seem to speak TLS; without it, the address begins with stomp://"
+            elif isinstance(error, ProtocolError) and settings.tls is None:
+                hint += " If the port speaks TLS, begin the address with stomp+ssl://"
             raise BrokerUnavailable(
                 f"cannot open a session with {broker}: {error}; nothing was sent. {hint}", broker=broker
             ) from error
-
-    def fileno(self) -> int:
-        """The socket's descriptor, for a selector."""
-        return self.transport.fileno()
 
     def wait(self, seconds: float | None, *, write: bool = False, read: bool = True, wake: int | None = None) -> bool:
         """Wait until bytes arrive, or (*write*) can leave, or the descriptor *wake* can be read."""
@@ -273,15 +265,11 @@ class Session:
         if self._peeked is not None:
             peeked, self._peeked = self._peeked, None
             return [peeked]
-        frames = self._cut(most)
-        if not frames and self._take_in():
-            frames = self._cut(most)
-        return frames
-
-    def _cut(self, most: int) -> list[Frame]:
         frames: list[Frame] = []
         try:
             frames.extend(itertools.islice(self._buffer, most))  # what was taken out before an exception is kept
+            if not frames and self._take_in():
+                frames.extend(itertools.islice(self._buffer, most))
         except ProtocolError:
             if not frames:
                 raise

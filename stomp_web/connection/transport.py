@@ -97,10 +97,7 @@ class Transport:
 
     @classmethod
     def open(cls, endpoint: Endpoint, tls: ssl.SSLContext | None, deadline: Deadline) -> Transport:
-        """Connect to *endpoint*, trying each of its IP addresses until one answers.
-
-        Raises `TransportTimeout` or `TransportClosed`, saying which step failed.
-        """
+        """Connect to one of *endpoint*'s IP addresses. Raises `TransportTimeout` or `TransportClosed`."""
         addresses = _look_up(endpoint)
         failure: TransportError | None = None
         for index, address in enumerate(addresses):
@@ -121,9 +118,8 @@ class Transport:
         family, kind, protocol, _, target = address
         transport = None
         try:
-            raw = socket.socket(
-                family, kind, protocol
-            )  # it fails for a family that is not here, or without descriptors
+            # This fails, too, for a family that the system has not, or without a descriptor left.
+            raw = socket.socket(family, kind, protocol)
             transport = cls(raw)
             raw.setblocking(False)
             transport._connect(target, deadline)
@@ -202,10 +198,7 @@ class Transport:
 
     @property
     def send_some(self) -> typing.Callable[[memoryview | bytes], int]:
-        """Hands over as much of its argument as is taken at once, and returns how many bytes that was (0: none now).
-
-        Raises `TransportClosed`.
-        """
+        """Sends what is taken at once, and returns how many bytes that was (0: none now). Raises `TransportClosed`."""
         return self._send_record if self._tls else self._send_plain
 
     def _send_plain(self, data: memoryview | bytes) -> int:
@@ -251,10 +244,7 @@ class Transport:
         return sent
 
     def receive_some(self) -> bytes | None:
-        """Return the bytes that have arrived; ``b""`` at the connection's end, ``None`` if there are none yet.
-
-        Raises `TransportClosed`.
-        """
+        """Return the bytes that have arrived, ``b""`` at the end, ``None``: none yet. Raises `TransportClosed`."""
         try:
             return self._socket.recv(_RECEIVE_SIZE, self._at_once)
         except BlockingIOError:
@@ -285,7 +275,7 @@ class Transport:
                 return data
 
     def _make_poll_to_read(self) -> typing.Callable[[float], object]:
-        """Return what waits for bytes, for so many milliseconds: the most frequent wait, in one call."""
+        """Return the most frequent wait, for bytes, in one call that takes milliseconds."""
         if not hasattr(select, "poll") or self._socket.fileno() < 0:
             return lambda milliseconds: self.wait_seconds(milliseconds / 1000, read=True)
         poll = select.poll()
@@ -339,7 +329,7 @@ def _keep_alive(raw: socket.socket) -> None:
 
 
 def describe(error: OSError) -> str:
-    """Say in a few words what an operating system's error means here."""
+    """What an operating system's error means here, in a few words."""
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     if isinstance(error, ConnectionResetError):

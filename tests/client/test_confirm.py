@@ -324,7 +324,7 @@ class TestUnknown:
             raise interruption
 
         with monkeypatch.context() as patch:
-            patch.setattr("stomp_web.connection.transport.Transport.receive", interrupt)
+            patch.setattr(client.state.session, "_receive", interrupt)
             with pytest.raises(interruption):
                 client.send("/queue/a", b"first", confirm=True)
         assert not client.connected

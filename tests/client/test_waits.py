@@ -111,5 +111,5 @@ def test_a_system_with_a_slow_clock_is_left_as_it_is(broker, monkeypatch):
     """Its reads would wait for so long that the signals of a timer could stretch them without end."""
     monkeypatch.setattr("stomp_web.connection.transport._LONGEST_WAIT", (0, 0))
     with PublishClient(*broker.address, timeout=5) as client:
-        assert not os.get_blocking(client.state.session.fileno())
+        assert not os.get_blocking(client.state.session.transport.fileno())
         client.send("/queue/a", b"1", confirm=True)

@@ -150,7 +150,7 @@ def test_waiters_of_the_parent_do_not_stand_in_the_child_s_line(broker, make_poo
 def test_the_child_closes_the_inherited_descriptors_when_it_uses_the_pool(broker, make_pool):
     pool = make_pool()
     with pool.client() as one, pool.client() as two:
-        numbers = [client.state.session.fileno() for client in (one, two)]
+        numbers = [client.state.session.transport.fileno() for client in (one, two)]
 
     def child():
         pool.stats()

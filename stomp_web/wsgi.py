@@ -1,8 +1,7 @@
 """StompMiddleware: a Publisher in the environ of any WSGI application (PEP 3333).
 
-It adds one key to the environ and calls the application. The application's iterable is returned untouched, so that
-``close()``, ``len()`` and ``wsgi.file_wrapper`` keep working. Nothing happens at the end of a request: the pool belongs
-to the process.
+The application's iterable is returned untouched, so that ``close()``, ``len()`` and ``wsgi.file_wrapper`` keep working.
+Nothing happens at the end of a request: the pool belongs to the process.
 """
 
 from __future__ import annotations
@@ -92,10 +91,7 @@ class StompMiddleware:
 
 
 def get_publisher(environ: WSGIEnvironment, key: str = ENVIRON_KEY) -> Publisher:
-    """Return the publisher that a `StompMiddleware` put into *environ* under *key*.
-
-    Raises `ConfigurationError` if there is none.
-    """
+    """Return the publisher that a `StompMiddleware` put there. Raises `ConfigurationError` if there is none."""
     publisher = environ.get(key)
     if publisher is None:
         raise ConfigurationError(

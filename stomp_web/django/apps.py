@@ -14,8 +14,7 @@ class StompConfig(AppConfig):
     """``"stomp_web.django"`` in INSTALLED_APPS. It has no models."""
 
     name = "stomp_web.django"
-    # The last part of the name would be "django".
-    label = "stomp_web"
+    label = "stomp_web"  # the last part of the name would be "django"
     verbose_name = "STOMP"
 
     def ready(self) -> None:

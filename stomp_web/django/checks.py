@@ -14,6 +14,7 @@ With ``manage.py check --deploy``:
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import typing
 
@@ -39,87 +40,48 @@ def check_settings(**_: object) -> list[checks.CheckMessage]:
         return [checks.Error(str(error), id="stomp_web.E001")]
     found: list[checks.CheckMessage] = []
     if DEFAULT_ALIAS not in aliases:
-        found.append(
-            checks.Error(
-                f"settings.STOMP has no {DEFAULT_ALIAS!r}.",
-                hint="stomp_web.django.publisher and send() use that alias.",
-                id="stomp_web.E001",
-            )
-        )
+        hint = "stomp_web.django.publisher and send() use that alias."
+        found.append(checks.Error(f"settings.STOMP has no {DEFAULT_ALIAS!r}.", hint, id="stomp_web.E001"))
     for alias in aliases:
-        made = _make(alias)
-        problem = made if isinstance(made, ConfigurationError) else _worker_problem(alias, made)
-        if problem is not None:
-            found.append(checks.Error(str(problem), id="stomp_web.E002"))
+        try:
+            options = publishers.make(alias).options
+            if worker_settings(alias):
+                from ..worker import Handlers  # a site that only sends does not need the worker
+
+                make_worker(alias, options, Handlers())
+        except ConfigurationError as error:
+            found.append(checks.Error(str(error), id="stomp_web.E002"))
     return found
-
-
-def _worker_problem(alias: str, publisher: Publisher) -> ConfigurationError | None:
-    """Return the error in the settings of the worker; ``None`` if there are none, or if they are good."""
-    if not worker_settings(alias):
-        return None
-    from ..worker import Handlers
-
-    try:
-        make_worker(alias, publisher.options, Handlers())
-    except ConfigurationError as error:
-        return error
-    return None
 
 
 def check_deployment(**_: object) -> list[checks.CheckMessage]:
-    """Whether ``settings.STOMP`` is fit for production. Unusable aliases are reported by `check_settings`."""
+    """Whether ``settings.STOMP`` is fit for production. What cannot be used is reported by `check_settings`."""
     found: list[checks.CheckMessage] = []
-    try:
-        aliases = list(publishers)
-    except ConfigurationError:
-        return found
-    for alias in aliases:
-        made = _make(alias)
-        if not isinstance(made, ConfigurationError):
-            found.extend(_warnings(f"settings.STOMP[{alias!r}]", made))
-            if "url" not in settings.STOMP[alias].get("OPTIONS", {}):
-                found.append(
-                    checks.Warning(
-                        f"settings.STOMP[{alias!r}] names no broker, and messages go to {made.url}.",
-                        hint="Set the option url to the broker's address.",
-                        id="stomp_web.W004",
-                    )
-                )
+    with contextlib.suppress(ConfigurationError):
+        for alias in publishers:
+            with contextlib.suppress(ConfigurationError):
+                found.extend(_warnings(alias, publishers.make(alias)))
     return found
 
 
-def _make(alias: str) -> Publisher | ConfigurationError:
-    """Return a publisher, which is not connected, or the error that prevents it."""
-    try:
-        return publishers.make(alias)
-    except ConfigurationError as error:
-        return error
-
-
-def _warnings(where: str, publisher: Publisher) -> typing.Iterator[checks.CheckMessage]:
+def _warnings(alias: str, publisher: Publisher) -> typing.Iterator[checks.CheckMessage]:
+    where, url = f"settings.STOMP[{alias!r}]", publisher.url
     address = parse_address(publisher.options.url)
+    name_broker = "Set the option url to the broker's address."
     if address.local:
-        yield checks.Warning(
-            f"{where} sends to {publisher.url}, so that no broker gets a message.",
-            hint="Set the option url to the broker's address.",
-            id="stomp_web.W003",
-        )
+        text = f"{where} sends to {url}, so that no broker gets a message."
+        yield checks.Warning(text, name_broker, id="stomp_web.W003")
         return
     login = publisher.options.login or address.login
     passcode = publisher.options.passcode or address.passcode
     if passcode and not address.tls and not all(_this_machine(endpoint.host) for endpoint in address.endpoints):
-        yield checks.Warning(
-            f"{where} sends user and password unencrypted to {publisher.url}.",
-            hint="Use stomp+ssl://, which encrypts, and verifies the broker's certificate.",
-            id="stomp_web.W001",
-        )
+        hint = "Use stomp+ssl://, which encrypts, and verifies the broker's certificate."
+        yield checks.Warning(f"{where} sends user and password unencrypted to {url}.", hint, id="stomp_web.W001")
     if login == passcode == "guest":
-        yield checks.Warning(
-            f"{where} uses the user 'guest' with the password 'guest', which is publicly known.",
-            hint="Give the application a user of its own at the broker.",
-            id="stomp_web.W002",
-        )
+        text = f"{where} uses the user 'guest' with the password 'guest', which is publicly known."
+        yield checks.Warning(text, "Give the application a user of its own at the broker.", id="stomp_web.W002")
+    if "url" not in settings.STOMP[alias].get("OPTIONS", {}):
+        yield checks.Warning(f"{where} names no broker, and messages go to {url}.", name_broker, id="stomp_web.W004")
 
 
 def _this_machine(host: str) -> bool:

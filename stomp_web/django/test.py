@@ -45,9 +45,8 @@ class capture_messages(utils.TestContextDecorator):  # noqa: N801 - Django names
         if self._using is not None:
             publishers[self._using]
         stack = contextlib.ExitStack()
-        outbox = stack.enter_context(capture_if(self._wanted))
         self._stack.append(stack)
-        return outbox
+        return stack.enter_context(capture_if(self._wanted))
 
     def disable(self) -> None:
         """Stop recording."""

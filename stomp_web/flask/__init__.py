@@ -10,7 +10,6 @@
 """
 
 from .extension import Stomp
-from .signals import message_sent, send_failed
-from .state import StompState
+from .state import StompState, message_sent, send_failed
 
 __all__ = ["Stomp", "StompState", "message_sent", "send_failed"]

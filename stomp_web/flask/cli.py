@@ -7,7 +7,9 @@ of ``send`` and ``ping`` does not depend on whether their output could be printe
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import functools
 import sys
 import typing
 
@@ -19,10 +21,14 @@ from .._internal.arguments import seconds
 from .._internal.streams import keep_descriptors, try_to_print
 from ..connection.address import parse_address
 from ..errors import ConfigurationError, InvalidFrame, StompError
+from ..publisher import Publisher
 from ..serializers import typed_payload
 from .state import StompState, state_of
 
-__all__ = ["cli"]
+if typing.TYPE_CHECKING:
+    from ..worker import Worker
+
+__all__ = ["cli", "make_worker"]
 
 cli = AppGroup("stomp", help="Send to the app's STOMP broker, receive from it, and show its configuration.")
 
@@ -54,10 +60,17 @@ def _state(key: str) -> StompState:
         raise click.ClickException(str(error)) from None
 
 
-def _failure(error: StompError) -> click.ClickException:
-    """Return the exception by which click ends the command: with 2 if it can never succeed, otherwise with 1."""
-    kind = _Unusable if isinstance(error, ConfigurationError | InvalidFrame) else click.ClickException
-    return kind(str(error))
+@contextlib.contextmanager
+def _publisher(key: str) -> typing.Iterator[Publisher]:
+    """The app's publisher, whose errors end the command: with 2 if it can never succeed, otherwise with 1."""
+    keep_descriptors()
+    publisher = _state(key).publisher
+    try:
+        yield publisher
+    except (ConfigurationError, InvalidFrame) as error:
+        raise _Unusable(str(error)) from error
+    except StompError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _report(text: str) -> None:
@@ -81,15 +94,11 @@ def send(destination: str, body: str, serializer: str | None, named: str | None,
     """
     if serializer and named:
         raise click.UsageError("give one of --json, --text and --serializer")
-    keep_descriptors()
-    publisher = _state(extension).publisher
-    try:
+    with _publisher(extension) as publisher:
         payload, name = typed_payload(body, serializer or named)
         if name == "text" and not (serializer or named):
             try_to_print(sys.stderr, "BODY is not JSON, and is sent as text.")
         message_id = publisher.send(destination, payload, serializer=name)
-    except StompError as error:
-        raise _failure(error) from error
     _report(message_id)
 
 
@@ -98,12 +107,8 @@ def send(destination: str, body: str, serializer: str | None, named: str | None,
 @_extension
 def ping(timeout: float | None, extension: str) -> None:
     """Check that the broker answers, and print how long it took and the broker's name."""
-    keep_descriptors()
-    publisher = _state(extension).publisher
-    try:
+    with _publisher(extension) as publisher:
         health = publisher.check(timeout)
-    except StompError as error:
-        raise _failure(error) from error
     if not health:
         raise click.ClickException(str(health))
     _report(str(health))
@@ -119,7 +124,12 @@ def config(extension: str) -> None:
         value, where = getattr(options, field.name), ""
         if value is None and field.name in _IN_ADDRESS and getattr(address, field.name) is not None:
             value, where = getattr(address, field.name), " (in the address)"
-        reason = try_to_print(sys.stdout, f"{field.name} = {_shown(field, value)}{where}")
+        if field.name == "url":
+            value = address  # its text has no credentials and options
+        elif value and not field.repr:  # what the options' repr leaves out is a secret
+            value = "***"
+        shown = "" if value in (None, ()) else value
+        reason = try_to_print(sys.stdout, f"{field.name} = {shown}{where}")
         if reason is not None:
             raise click.ClickException(f"standard output cannot be written: {reason.strerror}")
 
@@ -151,7 +161,6 @@ def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, e
     second one, half a second later or more, stops the command at once.
     """
     from ..worker.command import run_worker
-    from .worker import make_worker
 
     state = _state(extension)
     try:
@@ -162,10 +171,35 @@ def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, e
     click.get_current_context().exit(code)
 
 
-def _shown(field: dataclasses.Field[typing.Any], value: typing.Any) -> str:
-    """*value* as it may be printed. A field that the options' ``repr`` leaves out is a secret."""
-    if field.name == "url":
-        return str(parse_address(value))  # without credentials and options
-    if not field.repr and value:
-        return "***"
-    return "" if value in (None, ()) else str(value)
+def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None) -> Worker:
+    """Return a worker with the options of the app's publisher, which calls each handler in an application context.
+
+    Each of *processes* (``None``: the number in the configuration) loads the app as *script*, the command, has loaded
+    it. Raises `ConfigurationError` if there is no handler, and as `Worker` does.
+    """
+    from ..worker import Worker  # a site that only sends does not need the worker
+
+    if not len(state.handlers):
+        raise ConfigurationError(
+            f"the app {state.app.name!r} has no handler for messages; decorate a function with the extension's "
+            "subscribe('/queue/...'), in a module that is imported where the app is made"
+        )
+    settings = state.worker_settings
+    kwargs: dict[str, typing.Any] = {"around": state.app.app_context}
+    if settings.get("processes", 0) if processes is None else processes:
+        load = functools.partial(_load_app, script.app_import_path, script.create_app, script.set_debug_flag)
+        kwargs = {"initializer": load, "around": functools.partial(_app_context, load)}
+    return Worker.from_options(state.publisher.options, settings, handlers=state.handlers, **kwargs)
+
+
+# -- called in the processes, which find it by its name ----------------------------------------------------------------
+
+
+@functools.cache
+def _load_app(path: str | None, create_app: typing.Callable[..., flask.Flask] | None, debug: bool) -> flask.Flask:
+    """The app of this process, loaded once."""
+    return ScriptInfo(path, create_app, debug).load_app()
+
+
+def _app_context(load: typing.Callable[[], flask.Flask]) -> typing.ContextManager[object]:
+    return load().app_context()

@@ -29,19 +29,11 @@ _Handler = typing.TypeVar("_Handler", bound="typing.Callable[[ReceivedMessage], 
 # Environment variables that Kubernetes, and Docker with links, set in each container for a service in its namespace
 # ("Accessing the Service: Environment variables" in Kubernetes' documentation). A service called stomp-broker makes
 # STOMP_BROKER_SERVICE_HOST, STOMP_BROKER_PORT=tcp://10.0.0.7:61613, STOMP_BROKER_PORT_61613_TCP_ADDR and others.
-_SERVICE_KEY = re.compile(
-    r"(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+# STOMP_PORT=61613, without a scheme, is meant as an option.
+_SERVICE = re.compile(
+    r"(?:\w+_)?(?:SERVICE_HOST=|SERVICE_PORT(?:_\w+)?=|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?="
+    r"|PORT=\s*(?:tcp|udp|sctp)://)"
 )
-_SERVICE_PORT_KEY = re.compile(r"(?:\w+_)?PORT")
-_SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://")
-
-
-def _describes_service(name: str, value: object) -> bool:
-    """Whether the key *name*, without its prefix, describes a service of Kubernetes, and is no option."""
-    if _SERVICE_KEY.fullmatch(name):
-        return True
-    # STOMP_PORT=61613, without a scheme, is meant as an option.
-    return bool(_SERVICE_PORT_KEY.fullmatch(name) and isinstance(value, str) and _SERVICE_ADDRESS.match(value.strip()))
 
 
 class Stomp(PublisherMethods):
@@ -69,13 +61,11 @@ class Stomp(PublisherMethods):
     def init_app(self, app: flask.Flask) -> None:
         """Give *app* a publisher, with the options in its configuration: ``STOMP_URL``, ``STOMP_POOL_SIZE`` and so on.
 
+        ``STOMP_WORKER`` is a mapping with the settings of ``flask stomp worker``: ``{"dead_letter": "/queue/failed"}``.
         The configuration is read here and not again. No connection is opened. ``app.config.from_prefixed_env()``
         reads an environment variable as JSON if it is JSON: a passcode of digits needs double quotes inside the
-        variable. ``STOMP_WORKER`` is a mapping with the settings of ``flask stomp worker``:
-        ``{"dead_letter": "/queue/failed"}``.
-
-        Keys that Kubernetes makes of a service whose name begins with the prefix, such as ``STOMP_SERVICE_HOST`` or
-        ``STOMP_PORT=tcp://10.0.0.7:61613``, are ignored.
+        variable. Keys that Kubernetes makes of a service whose name begins with the prefix, such as
+        ``STOMP_SERVICE_HOST`` or ``STOMP_PORT=tcp://10.0.0.7:61613``, are ignored.
 
         Raises `ConfigurationError` for another ``STOMP_`` key that is no option and for a bad value, and
         `RuntimeError` if the app has such an extension already.
@@ -94,25 +84,23 @@ class Stomp(PublisherMethods):
         settings = written.pop(name, {})
         if not isinstance(settings, typing.Mapping):
             raise ConfigurationError(f"{name} must be a mapping, such as {{'prefetch': 10}}, not {settings!r}", name)
-        options = read_options(self._options_in(written), prefix=self._prefix, upper=True)
+        named = {name: value for name, value in written.items() if self._is_option(name, value)}
+        options = read_options(named, prefix=self._prefix, upper=True)
         app.extensions[self._key] = StompState(app, options, settings, lambda: self.handlers)
 
-    def _options_in(self, written: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any]:
-        """*written* without the keys of Kubernetes. Raises `ConfigurationError` for a key that is no option."""
-        options: dict[str, typing.Any] = {}
-        for name, value in written.items():
-            bare = name.removeprefix(self._prefix)
-            if option_name(bare.lower()) in OPTIONS:
-                options[name] = value
-            elif _describes_service(bare, value):
-                _log.debug("%s describes a Kubernetes service, and is no option of stomp-web", name)
-            else:
-                raise ConfigurationError(
-                    f"{sentence(unknown_option(name, self._prefix))} If it is a setting of the application "
-                    "itself, rename it, or give the extension another prefix: Stomp(config_prefix='MESSAGING')",
-                    name,
-                )
-        return options
+    def _is_option(self, name: str, value: typing.Any) -> bool:
+        """Return False for a key of Kubernetes. Raises `ConfigurationError` for another key that is no option."""
+        bare = name.removeprefix(self._prefix)
+        if option_name(bare.lower()) in OPTIONS:
+            return True
+        if _SERVICE.match(f"{bare}={value}"):
+            _log.debug("%s describes a Kubernetes service, and is no option of stomp-web", name)
+            return False
+        raise ConfigurationError(
+            f"{sentence(unknown_option(name, self._prefix))} If it is a setting of the application itself, rename it, "
+            "or give the extension another prefix: Stomp(config_prefix='MESSAGING')",
+            name,
+        )
 
     @functools.cached_property
     def handlers(self) -> Handlers:
@@ -134,18 +122,16 @@ class Stomp(PublisherMethods):
     ) -> typing.Callable[[_Handler], _Handler]:
         """Return a decorator: ``flask stomp worker`` calls the function with each message of *destination*.
 
-        It gets a `ReceivedMessage`, and runs in an application context of its own. The arguments are those of
-        `Handlers.subscribe`. To run in another process (``--processes``), the function must be importable by its name,
-        at the top level of a module.
-
-        Raises as `Handlers.subscribe` does.
+        It gets a `ReceivedMessage`, and runs in an application context of its own. To run in another process
+        (``--processes``), the function must be at the top level of a module. The arguments are those of
+        `Handlers.subscribe`, which says what is raised.
         """
         return self.handlers.subscribe(
             destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to
         )
 
     @property
-    def publisher(self) -> Publisher:
+    def publisher(self) -> Publisher:  # type: ignore[override]
         """The current app's `Publisher`. Raises `RuntimeError` outside an application context."""
         if flask.has_app_context():
             return state_of(flask.current_app, self._key).publisher

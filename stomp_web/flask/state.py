@@ -1,6 +1,6 @@
-"""`StompState`: one app's part of the extension, in ``app.extensions``.
+"""`StompState`: one app's part of the extension, in ``app.extensions``; and the extension's signals.
 
-It knows its app, and so works in threads, without a context, and in another app's context. Nothing is hooked into
+A state knows its app, and so works in threads, without a context, and in another app's context. Nothing is hooked into
 requests or contexts; connections belong to the pool, and the pool to the process.
 """
 
@@ -10,17 +10,29 @@ import dataclasses
 import functools
 import typing
 
+import blinker
 import flask
 
 from .._internal.unpicklable import Unpicklable
 from ..observers import Event, SendFailed, SendSucceeded
 from ..publisher import OutboxMessage, Publisher
-from .signals import message_sent, send_failed
 
 if typing.TYPE_CHECKING:
     from ..worker import Handlers
 
-__all__ = ["PublisherMethods", "StompState", "state_of"]
+__all__ = ["PublisherMethods", "StompState", "message_sent", "send_failed", "state_of"]
+
+# The sender of a signal is the Flask app, not a proxy of it. Signals are sent in the thread that sends the message, and
+# also while a test captures messages. An exception of a receiver is logged (``stomp_web.observers``) and changes
+# nothing for the sender.
+
+#: A message was sent. Arguments: ``message_id``, ``destination``, ``confirmed`` (whether the broker's receipt came),
+#: ``seconds`` (the time of the whole call).
+message_sent = blinker.NamedSignal("stomp-message-sent")
+
+#: A message was not sent, or its outcome is not known. Arguments: ``message_id``, ``destination``, ``error`` (its class
+#: tells what is true of the message), ``seconds``.
+send_failed = blinker.NamedSignal("stomp-send-failed")
 
 _P = typing.ParamSpec("_P")
 _R = typing.TypeVar("_R")
@@ -29,7 +41,7 @@ _R = typing.TypeVar("_R")
 def _method(
     method: typing.Callable[typing.Concatenate[Publisher, _P], _R],
 ) -> typing.Callable[typing.Concatenate[PublisherMethods, _P], _R]:
-    """Return a method with the name, signature and docstring of *method*, which calls it of `publisher`."""
+    """Return a method with the name, signature and docstring of *method*, which calls that of `publisher`."""
 
     @functools.wraps(method, assigned=("__name__", "__doc__", "__annotations__"))
     def call(self: PublisherMethods, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -42,10 +54,7 @@ def _method(
 class PublisherMethods:
     """The methods of the app's publisher, which the extension and its state both have."""
 
-    @property
-    def publisher(self) -> Publisher:
-        """The app's `Publisher`."""
-        raise NotImplementedError
+    publisher: Publisher
 
     send = _method(Publisher.send)
     asend = _method(Publisher.asend)
@@ -79,12 +88,8 @@ class StompState(PublisherMethods, Unpicklable):
         self.app = app
         self.worker_settings = worker_settings
         self._handlers = handlers
-        self._publisher = Publisher(observers=[_Signals(app)], **options)
-
-    @property
-    def publisher(self) -> Publisher:
-        """The app's `Publisher`."""
-        return self._publisher
+        #: The app's `Publisher`.
+        self.publisher = Publisher(observers=[_Signals(app)], **options)
 
     @property
     def handlers(self) -> Handlers:

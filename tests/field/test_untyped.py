@@ -121,7 +121,7 @@ class TestWorkers:
         from flask import Flask
 
         from stomp_web.flask import Stomp
-        from stomp_web.flask.worker import make_worker
+        from stomp_web.flask.cli import make_worker
 
         app = Flask("shop")
         app.config.from_mapping(STOMP_URL="stomp://mq", STOMP_WORKER={"untyped": "json"})

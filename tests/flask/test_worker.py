@@ -13,8 +13,7 @@ from flask.cli import ScriptInfo
 
 from stomp_web import ConfigurationError, Publisher
 from stomp_web.flask import Stomp
-from stomp_web.flask.cli import cli
-from stomp_web.flask.worker import make_worker
+from stomp_web.flask.cli import cli, make_worker
 from stomp_web.worker import Handlers
 from tests.cli.running import DEADLINE, ROOT, ended, program
 from tests.worker.running import Running

@@ -1,37 +1,38 @@
-"""The base class of the app's commands: their exit status, and output that may fail."""
+"""The base class of the app's commands: their common option, their exit status, and output that may fail."""
 
 from __future__ import annotations
 
 import sys
 import typing
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ..._internal.streams import TolerantStream, keep_descriptors, settle
 from ...errors import ConfigurationError, InvalidFrame, StompError
+from ..publishers import DEFAULT_ALIAS
 
-__all__ = ["StompCommand", "failure"]
+__all__ = ["StompCommand"]
 
 
 class StompCommand(BaseCommand):
-    """A command that ends with 0 if it succeeded, 1 if it failed, and 2 if it can never succeed.
+    """A command that ends with 0 if it succeeded, 1 if it failed, and `unusable` if it can never succeed.
 
     A standard stream that is closed, or full, or a pipe without a reader, does not change the exit status.
     """
 
+    unusable = 2
+
     def __init__(
-        self,
-        stdout: typing.TextIO | None = None,
-        stderr: typing.TextIO | None = None,
-        no_color: bool = False,
-        force_color: bool = False,
+        self, stdout: typing.TextIO | None = None, stderr: typing.TextIO | None = None, **options: bool
     ) -> None:
         keep_descriptors()
         self._output = TolerantStream(sys.stdout if stdout is None else stdout)
         errors = TolerantStream(sys.stderr if stderr is None else stderr)
-        super().__init__(
-            typing.cast(typing.TextIO, self._output), typing.cast(typing.TextIO, errors), no_color, force_color
-        )
+        super().__init__(typing.cast(typing.TextIO, self._output), typing.cast(typing.TextIO, errors), **options)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the option of all commands."""
+        parser.add_argument("--using", default=DEFAULT_ALIAS, help='The alias in settings.STOMP. Default: "default".')
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Run from a shell."""
@@ -40,6 +41,14 @@ class StompCommand(BaseCommand):
         finally:
             settle(sys.stdout, sys.stderr)
 
+    def execute(self, *args: typing.Any, **options: typing.Any) -> str | None:
+        """Run, from a shell or by ``call_command``. A `StompError` becomes a `CommandError`."""
+        try:
+            return super().execute(*args, **options)
+        except StompError as error:
+            wrong = isinstance(error, ConfigurationError | InvalidFrame)
+            raise CommandError(str(error), returncode=self.unusable if wrong else 1) from error
+
     def report(self, text: str) -> None:
         """Print *text*, the result. If it cannot be printed, warn: the command has succeeded all the same."""
         self.stdout.write(text)
@@ -47,9 +56,3 @@ class StompCommand(BaseCommand):
         reason = self._output.failure
         if reason is not None and not isinstance(reason, BrokenPipeError):
             self.stderr.write(f"Warning: standard output cannot be written: {reason.strerror}")
-
-
-def failure(error: StompError) -> CommandError:
-    """Return the exception that a command raises for *error*."""
-    wrong = isinstance(error, ConfigurationError | InvalidFrame)
-    return CommandError(str(error), returncode=2 if wrong else 1)

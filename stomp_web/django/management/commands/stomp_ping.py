@@ -7,9 +7,8 @@ import typing
 from django.core.management.base import CommandError, CommandParser
 
 from ...._internal.arguments import seconds
-from ....errors import StompError
-from ...publishers import DEFAULT_ALIAS, publishers
-from ..command import StompCommand, failure
+from ...publishers import publishers
+from ..command import StompCommand
 
 __all__ = ["Command"]
 
@@ -21,17 +20,14 @@ class Command(StompCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the command's options."""
-        parser.add_argument("--using", default=DEFAULT_ALIAS, help='The alias in settings.STOMP. Default: "default".')
+        super().add_arguments(parser)
         parser.add_argument(
             "--timeout", type=seconds, metavar="SECONDS", help="How long to wait. Default: the alias's."
         )
 
     def handle(self, *, using: str, timeout: float | None, **_: typing.Any) -> None:
         """Check, and print the answer."""
-        try:
-            health = publishers[using].check(timeout)
-        except StompError as error:
-            raise failure(error) from error
+        health = publishers[using].check(timeout)
         if not health:
             raise CommandError(str(health))
         self.report(str(health))

@@ -6,10 +6,9 @@ import typing
 
 from django.core.management.base import CommandParser
 
-from ....errors import StompError
 from ....serializers import typed_payload
-from ...publishers import DEFAULT_ALIAS, publishers
-from ..command import StompCommand, failure
+from ...publishers import publishers
+from ..command import StompCommand
 
 __all__ = ["Command"]
 
@@ -23,20 +22,14 @@ class Command(StompCommand):
         """Add the command's arguments."""
         parser.add_argument("destination", help="Such as /queue/orders.")
         parser.add_argument("body", help="Sent as JSON if it is JSON, and as text otherwise.")
-        parser.add_argument("--using", default=DEFAULT_ALIAS, help='The alias in settings.STOMP. Default: "default".')
+        super().add_arguments(parser)
         parser.add_argument(
-            "--serializer",
-            metavar="NAME",
-            help="The serializer: text, bytes, or one for which the body must be JSON.",
+            "--serializer", metavar="NAME", help="The serializer: text, bytes, or one for which the body must be JSON."
         )
 
     def handle(self, *, destination: str, body: str, using: str, serializer: str | None, **_: typing.Any) -> None:
         """Send, and print the id."""
-        try:
-            payload, name = typed_payload(body, serializer)
-            if name == "text" and serializer is None:
-                self.stderr.write("The body is not JSON, and is sent as text.")
-            message_id = publishers[using].send(destination, payload, serializer=name)
-        except StompError as error:
-            raise failure(error) from error
-        self.report(message_id)
+        payload, name = typed_payload(body, serializer)
+        if name == "text" and serializer is None:
+            self.stderr.write("The body is not JSON, and is sent as text.")
+        self.report(publishers[using].send(destination, payload, serializer=name))

@@ -8,15 +8,11 @@ import typing
 from django.core.management.base import CommandError, CommandParser
 from django.utils.module_loading import autodiscover_modules
 
-from ....errors import StompError
 from ....worker.command import run_worker
 from ...handlers import handlers_by_alias, make_worker
-from ...publishers import DEFAULT_ALIAS, publishers
+from ...publishers import publishers
 from ...sqlite import sqlite_problems
 from ..command import StompCommand
-
-if typing.TYPE_CHECKING:
-    from ....worker import Worker
 
 __all__ = ["Command"]
 
@@ -26,6 +22,7 @@ _MODULE = "stomp_handlers"
 class Command(StompCommand):
     """Ends with 0 after Ctrl-C or SIGTERM, and with 1 if it cannot begin or a handler did not finish in time."""
 
+    unusable = 1
     help = (
         "Receive messages from the STOMP broker until Ctrl-C, and call the handlers in stomp_handlers.py of the "
         "installed apps. While the broker is away, the command waits and connects again. The first Ctrl-C or SIGTERM "
@@ -35,7 +32,7 @@ class Command(StompCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the command's options."""
-        parser.add_argument("--using", default=DEFAULT_ALIAS, help='The alias in settings.STOMP. Default: "default".')
+        super().add_arguments(parser)
         parser.add_argument(
             "--concurrency",
             type=int,
@@ -53,27 +50,19 @@ class Command(StompCommand):
 
     def handle(self, *, using: str, concurrency: int | None, processes: int | None, **_: typing.Any) -> None:
         """Run until Ctrl-C or SIGTERM."""
-        try:
-            options = publishers[using].options
-            autodiscover_modules(_MODULE)
-            handlers = handlers_by_alias.get(using)
-            if not handlers:
-                raise CommandError(_no_handler(using))
-            worker = make_worker(using, options, handlers)
-            self._warn(worker, concurrency=concurrency, processes=processes)
-            code = run_worker(worker, concurrency=concurrency, processes=processes)
-        except StompError as error:
-            raise CommandError(str(error)) from error
-        if code:
-            sys.exit(code)
-
-    def _warn(self, worker: Worker, *, concurrency: int | None, processes: int | None) -> None:
-        """Warn of settings that several messages at a time need, if there are to be several."""
-        processes = worker.processes if processes is None else processes
-        concurrency = worker.concurrency if concurrency is None else concurrency
-        if (processes or concurrency) > 1:
+        options = publishers[using].options
+        autodiscover_modules(_MODULE)
+        handlers = handlers_by_alias.get(using)
+        if not handlers:
+            raise CommandError(_no_handler(using))
+        worker = make_worker(using, options, handlers)
+        threads = worker.concurrency if concurrency is None else concurrency
+        if ((worker.processes if processes is None else processes) or threads) > 1:
             for problem in sqlite_problems():
                 self.stderr.write(self.style.WARNING(f"Warning: {problem}."))
+        code = run_worker(worker, concurrency=concurrency, processes=processes)
+        if code:
+            sys.exit(code)
 
 
 def _no_handler(using: str) -> str:

@@ -25,7 +25,7 @@ class Encoder:
         self._dialect = dialect
         # Whether a SEND for this broker is just as STOMP 1.2 says.
         self._ordinary = version == "1.2" and not (
-            dialect.sent_types or dialect.text_without_length or dialect.duplicate_header
+            dialect.destination_types or dialect.text_without_length or dialect.duplicate_header
         )
 
     def encode(
@@ -83,7 +83,7 @@ class Encoder:
         added = {}
         if dialect.duplicate_header is not None and message.send_id is not None:
             added[dialect.duplicate_header] = message.send_id
-        kind = dialect.sent_type(message.destination) if dialect.sent_types else None
+        kind = dialect.sent_type(message.destination) if dialect.destination_types else None
         if kind is not None:
             added[kind[0]] = kind[1]
         # The caller's own headers win over them.

@@ -34,27 +34,24 @@ class Connector:
         """The brokers' addresses, without credentials."""
         return f"{'stomp' if self.settings.tls is None else 'stomp+ssl'}://{','.join(map(str, self.endpoints))}"
 
-    def check(self, **changes: object) -> None:
+    def check(self, **changes: typing.Any) -> None:
         """Raise `ConfigurationError` if there is no CONNECT with these *changes* of the settings."""
         try:
-            encode(self._settings_with(changes).connect_frame())
+            encode(dataclasses.replace(self.settings, **changes).connect_frame())
         except InvalidFrame as error:
             problem = f"{error}; login, passcode, vhost and headers of CONNECT travel without escapes"
             raise ConfigurationError(problem) from None
 
-    def _settings_with(self, changes: dict[str, object]) -> SessionSettings:
-        return dataclasses.replace(self.settings, **changes) if changes else self.settings  # type: ignore[arg-type]
-
-    def open(self, deadline: Deadline, **changes: object) -> Session:
+    def open(self, deadline: Deadline, **changes: typing.Any) -> Session:
         """Return a new session; *changes*, checked before, replace fields of its settings.
 
         Raises `AuthenticationFailed` as soon as a broker refuses the credentials, as others most likely would, and some
         lock accounts; or `BrokerUnavailable` once every broker was tried.
         """
-        settings = self._settings_with(changes)
+        settings = dataclasses.replace(self.settings, **changes)
         count = len(self.endpoints)
-        first = self._last_good
         failures: list[BrokerUnavailable] = []
+        first = self._last_good
         for step in range(count):
             index = (first + step) % count
             share = deadline.share(count - step).sooner(self.connect_timeout)

@@ -32,7 +32,7 @@ class Dialect:
       it, with an id of its own: Artemis 2.40 confirms and drops a second message with the same value, and with the id
       of the message, a dead letter that is sent back would be lost.
     * `acks_in_transactions` - an ACK or NACK with a ``transaction`` waits for its COMMIT.
-    * `sent_types`, `subscribed_types` - by the beginning of a destination, the header of SEND, SUBSCRIBE for its kind.
+    * `destination_types` - by the beginning of a destination, its kind, which a header of SEND and of SUBSCRIBE names.
     * `receipts_after_commit` - SENDs in a transaction get their receipts after that of COMMIT (RabbitMQ 3.10);
       only those receipts tell that the messages were taken.
     * `quotes_destinations` - a slash in the name of a queue is written ``%2F``.
@@ -58,8 +58,7 @@ class Dialect:
     keeps_message_ids: bool = True
     duplicate_header: str | None = None
     acks_in_transactions: bool = True
-    sent_types: typing.Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
-    subscribed_types: typing.Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+    destination_types: typing.Mapping[str, str] = dataclasses.field(default_factory=dict)
     receipts_after_commit: bool = False
     quotes_destinations: bool = False
     frame_limit: int | None = None
@@ -85,13 +84,14 @@ class Dialect:
             count = count * self.prefetch_bytes if count > 1 else 0
         return {self.prefetch_header: str(count)}
 
-    def sent_type(self, destination: str) -> tuple[str, str] | None:
-        """The header, name and value, of a SEND to *destination* that says what kind it is; ``None``: not needed."""
-        return _type_of(destination, self.sent_types)
+    def sent_type(self, destination: str, header: str = "destination-type") -> tuple[str, str] | None:
+        """The *header* and value of a SEND to *destination* that says what kind it is; ``None``: not needed."""
+        kinds = self.destination_types.items()
+        return next(((header, kind) for start, kind in kinds if destination.startswith(start)), None)
 
     def subscribed_type(self, destination: str) -> tuple[str, str] | None:
         """The same for SUBSCRIBE."""
-        return _type_of(destination, self.subscribed_types)
+        return self.sent_type(destination, "subscription-type")
 
     def queue(self, name: str) -> str:
         """The destination of the queue called *name*."""
@@ -104,10 +104,6 @@ class Dialect:
     def quote(self, name: str) -> str:
         """*name* as it stands in a destination. RabbitMQ 3.10 answers ERROR to ``/queue/a/b``."""
         return urllib.parse.quote(name, safe="!#$&'()*+,-.:;<=>?@[]^_`{|}~ ") if self.quotes_destinations else name
-
-
-def _type_of(destination: str, types: typing.Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
-    return next((header for beginning, header in types.items() if destination.startswith(beginning)), None)
 
 
 RABBITMQ: typing.Final = Dialect(
@@ -126,8 +122,8 @@ RABBITMQ: typing.Final = Dialect(
     # RabbitMQ 4.3.6 closes the connection without an ERROR for a body over 4 MiB; 3.10.8 has no such limit.
     frame_limit=4_194_304,
     frame_limit_names="RabbitMQ's stomp.max_frame_size, which is 4 MiB in 4.3, and max_message_size",
-    # RabbitMQ 3.10.8 and 4.3.6 never send a receipt-id. These are what the STOMP plugin says of a frame that it does
-    # not understand, and the channel errors of AMQP 0-9-1 (403 to 406): a channel answers so to what it was asked for.
+    # What the STOMP plugin of 3.10.8 and 4.3.6 says of a frame that it does not understand, and the channel errors of
+    # AMQP 0-9-1 (403 to 406), by which a channel answers what it was asked for.
     unnamed_refusals=re.compile(
         "(?:bad|duplicated|invalid|missing|unknown) |(?:no )?subscription (?:not )?found|"
         "(?:access_refused|not_found|precondition_failed|resource_locked)$",
@@ -146,14 +142,12 @@ ARTEMIS: typing.Final = Dialect(
     # "stomp acknowledge in transactions is not supported", says its log, and the ACK counts at once.
     acks_in_transactions=False,
     ends_after_refusal=True,
-    # As `artemis create` configures it, the address ``/queue/a`` is MULTICAST, a topic: what is sent before anybody has
-    # subscribed is confirmed and dropped. Where the acceptor has prefixes they say the same as these.
-    sent_types={"/queue/": ("destination-type", "ANYCAST"), "/topic/": ("destination-type", "MULTICAST")},
-    subscribed_types={"/queue/": ("subscription-type", "ANYCAST"), "/topic/": ("subscription-type", "MULTICAST")},
-    # Artemis 2.40 names every frame that it refuses and that asks for a receipt, but SUBSCRIBE. These are its words for
-    # a SEND, a COMMIT and a SUBSCRIBE. An ERROR that announces the end of the connection names none, as "AMQ229108:
-    # connections for user guest closed by management" or "AMQ229014: Did not receive data ... within the 60000ms
-    # connection TTL"; most of the messages in flight were taken then.
+    # As `artemis create` configures it, ``/queue/a`` is MULTICAST, a topic: without a subscription, what is sent is
+    # confirmed and dropped. Where the acceptor has prefixes they say the same as these.
+    destination_types={"/queue/": "ANYCAST", "/topic/": "MULTICAST"},
+    # Its words for a SEND, a COMMIT and a SUBSCRIBE. An ERROR that announces the end of the connection has others, as
+    # "AMQ229108: connections for user guest closed by management" or "AMQ229014: Did not receive data ... within the
+    # 60000ms connection TTL"; most of the messages in flight were taken then.
     unnamed_refusals=re.compile(
         "AMQ3390(?:01|11|13|16|31|41) |Invalid selector |Selector cannot |There already is a subscription for"
     ),

@@ -82,9 +82,8 @@ class Session:
     )  # fmt: skip
 
     def __init__(self, transport: Transport, broker: str, settings: SessionSettings, deadline: Deadline) -> None:
-        #: The socket; it counts the bytes that have left.
         self.transport = transport
-        #: Sends what is taken at once of some bytes, and returns how many that was. Raises `TransportClosed`.
+        #: As `Transport.send_some`.
         self.write_some = transport.send_some
         self._receive = transport.receive
         self._ask = transport.ask
@@ -98,7 +97,7 @@ class Session:
         self.broker = broker
         #: How many bytes have arrived, heart-beats included.
         self.bytes_received = 0
-        #: Whether nothing that has come is left to be read, as far as was looked. False: something may wait.
+        #: Whether nothing was left to be read at the last look.
         self.all_read = False
         #: Whether a call is in the middle of using the session, or was when it was interrupted. Its user keeps it.
         self.unsettled = False
@@ -304,7 +303,7 @@ class Session:
         return False
 
     def _take_in(self, deadline: Deadline | None = None) -> bool:
-        """Move the bytes that have arrived into the buffer; return whether there were any. Wait until *deadline*."""
+        """Move the bytes that arrive until *deadline*, if any, into the buffer; return whether there were any."""
         if self._broken is not None:
             raise self._broken
         data = self.transport.receive_some() if deadline is None else self.transport.receive(deadline)

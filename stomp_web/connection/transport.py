@@ -63,17 +63,8 @@ class Transport:
     """One connected socket, with TLS or without."""
 
     __slots__ = (
-        "__weakref__",
-        "_at_once",
-        "_poll",
-        "_poll_to_read",
-        "_polled",
-        "_socket",
-        "_tls",
-        "ask",
-        "bytes_sent",
-        "stuck",
-    )
+        "__weakref__", "_at_once", "_poll", "_poll_to_read", "_polled", "_socket", "_tls", "ask", "bytes_sent", "stuck",
+    )  # fmt: skip
 
     def __init__(self, raw: socket.socket) -> None:
         self._socket = raw

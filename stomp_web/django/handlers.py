@@ -1,7 +1,4 @@
-"""The handlers of messages, by alias, and the worker that calls them.
-
-Handlers are in ``stomp_handlers.py`` of an installed app, which ``manage.py stomp_worker`` imports.
-"""
+"""The handlers of messages, by alias, from ``stomp_handlers.py`` of installed apps; and the worker that calls them."""
 
 from __future__ import annotations
 

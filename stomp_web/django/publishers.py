@@ -1,8 +1,6 @@
-"""The publishers of ``settings.STOMP``.
+"""The publishers of ``settings.STOMP``: one for each alias, shared by all threads of a process.
 
-A publisher belongs to the process: all threads share one for each alias. Django's own ``BaseConnectionHandler`` makes
-an object for each thread, which would mean a pool for each thread; so it is not used here. Nothing is closed at the end
-of a request.
+Django's ``BaseConnectionHandler`` would make a pool for each thread. Nothing is closed at the end of a request.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The app's signals. Their sender is the class `Publisher`; ``using`` is the alias.
+"""The app's signals, sent in the thread that sends the message, and also while a test captures messages.
 
-They are sent in the thread that sends the message, and also while a test captures messages. An exception of a
-receiver is logged by Django and changes nothing for the sender.
+Their sender is the class `Publisher`, and ``using`` is the alias. Django logs an exception of a receiver; it changes
+nothing for the sender.
 """
 
 from __future__ import annotations

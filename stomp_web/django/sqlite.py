@@ -1,9 +1,8 @@
 """The settings that SQLite needs for several messages at a time.
 
-SQLite lets one connection write at a time. Another one waits for `timeout` seconds, but not if it has read in the same
-transaction before: then SQLite fails at once, since the data it has read are out of date. Django's default transactions
-read first. So without the settings below, a worker with several threads gets "database is locked", and good messages
-are dead-lettered.
+SQLite lets one connection write at a time. Another one waits for `timeout` seconds, but fails at once if it has read in
+the same transaction, as Django's default transactions do. So without the settings below, a worker with several threads
+gets "database is locked", and good messages are dead-lettered.
 """
 
 from __future__ import annotations

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import typing
 
 from django.test import utils
 
+from ..publisher import OutboxMessage
 from ..testing.captured import capture_if
 from .publishers import publishers
-
-if typing.TYPE_CHECKING:
-    from ..publisher import Publisher
-    from ..publisher.backends.local import OutboxMessage
 
 __all__ = ["capture_messages"]
 
@@ -42,15 +38,13 @@ class capture_messages(utils.TestContextDecorator):  # noqa: N801 - Django names
 
     def enable(self) -> list[OutboxMessage]:
         """Start to record; return the list. Raises `PublisherDoesNotExist` for an alias that is not there."""
-        if self._using is not None:
-            publishers[self._using]
+        using = self._using
+        if using is not None:
+            publishers[using]
         stack = contextlib.ExitStack()
         self._stack.append(stack)
-        return stack.enter_context(capture_if(self._wanted))
+        return stack.enter_context(capture_if(lambda each: using is None or each is publishers[using]))
 
     def disable(self) -> None:
         """Stop recording."""
         self._stack.pop().close()
-
-    def _wanted(self, publisher: Publisher) -> bool:
-        return self._using is None or publisher is publishers[self._using]

@@ -1,7 +1,6 @@
 """`StompState`: one app's part of the extension, in ``app.extensions``; and the extension's signals.
 
-A state knows its app, and so works in threads, without a context, and in another app's context. Nothing is hooked into
-requests or contexts; connections belong to the pool, and the pool to the process.
+Nothing is hooked into requests or contexts; connections belong to the pool, and the pool to the process.
 """
 
 from __future__ import annotations
@@ -73,7 +72,8 @@ class PublisherMethods:
 class StompState(PublisherMethods, Unpicklable):
     """One app's part of the extension: its `app`, its `publisher` with the same methods, and the `handlers`.
 
-    `worker_settings` are the settings of the worker in the app's configuration, ``STOMP_WORKER``.
+    It works in threads, without a context, and in another app's context. `worker_settings` are the settings of the
+    worker in the app's configuration, ``STOMP_WORKER``.
     """
 
     _instead = "load the app there, and use app.extensions"

@@ -1,7 +1,6 @@
 """The options of stomp-web: one typed set for keywords, addresses, Flask's config, Django's settings and ini files.
 
-`Options` names each option once, with its type, default and meaning. An unknown option or a bad value is refused with
-the name that the user wrote, and with the nearest name that exists.
+An unknown option or a bad value is refused with the name that the user wrote, and with the nearest name that exists.
 """
 
 # ruff: noqa: RUF009 - `_option` makes a dataclass field
@@ -299,10 +298,9 @@ def unknown_option(written: str, prefix: str = "", known: typing.Iterable[str] =
 def read_options(
     *sources: typing.Mapping[str, typing.Any], prefix: str = "", upper: bool = False
 ) -> dict[str, typing.Any]:
-    """Return the options of all *sources*, checked; a later source wins over an earlier one.
+    """Return the options of all *sources*, checked as by `coerce`; a later source wins over an earlier one.
 
-    *prefix* (such as ``"STOMP_"``) and *upper* tell how the names are written in the sources; they are taken off.
-    Raises `ConfigurationError` as `coerce` does.
+    *prefix* (such as ``"STOMP_"``) and *upper* tell how the names are written in the sources.
     """
     options: dict[str, typing.Any] = {}
     names: typing.Callable[[str], str] = str.lower if upper else str

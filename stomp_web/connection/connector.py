@@ -116,7 +116,7 @@ def make_connector(
     }
     settings = SessionSettings(
         **{name: options[name] for name in _CREDENTIALS},
-        **limits,
+        limits=limits,
         versions=versions,
         heart_beat=heart_beat,
         headers=dict(options["connect_headers"] or {}),

@@ -32,6 +32,9 @@ _AUTHENTICATION_WORDS = (
     "unable to validate user", "user name", "username", "virtual host",
 )  # fmt: skip
 
+# What a frame may hold unless the settings say otherwise: a publisher gets no body but those of ERROR frames.
+_LIMITS: typing.Final = {"max_header_bytes": 65_536, "max_headers": 1_000, "max_body_bytes": 1_048_576}
+
 # Numbers of bytes.
 _RECEIPT_SIZE = 64  # more than any RECEIPT for a number of ours has
 _MOST_RECEIVED = 65_536  # in one read
@@ -42,7 +45,7 @@ _MOST_UNREAD = 16_777_216  # taken in while we write
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSettings:
-    """What a CONNECT is made of, and the limits on what the broker may make us keep."""
+    """What a CONNECT is made of, and the limits of a `FrameBuffer` that are not the usual ones."""
 
     login: str | None = None
     passcode: str | None = dataclasses.field(default=None, repr=False)
@@ -51,9 +54,7 @@ class SessionSettings:
     heart_beat: tuple[int, int] = (0, 0)
     headers: typing.Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     tls: ssl.SSLContext | None = None
-    max_header_bytes: int = 65_536
-    max_headers: int = 1_000
-    max_body_bytes: int = 1_048_576
+    limits: dict[str, typing.Any] = dataclasses.field(default_factory=dict)
     tolerant: bool = False
 
     def connect_frame(self) -> Frame:
@@ -87,11 +88,7 @@ class Session:
         self.write_some = transport.send_some
         self._receive = transport.receive
         self._ask = transport.ask
-        self._buffer = FrameBuffer(
-            max_header_bytes=settings.max_header_bytes,
-            max_headers=settings.max_headers,
-            max_body_bytes=settings.max_body_bytes,
-        )
+        self._buffer = FrameBuffer(**_LIMITS | settings.limits)
         self._broken: TransportClosed | None = None  # how a read ended of which nothing else could be said
         self._peeked: Frame | None = None  # taken out of the buffer by `ended`, and not read yet
         self.broker = broker
@@ -293,14 +290,13 @@ class Session:
         if self._peeked is not None:
             return False
         try:
-            while len(self._buffer) < _LONGEST_LOOK:
-                if not self._take_in():
-                    return False
+            while len(self._buffer) < _LONGEST_LOOK and self._take_in():
+                pass
+            return False
         except TransportError:
-            with contextlib.suppress(ProtocolError):  # that is told to the one who reads
+            with contextlib.suppress(ProtocolError):  # the next call of `read_some` raises it
                 self._peeked = self._buffer.extract_frame()
             return self._peeked is None
-        return False
 
     def _take_in(self, deadline: Deadline | None = None) -> bool:
         """Move the bytes that arrive until *deadline*, if any, into the buffer; return whether there were any."""

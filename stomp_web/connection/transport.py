@@ -90,17 +90,13 @@ class Transport:
     def open(cls, endpoint: Endpoint, tls: ssl.SSLContext | None, deadline: Deadline) -> Transport:
         """Connect to one of *endpoint*'s IP addresses. Raises `TransportTimeout` or `TransportClosed`."""
         addresses = _look_up(endpoint)
-        failure: TransportError | None = None
-        for index, address in enumerate(addresses):
+        for left in range(len(addresses), 0, -1):
             try:
-                return cls._open_one(endpoint.host, address, tls, deadline.share(len(addresses) - index))
-            except TransportError as error:
-                failure = error
-        assert failure is not None
-        try:
-            raise failure
-        finally:
-            failure = None  # or this frame and the exception's traceback would hold each other
+                return cls._open_one(endpoint.host, addresses[-left], tls, deadline.share(left))
+            except TransportError:
+                if left == 1:
+                    raise
+        raise TransportClosed(f"the host name {endpoint.host!r} has no address")
 
     @classmethod
     def _open_one(

@@ -47,6 +47,14 @@ def test_stomp_send_says_that_a_body_is_no_json(arguments, told):
     assert ("not JSON" in errors.getvalue()) is told
 
 
+def test_a_stream_of_the_caller_is_written_without_a_warning_where_the_process_has_no_standard_output(monkeypatch):
+    monkeypatch.setattr("sys.stdout", None)
+    output, errors = io.StringIO(), io.StringIO()
+    call_command("stomp_send", "/queue/a", "7", stdout=output, stderr=errors)
+
+    assert (output.getvalue(), errors.getvalue()) == (f"{publisher.outbox[0].id}\n", "")
+
+
 def test_stomp_send_takes_an_alias():
     run("stomp_send", "/queue/a", "1", "--using", "audit")
 

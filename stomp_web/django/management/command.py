@@ -26,9 +26,9 @@ class StompCommand(BaseCommand):
         self, stdout: typing.TextIO | None = None, stderr: typing.TextIO | None = None, **options: bool
     ) -> None:
         keep_descriptors()
-        self._output = TolerantStream(sys.stdout if stdout is None else stdout)
-        errors = TolerantStream(sys.stderr if stderr is None else stderr)
-        super().__init__(typing.cast(typing.TextIO, self._output), typing.cast(typing.TextIO, errors), **options)
+        output: typing.Any = TolerantStream(stdout or sys.stdout)
+        errors: typing.Any = TolerantStream(stderr or sys.stderr)
+        super().__init__(output, errors, **options)
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the option of all commands."""
@@ -53,6 +53,6 @@ class StompCommand(BaseCommand):
         """Print *text*, the result. If it cannot be printed, warn: the command has succeeded all the same."""
         self.stdout.write(text)
         self.stdout.flush()
-        reason = self._output.failure
+        reason = getattr(self.stdout, "failure", None)  # of the TolerantStream, unless call_command was given a stream
         if reason is not None and not isinstance(reason, BrokenPipeError):
             self.stderr.write(f"Warning: standard output cannot be written: {reason.strerror}")

@@ -8,6 +8,7 @@ while it is called. Its exceptions are logged and do not affect the sender.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 
 from ._internal.log import get_logger
@@ -97,3 +98,30 @@ class Observers:
                 observer(event)
             except Exception:  # noqa: BLE001 - an observer must not disturb the sender
                 _log.exception("the observer %r failed at %s", observer, type(event).__name__)
+
+
+class SignalObserver:
+    """Sends a framework's signals *sent* and *failed* for messages, with the fields of the event as arguments.
+
+    *method* is the name of the signals' method, which also gets *args* and *kwargs*.
+    """
+
+    def __init__(
+        self, sent: typing.Any, failed: typing.Any, method: str, *args: typing.Any, **kwargs: typing.Any
+    ) -> None:
+        self._sent, self._failed = sent, failed
+        self._send: dict[type, typing.Callable[..., object]] = {
+            SendSucceeded: functools.partial(getattr(sent, method), *args, **kwargs),
+            SendFailed: functools.partial(getattr(failed, method), *args, **kwargs),
+        }
+
+    def listens(self) -> bool:
+        """Whether any receiver is connected to one of the signals."""
+        # Not Django's `has_listeners`, which takes a lock and looks at each receiver.
+        return bool(self._sent.receivers or self._failed.receivers)
+
+    def __call__(self, event: Event) -> None:
+        """Send the signal for *event*."""
+        send = self._send.get(type(event))
+        if send is not None:
+            send(**{field.name: getattr(event, field.name) for field in dataclasses.fields(event)})

@@ -24,8 +24,7 @@ __all__ = ["ENVIRON_KEY", "StompMiddleware", "filter_app_factory", "filter_facto
 #: The key in the environ, unless another was chosen.
 ENVIRON_KEY: typing.Final = "stomp_web.publisher"
 
-# PEP 3333: lower-case letters, numbers, dots and underscores. Validators take a key without a dot for a CGI variable,
-# whose value must be a str.
+# PEP 3333. Validators take a key without a dot for a CGI variable, whose value must be a str.
 _KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 
 
@@ -75,8 +74,7 @@ class StompMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Call the application, with the publisher in *environ*. Raises `ConfigurationError` if the key is in use."""
-        present = environ.setdefault(self.environ_key, self.publisher)
-        if present is not self.publisher:
+        if environ.setdefault(self.environ_key, self.publisher) is not self.publisher:
             raise ConfigurationError(
                 f"the environ already has another publisher under {self.environ_key!r}, from a StompMiddleware further "
                 "out; give one of the two another environ_key, or both the same publisher",
@@ -92,14 +90,14 @@ class StompMiddleware:
 
 def get_publisher(environ: WSGIEnvironment, key: str = ENVIRON_KEY) -> Publisher:
     """Return the publisher that a `StompMiddleware` put there. Raises `ConfigurationError` if there is none."""
-    publisher = environ.get(key)
+    publisher: Publisher | None = environ.get(key)
     if publisher is None:
         raise ConfigurationError(
             f"there is no publisher in the environ under {key!r}; wrap the application: "
             f"StompMiddleware(application, url='stomp://...'{'' if key == ENVIRON_KEY else f', environ_key={key!r}'})",
             "environ_key",
         )
-    return typing.cast(Publisher, publisher)
+    return publisher
 
 
 def filter_app_factory(

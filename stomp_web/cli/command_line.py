@@ -18,7 +18,8 @@ from .._internal.signals import sigterm_as_ctrl_c
 from .._internal.streams import keep_descriptors, settle, try_to_print
 from .._internal.version import __version__
 from ..connection.address import parse_address
-from ..errors import ConfigurationError, InvalidFrame, StompError
+from ..errors import StompError
+from ..publisher.command import never_succeeds
 from . import broker, listen, ping, send
 from .display import CannotPrint, complain, in_words
 
@@ -57,7 +58,7 @@ def _main(argv: typing.Sequence[str] | None) -> int:
     except (StompError, OSError) as error:
         if isinstance(error, CannotPrint) and error.reader_gone:
             return 1
-        wrong = isinstance(error, ConfigurationError | InvalidFrame) and arguments.command != "worker"
+        wrong = arguments.command != "worker" and never_succeeds(error)
         words = in_words(error, sending=arguments.command == "send")
         complain(f"{words} (usage: stomp-web {arguments.command} --help)" if wrong else words)
         return 2 if wrong else 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..errors import StompError
 from ..publisher import Publisher
+from ..publisher.command import check_broker
 from .display import report
 
 __all__ = ["run"]
@@ -15,8 +15,5 @@ def run(url: str, *, timeout: float | None) -> int:
     Raises `StompError` if it does not, and `ConfigurationError` for an address that cannot be used.
     """
     with Publisher(url) as publisher:
-        health = publisher.check(timeout)
-        if not health:
-            raise StompError(str(health))
-        report(str(health))
+        report(check_broker(publisher, timeout))
     return 0

@@ -5,9 +5,8 @@ With ``"stomp_web.django"`` in INSTALLED_APPS come the system checks and the com
 """
 
 from .handlers import subscribe
-from .publishers import PublisherDoesNotExist, Publishers, publisher, publishers
+from .publishers import PublisherDoesNotExist, Publishers, message_sent, publisher, publishers, send_failed
 from .sending import asend, send
-from .signals import message_sent, send_failed
 
 __all__ = [
     "PublisherDoesNotExist",

@@ -24,7 +24,7 @@ from django.core import checks
 from ..connection.address import parse_address
 from ..errors import ConfigurationError
 from .handlers import make_worker
-from .publishers import DEFAULT_ALIAS, publishers, worker_settings
+from .publishers import DEFAULT_ALIAS, publishers, section_of
 
 if typing.TYPE_CHECKING:
     from ..publisher import Publisher
@@ -45,7 +45,7 @@ def check_settings(**_: object) -> list[checks.CheckMessage]:
     for alias in aliases:
         try:
             options = publishers.make(alias).options
-            if worker_settings(alias):
+            if section_of(alias, "WORKER"):
                 from ..worker import Handlers  # a site that only sends does not need the worker
 
                 make_worker(alias, options, Handlers())

@@ -9,7 +9,7 @@ import django
 from django.db import close_old_connections
 
 from ..errors import ConfigurationError
-from .publishers import DEFAULT_ALIAS, worker_settings
+from .publishers import DEFAULT_ALIAS, section_of
 
 if typing.TYPE_CHECKING:
     from ..config import Options
@@ -40,11 +40,9 @@ def subscribe(
     Before and after each message, database connections that are broken or too old (``CONN_MAX_AGE``) are closed.
 
     * *using* - the alias in ``settings.STOMP`` whose broker has the destination.
-    * *ack*, *accept*, *headers*, *id*, *untyped*, *sent_to* - those of `Handlers.subscribe`.
-
-    Raises as `Handlers.subscribe` does.
+    * *ack*, *accept*, *headers*, *id*, *untyped*, *sent_to*, and the exceptions - those of `Handlers.subscribe`.
     """
-    from ..worker import Handlers  # a site that only sends does not need the worker
+    from ..worker import Handlers  # a site that only sends does not need it
 
     handlers = handlers_by_alias.setdefault(using, Handlers())
     return handlers.subscribe(
@@ -59,7 +57,7 @@ def make_worker(using: str, options: Options, handlers: Handlers) -> Worker:
     """
     from ..worker import Worker
 
-    settings = worker_settings(using)
+    settings = section_of(using, "WORKER")
     try:
         return Worker.from_options(
             options, settings, handlers=handlers, initializer=django.setup, around=fresh_connections

@@ -33,10 +33,7 @@ _LEAST = 0.05
 def after_commit(
     message: Message, using: str, database: str | None, confirm: bool | None, timeout: float | None
 ) -> None:
-    """Send *message* after the commit of *database*'s transaction, or at once if there is none; never after a rollback.
-
-    *using* is the alias of its publisher; *confirm* and *timeout* are those of `Publisher.send`.
-    """
+    """Send *message* after the commit of *database*'s transaction, at once if there is none, never after a rollback."""
     options = publishers[using].options
     confirm = options.confirm if confirm is None else confirm
     timeout = options.timeout if timeout is None else timeout
@@ -76,17 +73,7 @@ class _Waiting:
         self.called = True
         group = self.group
         if not self.sent:
-            batch = [self, *(each for each in self._later() if not each.sent)]
-            failures = _deliver(batch, group)
-            group.errors += [error for _, error in failures]
-            if len(batch) > 1:
-                for message, error in failures:
-                    _log.error(
-                        "after the commit, message %s to %s was not sent as it should be: %s",
-                        message.id,
-                        message.destination,
-                        error,
-                    )
+            _deliver([self, *(each for each in self._later() if not each.sent)], group)
         if group.errors and next(self._later(), None) is None:
             first, group.errors, group.lost = group.errors[0], [], 0.0
             try:
@@ -108,8 +95,8 @@ class _Waiting:
         yield from (each for reference in registered if (each := reference()) is not None)
 
 
-def _deliver(batch: list[_Waiting], group: _Group) -> list[tuple[Message, Exception]]:
-    """Deliver *batch*, in one round trip for each alias, and return the messages that failed, with their errors."""
+def _deliver(batch: list[_Waiting], group: _Group) -> None:
+    """Deliver *batch*, in one round trip for each alias. The errors go into *group*, in the order of the messages."""
     errors: dict[_Waiting, Exception] = {}
     for using in dict.fromkeys(each.using for each in batch):
         of_alias = [each for each in batch if each.using == using]
@@ -117,7 +104,11 @@ def _deliver(batch: list[_Waiting], group: _Group) -> list[tuple[Message, Except
             errors |= _deliver_together(list(together), group)
     for each in batch:
         each.sent = True
-    return [(each.message, errors[each]) for each in batch if each in errors]
+    failed = {each: errors[each] for each in batch if each in errors}
+    group.errors += failed.values()
+    for each, error in failed.items() if len(batch) > 1 else ():
+        text = "after the commit, message %s to %s was not sent as it should be: %s"
+        _log.error(text, each.message.id, each.message.destination, error)
 
 
 def _deliver_together(batch: list[_Waiting], group: _Group) -> dict[_Waiting, Exception]:

@@ -5,30 +5,39 @@ Django's ``BaseConnectionHandler`` would make a pool for each thread. Nothing is
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 
 from django.conf import settings
 from django.core.signals import setting_changed
+from django.dispatch import Signal
 from django.utils.connection import ConnectionProxy
 from django.utils.functional import Promise
 
 from .._internal.redacted import redact_secrets
 from ..config import DEFAULTS, OPTIONS, read_options, unknown_option
 from ..errors import ConfigurationError
-from ..observers import Event, SendFailed, SendSucceeded
+from ..observers import SignalObserver
 from ..publisher import Publisher
 from ..serializers import json_form
-from .signals import message_sent, send_failed
 
 __all__ = [
     "DEFAULT_ALIAS",
     "PublisherDoesNotExist",
     "Publishers",
+    "message_sent",
     "publisher",
     "publishers",
-    "worker_settings",
+    "section_of",
+    "send_failed",
 ]
+
+#: A message was sent. Arguments: ``using``, ``message_id``, ``destination``, ``confirmed`` (whether the broker's
+#: receipt came), ``seconds`` (the time of the whole call).
+message_sent = Signal()
+
+#: A message was not sent, or its outcome is not known. Arguments: ``using``, ``message_id``, ``destination``, ``error``
+#: (its class tells what is true of the message), ``seconds``.
+send_failed = Signal()
 
 DEFAULT_ALIAS: typing.Final = "default"
 
@@ -37,13 +46,10 @@ _KEYS = ("OPTIONS", "WORKER")
 
 
 class _PublisherProxy(ConnectionProxy):  # type: ignore[type-arg]
-    """The class of `publisher`. A pickle names it, and a copy is the same object: it always means the default alias."""
+    """The class of `publisher`. A pickle names it, and a copy is the same object."""
 
     def __reduce__(self) -> str:
         return "publisher"
-
-    def __copy__(self) -> _PublisherProxy:
-        return self
 
     def __deepcopy__(self, memo: dict[int, typing.Any]) -> _PublisherProxy:
         return self
@@ -73,9 +79,6 @@ class Publishers:
     def __iter__(self) -> typing.Iterator[str]:
         return iter(_entries())
 
-    def __contains__(self, alias: object) -> bool:
-        return alias in _entries()
-
     def make(self, alias: str) -> Publisher:
         """Return a new publisher with the options of *alias*, connected to nothing. Raises as a look-up does."""
         aliases = list(_entries())
@@ -83,14 +86,15 @@ class Publishers:
             raise PublisherDoesNotExist(
                 f"settings.STOMP has no publisher {alias!r}; it has {', '.join(map(repr, aliases)) or 'none'}", alias
             )
-        options = _section(alias, "OPTIONS")
+        options = section_of(alias, "OPTIONS")
+        signals = SignalObserver(message_sent, send_failed, "send_robust", Publisher, using=alias)
         try:
-            return Publisher(observers=[_Signals(alias)], **read_options(options))
+            return Publisher(observers=[signals], **read_options(options))
         except ConfigurationError as error:
             raise ConfigurationError(f"settings.STOMP[{alias!r}]['OPTIONS']: {error}", error.option) from None
 
     def __reduce__(self) -> str:
-        """A pickle names `publishers` of this module: in another process they are those of its settings."""
+        """A pickle names `publishers`: in another process they are those of its settings."""
         return "publishers"
 
     def close_all(self, timeout: float = DEFAULTS.timeout) -> None:
@@ -116,48 +120,19 @@ def _entries() -> dict[str, typing.Any]:
     return typing.cast("dict[str, typing.Any]", settings.STOMP)
 
 
-def _section(alias: str, section: str) -> dict[str, typing.Any]:
+def section_of(alias: str, section: str) -> dict[str, typing.Any]:
     """The dict *section* of ``settings.STOMP[alias]``, redacted. Raises `ConfigurationError` for a bad entry."""
     where = f"settings.STOMP[{alias!r}]"
-    kinds = _kinds(_entries().get(alias, {}))
-    if kinds is None:
+    if not isinstance(_entries().get(alias, {}), dict):
         raise ConfigurationError(f"{where} must be a dict, such as {{'OPTIONS': {{'url': 'stomp://...'}}}}", alias)
-    for key, kind in kinds.items():
+    for key, kind in {key: type(value) for key, value in _entries().get(alias, {}).items()}.items():
         if key not in _KEYS:
             misplaced = str(key).lower() in OPTIONS
             problem = f"{key} goes into 'OPTIONS'" if misplaced else unknown_option(str(key), known=_KEYS)
             raise ConfigurationError(f"{where}: {problem}", str(key))
         if not issubclass(kind, dict):
             raise ConfigurationError(f"{where}[{key!r}] must be a dict, not of type {kind.__name__}", alias)
-    return redact_secrets(_entries()[alias].get(section, {})) if kinds else {}
-
-
-def _kinds(entry: object) -> dict[str, type] | None:
-    return {key: type(value) for key, value in entry.items()} if isinstance(entry, dict) else None
-
-
-def worker_settings(alias: str) -> dict[str, typing.Any]:
-    """The settings of the worker of *alias*: ``WORKER`` of its entry. Raises `ConfigurationError` as a look-up does."""
-    return _section(alias, "WORKER")
-
-
-class _Signals:
-    """Sends the signals for the events of the publisher with an alias."""
-
-    def __init__(self, alias: str) -> None:
-        self.alias = alias
-
-    def listens(self) -> bool:
-        """Whether any receiver is connected to one of the signals."""
-        # Not `has_listeners`, which takes a lock and looks at each receiver.
-        return bool(message_sent.receivers or send_failed.receivers)
-
-    def __call__(self, event: Event) -> None:
-        """Send the signal for *event*, with its fields as arguments."""
-        if isinstance(event, SendSucceeded | SendFailed):
-            signal = message_sent if isinstance(event, SendSucceeded) else send_failed
-            arguments = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
-            signal.send_robust(Publisher, using=self.alias, **arguments)
+    return redact_secrets(_entries().get(alias, {}).get(section, {}))
 
 
 #: The publishers of ``settings.STOMP``.

@@ -41,10 +41,9 @@ def send(
     block ends. The database has committed then: a message that failed, or whose process died between the two, is
     missing or of unknown outcome.
 
-    The messages of one transaction leave as one batch for each alias. The first error is raised, and the errors of all
-    messages that failed are in the log. A message that one of them has held up, and that was certainly not sent, is
-    sent by itself. Time that was lost with a batch is taken from the *timeout* of the next one, of which at least a
-    twentieth is left.
+    The messages of one transaction leave as one batch for each alias. All errors are logged, and the first is raised. A
+    message that was certainly not sent because another one failed is sent by itself. Time that a failed batch took is
+    taken from the *timeout* of the next one, of which at least a twentieth is left.
     """
     if not on_commit:
         return publishers[using].send(destination, payload, headers, confirm=confirm, timeout=timeout, **options)
@@ -81,18 +80,18 @@ async def asend(
     message = publisher.prepare(destination, payload, headers, **options)
 
     def wait_for_commit() -> bool:
-        """Send *message* after the commit of this thread's transaction. False if there is none."""
         connection = transaction.get_connection(database)
         if not connection.in_atomic_block and connection.get_autocommit():
             return False
         after_commit(message, using, database, confirm, timeout)
         return True
 
-    def deliver(left: float) -> None:
-        publisher.deliver([message], confirm=confirm, timeout=left)
-
     if not await sync_to_async(wait_for_commit)():
-        await call_in_thread(deliver, message, publisher.options.timeout if timeout is None else timeout)
+        await call_in_thread(
+            lambda left: publisher.deliver([message], confirm=confirm, timeout=left),
+            message,
+            publisher.options.timeout if timeout is None else timeout,
+        )
     return typing.cast(str, message.id)
 
 

@@ -17,12 +17,11 @@ import click
 import flask
 from flask.cli import AppGroup, ScriptInfo, pass_script_info
 
-from .._internal.arguments import seconds
+from .._internal.arguments import CONCURRENCY, PROCESSES, seconds
 from .._internal.streams import keep_descriptors, try_to_print
 from ..connection.address import parse_address
-from ..errors import ConfigurationError, InvalidFrame, StompError
-from ..publisher import Publisher
-from ..serializers import typed_payload
+from ..errors import ConfigurationError, StompError
+from ..publisher.command import check_broker, never_succeeds, send_body
 from .state import StompState, state_of
 
 if typing.TYPE_CHECKING:
@@ -32,18 +31,9 @@ __all__ = ["cli", "make_worker"]
 
 cli = AppGroup("stomp", help="Send to the app's STOMP broker, receive from it, and show its configuration.")
 
-# Options that the address may hold, too. The options win.
-_IN_ADDRESS = ("login", "passcode", "vhost")
-
 _extension = click.option(
     "--extension", default="stomp", show_default=True, metavar="KEY", help="The key in app.extensions."
 )
-
-
-class _Unusable(click.ClickException):
-    """The command line or the configuration is wrong: the command can never succeed."""
-
-    exit_code = 2
 
 
 def _seconds(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
@@ -53,24 +43,25 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, text: str | N
         raise click.BadParameter(str(error)) from None
 
 
-def _state(key: str) -> StompState:
-    try:
-        return state_of(flask.current_app, key)
-    except RuntimeError as error:
-        raise click.ClickException(str(error)) from None
+class _Unusable(click.ClickException):
+    """The command line or the configuration is wrong: the command can never succeed."""
+
+    exit_code = 2
 
 
 @contextlib.contextmanager
-def _publisher(key: str) -> typing.Iterator[Publisher]:
-    """The app's publisher, whose errors end the command: with 2 if it can never succeed, otherwise with 1."""
+def _command(extension: str, unusable: type[click.ClickException] = _Unusable) -> typing.Iterator[StompState]:
+    """Give a command the state of its app, and end it if it raises a `StompError`."""
     keep_descriptors()
-    publisher = _state(key).publisher
     try:
-        yield publisher
-    except (ConfigurationError, InvalidFrame) as error:
-        raise _Unusable(str(error)) from error
+        state = state_of(flask.current_app, extension)
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from None
+    try:
+        yield state
     except StompError as error:
-        raise click.ClickException(str(error)) from error
+        kind = unusable if never_succeeds(error) else click.ClickException
+        raise kind(str(error)) from error
 
 
 def _report(text: str) -> None:
@@ -94,12 +85,9 @@ def send(destination: str, body: str, serializer: str | None, named: str | None,
     """
     if serializer and named:
         raise click.UsageError("give one of --json, --text and --serializer")
-    with _publisher(extension) as publisher:
-        payload, name = typed_payload(body, serializer or named)
-        if name == "text" and not (serializer or named):
-            try_to_print(sys.stderr, "BODY is not JSON, and is sent as text.")
-        message_id = publisher.send(destination, payload, serializer=name)
-    _report(message_id)
+    with _command(extension) as state:
+        notify = functools.partial(try_to_print, sys.stderr)
+        _report(send_body(state.publisher, destination, body, serializer or named, notify))
 
 
 @cli.command("ping")
@@ -107,26 +95,24 @@ def send(destination: str, body: str, serializer: str | None, named: str | None,
 @_extension
 def ping(timeout: float | None, extension: str) -> None:
     """Check that the broker answers, and print how long it took and the broker's name."""
-    with _publisher(extension) as publisher:
-        health = publisher.check(timeout)
-    if not health:
-        raise click.ClickException(str(health))
-    _report(str(health))
+    with _command(extension) as state:
+        _report(check_broker(state.publisher, timeout))
 
 
 @cli.command("config")
 @_extension
 def config(extension: str) -> None:
     """Print the options in effect. Passwords and keys are not shown."""
-    options = _state(extension).publisher.options
+    with _command(extension) as state:
+        options = state.publisher.options
     address = parse_address(options.url)
     for field in dataclasses.fields(options):
         value, where = getattr(options, field.name), ""
-        if value is None and field.name in _IN_ADDRESS and getattr(address, field.name) is not None:
+        if value is None and getattr(address, field.name, None) is not None:
             value, where = getattr(address, field.name), " (in the address)"
         if field.name == "url":
-            value = address  # its text has no credentials and options
-        elif value and not field.repr:  # what the options' repr leaves out is a secret
+            value = address  # whose text has no credentials and options
+        elif not field.repr and value:
             value = "***"
         shown = "" if value in (None, ()) else value
         reason = try_to_print(sys.stdout, f"{field.name} = {shown}{where}")
@@ -135,20 +121,8 @@ def config(extension: str) -> None:
 
 
 @cli.command("worker")
-@click.option(
-    "--concurrency",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Handle up to N messages at once, each in a thread. Ignored if they are handled in processes. Default: that "
-    "of STOMP_WORKER, else 8.",
-)
-@click.option(
-    "--processes",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Handle messages in N processes instead, one at a time in each; 0 means in threads. Each process loads the "
-    "app. Default: that of STOMP_WORKER, else 0.",
-)
+@click.option("--concurrency", type=click.IntRange(min=1), metavar="N", help=CONCURRENCY.format("STOMP_WORKER"))
+@click.option("--processes", type=click.IntRange(min=0), metavar="N", help=PROCESSES.format("STOMP_WORKER"))
 @_extension
 @pass_script_info
 def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, extension: str) -> None:
@@ -162,22 +136,19 @@ def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, e
     """
     from ..worker.command import run_worker
 
-    state = _state(extension)
-    try:
+    with _command(extension, click.ClickException) as state:
         made = make_worker(state, script, processes=processes)
         code = run_worker(made, concurrency=concurrency, processes=processes)
-    except StompError as error:
-        raise click.ClickException(str(error)) from error
     click.get_current_context().exit(code)
 
 
 def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None) -> Worker:
-    """Return a worker with the options of the app's publisher, which calls each handler in an application context.
+    """Return a worker with the options of the app's publisher, which runs the handlers of its extension.
 
-    Each of *processes* (``None``: the number in the configuration) loads the app as *script*, the command, has loaded
-    it. Raises `ConfigurationError` if there is no handler, and as `Worker` does.
+    Each of *processes* (``None``: the number in the configuration) loads the app as *script*, of the command, has
+    loaded it. Raises `ConfigurationError` if there is no handler, and as `Worker` does.
     """
-    from ..worker import Worker  # a site that only sends does not need the worker
+    from ..worker import Worker  # a site that only sends does not need it
 
     if not len(state.handlers):
         raise ConfigurationError(
@@ -187,12 +158,12 @@ def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None)
     settings = state.worker_settings
     kwargs: dict[str, typing.Any] = {"around": state.app.app_context}
     if settings.get("processes", 0) if processes is None else processes:
-        load = functools.partial(_load_app, script.app_import_path, script.create_app, script.set_debug_flag)
-        kwargs = {"initializer": load, "around": functools.partial(_app_context, load)}
+        load_app = functools.partial(_load_app, script.app_import_path, script.create_app, script.set_debug_flag)
+        kwargs = {"initializer": load_app, "around": functools.partial(_app_context, load_app)}
     return Worker.from_options(state.publisher.options, settings, handlers=state.handlers, **kwargs)
 
 
-# -- called in the processes, which find it by its name ----------------------------------------------------------------
+# Pickled by name, for the processes of a worker.
 
 
 @functools.cache
@@ -201,5 +172,5 @@ def _load_app(path: str | None, create_app: typing.Callable[..., flask.Flask] | 
     return ScriptInfo(path, create_app, debug).load_app()
 
 
-def _app_context(load: typing.Callable[[], flask.Flask]) -> typing.ContextManager[object]:
-    return load().app_context()
+def _app_context(load_app: typing.Callable[[], flask.Flask]) -> typing.ContextManager[object]:
+    return load_app().app_context()

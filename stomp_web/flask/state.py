@@ -1,11 +1,10 @@
-"""`StompState`: one app's part of the extension, in ``app.extensions``; and the extension's signals.
+"""`StompState`: one app's part of the extension, in ``app.extensions``.
 
 Nothing is hooked into requests or contexts; connections belong to the pool, and the pool to the process.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import typing
 
@@ -13,7 +12,7 @@ import blinker
 import flask
 
 from .._internal.unpicklable import Unpicklable
-from ..observers import Event, SendFailed, SendSucceeded
+from ..observers import SignalObserver
 from ..publisher import OutboxMessage, Publisher
 
 if typing.TYPE_CHECKING:
@@ -21,9 +20,10 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["PublisherMethods", "StompState", "message_sent", "send_failed", "state_of"]
 
-# The sender of a signal is the Flask app, not a proxy of it. Signals are sent in the thread that sends the message, and
-# also while a test captures messages. An exception of a receiver is logged (``stomp_web.observers``) and changes
-# nothing for the sender.
+_P = typing.ParamSpec("_P")
+_R = typing.TypeVar("_R")
+
+# Sent in the thread that sends the message, with the Flask app, not a proxy of it, as their sender.
 
 #: A message was sent. Arguments: ``message_id``, ``destination``, ``confirmed`` (whether the broker's receipt came),
 #: ``seconds`` (the time of the whole call).
@@ -33,14 +33,11 @@ message_sent = blinker.NamedSignal("stomp-message-sent")
 #: tells what is true of the message), ``seconds``.
 send_failed = blinker.NamedSignal("stomp-send-failed")
 
-_P = typing.ParamSpec("_P")
-_R = typing.TypeVar("_R")
-
 
 def _method(
     method: typing.Callable[typing.Concatenate[Publisher, _P], _R],
 ) -> typing.Callable[typing.Concatenate[PublisherMethods, _P], _R]:
-    """Return a method with the name, signature and docstring of *method*, which calls that of `publisher`."""
+    """Return a method with the name, signature and docstring of *method*, which calls it of `publisher`."""
 
     @functools.wraps(method, assigned=("__name__", "__doc__", "__annotations__"))
     def call(self: PublisherMethods, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -89,7 +86,7 @@ class StompState(PublisherMethods, Unpicklable):
         self.worker_settings = worker_settings
         self._handlers = handlers
         #: The app's `Publisher`.
-        self.publisher = Publisher(observers=[_Signals(app)], **options)
+        self.publisher = Publisher(observers=[SignalObserver(message_sent, send_failed, "send", app)], **options)
 
     @property
     def handlers(self) -> Handlers:
@@ -98,23 +95,6 @@ class StompState(PublisherMethods, Unpicklable):
 
     def __repr__(self) -> str:
         return f"<StompState of {self.app.name!r}: {self.publisher.url}>"
-
-
-class _Signals:
-    """Sends the signals of an app for the events of its publisher."""
-
-    def __init__(self, app: flask.Flask) -> None:
-        self.app = app
-
-    def listens(self) -> bool:
-        """Whether any receiver is connected to one of the signals."""
-        return bool(message_sent.receivers or send_failed.receivers)
-
-    def __call__(self, event: Event) -> None:
-        """Send the signal for *event*, with its fields as arguments."""
-        if isinstance(event, SendSucceeded | SendFailed):
-            signal = message_sent if isinstance(event, SendSucceeded) else send_failed
-            signal.send(self.app, **{field.name: getattr(event, field.name) for field in dataclasses.fields(event)})
 
 
 def state_of(app: flask.Flask, key: str) -> StompState:

@@ -13,7 +13,7 @@ import pytest
 from django.db.utils import ConnectionHandler
 
 from stomp_web import Publisher
-from stomp_web.django import sqlite as checked
+from stomp_web.django.management.commands import stomp_worker as checked
 from tests.cli.running import ended, line_with
 from tests.django.commands import with_tables, worker
 
@@ -102,7 +102,7 @@ def test_what_is_lacking_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: dict[str, Any], lacking: str | None
 ) -> None:
     monkeypatch.setattr(checked, "connections", ConnectionHandler({"default": database(tmp_path, **options)}))
-    problems = checked.sqlite_problems()
+    problems = list(checked.sqlite_problems())
     assert len(problems) == (0 if lacking is None else 1)
     assert all(lacking in problem for problem in problems if lacking)
     assert list(tmp_path.iterdir()) == []  # it opened nothing
@@ -114,4 +114,4 @@ def test_other_databases_and_those_in_memory_are_left_alone(monkeypatch: pytest.
         "main": {"ENGINE": "django.db.backends.dummy", "NAME": "shop"},  # an engine that needs no driver
     }
     monkeypatch.setattr(checked, "connections", ConnectionHandler(databases))
-    assert checked.sqlite_problems() == []
+    assert list(checked.sqlite_problems()) == []

@@ -1,4 +1,4 @@
-"""The base class of the app's commands: their common option, their exit status, and output that may fail."""
+"""The base class of the app's commands: their exit status, and output that may fail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import typing
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ..._internal.streams import TolerantStream, keep_descriptors, settle
-from ...errors import ConfigurationError, InvalidFrame, StompError
+from ...errors import StompError
+from ...publisher.command import never_succeeds
 from ..publishers import DEFAULT_ALIAS
 
 __all__ = ["StompCommand"]
@@ -31,7 +32,7 @@ class StompCommand(BaseCommand):
         super().__init__(output, errors, **options)
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add the option of all commands."""
+        """Add the command's arguments."""
         parser.add_argument("--using", default=DEFAULT_ALIAS, help='The alias in settings.STOMP. Default: "default".')
 
     def run_from_argv(self, argv: list[str]) -> None:
@@ -42,12 +43,12 @@ class StompCommand(BaseCommand):
             settle(sys.stdout, sys.stderr)
 
     def execute(self, *args: typing.Any, **options: typing.Any) -> str | None:
-        """Run, from a shell or by ``call_command``. A `StompError` becomes a `CommandError`."""
+        """Run the command. Raises `CommandError` for a `StompError`."""
         try:
             return super().execute(*args, **options)
         except StompError as error:
-            wrong = isinstance(error, ConfigurationError | InvalidFrame)
-            raise CommandError(str(error), returncode=self.unusable if wrong else 1) from error
+            status = self.unusable if never_succeeds(error) else 1
+            raise CommandError(str(error), returncode=status) from error
 
     def report(self, text: str) -> None:
         """Print *text*, the result. If it cannot be printed, warn: the command has succeeded all the same."""

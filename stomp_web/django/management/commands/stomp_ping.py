@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import typing
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from ...._internal.arguments import seconds
+from ....publisher.command import check_broker
 from ...publishers import publishers
 from ..command import StompCommand
 
@@ -27,7 +28,4 @@ class Command(StompCommand):
 
     def handle(self, *, using: str, timeout: float | None, **_: typing.Any) -> None:
         """Check, and print the answer."""
-        health = publishers[using].check(timeout)
-        if not health:
-            raise CommandError(str(health))
-        self.report(str(health))
+        self.report(check_broker(publishers[using], timeout))

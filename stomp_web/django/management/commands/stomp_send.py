@@ -6,7 +6,7 @@ import typing
 
 from django.core.management.base import CommandParser
 
-from ....serializers import typed_payload
+from ....publisher.command import send_body
 from ...publishers import publishers
 from ..command import StompCommand
 
@@ -29,7 +29,4 @@ class Command(StompCommand):
 
     def handle(self, *, destination: str, body: str, using: str, serializer: str | None, **_: typing.Any) -> None:
         """Send, and print the id."""
-        payload, name = typed_payload(body, serializer)
-        if name == "text" and serializer is None:
-            self.stderr.write("The body is not JSON, and is sent as text.")
-        self.report(publishers[using].send(destination, payload, serializer=name))
+        self.report(send_body(publishers[using], destination, body, serializer, self.stderr.write))

@@ -1,20 +1,22 @@
-"""``manage.py stomp_worker``."""
+"""``manage.py stomp_worker``, and its warning of settings with which SQLite refuses several messages at a time."""
 
 from __future__ import annotations
 
+import re
 import sys
 import typing
 
 from django.core.management.base import CommandError, CommandParser
+from django.db import connections
 from django.utils.module_loading import autodiscover_modules
 
+from ...._internal.arguments import CONCURRENCY, PROCESSES
 from ....worker.command import run_worker
 from ...handlers import handlers_by_alias, make_worker
 from ...publishers import publishers
-from ...sqlite import sqlite_problems
 from ..command import StompCommand
 
-__all__ = ["Command"]
+__all__ = ["Command", "sqlite_problems"]
 
 _MODULE = "stomp_handlers"
 
@@ -22,31 +24,20 @@ _MODULE = "stomp_handlers"
 class Command(StompCommand):
     """Ends with 0 after Ctrl-C or SIGTERM, and with 1 if it cannot begin or a handler did not finish in time."""
 
-    unusable = 1
     help = (
         "Receive messages from the STOMP broker until Ctrl-C, and call the handlers in stomp_handlers.py of the "
         "installed apps. While the broker is away, the command waits and connects again. The first Ctrl-C or SIGTERM "
         "shuts down cleanly: running handlers finish, and their messages are acknowledged. A second one, half a "
         "second later or more, stops the command at once."
     )
+    unusable = 1
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the command's options."""
         super().add_arguments(parser)
-        parser.add_argument(
-            "--concurrency",
-            type=int,
-            metavar="N",
-            help="Handle up to N messages at once, each in a thread. Ignored if they are handled in processes. "
-            'Default: that of STOMP[alias]["WORKER"], else 8.',
-        )
-        parser.add_argument(
-            "--processes",
-            type=int,
-            metavar="N",
-            help="Handle messages in N processes instead, one at a time in each; 0 means in threads. Default: "
-            'that of STOMP[alias]["WORKER"], else 0.',
-        )
+        settings = 'STOMP[alias]["WORKER"]'
+        parser.add_argument("--concurrency", type=int, metavar="N", help=CONCURRENCY.format(settings))
+        parser.add_argument("--processes", type=int, metavar="N", help=PROCESSES.format(settings))
 
     def handle(self, *, using: str, concurrency: int | None, processes: int | None, **_: typing.Any) -> None:
         """Run until Ctrl-C or SIGTERM."""
@@ -56,10 +47,11 @@ class Command(StompCommand):
         if not handlers:
             raise CommandError(_no_handler(using))
         worker = make_worker(using, options, handlers)
-        threads = worker.concurrency if concurrency is None else concurrency
-        if ((worker.processes if processes is None else processes) or threads) > 1:
-            for problem in sqlite_problems():
-                self.stderr.write(self.style.WARNING(f"Warning: {problem}."))
+        at_once = (worker.processes if processes is None else processes) or (
+            worker.concurrency if concurrency is None else concurrency
+        )
+        for problem in sqlite_problems() if at_once > 1 else ():
+            self.stderr.write(self.style.WARNING(f"Warning: {problem}."))
         code = run_worker(worker, concurrency=concurrency, processes=processes)
         if code:
             sys.exit(code)
@@ -70,3 +62,35 @@ def _no_handler(using: str) -> str:
     hint = f"there are handlers for {others}; say --using" if others else "none was found"
     where = f"functions with stomp_web.django.subscribe('/queue/...') in {_MODULE}.py of an app in INSTALLED_APPS"
     return f"there is no handler for the alias {using!r}: they are {where}; {hint}"
+
+
+# SQLite lets one connection write at a time. Another one waits for `timeout` seconds, but fails at once if it has read
+# in the same transaction, as Django's default transactions do. So without the settings below, a worker with several
+# threads gets "database is locked", and good messages are dead-lettered.
+
+_TIMEOUT = 20.0  # seconds; 5 without the option (Python's sqlite3)
+_WAL = re.compile(r"journal_mode\s*=\s*['\"]?wal\b", re.IGNORECASE)
+
+
+def sqlite_problems() -> typing.Iterator[str]:
+    """One sentence for each alias of DATABASES that is SQLite and lacks a setting. Opens no connection."""
+    for connection in connections.all():
+        if connection.vendor != "sqlite" or connection.is_in_memory_db():  # type: ignore[attr-defined]
+            continue
+        lacking = " and ".join(_lacking(connection.settings_dict.get("OPTIONS") or {}))
+        if lacking:
+            yield (
+                f"settings.DATABASES[{connection.alias!r}] is SQLite, and its OPTIONS lack {lacking}: "
+                'with several messages at a time, expect "database is locked" and dead letters. Set them, or handle '
+                "one message at a time (--concurrency 1), or use another database"
+            )
+
+
+def _lacking(options: typing.Mapping[str, typing.Any]) -> typing.Iterator[str]:
+    timeout = options.get("timeout", 0)
+    if not isinstance(timeout, int | float) or timeout < _TIMEOUT:
+        yield f"'timeout': {_TIMEOUT:g}"
+    if str(options.get("transaction_mode")).upper() not in ("IMMEDIATE", "EXCLUSIVE"):
+        yield "'transaction_mode': 'IMMEDIATE'"
+    if not _WAL.search(str(options.get("init_command"))):
+        yield "'init_command': 'PRAGMA journal_mode=WAL'"

@@ -1,0 +1,37 @@
+"""The common part of the commands that send a message or check the broker; `worker.command` is that of workers."""
+
+from __future__ import annotations
+
+import typing
+
+from ..errors import ConfigurationError, InvalidFrame, StompError
+from ..serializers import typed_payload
+from .publisher import Publisher
+
+__all__ = ["check_broker", "never_succeeds", "send_body"]
+
+
+def send_body(
+    publisher: Publisher, destination: str, body: str, serializer: str | None, notify: typing.Callable[[str], object]
+) -> str:
+    """Send *body*, by *serializer* or as JSON if it is JSON, and return the message's id.
+
+    *notify* gets a line if the body is sent as text because it is not JSON. Raises as `Publisher.send` does.
+    """
+    payload, name = typed_payload(body, serializer)
+    if name == "text" and serializer is None:
+        notify("The body is not JSON, and is sent as text.")
+    return publisher.send(destination, payload, serializer=name)
+
+
+def check_broker(publisher: Publisher, timeout: float | None) -> str:
+    """Return the line that says how long the broker took to answer. Raises `StompError` if it did not."""
+    health = publisher.check(timeout)
+    if not health:
+        raise StompError(str(health))
+    return str(health)
+
+
+def never_succeeds(error: Exception) -> bool:
+    """Whether a command that fails with *error* fails each time: its exit status is 2 then, otherwise 1."""
+    return isinstance(error, ConfigurationError | InvalidFrame)

@@ -40,13 +40,14 @@ autodoc_default_options = {"members": True}
 autoclass_content = "class"
 
 # The types of WSGI are in _typeshed, which exists for type checkers only.
-nitpick_ignore = [("py:class", "WSGIApplication"), ("py:class", "WSGIEnvironment")]
+nitpick_ignore = [("py:class", name) for name in ("AnySession", "WSGIApplication", "WSGIEnvironment")]
 
 # Their inventories need a network, so only the published build links the names of other projects.
 intersphinx_mapping = {
     "python": ("https://docs.python.org/3", None),
     "flask": ("https://flask.palletsprojects.com/en/stable", None),
     "django": ("https://docs.djangoproject.com/en/stable", "https://docs.djangoproject.com/en/stable/_objects/"),
+    "sqlalchemy": ("https://docs.sqlalchemy.org/en/20", None),
 }
 if os.environ.get("READTHEDOCS"):
     extensions.append("sphinx.ext.intersphinx")

@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"stomp-web {__version__}")
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
-    for add in (_add_broker, _add_send, _add_listen, _add_ping, _add_worker):
+    for add in (_add_broker, _add_send, _add_listen, _add_ping, _add_worker, _add_relay, _add_outbox):
         add(commands)
     return parser
 
@@ -252,6 +252,69 @@ def _add_worker(commands: _Commands) -> None:
         metavar="N",
         help="handle messages in N processes instead, one at a time in each; 0 means in threads (default: that of the "
         "Worker)",
+    )
+
+
+def _run_relay(**options: typing.Any) -> int:
+    from . import relay
+
+    return relay.run_relay_command(**options)
+
+
+def _run_outbox(**options: typing.Any) -> int:
+    from . import relay
+
+    return relay.run_outbox(**options)
+
+
+def _add_relay(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "relay",
+        help="send the messages of an outbox",
+        description="Send the messages of an outbox to the broker until Ctrl-C, each confirmed. Any number of relays "
+        "may run at the same time (on SQLite, one works at a time). While the broker or the database is away, the "
+        "command waits. It needs SQLAlchemy, and the driver of the database.",
+        epilog=_ABOUT_URL,
+    )
+    parser.set_defaults(run=_run_relay)
+    _add_database(parser)
+    _add_url(parser)
+    parser.add_argument("--once", action="store_true", help="send what can be sent now, and end")
+    parser.add_argument(
+        "--poll", type=seconds, default=1.0, metavar="SECONDS", help="look at least this often (default: 1)"
+    )
+    parser.add_argument("--batch", type=_count, default=500, metavar="N", help="send up to N together (default: 500)")
+    parser.add_argument(
+        "--max-attempts",
+        type=_count,
+        default=10,
+        metavar="N",
+        help="give up a message that the broker refuses N times (default: 10)",
+    )
+
+
+def _add_outbox(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "outbox",
+        help="show an outbox, send failed messages again, or delete messages",
+        description="status: count the messages. retry: send failed ones again. discard: delete failed ones, unsent. "
+        "purge: delete sent ones that were kept.",
+    )
+    parser.set_defaults(run=_run_outbox)
+    parser.add_argument("action", choices=("status", "retry", "discard", "purge"), help="what to do")
+    parser.add_argument("ids", nargs="*", type=_count, metavar="ID", help="retry, discard: only these rows")
+    parser.add_argument(
+        "--days", type=float, default=0.0, metavar="N", help="purge: only those that were sent N days ago or earlier"
+    )
+    _add_database(parser)
+
+
+def _add_database(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--database", required=True, metavar="URL", help="the database, such as postgresql+psycopg://shop@db/shop"
+    )
+    parser.add_argument(
+        "--table", default="stomp_web_outbox", metavar="NAME", help="the outbox's table (default: %(default)s)"
     )
 
 

@@ -6,6 +6,7 @@ import contextlib
 import typing
 
 import django
+from django.apps import apps
 from django.db import close_old_connections
 
 from ..errors import ConfigurationError
@@ -33,6 +34,7 @@ def subscribe(
     id: str | None = None,
     untyped: str | None = None,
     sent_to: str | typing.Sequence[str] = (),
+    once: bool = False,
 ) -> typing.Callable[[_Handler], _Handler]:
     """Return a decorator: ``manage.py stomp_worker`` calls the function with each message of *destination*.
 
@@ -40,13 +42,15 @@ def subscribe(
     Before and after each message, database connections that are broken or too old (``CONN_MAX_AGE``) are closed.
 
     * *using* - the alias in ``settings.STOMP`` whose broker has the destination.
+    * *once* - handle each message once, however often it comes: the function runs in ``transaction.atomic``, together
+      with a row that names the message (``"stomp_web.django.outbox"`` in INSTALLED_APPS).
     * *ack*, *accept*, *headers*, *id*, *untyped*, *sent_to*, and the exceptions - those of `Handlers.subscribe`.
     """
     from ..worker import Handlers  # a site that only sends does not need it
 
     handlers = handlers_by_alias.setdefault(using, Handlers())
     return handlers.subscribe(
-        destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to
+        destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to, once=once
     )
 
 
@@ -58,9 +62,19 @@ def make_worker(using: str, options: Options, handlers: Handlers) -> Worker:
     from ..worker import Worker
 
     settings = section_of(using, "WORKER")
+    inbox = None
+    if any(handler.once for handler in handlers):
+        if not apps.is_installed("stomp_web.django.outbox"):
+            raise ConfigurationError(
+                "a handler with once=True needs a table: add 'stomp_web.django.outbox' to INSTALLED_APPS, and run "
+                "manage.py migrate"
+            )
+        from .outbox.inbox import DjangoInbox  # whose models only the app of the outbox may import
+
+        inbox = DjangoInbox(using)
     try:
         return Worker.from_options(
-            options, settings, handlers=handlers, initializer=django.setup, around=fresh_connections
+            options, settings, handlers=handlers, initializer=django.setup, around=fresh_connections, inbox=inbox
         )
     except ConfigurationError as error:
         if error.option not in settings:

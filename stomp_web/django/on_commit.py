@@ -8,10 +8,7 @@ first function to be called delivers all messages of the transaction; the last o
 from __future__ import annotations
 
 import collections
-import copy
 import dataclasses
-import itertools
-import time
 import typing
 import weakref
 
@@ -19,15 +16,13 @@ from django.db import transaction
 
 from .._internal.log import get_logger
 from ..client.message import Message
-from ..errors import InvalidFrame, MessageError, NotSent
+from ..publisher import Publisher
+from ..publisher.after_commit import TimeLost, deliver_waiting
 from .publishers import publishers
 
 __all__ = ["after_commit"]
 
 _log = get_logger("django")
-
-# The part of its time that a batch gets when others of its transaction have used up as much by failing.
-_LEAST = 0.05
 
 
 def after_commit(
@@ -53,7 +48,7 @@ class _Group:
     def __init__(self) -> None:
         self.registered: collections.deque[weakref.ref[_Waiting]] = collections.deque()
         self.errors: list[Exception] = []
-        self.lost = 0.0  # seconds spent on batches that failed
+        self.lost = TimeLost()
 
 
 @dataclasses.dataclass(slots=True, weakref_slot=True, eq=False)
@@ -69,13 +64,20 @@ class _Waiting:
     sent: bool = False
     called: bool = False
 
+    @property
+    def publisher(self) -> Publisher:
+        return publishers[self.using]
+
     def __call__(self) -> None:
         self.called = True
         group = self.group
         if not self.sent:
-            _deliver([self, *(each for each in self._later() if not each.sent)], group)
+            batch = [self, *(each for each in self._later() if not each.sent)]
+            for each in batch:
+                each.sent = True
+            group.errors += [error for _, error in deliver_waiting(batch, _log, group.lost)]
         if group.errors and next(self._later(), None) is None:
-            first, group.errors, group.lost = group.errors[0], [], 0.0
+            first, group.errors, group.lost = group.errors[0], [], TimeLost()
             try:
                 raise first
             finally:
@@ -93,68 +95,3 @@ class _Waiting:
         while registered and ((first := registered[0]()) is None or first.called):
             registered.popleft()
         yield from (each for reference in registered if (each := reference()) is not None)
-
-
-def _deliver(batch: list[_Waiting], group: _Group) -> None:
-    """Deliver *batch*, in one round trip for each alias. The errors go into *group*, in the order of the messages."""
-    errors: dict[_Waiting, Exception] = {}
-    for using in dict.fromkeys(each.using for each in batch):
-        of_alias = [each for each in batch if each.using == using]
-        for _, together in itertools.groupby(of_alias, key=lambda each: each.confirm):
-            errors |= _deliver_together(list(together), group)
-    for each in batch:
-        each.sent = True
-    failed = {each: errors[each] for each in batch if each in errors}
-    group.errors += failed.values()
-    for each, error in failed.items() if len(batch) > 1 else ():
-        text = "after the commit, message %s to %s was not sent as it should be: %s"
-        _log.error(text, each.message.id, each.message.destination, error)
-
-
-def _deliver_together(batch: list[_Waiting], group: _Group) -> dict[_Waiting, Exception]:
-    """Deliver messages of one alias, some of them a second time by themselves if that is safe. Return the errors."""
-    began = time.monotonic()
-    try:
-        timeout = max(each.timeout for each in batch)
-        if group.lost:
-            timeout = max(timeout - group.lost, timeout * _LEAST)
-        publishers[batch[0].using].deliver([each.message for each in batch], confirm=batch[0].confirm, timeout=timeout)
-    except Exception as error:  # noqa: BLE001 - raised after the last message of the transaction
-        group.lost += time.monotonic() - began
-        if len(batch) == 1:
-            return {batch[0]: error}
-        confirmed, again = _outcome(error, len(batch))
-        errors: dict[_Waiting, Exception] = {}
-        for position, each in enumerate(batch):
-            if position in again:
-                errors |= _deliver_together([each], group)
-            elif position not in confirmed:
-                errors[each] = _about(error, each.message)
-        return errors
-    return {}
-
-
-def _outcome(error: Exception, count: int) -> tuple[typing.Collection[int], typing.Collection[int]]:
-    """The positions, in a batch of *count* messages, that were confirmed, and those that are safe to send again.
-
-    Those are sent again one by one, because the reason for *error* may be another message of the batch.
-    """
-    if isinstance(error, InvalidFrame):  # this broker's version of STOMP cannot carry one of the messages
-        return (), range(count)
-    if type(error) is NotSent:  # the connection ended in the middle of a message, which may be over a limit
-        return error.confirmed, set(range(count)).difference(error.confirmed)
-    if isinstance(error, MessageError):
-        return error.confirmed, error.not_sent
-    return (), ()
-
-
-def _about(error: Exception, message: Message) -> Exception:
-    """*error*, which ended a batch, as the error of one *message* of it."""
-    if not isinstance(error, MessageError):
-        return error
-    own = copy.copy(error).with_traceback(error.__traceback__)
-    own.__cause__ = error.__cause__
-    own.args = (f"{message.destination}: {error}",)
-    own.destination, own.message_id, own.message_ids = message.destination, message.id, (message.id,)
-    own.confirmed = own.not_sent = ()
-    return own

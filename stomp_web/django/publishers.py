@@ -41,8 +41,8 @@ send_failed = Signal()
 
 DEFAULT_ALIAS: typing.Final = "default"
 
-# The keys of an alias: the options of its publisher, and the settings of its worker.
-_KEYS = ("OPTIONS", "WORKER")
+# The keys of an alias: the options of its publisher, and the settings of its outbox and its worker.
+_KEYS = ("OPTIONS", "OUTBOX", "WORKER")
 
 
 class _PublisherProxy(ConnectionProxy):  # type: ignore[type-arg]
@@ -68,6 +68,7 @@ class Publishers:
 
     def __init__(self) -> None:
         self._made: dict[str, Publisher] = {}
+        self._outbox_is_default: dict[str, bool] = {}
 
     def __getitem__(self, alias: str) -> Publisher:
         made = self._made
@@ -93,6 +94,13 @@ class Publishers:
         except ConfigurationError as error:
             raise ConfigurationError(f"settings.STOMP[{alias!r}]['OPTIONS']: {error}", error.option) from None
 
+    def outbox_is_default(self, alias: str) -> bool:
+        """Whether `send` writes the messages of *alias* into the outbox if its caller does not say."""
+        known = self._outbox_is_default.get(alias)
+        if known is None:
+            known = self._outbox_is_default[alias] = section_of(alias, "OUTBOX").get("default") is True
+        return known
+
     def __reduce__(self) -> str:
         """A pickle names `publishers`: in another process they are those of its settings."""
         return "publishers"
@@ -100,6 +108,7 @@ class Publishers:
     def close_all(self, timeout: float = DEFAULTS.timeout) -> None:
         """Close the publishers made so far, each in at most *timeout* seconds. The next look-up makes new ones."""
         made, self._made = self._made, {}
+        self._outbox_is_default = {}
         for each in made.values():
             each.close(timeout)
 

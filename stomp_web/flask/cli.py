@@ -142,6 +142,62 @@ def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, e
     click.get_current_context().exit(code)
 
 
+@cli.command("relay")
+@click.option(
+    "--database",
+    metavar="URL",
+    help="The database, such as postgresql+psycopg://shop@db/shop. Default: that of Flask-SQLAlchemy, or the key "
+    "SQLALCHEMY_DATABASE_URI of the configuration.",
+)
+@click.option("--once", is_flag=True, help="Send what can be sent now, and end.")
+@click.option(
+    "--poll", callback=_seconds, metavar="SECONDS", help="Look for new messages at least this often. Default: 1."
+)
+@click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Send up to N messages together. Default: 500.")
+@click.option(
+    "--max-attempts",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Give up a message that the broker refuses N times. Default: 10.",
+)
+@_extension
+def relay(
+    database: str | None,
+    once: bool,
+    poll: float | None,
+    batch: int | None,
+    max_attempts: int | None,
+    extension: str,
+) -> None:
+    """Send the messages of the outbox until Ctrl-C, each confirmed.
+
+    Any number of relays may run at the same time (on SQLite, one works at a time). While the broker or the database is
+    away, the command waits. The first Ctrl-C or SIGTERM ends it after the batch that it sends now; a second one, half a
+    second later or more, ends it at once.
+    """
+    from ..outbox.command import run_relay
+
+    state = _state(extension)
+    options: dict[str, typing.Any] = {"poll": poll, "batch": batch, "max_attempts": max_attempts}
+    given = {name: value for name, value in options.items() if value is not None}
+    with _publisher(extension) as publisher, contextlib.closing(publisher):
+        code = run_relay(state.transactional_outbox.relay(_engine(database), **given), once=once)
+    click.get_current_context().exit(code)
+
+
+def _engine(database: str | None) -> typing.Any:
+    """The engine of *database*, or of the app."""
+    import sqlalchemy
+
+    engine = getattr(flask.current_app.extensions.get("sqlalchemy"), "engine", None)
+    if database is None and engine is not None:
+        return engine
+    url = database or flask.current_app.config.get("SQLALCHEMY_DATABASE_URI")
+    if not url:
+        raise ConfigurationError("the app has no database of SQLAlchemy; give --database URL", "database")
+    return sqlalchemy.create_engine(url)
+
+
 def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None) -> Worker:
     """Return a worker with the options of the app's publisher, which runs the handlers of its extension.
 

@@ -18,6 +18,7 @@ from .cli import cli
 from .state import PublisherMethods, StompState, state_of
 
 if typing.TYPE_CHECKING:
+    from ..sqlalchemy import Outbox
     from ..worker import Handlers, ReceivedMessage
 
 __all__ = ["Stomp"]
@@ -61,7 +62,8 @@ class Stomp(PublisherMethods):
     def init_app(self, app: flask.Flask) -> None:
         """Give *app* a publisher, with the options in its configuration: ``STOMP_URL``, ``STOMP_POOL_SIZE`` and so on.
 
-        ``STOMP_WORKER`` is a mapping with the settings of ``flask stomp worker``: ``{"dead_letter": "/queue/failed"}``.
+        ``STOMP_WORKER`` is a mapping with the settings of ``flask stomp worker``: ``{"dead_letter": "/queue/failed"}``;
+        ``STOMP_OUTBOX``, with the options of a `stomp_web.sqlalchemy.Outbox`: ``{"relay": "inline", "keep": 7}``.
         The configuration is read here and not again. No connection is opened. ``app.config.from_prefixed_env()``
         reads an environment variable as JSON if it is JSON: a passcode of digits needs double quotes inside the
         variable. Keys that Kubernetes makes of a service whose name begins with the prefix, such as
@@ -84,9 +86,13 @@ class Stomp(PublisherMethods):
         settings = written.pop(name, {})
         if not isinstance(settings, typing.Mapping):
             raise ConfigurationError(f"{name} must be a mapping, such as {{'prefetch': 10}}, not {settings!r}", name)
+        name = f"{self._prefix}OUTBOX"
+        outbox = written.pop(name, {})
+        if not isinstance(outbox, typing.Mapping):
+            raise ConfigurationError(f"{name} must be a mapping, such as {{'keep': 7}}, not {outbox!r}", name)
         named = {name: value for name, value in written.items() if self._is_option(name, value)}
         options = read_options(named, prefix=self._prefix, upper=True)
-        app.extensions[self._key] = StompState(app, options, settings, lambda: self.handlers)
+        app.extensions[self._key] = StompState(app, options, settings, lambda: self.handlers, outbox)
 
     def _is_option(self, name: str, value: typing.Any) -> bool:
         """Return False for a key of Kubernetes. Raises `ConfigurationError` for another key that is no option."""
@@ -119,6 +125,7 @@ class Stomp(PublisherMethods):
         id: str | None = None,
         untyped: str | None = None,
         sent_to: str | typing.Sequence[str] = (),
+        once: bool = False,
     ) -> typing.Callable[[_Handler], _Handler]:
         """Return a decorator: ``flask stomp worker`` calls the function with each message of *destination*.
 
@@ -127,14 +134,20 @@ class Stomp(PublisherMethods):
         `Handlers.subscribe`, which says what is raised.
         """
         return self.handlers.subscribe(
-            destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to
+            destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to, once=once
         )
 
     @property
     def publisher(self) -> Publisher:  # type: ignore[override]
         """The current app's `Publisher`. Raises `RuntimeError` outside an application context."""
+        return self._state().publisher
+
+    def _app_outbox(self) -> Outbox:
+        return self._state().transactional_outbox
+
+    def _state(self) -> StompState:
         if flask.has_app_context():
-            return state_of(flask.current_app, self._key).publisher
+            return state_of(flask.current_app, self._key)
         raise RuntimeError(
             "there is no current app here, so it is not known whose publisher is meant; use "
             f"app.extensions[{self._key!r}], which works everywhere, or put the call into 'with app.app_context():'"

@@ -6,16 +6,21 @@ Nothing is hooked into requests or contexts; connections belong to the pool, and
 from __future__ import annotations
 
 import functools
+import inspect
 import typing
 
 import blinker
 import flask
 
 from .._internal.unpicklable import Unpicklable
+from ..config import unknown_option
+from ..errors import ConfigurationError
 from ..observers import SignalObserver
 from ..publisher import OutboxMessage, Publisher
 
 if typing.TYPE_CHECKING:
+    from ..sqlalchemy import Outbox
+    from ..sqlalchemy.sessions import AnySession
     from ..worker import Handlers
 
 __all__ = ["PublisherMethods", "StompState", "message_sent", "send_failed", "state_of"]
@@ -47,12 +52,48 @@ def _method(
     return call
 
 
+def _signature(function: typing.Callable[..., object], wrapped: typing.Callable[..., object]) -> inspect.Signature:
+    """The signature of *function*, with the arguments of *wrapped* in the place of its keyword arguments."""
+    own, more = inspect.signature(function), inspect.signature(wrapped).parameters
+    named = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    named += [each for name, each in more.items() if name not in own.parameters]
+    return own.replace(parameters=named)
+
+
 class PublisherMethods:
     """The methods of the app's publisher, which the extension and its state both have."""
 
     publisher: Publisher
 
-    send = _method(Publisher.send)
+    def _app_outbox(self) -> Outbox:
+        """The transactional outbox of the app."""
+        raise NotImplementedError
+
+    def send(
+        self,
+        destination: str,
+        payload: typing.Any,
+        headers: typing.Mapping[str, str] | None = None,
+        *,
+        outbox: AnySession | None = None,
+        key: str | None = None,
+        **options: typing.Any,
+    ) -> str:
+        """Send one message, and return its id: the app's `Publisher.send`, with its arguments and exceptions.
+
+        * *outbox* - a session of SQLAlchemy, such as ``db.session``: the message is written in its transaction, and
+          ``flask stomp relay`` sends it after the commit. See `stomp_web.sqlalchemy.Outbox`.
+        * *key* - in the outbox: what must stay in order, such as ``str(order.id)``.
+        """
+        if outbox is not None:
+            return self._app_outbox().send(outbox, destination, payload, headers, key=key, **options)
+        if key is not None:
+            raise ConfigurationError(
+                "key is for messages in the outbox; give the session, too, as outbox=db.session", "key"
+            )
+        return self.publisher.send(destination, payload, headers, **options)
+
+    send.__signature__ = _signature(send, Publisher.send)  # type: ignore[attr-defined]
     asend = _method(Publisher.asend)
     send_many = _method(Publisher.send_many)
     batch = _method(Publisher.batch)
@@ -81,12 +122,29 @@ class StompState(PublisherMethods, Unpicklable):
         options: typing.Mapping[str, typing.Any],
         worker_settings: typing.Mapping[str, typing.Any],
         handlers: typing.Callable[[], Handlers],
+        outbox_settings: typing.Mapping[str, typing.Any],
     ) -> None:
         self.app = app
+        self._outbox_settings = outbox_settings
         self.worker_settings = worker_settings
         self._handlers = handlers
         #: The app's `Publisher`.
         self.publisher = Publisher(observers=[SignalObserver(message_sent, send_failed, "send", app)], **options)
+
+    @functools.cached_property
+    def transactional_outbox(self) -> Outbox:
+        """The outbox with the settings in the app's configuration, ``STOMP_OUTBOX``. Needs SQLAlchemy."""
+        from sqlalchemy import MetaData
+
+        from ..sqlalchemy import Outbox
+
+        try:
+            return Outbox(MetaData(), self.publisher, **self._outbox_settings)
+        except TypeError:
+            raise unknown_outbox_option(self._outbox_settings) from None
+
+    def _app_outbox(self) -> Outbox:
+        return self.transactional_outbox
 
     @property
     def handlers(self) -> Handlers:
@@ -95,6 +153,17 @@ class StompState(PublisherMethods, Unpicklable):
 
     def __repr__(self) -> str:
         return f"<StompState of {self.app.name!r}: {self.publisher.url}>"
+
+
+_OUTBOX_OPTIONS: typing.Final = ("keep", "notify", "relay", "table")
+
+
+def unknown_outbox_option(settings: typing.Mapping[str, typing.Any]) -> ConfigurationError:
+    """The error for a name in ``STOMP_OUTBOX`` that is no option of an outbox."""
+    return next(
+        (unknown_option(name, known=_OUTBOX_OPTIONS) for name in settings if name not in _OUTBOX_OPTIONS),
+        ConfigurationError("STOMP_OUTBOX has a value that cannot be used", "outbox"),
+    )
 
 
 def state_of(app: flask.Flask, key: str) -> StompState:

@@ -19,6 +19,7 @@ from ..errors import StompError
 from ..serializers import deserialize
 from .error_text import error_in_one_line, traceback_text
 from .handlers import Handler, ReceivedMessage, Reject
+from .once import OnceInbox, check_identity
 
 __all__ = ["Around", "Executor", "ExecutorGone", "Failure", "ForkGuard", "Job", "ThreadExecutor", "read_message"]
 
@@ -27,7 +28,10 @@ Around = typing.Callable[[], typing.ContextManager[object]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Job:
-    """A message for a handler; `subscription` is the id of its subscription."""
+    """A message for a handler.
+
+    `subscription` is the id of its subscription; `identity` the message's, if it is the same at each delivery.
+    """
 
     subscription: str
     headers: dict[str, str] = dataclasses.field(repr=False)
@@ -35,6 +39,7 @@ class Job:
     redelivered: bool
     failures: int
     defects: tuple[str, ...] = ()
+    identity: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,7 +83,14 @@ class Executor:
 class ThreadExecutor(Executor):
     """Calls handlers in the thread that calls `execute`, which raises nothing, whatever the application's code does."""
 
-    def __init__(self, handlers: typing.Iterable[Handler], keys: typing.Sequence[str | bytes], around: Around) -> None:
+    def __init__(
+        self,
+        handlers: typing.Iterable[Handler],
+        keys: typing.Sequence[str | bytes],
+        around: Around,
+        inbox: OnceInbox | None = None,
+    ) -> None:
+        self._inbox = inbox
         self._handlers = {handler.id: handler for handler in handlers}
         self._keys = keys
         self._around = around
@@ -102,7 +114,11 @@ class ThreadExecutor(Executor):
                 # A forked child ends before the end of `around`, which may write to a database on a connection that
                 # the child shares with its parent.
                 with guard:
-                    result = handler.function(message)
+                    if handler.once and self._inbox is not None:
+                        identity = check_identity(job.identity)
+                        result = self._inbox.run(handler.name, identity, handler.function, message)
+                    else:
+                        result = handler.function(message)
                 _check_has_run(result)
         except Reject as error:
             return Failure(error_in_one_line(error), permanent=True)

@@ -70,6 +70,7 @@ class Handler:
     headers: dict[str, str]
     untyped: str
     sent_to: tuple[str, ...]
+    once: bool
 
 
 class Handlers:
@@ -94,6 +95,7 @@ class Handlers:
         id: str | None = None,
         untyped: str | None = None,
         sent_to: str | typing.Sequence[str] = (),
+        once: bool = False,
     ) -> typing.Callable[[_F], _F]:
         """Return a decorator: the function is called with each message of *destination*, a `ReceivedMessage`.
 
@@ -109,6 +111,9 @@ class Handlers:
           producers; without it, the worker's (``bytes``). It must be among those in *accept*, too.
         * *sent_to* - other destinations that signed messages may have been sent to, where the broker moves them to this
           one on purpose; see `stomp_web.serializers.deserialize`.
+        * *once* - handle each message once, however often it comes: the handler runs in a transaction of the worker's
+          *inbox*, together with a row that names the handler and the message. It is called with the message and the
+          session where the inbox is one of `stomp_web.sqlalchemy`.
         * *id* - the subscription's id; a durable subscription of RabbitMQ is known by it.
 
         The function has done its work when it returns. So one that is ``async`` or a generator is refused, also as a
@@ -136,10 +141,10 @@ class Handlers:
                     "function that has done its work when it returns. For async code, call asyncio.run() in it, or "
                     "decorate it with asgiref.sync.async_to_sync"
                 )
-            if not _takes_one_argument(function):
+            if not _takes(function, 1) and not (once and _takes(function, 2)):
                 raise ConfigurationError(f"the handler {name} cannot be called with the message as its one argument")
             more = dict(headers or {})
-            self._add(Handler(function, name, destination, identity, ack, accept, more, untyped or "", origins))
+            self._add(Handler(function, name, destination, identity, ack, accept, more, untyped or "", origins, once))
             return function
 
         return decorate
@@ -156,8 +161,13 @@ class Handlers:
                 )
         self._handlers.append(handler)
 
-    def check(self, dead_letter: str, keys: typing.Sequence[str | bytes] = ()) -> None:
-        """Raise `ConfigurationError` if a worker with this *dead_letter* and these signing *keys* cannot run them."""
+    def check(
+        self, dead_letter: str, keys: typing.Sequence[str | bytes] = (), once_arguments: int | None = None
+    ) -> None:
+        """Raise `ConfigurationError` if a worker with this *dead_letter* and these signing *keys* cannot run them.
+
+        *once_arguments* - with how many arguments its inbox calls a handler; ``None``: it has no inbox.
+        """
         if not self._handlers:
             raise ConfigurationError("there is no handler; decorate a function with subscribe('/queue/...')")
         for handler in self._handlers:
@@ -169,6 +179,15 @@ class Handlers:
                     "give this worker another dead_letter",
                     "dead_letter",
                 )
+            if handler.once and once_arguments is None:
+                raise ConfigurationError(
+                    f"{handler.name} has once=True, and this worker has no inbox; give it an Inbox of "
+                    "stomp_web.sqlalchemy",
+                    "inbox",
+                )
+            if handler.once and not _takes(handler.function, once_arguments or 1):
+                expected = "the message and the session" if once_arguments == 2 else "the message"
+                raise ConfigurationError(f"the handler {handler.name} cannot be called with {expected}", "inbox")
 
     def __iter__(self) -> typing.Iterator[Handler]:
         return iter(self._handlers)
@@ -205,13 +224,13 @@ def _kind_that_returns_unrun(function: object) -> str | None:
     return None
 
 
-def _takes_one_argument(function: Function) -> bool:
+def _takes(function: Function, count: int) -> bool:
     try:
         signature = inspect.signature(function, follow_wrapped=False)  # a decorator may add more arguments
     except (TypeError, ValueError):  # some functions written in C have no signature
         return True
     try:
-        signature.bind(None)
+        signature.bind(*[None] * count)
     except TypeError:
         return False
     return True

@@ -21,6 +21,7 @@ from ..errors import ConfigurationError
 from .error_text import error_in_one_line
 from .executors import Around, Executor, ExecutorGone, Failure, ForkGuard, Job, ThreadExecutor
 from .handlers import Handler
+from .once import OnceInbox
 
 __all__ = ["Initializer", "ProcessExecutor"]
 
@@ -46,6 +47,7 @@ class ProcessExecutor(Executor):
         around: Around,
         initializers: typing.Sequence[Initializer],
         number: int,
+        inbox: OnceInbox | typing.Callable[[], OnceInbox] | None = None,
     ) -> None:
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             # multiprocessing's own mark of a process that is still importing the program that it was started from.
@@ -59,7 +61,8 @@ class ProcessExecutor(Executor):
         for handler in handlers:
             _pickled(handler.function, f"the handler {handler.name}")  # for the error that names it
         _pickled(around, "around")
-        self._setup = _pickled((handlers, keys, around), "the worker")
+        _pickled(inbox, "the inbox (hand over a function that makes it)")
+        self._setup = _pickled((handlers, keys, around, inbox), "the worker")
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._lock = threading.Lock()
@@ -194,7 +197,8 @@ def _run_process(connection: Connection, initializers: bytes, setup: bytes) -> N
             with ForkGuard():  # for a child that the initializer forks, or the import of the handlers
                 for initializer in pickle.loads(initializers):
                     initializer()
-                executor = ThreadExecutor(*pickle.loads(setup))
+                handlers, keys, around, inbox = pickle.loads(setup)
+                executor = ThreadExecutor(handlers, keys, around, inbox() if callable(inbox) else inbox)
         except BaseException as error:
             connection.send(error_in_one_line(error))
             raise

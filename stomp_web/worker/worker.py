@@ -34,6 +34,7 @@ from .deduplication import Duplicates, FailureCounts
 from .executors import Around, Executor, ThreadExecutor
 from .handlers import ACCEPT, Function, Handler, Handlers
 from .inbox import Inbox
+from .once import OnceInbox
 from .processes import Initializer, ProcessExecutor
 from .session import CurrentSession
 from .stats import Counters, WorkerStats
@@ -51,7 +52,7 @@ SETTINGS: typing.Final = (
     *("concurrency", "connect_headers", "dead_letter", "deduplicate", "grace", "max_redeliveries", "prefetch"),
     *("processes", "retry_delay", "untyped"),
 )
-_OWN = (*SETTINGS, "around", "handlers", "initializer")
+_OWN = (*SETTINGS, "around", "handlers", "inbox", "initializer")
 
 
 class Worker(Unpicklable):
@@ -80,6 +81,8 @@ class Worker(Unpicklable):
     * *initializer* - called first in each process, before the handlers are imported there: a function of a module.
     * *around* - a function that returns a context manager, which is entered around each message, where it is handled.
     * *handlers* - the `Handlers` to run, if they were collected before there was a worker.
+    * *inbox* - for handlers with ``once=True``: a `stomp_web.sqlalchemy.Inbox`. With *processes*, a function of a
+      module that returns one, which each process calls.
     * *connect_headers* - more headers of CONNECT, such as ``client-id``.
     * *options* - these of a `Publisher`: ``login``, ``passcode``, ``vhost``, ``timeout``, ``connect_timeout``,
       ``heart_beat`` (without it, both sides beat every 10 seconds), ``tls_ca``, ``tls_cert``, ``tls_key``,
@@ -105,6 +108,7 @@ class Worker(Unpicklable):
         initializer: Initializer | None = None,
         around: Around | None = None,
         handlers: Handlers | None = None,
+        inbox: OnceInbox | typing.Callable[[], OnceInbox] | None = None,
         connect_headers: typing.Mapping[str, str] | None = None,
         **options: typing.Any,
     ) -> None:
@@ -135,6 +139,7 @@ class Worker(Unpicklable):
         self._untyped = get_serializer(untyped).name
         self._initializer = initializer
         self._around = around or contextlib.nullcontext
+        self._inbox = inbox
         #: The functions, and what they are subscribed to.
         self.handlers = Handlers() if handlers is None else handlers
         self._running = threading.Lock()
@@ -170,10 +175,11 @@ class Worker(Unpicklable):
         id: str | None = None,
         untyped: str | None = None,
         sent_to: str | typing.Sequence[str] = (),
+        once: bool = False,
     ) -> typing.Callable[[_F], _F]:
         """Return a decorator for a function that handles the messages of *destination*. See `Handlers.subscribe`."""
         return self.handlers.subscribe(
-            destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to
+            destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to, once=once
         )
 
     def run(self, *, on_progress: Progress | None = None, initializer: Initializer | None = None) -> int:
@@ -238,30 +244,35 @@ class Worker(Unpicklable):
 
     def _make_supervisor(self, on_progress: Progress | None, initializer: Initializer | None) -> Supervisor:
         """Make all parts of a run, and connect them. See the drawing in `stomp_web.worker`."""
-        self.handlers.check(self._dead_letter, self._keys)
+        inbox = self._inbox() if callable(self._inbox) else self._inbox
+        self.handlers.check(self._dead_letter, self._keys, None if inbox is None else inbox.arguments)
         handlers = [dataclasses.replace(each, untyped=each.untyped or self._untyped) for each in self.handlers]
         count = whole_number("processes", self.processes, 0) or whole_number("concurrency", self.concurrency, 1)
         prefetch = self._prefetch or 2 * count
         counters, wakeup, failures = Counters(), Wakeup(), FailureCounts()
         session = CurrentSession(failures)
-        inbox = Inbox(handlers, prefetch * len(handlers), session)
-        client = self._make_client(inbox)
+        waiting = Inbox(handlers, prefetch * len(handlers), session)
+        client = self._make_client(waiting)
         pool = self._make_pool()
         dead_letters, duplicates = DeadLetters(pool, self._dead_letter), Duplicates(self._deduplicate)
         tries = (self._max_redeliveries, self._retry_delay)
-        acknowledger = Acknowledger(client, session, inbox, dead_letters, duplicates, failures, counters, *tries)
+        acknowledger = Acknowledger(client, session, waiting, dead_letters, duplicates, failures, counters, *tries)
         threads = [
-            WorkerThread(number, inbox, self._make_executor(number, handlers, initializer), acknowledger, wakeup)
+            WorkerThread(
+                number, waiting, self._make_executor(number, handlers, initializer, inbox), acknowledger, wakeup
+            )
             for number in range(1, count + 1)
         ]
         options = (prefetch, self._grace, on_progress)
-        return Supervisor(client, session, inbox, pool, handlers, threads, counters, wakeup, *options)
+        return Supervisor(client, session, waiting, pool, handlers, threads, counters, wakeup, *options)
 
-    def _make_executor(self, number: int, handlers: list[Handler], initializer: Initializer | None) -> Executor:
+    def _make_executor(
+        self, number: int, handlers: list[Handler], initializer: Initializer | None, inbox: OnceInbox | None
+    ) -> Executor:
         if not self.processes:
-            return ThreadExecutor(handlers, self._keys, self._around)
+            return ThreadExecutor(handlers, self._keys, self._around, inbox)
         initializers = [each for each in (initializer, self._initializer) if each is not None]
-        return ProcessExecutor(handlers, self._keys, self._around, initializers, number)
+        return ProcessExecutor(handlers, self._keys, self._around, initializers, number, self._inbox)
 
     def _make_client(self, inbox: FrameQueue) -> QueueingDuplexClient:
         options = {"heart_beat": (10_000, 10_000), **self._connection}

@@ -134,7 +134,8 @@ class WorkerThread:
     def _handle(self, delivery: Delivery) -> None:
         self.busy = True
         frame, identity = delivery.frame, delivery.handler.id
-        job = Job(identity, frame.headers, frame.body, delivery.redelivered, delivery.failures, frame.defects)
+        key = "" if delivery.key is None else delivery.key[1]
+        job = Job(identity, frame.headers, frame.body, delivery.redelivered, delivery.failures, frame.defects, key)
         try:
             # Where no process can be started any more, the message was not begun: the broker delivers it again.
             with contextlib.suppress(ExecutorGone):

@@ -100,7 +100,16 @@ class Postgres:
         self._process = Process(
             [
                 *(*as_user, str(programs / "postgres"), "-D", str(data), "-p", str(self.port)),
-                *("-c", f"listen_addresses={self.host}", "-c", "unix_socket_directories=", "-c", "fsync=off"),
+                *(
+                    "-c",
+                    "max_prepared_transactions=5",
+                    "-c",
+                    f"listen_addresses={self.host}",
+                    "-c",
+                    "unix_socket_directories=",
+                    "-c",
+                    "fsync=off",
+                ),
             ],
             directory=self.directory,
             environment=os.environ,

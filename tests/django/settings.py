@@ -9,7 +9,7 @@ USE_TZ = True
 ALLOWED_HOSTS = ["127.0.0.1", "testserver"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 ROOT_URLCONF = "tests.django.shop.urls"
-INSTALLED_APPS = ["stomp_web.django", "tests.django.shop"]
+INSTALLED_APPS = ["stomp_web.django", "stomp_web.django.outbox", "tests.django.shop"]
 DATABASES = {
     "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
     "archive": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},

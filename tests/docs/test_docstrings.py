@@ -17,7 +17,8 @@ MODULES = [module.name for module in pkgutil.walk_packages(stomp_web.__path__, "
 
 @pytest.mark.parametrize("name", ["stomp_web", *sorted(name for name in MODULES if not name.startswith(LEFT_OUT))])
 def test_the_examples_of_the_module_are_true(name: str) -> None:
-    if name.startswith("stomp_web.flask"):
-        pytest.importorskip("flask")
+    for framework in ("flask", "sqlalchemy"):
+        if name.startswith(f"stomp_web.{framework}"):
+            pytest.importorskip(framework)
     module = importlib.import_module(name)
     assert not doctest.testmod(module).failed

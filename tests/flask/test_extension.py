@@ -42,7 +42,7 @@ class TestSending:
         assert state.stats().sent == 3
         assert state.publisher.url == "memory://"
 
-    @pytest.mark.parametrize("name", ["send", "asend", "send_many", "batch", "check", "stats", "close"])
+    @pytest.mark.parametrize("name", ["asend", "send_many", "batch", "check", "stats", "close"])
     @pytest.mark.parametrize("kind", [Stomp, StompState])
     def test_its_methods_have_the_signatures_and_docstrings_of_a_publishers(self, kind: type, name: str):
         method, own = getattr(kind, name), getattr(Publisher, name)
@@ -51,6 +51,14 @@ class TestSending:
         assert (method.__name__, method.__doc__) == (name, own.__doc__)
         assert inspect.signature(method) == inspect.signature(own)
         assert inspect.signature(getattr(stomp, name)) == inspect.signature(getattr(Publisher("null://"), name))
+
+    @pytest.mark.parametrize("kind", [Stomp, StompState])
+    def test_send_takes_what_that_of_a_publisher_takes_and_a_session(self, kind: type):
+        of_publisher = inspect.signature(Publisher.send).parameters
+        own = inspect.signature(kind.send).parameters  # type: ignore[attr-defined]
+
+        assert own.keys() - of_publisher.keys() == {"outbox", "key"}
+        assert {name: own[name] for name in of_publisher} == dict(of_publisher)
 
     def test_the_state_works_outside_a_context_and_in_threads(self):
         state = create_app(STOMP_URL="memory://").extensions["stomp"]

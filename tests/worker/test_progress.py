@@ -23,7 +23,7 @@ def test_it_says_what_is_going_on():
 
 def test_the_rate_is_that_of_the_last_seconds(monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("stomp_web.worker.command.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("stomp_web._internal.status_line.time.monotonic", lambda: now[0])
     line = ProgressLine(Terminal())
     texts = []
     for second in range(40):

@@ -1,0 +1,142 @@
+"""What commands that run for long have in common: their log on standard error, and a progress line on a terminal."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import io
+import logging
+import os
+import time
+import typing
+
+from .printable import harmless
+from .streams import TolerantStream
+
+__all__ = ["StatusLine", "begin_logging", "logging_is_set_up"]
+
+_root = logging.getLogger("stomp_web")
+
+_WINDOW = 10.0  # seconds over which the rate is taken
+_CLEAR = "\r\x1b[K"
+
+
+def logging_is_set_up(log: logging.Logger | logging.LoggerAdapter[typing.Any]) -> bool:
+    """Whether the program has set up a handler for *log*."""
+    logger: logging.Logger | None = log.logger if isinstance(log, logging.LoggerAdapter) else log
+    while logger is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+def begin_logging(handler: logging.Handler) -> typing.Callable[[], object]:
+    """Show the log of stomp-web on *handler*, from INFO on unless the program has set another level.
+
+    Returns a function that ends it.
+    """
+    level = _root.level
+    if level == logging.NOTSET:
+        _root.setLevel(logging.INFO)
+    _root.addHandler(handler)
+
+    def end() -> None:
+        _root.removeHandler(handler)
+        _root.setLevel(level)
+
+    return end
+
+
+class StatusLine(logging.Handler):
+    """A line that is written over and over; as a logging handler, it writes log records above the line.
+
+    A subclass says what stands in it. If *stream* is no terminal, only log records are written. Where it cannot
+    write, it writes nothing: *stream* may be full or closed, or ``None``, as `sys.stderr` in a program without one.
+    """
+
+    # Each text is written by one call, which a stream does not divide. So it needs no lock of its own, which a child of
+    # a handler would inherit, and in which a signal handler that logs would wait for itself.
+
+    def __init__(self, stream: typing.TextIO | None) -> None:
+        super().__init__()
+        self._stream = TolerantStream(stream)
+        self._terminal = self._stream.isatty()
+        self._line = ""
+        self._seen: collections.deque[tuple[float, int]] = collections.deque()
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def __call__(self, stats: typing.Any) -> None:
+        """Show *stats*."""
+        if self._terminal:
+            self._line = line = self.text(stats)[: self._columns() - 1]
+            self._stream.write(_CLEAR + line)
+            self._stream.flush()
+            if self._stream.failure is not None:  # the terminal was closed, which is no reason to stop working
+                self._terminal = False
+
+    def text(self, stats: typing.Any) -> str:
+        """Return the line, without an end."""
+        raise NotImplementedError
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a log record above the line."""
+        try:
+            text = harmless(self.format(record))
+            self._stream.write(f"{_CLEAR}{text}\n{self._line}" if self._terminal else f"{text}\n")
+            self._stream.flush()
+        except Exception:  # noqa: BLE001 - logging's own way to deal with it
+            self.handleError(record)
+
+    def above(self, stream: typing.TextIO | None) -> typing.TextIO | None:
+        """Return *stream* so that text that is written there stands above the line, and is not held back.
+
+        If there is no terminal, that is *stream* itself, from which each line goes out at once: otherwise the
+        output of handlers would appear in a log file only when the worker ends.
+        """
+        if stream is not None and self._terminal and stream.isatty():
+            return typing.cast(typing.TextIO, _Above(stream))
+        if isinstance(stream, io.TextIOWrapper):
+            with contextlib.suppress(OSError):  # it writes what is buffered
+                stream.reconfigure(line_buffering=True)
+        return stream
+
+    def finish(self) -> None:
+        """End the line, so that later output begins on a new one."""
+        line, self._line = self._line, ""
+        if line and self._terminal:
+            self._stream.write("\n")
+            self._stream.flush()
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except (OSError, ValueError):  # no descriptor, or one that is no terminal
+            return 80
+
+    def rate(self, count: int) -> float:
+        """How many there were in a second lately, if there are *count* of them now."""
+        now = time.monotonic()
+        self._seen.append((now, count))
+        while now - self._seen[0][0] > _WINDOW:
+            self._seen.popleft()
+        first, before = self._seen[0]
+        return (count - before) / (now - first) if now > first else 0.0
+
+
+class _Above:
+    """A terminal on which handlers print: a line begins where the progress line was."""
+
+    def __init__(self, stream: typing.TextIO) -> None:
+        self._stream = stream
+        self._begins = True
+
+    def write(self, text: str) -> int:
+        if text:
+            self._stream.write(_CLEAR + text if self._begins else text)
+            self._stream.flush()
+            self._begins = text.endswith("\n")
+        return len(text)
+
+    def __getattr__(self, name: str) -> typing.Any:
+        return getattr(self._stream, name)

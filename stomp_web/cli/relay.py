@@ -1,0 +1,70 @@
+"""``stomp-web relay`` and ``stomp-web outbox``: the outbox of an application that uses SQLAlchemy, or Django's."""
+
+from __future__ import annotations
+
+import sys
+import typing
+
+from .._internal.streams import try_to_print
+from ..errors import ConfigurationError
+from ..outbox import Relay
+from ..outbox.command import run_relay, status_text
+from ..publisher import Publisher
+
+if typing.TYPE_CHECKING:
+    from ..sqlalchemy.store import SqlAlchemyStore
+
+__all__ = ["run_outbox", "run_relay_command"]
+
+_DAY: typing.Final = 86_400.0
+
+
+def run_relay_command(
+    url: str,
+    *,
+    database: str,
+    table: str,
+    once: bool,
+    poll: float,
+    batch: int,
+    max_attempts: int,
+) -> int:
+    """Send the messages of the outbox *table* in *database* to the broker at *url*, and return the exit code."""
+    with Publisher(url) as publisher:
+        relay = Relay(
+            _store(database, table), lambda _alias: publisher, poll=poll, batch=batch, max_attempts=max_attempts
+        )
+        return run_relay(relay, once=once)
+
+
+def run_outbox(action: str, *, ids: typing.Sequence[int], days: float, database: str, table: str) -> int:
+    """Do *action* with the outbox, print what was done, and return the exit code."""
+    store = _store(database, table)
+    store.check()
+    if action == "status":
+        done = status_text(store.name, store.stats())
+    elif action == "purge":
+        done = f"{store.purge(days * _DAY)} sent messages were deleted"
+    elif action == "retry":
+        done = f"{store.retry(ids or None)} messages will be sent again"
+    else:
+        done = f"{store.discard(ids or None)} messages were deleted, and will not be sent"
+    try_to_print(sys.stdout, done)
+    return 0
+
+
+def _store(database: str, table: str) -> SqlAlchemyStore:
+    try:
+        import sqlalchemy
+    except ImportError:
+        raise ConfigurationError(
+            "SQLAlchemy is not installed, which this command needs: pip install 'stomp-web[sqlalchemy]'"
+        ) from None
+    from ..sqlalchemy.store import SqlAlchemyStore
+    from ..sqlalchemy.tables import outbox_table
+
+    try:
+        engine = sqlalchemy.create_engine(database)
+    except (sqlalchemy.exc.ArgumentError, ImportError) as error:
+        raise ConfigurationError(f"--database: {error}", "database") from None
+    return SqlAlchemyStore(engine, outbox_table(sqlalchemy.MetaData(), table))

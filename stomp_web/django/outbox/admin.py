@@ -1,0 +1,100 @@
+"""The outbox in Django's admin: read-only rows, and the actions of an operator."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import typing
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from ...outbox import FAILED, PENDING, WAITING
+from .models import InboxMessage, OutboxMessage
+from .store import DjangoStore
+
+__all__ = ["InboxMessageAdmin", "OutboxMessageAdmin"]
+
+_MOST_SHOWN: typing.Final = 10_000  # characters of a body
+
+
+class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Rows can be looked at: only the library writes them."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """No."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
+        """No: `discard` also lets the messages go on that wait for one."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
+        """No for a row; the actions need it for the model."""
+        return obj is None and super().has_change_permission(request)
+
+
+@admin.register(OutboxMessage)
+class OutboxMessageAdmin(_ReadOnly):
+    """The messages that are not sent yet, or are kept."""
+
+    list_display = ("id", "destination", "key", "state", "age", "attempts", "error")
+    list_filter = ("state", "alias", "destination")
+    search_fields = ("message_id", "destination", "key")
+    ordering = ("id",)
+    show_full_result_count = False
+    actions = ("retry", "discard")
+    fields = (
+        *("message_id", "destination", "key", "alias", "state", "attempts", "next_attempt_at", "last_error"),
+        *("created_at", "ttl", "content_type", "headers", "shown_body"),
+    )
+    readonly_fields = fields
+
+    @admin.display(ordering="created_at")
+    def age(self, row: OutboxMessage) -> str:
+        """How long ago it was written."""
+        seconds = int((timezone.now() - row.created_at).total_seconds())
+        return str(datetime.timedelta(seconds=max(seconds, 0)))
+
+    @admin.display(ordering="last_error")
+    def error(self, row: OutboxMessage) -> str:
+        """The beginning of the last error."""
+        return str(row.last_error)[:100]
+
+    @admin.display(description="body")
+    def shown_body(self, row: OutboxMessage) -> str:
+        """The body as text, if it is text. A pickle is never loaded."""
+        body, kind = bytes(row.body), row.content_type or ""
+        try:
+            text = body.decode()
+            if "json" in kind:
+                text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        except ValueError:
+            return f"{len(body)} bytes"
+        return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}... ({len(body)} bytes)"
+
+    @admin.action(description="Send again", permissions=["change"])
+    def retry(self, request: HttpRequest, rows: QuerySet[OutboxMessage]) -> None:
+        """Send failed rows again, and waiting ones now."""
+        ids = list(rows.filter(state__in=(FAILED, WAITING)).values_list("id", flat=True))
+        count = DjangoStore(rows.db).retry(ids)
+        self.message_user(request, f"{count} messages will be sent again.", messages.SUCCESS)
+
+    @admin.action(description="Discard: delete without sending", permissions=["change"])
+    def discard(self, request: HttpRequest, rows: QuerySet[OutboxMessage]) -> None:
+        """Delete rows that are not sent."""
+        ids = list(rows.filter(state__in=(FAILED, WAITING, PENDING)).values_list("id", flat=True))
+        count = DjangoStore(rows.db).discard(ids)
+        self.message_user(request, f"{count} messages were deleted, and will not be sent.", messages.WARNING)
+
+
+@admin.register(InboxMessage)
+class InboxMessageAdmin(_ReadOnly):
+    """The messages that were handled."""
+
+    list_display = ("message_id", "handler", "created_at")
+    search_fields = ("message_id", "handler")
+    ordering = ("-id",)
+    show_full_result_count = False

@@ -1,0 +1,49 @@
+"""``manage.py stomp_outbox status|retry|discard|purge``."""
+
+from __future__ import annotations
+
+import typing
+
+from django.core.management.base import CommandParser
+
+from .....outbox.command import status_text
+from ....management.command import StompCommand
+from ...writing import make_relay
+
+__all__ = ["Command"]
+
+_DAY: typing.Final = 86_400.0
+
+
+class Command(StompCommand):
+    """Ends with 0, and with 1 if the outbox cannot be used."""
+
+    help = "Show the numbers of the outbox, send failed messages again, or delete messages."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the command's arguments."""
+        super().add_arguments(parser)
+        parser.add_argument(
+            "action",
+            choices=("status", "retry", "discard", "purge"),
+            help="status: count the messages. retry: send failed ones again. discard: delete failed ones, unsent. "
+            "purge: delete sent ones that were kept.",
+        )
+        parser.add_argument("ids", nargs="*", type=int, metavar="ID", help="retry, discard: only these rows.")
+        parser.add_argument("--days", type=float, default=0.0, help="purge: only those that were sent N days ago.")
+        parser.add_argument("--database", help="The alias of the database. Default: that of the outbox.")
+
+    def handle(
+        self, *, action: str, ids: list[int], days: float, using: str, database: str | None, **_: typing.Any
+    ) -> None:
+        """Do it, and print what was done."""
+        store = make_relay(using, database).store
+        store.check()
+        if action == "status":
+            self.report(status_text(store.name, store.stats()))
+        elif action == "purge":
+            self.report(f"{store.purge(days * _DAY)} sent messages were deleted")
+        elif action == "retry":
+            self.report(f"{store.retry(ids or None)} messages will be sent again")
+        else:
+            self.report(f"{store.discard(ids or None)} messages were deleted, and will not be sent")

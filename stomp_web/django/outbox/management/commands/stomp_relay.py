@@ -1,0 +1,64 @@
+"""``manage.py stomp_relay``."""
+
+from __future__ import annotations
+
+import sys
+import typing
+
+from django.core.management.base import CommandParser
+
+from ....._internal.arguments import seconds
+from .....outbox.command import run_relay
+from ....management.command import StompCommand
+from ....publishers import publishers
+from ...writing import make_relay
+
+__all__ = ["Command"]
+
+
+class Command(StompCommand):
+    """Ends with 0 after Ctrl-C or SIGTERM, and with 1 if it cannot begin, or if --once leaves messages unsent."""
+
+    help = (
+        "Send the messages of the outbox to the STOMP broker until Ctrl-C, each confirmed. Any number of relays may "
+        "run at the same time (on SQLite, one works at a time). While the broker or the database is away, the command "
+        "waits. The first Ctrl-C or SIGTERM ends it after the batch that it sends now; a second one, half a second "
+        "later or more, ends it at once."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the command's options."""
+        super().add_arguments(parser)
+        parser.add_argument("--database", help="The alias of the database. Default: that of the outbox.")
+        parser.add_argument("--once", action="store_true", help="Send what can be sent now, and end.")
+        parser.add_argument(
+            "--poll", type=seconds, metavar="SECONDS", help="Look for new messages at least this often. Default: 1."
+        )
+        parser.add_argument("--batch", type=int, metavar="N", help="Send up to N messages together. Default: 500.")
+        parser.add_argument(
+            "--max-attempts",
+            type=int,
+            metavar="N",
+            help="Give up a message that the broker refuses N times. Default: 10.",
+        )
+
+    def handle(
+        self,
+        *,
+        using: str,
+        database: str | None,
+        once: bool,
+        poll: float | None,
+        batch: int | None,
+        max_attempts: int | None,
+        **_: typing.Any,
+    ) -> None:
+        """Run until Ctrl-C or SIGTERM."""
+        publishers[using]  # for its errors, now
+        relay = make_relay(using, database, poll=poll, batch=batch, max_attempts=max_attempts)
+        try:
+            code = run_relay(relay, once=once)
+        finally:
+            publishers.close_all()
+        if code:
+            sys.exit(code)

@@ -1,0 +1,85 @@
+"""The settings of an outbox: ``OUTBOX`` of an alias in ``settings.STOMP``."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+from django.db import connections, router
+
+from ...config import read_seconds, unknown_option, whole_number
+from ...errors import ConfigurationError
+from ...outbox.relay import DEFAULT_BATCH, DEFAULT_MAX_ATTEMPTS, DEFAULT_POLL
+from ..publishers import section_of
+
+__all__ = ["OutboxSettings", "database_of", "read_outbox_settings"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OutboxSettings:
+    """The options, each with its default.
+
+    * `default` - whether `send` uses the outbox if its caller does not say; no.
+    * `database` - the alias of the database; without it, the one that Django's routers choose.
+    * `relay` - ``"inline"``: the process that has committed also sends; ``None``: only the relay does.
+    * `keep` - days for which the row of a sent message is kept; 0, not at all.
+    * `inbox_keep` - days after which a row of the inbox is removed; 30.
+    * `notify` - whether a commit wakes the relays, on PostgreSQL; yes.
+    * `poll`, `batch`, `max_attempts` - those of `stomp_web.outbox.Relay`.
+    """
+
+    default: bool = False
+    database: str | None = None
+    relay: str | None = None
+    keep: float = 0.0
+    inbox_keep: float = 30.0
+    notify: bool = True
+    poll: float = DEFAULT_POLL
+    batch: int = DEFAULT_BATCH
+    max_attempts: int = DEFAULT_MAX_ATTEMPTS
+
+
+_NAMES: typing.Final = tuple(field.name for field in dataclasses.fields(OutboxSettings))
+
+
+def read_outbox_settings(alias: str) -> OutboxSettings:
+    """Return the settings of the outbox of *alias*. Raises `ConfigurationError` that names the place."""
+    section = section_of(alias, "OUTBOX")
+    try:
+        for name, value in section.items():
+            _check(name, value)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"settings.STOMP[{alias!r}]['OUTBOX']: {error}", error.option) from None
+    return OutboxSettings(**section)
+
+
+def _check(name: str, value: object) -> None:
+    problem = ""
+    if name not in _NAMES:
+        raise unknown_option(name, known=_NAMES)
+    if name in {"default", "notify"} and not isinstance(value, bool):
+        problem = "must be True or False"
+    elif name == "relay" and value not in {None, "inline"}:
+        problem = "must be 'inline' or None"
+    elif name == "database" and value is not None and str(value) not in connections:
+        problem = "must be an alias of settings.DATABASES"
+    elif name in {"keep", "inbox_keep"}:
+        least = 0 if name == "keep" else 0.001
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < 36_500:
+            problem = "must be a number of days"
+    elif name == "poll":
+        try:
+            read_seconds(value)
+        except ValueError as error:
+            problem = str(error)
+    elif name in {"batch", "max_attempts"}:
+        whole_number(name, value, 1)
+    if problem:
+        raise ConfigurationError(f"{name} {problem}, not {value!r}", name)
+
+
+def database_of(settings: OutboxSettings) -> str:
+    """The alias of the database with the outbox."""
+    from .models import OutboxMessage
+
+    return settings.database or router.db_for_write(OutboxMessage)

@@ -1,0 +1,178 @@
+"""The outbox's table, as a relay uses it through Django's ORM."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import typing
+
+from django.db import (
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    close_old_connections,
+    connections,
+    transaction,
+)
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Length
+from django.utils import timezone
+
+from ...errors import ConfigurationError
+from ...outbox import FAILED, PENDING, WAITING, OutboxStats, Row, Store
+from ...outbox.order import Candidate
+from ...outbox.postgresql import ConnectionListener, can_listen
+from ...outbox.store import Listener
+from ...outbox.turn import FileTurn
+from .models import OutboxMessage
+
+__all__ = ["DjangoStore"]
+
+_ROW: typing.Final = (
+    *("id", "message_id", "destination", "headers", "content_type", "body", "key", "alias", "ttl", "created_at"),
+    "attempts",
+)
+
+
+class DjangoStore(Store):
+    """The outbox in the database with the alias *database*. *keep* - seconds for which a sent row is kept."""
+
+    lost = (OperationalError, InterfaceError, InternalError)
+
+    def __init__(self, database: str, *, keep: float = 0.0) -> None:
+        self.database = database
+        self.keep = keep
+        self.name = f"{OutboxMessage._meta.db_table} in the database {database!r}"
+        connection = connections[database]
+        if connection.vendor == "sqlite":
+            name = str(connection.settings_dict["NAME"])
+            in_memory = name in {"", ":memory:"} or "mode=memory" in name
+            self.turn = FileTurn(None if in_memory else name)
+        elif not connection.features.has_select_for_update_skip_locked:
+            raise ConfigurationError(
+                f"the database {database!r} cannot skip locked rows, which the relay needs: PostgreSQL, MariaDB from "
+                "10.6 and MySQL from 8.0 can, and SQLite has one relay at a time"
+            )
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` if the table is not there."""
+        with connections[self.database].cursor() as cursor:
+            names = connections[self.database].introspection.table_names(cursor)
+        if OutboxMessage._meta.db_table not in names:
+            raise ConfigurationError(
+                f"there is no {self.name}: run `manage.py migrate stomp_web_outbox --database {self.database}`"
+            )
+
+    @contextlib.contextmanager
+    def transaction(self) -> typing.Iterator[None]:
+        """A transaction on the connection of this thread."""
+        with transaction.atomic(using=self.database):
+            connection = connections[self.database]
+            if connection.vendor == "postgresql" and len(connection.savepoint_ids) == 0:
+                with connection.cursor() as cursor:
+                    cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            elif connection.vendor == "sqlite":
+                # A transaction that reads first and then writes fails at once, if another one has written meanwhile.
+                self._rows.filter(id=-1).update(attempts=0)
+            yield
+
+    @property
+    def _rows(self) -> QuerySet[OutboxMessage]:
+        return OutboxMessage.objects.using(self.database)
+
+    def _locking(self, rows: QuerySet[OutboxMessage], *, skip_locked: bool = True) -> QuerySet[OutboxMessage]:
+        return rows if self.turn is not None else rows.select_for_update(skip_locked=skip_locked)
+
+    def candidates(self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str]) -> list[Candidate]:
+        """See `Store.candidates`."""
+        rows = self._rows.filter(state=PENDING, next_attempt_at=None).exclude(alias__in=list(skip))
+        if ids is not None:
+            rows = rows.filter(id__in=ids)
+        states = (PENDING, WAITING, FAILED)
+        before = {f"before_{state}": self._last_before(state) for state in states}
+        found = []
+        rows = self._locking(rows.annotate(**before, size=Length("body")).order_by("id"))
+        for id_, key, *previous, size in rows.values_list("id", "key", *before, "size")[:limit]:
+            found.append(Candidate.of(id_, key, dict(zip(states, previous, strict=True)), size))
+        return found
+
+    def _last_before(self, state: str) -> Subquery:
+        """The id of the last row in *state* of the same key that stands before a row."""
+        rows = self._rows.filter(key=OuterRef("key"), state=state, id__lt=OuterRef("id"))
+        return Subquery(rows.order_by("-id").values("id")[:1])
+
+    def load(self, ids: typing.Sequence[int]) -> list[Row]:
+        """See `Store.load`."""
+        found = []
+        for values in self._rows.filter(id__in=ids).order_by("id").values(*_ROW):
+            moment = values["created_at"]
+            created_at = timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+            found.append(Row(**{**values, "body": bytes(values["body"]), "created_at": created_at}))
+        return found
+
+    def _ids(self, rows: QuerySet[OutboxMessage], limit: int, *, skip_locked: bool = True) -> list[int]:
+        return list(self._locking(rows, skip_locked=skip_locked).values_list("id", flat=True)[:limit])
+
+    def lock(self, ids: typing.Collection[int], states: typing.Sequence[str]) -> set[int]:
+        """See `Store.lock`."""
+        return set(self._ids(self._rows.filter(id__in=list(ids), state__in=states), len(ids)))
+
+    def some(self, state: str, limit: int) -> list[int]:
+        """See `Store.some`."""
+        return self._ids(self._rows.filter(state=state).order_by("id"), limit)
+
+    def due(self, state: str, moment: datetime.datetime, limit: int) -> list[int]:
+        """See `Store.due`."""
+        rows = self._rows.filter(state=state, next_attempt_at__lte=_for_django(moment))
+        return self._ids(rows.order_by("next_attempt_at", "id"), limit)
+
+    def waiting_behind(self, keys: typing.Collection[str], limit: int) -> list[int]:
+        """See `Store.waiting_behind`."""
+        rows = self._rows.filter(key__in=list(keys), state=WAITING, next_attempt_at=None)
+        return self._ids(rows.order_by("id"), limit, skip_locked=False)
+
+    def keys(self, ids: typing.Sequence[int]) -> set[str]:
+        """See `Store.keys`."""
+        rows = self._rows.filter(id__in=ids).exclude(key=None)
+        return {key for key in rows.values_list("key", flat=True).distinct() if key is not None}
+
+    def update(self, ids: typing.Sequence[int], **values: object) -> None:
+        """See `Store.update`."""
+        moment = values.get("next_attempt_at")
+        if isinstance(moment, datetime.datetime):
+            values["next_attempt_at"] = _for_django(moment)
+        self._rows.filter(id__in=ids).update(**values)
+
+    def delete(self, ids: typing.Sequence[int]) -> None:
+        """See `Store.delete`."""
+        self._rows.filter(id__in=ids).delete()
+
+    def stats(self) -> OutboxStats:
+        """See `Store.stats`."""
+        counts = dict(self._rows.order_by().values_list("state").annotate(Count("id")))
+        first = [
+            self._rows.filter(state=state).order_by("id").values_list("created_at", flat=True).first()
+            for state in (PENDING, WAITING, FAILED)
+        ]
+        return OutboxStats.of(counts, first, _for_django(datetime.datetime.now(datetime.UTC)))
+
+    def listen(self) -> Listener | None:
+        """See `Store.listen`."""
+        connection = connections[self.database]
+        if connection.vendor != "postgresql":
+            return None
+        own = connection.copy()
+        own.connect()
+        if not can_listen(own.connection):
+            own.close()
+            return None
+        return ConnectionListener(own.connection, OutboxMessage._meta.db_table, own.close)
+
+    def rest(self) -> None:
+        """Close connections that are broken or too old."""
+        close_old_connections()
+
+
+def _for_django(moment: datetime.datetime) -> datetime.datetime:
+    """*moment* as the settings have times: naive, in the local zone, if ``USE_TZ`` is false."""
+    return moment if timezone.is_aware(timezone.now()) else timezone.make_naive(moment)

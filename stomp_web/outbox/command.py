@@ -1,0 +1,60 @@
+"""The common part of the commands that run a relay: their log and progress line."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import typing
+
+from .._internal.log import get_logger
+from .._internal.status_line import StatusLine, begin_logging, logging_is_set_up
+from .._internal.streams import TolerantStream, keep_descriptors, settle
+from .relay import Relay
+from .stats import OutboxStats, RelayStats
+
+__all__ = ["RelayLine", "run_relay", "status_text"]
+
+_log = get_logger("outbox")
+
+
+def run_relay(relay: Relay, *, once: bool = False, stream: typing.TextIO | None = None) -> int:
+    """Run *relay* with a progress line and its log on *stream* (default: standard error); return the exit code.
+
+    The code is that of `Relay.run`, or 130 after a second Ctrl-C. Raises what `Relay.run` raises.
+    """
+    keep_descriptors()
+    line = RelayLine(sys.stderr if stream is None else stream)
+    with contextlib.ExitStack() as stack:
+        stack.callback(settle, sys.stdout, sys.stderr)
+        stack.enter_context(contextlib.redirect_stderr(typing.cast(typing.TextIO, TolerantStream(sys.stderr))))
+        if not logging_is_set_up(_log):
+            stack.callback(begin_logging(line))
+        stack.callback(line.finish)
+        try:
+            return relay.run(once=once, on_progress=line)
+        except KeyboardInterrupt:
+            _log.warning("stopped at once; messages that were being sent may be sent again, with the same ids")
+            return 130
+
+
+class RelayLine(StatusLine):
+    """The progress of a relay: give it to `Relay.run` as *on_progress*. On a terminal, it is written over and over."""
+
+    def text(self, stats: RelayStats) -> str:
+        """Return the line, without an end."""
+        problem = f"{stats.problem}; " if stats.problem else ""
+        outbox = stats.outbox
+        age = "" if outbox.oldest is None else f", oldest {outbox.oldest:.0f} s"
+        return (
+            f"{problem}waiting {outbox.pending + outbox.waiting}, sent {stats.sent}, failed {outbox.failed}, "
+            f"{self.rate(stats.sent):.1f}/s{age}"
+        )
+
+
+def status_text(name: str, outbox: OutboxStats) -> str:
+    """Return the numbers of an outbox as a command prints them."""
+    age = "" if outbox.oldest is None else f"; the oldest that is not sent is {outbox.oldest:.0f} s old"
+    return (
+        f"{name}: {outbox.pending} pending, {outbox.waiting} waiting, {outbox.failed} failed, {outbox.sent} sent and "
+        f"kept{age}"
+    )

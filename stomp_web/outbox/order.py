@@ -1,0 +1,98 @@
+"""Which rows may be sent now, and which of them together: the order within a key.
+
+Two rules keep that order with any number of relays, without a lock for each key:
+
+* A row may be claimed only if the row of its key that stands before it is gone, or is claimed together with it. A row
+  that another relay has locked is not gone.
+* Rows of one key travel in one batch only if the broker cannot refuse one of them and take a later one: RabbitMQ and
+  ActiveMQ go on after an ERROR. So they must have the same destination and headers; otherwise the next one waits for
+  the receipt of the one before, in the next wave.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+
+from .rows import FAILED, WAITING, Row
+
+__all__ = ["Candidate", "choose", "waves"]
+
+
+# Headers that differ in each message, and that no broker looks at.
+_IDENTIFYING: typing.Final = frozenset(("correlation-id", "traceparent", "tracestate", "baggage"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Candidate:
+    """A pending row that a relay has locked.
+
+    `previous` is the id of the last row of its key before it that is not sent, and `previous_state` the state of that;
+    `size` is the length of its body, in bytes.
+    """
+
+    id: int
+    key: str | None
+    previous: int | None
+    previous_state: str | None
+    size: int
+
+    @classmethod
+    def of(cls, id: int, key: str | None, before: typing.Mapping[str, int | None], size: int) -> Candidate:
+        """Make one: *before* has, for each state, the id of the last row of its key that stands before it."""
+        previous, state = max(((each, state) for state, each in before.items() if each), default=(None, None))
+        return cls(id, key, previous, state, size)
+
+
+def choose(candidates: typing.Iterable[Candidate], most_bytes: int) -> tuple[list[int], list[Candidate]]:
+    """Return the ids of those that may be sent, in order, and the candidates whose key waits.
+
+    *candidates* come in the order of their ids. The bodies of those to send have *most_bytes* together, or it is one.
+    """
+    chosen: dict[int, None] = {}
+    held: dict[int, Candidate] = {}
+    size = 0
+    for each in candidates:
+        if each.previous is None or each.previous in chosen:
+            size += each.size
+            if chosen and size > most_bytes:
+                break
+            chosen[each.id] = None
+        elif each.previous in held or each.previous_state in {WAITING, FAILED}:
+            held[each.id] = each
+    return list(chosen), list(held.values())
+
+
+def waves(rows: typing.Iterable[Row]) -> list[list[Row]]:
+    """Divide *rows*, which come in the order of their ids, into batches that are sent one after the other."""
+    found: list[list[Row]] = []
+    last: dict[str, tuple[int, Row]] = {}  # by key: its last row, and the wave of that
+    for row in rows:
+        number = 0
+        if row.key is not None:
+            if row.key in last:
+                number, before = last[row.key]
+                number += not _alike(before, row)
+            last[row.key] = number, row
+        if number == len(found):
+            found.append([])
+        found[number].append(row)
+    return found
+
+
+def _alike(row: Row, other: Row) -> bool:
+    """Whether a broker that refuses one of two messages refuses the other, too."""
+    same = (row.alias, row.destination, row.content_type, row.ttl)
+    if same != (other.alias, other.destination, other.content_type, other.ttl):
+        return False
+    return row.headers == other.headers or _judged(row) == _judged(other)
+
+
+def _judged(row: Row) -> object:
+    """The headers of *row* that a broker may refuse."""
+    try:
+        headers = json.loads(row.headers)
+    except ValueError:
+        return row.headers
+    return {name: value for name, value in headers.items() if name not in _IDENTIFYING} if headers else headers

@@ -1,0 +1,283 @@
+"""Relay: sends the rows of an outbox, until it is told to stop. Any number of relays may run at the same time."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import math
+import random
+import select
+import time
+import typing
+
+from .._internal.log import get_logger
+from .._internal.printable import harmless
+from .._internal.signals import StopSignals
+from .._internal.wakeup import Wakeup
+from ..config import read_seconds, whole_number
+from ..errors import ConfigurationError, InvalidFrame, Rejected
+from ..publisher import Publisher
+from .sending import Sending
+from .stats import RelayStats
+from .store import Listener, Settlement, Store
+
+__all__ = ["DEFAULT_BATCH", "DEFAULT_MAX_ATTEMPTS", "DEFAULT_POLL", "Relay"]
+
+_log = get_logger("outbox")
+
+DEFAULT_POLL: typing.Final = 1.0
+DEFAULT_BATCH: typing.Final = 500
+DEFAULT_MAX_ATTEMPTS: typing.Final = 10
+
+_FIRST_PAUSE: typing.Final = 1.0  # seconds before a message is tried for the second time
+_LONGEST_PAUSE: typing.Final = 300.0
+_LONGEST_LOST: typing.Final = 30.0  # seconds between two tries to reach a database or a broker
+_BUSY_PAUSE: typing.Final = 0.02  # seconds, while another relay has all rows that may be sent
+_SHOWN_EVERY: typing.Final = 0.5
+_COUNTED_EVERY: typing.Final = 5.0
+_LONGEST_ERROR: typing.Final = 2000
+
+Progress = typing.Callable[[RelayStats], object]
+
+
+class Relay:
+    """Sends the messages of an outbox to the broker, each confirmed, and removes their rows.
+
+    * *store* - the outbox.
+    * *publisher_of* - returns the `Publisher` with an alias, or raises `ConfigurationError`.
+    * *poll* - seconds between two looks at a table in which there was nothing to send; 1. On PostgreSQL, a commit wakes
+      the relay at once.
+    * *batch* - how many messages are claimed and sent together at most; 500.
+    * *max_attempts* - how often a message is tried that the broker refuses, before its row is *failed*; 10. The pause
+      before the second try is a second; it doubles each time, up to five minutes. A message that was not sent, or
+      whose outcome is unknown, is tried until the broker has confirmed it.
+
+    Raises `ConfigurationError` for a bad option.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        publisher_of: typing.Callable[[str], Publisher],
+        *,
+        poll: float = DEFAULT_POLL,
+        batch: int = DEFAULT_BATCH,
+        max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+    ) -> None:
+        self.store = store
+        self._publisher_of = publisher_of
+        try:
+            self._poll = read_seconds(poll)
+        except ValueError as error:
+            raise ConfigurationError(f"poll {error}", "poll") from None
+        self._batch = whole_number("batch", batch, 1)
+        self._max_attempts = whole_number("max_attempts", max_attempts, 1)
+        self._wakeup = Wakeup()
+        self._stopping = False
+        self._listener: Listener | None = None
+        self._stats = RelayStats()
+        self._on_progress: Progress | None = None
+        self._shown_at = self._counted_at = -math.inf
+        self._losses = 0
+        self._away: dict[str, tuple[int, float]] = {}  # by alias: failures in a row, and when to try again
+
+    def stop(self) -> None:
+        """Ask a running relay to end after the batch that it sends now. From any thread or signal handler."""
+        self._stopping = True
+        self._wakeup.wake()
+
+    def stats(self) -> RelayStats:
+        """What this relay has done, and how the outbox stood when it last looked."""
+        return self._stats
+
+    def run(self, *, once: bool = False, on_progress: Progress | None = None) -> int:
+        """Relay messages until SIGTERM, Ctrl-C or `stop`; with *once*, until there is none that can be sent now.
+
+        *on_progress* is called about twice a second with a `RelayStats`. A broker or a database that cannot be reached
+        is waited for; with *once*, the relay ends with 1 then, and also if it leaves rows that were not sent.
+        Returns the exit code for the program.
+
+        Raises `ConfigurationError` if the table of the outbox is not there.
+        """
+        self._on_progress = on_progress
+        self._wakeup.fileno()
+        try:
+            with StopSignals(self.stop):
+                return self._run(once)
+        finally:
+            self._stop_listening()
+            self._wakeup.close()
+            self._stopping = False
+
+    def _run(self, once: bool) -> int:
+        checked = False
+        woken_at = -math.inf
+        while not self._stopping:
+            try:
+                if not checked:
+                    self.store.check()
+                    checked = True
+                    _log.info("relaying the messages of %s", self.store.name)
+                if not once and self._listener is None:
+                    self._listener = self.store.listen()
+                if time.monotonic() - woken_at >= self._poll:
+                    self.store.wake()
+                    woken_at = time.monotonic()
+                pause = self._round()
+                self._show()
+                if once and pause is not None and (code := self._end_of_once()) is not None:
+                    return code
+                if pause is not None:
+                    self.store.rest()
+                    self._wait(pause)
+            except self.store.lost as error:
+                self._lost(error)
+                if once:
+                    return 1
+        return 0
+
+    def send(self, ids: typing.Sequence[int], timeout: float | None = None) -> int:
+        """Send the rows *ids* now, as far as that is possible within *timeout* seconds; return how many were sent.
+
+        What cannot be sent is left to a relay. It raises nothing that the broker or the database has to say: that is
+        logged.
+        """
+        try:
+            with self.store.claim(max(len(ids), 1), ids) as claim:
+                sending = Sending(self._publisher_of)
+                sending.send(claim.rows, timeout)
+                claim.settle(self._settlement(sending))
+                return len(sending.sent)
+        except self.store.lost as error:
+            _log.warning("messages of %s are left to the relay: %s", self.store.name, _words(error))
+            return 0
+
+    def _round(self) -> float | None:
+        """Claim, send, settle. Return the seconds to wait before the next round; ``None``: there may be more."""
+        sending = Sending(self._publisher_of, lambda: self._stopping)
+        now = time.monotonic()
+        skip = [alias for alias, (_, until) in self._away.items() if until > now]
+        with self.store.claim(self._batch, skip=skip) as claim:
+            sending.send(claim.rows)
+            claim.settle(self._settlement(sending))
+        self._stats = dataclasses.replace(
+            self._stats,
+            sent=self._stats.sent + len(sending.sent),
+            failures=self._stats.failures + len(sending.failures) + len(sending.unreadable),
+        )
+        self._note_brokers(sending, skip, {row.alias for row in claim.rows})
+        if self._losses:
+            self._losses = 0
+            _log.info("%s is there again", self.store.name)
+        if sending.sent or sending.failures or sending.unreadable:
+            return None
+        pause = min([self._poll, *(until - time.monotonic() for _, until in self._away.values())])
+        # Rows that another relay has locked, or that stand behind those: its batch is over in a moment.
+        return max(min(pause, _BUSY_PAUSE) if claim.seen and not sending.away else pause, 0.0)
+
+    def _note_brokers(self, sending: Sending, skip: typing.Collection[str], tried: typing.Collection[str]) -> None:
+        """Remember which brokers cannot be reached, and how long to leave them alone."""
+        for alias, error in sending.away.items():
+            failures = self._away.get(alias, (0, 0.0))[0] + 1
+            if failures == 1:
+                _log.warning("messages stay in the outbox: %s", error)
+            pause = max(getattr(error, "retry_after", None) or 0.0, _growing(failures))
+            self._away[alias] = failures, time.monotonic() + pause
+        for alias in set(tried).intersection(self._away).difference(sending.away, skip):
+            del self._away[alias]
+            _log.info("messages leave the outbox again")
+        problem = str(next(iter(sending.away.values()), self._stats.problem if self._away else ""))
+        self._stats = dataclasses.replace(self._stats, problem=problem)
+
+    def _settlement(self, sending: Sending) -> Settlement:
+        settlement = Settlement(sending.sent)
+        for row, error in sending.failures:
+            attempts = row.attempts + 1
+            if isinstance(error, Rejected | InvalidFrame) and attempts >= self._max_attempts:
+                settlement.failed[row.id] = attempts, _words(error)
+                _log.error(
+                    "message %s to %s has failed after %d attempts, and stays in the outbox: %s",
+                    row.message_id,
+                    row.destination,
+                    attempts,
+                    error,
+                )
+            else:
+                settlement.again[row.id] = attempts, _words(error), _next_attempt(attempts)
+        for row, error in sending.unreadable:
+            settlement.failed[row.id] = row.attempts + 1, _words(error)
+        return settlement
+
+    def _end_of_once(self) -> int | None:
+        outbox = self.store.stats()
+        if self._stats.problem:
+            return 1
+        if outbox.pending:  # another relay is sending them
+            return None
+        return 1 if outbox.waiting or outbox.failed else 0
+
+    def _lost(self, error: Exception) -> None:
+        """The database cannot be reached: wait."""
+        self._losses += 1
+        problem = f"{self.store.name} cannot be reached: {_words(error)}"
+        if self._losses == 1:
+            _log.warning("%s; the relay waits", problem)
+        self._stats = dataclasses.replace(self._stats, problem=problem)
+        self._stop_listening()
+        self.store.rest()
+        self._show()
+        self._wait(_growing(self._losses))
+
+    # -- waiting and showing ----------------------------------------------------------------------------------
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for *seconds*, for a new row, or for `stop`."""
+        end = time.monotonic() + seconds
+        while not self._stopping and (left := end - time.monotonic()) > 0:
+            poll = select.poll()
+            poll.register(self._wakeup.fileno(), select.POLLIN)
+            if self._listener is not None:
+                poll.register(self._listener.fileno(), select.POLLIN)
+            shown = min(left, _SHOWN_EVERY) if self._on_progress is not None else left
+            ready = [descriptor for descriptor, _ in poll.poll(math.ceil(shown * 1000))]
+            if self._listener is not None and self._listener.fileno() in ready:
+                self._listener.drain()
+                return
+            if ready:
+                self._wakeup.drain()
+            self._show()
+
+    def _stop_listening(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            with contextlib.suppress(Exception):  # its connection is lost
+                listener.close()
+
+    def _show(self) -> None:
+        if self._on_progress is None or (now := time.monotonic()) - self._shown_at < _SHOWN_EVERY:
+            return
+        self._shown_at = now
+        if now - self._counted_at >= _COUNTED_EVERY and not self._stats.problem:
+            self._stats = dataclasses.replace(self._stats, outbox=self.store.stats())
+            self._counted_at = now
+        try:
+            self._on_progress(self._stats)
+        except Exception:  # noqa: BLE001 - what shows the progress is the application's
+            _log.exception("on_progress failed")
+
+
+def _growing(failures: int) -> float:
+    """The pause after so many failures in a row to reach a broker or a database, in seconds."""
+    return min(0.1 * 2.0 ** min(failures - 1, 10), _LONGEST_LOST)
+
+
+def _next_attempt(attempts: int) -> datetime.datetime:
+    seconds = min(_FIRST_PAUSE * 2.0 ** min(attempts - 1, 30), _LONGEST_PAUSE)
+    seconds *= random.uniform(0.9, 1.1)  # noqa: S311 - not a secret
+    return datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
+
+
+def _words(error: Exception) -> str:
+    text = harmless(f"{type(error).__name__}: {error}".replace("\0", "\\0").strip())
+    return text[:_LONGEST_ERROR]

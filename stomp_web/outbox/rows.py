@@ -1,0 +1,155 @@
+"""The rows of the outbox: a message as the database holds it, and its way back to a `Message`.
+
+A row is in one of four states:
+
+* ``pending`` - to be sent, as soon as a relay comes to it.
+* ``waiting`` - not yet: after a failure until `next_attempt_at`, or, without that, until the rows of its key that stand
+  before it are gone.
+* ``failed`` - the broker refused it as often as it may, or the row cannot be read. It stays until an operator retries
+  or discards it, and so do the later rows of its key.
+* ``sent`` - kept for a time after it was sent; `next_attempt_at` is then the moment at which it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import typing
+
+from .._internal.printable import short_repr
+from ..client.message import MESSAGE_ID, Message, send_frame
+from ..errors import ConfigurationError, InvalidFrame, SerializationError
+
+__all__ = [
+    "FAILED",
+    "LONGEST_ALIAS",
+    "LONGEST_CONTENT_TYPE",
+    "LONGEST_DESTINATION",
+    "LONGEST_ID",
+    "LONGEST_KEY",
+    "LONGEST_STATE",
+    "PENDING",
+    "SENT",
+    "STATES",
+    "WAITING",
+    "NewRow",
+    "Row",
+    "message_of",
+    "new_row",
+]
+
+PENDING: typing.Final = "pending"
+WAITING: typing.Final = "waiting"
+FAILED: typing.Final = "failed"
+SENT: typing.Final = "sent"
+STATES: typing.Final = (PENDING, WAITING, FAILED, SENT)
+
+#: The lengths of the columns, in characters.
+LONGEST_ID: typing.Final = 255
+LONGEST_DESTINATION: typing.Final = 1024
+LONGEST_CONTENT_TYPE: typing.Final = 255
+LONGEST_KEY: typing.Final = 255
+LONGEST_ALIAS: typing.Final = 64
+LONGEST_STATE: typing.Final = 8
+
+# Those of a SEND that have a column of their own.
+_COLUMNS: typing.Final = ("destination", "content-type", MESSAGE_ID)
+# Seconds: a message that has waited in the outbox for longer than its ttl still goes to the broker, which expires it.
+_LEAST_TTL: typing.Final = 0.001
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NewRow:
+    """The columns of a message that `send` writes.
+
+    `headers` is a JSON object; `alias` names the publisher that sends it; `ttl` counts from `created_at`, in seconds.
+    """
+
+    message_id: str
+    destination: str
+    headers: str = dataclasses.field(repr=False)
+    content_type: str | None
+    body: bytes = dataclasses.field(repr=False)
+    key: str | None
+    alias: str
+    ttl: float | None
+    created_at: datetime.datetime
+    state: str = PENDING
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """A row as the relay reads it."""
+
+    id: int
+    message_id: str
+    destination: str
+    headers: str = dataclasses.field(repr=False)
+    content_type: str | None
+    body: bytes = dataclasses.field(repr=False)
+    key: str | None
+    alias: str
+    ttl: float | None
+    created_at: datetime.datetime
+    attempts: int
+
+
+def new_row(message: Message, key: str | None, alias: str) -> NewRow:
+    """Return the row of a *message* that `Publisher.prepare` made.
+
+    Raises `InvalidFrame` for a destination, id or content type that is longer than its column, and
+    `ConfigurationError` for a *key* that is no text of 1 to 255 characters.
+    """
+    headers = dict(send_frame(message).headers)
+    destination, content_type, message_id = (headers.pop(name, None) for name in _COLUMNS)
+    for name, value, most in (
+        ("destination", destination, LONGEST_DESTINATION),
+        ("content-type", content_type, LONGEST_CONTENT_TYPE),
+        (MESSAGE_ID, message_id, LONGEST_ID),
+    ):
+        if value is not None and len(value) > most:
+            raise InvalidFrame(f"{name} must have at most {most} characters in the outbox; it has {len(value)}")
+    return NewRow(
+        message_id or "",
+        destination or "",
+        json.dumps(headers, ensure_ascii=True),
+        content_type,
+        message.content,
+        _checked_key(key),
+        alias,
+        message.ttl,
+        datetime.datetime.now(datetime.UTC),
+    )
+
+
+def _checked_key(key: object) -> str | None:
+    if key is None:
+        return None
+    if not isinstance(key, str):
+        raise ConfigurationError(f"key must be a str, not {type(key).__name__}; such as key=str(order.id)", "key")
+    if not 0 < len(key) <= LONGEST_KEY or "\0" in key:
+        raise ConfigurationError(
+            f"key must have 1 to {LONGEST_KEY} characters, none of them NUL; not {short_repr(key)}", "key"
+        )
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"key {short_repr(key)} has characters that UTF-8 cannot carry", "key") from None
+    return key
+
+
+def message_of(row: Row) -> Message:
+    """Return the message of *row*. Raises `SerializationError` for a row that cannot be read."""
+    try:
+        headers = json.loads(row.headers)
+    except ValueError as error:
+        raise SerializationError(f"the headers in the outbox are no JSON: {error}") from None
+    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+        raise SerializationError("the headers in the outbox are no JSON object of texts")
+    ttl = row.ttl
+    if ttl is not None:
+        waited = (datetime.datetime.now(datetime.UTC) - row.created_at).total_seconds()
+        ttl = max(ttl - max(waited, 0.0), _LEAST_TTL)
+    headers[MESSAGE_ID] = row.message_id
+    return Message(row.destination, row.body, headers, content_type=row.content_type, ttl=ttl)

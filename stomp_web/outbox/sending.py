@@ -1,0 +1,133 @@
+"""Sending the rows of a claim: in waves, and after a failure in smaller parts, until the row at fault stands alone."""
+
+from __future__ import annotations
+
+import collections
+import typing
+
+from .._internal.log import get_logger
+from ..client.message import Message
+from ..errors import (
+    AuthenticationFailed,
+    BrokerUnavailable,
+    ConfigurationError,
+    MessageError,
+    PoolClosed,
+    PoolTimeout,
+    ReceiptTimeout,
+    Rejected,
+    SerializationError,
+)
+from ..publisher import Publisher
+from .order import waves
+from .rows import Row, message_of
+
+__all__ = ["Sending"]
+
+_log = get_logger("outbox")
+
+# Errors that say nothing about a message: no connection to the broker, or none that is free.
+_AWAY: typing.Final = (BrokerUnavailable, AuthenticationFailed, PoolTimeout, PoolClosed)
+
+
+class Sending:
+    """The sending of one claim, and what became of its rows.
+
+    * *publisher_of* - returns the publisher with an alias; it raises `ConfigurationError` if there is none.
+    * *stopping* - whether no further batch is to be begun.
+
+    `sent` are the rows that the broker has confirmed, `failures` the others that it, or this side, had reason not to
+    take, and `unreadable` those that can never be sent. `away` is, by alias, why a broker cannot be reached. The rows
+    that are in none of these are as they were.
+    """
+
+    def __init__(
+        self, publisher_of: typing.Callable[[str], Publisher], stopping: typing.Callable[[], bool] = lambda: False
+    ) -> None:
+        self._publisher_of = publisher_of
+        self._stopping = stopping
+        self._stuck: set[str] = set()  # the keys of rows that were not sent: what stands behind them must wait
+        self.sent: list[Row] = []
+        self.failures: list[tuple[Row, Exception]] = []
+        self.unreadable: list[tuple[Row, Exception]] = []
+        self.away: dict[str, Exception] = {}
+
+    def send(self, rows: typing.Sequence[Row], timeout: float | None = None) -> None:
+        """Send *rows*, each batch in at most *timeout* seconds; without it, in those of its publisher."""
+        for wave in waves(rows):
+            by_alias: dict[str, list[Row]] = {}
+            for row in wave:
+                by_alias.setdefault(row.alias, []).append(row)
+            for alias, together in by_alias.items():
+                if alias in self.away or not self._send(alias, together, timeout):
+                    self._stuck.update(row.key for row in together if row.key is not None)
+
+    def _send(self, alias: str, rows: typing.Sequence[Row], timeout: float | None) -> bool:
+        """Send rows of one wave and one alias; return whether all were tried."""
+        try:
+            publisher = self._publisher_of(alias)
+        except ConfigurationError as error:
+            for row in rows:
+                self._fail(self.unreadable, row, error)
+            return True
+        todo: collections.deque[tuple[Row, Message]] = collections.deque()
+        for row in rows:
+            try:
+                todo.append((row, message_of(row)))
+            except SerializationError as error:
+                self._fail(self.unreadable, row, error)
+        size = len(todo)
+        while todo:
+            if self._stopping():
+                return False
+            part: list[tuple[Row, Message]] = []
+            while todo and len(part) < size:
+                row, message = todo.popleft()
+                if row.key is None or row.key not in self._stuck:
+                    part.append((row, message))
+            if not part:
+                return True
+            left = self._try(alias, publisher, part, timeout)
+            if left is None:
+                return False
+            size = 1 if left else 2 * size
+            todo.extendleft(reversed(left))
+        return True
+
+    def _try(
+        self, alias: str, publisher: Publisher, part: list[tuple[Row, Message]], timeout: float | None
+    ) -> list[tuple[Row, Message]] | None:
+        """Send *part* as one batch; return what is left of it to be sent. ``None``: the broker is away."""
+        try:
+            publisher.deliver([message for _, message in part], confirm=True, timeout=timeout)
+        except Exception as error:  # noqa: BLE001 - written into the row, and logged
+            confirmed = set(error.confirmed) if isinstance(error, MessageError) else set()
+            self.sent += [part[position][0] for position in sorted(confirmed)]
+            left = [each for position, each in enumerate(part) if position not in confirmed]
+            if isinstance(error, _AWAY):
+                self.away[alias] = error
+                return None
+            at_fault = part[0][0] if len(part) == 1 else _refused(error, left)
+            if at_fault is None:
+                return left
+            self._fail(self.failures, at_fault, error)
+            if isinstance(error, ReceiptTimeout):  # each other one would take as long
+                self.away[alias] = error
+                return None
+            return [each for each in left if each[0] is not at_fault]
+        self.sent += [row for row, _ in part]
+        return []
+
+    def _fail(self, where: list[tuple[Row, Exception]], row: Row, error: Exception) -> None:
+        _log.warning("message %s to %s was not sent from the outbox: %s", row.message_id, row.destination, error)
+        where.append((row, error))
+        if row.key is not None:
+            self._stuck.add(row.key)
+
+
+def _refused(error: Exception, left: typing.Sequence[tuple[Row, Message]]) -> Row | None:
+    """The row of *left* that the broker has refused, if *error* names one of them."""
+    if not isinstance(error, Rejected) or error.message_id is None:
+        return None
+    named = [row for row, _ in left if row.message_id == error.message_id]
+    return named[0] if len(named) == 1 else None

@@ -1,0 +1,295 @@
+"""Store: the outbox's table, as the relay uses it. What differs between Django and SQLAlchemy is a subclass's.
+
+A claim locks the rows that one relay sends, until they are settled. On a database that can lock rows and skip locked
+ones (PostgreSQL, MariaDB 10.6, MySQL 8), the locks are those of a transaction that stays open while the messages are
+sent: if the relay dies, the database releases them at once. On SQLite there is one relay at a time, which holds a lock
+on a file beside the database, so that no transaction is open while it sends.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import datetime
+import typing
+
+from .order import Candidate, choose
+from .rows import FAILED, PENDING, SENT, WAITING, Row
+from .stats import OutboxStats
+
+__all__ = ["Claim", "Listener", "Settlement", "Store", "Turn"]
+
+#: How many bytes the bodies of one claim have together.
+_MOST_BYTES: typing.Final = 16 * 1024 * 1024
+#: How many rows are woken in one statement; those behind them are woken when these are sent.
+_MOST_WOKEN: typing.Final = 1000
+
+
+@dataclasses.dataclass(slots=True)
+class Settlement:
+    """What became of the rows of a claim. A row that is not named here stays as it was.
+
+    * `sent` - the rows that the broker has confirmed.
+    * `again` - by the row's id: the attempts so far, the last error, and when to try again.
+    * `failed` - by the row's id: the attempts so far, and the last error.
+    """
+
+    sent: list[Row] = dataclasses.field(default_factory=list)
+    again: dict[int, tuple[int, str, datetime.datetime]] = dataclasses.field(default_factory=dict)
+    failed: dict[int, tuple[int, str]] = dataclasses.field(default_factory=dict)
+
+
+class Listener(typing.Protocol):
+    """Wakes a relay when a transaction with new rows has committed."""
+
+    def fileno(self) -> int:
+        """The descriptor that can be read when there is something new."""
+
+    def drain(self) -> None:
+        """Forget what has come. Raises an exception of the database if the connection is lost."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class Turn(typing.Protocol):
+    """The right to be the only relay, on a database that cannot lock rows."""
+
+    def take(self) -> bool:
+        """Take it, and return whether that was possible."""
+
+    def release(self) -> None:
+        """Give it back."""
+
+
+class Claim:
+    """Rows that this relay alone sends now. `seen` is how many rows it has looked at to find them."""
+
+    def __init__(
+        self, rows: typing.Sequence[Row] = (), seen: int = 0, settle: typing.Callable[[Settlement], None] | None = None
+    ) -> None:
+        self.rows = rows
+        self.seen = seen
+        self._settle = settle
+
+    def settle(self, settlement: Settlement) -> None:
+        """Write what became of the rows. It counts when the claim ends without an exception."""
+        if self._settle is not None:
+            self._settle(settlement)
+
+
+class Store:
+    """The table of one outbox. Subclasses say how it is read and written; the way of the rows is here.
+
+    * `name` - the database and the table, for the log, without credentials.
+    * `lost` - the exceptions that say that the database cannot be reached, or has ended the transaction.
+    * `turn` - on a database that cannot lock rows: the right to be the only relay.
+    * `keep` - seconds for which a sent row is kept; 0: it is deleted at once.
+    """
+
+    name: str
+    lost: tuple[type[Exception], ...] = ()
+    turn: Turn | None = None
+    keep: float = 0.0
+
+    # -- what a relay does ------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def claim(
+        self, limit: int, ids: typing.Sequence[int] | None = None, *, skip: typing.Collection[str] = ()
+    ) -> typing.Iterator[Claim]:
+        """Claim up to *limit* rows that may be sent now, in order; of the rows with these *ids*, if they are given.
+
+        Rows of the aliases *skip* are left out, and those that stand behind them.
+        """
+        if self.turn is None:
+            with self.transaction():
+                rows, seen = self._choose(limit, ids, skip)
+                yield Claim(rows, seen, self._settle)
+            return
+        if not self.turn.take():
+            yield Claim()
+            return
+        try:
+            with self.transaction():
+                rows, seen = self._choose(limit, ids, skip)
+            settlements: list[Settlement] = []
+            yield Claim(rows, seen, settlements.append)
+            with self.transaction():
+                for settlement in settlements:
+                    self._settle(settlement)
+        finally:
+            self.turn.release()
+
+    def _choose(
+        self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str]
+    ) -> tuple[list[Row], int]:
+        candidates = self.candidates(limit, ids, skip)
+        chosen, held = choose(candidates, _MOST_BYTES)
+        if held:
+            self._hold(held)
+        return self.load(chosen) if chosen else [], len(candidates)
+
+    def _hold(self, held: typing.Sequence[Candidate]) -> None:
+        """Let candidates wait whose key waits, so that no relay looks at them again before it goes on.
+
+        The row before each is locked meanwhile, or the one that wakes that row would not see those that wait for it.
+        """
+        before = {each.previous for each in held if each.previous is not None}
+        still = self.lock(before, (WAITING, FAILED))
+        waiting: list[int] = []
+        for each in held:
+            if each.previous in still:
+                still.add(each.id)
+                waiting.append(each.id)
+        if waiting:
+            self.update(waiting, state=WAITING, next_attempt_at=None)
+
+    def _settle(self, settlement: Settlement) -> None:
+        sent = [row.id for row in settlement.sent]
+        if sent and self.keep:
+            self.update(sent, state=SENT, next_attempt_at=_now(), last_error="")
+        elif sent:
+            self.delete(sent)
+        for id_, (attempts, error, moment) in settlement.again.items():
+            self.update([id_], state=WAITING, attempts=attempts, last_error=error, next_attempt_at=moment)
+        for id_, (attempts, error) in settlement.failed.items():
+            self.update([id_], state=FAILED, attempts=attempts, last_error=error, next_attempt_at=None)
+        self._wake_behind({row.key for row in settlement.sent if row.key is not None})
+
+    def _wake_behind(self, keys: typing.Collection[str]) -> None:
+        """Let the rows of *keys* go on that wait for one that is gone now."""
+        if keys and (ids := self.waiting_behind(keys, _MOST_WOKEN)):
+            self.update(ids, state=PENDING, next_attempt_at=None)
+
+    def wake(self) -> None:
+        """Let the rows go on whose pause is over, and delete the sent ones that were kept long enough."""
+        with self.transaction():
+            if ids := self.due(WAITING, _now(), _MOST_WOKEN):
+                self.update(ids, state=PENDING, next_attempt_at=None)
+        if self.keep:
+            self.purge(self.keep)
+
+    # -- what an operator does --------------------------------------------------------------------------------
+
+    def retry(self, ids: typing.Sequence[int] | None = None) -> int:
+        """Send failed rows again, and waiting ones now: all, or those with these *ids*. Return how many."""
+        return self._each_chunk(ids, (FAILED, WAITING) if ids is not None else (FAILED,), self._retry)
+
+    def discard(self, ids: typing.Sequence[int] | None = None) -> int:
+        """Delete rows that are not sent, and are not being sent: all failed ones, or those with these *ids*.
+
+        The rows behind them go on. Return how many were deleted.
+        """
+        return self._each_chunk(ids, (FAILED, WAITING, PENDING) if ids is not None else (FAILED,), self._discard)
+
+    def purge(self, seconds: float) -> int:
+        """Delete sent rows that were kept for *seconds*; return how many."""
+        before = _now() - datetime.timedelta(seconds=seconds)
+        count = 0
+        while True:
+            with self.transaction():
+                ids = self.due(SENT, before, _MOST_WOKEN)
+                if ids:
+                    self.delete(ids)
+            count += len(ids)
+            if len(ids) < _MOST_WOKEN:
+                return count
+
+    def _each_chunk(
+        self,
+        ids: typing.Sequence[int] | None,
+        states: tuple[str, ...],
+        change: typing.Callable[[typing.Sequence[int]], None],
+    ) -> int:
+        left = collections.deque(ids) if ids is not None else None
+        count = 0
+        while True:
+            with self.transaction():
+                if left is None:
+                    chunk = self.some(states[0], _MOST_WOKEN)
+                else:
+                    wanted = [left.popleft() for _ in range(min(len(left), _MOST_WOKEN))]
+                    chunk = sorted(self.lock(wanted, states)) if wanted else []
+                if chunk:
+                    change(chunk)
+            count += len(chunk)
+            if (left is None and not chunk) or (left is not None and not left):
+                return count
+
+    def _retry(self, ids: typing.Sequence[int]) -> None:
+        self.update(ids, state=PENDING, attempts=0, next_attempt_at=None)
+        self._wake_behind(self.keys(ids))
+
+    def _discard(self, ids: typing.Sequence[int]) -> None:
+        keys = self.keys(ids)
+        self.delete(ids)
+        self._wake_behind(keys)
+
+    # -- what a subclass says ---------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` if the table is not there."""
+        raise NotImplementedError
+
+    def transaction(self) -> contextlib.AbstractContextManager[object]:
+        """A transaction of its own, at READ COMMITTED. All methods below are called in one."""
+        raise NotImplementedError
+
+    def candidates(self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str]) -> list[Candidate]:
+        """Lock up to *limit* pending rows that no other relay has locked, in the order of their ids. See `claim`."""
+        raise NotImplementedError
+
+    def load(self, ids: typing.Sequence[int]) -> list[Row]:
+        """Return rows that this relay has locked, in the order of their ids."""
+        raise NotImplementedError
+
+    def lock(self, ids: typing.Collection[int], states: typing.Sequence[str]) -> set[int]:
+        """Lock those of the rows *ids* that are in one of *states*, and that nobody has locked; return their ids."""
+        raise NotImplementedError
+
+    def some(self, state: str, limit: int) -> list[int]:
+        """Lock up to *limit* rows in *state* that nobody has locked; return their ids."""
+        raise NotImplementedError
+
+    def due(self, state: str, moment: datetime.datetime, limit: int) -> list[int]:
+        """Lock up to *limit* rows in *state* whose `next_attempt_at` is not after *moment*; return their ids."""
+        raise NotImplementedError
+
+    def waiting_behind(self, keys: typing.Collection[str], limit: int) -> list[int]:
+        """Lock up to *limit* rows of *keys* that wait without a moment of their own; return their ids.
+
+        It waits for a row that is locked: its relay is just about to let it wait.
+        """
+        raise NotImplementedError
+
+    def keys(self, ids: typing.Sequence[int]) -> set[str]:
+        """The keys of the rows *ids*."""
+        raise NotImplementedError
+
+    def update(self, ids: typing.Sequence[int], **values: object) -> None:
+        """Set columns of the rows *ids*."""
+        raise NotImplementedError
+
+    def delete(self, ids: typing.Sequence[int]) -> None:
+        """Delete the rows *ids*."""
+        raise NotImplementedError
+
+    def stats(self) -> OutboxStats:
+        """Count the rows."""
+        raise NotImplementedError
+
+    def listen(self) -> Listener | None:
+        """Begin to listen for new rows. ``None`` if the database, or its driver, cannot tell."""
+        return None
+
+    def rest(self) -> None:
+        """Called between two looks and after an error: close connections that are broken or too old."""
+
+    def close(self) -> None:
+        """Close what the store has opened."""
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

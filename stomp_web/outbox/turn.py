@@ -1,0 +1,56 @@
+"""The turn of a relay on a database that cannot lock rows: a lock on a file, which ends with its process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["FileTurn"]
+
+_held: dict[str, threading.Lock] = {}
+
+
+class FileTurn:
+    """The right to be the only relay of the database in the file *path*, among threads and processes.
+
+    A database without a file is only in this process. The lock is on a file of its own, ``PATH-stomp-relay``, since
+    SQLite uses locks on its own file.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self._path = None if path is None else f"{os.path.realpath(path)}-stomp-relay"
+        self._among_threads = threading.Lock() if path is None else _held.setdefault(self._path or "", threading.Lock())
+        self._descriptor: int | None = None
+
+    def take(self) -> bool:
+        """Take the turn, and return whether that was possible."""
+        if not self._among_threads.acquire(blocking=False):
+            return False
+        if self._path is not None and fcntl is not None:
+            descriptor = None
+            try:
+                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BaseException as error:
+                if descriptor is not None:
+                    os.close(descriptor)
+                self._among_threads.release()
+                if isinstance(error, BlockingIOError):
+                    return False
+                raise
+            self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        """Give the turn back."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        self._among_threads.release()

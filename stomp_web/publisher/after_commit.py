@@ -1,0 +1,138 @@
+"""Messages that have waited for the commit of a database's transaction: they leave as one batch for each publisher.
+
+A message that the broker refuses must not keep the others: those that were certainly not sent are sent again, one by
+one.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+import time
+import typing
+
+from .._internal.log import GuardedLogger
+from ..client.message import Message
+from ..errors import InvalidFrame, MessageError, NotSent
+from .publisher import Publisher
+
+__all__ = ["AfterCommit", "TimeLost", "Waiting", "deliver_waiting"]
+
+# The part of its time that a batch gets when others of its transaction have used up as much by failing.
+_LEAST = 0.05
+
+
+class AfterCommit(typing.Protocol):
+    """A message that waits, and how it is to be sent: *confirm* and *timeout* are those of `Publisher.send`."""
+
+    @property
+    def publisher(self) -> Publisher:
+        """The publisher that sends it."""
+
+    @property
+    def message(self) -> Message:
+        """The message, ready."""
+
+    @property
+    def confirm(self) -> bool:
+        """Whether to wait for the receipt."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for the batch that it is part of."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Waiting:
+    """The plain form of `AfterCommit`."""
+
+    publisher: Publisher
+    message: Message
+    confirm: bool
+    timeout: float
+
+
+@dataclasses.dataclass(slots=True)
+class TimeLost:
+    """Seconds that the batches of one transaction have spent on failures."""
+
+    seconds: float = 0.0
+
+
+_W = typing.TypeVar("_W", bound=AfterCommit)
+
+
+def deliver_waiting(
+    waiting: typing.Sequence[_W], log: GuardedLogger, lost: TimeLost | None = None
+) -> list[tuple[_W, Exception]]:
+    """Deliver *waiting*, in one round trip for each publisher, and return those that failed, with their errors.
+
+    Where there are several, the errors are written to *log*, too. Time that was *lost* by failures is taken from the
+    timeout of the next batch, of which at least a twentieth is left.
+    """
+    lost = TimeLost() if lost is None else lost
+    errors: dict[int, Exception] = {}
+    for publisher in dict.fromkeys(each.publisher for each in waiting):
+        own = [(number, each) for number, each in enumerate(waiting) if each.publisher is publisher]
+        for _, together in itertools.groupby(own, key=lambda each: each[1].confirm):
+            errors |= _deliver(publisher, list(together), lost)
+    failures = [(each, errors[number]) for number, each in enumerate(waiting) if number in errors]
+    if len(waiting) > 1:
+        for each, error in failures:
+            log.error(
+                "after the commit, message %s to %s was not sent as it should be: %s",
+                each.message.id,
+                each.message.destination,
+                error,
+            )
+    return failures
+
+
+def _deliver(publisher: Publisher, batch: list[tuple[int, _W]], lost: TimeLost) -> dict[int, Exception]:
+    """Deliver messages of one publisher, some a second time by themselves if that is safe. Return the errors."""
+    began = time.monotonic()
+    try:
+        timeout = max(each.timeout for _, each in batch)
+        if lost.seconds:
+            timeout = max(timeout - lost.seconds, timeout * _LEAST)
+        publisher.deliver([each.message for _, each in batch], confirm=batch[0][1].confirm, timeout=timeout)
+    except Exception as error:  # noqa: BLE001 - raised after the last message of the transaction
+        lost.seconds += time.monotonic() - began
+        if len(batch) == 1:
+            return {batch[0][0]: error}
+        confirmed, again = _outcome(error, len(batch))
+        errors: dict[int, Exception] = {}
+        for position, (number, each) in enumerate(batch):
+            if position in again:
+                errors |= _deliver(publisher, [(number, each)], lost)
+            elif position not in confirmed:
+                errors[number] = _about(error, each.message)
+        return errors
+    return {}
+
+
+def _outcome(error: Exception, count: int) -> tuple[typing.Collection[int], typing.Collection[int]]:
+    """The positions, in a batch of *count* messages, that were confirmed, and those that are safe to send again.
+
+    Those are sent again one by one, because the reason for *error* may be another message of the batch.
+    """
+    if isinstance(error, InvalidFrame):  # this broker's version of STOMP cannot carry one of the messages
+        return (), range(count)
+    if type(error) is NotSent:  # the connection ended in the middle of a message, which may be over a limit
+        return error.confirmed, set(range(count)).difference(error.confirmed)
+    if isinstance(error, MessageError):
+        return error.confirmed, error.not_sent
+    return (), ()
+
+
+def _about(error: Exception, message: Message) -> Exception:
+    """*error*, which ended a batch, as the error of one *message* of it."""
+    if not isinstance(error, MessageError):
+        return error
+    own = copy.copy(error).with_traceback(error.__traceback__)
+    own.__cause__ = error.__cause__
+    own.args = (f"{message.destination}: {error}",)
+    own.destination, own.message_id, own.message_ids = message.destination, message.id, (message.id,)
+    own.confirmed = own.not_sent = ()
+    return own

@@ -1,0 +1,59 @@
+"""Messages that leave after the commit of a session, without a table."""
+
+from __future__ import annotations
+
+import typing
+
+from sqlalchemy.orm import Session
+
+from .._internal.log import get_logger
+from ..errors import ConfigurationError
+from ..publisher import Publisher
+from ..publisher.after_commit import Waiting, deliver_waiting
+from .sessions import AnySession, Ending, plain_session
+
+__all__ = ["send_after_commit"]
+
+_log = get_logger("sqlalchemy")
+
+
+def send_after_commit(
+    session: AnySession,
+    publisher: Publisher,
+    destination: str,
+    payload: typing.Any,
+    headers: typing.Mapping[str, str] | None = None,
+    *,
+    confirm: bool | None = None,
+    timeout: float | None = None,
+    **options: typing.Any,
+) -> str:
+    """Send one message after the commit of *session*, and return its id. After a rollback, it is not sent.
+
+    The payload is written now, and a message that cannot be sent is refused now. A message belongs to the savepoint in
+    which it was made: if that is rolled back, it is not sent. All messages of a transaction leave as one batch for each
+    publisher, when the session can be used again.
+
+    * *session* - a `sqlalchemy.orm.Session`, or a ``scoped_session``.
+    * *publisher*, and the other arguments - those of `Publisher.send`.
+
+    An error of the broker is raised where the outermost transaction ends, such as at ``session.commit()``. The database
+    has committed then: a message that failed, or whose process died between the two, is missing or of unknown outcome.
+    If that is not acceptable, use an `Outbox`.
+
+    Raises as `Publisher.prepare` does; and `ConfigurationError` for a *session* of another type.
+    """
+    plain = plain_session(session)
+    if not isinstance(plain, Session):
+        raise ConfigurationError("send_after_commit needs a Session; a Connection does not tell when it commits")
+    message = publisher.prepare(destination, payload, headers, **options)
+    confirm = publisher.options.confirm if confirm is None else confirm
+    timeout = publisher.options.timeout if timeout is None else timeout
+    Ending.of(plain).after_commit("send", Waiting(publisher, message, confirm, timeout), _deliver)
+    return typing.cast(str, message.id)
+
+
+def _deliver(waiting: list[Waiting]) -> None:
+    failures = deliver_waiting(waiting, _log)
+    if failures:
+        raise failures[0][1]

@@ -1,0 +1,163 @@
+"""Outbox: messages as rows of the session's own transaction."""
+
+from __future__ import annotations
+
+import typing
+
+from sqlalchemy import Connection, Engine, MetaData, func
+from sqlalchemy.orm import Session
+
+from ..errors import ConfigurationError
+from ..outbox import Relay, new_row
+from ..outbox.relay import DEFAULT_BATCH, DEFAULT_MAX_ATTEMPTS, DEFAULT_POLL
+from ..publisher import Publisher
+from .sessions import AnySession, Ending, plain_session
+from .store import SqlAlchemyStore
+from .tables import OUTBOX_TABLE, outbox_table
+
+__all__ = ["Outbox"]
+
+_ALIAS: typing.Final = "default"
+_DAY: typing.Final = 86_400.0
+
+
+class Outbox:
+    """Writes messages into a table of the database, in the caller's transaction; a relay sends them after the commit.
+
+    * *metadata* - the application's `sqlalchemy.MetaData`; the table is added to it, so that ``create_all`` and Alembic
+      see it.
+    * *publisher* - the `Publisher` whose serializers, options and connections are used.
+    * *table* - the table's name.
+    * *keep* - days for which the row of a sent message is kept; 0: it is deleted at once.
+    * *relay* - ``"inline"``: the process that has committed also sends its messages, right after the commit, and leaves
+      to a relay what it could not send. Without it, a relay sends everything.
+    * *notify* - whether a commit wakes the relays, on PostgreSQL (by ``NOTIFY``; not one in two phases).
+
+    >>> from sqlalchemy import create_engine
+    >>> metadata, publisher = MetaData(), Publisher("memory://")
+    >>> outbox = Outbox(metadata, publisher)
+    >>> engine = create_engine("sqlite://")
+    >>> metadata.create_all(engine)
+    >>> with Session(engine) as session, session.begin():
+    ...     message_id = outbox.send(session, "/queue/orders", {"id": 7}, key="7")
+    >>> outbox.relay(engine).run(once=True)
+    0
+    >>> publisher.outbox[0].payload
+    {'id': 7}
+
+    Raises `ConfigurationError` for a bad option.
+    """
+
+    def __init__(
+        self,
+        metadata: MetaData,
+        publisher: Publisher,
+        *,
+        table: str = OUTBOX_TABLE,
+        keep: float = 0.0,
+        relay: str | None = None,
+        notify: bool = True,
+    ) -> None:
+        if relay not in {None, "inline"}:
+            raise ConfigurationError(f"relay must be 'inline' or None, not {relay!r}", "relay")
+        if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 <= keep < 36_500:
+            raise ConfigurationError(f"keep must be a number of days, not {keep!r}", "keep")
+        self.publisher = publisher
+        #: The `sqlalchemy.Table`.
+        self.table = outbox_table(metadata, table)
+        self.keep = float(keep)
+        self._inline = relay == "inline"
+        self._notify = notify
+        self._stores: dict[Engine, SqlAlchemyStore] = {}
+
+    def __repr__(self) -> str:
+        return f"<Outbox {self.table.fullname} for {self.publisher.url}>"
+
+    def send(
+        self,
+        session: AnySession,
+        destination: str,
+        payload: typing.Any,
+        headers: typing.Mapping[str, str] | None = None,
+        *,
+        key: str | None = None,
+        **options: typing.Any,
+    ) -> str:
+        """Write one message into the transaction of *session*, and return its id.
+
+        * *session* - a `sqlalchemy.orm.Session`, a ``scoped_session`` (such as Flask-SQLAlchemy's ``db.session``), or a
+          `sqlalchemy.Connection`. If the transaction is rolled back, also to a savepoint, the message is gone.
+        * *key* - what must stay in order, such as ``str(order.id)``, 1 to 255 characters: messages with one key reach
+          the broker in the order in which they were written. Messages with different keys, or without one, do not wait
+          for each other.
+        * *destination*, *payload*, *headers* and the other *options* - those of `Publisher.send`, without *confirm* and
+          *timeout*: a relay always waits for the broker's receipt.
+
+        Raises, with nothing written: `SerializationError`, `InvalidFrame` and `ConfigurationError`, for a message that
+        cannot be sent as it is, for a bad *key*, and for a session in autocommit mode; and what the database raises.
+        """
+        if options.keys() & {"confirm", "timeout"}:
+            raise ConfigurationError(
+                "a message in the outbox has no confirm and no timeout: the relay waits for the broker's receipt, and "
+                "tries until it comes"
+            )
+        row = new_row(self.publisher.prepare(destination, payload, headers, **options), key, _ALIAS)
+        plain = plain_session(session)
+        connection = plain if isinstance(plain, Connection) else plain.connection(bind_arguments={"clause": self.table})
+        _refuse_autocommit(connection)
+        names = ("message_id", "destination", "headers", "content_type", "body", "key", "alias", "ttl", "created_at")
+        values = {name: getattr(row, name) for name in (*names, "state")}
+        insert = self.table.insert().values(**values, attempts=0, last_error="")
+        insert = insert.returning(self.table.c.id) if self._inline else insert
+        # PostgreSQL refuses to prepare a transaction that notifies.
+        if self._notify and connection.dialect.name == "postgresql" and not getattr(plain, "twophase", False):
+            insert = insert.returning(*insert.exported_columns, func.pg_notify(self.table.name, ""))
+        result = connection.execute(insert)
+        if self._inline:
+            self._send_at_end(plain, connection, result.scalar_one())
+        return row.message_id
+
+    def relay(
+        self,
+        engine: Engine,
+        *,
+        poll: float = DEFAULT_POLL,
+        batch: int = DEFAULT_BATCH,
+        max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+    ) -> Relay:
+        """Return a relay for the outbox in the database of *engine*; the other arguments are those of `Relay`."""
+        return Relay(self.store(engine), self._publisher, poll=poll, batch=batch, max_attempts=max_attempts)
+
+    def store(self, engine: Engine) -> SqlAlchemyStore:
+        """Return the store of the outbox in the database of *engine*: its numbers, and what an operator does."""
+        known = self._stores.get(engine)
+        made = known or SqlAlchemyStore(engine, self.table, keep=self.keep * _DAY)
+        return self._stores.setdefault(engine, made)
+
+    def _publisher(self, _alias: str) -> Publisher:
+        return self.publisher
+
+    def _send_at_end(self, plain: Session | Connection, connection: Connection, identity: int) -> None:
+        engine = connection.engine
+        if isinstance(plain, Session):
+            ending = Ending.of(plain)
+            ending.after_commit(self, (engine, identity), self._send_now)
+            return
+        raise ConfigurationError("relay='inline' needs a session; with a Connection, run a relay", "relay")
+
+    def _send_now(self, written: typing.Sequence[tuple[Engine, int]]) -> None:
+        by_engine: dict[Engine, list[int]] = {}
+        for engine, identity in written:
+            by_engine.setdefault(engine, []).append(identity)
+        for engine, ids in by_engine.items():
+            self.relay(engine).send(ids)
+
+
+def _refuse_autocommit(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    level = options.get("isolation_level", getattr(connection.dialect, "_on_connect_isolation_level", None))
+    if str(level).upper() == "AUTOCOMMIT":
+        raise ConfigurationError(
+            "the session is in autocommit mode, in which there is no transaction that the message could be part of; "
+            "nothing was written. Use an engine without isolation_level='AUTOCOMMIT'"
+        )

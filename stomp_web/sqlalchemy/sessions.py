@@ -1,0 +1,110 @@
+"""The end of a session's transaction: what was put off until the commit happens then, and not after a rollback."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+import weakref
+
+from sqlalchemy import Connection, event
+from sqlalchemy.orm import Session, SessionTransaction, scoped_session
+
+from ..errors import ConfigurationError
+
+__all__ = ["AnySession", "Ending", "plain_session"]
+
+AnySession = typing.Union[Session, "scoped_session[typing.Any]", Connection]
+_KEY: typing.Final = "stomp_web.ending"
+
+
+def plain_session(session: typing.Any) -> Session | Connection:
+    """Return the `Session` or `Connection` behind *session*. Raises `ConfigurationError` for anything else."""
+    if isinstance(session, scoped_session):
+        session = session()
+    session = getattr(session, "sync_session", session)  # of an AsyncSession, inside of run_sync()
+    if not isinstance(session, Session | Connection):
+        raise ConfigurationError(
+            f"the session must be a sqlalchemy.orm.Session, a scoped_session or a Connection, not "
+            f"{type(session).__name__}",
+            "session",
+        )
+    return session
+
+
+class Ending:
+    """What a session does after the commit of its outermost transaction.
+
+    An entry belongs to the transaction, or savepoint, in which it was made. If that is rolled back, the entry is
+    dropped; if a savepoint is released, its entries belong to the transaction around it.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = weakref.ref(session)
+        self._entries: list[_Entry] = []
+        self._committed = False
+        event.listen(session, "after_commit", self._after_commit)
+        event.listen(session, "after_soft_rollback", self._after_rollback)
+        event.listen(session, "after_transaction_end", self._after_end)
+
+    @classmethod
+    def of(cls, session: Session) -> Ending:
+        """The one of *session*, which is made at its first use."""
+        known = session.info.get(_KEY)
+        if known is None or known.is_of_another(session):  # a sessionmaker may copy its `info`
+            known = session.info[_KEY] = cls(session)
+        return typing.cast(Ending, known)
+
+    def is_of_another(self, session: Session) -> bool:
+        """Whether this belongs to another session."""
+        return self._session() is not session
+
+    def after_commit(self, group: object, value: object, function: typing.Callable[[list[typing.Any]], object]) -> None:
+        """Call *function* after the commit, once for all values of a *group*, with the list of them.
+
+        A transaction begins, if there is none.
+        """
+        session = typing.cast(Session, self._session())
+        current = session.get_nested_transaction() or session.get_transaction() or session.begin()
+        self._entries.append(_Entry(current, group, value, function))
+
+    def _after_commit(self, session: Session) -> None:
+        savepoint = session.get_nested_transaction()
+        if savepoint is None:
+            self._committed = True
+            return
+        for entry in self._entries:
+            if entry.transaction is savepoint and savepoint.parent is not None:
+                entry.transaction = savepoint.parent
+
+    def _after_rollback(self, _: Session, ended: SessionTransaction) -> None:
+        self._entries = [entry for entry in self._entries if not _is_in(entry.transaction, ended)]
+
+    def _after_end(self, _: Session, ended: SessionTransaction) -> None:
+        """After the outermost transaction, when the session can be used again: an exception here does no harm to it."""
+        if ended.parent is not None:
+            return
+        entries, self._entries = self._entries, []
+        committed, self._committed = self._committed, False
+        if not committed:
+            return
+        groups: dict[tuple[object, typing.Callable[[list[typing.Any]], object]], list[typing.Any]] = {}
+        for entry in entries:
+            groups.setdefault((entry.group, entry.function), []).append(entry.value)
+        for (_group, call), values in groups.items():
+            call(values)
+
+
+@dataclasses.dataclass(slots=True)
+class _Entry:
+    transaction: SessionTransaction
+    group: object
+    value: object
+    function: typing.Callable[[list[typing.Any]], object]
+
+
+def _is_in(transaction: SessionTransaction | None, outer: SessionTransaction) -> bool:
+    while transaction is not None:
+        if transaction is outer:
+            return True
+        transaction = transaction.parent
+    return False

@@ -1,0 +1,172 @@
+"""The outbox's table, as a relay uses it through SQLAlchemy."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import threading
+import typing
+
+import sqlalchemy
+from sqlalchemy import Connection, Engine, Select, Table, func, select
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, TimeoutError  # noqa: A004
+
+from ..errors import ConfigurationError
+from ..outbox import FAILED, PENDING, WAITING, OutboxStats, Row, Store
+from ..outbox.order import Candidate
+from ..outbox.postgresql import ConnectionListener, can_listen
+from ..outbox.store import Listener
+from ..outbox.turn import FileTurn
+
+__all__ = ["SqlAlchemyStore"]
+
+_ROW: typing.Final = (
+    *("id", "message_id", "destination", "headers", "content_type", "body", "key", "alias", "ttl", "created_at"),
+    "attempts",
+)
+
+
+class SqlAlchemyStore(Store):
+    """The outbox in *table* of the database of *engine*. *keep* - seconds for which a sent row is kept."""
+
+    lost = (OperationalError, InterfaceError, InternalError, TimeoutError)
+
+    def __init__(self, engine: Engine, table: Table, *, keep: float = 0.0) -> None:
+        self._table = table
+        self.keep = keep
+        self.name = f"{table.fullname} in {engine.url.render_as_string(hide_password=True)}"
+        self._locks_rows = engine.dialect.name != "sqlite"
+        if not self._locks_rows:
+            path = engine.url.database
+            self.turn = FileTurn(None if path in {None, "", ":memory:"} else path)
+        self._engine = engine.execution_options(isolation_level="READ COMMITTED") if self._locks_rows else engine
+        self._of_thread = threading.local()  # `connection`: that of the transaction that is open
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` if the table is not there."""
+        with self._engine.connect() as connection:
+            if not sqlalchemy.inspect(connection).has_table(self._table.name, self._table.schema):
+                raise ConfigurationError(
+                    f"there is no table {self._table.fullname} in "
+                    f"{self._engine.url.render_as_string(hide_password=True)}; create it by a migration "
+                    "(Alembic sees it in the metadata), or by metadata.create_all(engine)"
+                )
+
+    @contextlib.contextmanager
+    def transaction(self) -> typing.Iterator[None]:
+        """A transaction on a connection of the engine's pool."""
+        with self._engine.begin() as self._of_thread.connection:
+            try:
+                yield
+            finally:
+                del self._of_thread.connection
+
+    @property
+    def _connection(self) -> Connection:
+        return typing.cast(Connection, self._of_thread.connection)
+
+    def candidates(self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str]) -> list[Candidate]:
+        """See `Store.candidates`."""
+        column = self._table.c
+        before = {state: self._last_before(state) for state in (PENDING, WAITING, FAILED)}
+        statement = (
+            select(column.id, column.key, *before.values(), func.length(column.body))
+            .where(column.state == PENDING, column.next_attempt_at.is_(None))
+            .order_by(column.id)
+            .limit(limit)
+        )
+        if ids is not None:
+            statement = statement.where(column.id.in_(ids))
+        if skip:
+            statement = statement.where(column.alias.not_in(skip))
+        found = []
+        for id_, key, *previous, size in self._connection.execute(self._locking(statement)):
+            found.append(Candidate.of(id_, key, dict(zip(before, previous, strict=True)), size))
+        return found
+
+    def _last_before(self, state: str) -> typing.Any:
+        """The id of the last row in *state* of the same key that stands before a row."""
+        other, column = self._table.alias(), self._table.c
+        return (
+            select(func.max(other.c.id))
+            .where(other.c.key == column.key, other.c.state == state, other.c.id < column.id)
+            .scalar_subquery()
+        )
+
+    def _locking(self, statement: Select[typing.Any], *, skip_locked: bool = True) -> Select[typing.Any]:
+        if not self._locks_rows:
+            return statement
+        return statement.with_for_update(skip_locked=skip_locked)
+
+    def _ids(self, statement: Select[typing.Any], *, skip_locked: bool = True) -> list[int]:
+        return list(self._connection.execute(self._locking(statement, skip_locked=skip_locked)).scalars())
+
+    def load(self, ids: typing.Sequence[int]) -> list[Row]:
+        """See `Store.load`."""
+        columns = [self._table.c[name] for name in _ROW]
+        statement = select(*columns).where(self._table.c.id.in_(ids)).order_by(self._table.c.id)
+        return [Row(*row) for row in self._connection.execute(statement)]
+
+    def lock(self, ids: typing.Collection[int], states: typing.Sequence[str]) -> set[int]:
+        """See `Store.lock`."""
+        column = self._table.c
+        return set(self._ids(select(column.id).where(column.id.in_(ids), column.state.in_(states))))
+
+    def some(self, state: str, limit: int) -> list[int]:
+        """See `Store.some`."""
+        column = self._table.c
+        return self._ids(select(column.id).where(column.state == state).order_by(column.id).limit(limit))
+
+    def due(self, state: str, moment: datetime.datetime, limit: int) -> list[int]:
+        """See `Store.due`."""
+        column = self._table.c
+        statement = select(column.id).where(column.state == state, column.next_attempt_at <= moment)
+        return self._ids(statement.order_by(column.next_attempt_at, column.id).limit(limit))
+
+    def waiting_behind(self, keys: typing.Collection[str], limit: int) -> list[int]:
+        """See `Store.waiting_behind`."""
+        column = self._table.c
+        statement = select(column.id).where(
+            column.key.in_(keys), column.state == WAITING, column.next_attempt_at.is_(None)
+        )
+        return self._ids(statement.order_by(column.id).limit(limit), skip_locked=False)
+
+    def keys(self, ids: typing.Sequence[int]) -> set[str]:
+        """See `Store.keys`."""
+        column = self._table.c
+        statement = select(column.key).distinct().where(column.id.in_(ids), column.key.is_not(None))
+        return set(self._connection.execute(statement).scalars())
+
+    def update(self, ids: typing.Sequence[int], **values: object) -> None:
+        """See `Store.update`."""
+        self._connection.execute(self._table.update().where(self._table.c.id.in_(ids)).values(values))
+
+    def delete(self, ids: typing.Sequence[int]) -> None:
+        """See `Store.delete`."""
+        self._connection.execute(self._table.delete().where(self._table.c.id.in_(ids)))
+
+    def stats(self) -> OutboxStats:
+        """See `Store.stats`."""
+        column = self._table.c
+        with self.transaction():
+            rows = self._connection.execute(select(column.state, func.count()).group_by(column.state))
+            counts: dict[str, int] = {state: count for state, count in rows}  # noqa: C416 - a Row is no tuple for mypy
+            first = [
+                self._connection.execute(
+                    select(column.created_at).where(column.state == state).order_by(column.id).limit(1)
+                ).scalar()
+                for state in (PENDING, WAITING, FAILED)
+            ]
+        return OutboxStats.of(counts, first, datetime.datetime.now(datetime.UTC))
+
+    def listen(self) -> Listener | None:
+        """See `Store.listen`."""
+        if self._engine.dialect.name != "postgresql":
+            return None
+        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        driver = connection.connection.driver_connection
+        if not can_listen(driver):
+            connection.close()
+            return None
+        connection.detach()  # it does not go back to the pool
+        return ConnectionListener(driver, self._table.name, connection.close)

@@ -1,0 +1,100 @@
+"""The tables of the outbox and the inbox: the same columns as Django's models have."""
+
+from __future__ import annotations
+
+import datetime
+import typing
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeDecorator
+
+from ..outbox import rows
+
+__all__ = ["INBOX_TABLE", "OUTBOX_TABLE", "inbox_table", "outbox_table"]
+
+OUTBOX_TABLE: typing.Final = "stomp_web_outbox"
+INBOX_TABLE: typing.Final = "stomp_web_inbox"
+
+
+class _Moment(TypeDecorator[datetime.datetime]):
+    """A moment with its time zone; where a database has none, in UTC."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> typing.Any:
+        """MySQL's DATETIME has whole seconds, if nothing else is said."""
+        kind = mysql.DATETIME(fsp=6) if dialect.name in {"mysql", "mariadb"} else DateTime(timezone=True)
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
+        """UTC, and without a zone where the database has none."""
+        if value is None:
+            return None
+        value = value.astimezone(datetime.UTC)
+        return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
+        """Aware, in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=datetime.UTC) if value.tzinfo is None else value.astimezone(datetime.UTC)
+
+
+# SQLite counts only a column of the type INTEGER by itself.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+_Body = LargeBinary().with_variant(mysql.LONGBLOB, "mysql", "mariadb")
+_LongText = Text().with_variant(mysql.LONGTEXT, "mysql", "mariadb")
+
+
+def outbox_table(metadata: MetaData, name: str) -> Table:
+    """Return the table of an outbox, added to *metadata*."""
+    return Table(
+        name,
+        metadata,
+        Column("id", _Id, primary_key=True, autoincrement=True),
+        Column("message_id", String(rows.LONGEST_ID), nullable=False),
+        Column("destination", String(rows.LONGEST_DESTINATION), nullable=False),
+        Column("headers", _LongText, nullable=False),
+        Column("content_type", String(rows.LONGEST_CONTENT_TYPE)),
+        Column("body", _Body, nullable=False),
+        Column("key", String(rows.LONGEST_KEY)),
+        Column("alias", String(rows.LONGEST_ALIAS), nullable=False),
+        Column("ttl", Float),
+        Column("created_at", _Moment, nullable=False),
+        Column("attempts", Integer, nullable=False, server_default=text("0")),
+        Column("next_attempt_at", _Moment),
+        Column("last_error", _LongText, nullable=False),
+        Column("state", String(rows.LONGEST_STATE), nullable=False),
+        Index(f"{name}_state", "state", "next_attempt_at", "id"),
+        Index(f"{name}_key", "key", "state", "id"),
+    )
+
+
+def inbox_table(metadata: MetaData, name: str) -> Table:
+    """Return the table of an inbox, added to *metadata*."""
+    return Table(
+        name,
+        metadata,
+        Column("id", _Id, primary_key=True, autoincrement=True),
+        Column("handler", String(255), nullable=False),
+        Column("message_id", String(rows.LONGEST_ID), nullable=False),
+        Column("created_at", _Moment, nullable=False),
+        Index(f"{name}_message", "handler", "message_id", unique=True),
+        Index(f"{name}_created_at", "created_at"),
+    )

@@ -1,0 +1,41 @@
+"""Handlers that run once for each message, however often it comes: in one transaction with a row that names it."""
+
+from __future__ import annotations
+
+import hashlib
+import typing
+
+from .handlers import Function, ReceivedMessage, Reject
+
+__all__ = ["OnceInbox", "bounded", "check_identity"]
+
+_MOST: typing.Final = 255  # characters of a column
+
+
+class OnceInbox(typing.Protocol):
+    """Where a worker's handlers with ``once=True`` run: an inbox of `stomp_web.sqlalchemy` or `stomp_web.django`."""
+
+    #: With how many arguments it calls a handler.
+    arguments: int
+
+    def run(self, handler: str, identity: str, function: Function, message: ReceivedMessage) -> object:
+        """Call *function* in a transaction together with the row for *handler* and *identity*.
+
+        Returns ``None`` without calling it if the row is there already. Raises what *function* raises, after a
+        rollback.
+        """
+
+
+def check_identity(identity: str) -> str:
+    """Return the id of a message for the inbox. Raises `Reject` if it has none by which a copy could be known."""
+    if not identity:
+        raise Reject(
+            "a handler with once=True needs an id that is the same at each delivery: the sender sets the header "
+            "x-message-id, as a Publisher does"
+        )
+    return identity
+
+
+def bounded(name: str) -> str:
+    """Return *name* as a column of an inbox holds it: in place of a very long one stands its hash."""
+    return name if len(name) <= _MOST else hashlib.sha256(name.encode(errors="replace")).hexdigest()

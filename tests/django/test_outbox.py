@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+from django.core.checks import run_checks
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.test import TestCase, override_settings
+from django.utils import timezone
+
+from stomp_web import ConfigurationError, InvalidFrame, SerializationError
+from stomp_web.django import asend, publisher, publishers, send
+from stomp_web.django.handlers import make_worker
+from stomp_web.django.outbox.inbox import DjangoInbox
+from stomp_web.django.outbox.models import InboxMessage, OutboxMessage
+from stomp_web.worker import Handlers, ReceivedMessage
+from tests.django.shop.models import Order
+from tests.django.test_on_commit import payloads, undone
+from tests.wsgi.helpers import run_python
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MEMORY = {"OPTIONS": {"url": "memory://"}}
+
+
+@pytest.fixture(autouse=True)
+def no_rows() -> Iterator[None]:
+    yield
+    OutboxMessage.objects.all().delete()
+    InboxMessage.objects.all().delete()
+    Order.objects.all().delete()
+
+
+def run(*arguments: str) -> str:
+    output = io.StringIO()
+    call_command(*arguments, stdout=output, stderr=io.StringIO())
+    return output.getvalue()
+
+
+def relay() -> int:
+    try:
+        run("stomp_relay", "--once")
+    except SystemExit as end:
+        return int(str(end.code))
+    return 0
+
+
+class TestSend:
+    def test_a_committed_message_is_relayed(self):
+        with transaction.atomic():
+            identity = send("/queue/a", {"id": 7}, {"a": "b"}, outbox=True, key="7", priority=5)
+            assert payloads() == []
+        row = OutboxMessage.objects.get()
+        assert (row.message_id, row.key, row.state, row.alias) == (identity, "7", "pending", "default")
+        with override_settings(STOMP={"default": MEMORY}):
+            from stomp_web.django.outbox.writing import make_relay
+
+            assert make_relay("default").run(once=True) == 0
+            (message,) = publisher.outbox
+        assert (message.id, message.payload) == (identity, {"id": 7})
+        assert (message.headers["a"], message.headers["priority"]) == ("b", "5")
+        assert not OutboxMessage.objects.exists()
+
+    def test_a_message_that_is_rolled_back_is_gone(self):
+        with undone():
+            send("/queue/a", 1, outbox=True)
+        with transaction.atomic():
+            send("/queue/a", 2, outbox=True)
+            with undone():
+                send("/queue/a", 3, outbox=True)
+        assert [bytes(row.body) for row in OutboxMessage.objects.all()] == [b"2"]
+
+    def test_it_needs_a_transaction(self):
+        with pytest.raises(ConfigurationError, match="outside of a transaction"):
+            send("/queue/a", 1, outbox=True)
+        assert not OutboxMessage.objects.exists()
+
+    def test_what_cannot_be_sent_is_refused_and_nothing_is_written(self):
+        with transaction.atomic():
+            with pytest.raises(SerializationError):
+                send("/queue/a", object(), outbox=True)
+            with pytest.raises(InvalidFrame):
+                send("/queue/a", 1, {"a": 1}, outbox=True)  # type: ignore[dict-item]
+            with pytest.raises(ConfigurationError, match="key must have 1 to 255"):
+                send("/queue/a", 1, outbox=True, key="k" * 256)
+            with pytest.raises(ConfigurationError, match="no confirm and no timeout"):
+                send("/queue/a", 1, outbox=True, timeout=1)
+            with pytest.raises(ConfigurationError, match="exclude each other"):
+                send("/queue/a", 1, outbox=True, on_commit=True)
+            with pytest.raises(ConfigurationError, match="key is for messages in the outbox"):
+                send("/queue/a", 1, key="k")
+        assert not OutboxMessage.objects.exists()
+        assert payloads() == []
+
+    def test_the_settings_may_make_it_the_default(self):
+        with override_settings(STOMP={"default": {**MEMORY, "OUTBOX": {"default": True}}}):
+            with transaction.atomic():
+                send("/queue/a", 1)
+                send("/queue/a", 2, outbox=False)
+                send("/queue/a", 3, on_commit=True)
+            assert payloads() == [2, 3]
+        assert OutboxMessage.objects.count() == 1
+
+    def test_inline_the_process_that_commits_sends(self):
+        with override_settings(STOMP={"default": {**MEMORY, "OUTBOX": {"relay": "inline", "keep": 1}}}):
+            with transaction.atomic():
+                send("/queue/a", 1, outbox=True)
+                with undone():
+                    send("/queue/a", 2, outbox=True)
+                send("/queue/a", 3, outbox=True)
+                assert payloads() == []
+            assert payloads() == [1, 3]
+        assert list(OutboxMessage.objects.values_list("state", flat=True)) == ["sent", "sent"]
+
+    def test_from_a_coroutine_it_is_refused_with_advice(self):
+        async def view() -> None:
+            send("/queue/a", 1, outbox=True)
+
+        with pytest.raises(Exception, match="Use: await asend"):
+            asyncio.run(view())
+
+    def test_asend_needs_a_transaction_as_well(self):
+        with pytest.raises(ConfigurationError, match="outside of a transaction"):
+            asyncio.run(asend("/queue/a", 1, outbox=True))
+
+    def test_without_the_app_it_is_refused_and_nothing_of_it_is_imported(self):
+        script = (
+            "import django, sys\n"
+            "from django.conf import settings\n"
+            "settings.configure(INSTALLED_APPS=['stomp_web.django'], STOMP={'default': {'OPTIONS': {'url': 'memory://'}}})\n"
+            "django.setup()\n"
+            "from stomp_web.django import send\n"
+            "send('/queue/a', 1)\n"
+            "try:\n"
+            "    send('/queue/a', 1, outbox=True)\n"
+            "except ValueError as error:\n"
+            "    print(error)\n"
+            "print([name for name in sys.modules if 'outbox' in name])\n"
+        )
+        output = run_python("-c", script).stdout
+        assert "add 'stomp_web.django.outbox' to INSTALLED_APPS" in output
+        assert output.strip().endswith("[]")
+
+
+class TestInATestCase(TestCase):
+    def test_the_row_is_there_and_goes_with_the_test(self):
+        send("/queue/a", 1, outbox=True)
+        assert OutboxMessage.objects.count() == 1
+
+
+class TestCommands:
+    def test_status_retry_discard_and_purge(self):
+        OutboxMessage.objects.create(**columns("failed", 1))
+        OutboxMessage.objects.create(**columns("pending", 2))
+        assert "1 pending, 0 waiting, 1 failed, 0 sent" in run("stomp_outbox", "status")
+        assert run("stomp_outbox", "retry") == "1 messages will be sent again\n"
+        assert "2 pending, 0 waiting, 0 failed" in run("stomp_outbox", "status")
+        OutboxMessage.objects.update(state="failed")
+        first = OutboxMessage.objects.values_list("id", flat=True)[0]
+        assert run("stomp_outbox", "discard", str(first)) == "1 messages were deleted, and will not be sent\n"
+        assert run("stomp_outbox", "discard") == "1 messages were deleted, and will not be sent\n"
+        OutboxMessage.objects.create(**columns("sent", 3), next_attempt_at=timezone.now())
+        assert run("stomp_outbox", "purge", "--days", "1") == "0 sent messages were deleted\n"
+        assert run("stomp_outbox", "purge") == "1 sent messages were deleted\n"
+
+    def test_the_relay_sends_and_fails_rows_that_nobody_can_read(self, broker_settings):
+        OutboxMessage.objects.create(**columns("pending", 1))
+        OutboxMessage.objects.create(**{**columns("pending", 2), "alias": "gone"})
+        assert relay() == 1
+        assert len(broker_settings.messages("/queue/a")) == 1
+        row = OutboxMessage.objects.get()
+        assert row.state == "failed"
+        assert "no publisher 'gone'" in row.last_error
+
+    def test_a_table_that_is_not_there_gets_a_sentence(self, broker_settings):
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE stomp_web_outbox RENAME TO elsewhere")
+        try:
+            with pytest.raises(CommandError, match=r"run `manage\.py migrate stomp_web_outbox"):
+                run("stomp_relay", "--once")
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("ALTER TABLE elsewhere RENAME TO stomp_web_outbox")
+
+    def test_the_models_have_their_migration(self):
+        call_command("makemigrations", "stomp_web_outbox", "--check", "--dry-run", stdout=io.StringIO())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"relay": "now"},
+        {"keep": -1},
+        {"database": "none"},
+        {"poll": 0},
+        {"batch": 0},
+        {"default": "yes"},
+        {"keeep": 1},
+    ],
+)
+def test_bad_settings_are_errors(bad):
+    with override_settings(STOMP={"default": {**MEMORY, "OUTBOX": bad}}):
+        (found,) = run_checks(tags=["stomp_web"])
+    assert found.id == "stomp_web.E003"
+    assert next(iter(bad)) in found.msg
+
+
+def test_an_outbox_by_default_without_a_transaction_for_each_request_is_a_warning():
+    with override_settings(STOMP={"default": {**MEMORY, "OUTBOX": {"default": True}}}):
+        assert [message.id for message in run_checks(tags=["stomp_web"])] == ["stomp_web.W005"]
+
+
+class TestInbox:
+    def test_a_copy_is_not_handled_again(self):
+        inbox = DjangoInbox("default")
+        inbox.run("shop.store", "m1", store, message("one"))
+        inbox.run("shop.store", "m1", store, message("one"))
+        assert list(Order.objects.values_list("item", flat=True)) == ["one"]
+
+    def test_a_handler_that_fails_is_tried_again(self):
+        def fail(received: ReceivedMessage) -> None:
+            store(received)
+            raise ZeroDivisionError
+
+        inbox = DjangoInbox("default")
+        with pytest.raises(ZeroDivisionError):
+            inbox.run("shop.store", "m1", fail, message("one"))
+        assert not Order.objects.exists()
+        inbox.run("shop.store", "m1", store, message("one"))
+        assert Order.objects.count() == 1
+
+    def test_the_worker_of_such_handlers_has_one(self, broker_settings):
+        handlers = Handlers()
+        handlers.subscribe("/queue/a", once=True)(store)
+        worker = make_worker("default", publishers["default"].options, handlers)
+        worker.handlers.check("/queue/DLQ", (), 1)
+        assert worker._inbox is not None
+
+
+class TestAdmin:
+    def test_it_shows_rows_and_has_the_operators_actions(self):
+        done = run_python("-m", "tests.django.admin_site")
+        assert done.returncode == 0, done.stdout
+        assert done.stdout == "retried and discarded\n"
+
+
+def store(received: ReceivedMessage) -> None:
+    Order.objects.create(item=received.payload)
+
+
+def message(payload: str) -> ReceivedMessage:
+    return ReceivedMessage(payload, b"", {}, "/queue/a", "m", False, 0)
+
+
+def columns(state: str, number: int) -> dict[str, object]:
+    return {
+        "message_id": f"m{number}",
+        "destination": "/queue/a",
+        "headers": "{}",
+        "content_type": "application/json",
+        "body": b"1",
+        "alias": "default",
+        "created_at": timezone.now(),
+        "state": state,
+    }

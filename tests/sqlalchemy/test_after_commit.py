@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy
+from sqlalchemy import Column, Integer, MetaData, Table
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+from stomp_web import BrokerUnavailable, ConfigurationError, Publisher, SerializationError
+from stomp_web.sqlalchemy import Outbox, send_after_commit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Engine
+
+METADATA = MetaData()
+ORDERS = Table("orders", METADATA, Column("id", Integer, primary_key=True))
+HOW = ["after the commit", "by the outbox"]
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    with Publisher("memory://") as made:
+        yield made
+
+
+@pytest.fixture(params=HOW)
+def send(request: pytest.FixtureRequest, engine: Engine, publisher: Publisher) -> Callable[[Session, object], object]:
+    """Both ways by which a message belongs to a session's transaction."""
+    metadata = MetaData()
+    outbox = Outbox(metadata, publisher, relay="inline")
+    metadata.create_all(engine)
+    METADATA.create_all(engine)
+    if request.param == "by the outbox":
+        return lambda session, payload: outbox.send(session, "/queue/a", payload)
+    return lambda session, payload: send_after_commit(session, publisher, "/queue/a", payload)
+
+
+def payloads(publisher: Publisher) -> list[object]:
+    return [message.payload for message in publisher.outbox]
+
+
+class TestTransactions:
+    def test_commit(self, engine, publisher, send):
+        with Session(engine) as session:
+            session.execute(ORDERS.insert().values(id=1))
+            send(session, 1)
+            assert payloads(publisher) == []
+            session.commit()
+        assert payloads(publisher) == [1]
+
+    def test_rollback(self, engine, publisher, send):
+        with Session(engine) as session:
+            send(session, 1)
+            session.rollback()
+            session.commit()
+        assert payloads(publisher) == []
+
+    def test_a_session_that_is_closed_without_a_commit(self, engine, publisher, send):
+        with Session(engine) as session:
+            send(session, 1)
+        assert payloads(publisher) == []
+
+    def test_begin_as_a_block(self, engine, publisher, send):
+        with Session(engine) as session, session.begin():
+            send(session, 1)
+        assert payloads(publisher) == [1]
+
+    def test_an_exception_in_the_block(self, engine, publisher, send):
+        def place() -> None:
+            with Session(engine) as session, session.begin():
+                send(session, 1)
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            place()
+        assert payloads(publisher) == []
+
+    def test_a_failed_commit(self, engine, publisher, send):
+        with Session(engine) as session:
+            session.execute(ORDERS.insert().values(id=1))
+            session.commit()
+            send(session, 1)
+            with pytest.raises(sqlalchemy.exc.IntegrityError):
+                session.execute(ORDERS.insert().values(id=1))
+            session.rollback()
+        assert payloads(publisher) == []
+
+    def test_a_savepoint_that_is_released(self, engine, publisher, send):
+        with Session(engine) as session, session.begin():
+            with session.begin_nested():
+                send(session, 1)
+                with session.begin_nested():
+                    send(session, 2)
+            assert payloads(publisher) == []
+        assert payloads(publisher) == [1, 2]
+
+    def test_a_rollback_to_a_savepoint(self, engine, publisher, send):
+        with Session(engine) as session, session.begin():
+            send(session, 1)
+            outer = session.begin_nested()
+            send(session, 2)
+            with session.begin_nested():
+                send(session, 3)
+            outer.rollback()
+            send(session, 4)
+        assert payloads(publisher) == [1, 4]
+
+    def test_a_released_savepoint_in_a_transaction_that_is_rolled_back(self, engine, publisher, send):
+        with Session(engine) as session:
+            with session.begin_nested():
+                send(session, 1)
+            session.rollback()
+        assert payloads(publisher) == []
+
+    def test_a_session_that_is_used_again(self, engine, publisher, send):
+        with Session(engine) as session:
+            send(session, 1)
+            session.rollback()
+            send(session, 2)
+            session.commit()
+            session.commit()
+            send(session, 3)
+            session.commit()
+        assert payloads(publisher) == [2, 3]
+
+    def test_sessions_of_one_factory_do_not_mix(self, engine, publisher, send):
+        factory = sessionmaker(engine, info={"shared": True})
+        with factory() as one, factory() as two:
+            send(one, 1)
+            one.commit()
+            send(two, 2)
+            two.rollback()
+        assert payloads(publisher) == [1]
+
+    def test_a_scoped_session(self, engine, publisher, send):
+        registry = scoped_session(sessionmaker(engine))
+        send(registry, 1)
+        registry.commit()
+        registry.remove()
+        assert payloads(publisher) == [1]
+
+    @pytest.mark.parametrize("expire", [True, False])
+    def test_what_was_true_at_the_send_is_sent(self, engine, publisher, send, expire):
+        order = {"id": 1}
+        with Session(engine, expire_on_commit=expire) as session:
+            send(session, order)
+            order["id"] = 2
+            session.commit()
+        assert payloads(publisher) == [{"id": 1}]
+
+    @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+    def test_two_phases(self, engine, publisher, send):
+        with engine.connect() as connection:
+            if connection.exec_driver_sql("SHOW max_prepared_transactions").scalar() == "0":
+                pytest.skip("this server takes no prepared transactions")
+        with Session(engine, twophase=True) as session:
+            send(session, 1)
+            session.prepare()
+            assert payloads(publisher) == []
+            session.commit()
+            send(session, 2)
+            session.prepare()
+            session.rollback()
+        assert payloads(publisher) == [1]
+
+
+class TestErrors:
+    def test_the_error_of_the_broker_is_raised_at_the_commit_and_the_session_can_be_used(self, engine):
+        METADATA.create_all(engine)
+        with Publisher("stomp://127.0.0.1:1") as nowhere, Session(engine) as session:
+            session.execute(ORDERS.insert().values(id=1))
+            send_after_commit(session, nowhere, "/queue/a", 1)
+            with pytest.raises(BrokerUnavailable):
+                session.commit()
+            assert session.execute(sqlalchemy.select(ORDERS.c.id)).scalars().all() == [1]
+
+    def test_a_bad_message_is_refused_at_once(self, engine, publisher):
+        with Session(engine) as session, pytest.raises(SerializationError):
+            send_after_commit(session, publisher, "/queue/a", object())
+
+    def test_a_connection_does_not_tell_when_it_commits(self, engine, publisher):
+        with engine.connect() as connection, pytest.raises(ConfigurationError, match="Session"):
+            send_after_commit(connection, publisher, "/queue/a", 1)

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, Table, func, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from stomp_web import ConfigurationError, PublishClient
+from stomp_web.broker import Broker
+from stomp_web.sqlalchemy import Inbox
+from stomp_web.worker import ReceivedMessage, Worker
+from stomp_web.worker.executors import Job, ThreadExecutor
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+LIMIT = 60.0
+METADATA = MetaData()
+ORDERS = Table("orders", METADATA, Column("id", Integer, primary_key=True), Column("number", Integer))
+
+
+@pytest.fixture
+def inbox(engine: Engine) -> Inbox:
+    metadata = MetaData()
+    made = Inbox(metadata, sessionmaker(engine))
+    metadata.create_all(engine)
+    METADATA.create_all(engine)
+    return made
+
+
+def orders(engine: Engine) -> list[int]:
+    with engine.connect() as connection:
+        return list(connection.execute(select(ORDERS.c.number).order_by(ORDERS.c.id)).scalars())
+
+
+def message(number: int) -> ReceivedMessage:
+    return ReceivedMessage(number, b"", {}, "/queue/a", f"m{number}", False, 0)
+
+
+def insert(message: ReceivedMessage, session: Session) -> None:
+    session.execute(ORDERS.insert().values(number=message.payload))
+
+
+def test_a_copy_is_not_handled_again(engine, inbox):
+    inbox.run("shop.insert", "m1", insert, message(1))
+    inbox.run("shop.insert", "m1", insert, message(1))
+    inbox.run("shop.insert", "m2", insert, message(2))
+    inbox.run("shop.other", "m1", insert, message(3))
+    assert orders(engine) == [1, 2, 3]
+
+
+def test_a_handler_that_fails_is_tried_again(engine, inbox):
+    def fail(message: ReceivedMessage, session: Session) -> None:
+        insert(message, session)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        inbox.run("shop.insert", "m1", fail, message(1))
+    assert orders(engine) == []
+    inbox.run("shop.insert", "m1", insert, message(1))
+    assert orders(engine) == [1]
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+def test_of_two_copies_at_the_same_time_one_is_handled(engine, inbox):
+    began, go = threading.Event(), threading.Event()
+
+    def slow(message: ReceivedMessage, session: Session) -> None:
+        began.set()
+        assert go.wait(LIMIT)
+        insert(message, session)
+
+    first = threading.Thread(target=inbox.run, args=("shop.insert", "m1", slow, message(1)))
+    second = threading.Thread(target=inbox.run, args=("shop.insert", "m1", insert, message(1)))
+    first.start()
+    assert began.wait(LIMIT)
+    second.start()
+    go.set()
+    first.join(LIMIT)
+    second.join(LIMIT)
+    assert orders(engine) == [1]
+
+
+def test_old_rows_are_removed(engine, inbox):
+    inbox.run("shop.insert", "m1", insert, message(1))
+    assert inbox.purge() == 0
+    with engine.begin() as connection:
+        old = (
+            func.datetime("now", "-31 days")
+            if engine.dialect.name == "sqlite"
+            else func.now() - func.make_interval(0, 0, 0, 31)
+        )
+        connection.execute(inbox.table.update().values(created_at=old))
+    assert inbox.purge() == 1
+
+
+class TestWorker:
+    def test_a_message_that_was_sent_twice_is_handled_once(self, engine, inbox):
+        with Broker() as broker:
+            worker = Worker(broker.url, inbox=inbox, concurrency=2)
+            done = threading.Event()
+
+            @worker.subscribe("/queue/orders", once=True)
+            def place(message: ReceivedMessage, session: Session) -> None:
+                insert(message, session)
+                if message.payload == 9:
+                    done.set()
+
+            run(worker, broker, done, [(1, "a"), (1, "a"), (2, "b"), (1, "a"), (9, "c")])
+            assert sorted(orders(engine)) == [1, 2, 9]
+            assert broker.messages("/queue/DLQ") == []
+
+    def test_a_message_without_an_id_of_its_sender_is_not_handled_if_the_broker_gives_it_a_new_one_each_time(
+        self, inbox
+    ):
+        worker = Worker("stomp://127.0.0.1:1", inbox=inbox)
+        worker.subscribe("/queue/orders", once=True)(insert)
+        executor = ThreadExecutor(list(worker.handlers), (), contextlib.nullcontext, inbox)
+
+        failure = executor.execute(Job("worker-1", {"content-type": "application/json"}, b"1", False, 0))
+
+        assert failure is not None
+        assert failure.permanent
+        assert "x-message-id" in failure.error
+
+    def test_it_needs_an_inbox_and_two_arguments(self, inbox):
+        lacking = Worker("stomp://127.0.0.1:1")
+        lacking.subscribe("/queue/a", once=True)(lambda message, session: None)
+        with pytest.raises(ConfigurationError, match="has no inbox"):
+            lacking.run()
+        one = Worker("stomp://127.0.0.1:1", inbox=inbox)
+        one.subscribe("/queue/a", once=True)(lambda message: None)
+        with pytest.raises(ConfigurationError, match="the message and the session"):
+            one.run()
+
+
+def run(worker: Worker, broker: Broker, done: threading.Event, messages: list[tuple[int, str]]) -> None:
+    """Let *worker* handle *messages*: numbers, with their ids."""
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        with PublishClient("127.0.0.1", broker.port) as client:
+            for number, identity in messages:
+                headers: dict[str, Any] = {"x-message-id": identity} if identity else {}
+                client.send("/queue/orders", str(number).encode(), headers, content_type="application/json")
+        assert done.wait(LIMIT)
+    finally:
+        worker.stop()
+        thread.join(LIMIT)
+    assert not thread.is_alive()

@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import datetime
+import json
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy
+from sqlalchemy import MetaData, select
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+from stomp_web import ConfigurationError, InvalidFrame, Publisher, SerializationError
+from stomp_web.broker import Broker
+from stomp_web.outbox import OutboxStats, Relay
+from stomp_web.sqlalchemy import Outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+LIMIT = 60.0
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    with Publisher("memory://") as made:
+        yield made
+
+
+@pytest.fixture
+def outbox(engine: Engine, publisher: Publisher) -> Outbox:
+    metadata = MetaData()
+    made = Outbox(metadata, publisher)
+    metadata.create_all(engine)
+    return made
+
+
+def write(engine: Engine, outbox: Outbox, *payloads: object, key: str | None = None) -> None:
+    with Session(engine) as session, session.begin():
+        for payload in payloads:
+            outbox.send(session, "/queue/orders", payload, key=key)
+
+
+def payloads(publisher: Publisher) -> list[object]:
+    return [message.payload for message in publisher.outbox]
+
+
+def bodies(broker: Broker) -> list[object]:
+    return [json.loads(frame.body) for frame in broker.messages("/queue/orders")]
+
+
+def states(engine: Engine, outbox: Outbox) -> list[str]:
+    with engine.connect() as connection:
+        return list(connection.execute(select(outbox.table.c.state).order_by(outbox.table.c.id)).scalars())
+
+
+def make_due(engine: Engine, outbox: Outbox) -> None:
+    """Let the pauses of all waiting rows be over."""
+    past = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+    column = outbox.table.c
+    with engine.begin() as connection:
+        moved = outbox.table.update().where(column.next_attempt_at.is_not(None)).values(next_attempt_at=past)
+        connection.execute(moved)
+
+
+class TestWriting:
+    def test_a_committed_message_is_relayed_as_it_would_have_been_sent(self, engine, outbox, publisher):
+        with Session(engine) as session, session.begin():
+            identity = outbox.send(
+                session,
+                "/queue/orders",
+                {"id": 7},
+                {"shop": "b\u00fccher:1\n"},
+                priority=5,
+                ttl=60,
+                reply_to="/queue/r",
+            )
+        assert payloads(publisher) == []
+
+        assert outbox.relay(engine).run(once=True) == 0
+
+        (message,) = publisher.outbox
+        assert (message.id, message.payload) == (identity, {"id": 7})
+        assert message.headers["shop"] == "b\u00fccher:1\n"
+        assert (message.headers["priority"], message.headers["reply-to"]) == ("5", "/queue/r")
+        assert message.headers["persistent"] == "true"
+        assert "expires" in message.headers
+        assert states(engine, outbox) == []
+
+    def test_a_message_of_a_transaction_that_is_rolled_back_is_gone(self, engine, outbox, publisher):
+        with Session(engine) as session:
+            outbox.send(session, "/queue/orders", 1)
+            session.rollback()
+            outbox.send(session, "/queue/orders", 2)
+            session.commit()
+
+        outbox.relay(engine).run(once=True)
+
+        assert payloads(publisher) == [2]
+
+    def test_what_cannot_be_sent_is_refused_and_nothing_is_written(self, engine, outbox):
+        with Session(engine) as session, session.begin():
+            with pytest.raises(SerializationError):
+                outbox.send(session, "/queue/orders", object())
+            with pytest.raises(InvalidFrame):
+                outbox.send(session, "/queue/orders", 1, {"a": 1})
+            with pytest.raises(InvalidFrame, match="destination must have at most 1024 characters"):
+                outbox.send(session, "/queue/" + "a" * 1100, 1)
+            for key in ("", "k" * 256, "a\0b", 7):
+                with pytest.raises(ConfigurationError, match="key"):
+                    outbox.send(session, "/queue/orders", 1, key=key)
+            with pytest.raises(ConfigurationError, match="no confirm and no timeout"):
+                outbox.send(session, "/queue/orders", 1, timeout=1)
+            with pytest.raises(ConfigurationError, match="Session, a scoped_session or a Connection"):
+                outbox.send(engine, "/queue/orders", 1)  # type: ignore[arg-type]
+        assert states(engine, outbox) == []
+
+    def test_autocommit_is_refused(self, engine, outbox):
+        autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+        with Session(autocommit) as session, pytest.raises(ConfigurationError, match="autocommit"):
+            outbox.send(session, "/queue/orders", 1)
+        assert states(engine, outbox) == []
+
+    def test_a_connection_and_a_scoped_session_will_do(self, engine, outbox, publisher):
+        with engine.begin() as connection:
+            outbox.send(connection, "/queue/orders", 1)
+        registry = scoped_session(sessionmaker(engine))
+        outbox.send(registry, "/queue/orders", 2)
+        registry.commit()
+        registry.remove()
+
+        outbox.relay(engine).run(once=True)
+
+        assert payloads(publisher) == [1, 2]
+
+    def test_the_table_is_in_the_metadata(self, outbox):
+        assert outbox.table in outbox.table.metadata.sorted_tables
+
+
+class TestInline:
+    def test_the_process_that_commits_sends(self, engine, publisher):
+        metadata = MetaData()
+        outbox = Outbox(metadata, publisher, relay="inline", keep=1)
+        metadata.create_all(engine)
+        with Session(engine) as session, session.begin():
+            outbox.send(session, "/queue/orders", 1, key="k")
+            with session.begin_nested() as savepoint:
+                outbox.send(session, "/queue/orders", 2, key="k")
+                savepoint.rollback()
+            outbox.send(session, "/queue/orders", 3, key="k")
+            assert payloads(publisher) == []
+
+        assert payloads(publisher) == [1, 3]
+        assert states(engine, outbox) == ["sent", "sent"]
+
+    def test_what_it_cannot_send_is_left_to_the_relay(self, engine, caplog):
+        metadata = MetaData()
+        with Publisher("stomp://127.0.0.1:1", timeout=5) as nowhere:
+            outbox = Outbox(metadata, nowhere, relay="inline")
+            metadata.create_all(engine)
+            with Session(engine) as session, session.begin():
+                outbox.send(session, "/queue/orders", 1)
+
+        assert states(engine, outbox) == ["pending"]
+
+
+class TestRelay:
+    def test_an_order_within_a_key_survives_a_refusal_and_others_do_not_wait(self, engine):
+        metadata = MetaData()
+        with Broker() as broker, Publisher(broker.url) as publisher:
+            outbox = Outbox(metadata, publisher)
+            metadata.create_all(engine)
+            with Session(engine) as session, session.begin():
+                outbox.send(session, "/queue/orders", 1, key="a")
+                outbox.send(session, "/nowhere/orders", 2, key="a")
+                outbox.send(session, "/queue/orders", 3, key="a")
+                outbox.send(session, "/queue/orders", 4, key="b")
+            relay = outbox.relay(engine, max_attempts=2)
+
+            assert relay.run(once=True) == 1
+            assert bodies(broker) == [1, 4]
+            assert states(engine, outbox) == ["waiting", "waiting"]
+
+            make_due(engine, outbox)
+            assert relay.run(once=True) == 1
+            assert states(engine, outbox) == ["failed", "waiting"]
+            with engine.connect() as connection:
+                error = connection.execute(
+                    select(outbox.table.c.last_error).where(outbox.table.c.state == "failed")
+                ).scalar_one()
+            assert "Rejected" in error
+
+            with engine.begin() as connection:  # the cause is gone
+                moved = outbox.table.update().where(outbox.table.c.state == "failed")
+                connection.execute(moved.values(destination="/queue/orders"))
+            assert outbox.store(engine).retry() == 1
+            assert relay.run(once=True) == 0
+            assert bodies(broker) == [1, 4, 2, 3]
+
+    def test_a_discarded_row_lets_those_behind_it_go_on(self, engine, outbox, publisher):
+        write(engine, outbox, 1, 2, key="k")
+        column = outbox.table.c
+        with engine.begin() as connection:
+            first = select(sqlalchemy.func.min(column.id)).scalar_subquery()
+            connection.execute(outbox.table.update().where(column.id == first).values(headers="no JSON"))
+        assert outbox.relay(engine).run(once=True) == 1
+        assert states(engine, outbox) == ["failed", "waiting"]
+
+        assert outbox.store(engine).discard() == 1
+        assert outbox.relay(engine).run(once=True) == 0
+        assert payloads(publisher) == [2]
+
+    def test_a_broker_that_is_away_is_waited_for(self, engine):
+        metadata = MetaData()
+        with Broker() as broker:
+            url, port = broker.url, broker.port
+        with Publisher(url, connect_timeout=1) as publisher:
+            outbox = Outbox(metadata, publisher)
+            metadata.create_all(engine)
+            write(engine, outbox, 1)
+            assert outbox.relay(engine).run(once=True) == 1
+            assert states(engine, outbox) == ["pending"]
+            relay = outbox.relay(engine)
+            with Running(relay):
+                wait_until(lambda: relay.stats().problem != "")
+                with Broker(port=port) as again:
+                    wait_until(lambda: len(again.messages("/queue/orders")) == 1)
+                    wait_until(lambda: relay.stats().problem == "")
+
+    def test_several_relays_send_each_message_once_and_in_the_order_of_its_key(self, engine, outbox, publisher):
+        for first in range(0, 300, 20):
+            with Session(engine) as session, session.begin():
+                for number in range(first, first + 20):
+                    outbox.send(session, "/queue/orders", number, key=str(number % 7))
+        relays = [outbox.relay(engine, batch=10) for _ in range(3)]
+        with Running(*relays):
+            wait_until(lambda: len(publisher.outbox) >= 300)
+        sent = [int(message.payload) for message in publisher.outbox]
+        assert sorted(sent) == list(range(300))
+        for key in range(7):
+            mine = [number for number in sent if number % 7 == key]
+            assert mine == sorted(mine)
+
+    @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+    def test_a_commit_wakes_the_relay(self, engine, outbox, publisher):
+        relay = outbox.relay(engine, poll=3600)
+        with Running(relay):
+            write(engine, outbox, 1)
+            wait_until(lambda: len(publisher.outbox) == 1)
+            write(engine, outbox, 2)
+            wait_until(lambda: len(publisher.outbox) == 2)
+
+    def test_sent_rows_are_kept_for_a_time(self, engine, publisher):
+        metadata = MetaData()
+        outbox = Outbox(metadata, publisher, keep=7)
+        metadata.create_all(engine)
+        write(engine, outbox, 1)
+        outbox.relay(engine).run(once=True)
+        assert states(engine, outbox) == ["sent"]
+        assert outbox.store(engine).stats() == OutboxStats(sent=1)
+        assert outbox.store(engine).purge(3600) == 0
+        make_due(engine, outbox)
+        assert outbox.store(engine).purge(3600) == 1
+
+    def test_a_table_that_is_not_there_gets_a_sentence(self, engine, publisher):
+        with pytest.raises(ConfigurationError, match="there is no table stomp_web_outbox"):
+            Outbox(MetaData(), publisher).relay(engine).run(once=True)
+
+    def test_a_message_that_waited_too_long_still_goes_to_the_broker(self, engine, outbox, publisher):
+        with Session(engine) as session, session.begin():
+            outbox.send(session, "/queue/orders", 1, ttl=60)
+        with engine.begin() as connection:
+            past = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+            connection.execute(outbox.table.update().values(created_at=past))
+        assert outbox.relay(engine).run(once=True) == 0
+        assert payloads(publisher) == [1]
+
+    @pytest.mark.parametrize("bad", [{"poll": 0}, {"batch": 0}, {"max_attempts": True}])
+    def test_bad_options_are_refused(self, engine, outbox, bad: dict[str, Any]):
+        with pytest.raises(ConfigurationError, match=next(iter(bad))):
+            outbox.relay(engine, **bad)
+
+
+class Running:
+    """Relays that run, each in a thread, until the block ends."""
+
+    def __init__(self, *relays: Relay) -> None:
+        self._relays = relays
+        self._threads = [threading.Thread(target=relay.run) for relay in relays]
+
+    def __enter__(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        for relay, thread in zip(self._relays, self._threads, strict=True):
+            relay.stop()
+            thread.join(LIMIT)
+            assert not thread.is_alive()
+
+
+def wait_until(condition: Any) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)

@@ -177,10 +177,9 @@ def relay(
     """
     from ..outbox.command import run_relay
 
-    state = _state(extension)
     options: dict[str, typing.Any] = {"poll": poll, "batch": batch, "max_attempts": max_attempts}
     given = {name: value for name, value in options.items() if value is not None}
-    with _publisher(extension) as publisher, contextlib.closing(publisher):
+    with _command(extension) as state, contextlib.closing(state.publisher):
         code = run_relay(state.transactional_outbox.relay(_engine(database), **given), once=once)
     click.get_current_context().exit(code)
 

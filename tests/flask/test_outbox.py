@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import flask
+import pytest
+
+from stomp_web import ConfigurationError
+from stomp_web.broker import Broker
+from stomp_web.flask import Stomp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+sqlalchemy = pytest.importorskip("sqlalchemy")
+flask_sqlalchemy = pytest.importorskip("flask_sqlalchemy")
+
+
+def create_app(folder: Path, **config: object) -> tuple[flask.Flask, object]:
+    from stomp_web.sqlalchemy import Outbox
+
+    app = flask.Flask("shop")
+    app.config.update(SQLALCHEMY_DATABASE_URI=f"sqlite:///{folder}/shop.db", **config)
+    database = flask_sqlalchemy.SQLAlchemy(app)
+    Stomp(app)
+    Outbox(database.metadata, app.extensions["stomp"].publisher)
+    with app.app_context():
+        database.create_all()
+    return app, database
+
+
+def test_a_message_goes_with_the_commit_of_the_session_and_the_command_relays_it(tmp_path):
+    with Broker() as broker:
+        app, db = create_app(tmp_path, STOMP_URL=broker.url)
+        stomp = app.extensions["stomp"]
+        with app.app_context():
+            stomp.send("/queue/a", 1, outbox=db.session, key="k")
+            db.session.rollback()
+            identity = stomp.send("/queue/a", 2, {"a": "b"}, outbox=db.session, key="k", priority=5)
+            db.session.commit()
+        assert broker.messages("/queue/a") == []
+
+        result = app.test_cli_runner().invoke(args=["stomp", "relay", "--once"])
+
+        assert result.exit_code == 0, result.output
+        (frame,) = broker.messages("/queue/a")
+        assert (frame.body, frame.headers["x-message-id"], frame.headers["a"]) == (b"2", identity, "b")
+
+
+def test_the_options_of_the_outbox_are_in_the_configuration(tmp_path):
+    app, db = create_app(tmp_path, STOMP_URL="memory://", STOMP_OUTBOX={"relay": "inline"})
+    stomp = app.extensions["stomp"]
+    with app.app_context():
+        stomp.send("/queue/a", 1, outbox=db.session)
+        assert stomp.outbox == []
+        db.session.commit()
+    assert [message.payload for message in stomp.outbox] == [1]
+
+
+def test_bad_options_and_a_key_without_a_session_are_refused(tmp_path):
+    app, db = create_app(tmp_path, STOMP_URL="memory://", STOMP_OUTBOX={"keeep": 1})
+    with app.app_context(), pytest.raises(ConfigurationError, match="did you mean keep"):
+        app.extensions["stomp"].send("/queue/a", 1, outbox=db.session)
+    with pytest.raises(ConfigurationError, match="key is for messages in the outbox"):
+        app.extensions["stomp"].send("/queue/a", 1, key="k")
+    with pytest.raises(ConfigurationError, match="STOMP_OUTBOX must be a mapping"):
+        create_app(tmp_path, STOMP_OUTBOX="yes")
+
+
+def test_without_a_database_the_command_says_so():
+    app = flask.Flask("shop")
+    app.config["STOMP_URL"] = "memory://"
+    Stomp(app)
+    result = app.test_cli_runner().invoke(args=["stomp", "relay", "--once"])
+    assert (result.exit_code, "give --database URL" in result.output) == (2, True)

@@ -12,11 +12,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.brokers.installed import matching, newest
 from tests.brokers.ports import free_ports
 from tests.brokers.running import Process
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import psycopg
 
 INSTALL = 'apt-get install --no-install-recommends postgresql; pip install "psycopg[binary]"'
@@ -44,6 +48,21 @@ def missing() -> str | None:
     return None
 
 
+def provided(request: pytest.FixtureRequest) -> Iterator[Postgres]:
+    """The body of a fixture: a running server. Where there is none, a skip, or a failure if everything is required."""
+    lack = missing()
+    if lack is not None:
+        if request.config.option.require_brokers:
+            pytest.fail(f"{lack}: {INSTALL} (--require-brokers)", pytrace=False)
+        pytest.skip(f"{lack}: {INSTALL}")
+    server = Postgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
 class Postgres:
     """The server. `start` returns when it answers, and `close` leaves nothing of it."""
 
@@ -53,6 +72,7 @@ class Postgres:
         self.directory = Path(tempfile.mkdtemp(prefix="stomp-web-postgres-"))
         self._log = self.directory / "output.log"
         self._process: Process | None = None
+        self._command: list[str] = []
         (self.port,) = free_ports(1)
 
     @property
@@ -97,25 +117,24 @@ class Postgres:
             capture_output=True,
             timeout=START_LIMIT,
         )
-        self._process = Process(
-            [
-                *(*as_user, str(programs / "postgres"), "-D", str(data), "-p", str(self.port)),
-                *(
-                    "-c",
-                    "max_prepared_transactions=5",
-                    "-c",
-                    f"listen_addresses={self.host}",
-                    "-c",
-                    "unix_socket_directories=",
-                    "-c",
-                    "fsync=off",
-                ),
-            ],
-            directory=self.directory,
-            environment=os.environ,
-            log=self._log,
-        )
+        self._command = [
+            *(*as_user, str(programs / "postgres"), "-D", str(data), "-p", str(self.port)),
+            *("-c", f"listen_addresses={self.host}", "-c", "unix_socket_directories=", "-c", "fsync=off"),
+            *("-c", "max_prepared_transactions=5"),
+        ]
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Start it with the data that it has."""
+        self._process = Process(self._command, directory=self.directory, environment=os.environ, log=self._log)
         self._wait_until_ready(self._process)
+
+    def kill(self) -> None:
+        """End it at once, with all of its connections."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            (self.directory / "data" / "postmaster.pid").unlink(missing_ok=True)
 
     def close(self) -> None:
         """Stop it, and remove its directory."""

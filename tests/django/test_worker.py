@@ -51,18 +51,9 @@ def sqlite(tmp_path: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def server(request: pytest.FixtureRequest) -> Iterator[postgres.Postgres]:
-    lack = postgres.missing()
-    if lack is not None:
-        if request.config.option.require_brokers:
-            pytest.fail(f"{lack}: {postgres.INSTALL} (--require-brokers)", pytrace=False)
-        pytest.skip(f"{lack}: {postgres.INSTALL}")
-    server = postgres.Postgres()
-    try:
-        server.start()
+    for server in postgres.provided(request):
         with_tables(server.database)
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture

@@ -19,15 +19,7 @@ if importlib.util.find_spec("sqlalchemy") is None:
 
 @pytest.fixture(scope="session")
 def postgres_server(request: pytest.FixtureRequest) -> Iterator[postgres.Postgres]:
-    lack = postgres.missing()
-    if lack is not None:
-        if request.config.getoption("--require-brokers"):
-            pytest.fail(f"{lack}: {postgres.INSTALL} (--require-brokers)", pytrace=False)
-        pytest.skip(f"{lack}: {postgres.INSTALL}")
-    server = postgres.Postgres()
-    server.start()
-    yield server
-    server.close()
+    yield from postgres.provided(request)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

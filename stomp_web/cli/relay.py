@@ -20,14 +20,7 @@ _DAY: typing.Final = 86_400.0
 
 
 def run_relay_command(
-    url: str,
-    *,
-    database: str,
-    table: str,
-    once: bool,
-    poll: float,
-    batch: int,
-    max_attempts: int,
+    url: str, *, database: str, table: str, once: bool, poll: float, batch: int, max_attempts: int
 ) -> int:
     """Send the messages of the outbox *table* in *database* to the broker at *url*, and return the exit code."""
     with Publisher(url) as publisher:

@@ -117,12 +117,7 @@ async def asend(
 
 
 def _in_outbox(
-    using: str,
-    on_commit: bool,
-    outbox: bool | None,
-    key: str | None,
-    confirm: bool | None,
-    timeout: float | None,
+    using: str, on_commit: bool, outbox: bool | None, key: str | None, confirm: bool | None, timeout: float | None
 ) -> bool:
     """Whether a message goes into the outbox. Raises `ConfigurationError` for arguments that contradict each other."""
     if outbox is None:

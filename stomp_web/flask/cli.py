@@ -162,12 +162,7 @@ def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, e
 )
 @_extension
 def relay(
-    database: str | None,
-    once: bool,
-    poll: float | None,
-    batch: int | None,
-    max_attempts: int | None,
-    extension: str,
+    database: str | None, once: bool, poll: float | None, batch: int | None, max_attempts: int | None, extension: str
 ) -> None:
     """Send the messages of the outbox until Ctrl-C, each confirmed.
 

@@ -21,10 +21,7 @@ class OutboxStats:
 
     @classmethod
     def of(
-        cls,
-        counts: typing.Mapping[str, int],
-        first: typing.Iterable[datetime.datetime | None],
-        now: datetime.datetime,
+        cls, counts: typing.Mapping[str, int], first: typing.Iterable[datetime.datetime | None], now: datetime.datetime
     ) -> OutboxStats:
         """Make one of the rows in each state, and of when the first unsent one in each state was written."""
         oldest = min((moment for moment in first if moment is not None), default=None)

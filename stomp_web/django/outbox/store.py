@@ -6,14 +6,7 @@ import contextlib
 import datetime
 import typing
 
-from django.db import (
-    InterfaceError,
-    InternalError,
-    OperationalError,
-    close_old_connections,
-    connections,
-    transaction,
-)
+from django.db import InterfaceError, InternalError, OperationalError, close_old_connections, connections, transaction
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Length
 from django.utils import timezone

@@ -37,6 +37,7 @@ _BUSY_PAUSE: typing.Final = 0.02  # seconds, while another relay has all rows th
 _SHOWN_EVERY: typing.Final = 0.5
 _COUNTED_EVERY: typing.Final = 5.0
 _LONGEST_ERROR: typing.Final = 2000
+_LARGEST_BATCH: typing.Final = 10_000  # databases limit how many values a statement may have
 
 Progress = typing.Callable[[RelayStats], object]
 
@@ -48,7 +49,7 @@ class Relay:
     * *publisher_of* - returns the `Publisher` with an alias, or raises `ConfigurationError`.
     * *poll* - seconds between two looks at a table in which there was nothing to send; 1. On PostgreSQL, a commit wakes
       the relay at once.
-    * *batch* - how many messages are claimed and sent together at most; 500.
+    * *batch* - how many messages are claimed and sent together at most; 500, and not more than 10000.
     * *max_attempts* - how often a message is tried that the broker refuses, before its row is *failed*; 10. The pause
       before the second try is a second; it doubles each time, up to five minutes. A message that was not sent, or
       whose outcome is unknown, is tried until the broker has confirmed it.
@@ -71,7 +72,7 @@ class Relay:
             self._poll = read_seconds(poll)
         except ValueError as error:
             raise ConfigurationError(f"poll {error}", "poll") from None
-        self._batch = whole_number("batch", batch, 1)
+        self._batch = whole_number("batch", batch, 1, _LARGEST_BATCH)
         self._max_attempts = whole_number("max_attempts", max_attempts, 1)
         self._wakeup = Wakeup()
         self._stopping = False

@@ -402,6 +402,11 @@ class Publisher(Unpicklable):
             for message in messages:
                 self._notify_of_end(message, None, confirm, time.monotonic() - began)
 
+    @property
+    def is_captured(self) -> bool:
+        """Whether a test records the messages, instead of sending them. See `stomp_web.testing`."""
+        return bool(detours) and self._detour() is not self._backend
+
     def _detour(self) -> typing.Any:
         for detour in reversed(detours):
             backend = detour(self)

@@ -16,6 +16,7 @@ from stomp_web.django import asend, publisher, publishers, send
 from stomp_web.django.handlers import make_worker
 from stomp_web.django.outbox.inbox import DjangoInbox
 from stomp_web.django.outbox.models import InboxMessage, OutboxMessage
+from stomp_web.django.test import capture_messages
 from stomp_web.worker import Handlers, ReceivedMessage
 from tests.django.shop.models import Order
 from tests.django.test_on_commit import payloads, undone
@@ -150,6 +151,19 @@ class TestInATestCase(TestCase):
     def test_the_row_is_there_and_goes_with_the_test(self):
         send("/queue/a", 1, outbox=True)
         assert OutboxMessage.objects.count() == 1
+
+
+class TestWithCapturedMessages(TestCase):
+    def test_a_message_in_the_outbox_is_seen_as_sent(self):
+        with (
+            capture_messages() as messages,
+            override_settings(STOMP={"default": {**MEMORY, "OUTBOX": {"relay": "inline"}}}),
+        ):
+            identity = send("/queue/a", {"id": 7}, outbox=True, key="7")
+            with self.captureOnCommitCallbacks(execute=True):
+                send("/queue/a", {"id": 8}, outbox=True, key="8")
+        assert [message.payload for message in messages] == [{"id": 7}, {"id": 8}]
+        assert messages[0].id == identity
 
 
 class TestCommands:

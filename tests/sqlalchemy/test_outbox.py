@@ -15,6 +15,7 @@ from stomp_web import ConfigurationError, InvalidFrame, Publisher, Serialization
 from stomp_web.broker import Broker
 from stomp_web.outbox import OutboxStats, Relay
 from stomp_web.sqlalchemy import Outbox
+from stomp_web.testing import capture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,6 +139,17 @@ class TestWriting:
 
     def test_the_table_is_in_the_metadata(self, outbox):
         assert outbox.table in outbox.table.metadata.sorted_tables
+
+
+def test_where_a_test_captures_messages_they_are_seen_as_sent(engine, publisher):
+    metadata = MetaData()
+    outbox = Outbox(metadata, publisher, relay="inline")
+    metadata.create_all(engine)
+    with capture() as messages, Session(engine) as session, session.begin():
+        identity = outbox.send(session, "/queue/orders", 1, key="k")
+        assert [message.id for message in messages] == [identity]
+    assert [message.id for message in messages] == [identity]
+    assert publisher.outbox == []
 
 
 class TestInline:

@@ -73,7 +73,7 @@ def _check(name: str, value: object) -> None:
         except ValueError as error:
             problem = str(error)
     elif name in {"batch", "max_attempts"}:
-        whole_number(name, value, 1)
+        whole_number(name, value, 1, 10_000)
     if problem:
         raise ConfigurationError(f"{name} {problem}, not {value!r}", name)
 

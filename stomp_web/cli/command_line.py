@@ -279,6 +279,12 @@ def _add_relay(commands: _Commands) -> None:
     parser.set_defaults(run=_run_relay)
     _add_database(parser)
     _add_url(parser)
+    parser.add_argument(
+        "--alias", default="default", metavar="NAME", help="send the messages of this publisher (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--keep", type=float, default=0.0, metavar="DAYS", help="keep the rows of sent messages so long (default: 0)"
+    )
     parser.add_argument("--once", action="store_true", help="send what can be sent now, and end")
     parser.add_argument(
         "--poll", type=seconds, default=1.0, metavar="SECONDS", help="look at least this often (default: 1)"
@@ -314,7 +320,7 @@ def _add_database(parser: argparse.ArgumentParser) -> None:
         "--database", required=True, metavar="URL", help="the database, such as postgresql+psycopg://shop@db/shop"
     )
     parser.add_argument(
-        "--table", default="stomp_web_outbox", metavar="NAME", help="the outbox's table (default: %(default)s)"
+        "--table", default="stomp_web_outbox", metavar="NAME", help="the table, or SCHEMA.NAME (default: %(default)s)"
     )
 
 

@@ -20,13 +20,21 @@ _DAY: typing.Final = 86_400.0
 
 
 def run_relay_command(
-    url: str, *, database: str, table: str, once: bool, poll: float, batch: int, max_attempts: int
+    url: str,
+    *,
+    database: str,
+    table: str,
+    alias: str,
+    keep: float,
+    once: bool,
+    poll: float,
+    batch: int,
+    max_attempts: int,
 ) -> int:
     """Send the messages of the outbox *table* in *database* to the broker at *url*, and return the exit code."""
     with Publisher(url) as publisher:
-        relay = Relay(
-            _store(database, table), lambda _alias: publisher, poll=poll, batch=batch, max_attempts=max_attempts
-        )
+        store = _store(database, table, alias=alias, keep=keep * _DAY)
+        relay = Relay(store, lambda _alias: publisher, poll=poll, batch=batch, max_attempts=max_attempts)
         return run_relay(relay, once=once)
 
 
@@ -46,7 +54,7 @@ def run_outbox(action: str, *, ids: typing.Sequence[int], days: float, database:
     return 0
 
 
-def _store(database: str, table: str) -> SqlAlchemyStore:
+def _store(database: str, table: str, **options: typing.Any) -> SqlAlchemyStore:
     try:
         import sqlalchemy
     except ImportError:
@@ -60,4 +68,5 @@ def _store(database: str, table: str) -> SqlAlchemyStore:
         engine = sqlalchemy.create_engine(database)
     except (sqlalchemy.exc.ArgumentError, ImportError) as error:
         raise ConfigurationError(f"--database: {error}", "database") from None
-    return SqlAlchemyStore(engine, outbox_table(sqlalchemy.MetaData(), table))
+    schema, _, name = table.rpartition(".")
+    return SqlAlchemyStore(engine, outbox_table(sqlalchemy.MetaData(schema=schema or None), name), **options)

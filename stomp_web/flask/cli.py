@@ -25,6 +25,7 @@ from ..publisher.command import check_broker, never_succeeds, send_body
 from .state import StompState, state_of
 
 if typing.TYPE_CHECKING:
+    from ..sqlalchemy import Inbox
     from ..worker import Worker
 
 __all__ = ["cli", "make_worker"]
@@ -207,10 +208,38 @@ def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None)
         )
     settings = state.worker_settings
     kwargs: dict[str, typing.Any] = {"around": state.app.app_context}
+    load_app: typing.Callable[[], flask.Flask] = lambda: state.app  # noqa: E731
     if settings.get("processes", 0) if processes is None else processes:
         load_app = functools.partial(_load_app, script.app_import_path, script.create_app, script.set_debug_flag)
         kwargs = {"initializer": load_app, "around": functools.partial(_app_context, load_app)}
+    if any(handler.once for handler in state.handlers):
+        if "sqlalchemy" not in state.app.extensions:
+            raise ConfigurationError("a handler with once=True needs Flask-SQLAlchemy, which the app has not")
+        kwargs["inbox"] = _AppInbox(load_app)
     return Worker.from_options(state.publisher.options, settings, handlers=state.handlers, **kwargs)
+
+
+class _AppInbox:
+    """The inbox in the database of Flask-SQLAlchemy, of the app that *load_app* returns."""
+
+    arguments = 2
+
+    def __init__(self, load_app: typing.Callable[[], flask.Flask]) -> None:
+        self._load_app = load_app
+
+    @functools.cached_property
+    def _inbox(self) -> Inbox:
+        from sqlalchemy import MetaData
+        from sqlalchemy.orm import Session
+
+        from ..sqlalchemy import Inbox
+
+        database = self._load_app().extensions["sqlalchemy"]
+        return Inbox(MetaData(), lambda: Session(database.engine))
+
+    def run(self, *arguments: typing.Any) -> object:
+        """Run a handler once, in a session of that database."""
+        return self._inbox.run(*arguments)
 
 
 # Pickled by name, for the processes of a worker.

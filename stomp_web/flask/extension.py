@@ -90,9 +90,10 @@ class Stomp(PublisherMethods):
         outbox = written.pop(name, {})
         if not isinstance(outbox, typing.Mapping):
             raise ConfigurationError(f"{name} must be a mapping, such as {{'keep': 7}}, not {outbox!r}", name)
+        alias = "default" if self._key == "stomp" else self._key
         named = {name: value for name, value in written.items() if self._is_option(name, value)}
         options = read_options(named, prefix=self._prefix, upper=True)
-        app.extensions[self._key] = StompState(app, options, settings, lambda: self.handlers, outbox)
+        app.extensions[self._key] = StompState(app, options, settings, lambda: self.handlers, outbox, alias)
 
     def _is_option(self, name: str, value: typing.Any) -> bool:
         """Return False for a key of Kubernetes. Raises `ConfigurationError` for another key that is no option."""

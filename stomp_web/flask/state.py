@@ -123,9 +123,10 @@ class StompState(PublisherMethods, Unpicklable):
         worker_settings: typing.Mapping[str, typing.Any],
         handlers: typing.Callable[[], Handlers],
         outbox_settings: typing.Mapping[str, typing.Any],
+        alias: str = "default",
     ) -> None:
         self.app = app
-        self._outbox_settings = outbox_settings
+        self._outbox_settings = {"alias": alias, **outbox_settings}
         self.worker_settings = worker_settings
         self._handlers = handlers
         #: The app's `Publisher`.
@@ -155,7 +156,7 @@ class StompState(PublisherMethods, Unpicklable):
         return f"<StompState of {self.app.name!r}: {self.publisher.url}>"
 
 
-_OUTBOX_OPTIONS: typing.Final = ("keep", "notify", "relay", "table")
+_OUTBOX_OPTIONS: typing.Final = ("alias", "keep", "notify", "relay", "table")
 
 
 def unknown_outbox_option(settings: typing.Mapping[str, typing.Any]) -> ConfigurationError:

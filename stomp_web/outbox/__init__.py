@@ -4,7 +4,7 @@
 
     send(outbox=True) -> row -> commit            the caller's process, its own transaction
                           |
-    Relay: claim -> waves -> Publisher.deliver -> settle        one transaction of the relay's own
+    Relay: claim -> waves -> Publisher.deliver -> record        one transaction of the relay's own
 
 The table and the relay are the same for Django and SQLAlchemy; each has a `Store` of its own
 (`stomp_web.django.outbox`, `stomp_web.sqlalchemy`). No framework is imported here.

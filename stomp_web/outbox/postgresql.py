@@ -20,7 +20,11 @@ class ConnectionListener:
         self._close = close
         if hasattr(connection, "add_notify_handler"):
             connection.add_notify_handler(_ignore)  # without one, psycopg collects them
-        self._execute(f'LISTEN "{channel}"')
+        try:
+            self._execute(f'LISTEN "{channel}"')
+        except BaseException:
+            close()
+            raise
 
     def fileno(self) -> int:
         """The descriptor of the connection."""

@@ -16,11 +16,12 @@ from .._internal.printable import harmless
 from .._internal.signals import StopSignals
 from .._internal.wakeup import Wakeup
 from ..config import read_seconds, whole_number
+from ..connection.deadline import deadline_in
 from ..errors import ConfigurationError, InvalidFrame, Rejected
 from ..publisher import Publisher
 from .sending import Sending
 from .stats import RelayStats
-from .store import Listener, Settlement, Store
+from .store import Listener, Outcomes, Store
 
 __all__ = ["DEFAULT_BATCH", "DEFAULT_MAX_ATTEMPTS", "DEFAULT_POLL", "Relay"]
 
@@ -36,6 +37,8 @@ _LONGEST_LOST: typing.Final = 30.0  # seconds between two tries to reach a datab
 _BUSY_PAUSE: typing.Final = 0.02  # seconds, while another relay has all rows that may be sent
 _SHOWN_EVERY: typing.Final = 0.5
 _COUNTED_EVERY: typing.Final = 5.0
+_DRAINED_EVERY: typing.Final = 1.0
+_ONCE_LIMIT: typing.Final = 60.0  # seconds for which a relay that ends when all is sent waits for another one
 _LONGEST_ERROR: typing.Final = 2000
 _LARGEST_BATCH: typing.Final = 10_000  # databases limit how many values a statement may have
 
@@ -81,6 +84,7 @@ class Relay:
         self._on_progress: Progress | None = None
         self._shown_at = self._counted_at = -math.inf
         self._losses = 0
+        self._drained_at = self._sent_at = -math.inf
         self._away: dict[str, tuple[int, float]] = {}  # by alias: failures in a row, and when to try again
 
     def stop(self) -> None:
@@ -102,6 +106,7 @@ class Relay:
         Raises `ConfigurationError` if the table of the outbox is not there.
         """
         self._on_progress = on_progress
+        self._sent_at = time.monotonic()
         self._wakeup.fileno()
         try:
             with StopSignals(self.stop):
@@ -120,8 +125,8 @@ class Relay:
                     self.store.check()
                     checked = True
                     _log.info("relaying the messages of %s", self.store.name)
-                if not once and self._listener is None:
-                    self._listener = self.store.listen()
+                if not self._keep_listening(once):
+                    continue
                 if time.monotonic() - woken_at >= self._poll:
                     self.store.wake()
                     woken_at = time.monotonic()
@@ -144,59 +149,62 @@ class Relay:
         What cannot be sent is left to a relay. It raises nothing that the broker or the database has to say: that is
         logged.
         """
+        sending = Sending(self._publisher_of)
         try:
-            with self.store.claim(max(len(ids), 1), ids) as claim:
-                sending = Sending(self._publisher_of)
-                sending.send(claim.rows, timeout)
-                claim.settle(self._settlement(sending))
-                return len(sending.sent)
-        except self.store.lost as error:
+            with self.store.claim(max(len(ids), 1), ids[:_LARGEST_BATCH]) as claim:
+                if claim.rows:
+                    seconds = self._publisher_of(claim.rows[0].alias).options.timeout if timeout is None else timeout
+                    sending.send(claim.rows, deadline_in(seconds))
+                    claim.record(self._outcomes(sending))
+        except Exception as error:  # noqa: BLE001 - the caller has committed, and a relay will try again
             _log.warning("messages of %s are left to the relay: %s", self.store.name, _words(error))
-            return 0
+        return len(sending.sent)
 
     def _round(self) -> float | None:
-        """Claim, send, settle. Return the seconds to wait before the next round; ``None``: there may be more."""
+        """Claim, send, record. Return the seconds to wait before the next round; ``None``: there may be more."""
         sending = Sending(self._publisher_of, lambda: self._stopping)
         now = time.monotonic()
         skip = [alias for alias, (_, until) in self._away.items() if until > now]
         with self.store.claim(self._batch, skip=skip) as claim:
             sending.send(claim.rows)
-            claim.settle(self._settlement(sending))
+            claim.record(self._outcomes(sending))
         self._stats = dataclasses.replace(
             self._stats,
             sent=self._stats.sent + len(sending.sent),
             failures=self._stats.failures + len(sending.failures) + len(sending.unreadable),
         )
-        self._note_brokers(sending, skip, {row.alias for row in claim.rows})
+        self._note_brokers(sending, skip)
         if self._losses:
             self._losses = 0
-            _log.info("%s is there again", self.store.name)
+            _log.info("%s can be reached again", self.store.name)
         if sending.sent or sending.failures or sending.unreadable:
+            self._sent_at = time.monotonic()
             return None
-        pause = min([self._poll, *(until - time.monotonic() for _, until in self._away.values())])
+        now = time.monotonic()
+        pause = min([self._poll, *(until - now for _, until in self._away.values() if until > now)])
         # Rows that another relay has locked, or that stand behind those: its batch is over in a moment.
-        return max(min(pause, _BUSY_PAUSE) if claim.seen and not sending.away else pause, 0.0)
+        return min(pause, _BUSY_PAUSE) if claim.seen and not sending.away else pause
 
-    def _note_brokers(self, sending: Sending, skip: typing.Collection[str], tried: typing.Collection[str]) -> None:
+    def _note_brokers(self, sending: Sending, skip: typing.Collection[str]) -> None:
         """Remember which brokers cannot be reached, and how long to leave them alone."""
         for alias, error in sending.away.items():
             failures = self._away.get(alias, (0, 0.0))[0] + 1
             if failures == 1:
-                _log.warning("messages stay in the outbox: %s", error)
+                _log.warning("messages wait in the outbox: %s", error)
             pause = max(getattr(error, "retry_after", None) or 0.0, _growing(failures))
             self._away[alias] = failures, time.monotonic() + pause
-        for alias in set(tried).intersection(self._away).difference(sending.away, skip):
-            del self._away[alias]
-            _log.info("messages leave the outbox again")
+        for alias in set(self._away).difference(sending.away, skip):
+            del self._away[alias]  # it was tried, or has no message now
+            _log.info("no broker of the outbox is known to be unreachable any more")
         problem = str(next(iter(sending.away.values()), self._stats.problem if self._away else ""))
         self._stats = dataclasses.replace(self._stats, problem=problem)
 
-    def _settlement(self, sending: Sending) -> Settlement:
-        settlement = Settlement(sending.sent)
+    def _outcomes(self, sending: Sending) -> Outcomes:
+        outcomes = Outcomes(sending.sent)
         for row, error in sending.failures:
             attempts = row.attempts + 1
             if isinstance(error, Rejected | InvalidFrame) and attempts >= self._max_attempts:
-                settlement.failed[row.id] = attempts, _words(error)
+                outcomes.failed[row.id] = attempts, _words(error)
                 _log.error(
                     "message %s to %s has failed after %d attempts, and stays in the outbox: %s",
                     row.message_id,
@@ -205,18 +213,18 @@ class Relay:
                     error,
                 )
             else:
-                settlement.again[row.id] = attempts, _words(error), _next_attempt(attempts)
+                outcomes.again[row.id] = attempts, _words(error), _next_attempt(attempts)
         for row, error in sending.unreadable:
-            settlement.failed[row.id] = row.attempts + 1, _words(error)
-        return settlement
+            outcomes.failed[row.id] = row.attempts + 1, _words(error)
+        return outcomes
 
     def _end_of_once(self) -> int | None:
         outbox = self.store.stats()
         if self._stats.problem:
             return 1
-        if outbox.pending:  # another relay is sending them
+        if outbox.pending and time.monotonic() - self._sent_at < _ONCE_LIMIT:  # another relay is sending them
             return None
-        return 1 if outbox.waiting or outbox.failed else 0
+        return 1 if outbox.pending or outbox.waiting or outbox.failed else 0
 
     def _lost(self, error: Exception) -> None:
         """The database cannot be reached: wait."""
@@ -235,19 +243,55 @@ class Relay:
     def _wait(self, seconds: float) -> None:
         """Wait for *seconds*, for a new row, or for `stop`."""
         end = time.monotonic() + seconds
+        listens = self._listener is not None
         while not self._stopping and (left := end - time.monotonic()) > 0:
             poll = select.poll()
             poll.register(self._wakeup.fileno(), select.POLLIN)
-            if self._listener is not None:
-                poll.register(self._listener.fileno(), select.POLLIN)
+            if (descriptor := self._descriptor()) is not None:
+                poll.register(descriptor, select.POLLIN)
+            elif listens:  # its connection is lost
+                return
             shown = min(left, _SHOWN_EVERY) if self._on_progress is not None else left
             ready = [descriptor for descriptor, _ in poll.poll(math.ceil(shown * 1000))]
-            if self._listener is not None and self._listener.fileno() in ready:
-                self._listener.drain()
+            if self._listener is not None and self._descriptor() in ready:
+                self._drain()
                 return
             if ready:
                 self._wakeup.drain()
             self._show()
+
+    def _descriptor(self) -> int | None:
+        """The descriptor of the listener; ``None`` if it has none, or its connection is lost."""
+        try:
+            return None if self._listener is None else self._listener.fileno()
+        except Exception:  # noqa: BLE001 - of a driver
+            self._stop_listening()
+            return None
+
+    def _keep_listening(self, once: bool) -> bool:
+        """Listen, and read what has come at least once a second: PostgreSQL keeps it until then.
+
+        Returns whether the database could be reached.
+        """
+        if self._listener is not None and time.monotonic() - self._drained_at >= _DRAINED_EVERY:
+            self._drain()
+        if self._listener is None and not once:
+            try:
+                self._listener = self.store.listen()
+            except self.store.lost:
+                raise
+            except Exception as error:  # noqa: BLE001 - of a driver, whose connection is lost
+                self._lost(error)
+                return False
+        return True
+
+    def _drain(self) -> None:
+        self._drained_at = time.monotonic()
+        try:
+            if self._listener is not None:
+                self._listener.drain()
+        except Exception:  # noqa: BLE001 - of a driver, whose connection is lost
+            self._stop_listening()
 
     def _stop_listening(self) -> None:
         listener, self._listener = self._listener, None
@@ -280,5 +324,7 @@ def _next_attempt(attempts: int) -> datetime.datetime:
 
 
 def _words(error: Exception) -> str:
+    """*error* in words: of one of SQLAlchemy only the driver's, without the statement and its values."""
+    error = getattr(error, "orig", None) or error
     text = harmless(f"{type(error).__name__}: {error}".replace("\0", "\\0").strip())
     return text[:_LONGEST_ERROR]

@@ -7,6 +7,7 @@ import typing
 
 from .._internal.log import get_logger
 from ..client.message import Message
+from ..connection.deadline import Deadline
 from ..errors import (
     AuthenticationFailed,
     BrokerUnavailable,
@@ -52,17 +53,17 @@ class Sending:
         self.unreadable: list[tuple[Row, Exception]] = []
         self.away: dict[str, Exception] = {}
 
-    def send(self, rows: typing.Sequence[Row], timeout: float | None = None) -> None:
-        """Send *rows*, each batch in at most *timeout* seconds; without it, in those of its publisher."""
+    def send(self, rows: typing.Sequence[Row], deadline: Deadline | None = None) -> None:
+        """Send *rows*, until *deadline*; without it, each batch may take the time of its publisher."""
         for wave in waves(rows):
             by_alias: dict[str, list[Row]] = {}
             for row in wave:
                 by_alias.setdefault(row.alias, []).append(row)
             for alias, together in by_alias.items():
-                if alias in self.away or not self._send(alias, together, timeout):
+                if alias in self.away or not self._send(alias, together, deadline):
                     self._stuck.update(row.key for row in together if row.key is not None)
 
-    def _send(self, alias: str, rows: typing.Sequence[Row], timeout: float | None) -> bool:
+    def _send(self, alias: str, rows: typing.Sequence[Row], deadline: Deadline | None) -> bool:
         """Send rows of one wave and one alias; return whether all were tried."""
         try:
             publisher = self._publisher_of(alias)
@@ -78,7 +79,7 @@ class Sending:
                 self._fail(self.unreadable, row, error)
         size = len(todo)
         while todo:
-            if self._stopping():
+            if self._stopping() or (deadline is not None and deadline.expired):
                 return False
             part: list[tuple[Row, Message]] = []
             while todo and len(part) < size:
@@ -87,7 +88,7 @@ class Sending:
                     part.append((row, message))
             if not part:
                 return True
-            left = self._try(alias, publisher, part, timeout)
+            left = self._try(alias, publisher, part, None if deadline is None else deadline.remaining())
             if left is None:
                 return False
             size = 1 if left else 2 * size

@@ -1,6 +1,6 @@
 """Store: the outbox's table, as the relay uses it. What differs between Django and SQLAlchemy is a subclass's.
 
-A claim locks the rows that one relay sends, until they are settled. On a database that can lock rows and skip locked
+A claim locks the rows that one relay sends, until they are recorded. On a database that can lock rows and skip locked
 ones (PostgreSQL, MariaDB 10.6, MySQL 8), the locks are those of a transaction that stays open while the messages are
 sent: if the relay dies, the database releases them at once. On SQLite there is one relay at a time, which holds a lock
 on a file beside the database, so that no transaction is open while it sends.
@@ -12,23 +12,32 @@ import collections
 import contextlib
 import dataclasses
 import datetime
+import math
+import time
 import typing
 
+from ..errors import StompError
 from .order import Candidate, choose
 from .rows import FAILED, PENDING, SENT, WAITING, Row
 from .stats import OutboxStats
 
-__all__ = ["Claim", "Listener", "Settlement", "Store", "Turn"]
+__all__ = ["Claim", "Listener", "Outcomes", "Store", "Turn"]
 
 #: How many bytes the bodies of one claim have together.
 _MOST_BYTES: typing.Final = 16 * 1024 * 1024
-#: How many rows are woken in one statement; those behind them are woken when these are sent.
+#: How many rows are changed in one statement.
 _MOST_WOKEN: typing.Final = 1000
+#: How many claims in a row may only find rows that wait.
+_MOST_CLAIMS: typing.Final = 100
+#: Seconds between two searches for rows that wait for a row that an operator has deleted by other means.
+_SWEPT_EVERY: typing.Final = 60.0
+#: Seconds that an operator's command waits for the turn.
+_TURN_LIMIT: typing.Final = 30.0
 
 
 @dataclasses.dataclass(slots=True)
-class Settlement:
-    """What became of the rows of a claim. A row that is not named here stays as it was.
+class Outcomes:
+    """The outcomes of the rows of a claim. A row that is not named here stays as it was.
 
     * `sent` - the rows that the broker has confirmed.
     * `again` - by the row's id: the attempts so far, the last error, and when to try again.
@@ -56,27 +65,27 @@ class Listener(typing.Protocol):
 class Turn(typing.Protocol):
     """The right to be the only relay, on a database that cannot lock rows."""
 
-    def take(self) -> bool:
-        """Take it, and return whether that was possible."""
+    def acquire(self) -> bool:
+        """Acquire it, and return whether that was possible."""
 
     def release(self) -> None:
-        """Give it back."""
+        """Release it."""
 
 
 class Claim:
     """Rows that this relay alone sends now. `seen` is how many rows it has looked at to find them."""
 
     def __init__(
-        self, rows: typing.Sequence[Row] = (), seen: int = 0, settle: typing.Callable[[Settlement], None] | None = None
+        self, rows: typing.Sequence[Row] = (), seen: int = 0, record: typing.Callable[[Outcomes], None] | None = None
     ) -> None:
         self.rows = rows
         self.seen = seen
-        self._settle = settle
+        self._record = record
 
-    def settle(self, settlement: Settlement) -> None:
-        """Write what became of the rows. It counts when the claim ends without an exception."""
-        if self._settle is not None:
-            self._settle(settlement)
+    def record(self, outcomes: Outcomes) -> None:
+        """Write the outcomes of the rows. It counts when the claim ends without an exception."""
+        if self._record is not None:
+            self._record(outcomes)
 
 
 class Store:
@@ -92,6 +101,7 @@ class Store:
     lost: tuple[type[Exception], ...] = ()
     turn: Turn | None = None
     keep: float = 0.0
+    _swept_at = -math.inf
 
     # -- what a relay does ------------------------------------------------------------------------------------
 
@@ -104,37 +114,43 @@ class Store:
         Rows of the aliases *skip* are left out, and those that stand behind them.
         """
         if self.turn is None:
-            with self.transaction():
-                rows, seen = self._choose(limit, ids, skip)
-                yield Claim(rows, seen, self._settle)
+            for _ in range(_MOST_CLAIMS):
+                with self.transaction():
+                    chosen, seen, held = self._choose(limit, ids, skip)
+                    if not (held and self._hold(held)):  # otherwise that is committed first, and its locks are released
+                        yield Claim(self.load(chosen) if chosen else (), seen, self._record)
+                        return
+            yield Claim()
             return
-        if not self.turn.take():
+        if not self.turn.acquire():
             yield Claim()
             return
         try:
             with self.transaction():
-                rows, seen = self._choose(limit, ids, skip)
-            settlements: list[Settlement] = []
-            yield Claim(rows, seen, settlements.append)
+                chosen, seen, held = self._choose(limit, ids, skip)
+                if held:
+                    self._hold(held)
+                rows = self.load(chosen) if chosen else []
+            outcomes: list[Outcomes] = []
+            yield Claim(rows, seen, outcomes.append)
             with self.transaction():
-                for settlement in settlements:
-                    self._settle(settlement)
+                for each in outcomes:
+                    self._record(each)
         finally:
             self.turn.release()
 
     def _choose(
         self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str]
-    ) -> tuple[list[Row], int]:
+    ) -> tuple[list[int], int, list[Candidate]]:
         candidates = self.candidates(limit, ids, skip)
         chosen, held = choose(candidates, _MOST_BYTES)
-        if held:
-            self._hold(held)
-        return self.load(chosen) if chosen else [], len(candidates)
+        return chosen, len(candidates), held
 
-    def _hold(self, held: typing.Sequence[Candidate]) -> None:
+    def _hold(self, held: typing.Sequence[Candidate]) -> int:
         """Let candidates wait whose key waits, so that no relay looks at them again before it goes on.
 
         The row before each is locked meanwhile, or the one that wakes that row would not see those that wait for it.
+        Returns how many wait now.
         """
         before = {each.previous for each in held if each.previous is not None}
         still = self.lock(before, (WAITING, FAILED))
@@ -145,22 +161,23 @@ class Store:
                 waiting.append(each.id)
         if waiting:
             self.update(waiting, state=WAITING, next_attempt_at=None)
+        return len(waiting)
 
-    def _settle(self, settlement: Settlement) -> None:
-        sent = [row.id for row in settlement.sent]
+    def _record(self, outcomes: Outcomes) -> None:
+        sent = [row.id for row in outcomes.sent]
         if sent and self.keep:
             self.update(sent, state=SENT, next_attempt_at=_now(), last_error="")
         elif sent:
             self.delete(sent)
-        for id_, (attempts, error, moment) in settlement.again.items():
+        for id_, (attempts, error, moment) in outcomes.again.items():
             self.update([id_], state=WAITING, attempts=attempts, last_error=error, next_attempt_at=moment)
-        for id_, (attempts, error) in settlement.failed.items():
+        for id_, (attempts, error) in outcomes.failed.items():
             self.update([id_], state=FAILED, attempts=attempts, last_error=error, next_attempt_at=None)
-        self._wake_behind({row.key for row in settlement.sent if row.key is not None})
+        self._wake_behind({row.key for row in outcomes.sent if row.key is not None})
 
     def _wake_behind(self, keys: typing.Collection[str]) -> None:
         """Let the rows of *keys* go on that wait for one that is gone now."""
-        if keys and (ids := self.waiting_behind(keys, _MOST_WOKEN)):
+        while keys and (ids := self.waiting_behind(keys, _MOST_WOKEN)):
             self.update(ids, state=PENDING, next_attempt_at=None)
 
     def wake(self) -> None:
@@ -170,6 +187,11 @@ class Store:
                 self.update(ids, state=PENDING, next_attempt_at=None)
         if self.keep:
             self.purge(self.keep)
+        if time.monotonic() - self._swept_at >= _SWEPT_EVERY:
+            self._swept_at = time.monotonic()
+            with self.transaction():
+                if ids := self.orphans(_MOST_WOKEN):
+                    self.update(ids, state=PENDING, next_attempt_at=None)
 
     # -- what an operator does --------------------------------------------------------------------------------
 
@@ -203,19 +225,37 @@ class Store:
         states: tuple[str, ...],
         change: typing.Callable[[typing.Sequence[int]], None],
     ) -> int:
-        left = collections.deque(ids) if ids is not None else None
-        count = 0
+        if self.turn is not None:
+            end = time.monotonic() + _TURN_LIMIT
+            while not self.turn.acquire():
+                if time.monotonic() > end:
+                    raise StompError(f"a relay is sending the messages of {self.name}; nothing was changed, try again")
+                time.sleep(0.01)
+        try:
+            return self._change_in_chunks(ids, states, change)
+        finally:
+            if self.turn is not None:
+                self.turn.release()
+
+    def _change_in_chunks(
+        self,
+        ids: typing.Sequence[int] | None,
+        states: tuple[str, ...],
+        change: typing.Callable[[typing.Sequence[int]], None],
+    ) -> int:
+        left, last, count = collections.deque(ids or ()), 0, 0
         while True:
             with self.transaction():
-                if left is None:
-                    chunk = self.some(states[0], _MOST_WOKEN)
+                if ids is None:
+                    chunk = self.some(states[0], last, _MOST_WOKEN)
                 else:
                     wanted = [left.popleft() for _ in range(min(len(left), _MOST_WOKEN))]
                     chunk = sorted(self.lock(wanted, states)) if wanted else []
                 if chunk:
                     change(chunk)
+                    last = chunk[-1]
             count += len(chunk)
-            if (left is None and not chunk) or (left is not None and not left):
+            if not (chunk if ids is None else left):
                 return count
 
     def _retry(self, ids: typing.Sequence[int]) -> None:
@@ -246,11 +286,15 @@ class Store:
         raise NotImplementedError
 
     def lock(self, ids: typing.Collection[int], states: typing.Sequence[str]) -> set[int]:
-        """Lock those of the rows *ids* that are in one of *states*, and that nobody has locked; return their ids."""
+        """Lock those of the rows *ids* that are in one of *states*, and that are not locked; return their ids."""
         raise NotImplementedError
 
-    def some(self, state: str, limit: int) -> list[int]:
-        """Lock up to *limit* rows in *state* that nobody has locked; return their ids."""
+    def some(self, state: str, after: int, limit: int) -> list[int]:
+        """Lock up to *limit* rows in *state* behind the id *after* that are not locked; return their ids, in order."""
+        raise NotImplementedError
+
+    def orphans(self, limit: int) -> list[int]:
+        """Lock up to *limit* rows that wait without a moment of their own, and behind no unsent row of their key."""
         raise NotImplementedError
 
     def due(self, state: str, moment: datetime.datetime, limit: int) -> list[int]:

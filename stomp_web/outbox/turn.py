@@ -11,7 +11,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["FileTurn"]
+__all__ = ["FileTurn", "database_file"]
 
 _held: dict[str, threading.Lock] = {}
 
@@ -28,8 +28,8 @@ class FileTurn:
         self._among_threads = threading.Lock() if path is None else _held.setdefault(self._path or "", threading.Lock())
         self._descriptor: int | None = None
 
-    def take(self) -> bool:
-        """Take the turn, and return whether that was possible."""
+    def acquire(self) -> bool:
+        """Acquire the turn, and return whether that was possible."""
         if not self._among_threads.acquire(blocking=False):
             return False
         if self._path is not None and fcntl is not None:
@@ -48,9 +48,15 @@ class FileTurn:
         return True
 
     def release(self) -> None:
-        """Give the turn back."""
+        """Release the turn."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
         self._among_threads.release()
+
+
+def database_file(name: str) -> str | None:
+    """The path of the database of SQLite with this *name*, which may be a URI; ``None`` if it is only in memory."""
+    path, _, query = name.removeprefix("file:").partition("?") if name.startswith("file:") else (name, "", "")
+    return None if path in {"", ":memory:"} or "mode=memory" in query else path

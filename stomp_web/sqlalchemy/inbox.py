@@ -6,7 +6,7 @@ import datetime
 import time
 import typing
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -76,11 +76,18 @@ class Inbox:
                 session.execute(self.table.insert().values(row))
             except IntegrityError:
                 session.rollback()
+                if not self._holds(session, row):
+                    raise
                 _log.info("message %s was handled before, and is not handled again by %s", identity, handler)
                 return None
             result = function(message, session)
             session.commit()
             return result
+
+    def _holds(self, session: Session, row: dict[str, typing.Any]) -> bool:
+        column = self.table.c
+        found = select(column.id).where(column.handler == row["handler"], column.message_id == row["message_id"])
+        return session.execute(found).first() is not None
 
     def purge(self) -> int:
         """Remove the rows that are older than *keep*, and return how many."""

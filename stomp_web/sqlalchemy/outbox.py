@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import typing
 
-from sqlalchemy import Connection, Engine, MetaData, func
+from sqlalchemy import Connection, Engine, MetaData, TwoPhaseTransaction, func
+from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
 from ..errors import ConfigurationError
 from ..outbox import Relay, new_row
 from ..outbox.relay import DEFAULT_BATCH, DEFAULT_MAX_ATTEMPTS, DEFAULT_POLL
+from ..outbox.rows import LONGEST_ALIAS
 from ..publisher import Publisher
 from .sessions import AnySession, Ending, plain_session
 from .store import SqlAlchemyStore
@@ -17,7 +19,6 @@ from .tables import OUTBOX_TABLE, outbox_table
 
 __all__ = ["Outbox"]
 
-_ALIAS: typing.Final = "default"
 _DAY: typing.Final = 86_400.0
 
 
@@ -31,6 +32,8 @@ class Outbox:
     * *keep* - days for which the row of a sent message is kept; 0: it is deleted at once.
     * *relay* - ``"inline"``: the process that has committed also sends its messages, right after the commit, and leaves
       to a relay what it could not send. Without it, a relay sends everything.
+    * *alias* - a name for the publisher, 1 to 64 characters, where several use one table; a relay sends the messages of
+      its own.
     * *notify* - whether a commit wakes the relays, on PostgreSQL (by ``NOTIFY``; not one in two phases).
 
     >>> from sqlalchemy import create_engine
@@ -57,12 +60,16 @@ class Outbox:
         keep: float = 0.0,
         relay: str | None = None,
         notify: bool = True,
+        alias: str = "default",
     ) -> None:
         if relay not in {None, "inline"}:
             raise ConfigurationError(f"relay must be 'inline' or None, not {relay!r}", "relay")
         if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 <= keep < 36_500:
             raise ConfigurationError(f"keep must be a number of days, not {keep!r}", "keep")
+        if not isinstance(alias, str) or not 0 < len(alias) <= LONGEST_ALIAS:
+            raise ConfigurationError(f"alias must be a text of 1 to {LONGEST_ALIAS} characters, not {alias!r}", "alias")
         self.publisher = publisher
+        self._alias = alias
         #: The `sqlalchemy.Table`.
         self.table = outbox_table(metadata, table)
         self.keep = float(keep)
@@ -102,22 +109,30 @@ class Outbox:
                 "tries until it comes"
             )
         message = self.publisher.prepare(destination, payload, headers, **options)
-        row = new_row(message, key, _ALIAS)
+        row = new_row(message, key, self._alias)
         plain = plain_session(session)
         connection = plain if isinstance(plain, Connection) else plain.connection(bind_arguments={"clause": self.table})
         _refuse_autocommit(connection)
+        if self._inline and not isinstance(plain, Session):
+            raise ConfigurationError("relay='inline' needs a session; with a Connection, run a relay", "relay")
         names = ("message_id", "destination", "headers", "content_type", "body", "key", "alias", "ttl", "created_at")
         values = {name: getattr(row, name) for name in (*names, "state")}
         insert = self.table.insert().values(**values, attempts=0, last_error="")
-        insert = insert.returning(self.table.c.id) if self._inline else insert
         # PostgreSQL refuses to prepare a transaction that notifies.
-        if self._notify and connection.dialect.name == "postgresql" and not getattr(plain, "twophase", False):
-            insert = insert.returning(*insert.exported_columns, func.pg_notify(self.table.name, ""))
-        result = connection.execute(insert)
+        two_phases = getattr(plain, "twophase", False) or isinstance(connection.get_transaction(), TwoPhaseTransaction)
+        try:
+            if self._notify and connection.dialect.name == "postgresql" and not two_phases:
+                insert = insert.returning(self.table.c.id, func.pg_notify(self.table.name, ""))
+                identity = connection.execute(insert).scalars().one()
+            else:
+                identity = connection.execute(insert).inserted_primary_key[0]  # type: ignore[index]
+        except StatementError as error:
+            error.hide_parameters = True  # the body is one
+            raise
         if self.publisher.is_captured:  # a test sees it as sent; it is a row as well
             self.publisher.deliver([message])
-        elif self._inline:
-            self._send_at_end(plain, connection, result.scalar_one())
+        elif self._inline and isinstance(plain, Session):
+            Ending.of(plain).after_commit(self, (connection.engine, identity), self._send_now)
         return row.message_id
 
     def relay(
@@ -134,19 +149,11 @@ class Outbox:
     def store(self, engine: Engine) -> SqlAlchemyStore:
         """Return the store of the outbox in the database of *engine*: its numbers, and what an operator does."""
         known = self._stores.get(engine)
-        made = known or SqlAlchemyStore(engine, self.table, keep=self.keep * _DAY)
+        made = known or SqlAlchemyStore(engine, self.table, keep=self.keep * _DAY, alias=self._alias)
         return self._stores.setdefault(engine, made)
 
     def _publisher(self, _alias: str) -> Publisher:
         return self.publisher
-
-    def _send_at_end(self, plain: Session | Connection, connection: Connection, identity: int) -> None:
-        engine = connection.engine
-        if isinstance(plain, Session):
-            ending = Ending.of(plain)
-            ending.after_commit(self, (engine, identity), self._send_now)
-            return
-        raise ConfigurationError("relay='inline' needs a session; with a Connection, run a relay", "relay")
 
     def _send_now(self, written: typing.Sequence[tuple[Engine, int]]) -> None:
         by_engine: dict[Engine, list[int]] = {}

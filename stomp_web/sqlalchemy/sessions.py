@@ -81,17 +81,25 @@ class Ending:
 
     def _after_end(self, _: Session, ended: SessionTransaction) -> None:
         """After the outermost transaction, when the session can be used again: an exception here does no harm to it."""
-        if ended.parent is not None:
+        if ended.parent is not None:  # a savepoint, which was released before, or is closed without that
+            self._after_rollback(_, ended)
             return
         entries, self._entries = self._entries, []
         committed, self._committed = self._committed, False
-        if not committed:
-            return
         groups: dict[tuple[object, typing.Callable[[list[typing.Any]], object]], list[typing.Any]] = {}
-        for entry in entries:
+        for entry in entries if committed else ():
             groups.setdefault((entry.group, entry.function), []).append(entry.value)
+        errors: list[Exception] = []
         for (_group, call), values in groups.items():
-            call(values)
+            try:
+                call(values)
+            except Exception as error:  # noqa: BLE001 - raised when all others were called
+                errors.append(error)
+        if errors:
+            try:
+                raise errors[0]
+            finally:
+                errors.clear()  # or this frame and the exception's traceback would hold each other
 
 
 @dataclasses.dataclass(slots=True)

@@ -12,11 +12,11 @@ from sqlalchemy import Connection, Engine, Select, Table, func, select
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, TimeoutError  # noqa: A004
 
 from ..errors import ConfigurationError
-from ..outbox import FAILED, PENDING, WAITING, OutboxStats, Row, Store
+from ..outbox import FAILED, PENDING, SENT, WAITING, OutboxStats, Row, Store
 from ..outbox.order import Candidate
 from ..outbox.postgresql import ConnectionListener, can_listen
 from ..outbox.store import Listener
-from ..outbox.turn import FileTurn
+from ..outbox.turn import FileTurn, database_file
 
 __all__ = ["SqlAlchemyStore"]
 
@@ -27,36 +27,57 @@ _ROW: typing.Final = (
 
 
 class SqlAlchemyStore(Store):
-    """The outbox in *table* of the database of *engine*. *keep* - seconds for which a sent row is kept."""
+    """The outbox in *table* of the database of *engine*. *keep* - seconds for which a sent row is kept.
+
+    *alias* - the publisher whose messages it has; ``None``: those of all.
+    """
 
     lost = (OperationalError, InterfaceError, InternalError, TimeoutError)
 
-    def __init__(self, engine: Engine, table: Table, *, keep: float = 0.0) -> None:
+    def __init__(self, engine: Engine, table: Table, *, keep: float = 0.0, alias: str | None = None) -> None:
+        dialect = engine.dialect.name
+        if dialect not in {"postgresql", "mysql", "mariadb", "sqlite"}:
+            raise ConfigurationError(
+                f"a relay does not know {dialect}; it works with PostgreSQL, MariaDB from 10.6, MySQL from 8.0 and "
+                "SQLite"
+            )
         self._table = table
+        self._alias = alias
         self.keep = keep
-        self.name = f"{table.fullname} in {engine.url.render_as_string(hide_password=True)}"
-        self._locks_rows = engine.dialect.name != "sqlite"
-        if not self._locks_rows:
-            path = engine.url.database
-            self.turn = FileTurn(None if path in {None, "", ":memory:"} else path)
-        self._engine = engine.execution_options(isolation_level="READ COMMITTED") if self._locks_rows else engine
+        self._address = engine.url.render_as_string(hide_password=True)
+        self.name = f"{table.fullname} in {self._address}"
+        if dialect == "sqlite":
+            self.turn = FileTurn(database_file(engine.url.database or ""))
+            self._engine = engine
+        else:
+            self._engine = engine.execution_options(isolation_level="READ COMMITTED")
         self._of_thread = threading.local()  # `connection`: that of the transaction that is open
 
     def check(self) -> None:
-        """Raise `ConfigurationError` if the table is not there."""
+        """Raise `ConfigurationError` if the table is not there, or the database cannot serve a relay."""
         with self._engine.connect() as connection:
             if not sqlalchemy.inspect(connection).has_table(self._table.name, self._table.schema):
                 raise ConfigurationError(
-                    f"there is no table {self._table.fullname} in "
-                    f"{self._engine.url.render_as_string(hide_password=True)}; create it by a migration "
+                    f"there is no table {self._table.fullname} in {self._address}; create it by a migration "
                     "(Alembic sees it in the metadata), or by metadata.create_all(engine)"
                 )
+            dialect = connection.dialect
+            if dialect.name in {"mysql", "mariadb"}:
+                least = (10, 6) if getattr(dialect, "is_mariadb", False) else (8,)
+                if (dialect.server_version_info or least) < least:
+                    raise ConfigurationError(
+                        f"{self._address} cannot skip locked rows, which a relay needs: MariaDB from 10.6 and MySQL "
+                        "from 8.0 can"
+                    )
 
     @contextlib.contextmanager
     def transaction(self) -> typing.Iterator[None]:
         """A transaction on a connection of the engine's pool."""
         with self._engine.begin() as self._of_thread.connection:
             try:
+                if self.turn is not None:
+                    # A transaction that reads first and then writes fails at once, if another has written meanwhile.
+                    self.update([-1], attempts=0)
                 yield
             finally:
                 del self._of_thread.connection
@@ -68,21 +89,21 @@ class SqlAlchemyStore(Store):
     def candidates(self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str]) -> list[Candidate]:
         """See `Store.candidates`."""
         column = self._table.c
-        before = {state: self._last_before(state) for state in (PENDING, WAITING, FAILED)}
-        statement = (
-            select(column.id, column.key, *before.values(), func.length(column.body))
-            .where(column.state == PENDING, column.next_attempt_at.is_(None))
-            .order_by(column.id)
-            .limit(limit)
-        )
+        statement = select(column.id).where(column.state == PENDING, column.next_attempt_at.is_(None))
         if ids is not None:
             statement = statement.where(column.id.in_(ids))
         if skip:
             statement = statement.where(column.alias.not_in(skip))
-        found = []
-        for id_, key, *previous, size in self._connection.execute(self._locking(statement)):
-            found.append(Candidate.of(id_, key, dict(zip(before, previous, strict=True)), size))
-        return found
+        locked = self._ids(self._own(statement).order_by(column.id).limit(limit))
+        # In a statement of its own: MySQL reads the rows that it locks as they are now, and others as they were.
+        before = {state: self._last_before(state) for state in (PENDING, WAITING, FAILED)}
+        details = select(column.id, column.key, *before.values(), func.length(column.body))
+        return [
+            Candidate.of(id_, key, dict(zip(before, previous, strict=True)), size)
+            for id_, key, *previous, size in self._connection.execute(
+                details.where(column.id.in_(locked)).order_by(column.id)
+            )
+        ]
 
     def _last_before(self, state: str) -> typing.Any:
         """The id of the last row in *state* of the same key that stands before a row."""
@@ -93,8 +114,11 @@ class SqlAlchemyStore(Store):
             .scalar_subquery()
         )
 
+    def _own(self, statement: Select[typing.Any]) -> Select[typing.Any]:
+        return statement if self._alias is None else statement.where(self._table.c.alias == self._alias)
+
     def _locking(self, statement: Select[typing.Any], *, skip_locked: bool = True) -> Select[typing.Any]:
-        if not self._locks_rows:
+        if self.turn is not None:
             return statement
         return statement.with_for_update(skip_locked=skip_locked)
 
@@ -112,10 +136,18 @@ class SqlAlchemyStore(Store):
         column = self._table.c
         return set(self._ids(select(column.id).where(column.id.in_(ids), column.state.in_(states))))
 
-    def some(self, state: str, limit: int) -> list[int]:
+    def some(self, state: str, after: int, limit: int) -> list[int]:
         """See `Store.some`."""
         column = self._table.c
-        return self._ids(select(column.id).where(column.state == state).order_by(column.id).limit(limit))
+        statement = select(column.id).where(column.state == state, column.id > after)
+        return self._ids(statement.order_by(column.id).limit(limit))
+
+    def orphans(self, limit: int) -> list[int]:
+        """See `Store.orphans`."""
+        column, other = self._table.c, self._table.alias()
+        before = select(other.c.id).where(other.c.key == column.key, other.c.id < column.id, other.c.state != SENT)
+        statement = select(column.id).where(column.state == WAITING, column.next_attempt_at.is_(None), ~before.exists())
+        return self._ids(statement.order_by(column.id).limit(limit))
 
     def due(self, state: str, moment: datetime.datetime, limit: int) -> list[int]:
         """See `Store.due`."""
@@ -149,11 +181,11 @@ class SqlAlchemyStore(Store):
         """See `Store.stats`."""
         column = self._table.c
         with self.transaction():
-            rows = self._connection.execute(select(column.state, func.count()).group_by(column.state))
+            rows = self._connection.execute(self._own(select(column.state, func.count())).group_by(column.state))
             counts: dict[str, int] = {state: count for state, count in rows}  # noqa: C416 - a Row is no tuple for mypy
             first = [
                 self._connection.execute(
-                    select(column.created_at).where(column.state == state).order_by(column.id).limit(1)
+                    self._own(select(column.created_at)).where(column.state == state).order_by(column.id).limit(1)
                 ).scalar()
                 for state in (PENDING, WAITING, FAILED)
             ]
@@ -163,10 +195,15 @@ class SqlAlchemyStore(Store):
         """See `Store.listen`."""
         if self._engine.dialect.name != "postgresql":
             return None
-        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        driver = connection.connection.driver_connection
+        pooled = self._engine.raw_connection()
+        driver: typing.Any = pooled.driver_connection
         if not can_listen(driver):
-            connection.close()
+            pooled.close()
             return None
-        connection.detach()  # it does not go back to the pool
-        return ConnectionListener(driver, self._table.name, connection.close)
+        pooled.detach()  # it does not go back to the pool
+        try:
+            driver.autocommit = True
+        except BaseException:
+            driver.close()
+            raise
+        return ConnectionListener(driver, self._table.name, driver.close)

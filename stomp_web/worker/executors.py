@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import inspect
 import os
 import sys
@@ -111,18 +112,24 @@ class ThreadExecutor(Executor):
             return Failure(error_in_one_line(error), permanent=True)
         try:
             with self._around():
-                # A forked child ends before the end of `around`, which may write to a database on a connection that
-                # the child shares with its parent.
-                with guard:
-                    if handler.once and self._inbox is not None:
-                        identity = check_identity(job.identity)
-                        result = self._inbox.run(handler.name, identity, handler.function, message)
-                    else:
-                        result = handler.function(message)
-                _check_has_run(result)
+                if handler.once and self._inbox is not None:
+                    # The inbox commits only what has run; a forked child ends before it could.
+                    run = functools.partial(self._call, handler, guard)
+                    name = f"{handler.name} {handler.destination}"
+                    self._inbox.run(name, check_identity(job.identity), run, message)
+                else:
+                    self._call(handler, guard, message)
         except Reject as error:
             return Failure(error_in_one_line(error), permanent=True)
         return None
+
+    @staticmethod
+    def _call(handler: Handler, guard: ForkGuard, *arguments: typing.Any) -> None:
+        # A forked child ends before the end of `around`, which may write to a database on a connection that the child
+        # shares with its parent.
+        with guard:
+            result = handler.function(*arguments)
+        _check_has_run(result)
 
 
 def read_message(job: Job, handler: Handler, keys: typing.Sequence[str | bytes]) -> ReceivedMessage:

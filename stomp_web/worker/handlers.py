@@ -185,6 +185,12 @@ class Handlers:
                     "stomp_web.sqlalchemy",
                     "inbox",
                 )
+            if handler.once and " at 0x" in handler.name:
+                raise ConfigurationError(
+                    f"{handler.name} has another name in each process, so that an inbox would not know what it has "
+                    "handled; decorate a function",
+                    "inbox",
+                )
             if handler.once and not _takes(handler.function, once_arguments or 1):
                 expected = "the message and the session" if once_arguments == 2 else "the message"
                 raise ConfigurationError(f"the handler {handler.name} cannot be called with {expected}", "inbox")

@@ -37,5 +37,10 @@ def check_identity(identity: str) -> str:
 
 
 def bounded(name: str) -> str:
-    """Return *name* as a column of an inbox holds it: in place of a very long one stands its hash."""
-    return name if len(name) <= _MOST else hashlib.sha256(name.encode(errors="replace")).hexdigest()
+    """Return *name* as a column of an inbox holds it, or its hash.
+
+    A very long one is hashed, and one that a database could take for another: MySQL compares without case, and without
+    blanks at the end.
+    """
+    safe = len(name) <= _MOST and name.isascii() and name == name.lower().strip()
+    return name if safe else hashlib.sha256(name.encode(errors="replace")).hexdigest()

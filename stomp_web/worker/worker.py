@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
-import threading
 import typing
 
 from .._internal.printable import short_repr
@@ -142,7 +142,7 @@ class Worker(Unpicklable):
         self._inbox = inbox
         #: The functions, and what they are subscribed to.
         self.handlers = Handlers() if handlers is None else handlers
-        self._running = threading.Lock()
+        self._idle = collections.deque([None])  # empty while it runs; no lock, for it runs code of the application
         self._supervisor: Supervisor | None = None
         self._make_client(FrameQueue(1))  # for its errors: nothing is opened
         self._make_pool()
@@ -201,14 +201,16 @@ class Worker(Unpicklable):
         read. If the broker cannot be reached, or refuses for another reason, such as RabbitMQ's NOT_FOUND for a queue
         that another program has yet to declare, the worker waits and tries again.
         """
-        if not self._running.acquire(blocking=False):
-            raise StompError("this worker is running already")
+        try:
+            self._idle.pop()
+        except IndexError:
+            raise StompError("this worker is running already") from None
         try:
             self._supervisor = supervisor = self._make_supervisor(on_progress, initializer)
             with StopSignals(supervisor.stop):
                 return 0 if supervisor.run() else 1
         finally:
-            self._running.release()
+            self._idle.append(None)
 
     def stop(self) -> None:
         """Ask a running worker to shut down cleanly, as SIGTERM does. From any thread; it does not wait.

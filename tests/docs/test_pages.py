@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-NEEDS = {"flask": r"\bflask\b", "django": r"\bdjango\b", "trustme": re.escape(TLS_HOST)}
+NEEDS = {
+    "flask": r"\bflask\b",
+    "django": r"\bdjango\b",
+    "sqlalchemy": r"\bsqlalchemy\b",
+    "trustme": re.escape(TLS_HOST),
+}
 
 
 @pytest.fixture(scope="module")

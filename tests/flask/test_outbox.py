@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import flask
 import pytest
+from flask.cli import ScriptInfo
 
 from stomp_web import ConfigurationError
 from stomp_web.broker import Broker
@@ -73,3 +74,43 @@ def test_without_a_database_the_command_says_so():
     Stomp(app)
     result = app.test_cli_runner().invoke(args=["stomp", "relay", "--once"])
     assert (result.exit_code, "give --database URL" in result.output) == (2, True)
+
+
+def test_a_handler_that_runs_once_gets_a_session_of_the_apps_database(tmp_path):
+    from sqlalchemy.orm import Session
+
+    from stomp_web.flask.cli import make_worker
+    from stomp_web.sqlalchemy import Inbox
+    from stomp_web.worker import ReceivedMessage
+
+    app, db = create_app(tmp_path, STOMP_URL="stomp://127.0.0.1:1")
+    Inbox(db.metadata, Session)
+    with app.app_context():
+        db.create_all()
+    state = app.extensions["stomp"]
+    handled = []
+
+    @state.handlers.subscribe("/queue/orders", once=True)
+    def place(message: ReceivedMessage, session: Session) -> None:
+        handled.append(session.execute(sqlalchemy.text("SELECT 1")).scalar())
+
+    worker = make_worker(state, ScriptInfo(create_app=lambda: app), processes=0)
+    message = ReceivedMessage(1, b"", {}, "/queue/orders", "m", False, 0)
+    with app.app_context():
+        for _ in range(2):
+            worker._inbox.run("place /queue/orders", "m", place, message)
+    assert handled == [1]
+
+
+def test_messages_of_a_second_extension_are_its_own(tmp_path):
+    app, db = create_app(tmp_path, STOMP_URL="memory://", AUDIT_STOMP_URL="memory://")
+    Stomp(app, config_prefix="AUDIT_STOMP")
+    with app.app_context():
+        app.extensions["stomp"].send("/queue/a", 1, outbox=db.session)
+        app.extensions["audit_stomp"].send("/queue/a", 2, outbox=db.session)
+        db.session.commit()
+        for key in ("stomp", "audit_stomp"):
+            state = app.extensions[key]
+            state.transactional_outbox.relay(db.engine).run(once=True)
+    assert [message.payload for message in app.extensions["stomp"].outbox] == [1]
+    assert [message.payload for message in app.extensions["audit_stomp"].outbox] == [2]

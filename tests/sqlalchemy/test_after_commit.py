@@ -108,6 +108,14 @@ class TestTransactions:
             send(session, 4)
         assert payloads(publisher) == [1, 4]
 
+    def test_a_savepoint_that_is_closed_without_a_release(self, engine, publisher, send):
+        with Session(engine) as session, session.begin():
+            savepoint = session.begin_nested()
+            send(session, 1)
+            savepoint.close()
+            send(session, 2)
+        assert payloads(publisher) == [2]
+
     def test_a_released_savepoint_in_a_transaction_that_is_rolled_back(self, engine, publisher, send):
         with Session(engine) as session:
             with session.begin_nested():

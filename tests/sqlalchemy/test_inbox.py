@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from stomp_web import ConfigurationError, PublishClient
@@ -50,6 +51,38 @@ def test_a_copy_is_not_handled_again(engine, inbox):
     inbox.run("shop.insert", "m2", insert, message(2))
     inbox.run("shop.other", "m1", insert, message(3))
     assert orders(engine) == [1, 2, 3]
+
+
+def test_ids_that_a_database_takes_for_equal_are_two(engine, inbox):
+    inbox.run("shop.insert", "aB ", insert, message(1))
+    inbox.run("shop.insert", "ab", insert, message(2))
+    assert orders(engine) == [1, 2]
+
+
+def test_an_error_that_is_no_copy_is_raised(engine, inbox):
+    with engine.begin() as connection:
+        inbox.table.drop(connection)
+        connection.exec_driver_sql(
+            "CREATE TABLE stomp_web_inbox (id INTEGER, handler VARCHAR(255), message_id VARCHAR(255), "
+            "created_at TIMESTAMP, more INTEGER NOT NULL)"
+        )
+    with pytest.raises(IntegrityError):
+        inbox.run("shop.insert", "m1", insert, message(1))
+
+
+def test_a_handler_that_has_not_run_is_not_noted_as_handled(engine, inbox):
+    async def never(message: ReceivedMessage, session: Session) -> None:
+        insert(message, session)
+
+    worker = Worker("stomp://127.0.0.1:1", inbox=inbox)
+    worker.subscribe("/queue/orders", once=True)(lambda *arguments: never(*arguments))  # noqa: PLW0108
+    executor = ThreadExecutor(list(worker.handlers), (), contextlib.nullcontext, inbox)
+    job = Job("worker-1", {"content-type": "application/json"}, b"1", False, 0, identity="m1")
+
+    for _ in range(2):
+        failure = executor.execute(job)
+        assert failure is not None
+        assert "which nothing runs" in failure.error
 
 
 def test_a_handler_that_fails_is_tried_again(engine, inbox):

@@ -45,6 +45,15 @@ def write(engine: Engine, outbox: Outbox, *payloads: object, key: str | None = N
             outbox.send(session, "/queue/orders", payload, key=key)
 
 
+def written(engine: Engine, outbox: Outbox, payload: object) -> bool:
+    """Write, and return whether that was possible: a connection of the pool may have ended."""
+    try:
+        write(engine, outbox, payload)
+    except sqlalchemy.exc.OperationalError:
+        return False
+    return True
+
+
 def payloads(publisher: Publisher) -> list[object]:
     return [message.payload for message in publisher.outbox]
 
@@ -224,6 +233,43 @@ class TestRelay:
         assert outbox.store(engine).discard() == 1
         assert outbox.relay(engine).run(once=True) == 0
         assert payloads(publisher) == [2]
+
+    def test_all_rows_behind_those_that_are_sent_go_on_however_many_there_are(self, engine, outbox, publisher):
+        with Session(engine) as session, session.begin():
+            for number in range(1200):
+                outbox.send(session, "/queue/orders", number, key=str(number % 400))
+        column = outbox.table.c
+        with engine.begin() as connection:
+            first = select(sqlalchemy.func.min(column.id)).scalar_subquery()
+            heads = outbox.table.update().where(column.id < first + 400)
+            connection.execute(outbox.table.update().values(state="waiting"))
+            connection.execute(heads.values(state="pending"))
+        assert outbox.relay(engine).run(once=True) == 0
+        assert len(publisher.outbox) == 1200
+
+    def test_a_row_that_waits_for_none_goes_on(self, engine, outbox, publisher):
+        write(engine, outbox, 1, key="k")
+        with engine.begin() as connection:
+            connection.execute(outbox.table.update().values(state="waiting"))  # the one before it was deleted by hand
+        assert outbox.relay(engine).run(once=True) == 0
+        assert payloads(publisher) == [1]
+
+    def test_an_error_of_the_database_does_not_show_the_body(self, engine, outbox):
+        outbox.table.drop(engine)
+        with Session(engine) as session, pytest.raises(sqlalchemy.exc.DBAPIError) as raised:
+            outbox.send(session, "/queue/orders", "the secret body")
+        assert "secret" not in str(raised.value)
+
+    @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+    def test_a_database_that_ends_under_an_idle_relay_is_waited_for(self, engine, outbox, publisher, postgres_server):
+        relay = outbox.relay(engine, poll=3600)
+        with Running(relay):
+            write(engine, outbox, 1)
+            wait_until(lambda: len(publisher.outbox) == 1)
+            postgres_server.kill()
+            postgres_server.go_on()
+            wait_until(lambda: written(engine, outbox, 2))
+            wait_until(lambda: len(publisher.outbox) == 2)
 
     def test_a_broker_that_is_away_is_waited_for(self, engine):
         metadata = MetaData()

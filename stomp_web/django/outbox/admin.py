@@ -7,6 +7,7 @@ import json
 import typing
 
 from django.contrib import admin, messages
+from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -79,14 +80,14 @@ class OutboxMessageAdmin(_ReadOnly):
     def retry(self, request: HttpRequest, rows: QuerySet[OutboxMessage]) -> None:
         """Send failed rows again, and waiting ones now."""
         ids = list(rows.filter(state__in=(FAILED, WAITING)).values_list("id", flat=True))
-        count = DjangoStore(rows.db).retry(ids)
+        count = DjangoStore(router.db_for_write(OutboxMessage)).retry(ids)
         self.message_user(request, f"{count} messages will be sent again.", messages.SUCCESS)
 
     @admin.action(description="Discard: delete without sending", permissions=["change"])
     def discard(self, request: HttpRequest, rows: QuerySet[OutboxMessage]) -> None:
         """Delete rows that are not sent."""
         ids = list(rows.filter(state__in=(FAILED, WAITING, PENDING)).values_list("id", flat=True))
-        count = DjangoStore(rows.db).discard(ids)
+        count = DjangoStore(router.db_for_write(OutboxMessage)).discard(ids)
         self.message_user(request, f"{count} messages were deleted, and will not be sent.", messages.WARNING)
 
 

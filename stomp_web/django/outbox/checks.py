@@ -1,6 +1,6 @@
 """The system checks of the outbox. They read settings only.
 
-* **stomp_web.E003** - the settings of an outbox cannot be used, or its database cannot skip locked rows.
+* **stomp_web.E003** - the settings of an outbox cannot be used.
 * **stomp_web.W005** - ``ATOMIC_REQUESTS`` is off for the database of an outbox that is the default: a call of ``send``
   outside of ``transaction.atomic`` is refused.
 """

@@ -46,12 +46,13 @@ class DjangoInbox:
             self._purge_at = time.monotonic() + _PURGED_EVERY
             self.purge(database, settings.inbox_keep)
         with transaction.atomic(using=database):
+            row = {"handler": bounded(handler), "message_id": bounded(identity)}
             try:
                 with transaction.atomic(using=database):
-                    InboxMessage.objects.using(database).create(
-                        handler=bounded(handler), message_id=bounded(identity), created_at=timezone.now()
-                    )
+                    InboxMessage.objects.using(database).create(**row, created_at=timezone.now())
             except IntegrityError:
+                if not InboxMessage.objects.using(database).filter(**row).exists():
+                    raise
                 _log.info("message %s was handled before, and is not handled again by %s", identity, handler)
                 return None
             return function(message)

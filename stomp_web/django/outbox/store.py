@@ -6,17 +6,17 @@ import contextlib
 import datetime
 import typing
 
-from django.db import InterfaceError, InternalError, OperationalError, close_old_connections, connections, transaction
-from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
+from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Length
 from django.utils import timezone
 
 from ...errors import ConfigurationError
-from ...outbox import FAILED, PENDING, WAITING, OutboxStats, Row, Store
+from ...outbox import FAILED, PENDING, SENT, WAITING, OutboxStats, Row, Store
 from ...outbox.order import Candidate
 from ...outbox.postgresql import ConnectionListener, can_listen
 from ...outbox.store import Listener
-from ...outbox.turn import FileTurn
+from ...outbox.turn import FileTurn, database_file
 from .models import OutboxMessage
 
 __all__ = ["DjangoStore"]
@@ -38,22 +38,27 @@ class DjangoStore(Store):
         self.name = f"{OutboxMessage._meta.db_table} in the database {database!r}"
         connection = connections[database]
         if connection.vendor == "sqlite":
-            name = str(connection.settings_dict["NAME"])
-            in_memory = name in {"", ":memory:"} or "mode=memory" in name
-            self.turn = FileTurn(None if in_memory else name)
-        elif not connection.features.has_select_for_update_skip_locked:
-            raise ConfigurationError(
-                f"the database {database!r} cannot skip locked rows, which the relay needs: PostgreSQL, MariaDB from "
-                "10.6 and MySQL from 8.0 can, and SQLite has one relay at a time"
-            )
+            self.turn = FileTurn(database_file(str(connection.settings_dict["NAME"])))
 
     def check(self) -> None:
-        """Raise `ConfigurationError` if the table is not there."""
-        with connections[self.database].cursor() as cursor:
-            names = connections[self.database].introspection.table_names(cursor)
+        """Raise `ConfigurationError` if the table is not there, or the database cannot serve a relay."""
+        connection = connections[self.database]
+        with connection.cursor() as cursor:
+            names = connection.introspection.table_names(cursor)
         if OutboxMessage._meta.db_table not in names:
             raise ConfigurationError(
                 f"there is no {self.name}: run `manage.py migrate stomp_web_outbox --database {self.database}`"
+            )
+        if self.turn is None and not connection.features.has_select_for_update_skip_locked:
+            raise ConfigurationError(
+                f"the database {self.database!r} cannot skip locked rows, which the relay needs: PostgreSQL, MariaDB "
+                "from 10.6 and MySQL from 8.0 can, and SQLite has one relay at a time"
+            )
+        level = getattr(connection, "isolation_level", None)
+        if connection.vendor == "mysql" and level != "read committed":
+            raise ConfigurationError(
+                f"the database {self.database!r} has the isolation level {level!r}, at which a relay would hold up "
+                "those who write messages; set OPTIONS['isolation_level'] to 'read committed'"
             )
 
     @contextlib.contextmanager
@@ -81,13 +86,15 @@ class DjangoStore(Store):
         rows = self._rows.filter(state=PENDING, next_attempt_at=None).exclude(alias__in=list(skip))
         if ids is not None:
             rows = rows.filter(id__in=ids)
+        locked = self._ids(rows.order_by("id"), limit)
+        # In a statement of its own: MySQL reads the rows that it locks as they are now, and others as they were.
         states = (PENDING, WAITING, FAILED)
         before = {f"before_{state}": self._last_before(state) for state in states}
-        found = []
-        rows = self._locking(rows.annotate(**before, size=Length("body")).order_by("id"))
-        for id_, key, *previous, size in rows.values_list("id", "key", *before, "size")[:limit]:
-            found.append(Candidate.of(id_, key, dict(zip(states, previous, strict=True)), size))
-        return found
+        rows = self._rows.filter(id__in=locked).annotate(**before, size=Length("body")).order_by("id")
+        return [
+            Candidate.of(id_, key, dict(zip(states, previous, strict=True)), size)
+            for id_, key, *previous, size in rows.values_list("id", "key", *before, "size")
+        ]
 
     def _last_before(self, state: str) -> Subquery:
         """The id of the last row in *state* of the same key that stands before a row."""
@@ -110,9 +117,15 @@ class DjangoStore(Store):
         """See `Store.lock`."""
         return set(self._ids(self._rows.filter(id__in=list(ids), state__in=states), len(ids)))
 
-    def some(self, state: str, limit: int) -> list[int]:
+    def some(self, state: str, after: int, limit: int) -> list[int]:
         """See `Store.some`."""
-        return self._ids(self._rows.filter(state=state).order_by("id"), limit)
+        return self._ids(self._rows.filter(state=state, id__gt=after).order_by("id"), limit)
+
+    def orphans(self, limit: int) -> list[int]:
+        """See `Store.orphans`."""
+        before = self._rows.filter(key=OuterRef("key"), id__lt=OuterRef("id")).exclude(state=SENT)
+        rows = self._rows.filter(~Exists(before), state=WAITING, next_attempt_at=None)
+        return self._ids(rows.order_by("id"), limit)
 
     def due(self, state: str, moment: datetime.datetime, limit: int) -> list[int]:
         """See `Store.due`."""
@@ -155,15 +168,20 @@ class DjangoStore(Store):
         if connection.vendor != "postgresql":
             return None
         own = connection.copy()
-        own.connect()
+        own.ensure_connection()
         if not can_listen(own.connection):
             own.close()
             return None
         return ConnectionListener(own.connection, OutboxMessage._meta.db_table, own.close)
 
     def rest(self) -> None:
-        """Close connections that are broken or too old."""
-        close_old_connections()
+        """Close the connection if it is broken."""
+        connection = connections[self.database]
+        if connection.errors_occurred:
+            if connection.is_usable():
+                connection.errors_occurred = False
+            else:
+                connection.close()
 
 
 def _for_django(moment: datetime.datetime) -> datetime.datetime:

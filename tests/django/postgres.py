@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -133,7 +135,12 @@ class Postgres:
         """End it at once, with all of its connections."""
         process, self._process = self._process, None
         if process is not None:
+            # Each of its processes has a session of its own, and would serve its client to the end of a statement.
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
             process.kill()
+            for child in children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(child), signal.SIGKILL)
             (self.directory / "data" / "postmaster.pid").unlink(missing_ok=True)
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ import typing
 from .._internal.streams import try_to_print
 from ..errors import ConfigurationError
 from ..outbox import Relay
-from ..outbox.command import run_relay, status_text
+from ..outbox.command import operate, run_relay
 from ..publisher import Publisher
 
 if typing.TYPE_CHECKING:
@@ -40,17 +40,7 @@ def run_relay_command(
 
 def run_outbox(action: str, *, ids: typing.Sequence[int], days: float, database: str, table: str) -> int:
     """Do *action* with the outbox, print what was done, and return the exit code."""
-    store = _store(database, table)
-    store.check()
-    if action == "status":
-        done = status_text(store.name, store.stats())
-    elif action == "purge":
-        done = f"{store.purge(days * _DAY)} sent messages were deleted"
-    elif action == "retry":
-        done = f"{store.retry(ids or None)} messages will be sent again"
-    else:
-        done = f"{store.discard(ids or None)} messages were deleted, and will not be sent"
-    try_to_print(sys.stdout, done)
+    try_to_print(sys.stdout, operate(_store(database, table), action, ids, days))
     return 0
 
 

@@ -11,8 +11,11 @@ from .._internal.status_line import StatusLine, begin_logging, logging_is_set_up
 from .._internal.streams import TolerantStream, keep_descriptors, settle
 from .relay import Relay
 from .stats import OutboxStats, RelayStats
+from .store import Store
 
-__all__ = ["RelayLine", "run_relay", "status_text"]
+__all__ = ["RelayLine", "operate", "run_relay"]
+
+_DAY: typing.Final = 86_400.0
 
 _log = get_logger("outbox")
 
@@ -51,7 +54,19 @@ class RelayLine(StatusLine):
         )
 
 
-def status_text(name: str, outbox: OutboxStats) -> str:
+def operate(store: Store, action: str, ids: typing.Sequence[int], days: float) -> str:
+    """Do what an operator asks for - ``status``, ``retry``, ``discard`` or ``purge`` - and return what was done."""
+    store.check()
+    if action == "purge":
+        return f"{store.purge(days * _DAY)} sent messages were deleted"
+    if action == "retry":
+        return f"{store.retry(ids or None)} messages will be sent again"
+    if action == "discard":
+        return f"{store.discard(ids or None)} messages were deleted, and will not be sent"
+    return _status_text(store.name, store.stats())
+
+
+def _status_text(name: str, outbox: OutboxStats) -> str:
     """Return the numbers of an outbox as a command prints them."""
     age = "" if outbox.oldest is None else f"; the oldest that is not sent is {outbox.oldest:.0f} s old"
     return (

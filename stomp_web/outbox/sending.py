@@ -88,7 +88,7 @@ class Sending:
                     part.append((row, message))
             if not part:
                 return True
-            left = self._try(alias, publisher, part, None if deadline is None else deadline.remaining())
+            left = self._try(alias, publisher, part, None if deadline is None else max(deadline.remaining(), 0.001))
             if left is None:
                 return False
             size = 1 if left else 2 * size

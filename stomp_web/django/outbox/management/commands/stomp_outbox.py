@@ -6,13 +6,11 @@ import typing
 
 from django.core.management.base import CommandParser
 
-from .....outbox.command import status_text
+from .....outbox.command import operate
 from ....management.command import StompCommand
 from ...writing import make_relay
 
 __all__ = ["Command"]
-
-_DAY: typing.Final = 86_400.0
 
 
 class Command(StompCommand):
@@ -37,13 +35,4 @@ class Command(StompCommand):
         self, *, action: str, ids: list[int], days: float, using: str, database: str | None, **_: typing.Any
     ) -> None:
         """Do it, and print what was done."""
-        store = make_relay(using, database).store
-        store.check()
-        if action == "status":
-            self.report(status_text(store.name, store.stats()))
-        elif action == "purge":
-            self.report(f"{store.purge(days * _DAY)} sent messages were deleted")
-        elif action == "retry":
-            self.report(f"{store.retry(ids or None)} messages will be sent again")
-        else:
-            self.report(f"{store.discard(ids or None)} messages were deleted, and will not be sent")
+        self.report(operate(make_relay(using, database).store, action, ids, days))

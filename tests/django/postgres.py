@@ -135,12 +135,19 @@ class Postgres:
         """End it at once, with all of its connections."""
         process, self._process = self._process, None
         if process is not None:
-            # Each of its processes has a session of its own, and would serve its client to the end of a statement.
+            # Each of its processes has a session of its own, and would serve its client to the end of a statement. The
+            # server is stopped first, so that it starts no other meanwhile; while one is left, it cannot start again.
+            process.pause()
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
             process.kill()
             for child in children:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(child), signal.SIGKILL)
+            deadline = time.monotonic() + START_LIMIT
+            for child in children:
+                while _runs(child):
+                    assert time.monotonic() < deadline, f"process {child} of PostgreSQL does not end"
+                    time.sleep(0.01)
             (self.directory / "data" / "postmaster.pid").unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -166,6 +173,14 @@ class Postgres:
         except psycopg.OperationalError as error:
             return str(error)
         return None
+
+
+def _runs(pid: str) -> bool:
+    """Whether this process still has its memory: a zombie has none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _programs() -> Path | None:

@@ -1,21 +1,12 @@
-"""What command lines have alike, whether argparse or click reads them."""
+"""What command lines have in common, whether argparse or click reads them."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import typing
 
-__all__ = ["CONCURRENCY", "PROCESSES", "seconds"]
-
-#: The help of a worker's options in a framework. The gap is for the place of its settings.
-CONCURRENCY: typing.Final = (
-    "Handle up to N messages at once, each in a thread. Ignored if they are handled in processes. Default: that of {}, "
-    "else 8."
-)
-PROCESSES: typing.Final = (
-    "Handle messages in N processes instead, one at a time in each; 0 means in threads. Each process loads the "
-    "application. Default: that of {}, else 0."
-)
+__all__ = ["RELAY", "Argument", "add_options", "count", "seconds", "worker_options"]
 
 
 def seconds(text: str) -> float:
@@ -27,3 +18,42 @@ def seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds greater than 0")
     return value
+
+
+def count(text: str, least: int = 1, most: float = float("inf")) -> int:
+    """Return a whole number within the limits. Raises `argparse.ArgumentTypeError`."""
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        limits = f"a whole number, {least} or more" if most == float("inf") else f"a number from {least} to {most}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not {limits}")
+    return int(text)
+
+
+#: Of an option: its flag, how its value is read, the name of the value, and the help.
+Argument = tuple[str, typing.Callable[[str], typing.Any], str, str]
+
+#: The options of a command that runs a relay.
+RELAY: typing.Final[tuple[Argument, ...]] = (
+    ("--poll", seconds, "SECONDS", "Look for new messages at least this often. Default: 1."),
+    ("--batch", count, "N", "Send up to N messages together. Default: 500."),
+    ("--max-attempts", count, "N", "Give up a message that the broker refuses N times. Default: 10."),
+)
+
+
+def worker_options(place: str) -> tuple[Argument, ...]:
+    """The options of a command that runs a worker; their defaults are in *place*."""
+    concurrency = (
+        "Handle up to N messages at once, each in a thread. Ignored if they are handled in processes. Default: that of "
+        f"{place}, else 8."
+    )
+    processes = (
+        "Handle messages in N processes instead, one at a time in each; 0 means in threads. Each process loads the "
+        f"application. Default: that of {place}, else 0."
+    )
+    least_0 = functools.partial(count, least=0)
+    return ("--concurrency", count, "N", concurrency), ("--processes", least_0, "N", processes)
+
+
+def add_options(parser: argparse.ArgumentParser, options: typing.Iterable[Argument], **more: typing.Any) -> None:
+    """Add *options* to *parser*, with *more* arguments of its ``add_argument``."""
+    for flag, read, metavar, text in options:
+        parser.add_argument(flag, metavar=metavar, help=text, **{"type": read, **more})

@@ -1,4 +1,4 @@
-"""The command ``stomp-web``. `main` reads the command line; each subcommand has a module of its name."""
+"""The command ``stomp-web``. `main` reads the command line; each subcommand has a function."""
 
 from .command_line import main
 

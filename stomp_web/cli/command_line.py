@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import os
 import sys
 import typing
 
-from .._internal.arguments import seconds
+from .._internal.arguments import RELAY, add_options, count, seconds, worker_options
 from .._internal.signals import sigterm_as_ctrl_c
 from .._internal.streams import keep_descriptors, settle, try_to_print
 from .._internal.version import __version__
 from ..connection.address import parse_address
 from ..errors import StompError
 from ..publisher.command import never_succeeds
-from . import broker, listen, ping, send
+from . import broker, listen, send
 from .display import CannotPrint, complain, in_words
 
 __all__ = ["DEFAULT_URL", "main"]
@@ -95,10 +96,13 @@ def _target(arguments: argparse.Namespace) -> tuple[str, str]:
     return module, name
 
 
-def _run_worker(target: tuple[str, str], concurrency: int | None, processes: int | None) -> int:
-    from . import worker  # which imports much: the other commands start faster without it
+def _later(module: str, function: str = "run") -> typing.Callable[..., int]:
+    """A function of a *module* of this package, which is imported at the call: other commands start faster without."""
 
-    return worker.run(*target, concurrency=concurrency, processes=processes)
+    def run(**options: typing.Any) -> int:
+        return typing.cast(int, getattr(importlib.import_module(f".{module}", __package__), function)(**options))
+
+    return run
 
 
 # ------------------------------------------------------------------------------------------------- the options
@@ -128,20 +132,20 @@ _Commands: typing.TypeAlias = "argparse._SubParsersAction[_Parser]"
 def _add_broker(commands: _Commands) -> None:
     parser = commands.add_parser(
         "broker",
-        help="run the development broker",
+        help="Run the development broker.",
         description="Run the development broker until Ctrl-C. Not for production: it keeps messages in memory only.",
     )
     parser.set_defaults(run=broker.run, parser=parser)
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    port = functools.partial(_count, least=0, most=65535)
-    parser.add_argument("--port", type=port, default=61613, help="0 takes a free one (default: %(default)s)")
-    parser.add_argument("--login", help="the login that clients must give (default: none is needed)")
-    parser.add_argument("--passcode", help="the passcode for --login; not secret, as other users can see it")
+    parser.add_argument("--host", default="127.0.0.1", help="The address to listen on. Default: %(default)s.")
+    port = functools.partial(count, least=0, most=65535)
+    parser.add_argument("--port", type=port, default=61613, help="0 takes a free one. Default: %(default)s.")
+    parser.add_argument("--login", help="The login that clients must give. Default: none is needed.")
+    parser.add_argument("--passcode", help="The passcode for --login; not secret, as other users can see it.")
     parser.add_argument(
         "--server",
         metavar="NAME/VERSION",
-        help="behave like a broker such as RabbitMQ/4.3.6 or ActiveMQ/5.17.2: its name, its destinations and "
-        "its wildcards in topics (default: the name of stomp-web, and RabbitMQ's destinations)",
+        help="Behave like a broker such as RabbitMQ/4.3.6 or ActiveMQ/5.17.2: its name, its destinations and "
+        "its wildcards in topics. Default: the name of stomp-web, and RabbitMQ's destinations.",
     )
     parser.add_argument(
         "--queue",
@@ -149,178 +153,143 @@ def _add_broker(commands: _Commands) -> None:
         default=[],
         dest="queues",
         metavar="NAME",
-        help="a queue that exists from the start, as /amq/queue/NAME must; may be given several times",
+        help="A queue that exists from the start, as /amq/queue/NAME must; may be given several times.",
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="log the frames of clients on standard error")
+    parser.add_argument("-v", "--verbose", action="store_true", help="Log the frames of clients on standard error.")
 
 
 def _add_send(commands: _Commands) -> None:
     said = "Send a message, and print what the broker confirmed."
-    parser = commands.add_parser("send", help="send a message", description=said, epilog=_ABOUT_URL)
+    parser = commands.add_parser("send", help="Send a message.", description=said, epilog=_ABOUT_URL)
     parser.set_defaults(run=send.run)
-    parser.add_argument("destination", metavar="DEST", help="such as /queue/orders")
-    parser.add_argument("body", metavar="BODY", help="the body; - reads it from standard input")
+    parser.add_argument("destination", metavar="DEST", help="Such as /queue/orders.")
+    parser.add_argument("body", metavar="BODY", help="The body; - reads it from standard input.")
     _add_url(parser)
     parser.add_argument(
         "--serializer",
         metavar="NAME",
-        help="text, bytes, or one for which BODY must be JSON: json, pickle, signed-json, signed-pickle "
-        "(default: json if BODY is JSON, otherwise text)",
+        help="Text, bytes, or one for which BODY must be JSON: json, pickle, signed-json, signed-pickle. "
+        "Default: json if BODY is JSON, otherwise text.",
     )
-    _add_header(parser, "a header of the message")
-    parser.add_argument("--count", type=_count, default=1, metavar="N", help="send the message N times (default: 1)")
+    _add_header(parser, "A header of the message")
+    parser.add_argument("--count", type=count, default=1, metavar="N", help="Send the message N times. Default: 1.")
     parser.add_argument(
-        "--no-confirm", action="store_false", dest="confirm", help="do not wait for the broker's receipt"
+        "--no-confirm", action="store_false", dest="confirm", help="Do not wait for the broker's receipt."
     )
-    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="the deadline of each message (default: 5)")
+    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="The deadline of each message. Default: 5.")
 
 
 def _add_listen(commands: _Commands) -> None:
     said = "Print the messages that arrive, until Ctrl-C."
-    parser = commands.add_parser("listen", help="receive messages", description=said, epilog=_ABOUT_URL)
+    parser = commands.add_parser("listen", help="Receive messages.", description=said, epilog=_ABOUT_URL)
     parser.set_defaults(run=listen.run)
-    parser.add_argument("destination", metavar="DEST", help="such as /queue/orders")
+    parser.add_argument("destination", metavar="DEST", help="Such as /queue/orders.")
     _add_url(parser)
-    parser.add_argument("--count", type=_count, metavar="N", help="stop after N messages")
+    parser.add_argument("--count", type=count, metavar="N", help="Stop after N messages.")
     parser.add_argument(
         "--timeout",
         type=seconds,
         metavar="SECONDS",
-        help="stop after this time; with --count, fewer than N messages are a failure",
+        help="Stop after this time; with --count, fewer than N messages are a failure.",
     )
     parser.add_argument(
         "--ack",
         choices=("auto", "client", "client-individual"),
         default="client-individual",
-        help="when a message leaves its queue: after it was read and printed (client-individual, the default), "
+        help="When a message leaves its queue: after it was read and printed (client-individual, the default), "
         "together with all before it (client), or, read or not, when the broker has sent it (auto). A message that "
         "cannot be read, such as a pickle without --accept, is printed as it came and stays in its queue, except with "
-        "auto; with client, every later message stays, too",
+        "auto; with client, every later message stays, too.",
     )
-    _add_header(parser, "a header of the subscription, such as selector=...")
+    _add_header(parser, "A header of the subscription, such as selector=...")
     parser.add_argument(
         "--accept",
         action="append",
         default=[],
         choices=("pickle", "signed-pickle"),
-        help="read such bodies, too; the sender of a pickle can run code in this process",
+        help="Read such bodies, too; the sender of a pickle can run code in this process.",
     )
 
 
 def _add_ping(commands: _Commands) -> None:
     parser = commands.add_parser(
         "ping",
-        help="check that the broker answers",
+        help="Check that the broker answers.",
         description="Check that the broker answers, and print how long it took and the broker's name. It is a full "
         "round trip with login, and leaves nothing at the broker.",
         epilog="Ends with 0 if the broker answers, with 1 if it does not or refuses the login, and with 2 if the "
         f"address cannot be used. {_ABOUT_URL}",
     )
-    parser.set_defaults(run=ping.run)
+    parser.set_defaults(run=send.ping)
     _add_url(parser)
-    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="how long to wait (default: 5)")
+    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="How long to wait. Default: 5.")
 
 
 def _add_worker(commands: _Commands) -> None:
     parser = commands.add_parser(
         "worker",
-        help="call functions with the messages that arrive",
+        help="Call functions with the messages that arrive.",
         description="Run a stomp_web.worker.Worker: call its handlers with the messages that arrive, until Ctrl-C.",
         epilog="The broker is the one whose address the module gives to its Worker: there is no --url here, and "
         "STOMP_URL counts only if the module reads it. While the broker is away, the worker waits and connects again. "
         "The first Ctrl-C or SIGTERM shuts down cleanly: running handlers finish, and their messages are acknowledged. "
         "A second one, half a second later or more, stops the worker at once.",
     )
-    parser.set_defaults(run=_run_worker, parser=parser)
+    parser.set_defaults(run=_later("worker"), parser=parser)
     parser.add_argument(  # checked after all others: the value of an unknown option is taken for it
         "target",
         metavar="MODULE:WORKER",
-        help="the module, looked for in the current directory first, and the name of the Worker in it, such as "
-        "shop.orders:worker",
+        help="The module, looked for in the current directory first, and the name of the Worker in it, such as "
+        "shop.orders:worker.",
     )
     parser.add_argument("--url", nargs="?", action=_NoUrl, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    parser.add_argument(
-        "--concurrency",
-        type=_count,
-        metavar="N",
-        help="handle up to N messages at once, each in a thread; ignored if they are handled in processes (default: "
-        "that of the Worker)",
-    )
-    parser.add_argument(
-        "--processes",
-        type=functools.partial(_count, least=0),
-        metavar="N",
-        help="handle messages in N processes instead, one at a time in each; 0 means in threads (default: that of the "
-        "Worker)",
-    )
-
-
-def _run_relay(**options: typing.Any) -> int:
-    from . import relay
-
-    return relay.run_relay_command(**options)
-
-
-def _run_outbox(**options: typing.Any) -> int:
-    from . import relay
-
-    return relay.run_outbox(**options)
+    add_options(parser, worker_options("the Worker"), default=argparse.SUPPRESS)
 
 
 def _add_relay(commands: _Commands) -> None:
     parser = commands.add_parser(
         "relay",
-        help="send the messages of an outbox",
+        help="Send the messages of an outbox.",
         description="Send the messages of an outbox to the broker until Ctrl-C, each confirmed. Any number of relays "
         "may run at the same time (on SQLite, one works at a time). While the broker or the database is away, the "
         "command waits. It needs SQLAlchemy, and the driver of the database.",
         epilog=_ABOUT_URL,
     )
-    parser.set_defaults(run=_run_relay)
+    parser.set_defaults(run=_later("relay", "run_relay_command"))
     _add_database(parser)
     _add_url(parser)
     parser.add_argument(
-        "--alias", default="default", metavar="NAME", help="send the messages of this publisher (default: %(default)s)"
+        "--alias", default="default", metavar="NAME", help="Send the messages of this publisher. Default: %(default)s."
     )
     parser.add_argument(
-        "--keep", type=float, default=0.0, metavar="DAYS", help="keep the rows of sent messages so long (default: 0)"
+        "--keep", type=float, default=0.0, metavar="DAYS", help="Keep the rows of sent messages so long. Default: 0."
     )
-    parser.add_argument("--once", action="store_true", help="send what can be sent now, and end")
-    parser.add_argument(
-        "--poll", type=seconds, default=1.0, metavar="SECONDS", help="look at least this often (default: 1)"
-    )
-    parser.add_argument("--batch", type=_count, default=500, metavar="N", help="send up to N together (default: 500)")
-    parser.add_argument(
-        "--max-attempts",
-        type=_count,
-        default=10,
-        metavar="N",
-        help="give up a message that the broker refuses N times (default: 10)",
-    )
+    parser.add_argument("--once", action="store_true", help="Send what can be sent now, and end.")
+    add_options(parser, RELAY, default=argparse.SUPPRESS)
 
 
 def _add_outbox(commands: _Commands) -> None:
     parser = commands.add_parser(
         "outbox",
-        help="show an outbox, send failed messages again, or delete messages",
+        help="Show an outbox, send failed messages again, or delete messages.",
         description="status: count the messages. retry: send failed ones again. discard: delete failed ones, unsent. "
         "purge: delete sent ones that were kept.",
     )
-    parser.set_defaults(run=_run_outbox)
-    parser.add_argument("action", choices=("status", "retry", "discard", "purge"), help="what to do")
-    parser.add_argument("ids", nargs="*", type=_count, metavar="ID", help="retry, discard: only these rows")
+    parser.set_defaults(run=_later("relay", "run_outbox"))
+    parser.add_argument("action", choices=("status", "retry", "discard", "purge"), help="What to do.")
+    parser.add_argument("ids", nargs="*", type=count, metavar="ID", help="retry, discard: only these rows.")
     parser.add_argument(
-        "--days", type=float, default=0.0, metavar="N", help="purge: only those that were sent N days ago or earlier"
+        "--days", type=float, default=0.0, metavar="N", help="purge: only those that were sent N days ago or earlier."
     )
     _add_database(parser)
 
 
 def _add_database(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--database", required=True, metavar="URL", help="the database, such as postgresql+psycopg://shop@db/shop"
+        "--database", required=True, metavar="URL", help="The database, such as postgresql+psycopg://shop@db/shop."
     )
     parser.add_argument(
-        "--table", default="stomp_web_outbox", metavar="NAME", help="the table, or SCHEMA.NAME (default: %(default)s)"
+        "--table", default="stomp_web_outbox", metavar="NAME", help="The table, or SCHEMA.NAME. Default: %(default)s."
     )
 
 
@@ -332,7 +301,7 @@ class _NoUrl(argparse.Action):
 
 
 def _add_url(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", help=f"the broker's address (default: STOMP_URL in the environment, or {DEFAULT_URL})")
+    parser.add_argument("--url", help=f"The broker's address. Default: STOMP_URL in the environment, or {DEFAULT_URL}.")
 
 
 def _add_header(parser: argparse.ArgumentParser, what: str) -> None:
@@ -343,7 +312,7 @@ def _add_header(parser: argparse.ArgumentParser, what: str) -> None:
         default=[],
         dest="headers",
         metavar="NAME=VALUE",
-        help=f"{what}; may be given several times",
+        help=f"{what}; may be given several times.",
     )
 
 
@@ -352,10 +321,3 @@ def _header(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
     return name, value
-
-
-def _count(text: str, least: int = 1, most: float = float("inf")) -> int:
-    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-        limits = f"a whole number, {least} or more" if most == float("inf") else f"a number from {least} to {most}"
-        raise argparse.ArgumentTypeError(f"{text!r} is not {limits}")
-    return int(text)

@@ -27,14 +27,15 @@ def run_relay_command(
     alias: str,
     keep: float,
     once: bool,
-    poll: float,
-    batch: int,
-    max_attempts: int,
+    **options: typing.Any,
 ) -> int:
-    """Send the messages of the outbox *table* in *database* to the broker at *url*, and return the exit code."""
+    """Send the messages of the outbox *table* in *database* to the broker at *url*, and return the exit code.
+
+    *options* are those of a `Relay`.
+    """
     with Publisher(url) as publisher:
         store = _store(database, table, alias=alias, keep=keep * _DAY)
-        relay = Relay(store, lambda _alias: publisher, poll=poll, batch=batch, max_attempts=max_attempts)
+        relay = Relay(store, lambda _alias: publisher, **options)
         return run_relay(relay, once=once)
 
 

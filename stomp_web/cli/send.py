@@ -1,4 +1,4 @@
-"""``stomp-web send``: messages to a broker, and what it confirmed.
+"""``stomp-web send``: messages to a broker, and what it confirmed; and ``stomp-web ping``: whether it answers.
 
 Once the last one is sent, neither output that cannot be printed nor Ctrl-C changes the exit status.
 """
@@ -12,10 +12,11 @@ import typing
 from ..connection.address import parse_address
 from ..errors import MessageError, SerializationError
 from ..publisher import Publisher
+from ..publisher.command import check_broker
 from ..serializers import typed_payload
 from .display import complain, report, time_text
 
-__all__ = ["run"]
+__all__ = ["ping", "run"]
 
 
 def run(
@@ -58,6 +59,13 @@ def run(
             if sending:
                 complain(f"{sent} of {count} messages were sent; whether the next one was is not known")
             raise
+    return 0
+
+
+def ping(url: str, *, timeout: float | None) -> int:
+    """Check that the broker answers within *timeout* seconds (``None``: the option's, 5). Raises `StompError`."""
+    with Publisher(url) as publisher:
+        report(check_broker(publisher, timeout))
     return 0
 
 

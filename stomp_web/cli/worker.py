@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 import types
+import typing
 
 from ..errors import ConfigurationError, StompError
 from ..worker import Worker
@@ -15,9 +16,12 @@ from ..worker.command import run_worker
 __all__ = ["run"]
 
 
-def run(module: str, name: str, *, concurrency: int | None, processes: int | None) -> int:
-    """Run the worker *name* of *module*, and return the exit code. Raises `StompError` if that cannot be done."""
-    return run_worker(_find(module, name), concurrency=concurrency, processes=processes)
+def run(target: tuple[str, str], **how: typing.Any) -> int:
+    """Run the worker *target*, a module and the name in it, and return the exit code. *how* is that of `run_worker`.
+
+    Raises `StompError` if it cannot be run.
+    """
+    return run_worker(_find(*target), **how)
 
 
 def _find(module_name: str, name: str) -> Worker:

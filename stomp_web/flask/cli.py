@@ -17,7 +17,7 @@ import click
 import flask
 from flask.cli import AppGroup, ScriptInfo, pass_script_info
 
-from .._internal.arguments import CONCURRENCY, PROCESSES, seconds
+from .._internal.arguments import RELAY, Argument, seconds, worker_options
 from .._internal.streams import keep_descriptors, try_to_print
 from ..connection.address import parse_address
 from ..errors import ConfigurationError, StompError
@@ -30,6 +30,8 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["cli", "make_worker"]
 
+_F = typing.TypeVar("_F", bound=typing.Callable[..., object])
+
 cli = AppGroup("stomp", help="Send to the app's STOMP broker, receive from it, and show its configuration.")
 
 _extension = click.option(
@@ -37,9 +39,23 @@ _extension = click.option(
 )
 
 
-def _seconds(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+def _options(options: typing.Iterable[Argument]) -> typing.Callable[[_F], _F]:
+    """Return a decorator that adds *options* to a command."""
+
+    def decorate(function: _F) -> _F:
+        for flag, read, metavar, text in reversed(tuple(options)):
+            callback = functools.partial(_read, read)
+            function = click.option(flag, callback=callback, metavar=metavar, help=text)(function)
+        return function
+
+    return decorate
+
+
+def _read(
+    read: typing.Callable[[str], typing.Any], _context: click.Context, _option: click.Parameter, text: str | None
+) -> typing.Any:
     try:
-        return None if text is None else seconds(text)
+        return None if text is None else read(text)
     except argparse.ArgumentTypeError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -92,7 +108,7 @@ def send(destination: str, body: str, serializer: str | None, named: str | None,
 
 
 @cli.command("ping")
-@click.option("--timeout", callback=_seconds, metavar="SECONDS", help="How long to wait. Default: STOMP_TIMEOUT.")
+@_options([("--timeout", seconds, "SECONDS", "How long to wait. Default: STOMP_TIMEOUT.")])
 @_extension
 def ping(timeout: float | None, extension: str) -> None:
     """Check that the broker answers, and print how long it took and the broker's name."""
@@ -122,8 +138,7 @@ def config(extension: str) -> None:
 
 
 @cli.command("worker")
-@click.option("--concurrency", type=click.IntRange(min=1), metavar="N", help=CONCURRENCY.format("STOMP_WORKER"))
-@click.option("--processes", type=click.IntRange(min=0), metavar="N", help=PROCESSES.format("STOMP_WORKER"))
+@_options(worker_options("STOMP_WORKER"))
 @_extension
 @pass_script_info
 def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, extension: str) -> None:
@@ -151,20 +166,9 @@ def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, e
     "SQLALCHEMY_DATABASE_URI of the configuration.",
 )
 @click.option("--once", is_flag=True, help="Send what can be sent now, and end.")
-@click.option(
-    "--poll", callback=_seconds, metavar="SECONDS", help="Look for new messages at least this often. Default: 1."
-)
-@click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Send up to N messages together. Default: 500.")
-@click.option(
-    "--max-attempts",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Give up a message that the broker refuses N times. Default: 10.",
-)
+@_options(RELAY)
 @_extension
-def relay(
-    database: str | None, once: bool, poll: float | None, batch: int | None, max_attempts: int | None, extension: str
-) -> None:
+def relay(database: str | None, once: bool, extension: str, **options: typing.Any) -> None:
     """Send the messages of the outbox until Ctrl-C, each confirmed.
 
     Any number of relays may run at the same time (on SQLite, one works at a time). While the broker or the database is
@@ -173,7 +177,6 @@ def relay(
     """
     from ..outbox.command import run_relay
 
-    options: dict[str, typing.Any] = {"poll": poll, "batch": batch, "max_attempts": max_attempts}
     given = {name: value for name, value in options.items() if value is not None}
     with _command(extension) as state, contextlib.closing(state.publisher):
         code = run_relay(state.transactional_outbox.relay(_engine(database), **given), once=once)
@@ -208,38 +211,16 @@ def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None)
         )
     settings = state.worker_settings
     kwargs: dict[str, typing.Any] = {"around": state.app.app_context}
-    load_app: typing.Callable[[], flask.Flask] = lambda: state.app  # noqa: E731
+    make_inbox = functools.partial(_app_inbox, lambda: state.app)
     if settings.get("processes", 0) if processes is None else processes:
         load_app = functools.partial(_load_app, script.app_import_path, script.create_app, script.set_debug_flag)
         kwargs = {"initializer": load_app, "around": functools.partial(_app_context, load_app)}
+        make_inbox = functools.partial(_app_inbox, load_app)
     if any(handler.once for handler in state.handlers):
         if "sqlalchemy" not in state.app.extensions:
             raise ConfigurationError("a handler with once=True needs Flask-SQLAlchemy, which the app has not")
-        kwargs["inbox"] = _AppInbox(load_app)
+        kwargs["inbox"] = make_inbox
     return Worker.from_options(state.publisher.options, settings, handlers=state.handlers, **kwargs)
-
-
-class _AppInbox:
-    """The inbox in the database of Flask-SQLAlchemy, of the app that *load_app* returns."""
-
-    arguments = 2
-
-    def __init__(self, load_app: typing.Callable[[], flask.Flask]) -> None:
-        self._load_app = load_app
-
-    @functools.cached_property
-    def _inbox(self) -> Inbox:
-        from sqlalchemy import MetaData
-        from sqlalchemy.orm import Session
-
-        from ..sqlalchemy import Inbox
-
-        database = self._load_app().extensions["sqlalchemy"]
-        return Inbox(MetaData(), lambda: Session(database.engine))
-
-    def run(self, *arguments: typing.Any) -> object:
-        """Run a handler once, in a session of that database."""
-        return self._inbox.run(*arguments)
 
 
 # Pickled by name, for the processes of a worker.
@@ -253,3 +234,13 @@ def _load_app(path: str | None, create_app: typing.Callable[..., flask.Flask] | 
 
 def _app_context(load_app: typing.Callable[[], flask.Flask]) -> typing.ContextManager[object]:
     return load_app().app_context()
+
+
+def _app_inbox(load_app: typing.Callable[[], flask.Flask]) -> Inbox:
+    """The inbox in the database of Flask-SQLAlchemy, of the app that *load_app* returns."""
+    from sqlalchemy import MetaData
+    from sqlalchemy.orm import Session
+
+    from ..sqlalchemy import Inbox
+
+    return Inbox(MetaData(), lambda: Session(load_app().extensions["sqlalchemy"].engine))

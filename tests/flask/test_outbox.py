@@ -98,7 +98,7 @@ def test_a_handler_that_runs_once_gets_a_session_of_the_apps_database(tmp_path):
     message = ReceivedMessage(1, b"", {}, "/queue/orders", "m", False, 0)
     with app.app_context():
         for _ in range(2):
-            worker._inbox.run("place /queue/orders", "m", place, message)
+            worker._inbox().run("place /queue/orders", "m", place, message)
     assert handled == [1]
 
 

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 from django.utils.module_loading import autodiscover_modules
 
-from ...._internal.arguments import CONCURRENCY, PROCESSES
+from ...._internal.arguments import add_options, worker_options
 from ....worker.command import run_worker
 from ...handlers import handlers_by_alias, make_worker
 from ...publishers import publishers
@@ -35,9 +35,7 @@ class Command(StompCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the command's options."""
         super().add_arguments(parser)
-        settings = 'STOMP[alias]["WORKER"]'
-        parser.add_argument("--concurrency", type=int, metavar="N", help=CONCURRENCY.format(settings))
-        parser.add_argument("--processes", type=int, metavar="N", help=PROCESSES.format(settings))
+        add_options(parser, worker_options('STOMP[alias]["WORKER"]'), type=int)
 
     def handle(self, *, using: str, concurrency: int | None, processes: int | None, **_: typing.Any) -> None:
         """Run until Ctrl-C or SIGTERM."""

@@ -7,7 +7,7 @@ import typing
 
 from django.core.management.base import CommandParser
 
-from ....._internal.arguments import seconds
+from ....._internal.arguments import RELAY, add_options
 from .....outbox.command import run_relay
 from ....management.command import StompCommand
 from ....publishers import publishers
@@ -31,16 +31,7 @@ class Command(StompCommand):
         super().add_arguments(parser)
         parser.add_argument("--database", help="The alias of the database. Default: that of the outbox.")
         parser.add_argument("--once", action="store_true", help="Send what can be sent now, and end.")
-        parser.add_argument(
-            "--poll", type=seconds, metavar="SECONDS", help="Look for new messages at least this often. Default: 1."
-        )
-        parser.add_argument("--batch", type=int, metavar="N", help="Send up to N messages together. Default: 500.")
-        parser.add_argument(
-            "--max-attempts",
-            type=int,
-            metavar="N",
-            help="Give up a message that the broker refuses N times. Default: 10.",
-        )
+        add_options(parser, RELAY)
 
     def handle(
         self,

@@ -8,7 +8,7 @@ import threading
 import typing
 
 import sqlalchemy
-from sqlalchemy import Connection, Engine, Select, Table, func, select
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, Engine, Select, Table, any_, func, literal, select
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, TimeoutError  # noqa: A004
 
 from ..errors import ConfigurationError
@@ -91,7 +91,7 @@ class SqlAlchemyStore(Store):
         column = self._table.c
         statement = select(column.id).where(column.state == PENDING, column.next_attempt_at.is_(None))
         if ids is not None:
-            statement = statement.where(column.id.in_(ids))
+            statement = statement.where(self._among(ids))
         if skip:
             statement = statement.where(column.alias.not_in(skip))
         locked = self._ids(self._own(statement).order_by(column.id).limit(limit))
@@ -101,7 +101,7 @@ class SqlAlchemyStore(Store):
         return [
             Candidate.of(id_, key, dict(zip(before, previous, strict=True)), size)
             for id_, key, *previous, size in self._connection.execute(
-                details.where(column.id.in_(locked)).order_by(column.id)
+                details.where(self._among(locked)).order_by(column.id)
             )
         ]
 
@@ -113,6 +113,12 @@ class SqlAlchemyStore(Store):
             .where(other.c.key == column.key, other.c.state == state, other.c.id < column.id)
             .scalar_subquery()
         )
+
+    def _among(self, ids: typing.Collection[int]) -> ColumnElement[bool]:
+        """Whether a row is one of *ids*: in PostgreSQL by one parameter, as hundreds cost more than the rows do."""
+        if self._engine.dialect.name == "postgresql":
+            return self._table.c.id == any_(literal(list(ids), ARRAY(BigInteger)))
+        return self._table.c.id.in_(ids)
 
     def _own(self, statement: Select[typing.Any]) -> Select[typing.Any]:
         return statement if self._alias is None else statement.where(self._table.c.alias == self._alias)
@@ -128,13 +134,13 @@ class SqlAlchemyStore(Store):
     def load(self, ids: typing.Sequence[int]) -> list[Row]:
         """See `Store.load`."""
         columns = [self._table.c[name] for name in _ROW]
-        statement = select(*columns).where(self._table.c.id.in_(ids)).order_by(self._table.c.id)
+        statement = select(*columns).where(self._among(ids)).order_by(self._table.c.id)
         return [Row(*row) for row in self._connection.execute(statement)]
 
     def lock(self, ids: typing.Collection[int], states: typing.Sequence[str]) -> set[int]:
         """See `Store.lock`."""
         column = self._table.c
-        return set(self._ids(select(column.id).where(column.id.in_(ids), column.state.in_(states))))
+        return set(self._ids(select(column.id).where(self._among(ids), column.state.in_(states))))
 
     def some(self, state: str, after: int, limit: int) -> list[int]:
         """See `Store.some`."""
@@ -166,16 +172,16 @@ class SqlAlchemyStore(Store):
     def keys(self, ids: typing.Sequence[int]) -> set[str]:
         """See `Store.keys`."""
         column = self._table.c
-        statement = select(column.key).distinct().where(column.id.in_(ids), column.key.is_not(None))
+        statement = select(column.key).distinct().where(self._among(ids), column.key.is_not(None))
         return set(self._connection.execute(statement).scalars())
 
     def update(self, ids: typing.Sequence[int], **values: object) -> None:
         """See `Store.update`."""
-        self._connection.execute(self._table.update().where(self._table.c.id.in_(ids)).values(values))
+        self._connection.execute(self._table.update().where(self._among(ids)).values(values))
 
     def delete(self, ids: typing.Sequence[int]) -> None:
         """See `Store.delete`."""
-        self._connection.execute(self._table.delete().where(self._table.c.id.in_(ids)))
+        self._connection.execute(self._table.delete().where(self._among(ids)))
 
     def stats(self) -> OutboxStats:
         """See `Store.stats`."""

@@ -7,8 +7,9 @@ import datetime
 import typing
 
 from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
-from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
+from django.db.models import Count, Exists, F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Length
+from django.db.models.lookups import In
 from django.utils import timezone
 
 from ...errors import ConfigurationError
@@ -78,6 +79,9 @@ class DjangoStore(Store):
     def _rows(self) -> QuerySet[OutboxMessage]:
         return OutboxMessage.objects.using(self.database)
 
+    def _among(self, ids: typing.Collection[int]) -> QuerySet[OutboxMessage]:
+        return self._rows.filter(_Among(F("id"), ids))
+
     def _locking(self, rows: QuerySet[OutboxMessage], *, skip_locked: bool = True) -> QuerySet[OutboxMessage]:
         return rows if self.turn is not None else rows.select_for_update(skip_locked=skip_locked)
 
@@ -85,12 +89,12 @@ class DjangoStore(Store):
         """See `Store.candidates`."""
         rows = self._rows.filter(state=PENDING, next_attempt_at=None).exclude(alias__in=list(skip))
         if ids is not None:
-            rows = rows.filter(id__in=ids)
+            rows = rows.filter(_Among(F("id"), ids))
         locked = self._ids(rows.order_by("id"), limit)
         # In a statement of its own: MySQL reads the rows that it locks as they are now, and others as they were.
         states = (PENDING, WAITING, FAILED)
         before = {f"before_{state}": self._last_before(state) for state in states}
-        rows = self._rows.filter(id__in=locked).annotate(**before, size=Length("body")).order_by("id")
+        rows = self._among(locked).annotate(**before, size=Length("body")).order_by("id")
         return [
             Candidate.of(id_, key, dict(zip(states, previous, strict=True)), size)
             for id_, key, *previous, size in rows.values_list("id", "key", *before, "size")
@@ -104,7 +108,7 @@ class DjangoStore(Store):
     def load(self, ids: typing.Sequence[int]) -> list[Row]:
         """See `Store.load`."""
         found = []
-        for values in self._rows.filter(id__in=ids).order_by("id").values(*_ROW):
+        for values in self._among(ids).order_by("id").values(*_ROW):
             moment = values["created_at"]
             created_at = timezone.make_aware(moment) if timezone.is_naive(moment) else moment
             found.append(Row(**{**values, "body": bytes(values["body"]), "created_at": created_at}))
@@ -115,7 +119,7 @@ class DjangoStore(Store):
 
     def lock(self, ids: typing.Collection[int], states: typing.Sequence[str]) -> set[int]:
         """See `Store.lock`."""
-        return set(self._ids(self._rows.filter(id__in=list(ids), state__in=states), len(ids)))
+        return set(self._ids(self._among(ids).filter(state__in=states), len(ids)))
 
     def some(self, state: str, after: int, limit: int) -> list[int]:
         """See `Store.some`."""
@@ -139,7 +143,7 @@ class DjangoStore(Store):
 
     def keys(self, ids: typing.Sequence[int]) -> set[str]:
         """See `Store.keys`."""
-        rows = self._rows.filter(id__in=ids).exclude(key=None)
+        rows = self._among(ids).exclude(key=None)
         return {key for key in rows.values_list("key", flat=True).distinct() if key is not None}
 
     def update(self, ids: typing.Sequence[int], **values: object) -> None:
@@ -147,11 +151,11 @@ class DjangoStore(Store):
         moment = values.get("next_attempt_at")
         if isinstance(moment, datetime.datetime):
             values["next_attempt_at"] = _for_django(moment)
-        self._rows.filter(id__in=ids).update(**values)
+        self._among(ids).update(**values)
 
     def delete(self, ids: typing.Sequence[int]) -> None:
         """See `Store.delete`."""
-        self._rows.filter(id__in=ids).delete()
+        self._among(ids).delete()
 
     def stats(self) -> OutboxStats:
         """See `Store.stats`."""
@@ -182,6 +186,15 @@ class DjangoStore(Store):
                 connection.errors_occurred = False
             else:
                 connection.close()
+
+
+class _Among(In):
+    """``IN``, and in PostgreSQL with one parameter for all values: hundreds cost more than the rows do."""
+
+    def as_postgresql(self, compiler: typing.Any, connection: typing.Any) -> tuple[str, list[object]]:
+        """As ``= ANY``."""
+        column, parameters = self.process_lhs(compiler, connection)
+        return f"{column} = ANY(%s)", [*parameters, list(self.rhs)]
 
 
 def _for_django(moment: datetime.datetime) -> datetime.datetime:

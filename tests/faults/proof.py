@@ -37,6 +37,7 @@ RELAYS: typing.Final = 3
 WORKERS: typing.Final = 2
 
 _ROOT: typing.Final = Path(__file__).parents[2]
+_AHEAD: typing.Final = 3  # parts that producers may place while something is killed, and starts again
 _SHOWN: typing.Final = 10  # how many orders a failure names
 
 
@@ -64,8 +65,8 @@ class Size:
 
     @classmethod
     def of(cls, faults: int) -> Size:
-        """The size for *faults*: with 1250, each producer has 5,000 transactions, and each kind is killed 12 times."""
-        return cls(max(4 * faults, 60), max(faults // 100, 2), max(faults // 100, 1))
+        """The size for *faults*: with 1250, each producer has 5,000 transactions, and each kind is killed 10 times."""
+        return cls(max(4 * faults, 60), max(faults // 125, 2), max(faults // 125, 1))
 
 
 def wait_for(
@@ -284,14 +285,10 @@ class Proof:
 
     def _place_and_kill(self) -> None:
         """Let the producers go on, a part of their orders at a time, and kill while they are at work."""
-        kinds = [kind for kind in ("producer", "relay", "worker") for _ in range(self._size.kills)]
-        kinds += ["broker"] * self._size.restarts
-        if self._server is not None:
-            kinds += ["database"] * self._size.restarts
-        random.Random(len(kinds)).shuffle(kinds)
-        share = self._size.transactions / (len(kinds) + 2)
+        kinds = self._order_of_kills()
+        share = self._size.transactions / (len(kinds) + _AHEAD + 1)
         for part, kind in enumerate(kinds, 1):
-            orders.allow(self._folder, int((part + 1) * share))
+            orders.allow(self._folder, int((part + _AHEAD) * share))
             self._wait_until_placed(int(PRODUCERS * part * share))
             self._kill(kind)
         orders.allow(self._folder, self._size.transactions)
@@ -299,8 +296,42 @@ class Proof:
         producers = self._groups["producer"].programs
         wait_for(lambda: all(each.code == 0 for each in producers), lambda: "not all producers have ended")
 
+    def _order_of_kills(self) -> list[str]:
+        """Any order, but a relay is killed after the broker or the database: then it has much to do."""
+        size = self._size
+        kinds = ["producer"] * size.kills + ["worker"] * size.kills + ["broker"] * size.restarts
+        if self._server is not None:
+            kinds += ["database"] * size.restarts
+        random.Random(len(kinds)).shuffle(kinds)
+        relays = ["relay"] * size.kills
+        found: list[str] = []
+        for kind in kinds:
+            found.append(kind)
+            if kind in {"broker", "database"} and relays:
+                found.append(relays.pop())
+        return found + relays
+
+    def _wait_until_relays_work(self) -> None:
+        """Wait until the outbox has become smaller between two looks, or is empty."""
+        before = 0
+
+        def unsent() -> int:
+            numbers = counted(self._store)
+            return 0 if numbers is None else numbers.pending + numbers.waiting
+
+        def at_work() -> bool:
+            nonlocal before
+            self._check()
+            now, then = unsent(), before
+            before = now
+            return now == 0 or now < then
+
+        wait_for(at_work, lambda: f"the relays send nothing; the outbox has {counted(self._store)}", unsent)
+
     def _kill(self, kind: str) -> None:
         """Kill one of this *kind*, start it again, and note that beside the logs."""
+        if kind == "relay":
+            self._wait_until_relays_work()
         with (self._folder / "kills.txt").open("a") as file:
             waiting = counted(self._store)
             file.write(f"{time.monotonic() - self._began:.1f} s: {kind}, while the outbox has {waiting}\n")

@@ -1,7 +1,7 @@
 """An outbox in PostgreSQL, an inbox in another database, and real brokers: all between them is killed, again and again.
 
 How many transactions there are: 4 for each fault that `--faults` orders, of each of 8 producers, and 60 at least; 5,000
-with ``--faults=1250``, which kills each kind of process 12 times (ActiveMQ: a quarter of all that).
+with ``--faults=1250``, which kills each kind of process 10 times (ActiveMQ: a quarter of all that).
 """
 
 from __future__ import annotations

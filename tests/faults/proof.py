@@ -375,7 +375,7 @@ class Proof:
             return f"the outbox is not empty: {counted(self._store)}\n{self._rows()}\n{relays}"
 
         wait_for(sent, still_there, lambda: counted(self._store))
-        committed = self._committed()
+        committed = self.committed()
 
         def received() -> int:
             self._check()
@@ -395,7 +395,7 @@ class Proof:
 
     # -- what is true at the end ------------------------------------------------------------------------------
 
-    def _committed(self) -> dict[int, sqlalchemy.Row[typing.Any]]:
+    def committed(self) -> dict[int, sqlalchemy.Row[typing.Any]]:
         """The orders in the database of the producers."""
         with self._from.connect() as connection:
             return {row.id: row for row in connection.execute(select(orders.ORDERS))}
@@ -407,15 +407,15 @@ class Proof:
             return [(id_, message_id) for id_, message_id in connection.execute(select(column.id, column.message_id))]
 
     def _compare(self) -> str:
-        committed = self._committed()
+        committed = self.committed()
         arrived = read(self._broker, self._queue)
         received = self._received()
         left = len(read(self._broker, orders.copies_of(self._queue)))
         dead = read(self._broker, orders.dead_letters_of(self._queue))
         problems = [
-            *self._problems_of_journals(committed),
-            *self._problems_of_queue(committed, arrived),
-            *self._problems_of_receivers(committed, received),
+            *self.problems_of_journals(committed),
+            *self.problems_of_queue(committed, arrived),
+            *self.problems_of_receivers(committed, received),
         ]
         if dead:
             problems.append(self._named("are dead letters", {order for _, order, _ in dead}, committed))
@@ -430,7 +430,7 @@ class Proof:
             f"copies; the inbox knew {known} copies, {left} were left"
         )
 
-    def _problems_of_journals(self, committed: typing.Mapping[int, typing.Any]) -> list[str]:
+    def problems_of_journals(self, committed: typing.Mapping[int, typing.Any]) -> list[str]:
         """What the database should have, by the journals of those who wrote it."""
         problems = []
         for number, journal in enumerate(self._journals, 1):
@@ -444,7 +444,7 @@ class Proof:
                 problems.append(f"producer-{number} has left out some of its orders")
         return problems
 
-    def _problems_of_queue(
+    def problems_of_queue(
         self, committed: typing.Mapping[int, typing.Any], arrived: typing.Sequence[tuple[str, int, str]]
     ) -> list[str]:
         problems = []
@@ -467,7 +467,7 @@ class Proof:
                 problems.append(self._named(f"of {key} came after a later one", late, committed))
         return problems
 
-    def _problems_of_receivers(
+    def problems_of_receivers(
         self, committed: typing.Mapping[int, typing.Any], received: typing.Sequence[tuple[int, str]]
     ) -> list[str]:
         problems = []

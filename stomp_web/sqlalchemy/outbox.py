@@ -166,8 +166,20 @@ class Outbox:
 def _refuse_autocommit(connection: Connection) -> None:
     options = connection.get_execution_options()
     level = options.get("isolation_level", getattr(connection.dialect, "_on_connect_isolation_level", None))
-    if str(level).upper() == "AUTOCOMMIT":
+    if str(level).upper() == "AUTOCOMMIT" or _driver_commits(connection):
         raise ConfigurationError(
             "the session is in autocommit mode, in which there is no transaction that the message could be part of; "
-            "nothing was written. Use an engine without isolation_level='AUTOCOMMIT'"
+            "nothing was written. Use an engine without isolation_level='AUTOCOMMIT', and a driver without autocommit"
         )
+
+
+def _driver_commits(connection: Connection) -> bool:
+    """Whether the driver commits each statement, as an argument of its ``connect`` may tell it.
+
+    With SQLite an application may do so on purpose, and begin its transactions itself.
+    """
+    if connection.dialect.name not in {"postgresql", "mysql", "mariadb"}:
+        return False
+    driver = connection.connection.driver_connection
+    ask = getattr(driver, "get_autocommit", None)  # PyMySQL and mysqlclient
+    return (ask() if callable(ask) else getattr(driver, "autocommit", False)) is True

@@ -59,6 +59,12 @@ class _Moment(TypeDecorator[datetime.datetime]):
 # SQLite counts only a column of the type INTEGER by itself.
 _Id = BigInteger().with_variant(Integer, "sqlite")
 _Body = LargeBinary().with_variant(mysql.LONGBLOB, "mysql", "mariadb")
+# Whatever is the default of a database of MariaDB or MySQL: any character, and keys that differ in case are two keys.
+_BINARY: typing.Final[dict[str, typing.Any]] = {
+    f"{dialect}_{option}": value
+    for dialect in ("mysql", "mariadb")
+    for option, value in (("charset", "utf8mb4"), ("collate", "utf8mb4_bin"))
+}
 _LongText = Text().with_variant(mysql.LONGTEXT, "mysql", "mariadb")
 
 
@@ -83,6 +89,7 @@ def outbox_table(metadata: MetaData, name: str) -> Table:
         Column("state", String(rows.LONGEST_STATE), nullable=False),
         Index(f"{name}_state", "state", "next_attempt_at", "id"),
         Index(f"{name}_key", "key", "state", "id"),
+        **_BINARY,
     )
 
 
@@ -97,4 +104,5 @@ def inbox_table(metadata: MetaData, name: str) -> Table:
         Column("created_at", _Moment, nullable=False),
         Index(f"{name}_message", "handler", "message_id", unique=True),
         Index(f"{name}_created_at", "created_at"),
+        **_BINARY,
     )

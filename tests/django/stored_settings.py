@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from tests.django.settings import *  # noqa: F403
+from tests.django.settings import database
 
-DATABASES = {"default": json.loads(os.environ["TEST_DATABASE"])}
+DATABASES = {"default": database(os.environ["TEST_DATABASE"])}

@@ -16,6 +16,7 @@ from stomp_web.django import asend, publisher, publishers, send
 from stomp_web.django.handlers import make_worker
 from stomp_web.django.outbox.inbox import DjangoInbox
 from stomp_web.django.outbox.models import InboxMessage, OutboxMessage
+from stomp_web.django.outbox.writing import make_relay
 from stomp_web.django.test import capture_messages
 from stomp_web.worker import Handlers, ReceivedMessage
 from tests.django.shop.models import Order
@@ -58,8 +59,6 @@ class TestSend:
         row = OutboxMessage.objects.get()
         assert (row.message_id, row.key, row.state, row.alias) == (identity, "7", "pending", "default")
         with override_settings(STOMP={"default": MEMORY}):
-            from stomp_web.django.outbox.writing import make_relay
-
             assert make_relay("default").run(once=True) == 0
             (message,) = publisher.outbox
         assert (message.id, message.payload) == (identity, {"id": 7})
@@ -145,6 +144,36 @@ class TestSend:
         output = run_python("-c", script).stdout
         assert "add 'stomp_web.django.outbox' to INSTALLED_APPS" in output
         assert output.strip().endswith("[]")
+
+
+class TestRows:
+    def test_a_row_holds_whatever_a_message_can(self):
+        body, text = bytes(range(256)) * 1000, "\U0001f4e6 B\u00fccher"
+        with override_settings(STOMP={"default": MEMORY}):
+            with transaction.atomic():
+                send(f"/queue/{text}", body, {text: text}, outbox=True, key=text, serializer="bytes")
+            assert make_relay("default").run(once=True) == 0
+            (sent,) = publisher.outbox
+        assert (sent.destination, sent.payload, sent.headers[text]) == (f"/queue/{text}", body, text)
+
+    def test_the_moment_of_a_row_has_microseconds(self):
+        before = timezone.now()
+        with transaction.atomic():
+            send("/queue/a", 1, outbox=True)
+        assert before <= OutboxMessage.objects.get().created_at <= timezone.now()
+
+    def test_keys_that_differ_in_case_or_accents_do_not_wait_for_each_other(self):
+        with override_settings(STOMP={"default": MEMORY}):
+            with transaction.atomic():
+                for key in ("order-a", "order-A", "\u00f6rder-a"):
+                    send("/queue/a", key, outbox=True, key=key)
+            OutboxMessage.objects.filter(key="order-a").update(headers="no JSON")
+            assert make_relay("default").run(once=True) == 1
+            assert payloads() == ["order-A", "\u00f6rder-a"]
+            with transaction.atomic():
+                send("/queue/a", "the next", outbox=True, key="order-A")
+            assert make_relay("default").run(once=True) == 1
+            assert payloads() == ["order-A", "\u00f6rder-a", "the next"]
 
 
 class TestInATestCase(TestCase):

@@ -159,11 +159,8 @@ class TestTransactions:
             session.commit()
         assert payloads(publisher) == [{"id": 1}]
 
-    @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+    @pytest.mark.parametrize("engine", ["postgresql", "mariadb"], indirect=True)
     def test_two_phases(self, engine, publisher, send):
-        with engine.connect() as connection:
-            if connection.exec_driver_sql("SHOW max_prepared_transactions").scalar() == "0":
-                pytest.skip("this server takes no prepared transactions")
         with Session(engine, twophase=True) as session:
             send(session, 1)
             session.prepare()

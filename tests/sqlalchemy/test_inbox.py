@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, func, select
+from sqlalchemy import Column, Integer, MetaData, Table, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -63,11 +64,12 @@ def test_an_error_that_is_no_copy_is_raised(engine, inbox):
     with engine.begin() as connection:
         inbox.table.drop(connection)
         connection.exec_driver_sql(
-            "CREATE TABLE stomp_web_inbox (id INTEGER, handler VARCHAR(255), message_id VARCHAR(255), "
-            "created_at TIMESTAMP, more INTEGER NOT NULL)"
+            "CREATE TABLE stomp_web_inbox (id INTEGER, handler VARCHAR(255) UNIQUE, message_id VARCHAR(255), "
+            "created_at TIMESTAMP)"
         )
+    inbox.run("shop.insert", "m1", insert, message(1))
     with pytest.raises(IntegrityError):
-        inbox.run("shop.insert", "m1", insert, message(1))
+        inbox.run("shop.insert", "m2", insert, message(2))
 
 
 def test_a_handler_that_has_not_run_is_not_noted_as_handled(engine, inbox):
@@ -97,7 +99,7 @@ def test_a_handler_that_fails_is_tried_again(engine, inbox):
     assert orders(engine) == [1]
 
 
-@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("engine", ["postgresql", "mariadb"], indirect=True)
 def test_of_two_copies_at_the_same_time_one_is_handled(engine, inbox):
     began, go = threading.Event(), threading.Event()
 
@@ -121,11 +123,7 @@ def test_old_rows_are_removed(engine, inbox):
     inbox.run("shop.insert", "m1", insert, message(1))
     assert inbox.purge() == 0
     with engine.begin() as connection:
-        old = (
-            func.datetime("now", "-31 days")
-            if engine.dialect.name == "sqlite"
-            else func.now() - func.make_interval(0, 0, 0, 31)
-        )
+        old = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=31)
         connection.execute(inbox.table.update().values(created_at=old))
     assert inbox.purge() == 1
 

@@ -15,6 +15,7 @@ from stomp_web import ConfigurationError, InvalidFrame, Publisher, Serialization
 from stomp_web.broker import Broker
 from stomp_web.outbox import OutboxStats, Relay
 from stomp_web.sqlalchemy import Outbox
+from stomp_web.sqlalchemy.store import SqlAlchemyStore
 from stomp_web.testing import capture
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 LIMIT = 60.0
+SERVERS = ["postgresql", "mariadb"]
 
 
 @pytest.fixture
@@ -134,6 +136,31 @@ class TestWriting:
             outbox.send(session, "/queue/orders", 1)
         assert states(engine, outbox) == []
 
+    @pytest.mark.parametrize("engine", SERVERS, indirect=True)
+    def test_autocommit_of_the_driver_is_refused(self, engine, outbox):
+        autocommit = sqlalchemy.create_engine(engine.url, connect_args={"autocommit": True})
+        try:
+            with Session(autocommit) as session, pytest.raises(ConfigurationError, match="autocommit"):
+                outbox.send(session, "/queue/orders", 1)
+        finally:
+            autocommit.dispose()
+        assert states(engine, outbox) == []
+
+    def test_a_row_holds_whatever_a_message_can(self, engine, outbox, publisher):
+        body, text = bytes(range(256)) * 1000, "\U0001f4e6 B\u00fccher"
+        with Session(engine) as session, session.begin():
+            outbox.send(session, f"/queue/{text}", body, {text: text}, key=text, serializer="bytes")
+        assert outbox.relay(engine).run(once=True) == 0
+        (message,) = publisher.outbox
+        assert (message.destination, message.payload, message.headers[text]) == (f"/queue/{text}", body, text)
+
+    def test_the_moment_of_a_row_has_microseconds(self, engine, outbox):
+        before = datetime.datetime.now(datetime.UTC)
+        write(engine, outbox, 1)
+        after = datetime.datetime.now(datetime.UTC)
+        with engine.connect() as connection:
+            assert before <= connection.execute(select(outbox.table.c.created_at)).scalar_one() <= after
+
     def test_a_connection_and_a_scoped_session_will_do(self, engine, outbox, publisher):
         with engine.begin() as connection:
             outbox.send(connection, "/queue/orders", 1)
@@ -234,6 +261,29 @@ class TestRelay:
         assert outbox.relay(engine).run(once=True) == 0
         assert payloads(publisher) == [2]
 
+    def test_keys_that_differ_in_case_or_accents_do_not_wait_for_each_other(self, engine, outbox, publisher):
+        for key in ("order-a", "order-A", "\u00f6rder-a"):
+            write(engine, outbox, key, key=key)
+        column = outbox.table.c
+        with engine.begin() as connection:
+            connection.execute(outbox.table.update().where(column.key == "order-a").values(headers="no JSON"))
+        assert outbox.relay(engine).run(once=True) == 1
+        write(engine, outbox, "the next", key="order-A")
+        assert outbox.relay(engine).run(once=True) == 1
+        assert payloads(publisher) == ["order-A", "\u00f6rder-a", "the next"]
+
+    @pytest.mark.parametrize("engine", SERVERS, indirect=True)
+    def test_who_writes_does_not_wait_for_a_relay_that_sends_and_no_relay_for_another(self, engine, outbox, publisher):
+        write(engine, outbox, 1, 2, 3, key="k")
+        store = outbox.store(engine)
+        with store.claim(10) as claim:
+            assert len(claim.rows) == 3
+            write(engine, outbox, 4, key="k")
+            write(engine, outbox, 5)
+            with store_of_another(outbox, engine).claim(10) as other:
+                assert [row.body for row in other.rows] == [b"5"]
+                assert store_of_another(outbox, engine).stats().pending == 5
+
     def test_all_rows_behind_those_that_are_sent_go_on_however_many_there_are(self, engine, outbox, publisher):
         with Session(engine) as session, session.begin():
             for number in range(1200):
@@ -260,16 +310,17 @@ class TestRelay:
             outbox.send(session, "/queue/orders", "the secret body")
         assert "secret" not in str(raised.value)
 
-    @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
-    def test_a_database_that_ends_under_an_idle_relay_is_waited_for(self, engine, outbox, publisher, postgres_server):
-        relay = outbox.relay(engine, poll=3600)
+    @pytest.mark.parametrize("engine", SERVERS, indirect=True)
+    def test_a_database_that_ends_under_an_idle_relay_is_waited_for(self, engine, outbox, publisher, server):
+        # On PostgreSQL the relay listens; on MariaDB it looks.
+        relay = outbox.relay(engine, poll=3600 if engine.dialect.name == "postgresql" else 0.1)
         with Running(relay):
             write(engine, outbox, 1)
-            wait_until(lambda: relay.stats().sent == 1)  # and it is recorded: otherwise it would be sent again
-            postgres_server.kill()
-            postgres_server.go_on()
+            wait_until(lambda: len(publisher.outbox) == 1)
+            server.kill()
+            server.go_on()
             wait_until(lambda: written(engine, outbox, 2))
-            wait_until(lambda: 2 in payloads(publisher))
+            wait_until(lambda: len(publisher.outbox) == 2)
 
     def test_a_broker_that_is_away_is_waited_for(self, engine):
         metadata = MetaData()
@@ -340,6 +391,11 @@ class TestRelay:
     def test_bad_options_are_refused(self, engine, outbox, bad: dict[str, Any]):
         with pytest.raises(ConfigurationError, match=next(iter(bad))):
             outbox.relay(engine, **bad)
+
+
+def store_of_another(outbox: Outbox, engine: Engine) -> SqlAlchemyStore:
+    """A store with connections of its own, as another process has it."""
+    return SqlAlchemyStore(engine, outbox.table)
 
 
 class Running:

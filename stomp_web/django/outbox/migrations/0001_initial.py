@@ -1,6 +1,17 @@
 """The tables of the outbox and the inbox."""
 
+import typing
+
 from django.db import migrations, models
+
+
+class OnMySQL(migrations.RunSQL):
+    """SQL for MariaDB and MySQL."""
+
+    def database_forwards(self, app_label: str, schema_editor: typing.Any, *states: typing.Any) -> None:
+        """Execute it there, and nothing elsewhere."""
+        if schema_editor.connection.vendor == "mysql":
+            super().database_forwards(app_label, schema_editor, *states)
 
 
 class Migration(migrations.Migration):
@@ -67,5 +78,13 @@ class Migration(migrations.Migration):
                     models.Index(fields=["key", "state", "id"], name="stomp_web_outbox_key"),
                 ],
             },
+        ),
+        # Whatever is the default of the database: any character, and keys that differ in case are two keys.
+        OnMySQL(
+            [
+                f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+                for table in ("stomp_web_inbox", "stomp_web_outbox")
+            ],
+            reverse_sql=migrations.RunSQL.noop,
         ),
     )

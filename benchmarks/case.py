@@ -13,9 +13,11 @@ class Case:
 
     * `task` - the name of the contender's method.
     * `host`, `port` - where the sink or the broker is. `login`, `passcode` - for real brokers.
+    * `database` - the address of a database, as SQLAlchemy has it.
     * `size` - bytes of a body. `threads` - callers at the same time. `cut` - how the bytes for a parser are cut:
       ``whole`` (chunks of 64 KiB), ``fragments`` (1 to 16 bytes) or ``single`` (bytes).
-    * `input` - the name of an input in `hostile`, and `length` its length.
+    * `input` - the name of an input in `hostile`, and `length` its length. For an outbox: how often a relay asks, in
+      seconds, and how many rows it sends together; `threads` is then how many relays there are.
     """
 
     task: str
@@ -24,6 +26,7 @@ class Case:
     login: str | None = None
     passcode: str | None = None
     destination: str = DESTINATION
+    database: str = ""
     size: int = 200
     threads: int = 1
     cut: str = "whole"

@@ -17,7 +17,7 @@ from benchmarks.facts import facts
 from benchmarks.picture import picture
 from benchmarks.results import Table
 from benchmarks.settings import Settings
-from benchmarks.tables import SLOW, TABLES
+from benchmarks.tables import LONG, SLOW, TABLES
 
 _QUICK_REPEAT, _QUICK_TARGET = 3, 0.06
 
@@ -121,7 +121,7 @@ def _chosen(parser: argparse.ArgumentParser, options: argparse.Namespace) -> lis
         if not any(word in name for name in TABLES):
             parser.error(f"no table has {word!r} in its name; --list shows them")
     chosen = [name for name in TABLES if any(word in name for word in words)]
-    return [name for name in chosen if name not in SLOW or not options.quick]
+    return [name for name in chosen if (name not in SLOW or not options.quick) and (name not in LONG or name in words)]
 
 
 def _terminated(_number: int, _frame: types.FrameType | None) -> typing.NoReturn:

@@ -13,6 +13,7 @@ from benchmarks.tables import (
     hostile,
     imports,
     memory,
+    outbox,
     publish,
     receive,
     requests,
@@ -38,7 +39,14 @@ TABLES: dict[str, tuple[str, Callable[[Bench], Table]]] = {
     "import": ("the time that an import takes", imports.imports),
     "rabbitmq": ("the real RabbitMQ, where it is installed; not with --quick", brokers.rabbitmq),
     "activemq": ("the real ActiveMQ, where it is installed; not with --quick", brokers.activemq),
+    "outbox": ("relayed from PostgreSQL to RabbitMQ, where both are installed; not with --quick", outbox.relayed),
+    "outbox-latency": ("from the commit to the broker; not with --quick", outbox.latency),
+    "outbox-send": ("what a message in the outbox adds to a transaction; not with --quick", outbox.cost),
+    "outbox-backlog": ("a million rows; only when it is named whole", outbox.backlog),
 }
 
 #: These need a broker that starts for seconds.
-SLOW = ("rabbitmq", "activemq")
+SLOW = ("rabbitmq", "activemq", "outbox", "outbox-latency", "outbox-send", "outbox-backlog")
+
+#: These take minutes, and are measured only if `--only` has their whole name.
+LONG = ("outbox-backlog",)

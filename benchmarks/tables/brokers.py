@@ -58,7 +58,8 @@ class Queue:
 
 
 @contextlib.contextmanager
-def _started(broker: RunningBroker) -> Iterator[RunningBroker]:
+def started(broker: RunningBroker) -> Iterator[RunningBroker]:
+    """The broker, running until the block ends."""
     try:
         broker.start()
         yield broker
@@ -104,7 +105,7 @@ def _measure(bench: Bench, name: str, title: str, kind: type[RunningBroker]) -> 
 
     bench.progress(f"{name}: starting")
     try:
-        with _started(kind()) as broker:
+        with started(kind()) as broker:
             table.title = f"Against {broker}, 200 B"
             rows = [row for row in (_LIMIT, WEB_CLIENT, WEB_PUBLISHER, *PEERS) if bench.has(row.title, row.needs)]
             for label, (task, threads) in cases.items():

@@ -48,6 +48,10 @@ class ForeignError(AssertionError):
     """The broker sent ERROR to the foreign client, closed its connection, or kept silent for too long."""
 
 
+# Seconds. stomp.py does not always see over TLS that the broker has closed (Artemis 2.40); nothing depends on it.
+_CLOSING = 5.0
+
+
 class ForeignClient(stomp.ConnectionListener):
     """One stomp.py connection: subscribes, sends and reads, each with a receipt and a deadline."""
 
@@ -107,7 +111,7 @@ class ForeignClient(stomp.ConnectionListener):
             # The broker may be first, after its ERROR; stomp.py's thread closes the socket then, perhaps just now.
             with contextlib.suppress(stomp.exception.NotConnectedException, OSError):
                 self.connection.disconnect()  # stomp.py adds a receipt and closes when it comes
-                self._closed.wait(PATIENCE)
+                self._closed.wait(_CLOSING)
         if self.connection.transport.socket is not None:
             self.connection.transport.disconnect_socket()
 

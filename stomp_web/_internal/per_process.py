@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing
 
-__all__ = ["PerProcess"]
+__all__ = ["PerProcess", "Unpicklable"]
 
 _T = typing.TypeVar("_T")
 
@@ -36,3 +36,21 @@ class PerProcess(dict[int, _T]):
                 if inherited is not None and self._leave is not None:
                     self._leave(inherited)
         return own
+
+
+class Unpicklable:
+    """A base class for objects with connections, locks and secrets: ``pickle`` and ``copy`` raise `TypeError`.
+
+    A subclass that can be copied within its process defines ``__copy__`` and ``__deepcopy__``.
+    """
+
+    __slots__ = ()
+
+    #: The advice at the end of the error text.
+    _instead: typing.ClassVar[str] = "make another one where it is needed"
+
+    def __reduce_ex__(self, protocol: typing.SupportsIndex) -> typing.NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} cannot be pickled: it belongs to its process, and a pickle would hold its "
+            f"passcode; {self._instead}"
+        )

@@ -35,5 +35,5 @@ __getattr__, __dir__ = loader(
         "publish": ("PublishClient",),
         "subscribe": ("PublishSubscribeClient",),
     },
-    modules=(*("duplex", "message", "outcome", "publish", "queues", "sending", "subscribe", "transaction"),),
+    modules=(*("duplex", "message", "outcome", "publish", "queues", "sending", "subscribe"),),
 )

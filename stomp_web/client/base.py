@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import typing
 
+from .._internal.per_process import Unpicklable
 from .._internal.redacted import redact_secret, redact_secrets
-from .._internal.unpicklable import Unpicklable
 from ..config import CLIENT_TIMEOUT, coerce
 from ..connection.address import parse_address
 from ..connection.connector import Connector, client_options, make_connector

@@ -13,8 +13,8 @@ import typing
 
 from .._internal.log import get_logger
 from ..connection.deadline import Deadline
+from ..connection.dialect import refuses
 from ..connection.heart_beat import HeartBeats
-from ..connection.refusals import refuses
 from ..connection.session import Session, error_words
 from ..connection.transport import TransportError
 from ..errors import BrokerUnavailable, ConnectionLost, ProtocolError, ReceiptTimeout, Rejected, StompError
@@ -23,7 +23,7 @@ from .base import BaseClient
 from .driver import Driver
 from .exchanges import Exchange, Exchanges, lost
 from .queues import FrameQueue, ReceivedFrames
-from .transaction import Transactions
+from .state import Transactions
 
 __all__ = ["Loop"]
 
@@ -212,7 +212,7 @@ class Loop(BaseClient):
             beat = self._keep_heart_beats(session, reading)
             if not moved and seconds != 0.0:
                 waits = [limit for limit in (seconds, beat, _LONGEST_WAIT) if limit is not None]
-                session.wait(min(waits), write=bool(self._exchanges.backlog), read=reading, wake=wake)
+                session.transport.wait(min(waits), write=bool(self._exchanges.backlog), read=reading, wake=wake)
                 self._driver.wakeup.drain()
         except (TransportError, ProtocolError) as error:
             what = str(error) if isinstance(error, TransportError) else f"the broker sent what is not STOMP: {error}"

@@ -11,8 +11,7 @@ import sys
 import typing
 
 from ..connection.deadline import Deadline
-from ..connection.dialect import Dialect
-from ..connection.refusals import refuses
+from ..connection.dialect import Dialect, refuses
 from ..connection.session import Session, error_words
 from ..connection.transport import TransportError, TransportTimeout
 from ..errors import BrokerUnavailable, ConnectionLost, MessageError, NotSent, ProtocolError, ReceiptTimeout, Rejected

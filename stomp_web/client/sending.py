@@ -17,7 +17,7 @@ from .._internal.notices import Notices
 from .._internal.per_process import PerProcess
 from ..connection.connector import Connector
 from ..connection.deadline import Deadline
-from ..connection.refusals import refuses
+from ..connection.dialect import refuses
 from ..connection.session import Session, error_words
 from ..connection.transport import TransportError, TransportTimeout
 from ..errors import BrokerUnavailable, InvalidFrame, MessageError, NotSent, PoolClosed, ProtocolError, Rejected

@@ -148,10 +148,6 @@ class Session:
                 f"cannot open a session with {broker}: {error}; nothing was sent. {hint}", broker=broker
             ) from error
 
-    def wait(self, seconds: float | None, *, write: bool = False, read: bool = True, wake: int | None = None) -> bool:
-        """Wait until bytes arrive, or (*write*) can leave, or the descriptor *wake* can be read."""
-        return self.transport.wait_seconds(seconds, read=read, write=write, wake=wake)
-
     def receipts_in_order(self, first: int, count: int, deadline: Deadline) -> int:
         """Read the RECEIPT frames for the numbers from *first* on, and return how many of the *count* have come.
 
@@ -220,7 +216,7 @@ class Session:
                 continue
             room = len(self._buffer) < _MOST_UNREAD
             # The clock is asked, too: a broker that sends without end always has something to read.
-            if deadline.expired or not self.transport.wait(deadline, read=room, write=True):
+            if deadline.expired or not self.transport.wait(deadline.remaining(), read=room, write=True):
                 raise TransportTimeout("the broker did not take the bytes in time")
             if room:
                 self._take_in()

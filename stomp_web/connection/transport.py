@@ -1,6 +1,6 @@
 """A socket whose every wait has a deadline. Nothing here knows STOMP.
 
-* The socket never blocks. What cannot be done at once waits in `wait_seconds` for readiness or for the deadline. There
+* The socket never blocks. What cannot be done at once waits in `wait` for readiness or for the deadline. There
   are two exceptions: the look-up of a host name, as Python cannot interrupt ``getaddrinfo``, and the few milliseconds
   of a read in `receive`.
 * `close` says nothing to the peer: a forked child closes its copies of all descriptors, and a ``shutdown`` or a TLS
@@ -31,7 +31,7 @@ __all__ = ["ESTABLISHED", "Transport", "TransportClosed", "TransportError", "Tra
 
 _RECEIVE_SIZE = 65536
 _RECORD_SIZE = 16384  # RFC 8446, 5.1: the most that a record of TLS holds
-_LONGEST_POLL = 2**31 - 1  # milliseconds: a C int
+_TO_READ = (True, False, None)  # the most frequent wait
 # Seconds and microseconds (`struct timeval`) that a read waits in the operating system, and the most that Linux may
 # make of that: 4 ms where its clock ticks 250 times a second. No longer: a signal makes Python begin the read anew, and
 # a profiler's timer that sends one each 10 ms must not stretch it without end.
@@ -63,14 +63,13 @@ class Transport:
     """One connected socket, with TLS or without."""
 
     __slots__ = (
-        "__weakref__", "_at_once", "_poll", "_poll_to_read", "_polled", "_socket", "_tls", "ask", "bytes_sent", "stuck",
+        "__weakref__", "_at_once", "_poll", "_polled", "_socket", "_tls", "ask", "bytes_sent", "stuck",
     )  # fmt: skip
 
     def __init__(self, raw: socket.socket) -> None:
         self._socket = raw
         self._poll: typing.Any = None
         self._polled: tuple[bool, bool, int | None] | None = None  # what `_poll` waits for now
-        self._poll_to_read: typing.Callable[[float], object] | None = None  # waits for nothing else
         self._tls = not hasattr(raw, "sendmsg")  # Windows has none either
         #: With this flag no call waits; 0 where the socket itself never does. See `_let_reads_wait`.
         self._at_once = 0
@@ -129,7 +128,7 @@ class Transport:
         try:
             self._socket.connect(target)
         except (BlockingIOError, InterruptedError):
-            if not self.wait(deadline, write=True):
+            if not self.wait(deadline.remaining(), write=True):
                 raise TransportTimeout("the connection was not accepted in time") from None
             code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
@@ -149,7 +148,7 @@ class Transport:
                     break
                 except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
                     read = isinstance(error, ssl.SSLWantReadError)
-                if not self.wait(deadline, read=read, write=not read):
+                if not self.wait(deadline.remaining(), read=read, write=not read):
                     raise TransportTimeout("the TLS handshake was not answered in time (does this port speak TLS?)")
         except ssl.SSLCertVerificationError as error:
             raise TransportClosed(
@@ -252,49 +251,45 @@ class Transport:
                 raise TransportClosed(describe(error)) from error
         while True:
             seconds = deadline.remaining()
-            poll = self._poll_to_read
-            if poll is None or self._socket.fileno() < 0:
-                poll = self._make_poll_to_read()
+            poll = self._poll
+            if self._polled != _TO_READ or self._socket.fileno() < 0:
+                poll = self._make_poll(*_TO_READ)
             if not poll(math.ceil(seconds * 1000)):
                 return None
             data = self.receive_some()
             if data is not None or not seconds:
                 return data
 
-    def _make_poll_to_read(self) -> typing.Callable[[float], object]:
-        """Return the most frequent wait, for bytes, in one call that takes milliseconds."""
-        if not hasattr(select, "poll") or self._socket.fileno() < 0:
-            return lambda milliseconds: self.wait_seconds(milliseconds / 1000, read=True)
-        poll = select.poll()
-        poll.register(self._socket.fileno(), select.POLLIN)
-        self._poll_to_read = poll.poll
-        return poll.poll
+    def wait(self, seconds: float, *, read: bool = False, write: bool = False, wake: int | None = None) -> bool:
+        """Wait until the socket can be read or written, as asked for, or the descriptor *wake* can be read.
 
-    def wait(self, deadline: Deadline, *, read: bool = False, write: bool = False) -> bool:
-        """Wait until the socket can be read or written, as asked for. ``False``: the deadline came first."""
-        return self.wait_seconds(deadline.remaining(), read=read, write=write)
+        ``False``: *seconds* have passed first.
+        """
+        poll = self._poll
+        if self._polled != (read, write, wake) or self._socket.fileno() < 0:
+            poll = self._make_poll(read, write, wake)
+        return bool(poll(math.ceil(seconds * 1000)))
 
-    def wait_seconds(
-        self, seconds: float | None, *, read: bool = False, write: bool = False, wake: int | None = None
-    ) -> bool:
-        """Wait as `wait` does, for *seconds* (``None``: without end), and for the descriptor *wake* too."""
+    def _make_poll(self, read: bool, write: bool, wake: int | None) -> typing.Callable[[int], object]:
+        """Return what waits for that, given milliseconds. It is kept, as the next wait is most often for the same."""
         descriptor = self._socket.fileno()
         if descriptor < 0:
             raise TransportClosed("the connection was closed by another thread")
-        if not hasattr(select, "poll"):  # Windows
-            wakers = [] if wake is None else [wake]
-            readable, writable, broken = select.select(
-                [descriptor, *wakers] if read else wakers, [descriptor] if write else [], [descriptor], seconds
-            )
-            return bool(readable or writable or broken)
-        if self._polled != (read, write, wake):
-            self._poll = select.poll()
+        if hasattr(select, "poll"):
+            poll = select.poll()
             if read or write:  # registered for nothing, a connection that was reset would be reported again and again
-                self._poll.register(descriptor, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+                poll.register(descriptor, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
             if wake is not None:
-                self._poll.register(wake, select.POLLIN)
-            self._polled = (read, write, wake)
-        return bool(self._poll.poll(None if seconds is None else min(math.ceil(seconds * 1000), _LONGEST_POLL)))
+                poll.register(wake, select.POLLIN)
+            waits: typing.Callable[[int], object] = poll.poll
+        else:  # Windows
+            wakers = [] if wake is None else [wake]
+            sockets = ([descriptor, *wakers] if read else wakers, [descriptor] if write else [], [descriptor])
+            waits = lambda milliseconds: any(select.select(*sockets, milliseconds / 1000))  # noqa: E731
+        self._polled = None  # first: an interrupt must not leave the old words beside the new poll
+        self._poll = waits
+        self._polled = (read, write, wake)
+        return waits
 
     def close(self) -> None:
         """Close the descriptor, sending nothing. May be called again."""
@@ -315,15 +310,16 @@ def _keep_alive(raw: socket.socket) -> None:
             raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
+_WORDS: typing.Final[dict[type[OSError], str]] = {
+    ConnectionRefusedError: "connection refused",
+    ConnectionResetError: "the broker reset the connection",
+    BrokenPipeError: "the broker had closed the connection",
+}
+
+
 def describe(error: OSError) -> str:
     """What an operating system's error means here, in a few words."""
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    if isinstance(error, ConnectionResetError):
-        return "the broker reset the connection"
-    if isinstance(error, BrokenPipeError):
-        return "the broker had closed the connection"
-    return error.strerror or str(error) or type(error).__name__
+    return _WORDS.get(type(error)) or error.strerror or str(error) or type(error).__name__
 
 
 def _look_up(endpoint: Endpoint) -> list[tuple[typing.Any, ...]]:

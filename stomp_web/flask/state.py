@@ -12,7 +12,7 @@ import typing
 import blinker
 import flask
 
-from .._internal.unpicklable import Unpicklable
+from .._internal.per_process import Unpicklable
 from ..config import unknown_option
 from ..errors import ConfigurationError
 from ..observers import SignalObserver

@@ -15,9 +15,8 @@ from time import monotonic
 
 from .._internal.log import get_logger
 from .._internal.notices import Notices
-from .._internal.per_process import PerProcess
+from .._internal.per_process import PerProcess, Unpicklable
 from .._internal.redacted import redact_secret, redact_secrets
-from .._internal.unpicklable import Unpicklable
 from ..client.publish import PublishClient
 from ..config import DEFAULTS, OPTIONS, coerce
 from ..connection.address import parse_address

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import typing
 
-from .._internal.unpicklable import Unpicklable
+from .._internal.per_process import Unpicklable
 from ..client.message import Message
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "MessageOptions"]
+
+
+class MessageOptions(typing.TypedDict, total=False):
+    """The options of one message. `Publisher.send` says what they mean."""
+
+    serializer: str | None
+    persistent: bool | None
+    priority: int | None
+    ttl: float | None
+    correlation_id: str | None
+    reply_to: str | None
 
 
 class Batch(Unpicklable):
@@ -31,26 +42,10 @@ class Batch(Unpicklable):
         destination: str,
         payload: typing.Any,
         headers: typing.Mapping[str, str] | None = None,
-        *,
-        serializer: str | None = None,
-        persistent: bool | None = None,
-        priority: int | None = None,
-        ttl: float | None = None,
-        correlation_id: str | None = None,
-        reply_to: str | None = None,
+        **options: typing.Unpack[MessageOptions],
     ) -> str:
         """Add one message, written now, sent when the block ends; return its id. Arguments as of `Publisher.send`."""
-        message = self._prepare(
-            destination,
-            payload,
-            headers,
-            serializer=serializer,
-            persistent=persistent,
-            priority=priority,
-            ttl=ttl,
-            correlation_id=correlation_id,
-            reply_to=reply_to,
-        )
+        message = self._prepare(destination, payload, headers, **options)
         self._messages.append(message)
         return typing.cast(str, message.id)
 

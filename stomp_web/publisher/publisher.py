@@ -12,9 +12,8 @@ import time
 import typing
 from os import getpid
 
-from .._internal.per_process import PerProcess
+from .._internal.per_process import PerProcess, Unpicklable
 from .._internal.redacted import redact_secrets
-from .._internal.unpicklable import Unpicklable
 from ..client.message import MESSAGE_ID, Message, bytes_of, check_ttl, make_ready, new_message
 from ..client.outcome import name_messages
 from ..config import DEFAULTS, Options, read_options
@@ -26,7 +25,7 @@ from ..pool import Health
 from ..serializers import SIGNATURE, SerializedPayload, check_keys, get_serializer
 from .backends.broker import BrokerBackend
 from .backends.local import MemoryBackend, OutboxMessage, local_backend
-from .batch import Batch
+from .batch import Batch, MessageOptions
 from .in_thread import call_in_thread, warn_of_blocking
 from .routes import make_routes, own_headers
 from .stats import Counters, PublisherStats
@@ -167,14 +166,9 @@ class Publisher(Unpicklable):
         payload: typing.Any,
         headers: typing.Mapping[str, str] | None = None,
         *,
-        serializer: str | None = None,
         confirm: bool | None = None,
-        persistent: bool | None = None,
-        priority: int | None = None,
-        ttl: float | None = None,
-        correlation_id: str | None = None,
-        reply_to: str | None = None,
         timeout: float | None = None,
+        **options: typing.Unpack[MessageOptions],
     ) -> str:
         """Send one message from a coroutine without blocking the event loop, and return its id.
 
@@ -186,11 +180,7 @@ class Publisher(Unpicklable):
         message may arrive: observers and `stats` tell the outcome, and a failure is logged. So limit the time by
         *timeout*, which tells the outcome, and not by cancellation (``asyncio.timeout``).
         """
-        counters = self._counters[getpid()]
-        message = self._message(
-            counters, destination, payload, headers, serializer, persistent, priority, ttl, correlation_id, reply_to
-        )
-
+        message = self.prepare(destination, payload, headers, **options)
         whole = self.options.timeout if timeout is None else timeout
         return await call_in_thread(lambda left: self.deliver_ready([message], confirm, left)[0], message, whole)
 

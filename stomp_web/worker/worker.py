@@ -7,10 +7,10 @@ import contextlib
 import dataclasses
 import typing
 
+from .._internal.per_process import Unpicklable
 from .._internal.printable import short_repr
 from .._internal.redacted import redact_secret, redact_secrets
 from .._internal.signals import StopSignals
-from .._internal.unpicklable import Unpicklable
 from .._internal.wakeup import Wakeup
 from ..client.duplex import QueueingDuplexClient
 from ..client.queues import FrameQueue

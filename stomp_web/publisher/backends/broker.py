@@ -1,23 +1,26 @@
-"""BrokerBackend: the way of messages to a real broker, through a pool."""
+"""BrokerBackend: the way of messages to a real broker, through a pool. What is tried again is decided in `Retry`."""
 
 from __future__ import annotations
 
+import time
 import typing
+import uuid
 
-from ...client.message import Message
+from ...client.message import Message, with_send_id
 from ...config import Options
 from ...connection.address import parse_address
 from ...connection.deadline import Deadline
 from ...connection.tls import TLS_OPTIONS
-from ...errors import MessageError
+from ...errors import BrokerUnavailable, DeliveryUnknown, MessageError, NotSent, ProtocolError, Rejected
 from ...observers import Observers
 from ...pool import PublishClientPool
-from ..retry import Retry
 
-__all__ = ["BrokerBackend"]
+__all__ = ["BrokerBackend", "Retry"]
 
 _POOL_OPTIONS = ("pool_size", "timeout", "max_waiting", "max_idle", "max_lifetime")
 _CLIENT_OPTIONS = ("connect_timeout", "heart_beat", "login", "passcode", "vhost", *TLS_OPTIONS)
+# Before a message is tried for the third time, and each time after that: seconds.
+_PAUSE = 0.1
 
 
 class BrokerBackend:
@@ -53,3 +56,113 @@ class BrokerBackend:
             Retry(self._pool, messages, confirm, deadline).after(failure)
         finally:
             del failure  # or this frame and the traceback would hold each other
+
+
+class Retry:
+    """The further tries of one send, made when its first try has failed; with *resend_unknown*, before it.
+
+    * A connection that breaks before it took a byte is replaced, and the send repeated, until the deadline.
+    * A send of unknown outcome is repeated only with *resend_unknown*. The outcome then stays unknown, whatever fails
+      later, until a receipt comes.
+    * The first repetition comes at once: most likely the connection had died unseen. The others come after a pause, as
+      a broker that closes each connection must not be overrun.
+    * A message of which only a part has left is sent again once: the broker may have closed for its size.
+    """
+
+    def __init__(
+        self,
+        pool: PublishClientPool,
+        messages: typing.Sequence[Message],
+        confirm: bool,
+        deadline: Deadline,
+        resend_unknown: bool = False,
+    ) -> None:
+        self._pool = pool
+        self._confirm = confirm
+        self._deadline = deadline
+        self._resend_unknown = resend_unknown
+        if resend_unknown:
+            send_id = uuid.uuid4().hex
+            messages = [with_send_id(message, f"{send_id}-{position}") for position, message in enumerate(messages)]
+        self._messages = messages
+        self._todo: typing.Sequence[int] = range(len(messages))  # the positions of those that are not confirmed
+        self._confirmed: set[int] = set()
+        self._unknown: DeliveryUnknown | None = None  # what an earlier try ended with
+        self._tries = 0
+        self._cut = False  # whether only a part of a message had left, in some try
+
+    def run(self) -> None:
+        """Try until it succeeds. Raises what is true of the messages once no more is tried."""
+        while True:
+            if self._tries:
+                self._todo = [position for position in range(len(self._messages)) if position not in self._confirmed]
+            connected = False
+            try:
+                lease = self._pool.acquire(self._deadline)
+                loan = lease.loan
+                try:
+                    connected = True
+                    # Time for a second try must be left, where one was asked for.
+                    first = self._resend_unknown and self._unknown is None
+                    part = self._deadline.share(2) if first else self._deadline
+                    rest = [self._messages[position] for position in self._todo]
+                    lease.client.deliver_over(lease.connection, rest, self._confirm, None, part, True)
+                finally:
+                    try:
+                        self._pool.release(lease, loan)
+                    except BaseException:
+                        self._pool.release(lease, loan)  # interrupted, perhaps before it did anything
+                        raise
+                return
+            except MessageError as error:
+                self._go_on(error, connected)
+            except ProtocolError as error:  # a broker of another version, which cannot be told it
+                if self._unknown is None:
+                    raise
+                raise self._unknown from error
+
+    def after(self, failure: MessageError) -> None:
+        """Go on after the first try has ended with *failure*, over a connection."""
+        self._go_on(failure, connected=True)
+        self.run()
+
+    def _go_on(self, error: MessageError, connected: bool) -> None:
+        """Return, after a pause, if the send is to be tried again after *error*; otherwise raise the outcome."""
+        pause = _PAUSE if self._tries else 0.0
+        self._tries += 1
+        self._confirmed.update(self._todo[position] for position in error.confirmed)
+        error.confirmed = tuple(sorted(self._confirmed))
+        if isinstance(error, NotSent):
+            self._after_not_sent(error, pause, connected)
+            return
+        error.not_sent = tuple(self._todo[position] for position in error.not_sent)
+        unknown = self._unknown
+        if isinstance(error, Rejected) and unknown is not None:
+            unknown.confirmed = error.confirmed  # this try was refused; an earlier one may have arrived
+            raise unknown from error
+        # A batch with a message that the broker refuses would be refused again, and others arrive once more.
+        refused = isinstance(error, Rejected) or (len(self._todo) > 1 and isinstance(error.__cause__, Rejected))
+        if refused or not self._resend_unknown or not self._wait(pause):
+            raise error
+        self._unknown = typing.cast(DeliveryUnknown, error)
+        self._unknown.not_sent = ()  # what this try has not sent, the next one may have
+
+    def _after_not_sent(self, error: NotSent, pause: float, connected: bool) -> None:
+        is_cut = type(error) is NotSent
+        cut_again, self._cut = self._cut and is_cut, self._cut or is_cut
+        if connected and not cut_again and self._wait(pause):
+            return
+        unknown = self._unknown
+        if unknown is None:
+            raise error
+        unknown.confirmed = error.confirmed
+        if not isinstance(error, BrokerUnavailable) or not self._wait(max(error.retry_after or 0.0, _PAUSE)):
+            raise unknown from error
+
+    def _wait(self, pause: float) -> bool:
+        """Wait *pause* seconds; return ``False`` at once if that is not before the deadline."""
+        if pause >= self._deadline.remaining():
+            return False
+        if pause:
+            time.sleep(pause)
+        return True

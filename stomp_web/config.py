@@ -265,8 +265,8 @@ def option_name(name: str) -> str:
 def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.Any:
     """Return *value* as the option *name* has it. Texts, as in an address or an ini file, are understood.
 
-    *written* is the name as the user wrote it. Raises `ConfigurationError` if there is no such option, naming the
-    nearest one, or if the value cannot be used; the value of a secret is never shown.
+    *written* is the name as the user wrote it. Raises `ConfigurationError` for an unknown option, naming the nearest
+    one, or a value that cannot be used, which is not shown if it is secret.
     """
     written = written or name
     option = OPTIONS.get(name)

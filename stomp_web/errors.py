@@ -81,8 +81,7 @@ class MessageError(StompError):
     * `confirmed` - of a batch, the positions (from 0) of the messages whose receipt had come.
     * `frame` - the broker's ERROR frame, if it answered with one.
     * `not_sent` - of a batch that is `DeliveryUnknown` or `Rejected`, the positions of the messages that the broker has
-      certainly not taken: the connection ended before all of their bytes had left, or because the broker refused a
-      message before them. Sending those again is safe.
+      certainly not taken. Sending those again is safe.
     """
 
     message_ids: tuple[str | None, ...] = ()
@@ -109,9 +108,9 @@ class MessageError(StompError):
 class NotSent(MessageError):
     """No part of the message can have been processed. Sending it again is safe.
 
-    If it is this class itself and not a subclass, the connection ended while the message was being written: no broker
-    accepts an incomplete frame. If the reason is a limit on the size of messages, retrying fails again. The library
-    retries only errors of this class, unless the caller asks for more.
+    This class itself, no subclass: the connection ended while the message was being written, and no broker accepts an
+    incomplete frame. If the reason is a limit on the size of messages, retrying fails again. The library retries only
+    errors of this class, unless the caller asks for more.
     """
 
 

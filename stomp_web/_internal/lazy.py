@@ -15,8 +15,8 @@ def loader(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the functions ``__getattr__`` and ``__dir__`` of a package.
 
-    *package* is its ``globals()``, which keeps loaded names. *homes* maps its modules to the names that they define; a
-    later module wins over an earlier one. *modules* are submodules that are attributes of the package.
+    *package* is its ``globals()``. *homes* maps its modules to the names that they define; a later one wins. *modules*
+    are submodules that are attributes of the package.
     """
     here: str = package["__name__"]
     home_of = {name: module for module, names in homes.items() for name in names}

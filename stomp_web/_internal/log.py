@@ -12,13 +12,8 @@ __all__ = ["GuardedLogger", "get_logger", "report_logging_error"]
 
 logging.getLogger("stomp_web").addHandler(logging.NullHandler())
 
-if typing.TYPE_CHECKING:
-    _Adapter = logging.LoggerAdapter[logging.Logger]
-else:
-    _Adapter = logging.LoggerAdapter
 
-
-class GuardedLogger(_Adapter):
+class GuardedLogger(logging.LoggerAdapter[logging.Logger]):
     """A logger whose methods raise no `Exception` of the application's filters, formatters and handlers.
 
     It is reported on standard error, as `logging` does for an exception in a handler's ``emit``.

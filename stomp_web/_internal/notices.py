@@ -1,10 +1,8 @@
 """Notices: log records and events that wait until the code that reports them holds nothing.
 
-A log handler or an observer may send through the publisher that reports to it. If it was called while a lock or a
-connection is held, such a send would wait for its own caller. So notices are published after the release.
-
-Such a send may cause notices, too: with a broker that closes each connection, without end. So a notice about a notice
-is published, and one that goes back further is dropped.
+A log handler or an observer may send through the publisher that reports to it. Called while a lock or a connection is
+held, it would wait for its own caller. Such a send may cause notices, too: with a broker that closes each connection,
+without end. So a notice about a notice is published, and one that goes back further is dropped.
 """
 
 from __future__ import annotations
@@ -43,11 +41,10 @@ class Notices:
             self.due.append((pid, causes, functools.partial(report, *arguments, **options)))
 
     def publish(self) -> None:
-        """Publish all notices. The calling thread holds no lock of the library.
+        """Publish all notices, also those that come meanwhile. The calling thread holds no lock of the library.
 
-        Called again by what it calls, such as a log handler that sends, it does nothing: the first call publishes what
-        comes meanwhile. A notice raises no `Exception` (see `GuardedLogger` and `Observers`): it would be taken for the
-        outcome of the call that publishes.
+        A notice raises no `Exception` (see `GuardedLogger` and `Observers`): it would be taken for the outcome of the
+        call that publishes.
         """
         if not self.due:
             return

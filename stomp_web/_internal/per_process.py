@@ -1,7 +1,7 @@
-"""Per-process state, safe across fork: found by the process id, each time that it is used.
+"""Per-process state, safe across fork: found by the process id, each time that it is used; and what is not pickled.
 
-A forked child must not use its parent's state: the connections carry the parent's sessions, and another thread may have
-been in the middle of a change. No hook is needed: uWSGI forks without calling those of `os.register_at_fork`.
+A forked child must not use its parent's connections, nor state that another thread may have been changing. No hook is
+needed: uWSGI forks without calling those of `os.register_at_fork`.
 """
 
 from __future__ import annotations

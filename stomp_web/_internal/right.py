@@ -1,9 +1,8 @@
 """A right that exists once, and that no exception can lose.
 
-A signal handler may raise between any two steps of Python, also after a call has taken a lock and before the caller has
-a name for it: then it stays locked for ever. A `Right` lies in a deque of its home instead, where a caller pops it and
-puts it back. If it is dropped on the way, it is collected, and its home gets a new one. No step of that waits, so that
-a signal handler or a finalizer may do it.
+A signal handler may raise between any two steps of Python, also right after a lock was taken, which then stays locked.
+A `Right` lies in a deque of its home instead, where a caller pops it and puts it back. If it is dropped on the way, its
+home gets a new one. No step of that waits, so that a signal handler or a finalizer may do it.
 """
 
 from __future__ import annotations

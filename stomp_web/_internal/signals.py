@@ -32,10 +32,10 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignals:
-    """While the block runs, the first SIGTERM or SIGINT sets `asked` and calls *ask*; a later one raises.
+    """While the block runs, the first SIGTERM or SIGINT sets `asked` and calls *ask*.
 
-    Those within `ONE_REQUEST` seconds of the first do nothing. The exception of a later one is `KeyboardInterrupt`, or
-    `SystemExit` with the code that a shell gives for SIGTERM. *clock* returns seconds, as `time.monotonic` does.
+    Others within `ONE_REQUEST` seconds do nothing. A later one raises `KeyboardInterrupt`, or `SystemExit` with the
+    shell's code for SIGTERM. *clock* returns seconds, as `time.monotonic` does.
     """
 
     def __init__(

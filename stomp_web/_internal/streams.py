@@ -14,10 +14,9 @@ __all__ = ["TolerantStream", "keep_descriptors", "settle", "try_to_print"]
 
 
 def keep_descriptors() -> None:
-    """Open the null device on each of the descriptors 0, 1 and 2 that is closed.
+    """Open the null device on each of the descriptors 0, 1 and 2 that is closed; `sys.stdin` and so on stay ``None``.
 
-    Otherwise the next socket gets that number, and a C library that writes to standard error writes into the connection
-    to the broker. `sys.stdin`, `sys.stdout` and `sys.stderr` stay ``None``.
+    Otherwise the next socket gets that number, and a C library writes to standard error into the broker's connection.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         try:
@@ -76,10 +75,9 @@ def settle(*streams: typing.TextIO | None) -> bool:
 
 
 class TolerantStream:
-    """A text stream on which writing never fails: output that cannot be written is dropped.
+    """A text stream on which writing never fails: output that cannot be written is dropped, and later one tried again.
 
-    `failure` is the latest reason; *on_failure* is called with the first one. Later output is written again if that is
-    possible. Characters that the encoding lacks are written as escapes.
+    `failure` is the latest reason; *on_failure* is called with the first one.
     """
 
     def __init__(

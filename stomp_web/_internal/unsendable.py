@@ -1,9 +1,8 @@
 """Messages that a publisher refuses to send, because the broker would confirm them and they would be lost.
 
 * Only the connection that names a temporary destination receives from it, and a publisher's receive nothing. RabbitMQ
-  3.10 and 4.3, and ActiveMQ 5.17, confirm a SEND with ``reply-to:/temp-queue/a``, ActiveMQ also one to
-  ``/temp-queue/a``. Allowed are the names that a receiver sees for the queue of another connection, where answers are
-  sent: ``/reply-queue/...`` (RabbitMQ) and ``/remote-temp-queue/...`` (ActiveMQ).
+  3.10 and 4.3, and ActiveMQ 5.17, confirm a SEND with ``reply-to:/temp-queue/a``, ActiveMQ also one to it. Allowed are
+  the names by which answers are sent: ``/reply-queue/...`` (RabbitMQ) and ``/remote-temp-queue/...`` (ActiveMQ).
 * An empty ``x-message-id`` is no id. Receivers that drop duplicates would take all such messages for one.
 """
 

@@ -13,8 +13,7 @@ __all__ = ["Wakeup"]
 class Wakeup:
     """Ends the wait of one thread: in `wait`, or in a poll of its own for `fileno`.
 
-    The descriptors are open from the first `fileno` or `wait` until `close`. While they are, a wakeup that comes before
-    the wait makes the wait return at once.
+    From the first `fileno` or `wait` until `close`, a wakeup that comes before the wait makes it return at once.
     """
 
     def __init__(self) -> None:

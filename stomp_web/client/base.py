@@ -1,7 +1,4 @@
-"""What all clients share: made from an address, telling of their session, used in a ``with`` block.
-
-A subclass has a `_session` and a `_set_up`, which begins with `_set_up_base`.
-"""
+"""What all clients share: made from an address, telling of their session, used in a ``with`` block."""
 
 from __future__ import annotations
 
@@ -10,8 +7,8 @@ import typing
 from .._internal.per_process import Unpicklable
 from .._internal.redacted import redact_secret, redact_secrets
 from ..config import CLIENT_TIMEOUT, coerce
-from ..connection.address import parse_address
-from ..connection.connector import Connector, client_options, make_connector
+from ..connection.address import Endpoint, parse_address
+from ..connection.connector import Connector, client_options, make_connector, make_endpoint
 from ..connection.deadline import Deadline, checked
 from ..connection.tls import TLS_OPTIONS
 from ..errors import ConfigurationError, MessageError
@@ -31,7 +28,7 @@ _URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", *TLS_OPTI
 
 
 class BaseClient(Unpicklable):
-    """A client of one connection."""
+    """A client of one connection. A subclass has a `_session` and a `_set_up`, which begins with `_set_up_base`."""
 
     _instead = "hand over the address, and make a client there"
     #: The options that `_set_up` takes beside the connector, with their defaults.
@@ -82,13 +79,21 @@ class BaseClient(Unpicklable):
         address = parse_address(url)
         if address.local:
             raise ConfigurationError(f"{address.scheme}:// opens no connection; it is for a Publisher", "url")
-        connection = {**cls._limits, **client_options(address, (*_URL_OPTIONS, *cls._limits)), **options}
-        own = {name: connection.pop(name, default) for name, default in cls._defaults.items()}
-        known = (*cls._defaults, *cls._limits)
-        connector = make_connector(address.endpoints, receives=cls._receives, more_options=known, **connection)
+        in_address = client_options(address, (*_URL_OPTIONS, *cls._limits))
         client = cls.__new__(cls)
-        client._set_up(connector, **own)
+        client._set_up_with(address.endpoints, {**cls._limits, **in_address, **options})
         return client
+
+    def _set_up_with(self, endpoints: tuple[Endpoint, ...], options: dict[str, typing.Any]) -> None:
+        own = {name: options.pop(name, default) for name, default in self._defaults.items()}
+        known = (*self._defaults, *self._limits)
+        connector = make_connector(endpoints, receives=self._receives, more_options=known, **options)
+        self._set_up(connector, **own)
+
+    def _set_up_from(self, arguments: dict[str, typing.Any]) -> None:
+        """Set up with the *arguments* of a constructor, its ``locals()``, of which the secret ones are redacted."""
+        options = {name: value for name, value in arguments.items() if name not in ("self", "host", "port")}
+        self._set_up_with((make_endpoint(arguments["host"], arguments["port"]),), options)
 
     @property
     def broker(self) -> str:

@@ -1,8 +1,8 @@
 """Which thread drives a connection now, and how the other threads wait for it.
 
-Only the thread that drives touches the socket: that of `listen_forever` while it runs, otherwise that of a call which
-needs the socket, until it has its answer. `Driver.lock` guards what the threads of a client share: who drives, the
-session, and the exchanges. It is held for moves in memory only: nothing is read or written, no foreign code is called.
+Only that thread touches the socket: that of `listen_forever` while it runs, otherwise that of a call which needs the
+socket, until it has its answer. `Driver.lock` guards what the threads share: who drives, the session, and the
+exchanges. While it is held, nothing is read or written, and no foreign code is called.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """QueueingDuplexClient: one connection that sends and receives. Its options and its commands.
 
-How it connects and ends is in `stomp_web.client.life`, how threads share the connection in `.loop`, `.driver` and
-`.exchanges`, and where received frames go in `.queues`.
+How it connects and ends: `stomp_web.client.life`; how threads share it: `.loop`, `.driver`, `.exchanges`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import typing
 
 from .._internal.redacted import redact_secret
 from ..config import CLIENT_TIMEOUT, DEFAULTS, LIMIT_OPTIONS, OPTIONS, whole_number
-from ..connection.connector import Connector, make_connector, make_endpoint
+from ..connection.connector import Connector
 from ..connection.deadline import Deadline
 from ..connection.session import Session
 from ..errors import InvalidFrame, MessageError, NotSent, StompError
@@ -41,15 +40,14 @@ class QueueingDuplexClient(LoopClient):
       keeps the rest; heart-beats are still sent. While a call waits for a receipt, as many messages again are read; a
       receipt behind more is not seen. To send confirmed while messages pile up, use a second client, or an ``ack``
       other than ``auto`` and a prefetch limit.
-    * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT and ERROR frames. These are records: a full
-      one drops its oldest frame.
+    * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT, ERROR. A full one drops its oldest frame.
 
     `listening_event` is set while the loop runs; set `shutdown_event` to shut it down cleanly.
 
-    A message with malformed content does not end the session, since every sender may write one: it is read as far as
-    possible, and `Frame.defects` says what was wrong. *max_header_bytes* (131,072), *max_headers* (2,000) and
-    *max_body_bytes* (134,217,728, which is RabbitMQ's own limit) limit how much of a message is kept; the rest of a
-    larger one is skipped, and `Frame.truncated` is true. It can be acknowledged as any other.
+    A message with malformed content, which every sender may write, does not end the session: it is read as far as
+    possible, and `Frame.defects` says what was wrong. Of one over *max_header_bytes* (131,072), *max_headers* (2,000)
+    or *max_body_bytes* (134,217,728, RabbitMQ's own limit), the rest is skipped, and `Frame.truncated` is true. Both
+    can be acknowledged as any other.
 
     *queue_size* is how many frames each queue holds; *message_queue* a `FrameQueue` of your own. The other arguments
     are those of `PublishClient`; *heart_beat* may ask for beats both ways, in milliseconds: (sent, wanted).
@@ -87,27 +85,7 @@ class QueueingDuplexClient(LoopClient):
     ) -> None:
         passcode = redact_secret("passcode", passcode)
         tls_key_password = redact_secret("tls_key_password", tls_key_password)
-        connector = make_connector(
-            (make_endpoint(host, port),),
-            login=login,
-            passcode=passcode,
-            vhost=vhost,
-            ssl=ssl,
-            versions=versions,
-            connect_timeout=connect_timeout,
-            heart_beat=heart_beat,
-            connect_headers=connect_headers,
-            tls_ca=tls_ca,
-            tls_cert=tls_cert,
-            tls_key=tls_key,
-            tls_key_password=tls_key_password,
-            tls_insecure_skip_verify=tls_insecure_skip_verify,
-            max_header_bytes=max_header_bytes,
-            max_headers=max_headers,
-            max_body_bytes=max_body_bytes,
-            receives=True,
-        )
-        self._set_up(connector, timeout, confirm, queue_size, message_queue)
+        self._set_up_from(locals())
 
     def _set_up(  # type: ignore[override]
         self, connector: Connector, timeout: float, confirm: bool, queue_size: int, message_queue: FrameQueue | None
@@ -119,8 +97,6 @@ class QueueingDuplexClient(LoopClient):
         self.receipt_queue = self._received.receipt_queue
         self.error_queue = self._received.error_queue
         self._subscription_ids = itertools.count(1)
-
-    # -- receiving --------------------------------------------------------------------------------------------
 
     def receive(self, timeout: float | None = None) -> Frame | None:
         """Return the next MESSAGE frame, ``None`` if none came within *timeout* seconds (the client's, if not given).
@@ -188,8 +164,7 @@ class QueueingDuplexClient(LoopClient):
         """Acknowledge *frame*, a MESSAGE.
 
         Raises `InvalidFrame` if it cannot be - Artemis has no ACK in a *transaction* - and `NotSent` if its session has
-        ended: the broker gives it out again, and in another session the acknowledgement could count for another
-        message.
+        ended: the broker gives it out again, and in another session the ACK could count for another message.
         """
         session = self._session_of(frame, transaction)
         self._write(commands.ack(frame, session.version, transaction=transaction), session)
@@ -221,8 +196,6 @@ class QueueingDuplexClient(LoopClient):
                 "first, and acknowledge then, without a transaction. Nothing was acknowledged"
             )
         return session
-
-    # -- sending ----------------------------------------------------------------------------------------------
 
     def send(
         self,

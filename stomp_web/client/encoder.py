@@ -7,8 +7,7 @@ import typing
 
 from ..connection.dialect import Dialect
 from ..protocol.encode import encode_head, encode_headers
-from .message import Message
-from .route import send_headers
+from .message import Message, send_headers
 
 __all__ = ["Encoder", "is_text"]
 
@@ -31,11 +30,11 @@ class Encoder:
     def encode(
         self, messages: typing.Sequence[Message], receipt: int | None = None, transaction: str | None = None
     ) -> tuple[bytes, typing.Sequence[bytes]]:
-        """Return the bytes of the SENDs for *messages*, which are ready, and the parts that are to be written behind.
+        """Return the bytes of the SENDs for *messages*, which are ready, and the parts to be written behind them.
 
-        There are such parts if it is one message with a large body, which is not copied. *receipt* is the number of the
-        first message's receipt, if receipts are asked for; each further message has the next number. *transaction* is
-        an id of ours, which needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
+        Such a part is the large body of a single message, which is not copied. *receipt* is the number of the first
+        message's receipt; each further one has the next. *transaction* is an id of ours, which needs no escapes. Raises
+        `InvalidFrame` if the version cannot carry a message.
         """
         parts: list[bytes] = []
         for message in messages:

@@ -21,7 +21,7 @@ __all__ = ["Exchange", "Exchanges", "lost"]
 class Exchange:
     """The frames of one call, and what its caller waits for: *receipts*, or that the bytes are written.
 
-    *together*: all of it is about one thing, a transaction, of which nothing is taken without a COMMIT.
+    *together*: they are one thing, as in a transaction, of which nothing is taken without a COMMIT.
     """
 
     data: memoryview
@@ -94,10 +94,7 @@ class Exchanges:
             self._unconfirmed += 1
 
     def add_heart_beat(self) -> None:
-        """Put a heart-beat in the line, as TLS must be given again what it could not write at once.
-
-        Bytes that wait there are as good as one.
-        """
+        """Put a heart-beat in the line, if no other bytes wait there: TLS must be given again what it did not take."""
         if not self._outgoing:
             self._append(Exchange(memoryview(b"\n")))
 

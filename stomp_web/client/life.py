@@ -53,9 +53,8 @@ class LoopClient(Loop):
     ) -> Frame:
         """Open the connection, and return the CONNECTED frame; it goes on `connected_queue` too.
 
-        `listen_forever` does it if it was not done. A connected client returns the frame it has. *login*, *passcode*
-        and *headers* replace those of the constructor, here and for every later connection. Raises
-        `BrokerUnavailable` or `AuthenticationFailed`.
+        `listen_forever` does it if it was not done. A connected client returns the frame it has. Otherwise as
+        `PublishClient.connect`.
         """
         passcode = redact_secret("passcode", passcode)
         given = self._read_credentials(login, passcode, headers)
@@ -93,10 +92,10 @@ class LoopClient(Loop):
 
     @property
     def connected(self) -> bool:
-        """Whether there is a session and the broker has not ended it.
+        """Whether there is a session and the broker has not ended it, by a look at the socket, without waiting.
 
-        It looks at the socket, without waiting, unless a loop or another call drives the connection, which looks
-        itself. Messages that came before the end are to be taken first: until they are, it is connected.
+        A loop or another call that drives the connection looks itself. Until the messages that came before the end are
+        taken, it is connected.
         """
         session = self._session
         if session is None or self._inherited:
@@ -108,18 +107,15 @@ class LoopClient(Loop):
         finally:
             self._leave()
 
-    # -- listening --------------------------------------------------------------------------------------------
-
     def listen_forever(self, *, connect: bool = True) -> None:
         """Receive until `shutdown_event` is set or the connection ends: in a thread of your own, or the main thread.
 
-        Connects first, if not connected, unless *connect* is false: for programs whose subscriptions are of no use in
-        another session. It keeps the heart-beats, reads, and puts each frame on the queue of its kind. When
-        `shutdown_event` is set, which a signal handler may do, it says DISCONNECT and returns.
+        Connects first, if need be, unless *connect* is false: for programs whose subscriptions are of no use in
+        another session. Keeps the heart-beats, and puts each frame on the queue of its kind. When `shutdown_event` is
+        set, which a signal handler may do, it says DISCONNECT and returns.
 
-        Raises the reason when the connection ends otherwise: `ConnectionLost`; `Rejected` for an ERROR frame that
-        refuses a frame of this client (every ERROR is on `error_queue` too); `BrokerUnavailable` or
-        `AuthenticationFailed` if it could not connect.
+        When the connection ends otherwise, it raises `ConnectionLost`, or `Rejected` for an ERROR that refuses a frame
+        of this client; `BrokerUnavailable` or `AuthenticationFailed` if it could not connect.
         """
         with self._driving(self._deadline(None)):
             if self.listening_event.is_set():
@@ -163,16 +159,14 @@ class LoopClient(Loop):
     def process(self) -> float | None:
         """Write and read what can be written and read now, without waiting: for a selector of your own.
 
-        Returns the seconds after which it is to be called again at the latest, for the heart-beats; ``None`` if there
-        are none. Call it also after frames were taken from a full `message_queue`. Raises as `listen_forever` does.
+        Call it also after frames were taken from a full `message_queue`, and, for the heart-beats, after the seconds
+        that it returns; ``None`` if there are none. Raises as `listen_forever` does.
         """
         with self._driving(self._deadline(None)):
             self._live_session()
             while self._step(0.0):
                 pass
             return self._beats.rest(time.monotonic(), self._reading)
-
-    # -- the end ----------------------------------------------------------------------------------------------
 
     def disconnect(self, timeout: float | None = None) -> None:
         """End the session: DISCONNECT with a receipt, wait for it for *timeout* seconds, and close.

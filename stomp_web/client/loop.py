@@ -14,8 +14,7 @@ import typing
 from .._internal.log import get_logger
 from ..connection.deadline import Deadline
 from ..connection.dialect import refuses
-from ..connection.heart_beat import HeartBeats
-from ..connection.session import Session, error_words
+from ..connection.session import HeartBeats, Session, error_words
 from ..connection.transport import TransportError
 from ..errors import BrokerUnavailable, ConnectionLost, ProtocolError, ReceiptTimeout, Rejected, StompError
 from ..protocol import Frame, encode
@@ -29,9 +28,7 @@ __all__ = ["Loop"]
 
 _log = get_logger("client")
 
-# Bytes that may wait to be written before senders wait too.
-_MOST_OUTGOING = 1_048_576
-
+_MOST_OUTGOING = 1_048_576  # bytes that may wait to be written before senders wait too
 # Seconds. Of a signal that comes right before the wait, or that the system gives to another thread, the main thread
 # hears only when the wait ends.
 _LONGEST_WAIT = 0.5
@@ -51,8 +48,6 @@ class Loop(BaseClient):
 
     def _make_received(self, queue_size: int, message_queue: FrameQueue | None) -> ReceivedFrames:
         return ReceivedFrames(queue_size, message_queue, self._driver.wake)
-
-    # -- the session ------------------------------------------------------------------------------------------
 
     def _begin(self, session: Session) -> None:
         """Take *session* into use, which the calling thread has opened."""
@@ -119,8 +114,6 @@ class Loop(BaseClient):
         self._refuse_inherited()
         return self._driver.driving(deadline, self.broker)
 
-    # -- handing over -----------------------------------------------------------------------------------------
-
     def _new_receipts(self, count: int) -> list[str]:
         with self._driver.lock:
             return self._exchanges.new_receipts(count)
@@ -183,8 +176,6 @@ class Loop(BaseClient):
                 broker=session.broker,
             )
 
-    # -- driving ----------------------------------------------------------------------------------------------
-
     def _drive(self, done: typing.Callable[[], bool], deadline: Deadline | None) -> None:
         """Write and read until *done* or the deadline. Raises the reason if the connection ends."""
         self._driver.wakeup.fileno()  # open before *done* is called: a thread that changes it wakes the wait
@@ -196,10 +187,7 @@ class Loop(BaseClient):
             self._step(None if deadline is None else deadline.remaining())
 
     def _step(self, seconds: float | None) -> bool:
-        """Do what can be done now, or wait for *seconds* at the most; return whether anything was done.
-
-        Raises the reason if the connection ends.
-        """
+        """Do what can be done now, or wait *seconds*; return whether anything was done. Raises as `_drive`."""
         session = self._live_session()
         # Open before the bytes to be written are looked at: a thread that hands bytes over after that wakes the wait.
         wake = self._driver.wakeup.fileno()

@@ -1,24 +1,29 @@
-"""A message on its way out: made once, checked and encoded before anything is opened for it.
+"""A message on its way out, and its route: checked and encoded before anything is opened for them.
 
-The parts that it shares with others come from its route; the rest is done by the session's `Encoder`.
+A message is made once. A `Route` is what it shares with others; the rest is done by the session's `Encoder`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 
 from .._internal.printable import short_repr
 from ..config import read_seconds
 from ..errors import InvalidFrame, InvalidFrameType
-from ..protocol import Frame
-from .route import Route, bare_route, send_headers
+from ..protocol import Frame, commands
+from ..protocol.commands import RESERVED_ON_SEND
+from ..protocol.encode import encode_head, encode_headers
 
 __all__ = [
     "MESSAGE_ID",
+    "MOST_ROUTES",
     "Body",
     "Message",
+    "Route",
     "as_batch",
+    "bare_route",
     "bytes_of",
     "check_ttl",
     "make_ready",
@@ -26,6 +31,7 @@ __all__ = [
     "new_message",
     "prepare",
     "send_frame",
+    "send_headers",
     "with_send_id",
 ]
 
@@ -38,6 +44,64 @@ LONGEST_TTL: typing.Final = 3_155_760_000.0
 #: What is the same for every broker: the command line and the header lines in STOMP 1.2, the body, the content type,
 #: and all other headers.
 Prepared = tuple[bytes, bytes, str | None, typing.Mapping[str, str]]
+#: How many routes a cache keeps.
+MOST_ROUTES: typing.Final = 512
+_LONGEST_KEPT = 2_048  # bytes of the header lines of one message
+
+
+class Route:
+    """A destination, a content type, and the standing headers of each message that takes this route.
+
+    `encoded` is the command line and the header lines in STOMP 1.2. *check* may refuse headers that a message has for
+    itself. Raises `InvalidFrame` for what no SEND may hold.
+    """
+
+    __slots__ = ("_check", "content_type", "destination", "encoded", "headers", "last")
+
+    def __init__(
+        self,
+        destination: str,
+        content_type: str | None,
+        headers: dict[str, str] | None = None,
+        check: typing.Callable[[typing.Mapping[str, str]], object] | None = None,
+    ) -> None:
+        self.destination = destination
+        self.content_type = content_type
+        self.headers = headers or {}
+        self._check = check
+        #: The headers that the last message had for itself, and their lines: in a loop the next one has the same.
+        self.last: tuple[typing.Mapping[str, str], bytes] = ({}, b"")
+        self.encoded = encode_head("SEND", send_headers(destination, content_type, self.headers), "1.2")
+
+    def lines_of(self, own: typing.Mapping[str, str]) -> tuple[typing.Mapping[str, str], bytes]:
+        """Return a copy of the headers that a message has for itself, and their lines. Raises `InvalidFrame`."""
+        last = self.last
+        if own == last[0]:
+            return last
+        if type(own) is not dict:
+            send_headers(self.destination, None, own)  # raises, and says why
+        own = dict(own)  # another thread of the application may change it
+        if not RESERVED_ON_SEND.isdisjoint(own):
+            send_headers(self.destination, None, own)
+        if self._check is not None:
+            self._check(own)
+        lines = encode_headers(own, "SEND", "1.2")
+        if len(lines) <= _LONGEST_KEPT:
+            self.last = (own, lines)
+        return own, lines
+
+
+def send_headers(
+    destination: str, content_type: str | None, headers: typing.Mapping[str, str] | None
+) -> dict[str, str]:
+    """Return all headers of a SEND but those that the encoder adds. Raises `InvalidFrame` for what none may have."""
+    checked = commands.send(destination, b"", headers).headers
+    # In the same order, whether they are the standing headers of a route or a message's own.
+    return checked if content_type is None else {"destination": destination, "content-type": content_type, **checked}
+
+
+#: The route of a destination and a content type that has no standing headers. The last ones are kept.
+bare_route = functools.lru_cache(MOST_ROUTES)(Route)
 
 
 class _Ready:

@@ -1,8 +1,7 @@
 """The exceptions for what became of messages: not sent, rejected, or of unknown outcome.
 
-A broker takes a frame once it has all of it, up to the NUL at its end (STOMP 1.2, "Augmented BNF"). So a message whose
-frame did not leave whole was not sent. What has left are the bytes that the operating system took; over TLS, those of
-complete records.
+A broker takes a frame once it has all of it, up to its NUL (STOMP 1.2, "Augmented BNF"). So one that did not leave
+whole was not sent. Bytes have left that the operating system took; over TLS, those of complete records.
 """
 
 from __future__ import annotations
@@ -53,9 +52,9 @@ def not_whole(
     *,
     late: bool = False,
 ) -> MessageError:
-    """The exception for a write of *count* messages that ended when *left* of its *size* bytes had left.
+    """The exception for a write of *count* messages that *problem* ended, or the deadline (*late*).
 
-    The first *whole* messages have left. *problem* says why it ended, *late* whether because of the deadline.
+    Of its *size* bytes *left* had left, with the first *whole* messages.
     """
     broker = session.broker
     if not left:
@@ -76,10 +75,7 @@ def not_whole(
 
 
 def _limit_hint(dialect: Dialect, size: int = 0) -> str:
-    """A sentence about the broker's limit on the size of a frame, or ``""``.
-
-    With a *size*, in bytes, only if that is over the limit that the broker has unless another one is set.
-    """
+    """A sentence about the broker's limit on the size of a frame; ``""`` if *size* bytes are not over its usual one."""
     if dialect.frame_limit is None or 0 < size <= dialect.frame_limit:
         return ""
     return f" The broker may limit the size of a message ({dialect.frame_limit_names})."
@@ -91,10 +87,7 @@ def confirmed_positions(receipts: dict[str, int], waiting: dict[str, int]) -> tu
 
 
 def unanswered(errors: list[Frame], receipts: dict[str, int], waiting: dict[str, int], earlier: int) -> bool:
-    """Whether there is a message that neither a receipt nor one of the *errors* may be the answer to.
-
-    The arguments are those of `rejected`.
-    """
+    """Whether neither a receipt nor one of the *errors* may be the answer to a message. Arguments as of `rejected`."""
     refused = _refused(errors, receipts)
     # Once an ERROR has named one of the messages, those that name none are about the earlier ones.
     spare = 0 if refused and earlier > 0 else sum(error.headers.get("receipt-id") not in receipts for error in errors)
@@ -117,9 +110,8 @@ def rejected(
     position), and *waiting* those of them that did not come. Without any, it is about *count* messages. *earlier* is
     how many messages were sent unconfirmed before them, *late* whether the deadline came before all was answered.
 
-    Only an ERROR that refuses a frame (`refuses`) can make a rejection. RabbitMQ's never says which frame it is about.
-    If unconfirmed frames went before on the same connection, it may be about one of those, and the honest answer is
-    that the outcome is unknown. So it is of the messages of a batch to which nothing was answered.
+    Only an ERROR that `refuses` a frame can make a rejection. One that names no frame, as RabbitMQ's, may be about an
+    earlier unconfirmed message: then the outcome is unknown, as that of a message to which nothing was answered.
     """
     broker = session.broker
     refusals = [error for error in errors if refuses(error, session.dialect)]

@@ -8,7 +8,7 @@ from os import getpid
 from .._internal.notices import Notices
 from .._internal.redacted import redact_secret
 from ..config import CLIENT_TIMEOUT, DEFAULTS
-from ..connection.connector import Connector, make_connector, make_endpoint
+from ..connection.connector import Connector
 from ..connection.deadline import Deadline, checked, deadline_in
 from ..errors import ConnectionLost, DeliveryUnknown, NotSent, StompError
 from ..protocol import VERSIONS, Frame, commands
@@ -25,16 +25,15 @@ __all__ = ["PublishClient"]
 class PublishClient(SendingClient):
     """A STOMP client that only sends.
 
-    It opens no thread and no connection of its own accord: the first `connect` or `send` does. It belongs to one
-    thread at a time; for many threads, use a `PublishClientPool`.
+    The first `connect` or `send` opens the connection. It belongs to one thread at a time; for many threads, use a
+    `PublishClientPool`.
 
     * *host*, *port* - the broker.
     * *login*, *passcode* - the credentials; without them none are sent.
     * *vhost* - the virtual host; without it ``/``, which RabbitMQ, ActiveMQ and Artemis all take.
     * *ssl* - ``True`` for TLS, verified against the system's authorities and the host name, or an ``ssl.SSLContext``;
-      *tls_ca*, *tls_cert* and *tls_key* are PEM files: authorities of your own, the client's certificate, its key;
-      *tls_key_password* is the password of an encrypted key; *tls_insecure_skip_verify* accepts any certificate, and
-      warns.
+      *tls_ca*, *tls_cert* and *tls_key* are PEM files: authorities of your own, the client's certificate, its key, with
+      *tls_key_password* if it is encrypted; *tls_insecure_skip_verify* accepts any certificate, and warns.
     * *versions* - the versions of STOMP that are offered.
     * *connect_timeout* - seconds for opening a connection; *timeout* - seconds for a whole call, connecting included.
       The look-up of the host name is the one step that Python cannot interrupt.
@@ -70,26 +69,7 @@ class PublishClient(SendingClient):
     ) -> None:
         passcode = redact_secret("passcode", passcode)
         tls_key_password = redact_secret("tls_key_password", tls_key_password)
-        self._set_up(
-            make_connector(
-                (make_endpoint(host, port),),
-                login=login,
-                passcode=passcode,
-                vhost=vhost,
-                ssl=ssl,
-                versions=versions,
-                connect_timeout=connect_timeout,
-                heart_beat=heart_beat,
-                connect_headers=connect_headers,
-                tls_ca=tls_ca,
-                tls_cert=tls_cert,
-                tls_key=tls_key,
-                tls_key_password=tls_key_password,
-                tls_insecure_skip_verify=tls_insecure_skip_verify,
-            ),
-            timeout,
-            confirm,
-        )
+        self._set_up_from(locals())
 
     @classmethod
     def with_connector(cls, connector: Connector, timeout: float, confirm: bool, notices: Notices) -> PublishClient:
@@ -98,18 +78,14 @@ class PublishClient(SendingClient):
         client._set_up(connector, timeout, confirm, notices)
         return client
 
-    # -- the connection ---------------------------------------------------------------------------------------
-
     def connect(
         self, login: str | None = None, passcode: str | None = None, headers: typing.Mapping[str, str] | None = None
     ) -> Frame:
         """Open the connection, and return the CONNECTED frame. Calling it is optional: `send` does it.
 
         *login*, *passcode* and *headers* (more headers for CONNECT) replace those of the constructor, here and for
-        every later connection of this client. A client that is connected already stays so and returns the frame it
-        has, unless arguments are given: then it connects anew.
-
-        Raises `BrokerUnavailable` or `AuthenticationFailed`.
+        every later connection. A connected client returns the frame it has, or, with arguments, connects anew. Raises
+        `BrokerUnavailable` or `AuthenticationFailed`.
         """
         passcode = redact_secret("passcode", passcode)
         given = self._read_credentials(login, passcode, headers)
@@ -154,9 +130,8 @@ class PublishClient(SendingClient):
     def disconnect(self, timeout: float | None = None) -> None:
         """End the session: send DISCONNECT with a receipt, wait for it, and close. Does nothing if not connected.
 
-        The receipt says that the broker has taken every frame before it. If there were unconfirmed ones and the
-        receipt does not come within *timeout* seconds, that is raised (`ReceiptTimeout`, `ConnectionLost`), and so
-        is an ERROR frame (`Rejected`). The connection is closed in any case.
+        The receipt says that the broker has taken every frame before it. If there were unconfirmed ones, raises
+        `ReceiptTimeout` or `ConnectionLost` without it, and `Rejected` for an ERROR. The connection is closed anyway.
         """
         with self._exclusive() as state:
             session = state.session
@@ -188,8 +163,6 @@ class PublishClient(SendingClient):
         """Close the connection, and let later calls raise `PoolClosed`: for pools, which part with a client by this."""
         self._retired = True
         self.close()
-
-    # -- sending ----------------------------------------------------------------------------------------------
 
     def send(
         self,
@@ -245,8 +218,6 @@ class PublishClient(SendingClient):
             "PublishSubscribeClient (a callback per subscription)"
         )
 
-    # -- transactions -----------------------------------------------------------------------------------------
-
     def begin(self) -> str:
         """Begin a transaction, and return its id for `send`, `commit` and `abort`. Raises `NotSent`."""
         return self._begin(self._deadline(None))
@@ -268,8 +239,7 @@ class PublishClient(SendingClient):
     def commit(self, transaction: str, timeout: float | None = None) -> None:
         """Commit the transaction, and wait for the broker's receipt.
 
-        Brokers may commit in part: a transaction batches messages, it is no guarantee that all or none arrive
-        (RabbitMQ 3.10 delivers the good messages of a transaction in which it refused one).
+        A transaction is no guarantee that all or none arrive: RabbitMQ 3.10 delivers the others when it refuses one.
 
         Raises `Rejected` if the broker answers ERROR to it or to one of its messages, `DeliveryUnknown` if no
         answer comes, `NotSent` if the connection was lost before COMMIT was sent: then nothing of it was committed.
@@ -279,7 +249,7 @@ class PublishClient(SendingClient):
     def abort(self, transaction: str, timeout: float | None = None) -> None:
         """Abort the transaction, and wait for the broker's receipt. Raises as `commit` does.
 
-        If the connection was lost since `begin`, the broker has aborted it already, and nothing is raised.
+        Nothing is raised if the connection was lost since `begin`: the broker has aborted it already.
         """
         with self._exclusive() as state:
             self._look(state)

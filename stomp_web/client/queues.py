@@ -26,10 +26,9 @@ _MOST_AT_ONCE = 1000  # frames that are taken in before bytes are written again
 
 
 class FrameQueue:
-    """A bounded queue of frames between the listener loop and its consumers.
+    """A queue of at most *maxsize* frames between the listener loop and its consumers.
 
-    *maxsize* is how many frames it holds. With *drop_oldest* a full queue loses its oldest frame to the new one: that
-    is for frames that need no consumer, such as receipts.
+    With *drop_oldest* a full queue loses its oldest frame to a new one: for frames that need no consumer.
     """
 
     def __init__(self, maxsize: int, *, drop_oldest: bool = False) -> None:
@@ -180,8 +179,7 @@ class ReceivedFrames:
 class UnclaimedWarnings:
     """Warns of messages that no subscription of this client waits for: once a subscription, and of 100 of these.
 
-    Such are the answers of a temporary queue of RabbitMQ, which have a subscription id that the client did not choose,
-    and messages that were on their way when UNSUBSCRIBE was sent. There may be very many of them.
+    Such are the answers of a temporary queue of RabbitMQ, and messages that were on their way at UNSUBSCRIBE.
     """
 
     def __init__(self, log: GuardedLogger) -> None:

@@ -1,7 +1,7 @@
 """SendingClient: one session, one thread at a time, and one answer for each message. What `PublishClient` stands on.
 
-Before the first byte of a call is written its session is `unsettled`, and it is settled only when the call has had all
-its answers. So whatever goes wrong in between ends the session, interrupts too, and no answer is taken for another's.
+From the first byte of a call until its last answer the session is `unsettled`. Whatever goes wrong in between ends the
+session, interrupts too, and so no answer is taken for another's.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ __all__ = ["InUse", "SendingClient"]
 _log = get_logger("client")
 
 _MOST_STRAY = 1_000  # frames that no call has asked for
+_IN_USE = (
+    "this client is in use by another thread; a client serves one thread at a time, a PublishClientPool serves many"
+)
 
 
 class InUse(NotSent):
@@ -85,7 +88,7 @@ class SendingClient(BaseClient):
         try:
             claim = state.claims.pop()
         except IndexError:
-            raise _in_use() from None
+            raise InUse(_IN_USE) from None
         try:
             session = state.session
             if transaction is not None:
@@ -158,8 +161,7 @@ class SendingClient(BaseClient):
         """End the session, and raise what is true after writing *data* has ended with *error*.
 
         *before* is how many bytes had left before it. *data* holds *count* messages, in which *receipts* are asked for.
-        What the broker said meanwhile counts: the receipts of a batch's first messages, or why it takes no more, for
-        example of a frame over its limit.
+        What the broker said meanwhile counts: receipts, or why it takes no more.
         """
         left = session.transport.bytes_sent - before
         if isinstance(error, _NoTime) and not session.transport.stuck:
@@ -199,10 +201,7 @@ class SendingClient(BaseClient):
         others: typing.Iterable[str] = (),
         earlier: int = 0,
     ) -> None:
-        """Send *frame* with a receipt, and wait for it and for the *others*, the ids of receipts still to come.
-
-        *earlier* is how many unconfirmed messages an ERROR may be about that are none of this frame's business.
-        """
+        """Send *frame* with a receipt, and wait for it and the *others*; an ERROR may be about *earlier* messages."""
         receipt = state.next_receipt
         state.next_receipt += 1
         frame.headers["receipt"] = str(receipt)
@@ -222,10 +221,9 @@ class SendingClient(BaseClient):
     ) -> None:
         """Read frames until each of *receipts* (ids, with the positions of their messages) was answered.
 
-        The first *answered* ones were. *size* is the size in bytes of a single message.
-
-        An ERROR ends the session, whatever the broker thinks of it: RabbitMQ 3.10 and ActiveMQ 5.17 go on after one.
-        The answers to the other messages are read before that, so that each outcome is known as well as it can be.
+        The first *answered* ones were. *earlier* is how many unconfirmed messages an ERROR may be about instead, *size*
+        the bytes of a single message. An ERROR ends the session, though RabbitMQ 3.10 and ActiveMQ 5.17 go on after
+        one; before that, the answers to the other messages are read.
         """
         waiting = dict(itertools.islice(receipts.items(), answered, None))
         errors: list[Frame] = []
@@ -278,8 +276,7 @@ class SendingClient(BaseClient):
     def _look(self, state: ClientState) -> Session | None:
         """The session, if a look at the socket shows no end of it. Never waits.
 
-        An ERROR can only be about an earlier unconfirmed frame; it ends the session, and is kept for the next call in
-        an open transaction, or logged.
+        An ERROR is about an earlier unconfirmed frame. It is kept for the next call in a transaction, or logged.
         """
         session = state.session
         if session is None:
@@ -323,7 +320,7 @@ class SendingClient(BaseClient):
         try:
             claim = state.claims.pop()
         except IndexError:
-            raise _in_use() from None
+            raise InUse(_IN_USE) from None
         try:
             yield state
         finally:
@@ -335,9 +332,3 @@ class SendingClient(BaseClient):
 def _receipts(first: int, count: int) -> dict[str, int]:
     """The ids of *count* receipts from the number *first* on, each with the position of its message."""
     return {str(first + position): position for position in range(count)}
-
-
-def _in_use() -> InUse:
-    return InUse(
-        "this client is in use by another thread; a client serves one thread at a time, a PublishClientPool serves many"
-    )

@@ -24,9 +24,8 @@ _FRAME_SIZE = 1_000  # bytes that a frame takes beside its body, about
 class PublishSubscribeClient(QueueingDuplexClient):
     """A `QueueingDuplexClient` that calls a function for each message instead of putting it on a queue.
 
-    Callbacks run in the thread of `listen_forever`, one after the other; one that takes long holds up the loop and its
-    heart-beats. What a callback raises ends neither the loop nor the subscription: it is given to `on_error`. A
-    message for which there is no callback is given to `on_unclaimed`, and not kept; `message_queue` stays empty.
+    Callbacks run in the thread of `listen_forever`, one after the other; one that takes long holds up the heart-beats.
+    What a callback raises is given to `on_error`, and a message without a callback to `on_unclaimed`; it is not kept.
 
     While a callback waits for a receipt of its own, the messages that stand before the receipt are taken in, and their
     callbacks are called after it: *queue_size* messages, or more of them up to 128 MiB. A receipt that stands behind

@@ -1,10 +1,8 @@
 """Addresses: ``stomp://[user[:passcode]@]host[:port][,host2[:port2]...][/vhost][?option=value]``.
 
-Every part may be percent-encoded. The passcode is in no ``repr``, no ``str`` and no error.
-
-A list of complete addresses, ``stomp://user:passcode@mq1,stomp://user:passcode@mq2``, means the same as one address
-with several hosts, because a session has one user, one virtual host and one set of options, whichever broker it is
-opened with. So everything but the hosts must be the same in all of them. What could be read in two ways is refused.
+Every part may be percent-encoded. The passcode is in no ``repr``, no ``str`` and no error. In a list of complete
+addresses, ``stomp://user:passcode@mq1,stomp://user:passcode@mq2``, all but the hosts must be the same, as a session has
+one user, one virtual host and one set of options. What could be read in two ways is refused.
 """
 
 from __future__ import annotations
@@ -90,10 +88,7 @@ class Address:
 
 
 def parse_address(url: str) -> Address:
-    """Return the parts of *url*.
-
-    Raises `ConfigurationError` that says which part is wrong. The credentials are never shown.
-    """
+    """Return the parts of *url*. Raises `ConfigurationError` that says which part is wrong, without credentials."""
     url = redact_secret("url", url)
     if not isinstance(url, str):
         raise ConfigurationError(f"the address must be str, not {type(url).__name__}", "url")

@@ -18,10 +18,9 @@ __all__ = ["Connector", "client_options", "make_connector", "make_endpoint"]
 
 
 class Connector:
-    """Opens sessions with one of several brokers, for all clients of a pool.
+    """Opens sessions with one of several brokers; the last one that said CONNECTED is tried first.
 
-    The last broker that said CONNECTED is tried first. Each attempt gets an equal share of the time that is left, so
-    that a broker that accepts and stays mute costs only its share.
+    Each attempt gets an equal share of the time that is left, all that a broker that accepts and stays mute can cost.
     """
 
     def __init__(self, endpoints: tuple[Endpoint, ...], settings: SessionSettings, connect_timeout: float) -> None:
@@ -90,8 +89,8 @@ def make_connector(
 ) -> Connector:
     """Return a connector for *endpoints* with the options *given* to a client.
 
-    A client that *receives* has a loop, so that it may send heart-beats, and is tolerant about the content of frames.
-    *more_options* are names that the caller knows, for the error about an unknown one. Raises `ConfigurationError`.
+    A client that *receives* may send heart-beats, and is tolerant about the content of frames. *more_options* are names
+    that the caller knows, for the error about an unknown one. Raises `ConfigurationError`.
     """
     for name in given:
         if name not in _DEFAULTS and name not in LIMIT_OPTIONS:

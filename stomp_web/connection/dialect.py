@@ -40,13 +40,12 @@ class Dialect:
     * `acks_over_all` - an ACK for all messages before it counts for those of the connection's other subscriptions, too.
       (RabbitMQ 3.10: the next ACK of one of them is answered by an ERROR.)
     * `keeps_message_ids` - a message has the same ``message-id`` at each delivery. (RabbitMQ 3.10: always another.)
-    * `duplicate_header` - the header by which the broker drops what is sent twice. Only a send that may be repeated has
-      it, with an id of its own: Artemis 2.40 confirms and drops a second message with the same value, and with the id
-      of the message, a dead letter that is sent back would be lost.
+    * `duplicate_header` - the header by which the broker drops what is sent twice (Artemis 2.40: after confirming it).
+      Only a send that may be repeated has it, with an id of its own: a dead letter that is sent back is not dropped.
     * `acks_in_transactions` - an ACK or NACK with a ``transaction`` waits for its COMMIT.
     * `destination_types` - by the beginning of a destination, its kind, which a header of SEND and of SUBSCRIBE names.
-    * `receipts_after_commit` - SENDs in a transaction get their receipts after that of COMMIT (RabbitMQ 3.10);
-      only those receipts tell that the messages were taken.
+    * `receipts_after_commit` - SENDs in a transaction get their receipts after that of COMMIT (RabbitMQ 3.10), and only
+      those tell that the messages were taken.
     * `quotes_destinations` - a slash in the name of a queue is written ``%2F``.
     * `frame_limit` - the bytes of a body over which it closes the connection, unless another limit is set;
       `frame_limit_names` - in words, the settings by which it limits the size of a message.
@@ -187,9 +186,7 @@ def choose_dialect(server: str | None) -> Dialect:
     return next(dialect for dialect in DIALECTS if (server or "").startswith(dialect.server))
 
 
-# Which ERROR frames refuse the frame that they answer, and which only say that something has ended.
-#
-# `Rejected` tells a caller that the message was not taken, so an ERROR must be the answer to this very frame. Measured:
+# Which ERROR frames refuse the frame that they answer, and which only say that something has ended. Measured:
 #
 # * RabbitMQ 3.10.8 and 4.3.6 name no frame in any ERROR. When an administrator closes the connections or deletes the
 #   user, every client gets ``AMQP channel died``, some get ``Processing error`` before it, and the queue has up to all

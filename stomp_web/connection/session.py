@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import os
 import struct
+import time
 import typing
 
 from ..errors import AuthenticationFailed, BrokerUnavailable, MessageError, ProtocolError
@@ -22,7 +23,7 @@ from .transport import ESTABLISHED, Transport, TransportClosed, TransportError, 
 if typing.TYPE_CHECKING:
     import ssl
 
-__all__ = ["Session", "SessionSettings"]
+__all__ = ["HeartBeats", "Session", "SessionSettings", "error_words"]
 
 # How brokers say that credentials or the virtual host are at fault (RabbitMQ 3.10: "Access refused for user", "Virtual
 # host 'x' access denied", "Missing login or passcode header(s)"; ActiveMQ 5.17: "User name [x] or password is invalid";
@@ -41,6 +42,9 @@ _MOST_RECEIVED = 65_536  # in one read
 _LONGEST_LOOK = 65_536  # taken in to see whether the connection has ended
 _MOST_UNASKED = 2_097_152  # taken in to see what has come unasked; an ERROR may have a body of 1 MiB
 _MOST_UNREAD = 16_777_216  # taken in while we write
+# A heart-beat is late after this many of its intervals, as for RabbitMQ 3.10: the "error margin" of STOMP 1.2,
+# Heart-beating. ActiveMQ 5.17 leaves out a beat after a frame, so that two intervals pass without a byte.
+_TOLERANCE = 3.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,9 +155,8 @@ class Session:
     def receipts_in_order(self, first: int, count: int, deadline: Deadline) -> int:
         """Read the RECEIPT frames for the numbers from *first* on, and return how many of the *count* have come.
 
-        As nearly every answer is that, the bytes are compared with what they should be, and not parsed. Brokers may
-        write a line feed behind each frame. For anything else, `read_frame` is to be called: it returns what came
-        instead, or tells that the deadline came first or the connection has ended.
+        The bytes are compared with what they should be, and not parsed. Brokers may write a line feed behind each
+        frame. If there are fewer, `read_frame` returns what came instead, or raises the reason.
         """
         if not self.all_read:
             return 0
@@ -199,10 +202,9 @@ class Session:
             self.write_rest(data, (), sent, deadline)
 
     def write_rest(self, data: bytes, more: typing.Sequence[bytes], sent: int, deadline: Deadline) -> None:
-        """Send *data*, of which *sent* bytes have left, and *more*, without joining them.
+        """Send *data*, of which *sent* bytes have left, and *more*. Raises `TransportTimeout` or `TransportClosed`.
 
-        While the broker does not read, what it sends is taken in: two sides that both only write would wait for
-        each other for ever. Raises `TransportTimeout` or `TransportClosed`.
+        Meanwhile, what the broker sends is taken in: two sides that both only write would wait for each other for ever.
         """
         rest = [memoryview(part) for part in (data, *more)]
         while True:
@@ -235,10 +237,9 @@ class Session:
                 raise TransportTimeout("the broker did not answer in time")
 
     def all_ready(self) -> typing.Iterator[Frame]:
-        """The frames that have arrived already, without waiting.
+        """The frames that have arrived already, without waiting: no call has asked for them.
 
-        Raises `ProtocolError`, or `TransportClosed` if the broker has ended the connection, or sends more than 2 MiB:
-        no call has asked for these frames.
+        Raises `ProtocolError`, or `TransportClosed` if the broker has ended the connection, or sends more than 2 MiB.
         """
         most = self.bytes_received + _MOST_UNASKED
         while True:
@@ -249,10 +250,9 @@ class Session:
                 raise TransportClosed("the broker sends without being asked, and without end")
 
     def read_some(self, most: int) -> list[Frame]:
-        """Return frames that have arrived already, *most* at the most; never wait. Raises as `all_ready` does.
+        """Return at most *most* frames that have arrived already; read once if there are none. Raises as `all_ready`.
 
-        If no frame is there, it reads from the socket once. Frames that stand before a malformed one are returned
-        first; the next call raises `ProtocolError`.
+        Frames that stand before a malformed one are returned first; the next call raises `ProtocolError`.
         """
         if self._peeked is not None:
             peeked, self._peeked = self._peeked, None
@@ -347,3 +347,36 @@ def error_words(frame: Frame) -> str:
     if message and first.startswith(message):
         return first
     return f"{message}: {first}" if message else first
+
+
+class HeartBeats:
+    """The two clocks of a session. *agreed* is in milliseconds: (we send, they send), 0 for never.
+
+    `sent` and `received` are the moments (``time.monotonic()``) of the last byte in each direction; any byte counts.
+    """
+
+    __slots__ = ("_expects", "_sends", "received", "sent")
+
+    def __init__(self, agreed: tuple[int, int]) -> None:
+        # Half the interval, so that the scheduling of threads cannot make a beat late.
+        self._sends = agreed[0] / 2000
+        self._expects = _TOLERANCE * agreed[1] / 1000
+        self.sent = self.received = time.monotonic()
+
+    def due(self, now: float) -> bool:
+        """Whether a beat is to be sent."""
+        return bool(self._sends) and now >= self.sent + self._sends
+
+    def overdue(self, now: float) -> str | None:
+        """What to say if the broker has been silent for too long; ``None`` if it has not."""
+        if not self._expects or now < self.received + self._expects:
+            return None
+        promised = self._expects * 1000 / _TOLERANCE
+        return f"no byte came for {self._expects:g} s; a heart-beat was promised every {promised:g} ms"
+
+    def rest(self, now: float, reading: bool) -> float | None:
+        """The seconds until something is due, ``None`` if nothing ever is. A beat of the broker counts if *reading*."""
+        moments = [self.sent + self._sends] if self._sends else []
+        if self._expects and reading:
+            moments.append(self.received + self._expects)
+        return max(min(moments) - now, 0.0) if moments else None

@@ -28,9 +28,8 @@ def tls_context(
     given = [name for name in TLS_OPTIONS if options[name] not in (None, False)]
     if not ssl:
         if given:
-            raise _refused(
-                given[0], "has no effect without TLS; begin the address with stomp+ssl:// (or pass ssl=True)"
-            )
+            without = "has no effect without TLS; begin the address with stomp+ssl:// (or pass ssl=True)"
+            raise _refused(given[0], without)
         return None
     # Imported here: a connection without TLS does not pay for it (about 10 ms at start).
     import ssl as ssl_module
@@ -68,17 +67,16 @@ def tls_context(
 
 
 def _load_certificate(context: ssl_module.SSLContext, certificate: str, key: str | None, password: str | None) -> None:
-    """Load the client's certificate and key into *context*. Raises `ConfigurationError` that names the option at fault.
+    """Load the client's certificate and its key, which is in the same file if *key* is ``None``.
 
-    Without *key*, the key is in the file of the certificate. If it is encrypted, OpenSSL asks for the password: by a
-    callback if it is given one, and otherwise on the terminal, where a server would wait for ever.
+    Raises `ConfigurationError` that names the option at fault.
     """
     option, file = ("tls_cert", certificate) if key is None else ("tls_key", key)
     _holds_key("tls_cert", certificate)
     holds_key = _holds_key(option, file)
     asked = False
 
-    def answer() -> str:
+    def answer() -> str:  # without it, OpenSSL asks on the terminal, where a server would wait for ever
         nonlocal asked
         asked = True
         return password or ""

@@ -1,8 +1,7 @@
 """A socket whose every wait has a deadline. Nothing here knows STOMP.
 
-* The socket never blocks. What cannot be done at once waits in `wait` for readiness or for the deadline. There
-  are two exceptions: the look-up of a host name, as Python cannot interrupt ``getaddrinfo``, and the few milliseconds
-  of a read in `receive`.
+* What cannot be done at once waits in `wait`. Only two calls block: the look-up of a host name, as Python cannot
+  interrupt ``getaddrinfo``, and a read in `receive`, for a few milliseconds.
 * `close` says nothing to the peer: a forked child closes its copies of all descriptors, and a ``shutdown`` or a TLS
   close-notify would end the parent's session.
 * Modules of the standard library are used through their names (``socket.socket``), so that gevent can patch them.
@@ -33,8 +32,8 @@ _RECEIVE_SIZE = 65536
 _RECORD_SIZE = 16384  # RFC 8446, 5.1: the most that a record of TLS holds
 _TO_READ = (True, False, None)  # the most frequent wait
 # Seconds and microseconds (`struct timeval`) that a read waits in the operating system, and the most that Linux may
-# make of that: 4 ms where its clock ticks 250 times a second. No longer: a signal makes Python begin the read anew, and
-# a profiler's timer that sends one each 10 ms must not stretch it without end.
+# make of that (4 ms, with a clock of 250 Hz). A profiler's signal each 10 ms, after which Python begins the read anew,
+# must not stretch it without end.
 _TIMEVAL = struct.Struct("@ll")
 _SHORT_WAIT = (0, 1_000)
 _LONGEST_WAIT = (0, 4_000)
@@ -163,8 +162,8 @@ class Transport:
     def _let_reads_wait(self) -> None:
         """Have a read without the flag `_at_once` wait for a moment by itself, so that no poll is needed before it.
 
-        Measured on CPython 3.11: 2 us less for a confirmed message; and while other threads run, one wait less for
-        Python's lock. Not with gevent's sockets, which would wait for ever.
+        It saves 2 us for a confirmed message (CPython 3.11), and among threads one wait for Python's lock. Not with
+        gevent's sockets, which would wait for ever.
         """
         if sys.platform != "linux" or socket.socket.__module__ != "socket":
             return
@@ -198,10 +197,9 @@ class Transport:
         return sent
 
     def _send_record(self, data: memoryview | bytes) -> int:
-        """As `send_some`, one record of TLS at the most.
+        """As `send_some`, one record of TLS at the most: if it is not taken whole, the other side can read none of it.
 
-        OpenSSL makes several of more bytes, and says "not now" to all of them if the last one is not taken, though the
-        others have left. Of a single record that is not taken whole, the other side cannot read a byte.
+        Of several records, OpenSSL says "not now" to all if the last one is not taken, though the others have left.
         """
         try:
             sent = self._socket.send(data[:_RECORD_SIZE])
@@ -261,10 +259,7 @@ class Transport:
                 return data
 
     def wait(self, seconds: float, *, read: bool = False, write: bool = False, wake: int | None = None) -> bool:
-        """Wait until the socket can be read or written, as asked for, or the descriptor *wake* can be read.
-
-        ``False``: *seconds* have passed first.
-        """
+        """Wait *seconds* until the socket can be read or written, as asked for, or the descriptor *wake* be read."""
         poll = self._poll
         if self._polled != (read, write, wake) or self._socket.fileno() < 0:
             poll = self._make_poll(read, write, wake)

@@ -67,9 +67,8 @@ class Breaker:
     def timed_out(self, error: BrokerUnavailable, seconds: float, fair: float) -> None:
         """An attempt ended with *error*, as no broker had answered in the *seconds* that each was given.
 
-        It is a failure once the attempts since the last success have given the broker *fair* seconds together: a caller
-        with a short deadline says nothing about the broker, many in a row do. Time that was given counts, not time
-        that went by, so that it is the same on a slow machine.
+        It is a failure once the attempts since the last success were given *fair* seconds together: one caller with a
+        short deadline says nothing about the broker. Time that went by would count a slow machine.
         """
         self._silence += seconds
         if self._silence >= fair:

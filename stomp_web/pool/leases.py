@@ -4,11 +4,9 @@ Nothing here takes a lock. A lease lies in a deque of its pool's `LeaseState`, o
 queues of the standard library's C code change in one step, which no other thread and no signal handler divides. A lease
 that an exception drops on the way is made anew when it is collected (`Right`).
 
-Order makes up for the lock: a caller joins the line first and looks for a lease after that; a lease is put back first,
-and the line is looked at after that. So one of both sees the other.
-
-Numbers are changed by ``+=``: CPython 3.11 - 3.15 switches threads and runs signal handlers only at calls and at the
-end of a loop's step, and so not in the middle of that.
+A caller joins the line, and then looks for a lease; a lease is put back, and then the line is looked at. So one of both
+sees the other. Numbers are changed by ``+=``: CPython 3.11 - 3.15 switches threads and runs signal handlers only at
+calls and at the end of a loop's step, and so not in the middle of that.
 """
 
 from __future__ import annotations
@@ -62,8 +60,7 @@ class Waiter:
 class LeaseState:
     """What one process knows of a pool: its leases, its line of waiters, its numbers.
 
-    * `idle` - leases with a connection that no caller has. The one used last is lent first, so that the others may
-      grow old and be closed.
+    * `idle` - leases with a connection that no caller has. The one used last is lent first, and the others grow old.
     * `vacant` - leases without a connection.
     * `waiting` - callers in line, first come, first served.
     * `connect_turn` - has one element, for the one caller that may connect.

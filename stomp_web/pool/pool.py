@@ -139,8 +139,6 @@ class PublishClientPool(Unpicklable):
     def __deepcopy__(self, memo: dict[int, typing.Any]) -> PublishClientPool:
         return self.__copy__()
 
-    # -- lending ----------------------------------------------------------------------------------------------
-
     @contextlib.contextmanager
     def client(self, timeout: float | None = None) -> typing.Iterator[PublishClient]:
         """Lend a connected client for the ``with`` block. *timeout* in seconds; without it, the pool's.
@@ -247,10 +245,8 @@ class PublishClientPool(Unpicklable):
     def _renew(self, state: LeaseState, lease: Lease, change: str, deadline: Deadline) -> None:
         """Give *lease* a new connection. The old one, if it has one, is closed; *change* says why."""
         if lease.client is not None:
-            if change == "stale":
-                state.stale += 1
-            else:
-                state.retired += 1
+            state.stale += change == "stale"
+            state.retired += change == "retired"
             self._close_client(lease, change)
         client = self._open(state, deadline)
         lease.connection, lease.client = client.state, client
@@ -280,9 +276,8 @@ class PublishClientPool(Unpicklable):
         return client
 
     def _connect(self, state: LeaseState, client: PublishClient, deadline: Deadline) -> None:
-        # What each broker is given: see `Connector.open`.
-        brokers = len(self._connector.endpoints)
-        given = min(deadline.remaining() / brokers, self._connector.connect_timeout)
+        # What `Connector.open` gives to each broker.
+        given = min(deadline.remaining() / len(self._connector.endpoints), self._connector.connect_timeout)
         try:
             client.open(deadline)
         except (BrokerUnavailable, AuthenticationFailed) as error:
@@ -298,14 +293,11 @@ class PublishClientPool(Unpicklable):
         state.breaker.succeeded()
         state.opened += 1
 
-    # -- taking back ------------------------------------------------------------------------------------------
-
     def release(self, lease: Lease, loan: int) -> None:
         """Take back what `acquire` has lent; without its connection, if that may not be lent again.
 
-        *loan* is the lease's number then: a second call with it does nothing, as another caller may have the lease. In
-        a child that was forked meanwhile, no caller gets it: with gevent, the child has copies of the callers in line,
-        which would send what the parent sends.
+        *loan* is the lease's number then: a second call with it does nothing. In a child that was forked meanwhile, no
+        caller gets it: with gevent, the child has copies of those in line, which would send what the parent sends.
         """
         state = lease.state
         if state is None or lease.loan != loan:  # it was released already
@@ -368,8 +360,6 @@ class PublishClientPool(Unpicklable):
         client.retire()
         self._notify(change, broker)
 
-    # -- the whole --------------------------------------------------------------------------------------------
-
     def stats(self) -> PoolStats:
         """Return the numbers of this process."""
         state = self._states[getpid()]
@@ -386,9 +376,8 @@ class PublishClientPool(Unpicklable):
         )
 
     def check(self, timeout: float | None = None) -> Health:
-        """Ask the broker for a sign of life, in at most *timeout* seconds; without it, the pool's.
+        """Ask for a sign of life, by `PublishClient.ping`, in at most *timeout* seconds; without it, the pool's.
 
-        It is a full round trip - an empty transaction, aborted with a receipt - and leaves nothing at the broker.
         Raises nothing but `ConfigurationError`.
         """
         deadline = Deadline(self.timeout if timeout is None else checked(timeout))

@@ -176,9 +176,8 @@ class Publisher(Unpicklable):
         happens in a thread of the loop's default executor, with the caller's context variables. Waiting for a thread
         is part of *timeout*; `PoolTimeout` if none becomes free.
 
-        If the task is cancelled while the message waits for a thread, it is not sent. If it is cancelled later, the
-        message may arrive: observers and `stats` tell the outcome, and a failure is logged. So limit the time by
-        *timeout*, which tells the outcome, and not by cancellation (``asyncio.timeout``).
+        If the task is cancelled while the message waits for a thread, it is not sent; later, it may arrive: observers
+        and `stats` tell the outcome, and a failure is logged. Limit the time by *timeout*, not by ``asyncio.timeout``.
         """
         message = self.prepare(destination, payload, headers, **options)
         whole = self.options.timeout if timeout is None else timeout
@@ -247,8 +246,7 @@ class Publisher(Unpicklable):
     ) -> Message:
         """Return the message that `send` would send, with its id and its payload written now; `deliver` sends it.
 
-        So a message tells what is true now, and is sent later, such as after a commit of the database. Raises what
-        `send` raises about a message that cannot be sent as it is.
+        Raises what `send` raises about a message that cannot be sent as it is.
         """
         counters = self._counters[getpid()]
         return self._message(

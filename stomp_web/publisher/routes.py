@@ -7,7 +7,7 @@ import typing
 
 from .._internal.printable import short_repr
 from .._internal.unsendable import check_destination, check_headers
-from ..client.route import MOST_ROUTES, Route
+from ..client.message import MOST_ROUTES, Route
 from ..errors import InvalidFrame
 
 __all__ = ["make_routes", "own_headers"]

@@ -25,7 +25,7 @@ Script = typing.Callable[["Peer"], object]
 
 def news(session: Session) -> bool:
     """Wait until something has come."""
-    return session.wait(PATIENCE)
+    return session.transport.wait(PATIENCE, read=True)
 
 
 def eventually(condition: typing.Callable[[], object], timeout: float = PATIENCE) -> bool:

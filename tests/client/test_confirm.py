@@ -301,7 +301,7 @@ class TestUnknown:
         client = PublishClient("127.0.0.1", server.port)
         client.connect()
         session = client.state.session
-        while session.write_some(bytes(65_536)) or session.wait(0.02, read=False, write=True):
+        while session.write_some(bytes(65_536)) or session.transport.wait(0.02, write=True):
             pass  # until the buffers of both sides are full
         with pytest.raises(BrokerUnavailable, match="took no byte"):
             client.send("/queue/a", b"x", timeout=0.05)

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from stomp_web import Frame, FrameBuffer, InvalidFrame, Message
 from stomp_web.client.encoder import Encoder
-from stomp_web.client.message import TEXT_PLAIN, make_ready
-from stomp_web.client.route import MOST_ROUTES, bare_route
+from stomp_web.client.message import MOST_ROUTES, TEXT_PLAIN, bare_route, make_ready
 from stomp_web.connection.dialect import ACTIVEMQ, ARTEMIS, GENERIC, RABBITMQ, Dialect
 from stomp_web.protocol import encode
 from tests.protocol.feeding import VERSIONS, Parts, parts

@@ -334,7 +334,7 @@ class TestEnds:
         duplex.connect()
         session = duplex._session
         broker.faults.close_connections(reset=True)
-        assert session.wait(5)
+        assert session.transport.wait(5, read=True)
         with pytest.raises(MessageError):
             duplex.send("/queue/a", b"lost")
         assert not duplex.connected

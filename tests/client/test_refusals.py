@@ -17,8 +17,7 @@ from stomp_web import (
     ReceiptTimeout,
     Rejected,
 )
-from stomp_web.connection.dialect import ARTEMIS, GENERIC, choose_dialect
-from stomp_web.connection.dialect import refuses
+from stomp_web.connection.dialect import ARTEMIS, GENERIC, choose_dialect, refuses
 from stomp_web.protocol import Frame
 from tests.client.error_frames import CAPTURED, Captured
 from tests.client.scripted import PATIENCE, eventually

@@ -62,8 +62,7 @@ class Retry:
     """The further tries of one send, made when its first try has failed; with *resend_unknown*, before it.
 
     * A connection that breaks before it took a byte is replaced, and the send repeated, until the deadline.
-    * A send of unknown outcome is repeated only with *resend_unknown*. The outcome then stays unknown, whatever fails
-      later, until a receipt comes.
+    * A send of unknown outcome is repeated only with *resend_unknown*, and stays unknown until a receipt comes.
     * The first repetition comes at once: most likely the connection had died unseen. The others come after a pause, as
       a broker that closes each connection must not be overrun.
     * A message of which only a part has left is sent again once: the broker may have closed for its size.

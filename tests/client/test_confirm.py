@@ -61,10 +61,10 @@ class TestReceipts:
 
     def test_the_call_s_confirm_wins_over_the_client_s(self, broker):
         broker.faults.mute("SEND", times=None)
-        with PublishClient(*broker.address, confirm=True, timeout=0.05) as client:
+        with PublishClient(*broker.address, confirm=True) as client:
             client.send("/queue/a", confirm=False)
             with pytest.raises(ReceiptTimeout):
-                client.send("/queue/a")
+                client.send("/queue/a", timeout=0.05)
         broker.faults.clear()
         with PublishClient(*broker.address, confirm=False) as client:
             client.send("/queue/a", confirm=True)

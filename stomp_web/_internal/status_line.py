@@ -7,11 +7,12 @@ import contextlib
 import io
 import logging
 import os
+import sys
 import time
 import typing
 
 from .printable import harmless
-from .streams import TolerantStream
+from .streams import TolerantStream, keep_descriptors, settle
 
 __all__ = ["StatusLine", "begin_logging", "logging_is_set_up"]
 
@@ -100,6 +101,22 @@ class StatusLine(logging.Handler):
             with contextlib.suppress(OSError):  # it writes what is buffered
                 stream.reconfigure(line_buffering=True)
         return stream
+
+    @contextlib.contextmanager
+    def shown(self, log: logging.LoggerAdapter[typing.Any]) -> typing.Iterator[bool]:
+        """In this block, *log* is shown above the line, unless the program has set up logging. Yields whether it is.
+
+        A standard error that is closed, full, or a pipe without a reader raises nothing.
+        """
+        keep_descriptors()
+        begins = not logging_is_set_up(log)
+        with contextlib.ExitStack() as stack:
+            stack.callback(settle, sys.stdout, sys.stderr)
+            stack.enter_context(contextlib.redirect_stderr(typing.cast(typing.TextIO, TolerantStream(sys.stderr))))
+            if begins:
+                stack.callback(begin_logging(self))
+            stack.callback(self.finish)
+            yield begins
 
     def finish(self) -> None:
         """End the line, so that later output begins on a new one."""

@@ -18,15 +18,14 @@ from .._internal.arguments import RELAY, add_options, count, seconds, worker_opt
 from .._internal.signals import sigterm_as_ctrl_c
 from .._internal.streams import keep_descriptors, settle, try_to_print
 from .._internal.version import __version__
+from ..config import DEFAULTS
 from ..connection.address import parse_address
 from ..errors import StompError
 from ..publisher.command import never_succeeds
 from . import broker, listen, send
 from .display import CannotPrint, complain, in_words
 
-__all__ = ["DEFAULT_URL", "main"]
-
-DEFAULT_URL: typing.Final = "stomp://127.0.0.1:61613"
+__all__ = ["main"]
 
 _ABOUT_URL: typing.Final = (
     "Every user of this machine can see a passcode in --url, in the list of processes. "
@@ -80,7 +79,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _url(given: str | None) -> str:
     """The broker's address, with a warning if it shows a secret to other users of the machine."""
     if given is None:
-        return os.environ.get("STOMP_URL") or DEFAULT_URL
+        return os.environ.get("STOMP_URL") or DEFAULTS.url
     address = parse_address(given)
     if address.passcode or {"passcode", "signing_keys", "tls_key_password"} & set(address.options):
         complain(f"warning: {_ABOUT_URL}")
@@ -96,13 +95,9 @@ def _target(arguments: argparse.Namespace) -> tuple[str, str]:
     return module, name
 
 
-def _later(module: str, function: str = "run") -> typing.Callable[..., int]:
-    """A function of a *module* of this package, which is imported at the call: other commands start faster without."""
-
-    def run(**options: typing.Any) -> int:
-        return typing.cast(int, getattr(importlib.import_module(f".{module}", __package__), function)(**options))
-
-    return run
+def _call(module: str, function: str, /, **options: typing.Any) -> int:
+    """Call *function* of a *module* of this package, imported only now: the other commands start faster without it."""
+    return typing.cast(int, getattr(importlib.import_module(f".{module}", __package__), function)(**options))
 
 
 # ------------------------------------------------------------------------------------------------- the options
@@ -129,13 +124,18 @@ def _parser() -> argparse.ArgumentParser:
 _Commands: typing.TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
+def _command(
+    commands: _Commands, name: str, run: typing.Callable[..., int], text: str, epilog: str | None = _ABOUT_URL
+) -> _Parser:
+    """Add a command. The list of commands shows the first sentence of *text*."""
+    parser = commands.add_parser(name, help=f"{text.partition('. ')[0].rstrip('.')}.", description=text, epilog=epilog)
+    parser.set_defaults(run=run, parser=parser)
+    return parser
+
+
 def _add_broker(commands: _Commands) -> None:
-    parser = commands.add_parser(
-        "broker",
-        help="Run the development broker.",
-        description="Run the development broker until Ctrl-C. Not for production: it keeps messages in memory only.",
-    )
-    parser.set_defaults(run=broker.run, parser=parser)
+    text = "Run the development broker until Ctrl-C. Not for production: it keeps messages in memory only."
+    parser = _command(commands, "broker", broker.run, text, epilog=None)
     parser.add_argument("--host", default="127.0.0.1", help="The address to listen on. Default: %(default)s.")
     port = functools.partial(count, least=0, most=65535)
     parser.add_argument("--port", type=port, default=61613, help="0 takes a free one. Default: %(default)s.")
@@ -159,9 +159,7 @@ def _add_broker(commands: _Commands) -> None:
 
 
 def _add_send(commands: _Commands) -> None:
-    said = "Send a message, and print what the broker confirmed."
-    parser = commands.add_parser("send", help="Send a message.", description=said, epilog=_ABOUT_URL)
-    parser.set_defaults(run=send.run)
+    parser = _command(commands, "send", send.run, "Send a message, and print what the broker confirmed.")
     parser.add_argument("destination", metavar="DEST", help="Such as /queue/orders.")
     parser.add_argument("body", metavar="BODY", help="The body; - reads it from standard input.")
     _add_url(parser)
@@ -180,9 +178,7 @@ def _add_send(commands: _Commands) -> None:
 
 
 def _add_listen(commands: _Commands) -> None:
-    said = "Print the messages that arrive, until Ctrl-C."
-    parser = commands.add_parser("listen", help="Receive messages.", description=said, epilog=_ABOUT_URL)
-    parser.set_defaults(run=listen.run)
+    parser = _command(commands, "listen", listen.run, "Print the messages that arrive, until Ctrl-C.")
     parser.add_argument("destination", metavar="DEST", help="Such as /queue/orders.")
     _add_url(parser)
     parser.add_argument("--count", type=count, metavar="N", help="Stop after N messages.")
@@ -212,30 +208,30 @@ def _add_listen(commands: _Commands) -> None:
 
 
 def _add_ping(commands: _Commands) -> None:
-    parser = commands.add_parser(
+    parser = _command(
+        commands,
         "ping",
-        help="Check that the broker answers.",
-        description="Check that the broker answers, and print how long it took and the broker's name. It is a full "
-        "round trip with login, and leaves nothing at the broker.",
+        send.ping,
+        "Check that the broker answers, and print how long it took and the broker's name. It is a full round trip with "
+        "login, and leaves nothing at the broker.",
         epilog="Ends with 0 if the broker answers, with 1 if it does not or refuses the login, and with 2 if the "
         f"address cannot be used. {_ABOUT_URL}",
     )
-    parser.set_defaults(run=send.ping)
     _add_url(parser)
     parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="How long to wait. Default: 5.")
 
 
 def _add_worker(commands: _Commands) -> None:
-    parser = commands.add_parser(
+    parser = _command(
+        commands,
         "worker",
-        help="Call functions with the messages that arrive.",
-        description="Run a stomp_web.worker.Worker: call its handlers with the messages that arrive, until Ctrl-C.",
+        functools.partial(_call, "worker", "run"),
+        "Run a stomp_web.worker.Worker: call its handlers with the messages that arrive, until Ctrl-C.",
         epilog="The broker is the one whose address the module gives to its Worker: there is no --url here, and "
         "STOMP_URL counts only if the module reads it. While the broker is away, the worker waits and connects again. "
         "The first Ctrl-C or SIGTERM shuts down cleanly: running handlers finish, and their messages are acknowledged. "
         "A second one, half a second later or more, stops the worker at once.",
     )
-    parser.set_defaults(run=_later("worker"), parser=parser)
     parser.add_argument(  # checked after all others: the value of an unknown option is taken for it
         "target",
         metavar="MODULE:WORKER",
@@ -247,15 +243,14 @@ def _add_worker(commands: _Commands) -> None:
 
 
 def _add_relay(commands: _Commands) -> None:
-    parser = commands.add_parser(
+    parser = _command(
+        commands,
         "relay",
-        help="Send the messages of an outbox.",
-        description="Send the messages of an outbox to the broker until Ctrl-C, each confirmed. Any number of relays "
-        "may run at the same time (on SQLite, one works at a time). While the broker or the database is away, the "
-        "command waits. It needs SQLAlchemy, and the driver of the database.",
-        epilog=_ABOUT_URL,
+        functools.partial(_call, "relay", "run_relay_command"),
+        "Send the messages of an outbox to the broker until Ctrl-C, each confirmed. Any number of relays may run at "
+        "the same time (on SQLite, one works at a time). While the broker or the database is away, the command waits. "
+        "It needs SQLAlchemy, and the driver of the database.",
     )
-    parser.set_defaults(run=_later("relay", "run_relay_command"))
     _add_database(parser)
     _add_url(parser)
     parser.add_argument(
@@ -269,13 +264,11 @@ def _add_relay(commands: _Commands) -> None:
 
 
 def _add_outbox(commands: _Commands) -> None:
-    parser = commands.add_parser(
-        "outbox",
-        help="Show an outbox, send failed messages again, or delete messages.",
-        description="status: count the messages. retry: send failed ones again. discard: delete failed ones, unsent. "
-        "purge: delete sent ones that were kept.",
+    text = (
+        "Show an outbox, send failed messages again, or delete messages. status: count the messages. retry: send "
+        "failed ones again. discard: delete failed ones, unsent. purge: delete sent ones that were kept."
     )
-    parser.set_defaults(run=_later("relay", "run_outbox"))
+    parser = _command(commands, "outbox", functools.partial(_call, "relay", "run_outbox"), text, epilog=None)
     parser.add_argument("action", choices=("status", "retry", "discard", "purge"), help="What to do.")
     parser.add_argument("ids", nargs="*", type=count, metavar="ID", help="retry, discard: only these rows.")
     parser.add_argument(
@@ -301,7 +294,9 @@ class _NoUrl(argparse.Action):
 
 
 def _add_url(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", help=f"The broker's address. Default: STOMP_URL in the environment, or {DEFAULT_URL}.")
+    parser.add_argument(
+        "--url", help=f"The broker's address. Default: STOMP_URL in the environment, or {DEFAULTS.url}."
+    )
 
 
 def _add_header(parser: argparse.ArgumentParser, what: str) -> None:

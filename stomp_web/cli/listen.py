@@ -1,12 +1,8 @@
 """``stomp-web listen``: the messages of a destination, printed as they arrive.
 
-A message is acknowledged after it was read and printed. One that could not be read (a pickle without ``--accept``, a
-signature without its key, a body that contradicts its content type) is printed as it came, and held until the command
-ends, when the broker puts it back into its queue. A NACK would bring it back at once, or dead-letter it.
-
-Held messages count for the broker's prefetch: the command ends when the broker will send no more because of them. With
-``--ack client`` an ACK is for all messages before it, so nothing is acknowledged after the first held one. With ``--ack
-auto`` all messages are taken, and the command says so before it begins.
+One that cannot be read (a pickle without ``--accept``, a signature without its key, a body that contradicts its content
+type) is held without an ACK until the command ends, when the broker puts it back into its queue: a NACK would bring it
+back at once, or dead-letter it. With ``--ack client`` an ACK is for all messages before it, so every later one is held.
 """
 
 from __future__ import annotations
@@ -33,6 +29,12 @@ __all__ = ["run"]
 
 _LOOK_UP = 0.2  # seconds between two checks whether to stop
 _PREFETCH = 100  # how many messages the broker may send ahead
+# What happens to a message that could not be read, for each ack mode.
+_FATES: typing.Final = {
+    "auto": "it is taken all the same, with --ack auto",
+    "client": "it is not acknowledged: it stays in its queue, and with --ack client so is every later message",
+    "client-individual": "it is not acknowledged: it stays in its queue",
+}
 
 
 def run(
@@ -74,24 +76,30 @@ def run(
         else:  # before SUBSCRIBE: if this cannot be printed, no message may be taken
             say("With --ack auto, messages are taken even if they cannot be read.")
         client.subscribe(destination, ack=ack, headers=given_headers)
-        printed = 0
-        held = _Held(ack)
+        printed = unread = held = 0
         with StopSignals() as stop:  # an exception could interrupt an ACK: was it written?
             say(f"Listening to {destination} at {client.broker} ({client.server or 'a server without a name'})\n")
             for frame in _frames(client, count, timeout, stop):
                 printed += 1
                 body = read_body(frame, accept, keys, destination)
-                held.add(body.unread is not None)
-                say(message_text(printed, frame, body, held.fate))
-                if held.takes:
+                say(message_text(printed, frame, body, _FATES[ack]))
+                unread += body.unread is not None
+                if ack == "auto":
+                    continue
+                if body.unread is None and not (ack == "client" and held):
                     client.ack(frame)
-                if prefetch and held.count >= prefetch and printed != count:
+                    continue
+                held += 1
+                if prefetch and held >= prefetch and printed != count:
                     raise StompError(
-                        f"{held.count} messages of {destination} could not be read and are still there; until they are "
+                        f"{held} messages of {destination} could not be read and are still there; until they are "
                         "taken, the broker sends no more: --accept or a key reads them, --ack auto takes them unread"
                     )
             client.disconnect()
-        held.sum_up(destination)
+        if held:
+            what = "1 message of" if held == 1 else f"{held} messages of"
+            others = "" if held == unread else f"were not taken, as {unread} "
+            complain(f"{what} {destination} {others}could not be read; not acknowledged, and so still in the queue")
     if count is not None and printed < count:
         if stop.asked:
             raise KeyboardInterrupt
@@ -113,40 +121,3 @@ def _frames(
         if frame is not None:
             taken += 1
             yield frame
-
-
-class _Held:
-    """The messages that are held without ACK.
-
-    * `count` - their number; `unread` - the number of messages that could not be read.
-    * `takes` - whether the latest message is to be acknowledged; `fate` says where it goes if it could not be read.
-    """
-
-    def __init__(self, ack: str) -> None:
-        self.count = 0
-        self.unread = 0
-        self.takes = False
-        self._ack = ack
-
-    def add(self, unread: bool) -> None:
-        """Decide on the next message; *unread*: it could not be read."""
-        self.unread += unread
-        if self._ack == "auto":
-            return
-        self.takes = not (unread or (self._ack == "client" and self.count))
-        self.count += not self.takes
-
-    @property
-    def fate(self) -> str:
-        if self._ack == "auto":
-            return "it is taken all the same, with --ack auto"
-        behind = ", and with --ack client so is every later message" if self._ack == "client" else ""
-        return f"it is not acknowledged: it stays in its queue{behind}"
-
-    def sum_up(self, destination: str) -> None:
-        """Print how many messages are still in the queue."""
-        if self.count:
-            what = "1 message of" if self.count == 1 else f"{self.count} messages of"
-            others = "" if self.count == self.unread else f"were not taken, as {self.unread} "
-            why = f"{others}could not be read"
-            complain(f"{what} {destination} {why}; not acknowledged, and so still in the queue")

@@ -52,12 +52,9 @@ def _store(database: str, table: str, **options: typing.Any) -> SqlAlchemyStore:
         raise ConfigurationError(
             "SQLAlchemy is not installed, which this command needs: pip install 'stomp-web[sqlalchemy]'"
         ) from None
-    from ..sqlalchemy.store import SqlAlchemyStore
+    from ..sqlalchemy.store import SqlAlchemyStore, make_engine
     from ..sqlalchemy.tables import outbox_table
 
-    try:
-        engine = sqlalchemy.create_engine(database)
-    except (sqlalchemy.exc.ArgumentError, ImportError) as error:
-        raise ConfigurationError(f"--database: {error}", "database") from None
+    engine = make_engine(database)
     schema, _, name = table.rpartition(".")
     return SqlAlchemyStore(engine, outbox_table(sqlalchemy.MetaData(schema=schema or None), name), **options)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import dataclasses
 import os
 import typing
+import weakref
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 
+from .._internal.log import get_logger
 from ..client.message import Message
 from ..errors import ConfigurationError
+from ..publisher import Publisher
+from ..publisher.after_commit import TimeLost, deliver_waiting
 from ..publisher.in_thread import call_in_thread
-from .on_commit import after_commit
 from .publishers import DEFAULT_ALIAS, publishers
 
 __all__ = ["asend", "send"]
+
+_log = get_logger("django")
 
 
 def send(
@@ -55,16 +62,12 @@ def send(
     message that was certainly not sent because another one failed is sent by itself. Time that a failed batch took is
     taken from the *timeout* of the next one, of which at least a twentieth is left.
     """
-    if _in_outbox(using, on_commit, outbox, key, confirm, timeout):
-        _refuse_in_event_loop(destination, "outbox=True")
-        message = publishers[using].prepare(destination, payload, headers, **options)
-        _write(message, using, key, database)
-        return typing.cast(str, message.id)
-    if not on_commit:
+    keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
+    if keep is None:
         return publishers[using].send(destination, payload, headers, confirm=confirm, timeout=timeout, **options)
-    _refuse_in_event_loop(destination, "on_commit=True")
+    _refuse_in_event_loop(destination, "on_commit=True" if on_commit else "outbox=True")
     message = publishers[using].prepare(destination, payload, headers, **options)
-    after_commit(message, using, database, confirm, timeout)
+    keep(message)
     return typing.cast(str, message.id)
 
 
@@ -92,22 +95,20 @@ async def asend(
     after the commit, and this returns at once; if not, the message is sent now, as without *on_commit*.
     """
     publisher = publishers[using]
-    if _in_outbox(using, on_commit, outbox, key, confirm, timeout):
-        message = publisher.prepare(destination, payload, headers, **options)
-        await sync_to_async(_write)(message, using, key, database)
-        return typing.cast(str, message.id)
-    if not on_commit:
+    keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
+    if keep is None:
         return await publisher.asend(destination, payload, headers, confirm=confirm, timeout=timeout, **options)
     message = publisher.prepare(destination, payload, headers, **options)
 
-    def wait_for_commit() -> bool:
-        connection = transaction.get_connection(database)
-        if not connection.in_atomic_block and connection.get_autocommit():
-            return False
-        after_commit(message, using, database, confirm, timeout)
+    def kept() -> bool:
+        if on_commit:
+            connection = transaction.get_connection(database)
+            if not connection.in_atomic_block and connection.get_autocommit():
+                return False
+        keep(message)
         return True
 
-    if not await sync_to_async(wait_for_commit)():
+    if not await sync_to_async(kept)():
         await call_in_thread(
             lambda left: publisher.deliver([message], confirm=confirm, timeout=left),
             message,
@@ -116,16 +117,25 @@ async def asend(
     return typing.cast(str, message.id)
 
 
-def _in_outbox(
-    using: str, on_commit: bool, outbox: bool | None, key: str | None, confirm: bool | None, timeout: float | None
-) -> bool:
-    """Whether a message goes into the outbox. Raises `ConfigurationError` for arguments that contradict each other."""
+def _keeper(
+    using: str,
+    on_commit: bool,
+    outbox: bool | None,
+    key: str | None,
+    database: str | None,
+    confirm: bool | None,
+    timeout: float | None,
+) -> typing.Callable[[Message], None] | None:
+    """Return the function that keeps a message until the commit; ``None`` if it is to be sent now.
+
+    Raises `ConfigurationError` for arguments that contradict each other.
+    """
     if outbox is None:
         outbox = not on_commit and publishers.outbox_is_default(using)
     if not outbox:
         if key is not None:
             raise ConfigurationError("key is for messages in the outbox; say outbox=True, too", "key")
-        return False
+        return (lambda message: _after_commit(message, using, database, confirm, timeout)) if on_commit else None
     if on_commit:
         raise ConfigurationError("outbox and on_commit exclude each other: the outbox sends after the commit anyway")
     if confirm is not None or timeout is not None:
@@ -137,13 +147,9 @@ def _in_outbox(
         raise ConfigurationError(
             "the outbox has no table: add 'stomp_web.django.outbox' to INSTALLED_APPS, and run manage.py migrate"
         )
-    return True
-
-
-def _write(message: Message, using: str, key: str | None, database: str | None) -> None:
     from .outbox.writing import write  # whose models only the app of the outbox may import
 
-    write(message, using, key, database)
+    return lambda message: write(message, using, key, database)
 
 
 def _refuse_in_event_loop(destination: str, how: str) -> None:
@@ -158,3 +164,81 @@ def _refuse_in_event_loop(destination: str, how: str) -> None:
         f"send({how}) to {destination} was called in a running event loop, and the transaction belongs to another "
         f"thread; nothing was sent. Use: await asend(..., {how})"
     )
+
+
+# -- on_commit --------------------------------------------------------------------------------------------------------
+# Django calls the functions that wait for a commit one after the other, and at the first exception it drops the rest.
+# Here each message has such a function, so that a rollback to a savepoint drops exactly the messages sent after it. The
+# first function to be called delivers all messages of the transaction; the last one raises the first error.
+
+
+def _after_commit(
+    message: Message, using: str, database: str | None, confirm: bool | None, timeout: float | None
+) -> None:
+    """Send *message* after the commit of *database*'s transaction, at once if there is none, never after a rollback."""
+    options = publishers[using].options
+    confirm = options.confirm if confirm is None else confirm
+    timeout = options.timeout if timeout is None else timeout
+    registered = transaction.get_connection(database).run_on_commit
+    group = next((each[1].group for each in reversed(registered) if isinstance(each[1], _Waiting)), None) or _Group()
+    waiting = _Waiting(message, using, database, confirm, timeout, group)
+    transaction.on_commit(waiting, using=database)
+    group.registered.append(weakref.ref(waiting))
+
+
+class _Group:
+    """The messages of one transaction, and the errors of those that could not be sent.
+
+    The references are weak: Django alone keeps a registered function, until it is called or rolled back.
+    """
+
+    def __init__(self) -> None:
+        self.registered: collections.deque[weakref.ref[_Waiting]] = collections.deque()
+        self.errors: list[Exception] = []
+        self.lost = TimeLost()
+
+
+@dataclasses.dataclass(slots=True, weakref_slot=True, eq=False)
+class _Waiting:
+    """One message, as the function that Django calls after the commit."""
+
+    message: Message
+    using: str
+    database: str | None
+    confirm: bool
+    timeout: float
+    group: _Group
+    sent: bool = False
+    called: bool = False
+
+    @property
+    def publisher(self) -> Publisher:
+        return publishers[self.using]
+
+    def __call__(self) -> None:
+        self.called = True
+        group = self.group
+        if not self.sent:
+            batch = [self, *(each for each in self._later() if not each.sent)]
+            for each in batch:
+                each.sent = True
+            group.errors += [error for _, error in deliver_waiting(batch, _log, group.lost)]
+        if group.errors and next(self._later(), None) is None:
+            first, group.errors, group.lost = group.errors[0], [], TimeLost()
+            try:
+                raise first
+            finally:
+                del first  # or this frame and the exception's traceback would hold each other
+
+    def _later(self) -> typing.Iterator[_Waiting]:
+        """The functions of the same transaction that Django will call after this one, in order."""
+        calls = [each[1] for each in transaction.get_connection(self.database).run_on_commit]
+        if self in calls:
+            # A TestCase never commits: functions stay in the list when they are called, or were never to be called.
+            behind = calls[calls.index(self) + 1 :]
+            yield from (each for each in behind if isinstance(each, _Waiting) and each.group is self.group)
+            return
+        registered = self.group.registered
+        while registered and ((first := registered[0]()) is None or first.called):
+            registered.popleft()
+        yield from (each for reference in registered if (each := reference()) is not None)

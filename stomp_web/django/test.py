@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import typing
 
 from django.test import utils
 
@@ -34,17 +34,16 @@ class capture_messages(utils.TestContextDecorator):  # noqa: N801 - Django names
     ) -> None:
         super().__init__(attr_name, kwarg_name)
         self._using = using
-        self._stack: list[contextlib.ExitStack] = []
+        self._captures: list[typing.ContextManager[list[OutboxMessage]]] = []
 
     def enable(self) -> list[OutboxMessage]:
         """Start to record; return the list. Raises `PublisherDoesNotExist` for an alias that is not there."""
         using = self._using
         if using is not None:
             publishers[using]
-        stack = contextlib.ExitStack()
-        self._stack.append(stack)
-        return stack.enter_context(capture_if(lambda each: using is None or each is publishers[using]))
+        self._captures.append(capture_if(lambda each: using is None or each is publishers[using]))
+        return self._captures[-1].__enter__()
 
     def disable(self) -> None:
         """Stop recording."""
-        self._stack.pop().close()
+        self._captures.pop().__exit__(None, None, None)

@@ -60,15 +60,9 @@ def _read(
         raise click.BadParameter(str(error)) from None
 
 
-class _Unusable(click.ClickException):
-    """The command line or the configuration is wrong: the command can never succeed."""
-
-    exit_code = 2
-
-
 @contextlib.contextmanager
-def _command(extension: str, unusable: type[click.ClickException] = _Unusable) -> typing.Iterator[StompState]:
-    """Give a command the state of its app, and end it if it raises a `StompError`."""
+def _command(extension: str, unusable: int = 2) -> typing.Iterator[StompState]:
+    """Give a command the state of its app, and end it with 1, or *unusable*, if it raises a `StompError`."""
     keep_descriptors()
     try:
         state = state_of(flask.current_app, extension)
@@ -77,8 +71,9 @@ def _command(extension: str, unusable: type[click.ClickException] = _Unusable) -
     try:
         yield state
     except StompError as error:
-        kind = unusable if never_succeeds(error) else click.ClickException
-        raise kind(str(error)) from error
+        failure = click.ClickException(str(error))
+        failure.exit_code = unusable if never_succeeds(error) else 1  # type: ignore[misc]
+        raise failure from error
 
 
 def _report(text: str) -> None:
@@ -152,7 +147,7 @@ def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, e
     """
     from ..worker.command import run_worker
 
-    with _command(extension, click.ClickException) as state:
+    with _command(extension, unusable=1) as state:
         made = make_worker(state, script, processes=processes)
         code = run_worker(made, concurrency=concurrency, processes=processes)
     click.get_current_context().exit(code)
@@ -185,7 +180,7 @@ def relay(database: str | None, once: bool, extension: str, **options: typing.An
 
 def _engine(database: str | None) -> typing.Any:
     """The engine of *database*, or of the app."""
-    import sqlalchemy
+    from ..sqlalchemy.store import make_engine
 
     engine = getattr(flask.current_app.extensions.get("sqlalchemy"), "engine", None)
     if database is None and engine is not None:
@@ -193,14 +188,13 @@ def _engine(database: str | None) -> typing.Any:
     url = database or flask.current_app.config.get("SQLALCHEMY_DATABASE_URI")
     if not url:
         raise ConfigurationError("the app has no database of SQLAlchemy; give --database URL", "database")
-    return sqlalchemy.create_engine(url)
+    return make_engine(url)
 
 
 def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None) -> Worker:
-    """Return a worker with the options of the app's publisher, which runs the handlers of its extension.
+    """Return a worker for the handlers of the app's extension. Raises `ConfigurationError`, also if there is none.
 
-    Each of *processes* (``None``: the number in the configuration) loads the app as *script*, of the command, has
-    loaded it. Raises `ConfigurationError` if there is no handler, and as `Worker` does.
+    Each of *processes* (``None``: the number in the configuration) loads the app as *script* has loaded it.
     """
     from ..worker import Worker  # a site that only sends does not need it
 

@@ -82,18 +82,16 @@ class Stomp(PublisherMethods):
             lambda name: name.removeprefix(self._prefix).lower(),
         )
         app.cli.add_command(cli)  # for `app.test_cli_runner()`, which does not know the commands of packages
-        name = f"{self._prefix}WORKER"
-        settings = written.pop(name, {})
-        if not isinstance(settings, typing.Mapping):
-            raise ConfigurationError(f"{name} must be a mapping, such as {{'prefetch': 10}}, not {settings!r}", name)
-        name = f"{self._prefix}OUTBOX"
-        outbox = written.pop(name, {})
-        if not isinstance(outbox, typing.Mapping):
-            raise ConfigurationError(f"{name} must be a mapping, such as {{'keep': 7}}, not {outbox!r}", name)
+        sections = []
+        for name, example in ((f"{self._prefix}WORKER", {"prefetch": 10}), (f"{self._prefix}OUTBOX", {"keep": 7})):
+            sections.append(section := written.pop(name, {}))
+            if not isinstance(section, typing.Mapping):
+                raise ConfigurationError(f"{name} must be a mapping, such as {example}, not {section!r}", name)
+        worker, outbox = sections
         alias = "default" if self._key == "stomp" else self._key
         named = {name: value for name, value in written.items() if self._is_option(name, value)}
         options = read_options(named, prefix=self._prefix, upper=True)
-        app.extensions[self._key] = StompState(app, options, settings, lambda: self.handlers, outbox, alias)
+        app.extensions[self._key] = StompState(app, options, lambda: self.handlers, worker, outbox, alias)
 
     def _is_option(self, name: str, value: typing.Any) -> bool:
         """Return False for a key of Kubernetes. Raises `ConfigurationError` for another key that is no option."""
@@ -143,7 +141,9 @@ class Stomp(PublisherMethods):
         """The current app's `Publisher`. Raises `RuntimeError` outside an application context."""
         return self._state().publisher
 
-    def _app_outbox(self) -> Outbox:
+    @property
+    def transactional_outbox(self) -> Outbox:  # type: ignore[override]
+        """The current app's `stomp_web.sqlalchemy.Outbox`. Raises `RuntimeError` outside an application context."""
         return self._state().transactional_outbox
 
     def _state(self) -> StompState:

@@ -25,6 +25,8 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["PublisherMethods", "StompState", "message_sent", "send_failed", "state_of"]
 
+_OUTBOX_OPTIONS: typing.Final = ("alias", "keep", "notify", "relay", "table")
+
 _P = typing.ParamSpec("_P")
 _R = typing.TypeVar("_R")
 
@@ -64,10 +66,7 @@ class PublisherMethods:
     """The methods of the app's publisher, which the extension and its state both have."""
 
     publisher: Publisher
-
-    def _app_outbox(self) -> Outbox:
-        """The transactional outbox of the app."""
-        raise NotImplementedError
+    transactional_outbox: Outbox
 
     def send(
         self,
@@ -86,7 +85,7 @@ class PublisherMethods:
         * *key* - in the outbox: what must stay in order, such as ``str(order.id)``.
         """
         if outbox is not None:
-            return self._app_outbox().send(outbox, destination, payload, headers, key=key, **options)
+            return self.transactional_outbox.send(outbox, destination, payload, headers, key=key, **options)
         if key is not None:
             raise ConfigurationError(
                 "key is for messages in the outbox; give the session, too, as outbox=db.session", "key"
@@ -120,8 +119,8 @@ class StompState(PublisherMethods, Unpicklable):
         self,
         app: flask.Flask,
         options: typing.Mapping[str, typing.Any],
-        worker_settings: typing.Mapping[str, typing.Any],
         handlers: typing.Callable[[], Handlers],
+        worker_settings: typing.Mapping[str, typing.Any],
         outbox_settings: typing.Mapping[str, typing.Any],
         alias: str = "default",
     ) -> None:
@@ -133,19 +132,16 @@ class StompState(PublisherMethods, Unpicklable):
         self.publisher = Publisher(observers=[SignalObserver(message_sent, send_failed, "send", app)], **options)
 
     @functools.cached_property
-    def transactional_outbox(self) -> Outbox:
+    def transactional_outbox(self) -> Outbox:  # type: ignore[override]
         """The outbox with the settings in the app's configuration, ``STOMP_OUTBOX``. Needs SQLAlchemy."""
         from sqlalchemy import MetaData
 
         from ..sqlalchemy import Outbox
 
-        try:
-            return Outbox(MetaData(), self.publisher, **self._outbox_settings)
-        except TypeError:
-            raise unknown_outbox_option(self._outbox_settings) from None
-
-    def _app_outbox(self) -> Outbox:
-        return self.transactional_outbox
+        for name in self._outbox_settings:
+            if name not in _OUTBOX_OPTIONS:
+                raise unknown_option(name, known=_OUTBOX_OPTIONS)
+        return Outbox(MetaData(), self.publisher, **self._outbox_settings)
 
     @property
     def handlers(self) -> Handlers:
@@ -154,17 +150,6 @@ class StompState(PublisherMethods, Unpicklable):
 
     def __repr__(self) -> str:
         return f"<StompState of {self.app.name!r}: {self.publisher.url}>"
-
-
-_OUTBOX_OPTIONS: typing.Final = ("alias", "keep", "notify", "relay", "table")
-
-
-def unknown_outbox_option(settings: typing.Mapping[str, typing.Any]) -> ConfigurationError:
-    """The error for a name in ``STOMP_OUTBOX`` that is no option of an outbox."""
-    return next(
-        (unknown_option(name, known=_OUTBOX_OPTIONS) for name in settings if name not in _OUTBOX_OPTIONS),
-        ConfigurationError("STOMP_OUTBOX has a value that cannot be used", "outbox"),
-    )
 
 
 def state_of(app: flask.Flask, key: str) -> StompState:

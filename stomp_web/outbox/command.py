@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import typing
 
 from .._internal.log import get_logger
-from .._internal.status_line import StatusLine, begin_logging, logging_is_set_up
-from .._internal.streams import TolerantStream, keep_descriptors, settle
+from .._internal.status_line import StatusLine
 from .relay import Relay
 from .stats import OutboxStats, RelayStats
 from .store import Store
@@ -25,14 +23,8 @@ def run_relay(relay: Relay, *, once: bool = False, stream: typing.TextIO | None 
 
     The code is that of `Relay.run`, or 130 after a second Ctrl-C. Raises what `Relay.run` raises.
     """
-    keep_descriptors()
     line = RelayLine(sys.stderr if stream is None else stream)
-    with contextlib.ExitStack() as stack:
-        stack.callback(settle, sys.stdout, sys.stderr)
-        stack.enter_context(contextlib.redirect_stderr(typing.cast(typing.TextIO, TolerantStream(sys.stderr))))
-        if not logging_is_set_up(_log):
-            stack.callback(begin_logging(line))
-        stack.callback(line.finish)
+    with line.shown(_log):
         try:
             return relay.run(once=once, on_progress=line)
         except KeyboardInterrupt:

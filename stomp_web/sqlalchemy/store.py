@@ -9,7 +9,7 @@ import typing
 
 import sqlalchemy
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, Engine, Select, Table, any_, func, literal, select
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, TimeoutError  # noqa: A004
+from sqlalchemy.exc import ArgumentError, InterfaceError, InternalError, OperationalError, TimeoutError  # noqa: A004
 
 from ..errors import ConfigurationError
 from ..outbox import FAILED, PENDING, SENT, WAITING, OutboxStats, Row, Store
@@ -18,12 +18,20 @@ from ..outbox.postgresql import ConnectionListener, can_listen
 from ..outbox.store import Listener
 from ..outbox.turn import FileTurn, database_file
 
-__all__ = ["SqlAlchemyStore"]
+__all__ = ["SqlAlchemyStore", "make_engine"]
 
 _ROW: typing.Final = (
     *("id", "message_id", "destination", "headers", "content_type", "body", "key", "alias", "ttl", "created_at"),
     "attempts",
 )
+
+
+def make_engine(address: str) -> Engine:
+    """Return an engine for a command. Raises `ConfigurationError` for a bad *address*, and if the driver is missing."""
+    try:
+        return sqlalchemy.create_engine(address)
+    except (ArgumentError, ImportError) as error:
+        raise ConfigurationError(f"--database: {error}", "database") from None
 
 
 class SqlAlchemyStore(Store):

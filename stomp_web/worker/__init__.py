@@ -11,14 +11,7 @@ The way of a message, and the module of each part::
                                   failed: NACK, or back to the inbox for another try, or:
       -> DeadLetters              a confirmed dead letter; then ACK
 
-`Worker` makes and connects all of them, in one method. Who owns which state:
-
-* `Worker` - the options; `Supervisor` - one run: the client, the pool, the threads, whether it is stopping;
-* `CurrentSession` - the number of the session and its dialect; `CumulativeAcks` - the order of one subscription;
-* `Inbox` - the messages that are not begun, and those that wait for another try;
-* `FailureCounts`, `Duplicates` - the memory of earlier deliveries; `Counters` - the numbers;
-* `WorkerThread` - whether a handler runs; `ProcessExecutor` - its process and its pipe.
-
+`Worker` makes and connects all of them, in one method.
 `command` is the common part of the commands that run a worker, with the progress line.
 """
 

@@ -22,8 +22,7 @@ from .._internal.printable import sentence
 from ..client.duplex import QueueingDuplexClient
 from ..errors import DeliveryUnknown, InvalidFrame, MessageError, NotSent
 from .dead_letters import DeadLetters
-from .deduplication import Duplicates, FailureCounts
-from .delivery import Delivery, Step
+from .delivery import Delivery, Duplicates, FailureCounts, Step
 from .error_text import error_in_one_line, short_text, traceback_text
 from .executors import Failure
 from .inbox import Inbox
@@ -210,9 +209,7 @@ class Acknowledger:
             # The session of the message has ended: the broker still has the message, and delivers it again.
             _log.info("the %s of message %s was not sent: %s", command, delivery.name, error)
         except Exception:  # noqa: BLE001 - whether the broker has got it is not known
-            text = (
-                "the %s of message %s has failed; the session is ended, so that the broker delivers the message again"
-            )
+            text = "the %s of message %s has failed; the session is ended, so that the broker delivers it again"
             _log.exception(text, command, delivery.name)
             self._client.close()
         self._counters.add("stale")

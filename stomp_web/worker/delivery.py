@@ -1,16 +1,21 @@
-"""A delivery: one message on its way through the worker."""
+"""A delivery: one message on its way through the worker, and a bounded memory of the earlier deliveries."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import enum
+import threading
+import typing
 
 from ..client.message import message_id_of
 from ..protocol import Frame
 from .error_text import short_text
 from .handlers import Handler
 
-__all__ = ["Delivery", "Key", "Step"]
+__all__ = ["Delivery", "Duplicates", "FailureCounts", "Key", "Step"]
+
+_MOST_FAILURES = 10_000  # the oldest is forgotten when there are more
 
 #: The subscription and the message's id: two handlers of one topic each get the same message.
 Key = tuple[str, str]
@@ -58,3 +63,60 @@ class Delivery:
 
     def __str__(self) -> str:
         return f"message {self.name} from {self.handler.destination}"
+
+
+class FailureCounts:
+    """How often each message has failed here, across its deliveries. A message without a key is not remembered."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: collections.OrderedDict[Key | None, int] = collections.OrderedDict()
+
+    def get(self, key: Key | None) -> int:
+        """Return the failures so far."""
+        return self._counts.get(key, 0)
+
+    def set(self, key: Key | None, failures: int) -> None:
+        """Remember the number of *failures*. With 0, the message is forgotten: it will not come again."""
+        with self._lock:
+            self._counts.pop(key, None)
+            if failures and key is not None:
+                self._counts[key] = failures
+                if len(self._counts) > _MOST_FAILURES:
+                    self._counts.popitem(last=False)
+
+
+class Duplicates:
+    """The keys of messages that are being handled, and of the last *size* that were. With 0, every message is new."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._lock = threading.Lock()
+        self._done: collections.OrderedDict[Key, None] = collections.OrderedDict()
+        self._busy: dict[Key, list[Delivery]] = {}
+
+    def begin(self, delivery: Delivery) -> typing.Literal["new", "done", "busy"]:
+        """Say whether a message is ``new``, ``done``, or ``busy`` in a handler: `end` returns the delivery then."""
+        key = delivery.key
+        if not self._size or key is None:
+            return "new"
+        with self._lock:
+            if key in self._done:
+                return "done"
+            if key in self._busy:
+                self._busy[key].append(delivery)
+                return "busy"
+            self._busy[key] = []
+            return "new"
+
+    def end(self, delivery: Delivery, handled: bool) -> list[Delivery]:
+        """The message is not in a handler any more; return the deliveries of it that came meanwhile."""
+        key = delivery.key
+        if not self._size or key is None:
+            return []
+        with self._lock:
+            if handled:
+                self._done[key] = None
+                if len(self._done) > self._size:
+                    self._done.popitem(last=False)
+            return self._busy.pop(key, [])

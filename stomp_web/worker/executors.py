@@ -1,7 +1,6 @@
 """What calls handlers: the interface of executors, and the one that calls them in the worker thread.
 
-A message goes in as plain values (`Job`), and ``None`` or a `Failure` comes back, so that both can also travel to
-another process and back: see `stomp_web.worker.processes`. A child process that a handler forks ends with the handler.
+Messages (`Job`) and outcomes (`Failure`) are plain values, which can travel to another process and back.
 """
 
 from __future__ import annotations
@@ -176,13 +175,14 @@ class ForkGuard:
 
 
 def _exit(error: BaseException | None) -> None:
-    """End this process with 0, with the code of a `SystemExit`, or with 1 and a traceback."""
-    code = 0
+    """End this process with 0, with the code of a `SystemExit` as Python does, or with 1 and a traceback."""
     if isinstance(error, SystemExit):
-        code = _exit_code(error)
+        code = error.code & 0xFF if isinstance(error.code, int) else int(error.code is not None)
+        if code and not isinstance(error.code, int):
+            _write(str(error.code))
     else:
+        code = int(error is not None)
         if error is not None:
-            code = 1
             _write(traceback_text(error))
         _write(
             f"stomp-web: process {os.getpid()}, which a handler has forked, returned from the handler, and ends here; "
@@ -192,16 +192,6 @@ def _exit(error: BaseException | None) -> None:
         with contextlib.suppress(Exception):  # closed, full, None: the process ends anyhow
             stream.flush()
     os._exit(code)  # without ``finally`` blocks and ``atexit`` functions, which are the parent's
-
-
-def _exit_code(error: SystemExit) -> int:
-    """The code for the operating system, by the rules of `sys.exit`."""
-    if error.code is None:
-        return 0
-    if isinstance(error.code, int):
-        return error.code & 0xFF
-    _write(str(error.code))
-    return 1
 
 
 def _write(text: str) -> None:

@@ -1,7 +1,6 @@
 """Calling handlers in another process, which may die without harm to the worker.
 
-A process is started anew, not forked: a fork would copy locks that the program's threads hold. So a handler must be
-importable there. Jobs and failures go through a pipe as pickles.
+A process is started anew, as a fork would copy locks that the program's threads hold: so it must import the handlers.
 """
 
 from __future__ import annotations

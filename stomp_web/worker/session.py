@@ -1,8 +1,4 @@
-"""The current session with the broker, as far as deliveries and acknowledgements depend on it.
-
-An acknowledgement belongs to the session in which its message came. After that session has ended it is not sent: the
-broker delivers the message again.
-"""
+"""The current session with the broker, as far as deliveries and acknowledgements depend on it."""
 
 from __future__ import annotations
 
@@ -13,8 +9,7 @@ import typing
 from ..client.message import message_id_of
 from ..connection.dialect import GENERIC, Dialect, choose_dialect
 from ..protocol import Frame
-from .deduplication import FailureCounts
-from .delivery import Delivery
+from .delivery import Delivery, FailureCounts
 from .handlers import Handler
 
 __all__ = ["DELIVERY_COUNTS", "CurrentSession"]
@@ -25,10 +20,7 @@ DELIVERY_COUNTS: typing.Final = ("x-acquired-count", "x-delivery-count")
 
 
 class CurrentSession:
-    """Owns the session's number and dialect, and the deliveries of each subscription in which an ACK is cumulative.
-
-    *failures* are those of earlier deliveries of the same messages.
-    """
+    """The session's number and dialect, and its cumulative ACKs. *failures* are those of earlier deliveries."""
 
     def __init__(self, failures: FailureCounts) -> None:
         self._failures = failures

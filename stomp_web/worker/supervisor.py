@@ -6,6 +6,7 @@ the client's loop. ``stomp-worker-1`` and so on are the worker threads: one for 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import threading
 import time
@@ -55,41 +56,30 @@ _PERMANENT_EXCEPTION: typing.Final = re.compile(rb"[\w.]*\bInvalidSelectorExcept
 Progress = typing.Callable[[WorkerStats], object]
 
 
+@dataclasses.dataclass(repr=False, eq=False)
 class Supervisor:
     """Runs the parts of a worker, and owns them: they end with `run`."""
 
-    def __init__(
-        self,
-        client: QueueingDuplexClient,
-        session: CurrentSession,
-        inbox: Inbox,
-        pool: PublishClientPool,
-        handlers: typing.Sequence[Handler],
-        threads: typing.Sequence[WorkerThread],
-        counters: Counters,
-        wakeup: Wakeup,
-        prefetch: int,
-        grace: float,
-        on_progress: Progress | None,
-    ) -> None:
-        self._client = client
-        self._session = session
-        self._inbox = inbox
-        self._pool = pool
-        self._handlers = handlers
-        self._threads = threads
-        self._counters = counters
-        self._wakeup = wakeup
-        self._prefetch = prefetch
-        self._grace = grace
-        self._on_progress = on_progress
+    _client: QueueingDuplexClient
+    _session: CurrentSession
+    _inbox: Inbox
+    _pool: PublishClientPool
+    _handlers: typing.Sequence[Handler]
+    _threads: typing.Sequence[WorkerThread]
+    _counters: Counters
+    _wakeup: Wakeup
+    _prefetch: int
+    _grace: float
+    _on_progress: Progress | None
+
+    def __post_init__(self) -> None:
         self._progress_failed = False  # the last call of it
         self._reported_at = self._began = time.monotonic()
         self._stopping = False
         self._reader: threading.Thread | None = None
         self._reading = False  # everything is subscribed, and the reader's loop has not ended
         self._reason: StompError | None = None  # why the reader's loop has ended
-        wakeup.fileno()  # open before the first `stop`, which must not be missed
+        self._wakeup.fileno()  # open before the first `stop`, which must not be missed
 
     # -- for other threads ------------------------------------------------------------------------------------
 

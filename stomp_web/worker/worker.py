@@ -30,9 +30,9 @@ from ..protocol import commands
 from ..serializers import get_serializer
 from .acknowledger import Acknowledger
 from .dead_letters import DeadLetters
-from .deduplication import Duplicates, FailureCounts
-from .executors import Around, Executor, ThreadExecutor
-from .handlers import ACCEPT, Function, Handler, Handlers
+from .delivery import Duplicates, FailureCounts
+from .executors import Around, ThreadExecutor
+from .handlers import ACCEPT, Function, Handlers
 from .inbox import Inbox
 from .once import OnceInbox
 from .processes import Initializer, ProcessExecutor
@@ -259,22 +259,19 @@ class Worker(Unpicklable):
         dead_letters, duplicates = DeadLetters(pool, self._dead_letter), Duplicates(self._deduplicate)
         tries = (self._max_redeliveries, self._retry_delay)
         acknowledger = Acknowledger(client, session, waiting, dead_letters, duplicates, failures, counters, *tries)
-        threads = [
-            WorkerThread(
-                number, waiting, self._make_executor(number, handlers, initializer, inbox), acknowledger, wakeup
-            )
+        setup = (handlers, self._keys, self._around)
+        initializers = [each for each in (initializer, self._initializer) if each is not None]
+        executors = [
+            ProcessExecutor(*setup, initializers, number, self._inbox)
+            if self.processes
+            else ThreadExecutor(*setup, inbox)
             for number in range(1, count + 1)
+        ]
+        threads = [
+            WorkerThread(number, waiting, each, acknowledger, wakeup) for number, each in enumerate(executors, 1)
         ]
         options = (prefetch, self._grace, on_progress)
         return Supervisor(client, session, waiting, pool, handlers, threads, counters, wakeup, *options)
-
-    def _make_executor(
-        self, number: int, handlers: list[Handler], initializer: Initializer | None, inbox: OnceInbox | None
-    ) -> Executor:
-        if not self.processes:
-            return ThreadExecutor(handlers, self._keys, self._around, inbox)
-        initializers = [each for each in (initializer, self._initializer) if each is not None]
-        return ProcessExecutor(handlers, self._keys, self._around, initializers, number, self._inbox)
 
     def _make_client(self, inbox: FrameQueue) -> QueueingDuplexClient:
         options = {"heart_beat": (10_000, 10_000), **self._connection}

@@ -76,6 +76,14 @@ def test_without_a_database_the_command_says_so():
     assert (result.exit_code, "give --database URL" in result.output) == (2, True)
 
 
+def test_an_address_of_no_database_gets_a_sentence():
+    app = flask.Flask("shop")
+    app.config["STOMP_URL"] = "memory://"
+    Stomp(app)
+    result = app.test_cli_runner().invoke(args=["stomp", "relay", "--once", "--database", "nonsense"])
+    assert (result.exit_code, "Error: --database: Could not parse" in result.output) == (2, True)
+
+
 def test_a_handler_that_runs_once_gets_a_session_of_the_apps_database(tmp_path):
     from sqlalchemy.orm import Session
 

@@ -19,13 +19,13 @@ from .state import PublisherMethods, StompState, state_of
 
 if typing.TYPE_CHECKING:
     from ..sqlalchemy import Outbox
-    from ..worker import Handlers, ReceivedMessage
+    from ..worker import Handlers
 
 __all__ = ["Stomp"]
 
 _log = get_logger("flask")
 
-_Handler = typing.TypeVar("_Handler", bound="typing.Callable[[ReceivedMessage], object]")
+_Handler = typing.TypeVar("_Handler", bound="typing.Callable[..., object]")
 
 # Environment variables that Kubernetes, and Docker with links, set in each container for a service in its namespace
 # ("Accessing the Service: Environment variables" in Kubernetes' documentation). A service called stomp-broker makes
@@ -128,9 +128,9 @@ class Stomp(PublisherMethods):
     ) -> typing.Callable[[_Handler], _Handler]:
         """Return a decorator: ``flask stomp worker`` calls the function with each message of *destination*.
 
-        It gets a `ReceivedMessage`, and runs in an application context of its own. To run in another process
-        (``--processes``), the function must be at the top level of a module. The arguments are those of
-        `Handlers.subscribe`, which says what is raised.
+        It gets a `ReceivedMessage`, with *once* also a session, and runs in an application context of its own. To run
+        in another process (``--processes``), the function must be at the top level of a module. The arguments are those
+        of `Handlers.subscribe`, which says what is raised.
         """
         return self.handlers.subscribe(
             destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to, once=once

@@ -26,7 +26,7 @@ class Outbox:
     """Writes messages into a table of the database, in the caller's transaction; a relay sends them after the commit.
 
     * *metadata* - the application's `sqlalchemy.MetaData`; the table is added to it, so that ``create_all`` and Alembic
-      see it.
+      see it. A second outbox with the same metadata and *table* shares the table.
     * *publisher* - the `Publisher` whose serializers, options and connections are used.
     * *table* - the table's name.
     * *keep* - days for which the row of a sent message is kept; 0: it is deleted at once.

@@ -30,6 +30,8 @@ __all__ = ["INBOX_TABLE", "OUTBOX_TABLE", "inbox_table", "outbox_table"]
 OUTBOX_TABLE: typing.Final = "stomp_web_outbox"
 INBOX_TABLE: typing.Final = "stomp_web_inbox"
 
+_KIND: typing.Final = "stomp_web.kind"  # in the `info` of a table
+
 
 class _Moment(TypeDecorator[datetime.datetime]):
     """A moment with its time zone; where a database has none, in UTC."""
@@ -69,7 +71,10 @@ _LongText = Text().with_variant(mysql.LONGTEXT, "mysql", "mariadb")
 
 
 def outbox_table(metadata: MetaData, name: str) -> Table:
-    """Return the table of an outbox, added to *metadata*."""
+    """Return the table of an outbox, added to *metadata* if it is not there yet."""
+    known = _known(metadata, name, "outbox")
+    if known is not None:
+        return known
     return Table(
         name,
         metadata,
@@ -89,12 +94,16 @@ def outbox_table(metadata: MetaData, name: str) -> Table:
         Column("state", String(rows.LONGEST_STATE), nullable=False),
         Index(f"{name}_state", "state", "next_attempt_at", "id"),
         Index(f"{name}_key", "key", "state", "id"),
+        info={_KIND: "outbox"},
         **_BINARY,
     )
 
 
 def inbox_table(metadata: MetaData, name: str) -> Table:
-    """Return the table of an inbox, added to *metadata*."""
+    """Return the table of an inbox, added to *metadata* if it is not there yet."""
+    known = _known(metadata, name, "inbox")
+    if known is not None:
+        return known
     return Table(
         name,
         metadata,
@@ -104,5 +113,12 @@ def inbox_table(metadata: MetaData, name: str) -> Table:
         Column("created_at", _Moment, nullable=False),
         Index(f"{name}_message", "handler", "message_id", unique=True),
         Index(f"{name}_created_at", "created_at"),
+        info={_KIND: "inbox"},
         **_BINARY,
     )
+
+
+def _known(metadata: MetaData, name: str, kind: str) -> Table | None:
+    """The table of an earlier outbox or inbox with this name: an app that is made twice has one metadata."""
+    table = metadata.tables.get(f"{metadata.schema}.{name}" if metadata.schema else name)
+    return table if table is not None and table.info.get(_KIND) == kind else None

@@ -50,7 +50,8 @@ class ReceivedMessage:
     defects: tuple[str, ...] = ()
 
 
-Function = typing.Callable[[ReceivedMessage], object]
+# It is called with a `ReceivedMessage`; with *once* and SQLAlchemy, with a session, too.
+Function = typing.Callable[..., object]
 _F = typing.TypeVar("_F", bound=Function)
 
 #: The serializers that a handler reads without an *accept* of its own: none of them can run code of the sender.

@@ -176,6 +176,14 @@ class TestWriting:
     def test_the_table_is_in_the_metadata(self, outbox):
         assert outbox.table in outbox.table.metadata.sorted_tables
 
+    def test_a_second_one_with_the_same_metadata_has_the_same_table(self, publisher):
+        metadata = MetaData(schema="shop")
+        first, second = Outbox(metadata, publisher), Outbox(metadata, publisher)
+        assert first.table is second.table
+        sqlalchemy.Table("other", metadata)
+        with pytest.raises(sqlalchemy.exc.InvalidRequestError):
+            Outbox(metadata, publisher, table="other")
+
 
 def test_where_a_test_captures_messages_they_are_seen_as_sent(engine, publisher):
     metadata = MetaData()

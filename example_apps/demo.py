@@ -2,7 +2,10 @@
 
 It starts the development broker, the Flask example under a real HTTP server, and a worker with the example's handlers.
 Then it places orders over HTTP, shows each message as it arrives, and checks on the page that the order was handled.
-Once, the broker fails on purpose. The exit code is 0 if every message has arrived and was handled, else 1.
+Once, the broker fails on purpose, and once, a process is killed between the commit of an order and the sending of its
+messages. The exit code is 0 if every message has arrived and was handled, else 1.
+
+Without Flask-SQLAlchemy it takes the WSGI example, which has no outbox, and no process is killed.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ import argparse
 import contextlib
 import functools
 import html
+import importlib
+import importlib.util
 import json
 import logging
 import logging.handlers
@@ -21,6 +26,7 @@ import re
 import secrets
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -30,21 +36,26 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from example_apps.flask_app import create_app
-from example_apps.flask_app.handlers import book_order, handle_order
 from stomp_web import StompError
 from stomp_web.broker import Broker
-from stomp_web.flask import message_sent
+from stomp_web.observers import SendSucceeded
 from stomp_web.worker import ReceivedMessage, Worker
 
 if typing.TYPE_CHECKING:
-    from flask import Flask
+    from _typeshed.wsgi import WSGIApplication
+
+#: Whether there is an outbox: the Flask example has one.
+OUTBOX = importlib.util.find_spec("flask_sqlalchemy") is not None
+EXAMPLE = "flask_app" if OUTBOX else "wsgi_app"
+_handlers = importlib.import_module(f"example_apps.{'flask_app.handlers' if OUTBOX else 'wsgi_app.worker'}")
+handle_order, book_order = _handlers.handle_order, _handlers.book_order
 
 ORDERS, AUDIT = "/queue/orders", "/queue/audit"
-DEADLINE = 60.0  # seconds for each single step, on a busy machine; the whole takes less than two
+DEADLINE = 60.0  # seconds for each single step, on a busy machine; the whole takes a few seconds
+ROOT = Path(__file__).parents[1]
 TEMPORARY = Path(__file__).parent / "flask_app" / "instance"
 
-Handler = typing.Callable[[ReceivedMessage], None]
+Handler = typing.Callable[..., object]
 #: The messages that the worker has handled, and its log records.
 Arrivals = queue.Queue[ReceivedMessage | logging.LogRecord]
 
@@ -67,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("\nStopped.")
         return 0 if arguments.keep_running else 130
-    except (DemoFailed, StompError, OSError) as error:
+    except (DemoFailed, StompError, OSError, subprocess.TimeoutExpired) as error:
         say(f"\nFAILED: {error}")
         return 1
     return 0
@@ -93,14 +104,18 @@ class Demo:
         say(f"Broker       stomp://127.0.0.1:{self.broker.port}  the development broker, in this process")
 
         self.receipts = Receipts()
-        app = make_web_application(stack, self.broker.url, self.receipts)
-        self.site, server = start_server(stack, app, port)
-        say(f"Application  {self.site}  example_apps/flask_app, served by {server}")
+        TEMPORARY.mkdir(exist_ok=True)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=TEMPORARY, prefix=f"demo-{os.getpid()}-"))
+        self.database = Path(folder) / "orders.sqlite3"
+        shop = (make_flask_shop if OUTBOX else make_wsgi_shop)(stack, self.broker.url, self.database, self.receipts)
+        self.site, server = start_server(stack, shop.app, port)
+        say(f"Application  {self.site}  example_apps/{EXAMPLE}, served by {server}")
 
         self.arrivals: Arrivals = queue.Queue()
-        start_worker(stack, app, self.broker, self.arrivals)
-        say(f"Worker       {ORDERS} and {AUDIT}, with the handlers of example_apps/flask_app")
+        start_worker(stack, shop, self.broker, self.arrivals)
+        say(f"Worker       {ORDERS} and {AUDIT}, with the handlers of example_apps/{EXAMPLE}")
         self.arrived: list[ReceivedMessage] = []
+        self.relayed: list[str] = []  # the ids of the messages that a relay has sent, in a process of its own
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # straight to this machine
 
     def run(self) -> None:
@@ -126,11 +141,74 @@ class Demo:
         self.post(f"/orders/{order_id}/announce", {})
         self.show_arrivals("Grace Hopper")
         self.show_handled()
+
+        self.step("The process that takes the next order is killed after its commit, before it has sent anything")
+        if OUTBOX:
+            self.place_and_kill("Charles Babbage", "Filter coffee, 500 g", 3)
+            self.step("A relay runs: it sends the messages of committed orders")
+            self.relay()
+            self.show_arrivals("Charles Babbage", relayed=True)
+            self.show_handled()
+        else:
+            say("Left out: it needs an outbox, and Flask-SQLAlchemy is not installed (pip install flask-sqlalchemy).")
         self.compare()
+
+    def place_and_kill(self, customer: str, item: str, quantity: int) -> None:
+        """Place an order in a process of its own, and kill that one between the commit and the sending."""
+        before = self.broker.received("SEND")
+        command = [sys.executable, "-m", "example_apps.killed", f"customer={customer}", f"item={item}"]
+        pipes: dict[str, typing.Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        process = subprocess.Popen(
+            [*command, f"quantity={quantity}"], cwd=ROOT, env=self.environment(), text=True, **pipes
+        )
+        watch = threading.Timer(DEADLINE, process.kill)
+        watch.start()
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+        finally:
+            watch.cancel()
+            process.kill()  # SIGKILL: it cannot clean up
+            _, errors = process.communicate()
+        expect(line == "committed\n", f"the process that takes the order must commit it, but says: {errors}")
+        expect(
+            process.returncode == -signal.SIGKILL, f"the process must be killed, but ended with {process.returncode}"
+        )
+        say(f"Process {process.pid} has committed order no. 4, and is dead: killed by signal {-process.returncode}.")
+        page = self.open("GET", "/")
+        newest = words(page, r"<li>.*?</li>")
+        expect(customer in newest and "not announced" in newest, f"the order must be kept, but the page says: {newest}")
+        say(f"The page says: {newest.replace(' Try again', '')}")
+        sent = self.broker.received("SEND") - before
+        expect(sent == 0 and self.arrivals.empty(), "no message of this order must have been sent yet")
+        say("The broker has got nothing. The order's messages are in the database, in the table of the outbox.")
+
+    def relay(self) -> None:
+        """Run the relay once, as a command."""
+        arguments = ["--app", "example_apps.flask_app", "stomp", "relay", "--once"]
+        say(f"$ flask {' '.join(arguments)}")
+        done = subprocess.run(
+            [sys.executable, "-m", "flask", *arguments],
+            cwd=ROOT,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+        expect(done.returncode == 0, f"the relay ended with {done.returncode}: {done.stdout}")
+        say("It ended with 0: the broker has confirmed all that was in the outbox.")
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables for another process of the shop."""
+        return {**os.environ, "STOMP_URL": self.broker.url, "ORDERS_DATABASE": str(self.database)}
 
     def compare(self) -> None:
         """Compare the confirmed messages with the arrived and the acknowledged ones."""
-        confirmed, arrived = sorted(self.receipts), sorted(message.id for message in self.arrived)
+        confirmed = sorted([*self.receipts, *self.relayed])
+        arrived = sorted(message.id for message in self.arrived)
         expect(confirmed == arrived, f"confirmed: {confirmed}, but arrived: {arrived}")
         acknowledged = self.broker.wait_until(lambda: self.broker.received("ACK") == len(arrived), DEADLINE)
         expect(acknowledged, "the worker must acknowledge each message")
@@ -138,8 +216,8 @@ class Demo:
         seconds = time.monotonic() - self.began
         count = len(arrived)
         say(
-            f"\nOK: 3 orders, {count} messages confirmed by the broker, {count} arrived at the worker, each once; "
-            "all orders handled."
+            f"\nOK: {count // 2} orders, {count} messages confirmed by the broker, {count} arrived at the worker, each "
+            "once; all orders handled."
         )
         say(f"It took {seconds:.1f} s.")
 
@@ -183,7 +261,7 @@ class Demo:
         say(f"{method} {path}  {response.status} after {(time.monotonic() - began) * 1000:.1f} ms")
         return page
 
-    def show_arrivals(self, customer: str) -> None:
+    def show_arrivals(self, customer: str, relayed: bool = False) -> None:
         """Show the two messages of one order, and check them."""
         for destination in (ORDERS, AUDIT):
             try:
@@ -193,13 +271,18 @@ class Demo:
             if isinstance(message, logging.LogRecord):
                 raise DemoFailed(f"the worker says: {message.getMessage()}")
             self.arrived.append(message)
+            if relayed:
+                self.relayed.append(message.id)
             self.show(message)
             expect(message.destination == destination, f"this should have come from {destination}")
             if destination == ORDERS:
                 expect(message.payload["customer"] == customer, f"this should be the order of {customer}")
 
     def show_handled(self) -> None:
-        """Show the state of the newest order on the page. Its handlers have returned."""
+        """Show the state of the newest order on the page. What its handlers wrote is committed before the ACK."""
+        count = len(self.arrived)
+        acknowledged = self.broker.wait_until(lambda: self.broker.received("ACK") >= count, DEADLINE)
+        expect(acknowledged, "the worker must acknowledge each message")
         say("")
         page = self.open("GET", "/")
         newest = words(page, r"<li>.*?</li>")
@@ -217,7 +300,9 @@ class Demo:
         say("")
         for line in body_text(message).splitlines():
             say(f"    {line}")
-        say(f"\n    {self.receipts.text(message.id, patience)}")
+        relayed = message.id in self.relayed
+        confirmed = "The broker confirmed it to the relay." if relayed else self.receipts.text(message.id, patience)
+        say(f"\n    {confirmed}")
 
 
 class Receipts(dict[str, float]):
@@ -227,11 +312,11 @@ class Receipts(dict[str, float]):
         super().__init__()
         self._changed = threading.Condition()
 
-    def note(self, sender: Flask, *, message_id: str, confirmed: bool, seconds: float, **_: object) -> None:
-        """Receive the signal `message_sent` of the Flask extension."""
-        if confirmed:
+    def __call__(self, event: object) -> None:
+        """Observe a publisher."""
+        if isinstance(event, SendSucceeded) and event.confirmed:
             with self._changed:
-                self[message_id] = seconds
+                self[event.message_id] = event.seconds
                 self._changed.notify_all()
 
     def text(self, message_id: str, patience: float) -> str:
@@ -247,17 +332,42 @@ class Receipts(dict[str, float]):
 # ---------------------------------------------------------------------------------------------------------- the parts
 
 
-def make_web_application(stack: contextlib.ExitStack, url: str, receipts: Receipts) -> Flask:
-    """Return the Flask example, with a database of its own."""
-    TEMPORARY.mkdir(exist_ok=True)
-    folder = stack.enter_context(tempfile.TemporaryDirectory(dir=TEMPORARY, prefix=f"demo-{os.getpid()}-"))
-    app = create_app({"STOMP_URL": url, "DATABASE": Path(folder) / "orders.sqlite3"})
+class Shop(typing.NamedTuple):
+    """An example: its application, and the options of a worker that runs its handlers."""
+
+    app: WSGIApplication
+    worker: dict[str, typing.Any]
+
+
+def make_flask_shop(stack: contextlib.ExitStack, url: str, database: Path, receipts: Receipts) -> Shop:
+    """Return the Flask example, which has an outbox and an inbox in its database."""
+    from sqlalchemy.orm import sessionmaker
+
+    from example_apps.flask_app import create_app
+    from example_apps.flask_app.models import db
+    from stomp_web.sqlalchemy import Inbox
+
+    app = create_app({"STOMP_URL": url, "SQLALCHEMY_DATABASE_URI": f"sqlite:///{database}"})
+    with app.app_context():
+        engine = db.engine
+    stack.callback(engine.dispose)
     stack.callback(app.extensions["stomp"].close)
-    stack.enter_context(message_sent.connected_to(receipts.note, app))
-    return app
+    app.extensions["stomp"].publisher.observers.add(receipts)
+    return Shop(app, {"around": app.app_context, "inbox": Inbox(db.metadata, sessionmaker(engine))})
 
 
-def start_server(stack: contextlib.ExitStack, app: Flask, port: int) -> tuple[str, str]:
+def make_wsgi_shop(stack: contextlib.ExitStack, url: str, database: Path, receipts: Receipts) -> Shop:
+    """Return the WSGI example, which needs no other package."""
+    from example_apps.shop import Orders
+    from example_apps.wsgi_app import create_app, worker
+
+    app = create_app(url, database, observers=[receipts])
+    stack.callback(app.close)  # type: ignore[attr-defined]
+    worker.orders = Orders(database)
+    return Shop(app, {})
+
+
+def start_server(stack: contextlib.ExitStack, app: WSGIApplication, port: int) -> tuple[str, str]:
     """Serve *app* from a thread; return its address and the server's name.
 
     That is waitress if it is installed, and the server that comes with Flask if not.
@@ -298,18 +408,18 @@ def serve(
     stack.callback(end)
 
 
-def start_worker(stack: contextlib.ExitStack, app: Flask, broker: Broker, arrivals: Arrivals) -> None:
-    """Run the example's handlers in a thread, as ``flask stomp worker`` does in a program of its own."""
+def start_worker(stack: contextlib.ExitStack, shop: Shop, broker: Broker, arrivals: Arrivals) -> None:
+    """Run the example's handlers in a thread; its consumer runs them in a program of its own."""
     talk = logging.handlers.QueueHandler(arrivals)  # shown between the messages, and not in the middle of one
     talk.setLevel(logging.WARNING)
     log = logging.getLogger("stomp_web.worker")
     log.addHandler(talk)
     stack.callback(log.removeHandler, talk)
 
-    worker = Worker(broker.url, concurrency=1, around=app.app_context)
+    worker = Worker(broker.url, concurrency=1, **shop.worker)
     # A user may also send messages here that are not orders, to see how the worker handles them.
-    worker.subscribe(ORDERS, accept=("json", "text", "bytes"))(told(handle_order, arrivals))
-    worker.subscribe(AUDIT, accept=("pickle",))(told(book_order, arrivals))
+    worker.subscribe(ORDERS, accept=("json", "text", "bytes"), once=OUTBOX)(told(handle_order, arrivals))
+    worker.subscribe(AUDIT, accept=("pickle",), once=OUTBOX)(told(book_order, arrivals))
     serve(stack, "worker", worker.run, worker.stop)
     ready = broker.wait_until(lambda: broker.subscribers(ORDERS) and broker.subscribers(AUDIT), DEADLINE)
     expect(ready, "the worker has not subscribed")
@@ -319,9 +429,9 @@ def told(handler: Handler, arrivals: Arrivals) -> Handler:
     """Return *handler*, wrapped so that it puts each message that it has handled into *arrivals*."""
 
     @functools.wraps(handler)
-    def handle(message: ReceivedMessage) -> None:
+    def handle(message: ReceivedMessage, *session: object) -> None:
         try:
-            handler(message)
+            handler(message, *session)
         finally:
             arrivals.put(message)
 

@@ -1,6 +1,6 @@
 """The parts of the examples that do not concern messages: the catalogue, and the database of orders.
 
-The Django example stores its orders with Django's models, and uses the rest of this module.
+The Django and the Flask example store their orders with models of their own, and use the rest of this module.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+import stomp_web
 from stomp_web import DeliveryUnknown, MessageError, NotSent, Rejected
 
 STYLE: typing.Final = Path(__file__).with_name("style.css")
@@ -43,19 +44,28 @@ LABELS: typing.Final = {
 
 
 def tell(error: MessageError) -> tuple[str, str]:
-    """Return the state of an order whose announcement failed with *error*, and a text for the user.
+    """Return the state of an order whose announcement failed with *error*, and a text for the user."""
+    return _tell(type(error), error.destination or "", str(error))
 
-    The class of the exception says what is true of the message.
-    """
-    what = f"the message to {error.destination}"
-    if isinstance(error, NotSent):
-        state, words = NOT_SENT, f"No part of {what} has reached the broker. Trying again is safe."
-    elif isinstance(error, Rejected):
-        state, words = REJECTED, f"The broker refused {what}. Trying again helps when the reason is gone."
-    else:
-        assert isinstance(error, DeliveryUnknown)
+
+def tell_waiting(destination: str, last_error: str) -> tuple[str, str]:
+    """Return the same for an order whose message waits in an outbox, with the error of the last attempt to send it."""
+    if not last_error:
+        words = f"The message to {destination} has not reached the broker yet. The relay sends it when it can."
+        return WAITING, f"{words} Trying again is safe."
+    return _tell(getattr(stomp_web, last_error.partition(":")[0], NotSent), destination, last_error)
+
+
+def _tell(kind: type[Exception], destination: str, error: str) -> tuple[str, str]:
+    """The class of the exception says what is true of the message."""
+    what = f"the message to {destination}"
+    if issubclass(kind, DeliveryUnknown):
         state = UNKNOWN
         words = f"The broker did not confirm {what}: it may have arrived. A second one will have the same id."
+    elif issubclass(kind, Rejected):
+        state, words = REJECTED, f"The broker refused {what}. Trying again helps when the reason is gone."
+    else:
+        state, words = NOT_SENT, f"No part of {what} has reached the broker. Trying again is safe."
     return state, f"{words}\n{error}"
 
 

@@ -6,10 +6,10 @@ from decimal import Decimal
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from example_apps.shop import CATALOGUE, LABELS, WAITING, moment, waits
+from example_apps.shop import ANNOUNCED, CATALOGUE, LABELS, WAITING, moment, tell_waiting, waits
+from stomp_web.django.outbox.models import OutboxMessage
 
 
 def new_message_id() -> str:
@@ -43,6 +43,11 @@ class Order(models.Model):
         return f"order {self.pk} of {self.customer}"
 
     @property
+    def key(self) -> str:
+        """The key of its messages in the outbox."""
+        return f"order-{self.pk}"
+
+    @property
     def total(self) -> Decimal:
         """The price of it all."""
         return CATALOGUE.get(self.item, Decimal(0)) * self.quantity
@@ -59,8 +64,8 @@ class Order(models.Model):
 
     @property
     def waits(self) -> bool:
-        """Whether more is to come of it by itself."""
-        return waits(self.state, self.handled_at, self.booked_at)
+        """Whether it may still change by itself."""
+        return self.handled_at is None or waits(self.state, self.handled_at, self.booked_at)
 
     def payload(self) -> dict[str, object]:
         """What receivers get to know. The serializer writes the date in ISO 8601 and the total as a text."""
@@ -73,21 +78,30 @@ class Order(models.Model):
             "placed_at": self.placed_at,
         }
 
-    def note(self, state: str, detail: str = "", milliseconds: float | None = None) -> None:
-        """Remember what came of announcing the order."""
-        self.state, self.detail, self.milliseconds = state, detail, milliseconds
+    def note_outcome(self, milliseconds: float | None = None) -> None:
+        """Set the state: the order is announced when none of its messages is in the outbox any more."""
+        left = OutboxMessage.objects.filter(key=self.key).order_by("id").first()
+        if left is None:
+            self.state, self.detail, self.milliseconds = ANNOUNCED, "", milliseconds
+        else:
+            self.state, self.detail = tell_waiting(left.destination, left.last_error)
         self.save(update_fields=["state", "detail", "milliseconds"])
 
     @classmethod
-    def handle(cls, message_id: str) -> bool:
-        """Remember that an order is handled, and return whether there is such an order.
+    def latest(cls, count: int = 20) -> list[Order]:
+        """Return the latest orders, the newest first, and note which of them a relay has announced meanwhile."""
+        orders = list(cls.objects.all()[:count])
+        for order in orders:
+            if order.state != ANNOUNCED:
+                order.note_outcome()
+        return orders
 
-        A message may come more than once. The second time changes nothing: the first moment is kept.
-        """
-        first = Coalesce("handled_at", models.Value(timezone.now()))
-        return cls.objects.filter(message_id=message_id).update(handled_at=first) > 0
+    @classmethod
+    def handle(cls, message_id: str) -> bool:
+        """Remember that an order is handled, and return whether there is such an order."""
+        return cls.objects.filter(message_id=message_id).update(handled_at=timezone.now()) > 0
 
     @classmethod
     def book(cls, order_id: int, at: datetime) -> bool:
-        """Enter an order in the books, and return whether there is such an order. Also no more than once."""
-        return cls.objects.filter(pk=order_id).update(booked_at=Coalesce("booked_at", models.Value(at))) > 0
+        """Enter an order in the books, and return whether there is such an order."""
+        return cls.objects.filter(pk=order_id).update(booked_at=at) > 0

@@ -1,17 +1,18 @@
-"""The settings. What concerns messages is the line in INSTALLED_APPS, and STOMP."""
+"""The settings. What concerns messages is in INSTALLED_APPS and STOMP."""
 
 import os
 import secrets
 from pathlib import Path
 
-INSTALLED_APPS = ["example_apps.django_app", "stomp_web.django"]
+INSTALLED_APPS = ["example_apps.django_app", "stomp_web.django", "stomp_web.django.outbox"]
 
 STOMP = {
     "default": {
         "OPTIONS": {
             "url": os.environ.get("STOMP_URL", "stomp://127.0.0.1:61613"),
             "timeout": 3,  # seconds that a user waits at most when the broker does not answer
-        }
+        },
+        "OUTBOX": {"relay": "inline"},  # the site itself sends, and leaves to a relay what it could not
     }
 }
 
@@ -19,6 +20,8 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": os.environ.get("ORDERS_DATABASE", Path(__file__).parent / "instance" / "orders.sqlite3"),
+        # Site, consumer and relay write to one file: wait for each other.
+        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
     }
 }
 

@@ -1,8 +1,7 @@
-"""An order form with Django. Each order is stored in the database first, and then announced by messages.
+"""An order form with Django. Each order is stored in the database together with the messages that announce it.
 
-The messages are sent when the transaction has been committed, and not at all if it is rolled back. So an order that
-does not exist is not announced. No failure on the way to the broker loses an order: the database keeps it, with the
-outcome of its messages, and it can be announced again.
+The messages are rows of an outbox, in the transaction of the order: both are committed, or neither. The site sends them
+right after the commit. What it cannot send, because the broker is away or the process was killed, a relay sends later.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
-from example_apps.shop import ANNOUNCED, CATALOGUE, ICON, SCRIPT, STYLE, tell
-from stomp_web import MessageError
+from example_apps.shop import ANNOUNCED, CATALOGUE, ICON, SCRIPT, STYLE
 from stomp_web.django import publisher, send
+from stomp_web.django.outbox.models import OutboxMessage
 
 from .models import Order
 
@@ -36,26 +35,18 @@ class OrderForm(ModelForm):  # type: ignore[type-arg]
 
 
 def announce(begin: Callable[[], Order]) -> Order:
-    """Send the two messages of the order that *begin* returns, and note what the broker said.
-
-    *begin* and `send` are in one transaction. What `send` raises comes out of the ``with`` block, after the commit.
-    """
-    order = None
-    began = time.monotonic()
-    try:
-        with transaction.atomic():
-            order = begin()
-            audit = {"event": "order placed", "order": order.pk, "at": timezone.now()}
-            # JSON, for receivers in any language. The id is the order's own, the same at each attempt.
-            send("/queue/orders", order.payload(), {"x-message-id": order.message_id}, on_commit=True)
-            # Pickled, for a receiver that is ours as well, and gets a real datetime.
-            audit_id = {"x-message-id": f"{order.message_id}-audit"}
-            send("/queue/audit", audit, audit_id, serializer="pickle", on_commit=True)
-    except MessageError as error:  # NotSent, Rejected or DeliveryUnknown
-        assert order is not None
-        order.note(*tell(error))
-    else:
-        order.note(ANNOUNCED, milliseconds=(time.monotonic() - began) * 1000)
+    """Commit the order that *begin* returns with its two messages, and note what became of them."""
+    with transaction.atomic():
+        order = begin()
+        OutboxMessage.objects.filter(key=order.key).delete()  # what is left of an earlier attempt is replaced
+        # JSON, for receivers in any language. The id is the order's own, the same at each attempt.
+        send("/queue/orders", order.payload(), {"x-message-id": order.message_id}, outbox=True, key=order.key)
+        # Pickled, for a receiver that is ours as well, and gets a real datetime.
+        audit = {"event": "order placed", "order": order.pk, "at": timezone.now()}
+        audit_id = {"x-message-id": f"{order.message_id}-audit"}
+        send("/queue/audit", audit, audit_id, serializer="pickle", outbox=True, key=order.key)
+        began = time.monotonic()
+    order.note_outcome((time.monotonic() - began) * 1000)  # the messages were sent at the end of the block
     return order
 
 
@@ -72,7 +63,7 @@ def show(request: HttpRequest, form: OrderForm, status: int = 200) -> HttpRespon
     context = {
         "broker": publisher.url,
         "form": form,
-        "orders": Order.objects.all()[:20],
+        "orders": Order.latest(),
         "placed": Order.objects.filter(pk=int(number)).first() if number.isdecimal() and len(number) < 18 else None,
     }
     return render(request, "orders/orders.html", context, status=status)

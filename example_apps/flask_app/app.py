@@ -1,7 +1,7 @@
-"""An order form with Flask. Each order is stored in a database first, and then announced by messages.
+"""An order form with Flask. Each order is stored in a database together with the messages that announce it.
 
-The order is stored before anything is sent. So no failure on the way to the broker loses it: the database keeps it,
-with the outcome of its messages, and it can be announced again.
+The messages are rows of an outbox, in the transaction of the order: both are committed, or neither. The site sends them
+right after the commit. What it cannot send, because the broker is away or the process was killed, a relay sends later.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import typing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flask import Flask, abort, current_app, redirect, render_template, request, send_file, url_for
+from flask import Flask, abort, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
+from sqlalchemy import delete
 
-from example_apps.shop import ANNOUNCED, CATALOGUE, ICON, SCRIPT, STYLE, Order, Orders, check_order, tell
-from stomp_web import MessageError
+from example_apps.shop import ANNOUNCED, CATALOGUE, ICON, SCRIPT, STYLE, check_order
 from stomp_web.flask import Stomp
+
+from . import models
+from .models import Order, db, latest_orders, note_outcome
 
 stomp = Stomp()
 
@@ -27,11 +30,15 @@ def create_app(config: dict[str, typing.Any] | None = None) -> Flask:
     app = Flask(__name__)
     app.config["STOMP_URL"] = os.environ.get("STOMP_URL", "stomp://127.0.0.1:61613")
     app.config["STOMP_TIMEOUT"] = 3  # seconds that a user waits at most when the broker does not answer
-    app.config["DATABASE"] = os.environ.get("ORDERS_DATABASE", Path(__file__).parent / "instance" / "orders.sqlite3")
+    app.config["STOMP_OUTBOX"] = {"relay": "inline"}  # the site itself sends, and leaves to a relay what it could not
+    file = Path(os.environ.get("ORDERS_DATABASE", Path(__file__).parent / "instance" / "shop.sqlite3"))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{file.resolve()}"
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"connect_args": {"timeout": 20}}  # seconds to wait for another writer
     app.config.update(config or {})
 
     stomp.init_app(app)
-    app.extensions["orders"] = Orders(app.config["DATABASE"])
+    models.init_app(app, app.extensions["stomp"].publisher)
 
     app.add_url_rule("/", view_func=index)
     app.add_url_rule("/orders", view_func=place, methods=["POST"])
@@ -44,30 +51,22 @@ def create_app(config: dict[str, typing.Any] | None = None) -> Flask:
 
 
 def announce(order: Order) -> None:
-    """Send the order's two messages, and note what the broker said. Only both confirmed is a success."""
+    """Commit the order with its two messages, and note what became of them. Only both confirmed is a success."""
+    db.session.flush()  # the order gets its number
     audit = {"event": "order placed", "order": order.id, "at": datetime.now(UTC)}
+    # What is left of an earlier attempt is replaced.
+    db.session.execute(delete(models.outbox()).where(models.outbox().c.key == order.key))
+    # JSON, for receivers in any language. The id is the order's own, the same at each attempt.
+    stomp.send("/queue/orders", order.payload(), {"x-message-id": order.message_id}, outbox=db.session, key=order.key)
+    # Pickled, for a receiver that is ours as well, and gets a real datetime.
+    audit_id = {"x-message-id": f"{order.message_id}-audit"}
+    stomp.send("/queue/audit", audit, audit_id, serializer="pickle", outbox=db.session, key=order.key)
     began = time.monotonic()
-    try:
-        # JSON, for receivers in any language. The id is the order's own, the same at each attempt.
-        stomp.send("/queue/orders", payload(order), {"x-message-id": order.message_id})
-        # Pickled, for a receiver that is ours as well, and gets a real datetime.
-        stomp.send("/queue/audit", audit, {"x-message-id": f"{order.message_id}-audit"}, serializer="pickle")
-    except MessageError as error:  # NotSent, Rejected or DeliveryUnknown
-        orders().note(order.id, *tell(error))
-    else:
-        orders().note(order.id, ANNOUNCED, milliseconds=(time.monotonic() - began) * 1000)
-
-
-def payload(order: Order) -> dict[str, typing.Any]:
-    """What receivers get to know. The serializer writes the date in ISO 8601 and the total as a text."""
-    return {
-        "id": order.id,
-        "customer": order.customer,
-        "item": order.item,
-        "quantity": order.quantity,
-        "total": order.total,
-        "placed_at": order.placed_at,
-    }
+    db.session.commit()  # and the messages are sent
+    note_outcome(order)
+    if order.state == ANNOUNCED:
+        order.milliseconds = (time.monotonic() - began) * 1000
+    db.session.commit()
 
 
 # ---------------------------------------------------------------------------------------------------------- the pages
@@ -79,8 +78,8 @@ def index(form: dict[str, typing.Any] | None = None, problem: str = "") -> str:
         broker=stomp.publisher.url,
         catalogue=CATALOGUE,
         form=form or {"quantity": 1},
-        orders=orders().latest(),
-        placed=orders().get(request.args.get("order")),
+        orders=latest_orders(),
+        placed=find(request.args.get("order", "")),
         problem=problem,
     )
 
@@ -89,13 +88,14 @@ def place() -> ResponseReturnValue:
     fields, problem = check_order(request.form)
     if problem:
         return index(fields, problem), 400
-    order = orders().add(**fields)
+    order = Order(**fields)
+    db.session.add(order)
     announce(order)
     return redirect(url_for("index", order=order.id), 303)
 
 
 def retry(order_id: int) -> ResponseReturnValue:
-    order = orders().get(order_id)
+    order = find(str(order_id))
     if order is None:
         abort(404)
     if order.state != ANNOUNCED:
@@ -109,5 +109,7 @@ def refuse_other_sites() -> None:
         abort(403)
 
 
-def orders() -> Orders:
-    return typing.cast(Orders, current_app.extensions["orders"])
+def find(number: str) -> Order | None:
+    """Return the order with this number, if it is one and there is such an order."""
+    valid = number.isascii() and number.isdigit() and len(number) < 18
+    return db.session.get(Order, int(number)) if valid else None

@@ -1,29 +1,39 @@
 """Handles what the site announces. Start it with ``flask --app example_apps.flask_app stomp worker``.
 
-A message may come twice: when its confirmation was lost and the user pressed "Try again", or when the consumer ended
-before it could acknowledge. So handlers are idempotent: handling a message a second time changes nothing.
+A message may come twice: when its confirmation was lost and it was sent again, or when the consumer ended before it
+could acknowledge. With ``once=True``, its id is written in the transaction of the handler, and a copy is not handled.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
 from stomp_web.worker import ReceivedMessage, Reject
 
-from .app import orders, stomp
+from .app import stomp
+from .models import Order
 
 
-@stomp.subscribe("/queue/orders", accept=("json",))
-def handle_order(message: ReceivedMessage) -> None:
-    """Pack the parcel, in a real shop. The message is acknowledged when this function has returned."""
-    if not orders().handle(message.id):
-        # Orders are stored before they are announced: this one is from another database. Retrying would not help.
+@stomp.subscribe("/queue/orders", accept=("json",), once=True)
+def handle_order(message: ReceivedMessage, session: Session) -> None:
+    """Pack the parcel, in a real shop. The session is committed, and the message acknowledged, after this function."""
+    order = session.scalar(select(Order).where(Order.message_id == message.id))
+    if order is None:
+        # An order is stored together with its messages: this one is from another database. Retrying would not help.
         raise Reject(f"there is no order with the message id {message.id}")
+    order.handled_at = datetime.now(UTC)
 
 
 # Reading a pickle can run code of its sender. This is safe only if no other program can send to this queue.
 # On a broker with other users use "signed-pickle", and set STOMP_SIGNING_KEYS.
-@stomp.subscribe("/queue/audit", accept=("pickle",))
-def book_order(message: ReceivedMessage) -> None:
+@stomp.subscribe("/queue/audit", accept=("pickle",), once=True)
+def book_order(message: ReceivedMessage, session: Session) -> None:
     """Enter the order in the books."""
     entry = message.payload
-    if not orders().book(entry["order"], entry["at"]):  # "at" is a datetime: pickle keeps the type
+    order = session.get(Order, entry["order"])
+    if order is None:
         raise Reject(f"there is no order {entry['order']}")
+    order.booked_at = entry["at"]  # a datetime: pickle keeps the type

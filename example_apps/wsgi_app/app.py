@@ -27,10 +27,10 @@ if typing.TYPE_CHECKING:
 _MOST_BYTES = 10_000  # of a form
 
 
-def create_app(url: str | None = None, database: str | Path | None = None) -> WSGIApplication:
-    """Return the application. By default the environment names the broker and the database."""
+def create_app(url: str | None = None, database: str | Path | None = None, **options: typing.Any) -> WSGIApplication:
+    """Return the application, with *options* of its publisher. The environment names the broker and the database."""
     # The timeout: seconds that a user waits at most when the broker does not answer.
-    return StompMiddleware(OrderApp(open_orders(database)), url=url or broker_url(), timeout=3)
+    return StompMiddleware(OrderApp(open_orders(database)), url=url or broker_url(), timeout=3, **options)
 
 
 def broker_url() -> str:

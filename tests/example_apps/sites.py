@@ -24,7 +24,7 @@ NAMES = ("flask", "django", "wsgi")
 
 def lack(name: str) -> str:
     """What the example needs and is not installed."""
-    needs = {"flask": ["flask"], "django": ["django", "waitress"], "wsgi": []}[name]
+    needs = {"flask": ["flask", "flask_sqlalchemy"], "django": ["django", "waitress"], "wsgi": []}[name]
     return ", ".join(module for module in needs if importlib.util.find_spec(module) is None)
 
 

@@ -22,6 +22,7 @@ from stomp_web import Publisher
 
 ROOT = Path(demo.__file__).parents[1]
 DEADLINE = 60.0
+ORDERS = 4 if demo.OUTBOX else 3
 
 
 def folders() -> set[Path]:
@@ -51,16 +52,67 @@ def belongs_to_another(folder: Path) -> bool:
 def test_it_shows_each_message_and_what_was_confirmed(capsys: pytest.CaptureFixture[str]) -> None:
     assert demo.main([]) == 0
     out = capsys.readouterr().out
-    assert out.count("Message from /queue/orders") == 3
-    assert out.count("Message from /queue/audit") == 3
+    assert out.count("Message from /queue/orders") == ORDERS
+    assert out.count("Message from /queue/audit") == ORDERS
     assert len(re.findall(r"confirmed it to the application with a receipt, [0-9.]+ ms", out)) == 6
     assert '"customer": "Ada Lovelace"' in out
     assert "'at': datetime.datetime(" in out
     assert "x-message-id: " in out
     assert "Order 3 is saved, but not confirmed." in out
-    assert len(re.findall(r"The page says of order [123]: handled \d+ \w+, [\d:]+ UTC", out)) == 3
-    assert "OK: 3 orders, 6 messages confirmed by the broker, 6 arrived at the worker, each once; all orders" in out
+    assert len(re.findall(r"The page says of order [1234]: handled \d+ \w+, [\d:]+ UTC", out)) == ORDERS
+    both = 2 * ORDERS
+    assert (
+        f"OK: {ORDERS} orders, {both} messages confirmed by the broker, {both} arrived at the worker, each once" in out
+    )
     assert "python3 dev.py demo --keep-running" in out
+
+
+@pytest.mark.skipif(not demo.OUTBOX, reason="it needs Flask-SQLAlchemy")
+class TestAProcessThatIsKilled:
+    def test_its_order_arrives_when_a_relay_runs(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert demo.main([]) == 0
+        out = capsys.readouterr().out
+        killed, arrived = out.partition("\n--- A relay runs")[::2]
+        assert re.search(r"Process \d+ has committed order no. 4, and is dead: killed by signal 9\.", killed)
+        assert "not announced waiting not handled yet" in killed
+        assert "Charles Babbage" not in killed.partition("The page says: Charles Babbage")[2]
+        assert '"customer": "Charles Babbage"' in arrived
+        assert arrived.count("The broker confirmed it to the relay.") == 2
+
+    def test_without_the_relay_it_is_a_failure(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(demo.Demo, "relay", lambda self: monkeypatch.setattr(demo, "DEADLINE", 1.0))
+        assert demo.main([]) == 1
+        assert "FAILED: no message arrived from /queue/orders within 1 s" in capsys.readouterr().out
+
+    def test_a_process_that_does_not_commit_is_a_failure(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(demo.Demo, "environment", lambda self: {**os.environ, "STOMP_URL": "nonsense://"})
+        assert demo.main([]) == 1
+        assert "FAILED: the process that takes the order must commit it, but says: " in capsys.readouterr().out
+
+
+def test_without_flask_sqlalchemy_it_shows_the_wsgi_example() -> None:
+    program = (
+        "import sys; sys.modules['flask_sqlalchemy'] = None; sys.modules['sqlalchemy'] = None\n"
+        "from example_apps import demo; sys.exit(demo.main([]))"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "example_apps/wsgi_app" in done.stdout
+    assert "Left out: it needs an outbox, and Flask-SQLAlchemy is not installed" in done.stdout
+    assert "OK: 3 orders, 6 messages confirmed" in done.stdout
+
+
+def test_without_flask_sqlalchemy_the_flask_example_says_so_in_a_sentence() -> None:
+    program = "import sys; sys.modules['flask_sqlalchemy'] = None; import example_apps.flask_app"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "The Flask example needs Flask-SQLAlchemy: pip install flask-sqlalchemy\n"
 
 
 def test_a_message_that_does_not_arrive_is_a_failure(
@@ -75,7 +127,7 @@ def test_a_message_that_does_not_arrive_is_a_failure(
 def test_an_order_that_is_not_handled_is_a_failure(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def break_down(message: object) -> None:
+    def break_down(message: object, *session: object) -> None:
         raise RuntimeError("the scale is broken")
 
     monkeypatch.setattr(demo, "handle_order", break_down)

@@ -1,4 +1,4 @@
-"""Where the Flask and the WSGI example keep their orders."""
+"""Where the WSGI example keeps its orders."""
 
 from __future__ import annotations
 

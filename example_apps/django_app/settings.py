@@ -21,7 +21,11 @@ DATABASES = {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": os.environ.get("ORDERS_DATABASE", Path(__file__).parent / "instance" / "orders.sqlite3"),
         # Site, consumer and relay write to one file: wait for each other.
-        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL",
+        },
     }
 }
 

@@ -21,6 +21,7 @@ NEEDS = {
     "flask": r"\bflask\b",
     "django": r"\bdjango\b",
     "sqlalchemy": r"\bsqlalchemy\b",
+    "flask_sqlalchemy": r"\bflask_sqlalchemy\b",
     "trustme": re.escape(TLS_HOST),
 }
 
@@ -59,6 +60,7 @@ def run(page: Page, directory: Path) -> None:
         world.close()
 
 
+@pytest.mark.timeout(600)  # a page may start a dozen programs; each step has a deadline of its own
 @pytest.mark.parametrize("name", page_names())
 def test_the_snippets_of_the_page_run(
     name: str, in_the_shell: dict[str, Future[None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

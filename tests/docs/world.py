@@ -49,8 +49,8 @@ TLS_HOST, TLS_FILES = "mq.example.com", "/etc/ssl/"
 
 # Commands that do not end by themselves: they run beside the rest of the page.
 _STAYS = re.compile(
-    r"stomp-web (broker|listen|worker)\b(?!.* --count)|flask .*\b(run|stomp worker)\b"
-    r"|python manage.py (runserver|stomp_worker)|python \S+\.py$"
+    r"stomp-web (broker|listen|worker)\b(?!.* --count)|flask .*\b(run|stomp worker|stomp relay)\b"
+    r"|python manage.py (runserver|stomp_worker|stomp_relay)|python \S+\.py$"
 )
 # A new environment would lack what this one has. What is installed into it is looked at by `pip.py`.
 _STANDS_FOR_ITSELF = ("python3 -m venv .venv", ". .venv/bin/activate")

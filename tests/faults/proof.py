@@ -313,18 +313,18 @@ class Proof:
 
     def _wait_until_relays_work(self) -> None:
         """Wait until the outbox has become smaller between two looks, or is empty."""
-        before = 0
+        before: int | None = None
 
-        def unsent() -> int:
+        def unsent() -> int | None:
             numbers = counted(self._store)
-            return 0 if numbers is None else numbers.pending + numbers.waiting
+            return None if numbers is None else numbers.pending + numbers.waiting
 
         def at_work() -> bool:
             nonlocal before
             self._check()
             now, then = unsent(), before
             before = now
-            return now == 0 or now < then
+            return now is not None and (now == 0 or (then is not None and now < then))
 
         wait_for(at_work, lambda: f"the relays send nothing; the outbox has {counted(self._store)}", unsent)
 

@@ -14,9 +14,8 @@ import itertools
 import time
 import typing
 
-from .journal import Journal
 from .log import log, notices
-from .messages import Message
+from .messages import Journal, Message
 from .naming import Address, Kind, Naming, Refused
 
 __all__ = ["ACK_MODES", "Destinations", "Entry", "Flow", "Queue", "Subscription"]

@@ -1,6 +1,6 @@
 """`Faults`: makes the broker misbehave on request.
 
-A fault that waits for a frame is a `Fault` in `rules`, and `exchange` applies it; others take effect at once, in the
+A fault that waits for a frame is a `Fault` in `rules`, and `connection.exchange` applies it; others take effect at once, in the
 loop's thread.
 """
 

@@ -21,11 +21,10 @@ import weakref
 
 from .._internal.wakeup import Wakeup
 from ..errors import ProtocolError
-from .connection import Connection, Limits
+from .connection import Connection, Limits, exchange
 from .destinations import Destinations
-from .exchange import exchange
-from .journal import Journal
 from .log import log, notices
+from .messages import Journal
 from .rules import ACCEPT, FaultRules
 from .session import Session, Settings, error_frame
 

@@ -1,7 +1,8 @@
-"""Messages, and how they are read from SEND frames. A SEND with invalid headers is refused here."""
+"""Messages, how they are read from SEND frames, and the journal of the accepted ones."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import time
 
@@ -10,7 +11,7 @@ from ..protocol.buffer import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS
 from ..protocol.versions import escape
 from .naming import Address, Refused
 
-__all__ = ["Message", "read_message", "whole_number"]
+__all__ = ["Journal", "Message", "read_message", "whole_number"]
 
 #: The default and the highest priority of JMS and ActiveMQ.
 DEFAULT_PRIORITY = 4
@@ -60,6 +61,66 @@ class Message:
     def frame(self) -> Frame:
         """Return the MESSAGE frame, without the headers of one subscription."""
         return Frame("MESSAGE", {"destination": self.destination, "message-id": self.id, **self.headers}, self.body)
+
+
+class Journal:
+    """The history for tests: the accepted messages, in order, and counts of frames and connections.
+
+    Beyond *limit* bytes the oldest messages are forgotten.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.connections_accepted = 0
+        #: How many frames of each command clients have sent.
+        self.frames: collections.Counter[str] = collections.Counter()
+        #: The latest CONNECT frames, with ``***`` for the passcode.
+        self.connects: collections.deque[Frame] = collections.deque(maxlen=1_000)
+        #: How many messages each destination has accepted, the forgotten ones included.
+        self.accepted: collections.Counter[str] = collections.Counter()
+        self._all: collections.deque[Message] = collections.deque()
+        self._by_destination: dict[str, collections.deque[Message]] = {}
+        self._size = 0
+
+    def add(self, message: Message) -> None:
+        """Note that *message* was accepted."""
+        self.accepted[message.destination] += 1
+        self._all.append(message)
+        self._by_destination.setdefault(message.destination, collections.deque()).append(message)
+        self._size += message.size
+        while self._size > self.limit:
+            oldest = self._all.popleft()
+            self._by_destination[oldest.destination].popleft()
+            self._size -= oldest.size
+
+    def messages(self, destination: str) -> list[Message]:
+        """Return every message that *destination* has accepted, in order. `LookupError` if some are forgotten."""
+        kept = self._by_destination.get(destination, ())
+        forgotten = self.accepted[destination] - len(kept)
+        if forgotten:
+            raise LookupError(
+                f"the oldest {forgotten} messages of {destination!r} are forgotten, because all messages together "
+                f"exceed {self.limit} bytes; give the broker a larger history="
+            )
+        return list(kept)
+
+    def destinations(self) -> list[str]:
+        """Return the destinations that have accepted a message, in the order of their first one."""
+        return [destination for destination, count in self.accepted.items() if count]
+
+    def connected(self, connect: Frame) -> None:
+        """Note a CONNECT frame, without its passcode."""
+        headers = {name: "***" if name == "passcode" else value for name, value in connect.headers.items()}
+        self.connects.append(Frame(connect.command, headers))
+
+    def clear(self) -> None:
+        """Forget all messages and frames. The count of connections stays."""
+        self.frames.clear()
+        self.connects.clear()
+        self.accepted.clear()
+        self._all.clear()
+        self._by_destination.clear()
+        self._size = 0
 
 
 def read_message(send: Frame, address: Address) -> Message:

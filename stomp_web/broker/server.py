@@ -16,9 +16,8 @@ from ..protocol import VERSIONS, Frame
 from .connection import Limits
 from .destinations import Destinations
 from .faults import Faults
-from .journal import Journal
 from .loop import Loop
-from .messages import Message
+from .messages import Journal, Message
 from .naming import Refused, choose_naming
 from .rules import FaultRules
 from .session import Settings
@@ -139,14 +138,7 @@ class Broker:
             heart_beat=heart_beat,
             keep_open_after_error=keep_open_after_error,
         )
-        limits = Limits(
-            connect_timeout=connect_timeout,
-            linger=linger,
-            max_output_bytes=max_output_bytes,
-            max_header_bytes=max_header_bytes,
-            max_headers=max_headers,
-            max_body_bytes=max_body_bytes,
-        )
+        limits = Limits(connect_timeout, linger, max_output_bytes, max_header_bytes, max_headers, max_body_bytes)
         rules = FaultRules()
         self._loop = Loop(
             listen=self._listen,

@@ -15,8 +15,7 @@ import typing
 from ..errors import ProtocolError
 from ..protocol import Frame, choose_version, negotiate_heart_beat, parse_heart_beat
 from .destinations import ACK_MODES, Destinations, Entry, Flow, Subscription
-from .journal import Journal
-from .messages import Message, read_message, whole_number
+from .messages import Journal, Message, read_message, whole_number
 from .naming import Address, Kind, Refused
 
 __all__ = ["Session", "Settings", "error_frame"]

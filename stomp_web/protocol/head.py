@@ -69,19 +69,20 @@ def parse_head(head: bytes, version: str, max_headers: int) -> Frame:
             raise UnreadableFrame(f"a header line of a {command} frame has no colon: {line[:40]!r}")
         headers[name] = value
     escaped = "\\" in text and has_escapes(command, version)
-    repeated = len(headers) != len(lines)
-    if escaped or repeated:
-        entries: typing.Iterable[typing.Sequence[str]] = headers.items()
-        if repeated:
-            entries = [line.partition(":")[::2] for line in lines]
-        headers = {}
-        for name, value in entries:
+    if len(headers) != len(lines):
+        for line in reversed(lines):  # "only the first header entry SHOULD be used" (Repeated Header Entries)
+            name, _, value = line.partition(":")
+            headers[name] = value
             if escaped:
-                if "\\" in name:
-                    name = unescape(name, version)  # noqa: PLW2901
-                if "\\" in value:
-                    value = unescape(value, version)  # noqa: PLW2901
-            headers.setdefault(name, value)  # "only the first header entry SHOULD be used" (Repeated Header Entries)
+                unescape(value, version)  # an entry that is not used may break a rule, too
+    if escaped:
+        entries, headers = headers, {}
+        for name, value in entries.items():
+            if "\\" in name:
+                name = unescape(name, version)  # noqa: PLW2901
+            if "\\" in value:
+                value = unescape(value, version)  # noqa: PLW2901
+            headers.setdefault(name, value)
     if "" in headers:
         raise UnreadableFrame(f"a header of a {command} frame has no name")
     if "\0" in text:

@@ -4,9 +4,8 @@ A body travels with its content type, and is read back by it. A reader accepts s
 run any code that its sender chose.
 """
 
-from .base import SerializedPayload, Serializer
+from .base import BytesSerializer, PickleSerializer, SerializedPayload, Serializer, TextSerializer
 from .json import JsonSerializer, json_form
-from .plain import BytesSerializer, PickleSerializer, TextSerializer
 from .registry import deserialize, get_serializer, register, typed_payload
 from .signed import SIGNATURE, SIGNED_DESTINATION, SignedSerializer
 from .signed import check_keys as check_keys

@@ -1,16 +1,17 @@
-"""The base class of every serializer."""
+"""The base class of every serializer, and those that are one call of Python: pickles, text and bytes."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
+import pickle
 import typing
 
 from .._internal.redacted import redact_secret
 from ..errors import SerializationError
 from .signer import Keys
 
-__all__ = ["SerializedPayload", "Serializer"]
+__all__ = ["BytesSerializer", "PickleSerializer", "SerializedPayload", "Serializer", "TextSerializer"]
 
 
 @dataclasses.dataclass(slots=True)
@@ -77,3 +78,52 @@ class Serializer(abc.ABC):
                 f"{type(error).__name__}",  # without its text, which may hold a part of the body
                 self.name,
             ) from None
+
+
+class PickleSerializer(Serializer):
+    """Python's pickle, highest protocol. Only for queues to which only your own programs can write."""
+
+    name = "pickle"
+    content_type = "application/x-python-serialize"
+
+    def dumps(self, payload: typing.Any) -> bytes:
+        """Return *payload* pickled."""
+        return pickle.dumps(payload, protocol=pickle.HIGHEST_PROTOCOL)
+
+    def loads(self, body: bytes) -> typing.Any:
+        """Unpickle, which can run any code that the sender chose."""
+        return pickle.loads(body)
+
+
+class TextSerializer(Serializer):
+    """A ``str`` in UTF-8."""
+
+    name = "text"
+    content_type = "text/plain;charset=utf-8"
+
+    def dumps(self, payload: typing.Any) -> bytes:
+        """Return the text's bytes. Anything but a ``str`` is refused."""
+        if not isinstance(payload, str):
+            raise TypeError("the text serializer takes str")
+        return payload.encode()
+
+    def loads(self, body: bytes) -> str:
+        """Return the text."""
+        return body.decode()
+
+
+class BytesSerializer(Serializer):
+    """Bytes as they are."""
+
+    name = "bytes"
+    content_type = "application/octet-stream"
+
+    def dumps(self, payload: typing.Any) -> bytes:
+        """Return the bytes. Anything that is not bytes-like is refused."""
+        if not isinstance(payload, bytes | bytearray | memoryview):
+            raise TypeError("the bytes serializer takes bytes, bytearray or memoryview")
+        return bytes(payload)
+
+    def loads(self, body: bytes) -> bytes:
+        """Return the body."""
+        return body

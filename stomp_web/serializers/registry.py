@@ -6,9 +6,8 @@ import typing
 
 from .._internal.redacted import redact_secret
 from ..errors import ConfigurationError, SerializationError
-from .base import Serializer
+from .base import BytesSerializer, PickleSerializer, Serializer, TextSerializer
 from .json import JsonSerializer, parse_json
-from .plain import BytesSerializer, PickleSerializer, TextSerializer
 from .signed import SignedSerializer
 from .signer import Keys
 

@@ -11,7 +11,7 @@ import pytest
 
 from stomp_web.broker import Broker
 from stomp_web.broker.destinations import Destinations
-from stomp_web.broker.journal import Journal
+from stomp_web.broker.messages import Journal
 from stomp_web.broker.session import Session, Settings
 from stomp_web.protocol import CLIENT_COMMANDS, VERSIONS, Frame, encode
 from tests.broker.wire import Wire

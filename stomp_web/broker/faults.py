@@ -1,7 +1,6 @@
 """`Faults`: makes the broker misbehave on request.
 
-A fault that waits for a frame is a `Fault` in `rules`, and `connection.exchange` applies it; others take effect at once, in the
-loop's thread.
+`connection.exchange` applies a fault that waits for a frame; others take effect at once, in the loop's thread.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ import typing
 
 from .._internal.redacted import redact_secret
 from ..errors import SerializationError
-from .signer import Keys
 
-__all__ = ["BytesSerializer", "PickleSerializer", "SerializedPayload", "Serializer", "TextSerializer"]
+__all__ = ["BytesSerializer", "Keys", "PickleSerializer", "SerializedPayload", "Serializer", "TextSerializer"]
+
+Keys = typing.Sequence[str | bytes]  # the first one signs, and all of them verify, so that keys can be rotated
 
 
 @dataclasses.dataclass(slots=True)

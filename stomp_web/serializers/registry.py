@@ -6,10 +6,9 @@ import typing
 
 from .._internal.redacted import redact_secret
 from ..errors import ConfigurationError, SerializationError
-from .base import BytesSerializer, PickleSerializer, Serializer, TextSerializer
+from .base import BytesSerializer, Keys, PickleSerializer, Serializer, TextSerializer
 from .json import JsonSerializer, parse_json
 from .signed import SignedSerializer
-from .signer import Keys
 
 __all__ = ["deserialize", "get_serializer", "register", "typed_payload"]
 

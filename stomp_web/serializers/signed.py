@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import typing
 
 from .._internal.redacted import redact_secret
 from ..errors import ConfigurationError, SerializationError
 from ..protocol.commands import check_destination
-from .base import SerializedPayload, Serializer
+from .base import Keys, SerializedPayload, Serializer
 from .destinations import delivers
-from .signer import Keys, sign, verify
 
 __all__ = ["SIGNATURE", "SIGNED_DESTINATION", "SignedSerializer", "check_keys"]
 
@@ -17,6 +19,8 @@ __all__ = ["SIGNATURE", "SIGNED_DESTINATION", "SignedSerializer", "check_keys"]
 SIGNATURE: typing.Final = "x-signature"
 #: The header with the destination that the signature covers: the one that the sender wrote.
 SIGNED_DESTINATION: typing.Final = "x-signed-destination"
+# Before each key, so that a signature is good here only, even if another program signs with the same secret.
+_SALT: typing.Final = b"stomp_web.serializers"
 
 
 class SignedSerializer(Serializer):
@@ -47,7 +51,7 @@ class SignedSerializer(Serializer):
         check_keys(self, keys)
         check_destination(destination)
         written = super().serialize(payload, destination=destination)
-        written.headers[SIGNATURE] = sign(keys, *self._signed_parts(destination, written.body))
+        written.headers[SIGNATURE] = _sign(keys, *self._signed_parts(destination, written.body))
         written.headers[SIGNED_DESTINATION] = destination
         return written
 
@@ -64,7 +68,7 @@ class SignedSerializer(Serializer):
         places = (headers.get("destination", ""), *sent_to)
         signed = headers.get(SIGNED_DESTINATION)
         if not any(
-            verify(keys, headers.get(SIGNATURE, ""), *self._signed_parts(candidate, body))
+            _verify(keys, headers.get(SIGNATURE, ""), *self._signed_parts(candidate, body))
             for candidate in dict.fromkeys(places if signed is None else (signed,))
         ):
             raise SerializationError(f"the message from {places[0]} has no good signature; it was not read", self.name)
@@ -84,3 +88,22 @@ def check_keys(serializer: Serializer, keys: Keys) -> None:
     """Raise `ConfigurationError` if *serializer* signs and there are no *keys*."""
     if serializer.signs and not keys:
         raise ConfigurationError(f"the serializer {serializer.name} needs a secret: set signing_keys", "signing_keys")
+
+
+def _sign(keys: Keys, *parts: bytes) -> str:
+    """Return the signature of *parts*."""
+    return _signature(keys[0], parts).decode()
+
+
+def _verify(keys: Keys, signature: str, *parts: bytes) -> bool:
+    """Whether one of *keys* made this *signature* for *parts*. It is compared in constant time."""
+    given = signature.encode()
+    return any(hmac.compare_digest(_signature(key, parts), given) for key in keys)
+
+
+def _signature(key: str | bytes, parts: typing.Iterable[bytes]) -> bytes:
+    digest = hmac.new(_SALT + (key.encode() if isinstance(key, str) else key), digestmod=hashlib.sha256)
+    for part in parts:
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
+    return base64.b64encode(digest.digest())

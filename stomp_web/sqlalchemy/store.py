@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import threading
 import typing
 
 import sqlalchemy
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, Engine, Select, Table, any_, func, literal, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    any_,
+    func,
+    literal,
+    select,
+    text,
+)
 from sqlalchemy.exc import ArgumentError, InterfaceError, InternalError, OperationalError, TimeoutError  # noqa: A004
 
 from ..errors import ConfigurationError
 from ..outbox import FAILED, PENDING, SENT, WAITING, OutboxStats, Row, Store
+from ..outbox.mysql import delete_one_by_one
 from ..outbox.order import Candidate
 from ..outbox.postgresql import ConnectionListener, can_listen
 from ..outbox.store import Listener
@@ -189,6 +204,11 @@ class SqlAlchemyStore(Store):
 
     def delete(self, ids: typing.Sequence[int]) -> None:
         """See `Store.delete`."""
+        dialect = self._engine.dialect
+        if dialect.name in {"mysql", "mariadb"}:
+            statement = delete_one_by_one(dialect.identifier_preparer.format_table(self._table), ":ids")
+            self._connection.execute(text(statement), {"ids": json.dumps(list(ids))})
+            return
         self._connection.execute(self._table.delete().where(self._among(ids)))
 
     def stats(self) -> OutboxStats:

@@ -19,6 +19,7 @@ from stomp_web.django.outbox.inbox import DjangoInbox
 from stomp_web.django.outbox.models import InboxMessage, OutboxMessage
 from stomp_web.django.outbox.store import DjangoStore
 from stomp_web.django.outbox.writing import make_relay
+from stomp_web.outbox.store import Outcomes
 from tests.client.scripted import eventually
 from tests.django.shop.models import Order
 from tests.django.test_on_commit import payloads
@@ -75,6 +76,21 @@ def test_who_writes_does_not_wait_for_a_relay_that_sends_and_no_relay_for_anothe
         in_a_thread(lambda: write(3))
         assert in_a_thread(claim) == []
     assert claim() == [b"1", b"2", b"3"]
+
+
+def test_a_relay_that_has_sent_its_rows_does_not_wait_for_those_of_another():
+    def claim_and_delete() -> list[int]:
+        with DjangoStore("default").claim(10) as claim:
+            claim.record(Outcomes(sent=list(claim.rows)))
+            return [int(row.body) for row in claim.rows]
+
+    with transaction.atomic():
+        for payload in range(20):
+            send("/queue/a", payload, outbox=True, key="ab"[payload >= 10])
+    with DjangoStore("default").claim(10) as held:
+        assert in_a_thread(claim_and_delete) == list(range(10, 20))
+        held.record(Outcomes(sent=list(held.rows)))
+    assert not OutboxMessage.objects.exists()
 
 
 def test_a_copy_that_comes_at_the_same_time_is_not_handled():

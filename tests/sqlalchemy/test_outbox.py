@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from stomp_web import ConfigurationError, InvalidFrame, Publisher, SerializationError
 from stomp_web.broker import Broker
 from stomp_web.outbox import OutboxStats, Relay
+from stomp_web.outbox.store import Outcomes
 from stomp_web.sqlalchemy import Outbox
 from stomp_web.sqlalchemy.store import SqlAlchemyStore
 from stomp_web.testing import capture
@@ -291,6 +292,16 @@ class TestRelay:
             with store_of_another(outbox, engine).claim(10) as other:
                 assert [row.body for row in other.rows] == [b"5"]
                 assert store_of_another(outbox, engine).stats().pending == 5
+
+    @pytest.mark.parametrize("engine", SERVERS, indirect=True)
+    def test_a_relay_that_has_sent_its_rows_does_not_wait_for_those_of_another(self, engine, outbox):
+        write(engine, outbox, *range(10), key="a")
+        write(engine, outbox, *range(10, 20), key="b")
+        with store_of_another(outbox, engine).claim(10) as one, store_of_another(outbox, engine).claim(10) as other:
+            assert [int(row.body) for claim in (one, other) for row in claim.rows] == list(range(20))
+            one.record(Outcomes(sent=list(one.rows)))
+            other.record(Outcomes(sent=list(other.rows)))
+        assert states(engine, outbox) == []
 
     def test_all_rows_behind_those_that_are_sent_go_on_however_many_there_are(self, engine, outbox, publisher):
         with Session(engine) as session, session.begin():

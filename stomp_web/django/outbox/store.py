@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import typing
 
 from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
@@ -14,6 +15,7 @@ from django.utils import timezone
 
 from ...errors import ConfigurationError
 from ...outbox import FAILED, PENDING, SENT, WAITING, OutboxStats, Row, Store
+from ...outbox.mysql import delete_one_by_one
 from ...outbox.order import Candidate
 from ...outbox.postgresql import ConnectionListener, can_listen
 from ...outbox.store import Listener
@@ -155,6 +157,12 @@ class DjangoStore(Store):
 
     def delete(self, ids: typing.Sequence[int]) -> None:
         """See `Store.delete`."""
+        connection = connections[self.database]
+        if connection.vendor == "mysql":
+            table = connection.ops.quote_name(OutboxMessage._meta.db_table)
+            with connection.cursor() as cursor:
+                cursor.execute(delete_one_by_one(table, "%s"), [json.dumps(list(ids))])
+            return
         self._among(ids).delete()
 
     def stats(self) -> OutboxStats:

@@ -55,7 +55,7 @@ class SqlAlchemyStore(Store):
     *alias* - the publisher whose messages it has; ``None``: those of all.
     """
 
-    lost = (OperationalError, InterfaceError, InternalError, TimeoutError)
+    lost: tuple[type[Exception], ...] = (OperationalError, InterfaceError, InternalError, TimeoutError)
 
     def __init__(self, engine: Engine, table: Table, *, keep: float = 0.0, alias: str | None = None) -> None:
         dialect = engine.dialect.name
@@ -74,6 +74,10 @@ class SqlAlchemyStore(Store):
             self._engine = engine
         else:
             self._engine = engine.execution_options(isolation_level="READ COMMITTED")
+        # SQLAlchemy sets the isolation level by the driver alone, whose errors it does not translate there.
+        driver = engine.dialect.dbapi
+        if driver is not None:
+            self.lost = (*self.lost, driver.OperationalError, driver.InterfaceError, driver.InternalError)
         self._of_thread = threading.local()  # `connection`: that of the transaction that is open
 
     def check(self) -> None:

@@ -330,6 +330,16 @@ class TestRelay:
         assert "secret" not in str(raised.value)
 
     @pytest.mark.parametrize("engine", SERVERS, indirect=True)
+    def test_a_database_that_ends_between_two_transactions_is_a_lost_one(self, engine, outbox, server):
+        store = outbox.store(engine)
+        store.stats()
+        server.kill()
+        server.go_on()
+        with pytest.raises(store.lost):
+            store.stats()
+        assert store.stats().pending == 0
+
+    @pytest.mark.parametrize("engine", SERVERS, indirect=True)
     def test_a_database_that_ends_under_an_idle_relay_is_waited_for(self, engine, outbox, publisher, server):
         # On PostgreSQL the relay listens; on MariaDB it looks.
         relay = outbox.relay(engine, poll=3600 if engine.dialect.name == "postgresql" else 0.1)

@@ -8,10 +8,6 @@
 
 ``broker.messages("/queue/orders")`` returns the accepted messages, ``broker.wait_for("/queue/orders", 3)`` waits for
 them, and ``broker.faults`` makes the broker misbehave. It logs to ``stomp_web.broker``.
-
-The modules, from the lowest layer up: `naming`, `messages`, `destinations` and `session` do no I/O; `rules`
-defines faults; `connection` is one TCP connection; `loop` is the thread that serves all connections; `faults` and
-`server` are the public interface.
 """
 
 from .faults import Faults

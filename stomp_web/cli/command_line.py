@@ -100,9 +100,6 @@ def _call(module: str, function: str, /, **options: typing.Any) -> int:
     return typing.cast(int, getattr(importlib.import_module(f".{module}", __package__), function)(**options))
 
 
-# ------------------------------------------------------------------------------------------------- the options
-
-
 class _Parser(argparse.ArgumentParser):
     """A parser that needs no open stream: that of CPython 3.11.2 fails where there is none."""
 

@@ -62,8 +62,12 @@ class Outbox:
         notify: bool = True,
         alias: str = "default",
     ) -> None:
-        if relay not in {None, "inline"}:
+        if relay not in (None, "inline"):
             raise ConfigurationError(f"relay must be 'inline' or None, not {relay!r}", "relay")
+        if not isinstance(table, str) or not table:
+            raise ConfigurationError(f"table must be the name of a table, not {table!r}", "table")
+        if not isinstance(notify, bool):
+            raise ConfigurationError(f"notify must be True or False, not {notify!r}", "notify")
         if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 <= keep < 36_500:
             raise ConfigurationError(f"keep must be a number of days, not {keep!r}", "keep")
         if not isinstance(alias, str) or not 0 < len(alias) <= LONGEST_ALIAS:

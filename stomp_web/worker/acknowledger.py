@@ -73,8 +73,6 @@ class Acknowledger:
             _log.warning("%s: %s", delivery, defects)
         return True
 
-    # -- after the handler ------------------------------------------------------------------------------------
-
     def succeeded(self, delivery: Delivery) -> None:
         """The handler has returned."""
         self._counters.add("handled")
@@ -115,8 +113,6 @@ class Acknowledger:
             self._inbox.later(self._pause(delivery.failures), step, delivery)
         words = "an unexpected error interrupted the handling of %s; it is tried again: %s\n%s"
         _log.error(words, delivery, short_text(text), traceback_text(error))
-
-    # -- the later steps --------------------------------------------------------------------------------------
 
     def requeue(self, delivery: Delivery) -> None:
         """Return the message to its queue."""

@@ -81,8 +81,6 @@ class Supervisor:
         self._reason: StompError | None = None  # why the reader's loop has ended
         self._wakeup.fileno()  # open before the first `stop`, which must not be missed
 
-    # -- for other threads ------------------------------------------------------------------------------------
-
     def stop(self) -> None:
         """Ask it to shut down. From any thread or signal handler: it takes no lock."""
         self._stopping = True
@@ -109,8 +107,6 @@ class Supervisor:
             seconds=time.monotonic() - self._began,
             **self._counters.snapshot(),
         )
-
-    # -- the run ----------------------------------------------------------------------------------------------
 
     def run(self) -> bool:
         """Run until `stop`; return whether all handlers have ended within the grace time. Raises as `Worker.run`."""

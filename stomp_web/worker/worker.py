@@ -242,8 +242,6 @@ class Worker(Unpicklable):
         how = f"{self.processes} processes" if self.processes else f"{self.concurrency} threads"
         return f"<Worker {self._broker}, {how}, {len(self.handlers)} handlers>"
 
-    # -- the parts of a run -----------------------------------------------------------------------------------
-
     def _make_supervisor(self, on_progress: Progress | None, initializer: Initializer | None) -> Supervisor:
         """Make all parts of a run, and connect them. See the drawing in `stomp_web.worker`."""
         inbox = self._inbox() if callable(self._inbox) else self._inbox

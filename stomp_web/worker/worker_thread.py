@@ -71,8 +71,6 @@ class WorkerThread:
         if self._executor.kill() or not self.busy:
             self._thread.join(timeout)
 
-    # -- in the thread ----------------------------------------------------------------------------------------
-
     def _run(self) -> None:
         self.broken = self._start()
         self.started = True

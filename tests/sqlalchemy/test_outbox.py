@@ -421,6 +421,11 @@ class TestRelay:
         with pytest.raises(ConfigurationError, match=next(iter(bad))):
             outbox.relay(engine, **bad)
 
+    @pytest.mark.parametrize("bad", [{"relay": []}, {"keep": "7"}, {"alias": ""}, {"table": 7}, {"notify": "no"}])
+    def test_bad_options_of_an_outbox_are_refused(self, publisher, bad: dict[str, Any]):
+        with pytest.raises(ConfigurationError, match=next(iter(bad))):
+            Outbox(MetaData(), publisher, **bad)
+
 
 def store_of_another(outbox: Outbox, engine: Engine) -> SqlAlchemyStore:
     """A store with connections of its own, as another process has it."""

@@ -18,8 +18,7 @@ import time
 
 from ..errors import InvalidFrame
 from ..protocol import Frame, FrameBuffer, encode
-from .log import log, notices
-from .messages import Journal
+from .messages import Journal, log, notices
 from .rules import Fault, FaultRules
 from .session import Session
 

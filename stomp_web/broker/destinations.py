@@ -14,8 +14,7 @@ import itertools
 import time
 import typing
 
-from .log import log, notices
-from .messages import Journal, Message
+from .messages import Journal, Message, log, notices
 from .naming import Address, Kind, Naming, Refused
 
 __all__ = ["ACK_MODES", "Destinations", "Entry", "Flow", "Queue", "Subscription"]

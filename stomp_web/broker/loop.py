@@ -23,8 +23,7 @@ from .._internal.wakeup import Wakeup
 from ..errors import ProtocolError
 from .connection import Connection, Limits, exchange
 from .destinations import Destinations
-from .log import log, notices
-from .messages import Journal
+from .messages import Journal, log, notices
 from .rules import ACCEPT, FaultRules
 from .session import Session, Settings, error_frame
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 import collections
 import dataclasses
 import time
+import typing
 
+from .._internal.log import get_logger
+from .._internal.notices import Notices
 from ..protocol import Frame
 from ..protocol.buffer import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS
 from ..protocol.versions import escape
 from .naming import Address, Refused
 
-__all__ = ["Journal", "Message", "read_message", "whole_number"]
+__all__ = ["Journal", "Message", "log", "notices", "read_message", "whole_number"]
+
+# Its handlers are called in the broker's thread, without a lock, when a round ends. One that sends a confirmed message
+# to this broker waits for its own thread until its timeout.
+log: typing.Final = get_logger("broker")
+#: The waiting records of all brokers of the process. Each loop publishes them at the end of its round.
+notices: typing.Final = Notices()
 
 #: The default and the highest priority of JMS and ActiveMQ.
 DEFAULT_PRIORITY = 4

@@ -35,8 +35,7 @@ class Dialect:
       (JMS), and not the milliseconds to live (RabbitMQ).
     * `prefetch_header` - the header of SUBSCRIBE that limits what may be unacknowledged; `prefetch_bytes` - how many
       bytes it counts for a message; 0: it counts messages.
-    * `nack_requeues` - a NACK gives the message back to its queue; `nack_drop_headers` and `nack_requeue_headers` - the
-      headers of NACK that ask for the one or the other.
+    * `nack_requeues` - a NACK gives the message back to its queue; `nack_requeue_headers` - its headers that ask so.
     * `acks_over_all` - an ACK for all messages before it counts for those of the connection's other subscriptions, too.
       (RabbitMQ 3.10: the next ACK of one of them is answered by an ERROR.)
     * `keeps_message_ids` - a message has the same ``message-id`` at each delivery. (RabbitMQ 3.10: always another.)
@@ -63,7 +62,6 @@ class Dialect:
     prefetch_header: str | None = None
     prefetch_bytes: int = 0
     nack_requeues: bool = False
-    nack_drop_headers: typing.Mapping[str, str] = dataclasses.field(default_factory=dict)
     nack_requeue_headers: typing.Mapping[str, str] = dataclasses.field(default_factory=dict)
     acks_over_all: bool = False
     keeps_message_ids: bool = True
@@ -124,7 +122,6 @@ RABBITMQ: typing.Final = Dialect(
     expiry_is_absolute=False,
     prefetch_header="prefetch-count",
     nack_requeues=True,
-    nack_drop_headers={"requeue": "false"},
     nack_requeue_headers={"requeue": "true"},
     acks_over_all=True,
     keeps_message_ids=False,

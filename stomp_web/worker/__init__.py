@@ -12,7 +12,6 @@ The way of a message, and the module of each part::
       -> DeadLetters              a confirmed dead letter; then ACK
 
 `Worker` makes and connects all of them, in one method.
-`command` is the common part of the commands that run a worker, with the progress line.
 """
 
 from .command import ProgressLine

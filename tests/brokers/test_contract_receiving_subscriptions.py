@@ -225,11 +225,13 @@ def test_a_client_goes_on_after_it_has_unsubscribed_with_messages_on_their_way(
 
 
 def test_a_subscription_can_begin_again_under_the_same_id(
-    writer: ForeignClient, client: QueueingDuplexClient, destination: str
+    broker: RunningBroker, writer: ForeignClient, client: QueueingDuplexClient, destination: str
 ) -> None:
     for body in (b"one", b"two"):
         client.subscribe(destination, id="mine")
         writer.send(destination, body)
         frame = take(client)
+        if not broker.traits.acks_what_it_sends and body == b"two" and frame.body == b"one":
+            frame = take(client)  # the UNSUBSCRIBE gave the first one back
         assert (frame.body, frame.headers["subscription"]) == (body, "mine")
         client.unsubscribe("mine", headers={"destination": destination})

@@ -11,10 +11,10 @@ __all__ = ["StompConfig"]
 
 
 class StompConfig(AppConfig):
-    """``"stomp_web.django"`` in INSTALLED_APPS. It has no models."""
+    """The app ``"stomp_web.django"``, for INSTALLED_APPS. It has no models."""
 
     name = "stomp_web.django"
-    label = "stomp_web"  # the last part of the name would be "django"
+    label = "stomp_web"  # the default would be "django", the last part of the name
     verbose_name = "STOMP"
 
     def ready(self) -> None:

@@ -2,7 +2,7 @@
 
 * **stomp_web.E001** - ``settings.STOMP`` is missing, no dict, or without ``"default"``.
 * **stomp_web.E002** - an alias cannot be used: a wrong key, an unknown option, a bad value or address,
-  also of its worker.
+  also in the settings of its worker.
 
 With ``manage.py check --deploy``:
 
@@ -33,7 +33,7 @@ __all__ = ["check_deployment", "check_settings"]
 
 
 def check_settings(**_: object) -> list[checks.CheckMessage]:
-    """Whether ``settings.STOMP`` can be used."""
+    """Report what in ``settings.STOMP`` cannot be used."""
     try:
         aliases = list(publishers)
     except ConfigurationError as error:
@@ -55,7 +55,7 @@ def check_settings(**_: object) -> list[checks.CheckMessage]:
 
 
 def check_deployment(**_: object) -> list[checks.CheckMessage]:
-    """Whether ``settings.STOMP`` is fit for production. What cannot be used is reported by `check_settings`."""
+    """Report what in ``settings.STOMP`` is not fit for production. `check_settings` reports what cannot be used."""
     found: list[checks.CheckMessage] = []
     with contextlib.suppress(ConfigurationError):
         for alias in publishers:

@@ -38,12 +38,12 @@ def subscribe(
 ) -> typing.Callable[[_Handler], _Handler]:
     """Return a decorator: ``manage.py stomp_worker`` calls the function with each message of *destination*.
 
-    The function is at the top level of ``stomp_handlers.py`` of an installed app, and gets a `ReceivedMessage`.
+    The function stands at the top level of ``stomp_handlers.py`` in an installed app, and gets a `ReceivedMessage`.
     Before and after each message, database connections that are broken or too old (``CONN_MAX_AGE``) are closed.
 
     * *using* - the alias in ``settings.STOMP`` whose broker has the destination.
     * *once* - handle each message once, however often it comes: the function runs in ``transaction.atomic``, together
-      with a row that names the message (``"stomp_web.django.outbox"`` in INSTALLED_APPS).
+      with a row that names the message. Needs ``"stomp_web.django.outbox"`` in INSTALLED_APPS.
     * *ack*, *accept*, *headers*, *id*, *untyped*, *sent_to*, and the exceptions - those of `Handlers.subscribe`.
     """
     from ..worker import Handlers  # a site that only sends does not need it
@@ -57,7 +57,7 @@ def subscribe(
 def make_worker(using: str, options: Options, handlers: Handlers) -> Worker:
     """Return the worker of an alias with these *options*, set up as ``settings.STOMP[using]["WORKER"]`` says.
 
-    Raises `ConfigurationError`, naming the place in the settings if that is at fault.
+    Raises `ConfigurationError`, which names the place in the settings if a setting is at fault.
     """
     from ..worker import Worker
 
@@ -69,7 +69,7 @@ def make_worker(using: str, options: Options, handlers: Handlers) -> Worker:
                 "a handler with once=True needs a table: add 'stomp_web.django.outbox' to INSTALLED_APPS, and run "
                 "manage.py migrate"
             )
-        from .outbox.inbox import DjangoInbox  # whose models only the app of the outbox may import
+        from .outbox.inbox import DjangoInbox  # its models can only be imported with the app of the outbox
 
         inbox = DjangoInbox(using)
     try:

@@ -1,6 +1,7 @@
 """The publishers of ``settings.STOMP``: one for each alias, shared by all threads of a process.
 
-Django's ``BaseConnectionHandler`` would make a pool for each thread. Nothing is closed at the end of a request.
+Django's ``BaseConnectionHandler`` is not used, because it would make a pool for each thread. Nothing is closed at the
+end of a request.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _KEYS = ("OPTIONS", "OUTBOX", "WORKER")
 
 
 class _PublisherProxy(ConnectionProxy):  # type: ignore[type-arg]
-    """The class of `publisher`. A pickle names it, and a copy is the same object."""
+    """The class of `publisher`. A pickle holds only that name, and a copy is the same object."""
 
     def __reduce__(self) -> str:
         return "publisher"
@@ -62,8 +63,8 @@ class PublisherDoesNotExist(ConfigurationError):
 class Publishers:
     """The publishers by alias: ``publishers["audit"]``. Each is made at its first use, once for all threads.
 
-    Iteration gives the aliases of ``settings.STOMP``. Looking one up raises `PublisherDoesNotExist` for an alias that
-    is not there, and `ConfigurationError` for options that cannot be used.
+    Iteration yields the aliases of ``settings.STOMP``. A look-up raises `PublisherDoesNotExist` for an alias that is
+    not there, and `ConfigurationError` for options that cannot be used.
     """
 
     def __init__(self) -> None:
@@ -73,15 +74,15 @@ class Publishers:
     def __getitem__(self, alias: str) -> Publisher:
         made = self._made
         known = made.get(alias)
-        # Two threads may both make one, and the first one is kept. There is no lock, which another thread could hold
-        # while this process forks; and making a publisher opens nothing.
+        # Two threads may both make a publisher, and the first one is kept. Making a publisher opens nothing. There is
+        # no lock, because another thread could hold it while this process forks.
         return known if known is not None else made.setdefault(alias, self.make(alias))
 
     def __iter__(self) -> typing.Iterator[str]:
         return iter(_entries())
 
     def make(self, alias: str) -> Publisher:
-        """Return a new publisher with the options of *alias*, connected to nothing. Raises as a look-up does."""
+        """Return a new publisher with the options of *alias*, connected to nothing. Raises what a look-up raises."""
         aliases = list(_entries())
         if alias not in aliases:
             raise PublisherDoesNotExist(
@@ -95,14 +96,14 @@ class Publishers:
             raise ConfigurationError(f"settings.STOMP[{alias!r}]['OPTIONS']: {error}", error.option) from None
 
     def outbox_is_default(self, alias: str) -> bool:
-        """Whether `send` writes the messages of *alias* into the outbox if its caller does not say."""
+        """Whether `send` writes the messages of *alias* into the outbox if its caller does not say so."""
         known = self._outbox_is_default.get(alias)
         if known is None:
             known = self._outbox_is_default[alias] = section_of(alias, "OUTBOX").get("default") is True
         return known
 
     def __reduce__(self) -> str:
-        """A pickle names `publishers`: in another process they are those of its settings."""
+        """Return the name for a pickle: another process takes the publishers of its own settings."""
         return "publishers"
 
     def close_all(self, timeout: float = DEFAULTS.timeout) -> None:
@@ -113,7 +114,7 @@ class Publishers:
             each.close(timeout)
 
 
-# Error reporters print local variables, so no function that raises holds unredacted settings in one.
+# Error reporters print local variables, so no function that raises holds unredacted settings in a variable.
 
 
 def _entries() -> dict[str, typing.Any]:
@@ -151,7 +152,7 @@ publishers = Publishers()
 publisher = typing.cast(Publisher, _PublisherProxy(publishers, DEFAULT_ALIAS))  # type: ignore[arg-type]
 
 
-# gettext_lazy("...") and its kin.
+# What gettext_lazy("...") and similar functions return.
 json_form.register(Promise, str)
 
 

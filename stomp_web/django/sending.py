@@ -44,23 +44,23 @@ def send(
     """Send one message, and return its id.
 
     * *using* - the alias of the publisher.
-    * *on_commit* - send after the database's transaction was committed, and not at all if it is rolled back; at once if
-      there is none. The payload is written now, and a message that cannot be sent is refused now.
-    * *outbox* - write the message into the table of the outbox, in the transaction that is open; the relay sends it
-      after the commit, and tries until the broker has confirmed it (``"stomp_web.django.outbox"`` in INSTALLED_APPS).
-      Without it, what ``OUTBOX["default"]`` of the alias says; it is false then with *on_commit*.
-    * *key* - in the outbox: what must stay in order, such as ``str(order.id)``. Messages with one key reach the broker
-      in the order in which they were written.
-    * *database* - the alias of the database; without it, the default one, or that of the outbox.
+    * *on_commit* - send after the database's transaction is committed, not at all after a rollback, and at once if no
+      transaction is open. The payload is serialized now, and a message that cannot be sent is refused now.
+    * *outbox* - write the message into the table of the outbox, in the open transaction; the relay sends it after the
+      commit, and tries until the broker has confirmed it. Needs ``"stomp_web.django.outbox"`` in INSTALLED_APPS.
+      ``None`` means false with *on_commit*, and otherwise what ``OUTBOX["default"]`` of the alias says.
+    * *key* - in the outbox, a text that names what must stay in order, such as ``str(order.id)``. Messages with the
+      same key reach the broker in the order in which they were written.
+    * *database* - the alias of the database; ``None``: the default database, or, with *outbox*, that of the outbox.
     * *destination*, *payload*, *headers*, *confirm*, *timeout* and the other *options* - those of `Publisher.send`.
 
-    Raises as `Publisher.send` does. With *on_commit*, an error of the broker is raised where the outermost ``atomic``
-    block ends. The database has committed then: a message that failed, or whose process died between the two, is
-    missing or of unknown outcome.
+    Raises what `Publisher.send` raises. With *on_commit*, an error of the broker is raised where the outermost
+    ``atomic`` block ends. The database has committed then. A message that failed, or whose process died after the
+    commit, is missing, or its outcome is unknown.
 
     The messages of one transaction leave as one batch for each alias. All errors are logged, and the first is raised. A
-    message that was certainly not sent because another one failed is sent by itself. Time that a failed batch took is
-    taken from the *timeout* of the next one, of which at least a twentieth is left.
+    message that was certainly not sent because another one failed is sent again, alone. Time that a failed batch took
+    is subtracted from the *timeout* of the next batch, of which at least a twentieth is left.
     """
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
     if keep is None:
@@ -87,12 +87,12 @@ async def asend(
 ) -> str:
     """Send one message from an async view without blocking the event loop, and return its id.
 
-    The arguments are those of `send`. The payload is written before the first ``await``, and the message is sent in a
-    thread of the event loop's executor; what happens if the task is cancelled, see `Publisher.asend`.
+    The arguments are those of `send`. The payload is serialized before the first ``await``, and the message is sent in
+    a thread of the event loop's executor. `Publisher.asend` tells what happens if the task is cancelled.
 
     With *on_commit*, the thread in which Django runs the database for async code (``sync_to_async`` with
     ``thread_sensitive=True``) is asked whether a transaction is open there. If so, the message is sent in that thread
-    after the commit, and this returns at once; if not, the message is sent now, as without *on_commit*.
+    after the commit, and `asend` returns at once; if not, the message is sent now, as without *on_commit*.
     """
     publisher = publishers[using]
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
@@ -126,7 +126,7 @@ def _keeper(
     confirm: bool | None,
     timeout: float | None,
 ) -> typing.Callable[[Message], None] | None:
-    """Return the function that keeps a message until the commit; ``None`` if it is to be sent now.
+    """Return the function that keeps a message until the commit; ``None`` if the message is to be sent now.
 
     Raises `ConfigurationError` for arguments that contradict each other.
     """
@@ -147,13 +147,13 @@ def _keeper(
         raise ConfigurationError(
             "the outbox has no table: add 'stomp_web.django.outbox' to INSTALLED_APPS, and run manage.py migrate"
         )
-    from .outbox.writing import write  # whose models only the app of the outbox may import
+    from .outbox.writing import write  # its models can only be imported with the app of the outbox
 
     return lambda message: write(message, using, key, database)
 
 
 def _refuse_in_event_loop(destination: str, how: str) -> None:
-    """Raise the exception that Django's database connection would raise, before anything is done, and with advice."""
+    """In an event loop, raise what Django's connection would raise, but before anything is done, and with advice."""
     if os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
         return
     try:
@@ -168,14 +168,14 @@ def _refuse_in_event_loop(destination: str, how: str) -> None:
 
 # -- on_commit --------------------------------------------------------------------------------------------------------
 # Django calls the functions that wait for a commit one after the other, and at the first exception it drops the rest.
-# Here each message has such a function, so that a rollback to a savepoint drops exactly the messages sent after it. The
+# Each message has a function here, so that a rollback to a savepoint drops exactly the messages sent after it. The
 # first function to be called delivers all messages of the transaction; the last one raises the first error.
 
 
 def _after_commit(
     message: Message, using: str, database: str | None, confirm: bool | None, timeout: float | None
 ) -> None:
-    """Send *message* after the commit of *database*'s transaction, at once if there is none, never after a rollback."""
+    """Send *message* after the commit in *database*, never after a rollback, and at once if no transaction is open."""
     options = publishers[using].options
     confirm = options.confirm if confirm is None else confirm
     timeout = options.timeout if timeout is None else timeout
@@ -189,7 +189,7 @@ def _after_commit(
 class _Group:
     """The messages of one transaction, and the errors of those that could not be sent.
 
-    The references are weak: Django alone keeps a registered function, until it is called or rolled back.
+    The references are weak, so that only Django keeps a function, until the function is called or rolled back.
     """
 
     def __init__(self) -> None:
@@ -228,13 +228,13 @@ class _Waiting:
             try:
                 raise first
             finally:
-                del first  # or this frame and the exception's traceback would hold each other
+                del first  # otherwise, this frame and the exception's traceback hold each other
 
     def _later(self) -> typing.Iterator[_Waiting]:
         """The functions of the same transaction that Django will call after this one, in order."""
         calls = [each[1] for each in transaction.get_connection(self.database).run_on_commit]
         if self in calls:
-            # A TestCase never commits: functions stay in the list when they are called, or were never to be called.
+            # A TestCase never commits: a function stays in the list even after its call, or if it will never be called.
             behind = calls[calls.index(self) + 1 :]
             yield from (each for each in behind if isinstance(each, _Waiting) and each.group is self.group)
             return

@@ -13,12 +13,12 @@ from .publishers import publishers
 __all__ = ["capture_messages"]
 
 
-class capture_messages(utils.TestContextDecorator):  # noqa: N801 - Django names what decorates tests like this
+class capture_messages(utils.TestContextDecorator):  # noqa: N801 - Django names its test decorators like this
     """Record messages instead of sending them: a context manager, or a decorator for a test or a ``TestCase``.
 
-    * *using* - the alias whose messages to record; without it, everything that any publisher sends.
+    * *using* - the alias whose messages are recorded; ``None``: the messages of all publishers.
     * *attr_name* - as a decorator of a class: the attribute that holds the list of messages.
-    * *kwarg_name* - as a decorator of a function: the argument that gets it.
+    * *kwarg_name* - as a decorator of a function: the argument that gets the list.
 
     Inside a ``TestCase``, which never commits, code that sends with ``on_commit=True`` needs
     ``self.captureOnCommitCallbacks(execute=True)`` around it.

@@ -1,7 +1,8 @@
-"""``flask stomp send|ping|config|worker``: from a shell, with the app's configuration.
+"""``flask stomp send|ping|config|worker|relay``: from a shell, with the app's configuration.
 
-Each ends with 0 if it succeeded, 1 if it failed, and 2 if the command line or configuration is wrong. The exit status
-of ``send`` and ``ping`` does not depend on whether their output could be printed.
+Each command ends with 0 if it succeeded, 1 if it failed, and 2 if the command line or configuration is wrong; only
+``worker`` ends with 1 for a wrong configuration. The exit status of ``send`` and ``ping`` does not depend on whether
+their output could be printed.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _read(
 
 @contextlib.contextmanager
 def _command(extension: str, unusable: int = 2) -> typing.Iterator[StompState]:
-    """Give a command the state of its app, and end it with 1, or *unusable*, if it raises a `StompError`."""
+    """Give a command the state of its app. A `StompError` ends it with 1, or *unusable* if retrying is useless."""
     keep_descriptors()
     try:
         state = state_of(flask.current_app, extension)
@@ -77,7 +78,7 @@ def _command(extension: str, unusable: int = 2) -> typing.Iterator[StompState]:
 
 
 def _report(text: str) -> None:
-    """Print *text*, the result. If it cannot be printed, warn: the command has succeeded all the same."""
+    """Print *text*, the result. If this fails, only warn, because the command itself has succeeded."""
     reason = try_to_print(sys.stdout, text)
     if reason is not None and not isinstance(reason, BrokenPipeError):
         try_to_print(sys.stderr, f"Warning: standard output cannot be written: {reason.strerror}")
@@ -123,7 +124,7 @@ def config(extension: str) -> None:
         if value is None and getattr(address, field.name, None) is not None:
             value, where = getattr(address, field.name), " (in the address)"
         if field.name == "url":
-            value = address  # whose text has no credentials and options
+            value = address  # its text has neither credentials nor options
         elif not field.repr and value:
             value = "***"
         shown = "" if value in (None, ()) else value
@@ -167,7 +168,7 @@ def relay(database: str | None, once: bool, extension: str, **options: typing.An
     """Send the messages of the outbox until Ctrl-C, each confirmed.
 
     Any number of relays may run at the same time (on SQLite, one works at a time). While the broker or the database is
-    away, the command waits. The first Ctrl-C or SIGTERM ends it after the batch that it sends now; a second one, half a
+    away, the command waits. The first Ctrl-C or SIGTERM ends the command after its current batch; a second one, half a
     second later or more, ends it at once.
     """
     from ..outbox.command import run_relay
@@ -179,7 +180,7 @@ def relay(database: str | None, once: bool, extension: str, **options: typing.An
 
 
 def _engine(database: str | None) -> typing.Any:
-    """The engine of *database*, or of the app."""
+    """Return the engine of *database*; if it is ``None``, the engine of the app."""
     from ..sqlalchemy.store import make_engine
 
     engine = getattr(flask.current_app.extensions.get("sqlalchemy"), "engine", None)
@@ -192,9 +193,9 @@ def _engine(database: str | None) -> typing.Any:
 
 
 def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None) -> Worker:
-    """Return a worker for the handlers of the app's extension. Raises `ConfigurationError`, also if there is none.
+    """Return a worker for the handlers of the app's extension. Raises `ConfigurationError`, also if it has no handler.
 
-    Each of *processes* (``None``: the number in the configuration) loads the app as *script* has loaded it.
+    Each of *processes* (``None``: the number in the configuration) loads the app in the same way as *script*.
     """
     from ..worker import Worker  # a site that only sends does not need it
 
@@ -217,12 +218,12 @@ def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None)
     return Worker.from_options(state.publisher.options, settings, handlers=state.handlers, **kwargs)
 
 
-# Pickled by name, for the processes of a worker.
+# The functions below are pickled by name, for the processes of a worker.
 
 
 @functools.cache
 def _load_app(path: str | None, create_app: typing.Callable[..., flask.Flask] | None, debug: bool) -> flask.Flask:
-    """The app of this process, loaded once."""
+    """Return the app of this process, which is loaded once."""
     return ScriptInfo(path, create_app, debug).load_app()
 
 
@@ -231,7 +232,7 @@ def _app_context(load_app: typing.Callable[[], flask.Flask]) -> typing.ContextMa
 
 
 def _app_inbox(load_app: typing.Callable[[], flask.Flask]) -> Inbox:
-    """The inbox in the database of Flask-SQLAlchemy, of the app that *load_app* returns."""
+    """Return the inbox in the Flask-SQLAlchemy database of the app that *load_app* returns."""
     from sqlalchemy import MetaData
     from sqlalchemy.orm import Session
 

@@ -38,15 +38,15 @@ _SERVICE = re.compile(
 
 
 class Stomp(PublisherMethods):
-    """The extension. It may serve several apps, each with a publisher of its own.
+    """The extension. It may serve several apps; each app has its own publisher.
 
     * *app* - an app to initialise at once; or call `init_app` later.
     * *config_prefix* - the beginning of the keys in the app's configuration, and, in lower case, the key in
       ``app.extensions``. For a second broker in one app, make a second `Stomp` with another prefix; neither prefix may
-      be the beginning of the other, as ``STOMP`` and ``STOMP_AUDIT`` would be: take ``AUDIT_STOMP``.
+      be the beginning of the other: beside ``STOMP``, take ``AUDIT_STOMP``, not ``STOMP_AUDIT``.
 
     `send`, `asend`, `send_many`, `batch`, `check`, `stats`, `close`, `publisher` and `outbox` are those of the current
-    app's `Publisher`. They need an application context, as in a request or a command, and raise `RuntimeError` without
+    app's `Publisher`. They need an application context, such as that of a request, and raise `RuntimeError` without
     one; ``app.extensions["stomp"]`` has the same methods and needs none.
 
     `subscribe` needs no app: the functions that it decorates belong to the extension, as routes belong to a blueprint.
@@ -63,14 +63,14 @@ class Stomp(PublisherMethods):
         """Give *app* a publisher, with the options in its configuration: ``STOMP_URL``, ``STOMP_POOL_SIZE`` and so on.
 
         ``STOMP_WORKER`` is a mapping with the settings of ``flask stomp worker``: ``{"dead_letter": "/queue/failed"}``;
-        ``STOMP_OUTBOX``, with the options of a `stomp_web.sqlalchemy.Outbox`: ``{"relay": "inline", "keep": 7}``.
+        ``STOMP_OUTBOX`` has the options of a `stomp_web.sqlalchemy.Outbox`: ``{"relay": "inline", "keep": 7}``.
         The configuration is read here and not again. No connection is opened. ``app.config.from_prefixed_env()``
-        reads an environment variable as JSON if it is JSON: a passcode of digits needs double quotes inside the
+        reads an environment variable as JSON if it is JSON, so a passcode of digits needs double quotes inside the
         variable. Keys that Kubernetes makes of a service whose name begins with the prefix, such as
         ``STOMP_SERVICE_HOST`` or ``STOMP_PORT=tcp://10.0.0.7:61613``, are ignored.
 
         Raises `ConfigurationError` for another ``STOMP_`` key that is no option and for a bad value, and
-        `RuntimeError` if the app has such an extension already.
+        `RuntimeError` if the app already has an extension with this prefix.
         """
         if self._key in app.extensions:
             raise RuntimeError(
@@ -94,7 +94,7 @@ class Stomp(PublisherMethods):
         app.extensions[self._key] = StompState(app, options, lambda: self.handlers, worker, outbox, alias)
 
     def _is_option(self, name: str, value: typing.Any) -> bool:
-        """Return False for a key of Kubernetes. Raises `ConfigurationError` for another key that is no option."""
+        """Return whether *name* is an option, and no key of Kubernetes. Raises `ConfigurationError` for other keys."""
         bare = name.removeprefix(self._prefix)
         if option_name(bare.lower()) in OPTIONS:
             return True
@@ -128,9 +128,9 @@ class Stomp(PublisherMethods):
     ) -> typing.Callable[[_Handler], _Handler]:
         """Return a decorator: ``flask stomp worker`` calls the function with each message of *destination*.
 
-        It gets a `ReceivedMessage`, with *once* also a session, and runs in an application context of its own. To run
-        in another process (``--processes``), the function must be at the top level of a module. The arguments are those
-        of `Handlers.subscribe`, which says what is raised.
+        The function gets a `ReceivedMessage`, with *once* also a session, and runs in its own application context. To
+        run in another process (``--processes``), it must be at the top level of a module. The arguments and exceptions
+        are those of `Handlers.subscribe`.
         """
         return self.handlers.subscribe(
             destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to, once=once

@@ -30,7 +30,7 @@ _OUTBOX_OPTIONS: typing.Final = ("alias", "keep", "notify", "relay", "table")
 _P = typing.ParamSpec("_P")
 _R = typing.TypeVar("_R")
 
-# Sent in the thread that sends the message, with the Flask app, not a proxy of it, as their sender.
+# Both signals are sent in the thread that sends the message. Their sender is the Flask app, not a proxy of it.
 
 #: A message was sent. Arguments: ``message_id``, ``destination``, ``confirmed`` (whether the broker's receipt came),
 #: ``seconds`` (the time of the whole call).
@@ -44,7 +44,7 @@ send_failed = blinker.NamedSignal("stomp-send-failed")
 def _method(
     method: typing.Callable[typing.Concatenate[Publisher, _P], _R],
 ) -> typing.Callable[typing.Concatenate[PublisherMethods, _P], _R]:
-    """Return a method with the name, signature and docstring of *method*, which calls it of `publisher`."""
+    """Return a method that calls *method* of `publisher`, with its name, signature and docstring."""
 
     @functools.wraps(method, assigned=("__name__", "__doc__", "__annotations__"))
     def call(self: PublisherMethods, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -55,7 +55,7 @@ def _method(
 
 
 def _signature(function: typing.Callable[..., object], wrapped: typing.Callable[..., object]) -> inspect.Signature:
-    """The signature of *function*, with the arguments of *wrapped* in the place of its keyword arguments."""
+    """Return the signature of *function*, in which the arguments of *wrapped* replace ``**options``."""
     own, more = inspect.signature(function), inspect.signature(wrapped).parameters
     named = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
     named += [each for name, each in more.items() if name not in own.parameters]
@@ -63,7 +63,7 @@ def _signature(function: typing.Callable[..., object], wrapped: typing.Callable[
 
 
 class PublisherMethods:
-    """The methods of the app's publisher, which the extension and its state both have."""
+    """The methods of the app's publisher, for both the extension and its state."""
 
     publisher: Publisher
     transactional_outbox: Outbox
@@ -80,9 +80,9 @@ class PublisherMethods:
     ) -> str:
         """Send one message, and return its id: the app's `Publisher.send`, with its arguments and exceptions.
 
-        * *outbox* - a session of SQLAlchemy, such as ``db.session``: the message is written in its transaction, and
-          ``flask stomp relay`` sends it after the commit. See `stomp_web.sqlalchemy.Outbox`.
-        * *key* - in the outbox: what must stay in order, such as ``str(order.id)``.
+        * *outbox* - a session of SQLAlchemy, such as ``db.session``. The message is written in the session's
+          transaction, and ``flask stomp relay`` sends it after the commit. See `stomp_web.sqlalchemy.Outbox`.
+        * *key* - in the outbox, a text that names what must stay in order, such as ``str(order.id)``.
         """
         if outbox is not None:
             return self.transactional_outbox.send(outbox, destination, payload, headers, key=key, **options)

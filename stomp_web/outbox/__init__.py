@@ -6,7 +6,7 @@
                           |
     Relay: claim -> waves -> Publisher.deliver -> record        one transaction of the relay's own
 
-The table and the relay are the same for Django and SQLAlchemy; each has a `Store` of its own
+The table and the relay are the same for Django and SQLAlchemy; each of the two has its own `Store`
 (`stomp_web.django.outbox`, `stomp_web.sqlalchemy`). No framework is imported here.
 """
 

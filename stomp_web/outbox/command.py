@@ -33,10 +33,10 @@ def run_relay(relay: Relay, *, once: bool = False, stream: typing.TextIO | None 
 
 
 class RelayLine(StatusLine):
-    """The progress of a relay: give it to `Relay.run` as *on_progress*. On a terminal, it is written over and over."""
+    """The progress line of a relay: the *on_progress* of `Relay.run`. On a terminal, it is overwritten each time."""
 
     def text(self, stats: RelayStats) -> str:
-        """Return the line, without an end."""
+        """Return the line, without a line end."""
         problem = f"{stats.problem}; " if stats.problem else ""
         outbox = stats.outbox
         age = "" if outbox.oldest is None else f", oldest {outbox.oldest:.0f} s"
@@ -47,7 +47,7 @@ class RelayLine(StatusLine):
 
 
 def operate(store: Store, action: str, ids: typing.Sequence[int], days: float) -> str:
-    """Do what an operator asks for - ``status``, ``retry``, ``discard`` or ``purge`` - and return what was done."""
+    """Do what an operator asks for - ``status``, ``retry``, ``discard`` or ``purge`` - and return a text to print."""
     store.check()
     if action == "purge":
         return f"{store.purge(days * _DAY)} sent messages were deleted"
@@ -59,7 +59,7 @@ def operate(store: Store, action: str, ids: typing.Sequence[int], days: float) -
 
 
 def _status_text(name: str, outbox: OutboxStats) -> str:
-    """Return the numbers of an outbox as a command prints them."""
+    """Return the text with which a command prints the numbers of an outbox."""
     age = "" if outbox.oldest is None else f"; the oldest that is not sent is {outbox.oldest:.0f} s old"
     return (
         f"{name}: {outbox.pending} pending, {outbox.waiting} waiting, {outbox.failed} failed, {outbox.sent} sent and "

@@ -6,10 +6,10 @@ __all__ = ["delete_one_by_one"]
 
 
 def delete_one_by_one(table: str, ids: str) -> str:
-    """Return the statement that deletes rows of *table*, a quoted name; *ids* stands for a JSON array of their ids.
+    """Return a statement that deletes rows of *table*, a quoted name; *ids* stands for a JSON array of the rows' ids.
 
     Each row is found by its primary key. For ``id IN (...)``, MariaDB 10.11 reads the whole table if the ids are a
-    quarter of it: it would wait for the rows of other relays, until these have sent them, or until a deadlock.
+    quarter of the table; the statement would wait until other relays have sent their rows, or until a deadlock.
     """
     return (
         f"DELETE gone FROM JSON_TABLE({ids}, '$[*]' COLUMNS (id BIGINT PATH '$')) AS wanted "

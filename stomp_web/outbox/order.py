@@ -4,9 +4,9 @@ Two rules keep that order with any number of relays, without a lock for each key
 
 * A row may be claimed only if the row of its key that stands before it is gone, or is claimed together with it. A row
   that another relay has locked is not gone.
-* Rows of one key travel in one batch only if the broker cannot refuse one of them and take a later one: RabbitMQ and
-  ActiveMQ go on after an ERROR. So they must have the same destination and headers; otherwise the next one waits for
-  the receipt of the one before, in the next wave.
+* Rows of one key travel in one batch only if the broker cannot refuse one of them and accept a later one. RabbitMQ and
+  ActiveMQ can, because they go on after an ERROR. So the rows must have the same destination and headers; otherwise
+  the later row waits, in the next wave, for the receipt of the earlier row.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _IDENTIFYING: typing.Final = frozenset(("correlation-id", "traceparent", "traces
 class Candidate:
     """A pending row that a relay has locked.
 
-    `previous` is the id of the last row of its key before it that is not sent, and `previous_state` the state of that;
-    `size` is the length of its body, in bytes.
+    `previous` is the id of the last unsent row of its key before it, and `previous_state` the state of that row;
+    `size` is the length of the candidate's body, in bytes.
     """
 
     id: int
@@ -40,15 +40,16 @@ class Candidate:
 
     @classmethod
     def of(cls, id: int, key: str | None, before: typing.Mapping[str, int | None], size: int) -> Candidate:
-        """Make one: *before* has, for each state, the id of the last row of its key that stands before it."""
+        """Make a candidate; *before* has, for each state, the id of the last row of its key that stands before it."""
         previous, state = max(((each, state) for state, each in before.items() if each), default=(None, None))
         return cls(id, key, previous, state, size)
 
 
 def choose(candidates: typing.Iterable[Candidate], most_bytes: int) -> tuple[list[int], list[Candidate]]:
-    """Return the ids of those that may be sent, in order, and the candidates whose key waits.
+    """Return the ids of the candidates that may be sent, in order, and the candidates whose key waits.
 
-    *candidates* come in the order of their ids. The bodies of those to send have *most_bytes* together, or it is one.
+    *candidates* come in the order of their ids. The bodies of the chosen rows have at most *most_bytes* together,
+    unless only one row is chosen.
     """
     chosen: dict[int, None] = {}
     held: dict[int, Candidate] = {}
@@ -67,7 +68,7 @@ def choose(candidates: typing.Iterable[Candidate], most_bytes: int) -> tuple[lis
 def waves(rows: typing.Iterable[Row]) -> list[list[Row]]:
     """Divide *rows*, which come in the order of their ids, into batches that are sent one after the other."""
     found: list[list[Row]] = []
-    last: dict[str, tuple[int, Row]] = {}  # by key: its last row, and the wave of that
+    last: dict[str, tuple[int, Row]] = {}  # by key: the wave of its last row, and that row
     for row in rows:
         number = 0
         if row.key is not None:

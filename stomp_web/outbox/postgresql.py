@@ -8,18 +8,18 @@ __all__ = ["ConnectionListener", "can_listen"]
 
 
 def can_listen(connection: typing.Any) -> bool:
-    """Whether *connection*, one of psycopg or psycopg2, can tell of a NOTIFY."""
+    """Whether *connection*, of psycopg or psycopg2, can report a NOTIFY."""
     return hasattr(connection, "add_notify_handler") or hasattr(connection, "notifies")
 
 
 class ConnectionListener:
-    """Listens on *channel* over a *connection* of its own, of psycopg or psycopg2, in autocommit; *close* closes it."""
+    """Listens on *channel*. Its own *connection*, of psycopg or psycopg2, is in autocommit; *close* closes it."""
 
     def __init__(self, connection: typing.Any, channel: str, close: typing.Callable[[], object]) -> None:
         self._connection = connection
         self._close = close
         if hasattr(connection, "add_notify_handler"):
-            connection.add_notify_handler(_ignore)  # without one, psycopg collects them
+            connection.add_notify_handler(_ignore)  # without a handler, psycopg collects the notifications
         try:
             self._execute(f'LISTEN "{channel}"')
         except BaseException:
@@ -31,7 +31,7 @@ class ConnectionListener:
         return typing.cast(int, self._connection.fileno())
 
     def drain(self) -> None:
-        """Read what has come."""
+        """Read the notifications that have come, and drop them."""
         self._execute("SELECT 1")
         notifies = getattr(self._connection, "notifies", None)
         if isinstance(notifies, list):

@@ -38,7 +38,7 @@ _BUSY_PAUSE: typing.Final = 0.02  # seconds, while another relay has all rows th
 _SHOWN_EVERY: typing.Final = 0.5
 _COUNTED_EVERY: typing.Final = 5.0
 _DRAINED_EVERY: typing.Final = 1.0
-_ONCE_LIMIT: typing.Final = 60.0  # seconds for which a relay that ends when all is sent waits for another one
+_ONCE_LIMIT: typing.Final = 60.0  # seconds for which a relay with *once* waits for another relay that sends
 _LONGEST_ERROR: typing.Final = 2000
 _LARGEST_BATCH: typing.Final = 10_000  # databases limit how many values a statement may have
 
@@ -49,13 +49,13 @@ class Relay:
     """Sends the messages of an outbox to the broker, each confirmed, and removes their rows.
 
     * *store* - the outbox.
-    * *publisher_of* - returns the `Publisher` with an alias, or raises `ConfigurationError`.
-    * *poll* - seconds between two looks at a table in which there was nothing to send; 1. On PostgreSQL, a commit wakes
-      the relay at once.
-    * *batch* - how many messages are claimed and sent together at most; 500, and not more than 10000.
-    * *max_attempts* - how often a message is tried that the broker refuses, before its row is *failed*; 10. The pause
-      before the second try is a second; it doubles each time, up to five minutes. A message that was not sent, or
-      whose outcome is unknown, is tried until the broker has confirmed it.
+    * *publisher_of* - takes an alias and returns its `Publisher`, or raises `ConfigurationError`.
+    * *poll* - seconds until the relay looks again if there was nothing to send; by default 1. On PostgreSQL, a commit
+      wakes the relay at once.
+    * *batch* - the most messages that are claimed and sent together; by default 500, and at most 10000.
+    * *max_attempts* - how many tries a message that the broker refuses has before its row is *failed*; by default 10.
+      The pause before the second try is a second; it doubles each time, up to five minutes. A message that was not
+      sent, or whose outcome is unknown, is tried until the broker has confirmed it.
 
     Raises `ConfigurationError` for a bad option.
     """
@@ -88,19 +88,19 @@ class Relay:
         self._away: dict[str, tuple[int, float]] = {}  # by alias: failures in a row, and when to try again
 
     def stop(self) -> None:
-        """Ask a running relay to end after the batch that it sends now. From any thread or signal handler."""
+        """Ask a running relay to end after its current batch. May be called in any thread or signal handler."""
         self._stopping = True
         self._wakeup.wake()
 
     def stats(self) -> RelayStats:
-        """What this relay has done, and how the outbox stood when it last looked."""
+        """Return what this relay has done, and how the outbox stood when the relay last looked."""
         return self._stats
 
     def run(self, *, once: bool = False, on_progress: Progress | None = None) -> int:
-        """Relay messages until SIGTERM, Ctrl-C or `stop`; with *once*, until there is none that can be sent now.
+        """Relay messages until SIGTERM, Ctrl-C or `stop`; with *once*, until no message can be sent now.
 
-        *on_progress* is called about twice a second with a `RelayStats`. A broker or a database that cannot be reached
-        is waited for; with *once*, the relay ends with 1 then, and also if it leaves rows that were not sent.
+        *on_progress* is called about twice a second with a `RelayStats`. The relay waits for a broker or a database
+        that cannot be reached; with *once*, it returns 1 instead, and also if unsent rows are left.
         Returns the exit code for the program.
 
         Raises `ConfigurationError` if the table of the outbox is not there.
@@ -146,8 +146,7 @@ class Relay:
     def send(self, ids: typing.Sequence[int], timeout: float | None = None) -> int:
         """Send the rows *ids* now, as far as that is possible within *timeout* seconds; return how many were sent.
 
-        What cannot be sent is left to a relay. It raises nothing that the broker or the database has to say: that is
-        logged.
+        Rows that cannot be sent are left to a relay. Errors of the broker and the database are logged, and not raised.
         """
         sending = Sending(self._publisher_of)
         try:
@@ -161,7 +160,7 @@ class Relay:
         return len(sending.sent)
 
     def _round(self) -> float | None:
-        """Claim, send, record. Return the seconds to wait before the next round; ``None``: there may be more."""
+        """Claim, send, record. Return the seconds until the next round, or ``None`` if there may be more to send."""
         sending = Sending(self._publisher_of, lambda: self._stopping)
         now = time.monotonic()
         skip = [alias for alias, (_, until) in self._away.items() if until > now]
@@ -182,7 +181,7 @@ class Relay:
             return None
         now = time.monotonic()
         pause = min([self._poll, *(until - now for _, until in self._away.values() if until > now)])
-        # Rows that another relay has locked, or that stand behind those: its batch is over in a moment.
+        # The rows that were seen stand behind rows that another relay has locked; its batch is over in a moment.
         return min(pause, _BUSY_PAUSE) if claim.seen and not sending.away else pause
 
     def _note_brokers(self, sending: Sending, skip: typing.Collection[str]) -> None:
@@ -194,7 +193,7 @@ class Relay:
             pause = max(getattr(error, "retry_after", None) or 0.0, _growing(failures))
             self._away[alias] = failures, time.monotonic() + pause
         for alias in set(self._away).difference(sending.away, skip):
-            del self._away[alias]  # it was tried, or has no message now
+            del self._away[alias]  # the alias was tried, or has no message now
             _log.info("no broker of the outbox is known to be unreachable any more")
         problem = str(next(iter(sending.away.values()), self._stats.problem if self._away else ""))
         self._stats = dataclasses.replace(self._stats, problem=problem)
@@ -227,7 +226,7 @@ class Relay:
         return 1 if outbox.pending or outbox.waiting or outbox.failed else 0
 
     def _lost(self, error: Exception) -> None:
-        """The database cannot be reached: wait."""
+        """Note that the database cannot be reached, and wait."""
         self._losses += 1
         problem = f"{self.store.name} cannot be reached: {_words(error)}"
         if self._losses == 1:
@@ -249,7 +248,7 @@ class Relay:
             poll.register(self._wakeup.fileno(), select.POLLIN)
             if (descriptor := self._descriptor()) is not None:
                 poll.register(descriptor, select.POLLIN)
-            elif listens:  # its connection is lost
+            elif listens:  # the connection of the listener is lost
                 return
             shown = min(left, _SHOWN_EVERY) if self._on_progress is not None else left
             ready = [descriptor for descriptor, _ in poll.poll(math.ceil(shown * 1000))]
@@ -261,15 +260,15 @@ class Relay:
             self._show()
 
     def _descriptor(self) -> int | None:
-        """The descriptor of the listener; ``None`` if it has none, or its connection is lost."""
+        """The descriptor of the listener; ``None`` if there is no listener, or its connection is lost."""
         try:
             return None if self._listener is None else self._listener.fileno()
-        except Exception:  # noqa: BLE001 - of a driver
+        except Exception:  # noqa: BLE001 - a driver's exception
             self._stop_listening()
             return None
 
     def _keep_listening(self, once: bool) -> bool:
-        """Listen, and read what has come at least once a second: PostgreSQL keeps it until then.
+        """Listen, and read notifications at least once a second, because PostgreSQL keeps them until they are read.
 
         Returns whether the database could be reached.
         """
@@ -280,7 +279,7 @@ class Relay:
                 self._listener = self.store.listen()
             except self.store.lost:
                 raise
-            except Exception as error:  # noqa: BLE001 - of a driver, whose connection is lost
+            except Exception as error:  # noqa: BLE001 - a driver's exception: the connection is lost
                 self._lost(error)
                 return False
         return True
@@ -290,13 +289,13 @@ class Relay:
         try:
             if self._listener is not None:
                 self._listener.drain()
-        except Exception:  # noqa: BLE001 - of a driver, whose connection is lost
+        except Exception:  # noqa: BLE001 - a driver's exception: the connection is lost
             self._stop_listening()
 
     def _stop_listening(self) -> None:
         listener, self._listener = self._listener, None
         if listener is not None:
-            with contextlib.suppress(Exception):  # its connection is lost
+            with contextlib.suppress(Exception):  # the connection is lost
                 listener.close()
 
     def _show(self) -> None:
@@ -308,12 +307,12 @@ class Relay:
             self._counted_at = now
         try:
             self._on_progress(self._stats)
-        except Exception:  # noqa: BLE001 - what shows the progress is the application's
+        except Exception:  # noqa: BLE001 - the application's function may raise anything
             _log.exception("on_progress failed")
 
 
 def _growing(failures: int) -> float:
-    """The pause after so many failures in a row to reach a broker or a database, in seconds."""
+    """The pause, in seconds, after so many *failures* in a row to reach a broker or a database."""
     return min(0.1 * 2.0 ** min(failures - 1, 10), _LONGEST_LOST)
 
 
@@ -324,7 +323,7 @@ def _next_attempt(attempts: int) -> datetime.datetime:
 
 
 def _words(error: Exception) -> str:
-    """*error* in words: of one of SQLAlchemy only the driver's, without the statement and its values."""
+    """Return *error* in words. An error of SQLAlchemy is cut to the driver's, without the statement and its values."""
     error = getattr(error, "orig", None) or error
     text = harmless(f"{type(error).__name__}: {error}".replace("\0", "\\0").strip())
     return text[:_LONGEST_ERROR]

@@ -1,13 +1,13 @@
-"""The rows of the outbox: a message as the database holds it, and its way back to a `Message`.
+"""The rows of the outbox: how the database holds a message, and how a row becomes a `Message` again.
 
 A row is in one of four states:
 
-* ``pending`` - to be sent, as soon as a relay comes to it.
-* ``waiting`` - not yet: after a failure until `next_attempt_at`, or, without that, until the rows of its key that stand
-  before it are gone.
-* ``failed`` - the broker refused it as often as it may, or the row cannot be read. It stays until an operator retries
-  or discards it, and so do the later rows of its key.
-* ``sent`` - kept for a time after it was sent; `next_attempt_at` is then the moment at which it was.
+* ``pending`` - the next relay that comes to the row sends it.
+* ``waiting`` - the row must not be sent yet: after a failure, until `next_attempt_at`; if there is no such moment,
+  until the rows of its key that stand before it are gone.
+* ``failed`` - the broker refused the message `max_attempts` times, or the row cannot be read. The row stays until an
+  operator retries or discards it; the later rows of its key wait for that.
+* ``sent`` - the row is kept for a time after it was sent; `next_attempt_at` is then the moment of the sending.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ LONGEST_KEY: typing.Final = 255
 LONGEST_ALIAS: typing.Final = 64
 LONGEST_STATE: typing.Final = 8
 
-# Those of a SEND that have a column of their own.
+# The headers of a SEND frame that have a column of their own.
 _COLUMNS: typing.Final = ("destination", "content-type", MESSAGE_ID)
-# Seconds: a message that has waited in the outbox for longer than its ttl still goes to the broker, which expires it.
+# In seconds. A message that has waited in the outbox longer than its ttl still goes to the broker, which expires it.
 _LEAST_TTL: typing.Final = 0.001
 
 

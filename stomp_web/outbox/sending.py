@@ -1,4 +1,4 @@
-"""Sending the rows of a claim: in waves, and after a failure in smaller parts, until the row at fault stands alone."""
+"""Sending the rows of a claim: in waves, and, after a failure, in smaller parts, until the row at fault is alone."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ __all__ = ["Sending"]
 
 _log = get_logger("outbox")
 
-# Errors that say nothing about a message: no connection to the broker, or none that is free.
+# Errors that say nothing about a message: there is no connection to the broker, or no free one.
 _AWAY: typing.Final = (BrokerUnavailable, AuthenticationFailed, PoolTimeout, PoolClosed)
 
 
 class Sending:
     """The sending of one claim, and what became of its rows.
 
-    * *publisher_of* - returns the publisher with an alias; it raises `ConfigurationError` if there is none.
-    * *stopping* - whether no further batch is to be begun.
+    * *publisher_of* - returns the publisher with an alias, or raises `ConfigurationError` if there is none.
+    * *stopping* - returns whether to begin no further batch.
 
-    `sent` are the rows that the broker has confirmed, `failures` the others that it, or this side, had reason not to
-    take, and `unreadable` those that can never be sent. `away` is, by alias, why a broker cannot be reached. The rows
-    that are in none of these are as they were.
+    `sent` are the rows that the broker has confirmed. `failures` are rows that were tried and that the broker, or this
+    side, had a reason not to accept. `unreadable` are rows that can never be sent. `away` tells, by alias, why a broker
+    cannot be reached. All other rows are unchanged.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class Sending:
     ) -> None:
         self._publisher_of = publisher_of
         self._stopping = stopping
-        self._stuck: set[str] = set()  # the keys of rows that were not sent: what stands behind them must wait
+        self._stuck: set[str] = set()  # keys of rows that were not sent: later rows with these keys must wait
         self.sent: list[Row] = []
         self.failures: list[tuple[Row, Exception]] = []
         self.unreadable: list[tuple[Row, Exception]] = []
         self.away: dict[str, Exception] = {}
 
     def send(self, rows: typing.Sequence[Row], deadline: Deadline | None = None) -> None:
-        """Send *rows*, until *deadline*; without it, each batch may take the time of its publisher."""
+        """Send *rows* until *deadline*; without a deadline, each batch may take the timeout of its publisher."""
         for wave in waves(rows):
             by_alias: dict[str, list[Row]] = {}
             for row in wave:
@@ -98,7 +98,7 @@ class Sending:
     def _try(
         self, alias: str, publisher: Publisher, part: list[tuple[Row, Message]], timeout: float | None
     ) -> list[tuple[Row, Message]] | None:
-        """Send *part* as one batch; return what is left of it to be sent. ``None``: the broker is away."""
+        """Send *part* as one batch; return the part that is still to be sent, or ``None`` if the broker is away."""
         try:
             publisher.deliver([message for _, message in part], confirm=True, timeout=timeout)
         except Exception as error:  # noqa: BLE001 - written into the row, and logged
@@ -112,7 +112,7 @@ class Sending:
             if at_fault is None:
                 return left
             self._fail(self.failures, at_fault, error)
-            if isinstance(error, ReceiptTimeout):  # each other one would take as long
+            if isinstance(error, ReceiptTimeout):  # every other row would take as long
                 self.away[alias] = error
                 return None
             return [each for each in left if each[0] is not at_fault]
@@ -127,7 +127,7 @@ class Sending:
 
 
 def _refused(error: Exception, left: typing.Sequence[tuple[Row, Message]]) -> Row | None:
-    """The row of *left* that the broker has refused, if *error* names one of them."""
+    """The row of *left* that the broker has refused, if *error* names exactly one row."""
     if not isinstance(error, Rejected) or error.message_id is None:
         return None
     named = [row for row, _ in left if row.message_id == error.message_id]

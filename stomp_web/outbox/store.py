@@ -1,9 +1,9 @@
-"""Store: the outbox's table, as the relay uses it. What differs between Django and SQLAlchemy is a subclass's.
+"""Store: what a relay does with the outbox's table. A subclass does what differs between Django and SQLAlchemy.
 
-A claim locks the rows that one relay sends, until they are recorded. On a database that can lock rows and skip locked
-ones (PostgreSQL, MariaDB 10.6, MySQL 8), the locks are those of a transaction that stays open while the messages are
-sent: if the relay dies, the database releases them at once. On SQLite there is one relay at a time, which holds a lock
-on a file beside the database, so that no transaction is open while it sends.
+A claim locks the rows that one relay sends, until their outcomes are recorded. On a database that can lock
+rows and skip locked ones (PostgreSQL, MariaDB 10.6, MySQL 8), the locks belong to a transaction that stays open while
+the messages are sent: if the relay dies, the database releases the locks at once. On SQLite, one relay at a time works.
+It holds a lock on a file beside the database, so that no transaction is open while the relay sends.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .stats import OutboxStats
 
 __all__ = ["Claim", "Listener", "Outcomes", "Store", "Turn"]
 
-#: How many bytes the bodies of one claim have together.
+#: How many bytes the bodies of one claim have together at most, unless the claim is one row.
 _MOST_BYTES: typing.Final = 16 * 1024 * 1024
-#: How many rows are changed in one statement.
+#: How many rows are changed in one statement at most.
 _MOST_WOKEN: typing.Final = 1000
-#: How many claims in a row may only find rows that wait.
+#: How many claims in a row may find only rows that wait.
 _MOST_CLAIMS: typing.Final = 100
-#: Seconds between two searches for rows that wait for a row that an operator has deleted by other means.
+#: Seconds between two searches for rows that wait for a row which was deleted by other means than `discard`.
 _SWEPT_EVERY: typing.Final = 60.0
 #: Seconds that an operator's command waits for the turn.
 _TURN_LIMIT: typing.Final = 30.0
@@ -53,10 +53,10 @@ class Listener(typing.Protocol):
     """Wakes a relay when a transaction with new rows has committed."""
 
     def fileno(self) -> int:
-        """The descriptor that can be read when there is something new."""
+        """The descriptor, which becomes readable when there is something new."""
 
     def drain(self) -> None:
-        """Forget what has come. Raises an exception of the database if the connection is lost."""
+        """Read and drop what has come. Raises an exception of the database if the connection is lost."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -66,14 +66,14 @@ class Turn(typing.Protocol):
     """The right to be the only relay, on a database that cannot lock rows."""
 
     def acquire(self) -> bool:
-        """Acquire it, and return whether that was possible."""
+        """Try to acquire the turn, and return whether this succeeded."""
 
     def release(self) -> None:
-        """Release it."""
+        """Release the turn."""
 
 
 class Claim:
-    """Rows that this relay alone sends now. `seen` is how many rows it has looked at to find them."""
+    """Rows that this relay alone sends now. `seen` is how many rows the relay has looked at to find them."""
 
     def __init__(
         self, rows: typing.Sequence[Row] = (), seen: int = 0, record: typing.Callable[[Outcomes], None] | None = None
@@ -83,18 +83,18 @@ class Claim:
         self._record = record
 
     def record(self, outcomes: Outcomes) -> None:
-        """Write the outcomes of the rows. It counts when the claim ends without an exception."""
+        """Write the outcomes of the rows. They are committed when the claim ends without an exception."""
         if self._record is not None:
             self._record(outcomes)
 
 
 class Store:
-    """The table of one outbox. Subclasses say how it is read and written; the way of the rows is here.
+    """The table of one outbox. A subclass reads and writes the table; this class decides when a row changes its state.
 
     * `name` - the database and the table, for the log, without credentials.
     * `lost` - the exceptions that say that the database cannot be reached, or has ended the transaction.
     * `turn` - on a database that cannot lock rows: the right to be the only relay.
-    * `keep` - seconds for which a sent row is kept; 0: it is deleted at once.
+    * `keep` - seconds for which a sent row is kept; with 0, the row is deleted at once.
     """
 
     name: str
@@ -109,15 +109,15 @@ class Store:
     def claim(
         self, limit: int, ids: typing.Sequence[int] | None = None, *, skip: typing.Collection[str] = ()
     ) -> typing.Iterator[Claim]:
-        """Claim up to *limit* rows that may be sent now, in order; of the rows with these *ids*, if they are given.
+        """Claim up to *limit* rows that may be sent now, in order. If *ids* is given, only rows with these ids count.
 
-        Rows of the aliases *skip* are left out, and those that stand behind them.
+        Rows of the aliases *skip* are left out, and so are the rows that stand behind them.
         """
         if self.turn is None:
             for _ in range(_MOST_CLAIMS):
                 with self.transaction():
                     chosen, seen, held = self._choose(limit, ids, skip)
-                    if not (held and self._hold(held)):  # otherwise that is committed first, and its locks are released
+                    if not (held and self._hold(held)):  # otherwise, commit first what waits now
                         yield Claim(self.load(chosen) if chosen else (), seen, self._record)
                         return
             yield Claim()
@@ -147,10 +147,10 @@ class Store:
         return chosen, len(candidates), held
 
     def _hold(self, held: typing.Sequence[Candidate]) -> int:
-        """Let candidates wait whose key waits, so that no relay looks at them again before it goes on.
+        """Set to waiting the candidates whose key waits, so that no relay looks at them again before the key goes on.
 
-        The row before each is locked meanwhile, or the one that wakes that row would not see those that wait for it.
-        Returns how many wait now.
+        The row before each candidate is locked meanwhile. Otherwise, whatever lets that row go on would not see the
+        candidates that wait for it. Returns how many candidates wait now.
         """
         before = {each.previous for each in held if each.previous is not None}
         still = self.lock(before, (WAITING, FAILED))
@@ -176,12 +176,12 @@ class Store:
         self._wake_behind({row.key for row in outcomes.sent if row.key is not None})
 
     def _wake_behind(self, keys: typing.Collection[str]) -> None:
-        """Let the rows of *keys* go on that wait for one that is gone now."""
+        """Let those rows of *keys* go on that wait for a row that is gone now."""
         while keys and (ids := self.waiting_behind(keys, _MOST_WOKEN)):
             self.update(ids, state=PENDING, next_attempt_at=None)
 
     def wake(self) -> None:
-        """Let the rows go on whose pause is over, and delete the sent ones that were kept long enough."""
+        """Let rows whose pause is over go on, and delete sent rows that were kept long enough."""
         with self.transaction():
             if ids := self.due(WAITING, _now(), _MOST_WOKEN):
                 self.update(ids, state=PENDING, next_attempt_at=None)
@@ -196,11 +196,11 @@ class Store:
     # -- what an operator does --------------------------------------------------------------------------------
 
     def retry(self, ids: typing.Sequence[int] | None = None) -> int:
-        """Send failed rows again, and waiting ones now: all, or those with these *ids*. Return how many."""
+        """Send all failed rows again, or the failed and waiting ones among *ids*. Return how many."""
         return self._each_chunk(ids, (FAILED, WAITING) if ids is not None else (FAILED,), self._retry)
 
     def discard(self, ids: typing.Sequence[int] | None = None) -> int:
-        """Delete rows that are not sent, and are not being sent: all failed ones, or those with these *ids*.
+        """Delete all failed rows, or those of *ids* that are neither sent nor being sent.
 
         The rows behind them go on. Return how many were deleted.
         """
@@ -267,14 +267,14 @@ class Store:
         self.delete(ids)
         self._wake_behind(keys)
 
-    # -- what a subclass says ---------------------------------------------------------------------------------
+    # -- what a subclass does ---------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Raise `ConfigurationError` if the table is not there."""
         raise NotImplementedError
 
     def transaction(self) -> contextlib.AbstractContextManager[object]:
-        """A transaction of its own, at READ COMMITTED. All methods below are called in one."""
+        """A new transaction, at READ COMMITTED, in which the methods from `candidates` to `delete` are called."""
         raise NotImplementedError
 
     def candidates(self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str]) -> list[Candidate]:
@@ -286,15 +286,15 @@ class Store:
         raise NotImplementedError
 
     def lock(self, ids: typing.Collection[int], states: typing.Sequence[str]) -> set[int]:
-        """Lock those of the rows *ids* that are in one of *states*, and that are not locked; return their ids."""
+        """Lock the rows *ids* that are in one of *states* and not locked yet; return the ids of those rows."""
         raise NotImplementedError
 
     def some(self, state: str, after: int, limit: int) -> list[int]:
-        """Lock up to *limit* rows in *state* behind the id *after* that are not locked; return their ids, in order."""
+        """Lock up to *limit* unlocked rows in *state* whose ids are above *after*; return their ids, in order."""
         raise NotImplementedError
 
     def orphans(self, limit: int) -> list[int]:
-        """Lock up to *limit* rows that wait without a moment of their own, and behind no unsent row of their key."""
+        """Lock up to *limit* rows that wait without a `next_attempt_at`, and behind no unsent row of their key."""
         raise NotImplementedError
 
     def due(self, state: str, moment: datetime.datetime, limit: int) -> list[int]:
@@ -302,14 +302,14 @@ class Store:
         raise NotImplementedError
 
     def waiting_behind(self, keys: typing.Collection[str], limit: int) -> list[int]:
-        """Lock up to *limit* rows of *keys* that wait without a moment of their own; return their ids.
+        """Lock up to *limit* rows of *keys* that wait without a `next_attempt_at`; return their ids.
 
-        It waits for a row that is locked: its relay is just about to let it wait.
+        If such a row is locked, wait for the lock: a relay is just about to set the row to waiting.
         """
         raise NotImplementedError
 
     def keys(self, ids: typing.Sequence[int]) -> set[str]:
-        """The keys of the rows *ids*."""
+        """Return the keys of the rows *ids*."""
         raise NotImplementedError
 
     def update(self, ids: typing.Sequence[int], **values: object) -> None:
@@ -325,11 +325,11 @@ class Store:
         raise NotImplementedError
 
     def listen(self) -> Listener | None:
-        """Begin to listen for new rows. ``None`` if the database, or its driver, cannot tell."""
+        """Begin to listen for new rows. Returns ``None`` if the database, or its driver, cannot report them."""
         return None
 
     def rest(self) -> None:
-        """Called between two looks and after an error: close connections that are broken or too old."""
+        """Close connections that are broken or too old. Called between two rounds, and after an error."""
 
     def close(self) -> None:
         """Close what the store has opened."""

@@ -1,4 +1,4 @@
-"""The turn of a relay on a database that cannot lock rows: a lock on a file, which ends with its process."""
+"""The turn of a relay on a database that cannot lock rows: a lock on a file, which ends with the process."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _held: dict[str, threading.Lock] = {}
 class FileTurn:
     """The right to be the only relay of the database in the file *path*, among threads and processes.
 
-    A database without a file is only in this process. The lock is on a file of its own, ``PATH-stomp-relay``, since
-    SQLite uses locks on its own file.
+    A database without a file exists in this process only. The lock is on a file of its own, ``PATH-stomp-relay``,
+    because SQLite locks the file of the database.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -29,7 +29,7 @@ class FileTurn:
         self._descriptor: int | None = None
 
     def acquire(self) -> bool:
-        """Acquire the turn, and return whether that was possible."""
+        """Try to acquire the turn, and return whether this succeeded."""
         if not self._among_threads.acquire(blocking=False):
             return False
         if self._path is not None and fcntl is not None:
@@ -57,6 +57,6 @@ class FileTurn:
 
 
 def database_file(name: str) -> str | None:
-    """The path of the database of SQLite with this *name*, which may be a URI; ``None`` if it is only in memory."""
+    """The path of the database of SQLite with this *name*, which may be a URI; ``None`` if it is in memory."""
     path, _, query = name.removeprefix("file:").partition("?") if name.startswith("file:") else (name, "", "")
     return None if path in {"", ":memory:"} or "mode=memory" in query else path

@@ -30,18 +30,19 @@ def send_after_commit(
 ) -> str:
     """Send one message after the commit of *session*, and return its id. After a rollback, it is not sent.
 
-    The payload is written now, and a message that cannot be sent is refused now. A message belongs to the savepoint in
-    which it was made: if that is rolled back, it is not sent. All messages of a transaction leave as one batch for each
-    publisher, when the session can be used again.
+    The payload is serialized now, and a message that cannot be sent is refused now. A message belongs to the savepoint
+    in which it was made: if the savepoint is rolled back, the message is not sent. All messages of a transaction leave
+    as one batch for each publisher, when the session can be used again.
 
     * *session* - a `sqlalchemy.orm.Session`, or a ``scoped_session``.
-    * *publisher*, and the other arguments - those of `Publisher.send`.
+    * *publisher* - the `Publisher` that sends the message.
+    * the other arguments - those of `Publisher.send`.
 
     An error of the broker is raised where the outermost transaction ends, such as at ``session.commit()``. The database
-    has committed then: a message that failed, or whose process died between the two, is missing or of unknown outcome.
-    If that is not acceptable, use an `Outbox`.
+    has committed then. A message that failed, or whose process died after the commit, is missing, or its outcome
+    is unknown. If that is not acceptable, use an `Outbox`.
 
-    Raises as `Publisher.prepare` does; and `ConfigurationError` for a *session* of another type.
+    Raises what `Publisher.prepare` raises, and `ConfigurationError` for a *session* of another type.
     """
     plain = plain_session(session)
     if not isinstance(plain, Session):

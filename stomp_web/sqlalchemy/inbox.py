@@ -1,4 +1,4 @@
-"""Inbox: a handler's transaction has a row that names the message, so that a copy of it is not handled again."""
+"""Inbox: a handler's transaction has a row that names the message, so that a copy is not handled again."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _PURGED_EVERY: typing.Final = 3600.0  # seconds
 class Inbox:
     """Lets handlers with ``once=True`` run once for each message, however often it comes.
 
-    Each runs in a transaction of its own, together with a row that names handler and message. A copy is acknowledged,
-    and not handled. If the handler raises, everything is rolled back, the row as well, and the message is tried again.
+    Each call has its own transaction, with a row that names handler and message. A copy is acknowledged, and not
+    handled. If the handler raises, everything is rolled back, including the row, and the message is tried again.
 
     * *metadata* - the application's `sqlalchemy.MetaData`, to which the table is added.
     * *session_factory* - returns a new `sqlalchemy.orm.Session`, as a ``sessionmaker`` does.
     * *table* - the table's name.
-    * *keep* - days after which a row is removed; 30. A copy that comes later is handled again.
+    * *keep* - days after which a row is removed; by default 30. A copy that comes later is handled again.
 
     >>> from sqlalchemy.orm import sessionmaker
     >>> from stomp_web.worker import Worker

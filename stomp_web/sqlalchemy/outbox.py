@@ -29,12 +29,12 @@ class Outbox:
       see it. A second outbox with the same metadata and *table* shares the table.
     * *publisher* - the `Publisher` whose serializers, options and connections are used.
     * *table* - the table's name.
-    * *keep* - days for which the row of a sent message is kept; 0: it is deleted at once.
+    * *keep* - days for which the row of a sent message is kept; with 0, the default, it is deleted at once.
     * *relay* - ``"inline"``: the process that has committed also sends its messages, right after the commit, and leaves
-      to a relay what it could not send. Without it, a relay sends everything.
-    * *alias* - a name for the publisher, 1 to 64 characters, where several use one table; a relay sends the messages of
-      its own.
-    * *notify* - whether a commit wakes the relays, on PostgreSQL (by ``NOTIFY``; not one in two phases).
+      to a relay what it could not send. With ``None``, a relay sends everything.
+    * *alias* - a name of 1 to 64 characters for the publisher, if several publishers use one table; a relay sends only
+      the messages of its own alias.
+    * *notify* - whether, on PostgreSQL, a commit wakes the relays (by ``NOTIFY``; a commit in two phases does not).
 
     >>> from sqlalchemy import create_engine
     >>> metadata, publisher = MetaData(), Publisher("memory://")
@@ -97,15 +97,15 @@ class Outbox:
         """Write one message into the transaction of *session*, and return its id.
 
         * *session* - a `sqlalchemy.orm.Session`, a ``scoped_session`` (such as Flask-SQLAlchemy's ``db.session``), or a
-          `sqlalchemy.Connection`. If the transaction is rolled back, also to a savepoint, the message is gone.
-        * *key* - what must stay in order, such as ``str(order.id)``, 1 to 255 characters: messages with one key reach
-          the broker in the order in which they were written. Messages with different keys, or without one, do not wait
-          for each other.
-        * *destination*, *payload*, *headers* and the other *options* - those of `Publisher.send`, without *confirm* and
-          *timeout*: a relay always waits for the broker's receipt.
+          `sqlalchemy.Connection`. A rollback, also one to an earlier savepoint, removes the message.
+        * *key* - 1 to 255 characters that name what must stay in order, such as ``str(order.id)``: messages with the
+          same key reach the broker in the order in which they were written. Messages with different keys, or without a
+          key, do not wait for each other.
+        * *destination*, *payload*, *headers* and the other *options* - those of `Publisher.send`, except *confirm* and
+          *timeout*, because a relay always waits for the broker's receipt.
 
-        Raises, with nothing written: `SerializationError`, `InvalidFrame` and `ConfigurationError`, for a message that
-        cannot be sent as it is, for a bad *key*, and for a session in autocommit mode; and what the database raises.
+        Raises `SerializationError`, `InvalidFrame` or `ConfigurationError` for a message that can never be sent, for a
+        bad *key*, and for a session in autocommit mode; and what the database raises. Nothing is written then.
         """
         if options.keys() & {"confirm", "timeout"}:
             raise ConfigurationError(
@@ -131,9 +131,9 @@ class Outbox:
             else:
                 identity = connection.execute(insert).inserted_primary_key[0]  # type: ignore[index]
         except StatementError as error:
-            error.hide_parameters = True  # the body is one
+            error.hide_parameters = True  # the body is a parameter
             raise
-        if self.publisher.is_captured:  # a test sees it as sent; it is a row as well
+        if self.publisher.is_captured:  # a test sees the message as sent; the row is written as well
             self.publisher.deliver([message])
         elif self._inline and isinstance(plain, Session):
             Ending.of(plain).after_commit(self, (connection.engine, identity), self._send_now)
@@ -151,7 +151,7 @@ class Outbox:
         return Relay(self.store(engine), self._publisher, poll=poll, batch=batch, max_attempts=max_attempts)
 
     def store(self, engine: Engine) -> SqlAlchemyStore:
-        """Return the store of the outbox in the database of *engine*: its numbers, and what an operator does."""
+        """Return the store of the outbox in the database of *engine*, for its numbers and an operator's actions."""
         known = self._stores.get(engine)
         made = known or SqlAlchemyStore(engine, self.table, keep=self.keep * _DAY, alias=self._alias)
         return self._stores.setdefault(engine, made)
@@ -178,9 +178,9 @@ def _refuse_autocommit(connection: Connection) -> None:
 
 
 def _driver_commits(connection: Connection) -> bool:
-    """Whether the driver commits each statement, as an argument of its ``connect`` may tell it.
+    """Whether the driver commits each statement, because an argument of its ``connect`` says so.
 
-    With SQLite an application may do so on purpose, and begin its transactions itself.
+    ``False`` with SQLite, where an application may do so on purpose, and begin its transactions itself.
     """
     if connection.dialect.name not in {"postgresql", "mysql", "mariadb"}:
         return False

@@ -1,4 +1,4 @@
-"""The end of a session's transaction: what was put off until the commit happens then, and not after a rollback."""
+"""The end of a session's transaction: functions that wait for the commit are called, or dropped by a rollback."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def plain_session(session: typing.Any) -> Session | Connection:
 class Ending:
     """What a session does after the commit of its outermost transaction.
 
-    An entry belongs to the transaction, or savepoint, in which it was made. If that is rolled back, the entry is
-    dropped; if a savepoint is released, its entries belong to the transaction around it.
+    An entry belongs to the transaction, or savepoint, in which it was made. A rollback of that transaction drops
+    the entry; if a savepoint is released, its entries belong to the transaction around it.
     """
 
     def __init__(self, session: Session) -> None:
@@ -48,7 +48,7 @@ class Ending:
 
     @classmethod
     def of(cls, session: Session) -> Ending:
-        """The one of *session*, which is made at its first use."""
+        """Return the `Ending` of *session*, which the first call makes."""
         known = session.info.get(_KEY)
         if known is None or known.is_of_another(session):  # a sessionmaker may copy its `info`
             known = session.info[_KEY] = cls(session)
@@ -59,9 +59,9 @@ class Ending:
         return self._session() is not session
 
     def after_commit(self, group: object, value: object, function: typing.Callable[[list[typing.Any]], object]) -> None:
-        """Call *function* after the commit, once for all values of a *group*, with the list of them.
+        """Call *function* after the commit, once for all values of a *group*, with the list of these values.
 
-        A transaction begins, if there is none.
+        If there is no transaction, one is begun.
         """
         session = typing.cast(Session, self._session())
         current = session.get_nested_transaction() or session.get_transaction() or session.begin()
@@ -80,8 +80,8 @@ class Ending:
         self._entries = [entry for entry in self._entries if not _is_in(entry.transaction, ended)]
 
     def _after_end(self, _: Session, ended: SessionTransaction) -> None:
-        """After the outermost transaction, when the session can be used again: an exception here does no harm to it."""
-        if ended.parent is not None:  # a savepoint, which was released before, or is closed without that
+        """Call the functions after the outermost transaction. The session is usable then: an exception does no harm."""
+        if ended.parent is not None:  # a savepoint: it was released before, or is closed without a release
             self._after_rollback(_, ended)
             return
         entries, self._entries = self._entries, []
@@ -99,7 +99,7 @@ class Ending:
             try:
                 raise errors[0]
             finally:
-                errors.clear()  # or this frame and the exception's traceback would hold each other
+                errors.clear()  # otherwise, this frame and the exception's traceback hold each other
 
 
 @dataclasses.dataclass(slots=True)

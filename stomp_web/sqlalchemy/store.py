@@ -1,4 +1,4 @@
-"""The outbox's table, as a relay uses it through SQLAlchemy."""
+"""What a relay does with the outbox's table, through SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def make_engine(address: str) -> Engine:
 class SqlAlchemyStore(Store):
     """The outbox in *table* of the database of *engine*. *keep* - seconds for which a sent row is kept.
 
-    *alias* - the publisher whose messages it has; ``None``: those of all.
+    *alias* - only messages of this alias are sent and counted; ``None``: the messages of all aliases.
     """
 
     lost: tuple[type[Exception], ...] = (OperationalError, InterfaceError, InternalError, TimeoutError)
@@ -74,11 +74,11 @@ class SqlAlchemyStore(Store):
             self._engine = engine
         else:
             self._engine = engine.execution_options(isolation_level="READ COMMITTED")
-        # SQLAlchemy sets the isolation level by the driver alone, whose errors it does not translate there.
+        # SQLAlchemy sets the isolation level through the driver alone, and does not translate the driver's errors then.
         driver = engine.dialect.dbapi
         if driver is not None:
             self.lost = (*self.lost, driver.OperationalError, driver.InterfaceError, driver.InternalError)
-        self._of_thread = threading.local()  # `connection`: that of the transaction that is open
+        self._of_thread = threading.local()  # `connection`: the connection of the open transaction
 
     def check(self) -> None:
         """Raise `ConfigurationError` if the table is not there, or the database cannot serve a relay."""
@@ -103,7 +103,7 @@ class SqlAlchemyStore(Store):
         with self._engine.begin() as self._of_thread.connection:
             try:
                 if self.turn is not None:
-                    # A transaction that reads first and then writes fails at once, if another has written meanwhile.
+                    # Write first: a transaction that reads first fails at once at its write, if another has written.
                     self.update([-1], attempts=0)
                 yield
             finally:
@@ -122,7 +122,7 @@ class SqlAlchemyStore(Store):
         if skip:
             statement = statement.where(column.alias.not_in(skip))
         locked = self._ids(self._own(statement).order_by(column.id).limit(limit))
-        # In a statement of its own: MySQL reads the rows that it locks as they are now, and others as they were.
+        # A statement of its own, because MySQL reads the rows that it locks as they are now, and others as they were.
         before = {state: self._last_before(state) for state in (PENDING, WAITING, FAILED)}
         details = select(column.id, column.key, *before.values(), func.length(column.body))
         return [
@@ -142,7 +142,7 @@ class SqlAlchemyStore(Store):
         )
 
     def _among(self, ids: typing.Collection[int]) -> ColumnElement[bool]:
-        """Whether a row is one of *ids*: in PostgreSQL by one parameter, as hundreds cost more than the rows do."""
+        """Whether a row is one of *ids*. PostgreSQL gets one parameter, because hundreds cost more than the rows do."""
         if self._engine.dialect.name == "postgresql":
             return self._table.c.id == any_(literal(list(ids), ARRAY(BigInteger)))
         return self._table.c.id.in_(ids)

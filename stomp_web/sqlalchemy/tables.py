@@ -1,4 +1,4 @@
-"""The tables of the outbox and the inbox: the same columns as Django's models have."""
+"""The tables of the outbox and the inbox, with the columns of Django's models."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ _KIND: typing.Final = "stomp_web.kind"  # in the `info` of a table
 
 
 class _Moment(TypeDecorator[datetime.datetime]):
-    """A moment with its time zone; where a database has none, in UTC."""
+    """A moment with its time zone. A database that stores no time zone holds it in UTC."""
 
     impl = DateTime
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> typing.Any:
-        """MySQL's DATETIME has whole seconds, if nothing else is said."""
+        """Return the column's type. By default, MySQL's DATETIME would have whole seconds only."""
         kind = mysql.DATETIME(fsp=6) if dialect.name in {"mysql", "mariadb"} else DateTime(timezone=True)
         return dialect.type_descriptor(kind)
 
     def process_bind_param(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
-        """UTC, and without a zone where the database has none."""
+        """Return *value* in UTC; if the database stores no time zone, without one."""
         if value is None:
             return None
         value = value.astimezone(datetime.UTC)
         return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
 
     def process_result_value(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
-        """Aware, in UTC."""
+        """Return *value* as an aware datetime, in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=datetime.UTC) if value.tzinfo is None else value.astimezone(datetime.UTC)
 
 
-# SQLite counts only a column of the type INTEGER by itself.
+# SQLite makes ids by itself only for a column of the type INTEGER.
 _Id = BigInteger().with_variant(Integer, "sqlite")
 _Body = LargeBinary().with_variant(mysql.LONGBLOB, "mysql", "mariadb")
-# Whatever is the default of a database of MariaDB or MySQL: any character, and keys that differ in case are two keys.
+# On MariaDB and MySQL, any character can be stored, and keys that differ in case are two keys, whatever the defaults.
 _BINARY: typing.Final[dict[str, typing.Any]] = {
     f"{dialect}_{option}": value
     for dialect in ("mysql", "mariadb")
@@ -119,6 +119,6 @@ def inbox_table(metadata: MetaData, name: str) -> Table:
 
 
 def _known(metadata: MetaData, name: str, kind: str) -> Table | None:
-    """The table of an earlier outbox or inbox with this name: an app that is made twice has one metadata."""
+    """The table of an earlier outbox or inbox with this name, because an app that is made twice has one metadata."""
     table = metadata.tables.get(f"{metadata.schema}.{name}" if metadata.schema else name)
     return table if table is not None and table.info.get(_KIND) == kind else None

@@ -18,7 +18,7 @@ __all__ = ["StompCommand"]
 class StompCommand(BaseCommand):
     """A command that ends with 0 if it succeeded, 1 if it failed, and `unusable` if it can never succeed.
 
-    A standard stream that is closed, or full, or a pipe without a reader, does not change the exit status.
+    A standard stream that is closed or full, or that is a pipe without a reader, does not change the exit status.
     """
 
     unusable = 2
@@ -51,9 +51,9 @@ class StompCommand(BaseCommand):
             raise CommandError(str(error), returncode=status) from error
 
     def report(self, text: str) -> None:
-        """Print *text*, the result. If it cannot be printed, warn: the command has succeeded all the same."""
+        """Print *text*, the result. If this fails, only warn, because the command itself has succeeded."""
         self.stdout.write(text)
         self.stdout.flush()
-        reason = getattr(self.stdout, "failure", None)  # of the TolerantStream, unless call_command was given a stream
+        reason = getattr(self.stdout, "failure", None)  # of TolerantStream; call_command may use another stream
         if reason is not None and not isinstance(reason, BrokenPipeError):
             self.stderr.write(f"Warning: standard output cannot be written: {reason.strerror}")

@@ -22,18 +22,18 @@ _MOST_SHOWN: typing.Final = 10_000  # characters of a body
 
 
 class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Rows can be looked at: only the library writes them."""
+    """Rows can only be looked at, because only the library writes them."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """No."""
+        """Return ``False``."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
-        """No: `discard` also lets the messages go on that wait for one."""
+        """Return ``False``. Use `discard`, which lets the later messages of the key go on."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
-        """No for a row; the actions need it for the model."""
+        """Return ``False`` for a row. The actions need the permission for the model."""
         return obj is None and super().has_change_permission(request)
 
 
@@ -55,18 +55,18 @@ class OutboxMessageAdmin(_ReadOnly):
 
     @admin.display(ordering="created_at")
     def age(self, row: OutboxMessage) -> str:
-        """How long ago it was written."""
+        """Return how long ago the row was written."""
         seconds = int((timezone.now() - row.created_at).total_seconds())
         return str(datetime.timedelta(seconds=max(seconds, 0)))
 
     @admin.display(ordering="last_error")
     def error(self, row: OutboxMessage) -> str:
-        """The beginning of the last error."""
+        """Return the beginning of the last error."""
         return str(row.last_error)[:100]
 
     @admin.display(description="body")
     def shown_body(self, row: OutboxMessage) -> str:
-        """The body as text, if it is text. A pickle is never loaded."""
+        """Return the body if it is text, otherwise its size. A pickle is never loaded."""
         body, kind = bytes(row.body), row.content_type or ""
         try:
             text = body.decode()

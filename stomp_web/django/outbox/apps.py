@@ -9,10 +9,10 @@ __all__ = ["StompOutboxConfig"]
 
 
 class StompOutboxConfig(AppConfig):
-    """``"stomp_web.django.outbox"`` in INSTALLED_APPS, beside ``"stomp_web.django"``."""
+    """The app ``"stomp_web.django.outbox"``, for INSTALLED_APPS, beside ``"stomp_web.django"``."""
 
     name = "stomp_web.django.outbox"
-    # An app of the project may be called "outbox".
+    # Not "outbox", because an app of the project may have that label.
     label = "stomp_web_outbox"
     verbose_name = "STOMP outbox"
     default_auto_field = "django.db.models.BigAutoField"

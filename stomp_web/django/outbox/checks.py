@@ -1,7 +1,7 @@
 """The system checks of the outbox. They read settings only.
 
 * **stomp_web.E003** - the settings of an outbox cannot be used.
-* **stomp_web.W005** - ``ATOMIC_REQUESTS`` is off for the database of an outbox that is the default: a call of ``send``
+* **stomp_web.W005** - an outbox is the default, and ``ATOMIC_REQUESTS`` is off for its database: a call of ``send``
   outside of ``transaction.atomic`` is refused.
 """
 
@@ -18,7 +18,7 @@ __all__ = ["check_outbox"]
 
 
 def check_outbox(**_: object) -> list[checks.CheckMessage]:
-    """Whether the outboxes of ``settings.STOMP`` can be used."""
+    """Report problems of the outboxes in ``settings.STOMP``."""
     found: list[checks.CheckMessage] = []
     try:
         aliases = list(publishers)

@@ -39,7 +39,7 @@ class DjangoInbox:
     def run(
         self, handler: str, identity: str, function: typing.Callable[..., object], message: ReceivedMessage
     ) -> object:
-        """Call *function* with *message* in ``transaction.atomic``, once."""
+        """Call *function* with *message* in ``transaction.atomic``, unless it has handled the message before."""
         settings = read_outbox_settings(self._using)
         database = settings.database or router.db_for_write(InboxMessage)
         if time.monotonic() >= self._purge_at:

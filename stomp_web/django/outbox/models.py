@@ -1,4 +1,4 @@
-"""The tables of the outbox and the inbox. Their columns are those of `stomp_web.sqlalchemy`, too."""
+"""The tables of the outbox and the inbox. The tables of `stomp_web.sqlalchemy` have the same columns."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class OutboxMessage(models.Model):
     )
     body: models.BinaryField[bytes, bytes] = models.BinaryField()
     key: models.CharField[str | None, str | None] = models.CharField(max_length=rows.LONGEST_KEY, null=True, blank=True)
-    #: The publisher's, in ``settings.STOMP``.
+    #: The alias of the publisher in ``settings.STOMP``.
     alias: models.CharField[str, str] = models.CharField(max_length=rows.LONGEST_ALIAS)
     #: Seconds from `created_at`.
     ttl: models.FloatField[float | None, float | None] = models.FloatField(null=True, blank=True)
     created_at: models.DateTimeField[datetime.datetime, datetime.datetime] = models.DateTimeField()
     attempts: models.IntegerField[int, int] = models.IntegerField(default=0, db_default=0)
-    #: Of a row that was sent and is kept: when it was sent.
+    #: When to try again; in a row that was sent and is kept, when it was sent.
     next_attempt_at: models.DateTimeField[datetime.datetime | None, datetime.datetime | None] = models.DateTimeField(
         null=True, blank=True
     )
@@ -40,7 +40,7 @@ class OutboxMessage(models.Model):
     )
 
     class Meta:
-        """The names of the table and its indexes, which SQLAlchemy's table has, too."""
+        """The names of the table and its indexes, which SQLAlchemy's table has as well."""
 
         db_table = "stomp_web_outbox"
         verbose_name = "message to send"

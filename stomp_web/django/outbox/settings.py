@@ -19,12 +19,12 @@ __all__ = ["OutboxSettings", "database_of", "read_outbox_settings"]
 class OutboxSettings:
     """The options, each with its default.
 
-    * `default` - whether `send` uses the outbox if its caller does not say; no.
-    * `database` - the alias of the database; without it, the one that Django's routers choose.
+    * `default` - whether `send` uses the outbox if its caller does not say so; by default no.
+    * `database` - the alias of the database; ``None``: Django's routers choose.
     * `relay` - ``"inline"``: the process that has committed also sends; ``None``: only the relay does.
-    * `keep` - days for which the row of a sent message is kept; 0, not at all.
-    * `inbox_keep` - days after which a row of the inbox is removed; 30.
-    * `notify` - whether a commit wakes the relays, on PostgreSQL; yes.
+    * `keep` - days for which the row of a sent message is kept; by default 0, which keeps none.
+    * `inbox_keep` - days after which a row of the inbox is removed; by default 30.
+    * `notify` - whether a commit wakes the relays, on PostgreSQL; by default yes.
     * `poll`, `batch`, `max_attempts` - those of `stomp_web.outbox.Relay`.
     """
 
@@ -43,7 +43,7 @@ _NAMES: typing.Final = tuple(field.name for field in dataclasses.fields(OutboxSe
 
 
 def read_outbox_settings(alias: str) -> OutboxSettings:
-    """Return the settings of the outbox of *alias*. Raises `ConfigurationError` that names the place."""
+    """Return the settings of the outbox of *alias*. Raises `ConfigurationError`, which names a bad setting."""
     section = section_of(alias, "OUTBOX")
     try:
         for name, value in section.items():
@@ -79,7 +79,7 @@ def _check(name: str, value: object) -> None:
 
 
 def database_of(settings: OutboxSettings) -> str:
-    """The alias of the database with the outbox."""
+    """Return the alias of the database with the outbox."""
     from .models import OutboxMessage
 
     return settings.database or router.db_for_write(OutboxMessage)

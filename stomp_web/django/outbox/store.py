@@ -1,4 +1,4 @@
-"""The outbox's table, as a relay uses it through Django's ORM."""
+"""What a relay does with the outbox's table, through Django's ORM."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class DjangoStore(Store):
                 with connection.cursor() as cursor:
                     cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
             elif connection.vendor == "sqlite":
-                # A transaction that reads first and then writes fails at once, if another one has written meanwhile.
+                # Write first: a transaction that reads first fails at once at its write, if another one has written.
                 self._rows.filter(id=-1).update(attempts=0)
             yield
 
@@ -93,7 +93,7 @@ class DjangoStore(Store):
         if ids is not None:
             rows = rows.filter(_Among(F("id"), ids))
         locked = self._ids(rows.order_by("id"), limit)
-        # In a statement of its own: MySQL reads the rows that it locks as they are now, and others as they were.
+        # A statement of its own, because MySQL reads the rows that it locks as they are now, and others as they were.
         states = (PENDING, WAITING, FAILED)
         before = {f"before_{state}": self._last_before(state) for state in states}
         rows = self._among(locked).annotate(**before, size=Length("body")).order_by("id")
@@ -197,14 +197,14 @@ class DjangoStore(Store):
 
 
 class _Among(In):
-    """``IN``, and in PostgreSQL with one parameter for all values: hundreds cost more than the rows do."""
+    """``IN``. PostgreSQL gets one parameter for all values, because hundreds cost more than the rows do."""
 
     def as_postgresql(self, compiler: typing.Any, connection: typing.Any) -> tuple[str, list[object]]:
-        """As ``= ANY``."""
+        """Return ``= ANY`` and its parameters."""
         column, parameters = self.process_lhs(compiler, connection)
         return f"{column} = ANY(%s)", [*parameters, list(self.rhs)]
 
 
 def _for_django(moment: datetime.datetime) -> datetime.datetime:
-    """*moment* as the settings have times: naive, in the local zone, if ``USE_TZ`` is false."""
+    """Return *moment* as the ORM expects it: naive, in the local zone, if ``USE_TZ`` is false."""
     return moment if timezone.is_aware(timezone.now()) else timezone.make_naive(moment)

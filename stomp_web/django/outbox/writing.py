@@ -24,10 +24,10 @@ _DAY: typing.Final = 86_400.0
 
 
 def write(message: Message, using: str, key: str | None, database: str | None) -> None:
-    """Write *message*, which is ready, as a row of the transaction that is open in *database*.
+    """Write *message*, which `Publisher.prepare` made, as a row of the open transaction in *database*.
 
-    Raises `ConfigurationError` if there is none, or for a bad *key*, and `InvalidFrame` for a part of the message that
-    is too long for its column.
+    Raises `ConfigurationError` if no transaction is open, or for a bad *key*, and `InvalidFrame` for a part of the
+    message that is too long for its column.
     """
     settings = read_outbox_settings(using)
     database = database or database_of(settings)
@@ -41,7 +41,7 @@ def write(message: Message, using: str, key: str | None, database: str | None) -
         )
     values = {name: getattr(row, name) for name in row.__slots__}
     written = OutboxMessage.objects.using(database).create(**{**values, "created_at": timezone.now()})
-    if publishers[using].is_captured:  # a test sees it as sent; it is a row as well
+    if publishers[using].is_captured:  # a test sees the message as sent; the row is written as well
         publishers[using].deliver([message])
         return
     if settings.notify and connection.vendor == "postgresql":
@@ -52,10 +52,10 @@ def write(message: Message, using: str, key: str | None, database: str | None) -
 
 
 class _Inline:
-    """A row that a transaction has written, as a function that Django calls after the commit; the first sends all.
+    """The function that Django calls after the commit for one row; the first call sends all rows of the transaction.
 
-    The group is weak: Django alone keeps a function, until it has called it or the transaction is rolled back to a
-    savepoint before it.
+    The group has weak references, so that only Django keeps a function: until the function is called, or until the
+    transaction is rolled back to a savepoint before the row.
     """
 
     def __init__(self, using: str, database: str, identity: int) -> None:
@@ -74,7 +74,7 @@ class _Inline:
 
 
 def make_relay(using: str, database: str | None = None, **options: typing.Any) -> Relay:
-    """Return a relay for the outbox of the alias *using*; *options* win over those in the settings."""
+    """Return a relay for the outbox of the alias *using*; *options* win over the settings."""
     settings = read_outbox_settings(using)
     database = database or database_of(settings)
     given = {name: getattr(settings, name) for name in ("poll", "batch", "max_attempts")}

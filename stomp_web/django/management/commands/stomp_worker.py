@@ -1,4 +1,4 @@
-"""``manage.py stomp_worker``, and its warning of settings with which SQLite refuses several messages at a time."""
+"""``manage.py stomp_worker``, and its warning of settings with which SQLite fails at several messages at a time."""
 
 from __future__ import annotations
 
@@ -62,16 +62,16 @@ def _no_handler(using: str) -> str:
     return f"there is no handler for the alias {using!r}: they are {where}; {hint}"
 
 
-# SQLite lets one connection write at a time. Another one waits for `timeout` seconds, but fails at once if it has read
-# in the same transaction, as Django's default transactions do. So without the settings below, a worker with several
-# threads gets "database is locked", and good messages are dead-lettered.
+# SQLite lets one connection write at a time. Another connection waits for `timeout` seconds, but fails at once
+# if it has read before in the same transaction, which Django's default transactions may do. So without the settings
+# below, a worker with several threads gets "database is locked", and good messages are dead-lettered.
 
-_TIMEOUT = 20.0  # seconds; 5 without the option (Python's sqlite3)
+_TIMEOUT = 20.0  # seconds; without the option, Python's sqlite3 waits for 5
 _WAL = re.compile(r"journal_mode\s*=\s*['\"]?wal\b", re.IGNORECASE)
 
 
 def sqlite_problems() -> typing.Iterator[str]:
-    """One sentence for each alias of DATABASES that is SQLite and lacks a setting. Opens no connection."""
+    """Yield a sentence for each SQLite database of DATABASES that lacks a setting. Opens no connection."""
     for connection in connections.all():
         if connection.vendor != "sqlite" or connection.is_in_memory_db():  # type: ignore[attr-defined]
             continue

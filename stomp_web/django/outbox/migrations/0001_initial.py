@@ -9,13 +9,13 @@ class OnMySQL(migrations.RunSQL):
     """SQL for MariaDB and MySQL."""
 
     def database_forwards(self, app_label: str, schema_editor: typing.Any, *states: typing.Any) -> None:
-        """Execute it there, and nothing elsewhere."""
+        """Execute the SQL on MariaDB and MySQL, and nothing on another database."""
         if schema_editor.connection.vendor == "mysql":
             super().database_forwards(app_label, schema_editor, *states)
 
 
 class Migration(migrations.Migration):
-    """Creates both."""
+    """Creates both tables."""
 
     initial = True
 
@@ -79,7 +79,7 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        # Whatever is the default of the database: any character, and keys that differ in case are two keys.
+        # Any character can be stored, and keys that differ in case are two keys, whatever the database's defaults are.
         OnMySQL(
             [
                 f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"

@@ -14,7 +14,7 @@ __all__ = ["Command"]
 
 
 class Command(StompCommand):
-    """Ends with 0, and with 1 if the outbox cannot be used."""
+    """Ends with 0 if it succeeded, 1 if it failed, and 2 if the outbox cannot be used."""
 
     help = "Show the numbers of the outbox, send failed messages again, or delete messages."
 
@@ -34,5 +34,5 @@ class Command(StompCommand):
     def handle(
         self, *, action: str, ids: list[int], days: float, using: str, database: str | None, **_: typing.Any
     ) -> None:
-        """Do it, and print what was done."""
+        """Do what *action* says, and print what was done."""
         self.report(operate(make_relay(using, database).store, action, ids, days))

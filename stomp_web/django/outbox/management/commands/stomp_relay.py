@@ -17,7 +17,7 @@ __all__ = ["Command"]
 
 
 class Command(StompCommand):
-    """Ends with 0 after Ctrl-C or SIGTERM, and with 1 if it cannot begin, or if --once leaves messages unsent."""
+    """Ends with 0 after Ctrl-C or SIGTERM, 1 if --once leaves messages unsent, and 2 if the outbox cannot be used."""
 
     help = (
         "Send the messages of the outbox to the STOMP broker until Ctrl-C, each confirmed. Any number of relays may "
@@ -45,7 +45,7 @@ class Command(StompCommand):
         **_: typing.Any,
     ) -> None:
         """Run until Ctrl-C or SIGTERM."""
-        publishers[using]  # for its errors, now
+        publishers[using]  # to raise its errors now
         relay = make_relay(using, database, poll=poll, batch=batch, max_attempts=max_attempts)
         try:
             code = run_relay(relay, once=once)

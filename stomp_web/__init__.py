@@ -1,11 +1,12 @@
 """Push messages to a STOMP broker from a Python web application: pooled, confirmed, never lost silently.
 
 The public names of the core. Frameworks live in `stomp_web.flask`, `stomp_web.django` and `stomp_web.wsgi`; importing
-this package imports none of them, nor any other package.
+this package imports none of these modules, and no other package.
 
 A name is loaded when it is first used (PEP 562), so that importing the package takes a millisecond. A program that
-forks while other threads run must import the names that it needs before: in the child, the lock of an import that such
-a thread had begun is never released. `stomp_web.flask`, `stomp_web.django` and `stomp_web.wsgi` do so by themselves.
+forks while other threads run must import the names that it needs before the fork: if another thread was importing at
+the fork, the lock of that import is never released in the child. `stomp_web.flask`, `stomp_web.django` and
+`stomp_web.wsgi` import them by themselves.
 """
 
 # ruff: noqa: F403, F405 - all exceptions are public
@@ -13,7 +14,7 @@ a thread had begun is never released. `stomp_web.flask`, `stomp_web.django` and 
 from ._internal.lazy import loader
 from ._internal.version import __version__
 
-TYPE_CHECKING = False  # typing.TYPE_CHECKING without loading typing, which takes longer than all that is here
+TYPE_CHECKING = False  # typing.TYPE_CHECKING without loading typing, which takes longer than this whole module
 if TYPE_CHECKING:
     from .client import Message, PublishClient, PublishSubscribeClient, QueueingDuplexClient
     from .errors import *
@@ -52,7 +53,7 @@ __all__ = [
 __getattr__, __dir__ = loader(
     globals(),
     {
-        "errors": __all__,  # but for those that are named below
+        "errors": __all__,  # except those that are named below
         "client.duplex": ("QueueingDuplexClient",),
         "client.message": ("Message",),
         "client.publish": ("PublishClient",),

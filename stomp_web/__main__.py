@@ -1,4 +1,4 @@
-"""``python -m stomp_web`` is ``stomp-web``."""
+"""``python -m stomp_web`` is the same as the command ``stomp-web``."""
 
 import sys
 

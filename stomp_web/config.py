@@ -170,7 +170,7 @@ class Option:
 def _option(
     read: typing.Callable[[typing.Any], typing.Any], default: typing.Any, unit: str, meaning: str, *, shown: bool = True
 ) -> typing.Any:
-    """A field of `Options`. *default* may be a function that makes it."""
+    """Return a field of `Options`. *default* may be a function that makes the default."""
     given: dict[str, typing.Any] = {"default_factory" if callable(default) else "default": default}
     return dataclasses.field(**given, repr=shown, metadata={"read": read, "unit": unit, "meaning": meaning})
 
@@ -227,7 +227,7 @@ OPTIONS: typing.Final[dict[str, Option]] = {
     for field in dataclasses.fields(Options)
 }
 
-#: The limits of a message that a receiving client takes whole.
+#: The limits up to which a receiving client takes a message whole.
 LIMIT_OPTIONS: typing.Final = ("max_header_bytes", "max_headers", "max_body_bytes")
 
 #: The options of TLS.
@@ -240,7 +240,7 @@ CONNECTION_OPTIONS: typing.Final = (
     *LIMIT_OPTIONS,
 )
 
-# Names that other libraries use: for parts of the address, with an address as an example, and for options.
+# Names that other libraries use for parts of the address (with an example address), and for options.
 _PARTS_OF_URL: typing.Final = {
     **dict.fromkeys(("host", "hostname", "server", "broker", "port"), "stomp://localhost:61613"),
     **dict.fromkeys(("ssl", "tls", "use_ssl", "use_tls"), "stomp+ssl://localhost:61614"),
@@ -258,15 +258,15 @@ _SYNONYMS: typing.Final = {"max_size": "pool_size"}
 
 
 def option_name(name: str) -> str:
-    """Return the option that is also called *name*: ``pool_size`` for a pool's ``max_size``."""
+    """Return the name of the option that is also called *name*: ``pool_size`` for a pool's ``max_size``."""
     return _SYNONYMS.get(name, name)
 
 
 def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.Any:
-    """Return *value* as the option *name* has it. Texts, as in an address or an ini file, are understood.
+    """Return *value*, checked and converted for the option *name*. It may be a text, as in an address or an ini file.
 
-    *written* is the name as the user wrote it. Raises `ConfigurationError` for an unknown option, naming the nearest
-    one, or a value that cannot be used, which is not shown if it is secret.
+    *written* is the name as the user wrote it. Raises `ConfigurationError` for an unknown option, with the nearest
+    name, or for a value that cannot be used; a secret value is not shown.
     """
     written = written or name
     option = OPTIONS.get(name)
@@ -283,7 +283,7 @@ def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.A
 
 
 def unknown_option(written: str, prefix: str = "", known: typing.Iterable[str] = OPTIONS) -> ConfigurationError:
-    """The error for an option that does not exist, with the nearest name that does."""
+    """The error for an option that does not exist. It names the nearest option that exists."""
     names = {name.lower(): prefix + (name.upper() if prefix.isupper() else name) for name in known}
     bare = written.removeprefix(prefix).lower()
     meant = _ELSEWHERE.get(bare, bare)
@@ -298,7 +298,7 @@ def unknown_option(written: str, prefix: str = "", known: typing.Iterable[str] =
 def read_options(
     *sources: typing.Mapping[str, typing.Any], prefix: str = "", upper: bool = False
 ) -> dict[str, typing.Any]:
-    """Return the options of all *sources*, checked as by `coerce`; a later source wins over an earlier one.
+    """Return the options of all *sources*, checked by `coerce`; a later source wins over an earlier one.
 
     *prefix* (such as ``"STOMP_"``) and *upper* tell how the names are written in the sources.
     """

@@ -1,7 +1,7 @@
 """Every exception of stomp-web: one tree, ordered by what happened to the message.
 
-`NotSent`, `Rejected` and `DeliveryUnknown` are the three possible answers to that. No exception holds a passcode or a
-body. Exceptions can be pickled, so that other processes can receive them.
+`NotSent`, `Rejected` and `DeliveryUnknown` are the three possible outcomes. No exception holds a passcode or a body.
+Exceptions can be pickled, so that other processes can receive them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class StompError(Exception):
 class ConfigurationError(StompError, ValueError):
     """An option is unknown, or its value cannot be used.
 
-    `option` is its name as the user wrote it, such as ``STOMP_TIMEOUT``; ``None`` where no single one is at fault.
+    `option` is its name as the user wrote it, such as ``STOMP_TIMEOUT``; ``None`` if no single option is at fault.
     """
 
     def __init__(self, message: str, option: str | None = None) -> None:
@@ -108,9 +108,9 @@ class MessageError(StompError):
 class NotSent(MessageError):
     """No part of the message can have been processed. Sending it again is safe.
 
-    This class itself, no subclass: the connection ended while the message was being written, and no broker accepts an
+    If the class is `NotSent` itself, the connection ended while the message was being written; no broker accepts an
     incomplete frame. If the reason is a limit on the size of messages, retrying fails again. The library retries only
-    errors of this class, unless the caller asks for more.
+    after errors of this class, unless the caller asks for more.
     """
 
 
@@ -118,7 +118,7 @@ class BrokerUnavailable(NotSent):
     """No broker could be reached, or none accepted the session.
 
     `retry_after` is the time in seconds until the next attempt is made; ``None``: the next call tries at once.
-    `timed_out` is whether a broker did not answer within the time for connecting.
+    `timed_out` tells whether a broker did not answer within the time for connecting.
     """
 
     def __init__(
@@ -155,10 +155,10 @@ class Rejected(MessageError):
 
 
 class DeliveryUnknown(MessageError):
-    """Bytes left and no receipt came. The message may have arrived, or may not.
+    """Bytes were sent, and no receipt came. The message may or may not have arrived.
 
     Sending it again can make a duplicate; send it with the same ``x-message-id`` (`message_id`), so that the receiver
-    recognizes it. `frame` is an ERROR frame that came and does not tell the outcome of this message.
+    recognizes it. `frame` is an ERROR frame that came, if any; it does not tell the outcome of this message.
     """
 
 

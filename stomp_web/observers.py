@@ -1,4 +1,4 @@
-"""Observers: callables that are notified of events of messages and connections.
+"""Observers: callables that are notified of events that concern messages and connections.
 
 Metrics, tracing and the signals of the frameworks are built on them. An observer takes one event. It is called in the
 sending thread, so it should be quick. It may send, even through the same publisher: no lock and no connection is held
@@ -30,7 +30,7 @@ class SendBegan:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SendSucceeded:
-    """A message was sent; `confirmed` is whether its receipt came, `seconds` the duration of the call or batch."""
+    """A message was sent; `confirmed` tells whether its receipt came, `seconds` is how long the call or batch took."""
 
     message_id: str
     destination: str
@@ -65,7 +65,7 @@ Observer = typing.Callable[[Event], object]
 
 
 class Observers:
-    """The observers of one publisher. False if no observer listens: then no events are made.
+    """The observers of one publisher. It is false if no observer listens; then no events are made.
 
     An observer that forwards events may have a method ``listens``, which returns whether it has listeners now.
     """

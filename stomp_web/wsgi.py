@@ -21,10 +21,10 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["ENVIRON_KEY", "StompMiddleware", "filter_app_factory", "filter_factory", "get_publisher"]
 
-#: The key in the environ, unless another was chosen.
+#: The default key in the environ.
 ENVIRON_KEY: typing.Final = "stomp_web.publisher"
 
-# PEP 3333. Validators take a key without a dot for a CGI variable, whose value must be a str.
+# PEP 3333. Validators take a key without a dot for a CGI variable, and the value of that must be a str.
 _KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 
 
@@ -32,10 +32,10 @@ class StompMiddleware:
     """Puts a `Publisher` into the environ of *app*.
 
     * *publisher* - a publisher to share, for example with another middleware; the middleware does not close it.
-    * *environ_key* - its key in the environ, with a dot.
-    * *options* - the options of a `Publisher` of its own, ``url`` among them; only without *publisher*.
+    * *environ_key* - the key of the publisher in the environ; it must contain a dot.
+    * *options* - the options of a `Publisher` of the middleware's own, such as ``url``; only without *publisher*.
 
-    Raises `ConfigurationError` for a bad key or option. So does a request if a middleware further out has put another
+    Raises `ConfigurationError` for a bad key or option. A request raises it too, if an outer middleware has put another
     publisher under the same key: messages could go to the wrong broker.
 
     >>> def application(environ, start_response):
@@ -83,13 +83,13 @@ class StompMiddleware:
         return self.app(environ, start_response)
 
     def close(self, timeout: float = DEFAULTS.timeout) -> None:
-        """Close the publisher, in at most *timeout* seconds, unless it was made elsewhere."""
+        """Close the publisher, in at most *timeout* seconds, unless it was passed to the middleware."""
         if self._owner:
             self.publisher.close(timeout)
 
 
 def get_publisher(environ: WSGIEnvironment, key: str = ENVIRON_KEY) -> Publisher:
-    """Return the publisher that a `StompMiddleware` put there. Raises `ConfigurationError` if there is none."""
+    """Return the publisher of the `StompMiddleware` from *environ*. Raises `ConfigurationError` if none is there."""
     publisher: Publisher | None = environ.get(key)
     if publisher is None:
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""One connection to one broker, for those who only send and for those who receive."""
+"""One connection to one broker, for programs that only send and for programs that also receive."""
 
 from .._internal.lazy import loader
 

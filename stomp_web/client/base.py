@@ -1,4 +1,4 @@
-"""What all clients share: made from an address, telling of their session, used in a ``with`` block."""
+"""What all clients share: construction from an address, properties of the session, and use in a ``with`` block."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["BaseClient", "Transaction"]
 
-# Options of an address that every client understands; the others are the pool's and the publisher's.
+# Options of an address that every client understands; the other options belong to the pool and the publisher.
 _URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
 
 
@@ -35,7 +35,7 @@ class BaseClient(Unpicklable):
     _defaults: typing.ClassVar[dict[str, typing.Any]] = {"timeout": CLIENT_TIMEOUT, "confirm": False}
     #: More options of the connection that an address may hold, with their defaults.
     _limits: typing.ClassVar[dict[str, int]] = {}
-    #: Whether it has a loop that receives.
+    #: Whether this client has a loop that receives.
     _receives: typing.ClassVar[bool] = False
 
     if typing.TYPE_CHECKING:  # of a subclass
@@ -55,7 +55,7 @@ class BaseClient(Unpicklable):
     def _set_up_base(self, connector: Connector, timeout: float, confirm: bool) -> None:
         self._connector = connector
         self._timeout: float = checked(coerce("timeout", timeout))
-        #: Whether a send asks for a receipt, and waits for it, if the call does not say.
+        #: Whether a send asks for a receipt and waits for it, unless the call has its own *confirm*.
         self.confirm: bool = coerce("confirm", confirm)
         self._credentials: dict[str, object] = {}
 
@@ -72,8 +72,8 @@ class BaseClient(Unpicklable):
     def from_url(cls, url: str, **options: typing.Any) -> Self:
         """Return a client for an address, such as ``stomp://user:passcode@mq1,mq2:61614/shop?timeout=3``.
 
-        Of several brokers, the first that accepts the session is used; the last good one is tried first.
-        *options* are those of the constructor; they win over the address. Raises `ConfigurationError`.
+        Of several brokers, the first that accepts the session is used; the one that accepted the last session is tried
+        first. *options* are those of the constructor; they win over the address. Raises `ConfigurationError`.
         """
         url, options = redact_secret("url", url), redact_secrets(options)
         address = parse_address(url)
@@ -91,19 +91,19 @@ class BaseClient(Unpicklable):
         self._set_up(connector, **own)
 
     def _set_up_from(self, arguments: dict[str, typing.Any]) -> None:
-        """Set up with the *arguments* of a constructor, its ``locals()``, of which the secret ones are redacted."""
+        """Set up with the *arguments* of a constructor (its ``locals()``); secret arguments are redacted."""
         options = {name: value for name, value in arguments.items() if name not in ("self", "host", "port")}
         self._set_up_with((make_endpoint(arguments["host"], arguments["port"]),), options)
 
     @property
     def broker(self) -> str:
-        """The address of the broker, without credentials: the connected one's, or all that would be tried."""
+        """The address of the broker, without credentials; while not connected, of all brokers that would be tried."""
         session = self._session
         return session.broker if session else str(self._connector)
 
     @property
     def server(self) -> str | None:
-        """What the broker calls itself, such as ``RabbitMQ/3.10.8``; ``None`` if it did not say, or not connected."""
+        """The broker's name for itself, such as ``RabbitMQ/3.10.8``; ``None`` if not sent, or while not connected."""
         session = self._session
         return session.server if session else None
 
@@ -115,12 +115,12 @@ class BaseClient(Unpicklable):
 
     @property
     def session(self) -> str | None:
-        """The broker's id of the session; ``None`` if it gave none, or while not connected."""
+        """The broker's id of the session; ``None`` if it sent none, or while not connected."""
         session = self._session
         return session.id if session else None
 
     def transaction(self) -> Transaction:
-        """A context manager: commits when the block ends, aborts when it raises.
+        """Return a context manager that commits when the block ends, and aborts when the block raises.
 
         >>> with client.transaction() as tx:  # doctest: +SKIP
         ...     tx.send("/queue/orders", b"1")
@@ -157,7 +157,7 @@ class BaseClient(Unpicklable):
 
 
 class Transaction:
-    """A transaction in progress, as `PublishClient.transaction` gives it. `id` is its id while the block runs."""
+    """A transaction in progress, as `PublishClient.transaction` returns it. `id` is its id while the block runs."""
 
     def __init__(self, client: BaseClient) -> None:
         self._client = client
@@ -191,5 +191,5 @@ class Transaction:
         try:
             self._client.abort(self.id)
         except MessageError:
-            # The caller's own exception matters more, and with the connection gone the broker aborts by itself.
+            # The caller's own exception matters more; if the connection is lost, the broker aborts by itself.
             self._client.close()

@@ -1,8 +1,8 @@
 """Which thread drives a connection now, and how the other threads wait for it.
 
-Only that thread touches the socket: that of `listen_forever` while it runs, otherwise that of a call which needs the
-socket, until it has its answer. `Driver.lock` guards what the threads share: who drives, the session, and the
-exchanges. While it is held, nothing is read or written, and no foreign code is called.
+Only the driving thread touches the socket: the thread of `listen_forever` while that runs, otherwise the thread of a
+call that needs the socket, until the call has its answer. `Driver.lock` guards what the threads share: the right to
+drive, the session, and the exchanges. While it is locked, nothing is read or written, and no foreign code is called.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ __all__ = ["BusyError", "Driver"]
 
 
 class BusyError(BrokerUnavailable):
-    """Another thread drives the connection, and did not leave in time."""
+    """Another thread drives the connection, and did not stop driving in time."""
 
 
 class Driver:
-    """The right to drive a connection. A thread that ends driving calls *leave*, and that calls `release`.
+    """The right to drive a connection. A thread that stops driving calls *leave*, and *leave* calls `release`.
 
     *ended* tells whether the session has ended.
     """
 
     def __init__(self, leave: typing.Callable[[], object], ended: typing.Callable[[], bool]) -> None:
         self.lock = threading.Lock()
-        #: Notified, with the lock held, when a waiting thread is to look again.
+        #: Notified, with the lock held, when a waiting thread should check its condition again.
         self.changed = threading.Condition(self.lock)
         #: Set while `listen_forever` runs.
         self.listening_event = threading.Event()
         self.wakeup = Wakeup()
-        self._thread: int | None = None  # that drives
-        self._waiting = 0  # threads that wait for that one, or to take its place
+        self._thread: int | None = None  # the thread that drives
+        self._waiting = 0  # threads that wait for the driving thread, or wait to take its place
         self._leave = leave
         self._ended = ended
 
@@ -59,7 +59,7 @@ class Driver:
     def driving(self, deadline: Deadline, broker: str) -> typing.Iterator[None]:
         """Drive the connection to *broker*; wait for another thread's short call to end.
 
-        Raises `BusyError` if it did not end in time, and `StompError` if a loop runs in another thread.
+        Raises `BusyError` if that call did not end in time, and `StompError` if a loop runs in another thread.
         """
         nested = self.is_this_thread
         try:
@@ -83,7 +83,7 @@ class Driver:
         deadline: Deadline,
         drive: typing.Callable[[typing.Callable[[], bool], Deadline], object],
     ) -> None:
-        """Wait until *done* or the deadline: by *drive* if no other thread does, else for the thread that drives.
+        """Wait until *done* or the deadline: call *drive* if no other thread drives, otherwise wait for that thread.
 
         *done* is called with the lock held.
         """
@@ -114,7 +114,7 @@ class Driver:
             self._waiting -= 1
 
     def drive_if_idle(self) -> bool:
-        """Drive from now on until `release`, if no thread drives or waits; return whether that was so."""
+        """Drive from now on until `release`, if no thread drives or waits; otherwise return ``False``."""
         with self.lock:
             if self._thread is not None or self._waiting:
                 return False
@@ -122,14 +122,14 @@ class Driver:
             return True
 
     def release(self) -> None:
-        """Drive no more."""
+        """Stop driving."""
         with self.lock:
             self._thread = None
             self.changed.notify_all()
         self.close_wakeup()
 
     def wake(self) -> None:
-        """End the wait of the driving thread at its socket, if that is another thread."""
+        """End the wait of the driving thread at its socket, if another thread than the calling one drives."""
         if not self.is_this_thread:
             self.wakeup.wake()
 

@@ -34,22 +34,23 @@ __all__ = ["QueueingDuplexClient"]
 class QueueingDuplexClient(LoopClient):
     """A STOMP client that sends and receives, and puts what it receives on queues.
 
-    Run `listen_forever` where you like, usually in a thread of your own, and take frames from the queues:
+    Run `listen_forever`, usually in a thread of your own, and take frames from the queues:
 
-    * `message_queue` - MESSAGE frames. When it is full, the client reads no further until there is room, and the broker
-      keeps the rest; heart-beats are still sent. While a call waits for a receipt, as many messages again are read; a
-      receipt behind more is not seen. To send confirmed while messages pile up, use a second client, or an ``ack``
-      other than ``auto`` and a prefetch limit.
-    * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT, ERROR. A full one drops its oldest frame.
+    * `message_queue` - MESSAGE frames. When the queue is full, the client reads no further until there is room, and the
+      broker keeps the rest; heart-beats are still sent. While a call waits for a receipt, the client reads as many
+      messages again; it does not see a receipt that stands behind more messages. To send confirmed while messages pile
+      up, use a second client, or an ``ack`` other than ``auto`` and a prefetch limit.
+    * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT, ERROR. When one of these is full, it drops
+      its oldest frame.
 
     `listening_event` is set while the loop runs; set `shutdown_event` to shut it down cleanly.
 
-    A message with malformed content, which every sender may write, does not end the session: it is read as far as
-    possible, and `Frame.defects` says what was wrong. Of one over *max_header_bytes* (131,072), *max_headers* (2,000)
-    or *max_body_bytes* (134,217,728, RabbitMQ's own limit), the rest is skipped, and `Frame.truncated` is true. Both
-    can be acknowledged as any other.
+    A message with malformed content, which every sender may write, does not end the session: the client reads it as far
+    as possible, and `Frame.defects` says what was wrong. If a message exceeds *max_header_bytes* (131,072),
+    *max_headers* (2,000) or *max_body_bytes* (134,217,728, RabbitMQ's own limit), the rest is skipped, and
+    `Frame.truncated` is true. Both kinds can be acknowledged like any other message.
 
-    *queue_size* is how many frames each queue holds; *message_queue* a `FrameQueue` of your own. The other arguments
+    *queue_size* is how many frames each queue holds; *message_queue* is a `FrameQueue` of your own. The other arguments
     are those of `PublishClient`; *heart_beat* may ask for beats both ways, in milliseconds: (sent, wanted).
     """
 
@@ -101,7 +102,7 @@ class QueueingDuplexClient(LoopClient):
     def receive(self, timeout: float | None = None) -> Frame | None:
         """Return the next MESSAGE frame, ``None`` if none came within *timeout* seconds (the client's, if not given).
 
-        For scripts: it needs no loop, and reads by itself if none is running. Raises what `listen_forever` raises.
+        For scripts: it needs no loop, and reads by itself if no loop is running. Raises what `listen_forever` raises.
         """
         self._refuse_inherited()
         deadline = self._deadline(timeout)
@@ -121,7 +122,7 @@ class QueueingDuplexClient(LoopClient):
                 pass  # another thread reads, and there was no message for this one
             except StompError:
                 if self.message_queue.empty():
-                    raise  # otherwise the message first, and the reason of the end to the next call
+                    raise  # if there is a message, return it now, and let the next call raise the reason of the end
             if self.message_queue.empty():
                 return None
 
@@ -136,10 +137,10 @@ class QueueingDuplexClient(LoopClient):
     ) -> str:
         """Subscribe, wait for the broker's receipt, and return the subscription's id.
 
-        * *ack* - ``auto``: a message counts as taken when it is sent; ``client``: ACK takes it and all before it;
-          ``client-individual``: ACK takes just it.
-        * *headers* - more headers, such as ``selector`` or ``prefetch-count``. To Artemis, ``subscription-type`` is
-          added, so that ``/queue/`` is a queue there and ``/topic/`` a topic however it is configured.
+        * *ack* - ``auto``: the broker counts a message as taken when it sends it; ``client``: an ACK takes its message
+          and all messages before that; ``client-individual``: an ACK takes only its message.
+        * *headers* - more headers, such as ``selector`` or ``prefetch-count``. For Artemis, ``subscription-type`` is
+          added, so that ``/queue/`` is a queue and ``/topic/`` is a topic, however the broker is configured.
 
         A subscription ends with its session; after another `connect`, subscribe again. Raises `Rejected`, `NotSent` or
         `DeliveryUnknown`.
@@ -156,15 +157,16 @@ class QueueingDuplexClient(LoopClient):
     def unsubscribe(
         self, id: str, *, headers: typing.Mapping[str, str] | None = None, timeout: float | None = None
     ) -> None:
-        """End the subscription *id*, and wait for the receipt. Frames that are on the way still come."""
+        """End the subscription *id*, and wait for the receipt. Frames that are already on the way still arrive."""
         self._call(commands.unsubscribe(id, headers), self._deadline(timeout))
         self._received.ack_modes.pop(id, None)
 
     def ack(self, frame: Frame, *, transaction: str | None = None) -> None:
         """Acknowledge *frame*, a MESSAGE.
 
-        Raises `InvalidFrame` if it cannot be - Artemis has no ACK in a *transaction* - and `NotSent` if its session has
-        ended: the broker gives it out again, and in another session the ACK could count for another message.
+        Raises `InvalidFrame` if the message cannot be acknowledged (Artemis has no ACK in a *transaction*), and
+        `NotSent` if its session has ended: the broker delivers the message again, and in a new session the ACK could
+        count for another message.
         """
         session = self._session_of(frame, transaction)
         self._write(commands.ack(frame, session.version, transaction=transaction), session)
@@ -174,14 +176,14 @@ class QueueingDuplexClient(LoopClient):
     ) -> None:
         """Refuse *frame*, a MESSAGE. Raises `InvalidFrame` in STOMP 1.0, and `NotSent` as `ack` does.
 
-        What becomes of it is the broker's choice: RabbitMQ requeues it, ActiveMQ moves it to its dead letter queue, and
-        **Artemis 2.40 drops it**.
+        The broker decides what happens to the message: RabbitMQ requeues it, ActiveMQ moves it to its dead letter
+        queue, and **Artemis 2.40 drops it**.
         """
         session = self._session_of(frame, transaction)
         self._write(commands.nack(frame, session.version, transaction=transaction, headers=headers), session)
 
     def _session_of(self, frame: Frame, transaction: str | None) -> Session:
-        """The session, if *frame* may be acknowledged in it. One that was made by hand counts as of this session."""
+        """The session, if *frame* may be acknowledged in it. A frame made by hand counts as one of this session."""
         session = self._live_session()
         if getattr(frame, "_session", session) is not session:
             raise NotSent(
@@ -209,14 +211,14 @@ class QueueingDuplexClient(LoopClient):
         ttl: float | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Send one message, from any thread. Arguments and exceptions as of `PublishClient.send`."""
+        """Send one message, from any thread. Arguments and exceptions are those of `PublishClient.send`."""
         message = make_ready(Message(destination, body, headers, content_type=content_type, ttl=ttl))
         self.deliver((message,), confirm, transaction, self._deadline(timeout))
 
     def send_many(
         self, messages: typing.Iterable[Message], *, confirm: bool | None = None, timeout: float | None = None
     ) -> None:
-        """Send *messages* together, from any thread. Arguments and exceptions as of `PublishClient.send_many`."""
+        """Send *messages* together, from any thread, like `PublishClient.send_many`."""
         batch = as_batch(messages)
         if batch:
             self.deliver(batch, confirm, None, self._deadline(timeout))
@@ -229,7 +231,7 @@ class QueueingDuplexClient(LoopClient):
             raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
         confirm = transaction is None and (self.confirm if confirm is None else confirm)
         if self._session is None and self._reason is None and transaction is None:
-            self.connect()  # the first time; a connection that was lost is for the owner of the loop to open again
+            self.connect()  # the first time; only the owner of the loop opens a lost connection again
         try:
             opened = None if transaction is None else self._transactions.get(transaction, self.broker)
             session = self._live_session()
@@ -239,7 +241,7 @@ class QueueingDuplexClient(LoopClient):
             first = int(receipts[0]) if receipts else None
             data, more = Encoder(session.version, session.dialect).encode(messages, first, transaction)
             if opened is not None:
-                opened.receipts += receipts  # they come after the COMMIT
+                opened.receipts += receipts  # the broker sends these receipts after the COMMIT
                 receipts = []
             exchange = Exchange(memoryview(b"".join((data, *more))), receipts, together=opened is not None)
             self._exchange(session, exchange, deadline)
@@ -258,7 +260,7 @@ class QueueingDuplexClient(LoopClient):
         return transaction
 
     def commit(self, transaction: str, timeout: float | None = None) -> None:
-        """Commit a transaction, and wait for the receipt. Raises as `PublishClient.commit`."""
+        """Commit a transaction, and wait for the receipt. Raises what `PublishClient.commit` raises."""
         self._end_transaction(commands.commit(transaction), transaction, timeout)
 
     def abort(self, transaction: str, timeout: float | None = None) -> None:

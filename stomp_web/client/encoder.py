@@ -22,7 +22,7 @@ class Encoder:
     def __init__(self, version: str, dialect: Dialect) -> None:
         self._version = version
         self._dialect = dialect
-        # Whether a SEND for this broker is just as STOMP 1.2 says.
+        # Whether a SEND for this broker is written exactly as STOMP 1.2 says.
         self._ordinary = version == "1.2" and not (
             dialect.destination_types or dialect.text_without_length or dialect.duplicate_header
         )
@@ -30,11 +30,11 @@ class Encoder:
     def encode(
         self, messages: typing.Sequence[Message], receipt: int | None = None, transaction: str | None = None
     ) -> tuple[bytes, typing.Sequence[bytes]]:
-        """Return the bytes of the SENDs for *messages*, which are ready, and the parts to be written behind them.
+        """Return the bytes of the SENDs for *messages*, which are ready, and the parts to be written after these bytes.
 
         Such a part is the large body of a single message, which is not copied. *receipt* is the number of the first
-        message's receipt; each further one has the next. *transaction* is an id of ours, which needs no escapes. Raises
-        `InvalidFrame` if the version cannot carry a message.
+        message's receipt; each further message has the next number. *transaction* is an id of ours, which needs no
+        escapes. Raises `InvalidFrame` if the version cannot carry a message.
         """
         parts: list[bytes] = []
         for message in messages:
@@ -54,7 +54,7 @@ class Encoder:
         return b"".join(parts), ()
 
     def _for_this_broker(self, message: Message, receipt: int | None, transaction: str | None) -> bytes:
-        """All before the body, where version, broker, ttl or transaction want other headers than usual."""
+        """All bytes before the body, if version, broker, ttl or transaction require other headers than usual."""
         dialect = self._dialect
         head, content, content_type, headers = message.prepared
         name = dialect.expiry_header
@@ -70,11 +70,11 @@ class Encoder:
         if receipt is not None:
             head += b"receipt:%d\n" % receipt
         if dialect.text_without_length and _is_sent_as_text(content, content_type):
-            return head + b"\n"  # with a content-length, the broker would hand it to a JMS consumer as bytes
+            return head + b"\n"  # with a content-length, the broker would hand the body to a JMS consumer as bytes
         return b"%bcontent-length:%d\n\n" % (head, len(content))
 
     def _head_for_this_broker(self, message: Message, headers: typing.Mapping[str, str]) -> bytes:
-        """The command line and the header lines, with those that only this broker wants."""
+        """The command line and the header lines, including those that only this broker wants."""
         head, _, content_type, usual = message.prepared
         dialect, version = self._dialect, self._version
         if version != "1.2" or headers is not usual:
@@ -85,7 +85,7 @@ class Encoder:
         kind = dialect.sent_type(message.destination) if dialect.destination_types else None
         if kind is not None:
             added[kind[0]] = kind[1]
-        # The caller's own headers win over them.
+        # The caller's own headers win over those of this broker.
         more = {name: value for name, value in added.items() if name not in headers}
         return head + encode_headers(more, "SEND", version) if more else head
 

@@ -1,6 +1,6 @@
-"""What was handed over to be written, and which receipts are awaited.
+"""Exchanges: the frames that were handed over to be written, and the receipts that are awaited.
 
-The lock of the `Driver` guards all of it, and is held when a method is called.
+The lock of the `Driver` guards all of this, and is held when a method is called.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Exchange", "Exchanges", "lost"]
 class Exchange:
     """The frames of one call, and what its caller waits for: *receipts*, or that the bytes are written.
 
-    *together*: they are one thing, as in a transaction, of which nothing is taken without a COMMIT.
+    *together*: the frames count as one, because they are in a transaction and the broker takes none without a COMMIT.
     """
 
     data: memoryview
@@ -29,7 +29,7 @@ class Exchange:
     together: bool = False
     #: How many bytes of `data` have left.
     left: int = 0
-    #: How many unconfirmed frames of the session were handed over before.
+    #: How many unconfirmed frames of the session were handed over before this exchange.
     unconfirmed_before: int = 0
     error: MessageError | None = None
     #: The receipts that have not come yet.
@@ -49,7 +49,7 @@ class Exchange:
         return tuple(position for position, receipt in enumerate(self.receipts) if receipt not in self.waiting)
 
     def fail(self, error: MessageError, cause: StompError | None = None) -> None:
-        """End it with *error*, unless it has one."""
+        """End the exchange with *error*, unless it already has an error."""
         if self.error is None:
             self.error = error
             error.__cause__ = cause
@@ -62,7 +62,7 @@ class Exchanges:
         self._outgoing: collections.deque[Exchange] = collections.deque()
         #: Bytes that wait to be written.
         self.backlog = 0
-        # The first of `_outgoing` is being written, and it is not known yet how much of it has left.
+        # The first of `_outgoing` is being written, and how much of it has left is not known yet.
         self._in_write = False
         self._awaited: dict[str, Exchange] = {}
         self._next_receipt = 1
@@ -70,8 +70,8 @@ class Exchanges:
 
     def begin(self) -> None:
         """A session has begun."""
-        # Frames outside of transactions for which no receipt is awaited, and how many of them a later receipt has
-        # covered. An ERROR may be about one of the rest.
+        # Frames outside of transactions for which no receipt is awaited, and how many of these a later receipt has
+        # covered. An ERROR may be about one that is not covered.
         self._unconfirmed = self._covered = 0
 
     @property
@@ -94,7 +94,7 @@ class Exchanges:
             self._unconfirmed += 1
 
     def add_heart_beat(self) -> None:
-        """Put a heart-beat in the line, if no other bytes wait there: TLS must be given again what it did not take."""
+        """Put a heart-beat in the line, if no other bytes wait: what TLS did not take must be written again first."""
         if not self._outgoing:
             self._append(Exchange(memoryview(b"\n")))
 
@@ -124,9 +124,9 @@ class Exchanges:
             self._covered = max(self._covered, exchange.unconfirmed_before)
 
     def take_refusal(self, session: Session, frame: Frame, words: str, in_transaction: bool) -> None:
-        """An ERROR came that refuses a frame: fail the exchange that it is about, if that can be known.
+        """An ERROR that refuses a frame came: fail the exchange that the ERROR is about, if that can be known.
 
-        *in_transaction*: transactions are open, whose frames have no receipts, and the ERROR may be about one of those.
+        *in_transaction*: whether transactions are open. Their frames have no receipts, and the ERROR may be about one.
         """
         named = frame.headers.get("receipt-id")
         exchange = None if named is None else self._awaited.get(named)
@@ -137,7 +137,7 @@ class Exchanges:
             exchange.error = _refusal(exchange, session, frame, words)
 
     def give_up(self, exchange: Exchange) -> None:
-        """The caller waits no more; the answer may come later, and an ERROR be about these frames."""
+        """The caller stops waiting. The answer may still come, and a later ERROR may be about these frames."""
         if exchange.waiting and exchange.error is None:
             self._unconfirmed += 1
         for receipt in exchange.waiting:
@@ -162,7 +162,7 @@ def lost(session: Session, reason: StompError | None) -> ConnectionLost:
 
 
 def _not_written(exchange: Exchange, session: Session, reason: StompError) -> MessageError:
-    """The exception for frames that had not left whole when *session* ended."""
+    """The exception for frames that had not left completely when *session* ended."""
     data = exchange.data
     count = 1 if exchange.together else len(exchange.receipts) or whole_frames(data, session.version)
     whole = 0 if exchange.together else whole_frames(data[: exchange.left], session.version)
@@ -170,7 +170,7 @@ def _not_written(exchange: Exchange, session: Session, reason: StompError) -> Me
 
 
 def _refusal(exchange: Exchange, session: Session, frame: Frame, words: str) -> MessageError:
-    """The exception for *exchange*, of which *frame* refuses one message."""
+    """The exception for *exchange*, one message of which *frame*, an ERROR, refuses."""
     rejection = Rejected(f"{words}. It was not taken", broker=session.broker, frame=frame)
     if exchange.together or len(exchange.waiting) == 1:
         return rejection

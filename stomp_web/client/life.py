@@ -1,4 +1,4 @@
-"""A client's life: it connects, listens, and disconnects. What its loop does is in `stomp_web.client.loop`."""
+"""A client's life: it connects, listens, and disconnects. Its loop is in `stomp_web.client.loop`."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class _WakingEvent(threading.Event):
 
 
 class _ClosedMeanwhileError(BrokerUnavailable):
-    """Another thread has closed the client while it connected."""
+    """Another thread has closed the client while this thread connected."""
 
 
 class LoopClient(Loop):
-    """A client whose loop its user runs, or each call for itself."""
+    """A client whose loop is run by the user in one thread, or by each call for itself."""
 
     def _set_up_loop(self, queue_size: int, message_queue: FrameQueue | None) -> None:
         super()._set_up_loop(queue_size, message_queue)
@@ -45,16 +45,16 @@ class LoopClient(Loop):
         self.listening_event = self._driver.listening_event
         #: Set it to end `listen_forever`; a signal handler may do so.
         self.shutdown_event: threading.Event = _WakingEvent(self._driver.wakeup.wake)
-        self._ending = False  # disconnect() or close() has set `shutdown_event`; the next connection clears it again
+        self._ending = False  # disconnect() or close() has set `shutdown_event`; the next connection clears that again
         self._closes = 0  # how often the client was closed, which other threads may do while this one connects
 
     def connect(
         self, login: str | None = None, passcode: str | None = None, headers: typing.Mapping[str, str] | None = None
     ) -> Frame:
-        """Open the connection, and return the CONNECTED frame; it goes on `connected_queue` too.
+        """Open the connection, and return the CONNECTED frame, which is put on `connected_queue` too.
 
-        `listen_forever` does it if it was not done. A connected client returns the frame it has. Otherwise as
-        `PublishClient.connect`.
+        `listen_forever` connects by itself if the client is not connected. A connected client returns the frame that it
+        has. Otherwise this method is like `PublishClient.connect`.
         """
         passcode = redact_secret("passcode", passcode)
         given = self._read_credentials(login, passcode, headers)
@@ -68,7 +68,7 @@ class LoopClient(Loop):
             return self._connected_session(deadline).connected_frame
 
     def _connected_session(self, deadline: Deadline) -> Session:
-        """The session, or a new one. For the thread that drives."""
+        """The session, or a new one if there is none. Only the thread that drives may call this."""
         session = self._session
         if session is None:
             self.shutdown_event.clear()
@@ -94,8 +94,8 @@ class LoopClient(Loop):
     def connected(self) -> bool:
         """Whether there is a session and the broker has not ended it, by a look at the socket, without waiting.
 
-        A loop or another call that drives the connection looks itself. Until the messages that came before the end are
-        taken, it is connected.
+        If a loop or another call drives the connection, that looks at the socket. The client counts as connected until
+        the messages that came before the end are taken.
         """
         session = self._session
         if session is None or self._inherited:
@@ -110,12 +110,12 @@ class LoopClient(Loop):
     def listen_forever(self, *, connect: bool = True) -> None:
         """Receive until `shutdown_event` is set or the connection ends: in a thread of your own, or the main thread.
 
-        Connects first, if need be, unless *connect* is false: for programs whose subscriptions are of no use in
-        another session. Keeps the heart-beats, and puts each frame on the queue of its kind. When `shutdown_event` is
-        set, which a signal handler may do, it says DISCONNECT and returns.
+        Connects first if necessary, unless *connect* is false, which is for programs whose subscriptions would be lost
+        in a new session. Keeps the heart-beats, and puts each frame on the queue of its kind. When `shutdown_event` is
+        set, which a signal handler may do, it sends DISCONNECT and returns.
 
-        When the connection ends otherwise, it raises `ConnectionLost`, or `Rejected` for an ERROR that refuses a frame
-        of this client; `BrokerUnavailable` or `AuthenticationFailed` if it could not connect.
+        When the connection ends in another way, it raises `ConnectionLost`, or `Rejected` for an ERROR that refuses a
+        frame of this client; `BrokerUnavailable` or `AuthenticationFailed` if it could not connect.
         """
         with self._driving(self._deadline(None)):
             if self.listening_event.is_set():
@@ -128,7 +128,7 @@ class LoopClient(Loop):
                     self._open(self._deadline(None))
                 except _ClosedMeanwhileError:
                     return
-            self._driver.wakeup.fileno()  # open before the event is set: a shutdown that follows it wakes the loop
+            self._driver.wakeup.fileno()  # open before the event is set, so that a shutdown after it wakes the loop
             self.listening_event.set()
             try:
                 self._drive(self.shutdown_event.is_set, None)
@@ -136,7 +136,7 @@ class LoopClient(Loop):
                 if not self.shutdown_event.is_set():
                     raise
             except Exception as error:
-                # Of a callback's own machinery, or a fault of ours: threads that wait must not wait for ever.
+                # From a callback's own code, or a bug of this library: threads that wait must not wait for ever.
                 self._end(ConnectionLost(f"the loop has ended: {error!r}", broker=self.broker))
                 raise
             finally:
@@ -153,14 +153,14 @@ class LoopClient(Loop):
 
     @property
     def writing(self) -> bool:
-        """Whether bytes wait to be written: a selector of your own is to call `process` when they can be, too."""
+        """Whether bytes wait to be written. If so, call `process` also when your selector finds the socket writable."""
         return bool(self._exchanges.backlog)
 
     def process(self) -> float | None:
         """Write and read what can be written and read now, without waiting: for a selector of your own.
 
         Call it also after frames were taken from a full `message_queue`, and, for the heart-beats, after the seconds
-        that it returns; ``None`` if there are none. Raises as `listen_forever` does.
+        that it returns; it returns ``None`` if there are no heart-beats. Raises as `listen_forever` does.
         """
         with self._driving(self._deadline(None)):
             self._live_session()
@@ -169,7 +169,7 @@ class LoopClient(Loop):
             return self._beats.rest(time.monotonic(), self._reading)
 
     def disconnect(self, timeout: float | None = None) -> None:
-        """End the session: DISCONNECT with a receipt, wait for it for *timeout* seconds, and close.
+        """End the session: send DISCONNECT with a receipt, wait at most *timeout* seconds for the receipt, and close.
 
         A running loop ends without an exception. Does nothing if not connected.
         """
@@ -180,7 +180,7 @@ class LoopClient(Loop):
         self._end_the_loop()
         with self._driver.lock:
             parting, self._received.parting = self._received.parting, True
-            if parting:  # another thread does it already
+            if parting:  # another thread disconnects already
                 self._driver.changed.wait_for(lambda: self._session is None, deadline.remaining())
                 return
         try:
@@ -194,7 +194,7 @@ class LoopClient(Loop):
         """Close the connection at once, without DISCONNECT. May be called again."""
         session = self._session
         if session is not None and self._inherited:
-            session.close()  # the descriptor alone: a thread of the parent, which does not exist here, may hold a lock
+            session.close()  # nothing else: a thread of the parent, which does not exist here, may hold a lock
             return
         self._end_the_loop()
         self._end(ConnectionLost(f"the client has closed its connection to {self.broker}", broker=self.broker))

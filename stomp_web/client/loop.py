@@ -1,7 +1,7 @@
 """The loop that writes, reads and dispatches: what the thread that drives the connection does.
 
 A call hands over an `Exchange`, and the driving thread writes its bytes and reads frames: a RECEIPT ends an exchange, a
-MESSAGE goes to `ReceivedFrames`, an ERROR ends the session. It ends once, in `_end`, which wakes all threads that wait.
+MESSAGE goes to `ReceivedFrames`, an ERROR ends the session. The session ends once, in `_end`, which wakes all waiters.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ __all__ = ["Loop"]
 _log = get_logger("client")
 
 _MOST_OUTGOING = 1_048_576  # bytes that may wait to be written before senders wait too
-# Seconds. Of a signal that comes right before the wait, or that the system gives to another thread, the main thread
-# hears only when the wait ends.
+# Seconds. If a signal comes right before the wait, or the system delivers it to another thread, the main thread notices
+# the signal only when the wait ends.
 _LONGEST_WAIT = 0.5
 
 
 class Loop(BaseClient):
-    """One connection that many threads use, and one of them drives."""
+    """One connection that many threads use and one of these threads drives."""
 
     def _set_up_loop(self, queue_size: int, message_queue: FrameQueue | None) -> None:
         self._session: Session | None = None
@@ -50,7 +50,7 @@ class Loop(BaseClient):
         return ReceivedFrames(queue_size, message_queue, self._driver.wake)
 
     def _begin(self, session: Session) -> None:
-        """Take *session* into use, which the calling thread has opened."""
+        """Use *session*, which the calling thread has opened, from now on."""
         with self._driver.lock:
             self._reason = None
             self._exchanges.begin()
@@ -73,11 +73,11 @@ class Loop(BaseClient):
         self._driver.close_wakeup()
         self._transactions.end(reason)
         self._received.end(reason)
-        if not driven:  # otherwise the thread that drives does it when it leaves
+        if not driven:  # otherwise the driving thread does that when it leaves
             self._received.end_messages(reason)
 
     def _leave(self) -> None:
-        """The calling thread drives no more."""
+        """The calling thread stops driving."""
         if self._inherited:
             return  # forked in a callback
         if self._session is None and self._reason is not None:
@@ -97,7 +97,7 @@ class Loop(BaseClient):
 
     @property
     def _inherited(self) -> bool:
-        """Whether this process is a child of a fork, and the connection its parent's."""
+        """Whether this process is a forked child, and the connection belongs to its parent."""
         session = self._session
         return session is not None and session.pid != os.getpid()
 
@@ -119,7 +119,7 @@ class Loop(BaseClient):
             return self._exchanges.new_receipts(count)
 
     def _call(self, frame: Frame, deadline: Deadline, others: typing.Iterable[str] = ()) -> None:
-        """Send *frame* with a receipt, and wait for it and for the *others*, which come after it."""
+        """Send *frame* with a receipt, and wait for that receipt and for the *others*, which come after it."""
         session = self._live_session()
         (receipt,) = self._new_receipts(1)
         frame.headers["receipt"] = receipt
@@ -135,11 +135,11 @@ class Loop(BaseClient):
     def _exchange(self, session: Session, exchange: Exchange, deadline: Deadline) -> None:
         """Hand *exchange* over to the driving thread, and wait until it is done.
 
-        Without receipts it is done once the bytes are in line to be written, and there is room in the line.
+        An exchange without receipts is done once its bytes are in the line to be written, and the line has room.
         """
         exchanges, driver = self._exchanges, self._driver
         with driver.lock:
-            if self._session is not session:  # a later one would take it for something else
+            if self._session is not session:  # in a later session the frames would mean something else
                 raise BrokerUnavailable(
                     f"the session with {session.broker} has ended, and this belonged to it; nothing was sent",
                     broker=session.broker,
@@ -152,7 +152,7 @@ class Loop(BaseClient):
                 return True
             if exchange.receipts:
                 return not exchange.waiting
-            # A loop writes it for certain. Another thread's call may be about to leave.
+            # A loop writes the bytes for certain. A call of another thread may be about to stop driving.
             return exchange.written or (driver.is_loop_elsewhere and exchanges.backlog < _MOST_OUTGOING)
 
         try:
@@ -178,7 +178,7 @@ class Loop(BaseClient):
 
     def _drive(self, done: typing.Callable[[], bool], deadline: Deadline | None) -> None:
         """Write and read until *done* or the deadline. Raises the reason if the connection ends."""
-        self._driver.wakeup.fileno()  # open before *done* is called: a thread that changes it wakes the wait
+        self._driver.wakeup.fileno()  # open before *done* is called: a thread that changes its result wakes the wait
         while not done():
             if self._session is None:
                 raise self._not_connected()
@@ -189,7 +189,7 @@ class Loop(BaseClient):
     def _step(self, seconds: float | None) -> bool:
         """Do what can be done now, or wait *seconds*; return whether anything was done. Raises as `_drive`."""
         session = self._live_session()
-        # Open before the bytes to be written are looked at: a thread that hands bytes over after that wakes the wait.
+        # Open before the bytes to be written are looked at: a thread that hands over bytes later then wakes the wait.
         wake = self._driver.wakeup.fileno()
         try:
             moved = self._flush(session)
@@ -210,7 +210,7 @@ class Loop(BaseClient):
         return moved
 
     def _flush(self, session: Session) -> bool:
-        """Write what can be written now; return whether anything was."""
+        """Write what can be written now; return whether anything was written."""
         exchanges, lock = self._exchanges, self._driver.lock
         moved = False
         while True:
@@ -229,8 +229,8 @@ class Loop(BaseClient):
                     exchanges.end_write(exchange, 0)
                 raise
             except BaseException:
-                # Ctrl-C, or a time limit, and it may have come between the write and its being counted: written again,
-                # the bytes would be there twice. So the session ends here.
+                # Ctrl-C or a time limit. It may have come after the write and before the bytes were counted: if they
+                # were written again, the broker would get them twice. So the session ends here.
                 self._end(ConnectionLost(f"a write to {session.broker} was interrupted", broker=session.broker))
                 raise
             if not sent:
@@ -244,7 +244,7 @@ class Loop(BaseClient):
         return self._received.is_reading(self._exchanges.awaiting)
 
     def _read(self, session: Session) -> bool:
-        """Read once, and dispatch the frames that have come; return whether anything has."""
+        """Read once, and dispatch the frames that have come; return whether any bytes have."""
         received = session.bytes_received
         frames = session.read_some(self._received.most(self._exchanges.awaiting))
         if session.bytes_received != received:
@@ -254,7 +254,7 @@ class Loop(BaseClient):
         return bool(frames) or session.bytes_received != received
 
     def _dispatch(self, session: Session, frames: list[Frame]) -> None:
-        """Hand each of *frames* on, by its kind. Raises the reason if one ends the session."""
+        """Hand on each of *frames* by its kind. Raises the reason if a frame ends the session."""
         for command, group in itertools.groupby(frames, lambda frame: frame.command):
             if command == "MESSAGE":
                 messages = list(group)
@@ -274,7 +274,7 @@ class Loop(BaseClient):
                     _log.warning("%s sent an unexpected %s frame", session.broker, command)
 
     def _take_error(self, session: Session, frame: Frame) -> typing.NoReturn:
-        """An ERROR came. It ends the session, whatever the broker thinks of it; and it may be a call's answer."""
+        """An ERROR came. It ends the session, even if the broker would go on, and it may be the answer to a call."""
         self._received.error_queue.offer(frame)
         words = f"{session.broker} answered ERROR: {error_words(frame)}"
         reason: Rejected | ConnectionLost
@@ -298,7 +298,7 @@ class Loop(BaseClient):
             self._flush(session)
             beats.sent = now
         if not reading:
-            beats.received = now  # what came meanwhile waits in the socket
+            beats.received = now  # while nothing is read, beats wait in the socket
         elif silence := beats.overdue(now):
             raise TransportError(silence)
         return beats.rest(now, reading)

@@ -1,6 +1,6 @@
-"""A message on its way out, and its route: checked and encoded before anything is opened for them.
+"""A message on its way out, and its route: checked and encoded before a connection is opened.
 
-A message is made once. A `Route` is what it shares with others; the rest is done by the session's `Encoder`.
+A message is made once. A `Route` holds what it shares with others; the session's `Encoder` does the rest.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ MESSAGE_ID: typing.Final = "x-message-id"
 TEXT_PLAIN: typing.Final = "text/plain;charset=utf-8"
 #: The longest time to live, in seconds: a hundred years. Brokers count milliseconds in 64 bits, some from 1970 on.
 LONGEST_TTL: typing.Final = 3_155_760_000.0
-#: What is the same for every broker: the command line and the header lines in STOMP 1.2, the body, the content type,
-#: and all other headers.
+#: The parts that are the same for every broker: the command line and the header lines in STOMP 1.2, the body, the
+#: content type, and all other headers.
 Prepared = tuple[bytes, bytes, str | None, typing.Mapping[str, str]]
 #: How many routes a cache keeps.
 MOST_ROUTES: typing.Final = 512
@@ -52,8 +52,8 @@ _LONGEST_KEPT = 2_048  # bytes of the header lines of one message
 class Route:
     """A destination, a content type, and the standing headers of each message that takes this route.
 
-    `encoded` is the command line and the header lines in STOMP 1.2. *check* may refuse headers that a message has for
-    itself. Raises `InvalidFrame` for what no SEND may hold.
+    `encoded` is the command line and the header lines in STOMP 1.2. *check* may refuse a message's own headers. Raises
+    `InvalidFrame` for what no SEND may hold.
     """
 
     __slots__ = ("_check", "content_type", "destination", "encoded", "headers", "last")
@@ -69,12 +69,12 @@ class Route:
         self.content_type = content_type
         self.headers = headers or {}
         self._check = check
-        #: The headers that the last message had for itself, and their lines: in a loop the next one has the same.
+        #: The last message's own headers, and their lines: in a loop the next message usually has the same headers.
         self.last: tuple[typing.Mapping[str, str], bytes] = ({}, b"")
         self.encoded = encode_head("SEND", send_headers(destination, content_type, self.headers), "1.2")
 
     def lines_of(self, own: typing.Mapping[str, str]) -> tuple[typing.Mapping[str, str], bytes]:
-        """Return a copy of the headers that a message has for itself, and their lines. Raises `InvalidFrame`."""
+        """Return a copy of a message's *own* headers, and their lines. Raises `InvalidFrame`."""
         last = self.last
         if own == last[0]:
             return last
@@ -94,18 +94,18 @@ class Route:
 def send_headers(
     destination: str, content_type: str | None, headers: typing.Mapping[str, str] | None
 ) -> dict[str, str]:
-    """Return all headers of a SEND but those that the encoder adds. Raises `InvalidFrame` for what none may have."""
+    """Return all headers of a SEND except those that the encoder adds. Raises `InvalidFrame` for a forbidden header."""
     checked = commands.send(destination, b"", headers).headers
     # In the same order, whether they are the standing headers of a route or a message's own.
     return checked if content_type is None else {"destination": destination, "content-type": content_type, **checked}
 
 
-#: The route of a destination and a content type that has no standing headers. The last ones are kept.
+#: The route without standing headers for a destination and a content type. The routes used last are kept.
 bare_route = functools.lru_cache(MOST_ROUTES)(Route)
 
 
 class _Ready:
-    """The slot of a message that is ready, which is no field of the message."""
+    """The slot for the prepared parts of a ready message. It is no field of the dataclass."""
 
     __slots__ = ("prepared",)
 
@@ -120,9 +120,9 @@ class Message(_Ready):
     * `body` - bytes-like, or ``str``, which travels as UTF-8 with the content type ``text/plain;charset=utf-8``.
     * `headers` - more headers, ``str`` to ``str``.
     * `content_type` - the body's MIME type.
-    * `ttl` - how many seconds the message may wait for a receiver, at most 3155760000 (100 years); ``None`` for ever.
-    * `send_id` - what the repetitions of one send have in common, so that a broker that can (Artemis) drops all but
-      one; ``None`` for a message that is not repeated.
+    * `ttl` - how many seconds the message may wait for a receiver, at most 3155760000 (100 years); ``None``: for ever.
+    * `send_id` - an id that all repetitions of one send share. A broker that knows it (Artemis) drops all but one;
+      ``None`` for a message that is not repeated.
     """
 
     destination: str
@@ -197,7 +197,7 @@ def prepare(
         body = bytes_of(body, destination)
     try:
         route = bare_route(destination, content_type)
-    except TypeError:  # it cannot be looked up, such as a list for a destination: the route refuses it
+    except TypeError:  # a part is not hashable, such as a list for a destination: the route refuses it
         route = Route(destination, content_type)
     if ttl is not None:
         check_ttl(ttl)
@@ -217,7 +217,7 @@ def prepare(
 
 
 def make_ready(message: Message) -> Message:
-    """Make a message ready that a caller has made or changed, and return it. Raises `InvalidFrame`."""
+    """Make ready a message that a caller has made or changed, and return it. Raises `InvalidFrame`."""
     message.prepared = prepare(  # type: ignore[misc]
         message.destination, message.body, message.headers, message.content_type, message.ttl
     )
@@ -225,7 +225,7 @@ def make_ready(message: Message) -> Message:
 
 
 def with_send_id(message: Message, send_id: str) -> Message:
-    """Return *message*, ready as it is, with a *send_id*."""
+    """Return a copy of *message*, which is ready, with a *send_id*."""
     again = dataclasses.replace(message, send_id=send_id)
     again.prepared = message.prepared  # type: ignore[misc]
     return again
@@ -242,13 +242,13 @@ def as_batch(messages: typing.Iterable[Message]) -> tuple[Message, ...]:
 
 
 def send_frame(message: Message) -> Frame:
-    """Return the SEND frame of *message*, as far as it is the same for every broker: of a message that is ready."""
+    """Return the SEND frame of *message*, which is ready, without the parts that depend on the broker."""
     _, content, content_type, headers = message.prepared
     return Frame("SEND", send_headers(message.destination, content_type, headers), content)
 
 
 def message_id_of(headers: typing.Mapping[str, str]) -> str | None:
-    """The ``x-message-id`` among *headers*; ``None`` if there is none, or if it is empty, which is no id."""
+    """The ``x-message-id`` among *headers*; ``None`` if there is none, or if it is empty (an empty value is no id)."""
     message_id = headers.get(MESSAGE_ID)
     return message_id if isinstance(message_id, str) and message_id.strip() else None
 
@@ -268,7 +268,7 @@ def bytes_of(body: typing.Any, destination: str) -> bytes:
 
 
 def check_ttl(ttl: object) -> None:
-    """Raise `InvalidFrame` if *ttl* is no number of seconds that a broker takes."""
+    """Raise `InvalidFrame` if *ttl* is not a number of seconds that brokers accept."""
     if type(ttl) is int and 0 < ttl <= LONGEST_TTL:
         return
     try:

@@ -1,7 +1,7 @@
 """The exceptions for what became of messages: not sent, rejected, or of unknown outcome.
 
-A broker takes a frame once it has all of it, up to its NUL (STOMP 1.2, "Augmented BNF"). So one that did not leave
-whole was not sent. Bytes have left that the operating system took; over TLS, those of complete records.
+A broker takes a frame once it has all of it, up to its NUL (STOMP 1.2, "Augmented BNF"). So a frame that did not leave
+completely was not sent. Bytes that the operating system took have left; over TLS, those of complete records.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["confirmed_positions", "name_messages", "no_receipt", "not_whole", "r
 
 
 def name_messages(error: MessageError, messages: typing.Sequence[Message]) -> None:
-    """Tell *error* which messages it is about; of a single one, its text begins with the destination."""
+    """Tell *error* which messages it is about; the text of an error about one message begins with the destination."""
     if len(messages) == 1:
         message = messages[0]
         if error.destination is None:
@@ -35,7 +35,7 @@ def name_messages(error: MessageError, messages: typing.Sequence[Message]) -> No
 
 def whole_frames(data: memoryview, version: str) -> int:
     """How many complete frames there are in *data*, the beginning of some frames that were written."""
-    # They are our own, and were checked when they were made.
+    # The frames are our own, and were checked when they were made.
     frames = FrameBuffer(version, max_header_bytes=sys.maxsize, max_headers=sys.maxsize, max_body_bytes=sys.maxsize)
     frames.append(data)
     return sum(1 for _ in frames)
@@ -52,9 +52,9 @@ def not_whole(
     *,
     late: bool = False,
 ) -> MessageError:
-    """The exception for a write of *count* messages that *problem* ended, or the deadline (*late*).
+    """The exception for a write of *count* messages that was ended by *problem*, or by the deadline (*late*).
 
-    Of its *size* bytes *left* had left, with the first *whole* messages.
+    *left* of the *size* bytes had left, and with them the first *whole* messages.
     """
     broker = session.broker
     if not left:
@@ -75,7 +75,7 @@ def not_whole(
 
 
 def _limit_hint(dialect: Dialect, size: int = 0) -> str:
-    """A sentence about the broker's limit on the size of a frame; ``""`` if *size* bytes are not over its usual one."""
+    """A sentence about the broker's limit on the size of a frame; ``""`` if *size* bytes are within its usual limit."""
     if dialect.frame_limit is None or 0 < size <= dialect.frame_limit:
         return ""
     return f" The broker may limit the size of a message ({dialect.frame_limit_names})."
@@ -87,9 +87,9 @@ def confirmed_positions(receipts: dict[str, int], waiting: dict[str, int]) -> tu
 
 
 def unanswered(errors: list[Frame], receipts: dict[str, int], waiting: dict[str, int], earlier: int) -> bool:
-    """Whether neither a receipt nor one of the *errors* may be the answer to a message. Arguments as of `rejected`."""
+    """Whether neither a receipt nor one of the *errors* may be the answer to a message. Arguments: see `rejected`."""
     refused = _refused(errors, receipts)
-    # Once an ERROR has named one of the messages, those that name none are about the earlier ones.
+    # Once an ERROR has named one of the messages, ERRORs that name none are about the earlier messages.
     spare = 0 if refused and earlier > 0 else sum(error.headers.get("receipt-id") not in receipts for error in errors)
     return len(set(waiting.values()) - refused) > spare
 
@@ -106,12 +106,12 @@ def rejected(
 ) -> MessageError:
     """The exception for ERROR frames that came instead of receipts.
 
-    *receipts* are the ids that were asked for, with the positions of their messages (those of a transaction have one
-    position), and *waiting* those of them that did not come. Without any, it is about *count* messages. *earlier* is
-    how many messages were sent unconfirmed before them, *late* whether the deadline came before all was answered.
+    *receipts* are the ids that were asked for, with the positions of their messages (all those of a transaction have
+    one position); *waiting* are the ids that did not come. Without *receipts*, the exception is about *count* messages.
+    *earlier* is how many unconfirmed messages were sent before, *late* whether the deadline came before all answers.
 
-    Only an ERROR that `refuses` a frame can make a rejection. One that names no frame, as RabbitMQ's, may be about an
-    earlier unconfirmed message: then the outcome is unknown, as that of a message to which nothing was answered.
+    Only an ERROR that `refuses` a frame can make a rejection. An ERROR that names no frame, like RabbitMQ's, may be
+    about an earlier unconfirmed message: then the outcome is unknown, as it is for a message that got no answer.
     """
     broker = session.broker
     refusals = [error for error in errors if refuses(error, session.dialect)]
@@ -168,7 +168,7 @@ def no_receipt(
     confirmed: tuple[int, ...] = (),
     size: int = 1,
 ) -> MessageError:
-    """The exception for a message of *size* bytes that has left, and of which nothing was heard any more."""
+    """The exception for a message of *size* bytes that has left and got no answer."""
     late = isinstance(error, TransportTimeout)
     given = f" ({deadline.seconds:.3g} s given)" if late else ""
     reason = "be slow or out of resources, or may have refused it" if late else "have gone down, or have refused it"

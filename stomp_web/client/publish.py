@@ -1,4 +1,4 @@
-"""PublishClient: one connection that only sends. Its calls; what they stand on is in `SendingClient`."""
+"""PublishClient: one connection that only sends. Its calls are here; the code below them is in `SendingClient`."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class PublishClient(SendingClient):
     `PublishClientPool`.
 
     * *host*, *port* - the broker.
-    * *login*, *passcode* - the credentials; without them none are sent.
-    * *vhost* - the virtual host; without it ``/``, which RabbitMQ, ActiveMQ and Artemis all take.
+    * *login*, *passcode* - the credentials; if not given, none are sent.
+    * *vhost* - the virtual host; if not given, ``/``, which RabbitMQ, ActiveMQ and Artemis all take.
     * *ssl* - ``True`` for TLS, verified against the system's authorities and the host name, or an ``ssl.SSLContext``;
-      *tls_ca*, *tls_cert* and *tls_key* are PEM files: authorities of your own, the client's certificate, its key, with
-      *tls_key_password* if it is encrypted; *tls_insecure_skip_verify* accepts any certificate, and warns.
+      *tls_ca* (authorities of your own), *tls_cert* (the client's certificate) and *tls_key* (its key) are PEM files,
+      *tls_key_password* is for an encrypted key; *tls_insecure_skip_verify* accepts any certificate, and warns.
     * *versions* - the versions of STOMP that are offered.
     * *connect_timeout* - seconds for opening a connection; *timeout* - seconds for a whole call, connecting included.
       The look-up of the host name is the one step that Python cannot interrupt.
     * *confirm* - whether `send` and `send_many` wait for the broker's receipt unless the call says otherwise.
-    * *heart_beat* - milliseconds: the beats that we send (this client has no thread to send them: 0) and that we want.
+    * *heart_beat* - (sent, wanted), in milliseconds. *sent* must be 0, because this client has no thread to send beats.
     * *connect_headers* - more headers for CONNECT.
 
     >>> client = PublishClient("127.0.0.1", 61613, login="guest", passcode="guest")
@@ -81,11 +81,11 @@ class PublishClient(SendingClient):
     def connect(
         self, login: str | None = None, passcode: str | None = None, headers: typing.Mapping[str, str] | None = None
     ) -> Frame:
-        """Open the connection, and return the CONNECTED frame. Calling it is optional: `send` does it.
+        """Open the connection, and return the CONNECTED frame. Calling it is optional, because `send` connects.
 
         *login*, *passcode* and *headers* (more headers for CONNECT) replace those of the constructor, here and for
-        every later connection. A connected client returns the frame it has, or, with arguments, connects anew. Raises
-        `BrokerUnavailable` or `AuthenticationFailed`.
+        every later connection. A connected client returns the frame that it has; with arguments, it connects anew.
+        Raises `BrokerUnavailable` or `AuthenticationFailed`.
         """
         passcode = redact_secret("passcode", passcode)
         given = self._read_credentials(login, passcode, headers)
@@ -102,9 +102,9 @@ class PublishClient(SendingClient):
             self._connected_session(state, deadline)
 
     def ping(self, timeout: float | None = None) -> None:
-        """Ask the broker for a sign of life: an empty transaction, aborted with a receipt. It leaves nothing there.
+        """Ask the broker for a sign of life: an empty transaction, aborted with a receipt. It leaves no trace there.
 
-        Raises `NotSent`, `Rejected` or `DeliveryUnknown` if there is none within *timeout* seconds.
+        Raises `NotSent`, `Rejected` or `DeliveryUnknown` if the broker gives none within *timeout* seconds.
         """
         deadline = self._deadline(timeout)
         transaction = self._begin(deadline)
@@ -130,8 +130,9 @@ class PublishClient(SendingClient):
     def disconnect(self, timeout: float | None = None) -> None:
         """End the session: send DISCONNECT with a receipt, wait for it, and close. Does nothing if not connected.
 
-        The receipt says that the broker has taken every frame before it. If there were unconfirmed ones, raises
-        `ReceiptTimeout` or `ConnectionLost` without it, and `Rejected` for an ERROR. The connection is closed anyway.
+        The receipt says that the broker has taken every frame before it. If there were unconfirmed frames and no
+        receipt comes, raises `ReceiptTimeout` or `ConnectionLost`, or `Rejected` for an ERROR. In any case the
+        connection is closed.
         """
         with self._exclusive() as state:
             session = state.session
@@ -160,7 +161,7 @@ class PublishClient(SendingClient):
         self._states[getpid()].drop()
 
     def retire(self) -> None:
-        """Close the connection, and let later calls raise `PoolClosed`: for pools, which part with a client by this."""
+        """Close the connection, and let later calls raise `PoolClosed`: for pools that drop the client."""
         self._retired = True
         self.close()
 
@@ -181,15 +182,15 @@ class PublishClient(SendingClient):
         * *body* - bytes-like, or ``str``, which travels as UTF-8 with the type ``text/plain;charset=utf-8``.
         * *headers* - more headers, ``str`` to ``str``; the mapping is not changed.
         * *content_type* - the body's MIME type.
-        * *confirm* - ask for a receipt and wait for it; without it, the client's setting. In a transaction it is
-          the COMMIT that is confirmed, and ``confirm=True`` is refused.
+        * *confirm* - ask for a receipt and wait for it; if not given, the client's setting. In a transaction the COMMIT
+          is confirmed, and ``confirm=True`` is refused.
         * *transaction* - the id that `begin` returned.
         * *ttl* - seconds that the message may wait for a receiver, written as the broker's own header.
-        * *timeout* - seconds for the whole call; without it, the client's setting.
+        * *timeout* - seconds for the whole call; if not given, the client's setting.
 
-        Raises `InvalidFrame` (nothing was sent) for what STOMP cannot carry; `NotSent`, `Rejected` or
-        `DeliveryUnknown` for what happened to the message. An unconfirmed message is handed to the operating system:
-        that it arrived is not known, and a broker's ERROR for it is only logged, when it is seen.
+        Raises `InvalidFrame` (nothing was sent) for what STOMP cannot carry; `NotSent`, `Rejected` or `DeliveryUnknown`
+        for what happened to the message. An unconfirmed message is only handed to the operating system: whether it
+        arrives is not known, and if the broker sends an ERROR for it, that is only logged later.
         """
         deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
         if headers is not None and type(headers) is not dict and isinstance(headers, typing.Mapping):
@@ -202,10 +203,10 @@ class PublishClient(SendingClient):
     def send_many(
         self, messages: typing.Iterable[Message], *, confirm: bool | None = None, timeout: float | None = None
     ) -> None:
-        """Send *messages* together: written at once, and, confirmed, all receipts awaited after that.
+        """Send *messages* together: write all at once, and then, if confirmed, wait for all receipts.
 
-        Raises what `send` raises. Nothing is sent if one of the messages cannot be; if it fails later, the
-        exception's `confirmed` tells the positions of the messages that the broker had confirmed.
+        Raises what `send` raises. Nothing is sent if STOMP cannot carry one of the messages. If sending fails later,
+        the exception's `confirmed` tells the positions of the messages that the broker had confirmed.
         """
         batch = as_batch(messages)
         if batch:
@@ -239,10 +240,10 @@ class PublishClient(SendingClient):
     def commit(self, transaction: str, timeout: float | None = None) -> None:
         """Commit the transaction, and wait for the broker's receipt.
 
-        A transaction is no guarantee that all or none arrive: RabbitMQ 3.10 delivers the others when it refuses one.
+        A transaction is no guarantee that all or none arrive: RabbitMQ 3.10 may refuse one and deliver the rest.
 
-        Raises `Rejected` if the broker answers ERROR to it or to one of its messages, `DeliveryUnknown` if no
-        answer comes, `NotSent` if the connection was lost before COMMIT was sent: then nothing of it was committed.
+        Raises `Rejected` if the broker answers ERROR to COMMIT or to a message of the transaction; `DeliveryUnknown` if
+        no answer comes; `NotSent` if the connection was lost before COMMIT was sent: then nothing was committed.
         """
         self._end_transaction(commands.commit(transaction), transaction, self._deadline(timeout))
 
@@ -266,6 +267,6 @@ class PublishClient(SendingClient):
             try:
                 self._round_trip(state, session, frame, deadline, others, state.unconfirmed - ended.messages)
             except NotSent:
-                if state.session is session:  # there was no time: it is open as before
+                if state.session is session:  # there was no time, and the transaction is still open
                     state.transactions.open[transaction] = ended
                 raise

@@ -28,12 +28,12 @@ _MOST_AT_ONCE = 1000  # frames that are taken in before bytes are written again
 class FrameQueue:
     """A queue of at most *maxsize* frames between the listener loop and its consumers.
 
-    With *drop_oldest* a full queue loses its oldest frame to a new one: for frames that need no consumer.
+    With *drop_oldest*, a full queue drops its oldest frame when a new one comes: for frames that need no consumer.
     """
 
     def __init__(self, maxsize: int, *, drop_oldest: bool = False) -> None:
         self.maxsize = maxsize
-        #: Called after a frame was taken; its client's, to read on when there is room.
+        #: Called after a frame was taken. The client sets it, to read on when there is room.
         self.on_get: typing.Callable[[], object] | None = None
         self._drop_oldest = drop_oldest
         self._frames: collections.deque[Frame] = collections.deque(maxlen=maxsize if drop_oldest else None)
@@ -57,7 +57,7 @@ class FrameQueue:
         return self.offer_many((frame,)) == 1
 
     def offer_many(self, frames: typing.Sequence[Frame]) -> int:
-        """Put in as many of *frames* as there is room for, and return how many that was. As `offer` otherwise."""
+        """Put in as many of *frames* as there is room for, and return that number. It never waits, like `offer`."""
         with self._not_empty:
             room = len(frames) if self._drop_oldest else max(self.maxsize - len(self._frames), 0)
             taken = frames if len(frames) <= room else frames[:room]
@@ -66,9 +66,9 @@ class FrameQueue:
             return len(taken)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Frame:
-        """Take out the oldest frame, waiting for one for *timeout* seconds (``None``: until the connection ends).
+        """Take out the oldest frame; wait for one at most *timeout* seconds (``None``: until the connection ends).
 
-        Raises ``queue.Empty`` if none came in time, or the reason for which the connection ended.
+        Raises ``queue.Empty`` if no frame came in time, or the reason why the connection ended.
         """
         try:
             frame = self._frames.popleft()  # one step for Python; the lock is for threads that have to wait
@@ -85,7 +85,7 @@ class FrameQueue:
                 with contextlib.suppress(IndexError):
                     return self._frames.popleft()
                 if self._reason is not None:
-                    # One exception for all threads, which may ask often: it must not collect their tracebacks.
+                    # All threads get this one exception, and may ask often: it must not collect their tracebacks.
                     raise self._reason.with_traceback(None)
                 if not block:
                     raise queue.Empty
@@ -99,7 +99,7 @@ class FrameQueue:
         return self.get(block=False)
 
     def end(self, reason: BaseException, last: typing.Iterable[Frame] = ()) -> None:
-        """Wake all threads that wait: after the *last* frames, for which there is always room, no more will come."""
+        """Add the *last* frames, for which there is always room, and wake all threads that wait: no more will come."""
         with self._not_empty:
             self._frames.extend(last)
             self._reason = reason
@@ -124,7 +124,7 @@ class ReceivedFrames:
         self.held: collections.deque[Frame] = collections.deque()
         #: The ack mode of each of the session's subscriptions, by its id.
         self.ack_modes: dict[str, str] = {}
-        #: Whether DISCONNECT was said. Its receipt is all that counts then, however many messages stand before it.
+        #: Whether DISCONNECT was sent. After that only its receipt counts, however many messages stand before it.
         self.parting = False
         self._wake = wake
 
@@ -145,15 +145,15 @@ class ReceivedFrames:
         """How many frames may be read now."""
         if awaiting or self.parting:
             return _MOST_AT_ONCE
-        # One more than fits into the queue: it is held back, and so the loop knows that there is no room.
+        # One frame more than fits into the queue: that frame is held back, which tells the loop that there is no room.
         return min(max(self.message_queue.maxsize - self.message_queue.qsize(), 0) + 1, _MOST_AT_ONCE)
 
     def add_messages(self, frames: list[Frame]) -> None:
-        """MESSAGE frames came: to the queue, or held back until there is room."""
+        """MESSAGE frames came: put them on the queue, or hold them back until there is room."""
         taken = 0 if self.held else self.message_queue.offer_many(frames)
         for frame in itertools.islice(frames, taken, None):
             if self.parting and self.ack_modes.get(frame.headers.get("subscription", "")) not in ("auto", None):
-                continue  # there is no room, and the broker gives it to another client
+                continue  # there is no room, and the broker delivers it to another client
             self.held.append(frame)
 
     def move_held(self) -> None:
@@ -167,7 +167,7 @@ class ReceivedFrames:
             frames.end(reason)
 
     def end_messages(self, reason: StompError) -> None:
-        """No thread drives the session that has ended. What was held back, the broker does not send again."""
+        """The session has ended, and no thread drives it. Queue the held frames: the broker does not send them again."""
         held, self.held = self.held, collections.deque()
         self.message_queue.end(reason, held)
 
@@ -177,9 +177,9 @@ class ReceivedFrames:
 
 
 class UnclaimedWarnings:
-    """Warns of messages that no subscription of this client waits for: once a subscription, and of 100 of these.
+    """Warns of messages that no subscription of this client waits for: once for each of at most 100 subscriptions.
 
-    Such are the answers of a temporary queue of RabbitMQ, and messages that were on their way at UNSUBSCRIBE.
+    Examples are answers from a temporary queue of RabbitMQ, and messages that were on their way at UNSUBSCRIBE.
     """
 
     def __init__(self, log: GuardedLogger) -> None:
@@ -187,7 +187,7 @@ class UnclaimedWarnings:
         self._named: set[str | None] = set()
 
     def warn(self, frame: Frame) -> None:
-        """*frame* is dropped: say so, if that is new."""
+        """*frame* is dropped: warn, if there was no warning for its subscription yet."""
         subscription = frame.headers.get("subscription")
         if len(self._named) >= _MOST_NAMED or subscription in self._named:
             return

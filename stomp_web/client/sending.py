@@ -1,7 +1,7 @@
-"""SendingClient: one session, one thread at a time, and one answer for each message. What `PublishClient` stands on.
+"""SendingClient: one session, one thread at a time, and one answer for each message. The base of `PublishClient`.
 
-From the first byte of a call until its last answer the session is `unsettled`. Whatever goes wrong in between ends the
-session, interrupts too, and so no answer is taken for another's.
+From the first byte of a call until its last answer the session is `unsettled`. Anything that goes wrong in between,
+even an interrupt, ends the session, so that no call takes an answer to another call for its own.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _NoTime(TransportTimeout):
 
 
 class SendingClient(BaseClient):
-    """The connection of a client that only sends. A subclass says what may be asked of it."""
+    """The connection of a client that only sends. A subclass defines the public calls."""
 
     def _set_up(  # type: ignore[override]
         self, connector: Connector, timeout: float, confirm: bool, notices: Notices | None = None
@@ -54,8 +54,8 @@ class SendingClient(BaseClient):
         self._set_up_base(connector, timeout, confirm)
         self._retired = False
         self._notices = Notices() if notices is None else notices
-        #: Whether notices are published after each call. A pool does it when the client came back: a log handler that
-        #: sends through the same pool may need the connection.
+        #: Whether notices are published after each call. A pool publishes them when the client came back: a log handler
+        #: that sends through the same pool may need the connection.
         self.publishes_notices = notices is None
         self._states = PerProcess(ClientState, leave=ClientState.drop)
 
@@ -78,7 +78,7 @@ class SendingClient(BaseClient):
         deadline: Deadline,
         looked: bool = False,
     ) -> None:
-        """Send *messages*. *state* is this process's; *looked*: the caller has just looked at the connection."""
+        """Send *messages*. *state* is that of this process; *looked*: the caller has just looked at the connection."""
         if transaction is not None:
             if confirm:
                 raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
@@ -113,7 +113,7 @@ class SendingClient(BaseClient):
             except (TransportError, ProtocolError) as error:
                 data = b"".join((data, *more))
                 receipts = {} if receipt is None else _receipts(receipt, count)
-                frames = count if transaction is None else 1  # they are nothing without the COMMIT
+                frames = count if transaction is None else 1  # without the COMMIT, none of the messages counts
                 self._not_written(state, session, error, data, before, deadline, receipts, frames)
             if confirm:
                 answered = session.receipts_in_order(receipt, count, deadline)  # type: ignore[arg-type]
@@ -136,7 +136,7 @@ class SendingClient(BaseClient):
                 self._notices.publish()
 
     def _write(self, state: ClientState, session: Session, frame: Frame, deadline: Deadline) -> None:
-        """Write *frame*; if that fails, end the session and say what had left."""
+        """Write *frame*; if that fails, end the session and raise what is then true of the frame."""
         data = encode(frame, session.version)
         before = session.transport.bytes_sent
         session.unsettled = True
@@ -158,10 +158,10 @@ class SendingClient(BaseClient):
         receipts: dict[str, int],
         count: int,
     ) -> typing.NoReturn:
-        """End the session, and raise what is true after writing *data* has ended with *error*.
+        """End the session, and raise what is true of the messages after writing *data* has ended with *error*.
 
-        *before* is how many bytes had left before it. *data* holds *count* messages, in which *receipts* are asked for.
-        What the broker said meanwhile counts: receipts, or why it takes no more.
+        *before* is how many bytes had left before *data*. *data* holds *count* messages, which ask for *receipts*.
+        Frames that the broker sent meanwhile count: receipts, or the reason why it takes no more.
         """
         left = session.transport.bytes_sent - before
         if isinstance(error, _NoTime) and not session.transport.stuck:
@@ -201,7 +201,7 @@ class SendingClient(BaseClient):
         others: typing.Iterable[str] = (),
         earlier: int = 0,
     ) -> None:
-        """Send *frame* with a receipt, and wait for it and the *others*; an ERROR may be about *earlier* messages."""
+        """Send *frame* with a receipt, and wait for this and the *others*. An ERROR may be about *earlier* messages."""
         receipt = state.next_receipt
         state.next_receipt += 1
         frame.headers["receipt"] = str(receipt)
@@ -221,9 +221,9 @@ class SendingClient(BaseClient):
     ) -> None:
         """Read frames until each of *receipts* (ids, with the positions of their messages) was answered.
 
-        The first *answered* ones were. *earlier* is how many unconfirmed messages an ERROR may be about instead, *size*
-        the bytes of a single message. An ERROR ends the session, though RabbitMQ 3.10 and ActiveMQ 5.17 go on after
-        one; before that, the answers to the other messages are read.
+        The first *answered* receipts have come already. *earlier* is how many unconfirmed messages an ERROR may be
+        about instead, *size* the bytes of a single message. The answers to the other messages are still read after an
+        ERROR; then the session ends, although RabbitMQ 3.10 and ActiveMQ 5.17 would go on.
         """
         waiting = dict(itertools.islice(receipts.items(), answered, None))
         errors: list[Frame] = []
@@ -235,7 +235,7 @@ class SendingClient(BaseClient):
                     waiting.pop(frame.headers.get("receipt-id", ""), None)
                 elif frame.command == "ERROR":
                     errors.append(frame)
-                if waiting and deadline.expired:  # others may come for ever
+                if waiting and deadline.expired:  # other frames may come for ever
                     if errors and not unanswered(errors, receipts, waiting, earlier):
                         break
                     raise TransportTimeout("the broker did not answer in time")
@@ -250,7 +250,7 @@ class SendingClient(BaseClient):
         state.all_answered()
 
     def _connected_session(self, state: ClientState, deadline: Deadline) -> Session:
-        """The live session, or a new one."""
+        """The session if it is alive, otherwise a new one."""
         session = self._look(state)
         if session is None:
             if self._retired:
@@ -267,16 +267,17 @@ class SendingClient(BaseClient):
         return session
 
     def _transaction_session(self, state: ClientState, transaction: str) -> Session:
-        """The session in which *transaction* was begun. A transaction cannot outlive it."""
+        """The session in which *transaction* was begun. A transaction ends with its session."""
         session = self._look(state)
         state.transactions.get(transaction, self.broker)
         assert session is not None, "with the session, its transactions end"
         return session
 
     def _look(self, state: ClientState) -> Session | None:
-        """The session, if a look at the socket shows no end of it. Never waits.
+        """The session, if a look at the socket does not show that it has ended. Never waits.
 
-        An ERROR is about an earlier unconfirmed frame. It is kept for the next call in a transaction, or logged.
+        An ERROR that has come is about an earlier unconfirmed frame. It is kept for the next call in the transaction
+        that it ended, or logged.
         """
         session = state.session
         if session is None:
@@ -297,7 +298,7 @@ class SendingClient(BaseClient):
             session.unsettled = False
             return session
         inside = sum(each.messages for each in state.transactions.open.values())
-        if inside and state.unconfirmed <= inside:  # it is about one of the transactions, which all end now
+        if inside and state.unconfirmed <= inside:  # the ERROR is about one of the transactions, which all end now
             state.transactions.end_by(frame, refuses(frame, session.dialect))
         else:
             self._notice_error(session, frame)

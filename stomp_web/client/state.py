@@ -1,6 +1,6 @@
-"""What is open in the session of a client: transactions; and what else one process knows of a client that only sends.
+"""The open transactions of a client's session, and the state that one process keeps of a client that only sends.
 
-The thread that has the claim uses that session. It pops the claim and puts it back, and no exception can lose it.
+The thread that has the claim uses the session. A thread pops the claim and puts it back; no exception can lose it.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from .encoder import Encoder
 
 __all__ = ["ClientState", "OpenTransaction", "Transactions"]
 
-_MOST_ENDED = 1_000  # transactions of which their user has yet to be told; a program with more never ends its own
+_MOST_ENDED = 1_000  # ended transactions whose user does not know yet; a program with more never ends its own
 
 
 @dataclasses.dataclass(slots=True)
 class OpenTransaction:
-    """How many frames of it were sent since the last receipt, and the `receipts` after its COMMIT (RabbitMQ)."""
+    """How many frames of a transaction were sent since the last receipt; its `receipts` after COMMIT (RabbitMQ)."""
 
     messages: int = 0
     receipts: list[str] = dataclasses.field(default_factory=list)
 
     def sent(self, count: int, receipt: int | None) -> None:
-        """*count* messages were sent in it; if receipts were asked for, *receipt* is the first one's number."""
+        """*count* messages were sent in it; if they asked for receipts, *receipt* is the first number."""
         self.messages += count
         if receipt is not None:
             self.receipts.extend(map(str, range(receipt, receipt + count)))
@@ -41,7 +41,7 @@ class Transactions:
         self._ids = itertools.count(1)
         #: The open transactions of this session, by their ids.
         self.open: dict[str, OpenTransaction] = {}
-        # Those that an ERROR has ended, of which their user does not know yet; and whether it refuses a frame of them.
+        # Transactions that an ERROR has ended and whose user does not know yet; and whether the ERROR refuses a frame.
         self._ended: dict[str, tuple[Frame, bool]] = {}
 
     def begin(self) -> str:
@@ -51,7 +51,7 @@ class Transactions:
         return transaction
 
     def get(self, transaction: str, broker: str) -> OpenTransaction:
-        """Return the open transaction with this id. Raises `NotSent` or `Rejected` if it is not open any more."""
+        """Return the open transaction with this id. Raises `NotSent` or `Rejected` if there is none any more."""
         end = self._ended.pop(transaction, None)
         if end is not None:
             raise _ended_by_error(broker, transaction, *end)
@@ -64,7 +64,7 @@ class Transactions:
         )
 
     def end(self, reason: StompError) -> None:
-        """The session has ended, and with it its open transactions; an ERROR in *reason* is kept for their users."""
+        """The session has ended, and with it its open transactions; their users are told of an ERROR in *reason*."""
         if isinstance(reason, Rejected | ConnectionLost) and reason.frame is not None:
             self.end_by(reason.frame, isinstance(reason, Rejected))
         self.open.clear()
@@ -77,11 +77,11 @@ class Transactions:
         self.open.clear()
 
     def forget(self, transaction: str) -> None:
-        """Nothing more is to be told about this one."""
+        """Forget this transaction: its user knows how it ended."""
         self._ended.pop(transaction, None)
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Forget all transactions."""
         self.open.clear()
         self._ended.clear()
 
@@ -107,7 +107,7 @@ class ClientState:
     """The state of a client in one process."""
 
     pid: int
-    #: The claim, while no thread is in the middle of a call.
+    #: Holds the claim while no thread is in the middle of a call.
     claims: collections.deque[Right] = dataclasses.field(default_factory=collections.deque)
     session: Session | None = None
     encoder: Encoder | None = None
@@ -116,7 +116,7 @@ class ClientState:
     #: Frames written since the last receipt, which an ERROR may be about.
     unconfirmed: int = 0
     transactions: Transactions = dataclasses.field(default_factory=Transactions)
-    #: Whether its user has connected with other credentials than those of the client.
+    #: Whether the user has connected with other credentials than those of the constructor.
     other_login: bool = False
 
     def __post_init__(self) -> None:
@@ -128,7 +128,7 @@ class ClientState:
 
     @property
     def is_reusable(self) -> bool:
-        """Whether a pool may lend the client again: no call is under way or was interrupted, nothing is open."""
+        """Whether a pool may lend the client again: no call runs or was interrupted, and no transaction is open."""
         session = self.session
         return (
             session is not None
@@ -144,7 +144,7 @@ class ClientState:
         self.session = session
 
     def drop(self) -> None:
-        """Close the connection without a word, and forget what belonged to its session."""
+        """Close the connection without DISCONNECT, and forget what belonged to its session."""
         session, self.session = self.session, None
         self.unconfirmed = 0
         self.transactions.open.clear()
@@ -152,7 +152,7 @@ class ClientState:
             session.close()
 
     def all_answered(self) -> None:
-        """A receipt came: what was written before it cannot be what an ERROR that comes later is about."""
+        """A receipt came: an ERROR that comes later cannot be about frames that were written before it."""
         self.unconfirmed = 0
         for transaction in self.transactions.open.values():
             transaction.messages = 0

@@ -1,4 +1,4 @@
-"""PublishSubscribeClient: a callback per subscription, called in the thread that drives, which holds no lock then."""
+"""PublishSubscribeClient: a callback per subscription, called in the driving thread without holding a lock."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _log = get_logger("client")
 
 Callback = typing.Callable[[Frame], object]
 
-_MOST_LATER = 134_217_728  # bytes of messages that are kept for later: as much as one message may have
-_FRAME_SIZE = 1_000  # bytes that a frame takes beside its body, about
+_MOST_LATER = 134_217_728  # bytes of messages that are kept for later: as many as one message may have
+_FRAME_SIZE = 1_000  # about how many bytes a frame takes beside its body
 
 
 class PublishSubscribeClient(QueueingDuplexClient):
     """A `QueueingDuplexClient` that calls a function for each message instead of putting it on a queue.
 
-    Callbacks run in the thread of `listen_forever`, one after the other; one that takes long holds up the heart-beats.
-    What a callback raises is given to `on_error`, and a message without a callback to `on_unclaimed`; it is not kept.
+    Callbacks run in the thread of `listen_forever`, one after the other; a slow callback delays the heart-beats. An
+    exception of a callback is passed to `on_error`; a message without a callback to `on_unclaimed`, and not kept.
 
-    While a callback waits for a receipt of its own, the messages that stand before the receipt are taken in, and their
-    callbacks are called after it: *queue_size* messages, or more of them up to 128 MiB. A receipt that stands behind
-    more is not seen. A prefetch limit keeps the rest at the broker.
+    While a callback waits for a receipt of its own, the messages that stand before the receipt are read, and their
+    callbacks are called after it: *queue_size* messages, or more if they take at most 128 MiB. A receipt that stands
+    behind more messages is not seen. A prefetch limit keeps the rest at the broker.
     """
 
     _received: _Callbacks
@@ -48,7 +48,7 @@ class PublishSubscribeClient(QueueingDuplexClient):
         headers: typing.Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> str:
-        """Subscribe, and call *callback* with each MESSAGE frame. The rest as of `QueueingDuplexClient.subscribe`."""
+        """Subscribe, and call *callback* with each MESSAGE frame. Otherwise like `QueueingDuplexClient.subscribe`."""
         identity = f"sub-{next(self._subscription_ids)}" if id is None else id
         callbacks = self._received.callbacks
         if identity in callbacks:
@@ -58,12 +58,12 @@ class PublishSubscribeClient(QueueingDuplexClient):
             return super().subscribe(destination, id=identity, ack=ack, headers=headers, timeout=timeout)
         except (NotSent, Rejected, ProtocolError):
             callbacks.pop(identity, None)
-            raise  # after anything else the subscription may be there, and its messages come
+            raise  # after any other error the subscription may exist, and its messages may come
 
     def unsubscribe(
         self, id: str, *, headers: typing.Mapping[str, str] | None = None, timeout: float | None = None
     ) -> None:
-        """End the subscription *id*, and wait for the receipt; its callback is called no more."""
+        """End the subscription *id*, and wait for the receipt; its callback is not called any more."""
         super().unsubscribe(id, headers=headers, timeout=timeout)
         self._received.callbacks.pop(id, None)
 
@@ -74,22 +74,22 @@ class PublishSubscribeClient(QueueingDuplexClient):
     def on_unclaimed(self, frame: Frame) -> None:
         """A MESSAGE came for which there is no callback. Warns, once for each subscription; override it to do more.
 
-        Such are the answers to a ``reply-to`` that names a temporary queue of RabbitMQ, and messages that were on their
+        Examples are answers to a ``reply-to`` that names a temporary queue of RabbitMQ, and messages that were on their
         way when `unsubscribe` was called. The frame is dropped afterwards; if its subscription acknowledges messages,
-        the broker gives it out again. What it raises is given to `on_error`.
+        the broker delivers it again. An exception that this method raises is passed to `on_error`.
         """
         self._unclaimed.warn(frame)
 
 
 class _Callbacks(ReceivedFrames):
-    """Received frames, of which MESSAGE frames go to callbacks."""
+    """Received frames. The MESSAGE frames among them go to callbacks."""
 
     def __init__(self, client: PublishSubscribeClient, queue_size: int, message_queue: FrameQueue | None) -> None:
         super().__init__(queue_size, message_queue, client._driver.wake)
         self.callbacks: dict[str, Callback] = {}
-        #: Messages that have come while a callback runs, which waits for a receipt.
+        #: Messages that have come while a running callback waits for a receipt.
         self.later: collections.deque[Frame] = collections.deque()
-        self._later_bytes = 0  # about what they take
+        self._later_bytes = 0  # about how many bytes these messages take
         self._calling = False
         self._client = client
 
@@ -108,7 +108,7 @@ class _Callbacks(ReceivedFrames):
         self.later.extend(frames)
         self._later_bytes += sum(map(_size_of, frames))
         if self._calling:
-            return  # a callback waits for a receipt of its own; what comes meanwhile is called after it
+            return  # a callback waits for a receipt of its own; messages that come meanwhile are handled after it
         self._calling = True
         try:
             while self.later:
@@ -123,7 +123,7 @@ class _Callbacks(ReceivedFrames):
         callback = self.callbacks.get(frame.headers.get("subscription", ""), client.on_unclaimed)
         try:
             callback(frame)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is handed on
+        except Exception as error:  # noqa: BLE001 - any exception is handed on
             try:
                 client.on_error(error, frame)
             except Exception:  # noqa: BLE001

@@ -1,8 +1,8 @@
 """Addresses: ``stomp://[user[:passcode]@]host[:port][,host2[:port2]...][/vhost][?option=value]``.
 
 Every part may be percent-encoded. The passcode is in no ``repr``, no ``str`` and no error. In a list of complete
-addresses, ``stomp://user:passcode@mq1,stomp://user:passcode@mq2``, all but the hosts must be the same, as a session has
-one user, one virtual host and one set of options. What could be read in two ways is refused.
+addresses, ``stomp://user:passcode@mq1,stomp://user:passcode@mq2``, everything except the hosts must be the same,
+because a session has one user, one virtual host and one set of options. Ambiguous addresses are refused.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ SCHEMES: typing.Final = {"stomp": 61613, "stomp+ssl": 61614}
 LOCAL_SCHEMES: typing.Final = ("memory", "console", "null")
 _ALL_SCHEMES = (*SCHEMES, *LOCAL_SCHEMES)
 
-# What divides complete addresses, and the scheme of another address where none may stand.
+# The separator of complete addresses, and the scheme of another address where none may stand.
 _NEXT_ADDRESS = re.compile(r"\s*([,;])\s*(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
 _SCHEME_IN_QUERY = re.compile(rf"(?:{'|'.join(map(re.escape, _ALL_SCHEMES))})://", re.IGNORECASE)
 # Another host with its credentials, behind an option: 'vhost=v,b:y@mq2', or 'timeout=3&b:y@mq2=1'.
 _HOST_IN_QUERY = re.compile(r"[\s,;|][^&]*@|(?:^|&)[^=&]*@")
-# What tells that several hosts, or a whole address, stand where one host should.
+# The characters that show that several hosts, or a whole address, stand in the place of one host.
 _NO_HOST = re.compile(r"[\s/@,;|]")
 _AMBIGUOUS = (
     "the address has an '@' where it can be read in two ways; write user and passcode once, before the first "
@@ -48,7 +48,7 @@ class Endpoint(typing.NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Address:
-    """The parts of an address, decoded. `options` are those of the query, still texts."""
+    """The parts of an address, decoded. `options` are those of the query, as texts."""
 
     scheme: str
     endpoints: tuple[Endpoint, ...]
@@ -96,7 +96,7 @@ def parse_address(url: str) -> Address:
         return _parse(url)
     except ValueError as error:
         problem = str(error)
-    # Raised anew: the traceback of the first would show the parts of the address.
+    # A new exception, because the traceback of the first one would show the parts of the address.
     raise ConfigurationError(problem, "url")
 
 
@@ -132,7 +132,7 @@ def _parse_one(url: str) -> Address:
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in _ALL_SCHEMES:
-        # What is no word may be a passcode that stands in the wrong place.
+        # A text that is not a word may be a passcode in the wrong place.
         begin = f"the scheme {scheme!r}" if separator and scheme.replace("+", "").isalnum() else "no scheme"
         raise ValueError(
             f"the address has {begin}; it must begin with one of {', '.join(name + '://' for name in _ALL_SCHEMES)}, "
@@ -171,12 +171,12 @@ def _parse_one(url: str) -> Address:
 
 
 def may_be_host(host: str) -> bool:
-    """Whether *host* has only characters that names of hosts and IP addresses have."""
+    """Whether *host* has only characters that occur in host names and IP addresses."""
     return _NO_HOST.search(host) is None
 
 
 def _parse_endpoint(text: str, default_port: int) -> Endpoint:
-    # What cannot be read is not shown: with the "@host" forgotten, it is the passcode.
+    # An unreadable text is not shown: if the "@host" was forgotten, the text is the passcode.
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):

@@ -20,7 +20,7 @@ __all__ = ["Connector", "client_options", "make_connector", "make_endpoint"]
 class Connector:
     """Opens sessions with one of several brokers; the last one that said CONNECTED is tried first.
 
-    Each attempt gets an equal share of the time that is left, all that a broker that accepts and stays mute can cost.
+    Each attempt gets an equal share of the time that is left. A broker that accepts and stays mute costs no more.
     """
 
     def __init__(self, endpoints: tuple[Endpoint, ...], settings: SessionSettings, connect_timeout: float) -> None:
@@ -34,7 +34,7 @@ class Connector:
         return f"{'stomp' if self.settings.tls is None else 'stomp+ssl'}://{','.join(map(str, self.endpoints))}"
 
     def check(self, **changes: typing.Any) -> None:
-        """Raise `ConfigurationError` if there is no CONNECT with these *changes* of the settings."""
+        """Raise `ConfigurationError` if no CONNECT can be made with these *changes* of the settings."""
         try:
             encode(dataclasses.replace(self.settings, **changes).connect_frame())
         except InvalidFrame as error:
@@ -44,8 +44,8 @@ class Connector:
     def open(self, deadline: Deadline, **changes: typing.Any) -> Session:
         """Return a new session; *changes*, checked before, replace fields of its settings.
 
-        Raises `AuthenticationFailed` as soon as a broker refuses the credentials, as others most likely would, and some
-        lock accounts; or `BrokerUnavailable` once every broker was tried.
+        Raises `AuthenticationFailed` as soon as one broker refuses the credentials, because the others would most
+        likely refuse them too, and some lock accounts. Raises `BrokerUnavailable` once every broker was tried.
         """
         settings = dataclasses.replace(self.settings, **changes)
         count = len(self.endpoints)
@@ -90,7 +90,7 @@ def make_connector(
     """Return a connector for *endpoints* with the options *given* to a client.
 
     A client that *receives* may send heart-beats, and is tolerant about the content of frames. *more_options* are names
-    that the caller knows, for the error about an unknown one. Raises `ConfigurationError`.
+    that the caller knows; the error about an unknown option takes them into account. Raises `ConfigurationError`.
     """
     for name in given:
         if name not in _DEFAULTS and name not in LIMIT_OPTIONS:
@@ -128,7 +128,7 @@ def make_connector(
 
 
 def client_options(address: Address, names: typing.Iterable[str]) -> dict[str, typing.Any]:
-    """The options that *address* holds, those of its query checked; *names* are the ones that may stand there."""
+    """The options that *address* holds, with those of its query checked; only *names* may stand in the query."""
     allowed = set(names)
     options: dict[str, typing.Any] = {"ssl": True} if address.tls else {}
     for name in _CREDENTIALS:
@@ -149,7 +149,7 @@ def make_endpoint(host: str, port: int) -> Endpoint:
     if not isinstance(host, str) or not host:
         raise ConfigurationError(f"host must be a host name or an IP address, not {short_repr(host)}", "host")
     if not may_be_host(host):
-        # It is not shown: an address that stands here holds the passcode.
+        # The host is not shown: if a whole address stands here, it holds the passcode.
         raise ConfigurationError(
             "host must be a host name or an IP address, and this has a character that none has; from_url() takes "
             "addresses such as stomp://localhost:61613",

@@ -1,4 +1,4 @@
-"""One deadline for a whole call: every phase of it may use what the phases before it left over."""
+"""One deadline for a whole call: every phase of the call may use the time that earlier phases left over."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..errors import ConfigurationError
 
 __all__ = ["Deadline", "checked", "deadline_in"]
 
-# Seconds (eleven days): poll() and locks take no more than a few weeks, and fail with an OverflowError beyond.
+# Seconds (eleven days): poll() and locks take no more than a few weeks, and raise OverflowError for more.
 _LONGEST = 1_000_000.0
 
 
 def checked(seconds: typing.Any) -> float:
-    """Return *seconds* as a deadline takes it. Raises `ConfigurationError` if it is not positive and finite."""
+    """Return *seconds* as a number for a deadline. Raises `ConfigurationError` if not positive and finite."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
         raise ConfigurationError(
             f"timeout must be a number of seconds greater than 0, not {short_repr(seconds)}", "timeout"
@@ -25,7 +25,7 @@ def checked(seconds: typing.Any) -> float:
 
 
 class Deadline:
-    """The moment `at` (of `time.monotonic`) at which a call must be over. `seconds`, a `checked` timeout, led to it."""
+    """The moment `at` (of `time.monotonic`) at which a call must be over, made from `seconds`, a `checked` timeout."""
 
     __slots__ = ("at", "seconds")
 
@@ -34,7 +34,7 @@ class Deadline:
         self.at = monotonic() + seconds
 
     def remaining(self) -> float:
-        """The seconds that are left, 0.0 if none are."""
+        """The seconds that are left; 0.0 if no time is left."""
         left = self.at - monotonic()
         return left if left > 0.0 else 0.0
 

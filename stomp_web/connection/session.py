@@ -1,6 +1,6 @@
 """One STOMP session, from CONNECTED until the connection ends.
 
-It is never revived: a new connection is a new session, so that a SEND without a CONNECT before it cannot be written.
+A session is never revived: a new connection is a new session, so that no SEND can be written before a CONNECT.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _AUTHENTICATION_WORDS = (
     "unable to validate user", "user name", "username", "virtual host",
 )  # fmt: skip
 
-# What a frame may hold unless the settings say otherwise: a publisher gets no body but those of ERROR frames.
+# The limits of a frame unless the settings say otherwise: a publisher receives no bodies except those of ERROR frames.
 _LIMITS: typing.Final = {"max_header_bytes": 65_536, "max_headers": 1_000, "max_body_bytes": 1_048_576}
 
 # Numbers of bytes.
-_RECEIPT_SIZE = 64  # more than any RECEIPT for a number of ours has
+_RECEIPT_SIZE = 64  # more than any RECEIPT for one of our numbers has
 _MOST_RECEIVED = 65_536  # in one read
-_LONGEST_LOOK = 65_536  # taken in to see whether the connection has ended
-_MOST_UNASKED = 2_097_152  # taken in to see what has come unasked; an ERROR may have a body of 1 MiB
-_MOST_UNREAD = 16_777_216  # taken in while we write
+_LONGEST_LOOK = 65_536  # read at most to see whether the connection has ended
+_MOST_UNASKED = 2_097_152  # read at most to see what has come unasked; an ERROR may have a body of 1 MiB
+_MOST_UNREAD = 16_777_216  # read at most while we write
 # A heart-beat is late after this many of its intervals, as for RabbitMQ 3.10: the "error margin" of STOMP 1.2,
 # Heart-beating. ActiveMQ 5.17 leaves out a beat after a frame, so that two intervals pass without a byte.
 _TOLERANCE = 3.0
@@ -49,7 +49,7 @@ _TOLERANCE = 3.0
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSettings:
-    """What a CONNECT is made of, and the limits of a `FrameBuffer` that are not the usual ones."""
+    """The values for CONNECT, and the limits of the `FrameBuffer` that differ from the usual ones."""
 
     login: str | None = None
     passcode: str | None = dataclasses.field(default=None, repr=False)
@@ -88,21 +88,21 @@ class Session:
 
     def __init__(self, transport: Transport, broker: str, settings: SessionSettings, deadline: Deadline) -> None:
         self.transport = transport
-        #: As `Transport.send_some`.
+        #: See `Transport.send_some`.
         self.write_some = transport.send_some
         self._receive = transport.receive
         self._ask = transport.ask
         self._buffer = FrameBuffer(**_LIMITS | settings.limits)
-        self._broken: TransportClosed | None = None  # how a read ended of which nothing else could be said
-        self._peeked: Frame | None = None  # taken out of the buffer by `ended`, and not read yet
+        self._broken: TransportClosed | None = None  # how a read ended that could not raise its exception
+        self._peeked: Frame | None = None  # a frame that `ended` took out of the buffer, and that was not read yet
         self.broker = broker
         #: How many bytes have arrived, heart-beats included.
         self.bytes_received = 0
         #: Whether nothing was left to be read at the last look.
         self.all_read = False
-        #: Whether a call is in the middle of using the session, or was when it was interrupted. Its user keeps it.
+        #: Whether a call is using the session, or was interrupted while using it. The user of the session sets this.
         self.unsettled = False
-        #: The process that opened the session; in a forked child it must not be used.
+        #: The process that opened the session; in a forked child the session must not be used.
         self.pid = os.getpid()
         self.write(encode(settings.connect_frame()), deadline)
         frame = self.read_frame(deadline)
@@ -118,7 +118,7 @@ class Session:
                 f"the broker chose STOMP {self.version!r}, which was not offered ({', '.join(settings.versions)})"
             )
         self._buffer.version = self.version
-        self._buffer.tolerant = settings.tolerant  # what others have written into a message must not end the session
+        self._buffer.tolerant = settings.tolerant  # faults in the messages of others must not end the session
         self.server = frame.headers.get("server")
         self.id = frame.headers.get("session")
         self.dialect = choose_dialect(self.server)
@@ -144,7 +144,7 @@ class Session:
             ) from error
         except (TransportError, ProtocolError) as error:
             hint = "Is a broker with STOMP running there?"
-            if "WRONG_VERSION_NUMBER" in str(error):  # what OpenSSL says of anything but TLS
+            if "WRONG_VERSION_NUMBER" in str(error):  # OpenSSL's words for bytes that are not TLS
                 hint = "The port does not seem to speak TLS; without it, the address begins with stomp://"
             elif isinstance(error, ProtocolError) and settings.tls is None:
                 hint += " If the port speaks TLS, begin the address with stomp+ssl://"
@@ -155,8 +155,8 @@ class Session:
     def receipts_in_order(self, first: int, count: int, deadline: Deadline) -> int:
         """Read the RECEIPT frames for the numbers from *first* on, and return how many of the *count* have come.
 
-        The bytes are compared with what they should be, and not parsed. Brokers may write a line feed behind each
-        frame. If there are fewer, `read_frame` returns what came instead, or raises the reason.
+        The bytes are compared with the expected ones, and not parsed. Brokers may write a line feed behind each frame.
+        If fewer than *count* have come, `read_frame` returns the frame that came instead, or raises the reason.
         """
         if not self.all_read:
             return 0
@@ -188,7 +188,7 @@ class Session:
             if deadline.expired:
                 data = None
                 break
-        # What is not as expected is read as frames, together with what has come of the frame in which that began.
+        # Unexpected bytes are read as frames, together with the beginning of the frame in which they stand.
         whole = expected.rfind(b"\0", 0, position) + 1
         if data or whole < position:
             self._buffer.append(expected[whole:position] + (data or b""))
@@ -196,7 +196,7 @@ class Session:
         return expected.count(b"\0", 0, whole)
 
     def write(self, data: bytes, deadline: Deadline) -> None:
-        """Send all of *data*. Raises as `write_rest` does."""
+        """Send all of *data*. Raises what `write_rest` raises."""
         sent = self.write_some(data)
         if sent != len(data):
             self.write_rest(data, (), sent, deadline)
@@ -204,7 +204,7 @@ class Session:
     def write_rest(self, data: bytes, more: typing.Sequence[bytes], sent: int, deadline: Deadline) -> None:
         """Send *data*, of which *sent* bytes have left, and *more*. Raises `TransportTimeout` or `TransportClosed`.
 
-        Meanwhile, what the broker sends is taken in: two sides that both only write would wait for each other for ever.
+        Meanwhile, bytes from the broker are read, because two sides that only write would wait for each other for ever.
         """
         rest = [memoryview(part) for part in (data, *more)]
         while True:
@@ -217,7 +217,7 @@ class Session:
             if sent:
                 continue
             room = len(self._buffer) < _MOST_UNREAD
-            # The clock is asked, too: a broker that sends without end always has something to read.
+            # The clock is checked too, because from a broker that sends without end there is always something to read.
             if deadline.expired or not self.transport.wait(deadline.remaining(), read=room, write=True):
                 raise TransportTimeout("the broker did not take the bytes in time")
             if room:
@@ -250,7 +250,7 @@ class Session:
                 raise TransportClosed("the broker sends without being asked, and without end")
 
     def read_some(self, most: int) -> list[Frame]:
-        """Return at most *most* frames that have arrived already; read once if there are none. Raises as `all_ready`.
+        """Return at most *most* frames that have arrived already; read once if there are none. Raises like `all_ready`.
 
         Frames that stand before a malformed one are returned first; the next call raises `ProtocolError`.
         """
@@ -259,7 +259,7 @@ class Session:
             return [peeked]
         frames: list[Frame] = []
         try:
-            frames.extend(itertools.islice(self._buffer, most))  # what was taken out before an exception is kept
+            frames.extend(itertools.islice(self._buffer, most))  # frames taken out before an exception are kept
             if not frames and self._take_in():
                 frames.extend(itertools.islice(self._buffer, most))
         except ProtocolError:
@@ -270,7 +270,7 @@ class Session:
     def nothing_new(self) -> bool:
         """Whether the connection is open, and nothing has come that was not read. ``False`` may mean: not known.
 
-        Python keeps its lock while the system is asked; a read would have to wait for other threads.
+        The system call does not release Python's lock; a read would, and would then have to wait for other threads.
         """
         if self._ask is None or (not self.all_read and self._buffer):
             return False
@@ -282,7 +282,7 @@ class Session:
             return False
 
     def ended(self) -> bool:
-        """Whether the broker has ended the connection, and no frame is left for `read_some`. It does not wait."""
+        """Whether the broker has ended the connection, and no frame is left for `read_some`. Never waits."""
         if self._peeked is not None:
             return False
         try:
@@ -290,12 +290,12 @@ class Session:
                 pass
             return False
         except TransportError:
-            with contextlib.suppress(ProtocolError):  # the next call of `read_some` raises it
+            with contextlib.suppress(ProtocolError):  # the next call of `read_some` raises this error
                 self._peeked = self._buffer.extract_frame()
             return self._peeked is None
 
     def _take_in(self, deadline: Deadline | None = None) -> bool:
-        """Move the bytes that arrive until *deadline*, if any, into the buffer; return whether there were any."""
+        """Wait for bytes until *deadline*, if it is given, and move them into the buffer; return whether any came."""
         if self._broken is not None:
             raise self._broken
         data = self.transport.receive_some() if deadline is None else self.transport.receive(deadline)
@@ -331,9 +331,9 @@ def _connect_refused(frame: Frame, broker: str, settings: SessionSettings) -> Me
 
 
 def error_words(frame: Frame) -> str:
-    """What an ERROR frame says, as a part of a sentence: its ``message`` and, if it adds to it, its body's first line.
+    """The text of an ERROR frame, as part of a sentence: its ``message``, and its body's first line if that adds to it.
 
-    The rest of the body may be a Java stack trace (ActiveMQ 5.17). But if the first line ends with a comma, it is an
+    The rest of the body may be a Java stack trace (ActiveMQ 5.17). But a first line that ends with a comma begins an
     Erlang term over several lines (RabbitMQ 3.10, "AMQP channel died"), which is taken whole.
     """
     message = frame.headers.get("message", "").strip().rstrip(" .,;:")
@@ -368,14 +368,14 @@ class HeartBeats:
         return bool(self._sends) and now >= self.sent + self._sends
 
     def overdue(self, now: float) -> str | None:
-        """What to say if the broker has been silent for too long; ``None`` if it has not."""
+        """The error text if the broker has been silent for too long; ``None`` if it has not."""
         if not self._expects or now < self.received + self._expects:
             return None
         promised = self._expects * 1000 / _TOLERANCE
         return f"no byte came for {self._expects:g} s; a heart-beat was promised every {promised:g} ms"
 
     def rest(self, now: float, reading: bool) -> float | None:
-        """The seconds until something is due, ``None`` if nothing ever is. A beat of the broker counts if *reading*."""
+        """The seconds until something is due, ``None`` if nothing ever is. The broker's beats count if *reading*."""
         moments = [self.sent + self._sends] if self._sends else []
         if self._expects and reading:
             moments.append(self.received + self._expects)

@@ -1,4 +1,4 @@
-"""The TLS settings of a connection: verified, against the system's authorities or the one that is named."""
+"""The TLS settings of a connection: verified against the system's certificate authorities, or those in a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class InsecureConnectionWarning(UserWarning):
 def tls_context(
     ssl: bool | ssl_module.SSLContext | None, options: typing.Mapping[str, typing.Any]
 ) -> ssl_module.SSLContext | None:
-    """Return the context for *ssl* and all `TLS_OPTIONS`, or ``None`` for a connection without TLS.
+    """Return the context for *ssl* and the `TLS_OPTIONS`; ``None`` for a connection without TLS.
 
     Raises `ConfigurationError` if a file cannot be used, or if an option has no effect or contradicts another.
     """
@@ -31,7 +31,7 @@ def tls_context(
             without = "has no effect without TLS; begin the address with stomp+ssl:// (or pass ssl=True)"
             raise _refused(given[0], without)
         return None
-    # Imported here: a connection without TLS does not pay for it (about 10 ms at start).
+    # Imported here, so that a connection without TLS does not pay for the import (about 10 ms at start).
     import ssl as ssl_module
 
     if isinstance(ssl, ssl_module.SSLContext):
@@ -50,7 +50,7 @@ def tls_context(
         )
     try:
         context = ssl_module.create_default_context(cafile=authorities)
-    except OSError as error:  # SSLError is one
+    except OSError as error:  # SSLError is an OSError
         raise _unusable("tls_ca", authorities, error.strerror or str(error)) from None
     if certificate is not None:
         _load_certificate(context, certificate, key, password)
@@ -69,14 +69,14 @@ def tls_context(
 def _load_certificate(context: ssl_module.SSLContext, certificate: str, key: str | None, password: str | None) -> None:
     """Load the client's certificate and its key, which is in the same file if *key* is ``None``.
 
-    Raises `ConfigurationError` that names the option at fault.
+    Raises a `ConfigurationError` that names the option at fault.
     """
     option, file = ("tls_cert", certificate) if key is None else ("tls_key", key)
     _holds_key("tls_cert", certificate)
     holds_key = _holds_key(option, file)
     asked = False
 
-    def answer() -> str:  # without it, OpenSSL asks on the terminal, where a server would wait for ever
+    def answer() -> str:  # without this, OpenSSL asks on the terminal, and a server would wait for ever
         nonlocal asked
         asked = True
         return password or ""
@@ -103,7 +103,7 @@ def _load_certificate(context: ssl_module.SSLContext, certificate: str, key: str
 
 
 def _holds_key(option: str, path: str) -> bool:
-    """Whether there is a private key in the file. Raises `ConfigurationError` if it cannot be read."""
+    """Whether there is a private key in the file. Raises `ConfigurationError` if the file cannot be read."""
     try:
         with open(path, "rb") as readable:  # noqa: PTH123 - PathLike or str, as OpenSSL takes it
             return b"PRIVATE KEY-----" in readable.read()

@@ -1,10 +1,10 @@
 """A socket whose every wait has a deadline. Nothing here knows STOMP.
 
-* What cannot be done at once waits in `wait`. Only two calls block: the look-up of a host name, as Python cannot
-  interrupt ``getaddrinfo``, and a read in `receive`, for a few milliseconds.
-* `close` says nothing to the peer: a forked child closes its copies of all descriptors, and a ``shutdown`` or a TLS
-  close-notify would end the parent's session.
-* Modules of the standard library are used through their names (``socket.socket``), so that gevent can patch them.
+* All waiting is done in `wait`. Only two other calls block: the look-up of a host name, because Python cannot interrupt
+  ``getaddrinfo``, and a read in `receive`, for a few milliseconds.
+* `close` sends nothing to the peer, because a forked child closes its copies of all descriptors: a ``shutdown`` or a
+  TLS close-notify would end the parent's session.
+* Modules of the standard library are used by their full names (``socket.socket``), so that gevent can patch them.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ if typing.TYPE_CHECKING:
 __all__ = ["ESTABLISHED", "Transport", "TransportClosed", "TransportError", "TransportTimeout", "unpack_info"]
 
 _RECEIVE_SIZE = 65536
-_RECORD_SIZE = 16384  # RFC 8446, 5.1: the most that a record of TLS holds
+_RECORD_SIZE = 16384  # RFC 8446, 5.1: the most bytes that a record of TLS holds
 _TO_READ = (True, False, None)  # the most frequent wait
-# Seconds and microseconds (`struct timeval`) that a read waits in the operating system, and the most that Linux may
-# make of that (4 ms, with a clock of 250 Hz). A profiler's signal each 10 ms, after which Python begins the read anew,
-# must not stretch it without end.
+# Seconds and microseconds (`struct timeval`): how long a read waits in the operating system, and the longest wait to
+# which Linux may round that (4 ms, with a clock of 250 Hz). Python begins the read anew after a signal: a profiler's
+# signal every 10 ms must not stretch the wait without end.
 _TIMEVAL = struct.Struct("@ll")
 _SHORT_WAIT = (0, 1_000)
 _LONGEST_WAIT = (0, 4_000)
 
-# What Linux tells of a connection (`struct tcp_info`, since 4.6): its state in the first byte, and at the end of this
-# many bytes, as a number of 64 bits, how many bytes have come in order.
+# What Linux tells about a connection (`struct tcp_info`, since 4.6): its state in the first byte, and in the last 8 of
+# these 136 bytes how many bytes have come in order.
 _TCP_INFO = struct.Struct("=B127xQ")
 ESTABLISHED: typing.Final = 1
-#: Of what `Transport.ask` returns: the state, and how many bytes have come. Raises `struct.error` on older systems.
+#: Reads the answer of `Transport.ask`: the state, and how many bytes have come. Raises `struct.error` on old systems.
 unpack_info = _TCP_INFO.unpack
 
 
 class TransportError(Exception):
-    """What went wrong with the connection, in words. Clients turn it into what is now true of the message."""
+    """The connection failed; the text says how. Clients turn it into an exception about the message."""
 
 
 class TransportTimeout(TransportError):
@@ -69,17 +69,17 @@ class Transport:
         self._socket = raw
         self._poll: typing.Any = None
         self._polled: tuple[bool, bool, int | None] | None = None  # what `_poll` waits for now
-        self._tls = not hasattr(raw, "sendmsg")  # Windows has none either
-        #: With this flag no call waits; 0 where the socket itself never does. See `_let_reads_wait`.
+        self._tls = not hasattr(raw, "sendmsg")  # sockets on Windows have no sendmsg either
+        #: With this flag no call waits; 0 if the socket itself never waits. See `_let_reads_wait`.
         self._at_once = 0
-        #: Asks the operating system what it knows of the connection; ``None`` where it does not tell.
+        #: Asks the operating system what it knows about the connection; ``None`` if the system has no such call.
         self.ask: typing.Callable[[], bytes] | None = None
         if sys.platform == "linux":
             ask = functools.partial(raw.getsockopt, socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
             self.ask = typing.cast("typing.Callable[[], bytes]", ask)
         #: How many bytes the operating system (or the TLS layer) has taken so far.
         self.bytes_sent = 0
-        #: Whether TLS has made a record that it could not hand over, and that it sends before anything else: either the
+        #: Whether TLS has made a record that it could not hand over, and must send before anything else: either the
         #: same bytes are written again, or the connection must be closed.
         self.stuck = False
         _transports.add(self)
@@ -103,7 +103,7 @@ class Transport:
         family, kind, protocol, _, target = address
         transport = None
         try:
-            # This fails, too, for a family that the system has not, or without a descriptor left.
+            # This fails also for an address family that the system does not support, or if no descriptor is left.
             raw = socket.socket(family, kind, protocol)
             transport = cls(raw)
             raw.setblocking(False)
@@ -140,7 +140,7 @@ class Transport:
             wrapped = tls.wrap_socket(self._socket, server_hostname=host, do_handshake_on_connect=False)
             self._socket = wrapped
             self._tls = True
-            self.ask = None  # the bytes of TLS are others than those that were received
+            self.ask = None  # the system counts bytes of TLS, not the bytes inside it
             while True:
                 try:
                     wrapped.do_handshake()
@@ -160,10 +160,10 @@ class Transport:
             raise TransportClosed(f"the TLS handshake failed: {error.reason or error}") from error
 
     def _let_reads_wait(self) -> None:
-        """Have a read without the flag `_at_once` wait for a moment by itself, so that no poll is needed before it.
+        """Let a read without the flag `_at_once` wait for a moment by itself, so that no poll is needed before it.
 
-        It saves 2 us for a confirmed message (CPython 3.11), and among threads one wait for Python's lock. Not with
-        gevent's sockets, which would wait for ever.
+        This saves 2 us for a confirmed message (CPython 3.11), and among threads one wait for Python's lock. It is not
+        done for gevent's sockets, which would wait for ever.
         """
         if sys.platform != "linux" or socket.socket.__module__ != "socket":
             return
@@ -172,7 +172,7 @@ class Transport:
             self._socket.setsockopt(level, option, _TIMEVAL.pack(*_SHORT_WAIT))
             if _TIMEVAL.unpack(self._socket.getsockopt(level, option, _TIMEVAL.size)) > _LONGEST_WAIT:
                 return
-        except (OSError, struct.error):  # a system whose `timeval` is another
+        except (OSError, struct.error):  # the `timeval` of this system is different
             return
         self._socket.setblocking(True)
         self._at_once = socket.MSG_DONTWAIT
@@ -183,7 +183,7 @@ class Transport:
 
     @property
     def send_some(self) -> typing.Callable[[memoryview | bytes], int]:
-        """Sends what is taken at once, and returns how many bytes that was (0: none now). Raises `TransportClosed`."""
+        """Sends the bytes that are taken at once, and returns how many (0: none now). Raises `TransportClosed`."""
         return self._send_record if self._tls else self._send_plain
 
     def _send_plain(self, data: memoryview | bytes) -> int:
@@ -197,9 +197,9 @@ class Transport:
         return sent
 
     def _send_record(self, data: memoryview | bytes) -> int:
-        """As `send_some`, one record of TLS at the most: if it is not taken whole, the other side can read none of it.
+        """Like `send_some`, but at most one TLS record: if it is not taken whole, the other side can read none of it.
 
-        Of several records, OpenSSL says "not now" to all if the last one is not taken, though the others have left.
+        For several records, OpenSSL says "not now" to all if the last one is not taken, although the others have left.
         """
         try:
             sent = self._socket.send(data[:_RECORD_SIZE])
@@ -215,9 +215,9 @@ class Transport:
         return sent
 
     def send_parts(self, parts: typing.Sequence[memoryview | bytes]) -> int:
-        """Hand over as much of *parts* as is taken at once, in order, without joining them. As `send_some`."""
+        """Send as much of *parts* as is taken at once, in order, without joining them. Otherwise like `send_some`."""
         if self._tls:
-            return self.send_some(parts[0])  # TLS has no call for several
+            return self.send_some(parts[0])  # TLS has no call for several parts
         try:
             sent = self._socket.sendmsg(parts, (), self._at_once)
         except BlockingIOError:
@@ -228,7 +228,7 @@ class Transport:
         return sent
 
     def receive_some(self) -> bytes | None:
-        """Return the bytes that have arrived, ``b""`` at the end, ``None``: none yet. Raises `TransportClosed`."""
+        """Return the bytes that have arrived; ``b""``: the end; ``None``: none yet. Raises `TransportClosed`."""
         try:
             return self._socket.recv(_RECEIVE_SIZE, self._at_once)
         except BlockingIOError:
@@ -239,10 +239,10 @@ class Transport:
             raise TransportClosed(describe(error)) from error
 
     def receive(self, deadline: Deadline, most: int = _RECEIVE_SIZE) -> bytes | None:
-        """Wait for bytes, and return them; as `receive_some`, but that ``None`` means that the deadline came first."""
+        """Wait for bytes, and return them like `receive_some`; but ``None`` means that the deadline came first."""
         if self._at_once:
             try:
-                return self._socket.recv(most)  # which waits for a moment by itself
+                return self._socket.recv(most)  # this call waits for a moment by itself
             except BlockingIOError:
                 pass
             except OSError as error:
@@ -259,14 +259,14 @@ class Transport:
                 return data
 
     def wait(self, seconds: float, *, read: bool = False, write: bool = False, wake: int | None = None) -> bool:
-        """Wait *seconds* until the socket can be read or written, as asked for, or the descriptor *wake* be read."""
+        """Wait at most *seconds* until the socket can be read (*read*) or written (*write*), or *wake* can be read."""
         poll = self._poll
         if self._polled != (read, write, wake) or self._socket.fileno() < 0:
             poll = self._make_poll(read, write, wake)
         return bool(poll(math.ceil(seconds * 1000)))
 
     def _make_poll(self, read: bool, write: bool, wake: int | None) -> typing.Callable[[int], object]:
-        """Return what waits for that, given milliseconds. It is kept, as the next wait is most often for the same."""
+        """Return a function of milliseconds that waits for that. It is kept, because most waits are for the same."""
         descriptor = self._socket.fileno()
         if descriptor < 0:
             raise TransportClosed("the connection was closed by another thread")
@@ -281,7 +281,7 @@ class Transport:
             wakers = [] if wake is None else [wake]
             sockets = ([descriptor, *wakers] if read else wakers, [descriptor] if write else [], [descriptor])
             waits = lambda milliseconds: any(select.select(*sockets, milliseconds / 1000))  # noqa: E731
-        self._polled = None  # first: an interrupt must not leave the old words beside the new poll
+        self._polled = None  # first: an interrupt must not leave the old description beside the new poll
         self._poll = waits
         self._polled = (read, write, wake)
         return waits
@@ -289,7 +289,7 @@ class Transport:
     def close(self) -> None:
         """Close the descriptor, sending nothing. May be called again."""
         # A TLS socket's own close() sends nothing either; only unwrap() would send a close-notify.
-        with contextlib.suppress(OSError):  # the peer's reset, told once more; the descriptor is closed all the same
+        with contextlib.suppress(OSError):  # the peer's reset, reported again; the descriptor is closed nevertheless
             self._socket.close()
 
     def __del__(self) -> None:
@@ -298,7 +298,7 @@ class Transport:
 
 
 def _keep_alive(raw: socket.socket) -> None:
-    """Let the operating system find out that an idle peer is gone, and keep the way open through firewalls."""
+    """Let the operating system find out that an idle peer is gone, and keep the connection open in firewalls."""
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, name):  # seconds until the first probe, between probes, and how many; Linux, mostly
@@ -313,7 +313,7 @@ _WORDS: typing.Final[dict[type[OSError], str]] = {
 
 
 def describe(error: OSError) -> str:
-    """What an operating system's error means here, in a few words."""
+    """Describe an operating system's error in a few words."""
     return _WORDS.get(type(error)) or error.strerror or str(error) or type(error).__name__
 
 

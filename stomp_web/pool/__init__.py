@@ -1,4 +1,4 @@
-"""PublishClientPool: lends clients, exclusively, each to one caller at a time; breaker, statistics."""
+"""PublishClientPool: lends each client to one caller at a time; breaker; statistics."""
 
 from .pool import PublishClientPool
 from .stats import Health, PoolStats

@@ -9,15 +9,16 @@ from ..errors import AuthenticationFailed, BrokerUnavailable, MessageError
 
 __all__ = ["Breaker", "back_off"]
 
-#: Seconds: the longest pause after the first failure, and after many.
+#: Seconds: the longest pause after the first failure, and the longest pause after many failures.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 
 
 def back_off(failures: int) -> float:
-    """Return how many seconds to wait after so many failures in a row, 1 or more.
+    """Return how many seconds to wait after this number of *failures* in a row, 1 or more.
 
-    A random part of a limit that doubles with each failure ("full jitter"), so that processes come back one by one.
+    The wait is a random part of a limit that doubles with each failure ("full jitter"), so that processes come back one
+    by one.
     """
     limit = min(FIRST_PAUSE * 2.0 ** min(failures - 1, 100), LONGEST_PAUSE)
     return random.uniform(0, limit)  # noqa: S311 - not a secret
@@ -34,7 +35,7 @@ class Breaker:
     def succeeded(self) -> None:
         """An attempt to connect succeeded."""
         self._failures = 0
-        self._silence = 0.0  # seconds that attempts were given in which no broker answered, since the last success
+        self._silence = 0.0  # total seconds given to attempts without an answer, since the last success
         self._until = 0.0
         self._error: MessageError | None = None
 
@@ -65,10 +66,11 @@ class Breaker:
             error.retry_after = pause
 
     def timed_out(self, error: BrokerUnavailable, seconds: float, fair: float) -> None:
-        """An attempt ended with *error*, as no broker had answered in the *seconds* that each was given.
+        """An attempt ended with *error*, because no broker answered in the *seconds* that each broker was given.
 
-        It is a failure once the attempts since the last success were given *fair* seconds together: one caller with a
-        short deadline says nothing about the broker. Time that went by would count a slow machine.
+        This counts as a failure once such attempts were given *fair* seconds in total since the last success, because
+        one attempt with a short deadline says nothing about the broker. The *seconds* are those given, not those that
+        passed, because on a slow machine more time passes.
         """
         self._silence += seconds
         if self._silence >= fair:

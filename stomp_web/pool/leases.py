@@ -1,12 +1,12 @@
-"""Leases: the right to one connection each, and the lines in which they lie and in which callers wait for them.
+"""Leases: each is the right to one connection. Also the deques that hold leases, and the line of callers.
 
 Nothing here takes a lock. A lease lies in a deque of its pool's `LeaseState`, or one caller has it. The deques and
-queues of the standard library's C code change in one step, which no other thread and no signal handler divides. A lease
-that an exception drops on the way is made anew when it is collected (`Right`).
+queues of the standard library's C code change in one step, which no other thread and no signal handler divides. If an
+exception drops a lease on the way, a new lease is made when the lost one is collected (`Right`).
 
-A caller joins the line, and then looks for a lease; a lease is put back, and then the line is looked at. So one of both
-sees the other. Numbers are changed by ``+=``: CPython 3.11 - 3.15 switches threads and runs signal handlers only at
-calls and at the end of a loop's step, and so not in the middle of that.
+A caller joins the line, and then looks for a lease; a release puts a lease back, and then looks at the line. So at
+least one of the two sees the other. Numbers are changed by ``+=``: CPython 3.11 - 3.15 switches threads and runs signal
+handlers only at calls and at the end of a loop's step, and so not in the middle of a ``+=``.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = ["Lease", "LeaseState", "Waiter"]
 
 
 class Lease(Right):
-    """The right to have one connection. A caller that has it uses `client`; the rest is the pool's.
+    """The right to one connection. A caller that has the lease uses `client`; only the pool uses the rest.
 
-    * `client` - its client; ``None`` while the lease has no connection. `connection` - its client's state here.
-    * `idle_since`, `expires_at` - when the client was put back last, and when it is to be replaced: `time.monotonic`.
-    * `state` - of its pool and process, while a caller has the lease; `loan` - another number for each caller.
+    * `client` - the client; ``None`` while the lease has no connection. `connection` - its state in this process.
+    * `idle_since` - when the client was last put back; `expires_at` - when to replace it. Both are `time.monotonic`.
+    * `state` - the pool's `LeaseState` while a caller has the lease; `loan` - a new number for each caller.
     """
 
     __slots__ = ("client", "connection", "expires_at", "idle_since", "loan", "state")
@@ -47,23 +47,23 @@ class Lease(Right):
 
 
 class Waiter:
-    """A caller in line. `box` is where it gets its lease, or ``None``, for "look again"."""
+    """A caller in line. It gets its lease in `box`, or ``None``, which means "look again"."""
 
     __slots__ = ("began", "box", "gone")
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.box: queue.SimpleQueue[Lease | None] = queue.SimpleQueue()
-        self.gone = False  # it waits no more, and takes nothing out of its box
+        self.gone = False  # the caller does not wait any more, and takes nothing out of its box
 
 
 class LeaseState:
-    """What one process knows of a pool: its leases, its line of waiters, its numbers.
+    """The state of a pool in one process: its leases, its line of waiters, its numbers.
 
-    * `idle` - leases with a connection that no caller has. The one used last is lent first, and the others grow old.
+    * `idle` - leases with a connection that no caller has. The lease used last is lent first, so the others grow old.
     * `vacant` - leases without a connection.
     * `waiting` - callers in line, first come, first served.
-    * `connect_turn` - has one element, for the one caller that may connect.
+    * `connect_turn` - holds one element; the caller that takes it may connect.
     """
 
     def __init__(self, pid: int, max_size: int) -> None:
@@ -72,12 +72,12 @@ class LeaseState:
         self.vacant: collections.deque[Lease] = collections.deque()
         self.waiting: collections.deque[Waiter] = collections.deque()
         self.leases: weakref.WeakSet[Lease] = weakref.WeakSet()
-        # Made when a process first uses the pool: gunicorn's gevent worker replaces `queue.SimpleQueue` after it has
-        # forked, and a caller that waits here must let others run.
+        # Made when a process first uses the pool: gunicorn's gevent worker replaces `queue.SimpleQueue` after the fork,
+        # and only with the new class a caller that waits here lets others run.
         self.connect_turn: queue.SimpleQueue[Right] = queue.SimpleQueue()
         self.connect_turn.put(Right(self))
         self.breaker = Breaker()
-        self.upkeep_at = 0.0  # when a caller is to look for leases whose connection is too old
+        self.upkeep_at = 0.0  # when a caller should next look for connections that are too old
         self.loans = self.waits = self.timeouts = 0
         self.wait_seconds = 0.0
         self.opened = self.connect_errors = self.stale = self.retired = self.discarded = 0
@@ -104,7 +104,7 @@ class LeaseState:
             self.connect_turn.put(Right(self))
 
     def take(self) -> Lease | None:
-        """Take a lease, with a connection if there is one; ``None`` if all are out."""
+        """Take a lease, preferably one with a connection; ``None`` if all are out."""
         try:
             return self.idle.pop()
         except IndexError:
@@ -115,30 +115,30 @@ class LeaseState:
             return None
 
     def put(self, lease: Lease) -> None:
-        """Put *lease* where it belongs, and serve the line."""
+        """Put *lease* into `idle` or `vacant`, and serve the line."""
         (self.vacant if lease.client is None else self.idle).append(lease)
         if self.waiting:
             self.serve()
 
     def serve(self) -> None:
-        """Give leases to those in line, as long as there are both."""
+        """Give leases to callers in line, while there are leases and callers."""
         while self.waiting:
             lease = self.take()
             if lease is None:
                 return
             try:
                 waiter = self.waiting[0]
-            except IndexError:  # another thread has served the last one
+            except IndexError:  # another thread has served the last caller
                 self.put(lease)
                 return
             waiter.box.put(lease)
             self.leave(waiter)
-            # It may have gone a moment before: then it has not seen the lease, or puts it back itself.
+            # The waiter may have just gone. If it has not seen the lease, the lease is put back here.
             if waiter.gone:
                 self.empty(waiter)
 
     def place(self, waiter: Waiter) -> int:
-        """How many callers stand in line before *waiter*; 0 if it was served."""
+        """How many callers stand in line before *waiter*; 0 if *waiter* was served."""
         try:
             return self.waiting.index(waiter)
         except ValueError:
@@ -150,7 +150,7 @@ class LeaseState:
             self.waiting.remove(waiter)
 
     def empty(self, waiter: Waiter) -> None:
-        """Put back what lies in the box of a *waiter* that has gone."""
+        """Put back a lease that lies in the box of a *waiter* that has gone."""
         while True:
             try:
                 lease = waiter.box.get_nowait()
@@ -160,7 +160,7 @@ class LeaseState:
                 (self.vacant if lease.client is None else self.idle).append(lease)
 
     def close_inherited(self) -> None:
-        """In a child: close the descriptors that are the parent's, without writing a byte."""
+        """In a child: close the parent's descriptors without writing a byte."""
         for lease in list(self.leases):
             if lease.client is not None:
                 lease.client.close()

@@ -1,7 +1,7 @@
 """PublishClientPool: lends `PublishClient` objects, each to one caller at a time.
 
-`acquire` takes a lease and sees to its connection, `release` puts it back, without the connection if that has failed.
-No log handler and no observer is called while a lease is out: notices are published afterwards.
+`acquire` takes a lease and makes sure that it is connected; `release` puts it back, and closes a failed connection. No
+log handler and no observer is called while a lease is out: notices are published afterwards.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _POOL_OPTIONS = ("pool_size", "timeout", "max_waiting", "max_idle", "max_lifetim
 _CLIENT_OPTIONS = ("connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
 _FAIR_SHARE = 1.0  # seconds for the few round trips in which a broker accepts a session
 _JITTER = 0.1  # how far lifetimes are spread, so that a fleet of processes does not reconnect at once
-# What `LeaseState` counts, by its name in `PoolStats`.
+# The counts of `LeaseState`, by their names in `PoolStats`.
 _COUNTED = "loans waits wait_seconds timeouts opened connect_errors stale retired discarded".split()
 _LOOK_AGAIN = 0.5  # seconds until a caller in line looks by itself: an interrupt may have kept others from serving it
 
@@ -55,13 +55,13 @@ class PublishClientPool(Unpicklable):
     """A thread-safe, fork-safe pool of publish-only clients. Nothing is opened before the first loan.
 
     * *url* - the broker's address, or several (see `parse_address`); it may hold options.
-    * *max_size* - connections per process; 8. ``pool_size``, as `Publisher` calls it, is another name of it.
+    * *max_size* - connections per process; 8. `Publisher` calls it ``pool_size``, which is accepted here too.
     * *timeout* - seconds for a loan, and for each call of a lent client; 5.
-    * *max_waiting* - how many callers may wait for a client; one more gets `PoolTimeout` at once. 0: any number.
-    * *max_idle* - seconds after which an unused connection is replaced; 45, as Artemis and many load balancers cut
+    * *max_waiting* - how many callers may wait for a client; another caller gets `PoolTimeout` at once. 0: no limit.
+    * *max_idle* - seconds after which an unused connection is replaced; 45, because Artemis and many load balancers cut
       connections that are idle for a minute.
     * *max_lifetime* - seconds after which a connection is replaced, 10 % more or less; 3600.
-    * *client_options* - those of `PublishClient`, such as ``login``, ``passcode``, ``confirm``, ``heart_beat``.
+    * *client_options* - the options of `PublishClient`, such as ``login``, ``passcode``, ``confirm``, ``heart_beat``.
 
     Raises `ConfigurationError`. It starts no thread, and needs no call at exit.
 
@@ -141,15 +141,15 @@ class PublishClientPool(Unpicklable):
 
     @contextlib.contextmanager
     def client(self, timeout: float | None = None) -> typing.Iterator[PublishClient]:
-        """Lend a connected client for the ``with`` block. *timeout* in seconds; without it, the pool's.
+        """Lend a connected client for the ``with`` block. *timeout* is in seconds; if not given, the pool's is used.
 
-        Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`: nothing was sent.
+        Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`: then nothing was sent.
         """
         lease = self.acquire(Deadline(self.timeout if timeout is None else checked(timeout)))
         loan = lease.loan
         try:
             client = lease.client
-            # It may be kept for long, and what there is to be logged must not wait for its return.
+            # The caller may keep the client for long, and notices to be logged must not wait for its return.
             client.publishes_notices = True
             try:
                 self._notices.publish()
@@ -164,7 +164,7 @@ class PublishClientPool(Unpicklable):
                 raise
 
     def acquire(self, deadline: Deadline) -> Lease:
-        """Return a lease with a connected client; `release` must follow. Raises as `client` does."""
+        """Return a lease with a connected client; `release` must follow. Raises what `client` raises."""
         state = self._states[getpid()]
         try:
             lease = self._wait_for_lease(state, deadline) if state.waiting else state.idle.pop()
@@ -190,7 +190,7 @@ class PublishClientPool(Unpicklable):
             raise
 
     def _wait_for_lease(self, state: LeaseState, deadline: Deadline) -> Lease:
-        """Return a lease, with a connection or without; stand in line if all are out."""
+        """Return a lease, with a connection or without; wait in line if all are out."""
         if self._closed:
             raise self._closed_error()
         lease = None if state.waiting else state.take()
@@ -229,7 +229,7 @@ class PublishClientPool(Unpicklable):
             waiter.gone = True
             state.leave(waiter)
             state.empty(waiter)
-            if self._closed and state.idle:  # what was given to it meanwhile
+            if self._closed and state.idle:  # leases that were given to this caller meanwhile
                 self._close_idle(state)
             elif state.waiting:
                 state.serve()
@@ -243,7 +243,7 @@ class PublishClientPool(Unpicklable):
         return PoolTimeout(f"all {self.max_size} connections to {self.url} {why} raise pool_size.", broker=self.url)
 
     def _renew(self, state: LeaseState, lease: Lease, change: str, deadline: Deadline) -> None:
-        """Give *lease* a new connection. The old one, if it has one, is closed; *change* says why."""
+        """Give *lease* a new connection. If it has an old one, that is closed; *change* says why."""
         if lease.client is not None:
             state.stale += change == "stale"
             state.retired += change == "retired"
@@ -253,7 +253,7 @@ class PublishClientPool(Unpicklable):
         lease.expires_at = monotonic() + self.max_lifetime * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
 
     def _open(self, state: LeaseState, deadline: Deadline) -> PublishClient:
-        """Open a connection; one attempt at a time, so that a broker that comes back is not overrun."""
+        """Open a connection; one attempt at a time, so that a broker that comes back is not overloaded."""
         state.breaker.check(self.url)
         client = PublishClient.with_connector(self._connector, self.timeout, self._confirm, self._notices)
         try:
@@ -276,14 +276,14 @@ class PublishClientPool(Unpicklable):
         return client
 
     def _connect(self, state: LeaseState, client: PublishClient, deadline: Deadline) -> None:
-        # What `Connector.open` gives to each broker.
+        # The seconds that `Connector.open` gives to each broker.
         given = min(deadline.remaining() / len(self._connector.endpoints), self._connector.connect_timeout)
         try:
             client.open(deadline)
         except (BrokerUnavailable, AuthenticationFailed) as error:
             state.connect_errors += 1
             if isinstance(error, BrokerUnavailable) and error.timed_out:
-                # A broker that lives has answered in half of the time that it may take, and in no more than a second.
+                # A broker that is alive answers in half of the allowed time, and within a second.
                 fair = min(self._connector.connect_timeout / 2, self.timeout / 2, _FAIR_SHARE)
                 state.breaker.timed_out(error, given, fair)
             else:
@@ -294,10 +294,11 @@ class PublishClientPool(Unpicklable):
         state.opened += 1
 
     def release(self, lease: Lease, loan: int) -> None:
-        """Take back what `acquire` has lent; without its connection, if that may not be lent again.
+        """Take back a lease that `acquire` has lent; close its connection if that may not be lent again.
 
-        *loan* is the lease's number then: a second call with it does nothing. In a child that was forked meanwhile, no
-        caller gets it: with gevent, the child has copies of those in line, which would send what the parent sends.
+        *loan* is the lease's number at `acquire`: a second call with the same number does nothing. In a child that was
+        forked meanwhile, no caller gets the lease: with gevent, the child has copies of the callers in line, and these
+        would send what the parent sends.
         """
         state = lease.state
         if state is None or lease.loan != loan:  # it was released already
@@ -314,7 +315,7 @@ class PublishClientPool(Unpicklable):
             lease.idle_since = monotonic()
             line = state.vacant if lease.client is None else state.idle
             lease.state = None
-            returned = True  # and no interrupt comes before the next call has ended
+            returned = True  # no interrupt can come between this line and the end of the next call
             line.append(lease)
         except BaseException:
             if not returned:
@@ -324,20 +325,20 @@ class PublishClientPool(Unpicklable):
         if state.waiting:
             state.serve()
         if self._closed:
-            self._close_idle(state)  # meanwhile, and perhaps without this one
+            self._close_idle(state)  # the pool was closed meanwhile, perhaps without this lease
         if self._notices.due:
             self._notices.publish()
 
     @staticmethod
     def _part_with(lease: Lease) -> None:
-        """Close the connection of *lease*, which no caller has any more."""
+        """Take the client from *lease*, which no caller has any more, and close its connection."""
         client = lease.client
         lease.state = lease.client = lease.connection = None  # type: ignore[assignment]
         if client is not None:
             client.retire()
 
     def _close_aged(self, state: LeaseState, now: float) -> None:
-        """Close the connections that were idle for too long: the first ones, as the one used last is lent first."""
+        """Close the connections that were idle for too long: they come first in `idle`."""
         state.upkeep_at = now + min(self.max_idle, self.max_lifetime) / 16
         while True:
             try:
@@ -356,7 +357,7 @@ class PublishClientPool(Unpicklable):
         lease.client = lease.connection = None  # type: ignore[assignment]
         broker = client.broker
         if change == "retired":
-            client.connected  # noqa: B018 - a look: an ERROR to an unconfirmed message is logged
+            client.connected  # noqa: B018 - this looks at the socket, and logs an ERROR about an unconfirmed message
         client.retire()
         self._notify(change, broker)
 
@@ -376,9 +377,9 @@ class PublishClientPool(Unpicklable):
         )
 
     def check(self, timeout: float | None = None) -> Health:
-        """Ask for a sign of life, by `PublishClient.ping`, in at most *timeout* seconds; without it, the pool's.
+        """Ask the broker for a sign of life (`PublishClient.ping`), in at most *timeout* seconds.
 
-        Raises nothing but `ConfigurationError`.
+        If not given, *timeout* is the pool's. Raises only `ConfigurationError`; the result tells of other errors.
         """
         deadline = Deadline(self.timeout if timeout is None else checked(timeout))
         began = monotonic()
@@ -390,7 +391,7 @@ class PublishClientPool(Unpicklable):
             return Health(False, self.url, seconds=monotonic() - began, error=str(error))
 
     def close(self, timeout: float = DEFAULTS.timeout) -> None:
-        """Close every connection, with a DISCONNECT where there is time, and lend no more. May be called again.
+        """Close every connection, with a DISCONNECT if there is time, and lend no more clients. May be called again.
 
         It takes no longer than *timeout* seconds. Clients that are lent are closed when they come back.
         """
@@ -400,7 +401,7 @@ class PublishClientPool(Unpicklable):
         self._notices.publish()
 
     def _close_idle(self, state: LeaseState, deadline: Deadline | None = None) -> None:
-        """Close the connections that are idle, and send those in line away. Without a *deadline*, say no DISCONNECT."""
+        """Close the idle connections, and send away the callers in line. Without a *deadline*, send no DISCONNECT."""
         for waiter in list(state.waiting):
             waiter.box.put(None)
         while True:
@@ -413,7 +414,7 @@ class PublishClientPool(Unpicklable):
                 try:
                     client.disconnect(max(deadline.share(len(state.idle) + 1).seconds, 0.001))
                 except MessageError as error:  # the connection is closed either way
-                    # A warning, if it is about messages that were sent unconfirmed.
+                    # A warning, if the error is about messages that were sent unconfirmed.
                     log = _log.warning if isinstance(error, Rejected | DeliveryUnknown) else _log.info
                     self._notices.add(log, "while the connection was closed: %s", str(error))
             self._close_client(lease, "closed")

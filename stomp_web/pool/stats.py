@@ -9,13 +9,14 @@ __all__ = ["Health", "PoolStats"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PoolStats:
-    """What a pool has, and what has happened since this process began to use it.
+    """The numbers of a pool: its connections now, and counts since this process began to use the pool.
 
-    * `max_size`, `size` - connections allowed; open or being opened. `idle` of them wait to be lent, `lent` are out.
+    * `max_size` - connections allowed.
+    * `size` - connections open or being opened; `idle` of them wait to be lent, `lent` are out.
     * `waiting` - callers waiting for a connection now.
-    * `loans` - clients lent so far; `waits` of them after waiting, `wait_seconds` in all; `timeouts` waited in vain.
+    * `loans` - clients lent; `waits` - those lent after waiting, `wait_seconds` in all; `timeouts` - waits that failed.
     * `opened` - connections opened; `connect_errors` - attempts that failed.
-    * `stale`, `retired`, `discarded` - connections found dead before use; replaced for age; closed after an error.
+    * `stale` - connections found dead before use; `retired` - replaced for age; `discarded` - closed after an error.
     * `retry_after` - seconds until the next attempt to connect, ``None`` while connecting works.
     """
 
@@ -40,8 +41,8 @@ class PoolStats:
 class Health:
     """Whether the broker answers: true if it does.
 
-    `broker` is the address, `server` and `version` what the broker said of itself, `seconds` the time of the round
-    trip, and `error` the reason if it failed.
+    `broker` is the address, `server` and `version` are what the broker said about itself, `seconds` is the time of the
+    round trip, and `error` is the reason if the broker did not answer.
     """
 
     ok: bool

@@ -10,13 +10,13 @@ from .frame import COMMANDS_WITH_BODY, Frame, UnreadableFrame
 
 __all__ = ["BodyReader", "check_body", "read_length", "wrong_length"]
 
-_SMALL = 4_096  # bytes; smaller pieces are put together: a million objects would take a lot of memory
-_BIG = 65_536  # bytes; the size up to which they are put together
-_MOST_DIGITS = 20  # of a content-length; more are beyond any limit
+_SMALL = 4_096  # bytes; smaller pieces are joined, because a million objects would take a lot of memory
+_BIG = 65_536  # bytes; pieces are joined up to this size
+_MOST_DIGITS = 20  # of a content-length; a longer number is beyond any limit
 
 
 def read_length(stated: str, command: str, version: str) -> int:
-    """Return the number in the ``content-length`` header of a frame. Raises `ProtocolError` if it is none, or huge."""
+    """Return the number in a ``content-length`` header. Raises `ProtocolError` if it is not a number, or is huge."""
     if version == "1.0":
         stated = stated.strip(" ")  # the examples of STOMP 1.0 have a space after the colon
     if not (stated.isdigit() and stated.isascii()):
@@ -43,8 +43,8 @@ def check_body(frame: Frame, length: int, limit: int | None, version: str) -> No
 class BodyReader:
     """Reads the rest of one frame, from the first byte of its body to the closing NUL, in pieces of any size.
 
-    *length* is the content-length, if there is one, and was checked. Without it, a body over *limit* raises
-    `UnreadableFrame`. With *truncate*, *length* was not checked, and any body is cut at the limit.
+    *length* is the content-length, already checked, or ``None``: then a body over *limit* raises `UnreadableFrame`.
+    With *truncate*, *length* was not checked, and any body is cut at the limit.
     """
 
     __slots__ = ("_frame", "_head", "_length", "_limit", "_pieces", "_truncate", "_version", "frame", "missing", "size")
@@ -59,9 +59,9 @@ class BodyReader:
         self._version = version
         self._truncate = truncate
         self._pieces: list[bytes | bytearray] = []
-        #: Bytes of the body so far, those beyond the limit included.
+        #: How many bytes of the body have come so far, including those beyond the limit.
         self.size = 0
-        #: Bytes of the body that have yet to come, if that is known and more than 0.
+        #: How many bytes of the body are still to come, if that is known; otherwise 0.
         self.missing = length or 0
         #: The frame, once its end was read.
         self.frame: Frame | None = None

@@ -1,8 +1,8 @@
-"""Bytes to frames: a buffer that is fed with bytes, however they were cut, and gives out frames.
+"""Bytes to frames: a buffer that takes bytes, cut anywhere, and returns frames.
 
 1. The frames are the same for every cut of the bytes.
 2. Time is linear in the bytes for every input, hostile ones too. No byte is searched twice for the same thing.
-3. Memory is bounded: one incomplete frame is kept, within the limits, and the bytes appended since the last frame left.
+3. Memory is bounded: one incomplete frame is kept, within the limits, and the bytes appended since the last frame.
 4. A chunk of whole frames runs through C code: one search for the blank line, one decode of the head, one slice of the
    body.
 """
@@ -22,24 +22,24 @@ from .versions import check_version
 
 __all__ = ["MAX_BODY_BYTES", "MAX_HEADERS", "MAX_HEADER_BYTES", "FrameBuffer"]
 
-# The default limits of receiving clients, by which they receive all that a `FrameBuffer` with its own defaults lets
-# through, as that of the development broker: a broker adds headers, and a version may write a character as two.
+# The default limits of receiving clients. With these they receive everything that a `FrameBuffer` with its own defaults
+# accepts, such as that of the development broker: a broker adds headers, and a version may write a character as two.
 MAX_HEADER_BYTES: typing.Final = 131_072
 MAX_HEADERS: typing.Final = 2_000
 MAX_BODY_BYTES: typing.Final = 134_217_728
 
 _LF, _CR = b"\n\r"  # numbers, which `in` finds in bytes many times faster than it finds b"\r"
-_ORDINARY_HEAD = 4_096  # bytes; a longer head is searched for its end once more, as one with CR LF line ends is
+_ORDINARY_HEAD = 4_096  # bytes; a longer head, like one with CR LF line ends, is searched for its end once more
 _BIG = 65_536  # bytes; behind a longer body the rest of the chunk is copied, so that the body is not held twice
-# The first byte that is no part of a line end. Not "(?:\r?\n)*": that keeps 130 bytes for each of a flood of EOLs.
+# The first byte that is not part of a line end. Not "(?:\r?\n)*", which keeps 130 bytes for each line end of a flood.
 _NO_EOL = re.compile(rb"[^\r\n]|\r(?!\n)")
 
 
 class FrameBuffer:
     r"""Turns the bytes of a STOMP stream into frames.
 
-    *version* says how header escapes and line ends are read. It may be changed between frames through `version`, as a
-    session does after CONNECTED.
+    *version* says how header escapes and line ends are read. Set `version` to change it between frames; a session does
+    that after CONNECTED.
 
     A frame that breaks a rule of STOMP ends in `ProtocolError`. With *tolerant*, a frame whose end can be found is read
     nevertheless, and `Frame.defects` lists its faults:
@@ -113,17 +113,17 @@ class FrameBuffer:
         if version != self._version:
             self._version = check_version(version)
             if not isinstance(self._reader, TolerantReader):
-                self._begin_again()  # its beginning was read by the version before
+                self._begin_again()  # the beginning of the frame was read by the version before
 
     def clear(self) -> None:
         """Forget everything, as for a new connection. The version and the limits stay."""
         self._first = True  # no frame was taken out yet
-        # The chunk that frames are cut from, at `_position`. If it ends inside a frame, it is read to its end, and the
-        # beginning of the frame is kept in `_head`, or in `_reader` once the blank line has come, or a fault.
+        # The chunk that frames are cut from, at `_position`. If a chunk ends inside a frame, the beginning of the frame
+        # is kept: in `_head`, or in `_reader` once the blank line or a fault has come.
         self._set_data(b"")
         self._head = bytearray()  # all of it was searched for the blank line
         self._reader: BodyReader | TolerantReader | None = None
-        self._later = bytearray()  # appended before `_data` was read to its end, so that no append moves a backlog
+        self._later = bytearray()  # bytes appended before `_data` was read to its end; so no append moves a backlog
         self._problem: str | None = None
 
     def _set_data(self, data: bytes) -> None:
@@ -166,12 +166,12 @@ class FrameBuffer:
         """Take out the next frame; ``None`` if it is not complete yet. Heart-beats are passed over.
 
         Raises `ProtocolError` if the bytes are not STOMP or exceed a limit, once the frames before were taken out; a
-        tolerant buffer only where the end of a frame cannot be found. Every later call raises it again, until `clear`.
+        tolerant buffer raises only if the end of a frame cannot be found. Later calls raise the same until `clear`.
         """
         while True:
             if self._position == len(self._data):
                 if self._problem is not None:
-                    # It is no exception of `_cut`: the traceback of that shows the bytes, and a CONNECT has a passcode.
+                    # A new exception: the traceback of the first shows the bytes, and a CONNECT has a passcode.
                     raise ProtocolError(self._problem)
                 if not self._later:
                     self._data = b""
@@ -208,7 +208,7 @@ class FrameBuffer:
                 self._position = len(data)
                 return None
             start = self._position = found.start()
-        # The blank line is searched once per chunk, not once per frame: with CR LF line ends there may be none.
+        # If a chunk has no "\n\n" (with CR LF line ends there may be none), it is searched once, not once per frame.
         head_end = self._blank_line
         if head_end < start:
             head_end = data.find(b"\n\n", start)
@@ -255,7 +255,7 @@ class FrameBuffer:
         return frame
 
     def _search_blank_line(self, start: int) -> tuple[int, int] | None:
-        """Search the end of a head that is long or has CR LF. ``None``: it is not complete, and kept in `_head`."""
+        """Search the end of a head that is long or has CR LF. ``None``: the head is not complete; it is in `_head`."""
         data = self._data
         most = self._longest_head
         found = BLANK_LINE[self._version].search(data, start, min(start + most + 1, len(data)))
@@ -271,7 +271,7 @@ class FrameBuffer:
 
     @property
     def _longest_head(self) -> int:
-        """How many bytes may come without a blank line."""
+        """How many bytes may come before the blank line."""
         return max(self.max_header_bytes + len("\n\r"), LONGEST_COMMAND_LINE)
 
     def _head_may_be_complete(self) -> bool:
@@ -283,10 +283,10 @@ class FrameBuffer:
             self._set_data(b"")
             if known < LONGEST_COMMAND_LINE:
                 check_beginning(bytes(head[:LONGEST_COMMAND_LINE]), self._version)
-            # The search begins two bytes back, so that it does not miss a blank line that was cut through.
+            # The search begins two bytes back, so that it does not miss a blank line that stands across two chunks.
             if BLANK_LINE[self._version].search(head, known - 2) is None:
                 return False
-        self._begin_again()  # a shorter head than the chunk: no more is searched again than has come
+        self._begin_again()  # the head is shorter than the chunk, so no more bytes are searched again than have come
         return True
 
     def _read_on(self) -> Frame | None:

@@ -23,7 +23,7 @@ RESERVED_ON_SEND: typing.Final = frozenset(
 # CONNECT MAY specify a receipt header", STOMP 1.2).
 _RESERVED = frozenset(("content-length", "receipt"))
 _ACK_MODES = ("auto", "client", "client-individual")
-# The headers of ACK and NACK that name the message, and the message's headers that have their values.
+# The headers of ACK and NACK that name the message, and the headers of the message from which they get their values.
 _ACKNOWLEDGED_BY = {
     "1.0": {"message-id": "message-id"},
     "1.1": {"message-id": "message-id", "subscription": "subscription"},
@@ -42,7 +42,7 @@ def connect(
 ) -> Frame:
     """CONNECT (not STOMP, so that servers of version 1.0 understand it).
 
-    *heart_beat* is in milliseconds: the interval that this side can send at, and the one that it wants.
+    *heart_beat* is in milliseconds: (the interval at which this side can send, the interval that it wants).
     """
     frame = Frame("CONNECT", {"accept-version": ",".join(accept_version), "host": host})
     if login is not None:
@@ -54,7 +54,7 @@ def connect(
 
 
 def send(destination: str, body: bytes = b"", headers: Headers | None = None) -> Frame:
-    """SEND. The caller's *headers* may have none of `RESERVED_ON_SEND`."""
+    """SEND. The caller's *headers* must not contain any of `RESERVED_ON_SEND`."""
     return _with(Frame("SEND", {"destination": check_destination(destination)}, body), headers, RESERVED_ON_SEND)
 
 
@@ -68,7 +68,7 @@ def subscribe(destination: str, id: str, ack: str = "auto", headers: Headers | N
 
 
 def unsubscribe(id: str, headers: Headers | None = None) -> Frame:
-    """UNSUBSCRIBE. *headers* are those that a broker wants beside the id, such as a durable subscription's name."""
+    """UNSUBSCRIBE. *headers* are those that a broker requires beside the id, such as a durable subscription's name."""
     _check_id(id, "subscription")
     return _with(Frame("UNSUBSCRIBE", {"id": id}), headers)
 
@@ -117,13 +117,13 @@ def _check_id(id: str, of: str) -> None:
 
 
 def check_destination(destination: str) -> str:
-    """Return *destination* if it can be one. Raises `InvalidFrame` if it is empty, `InvalidFrameType` if no str."""
+    """Return *destination* if it is valid. Raises `InvalidFrame` if it is empty, `InvalidFrameType` if no str."""
     if not isinstance(destination, str):
         raise InvalidFrameType(f"the destination must be str, not {type(destination).__name__}")
     if not destination or destination.isspace():
         raise InvalidFrame("the destination is empty; give one such as '/queue/orders'")
     if any(character in destination for character in "\r\n\0"):
-        # Escaped it would be safe on this wire, but brokers hand it on: ActiveMQ 5.17 writes it raw to STOMP 1.0.
+        # Escaped, it would be safe here, but brokers pass it on: ActiveMQ 5.17 writes it unescaped to STOMP 1.0.
         raise InvalidFrame("the destination has a line break or a NUL, which no destination has")
     return destination
 
@@ -144,7 +144,7 @@ def _acknowledgement(command: str, message: Frame, version: str, transaction: st
 
 
 def _with(frame: Frame, headers: Headers | None, reserved: frozenset[str] = _RESERVED) -> Frame:
-    """Add the caller's *headers* to *frame*. Refuse those that *frame* has, or that are *reserved*."""
+    """Add the caller's *headers* to *frame*. Refuse headers that *frame* already has, or that are *reserved*."""
     if not headers:
         return frame
     if not isinstance(headers, typing.Mapping):

@@ -23,8 +23,8 @@ def encode(frame: Frame, version: str = "1.2", *, content_length: bool = True) -
     * a header's name is empty;
     * a header has a character that the version can neither carry nor escape: NUL in every version; CR in 1.1; CR, LF,
       and a colon in the name, in 1.0 and in CONNECT, CONNECTED and STOMP frames;
-    * ``content-length`` is among the headers and is not the length of the body;
-    * the frame has a body and may have none ("All other frames MUST NOT have a body", STOMP 1.2, Body).
+    * there is a ``content-length`` header that is not the length of the body;
+    * the frame has a body although its command allows none ("All other frames MUST NOT have a body", STOMP 1.2, Body).
     """
     if not isinstance(frame.body, bytes):
         raise InvalidFrameType(f"the body of a {frame.command} frame must be bytes, not {type(frame.body).__name__}")
@@ -61,7 +61,7 @@ def encode_head(command: str, headers: typing.Mapping[str, str], version: str) -
 
 def encode_headers(headers: typing.Mapping[str, str], command: str, version: str) -> bytes:
     """Return the header lines of a frame with that *command*. Raises `InvalidFrame` as `encode` does."""
-    # Joined, and not added: a subclass of str, such as markupsafe's Markup, may add in a way of its own.
+    # Joined, not added with ``+``, because a subclass of str, such as markupsafe's Markup, may change what ``+`` does.
     lines: list[str] = []
     for name, value in headers.items():
         if (
@@ -71,7 +71,7 @@ def encode_headers(headers: typing.Mapping[str, str], command: str, version: str
             and ":" not in value
             and "\\" not in value
         ):
-            lines += (name, ":", value, "\n")  # no version escapes it, and a surrogate is not printable
+            lines += (name, ":", value, "\n")  # nothing to escape in any version; a surrogate is not printable
         else:
             lines += _header_line(name, value, command, version)
     return "".join(lines).encode()

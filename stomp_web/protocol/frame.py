@@ -25,20 +25,20 @@ _FAULTLESS: tuple[tuple[str, ...], bool] = ((), False)
 
 
 class UnreadableFrame(ProtocolError):
-    """The content of a received frame is at fault, or over a limit, but its end may be found."""
+    """The content of a received frame breaks a rule or a limit, but the end of the frame may still be found."""
 
 
 class Frame:
     """One STOMP frame.
 
     * `command` - one of `COMMANDS`, in upper case.
-    * `headers` - a ``dict`` of ``str`` to ``str``, unescaped, in the order of the wire: a copy of the *headers* given.
+    * `headers` - a ``dict`` of ``str`` to ``str``, unescaped, in the order in which they came: a copy of *headers*.
     * `body` - ``bytes``.
 
     Nothing is checked here; `encode` checks the frame that it writes.
 
-    Two frames are equal when command, body and headers are. A ``content-length`` header takes no part in that: the same
-    message can travel with it or without it.
+    Two frames are equal when command, body and headers are. The ``content-length`` header is ignored, because the same
+    message can be sent with or without it.
 
     >>> Frame("SEND", {"destination": "/queue/a"}, b"hello")
     <Frame SEND {'destination': '/queue/a'} with 5 bytes>
@@ -75,15 +75,15 @@ class Frame:
         headers, others = ({**frame.headers, "content-length": None} for frame in (self, other))
         return self.command == other.command and self.body == other.body and headers == others
 
-    __hash__ = None  # type: ignore[assignment]  # a frame can be changed
+    __hash__ = None  # type: ignore[assignment]  # not hashable, because a frame can be changed
 
     def __reduce__(self) -> tuple[object, ...]:
-        # A copy, shallow or pickled, is made as a new frame is: with a dict of its own.
+        # A copy, shallow or pickled, is made by the constructor, so that it has its own dict.
         state = (None, {"_received": self._received}) if hasattr(self, "_received") else None
         return type(self), (self.command, self.headers, self.body), state
 
     def __repr__(self) -> str:
-        # str() and the test of the type are for frames that `encode` will refuse.
+        # str() and the type check are for frames that `encode` will refuse.
         shown = {name: "***" if str(name).lower() in _SECRET else value for name, value in self.headers.items()}
         length = f"{len(self.body)} bytes" if isinstance(self.body, bytes) else f"a {type(self.body).__name__} as body"
         return f"<Frame {self.command} {shown} with {length}>"

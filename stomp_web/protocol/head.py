@@ -34,9 +34,9 @@ class NoCommand(ProtocolError):
 
 
 def check_beginning(beginning: bytes, version: str) -> None:
-    """Raise `NoCommand` if a frame with this *beginning* cannot have a known command, however it goes on."""
+    """Raise `NoCommand` if a frame with this *beginning* cannot have a known command, whatever bytes follow."""
     line, line_feed, _ = beginning[:LONGEST_COMMAND_LINE].partition(b"\n")
-    # A CR may be the first half of a line end between frames as long as its LF has not come.
+    # While its LF has not come, a CR may be the first half of a line end between frames.
     command = line.removesuffix(b"\r") if version == "1.2" or not line_feed else line
     if command not in (_COMMANDS if line_feed else _BEGINNINGS):
         raise NoCommand(beginning)
@@ -74,7 +74,7 @@ def parse_head(head: bytes, version: str, max_headers: int) -> Frame:
             name, _, value = line.partition(":")
             headers[name] = value
             if escaped:
-                unescape(value, version)  # an entry that is not used may break a rule, too
+                unescape(value, version)  # an entry that is not used must not break a rule either
     if escaped:
         entries, headers = headers, {}
         for name, value in entries.items():

@@ -1,7 +1,7 @@
 """Reading a frame that strict reading has refused (`UnreadableFrame`), for receivers that must not lose their session.
 
-RabbitMQ 3.10.8 and 4.3.6 escape only LF, CR, colon and backslash in the headers of an AMQP producer. All else arrives
-as it is: bytes that are not UTF-8, NUL, empty names, heads of any length. ``content-length`` comes last.
+RabbitMQ 3.10.8 and 4.3.6 escape only LF, CR, colon and backslash in the headers of an AMQP producer. Everything else
+arrives as it was sent: bytes that are not UTF-8, NUL, empty names, heads of any length. ``content-length`` comes last.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _NEEDED = frozenset(
     b"ack content-length content-type destination message message-id receipt-id redelivered subscription version "
     b"x-message-id".split()
 )
-# The start of a line that is needed, or that ends a head. Of a head over a limit, the other lines are not looked at.
+# The start of a line that is needed, or that ends a head. In a head over a limit, other lines are passed over.
 _NEEDED_LINE = re.compile(rb"^(?:\r?\n|(?:" + b"|".join(sorted(_NEEDED)) + rb"):)", re.MULTILINE)
-# Bytes of a header line that are kept at the least, so that its name can be told; a needed line of no more stays whole.
+# Bytes that are kept of any header line, so that its name is known; a needed line up to this length is kept whole.
 _SHORTEST_LINE_LIMIT = 256
 
 
 class TolerantReader:
     """Reads one frame with a known command, from its first byte to its closing NUL, in pieces of any size.
 
-    It keeps at most twice *max_header_bytes* of headers, 256 bytes of each needed header, and *max_body_bytes*.
+    The reader keeps at most twice *max_header_bytes* of headers, 256 bytes of each needed header, and *max_body_bytes*.
     """
 
     def __init__(self, version: str, max_header_bytes: int, max_headers: int, max_body_bytes: int) -> None:
@@ -42,8 +42,8 @@ class TolerantReader:
         self._needed: set[bytes] = set()  # names of `_NEEDED` that have come
         self._defects: dict[str, None] = {}  # in their order, each once
         self._truncated = False
-        self._line = bytearray()  # the line that has begun, as much of it as is kept
-        self._line_bytes = 0  # and how long it is
+        self._line = bytearray()  # the kept part of the line that has begun
+        self._line_bytes = 0  # the whole length of this line so far
         self._body: BodyReader | None = None
         #: The frame, once its end was read.
         self.frame: Frame | None = None
@@ -103,7 +103,7 @@ class TolerantReader:
         return end + 1
 
     def _pass_over_lines(self, data: bytes, position: int) -> int:
-        """Return where the next line begins that is needed in a head over a limit, or that is not complete."""
+        """In a head over a limit, return where the next line that is needed, or is not complete, begins."""
         found = _NEEDED_LINE.search(data, position)
         end = found.start() if found is not None else data.rfind(b"\n", position) + 1 or position
         self._head_bytes += end - position
@@ -128,7 +128,7 @@ class TolerantReader:
             if name_bytes == b"content-length" and not complete:
                 raise ProtocolError(f"the content-length of a {self._frame.command} frame is not a number")
         if self._truncated:
-            # A short one is kept in any case: a sender's long x-message-id must not cost the content-length behind it.
+            # A short line is kept in any case: a long x-message-id must not use up the room for content-length.
             room = max(self._limits[0] - self._kept_bytes, _SHORTEST_LINE_LIMIT)
             if not needed or not complete or len(line) > room:
                 return

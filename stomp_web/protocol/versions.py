@@ -1,7 +1,7 @@
 """The differences between the three versions of STOMP.
 
-1.0 has no escapes. 1.1 escapes line feed, colon and backslash. 1.2 escapes the carriage return too, and lets a line end
-with CR LF.
+1.0 has no escapes. 1.1 escapes line feed, colon and backslash. 1.2 escapes the carriage return too, and allows CR LF as
+a line end.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def unescape(text: str, version: str) -> str:
     treated as a fatal protocol error" (STOMP 1.1 and 1.2, Value Encoding).
     """
     if text.count("\\") == text.count("\\c") and version != "1.0":
-        return text.replace("\\c", ":")  # colons only, as in ActiveMQ's ids: six times as fast
+        return text.replace("\\c", ":")  # only colons are escaped, as in ActiveMQ's ids: six times as fast
     meanings = _MEANINGS[version]
     try:
         return _ESCAPE_SEQUENCE.sub(lambda found: meanings[found[0]], text)
@@ -76,8 +76,8 @@ def unescape(text: str, version: str) -> str:
 def choose_version(accept_version: str | None, supported: typing.Sequence[str] = VERSIONS) -> str | None:
     """Return the highest version that both sides speak, or ``None`` if there is none.
 
-    *accept_version* is the header of the CONNECT frame, such as ``"1.0,1.2"``. Without one the client speaks STOMP 1.0
-    (STOMP 1.1 and 1.2, Protocol Negotiation).
+    *accept_version* is the header of the CONNECT frame, such as ``"1.0,1.2"``. Without this header the client speaks
+    STOMP 1.0 (STOMP 1.1 and 1.2, Protocol Negotiation).
     """
     offered = {"1.0"} if accept_version is None else {version.strip() for version in accept_version.split(",")}
     return max((version for version in supported if version in offered), default=None)
@@ -99,8 +99,8 @@ def parse_heart_beat(header: str | None) -> tuple[int, int]:
 def negotiate_heart_beat(ours: tuple[int, int], theirs: tuple[int, int]) -> tuple[int, int]:
     """Return the intervals that two ``heart-beat`` headers agree on, in milliseconds: ``(we send, they send)``.
 
-    0 is for never. Each header says at which interval its side can send and wants to receive. A side sends beats only
-    if it can and the other wants them, at the longer of the two intervals (STOMP 1.2, Heart-beating).
+    0 means never. Each header says at which interval its side can send and wants to receive. A side sends beats only if
+    it can and the other side wants them, at the longer of the two intervals (STOMP 1.2, Heart-beating).
     """
     we_can, we_want = ours
     they_can, they_want = theirs

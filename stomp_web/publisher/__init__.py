@@ -1,4 +1,4 @@
-"""Publisher: a payload in, a confirmed message out; batches, routes, backends."""
+"""Publisher: takes a payload, and sends a confirmed message. Also batches, routes, backends."""
 
 from ..pool import Health
 from .backends.local import OutboxMessage

@@ -1,7 +1,7 @@
-"""Messages that have waited for the commit of a database's transaction: they leave as one batch for each publisher.
+"""Messages that have waited for the commit of a database transaction: they are sent as one batch for each publisher.
 
-A message that the broker refuses must not keep the others: those that were certainly not sent are sent again, one by
-one.
+A message that the broker refuses must not hold back the others: messages that were certainly not sent are sent again,
+one by one.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from .publisher import Publisher
 
 __all__ = ["AfterCommit", "TimeLost", "Waiting", "deliver_waiting"]
 
-# The part of its time that a batch gets when others of its transaction have used up as much by failing.
+# The part of its timeout that a batch keeps when other batches of the transaction have lost as much by failures.
 _LEAST = 0.05
 
 
 class AfterCommit(typing.Protocol):
-    """A message that waits, and how it is to be sent: *confirm* and *timeout* are those of `Publisher.send`."""
+    """A message that waits, and the options for sending it: `confirm` and `timeout` as in `Publisher.send`."""
 
     @property
     def publisher(self) -> Publisher:
-        """The publisher that sends it."""
+        """The publisher that sends the message."""
 
     @property
     def message(self) -> Message:
@@ -40,7 +40,7 @@ class AfterCommit(typing.Protocol):
 
     @property
     def timeout(self) -> float:
-        """Seconds for the batch that it is part of."""
+        """Seconds for the batch that contains the message."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -68,8 +68,8 @@ def deliver_waiting(
 ) -> list[tuple[_W, Exception]]:
     """Deliver *waiting*, in one round trip for each publisher, and return those that failed, with their errors.
 
-    Where there are several, the errors are written to *log*, too. Time that was *lost* by failures is taken from the
-    timeout of the next batch, of which at least a twentieth is left.
+    If several messages wait, the errors are also written to *log*. The time *lost* by failures is subtracted from the
+    timeout of the next batch, but at least a twentieth of that timeout is left.
     """
     lost = TimeLost() if lost is None else lost
     errors: dict[int, Exception] = {}
@@ -90,7 +90,7 @@ def deliver_waiting(
 
 
 def _deliver(publisher: Publisher, batch: list[tuple[int, _W]], lost: TimeLost) -> dict[int, Exception]:
-    """Deliver messages of one publisher, some a second time by themselves if that is safe. Return the errors."""
+    """Deliver messages of one publisher; on failure, send again those for which that is safe. Return the errors."""
     began = time.monotonic()
     try:
         timeout = max(each.timeout for _, each in batch)
@@ -115,11 +115,11 @@ def _deliver(publisher: Publisher, batch: list[tuple[int, _W]], lost: TimeLost) 
 def _outcome(error: Exception, count: int) -> tuple[typing.Collection[int], typing.Collection[int]]:
     """The positions, in a batch of *count* messages, that were confirmed, and those that are safe to send again.
 
-    Those are sent again one by one, because the reason for *error* may be another message of the batch.
+    The latter are sent again one by one, because the reason for *error* may be another message of the batch.
     """
-    if isinstance(error, InvalidFrame):  # this broker's version of STOMP cannot carry one of the messages
+    if isinstance(error, InvalidFrame):  # STOMP in the version of this broker cannot carry one of the messages
         return (), range(count)
-    if type(error) is NotSent:  # the connection ended in the middle of a message, which may be over a limit
+    if type(error) is NotSent:  # the connection ended in the middle of a message, which may exceed a limit
         return error.confirmed, set(range(count)).difference(error.confirmed)
     if isinstance(error, MessageError):
         return error.confirmed, error.not_sent
@@ -127,7 +127,7 @@ def _outcome(error: Exception, count: int) -> tuple[typing.Collection[int], typi
 
 
 def _about(error: Exception, message: Message) -> Exception:
-    """*error*, which ended a batch, as the error of one *message* of it."""
+    """Return *error*, which ended a batch, as the error of one *message* of that batch."""
     if not isinstance(error, MessageError):
         return error
     own = copy.copy(error).with_traceback(error.__traceback__)

@@ -44,13 +44,13 @@ class Batch(Unpicklable):
         headers: typing.Mapping[str, str] | None = None,
         **options: typing.Unpack[MessageOptions],
     ) -> str:
-        """Add one message, written now, sent when the block ends; return its id. Arguments as of `Publisher.send`."""
+        """Serialize a message now, and send it when the block ends; return its id. Arguments as in `Publisher.send`."""
         message = self._prepare(destination, payload, headers, **options)
         self._messages.append(message)
         return typing.cast(str, message.id)
 
     def add(self, message: Message, *, serializer: str | None = None, persistent: bool | None = None) -> str:
-        """Add a `Message`; its body is sent as it is if it is bytes-like or ``str``, and serialized otherwise."""
+        """Add a `Message`. A body that is bytes-like or ``str`` is sent unchanged; any other body is serialized."""
         message = self._complete(message, serializer, persistent)
         self._messages.append(message)
         return typing.cast(str, message.id)
@@ -59,7 +59,7 @@ class Batch(Unpicklable):
         return len(self._messages)
 
     def deliver(self) -> list[str]:
-        """Send what was collected, and return the ids. Raises as `Publisher.send_many` does."""
+        """Send the collected messages, and return their ids. Raises what `Publisher.send_many` raises."""
         messages, self._messages = self._messages, []
         return self._deliver(messages)
 

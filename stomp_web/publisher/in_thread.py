@@ -1,4 +1,4 @@
-"""Blocking calls beside an event loop: made in a thread of the loop's default executor, or warned of."""
+"""Blocking calls beside an event loop: make them in a thread of the loop's default executor, or warn of them."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 async def call_in_thread(function: typing.Callable[[float], _T], message: Message, seconds: float) -> _T:
-    """Call *function*, which sends *message*, in a thread with what is left of *seconds*; return what it returns.
+    """Call *function*, which sends *message*, in a thread with the rest of *seconds*; return the result of *function*.
 
-    It sees the caller's context variables. If no thread becomes free in time, it raises `PoolTimeout`. If the task is
-    cancelled before *function* has a thread, it is not called; later, *function* ends and its exception is logged.
+    *function* sees the caller's context variables. Raises `PoolTimeout` if no thread becomes free in time. If the task
+    is cancelled before *function* has a thread, it is not called. If the task is cancelled later, *function* ends, and
+    its exception is logged.
     """
-    import asyncio  # the core is imported without it
+    import asyncio  # imported here, so that importing the core does not load it
 
     deadline = Deadline(checked(seconds))
     failures: collections.deque[Exception] = collections.deque()
     cancelled = False
 
     def log_late_failure() -> None:
-        # Called in both threads, each after it has noted its part: one of them finds both, and takes the error.
+        # Called in both threads, each after it has noted its part: one of them finds both parts, and logs the error.
         if cancelled and failures:
             with contextlib.suppress(IndexError):
                 what, error = f"message {message.id} to {message.destination}", failures.popleft()
@@ -67,7 +68,7 @@ async def call_in_thread(function: typing.Callable[[float], _T], message: Messag
 
 
 def warn_of_blocking(name: str, instead: str) -> None:
-    """Warn the caller of the library, if an event loop runs in this thread: *name* blocks it."""
+    """Warn the library's caller that *name* blocks the event loop, if one runs in this thread; *instead* does not."""
     events = sys.modules.get("asyncio.events")
     running = getattr(events, "_get_running_loop", None)  # None also while another thread is importing asyncio
     if running is None or running() is None:

@@ -1,4 +1,4 @@
-"""Publisher: a payload in, a confirmed message out. What every framework layer exposes.
+"""Publisher: takes a payload, and sends a confirmed message. Every framework layer exposes a publisher.
 
 The way of every payload: serializer -> `Message`, ready for its route -> backend (`stomp_web.publisher.backends`).
 """
@@ -32,20 +32,20 @@ from .stats import Counters, PublisherStats
 
 __all__ = ["Publisher"]
 
-#: Where messages go instead, while tests capture them: each is asked with the publisher, the latest first, and returns
-#: a backend (`stomp_web.publisher.backends`) or ``None``. `stomp_web.testing` alone changes it.
+#: Functions that redirect messages while tests capture them: each is called with the publisher, the latest first, and
+#: returns a backend (`stomp_web.publisher.backends`) or ``None``. Only `stomp_web.testing` changes this list.
 detours: list[typing.Callable[[Publisher], typing.Any]] = []
 
 
 class Publisher(Unpicklable):
-    """Sends payloads to a broker: thread-safe, fork-safe, connected when first needed.
+    """Sends payloads to a broker. It is thread-safe and fork-safe, and connects when a connection is first needed.
 
-    * *url* - the address, such as ``stomp://user:passcode@localhost:61613/vhost``, several brokers divided by commas;
+    * *url* - the address, such as ``stomp://user:passcode@localhost:61613/vhost``, several brokers separated by commas;
       or ``memory://`` (records, see `outbox`), ``console://`` (prints), ``null://`` (discards).
-    * *observers* - are told of every send and of the pool's changes: see `stomp_web.observers`.
+    * *observers* - callables that are notified of every send and of the pool's changes: see `stomp_web.observers`.
     * *options* - see `stomp_web.config.OPTIONS`. They win over the query of the address.
 
-    Raises `ConfigurationError` for an unknown option, a bad value or a bad address. Opens nothing yet.
+    Raises `ConfigurationError` for an unknown option, a bad value or a bad address. Does not connect yet.
 
     >>> publisher = Publisher("memory://")
     >>> message_id = publisher.send("/queue/orders", {"id": 7})
@@ -74,7 +74,7 @@ class Publisher(Unpicklable):
                     "content type of a signed message belongs to what is signed",
                     "headers",
                 )
-        self.blocks = not address.local  # whether a send may wait, for a broker
+        self.blocks = not address.local  # whether a send may wait for a broker
         self._backend: typing.Any = (
             local_backend(address.scheme, self._keys) if address.local else BrokerBackend(self.options, self.observers)
         )
@@ -129,25 +129,25 @@ class Publisher(Unpicklable):
         """Send one message, and return its id, which travels as the header ``x-message-id``.
 
         * *destination* - such as ``/queue/orders``.
-        * *payload* - anything the serializer can write.
+        * *payload* - anything that the serializer can write.
         * *headers* - more headers, ``str`` to ``str``; an ``x-message-id`` among them is the id, and must not be empty.
         * *serializer* - ``json``, ``pickle``, ``text``, ``bytes``, ``signed-json``, ``signed-pickle``, or a registered
-          one.
-        * *confirm* - wait for the broker's receipt. *persistent* - survive a restart of the broker.
-        * *priority* - 0 (lowest) to 9 (highest); brokers take 4 without it.
+          serializer. By default ``json``.
+        * *confirm* - wait for the broker's receipt; by default true.
+        * *persistent* - let the message survive a restart of the broker; by default true.
+        * *priority* - 0 (lowest) to 9 (highest); if not given, brokers use 4.
         * *ttl* - seconds that the message may wait for a receiver, at most 3155760000 (100 years).
         * *correlation_id*, *reply_to* - the headers ``correlation-id`` and ``reply-to``. A temporary destination, such
-          as ``/temp-queue/a``, is refused, for a publisher receives nothing; `QueueingDuplexClient` does.
-        * *timeout* - seconds for the whole call.
+          as ``/temp-queue/a``, is refused, because a publisher cannot receive; use `QueueingDuplexClient`.
+        * *timeout* - seconds for the whole call; by default 5.
 
-        Without *serializer*, *confirm*, *persistent* or *timeout*, the publisher's option holds: by default JSON, true,
-        true and 5. Raises:
+        The publisher's options replace these four defaults. Raises:
 
-        * `SerializationError`, `InvalidFrame`, `ConfigurationError` - it cannot be sent as it is. Nothing was sent.
-        * `NotSent` (`BrokerUnavailable`, `AuthenticationFailed`, `PoolTimeout`, `PoolClosed`) - it was not sent, and
-          sending it again is safe.
-        * `Rejected` - the broker said no.
-        * `DeliveryUnknown` (`ReceiptTimeout`, `ConnectionLost`) - it may have arrived.
+        * `SerializationError`, `InvalidFrame`, `ConfigurationError` - the message cannot be sent. Nothing was sent.
+        * `NotSent` (`BrokerUnavailable`, `AuthenticationFailed`, `PoolTimeout`, `PoolClosed`) - the message was not
+          sent, and sending it again is safe.
+        * `Rejected` - the broker refused the message.
+        * `DeliveryUnknown` (`ReceiptTimeout`, `ConnectionLost`) - the message may have arrived.
         """
         if self.blocks and "asyncio.events" in sys.modules:
             warn_of_blocking("send()", "await asend()")
@@ -172,12 +172,13 @@ class Publisher(Unpicklable):
     ) -> str:
         """Send one message from a coroutine without blocking the event loop, and return its id.
 
-        Arguments and exceptions are those of `send`. The payload is written when the coroutine begins to run; the rest
-        happens in a thread of the loop's default executor, with the caller's context variables. Waiting for a thread
-        is part of *timeout*; `PoolTimeout` if none becomes free.
+        Arguments and exceptions are those of `send`. The payload is serialized when the coroutine begins to run; the
+        message is sent in a thread of the loop's default executor, with the caller's context variables. The time of
+        waiting for a thread is part of *timeout*; raises `PoolTimeout` if no thread becomes free.
 
-        If the task is cancelled while the message waits for a thread, it is not sent; later, it may arrive: observers
-        and `stats` tell the outcome, and a failure is logged. Limit the time by *timeout*, not by ``asyncio.timeout``.
+        If the task is cancelled while the message waits for a thread, it is not sent. If the task is cancelled later,
+        the message may arrive: observers and `stats` tell the outcome, and a failure is logged. Limit the time by
+        *timeout*, not by ``asyncio.timeout``.
         """
         message = self.prepare(destination, payload, headers, **options)
         whole = self.options.timeout if timeout is None else timeout
@@ -195,9 +196,9 @@ class Publisher(Unpicklable):
         """Send many messages together, and return their ids in order.
 
         *messages* are tuples ``(destination, payload)`` or ``(destination, payload, headers)``, or `Message` objects,
-        whose bodies are sent as they are if they are bytes-like or ``str``. The other arguments are those of `send`.
-        Nothing is sent if one message cannot be. Raises as `send` does; `confirmed` of the exception has the positions
-        of the messages that the broker had confirmed.
+        whose bodies are sent unchanged if they are bytes-like or ``str``. The other arguments are those of `send`.
+        Nothing is sent if one message cannot be sent. Raises what `send` raises; `confirmed` of the exception has the
+        positions of the messages that the broker had confirmed.
         """
         counters = self._counters[getpid()]
         writer = self._serializer if serializer is None else get_serializer(serializer)
@@ -217,7 +218,7 @@ class Publisher(Unpicklable):
     def batch(self, *, confirm: bool | None = None, timeout: float | None = None) -> Batch:
         """Return a context manager that collects messages, and sends them together when the block ends.
 
-        If the block raises, they are dropped. Arguments and exceptions as of `send_many`.
+        If the block raises, the messages are dropped. Arguments and exceptions are those of `send_many`.
 
         >>> with Publisher("memory://").batch() as batch:
         ...     first = batch.send("/queue/orders", 1)
@@ -244,9 +245,9 @@ class Publisher(Unpicklable):
         correlation_id: str | None = None,
         reply_to: str | None = None,
     ) -> Message:
-        """Return the message that `send` would send, with its id and its payload written now; `deliver` sends it.
+        """Return the message that `send` would send, with its id, and its payload serialized now; `deliver` sends it.
 
-        Raises what `send` raises about a message that cannot be sent as it is.
+        Raises what `send` raises for a message that cannot be sent unchanged.
         """
         counters = self._counters[getpid()]
         return self._message(
@@ -256,15 +257,15 @@ class Publisher(Unpicklable):
     def deliver(
         self, messages: typing.Sequence[Message], *, confirm: bool | None = None, timeout: float | None = None
     ) -> list[str]:
-        """Send messages that `prepare` made, and return their ids. Raises as `send_many` does."""
+        """Send messages that `prepare` made, and return their ids. Raises what `send_many` raises."""
         for message in messages:
-            make_ready(message)  # anew: the caller may have changed it since, or made it by hand
+            make_ready(message)  # again, because the caller may have changed the message since, or made it by hand
         return self.deliver_ready(messages, confirm, timeout)
 
     def deliver_ready(
         self, messages: typing.Sequence[Message], confirm: bool | None, timeout: float | None
     ) -> list[str]:
-        """As `deliver`, for messages that no caller could change since they were prepared."""
+        """Like `deliver`, for messages that no caller could change since they were prepared."""
         if messages:
             deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
             self._deliver(self._counters[getpid()], messages, confirm, deadline)
@@ -302,14 +303,14 @@ class Publisher(Unpicklable):
         reply_to: str | None,
         written: SerializedPayload | None = None,
     ) -> Message:
-        """Return the message for *payload*, or for one that is *written*, ready to be delivered."""
+        """Return the message, ready to be delivered, for *payload*, or for a payload already serialized (*written*)."""
         if written is None:
             writer = self._serializer if serializer is None else get_serializer(serializer)
             written = writer.serialize(payload, destination=destination, keys=self._keys)
         content, content_type = written.body, self._content_type or written.content_type
-        if type(content) is not bytes:  # a serializer of the application's own may return what is as good
+        if type(content) is not bytes:  # an application's own serializer may return another bytes-like object
             content = bytes_of(content, destination)
-        own: dict[str, str] | None = None  # the headers that it has for itself, beside its id
+        own: dict[str, str] | None = None  # the message's own headers, beside its id
         if headers is not None or written.headers or correlation_id is not None or reply_to is not None:
             own = own_headers(headers, written.headers, persistent, priority, correlation_id, reply_to)
             content_type = own.pop("content-type", content_type)
@@ -319,7 +320,7 @@ class Publisher(Unpicklable):
                 )
         try:
             route = self._route(destination, content_type, persistent, priority)
-        except TypeError:  # a part that cannot be looked up, such as a list for a destination: the route refuses it
+        except TypeError:  # a part is not hashable, such as a list for a destination: the route refuses it
             destination = str.__str__(destination) if isinstance(destination, str) else destination
             route = self._route.__wrapped__(destination, content_type, persistent, priority)
         message_id = counters.next_id()
@@ -327,7 +328,7 @@ class Publisher(Unpicklable):
         all_headers = {**route.headers, MESSAGE_ID: message_id}
         if own:
             all_headers.update(own)
-            if len(all_headers) != len(route.headers) + 1 + len(own):  # its own id, or one for a standing header
+            if len(all_headers) != len(route.headers) + 1 + len(own):  # it has an id, or replaces a standing header
                 route = self._route(destination, content_type, persistent, priority, True)
                 own, head = all_headers, route.encoded
             head += route.lines_of(own)[1]
@@ -346,7 +347,7 @@ class Publisher(Unpicklable):
             return self.prepare(message.destination, message.body, headers, **options)
         _, content, content_type, given = make_ready(message).prepared
         if content_type is not None and (message.content_type is not None or "content-type" in (message.headers or ())):
-            given = {**given, "content-type": content_type}  # which wins over that of the options
+            given = {**given, "content-type": content_type}  # this one wins over that of the options
         written = SerializedPayload(content, content_type, {})  # type: ignore[arg-type]
         counters = self._counters[getpid()]
         ready = self._message(
@@ -360,7 +361,7 @@ class Publisher(Unpicklable):
     ) -> None:
         if confirm is None:
             confirm = self.options.confirm
-        observed = self.observers.known and bool(self.observers)  # where there are none, nothing is done for them
+        observed = self.observers.known and bool(self.observers)  # without observers, nothing is done for them
         began = 0.0
         changed: list[Message] = []
         if observed:
@@ -373,7 +374,7 @@ class Publisher(Unpicklable):
                 make_ready(message)
             backend = self._backend if not detours else self._detour()
             backend.deliver(messages, confirm, deadline)
-        except BaseException as error:  # an interrupted send has an end, too
+        except BaseException as error:  # observers are told of the end of an interrupted send, too
             if isinstance(error, MessageError):
                 name_messages(error, messages)
             counters.failed(error, len(messages))
@@ -404,7 +405,7 @@ class Publisher(Unpicklable):
 
     def _notify_of_begin(self, message: Message) -> bool:
         """Tell the observers that *message* is about to be sent; return whether one has changed its headers."""
-        if message.headers is None:  # it was made by hand, and an observer may add some
+        if message.headers is None:  # the message was made by hand, and an observer may add headers
             message.headers = {}
         headers: dict[str, str] = message.headers  # type: ignore[assignment]
         before = headers.copy()

@@ -1,4 +1,4 @@
-"""The routes of a publisher, and the headers that a message has beside those of its route."""
+"""The routes of a publisher, and a message's own headers beside those of its route."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def own_headers(
     correlation_id: str | None,
     reply_to: str | None,
 ) -> dict[str, str]:
-    """The headers that a message has for itself. The arguments of the call win over them."""
+    """Return a message's own headers. The arguments of the call win over *headers*."""
     if headers is not None and type(headers) is not dict and not isinstance(headers, typing.Mapping):
         raise InvalidFrame(f"headers must be a mapping of str to str, not {type(headers).__name__}")
     own = dict(headers or ())
@@ -39,13 +39,13 @@ def own_headers(
 
 
 def make_routes(standing: dict[str, str], persistent_by_default: bool) -> typing.Any:
-    """Return what finds, or makes, the route for a destination, a content type, and the standing options of a call."""
+    """Return a function that finds, or makes, the route for a destination, a content type, and options of a call."""
 
-    @functools.lru_cache(MOST_ROUTES, typed=True)  # True is no priority, though it equals 1
+    @functools.lru_cache(MOST_ROUTES, typed=True)  # True is not a priority, although it equals 1
     def route(
         destination: str, content_type: str | None, persistent: bool | None, priority: int | None, bare: bool = False
     ) -> Route:
-        # A *bare* one is for a message that has all headers for itself, as one of them is in the place of another.
+        # A *bare* route has no headers: it is for a message of which an own header replaces a header of the route.
         check_destination(destination)
         headers = dict(standing)
         if persistent is False:

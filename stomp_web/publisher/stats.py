@@ -15,10 +15,10 @@ __all__ = ["Counters", "PublisherStats"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PublisherStats:
-    """What became of the messages since this process began.
+    """The outcomes of messages since this process began.
 
-    `sent` succeeded (`confirmed` of them with the broker's receipt); `not_sent`, `rejected` and `unknown` failed, by
-    the class of their exception. `pool` has the pool's numbers, ``None`` where there is no pool.
+    `sent` counts messages that succeeded, `confirmed` those of them with the broker's receipt. `not_sent`, `rejected`
+    and `unknown` count failures by class of exception. `pool` has the pool's numbers; ``None``: there is no pool.
     """
 
     sent: int
@@ -44,7 +44,7 @@ class Counters:
         self.sent = self.confirmed = self.not_sent = self.rejected = self.unknown = 0
 
     def failed(self, error: BaseException, count: int) -> None:
-        """Of *count* messages, some or all ended with *error*."""
+        """Count *count* messages, some or all of which ended with *error*."""
         if isinstance(error, MessageError):
             done = len(error.confirmed)
             self.sent += done
@@ -60,5 +60,5 @@ class Counters:
             self.not_sent += count
 
     def stats(self, pool: PoolStats | None) -> PublisherStats:
-        """The numbers until now, with those of the *pool*."""
+        """Return the numbers until now, with those of the *pool*."""
         return PublisherStats(self.sent, self.confirmed, self.not_sent, self.rejected, self.unknown, pool)

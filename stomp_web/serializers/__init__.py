@@ -1,7 +1,7 @@
 """Payloads to bodies and back, by the name of a serializer.
 
-A body travels with its content type, and is read back by it. A reader accepts serializers by name, because a pickle can
-run any code that its sender chose.
+A body travels with its content type, by which a reader finds the serializer. A reader names the serializers that it
+accepts, because a pickle can run any code that its sender chose.
 """
 
 from .base import BytesSerializer, PickleSerializer, SerializedPayload, Serializer, TextSerializer

@@ -1,4 +1,4 @@
-"""The base class of every serializer, and those that are one call of Python: pickles, text and bytes."""
+"""The base class of every serializer, and the simple serializers: pickle, text and bytes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..errors import SerializationError
 
 __all__ = ["BytesSerializer", "Keys", "PickleSerializer", "SerializedPayload", "Serializer", "TextSerializer"]
 
-Keys = typing.Sequence[str | bytes]  # the first one signs, and all of them verify, so that keys can be rotated
+Keys = typing.Sequence[str | bytes]  # the first key signs, and all keys verify, so that keys can be rotated
 
 
 @dataclasses.dataclass(slots=True)
 class SerializedPayload:
-    """A payload ready to be sent: the `body`, its `content_type`, and the `headers` that belong to it."""
+    """A payload ready to be sent: the `body`, its `content_type`, and the `headers` that belong to the body."""
 
     body: bytes = dataclasses.field(repr=False)
     content_type: str
@@ -30,12 +30,13 @@ _new = object.__new__  # without `SerializedPayload.__init__`, which costs as mu
 class Serializer(abc.ABC):
     """One way to serialize payloads. To add another, subclass it and `register` an object.
 
-    Callers choose a serializer by its `name`; the `content_type` travels with the body, which is read back by it.
+    Callers choose a serializer by its `name`; the `content_type` travels with the body, and a reader finds the
+    serializer by it.
     """
 
     name: str
     content_type: str
-    #: Whether it signs the body, and so needs `signing_keys`.
+    #: Whether this serializer signs the body, and therefore needs `signing_keys`.
     signs: bool = False
 
     @abc.abstractmethod
@@ -49,7 +50,7 @@ class Serializer(abc.ABC):
     def serialize(self, payload: typing.Any, *, destination: str, keys: Keys = ()) -> SerializedPayload:
         """Return *payload* ready for *destination*. *keys* are for serializers that sign.
 
-        Raises `SerializationError`: nothing was sent.
+        Raises `SerializationError`; then nothing was sent.
         """
         try:
             written = _new(SerializedPayload)
@@ -76,13 +77,13 @@ class Serializer(abc.ABC):
             keys = redact_secret("signing_keys", keys)
             raise SerializationError(
                 f"the body from {headers.get('destination', 'an unknown destination')} cannot be read as {self.name}: "
-                f"{type(error).__name__}",  # without its text, which may hold a part of the body
+                f"{type(error).__name__}",  # without the text of the exception, which may hold a part of the body
                 self.name,
             ) from None
 
 
 class PickleSerializer(Serializer):
-    """Python's pickle, highest protocol. Only for queues to which only your own programs can write."""
+    """Python's pickle, highest protocol. Use it only for queues to which no program but yours can write."""
 
     name = "pickle"
     content_type = "application/x-python-serialize"
@@ -92,7 +93,7 @@ class PickleSerializer(Serializer):
         return pickle.dumps(payload, protocol=pickle.HIGHEST_PROTOCOL)
 
     def loads(self, body: bytes) -> typing.Any:
-        """Unpickle, which can run any code that the sender chose."""
+        """Return the payload unpickled. Unpickling can run any code that the sender chose."""
         return pickle.loads(body)
 
 

@@ -1,9 +1,9 @@
-"""Whether a message that was sent to one destination may come from another, as brokers rewrite destinations.
+"""Whether a message that was sent to one destination may come from another, because brokers rewrite destinations.
 
 RabbitMQ (3.10, 4.3) percent-encodes characters beyond ASCII (``/queue/für`` comes as ``/queue/f%C3%BCr``), and has
-several forms for one destination (``/queue/x``, ``/amq/queue/x``, ``/reply-queue/x`` and ``x``, ``/topic/x`` and
-``/exchange/amq.topic/x``). ActiveMQ Classic (5.17) delivers the messages of the topic ``VirtualTopic.X`` from queues
-``Consumer.*.VirtualTopic.X``, and the messages for a list of destinations from each of them.
+several names for one destination (``/queue/x``, ``/amq/queue/x``, ``/reply-queue/x`` and ``x`` are one; ``/topic/x``
+and ``/exchange/amq.topic/x`` are one). ActiveMQ Classic (5.17) delivers the messages of the topic ``VirtualTopic.X``
+from queues ``Consumer.*.VirtualTopic.X``, and messages for a list of destinations from each of its members.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ENCODED = re.compile(rb"%(2[Ff]|[89A-Fa-f][0-9A-Fa-f])")
 def delivers(sent_to: str, received_from: str) -> bool:
     """Whether a broker delivers a message that was sent to *sent_to* from *received_from*.
 
-    It does if both name the same queue, topic, or exchange and routing key; if *received_from* is a member of the list
+    True if both name the same queue, topic, or exchange and routing key; if *received_from* is a member of the list
     *sent_to* (``/queue/a,/topic/b``); or if it is a consumer's queue of the virtual topic *sent_to*.
     """
     if sent_to == received_from:
@@ -26,10 +26,10 @@ def delivers(sent_to: str, received_from: str) -> bool:
     kind, name = _canonical(received_from)
     origins = {(kind, name)}
     consumer, _, topic = name.partition(b".VirtualTopic.")
-    # The names that ActiveMQ has by default: "Consumer.*." before the topic's, which begins with "VirtualTopic.".
+    # ActiveMQ's default names: "Consumer.*." before the name of the topic, which begins with "VirtualTopic.".
     if kind == "queue" and topic and consumer.startswith(b"Consumer.") and b"." not in consumer[len(b"Consumer.") :]:
         origins.add(("topic", b"VirtualTopic." + topic))
-    # A list is also the name of one queue, for other brokers. Its first member tells the kind of members without one.
+    # To other brokers, a list is the name of one queue. Members without a kind have the kind of the first member.
     targets = [_canonical(sent_to)]
     if "," in sent_to:
         members = map(str.strip, sent_to.split(","))
@@ -45,16 +45,17 @@ def _canonical(destination: str) -> tuple[str, bytes]:
     first, _, rest = name.partition("/")
     if kind == "amq" and first == "queue" and "/" in name:
         kind, name = "queue", rest
-    elif kind == "reply-queue":  # in a reply-to: the temporary queue of another session
+    elif kind == "reply-queue":  # stands in a reply-to, for the temporary queue of another session
         kind = "queue"
-    elif kind == "exchange" and _decoded(first) == b"amq.topic":  # behind RabbitMQ's /topic
+    elif kind == "exchange" and _decoded(first) == b"amq.topic":  # the exchange behind RabbitMQ's /topic
         kind, name = "topic", rest
     return kind, _decoded(name)
 
 
 def _decoded(name: str) -> bytes:
-    """The bytes of a name, with the characters decoded that RabbitMQ encodes: slashes, and all that are not ASCII.
+    """Return the bytes of a name. Decode only characters that RabbitMQ encodes: slashes, and those outside ASCII.
 
-    On RabbitMQ 3.10 the queue ``%41`` is another one than ``A``. In bytes, two names that are not UTF-8 stay different.
+    On RabbitMQ 3.10, ``%41`` and ``A`` are two queues. Bytes are returned so that names that are not UTF-8 stay
+    different from each other.
     """
     return _ENCODED.sub(lambda match: bytes([int(match[1], 16)]), name.encode("utf-8", "surrogatepass"))

@@ -1,4 +1,4 @@
-"""JSON, and the types beside JSON's own that can be written as it."""
+"""JSON, and the other types that can be written as JSON."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class JsonSerializer(Serializer):
             raise ValueError("NaN and infinity have no JSON form") from None
 
     def loads(self, body: bytes) -> typing.Any:
-        """Return the payload; dates and the like stay texts."""
+        """Return the payload; dates, times and durations stay texts."""
         return parse_json(body)
 
 
 def parse_json(text: str | bytes) -> typing.Any:
-    """Return the value of *text*. Raises `ValueError` if it is no JSON; Python's ``NaN`` and ``Infinity`` are none."""
+    """Return the value of *text*. Raises `ValueError` if *text* is not JSON (``NaN`` and ``Infinity`` are not)."""
     return json.loads(text, parse_constant=_refuse_constant)
 
 
@@ -53,7 +53,7 @@ def _refuse_constant(word: str) -> typing.NoReturn:
 
 @functools.singledispatch
 def json_form(value: typing.Any) -> typing.Any:
-    """Return a value that JSON has, for a *value* of a type that JSON lacks. Raises `TypeError` for an unknown type.
+    """Convert a *value* of a type that JSON lacks to a type that JSON has. Raises `TypeError` for an unknown type.
 
     More types can be registered, as in any ``functools.singledispatch`` function: ``json_form.register(Money, str)``.
     """

@@ -31,7 +31,7 @@ for _known in (*_inner, TextSerializer(), BytesSerializer(), *map(SignedSerializ
 
 
 def get_serializer(name: str) -> Serializer:
-    """Return the serializer called *name*. Raises `ConfigurationError`, listing those there are."""
+    """Return the serializer called *name*. Raises `ConfigurationError`, which lists the known names."""
     try:
         return _serializers[name]
     except (KeyError, TypeError):
@@ -56,11 +56,11 @@ def deserialize(
     * *accept* - the names of the serializers that may be used.
     * *keys* - secret keys that verify signatures.
     * *untyped* - the name of the serializer for a body without a content type, such as ``json`` for the TextMessages of
-      JMS producers. It must be in *accept*, too.
-    * *sent_to* - destinations to which a signed message may have been sent, beside its ``destination`` header: the
-      subscribed one, for example. A message that was signed for another one is refused.
+      JMS producers. This name must be in *accept*, too.
+    * *sent_to* - destinations to which a signed message may have been sent, beside its ``destination`` header: for
+      example, the subscribed destination. A message that was signed for another destination is refused.
 
-    Raises `SerializationError`, and `ConfigurationError` if there is no serializer *untyped*.
+    Raises `SerializationError`, and `ConfigurationError` if no serializer is called *untyped*.
     """
     keys = redact_secret("signing_keys", keys)
     content_type = headers.get("content-type")
@@ -99,9 +99,9 @@ def _by_content_type(content_type: str) -> Serializer | None:
 def typed_payload(text: str, name: str | None = None) -> tuple[typing.Any, str]:
     """Return the payload, and the name of its serializer, for a *text* that was typed on a command line.
 
-    For the serializers ``text`` and ``bytes`` it is the text itself; for every other one it has to be JSON. Without a
-    *name* it is sent as JSON if it is JSON, and as text otherwise. Raises `SerializationError`, and
-    `ConfigurationError` if there is no such serializer.
+    For the serializers ``text`` and ``bytes`` the payload is the text itself; for every other one *text* has to be
+    JSON. Without a *name*, a *text* that is JSON is sent as JSON, and any other as text. Raises `SerializationError`,
+    and `ConfigurationError` if there is no such serializer.
     """
     if name is not None:
         get_serializer(name)

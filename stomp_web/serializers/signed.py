@@ -1,4 +1,4 @@
-"""The signed serializers, which put a signature beside the body of another serializer."""
+"""The signed serializers, which add a signature to the body of another serializer."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["SIGNATURE", "SIGNED_DESTINATION", "SignedSerializer", "check_keys"]
 
 #: The header that carries the signature of the signed serializers.
 SIGNATURE: typing.Final = "x-signature"
-#: The header with the destination that the signature covers: the one that the sender wrote.
+#: The header with the destination that the signature covers: the destination that the sender wrote.
 SIGNED_DESTINATION: typing.Final = "x-signed-destination"
-# Before each key, so that a signature is good here only, even if another program signs with the same secret.
+# Stands before each key, so that a signature is valid only here, even if another program uses the same secret.
 _SALT: typing.Final = b"stomp_web.serializers"
 
 
@@ -42,11 +42,11 @@ class SignedSerializer(Serializer):
         return self._inner.dumps(payload)
 
     def loads(self, body: bytes) -> typing.Any:
-        """Return the inner serializer's payload; `deserialize` has verified the body before."""
+        """Return the inner serializer's payload; `deserialize` has already verified the body."""
         return self._inner.loads(body)
 
     def serialize(self, payload: typing.Any, *, destination: str, keys: Keys = ()) -> SerializedPayload:
-        """Return *payload* with its signature. Raises also `ConfigurationError` without a key, and `InvalidFrame`."""
+        """Return *payload* with its signature. Raises also `ConfigurationError` (no key) and `InvalidFrame`."""
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)
         check_destination(destination)
@@ -60,8 +60,8 @@ class SignedSerializer(Serializer):
     ) -> typing.Any:
         """Return the payload if one of *keys* made the signature. Raises `SerializationError` otherwise.
 
-        The message's ``destination``, or one of *sent_to*, must be a name of the signed destination. A message without
-        ``x-signed-destination``, as earlier versions sent it, must be signed for exactly one of these.
+        The message's ``destination``, or one of *sent_to*, must be a name of the signed destination. Earlier versions
+        sent no ``x-signed-destination``; without this header the signature must be for exactly one of these names.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)
@@ -96,7 +96,7 @@ def _sign(keys: Keys, *parts: bytes) -> str:
 
 
 def _verify(keys: Keys, signature: str, *parts: bytes) -> bool:
-    """Whether one of *keys* made this *signature* for *parts*. It is compared in constant time."""
+    """Whether one of *keys* made this *signature* for *parts*. The comparison takes constant time."""
     given = signature.encode()
     return any(hmac.compare_digest(_signature(key, parts), given) for key in keys)
 

@@ -1,4 +1,4 @@
-"""BrokerBackend: the way of messages to a real broker, through a pool. What is tried again is decided in `Retry`."""
+"""BrokerBackend: sends messages to a real broker, through a pool. `Retry` decides which sends are tried again."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["BrokerBackend", "Retry"]
 
 _POOL_OPTIONS = ("pool_size", "timeout", "max_waiting", "max_idle", "max_lifetime")
 _CLIENT_OPTIONS = ("connect_timeout", "heart_beat", "login", "passcode", "vhost", *TLS_OPTIONS)
-# Before a message is tried for the third time, and each time after that: seconds.
+# The pause in seconds before a message is tried for the third time, and before each later try.
 _PAUSE = 0.1
 
 
 class BrokerBackend:
-    """Delivers messages over a client of its pool. `Retry` decides what is tried again."""
+    """Delivers messages over a client of its pool."""
 
     def __init__(self, options: Options, observers: Observers) -> None:
         names = (*_POOL_OPTIONS, *_CLIENT_OPTIONS)
@@ -35,7 +35,7 @@ class BrokerBackend:
         self.address = self._pool.url
 
     def deliver(self, messages: typing.Sequence[Message], confirm: bool, deadline: Deadline) -> None:
-        """Send *messages*, which are ready. Raises what is true of them once no more is tried."""
+        """Send *messages*, which are ready. Raises the outcome after the last try."""
         if self._resend_unknown:
             Retry(self._pool, messages, confirm, deadline, True).run()
             return
@@ -59,13 +59,13 @@ class BrokerBackend:
 
 
 class Retry:
-    """The further tries of one send, made when its first try has failed; with *resend_unknown*, before it.
+    """The further tries of one send. Made when its first try has failed; with *resend_unknown*, before the first try.
 
-    * A connection that breaks before it took a byte is replaced, and the send repeated, until the deadline.
+    * If a connection breaks before it took a byte, it is replaced and the send is repeated, until the deadline.
     * A send of unknown outcome is repeated only with *resend_unknown*, and stays unknown until a receipt comes.
-    * The first repetition comes at once: most likely the connection had died unseen. The others come after a pause, as
-      a broker that closes each connection must not be overrun.
-    * A message of which only a part has left is sent again once: the broker may have closed for its size.
+    * The first repetition comes at once, because most likely the connection had died unseen. Later ones come after a
+      pause, because a broker that closes each connection must not be overloaded.
+    * A message is sent again only once if just a part of it had left: the broker may have closed because of its size.
     """
 
     def __init__(
@@ -84,14 +84,14 @@ class Retry:
             send_id = uuid.uuid4().hex
             messages = [with_send_id(message, f"{send_id}-{position}") for position, message in enumerate(messages)]
         self._messages = messages
-        self._todo: typing.Sequence[int] = range(len(messages))  # the positions of those that are not confirmed
+        self._todo: typing.Sequence[int] = range(len(messages))  # the positions of the messages that are not confirmed
         self._confirmed: set[int] = set()
-        self._unknown: DeliveryUnknown | None = None  # what an earlier try ended with
+        self._unknown: DeliveryUnknown | None = None  # the unknown outcome of an earlier try
         self._tries = 0
         self._cut = False  # whether only a part of a message had left, in some try
 
     def run(self) -> None:
-        """Try until it succeeds. Raises what is true of the messages once no more is tried."""
+        """Try until the send succeeds. Raises the outcome of the messages after the last try."""
         while True:
             if self._tries:
                 self._todo = [position for position in range(len(self._messages)) if position not in self._confirmed]
@@ -101,7 +101,7 @@ class Retry:
                 loan = lease.loan
                 try:
                     connected = True
-                    # Time for a second try must be left, where one was asked for.
+                    # If a second try was asked for, time for it must be left.
                     first = self._resend_unknown and self._unknown is None
                     part = self._deadline.share(2) if first else self._deadline
                     rest = [self._messages[position] for position in self._todo]
@@ -115,7 +115,7 @@ class Retry:
                 return
             except MessageError as error:
                 self._go_on(error, connected)
-            except ProtocolError as error:  # a broker of another version, which cannot be told it
+            except ProtocolError as error:  # the broker speaks a version of STOMP that cannot carry the message
                 if self._unknown is None:
                     raise
                 raise self._unknown from error
@@ -137,14 +137,14 @@ class Retry:
         error.not_sent = tuple(self._todo[position] for position in error.not_sent)
         unknown = self._unknown
         if isinstance(error, Rejected) and unknown is not None:
-            unknown.confirmed = error.confirmed  # this try was refused; an earlier one may have arrived
+            unknown.confirmed = error.confirmed  # an earlier try may have arrived, though this one was refused
             raise unknown from error
-        # A batch with a message that the broker refuses would be refused again, and others arrive once more.
+        # A batch with a message that the broker refuses would be refused again, and the others would arrive twice.
         refused = isinstance(error, Rejected) or (len(self._todo) > 1 and isinstance(error.__cause__, Rejected))
         if refused or not self._resend_unknown or not self._wait(pause):
             raise error
         self._unknown = typing.cast(DeliveryUnknown, error)
-        self._unknown.not_sent = ()  # what this try has not sent, the next one may have
+        self._unknown.not_sent = ()  # the next try may send messages that this one has not sent
 
     def _after_not_sent(self, error: NotSent, pause: float, connected: bool) -> None:
         is_cut = type(error) is NotSent
@@ -159,7 +159,7 @@ class Retry:
             raise unknown from error
 
     def _wait(self, pause: float) -> bool:
-        """Wait *pause* seconds; return ``False`` at once if that is not before the deadline."""
+        """Wait *pause* seconds; return ``False`` at once if the pause would not end before the deadline."""
         if pause >= self._deadline.remaining():
             return False
         if pause:

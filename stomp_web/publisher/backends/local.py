@@ -1,6 +1,6 @@
 """The backends behind ``memory://``, ``console://`` and ``null://``.
 
-Messages are built and checked by the code that does it for a broker, so that what fails there fails here too.
+The same code builds and checks messages as for a broker, so that a message that fails there fails here too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["OutboxMessage", "local_backend"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OutboxMessage:
-    """A message that was sent to ``memory://``: its `id`, `destination`, all `headers` of its frame, and `body`."""
+    """A message sent to ``memory://``: its `id`, its `destination`, all `headers` of its SEND frame, and its `body`."""
 
     id: str
     destination: str
@@ -40,7 +40,7 @@ class OutboxMessage:
 
     @property
     def payload(self) -> typing.Any:
-        """The payload, read back from the body as a receiver would read it: of JSON, dates are texts."""
+        """The payload, read back from the body as a receiver would read it; from JSON, dates come back as texts."""
         names = ("json", "text", "bytes", "pickle", "signed-json", "signed-pickle")
         return deserialize(self.body, self.headers, accept=names, keys=self.keys)
 
@@ -66,7 +66,7 @@ class LocalBackend:
             self.take(message, frame)
 
     def take(self, message: Message, frame: Frame) -> None:
-        """Do with *frame* what this backend is for."""
+        """Keep or print *frame*; ``null://`` discards it."""
 
     def check(self, timeout: float | None = None) -> Health:
         return Health(True, self.address, seconds=0.0)
@@ -106,8 +106,8 @@ class ConsoleBackend(LocalBackend):
 class _Console:
     """Standard output of one process, through a stream that no other code uses. Each text is written by one call.
 
-    A stream that writes to a descriptor has a lock, held for as long as the reader lets a write wait. A child that is
-    forked meanwhile inherits it held: CPython 3.11 and 3.12 wait for it for ever, also to flush it at the child's end.
+    A stream that writes to a descriptor has a lock, which is held while the reader makes a write wait. A child that is
+    forked meanwhile inherits the held lock: CPython 3.11 and 3.12 wait for it for ever, even for the flush at exit.
     """
 
     def __init__(self, pid: int) -> None:
@@ -116,16 +116,16 @@ class _Console:
         self._streams: tuple[typing.TextIO, typing.TextIO] | None = None
 
     def write(self, text: str) -> None:
-        """Write *text* to what is standard output now, and flush it."""
+        """Write *text* to the present standard output, and flush it."""
         shown = sys.stdout
         if shown is None:  # a program without a console
             return
         if type(shown) is not io.TextIOWrapper or type(shown.buffer) not in (io.BufferedWriter, io.FileIO):
-            shown.write(text)  # the application's own, or one in memory
+            shown.write(text)  # a stream of the application's own, or one in memory
             shown.flush()
             return
         if shown is not self._inherited:
-            shown.flush()  # what was printed before stands before it
+            shown.flush()  # so that text that was printed before stands before *text*
         streams = self._streams
         if streams is None or streams[0] is not shown:
             own = open(shown.fileno(), "w", encoding=shown.encoding, errors=shown.errors, closefd=False)  # noqa: SIM115

@@ -167,7 +167,7 @@ class ReceivedFrames:
             frames.end(reason)
 
     def end_messages(self, reason: StompError) -> None:
-        """The session has ended, and no thread drives it. Queue the held frames: the broker does not send them again."""
+        """The session has ended, and no thread drives it. Queue held frames: the broker does not send them again."""
         held, self.held = self.held, collections.deque()
         self.message_queue.end(reason, held)
 

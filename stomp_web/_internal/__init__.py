@@ -1,1 +1,1 @@
-"""What the package uses inside, and no user imports: per-process state, redaction, lazy imports, logging, terminals."""
+"""Internal tools, which no user imports: per-process state, redaction, lazy imports, logging, terminals."""

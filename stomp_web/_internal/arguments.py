@@ -1,4 +1,4 @@
-"""What command lines have in common, whether argparse or click reads them."""
+"""The common part of the command lines, whether argparse or click reads them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def count(text: str, least: int = 1, most: float = float("inf")) -> int:
     return int(text)
 
 
-#: Of an option: its flag, how its value is read, the name of the value, and the help.
+#: An option: its flag, the function that reads its value, the name of the value, and the help.
 Argument = tuple[str, typing.Callable[[str], typing.Any], str, str]
 
 #: The options of a command that runs a relay.
@@ -54,6 +54,6 @@ def worker_options(place: str) -> tuple[Argument, ...]:
 
 
 def add_options(parser: argparse.ArgumentParser, options: typing.Iterable[Argument], **more: typing.Any) -> None:
-    """Add *options* to *parser*, with *more* arguments of its ``add_argument``."""
+    """Add *options* to *parser*, with *more* arguments for each ``add_argument``."""
     for flag, read, metavar, text in options:
         parser.add_argument(flag, metavar=metavar, help=text, **{"type": read, **more})

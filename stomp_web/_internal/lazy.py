@@ -1,4 +1,4 @@
-"""Packages whose names are loaded when they are first used (PEP 562). It imports nothing, so that imports are fast."""
+"""Packages whose names are loaded when they are first used (PEP 562). This module imports nothing, to be fast."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def loader(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the functions ``__getattr__`` and ``__dir__`` of a package.
 
-    *package* is its ``globals()``. *homes* maps its modules to the names that they define; a later one wins. *modules*
-    are submodules that are attributes of the package.
+    *package* is its ``globals()``. *homes* maps its modules to the names that they define; if two modules define one
+    name, the later module wins. *modules* are submodules that are attributes of the package.
     """
     here: str = package["__name__"]
     home_of = {name: module for module, names in homes.items() for name in names}

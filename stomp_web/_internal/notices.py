@@ -1,8 +1,8 @@
 """Notices: log records and events that wait until the code that reports them holds nothing.
 
-A log handler or an observer may send through the publisher that reports to it. Called while a lock or a connection is
-held, it would wait for its own caller. Such a send may cause notices, too: with a broker that closes each connection,
-without end. So a notice about a notice is published, and one that goes back further is dropped.
+A log handler or an observer may send through the publisher that reports to it. If it were called while a lock or a
+connection is held, it would wait for its own caller. Such a send may cause notices, too, and they would never end if
+the broker closes each connection. So a notice about a notice is published, and any notice about that one is dropped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import typing
 
 __all__ = ["Notices"]
 
-_MOST_CAUSES = 1  # notices in a row of which each has caused the next, before the one that is published
+_MOST_CAUSES = 1  # the longest chain of notices, each the cause of the next, that leads to a published notice
 
 
 class Notices:
@@ -27,10 +27,10 @@ class Notices:
     __slots__ = ("_publishers", "due")
 
     def __init__(self) -> None:
-        #: The notices that wait: of each, the process, how many others have caused it, and the call.
+        #: The waiting notices: for each, the process, how many other notices have caused it, and the call.
         self.due: collections.deque[tuple[int, int, typing.Callable[[], object]]] = collections.deque()
-        # The threads that publish now, by process and thread, and how many others have caused the notice that each
-        # publishes. In a forked child, a thread may have the number of one of the parent.
+        # The threads that publish now, and how many other notices have caused the notice that each publishes. The key
+        # is process and thread, because a thread of a forked child may have the number of a thread of the parent.
         self._publishers: dict[tuple[int, int], int] = {}
 
     def add(self, report: typing.Callable[..., object], *arguments: object, **options: object) -> None:
@@ -41,10 +41,10 @@ class Notices:
             self.due.append((pid, causes, functools.partial(report, *arguments, **options)))
 
     def publish(self) -> None:
-        """Publish all notices, also those that come meanwhile. The calling thread holds no lock of the library.
+        """Publish all notices, also those that come meanwhile. The calling thread must hold no lock of the library.
 
-        A notice raises no `Exception` (see `GuardedLogger` and `Observers`): it would be taken for the outcome of the
-        call that publishes.
+        A notice raises no `Exception` (see `GuardedLogger` and `Observers`), because the exception would be taken for
+        the outcome of the call that publishes.
         """
         if not self.due:
             return

@@ -1,7 +1,7 @@
-"""Per-process state, safe across fork: found by the process id, each time that it is used; and what is not pickled.
+"""Per-process state, safe across fork because each use looks it up by the process id; and unpicklable objects.
 
-A forked child must not use its parent's connections, nor state that another thread may have been changing. No hook is
-needed: uWSGI forks without calling those of `os.register_at_fork`.
+A forked child must not use its parent's connections, nor state that another thread may have been changing. No fork
+hook is used, because uWSGI forks without calling the hooks of `os.register_at_fork`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _T = typing.TypeVar("_T")
 class PerProcess(dict[int, _T]):
     """One object for each process: ``states[os.getpid()]`` is this process's.
 
-    *make*, given the process id, makes it when the process asks first. *leave* is called in a child with the parent's.
+    *make* is called with the process id at the first use in a process. In a child, *leave* gets the parent's object.
     """
 
     __slots__ = ("_leave", "_make")

@@ -16,18 +16,18 @@ _OUTCOME = re.compile(r"(?:[;,] |\. )(?:nothing was sent|whether [a-z ]+ arrived
 
 
 def sentence(text: object) -> str:
-    """Return *text* with a full stop, unless it ends with a mark, so that another sentence can follow."""
+    """Return *text* with a full stop, unless it ends with ``.``, ``?`` or ``!``: another sentence can follow it."""
     words = str(text).rstrip()
     return words if words.endswith((".", "?", "!")) else f"{words}."
 
 
 def without_outcome(text: str) -> str:
-    """Return the *text* of an error without the outcome of the message, for a line that tells it already."""
+    """Return the *text* of an error without the outcome of the message, for a line that tells this outcome already."""
     return _OUTCOME.sub("", text)
 
 
 def harmless(text: str, *, lines: bool = True) -> str:
-    """Return *text* with every character escaped that could control a terminal or hide other characters.
+    """Return *text*; every character that could control a terminal or hide other characters is escaped.
 
     Line ends and tabs stay, unless *lines* is false.
     """
@@ -40,7 +40,7 @@ def harmless(text: str, *, lines: bool = True) -> str:
 
 
 def short_repr(value: object) -> str:
-    """Return ``repr(value)`` for an error, at most 200 characters of it; if that fails, the name of its type."""
+    """Return ``repr(value)`` for an error, at most 200 characters of it; if ``repr`` fails, the name of the type."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - the value's own code may raise anything, an int of 4,301 digits ValueError

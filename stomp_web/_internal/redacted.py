@@ -1,6 +1,6 @@
 """Passcodes and keys, redacted wherever a traceback, a log or a `repr` may show them.
 
-A public function redacts its secret arguments first: error reporters print local variables.
+A public function redacts its secret arguments first, because error reporters print local variables.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import typing
 
 __all__ = ["Secret", "is_secret", "redact_secret", "redact_secrets"]
 
-# The options that may hold a secret, and the names that other libraries have for them.
+# The options that may hold a secret, and the names that other libraries use for such options.
 _SECRET_OPTIONS = frozenset(
     ("address", "headers", "passcode", "passwd", "password", "signing_keys", "tls_key_password", "uri", "url")
 )
 
 
 class Secret(str):
-    """A ``str`` that is used as any other, and whose ``repr`` is ``'***'``."""
+    """A ``str`` that is used like any other, and whose ``repr`` is ``'***'``."""
 
     __slots__ = ()
 
@@ -25,7 +25,7 @@ class Secret(str):
 
 
 class SecretBytes(bytes):
-    """The same for ``bytes``."""
+    """``bytes`` that are used like any other, and whose ``repr`` is ``b'***'``."""
 
     __slots__ = ()
 
@@ -48,7 +48,7 @@ def is_secret(name: str) -> bool:
 
 
 def redact_secret(name: str, value: typing.Any) -> typing.Any:
-    """Return *value*; if the option *name* is secret, with a redacted ``repr`` for a text, bytes or a list of them."""
+    """Return *value*. If the option *name* may be secret, the ``repr`` of text, bytes or a list of them is redacted."""
     return _redacted(value) if is_secret(name) else value
 
 

@@ -1,8 +1,8 @@
 """A right that exists once, and that no exception can lose.
 
-A signal handler may raise between any two steps of Python, also right after a lock was taken, which then stays locked.
-A `Right` lies in a deque of its home instead, where a caller pops it and puts it back. If it is dropped on the way, its
-home gets a new one. No step of that waits, so that a signal handler or a finalizer may do it.
+A signal handler may raise between any two steps of Python, also right after a lock was taken; the lock stays locked
+then. A `Right` lies in a deque of its home instead; a caller pops it, and puts it back. If it is dropped on the way,
+its home gets a new one. None of these steps waits, so a signal handler or a finalizer may take them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class _Home(typing.Protocol):
 
 
 class Right:
-    """A right of its *home*. The home keeps its rights, and a right only knows its home as long as that exists."""
+    """A right of its *home*. The home keeps its rights alive; a right does not keep its home alive."""
 
     __slots__ = ("__weakref__", "_home")
 

@@ -1,7 +1,7 @@
-"""SIGINT (Ctrl-C) and SIGTERM. Outside the main thread, which alone may set handlers, the blocks here do nothing.
+"""SIGINT (Ctrl-C) and SIGTERM. Only the main thread may set handlers; in other threads, the blocks here do nothing.
 
 One press of Ctrl-C often arrives as two signals: the terminal sends SIGINT to every process of its group, and a wrapper
-(npm, docker, uv, a supervisor) forwards its own, perhaps as SIGTERM. So those within half a second are one request.
+(npm, docker, uv, a supervisor) forwards its own, perhaps as SIGTERM. So signals within half a second are one request.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class StopSignals:
     """While the block runs, the first SIGTERM or SIGINT sets `asked` and calls *ask*.
 
-    Others within `ONE_REQUEST` seconds do nothing. A later one raises `KeyboardInterrupt`, or `SystemExit` with the
-    shell's code for SIGTERM. *clock* returns seconds, as `time.monotonic` does.
+    Others within `ONE_REQUEST` seconds do nothing. A later SIGINT raises `KeyboardInterrupt`; a later SIGTERM raises
+    `SystemExit` with the shell's code for SIGTERM. *clock* returns seconds, as `time.monotonic` does.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class StopSignals:
             raise SystemExit(128 + number)
 
     def _after(self, number: int, frame: types.FrameType | None) -> None:
-        """A signal after the block: the handler from before the block gets it, unless it is of the same request."""
+        """Pass a signal after the block to the handler from before it, unless the signal is of the same request."""
         if not self._in_one_request():
             signal.signal(number, self._before[number])
             signal.raise_signal(number)
@@ -105,7 +105,7 @@ def _handled(numbers: typing.Iterable[int], handler: typing.Callable[..., object
 
 @contextlib.contextmanager
 def block_stop_signals() -> typing.Iterator[None]:
-    """In this block, start a child process that gets no signal before it calls `ignore_stop_signals`."""
+    """Block the signals while a child process is started: the child gets none before `ignore_stop_signals`."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -117,9 +117,9 @@ def block_stop_signals() -> typing.Iterator[None]:
 
 
 def ignore_stop_signals() -> None:
-    """Leave it to the parent process to end this one, though Ctrl-C and SIGTERM reach the whole process group.
+    """Ignore Ctrl-C and SIGTERM, which reach the whole process group: the parent process ends this one.
 
-    The handler does nothing, instead of ``SIG_IGN``, which programs that this process starts would inherit.
+    The handler is a function that does nothing, because programs that this process starts would inherit ``SIG_IGN``.
     """
     for number in _STOP_SIGNALS:
         signal.signal(number, lambda *_: None)

@@ -1,4 +1,4 @@
-"""What commands that run for long have in common: their log on standard error, and a progress line on a terminal."""
+"""The common part of commands that run for long: their log on standard error, and a progress line on a terminal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def logging_is_set_up(log: logging.Logger | logging.LoggerAdapter[typing.Any]) -
 def begin_logging(handler: logging.Handler) -> typing.Callable[[], object]:
     """Show the log of stomp-web on *handler*, from INFO on unless the program has set another level.
 
-    Returns a function that ends it.
+    Returns a function that undoes this.
     """
     level = _root.level
     if level == logging.NOTSET:
@@ -52,12 +52,12 @@ def begin_logging(handler: logging.Handler) -> typing.Callable[[], object]:
 class StatusLine(logging.Handler):
     """A line that is written over and over; as a logging handler, it writes log records above the line.
 
-    A subclass says what stands in it. If *stream* is no terminal, only log records are written. Where it cannot
-    write, it writes nothing: *stream* may be full or closed, or ``None``, as `sys.stderr` in a program without one.
+    A subclass makes the text of the line. If *stream* is no terminal, only log records are written. If *stream* is
+    full, closed, or ``None`` (like `sys.stderr` in a program without standard error), nothing is written.
     """
 
-    # Each text is written by one call, which a stream does not divide. So it needs no lock of its own, which a child of
-    # a handler would inherit, and in which a signal handler that logs would wait for itself.
+    # Each text is written by one call, which a stream does not divide. So no lock is needed here. A child of a handler
+    # would inherit such a lock, and a signal handler that logs would wait for itself at the lock.
 
     def __init__(self, stream: typing.TextIO | None) -> None:
         super().__init__()
@@ -90,10 +90,10 @@ class StatusLine(logging.Handler):
             self.handleError(record)
 
     def above(self, stream: typing.TextIO | None) -> typing.TextIO | None:
-        """Return *stream* so that text that is written there stands above the line, and is not held back.
+        """Return a stream for *stream*, whose text appears above the line, and is not held back.
 
-        If there is no terminal, that is *stream* itself, from which each line goes out at once: otherwise the
-        output of handlers would appear in a log file only when the worker ends.
+        If there is no terminal, *stream* itself is returned, and writes each line at once. Otherwise the output of
+        handlers would appear in a log file only when the worker ends.
         """
         if stream is not None and self._terminal and stream.isatty():
             return typing.cast(typing.TextIO, _Above(stream))
@@ -104,7 +104,7 @@ class StatusLine(logging.Handler):
 
     @contextlib.contextmanager
     def shown(self, log: logging.LoggerAdapter[typing.Any]) -> typing.Iterator[bool]:
-        """In this block, *log* is shown above the line, unless the program has set up logging. Yields whether it is.
+        """Show *log* above the line in this block, unless the program has set up logging. Yields whether it is shown.
 
         A standard error that is closed, full, or a pipe without a reader raises nothing.
         """
@@ -132,7 +132,7 @@ class StatusLine(logging.Handler):
             return 80
 
     def rate(self, count: int) -> float:
-        """How many there were in a second lately, if there are *count* of them now."""
+        """Return the recent rate, per second, of a counter that is *count* now."""
         now = time.monotonic()
         self._seen.append((now, count))
         while now - self._seen[0][0] > _WINDOW:

@@ -1,6 +1,6 @@
 """The standard streams of a command, which may be closed, full, or a pipe without a reader.
 
-A failure to print must not end a command, whose exit status tells the outcome of its messages.
+A failure to print must not end a command, because its exit status tells the outcome of its messages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["TolerantStream", "keep_descriptors", "settle", "try_to_print"]
 def keep_descriptors() -> None:
     """Open the null device on each of the descriptors 0, 1 and 2 that is closed; `sys.stdin` and so on stay ``None``.
 
-    Otherwise the next socket gets that number, and a C library writes to standard error into the broker's connection.
+    Otherwise the next socket gets that number, and a C library that writes to standard error writes to the broker.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         try:
@@ -31,7 +31,7 @@ def keep_descriptors() -> None:
 
 
 def try_to_print(stream: typing.TextIO | None, text: str) -> OSError | None:
-    """Write *text* and a line end at once. Return the reason if that cannot be done, as with ``None`` for a stream."""
+    """Write *text* and a line end at once. Return the reason if that fails, as it does if *stream* is ``None``."""
     printer = TolerantStream(stream)
     printer.write(text + "\n")
     printer.flush()
@@ -56,7 +56,8 @@ def _write(stream: typing.TextIO, text: str) -> None:
 def settle(*streams: typing.TextIO | None) -> bool:
     """Flush *streams* before the program ends. Return whether all output could be written.
 
-    What cannot be written goes to the null device: Python would try again at exit, and replace the exit status by 120.
+    Output that cannot be written goes to the null device. Otherwise Python would try again at exit, and replace the
+    exit status by 120.
     """
     whole = True
     for stream in streams:
@@ -75,9 +76,9 @@ def settle(*streams: typing.TextIO | None) -> bool:
 
 
 class TolerantStream:
-    """A text stream on which writing never fails: output that cannot be written is dropped, and later one tried again.
+    """A text stream on which writing never fails: output that cannot be written is dropped, and later output is tried.
 
-    `failure` is the latest reason; *on_failure* is called with the first one.
+    `failure` is the latest error; *on_failure* is called with the first error.
     """
 
     def __init__(

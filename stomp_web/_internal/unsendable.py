@@ -1,8 +1,9 @@
 """Messages that a publisher refuses to send, because the broker would confirm them and they would be lost.
 
-* Only the connection that names a temporary destination receives from it, and a publisher's receive nothing. RabbitMQ
-  3.10 and 4.3, and ActiveMQ 5.17, confirm a SEND with ``reply-to:/temp-queue/a``, ActiveMQ also one to it. Allowed are
-  the names by which answers are sent: ``/reply-queue/...`` (RabbitMQ) and ``/remote-temp-queue/...`` (ActiveMQ).
+* Only the connection that names a temporary destination receives from it, and a publisher's connections receive
+  nothing. RabbitMQ 3.10 and 4.3, and ActiveMQ 5.17, confirm a SEND with ``reply-to:/temp-queue/a``; ActiveMQ also
+  confirms a SEND to ``/temp-queue/a``. The names to which answers are sent are allowed: ``/reply-queue/...`` (RabbitMQ)
+  and ``/remote-temp-queue/...`` (ActiveMQ).
 * An empty ``x-message-id`` is no id. Receivers that drop duplicates would take all such messages for one.
 """
 

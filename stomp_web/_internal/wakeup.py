@@ -11,7 +11,7 @@ __all__ = ["Wakeup"]
 
 
 class Wakeup:
-    """Ends the wait of one thread: in `wait`, or in a poll of its own for `fileno`.
+    """Ends the wait of one thread, which waits in `wait`, or polls `fileno` itself.
 
     From the first `fileno` or `wait` until `close`, a wakeup that comes before the wait makes it return at once.
     """
@@ -28,7 +28,7 @@ class Wakeup:
         return self._pair[0].fileno()
 
     def wake(self) -> None:
-        """End the wait, or the next one. From any thread or signal handler: it takes no lock."""
+        """End the wait, or the next one. Safe in any thread or signal handler, because it takes no lock."""
         pair = self._pair
         if pair is not None:
             with contextlib.suppress(OSError):  # it is full of wakeups, or was closed just now

@@ -7,7 +7,7 @@
 'stomp://127.0.0.1:...'
 
 ``broker.messages("/queue/orders")`` returns the accepted messages, ``broker.wait_for("/queue/orders", 3)`` waits for
-them, and ``broker.faults`` makes the broker misbehave. It logs to ``stomp_web.broker``.
+them, and ``broker.faults`` makes the broker misbehave. The broker logs to ``stomp_web.broker``.
 """
 
 from .faults import Faults

@@ -44,10 +44,10 @@ class Connection:
     """The connection of *session*, over *sock*, which does not block.
 
     * `finishing` - waiting output is still written; then the stream is ended, and the client has `Limits.linger`
-      seconds to read it. `lingering` - the stream was ended. `ended` - the client ended its stream.
+      seconds to read it. `lingering` - the broker ended its stream. `ended` - the client ended its stream.
       `closed` - the socket is closed.
     * `frozen` - the broker neither reads nor writes.
-    * `aborted` - it is closed after one more write, with a TCP reset if `reset`.
+    * `aborted` - the connection is closed after one more write, with a TCP reset if `reset`.
     * `awaits_connect` - CONNECT must come within `Limits.connect_timeout`.
     * `pending_frame` - a frame that was read, and is processed first after the freeze.
     * `held_back` - frames that were read have to wait.
@@ -185,7 +185,7 @@ class Connection:
         try:
             data = encode(frame, version, content_length=has_length)
         except InvalidFrame:
-            # The receiver's version cannot carry all headers of the sender's version: deliver the others.
+            # The receiver's version cannot carry all headers of the sender's version: deliver those that it can carry.
             headers = {name: value for name, value in frame.headers.items() if _fits(name, value, version)}
             data = encode(Frame(frame.command, headers, frame.body), version, content_length=has_length)
         # RabbitMQ and ActiveMQ write a line feed behind each frame; so does this broker.
@@ -209,7 +209,7 @@ class Connection:
             self.sock.shutdown(socket.SHUT_WR)
 
     def close(self, *, reset: bool = False) -> None:
-        """Close the socket; with *reset* so that the client gets a TCP reset."""
+        """Close the socket; with *reset*, the client gets a TCP reset."""
         self.closed = True
         with contextlib.suppress(OSError):
             if reset:
@@ -302,7 +302,7 @@ def _fits(name: str, value: str, version: str) -> bool:
 
 
 def exchange(connection: Connection, rules: FaultRules, journal: Journal) -> bool:
-    """Process and answer the next frame that *connection* has read. False if there is none yet.
+    """Process and answer the next frame that *connection* has read. Returns false if there is none yet.
 
     Raises `ProtocolError` if the bytes are not a frame.
     """
@@ -333,7 +333,7 @@ def _apply(connection: Connection, frame: Frame, fault: Fault) -> list[Frame]:
         return []
     answers: list[Frame] = []
     if not fault.answer and not session.connected:
-        # A CONNECT that is never answered makes no session, so that no heart-beat is sent.
+        # A CONNECT that is never answered makes no session, so no heart-beat is sent.
         connection.awaits_connect = False
     elif fault.process:
         answers = session.handle(frame)

@@ -1,7 +1,7 @@
 """Queues, topics and subscriptions: which subscription gets a message.
 
-Every waiting message is in a `Queue`. A STOMP queue is one `Queue` whose subscribers compete; a STOMP topic has one
-`Queue` for each subscriber, which outlives the subscriber if the subscription is durable. Nothing is sent from here:
+Every waiting message is in a `Queue`. A STOMP queue is one `Queue` whose subscribers compete. A STOMP topic has one
+`Queue` for each subscriber; the `Queue` of a durable subscription outlives the subscriber. Nothing is sent from here:
 the loop asks `Destinations.deliveries` for one delivery at a time.
 """
 
@@ -23,7 +23,7 @@ ACK_MODES = ("auto", "client", "client-individual")
 
 
 class Entry(typing.NamedTuple):
-    """A message's place in one queue. The first two fields give the order; the number occurs once."""
+    """A message's place in one queue. The first two fields give the order; each number is unique."""
 
     rank: int
     number: int
@@ -34,7 +34,7 @@ class Entry(typing.NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class Flow:
-    """Whether a session can take more messages; shared by its subscriptions."""
+    """Whether a session can take more messages. All its subscriptions share this object."""
 
     open: bool = True
 
@@ -65,7 +65,7 @@ class Subscription:
         return self.flow.open and not (self.prefetch and len(self.unacknowledged) >= self.prefetch)
 
     def acknowledge(self, key: str) -> list[Entry]:
-        """Remove and return the message *key*; in mode ``client`` also those delivered before it, oldest first."""
+        """Remove and return the message *key*; in mode ``client`` also earlier ones, oldest first."""
         if key not in self.unacknowledged:
             return []
         if self.ack != "client":
@@ -77,7 +77,7 @@ class Subscription:
 
 
 class Queue:
-    """Messages that wait for competing subscribers, by priority, then by number. A requeued one gets its old place."""
+    """Messages that wait for competing subscribers, by priority and number. A requeued message gets its old place."""
 
     __slots__ = ("_heap", "_size", "limit", "subscriptions")
 
@@ -156,7 +156,7 @@ class Destinations:
         self._dead_letters = self._queue_address(dead_letters)
         self._topic_limit = topic_limit
         self._queues: dict[str, Queue] = {}
-        # The queues of topic subscribers, by the route of their subscription: with wildcards, and without.
+        # The queues of topic subscribers, by the route of the subscription: first those with wildcards.
         self._patterns: dict[str, list[Queue]] = {}
         self._copies: dict[str, list[Queue]] = {}
         self._durable: dict[tuple[str, str], tuple[Address, Queue]] = {}
@@ -198,7 +198,7 @@ class Destinations:
             )
 
     def deliveries(self) -> typing.Iterator[tuple[Subscription, Entry]]:
-        """Yield the deliveries of now. Each must be carried out before the next one is requested."""
+        """Yield the deliveries that are possible now. Each must be carried out before the next one is requested."""
         while self._changed:
             queue = next(iter(self._changed))
             now = time.time()
@@ -219,7 +219,7 @@ class Destinations:
     ) -> Subscription:
         """Add a subscription. *durable* is the client's id and the name of a durable subscription to a topic.
 
-        Raises `Refused` if *address* is a queue that has to exist and does not.
+        Raises `Refused` if *address* is a queue that has to exist and does not exist.
         """
         if address.copies:
             queue = self._subscriber_queue(address, durable)
@@ -239,7 +239,7 @@ class Destinations:
         return durable in self._durable and bool(self._durable[durable][1].subscriptions)
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Remove *subscription* and requeue its unacknowledged messages. A durable one keeps collecting."""
+        """Remove *subscription* and requeue its unacknowledged messages. A durable one goes on collecting."""
         queue = subscription.queue
         queue.subscriptions.remove(subscription)
         entries = list(subscription.unacknowledged.values())
@@ -256,7 +256,7 @@ class Destinations:
                 self._remove_unused(address)
 
     def remove_durable(self, durable: tuple[str, str]) -> bool:
-        """Remove a durable subscription with its messages. False if there is none, or it is in use."""
+        """Remove a durable subscription with its messages. Returns false if there is none, or if it is in use."""
         if durable not in self._durable or self.in_use(durable):
             return False
         self._remove_subscriber_queue(*self._durable.pop(durable))
@@ -296,7 +296,7 @@ class Destinations:
         return [entry.message for entry in sorted(found)]
 
     def subscriptions(self, destination: str) -> list[Subscription]:
-        """Return the subscriptions to exactly *destination*, including its wildcards."""
+        """Return the subscriptions whose destination is exactly *destination*, with the same wildcards."""
         name = self.naming.canonical(destination)
         return [subscription for subscription in self._subscriptions() if subscription.address.name == name]
 
@@ -330,7 +330,7 @@ class Destinations:
         return address
 
     def _check_declared(self, address: Address, advice: str = "") -> None:
-        """Raise `Refused` if *address* is a queue that must exist and does not."""
+        """Raise `Refused` if *address* is a queue that must exist and does not exist."""
         route = address.route
         if address.kind is Kind.DECLARED_QUEUE and route not in self._queues and route not in self._declared:
             name = address.name.removeprefix("/queue/")
@@ -351,7 +351,7 @@ class Destinations:
             subscribed_to, queue = self._durable[durable]
             if subscribed_to == address:
                 return queue
-            # The same name for another topic replaces the subscription, as in ActiveMQ.
+            # A durable subscription with the same name to another topic replaces the old one, as in ActiveMQ.
             self._remove_subscriber_queue(subscribed_to, queue)
         queue = Queue(self._topic_limit)
         self._queues_like(address).setdefault(address.route, []).append(queue)

@@ -1,6 +1,6 @@
 """`Faults`: makes the broker misbehave on request.
 
-`connection.exchange` applies a fault that waits for a frame; others take effect at once, in the loop's thread.
+`connection.exchange` applies a fault that waits for a frame; other faults take effect at once, in the loop's thread.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Faults:
     Most methods request a fault for the next frame of a client:
 
     * *on* - the command of the frame, such as ``"SEND"``; ``None``: any frame.
-    * *after* - how many of those frames pass before.
-    * *times* - how often it happens; ``None``: always, until it is cancelled.
+    * *after* - how many such frames pass before the first fault.
+    * *times* - how often the fault happens; ``None``: for every such frame, until it is cancelled.
 
     Frames are counted over all connections. The methods return the `Fault`: its `fired` is how often it has happened,
     and its `cancel()` ends it. At most one fault applies to a frame, the one that was requested first.
@@ -76,8 +76,8 @@ class Faults:
     ) -> Fault:
         """Answer the frame with an ERROR of this *message* and *body*.
 
-        * *receipt_id* - it has the receipt id of the frame, as in ActiveMQ; false: it has none, as in RabbitMQ.
-        * *close* - the connection is closed then, as the specification wants; false: it stays open.
+        * *receipt_id* - the ERROR has the receipt id of the frame, as in ActiveMQ; false: it has none, as in RabbitMQ.
+        * *close* - after the ERROR the connection is closed, as the specification wants; false: it stays open.
         * *process* - the frame takes effect nevertheless.
         """
         instead = error_frame(message, body)
@@ -86,8 +86,8 @@ class Faults:
     def freeze(self, on: str | None = None, *, after: int = 0, times: int | None = 1) -> Fault | None:
         """Neither read nor write, like a stopped process; new connections are accepted by TCP only.
 
-        Without *on*: all connections, from now until `thaw`. With it: the connection on which the frame arrives; the
-        frame takes effect after `thaw`.
+        Without *on*, all connections are frozen from now until `thaw`. With *on*, the connection on which the frame
+        arrives is frozen; the frame takes effect after `thaw`.
         """
         if on is None:
             self._rules.frozen = True
@@ -114,11 +114,11 @@ class Faults:
         return self._add(Fault(on, after, times, answer=False))
 
     def delay(self, seconds: float, on: str | None = "SEND", *, after: int = 0, times: int | None = 1) -> Fault:
-        """Send the answer, and all later frames of the connection, *seconds* later."""
+        """Delay the answer, and all later frames to this client, by *seconds*."""
         return self._add(Fault(on, after, times, delay=seconds))
 
     def late_receipt(self, on: str | None = "SEND", *, after: int = 0, times: int | None = 1) -> Fault:
-        """Send the receipt right after the next receipt of the connection."""
+        """Hold the receipt back, and send it right after the next receipt on the same connection."""
         return self._add(Fault(on, after, times, late=True))
 
     def duplicate_receipt(
@@ -162,7 +162,7 @@ class Faults:
         self._each(lambda connection: connection.write(data))
 
     def clear(self) -> None:
-        """Cancel all faults, thaw, listen again, and keep idle connections.
+        """Cancel all faults, thaw, listen again, and close no more idle connections.
 
         Connections with a dribble, or with a muted CONNECT, stay as they are.
         """

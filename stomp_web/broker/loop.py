@@ -77,7 +77,7 @@ class Loop:
             self.changed()
 
     def call(self, function: typing.Callable[[], _T], timeout: float = 30.0) -> _T:
-        """Run *function* in the loop's thread and return what it returns; right here if the loop does not run."""
+        """Run *function* in the loop's thread, or right here if the loop does not run. Return the function's result."""
         future: concurrent.futures.Future[_T] = concurrent.futures.Future()
         with self.state:
             if not self.running:
@@ -238,7 +238,7 @@ class Loop:
                 connection.session.ended = True
                 connection.answer([error_frame("Malformed frame", str(error))])
             except Exception as error:  # noqa: BLE001
-                # A bug of the broker: it ends this connection, and not the broker.
+                # A bug in the broker's code ends this connection, but not the broker.
                 number = connection.session.number
                 notices.add(log.error, "connection %d: an error of the broker", number, exc_info=error)
                 connection.aborted = True
@@ -294,7 +294,7 @@ class Loop:
             heapq.heappush(self._timers, (due, next(self._numbers), connection))
 
     def _resume(self, connection: Connection) -> None:
-        """The client has read: deliver messages again, and process the frames that waited."""
+        """After the client has read, deliver messages again, and process the frames that waited."""
         flow = connection.session.flow
         if not flow.open:
             with self.state:
@@ -314,7 +314,7 @@ class Loop:
         """Close *connection* at once; with *reset*, by a TCP reset."""
         if connection.closed:
             return
-        # First the state: when the client sees the end, its session is gone.
+        # The state is changed first, so that the session is gone when the client sees the end.
         with self.state:
             connection.session.end()
             del self.connections[connection.session.number]
@@ -340,7 +340,7 @@ class Loop:
             self._selector.register(self._listener, selectors.EVENT_READ)
 
     def abandon(self) -> None:
-        """Close the sockets in the child after a fork, without sending. The broker runs on in the parent."""
+        """Close the sockets in a forked child, without sending anything. The broker runs on in the parent."""
         self.state = threading.Condition()
         self.running = False
         for connection in self.connections.values():

@@ -16,8 +16,8 @@ from .naming import Address, Refused
 
 __all__ = ["Journal", "Message", "log", "notices", "read_message", "whole_number"]
 
-# Its handlers are called in the broker's thread, without a lock, when a round ends. One that sends a confirmed message
-# to this broker waits for its own thread until its timeout.
+# The log's handlers are called in the broker's thread, without a lock, when a round ends. A handler that sends a
+# confirmed message to this broker waits for its own thread, until the timeout.
 log: typing.Final = get_logger("broker")
 #: The waiting records of all brokers of the process. Each loop publishes them at the end of its round.
 notices: typing.Final = Notices()
@@ -40,8 +40,8 @@ _NOT_FORWARDED = frozenset(
 class Message:
     """A message that the broker has accepted, or will accept at COMMIT.
 
-    * `headers` - the sender's; ``content-length`` only if the sender wrote it.
-    * `expires` - seconds since the epoch after which it is not delivered; ``None``: never.
+    * `headers` - the sender's headers, with ``content-length`` only if the sender wrote it.
+    * `expires` - the time, in seconds since the epoch, after which it is not delivered; ``None``: it does not expire.
     * `number`, `id` - set when the broker accepts it: the number orders all messages of a broker.
     """
 
@@ -60,7 +60,7 @@ class Message:
 
     @property
     def size(self) -> int:
-        """Its size in memory, in bytes, about."""
+        """The approximate size in memory, in bytes."""
         return len(self.body) + 1_000
 
     def expired(self, now: float) -> bool:
@@ -103,7 +103,7 @@ class Journal:
             self._size -= oldest.size
 
     def messages(self, destination: str) -> list[Message]:
-        """Return every message that *destination* has accepted, in order. `LookupError` if some are forgotten."""
+        """Return every message that *destination* accepted, in order. Raises `LookupError` if some are forgotten."""
         kept = self._by_destination.get(destination, ())
         forgotten = self.accepted[destination] - len(kept)
         if forgotten:
@@ -114,7 +114,7 @@ class Journal:
         return list(kept)
 
     def destinations(self) -> list[str]:
-        """Return the destinations that have accepted a message, in the order of their first one."""
+        """Return the destinations that have accepted a message, in the order of their first message."""
         return [destination for destination, count in self.accepted.items() if count]
 
     def connected(self, connect: Frame) -> None:
@@ -135,13 +135,13 @@ class Journal:
 def read_message(send: Frame, address: Address) -> Message:
     """Return the message in the SEND frame *send*, which goes to *address*.
 
-    ``expires`` is a time in milliseconds since the epoch, as ActiveMQ has it; ``expiration`` is a time to live in
-    milliseconds, as RabbitMQ has it; 0 means never in the first, at once in the second. ``priority`` is cut to 0-9.
-    Raises `Refused` if one of them is not a number.
+    ``expires`` is a time in milliseconds since the epoch, as in ActiveMQ; 0 means that the message does not expire.
+    ``expiration`` is a time to live in milliseconds, as in RabbitMQ; 0 means that the message expires at once.
+    ``priority`` is cut to 0-9. Raises `Refused` if one of these headers is not a number.
     """
     wanted = send.headers
     headers = {name: value for name, value in wanted.items() if name not in _NOT_FORWARDED}
-    # Without content-length it is delivered without it, as by ActiveMQ (5.17: a text message).
+    # A message without content-length is delivered without it, as by ActiveMQ (5.17: a text message).
     if "content-length" in wanted:
         headers["content-length"] = str(len(send.body))
     priority = min(whole_number(wanted, "priority", DEFAULT_PRIORITY), HIGHEST_PRIORITY)
@@ -157,7 +157,7 @@ def read_message(send: Frame, address: Address) -> Message:
 def _check_readable(message: Message) -> None:
     """Refuse a message that exceeds the limits of clients. RabbitMQ and ActiveMQ accept it and deliver a part of it."""
     lines = [f"{name}:{value}\n" for name, value in (*message.headers.items(), ("destination", message.destination))]
-    size = sum(map(len, lines)) * 4  # bytes of a character at the most
+    size = sum(map(len, lines)) * 4  # a character has 4 bytes at the most
     if size > MAX_HEADER_BYTES - _OWN_HEADER_BYTES:  # only then count exactly
         size = sum(len(escape(line, "1.2").encode()) for line in lines)
     for what, found, most in (

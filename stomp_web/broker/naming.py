@@ -46,7 +46,7 @@ class Address:
 
     * `name` - the destination in a MESSAGE: ``/queue/a`` for ``a`` and ``/amq/queue/a``.
     * `route` - equal for a SEND and its SUBSCRIBE, unless the SUBSCRIBE has wildcards.
-    * `pattern` - of a subscription: `route` has wildcards, so that `Naming.matches` decides.
+    * `pattern` - true for a subscription whose `route` has wildcards; then `Naming.matches` decides.
     """
 
     name: str
@@ -127,7 +127,7 @@ class Naming:
         name = f"/exchange/{exchange}{slash}{key}"
         if exchange == "amq.direct":
             return Address(name, Kind.EXCHANGE, f"/exchange/{exchange}/{key}")
-        if exchange in ("amq.fanout", "amq.headers", "amq.match"):  # SUBSCRIBE binds without arguments: gets all
+        if exchange in ("amq.fanout", "amq.headers", "amq.match"):  # SUBSCRIBE binds no arguments, so it gets all
             return Address(name, Kind.EXCHANGE, f"/exchange/{exchange}")
         raise Refused(
             "not_found",
@@ -143,7 +143,7 @@ class Naming:
         return Address(f"/topic/{key}", Kind.TOPIC, key)
 
     def _name(self, rest: str, what: str) -> str:
-        """Return the name in *rest*, a slash and the name."""
+        """Return the name in *rest*, which is a slash followed by the name."""
         if len(rest) < 2:
             raise _invalid(rest, what)
         return rest[1:]
@@ -160,7 +160,7 @@ class Naming:
 
 
 class _RabbitMQ(Naming):
-    """RabbitMQ's destinations to the letter (3.10.8)."""
+    """RabbitMQ's destinations exactly (3.10.8)."""
 
     _refuses_activemq_wildcard = False
 

@@ -1,6 +1,6 @@
 """Faults, and the rule that selects the fault of a frame.
 
-A fault waits for a frame of a client, or for a new connection. At most one applies: the one that was added first.
+A fault waits for a frame of a client, or for a new connection. At most one fault applies to it: the first one added.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Fault:
 
     on: str | None  #: The command of the frame, `ACCEPT` for a new connection, ``None`` for any frame.
     after: int = 0  #: How many of those events pass without the fault.
-    times: int | None = 1  #: How often it happens; ``None``: from then on.
+    times: int | None = 1  #: How often it happens; ``None``: every time from then on.
     fired: int = 0  #: How often it has happened.
     passed: int = 0  #: How many events have passed.
 

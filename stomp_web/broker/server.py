@@ -41,31 +41,31 @@ class Broker:
 
     Address:
 
-    * *host*, *port* - default ``127.0.0.1`` and a free port, see `port` and `url`.
+    * *host* - default ``127.0.0.1``. *port* - default 0, which takes a free port. See `port` and `url`.
     * *ssl* - an `ssl.SSLContext` for servers; then every client has to use TLS.
 
     Access:
 
     * *login*, *passcode* - required in CONNECT. Default ``None``: every client may connect, with any login.
-    * *vhosts* - the names that the ``host`` header of CONNECT may have; a missing one counts as ``/``. Default
-      ``None``: ``/``, ``localhost``, ``127.0.0.1``, ``::1`` and *host*, and any name if it listens on all
-      addresses. All virtual hosts share the same destinations.
+    * *vhosts* - the names that the ``host`` header of CONNECT may have; a missing header counts as ``/``.
+      Default ``None``: ``/``, ``localhost``, ``127.0.0.1``, ``::1`` and *host*, and any name if the broker listens on
+      all addresses. All virtual hosts share the same destinations.
     * *denied* - destinations, or patterns such as ``/queue/private/*``, to which no client may send or subscribe.
     * *versions* - the STOMP versions that it speaks.
 
     Behaviour:
 
     * *server* - the ``server`` header of CONNECTED. Default ``stomp-web/<version>``. With ``RabbitMQ/3.10.8`` or
-      ``ActiveMQ/5.17.2`` it imitates that broker, with its destinations and its wildcards in topics. Otherwise
-      destinations are RabbitMQ's, but names may have slashes. A destination that it cannot serve is refused, and so
-      is a message that RabbitMQ would confirm and drop.
-    * *queues* - queues that exist from the start, as ``/queue/orders`` or ``orders``. Others are made when they are
-      used, except ``/amq/queue/NAME``, which has to exist as in RabbitMQ.
-    * *keep_open_after_error* - ERROR does not end the session, as with RabbitMQ and ActiveMQ, which keep the connection
-      open after most errors. Default false, which is what the specification says.
+      ``ActiveMQ/5.17.2`` it imitates that product: its destinations, and its wildcards in topics. Otherwise
+      destinations are RabbitMQ's, but names may contain slashes. A destination that this broker cannot serve is
+      refused, and so is a message that RabbitMQ would confirm and drop.
+    * *queues* - queues that exist from the start, written ``/queue/orders`` or ``orders``. Other queues are made when
+      they are used, except ``/amq/queue/NAME``, which has to exist before, as in RabbitMQ.
+    * *keep_open_after_error* - whether ERROR leaves the session open, as in RabbitMQ and ActiveMQ after most errors.
+      Default false, which is what the specification says.
     * *heart_beat* - ``(can send, wants)`` in milliseconds: the shortest times between two heart-beats, 0 for never.
-      Default ``(100, 100)``: as often as the client asks for, but not more often than that. A client that is silent
-      for twice its time is disconnected.
+      Default ``(100, 100)``: as often as the client asks for, but at most every 100 ms. A client that is silent for
+      twice its time is disconnected.
     * *dead_letters* - the destination of messages that a subscriber refuses with NACK and ``requeue:false``.
 
     Limits of one client:
@@ -74,14 +74,14 @@ class Broker:
     * *linger* - seconds for reading the last frame before the socket is closed. Default 2.
     * *max_output_bytes* - if more output waits for a client, it gets no more messages, and its frames are not read,
       until it reads. Default 1 MiB.
-    * *max_topic_bytes* - waiting messages of a topic for one subscriber; beyond it the oldest are dropped. Default
-      64 MiB.
+    * *max_topic_bytes* - bytes of a topic's messages that wait for one subscriber; beyond this limit, the oldest are
+      dropped. Default 64 MiB.
     * *max_header_bytes*, *max_headers*, *max_body_bytes* - limits of a frame, as in `stomp_web.FrameBuffer`. A SEND
       whose MESSAGE would exceed the default limits of stomp-web's clients is refused, too.
     * *history* - bytes of accepted messages that `messages` remembers: bodies, and about 1,000 bytes for each message.
       Default 512 MiB.
 
-    All messages, also unacknowledged ones, stay over `stop` and `start`. `faults` makes the broker misbehave.
+    All messages, also unacknowledged ones, survive `stop` and `start`. `faults` makes the broker misbehave.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Broker:
         self.faults = Faults(rules, self._loop)
 
     def start(self) -> None:
-        """Listen, and serve in a new thread. Does nothing if it is running.
+        """Listen, and serve in a new thread. Does nothing if the broker is running.
 
         After a `stop` it listens on the same port again. Raises `OSError` if the address cannot be used.
         """
@@ -165,9 +165,9 @@ class Broker:
         self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Close all connections and the listening socket. Does nothing if it is not running.
+        """Close all connections and the listening socket. Does nothing if the broker is not running.
 
-        Waits *timeout* seconds at most. The clients see the end of the stream, without an ERROR, as from real brokers.
+        Waits *timeout* seconds at most. Clients see the end of the stream, without an ERROR, as with real brokers.
         """
         if not self._loop.running:
             return
@@ -181,7 +181,7 @@ class Broker:
     def serve_forever(self) -> None:
         """Serve in the calling thread until `stop` is called elsewhere or Ctrl-C is pressed; then close everything.
 
-        It also ends, without an exception, when a signal handler raises `KeyboardInterrupt`, as SIGTERM does
+        It also ends, without an exception, when a signal handler raises `KeyboardInterrupt`; SIGTERM does so
         after ``signal.signal(signal.SIGTERM, signal.default_int_handler)``.
 
         Raises `OSError` if the address cannot be used, `RuntimeError` if the broker is running.
@@ -214,8 +214,8 @@ class Broker:
     def url(self) -> str:
         """The address for clients: ``stomp://127.0.0.1:41234``, or ``stomp+ssl://...``.
 
-        It contains the login and the passcode, percent-encoded, if the broker requires them (do not log it then), and
-        a virtual host if the broker has no ``/``.
+        If the broker requires a login and a passcode, the URL contains them, percent-encoded: do not log it then. If
+        the broker has no virtual host ``/``, the URL names another one.
         """
         host, port = self.address
         scheme = "stomp" if self._tls is None else "stomp+ssl"
@@ -231,8 +231,8 @@ class Broker:
     def messages(self, destination: str) -> list[Frame]:
         """Return every message that was accepted for *destination*, in order, whether delivered or not.
 
-        Each is the MESSAGE frame of a subscriber, without the headers of one subscription (``subscription``, ``ack``,
-        ``redelivered``). A message in a transaction counts after the COMMIT.
+        Each is the MESSAGE frame that a subscriber gets, without the headers of one subscription (``subscription``,
+        ``ack``, ``redelivered``). A message in a transaction counts after the COMMIT.
 
         Raises `LookupError` if some of them are forgotten because they exceeded the broker's *history*.
         """
@@ -286,7 +286,7 @@ class Broker:
             return self._journal.frames[command]
 
     def wait_for(self, destination: str, count: int = 1, timeout: float = 30.0) -> list[Frame]:
-        """Wait until *destination* has accepted *count* messages, and return `messages` of it.
+        """Wait until *destination* has accepted *count* messages, and return its `messages`.
 
         Raises `TimeoutError` after *timeout* seconds.
         """
@@ -313,7 +313,7 @@ class Broker:
                 return bool(condition())
 
     def clear(self) -> None:
-        """Forget all messages, also waiting and unacknowledged ones, and all counts but `connections_accepted`."""
+        """Forget all messages, also waiting and unacknowledged ones, and all counts except `connections_accepted`."""
         with self._loop.state:
             self._destinations.clear()
             self._journal.clear()

@@ -1,7 +1,7 @@
 """The STOMP session of one client: a frame comes in, the frames that answer it go out.
 
-It has no socket and no clock. A refused frame has no effect, is answered by ERROR, and ends the session, as the
-specification wants, unless `Settings.keep_open_after_error`.
+It has no socket and no clock. A refused frame has no effect and is answered by ERROR. It also ends the session, as the
+specification wants, unless `Settings.keep_open_after_error` is true.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .naming import Address, Kind, Refused
 
 __all__ = ["Session", "Settings", "error_frame"]
 
-# RabbitMQ: a SEND with such a ``reply-to`` makes a subscription with this id.
+# RabbitMQ: a SEND whose ``reply-to`` begins so makes a subscription, whose id is the ``reply-to``.
 _TEMPORARY = "/temp-queue/"
 
-# STOMP 1.0's own examples pad these values with spaces ("destination: /queue/a"), and clients of that time do.
+# STOMP 1.0's own examples pad these values with spaces ("destination: /queue/a"), and clients of that time do so.
 _PADDED = ("destination", "id", "ack", "receipt", "transaction", "message-id", "subscription", "login", "passcode")
 
 
@@ -78,7 +78,7 @@ class Session:
         self._last_ack = 0
 
     def handle(self, frame: Frame) -> list[Frame]:
-        """Process *frame* and return the answers. After the end of the session it is ignored."""
+        """Process *frame* and return the answers. After the end of the session, frames are ignored."""
         if self.ended:
             return []
         try:
@@ -106,7 +106,7 @@ class Session:
         if subscription.ack != "auto":
             key = message.id
             if self.version == "1.2":
-                # Unique for each delivery: an ACK of an earlier one must not acknowledge this one.
+                # Unique for each delivery, because an ACK of an earlier delivery must not acknowledge this one.
                 self._last_ack += 1
                 headers["ack"] = key = f"{subscription.number}:{self._last_ack}"
             subscription.unacknowledged[key] = entry

@@ -1,8 +1,8 @@
 """The command line of ``stomp-web``, and its exit status.
 
 0: the command succeeded. 1: it failed, and one line on standard error says why. 2: the command line or ``STOMP_URL`` is
-wrong. 130: Ctrl-C or SIGTERM came before it was done; a worker is done when one of them comes. Output that cannot be
-printed changes only the status of ``listen``.
+wrong. 130: Ctrl-C or SIGTERM came before the command was done; the first of them is the normal end of a worker.
+Output that cannot be printed changes only the status of ``listen``.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _main(argv: typing.Sequence[str] | None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """Call the `run` of the command with the values of its options, which have the names of its parameters."""
+    """Call the `run` function of the command. Its parameters have the names of the command's options."""
     options = {name: value for name, value in vars(arguments).items() if name not in ("command", "parser", "run")}
     if "url" in options:
         options["url"] = _url(options["url"])
@@ -96,12 +96,12 @@ def _target(arguments: argparse.Namespace) -> tuple[str, str]:
 
 
 def _call(module: str, function: str, /, **options: typing.Any) -> int:
-    """Call *function* of a *module* of this package, imported only now: the other commands start faster without it."""
+    """Call *function* of *module*, which is imported only now, because other commands start faster without it."""
     return typing.cast(int, getattr(importlib.import_module(f".{module}", __package__), function)(**options))
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that needs no open stream: that of CPython 3.11.2 fails where there is none."""
+    """A parser that needs no open stream; the parser of CPython 3.11.2 fails without one."""
 
     def _print_message(self, message: str, file: typing.Any = None) -> None:
         try_to_print(file or sys.stderr, message.removesuffix("\n"))
@@ -229,7 +229,7 @@ def _add_worker(commands: _Commands) -> None:
         "The first Ctrl-C or SIGTERM shuts down cleanly: running handlers finish, and their messages are acknowledged. "
         "A second one, half a second later or more, stops the worker at once.",
     )
-    parser.add_argument(  # checked after all others: the value of an unknown option is taken for it
+    parser.add_argument(  # checked last, because argparse takes the value of an unknown option for the target
         "target",
         metavar="MODULE:WORKER",
         help="The module, looked for in the current directory first, and the name of the Worker in it, such as "

@@ -19,7 +19,7 @@ if typing.TYPE_CHECKING:
 __all__ = ["CannotPrint", "Reading", "complain", "in_words", "message_text", "read_body", "report", "say", "time_text"]
 
 _READ_ALWAYS = ("json", "text", "bytes", "signed-json")
-_MOST_BYTES = 512  # that are shown of a body that is not text
+_MOST_BYTES = 512  # bytes that are shown if a body is not text
 
 
 class CannotPrint(StompError):
@@ -55,7 +55,7 @@ def complain(text: str) -> None:
 
 
 def in_words(error: BaseException, *, sending: bool = False) -> str:
-    """Return *error* in one line; while *sending*, it begins with the outcome of the message."""
+    """Return *error* in one line; if *sending*, the line begins with the outcome of the message."""
     truths = ((NotSent, "not sent: "), (Rejected, "rejected: "), (DeliveryUnknown, "delivery unknown: "))
     truth = next((words for kind, words in truths if sending and isinstance(error, kind)), "")
     text = " ".join(str(error).split()) or type(error).__name__
@@ -68,7 +68,7 @@ def time_text(seconds: float) -> str:
 
 
 class Reading(typing.NamedTuple):
-    """A body as text. `unread` is the reason if it could not be decoded; then the text is that of its bytes."""
+    """A body as text. If the body could not be decoded, `unread` is the reason, and `text` shows the bytes."""
 
     text: str
     unread: str | None = None
@@ -82,8 +82,8 @@ def read_body(
 ) -> Reading:
     """Decode the body of a received message.
 
-    *accept* names serializers beside those whose reading runs no code of the sender. *keys* verify signatures for the
-    destination of *frame*, or for one that was *subscribed*. A body over a limit is not decoded; one of an unknown
+    *accept* names serializers in addition to those that run no code of the sender. *keys* verify signatures for the
+    destination of *frame*, or for a *subscribed* destination. A body over a limit is not decoded; a body of an unknown
     content type counts as read.
     """
     accept = (*_READ_ALWAYS, *accept)
@@ -106,7 +106,7 @@ def read_body(
 
 
 def message_text(number: int, frame: Frame, body: Reading, fate: str = "") -> str:
-    """Return a received message as text. *fate* says where it goes if its body could not be read."""
+    """Return a received message as text. If its body could not be read, *fate* says what happens to it."""
     head = [f"--- message {number}: {frame.headers.get('destination', '')}, {len(frame.body)} bytes"]
     head += [f"{name}: {value}".replace("\n", "\\n") for name, value in frame.headers.items()]
     lines = [*map(harmless, head), ""]

@@ -1,8 +1,9 @@
 """``stomp-web listen``: the messages of a destination, printed as they arrive.
 
-One that cannot be read (a pickle without ``--accept``, a signature without its key, a body that contradicts its content
-type) is held without an ACK until the command ends, when the broker puts it back into its queue: a NACK would bring it
-back at once, or dead-letter it. With ``--ack client`` an ACK is for all messages before it, so every later one is held.
+A message that cannot be read (a pickle without ``--accept``, a signature without its key, a body that contradicts its
+content type) is held without an ACK until the command ends. Then the broker puts it back into its queue; a NACK would
+bring it back at once, or dead-letter it. With ``--ack client`` an ACK includes all earlier messages, so every later
+message is held, too.
 """
 
 from __future__ import annotations
@@ -47,10 +48,10 @@ def run(
     headers: typing.Iterable[tuple[str, str]],
     accept: typing.Sequence[str],
 ) -> int:
-    """Print messages until there were *count*, *timeout* is over, or Ctrl-C was pressed.
+    """Print messages until *count* have come, *timeout* seconds are over, or Ctrl-C was pressed.
 
-    Raises `StompError` if the connection ends, if *count* messages did not come in time, and if the broker sends no
-    more because of the messages that are held.
+    Raises `StompError` if the connection ends, if *count* messages did not come in time, or if the broker sends no
+    more messages because too many are held.
     """
     if sys.stdout is None:
         say("")  # which raises `CannotPrint`
@@ -66,7 +67,7 @@ def run(
         client.connect()
         prefetch = 0
         if ack != "auto":
-            # Messages that were sent but not acknowledged go back, marked as redelivered: ask for few.
+            # Messages that were sent but not acknowledged go back, marked as redelivered. So ask for few.
             prefetch = _PREFETCH if count is None else min(count, _PREFETCH)
             asked = choose_dialect(client.server).prefetch(prefetch)
             own = [value for name, value in given_headers.items() if name in asked]
@@ -77,7 +78,7 @@ def run(
             say("With --ack auto, messages are taken even if they cannot be read.")
         client.subscribe(destination, ack=ack, headers=given_headers)
         printed = unread = held = 0
-        with StopSignals() as stop:  # an exception could interrupt an ACK: was it written?
+        with StopSignals() as stop:  # after an exception, it would be unknown if an ACK was written
             say(f"Listening to {destination} at {client.broker} ({client.server or 'a server without a name'})\n")
             for frame in _frames(client, count, timeout, stop):
                 printed += 1

@@ -1,4 +1,4 @@
-"""``stomp-web relay`` and ``stomp-web outbox``: the outbox of an application that uses SQLAlchemy, or Django's."""
+"""``stomp-web relay`` and ``stomp-web outbox``: the outbox of an application that uses SQLAlchemy or Django."""
 
 from __future__ import annotations
 

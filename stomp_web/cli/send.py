@@ -1,6 +1,6 @@
-"""``stomp-web send``: messages to a broker, and what it confirmed; and ``stomp-web ping``: whether it answers.
+"""``stomp-web send`` sends messages, and prints what the broker confirmed; ``stomp-web ping`` asks if it answers.
 
-Once the last one is sent, neither output that cannot be printed nor Ctrl-C changes the exit status.
+Once the last message is sent, neither output that cannot be printed nor Ctrl-C changes the exit status.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def run(
 
 
 def ping(url: str, *, timeout: float | None) -> int:
-    """Check that the broker answers within *timeout* seconds (``None``: the option's, 5). Raises `StompError`."""
+    """Check that the broker answers within *timeout* seconds (``None``: the URL's value, or 5). Raises `StompError`."""
     with Publisher(url) as publisher:
         report(check_broker(publisher, timeout))
     return 0

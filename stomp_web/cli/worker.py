@@ -17,9 +17,9 @@ __all__ = ["run"]
 
 
 def run(target: tuple[str, str], **how: typing.Any) -> int:
-    """Run the worker *target*, a module and the name in it, and return the exit code. *how* is that of `run_worker`.
+    """Run the worker *target* (its module, and its name there), and return the exit code.
 
-    Raises `StompError` if it cannot be run.
+    *how* holds options of `run_worker`. Raises `StompError` if the worker cannot be run.
     """
     return run_worker(_find(*target), **how)
 
@@ -46,7 +46,7 @@ def _import(name: str) -> types.ModuleType:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(name)
-    except StompError:  # of a Worker that was made there, for example
+    except StompError:  # raised by a Worker that the module makes, for example
         raise
     except Exception as error:  # noqa: BLE001 - the module's code may raise anything
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):

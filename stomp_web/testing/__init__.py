@@ -1,7 +1,7 @@
 """Help for the tests of programs that send messages.
 
-`capture` records what they send; the pytest plugin offers it as the fixture ``stomp_outbox``, and a development broker
-as ``stomp_broker``.
+`capture` records the messages that they send. The pytest plugin offers it as the fixture ``stomp_outbox``, and a
+development broker as the fixture ``stomp_broker``.
 """
 
 from ..publisher.backends.local import OutboxMessage

@@ -13,10 +13,10 @@ __all__ = ["capture", "capture_if"]
 
 @contextlib.contextmanager
 def capture(*publishers: Publisher) -> typing.Iterator[list[OutboxMessage]]:
-    """Record what *publishers* send while the ``with`` block runs, or without any: what every publisher sends.
+    """Record what *publishers* send while the ``with`` block runs; if none are given, what every publisher sends.
 
     Yields the list of the messages, from all threads. They are built and checked as for a broker, and observers are
-    notified of them, but no connection is opened. Of nested blocks, the innermost gets a message. `Publisher.check`
+    notified of them, but no connection is opened. Of nested blocks, the innermost gets the message. `Publisher.check`
     still asks the broker.
 
     >>> publisher = Publisher("stomp://mq.example.com")
@@ -31,7 +31,7 @@ def capture(*publishers: Publisher) -> typing.Iterator[list[OutboxMessage]]:
 
 @contextlib.contextmanager
 def capture_if(wanted: typing.Callable[[Publisher], bool]) -> typing.Iterator[list[OutboxMessage]]:
-    """Record what those publishers send for which *wanted* returns true. As `capture` otherwise."""
+    """Record what each publisher sends for which *wanted* returns true. Otherwise it is like `capture`."""
     outbox: list[OutboxMessage] = []
 
     def detour(publisher: Publisher) -> MemoryBackend | None:

@@ -28,7 +28,7 @@ def stomp_outbox() -> typing.Iterator[list[OutboxMessage]]:
 
 @pytest.fixture
 def stomp_broker() -> typing.Iterator[Broker]:
-    """A development broker of the test's own, running: ``stomp_broker.url``, ``stomp_broker.messages(...)``."""
+    """A running development broker for this test only: use ``stomp_broker.url``, ``stomp_broker.messages(...)``."""
     from ..broker import Broker
 
     with Broker() as broker:

@@ -3,12 +3,13 @@
 The rules:
 
 * A handler that returns: ACK. With ``auto``, the ACK is sent right before the handler is called.
-* A handler that raises: the message goes back to its queue by NACK, after a pause, where the broker requeues (RabbitMQ)
-  and the message can be known again at its next delivery. Elsewhere it stays with this worker and is tried again after
-  the pause: for ActiveMQ 5.17 a NACK is the end of a message.
-* A message whose content breaks STOMP's rules is handled as far as it can be read; one that exceeds a limit is not.
-* A message that has failed too often, or cannot be read, is sent to the dead letter destination, and only when the
-  broker has confirmed that, the original is acknowledged. If it cannot be sent, it is tried again later.
+* A handler that raises: after a pause, the message goes back to its queue by NACK if the broker requeues (RabbitMQ) and
+  the message can be recognized at its next delivery. Otherwise the message stays with this worker and is tried again
+  after the pause, because a NACK is the end of a message in some brokers (ActiveMQ 5.17).
+* A message whose content breaks STOMP's rules is handled as far as it can be read. A message that exceeds a limit is
+  not handled.
+* A message that has failed too often, or cannot be read, is sent to the dead letter destination. The original is
+  acknowledged only when the broker has confirmed the dead letter. If sending it fails, it is sent again later.
 * An acknowledgement of an earlier session is not sent; the broker delivers the message again.
 """
 
@@ -51,12 +52,12 @@ class Acknowledger:
     _retry_delay: float
 
     def admit(self, delivery: Delivery) -> bool:
-        """Whether the handler is to be called. A duplicate is acknowledged here, or waits for its first."""
+        """Whether the handler must be called. A duplicate is acknowledged here, or waits until its original is done."""
         if self._is_stale(delivery):
             return False
         if delivery.handler.ack == "auto" and not delivery.acknowledged_first:
             if not self._tell_broker("ACK", delivery):
-                return False  # the broker delivers it again
+                return False  # the broker delivers the message again
             delivery.acknowledged_first = True
         kind = self._duplicates.begin(delivery)
         if kind == "done":
@@ -74,14 +75,14 @@ class Acknowledger:
         return True
 
     def succeeded(self, delivery: Delivery) -> None:
-        """The handler has returned."""
+        """Acknowledge the message, because its handler has returned."""
         self._counters.add("handled")
         self._failures.set(delivery.key, 0)
         self._release_duplicates(delivery, handled=True)
         self._acknowledge(delivery)
 
     def failed(self, delivery: Delivery, failure: Failure) -> None:
-        """The handler has raised, or could not be called."""
+        """Note a failure (the handler has raised, or could not be called), and choose the next step."""
         delivery.error = failure.error
         self._count_failure(delivery)
         last = failure.permanent or delivery.failures > self._max_redeliveries
@@ -100,9 +101,9 @@ class Acknowledger:
             self._handle_again(delivery, self._pause(delivery.failures))
 
     def interrupted(self, delivery: Delivery, error: BaseException) -> None:
-        """An exception that is not the handler's: the message is tried again here, as a NACK could raise again.
+        """Try the message again here after an exception that is not the handler's, because a NACK could raise again.
 
-        The log comes last for the same reason.
+        The log line is written last, because it could raise, too.
         """
         text = error_in_one_line(error)
         delivery.error = delivery.error or text
@@ -123,7 +124,7 @@ class Acknowledger:
             self._handle_again(delivery, 0.0)
 
     def dead_letter(self, delivery: Delivery) -> None:
-        """Send the message to the dead letter destination, and acknowledge it once that is confirmed."""
+        """Send the message as a dead letter, and acknowledge it once the broker has confirmed the dead letter."""
         if self._is_stale(delivery):
             return
         error = self._dead_letters.send(delivery)
@@ -143,14 +144,14 @@ class Acknowledger:
         self._inbox.later(pause, Step.DEAD_LETTER, delivery)
 
     def _is_stale(self, delivery: Delivery) -> bool:
-        """Whether nothing is to be done, as the broker delivers the message again. It is counted."""
+        """Whether nothing must be done, because the broker delivers the message again. Such a message is counted."""
         stale = self._session.redelivers(delivery)
         if stale:
             self._counters.add("stale")
         return stale
 
     def _can_requeue(self, delivery: Delivery) -> bool:
-        """Whether a NACK brings the message back, and it can be known then: its failures must have an end."""
+        """Whether a NACK brings the message back, and it has a key, so that its failures are counted and limited."""
         return (
             self._session.dialect.nack_requeues
             and delivery.key is not None
@@ -192,7 +193,7 @@ class Acknowledger:
             _log.exception("message %s cannot be acknowledged; it will come again", delivery.name)
 
     def _tell_broker(self, command: typing.Literal["ACK", "NACK"], delivery: Delivery) -> bool:
-        """Send an ACK or a NACK, and return whether it was sent. Raises `InvalidFrame` if there is none for it."""
+        """Send an ACK or a NACK, and return whether it was sent. Raises `InvalidFrame` if the frame cannot be built."""
         try:
             if command == "ACK":
                 self._client.ack(delivery.frame)

@@ -22,8 +22,8 @@ def run_worker(
 ) -> int:
     """Run *worker* with a progress line and its log on *stream* (default: standard error); return the exit code.
 
-    *concurrency* and *processes* replace those of the worker. A standard stream that is closed, full, or a pipe without
-    a reader fails no message: the output of handlers is lost then, and the log says so. The code is that of
+    *concurrency* and *processes* replace the worker's own values. No message fails because a standard stream is closed,
+    full, or a pipe without a reader: the output of handlers is lost then, and the log says so. The exit code is that of
     `Worker.run`, or 130 after a second Ctrl-C. Raises what `Worker.run` raises.
     """
     if concurrency is not None:
@@ -42,15 +42,15 @@ def run_worker(
 
 
 def _for_handlers(line: ProgressLine, stream: typing.TextIO | None) -> typing.TextIO:
-    """Return *stream* for the output of handlers: above the *line*, and without errors that would fail a message."""
+    """Return *stream* wrapped for the output of handlers: text appears above *line*, and no error fails a message."""
     text = "standard output cannot be written (%s): what handlers print is lost"
     tolerant = TolerantStream(line.above(stream), lambda error: _log.warning(text, error.strerror))
     return typing.cast(typing.TextIO, tolerant)
 
 
 def _begin_process() -> None:
-    """Let a process of the worker log and print as this one does."""
-    # On a terminal, it clears the parent's progress line before it writes. It shows no progress of its own.
+    """Let a process of the worker log and print like its parent."""
+    # On a terminal, the process clears the parent's progress line before it writes. It shows no progress of its own.
     line = ProgressLine(sys.stderr)
     begin_logging(line)
     sys.stderr = typing.cast(typing.TextIO, TolerantStream(sys.stderr))
@@ -60,8 +60,8 @@ def _begin_process() -> None:
 class ProgressLine(StatusLine):
     """The progress of a worker: give it to `Worker.run` as *on_progress*.
 
-    On a terminal, the line is written over and over. As a logging handler, it writes log records above the line, and
-    only those if *stream* is no terminal. Where it cannot write, it writes nothing: *stream* may be full or ``None``.
+    On a terminal, the line is written over and over. It is also a logging handler, which writes log records above the
+    line. If *stream* is no terminal, only log records are written. If *stream* is full or ``None``, nothing is written.
     """
 
     def text(self, stats: WorkerStats) -> str:

@@ -1,7 +1,7 @@
-"""Dead letters: what is sent to the dead letter destination for a message that cannot be handled.
+"""Dead letters: for a message that cannot be handled, a dead letter is sent to the dead letter destination.
 
-A dead letter has the body and the headers of its message, without those of the delivery or the queue, and says why it
-is there. If the broker refuses it, perhaps for its headers, it is sent again with the harmless ones only.
+It has the body and the headers of its message, except the headers of the delivery or the queue, and headers that say
+why it was sent. If the broker refuses it, perhaps because of a header, it is sent again with harmless headers only.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from .session import DELIVERY_COUNTS
 
 __all__ = ["DeadLetters"]
 
-_LONGEST_HEADER = 500  # characters of a name and its value, of a message that was too large to be read
-_MOST_HEADERS = 50  # of such a message; RabbitMQ 4.3.6 takes 100 of a SEND, ours included
-_MOST_LOST = 2  # tries with all headers that may end with the connection
-_LONGEST_PROPERTY = 255  # bytes of a header that RabbitMQ makes a property of AMQP
+_LONGEST_HEADER = 500  # characters of a header's name and value together, if the message was too large to be read
+_MOST_HEADERS = 50  # headers of such a message; RabbitMQ 4.3.6 takes 100 headers of a SEND, ours included
+_MOST_LOST = 2  # tries with all headers that may end with a lost connection
+_LONGEST_PROPERTY = 255  # bytes of the value of a header that becomes an AMQP property in RabbitMQ
 
-# Of a message that is refused as a dead letter, or cannot be written: the headers that are no danger.
+# The harmless headers: only these are kept if a dead letter is refused, or cannot be written.
 _PROPERTIES = frozenset(("content-type", "content-encoding", "correlation-id"))
 _PLAIN = _PROPERTIES | {"x-message-id"}
 # Headers of MESSAGE that belong to one delivery, and headers of SEND that RabbitMQ takes for properties of the queue.
-# RabbitMQ 3.10 refuses a message whose user-id is not the login of its sender. Artemis 2.40 drops what has the
-# _AMQ_DUPL_ID of an earlier message, and, after it has confirmed it, what has the destination-type of another kind of
-# destination: the dead letter may go to another kind than the message came from.
+# RabbitMQ 3.10 refuses a message whose user-id is not the login of its sender. Artemis 2.40 drops a message that has
+# the _AMQ_DUPL_ID of an earlier one. It confirms and then drops a message whose destination-type does not fit its
+# destination, and a dead letter may go to another kind of destination than its message came from.
 _NOT_KEPT = frozenset(
     (
         *("_amq_dupl_id", "ack", "auto-delete", "content-length", "destination", "destination-type", "durable"),
@@ -41,7 +41,7 @@ _NOT_KEPT = frozenset(
 class DeadLetters:
     """Sends dead letters to *destination*, each confirmed, on a connection of *pool*.
 
-    Not on the worker's connection, where many messages may stand before the receipt.
+    The worker's connection is not used, because many messages may come on it before the receipt.
     """
 
     def __init__(self, pool: PublishClientPool, destination: str) -> None:
@@ -54,13 +54,13 @@ class DeadLetters:
             try:
                 self._send(delivery, plain=delivery.refused)
             except InvalidFrame:
-                # A header that this library cannot write, though it could be read: from a sender with another version
-                # of STOMP, or with a less strict library.
+                # This library could read a header that it cannot write: the sender has another version of STOMP, or a
+                # less strict library.
                 self._send(delivery, plain=True)
         except Exception as error:  # noqa: BLE001 - mostly a MessageError, but the message must be tried again
             delivery.dead_letter_tries += 1
-            # RabbitMQ 4.3.6 ends the connection without a word for more than 100 headers, and with an ERROR that does
-            # not name the message for a name of more than 255 bytes.
+            # If there are more than 100 headers, RabbitMQ 4.3.6 ends the connection without an ERROR. If the name of
+            # a header has more than 255 bytes, it ends the connection with an ERROR that does not name the message.
             delivery.lost += isinstance(error, ConnectionLost)
             delivery.refused |= isinstance(error, Rejected | InvalidFrame) or delivery.lost >= _MOST_LOST
             return error
@@ -76,7 +76,7 @@ def _dead_letter(delivery: Delivery, destination: str, *, plain: bool) -> Messag
     headers = {name: value for name, value in frame.headers.items() if name.lower() not in _NOT_KEPT}
     if frame.truncated:  # the consumers of dead letters have limits, too
         short = [(name, value) for name, value in headers.items() if len(name) + len(value) <= _LONGEST_HEADER]
-        short.sort(key=lambda header: header[0] not in _PLAIN)  # those first; RabbitMQ 4.3 reverses an AMQP table
+        short.sort(key=lambda header: header[0] not in _PLAIN)  # plain ones first; RabbitMQ 4.3 reverses an AMQP table
         headers = dict(short[:_MOST_HEADERS])
     if plain:
         headers = {

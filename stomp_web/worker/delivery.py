@@ -15,9 +15,9 @@ from .handlers import Handler
 
 __all__ = ["Delivery", "Duplicates", "FailureCounts", "Key", "Step"]
 
-_MOST_FAILURES = 10_000  # the oldest is forgotten when there are more
+_MOST_FAILURES = 10_000  # counts that are kept; if there are more, the oldest is forgotten
 
-#: The subscription and the message's id: two handlers of one topic each get the same message.
+#: The subscription's id and the message's id. Both are needed: two handlers of one topic each get the same message.
 Key = tuple[str, str]
 
 
@@ -34,12 +34,12 @@ class Delivery:
     """One message on its way through the worker.
 
     * `session` - the number of the session in which it came.
-    * `key` - by which another delivery of the same message is known; ``None`` if the message has no usable id.
+    * `key` - identifies the message at another delivery; ``None`` if the message has no usable id.
     * `failures` - how often its handling has failed; `error` - the last failure, in one line.
-    * `acknowledged_first` - it was acknowledged before it was handled (``auto``): no broker has it any more.
+    * `acknowledged_first` - with ``auto``, it was acknowledged before it was handled, so no broker has it any more.
     * `dead_letter_tries` - how often it was sent as a dead letter; `lost` - how many of these tries ended with the
-      connection; `refused` - the broker has refused the dead letter, or seems to.
-    * `done` - its handling has ended; its acknowledgement may wait for those of earlier messages.
+      connection; `refused` - the broker has refused the dead letter, or seems to have refused it.
+    * `done` - its handling has ended; its acknowledgement may have to wait until earlier messages are done.
     """
 
     frame: Frame
@@ -57,7 +57,7 @@ class Delivery:
 
     @property
     def name(self) -> str:
-        """The message's id for the log. Its sender has chosen it, so it must not be able to forge a line."""
+        """The message's id for the log, escaped and shortened, because its sender could forge a line with it."""
         headers = self.frame.headers
         return short_text(message_id_of(headers) or headers.get("message-id", ""))
 
@@ -73,11 +73,11 @@ class FailureCounts:
         self._counts: collections.OrderedDict[Key | None, int] = collections.OrderedDict()
 
     def get(self, key: Key | None) -> int:
-        """Return the failures so far."""
+        """Return how often the message has failed so far."""
         return self._counts.get(key, 0)
 
     def set(self, key: Key | None, failures: int) -> None:
-        """Remember the number of *failures*. With 0, the message is forgotten: it will not come again."""
+        """Remember the number of *failures*. With 0, the message is forgotten, because it will not come again."""
         with self._lock:
             self._counts.pop(key, None)
             if failures and key is not None:
@@ -87,7 +87,7 @@ class FailureCounts:
 
 
 class Duplicates:
-    """The keys of messages that are being handled, and of the last *size* that were. With 0, every message is new."""
+    """The keys of messages in handlers, and of the last *size* handled ones. If *size* is 0, every message is new."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -96,7 +96,7 @@ class Duplicates:
         self._busy: dict[Key, list[Delivery]] = {}
 
     def begin(self, delivery: Delivery) -> typing.Literal["new", "done", "busy"]:
-        """Say whether a message is ``new``, ``done``, or ``busy`` in a handler: `end` returns the delivery then."""
+        """Return whether the message is ``new``, ``done``, or ``busy`` in a handler. `end` returns busy deliveries."""
         key = delivery.key
         if not self._size or key is None:
             return "new"
@@ -110,7 +110,7 @@ class Duplicates:
             return "new"
 
     def end(self, delivery: Delivery, handled: bool) -> list[Delivery]:
-        """The message is not in a handler any more; return the deliveries of it that came meanwhile."""
+        """Note that the message has left its handler; return its other deliveries, which came meanwhile."""
         key = delivery.key
         if not self._size or key is None:
             return []

@@ -1,7 +1,7 @@
 """Errors and ids as text: plain, of bounded length, and unable to forge a line of the log.
 
-Everything about an exception of a handler may be the application's code (``__str__``, ``__notes__``, the name of its
-class), which may raise, return a subclass of ``str``, or be very long. The result can be logged, pickled and sent.
+The text of an exception may come from the application's code (``__str__``, ``__notes__``, the name of its class). This
+code may raise, or return a subclass of ``str`` or a very long text. The result here can be logged, pickled and sent.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def error_in_one_line(error: BaseException) -> str:
     kind = _kind(error)
     try:
         text = " ".join(_plain(str(error))[:_LONGEST_LINE].split())
-    except BaseException as another:  # noqa: BLE001 - whatever it is, it is no reason to lose the first one
+    except BaseException as another:  # noqa: BLE001 - no second exception is a reason to lose the first one
         text = f"(its text cannot be shown: __str__ raised {_kind(another)})"
     return f"{kind}: {text}" if text else kind
 
@@ -57,7 +57,7 @@ def _frames(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> types.TracebackType | None:
-    # The attribute of the base class: a subclass may hide it by a property of its own.
+    # The attribute of the base class, because a subclass may hide it by a property of its own.
     return BaseException.__dict__["__traceback__"].__get__(error)  # type: ignore[no-any-return]
 
 
@@ -67,5 +67,5 @@ def _kind(error: BaseException) -> str:
 
 
 def _plain(text: str) -> str:
-    """*text* as a ``str`` itself, without half surrogate pairs, which cannot be encoded for a log file."""
+    """Return *text* as a plain ``str``. Half surrogate pairs are escaped, because a log file cannot encode them."""
     return str.encode(text, "utf-8", "backslashreplace").decode()

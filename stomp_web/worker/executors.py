@@ -1,4 +1,4 @@
-"""What calls handlers: the interface of executors, and the one that calls them in the worker thread.
+"""Executors call handlers: their interface, and the executor that calls handlers in the worker thread.
 
 Messages (`Job`) and outcomes (`Failure`) are plain values, which can travel to another process and back.
 """
@@ -30,7 +30,7 @@ Around = typing.Callable[[], typing.ContextManager[object]]
 class Job:
     """A message for a handler.
 
-    `subscription` is the id of its subscription; `identity` the message's, if it is the same at each delivery.
+    `subscription` is the id of its subscription. `identity` is the message's id, or empty if it may change.
     """
 
     subscription: str
@@ -44,7 +44,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a handler did not handle a message; `details` is the traceback. `permanent`: another try has the same end."""
+    """Why a handler did not handle a message. `details` is the traceback; if `permanent`, another try would fail."""
 
     error: str
     details: str = ""
@@ -52,17 +52,17 @@ class Failure:
 
 
 class ExecutorGone(Exception):
-    """The process had ended before it could take a message. Nothing was begun."""
+    """The process had ended before it could take the message, so no handler was called."""
 
 
 class Executor:
-    """Calls handlers for one worker thread. Here is the behaviour of an executor that cannot die."""
+    """Calls handlers for one worker thread. The methods of this class are those of an executor that cannot die."""
 
     #: Whether it can end by itself, even while it is idle.
     can_die = False
 
     def start(self) -> None:
-        """Make ready. Raises `ConfigurationError` if that cannot be done."""
+        """Get ready to execute. Raises `ConfigurationError` if that cannot be done."""
 
     def execute(self, job: Job) -> Failure | None:
         """Decode the message, call the handler, and return its failure, if any. Raises `ExecutorGone`."""
@@ -76,12 +76,12 @@ class Executor:
         """Shut down cleanly."""
 
     def kill(self) -> bool:
-        """End at once, and return whether that makes an `execute` return that runs in another thread."""
+        """End at once. Return whether this ends a call of `execute` that runs in another thread."""
         return False
 
 
 class ThreadExecutor(Executor):
-    """Calls handlers in the thread that calls `execute`, which raises nothing, whatever the application's code does."""
+    """Calls handlers in the caller's thread. `execute` raises nothing, whatever the application's code does."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class ThreadExecutor(Executor):
         self._around = around
 
     def execute(self, job: Job) -> Failure | None:
-        """Decode the message, call the handler, and return its failure, if any. A child that it forks ends in here."""
+        """Decode the message, call the handler, and return its failure, if any. A forked child ends here."""
         try:
             with ForkGuard() as guard:
                 return self._execute(job, guard)
@@ -107,12 +107,12 @@ class ThreadExecutor(Executor):
         handler = self._handlers[job.subscription]
         try:
             message = read_message(job, handler, self._keys)
-        except StompError as error:  # a SerializationError, or no key for a signature: it cannot be read here
+        except StompError as error:  # a SerializationError, or no key for a signature: it is unreadable here
             return Failure(error_in_one_line(error), permanent=True)
         try:
             with self._around():
                 if handler.once and self._inbox is not None:
-                    # The inbox commits only what has run; a forked child ends before it could.
+                    # The inbox commits only if the handler has run; a forked child ends before it could commit.
                     run = functools.partial(self._call, handler, guard)
                     name = f"{handler.name} {handler.destination}"
                     self._inbox.run(name, check_identity(job.identity), run, message)
@@ -124,15 +124,15 @@ class ThreadExecutor(Executor):
 
     @staticmethod
     def _call(handler: Handler, guard: ForkGuard, *arguments: typing.Any) -> None:
-        # A forked child ends before the end of `around`, which may write to a database on a connection that the child
-        # shares with its parent.
+        # A forked child ends before `around` ends, because `around` may then write to a database, on a connection that
+        # the child shares with its parent.
         with guard:
             result = handler.function(*arguments)
         _check_has_run(result)
 
 
 def read_message(job: Job, handler: Handler, keys: typing.Sequence[str | bytes]) -> ReceivedMessage:
-    """Return the message with its payload decoded; the body, if nothing is accepted. Raises `SerializationError`."""
+    """Return the message; its payload is decoded, or the body if nothing is accepted. Raises `SerializationError`."""
     headers, payload = job.headers, job.body
     destination = headers.get("destination", "")
     if handler.accept:
@@ -149,7 +149,7 @@ def read_message(job: Job, handler: Handler, keys: typing.Sequence[str | bytes])
 def _check_has_run(result: object) -> None:
     """Raise if the handler has returned something that still has to be run."""
     if isinstance(result, types.GeneratorType | types.CoroutineType):
-        result.close()  # without it, Python warns that it was never awaited
+        result.close()  # otherwise Python warns that the coroutine was never awaited
     if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
         raise TypeError(
             f"the handler returned {type(result).__name__}, which nothing runs: a handler is a plain function that has "
@@ -158,9 +158,9 @@ def _check_has_run(result: object) -> None:
 
 
 class ForkGuard:
-    """No other process than the one that has made the guard leaves its block: a forked child ends there.
+    """Only the process that has made the guard leaves its block; a forked child ends at the end of the block.
 
-    In the worker's code, it would acknowledge its parent's messages and take others, on its parent's connection.
+    Back in the worker's code, the child would acknowledge its parent's messages and take others, on its connection.
     """
 
     def __init__(self) -> None:
@@ -175,7 +175,7 @@ class ForkGuard:
 
 
 def _exit(error: BaseException | None) -> None:
-    """End this process with 0, with the code of a `SystemExit` as Python does, or with 1 and a traceback."""
+    """End this process: with 0 without an *error*, like Python for a `SystemExit`, else with 1 and a traceback."""
     if isinstance(error, SystemExit):
         code = error.code & 0xFF if isinstance(error.code, int) else int(error.code is not None)
         if code and not isinstance(error.code, int):
@@ -195,6 +195,6 @@ def _exit(error: BaseException | None) -> None:
 
 
 def _write(text: str) -> None:
-    # Not by `logging`: the thread that held the lock of one of its handlers does not exist in this process.
+    # Not by `logging`: a thread that does not exist in this process may hold the lock of a log handler.
     with contextlib.suppress(OSError):
         os.write(2, f"{text}\n".encode(errors="backslashreplace"))

@@ -1,4 +1,4 @@
-"""Handlers and their destinations, before there is a connection, and what a handler gets and may raise."""
+"""Handlers and their destinations, declared before there is a connection; what a handler gets and may raise."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["ACCEPT", "Function", "Handler", "Handlers", "ReceivedMessage", "Reje
 
 
 class Reject(Exception):
-    """Raised by a handler: this message cannot be handled, and another try would not change that.
+    """Raised by a handler if the message cannot be handled, and another try would not change that.
 
-    It becomes a dead letter at once, and is not delivered again.
+    The message becomes a dead letter at once, and is not delivered again.
     """
 
 
@@ -28,16 +28,16 @@ class ReceivedMessage:
     """A message as a handler gets it.
 
     * `payload` - the sender's payload, read by the serializer that the ``content-type`` names.
-    * `body` - the bytes as they came. `headers` - those of the MESSAGE frame, unescaped.
+    * `body` - the bytes as they came. `headers` - the headers of the MESSAGE frame, unescaped.
     * `destination` - the destination from which it came.
-    * `id` - the sender's ``x-message-id``, the same at every delivery; without one, or with an empty one, the broker's
+    * `id` - the sender's ``x-message-id``, which is the same at every delivery; if it is missing or empty, the broker's
       ``message-id``.
-    * `redelivered` - whether it may have been handled before: the broker says so, or this worker has tried already.
-    * `failures` - how often it has failed, as far as this worker knows: its own tries, or, if that is more, how often a
-      quorum queue of RabbitMQ has delivered it before (``x-delivery-count`` of 3.10, ``x-acquired-count`` of 4.3). The
-      queue counts also the deliveries that a worker gave back unhandled when it stopped.
-    * `defects` - the defects of the frame in which it came, a sentence for each: replacement characters stand for bytes
-      of a header that are not UTF-8, for example. See `stomp_web.protocol.FrameBuffer`.
+    * `redelivered` - whether it may have been handled before, because the broker says so or this worker has tried.
+    * `failures` - how often the message has failed, as far as this worker knows. It is the larger of two numbers: the
+      worker's own failed tries, and the earlier deliveries by a quorum queue of RabbitMQ (``x-delivery-count`` of 3.10,
+      ``x-acquired-count`` of 4.3). The queue also counts deliveries that a worker gave back unhandled when it stopped.
+    * `defects` - the defects of the frame in which it came, a sentence for each: for example, that replacement
+      characters stand for bytes of a header that are not UTF-8. See `stomp_web.protocol.FrameBuffer`.
     """
 
     payload: typing.Any = dataclasses.field(repr=False)
@@ -50,7 +50,7 @@ class ReceivedMessage:
     defects: tuple[str, ...] = ()
 
 
-# It is called with a `ReceivedMessage`; with *once* and SQLAlchemy, with a session, too.
+# A handler is called with a `ReceivedMessage`. With *once* and SQLAlchemy, it gets a session, too.
 Function = typing.Callable[..., object]
 _F = typing.TypeVar("_F", bound=Function)
 
@@ -60,7 +60,7 @@ ACCEPT: typing.Final = ("json", "text", "bytes")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handler:
-    """One subscription. `name` is the function's, for the log; `untyped` is empty if that of the worker counts."""
+    """One subscription. `name` is the function's name for the log; if `untyped` is empty, the worker's is used."""
 
     function: Function
     name: str
@@ -75,7 +75,7 @@ class Handler:
 
 
 class Handlers:
-    """Functions and the destinations that they handle. A `Worker` has one; it can be filled before there is a worker.
+    """Functions and the destinations that they handle. A `Worker` has one `Handlers`, which can be filled earlier.
 
     >>> handlers = Handlers()
     >>> @handlers.subscribe("/queue/orders", accept=("json",))
@@ -98,33 +98,34 @@ class Handlers:
         sent_to: str | typing.Sequence[str] = (),
         once: bool = False,
     ) -> typing.Callable[[_F], _F]:
-        """Return a decorator: the function is called with each message of *destination*, a `ReceivedMessage`.
+        """Return a decorator; its function is called with a `ReceivedMessage` for each message of *destination*.
 
-        * *ack* - ``client-individual``: each message is acknowledged after its handler has returned; ``client``: the
-          same, with one ACK for all messages up to the first that is not done (each for itself on RabbitMQ, where such
-          an ACK would stand for those of other handlers, too); ``auto``: a message is acknowledged right before its
-          handler is called, so that one that is being handled is lost if the worker dies.
+        * *ack* - ``client-individual``: each message is acknowledged after its handler has returned. ``client``: the
+          same, but one ACK stands for all messages before the first that is not done; RabbitMQ gets an ACK for each
+          message, because there a common ACK would include messages of other handlers. ``auto``: a message is
+          acknowledged right before its handler is called, and is lost if the worker dies before the handler returns.
         * *accept* - the names of the serializers that may be read. A message in another form becomes a dead letter.
-          ``pickle`` is read only if it is named here: a sender of pickles can run code in this process. With none,
-          nothing is read, and the payload is the body, as in a program that inspects dead letters.
+          ``pickle`` is read only if it is named here, because a sender of pickles can run code in this process. If
+          *accept* is empty, nothing is decoded, and the payload is the body; a program that inspects dead letters
+          needs this.
         * *headers* - more headers of SUBSCRIBE, such as ``selector``.
         * *untyped* - the name of the serializer for bodies without a content type, such as ``json`` for messages of JMS
-          producers; without it, the worker's (``bytes``). It must be among those in *accept*, too.
-        * *sent_to* - other destinations that signed messages may have been sent to, where the broker moves them to this
-          one on purpose; see `stomp_web.serializers.deserialize`.
+          producers; default: the worker's *untyped* (``bytes``). The serializer must be in *accept*, too.
+        * *sent_to* - other destinations to which signed messages may have been sent, if the broker moves these messages
+          to *destination* on purpose; see `stomp_web.serializers.deserialize`.
         * *once* - handle each message once, however often it comes: the handler runs in a transaction of the worker's
-          *inbox*, together with a row that names the handler and the message. It is called with the message and the
-          session where the inbox is one of `stomp_web.sqlalchemy`.
-        * *id* - the subscription's id; a durable subscription of RabbitMQ is known by it.
+          *inbox*, together with a row that names the handler and the message. If the inbox is one of
+          `stomp_web.sqlalchemy`, the handler is called with the message and the session.
+        * *id* - the subscription's id; RabbitMQ identifies a durable subscription by this id.
 
-        The function has done its work when it returns. So one that is ``async`` or a generator is refused, also as a
-        method, in a ``functools.partial``, as the ``__call__`` of an object, or from asgiref's ``sync_to_async``. Where
-        it cannot be seen (in a lambda, or under a decorator of another library), each call that returns an awaitable or
-        a generator counts as a failure.
+        The function must have done its work when it returns. So an ``async`` function or a generator function is
+        refused, also as a method, in a ``functools.partial``, as the ``__call__`` of an object, or from asgiref's
+        ``sync_to_async``. Where its kind cannot be seen (in a lambda, or under a decorator of another library), each
+        call that returns an awaitable or a generator counts as a failure.
 
-        Raises `InvalidFrame` if the destination, the ack mode or a header is invalid, and `ConfigurationError` if the
-        function is such a one, or cannot be called with one argument, or if there is such a subscription already: two
-        handlers of one queue would share its messages.
+        Raises `InvalidFrame` if the destination, the ack mode or a header is invalid. Raises `ConfigurationError` if
+        the function is refused, or cannot be called with one argument, or if the subscription's id is in use, or if the
+        queue has a handler already: two handlers of one queue would share its messages.
         """
         accept = (accept,) if isinstance(accept, str) else tuple(accept)
         origins = (sent_to,) if isinstance(sent_to, str) else tuple(sent_to)
@@ -165,9 +166,9 @@ class Handlers:
     def check(
         self, dead_letter: str, keys: typing.Sequence[str | bytes] = (), once_arguments: int | None = None
     ) -> None:
-        """Raise `ConfigurationError` if a worker with this *dead_letter* and these signing *keys* cannot run them.
+        """Raise `ConfigurationError` if a worker with *dead_letter* and the signing *keys* cannot run the handlers.
 
-        *once_arguments* - with how many arguments its inbox calls a handler; ``None``: it has no inbox.
+        *once_arguments* - with how many arguments the worker's inbox calls a handler; ``None`` if there is no inbox.
         """
         if not self._handlers:
             raise ConfigurationError("there is no handler; decorate a function with subscribe('/queue/...')")
@@ -208,19 +209,19 @@ def _name(function: object) -> str:
     try:
         name = getattr(function, "__qualname__", None)
         text = f"{getattr(function, '__module__', '')}.{name}" if name else repr(function)
-    except Exception:  # noqa: BLE001 - of an object with code of its own
+    except Exception:  # noqa: BLE001 - raised by an object with code of its own
         text = f"an object of {type(function).__module__}.{type(function).__qualname__}"
     return harmless(text, lines=False)
 
 
 def _kind_that_returns_unrun(function: object) -> str | None:
-    """Return the kind of *function*, if a call only makes a coroutine or a generator; ``None`` if that is not seen."""
+    """Return the kind of *function* if a call seems to return before its code has run; otherwise ``None``."""
     while isinstance(function, functools.partial | staticmethod):
         function = function.func if isinstance(function, functools.partial) else function.__func__
-    # An object is called by the method of its class.
+    # A call of an object calls a method of its class.
     method = function if inspect.isroutine(function) or inspect.isclass(function) else type(function).__call__
     for each in (function, method):
-        # asgiref marks its wrappers by this before Python 3.12, which has a mark of its own that `inspect` knows.
+        # asgiref marks its wrappers by this before Python 3.12. Python 3.12 has its own mark, which `inspect` knows.
         mark = getattr(sys.modules.get("asyncio.coroutines"), "_is_coroutine", None)
         if inspect.iscoroutinefunction(each) or (mark is not None and getattr(each, "_is_coroutine", None) is mark):
             return "async"

@@ -1,7 +1,7 @@
 """The inbox: messages that have come and wait for a worker thread, and those that wait for their next try.
 
-It is the `message_queue` of the worker's client, which reads no further while it is full. It outlives sessions: when
-one ends, only messages that were acknowledged already stay. The broker delivers the others again.
+The inbox is the `message_queue` of the worker's client. While it is full, the client reads no further. It outlives
+sessions: when a session ends, only messages that were acknowledged already stay. The broker delivers the others again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Inbox(FrameQueue):
         self._unclaimed = UnclaimedWarnings(_log)
 
     def offer_many(self, frames: typing.Sequence[Frame]) -> int:
-        """Put in as many of *frames* as there is room for, and return how many that was."""
+        """Put in as many of *frames* as there is room for, and return how many were taken."""
         for taken, frame in enumerate(frames):
             if frame.headers.get("subscription") not in self._handlers:
                 self._unclaimed.warn(frame)
@@ -54,13 +54,13 @@ class Inbox(FrameQueue):
         return len(frames)
 
     def end(self, reason: BaseException, last: typing.Iterable[Frame] = ()) -> None:
-        """The session has ended; *last* are frames for which there was no room."""
+        """Drop messages at the end of a session; *last* are frames for which there was no room."""
         with self._not_empty:
             self.received += len(list(last))
             self._drop_unbegun()
 
     def take(self, seconds: float = math.inf) -> tuple[Step, Delivery] | None:
-        """Return the next step and its message; ``None`` if there was none in *seconds*, or if it is `finished`."""
+        """Return the next step and its message; ``None`` if no step is due in *seconds*, or the inbox is `finished`."""
         end = time.monotonic() + seconds
         with self._not_empty:
             while True:
@@ -78,7 +78,7 @@ class Inbox(FrameQueue):
 
     @property
     def finished(self) -> bool:
-        """Whether the inbox was closed, and there is nothing more to do."""
+        """Whether the inbox was closed, and no step is left."""
         return self._closed and not self._later and not self._frames
 
     def _next(self, now: float) -> tuple[Step, Delivery] | None:
@@ -92,7 +92,7 @@ class Inbox(FrameQueue):
         return Step.HANDLE, self._session.new_delivery(frame, self._handlers[frame.headers["subscription"]])
 
     def later(self, seconds: float, step: Step, delivery: Delivery) -> None:
-        """Do *step* with *delivery* in *seconds*. After `close`, only if it was acknowledged already."""
+        """Plan *step* for *delivery* in *seconds*; after `close`, only for one that was acknowledged already."""
         with self._not_empty:
             if self._abandoned or (self._closed and not delivery.acknowledged_first):
                 return
@@ -101,7 +101,7 @@ class Inbox(FrameQueue):
             self._not_empty.notify()
 
     def pause(self) -> None:
-        """Give out nothing until `close`. From any thread or signal handler: it takes no lock."""
+        """Give out nothing until `close`. Safe in any thread or signal handler, because it takes no lock."""
         self._paused = True
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class Inbox(FrameQueue):
             self._drop_unbegun()
 
     def abandon(self) -> int:
-        """Give out nothing more at all; return how many messages that loses, which were acknowledged already."""
+        """Give out nothing more at all. Return how many messages are lost because they were acknowledged already."""
         with self._not_empty:
             self._closed = self._abandoned = True
             self._drop_unbegun()
@@ -120,7 +120,7 @@ class Inbox(FrameQueue):
             return lost
 
     def _drop_unbegun(self) -> None:
-        """Keep what was acknowledged already; after `close`, a message to be handled again is due at once."""
+        """Drop messages that were not acknowledged. After `close`, a message kept for its handler is due at once."""
         self._frames.clear()
         self._later = [
             (0.0 if self._closed and step is Step.HANDLE else due, order, step, delivery)

@@ -1,6 +1,7 @@
 """Calling handlers in another process, which may die without harm to the worker.
 
-A process is started anew, as a fork would copy locks that the program's threads hold: so it must import the handlers.
+A process is started anew, because a fork would copy locks that the program's threads hold. So the process must import
+the handlers.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class ProcessExecutor(Executor):
         inbox: OnceInbox | typing.Callable[[], OnceInbox] | None = None,
     ) -> None:
         if getattr(multiprocessing.current_process(), "_inheriting", False):
-            # multiprocessing's own mark of a process that is still importing the program that it was started from.
+            # multiprocessing marks a process in this way while it imports the program that has started it.
             raise ConfigurationError(
                 "run() was called while a worker process imports the program; put the call under "
                 '`if __name__ == "__main__":`',
@@ -58,7 +59,7 @@ class ProcessExecutor(Executor):
         self._name = f"stomp-worker-process-{number}"
         self._initializers = _pickled(initializers, "the initializer")
         for handler in handlers:
-            _pickled(handler.function, f"the handler {handler.name}")  # for the error that names it
+            _pickled(handler.function, f"the handler {handler.name}")  # for an error that names the handler
         _pickled(around, "around")
         _pickled(inbox, "the inbox (hand over a function that makes it)")
         self._setup = _pickled((handlers, keys, around, inbox), "the worker")
@@ -73,7 +74,7 @@ class ProcessExecutor(Executor):
         ours, theirs = context.Pipe()
         process = context.Process(target=_run_process, args=(theirs, self._initializers, self._setup), name=self._name)
         try:
-            # Not under the lock: multiprocessing logs, and its log handlers are the application's.
+            # Not under the lock, because multiprocessing logs, and the log handlers are the application's.
             with block_stop_signals():
                 process.start()
         finally:
@@ -93,7 +94,7 @@ class ProcessExecutor(Executor):
             raise ConfigurationError(f"a worker process cannot run the handlers: {answer}", "processes")
 
     def execute(self, job: Job) -> Failure | None:
-        """Call the handler in the process. Its death is a failure, too. Raises `ExecutorGone`."""
+        """Call the handler in the process. The death of the process is a failure, too. Raises `ExecutorGone`."""
         connection, process = self._connection, self._process
         if connection is None or process is None:
             raise ExecutorGone
@@ -101,7 +102,7 @@ class ProcessExecutor(Executor):
         try:
             connection.send(job)
             sent = True
-            # A child of the process may hold the other end of the pipe, which is not closed then when the process dies.
+            # A child of the process may hold the other end of the pipe. Then the death of the process closes no pipe.
             while not connection.poll(_CHECK_INTERVAL):
                 if not process.is_alive() and not connection.poll():
                     raise EOFError
@@ -128,7 +129,7 @@ class ProcessExecutor(Executor):
     def stop(self) -> None:
         """Close the pipe, which ends the process, and wait for its end."""
         with self._lock:
-            self._killed = True  # no other is started
+            self._killed = True  # no other process is started
         if self._connection is not None:
             self._connection.close()
         if self._process is not None:
@@ -136,7 +137,7 @@ class ProcessExecutor(Executor):
         self._discard()
 
     def kill(self) -> bool:
-        """End the process at once; no other is started."""
+        """End the process at once, and start no other."""
         with self._lock:
             self._killed = True
             if self._process is not None:
@@ -157,9 +158,9 @@ class ProcessExecutor(Executor):
 
 
 def _wait_for_exit(process: BaseProcess) -> bool:
-    """Wait until *process* has ended, for `_END_LIMIT` seconds at the most; return whether it has."""
+    """Wait until *process* has ended, for `_END_LIMIT` seconds at the most; return whether it has ended."""
     end = time.monotonic() + _END_LIMIT
-    # `Process.join` waits without a limit for one that has closed its descriptors, as a handler may.
+    # `Process.join` waits without a limit for a process that has closed its descriptors, and a handler may do that.
     wait([process.sentinel], _END_LIMIT)
     while process.is_alive():
         if time.monotonic() > end:
@@ -193,7 +194,7 @@ def _run_process(connection: Connection, initializers: bytes, setup: bytes) -> N
     ignore_stop_signals()
     with contextlib.closing(connection):
         try:
-            with ForkGuard():  # for a child that the initializer forks, or the import of the handlers
+            with ForkGuard():  # for a child that the initializer or the import of the handlers forks
                 for initializer in pickle.loads(initializers):
                     initializer()
                 handlers, keys, around, inbox = pickle.loads(setup)

@@ -15,12 +15,12 @@ from .handlers import Handler
 __all__ = ["DELIVERY_COUNTS", "CurrentSession"]
 
 # How often a quorum queue of RabbitMQ has delivered a message before. 3.10.8 has one header for all these deliveries.
-# 4.3.6 counts them in x-acquired-count, and in x-delivery-count only those that ended with the connection.
+# 4.3.6 counts all of them in x-acquired-count; its x-delivery-count counts only those that ended with the connection.
 DELIVERY_COUNTS: typing.Final = ("x-acquired-count", "x-delivery-count")
 
 
 class CurrentSession:
-    """The session's number and dialect, and its cumulative ACKs. *failures* are those of earlier deliveries."""
+    """The session's number and dialect, and its cumulative ACKs. *failures* are known from earlier deliveries."""
 
     def __init__(self, failures: FailureCounts) -> None:
         self._failures = failures
@@ -29,29 +29,29 @@ class CurrentSession:
         self.dialect: Dialect = GENERIC
 
     def begin(self, server: str | None) -> None:
-        """Another session has begun, with a broker that names itself *server*."""
+        """Note that a session has begun, with a broker that names itself *server*."""
         self.dialect = choose_dialect(server)
         self._number += 1
         self._cumulative.clear()
 
     def end(self) -> None:
-        """The session has ended."""
+        """Note that the session has ended."""
         self._number += 1
 
     def redelivers(self, delivery: Delivery) -> bool:
-        """Whether the broker delivers the message again anyhow, as the session in which it came has ended."""
+        """Whether the broker delivers the message again anyhow, because the session of *delivery* has ended."""
         return delivery.session != self._number and not delivery.acknowledged_first
 
     def ack_mode(self, handler: Handler) -> str:
-        """The ack mode that SUBSCRIBE names for *handler*: never ``auto``, or messages that wait here could be lost."""
+        """The ack mode in the SUBSCRIBE of *handler*: never ``auto``, because messages that wait here could be lost."""
         return "client" if handler.ack == "client" and not self.dialect.acks_over_all else "client-individual"
 
     def cumulative_acks(self, handler: Handler) -> CumulativeAcks:
-        """The deliveries of *handler* in this session, if its ack mode is ``client``."""
+        """The deliveries of *handler* in this session, if the handler's ack mode is ``client``."""
         return self._cumulative.setdefault(handler.id, CumulativeAcks())
 
     def new_delivery(self, frame: Frame, handler: Handler) -> Delivery:
-        """Return the delivery of *frame*. To be called in the order in which the frames came."""
+        """Return the delivery of *frame*. Must be called in the order in which the frames came."""
         headers = frame.headers
         key = None
         message_id = message_id_of(headers)
@@ -74,7 +74,7 @@ class CumulativeAcks:
     """The deliveries of one subscription in one session that are not acknowledged, in the order of the messages.
 
     In the ack mode ``client`` an ACK stands for all earlier messages, too. Handlers end in any order, so a message is
-    acknowledged when it and all before it are done.
+    acknowledged when it and all earlier ones are done.
     """
 
     def __init__(self) -> None:
@@ -83,12 +83,12 @@ class CumulativeAcks:
         self._acknowledging = False
 
     def add(self, delivery: Delivery) -> None:
-        """The message has come, after all that were added before."""
+        """Add *delivery*, which came after all that were added before."""
         with self._lock:
             self._open.append(delivery)
 
     def finish(self, delivery: Delivery, acknowledge: typing.Callable[[Delivery], object]) -> bool:
-        """The message is done: acknowledge the last one that can be. ``False`` if it is of another session."""
+        """Mark *delivery* as done, and acknowledge as far as possible. ``False`` if it is of another session."""
         with self._lock:
             if delivery not in self._open:
                 return False

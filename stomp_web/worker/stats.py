@@ -13,15 +13,15 @@ __all__ = ["Counters", "WorkerStats"]
 class WorkerStats:
     """What a worker has done since `Worker.run` was called.
 
-    * `received` - messages that came from the broker, those that came again included.
-    * `handled` - calls of handlers that returned; `failed` - those that raised, or whose process died, and messages
+    * `received` - messages that came from the broker, including those that came again.
+    * `handled` - calls of handlers that returned; `failed` - calls that raised, or whose process died, and messages
       that could not be read.
     * `given_back` - messages returned to their queue by NACK; `retried` - messages tried again without the broker.
     * `dead_lettered` - messages sent to the dead letter destination.
     * `duplicates` - messages that had been handled before and were dropped.
-    * `stale` - acknowledgements that were not sent, as the session of their message had ended: it comes again.
-    * `in_flight` - messages in a handler now; `waiting` - those that wait for one.
-    * `connects` - sessions so far; `connected` - whether there is one now.
+    * `stale` - acknowledgements that were not sent, because their session had ended; the messages come again.
+    * `in_flight` - messages in a handler now; `waiting` - messages that wait for a handler.
+    * `connects` - sessions so far; `connected` - whether there is a session now.
     * `seconds` - how long the run has taken so far.
     """
 

@@ -32,15 +32,15 @@ __all__ = ["Progress", "Supervisor"]
 _log = get_logger("worker")
 
 _CHECK_INTERVAL = 0.5  # seconds between two checks, and two calls of *on_progress*
-_LONG_ENOUGH = 10.0  # seconds after which a session was no failed attempt
+_LONG_ENOUGH = 10.0  # seconds after which a session does not count as a failed attempt
 _PARTING_LIMIT = 5.0  # seconds for DISCONNECT, and for the end of a thread
 
 # The `message` headers of ERROR frames that refuse a subscription until the program or the broker is changed.
 _PERMANENT: typing.Final = re.compile(
     # RabbitMQ 3.10.8, 4.3.6: a destination that it does not know; no permission (the AMQP reply code 403); a queue that
     # exists with other arguments, or arguments that no queue can have (406). Not 404, NOT_FOUND: another program may
-    # declare the queue or the exchange a little later. Not 405, RESOURCE_LOCKED: its exclusive consumer may leave. Not
-    # "Processing error": 3.10 says it also to one of two clients that declare the same quorum queue at the same time.
+    # declare the queue or the exchange a little later. Not 405, RESOURCE_LOCKED: an exclusive consumer may leave. Not
+    # "Processing error": 3.10 also sends it to one of two clients that declare the same quorum queue at the same time.
     "(?:unknown|invalid|missing) destination$|access_refused$|precondition_failed$"
     # The development broker.
     "|access denied$"
@@ -50,7 +50,7 @@ _PERMANENT: typing.Final = re.compile(
     "|invalid empty or 'null' destination header",
     re.IGNORECASE | re.DOTALL,
 )
-# The first line of the body, where ActiveMQ 5.17.2 has the exception: a selector that it cannot read.
+# The first line of the body, in which ActiveMQ 5.17.2 names the exception for a selector that it cannot read.
 _PERMANENT_EXCEPTION: typing.Final = re.compile(rb"[\w.]*\bInvalidSelectorException\b")
 
 Progress = typing.Callable[[WorkerStats], object]
@@ -73,7 +73,7 @@ class Supervisor:
     _on_progress: Progress | None
 
     def __post_init__(self) -> None:
-        self._progress_failed = False  # the last call of it
+        self._progress_failed = False  # whether the last call of *on_progress* failed
         self._reported_at = self._began = time.monotonic()
         self._stopping = False
         self._reader: threading.Thread | None = None
@@ -82,7 +82,7 @@ class Supervisor:
         self._wakeup.fileno()  # open before the first `stop`, which must not be missed
 
     def stop(self) -> None:
-        """Ask it to shut down. From any thread or signal handler: it takes no lock."""
+        """Ask the worker to shut down. Safe in any thread or signal handler, because it takes no lock."""
         self._stopping = True
         self._inbox.pause()
         self._wakeup.wake()
@@ -109,16 +109,16 @@ class Supervisor:
         )
 
     def run(self) -> bool:
-        """Run until `stop`; return whether all handlers have ended within the grace time. Raises as `Worker.run`."""
+        """Run until `stop`; return whether all handlers have ended within the grace time. Raises like `Worker.run`."""
         try:
             self._start_threads()
             self._receive()
             finished = self._shut_down()
-            # Its receipt says that the broker has taken every acknowledgement before it.
+            # The receipt of DISCONNECT says that the broker has taken every earlier acknowledgement.
             self._client.disconnect(_PARTING_LIMIT)
             self._report_progress()  # the final numbers
             return finished
-        except BaseException:  # also of a second signal: nothing more is waited for
+        except BaseException:  # also raised by a second signal: nothing more is waited for
             self._inbox.abandon()
             for thread in self._threads:
                 thread.abandon()
@@ -245,14 +245,14 @@ class Supervisor:
             self._on_progress(self.stats())
         except Exception:  # noqa: BLE001 - a display is no reason to stop working
             self._progress_failed = True
-            if not failed_before:  # once for many failures one after the other
+            if not failed_before:  # once for several failures one after the other
                 _log.exception("on_progress has failed; the worker goes on, and calls it again")
 
 
 def _is_permanent(error: MessageError) -> bool:
     """Whether the broker has refused the login, or says that the same SUBSCRIBE can never be accepted.
 
-    That is a mistake in the program or in the broker's permissions. All other errors may pass.
+    Either means a mistake in the program or in the broker's permissions. All other errors may pass.
     """
     if not isinstance(error, Rejected) or error.frame is None:
         return isinstance(error, AuthenticationFailed)

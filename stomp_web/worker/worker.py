@@ -45,7 +45,7 @@ __all__ = ["SETTINGS", "Worker"]
 
 _F = typing.TypeVar("_F", bound=Function)
 
-# Those options of the whole package that a worker has a use for.
+# The options of the whole package that a worker uses, too.
 _OPTIONS = ("url", *CONNECTION_OPTIONS, "signing_keys")
 #: A worker's options in a framework's settings.
 SETTINGS: typing.Final = (
@@ -65,29 +65,31 @@ class Worker(Unpicklable):
     >>> worker.run()  # doctest: +SKIP
 
     * *url* - the broker's address, or several (see `parse_address`); it may hold options.
-    * *concurrency* - how many handlers may run at the same time, each in a thread; 8. With 1, messages are handled in
-      the order in which the broker sends them.
+    * *concurrency* - how many handlers may run at the same time, each in a thread. Default 8. With 1, messages are
+      handled in the order in which the broker sends them.
     * *processes* - if it is not 0, handlers run in this number of processes instead of threads, one at a time in each.
       A process is started anew and imports the handlers, which must be defined at the top level of a module.
     * *prefetch* - how many messages the broker may send ahead, per subscription, if it supports that (RabbitMQ,
-      ActiveMQ); without it, twice as many as can be handled at a time.
-    * *max_redeliveries* - how often a message is tried again after its handler has raised; 5. *retry_delay* - seconds
-      before the first of these; the pause doubles each time, up to 30 seconds; 0.1.
-    * *dead_letter* - the destination for a message that has failed once more; ``/queue/DLQ``. It is acknowledged when
-      the broker has confirmed the dead letter.
-    * *deduplicate* - how many handled messages to remember by their ``x-message-id``, to drop copies; 0, none.
-    * *grace* - seconds that running handlers have to end when the worker stops; 30.
-    * *untyped* - the name of the serializer for bodies without a content type, for handlers that name none; ``bytes``.
-    * *initializer* - called first in each process, before the handlers are imported there: a function of a module.
-    * *around* - a function that returns a context manager, which is entered around each message, where it is handled.
+      ActiveMQ). Default: twice as many as can be handled at a time.
+    * *max_redeliveries* - how often a message is tried again after its handler has raised. Default 5.
+    * *retry_delay* - seconds before the first of these tries; the pause doubles each time, up to 30. Default 0.1.
+    * *dead_letter* - the destination for a message whose last try has failed. Default ``/queue/DLQ``. The message is
+      acknowledged when the broker has confirmed the dead letter.
+    * *deduplicate* - how many handled messages to remember by their ``x-message-id``, to drop copies. Default 0: none.
+    * *grace* - seconds that running handlers have to end when the worker stops. Default 30.
+    * *untyped* - the name of the serializer for bodies without a content type, if the handler names none. Default
+      ``bytes``.
+    * *initializer* - a function of a module; each process calls it first, before it imports the handlers.
+    * *around* - a function that returns a context manager; each message is handled inside such a context.
     * *handlers* - the `Handlers` to run, if they were collected before there was a worker.
     * *inbox* - for handlers with ``once=True``: a `stomp_web.sqlalchemy.Inbox`. With *processes*, a function of a
-      module that returns one, which each process calls.
+      module that returns an inbox; each process calls the function.
     * *connect_headers* - more headers of CONNECT, such as ``client-id``.
     * *options* - these of a `Publisher`: ``login``, ``passcode``, ``vhost``, ``timeout``, ``connect_timeout``,
       ``heart_beat`` (without it, both sides beat every 10 seconds), ``tls_ca``, ``tls_cert``, ``tls_key``,
-      ``tls_key_password``, ``tls_insecure_skip_verify``, ``signing_keys``, and ``max_header_bytes``, ``max_headers``,
-      ``max_body_bytes``: a larger message is sent to *dead_letter* at once, with as much of it as could be read.
+      ``tls_key_password``, ``tls_insecure_skip_verify``, ``signing_keys``, ``max_header_bytes``, ``max_headers`` and
+      ``max_body_bytes``. A message that exceeds one of these three limits is sent to *dead_letter* at once, with as
+      much of it as could be read.
 
     Raises `ConfigurationError`. Nothing is opened, and no thread started, before `run`.
     """
@@ -121,14 +123,14 @@ class Worker(Unpicklable):
             raise ConfigurationError(f"{address.scheme}:// opens no connection; a worker needs a broker", "url")
         self._url = address.url
         self._broker = str(address)
-        # An address that is shared with an application may hold options that are a publisher's.
+        # An address that is shared with an application may hold options of a publisher.
         checked = read_options(address.options, options)
         self._connection = {name: checked[name] for name in CONNECTION_OPTIONS if name in checked}
         self._keys: tuple[str | bytes, ...] = checked.get("signing_keys", ())
         self._connect_headers = dict(connect_headers or {})
         #: How many handlers run at the same time, if they run in threads. May be set before `run`.
         self.concurrency = whole_number("concurrency", concurrency, 1)
-        #: In how many processes handlers run; 0: in threads. May be set before `run`.
+        #: In how many processes handlers run; if it is 0, they run in threads. May be set before `run`.
         self.processes = whole_number("processes", processes, 0)
         self._prefetch = None if prefetch is None else whole_number("prefetch", prefetch, 1)
         self._max_redeliveries = whole_number("max_redeliveries", max_redeliveries, 0)
@@ -140,7 +142,7 @@ class Worker(Unpicklable):
         self._initializer = initializer
         self._around = around or contextlib.nullcontext
         self._inbox = inbox
-        #: The functions, and what they are subscribed to.
+        #: The functions, and the destinations that they handle.
         self.handlers = Handlers() if handlers is None else handlers
         self._idle = collections.deque([None])  # empty while it runs; no lock, for it runs code of the application
         self._supervisor: Supervisor | None = None
@@ -185,21 +187,22 @@ class Worker(Unpicklable):
     def run(self, *, on_progress: Progress | None = None, initializer: Initializer | None = None) -> int:
         """Receive and handle messages until SIGTERM, Ctrl-C or `stop`; return the exit code for the program.
 
-        When the connection is lost it connects and subscribes again, after a pause that grows with each failure. In the
-        main thread, the first SIGTERM or Ctrl-C shuts it down cleanly: no more messages are taken, handlers have the
-        grace time to end, their messages are acknowledged, and the connection is closed with DISCONNECT. A second one
-        ends it at once, if it comes half a second after the first or later; sooner it is the same request (a terminal
-        and a wrapper both pass one Ctrl-C on). Returns 0, or 1 if a handler had not ended in time.
+        When the connection is lost, the worker connects and subscribes again, after a pause that grows with each
+        failure. In the main thread, the first SIGTERM or Ctrl-C shuts the worker down cleanly: it takes no more
+        messages, handlers have the grace time to end, their messages are acknowledged, and the connection is closed
+        with DISCONNECT. A second signal, half a second after the first or later, ends the worker at once. An earlier
+        signal is part of the first request, because a terminal and a wrapper may both pass on one Ctrl-C. Returns 0, or
+        1 if a handler had not ended in time.
 
         *on_progress* is called in this thread with a `WorkerStats`, about twice a second. If it raises an `Exception`,
-        that is logged, and the worker goes on. *initializer* is called in each process before that of the constructor:
-        for a program that sets up the logging of its processes.
+        the exception is logged, and the worker goes on. *initializer* is called in each process, before the initializer
+        of the constructor is called; a program can set up the logging of its processes with it.
 
-        Raises `ConfigurationError` if there is no handler, or one that cannot be run; `AuthenticationFailed` if the
-        broker refuses the login at the first connection, and `Rejected` if it refuses a subscription there permanently:
-        no permission, a destination that it does not know, a queue with other arguments, a selector that it cannot
-        read. If the broker cannot be reached, or refuses for another reason, such as RabbitMQ's NOT_FOUND for a queue
-        that another program has yet to declare, the worker waits and tries again.
+        Raises `ConfigurationError` if there is no handler, or if a handler cannot be run. Raises `AuthenticationFailed`
+        if the broker refuses the login at the first connection. Raises `Rejected` if the broker permanently refuses a
+        subscription at the first connection: no permission, a destination that it does not know, a queue with other
+        arguments, a selector that it cannot read. If the broker cannot be reached, or refuses for another reason, such
+        as RabbitMQ's NOT_FOUND for a queue that another program has yet to declare, the worker waits and tries again.
         """
         try:
             self._idle.pop()
@@ -213,9 +216,9 @@ class Worker(Unpicklable):
             self._idle.append(None)
 
     def stop(self) -> None:
-        """Ask a running worker to shut down cleanly, as SIGTERM does. From any thread; it does not wait.
+        """Ask a running worker to shut down cleanly, as SIGTERM does. Safe in any thread; does not wait.
 
-        Does nothing before `run` was called: to stop a worker right after its start, wait until `is_alive`.
+        Does nothing before `run` was called. To stop a worker right after its start, wait until `is_alive` is true.
         """
         supervisor = self._supervisor
         if supervisor is not None:
@@ -225,8 +228,8 @@ class Worker(Unpicklable):
     def is_alive(self) -> bool:
         """Whether messages are received and can be handled now.
 
-        True while there is a session, every subscription in it was confirmed, the reader's loop runs (which ends when
-        the broker misses its heart-beats), and every thread and process for handlers is alive. For health checks.
+        True while there is a session, every subscription in it was confirmed, the reader's loop runs, and every thread
+        and process for handlers is alive. The loop ends when the broker misses its heart-beats. For health checks.
         """
         supervisor = self._supervisor
         return supervisor is not None and supervisor.is_alive

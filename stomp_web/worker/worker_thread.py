@@ -1,4 +1,4 @@
-"""The worker threads: each takes one message at a time out of the inbox, has it executed, and has it acknowledged."""
+"""The worker threads: each takes a message from the inbox, and passes it to the executor and to the acknowledger."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CHECK_INTERVAL = 0.5  # seconds between two checks whether an idle process is a
 class WorkerThread:
     """A thread and its executor. *wakeup* is the supervisor's.
 
-    * `started` - it can take messages, or cannot: then `broken` says why.
+    * `started` - its start has ended. If the thread cannot take messages, `broken` says why.
     * `busy` - a message is with its handler.
     * `ended` - it takes no more messages, and has none.
     """
@@ -44,12 +44,12 @@ class WorkerThread:
         self._abandoned = False
         self.started = self.busy = self.ended = False
         self.broken: ConfigurationError | None = None
-        # A daemon: a handler that does not end cannot keep the program from ending.
+        # A daemon thread, so that a handler that does not end cannot keep the program from ending.
         self._thread = threading.Thread(target=self._run, name=f"stomp-worker-{number}", daemon=True)
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can handle a message now, or as soon as it is done with one."""
+        """Whether it can handle a message now, or as soon as the present message is done."""
         return self._thread.is_alive() and not self.ended and self._executor.is_ready()
 
     def start(self) -> None:
@@ -57,7 +57,7 @@ class WorkerThread:
         self._thread.start()
 
     def end(self) -> None:
-        """Do not wait for a process that cannot be started. The inbox says when there is nothing more to take."""
+        """Wait no longer for a process that cannot be started. The thread ends when the inbox is finished."""
         self._ending.set()
 
     def abandon(self) -> None:
@@ -67,7 +67,7 @@ class WorkerThread:
         self._executor.kill()
 
     def join(self, timeout: float) -> None:
-        """Kill the process if there is one, and wait *timeout* seconds for a thread that does not hang in a handler."""
+        """Kill the process if there is one. Wait *timeout* seconds for the thread, unless it hangs in a handler."""
         if self._executor.kill() or not self.busy:
             self._thread.join(timeout)
 
@@ -99,7 +99,7 @@ class WorkerThread:
         return None
 
     def _make_ready(self) -> bool:
-        """Replace a process that has died. ``False`` if none can be started before the end."""
+        """Replace a process that has died. ``False`` if no process can be started before the end."""
         pause = _RESTART_PAUSE
         while not self._executor.is_ready():
             if self.broken is not None or self._ending.is_set():
@@ -120,13 +120,13 @@ class WorkerThread:
             elif self._acknowledger.admit(delivery):
                 self._handle(delivery)
         except BaseException as error:  # noqa: BLE001
-            # Not of the handler, whose exceptions end in `_execute`: a fault of the worker, or an exception that other
-            # code has raised in this thread. Neither the thread nor the message is lost.
+            # The handler's exceptions end in `_execute`. This one is a fault of the worker, or other code has raised it
+            # in this thread. Neither the thread nor the message is lost.
             if self._abandoned:
                 return
             try:
                 self._acknowledger.interrupted(delivery, error)
-            except BaseException:  # noqa: BLE001 - of its last step, the log: a handler of it raises SystemExit, perhaps
+            except BaseException:  # noqa: BLE001 - from its last step, the log: a log handler may raise SystemExit
                 report_logging_error()
 
     def _handle(self, delivery: Delivery) -> None:
@@ -135,7 +135,7 @@ class WorkerThread:
         key = "" if delivery.key is None else delivery.key[1]
         job = Job(identity, frame.headers, frame.body, delivery.redelivered, delivery.failures, frame.defects, key)
         try:
-            # Where no process can be started any more, the message was not begun: the broker delivers it again.
+            # If no process can be started any more, no handler got the message: the broker delivers it again.
             with contextlib.suppress(ExecutorGone):
                 failure = self._execute(job)
                 if self._abandoned:

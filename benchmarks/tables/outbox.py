@@ -168,16 +168,16 @@ def _put(bench: Bench, table: Table, entries: Sequence[Entry], value: Callable[[
 def _servers(bench: Bench) -> Iterator[Case | None]:
     """Start both; the case has their addresses. ``None`` where one is not installed."""
     from tests.brokers.rabbitmq import RabbitMQ
-    from tests.django import postgres
+    from tests.django.postgres import Postgres
 
-    missing = RabbitMQ.missing() or postgres.missing()
+    missing = RabbitMQ.missing() or Postgres.missing()
     if missing is not None:
         bench.skipped["outbox"] = missing
     if missing is not None or not bench.has("outbox", "trustme"):
         yield None
         return
     bench.progress("outbox: starting")
-    server = postgres.Postgres()
+    server = Postgres()
     with contextlib.closing(server), started(RabbitMQ()) as broker:
         server.start()
         yield Case(

@@ -6,7 +6,7 @@ import argparse
 import functools
 import typing
 
-__all__ = ["RELAY", "Argument", "add_options", "count", "seconds", "worker_options"]
+__all__ = ["RELAY", "Argument", "add_options", "count", "days", "seconds", "worker_options"]
 
 
 def seconds(text: str) -> float:
@@ -28,6 +28,17 @@ def count(text: str, least: int = 1, most: float = float("inf")) -> int:
     return int(text)
 
 
+def days(text: str) -> float:
+    """Return a number of days, 0 or more. Raises `argparse.ArgumentTypeError`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 36_500:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 0 to 36500")
+    return value
+
+
 #: An option: its flag, the function that reads its value, the name of the value, and the help.
 Argument = tuple[str, typing.Callable[[str], typing.Any], str, str]
 
@@ -39,15 +50,18 @@ RELAY: typing.Final[tuple[Argument, ...]] = (
 )
 
 
-def worker_options(place: str) -> tuple[Argument, ...]:
-    """The options of a command that runs a worker; their defaults are in *place*."""
+def worker_options(place: str, *, what: str = "application", otherwise: bool = True) -> tuple[Argument, ...]:
+    """The options of a command that runs a worker. Their defaults are in *place*, or they may be (*otherwise*).
+
+    *what* is loaded by each process.
+    """
+    defaults = [f"Default: that of {place}{f', else {each}' if otherwise else ''}." for each in (8, 0)]
     concurrency = (
-        "Handle up to N messages at once, each in a thread. Ignored if they are handled in processes. Default: that of "
-        f"{place}, else 8."
+        f"Handle up to N messages at once, each in a thread. Ignored if they are handled in processes. {defaults[0]}"
     )
     processes = (
         "Handle messages in N processes instead, one at a time in each; 0 means in threads. Each process loads the "
-        f"application. Default: that of {place}, else 0."
+        f"{what}. {defaults[1]}"
     )
     least_0 = functools.partial(count, least=0)
     return ("--concurrency", count, "N", concurrency), ("--processes", least_0, "N", processes)

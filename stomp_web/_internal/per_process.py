@@ -1,4 +1,4 @@
-"""Per-process state, safe across fork because each use looks it up by the process id; and unpicklable objects.
+"""Per-process state, and unpicklable objects. The state is looked up by the process id at each use.
 
 A forked child must not use its parent's connections, nor state that another thread may have been changing. No fork
 hook is used, because uWSGI forks without calling the hooks of `os.register_at_fork`.

@@ -14,7 +14,7 @@ import os
 import sys
 import typing
 
-from .._internal.arguments import RELAY, add_options, count, seconds, worker_options
+from .._internal.arguments import RELAY, add_options, count, days, seconds, worker_options
 from .._internal.signals import sigterm_as_ctrl_c
 from .._internal.streams import keep_descriptors, settle, try_to_print
 from .._internal.version import __version__
@@ -236,7 +236,7 @@ def _add_worker(commands: _Commands) -> None:
         "shop.orders:worker.",
     )
     parser.add_argument("--url", nargs="?", action=_NoUrl, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    add_options(parser, worker_options("the Worker"), default=argparse.SUPPRESS)
+    add_options(parser, worker_options("the Worker", what="module", otherwise=False), default=argparse.SUPPRESS)
 
 
 def _add_relay(commands: _Commands) -> None:
@@ -254,7 +254,7 @@ def _add_relay(commands: _Commands) -> None:
         "--alias", default="default", metavar="NAME", help="Send the messages of this publisher. Default: %(default)s."
     )
     parser.add_argument(
-        "--keep", type=float, default=0.0, metavar="DAYS", help="Keep the rows of sent messages so long. Default: 0."
+        "--keep", type=days, default=0.0, metavar="DAYS", help="Keep the rows of sent messages so long. Default: 0."
     )
     parser.add_argument("--once", action="store_true", help="Send what can be sent now, and end.")
     add_options(parser, RELAY, default=argparse.SUPPRESS)
@@ -269,7 +269,7 @@ def _add_outbox(commands: _Commands) -> None:
     parser.add_argument("action", choices=("status", "retry", "discard", "purge"), help="What to do.")
     parser.add_argument("ids", nargs="*", type=count, metavar="ID", help="retry, discard: only these rows.")
     parser.add_argument(
-        "--days", type=float, default=0.0, metavar="N", help="purge: only those that were sent N days ago or earlier."
+        "--days", type=days, default=0.0, metavar="N", help="purge: only those that were sent N days ago or earlier."
     )
     _add_database(parser)
 

@@ -23,7 +23,7 @@ from .._internal.streams import keep_descriptors, try_to_print
 from ..connection.address import parse_address
 from ..errors import ConfigurationError, StompError
 from ..publisher.command import check_broker, never_succeeds, send_body
-from .state import StompState, state_of
+from .state import StompState, metadata_of, state_of
 
 if typing.TYPE_CHECKING:
     from ..sqlalchemy import Inbox
@@ -189,7 +189,7 @@ def _engine(database: str | None) -> typing.Any:
     url = database or flask.current_app.config.get("SQLALCHEMY_DATABASE_URI")
     if not url:
         raise ConfigurationError("the app has no database of SQLAlchemy; give --database URL", "database")
-    return make_engine(url)
+    return make_engine(url, "--database" if database else "SQLALCHEMY_DATABASE_URI")
 
 
 def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None) -> Worker:
@@ -233,9 +233,8 @@ def _app_context(load_app: typing.Callable[[], flask.Flask]) -> typing.ContextMa
 
 def _app_inbox(load_app: typing.Callable[[], flask.Flask]) -> Inbox:
     """Return the inbox in the Flask-SQLAlchemy database of the app that *load_app* returns."""
-    from sqlalchemy import MetaData
     from sqlalchemy.orm import Session
 
     from ..sqlalchemy import Inbox
 
-    return Inbox(MetaData(), lambda: Session(load_app().extensions["sqlalchemy"].engine))
+    return Inbox(metadata_of(load_app()), lambda: Session(load_app().extensions["sqlalchemy"].engine))

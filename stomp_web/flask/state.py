@@ -19,11 +19,13 @@ from ..observers import SignalObserver
 from ..publisher import OutboxMessage, Publisher
 
 if typing.TYPE_CHECKING:
+    from sqlalchemy import MetaData
+
     from ..sqlalchemy import Outbox
     from ..sqlalchemy.sessions import AnySession
     from ..worker import Handlers
 
-__all__ = ["PublisherMethods", "StompState", "message_sent", "send_failed", "state_of"]
+__all__ = ["PublisherMethods", "StompState", "message_sent", "metadata_of", "send_failed", "state_of"]
 
 _OUTBOX_OPTIONS: typing.Final = ("alias", "keep", "notify", "relay", "table")
 
@@ -134,14 +136,12 @@ class StompState(PublisherMethods, Unpicklable):
     @functools.cached_property
     def transactional_outbox(self) -> Outbox:  # type: ignore[override]
         """The outbox with the settings in the app's configuration, ``STOMP_OUTBOX``. Needs SQLAlchemy."""
-        from sqlalchemy import MetaData
-
         from ..sqlalchemy import Outbox
 
         for name in self._outbox_settings:
             if name not in _OUTBOX_OPTIONS:
                 raise unknown_option(name, known=_OUTBOX_OPTIONS)
-        return Outbox(MetaData(), self.publisher, **self._outbox_settings)
+        return Outbox(metadata_of(self.app), self.publisher, **self._outbox_settings)
 
     @property
     def handlers(self) -> Handlers:
@@ -150,6 +150,14 @@ class StompState(PublisherMethods, Unpicklable):
 
     def __repr__(self) -> str:
         return f"<StompState of {self.app.name!r}: {self.publisher.url}>"
+
+
+def metadata_of(app: flask.Flask) -> MetaData:
+    """Return the metadata of the app's Flask-SQLAlchemy, which may have a schema; without one, empty metadata."""
+    from sqlalchemy import MetaData
+
+    metadata = getattr(app.extensions.get("sqlalchemy"), "metadata", None)
+    return MetaData() if metadata is None else metadata
 
 
 def state_of(app: flask.Flask, key: str) -> StompState:

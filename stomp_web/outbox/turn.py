@@ -13,7 +13,8 @@ except ImportError:  # Windows
 
 __all__ = ["FileTurn", "database_file"]
 
-_held: dict[str, threading.Lock] = {}
+# By process and file: a forked child neither has the turn nor waits for the one that its parent had.
+_held: dict[tuple[int, str], threading.Lock] = {}
 
 
 class FileTurn:
@@ -25,8 +26,11 @@ class FileTurn:
 
     def __init__(self, path: str | None) -> None:
         self._path = None if path is None else f"{os.path.realpath(path)}-stomp-relay"
-        self._among_threads = threading.Lock() if path is None else _held.setdefault(self._path or "", threading.Lock())
         self._descriptor: int | None = None
+
+    @property
+    def _among_threads(self) -> threading.Lock:
+        return _held.setdefault((os.getpid(), self._path or f"memory {id(self)}"), threading.Lock())
 
     def acquire(self) -> bool:
         """Try to acquire the turn, and return whether this succeeded."""
@@ -52,6 +56,8 @@ class FileTurn:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             with contextlib.suppress(OSError):
+                # Closing is not enough: a child that was forked meanwhile has the same open file, and its lock.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
                 os.close(descriptor)
         self._among_threads.release()
 

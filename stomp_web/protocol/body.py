@@ -97,7 +97,7 @@ class BodyReader:
         return end + 1 if complete else stop
 
     def add(self, piece: bytes) -> None:
-        """Keep *piece*, the next bytes of the body: no more than are `missing`."""
+        """Keep *piece*, the next bytes of the body. It must not be longer than `missing`."""
         size = len(piece)
         self.size += size
         self.missing -= size

@@ -165,8 +165,8 @@ class FrameBuffer:
     def extract_frame(self) -> Frame | None:
         """Take out the next frame; ``None`` if it is not complete yet. Heart-beats are passed over.
 
-        Raises `ProtocolError` if the bytes are not STOMP or exceed a limit, once the frames before were taken out; a
-        tolerant buffer raises only if the end of a frame cannot be found. Later calls raise the same until `clear`.
+        Raises `ProtocolError` if bytes are not STOMP or exceed a limit, after all frames before them were taken out. A
+        tolerant buffer raises only if it cannot find the end of a frame. Later calls raise the same until `clear`.
         """
         while True:
             if self._position == len(self._data):

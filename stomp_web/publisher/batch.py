@@ -7,18 +7,7 @@ import typing
 from .._internal.per_process import Unpicklable
 from ..client.message import Message
 
-__all__ = ["Batch", "MessageOptions"]
-
-
-class MessageOptions(typing.TypedDict, total=False):
-    """The options of one message. `Publisher.send` says what they mean."""
-
-    serializer: str | None
-    persistent: bool | None
-    priority: int | None
-    ttl: float | None
-    correlation_id: str | None
-    reply_to: str | None
+__all__ = ["Batch"]
 
 
 class Batch(Unpicklable):
@@ -42,10 +31,17 @@ class Batch(Unpicklable):
         destination: str,
         payload: typing.Any,
         headers: typing.Mapping[str, str] | None = None,
-        **options: typing.Unpack[MessageOptions],
+        *,
+        serializer: str | None = None,
+        persistent: bool | None = None,
+        priority: int | None = None,
+        ttl: float | None = None,
+        correlation_id: str | None = None,
+        reply_to: str | None = None,
     ) -> str:
         """Serialize a message now, and send it when the block ends; return its id. Arguments as in `Publisher.send`."""
-        message = self._prepare(destination, payload, headers, **options)
+        more = {"priority": priority, "ttl": ttl, "correlation_id": correlation_id, "reply_to": reply_to}
+        message = self._prepare(destination, payload, headers, serializer=serializer, persistent=persistent, **more)
         self._messages.append(message)
         return typing.cast(str, message.id)
 

@@ -25,7 +25,7 @@ from ..pool import Health
 from ..serializers import SIGNATURE, SerializedPayload, check_keys, get_serializer
 from .backends.broker import BrokerBackend
 from .backends.local import MemoryBackend, OutboxMessage, local_backend
-from .batch import Batch, MessageOptions
+from .batch import Batch
 from .in_thread import call_in_thread, warn_of_blocking
 from .routes import make_routes, own_headers
 from .stats import Counters, PublisherStats
@@ -166,9 +166,14 @@ class Publisher(Unpicklable):
         payload: typing.Any,
         headers: typing.Mapping[str, str] | None = None,
         *,
+        serializer: str | None = None,
         confirm: bool | None = None,
+        persistent: bool | None = None,
+        priority: int | None = None,
+        ttl: float | None = None,
+        correlation_id: str | None = None,
+        reply_to: str | None = None,
         timeout: float | None = None,
-        **options: typing.Unpack[MessageOptions],
     ) -> str:
         """Send one message from a coroutine without blocking the event loop, and return its id.
 
@@ -180,7 +185,8 @@ class Publisher(Unpicklable):
         the message may arrive: observers and `stats` tell the outcome, and a failure is logged. Limit the time by
         *timeout*, not by ``asyncio.timeout``.
         """
-        message = self.prepare(destination, payload, headers, **options)
+        more = {"priority": priority, "ttl": ttl, "correlation_id": correlation_id, "reply_to": reply_to}
+        message = self.prepare(destination, payload, headers, serializer=serializer, persistent=persistent, **more)
         whole = self.options.timeout if timeout is None else timeout
         return await call_in_thread(lambda left: self.deliver_ready([message], confirm, left)[0], message, whole)
 

@@ -41,12 +41,20 @@ _ROW: typing.Final = (
 )
 
 
-def make_engine(address: str) -> Engine:
-    """Return an engine for a command. Raises `ConfigurationError` for a bad *address*, and if the driver is missing."""
+def make_engine(address: str, name: str = "--database") -> Engine:
+    """Return an engine for a command. Raises `ConfigurationError` for a bad *address*, and if the driver is missing.
+
+    *name* says where the address was read. The address itself, which may have a password, is not in the error.
+    """
     try:
         return sqlalchemy.create_engine(address)
-    except (ArgumentError, ImportError) as error:
-        raise ConfigurationError(f"--database: {error}", "database") from None
+    except ImportError as error:
+        raise ConfigurationError(f"{name}: {error}", "database") from None
+    except (ArgumentError, ValueError):
+        raise ConfigurationError(
+            f"{name} is no address of a database that SQLAlchemy knows, such as postgresql+psycopg://shop@db/shop",
+            "database",
+        ) from None
 
 
 class SqlAlchemyStore(Store):
@@ -99,15 +107,20 @@ class SqlAlchemyStore(Store):
 
     @contextlib.contextmanager
     def transaction(self) -> typing.Iterator[None]:
-        """A transaction on a connection of the engine's pool."""
-        with self._engine.begin() as self._of_thread.connection:
+        """A transaction on a connection of the engine's pool.
+
+        Another one may begin in it: an observer of a message that is sent may write to the outbox.
+        """
+        outer = getattr(self._of_thread, "connection", None)
+        with self._engine.begin() as connection:
+            self._of_thread.connection = connection
             try:
                 if self.turn is not None:
                     # Write first: a transaction that reads first fails at once at its write, if another has written.
                     self.update([-1], attempts=0)
                 yield
             finally:
-                del self._of_thread.connection
+                self._of_thread.connection = outer
 
     @property
     def _connection(self) -> Connection:

@@ -67,6 +67,8 @@ _BINARY: typing.Final[dict[str, typing.Any]] = {
     for dialect in ("mysql", "mariadb")
     for option, value in (("charset", "utf8mb4"), ("collate", "utf8mb4_bin"))
 }
+# SQLite would give the id of a deleted row again, and a relay that has just sent that row would delete the new one.
+_INCREASING: typing.Final[dict[str, typing.Any]] = {"sqlite_autoincrement": True}
 _LongText = Text().with_variant(mysql.LONGTEXT, "mysql", "mariadb")
 
 
@@ -96,6 +98,7 @@ def outbox_table(metadata: MetaData, name: str) -> Table:
         Index(f"{name}_key", "key", "state", "id"),
         info={_KIND: "outbox"},
         **_BINARY,
+        **_INCREASING,
     )
 
 
@@ -115,6 +118,7 @@ def inbox_table(metadata: MetaData, name: str) -> Table:
         Index(f"{name}_created_at", "created_at"),
         info={_KIND: "inbox"},
         **_BINARY,
+        **_INCREASING,
     )
 
 

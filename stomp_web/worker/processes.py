@@ -1,7 +1,7 @@
 """Calling handlers in another process, which may die without harm to the worker.
 
-A process is started anew, because a fork would copy locks that the program's threads hold. So the process must import
-the handlers.
+A process is a fresh interpreter, not a fork: a fork would copy locks that the program's threads hold. So the process
+must import the handlers.
 """
 
 from __future__ import annotations

@@ -53,8 +53,22 @@ def test_the_relay_sends_and_what_it_cannot_send_is_shown_and_discarded(database
 
 @pytest.mark.parametrize(
     ("address", "says"),
-    [("sqlite://", "there is no table stomp_web_outbox"), ("nonsense", "--database: Could not parse")],
+    [
+        ("sqlite://", "there is no table stomp_web_outbox"),
+        ("nonsense", "--database is no address of a database"),
+        ("postgresql://shop:hunter2@db:54x2/shop", "--database is no address of a database"),
+    ],
 )
 def test_a_database_that_cannot_be_used_gets_a_sentence(address, says, capsys):
     assert main(["outbox", "status", "--database", address]) == 2
-    assert says in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert says in error
+    assert "hunter2" not in error
+
+
+@pytest.mark.parametrize("arguments", [["relay", "--keep", "nan"], ["outbox", "purge", "--days", "-1"]])
+def test_a_number_of_days_that_is_none_is_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--database", "sqlite://"])
+    assert ended.value.code == 2
+    assert "is not a number of days from 0 to 36500" in capsys.readouterr().err

@@ -237,6 +237,7 @@ class TestCommands:
     "bad",
     [
         {"relay": "now"},
+        {"relay": []},
         {"keep": -1},
         {"database": "none"},
         {"poll": 0},

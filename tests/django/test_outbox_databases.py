@@ -24,6 +24,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
     yield from request.param.provided(request)
 
 
+@pytest.mark.timeout(900)  # both files run within it; a test that hangs there ends at its own limit
 def test_the_outbox_does_there_what_it_does_on_sqlite(server: DatabaseServer):
     done = subprocess.run(
         [
@@ -37,6 +38,6 @@ def test_the_outbox_does_there_what_it_does_on_sqlite(server: DatabaseServer):
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=150,
+        timeout=720,
     )
     assert done.returncode == 0, done.stdout

@@ -81,7 +81,25 @@ def test_an_address_of_no_database_gets_a_sentence():
     app.config["STOMP_URL"] = "memory://"
     Stomp(app)
     result = app.test_cli_runner().invoke(args=["stomp", "relay", "--once", "--database", "nonsense"])
-    assert (result.exit_code, "Error: --database: Could not parse" in result.output) == (2, True)
+    assert (result.exit_code, "Error: --database is no address of a database" in result.output) == (2, True)
+    app.config["SQLALCHEMY_DATABASE_URI"] = "postgresql://shop:hunter2@db:54x2/shop"
+    result = app.test_cli_runner().invoke(args=["stomp", "relay", "--once"])
+    assert (result.exit_code, "SQLALCHEMY_DATABASE_URI is no address" in result.output) == (2, True)
+    assert "hunter2" not in result.output
+
+
+def test_the_outbox_has_the_schema_of_the_apps_metadata():
+    from sqlalchemy import MetaData
+
+    from stomp_web.sqlalchemy import Outbox
+
+    app = flask.Flask("shop")
+    app.config.update(SQLALCHEMY_DATABASE_URI="sqlite://", STOMP_URL="memory://")
+    db = flask_sqlalchemy.SQLAlchemy(app, metadata=MetaData(schema="shop"))
+    Stomp(app)
+    made = Outbox(db.metadata, app.extensions["stomp"].publisher)
+    assert app.extensions["stomp"].transactional_outbox.table is made.table
+    assert made.table.fullname == "shop.stomp_web_outbox"
 
 
 def test_a_handler_that_runs_once_gets_a_session_of_the_apps_database(tmp_path):

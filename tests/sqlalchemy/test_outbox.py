@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from stomp_web import ConfigurationError, InvalidFrame, Publisher, SerializationError
 from stomp_web.broker import Broker
+from stomp_web.observers import SendSucceeded
 from stomp_web.outbox import OutboxStats, Relay
 from stomp_web.outbox.store import Outcomes
 from stomp_web.sqlalchemy import Outbox
@@ -322,6 +323,33 @@ class TestRelay:
             connection.execute(outbox.table.update().values(state="waiting"))  # the one before it was deleted by hand
         assert outbox.relay(engine).run(once=True) == 0
         assert payloads(publisher) == [1]
+
+    def test_an_id_is_never_given_again(self, engine, outbox):
+        """A relay on SQLite removes by its id what it has just sent; that must not be another message by now."""
+        ids = []
+        for number in range(2):
+            write(engine, outbox, number)
+            with engine.begin() as connection:
+                ids.append(connection.execute(select(outbox.table.c.id)).scalar_one())
+                connection.execute(outbox.table.delete())
+        assert ids[0] < ids[1]
+
+    def test_an_observer_may_write_to_the_outbox_while_a_relay_sends(self, engine, publisher):
+        metadata = MetaData()
+        outbox = Outbox(metadata, publisher, relay="inline")
+        metadata.create_all(engine)
+
+        def follow(event: object) -> None:
+            if isinstance(event, SendSucceeded) and event.destination == "/queue/orders":
+                with Session(engine) as session, session.begin():
+                    outbox.send(session, "/queue/followers", 2)
+
+        write(engine, Outbox(MetaData(), publisher), 1)
+        publisher.observers.add(follow)
+        assert outbox.relay(engine).run(once=True) == 0
+        assert outbox.relay(engine).run(once=True) == 0
+        assert sorted(payloads(publisher)) == [1, 2]
+        assert states(engine, outbox) == []
 
     def test_an_error_of_the_database_does_not_show_the_body(self, engine, outbox):
         outbox.table.drop(engine)

@@ -21,7 +21,8 @@ class OutboxSettings:
 
     * `default` - whether `send` uses the outbox if its caller does not say so; by default no.
     * `database` - the alias of the database; ``None``: Django's routers choose.
-    * `relay` - ``"inline"``: the process that has committed also sends; ``None``: only the relay does.
+    * `relay` - with ``"inline"``, the process that has committed sends as well; with ``None``, only the command
+      ``stomp_relay`` sends.
     * `keep` - days for which the row of a sent message is kept; by default 0, which keeps none.
     * `inbox_keep` - days after which a row of the inbox is removed; by default 30.
     * `notify` - whether a commit wakes the relays, on PostgreSQL; by default yes.
@@ -59,7 +60,7 @@ def _check(name: str, value: object) -> None:
         raise unknown_option(name, known=_NAMES)
     if name in {"default", "notify"} and not isinstance(value, bool):
         problem = "must be True or False"
-    elif name == "relay" and value not in {None, "inline"}:
+    elif name == "relay" and value not in (None, "inline"):
         problem = "must be 'inline' or None"
     elif name == "database" and value is not None and str(value) not in connections:
         problem = "must be an alias of settings.DATABASES"

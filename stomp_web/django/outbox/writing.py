@@ -54,8 +54,8 @@ def write(message: Message, using: str, key: str | None, database: str | None) -
 class _Inline:
     """The function that Django calls after the commit for one row; the first call sends all rows of the transaction.
 
-    The group has weak references, so that only Django keeps a function: until the function is called, or until the
-    transaction is rolled back to a savepoint before the row.
+    The functions of one transaction are a group, with weak references to them. So Django alone keeps a function alive:
+    until it calls the function, or rolls back to a savepoint that was set before the row was written.
     """
 
     def __init__(self, using: str, database: str, identity: int) -> None:

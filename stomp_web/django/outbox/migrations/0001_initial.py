@@ -80,11 +80,12 @@ class Migration(migrations.Migration):
             },
         ),
         # Any character can be stored, and keys that differ in case are two keys, whatever the database's defaults are.
-        OnMySQL(
-            [
-                f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
-                for table in ("stomp_web_inbox", "stomp_web_outbox")
-            ],
-            reverse_sql=migrations.RunSQL.noop,
+        *(
+            OnMySQL(
+                f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+                reverse_sql=migrations.RunSQL.noop,
+                hints={"model_name": model},
+            )
+            for table, model in (("stomp_web_inbox", "inboxmessage"), ("stomp_web_outbox", "outboxmessage"))
         ),
     )

@@ -6,6 +6,7 @@ import typing
 
 from django.core.management.base import CommandParser
 
+from ....._internal.arguments import days
 from .....outbox.command import operate
 from ....management.command import StompCommand
 from ...writing import make_relay
@@ -28,7 +29,7 @@ class Command(StompCommand):
             "purge: delete sent ones that were kept.",
         )
         parser.add_argument("ids", nargs="*", type=int, metavar="ID", help="retry, discard: only these rows.")
-        parser.add_argument("--days", type=float, default=0.0, help="purge: only those that were sent N days ago.")
+        parser.add_argument("--days", type=days, default=0.0, help="purge: only those that were sent N days ago.")
         parser.add_argument("--database", help="The alias of the database. Default: that of the outbox.")
 
     def handle(

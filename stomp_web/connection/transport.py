@@ -72,7 +72,8 @@ class Transport:
         self._tls = not hasattr(raw, "sendmsg")  # sockets on Windows have no sendmsg either
         #: With this flag no call waits; 0 if the socket itself never waits. See `_let_reads_wait`.
         self._at_once = 0
-        #: Asks the operating system what it knows about the connection; ``None`` if the system has no such call.
+        #: Asks the operating system what it knows about the connection; ``None`` if the system has no such call. Without
+        #: it, a publisher's sends reach 0.81 of their rate in one thread, and 0.76 in 64 threads (CPython 3.11).
         self.ask: typing.Callable[[], bytes] | None = None
         if sys.platform == "linux":
             ask = functools.partial(raw.getsockopt, socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
@@ -162,8 +163,8 @@ class Transport:
     def _let_reads_wait(self) -> None:
         """Let a read without the flag `_at_once` wait for a moment by itself, so that no poll is needed before it.
 
-        This saves 2 us for a confirmed message (CPython 3.11), and among threads one wait for Python's lock. It is not
-        done for gevent's sockets, which would wait for ever.
+        Without it, a publisher's confirmed sends reach 0.86 of their rate in one thread, and 0.83 in 8 threads (CPython
+        3.11). It is not done for gevent's sockets, which would wait for ever.
         """
         if sys.platform != "linux" or socket.socket.__module__ != "socket":
             return

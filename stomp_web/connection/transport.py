@@ -72,8 +72,8 @@ class Transport:
         self._tls = not hasattr(raw, "sendmsg")  # sockets on Windows have no sendmsg either
         #: With this flag no call waits; 0 if the socket itself never waits. See `_let_reads_wait`.
         self._at_once = 0
-        #: Asks the operating system what it knows about the connection; ``None`` if the system has no such call. Without
-        #: it, a publisher's sends reach 0.81 of their rate in one thread, and 0.76 in 64 threads (CPython 3.11).
+        #: Asks the operating system what it knows about the connection; ``None`` if the system has no such call.
+        #: Without it, a publisher's sends reach 0.81 of their rate in one thread, and 0.76 in 64 threads (CPython 3.11).
         self.ask: typing.Callable[[], bytes] | None = None
         if sys.platform == "linux":
             ask = functools.partial(raw.getsockopt, socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)

@@ -185,8 +185,10 @@ class Publisher(Unpicklable):
         the message may arrive: observers and `stats` tell the outcome, and a failure is logged. Limit the time by
         *timeout*, not by ``asyncio.timeout``.
         """
-        more = {"priority": priority, "ttl": ttl, "correlation_id": correlation_id, "reply_to": reply_to}
-        message = self.prepare(destination, payload, headers, serializer=serializer, persistent=persistent, **more)
+        counters = self._counters[getpid()]
+        message = self._message(
+            counters, destination, payload, headers, serializer, persistent, priority, ttl, correlation_id, reply_to
+        )
         whole = self.options.timeout if timeout is None else timeout
         return await call_in_thread(lambda left: self.deliver_ready([message], confirm, left)[0], message, whole)
 

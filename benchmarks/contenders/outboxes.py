@@ -97,6 +97,8 @@ class WithSqlAlchemy(Contender):
     def fill(self, case: Case, outbox: Outbox, engine: sqlalchemy.Engine, count: int) -> None:
         """Write one message as an application does, and copy it in the database."""
         table = outbox.table.name
+        with engine.begin() as connection:
+            connection.execute(outbox.table.delete())
         with Session(engine) as session:
             outbox.send(session, case.destination, payload(case.size))
             session.commit()
@@ -323,7 +325,5 @@ def _outbox(case: Case, **options: typing.Any) -> Iterator[tuple[Outbox, sqlalch
         outbox = Outbox(metadata, publisher, **options)
         engine = sqlalchemy.create_engine(case.database)
         metadata.create_all(engine)
-        with engine.begin() as connection:
-            connection.execute(outbox.table.delete())
         yield outbox, engine
         engine.dispose()

@@ -26,11 +26,12 @@ class FileTurn:
 
     def __init__(self, path: str | None) -> None:
         self._path = None if path is None else f"{os.path.realpath(path)}-stomp-relay"
+        self._own = threading.Lock()  # of a database without a file
         self._descriptor: int | None = None
 
     @property
     def _among_threads(self) -> threading.Lock:
-        return _held.setdefault((os.getpid(), self._path or f"memory {id(self)}"), threading.Lock())
+        return self._own if self._path is None else _held.setdefault((os.getpid(), self._path), threading.Lock())
 
     def acquire(self) -> bool:
         """Try to acquire the turn, and return whether this succeeded."""

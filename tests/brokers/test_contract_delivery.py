@@ -50,14 +50,18 @@ def test_an_expired_message_is_not_delivered(
     publisher: Publisher, reader: ForeignClient, broker: RunningBroker, destination: str
 ) -> None:
     needs(broker, "expires")
-    time_to_live = 0.05
-    sent = time.monotonic()
-    publisher.send(destination, "short-lived", ttl=time_to_live)
-    while time.monotonic() < sent + 2 * time_to_live:  # its time passes while the broker works for others
-        publisher.send(f"{destination}-other", "busy")
-    publisher.send(destination, "fresh")
-    reader.subscribe(destination)
-    assert json.loads(reader.get().body) == "fresh"
+    for seconds in (0.2, 2, 20):  # a broker with much to do may look at its clock late
+        publisher.send(f"{destination}-{seconds}", "short-lived", ttl=0.05)
+        taken = time.monotonic()
+        while time.monotonic() < taken + seconds:  # its time passes while the broker works for others
+            publisher.send(f"{destination}-other", "busy")
+        publisher.send(f"{destination}-{seconds}", "fresh")
+        reader.subscribe(f"{destination}-{seconds}")
+        first = json.loads(reader.get().body)
+        if first == "fresh":
+            break
+        assert json.loads(reader.get().body) == "fresh"
+    assert first == "fresh"
 
 
 def test_a_message_with_time_left_is_delivered(publisher: Publisher, reader: ForeignClient, destination: str) -> None:
@@ -116,7 +120,7 @@ def test_a_confirmed_send_gives_up_at_its_timeout_and_the_next_one_goes_through(
         began = time.monotonic()
         with pytest.raises(ReceiptTimeout) as failure:
             publisher.send(destination, "unknown", timeout=0.3)
-        assert 0.2 < time.monotonic() - began < 3
+        assert 0.2 < time.monotonic() - began < PATIENCE / 2
     finally:
         broker.resume()
     assert failure.value.message_id

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
 
 import pytest
 
@@ -256,7 +255,7 @@ class TestPool:
 
     def test_who_waits_for_another_s_attempt_keeps_to_its_own_deadline(self, broker, make_pool):
         broker.faults.mute("CONNECT")
-        pool = make_pool(connect_timeout=0.2)
+        pool = make_pool(connect_timeout=60)
         failures = []
 
         def first():
@@ -268,11 +267,12 @@ class TestPool:
         thread = threading.Thread(target=first)
         thread.start()
         assert broker.wait_until(lambda: broker.received("CONNECT"))
-        began = time.monotonic()
         with pytest.raises(BrokerUnavailable, match="another call"):
             send(pool, timeout=0.02)
-        assert time.monotonic() - began < 0.15
+        assert thread.is_alive()
+        broker.faults.close_connections()
         thread.join(30)
+        assert len(failures) == 1
         assert pool.stats().size == 0
 
     @pytest.mark.usefixtures("longest_pause")

@@ -1,7 +1,7 @@
-"""One TCP connection: reading and writing bytes, with their limits and timers, and the answer to each frame.
+"""One TCP connection of the broker: reads and writes bytes, checks limits, runs timers and answers frames.
 
-Only the loop's thread uses a connection. No call here blocks: a socket that is not ready is used again when the
-selector reports it.
+Only the loop's thread uses a connection. No call here blocks: if the socket is not ready, the call returns, and the
+loop tries again when the selector reports the socket.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .session import Session
 
 __all__ = ["Connection", "Limits", "exchange"]
 
-# More than a TLS record, so that a read leaves no bytes in the TLS buffer, where the selector does not see them.
+# More than a TLS record: a smaller read would leave bytes in the TLS buffer, and the selector does not see them there.
 _CHUNK = 262_144
 
 
@@ -41,17 +41,17 @@ class Limits:
 
 
 class Connection:
-    """The connection of *session*, over *sock*, which does not block.
+    """The connection of *session* over the non-blocking socket *sock*.
 
-    * `finishing` - waiting output is still written; then the stream is ended, and the client has `Limits.linger`
-      seconds to read it. `lingering` - the broker ended its stream. `ended` - the client ended its stream.
-      `closed` - the socket is closed.
+    * `finishing` - waiting output is still written. Then the broker ends its stream, and the client has
+      `Limits.linger` seconds to read the rest. `lingering` - the broker has ended its stream. `ended` - the client
+      has ended its stream. `closed` - the socket is closed.
     * `frozen` - the broker neither reads nor writes.
-    * `aborted` - the connection is closed after one more write, with a TCP reset if `reset`.
-    * `awaits_connect` - CONNECT must come within `Limits.connect_timeout`.
-    * `pending_frame` - a frame that was read, and is processed first after the freeze.
-    * `held_back` - frames that were read have to wait.
-    * `timer` - the time of the loop's next timer for this connection; used by the loop only.
+    * `aborted` - the loop closes the connection after one more write. `reset` - it does so with a TCP reset.
+    * `awaits_connect` - the client must send CONNECT within `Limits.connect_timeout` seconds.
+    * `pending_frame` - the frame that caused a freeze. It is processed first when the freeze ends.
+    * `held_back` - the frames that were read must wait.
+    * `timer` - the time of the loop's next timer for this connection. Only the loop uses it.
     """
 
     def __init__(self, sock: socket.socket, session: Session, limits: Limits) -> None:
@@ -82,13 +82,13 @@ class Connection:
         self._delayed: collections.deque[tuple[float, bytes]] = collections.deque()
         self._delayed_size = 0
         self._late_receipts: list[bytes] = []
-        self._wanted = 0  # by TLS, which may have to read before it can write
+        self._wanted = 0  # the event that TLS waits for: it may have to read before it can write
         self._last_read = self._last_write = time.monotonic()
         self._connect_by = self._last_read + limits.connect_timeout
         self._linger_until = 0.0
 
     def receive(self) -> bytes | None:
-        """Return received bytes: ``b""`` at the end of the stream, ``None`` if there are none yet.
+        """Return the received bytes: ``b""`` at the end of the stream, ``None`` if no bytes have arrived yet.
 
         Raises `OSError` if the connection is broken.
         """
@@ -116,11 +116,11 @@ class Connection:
 
     @property
     def output_full(self) -> bool:
-        """Whether so much output waits that the client gets no more messages, and its own frames must wait."""
+        """Whether too much output waits. Then the client gets no more messages, and its frames must wait."""
         return len(self._out) + self._delayed_size > self._limits.max_output_bytes
 
     def answer(self, frames: list[Frame], fault: Fault | None = None) -> None:
-        """Send *frames*, the answers to a frame, as *fault* says."""
+        """Send *frames*, the answers to one frame. *fault* may delay them, and hold back or repeat a receipt."""
         delay = 0.0 if fault is None else fault.delay
         receipts = 0
         for frame in frames:
@@ -185,10 +185,10 @@ class Connection:
         try:
             data = encode(frame, version, content_length=has_length)
         except InvalidFrame:
-            # The receiver's version cannot carry all headers of the sender's version: deliver those that it can carry.
+            # The receiver's STOMP version cannot encode all headers of the sender's version: send the others.
             headers = {name: value for name, value in frame.headers.items() if _fits(name, value, version)}
             data = encode(Frame(frame.command, headers, frame.body), version, content_length=has_length)
-        # RabbitMQ and ActiveMQ write a line feed behind each frame; so does this broker.
+        # RabbitMQ and ActiveMQ write a line feed after each frame, and this broker does the same.
         return data + b"\n"
 
     def finish(self) -> None:
@@ -198,8 +198,8 @@ class Connection:
         self._linger_until = last + self._limits.linger
 
     def _end_stream(self) -> None:
-        # Closing at once, with bytes unread, would make TCP reset the connection and discard our last frame
-        # before the client reads it. So end the stream, and wait a little for the client to close.
+        # If the socket is closed while received bytes are unread, TCP resets the connection, and the client may lose
+        # our last frame. So end only our stream, and give the client a little time to close the connection.
         self.lingering = True
         self._linger_until = time.monotonic() + self._limits.linger
         with contextlib.suppress(OSError):
@@ -209,7 +209,7 @@ class Connection:
             self.sock.shutdown(socket.SHUT_WR)
 
     def close(self, *, reset: bool = False) -> None:
-        """Close the socket; with *reset*, the client gets a TCP reset."""
+        """Close the socket. If *reset*, the client gets a TCP reset."""
         self.closed = True
         with contextlib.suppress(OSError):
             if reset:
@@ -221,7 +221,7 @@ class Connection:
         self.frozen = True
 
     def thaw(self) -> None:
-        """End a freeze. The silence of the client counts from now."""
+        """End a freeze. The time in which the client sends nothing is counted from now."""
         if self.frozen:
             self.frozen = False
             self._last_read = time.monotonic()
@@ -244,7 +244,7 @@ class Connection:
         return events
 
     def next_time(self) -> float | None:
-        """Return the time (of `time.monotonic`) at which `tick` must be called; ``None``: never."""
+        """Return when `tick` must be called, as a value of `time.monotonic`; ``None``: never."""
         if self.frozen:
             return None
         times = [time for time, _ in self._ends()]
@@ -258,7 +258,7 @@ class Connection:
         return min(times, default=None)
 
     def tick(self, now: float) -> str | None:
-        """Run the timers that are due. Return the reason if the connection must be closed."""
+        """Run the timers whose time has come. Return the reason if the connection must be closed."""
         if self.frozen:
             return None
         while self._delayed and self._delayed[0][0] <= now:
@@ -274,7 +274,7 @@ class Connection:
         return None
 
     def _ends(self) -> list[tuple[float, str]]:
-        """Return the times at which the connection must be closed, each with the reason."""
+        """Return the times at which the connection must be closed, each with its reason."""
         if self.finishing:
             return [(self._linger_until, "it did not close")]
         ends = []
@@ -288,7 +288,7 @@ class Connection:
         return ends
 
     def _next_beat(self) -> float | None:
-        # Delayed output does not count: a slow broker still sends heart-beats.
+        # Delayed output does not stop heart-beats: a slow broker still sends them.
         sends = self.session.heart_beat[0]
         return self._last_write + sends / 2000 if sends and not self._out and not self.finishing else None
 
@@ -302,7 +302,7 @@ def _fits(name: str, value: str, version: str) -> bool:
 
 
 def exchange(connection: Connection, rules: FaultRules, journal: Journal) -> bool:
-    """Process and answer the next frame that *connection* has read. Returns false if there is none yet.
+    """Process and answer the next frame that *connection* has read. Returns false if no whole frame has arrived.
 
     Raises `ProtocolError` if the bytes are not a frame.
     """
@@ -325,7 +325,7 @@ def exchange(connection: Connection, rules: FaultRules, journal: Journal) -> boo
 
 
 def _apply(connection: Connection, frame: Frame, fault: Fault) -> list[Frame]:
-    """Process *frame* as *fault* says, and return the answers that were sent."""
+    """Apply *fault* to *frame*, and return the answers that were sent."""
     session = connection.session
     if fault.freeze:
         connection.frozen = True
@@ -333,7 +333,7 @@ def _apply(connection: Connection, frame: Frame, fault: Fault) -> list[Frame]:
         return []
     answers: list[Frame] = []
     if not fault.answer and not session.connected:
-        # A CONNECT that is never answered makes no session, so no heart-beat is sent.
+        # CONNECT gets no answer, so there is no session, and the broker sends no heart-beats.
         connection.awaits_connect = False
     elif fault.process:
         answers = session.handle(frame)

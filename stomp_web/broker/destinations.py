@@ -1,7 +1,7 @@
-"""Queues, topics and subscriptions: which subscription gets a message.
+"""Queues, topics and subscriptions: decides which subscription gets a message.
 
-Every waiting message is in a `Queue`. A STOMP queue is one `Queue` whose subscribers compete. A STOMP topic has one
-`Queue` for each subscriber; the `Queue` of a durable subscription outlives the subscriber. Nothing is sent from here:
+Every waiting message is in a `Queue`. A STOMP queue is one `Queue`, and its subscribers compete. A STOMP topic has one
+`Queue` for each subscriber; the `Queue` of a durable subscription outlives the subscriber. This module sends nothing:
 the loop asks `Destinations.deliveries` for one delivery at a time.
 """
 
@@ -23,18 +23,18 @@ ACK_MODES = ("auto", "client", "client-individual")
 
 
 class Entry(typing.NamedTuple):
-    """A message's place in one queue. The first two fields give the order; each number is unique."""
+    """A message in one queue. The queue is ordered by `rank`, then by `number`, which is unique."""
 
     rank: int
     number: int
     message: Message
     deliveries: int
-    """How often it was delivered before and not acknowledged."""
+    """The number of earlier deliveries. None of them was acknowledged."""
 
 
 @dataclasses.dataclass(slots=True)
 class Flow:
-    """Whether a session can take more messages. All its subscriptions share this object."""
+    """Whether a session can take more messages. All subscriptions of the session share this object."""
 
     open: bool = True
 
@@ -45,7 +45,7 @@ class Subscription:
 
     * `number` - unique in the broker; `session` - the number of its session.
     * `prefetch` - how many messages may be unacknowledged at once; 0: any number.
-    * `unacknowledged` - the delivered messages, oldest first, by the key that an ACK names.
+    * `unacknowledged` - the delivered, unacknowledged messages, oldest first. An ACK names the key.
     """
 
     number: int
@@ -61,11 +61,11 @@ class Subscription:
 
     @property
     def ready(self) -> bool:
-        """Whether it can be given a message now."""
+        """Whether the subscription can take a message now."""
         return self.flow.open and not (self.prefetch and len(self.unacknowledged) >= self.prefetch)
 
     def acknowledge(self, key: str) -> list[Entry]:
-        """Remove and return the message *key*; in mode ``client`` also earlier ones, oldest first."""
+        """Remove and return the message *key*; in mode ``client`` also all earlier messages, oldest first."""
         if key not in self.unacknowledged:
             return []
         if self.ack != "client":
@@ -77,13 +77,13 @@ class Subscription:
 
 
 class Queue:
-    """Messages that wait for competing subscribers, by priority and number. A requeued message gets its old place."""
+    """Waiting messages, ordered by priority and number, and their subscribers. Requeuing keeps a message's place."""
 
     __slots__ = ("_heap", "_size", "limit", "subscriptions")
 
     def __init__(self, limit: int = 0) -> None:
         self.subscriptions: collections.deque[Subscription] = collections.deque()
-        #: The number of bytes beyond which the oldest messages are dropped; 0: no limit.
+        #: The most bytes that may wait: if there are more, the oldest messages are dropped. 0: no limit.
         self.limit = limit
         self._heap: list[Entry] = []
         self._size = 0
@@ -92,7 +92,7 @@ class Queue:
         return len(self._heap)
 
     def put(self, entry: Entry) -> None:
-        """Add *entry* at its place in the order of priorities and numbers."""
+        """Insert *entry* in order. If the queue then exceeds `limit`, drop its oldest messages."""
         heapq.heappush(self._heap, entry)
         self._size += entry.message.size
         while self.limit and self._size > self.limit and len(self._heap) > 1:
@@ -100,7 +100,7 @@ class Queue:
             notices.add(log.warning, "a subscriber of %r is too slow: message dropped", dropped.destination)
 
     def next_delivery(self, now: float) -> tuple[Subscription, Entry] | None:
-        """Remove the first message, and return it with the next ready subscriber; ``None`` if either is missing."""
+        """Remove and return the first message, with the next ready subscriber. ``None``: one of the two is missing."""
         heap = self._heap
         while heap and heap[0].message.expired(now):
             self._pop()
@@ -132,10 +132,10 @@ class Queue:
 class Destinations:
     """All queues and topics of a broker.
 
-    * *name* - a part of the message ids.
+    * *name* - a part of every message id.
     * *dead_letters* - the destination of messages that a subscriber rejects.
-    * *topic_limit* - how many bytes a topic keeps for one subscriber that does not read.
-    * *naming* - the meaning of destinations; *declared* - the queues that exist from the beginning.
+    * *topic_limit* - the most bytes that a topic keeps for one subscriber that does not read.
+    * *naming* - interprets destinations; *declared* - the queues that exist from the start.
 
     Raises `Refused` if *dead_letters* or one of *declared* is not a queue.
     """
@@ -156,11 +156,11 @@ class Destinations:
         self._dead_letters = self._queue_address(dead_letters)
         self._topic_limit = topic_limit
         self._queues: dict[str, Queue] = {}
-        # The queues of topic subscribers, by the route of the subscription: first those with wildcards.
+        # The queues of topic subscribers by route: `_patterns` has the routes with wildcards, `_copies` the others.
         self._patterns: dict[str, list[Queue]] = {}
         self._copies: dict[str, list[Queue]] = {}
         self._durable: dict[tuple[str, str], tuple[Address, Queue]] = {}
-        # RabbitMQ keeps an empty queue without subscribers; here only its name is kept.
+        # RabbitMQ keeps an empty queue without subscribers. This broker keeps only its name.
         self._declared = {self._queue_address(each).route for each in declared}
         self._changed: dict[Queue, None] = {}
         self._last_number = 0
@@ -168,7 +168,7 @@ class Destinations:
         self._cleared = 0  # messages up to this number are not requeued
 
     def accept(self, message: Message) -> None:
-        """Accept *message* into its queues."""
+        """Give *message* a number and an id, and add it to every queue of its destination."""
         self._last_number += 1
         message.number = self._last_number
         message.id = f"ID:{self._name}:{message.number}"
@@ -180,7 +180,7 @@ class Destinations:
             self._changed[queue] = None
 
     def check(self, address: Address) -> None:
-        """Raise `Refused` if a message for *address* would be lost, even if RabbitMQ confirms it."""
+        """Raise `Refused` if a message for *address* would be lost, even if RabbitMQ would confirm the message."""
         written = address.name
         lost = ". RabbitMQ would confirm this message and drop it, as /amq/queue/ makes no queue. "
         self._check_declared(address, f"{lost}{written} makes it; so does Broker(queues=[...])")
@@ -198,7 +198,7 @@ class Destinations:
             )
 
     def deliveries(self) -> typing.Iterator[tuple[Subscription, Entry]]:
-        """Yield the deliveries that are possible now. Each must be carried out before the next one is requested."""
+        """Yield the deliveries that are possible now. The caller must carry out each before it requests the next."""
         while self._changed:
             queue = next(iter(self._changed))
             now = time.time()
@@ -217,9 +217,9 @@ class Destinations:
         flow: Flow,
         durable: tuple[str, str] | None = None,
     ) -> Subscription:
-        """Add a subscription. *durable* is the client's id and the name of a durable subscription to a topic.
+        """Add a subscription. *durable* is ``(client id, name)`` of a durable subscription to a topic.
 
-        Raises `Refused` if *address* is a queue that has to exist and does not exist.
+        Raises `Refused` if *address* is a `Kind.DECLARED_QUEUE` and no such queue exists.
         """
         if address.copies:
             queue = self._subscriber_queue(address, durable)
@@ -239,7 +239,7 @@ class Destinations:
         return durable in self._durable and bool(self._durable[durable][1].subscriptions)
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Remove *subscription* and requeue its unacknowledged messages. A durable one goes on collecting."""
+        """Remove *subscription*, and requeue its unacknowledged messages. A durable one still collects messages."""
         queue = subscription.queue
         queue.subscriptions.remove(subscription)
         entries = list(subscription.unacknowledged.values())
@@ -256,21 +256,21 @@ class Destinations:
                 self._remove_unused(address)
 
     def remove_durable(self, durable: tuple[str, str]) -> bool:
-        """Remove a durable subscription with its messages. Returns false if there is none, or if it is in use."""
+        """Remove a durable subscription and its messages. Returns false if it does not exist or has a subscriber."""
         if durable not in self._durable or self.in_use(durable):
             return False
         self._remove_subscriber_queue(*self._durable.pop(durable))
         return True
 
     def requeue(self, queue: Queue, entries: typing.Iterable[Entry]) -> None:
-        """Put unacknowledged *entries* back into *queue*, at their old places."""
+        """Put the unacknowledged *entries* back into *queue*, each at its old place."""
         for entry in entries:
             if entry.number > self._cleared:
                 queue.put(entry._replace(deliveries=entry.deliveries + 1))
         self._changed[queue] = None
 
     def dead_letter(self, entries: typing.Iterable[Entry]) -> None:
-        """Move *entries* to the dead-letter queue; drop entries that came from there."""
+        """Move *entries* to the dead-letter queue. Drop entries that were delivered from the dead-letter queue."""
         for entry in entries:
             message = entry.message
             if message.address != self._dead_letters:
@@ -296,12 +296,12 @@ class Destinations:
         return [entry.message for entry in sorted(found)]
 
     def subscriptions(self, destination: str) -> list[Subscription]:
-        """Return the subscriptions whose destination is exactly *destination*, with the same wildcards."""
+        """Return the subscriptions to *destination*. Its wildcards must be the same as in the subscription."""
         name = self.naming.canonical(destination)
         return [subscription for subscription in self._subscriptions() if subscription.address.name == name]
 
     def clear(self) -> None:
-        """Drop every message. Subscriptions stay; their unacknowledged messages will not be requeued."""
+        """Drop every message. Subscriptions stay, but their unacknowledged messages are never requeued."""
         self._cleared = self._last_number
         for queue in self._every_queue():
             queue.clear()
@@ -314,7 +314,7 @@ class Destinations:
             yield from queue.subscriptions
 
     def _readers(self, address: Address) -> typing.Iterator[Queue]:
-        """The queues that get a copy of a message for *address*."""
+        """Yield the queues that get a copy of a message for *address*."""
         yield from self._copies.get(address.route, ())
         if address.kind is Kind.TOPIC:
             for pattern, queues in self._patterns.items():
@@ -330,7 +330,7 @@ class Destinations:
         return address
 
     def _check_declared(self, address: Address, advice: str = "") -> None:
-        """Raise `Refused` if *address* is a queue that must exist and does not exist."""
+        """Raise `Refused` if *address* is a `Kind.DECLARED_QUEUE` and no such queue exists."""
         route = address.route
         if address.kind is Kind.DECLARED_QUEUE and route not in self._queues and route not in self._declared:
             name = address.name.removeprefix("/queue/")
@@ -351,7 +351,7 @@ class Destinations:
             subscribed_to, queue = self._durable[durable]
             if subscribed_to == address:
                 return queue
-            # A durable subscription with the same name to another topic replaces the old one, as in ActiveMQ.
+            # As in ActiveMQ, a durable subscription replaces an older one that has the same name but another topic.
             self._remove_subscriber_queue(subscribed_to, queue)
         queue = Queue(self._topic_limit)
         self._queues_like(address).setdefault(address.route, []).append(queue)

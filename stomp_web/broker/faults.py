@@ -1,6 +1,7 @@
 """`Faults`: makes the broker misbehave on request.
 
-`connection.exchange` applies a fault that waits for a frame; other faults take effect at once, in the loop's thread.
+`connection.exchange` applies a fault that waits for a frame, and `Loop` a fault that waits for a connection. Other
+faults take effect at once, in the loop's thread.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ __all__ = ["Faults"]
 
 
 class Faults:
-    """The faults of one broker, as `Broker.faults`.
+    """The faults of one broker: `Broker.faults`.
 
     Most methods request a fault for the next frame of a client:
 
     * *on* - the command of the frame, such as ``"SEND"``; ``None``: any frame.
     * *after* - how many such frames pass before the first fault.
-    * *times* - how often the fault happens; ``None``: for every such frame, until it is cancelled.
+    * *times* - how often the fault happens; ``None``: for every such frame, until the fault is cancelled.
 
-    Frames are counted over all connections. The methods return the `Fault`: its `fired` is how often it has happened,
-    and its `cancel()` ends it. At most one fault applies to a frame, the one that was requested first.
+    Frames are counted over all connections. The methods return the `Fault`: `fired` says how often it has happened,
+    and `cancel()` ends it. At most one fault applies to a frame: the one that was requested first.
     """
 
     def __init__(self, rules: FaultRules, loop: Loop) -> None:
@@ -34,11 +35,11 @@ class Faults:
         self._loop = loop
 
     def refuse(self, *, after: int = 0, times: int | None = 1, reset: bool = False) -> Fault:
-        """Accept the TCP connection and close it at once; with *reset*, by a TCP reset."""
+        """Accept the TCP connection and close it at once. If *reset*, close it with a TCP reset."""
         return self._add(Fault(ACCEPT, after, times, abort=True, reset=reset))
 
     def stop_listening(self) -> None:
-        """Close the listening socket: new connections are refused. Open ones stay."""
+        """Close the listening socket: new connections are refused. Open connections stay open."""
         self._loop.call(self._loop.stop_listening)
 
     def listen_again(self) -> None:
@@ -46,15 +47,15 @@ class Faults:
         self._loop.call(self._loop.listen_again)
 
     def dribble(self, *, interval: float = 0.0, after: int = 0, times: int | None = 1) -> Fault:
-        """Send everything on the next connection byte by byte, *interval* seconds between two bytes."""
+        """Send everything on the next connection byte by byte, with *interval* seconds between two bytes."""
         return self._add(Fault(ACCEPT, after, times, dribble=interval))
 
     def close_connections(self, *, reset: bool = False) -> None:
-        """Close all present connections, idle or not; with *reset*, by a TCP reset."""
+        """Close all current connections, idle or not. If *reset*, close them with a TCP reset."""
         self._each(lambda connection: self._loop.close(connection, "a fault was requested", reset=reset))
 
     def close_idle(self, seconds: float | None) -> None:
-        """From now on, close connections whose clients send nothing for *seconds*; ``None``: stop doing so."""
+        """From now on, close a connection whose client sends nothing for *seconds*; ``None``: close none."""
         self._rules.idle_timeout = seconds
         self._each(lambda connection: connection.set_idle_timeout(seconds))
 
@@ -74,20 +75,20 @@ class Faults:
         after: int = 0,
         times: int | None = 1,
     ) -> Fault:
-        """Answer the frame with an ERROR of this *message* and *body*.
+        """Answer the frame with an ERROR that has this *message* and *body*.
 
-        * *receipt_id* - the ERROR has the receipt id of the frame, as in ActiveMQ; false: it has none, as in RabbitMQ.
-        * *close* - after the ERROR the connection is closed, as the specification wants; false: it stays open.
-        * *process* - the frame takes effect nevertheless.
+        * *receipt_id* - the ERROR has the frame's receipt id, as in ActiveMQ; false: no receipt id, as in RabbitMQ.
+        * *close* - the connection is closed after the ERROR, as the specification requires; false: it stays open.
+        * *process* - the frame takes effect although its answer is an ERROR.
         """
         instead = error_frame(message, body)
         return self._add(Fault(on, after, times, process=process, instead=instead, receipt_id=receipt_id, close=close))
 
     def freeze(self, on: str | None = None, *, after: int = 0, times: int | None = 1) -> Fault | None:
-        """Neither read nor write, like a stopped process; new connections are accepted by TCP only.
+        """Neither read nor write, like a stopped process.
 
-        Without *on*, all connections are frozen from now until `thaw`. With *on*, the connection on which the frame
-        arrives is frozen; the frame takes effect after `thaw`.
+        Without *on*, all connections are frozen from now until `thaw`. New connections are accepted and frozen, too.
+        With *on*, the connection on which the frame arrives is frozen. The frame takes effect after `thaw`.
         """
         if on is None:
             self._rules.frozen = True
@@ -107,9 +108,9 @@ class Faults:
         return self._add(Fault(on, after, times, answer=False, abort=True, reset=reset))
 
     def mute(self, on: str | None = "CONNECT", *, after: int = 0, times: int | None = 1) -> Fault:
-        """Process the frame, and never answer. The connection stays open, and heart-beats go on.
+        """Process the frame, and never answer it. The connection stays open, and heart-beats continue.
 
-        A muted CONNECT makes no session: the client receives nothing, and no time limit ends its connection.
+        After a muted CONNECT there is no session: the client receives nothing, and no timeout ends its connection.
         """
         return self._add(Fault(on, after, times, answer=False))
 
@@ -124,7 +125,7 @@ class Faults:
     def duplicate_receipt(
         self, on: str | None = "SEND", *, copies: int = 2, after: int = 0, times: int | None = 1
     ) -> Fault:
-        """Send the receipt more than once."""
+        """Send the receipt *copies* times."""
         return self._add(Fault(on, after, times, copies=copies))
 
     def beats_before_answer(
@@ -148,7 +149,7 @@ class Faults:
     def error_unasked(
         self, message: str = "Fault", body: str = "this error was ordered", *, close: bool = True
     ) -> None:
-        """Send an ERROR to every client now; close the connections unless *close* is false."""
+        """Send an ERROR to every client now. If *close*, then close the connections."""
 
         def send(connection: Connection) -> None:
             connection.answer([error_frame(message, body)])
@@ -162,9 +163,9 @@ class Faults:
         self._each(lambda connection: connection.write(data))
 
     def clear(self) -> None:
-        """Cancel all faults, thaw, listen again, and close no more idle connections.
+        """Cancel all faults, end every freeze, listen again, and stop closing idle connections.
 
-        Connections with a dribble, or with a muted CONNECT, stay as they are.
+        A connection that has a `dribble` or a muted CONNECT keeps it.
         """
         self._rules.clear()
         self.thaw()

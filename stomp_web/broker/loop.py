@@ -1,7 +1,7 @@
 """The broker's one thread: a selector, the listening socket, and every connection.
 
-Only the loop's thread uses sockets; other threads pass a function to `Loop.call`. Destinations, sessions and journal
-are read and changed under `Loop.state`, a lock that is never held while a socket is read or written.
+Only the loop's thread uses sockets; other threads pass a function to `Loop.call`. `Loop.state` is the lock for
+destinations, sessions and journal. It is never held while a socket is read or written.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Loop:
     rules: FaultRules
 
     def __post_init__(self) -> None:
-        #: The lock of all state; `changed` notifies it.
+        #: The lock for all state. `changed` notifies the threads that wait for it.
         self.state = threading.Condition()
-        #: The live connections by the number of their session. Changed under `state`.
+        #: The open connections by the number of their session. Hold `state` to change this dictionary.
         self.connections: dict[int, Connection] = {}
         self.running = False
         #: How often `changed` was called.
@@ -77,7 +77,7 @@ class Loop:
             self.changed()
 
     def call(self, function: typing.Callable[[], _T], timeout: float = 30.0) -> _T:
-        """Run *function* in the loop's thread, or right here if the loop does not run. Return the function's result."""
+        """Run *function* in the loop's thread, or in this thread if the loop does not run. Return its result."""
         future: concurrent.futures.Future[_T] = concurrent.futures.Future()
         with self.state:
             if not self.running:
@@ -87,7 +87,7 @@ class Loop:
         return future.result(timeout)
 
     def changed(self) -> None:
-        """Wake the threads that wait for a change of state. `state` must be held."""
+        """Wake the threads that wait for a change of state. The caller must hold `state`."""
         self.changes += 1
         self.state.notify_all()
 
@@ -97,7 +97,7 @@ class Loop:
         self._wakeup.wake()
 
     def run(self) -> None:
-        """Serve until `ask_to_stop`. Closes everything that `open` opened."""
+        """Serve until `ask_to_stop` is called. Then close everything that `open` opened."""
         try:
             while not self._stopping:
                 self._round()
@@ -227,7 +227,7 @@ class Loop:
             self._consume(connection)
 
     def _consume(self, connection: Connection) -> None:
-        """Process the frames that have come, until there are no more or the client must read first."""
+        """Process the frames that have arrived. Stop early if the client must first read its output."""
         with self.state:
             try:
                 while connection.handles_frames and exchange(connection, self.rules, self.journal):
@@ -294,7 +294,7 @@ class Loop:
             heapq.heappush(self._timers, (due, next(self._numbers), connection))
 
     def _resume(self, connection: Connection) -> None:
-        """After the client has read, deliver messages again, and process the frames that waited."""
+        """The client has read its output: deliver messages again, and process the frames that waited."""
         flow = connection.session.flow
         if not flow.open:
             with self.state:
@@ -311,10 +311,10 @@ class Loop:
         self._touched[connection] = None
 
     def close(self, connection: Connection, reason: str, *, reset: bool = False) -> None:
-        """Close *connection* at once; with *reset*, by a TCP reset."""
+        """Close *connection* at once. If *reset*, close it with a TCP reset."""
         if connection.closed:
             return
-        # The state is changed first, so that the session is gone when the client sees the end.
+        # Change the state first: when the client sees the end of the stream, the session must be gone.
         with self.state:
             connection.session.end()
             del self.connections[connection.session.number]
@@ -340,7 +340,7 @@ class Loop:
             self._selector.register(self._listener, selectors.EVENT_READ)
 
     def abandon(self) -> None:
-        """Close the sockets in a forked child, without sending anything. The broker runs on in the parent."""
+        """Close the sockets in a forked child, and send nothing. The broker continues in the parent."""
         self.state = threading.Condition()
         self.running = False
         for connection in self.connections.values():
@@ -359,5 +359,5 @@ def _abandon_all() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # Otherwise a child would keep the connections open, and clients would not see the broker close them.
+    # Otherwise a child would keep the connections open, and clients would not notice that the broker closes them.
     os.register_at_fork(after_in_child=_abandon_all)

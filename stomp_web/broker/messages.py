@@ -1,4 +1,4 @@
-"""Messages, how they are read from SEND frames, and the journal of the accepted ones."""
+"""Messages: reading a message from a SEND frame, and the journal of the accepted messages."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .naming import Address, Refused
 
 __all__ = ["Journal", "Message", "log", "notices", "read_message", "whole_number"]
 
-# The log's handlers are called in the broker's thread, without a lock, when a round ends. A handler that sends a
-# confirmed message to this broker waits for its own thread, until the timeout.
+# The broker's thread calls the log's handlers, without a lock, at the end of a round. If a handler sends a confirmed
+# message to this broker, the thread waits for itself until the timeout.
 log: typing.Final = get_logger("broker")
-#: The waiting records of all brokers of the process. Each loop publishes them at the end of its round.
+#: The unpublished log records of all brokers in the process. Each loop publishes them at the end of a round.
 notices: typing.Final = Notices()
 
 #: The default and the highest priority of JMS and ActiveMQ.
 DEFAULT_PRIORITY = 4
 HIGHEST_PRIORITY = 9
 
-# The broker adds to a MESSAGE: command, destination, message-id, subscription, ack, redelivered and content-length.
+# The broker adds these headers: destination, message-id, subscription, ack, redelivered and content-length.
 _OWN_HEADERS = 6
 _OWN_HEADER_BYTES = 1_000
 
@@ -41,8 +41,8 @@ class Message:
     """A message that the broker has accepted, or will accept at COMMIT.
 
     * `headers` - the sender's headers, with ``content-length`` only if the sender wrote it.
-    * `expires` - the time, in seconds since the epoch, after which it is not delivered; ``None``: it does not expire.
-    * `number`, `id` - set when the broker accepts it: the number orders all messages of a broker.
+    * `expires` - when the message expires, in seconds since the epoch; ``None``: never.
+    * `number`, `id` - set when the broker accepts the message. `number` orders all messages of the broker.
     """
 
     address: Address
@@ -64,35 +64,35 @@ class Message:
         return len(self.body) + 1_000
 
     def expired(self, now: float) -> bool:
-        """Whether it may no longer be delivered at the time *now*, in seconds since the epoch."""
+        """Whether the message has expired at *now*, in seconds since the epoch."""
         return self.expires is not None and self.expires <= now
 
     def frame(self) -> Frame:
-        """Return the MESSAGE frame, without the headers of one subscription."""
+        """Return the MESSAGE frame, without the headers that depend on the subscription."""
         return Frame("MESSAGE", {"destination": self.destination, "message-id": self.id, **self.headers}, self.body)
 
 
 class Journal:
     """The history for tests: the accepted messages, in order, and counts of frames and connections.
 
-    Beyond *limit* bytes the oldest messages are forgotten.
+    If the messages exceed *limit* bytes, the oldest are forgotten.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.connections_accepted = 0
-        #: How many frames of each command clients have sent.
+        #: The number of received frames by command.
         self.frames: collections.Counter[str] = collections.Counter()
         #: The latest CONNECT frames, with ``***`` for the passcode.
         self.connects: collections.deque[Frame] = collections.deque(maxlen=1_000)
-        #: How many messages each destination has accepted, the forgotten ones included.
+        #: The number of accepted messages, also forgotten ones, by destination.
         self.accepted: collections.Counter[str] = collections.Counter()
         self._all: collections.deque[Message] = collections.deque()
         self._by_destination: dict[str, collections.deque[Message]] = {}
         self._size = 0
 
     def add(self, message: Message) -> None:
-        """Note that *message* was accepted."""
+        """Record the accepted *message*."""
         self.accepted[message.destination] += 1
         self._all.append(message)
         self._by_destination.setdefault(message.destination, collections.deque()).append(message)
@@ -118,7 +118,7 @@ class Journal:
         return [destination for destination, count in self.accepted.items() if count]
 
     def connected(self, connect: Frame) -> None:
-        """Note a CONNECT frame, without its passcode."""
+        """Record a CONNECT frame without its passcode."""
         headers = {name: "***" if name == "passcode" else value for name, value in connect.headers.items()}
         self.connects.append(Frame(connect.command, headers))
 
@@ -133,15 +133,15 @@ class Journal:
 
 
 def read_message(send: Frame, address: Address) -> Message:
-    """Return the message in the SEND frame *send*, which goes to *address*.
+    """Return the message in the SEND frame *send*, whose destination is *address*.
 
     ``expires`` is a time in milliseconds since the epoch, as in ActiveMQ; 0 means that the message does not expire.
     ``expiration`` is a time to live in milliseconds, as in RabbitMQ; 0 means that the message expires at once.
-    ``priority`` is cut to 0-9. Raises `Refused` if one of these headers is not a number.
+    A ``priority`` above 9 counts as 9. Raises `Refused` if one of these headers is not a number.
     """
     wanted = send.headers
     headers = {name: value for name, value in wanted.items() if name not in _NOT_FORWARDED}
-    # A message without content-length is delivered without it, as by ActiveMQ (5.17: a text message).
+    # A SEND without content-length is delivered without content-length. In ActiveMQ 5.17 it is a text message.
     if "content-length" in wanted:
         headers["content-length"] = str(len(send.body))
     priority = min(whole_number(wanted, "priority", DEFAULT_PRIORITY), HIGHEST_PRIORITY)
@@ -155,9 +155,9 @@ def read_message(send: Frame, address: Address) -> Message:
 
 
 def _check_readable(message: Message) -> None:
-    """Refuse a message that exceeds the limits of clients. RabbitMQ and ActiveMQ accept it and deliver a part of it."""
+    """Refuse a message that exceeds the limits of clients. RabbitMQ and ActiveMQ accept it, but deliver only a part."""
     lines = [f"{name}:{value}\n" for name, value in (*message.headers.items(), ("destination", message.destination))]
-    size = sum(map(len, lines)) * 4  # a character has 4 bytes at the most
+    size = sum(map(len, lines)) * 4  # a character has at most 4 bytes
     if size > MAX_HEADER_BYTES - _OWN_HEADER_BYTES:  # only then count exactly
         size = sum(len(escape(line, "1.2").encode()) for line in lines)
     for what, found, most in (

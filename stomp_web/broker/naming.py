@@ -1,8 +1,8 @@
-"""The meaning of destinations: each is a queue, a topic or an exchange, or is refused.
+"""The meaning of destinations: each is a queue, a topic or an exchange, or it is refused.
 
-A destination whose messages this broker would confirm and then lose is refused, with the reason. All others behave as
-in RabbitMQ 3.10.8 and 4.3.6, ActiveMQ 5.17.2 and 6.3.1, and Artemis 2.40.0: tests/brokers/test_contract_destinations.py
-compares them.
+If this broker would confirm messages for a destination and then lose them, it refuses the destination with the reason.
+All other destinations behave as in RabbitMQ 3.10.8 and 4.3.6, ActiveMQ 5.17.2 and 6.3.1, and Artemis 2.40.0. The tests
+in tests/brokers/test_contract_destinations.py compare them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _TYPES = ("/temp-queue", "/exchange", "/topic", "/queue", "/amq/queue", "/reply-
 
 
 class Refused(Exception):
-    """The broker refuses a frame, and answers with ERROR.
+    """The broker refuses a frame, and answers it with ERROR.
 
-    `message` is the header ``message``, `details` the body. With `fatal` the connection is closed even if the broker
-    keeps connections open after an ERROR.
+    `message` is the header ``message``, and `details` is the body. If `fatal`, the connection is closed, even if the
+    broker keeps connections open after other errors.
     """
 
     def __init__(self, message: str, details: str, *, fatal: bool = False) -> None:
@@ -34,7 +34,7 @@ class Kind(enum.Enum):
     """How the messages of an address reach subscribers."""
 
     QUEUE = "queue"  #: Messages wait in it; subscribers compete for them.
-    DECLARED_QUEUE = "declared queue"  #: A queue that has to exist before it is used (RabbitMQ: ``/amq/queue/NAME``).
+    DECLARED_QUEUE = "declared queue"  #: A queue that must exist before it is used (RabbitMQ: ``/amq/queue/NAME``).
     REPLY_QUEUE = "reply queue"  #: The temporary queue of one session (RabbitMQ: ``/reply-queue/NAME``).
     TOPIC = "topic"  #: Every subscriber gets a copy; a message without a subscriber is accepted and dropped.
     EXCHANGE = "exchange"  #: Every subscriber gets a copy; a message without a subscriber is refused.
@@ -45,8 +45,8 @@ class Address:
     """A parsed destination.
 
     * `name` - the destination in a MESSAGE: ``/queue/a`` for ``a`` and ``/amq/queue/a``.
-    * `route` - equal for a SEND and its SUBSCRIBE, unless the SUBSCRIBE has wildcards.
-    * `pattern` - true for a subscription whose `route` has wildcards; then `Naming.matches` decides.
+    * `route` - a subscription without wildcards gets the messages that have the same `route`.
+    * `pattern` - true for a subscription whose `route` has wildcards: `Naming.matches` decides which messages it gets.
     """
 
     name: str
@@ -71,18 +71,18 @@ class Naming:
     _refuses_activemq_wildcard = True
 
     def sent(self, destination: str) -> Address:
-        """Return the address of a SEND to *destination*. Raises `Refused`."""
+        """Return the address of a SEND to *destination*, or raise `Refused`."""
         return self._address(destination, "SEND")
 
     def subscribed(self, destination: str) -> Address:
-        """Return the address of a SUBSCRIBE to *destination*. Raises `Refused`."""
+        """Return the address of a SUBSCRIBE to *destination*, or raise `Refused`."""
         address = self._address(destination, "SUBSCRIBE")
         if address.kind is Kind.TOPIC and self._has_wildcards(address.route):
             return dataclasses.replace(address, pattern=True)
         return address
 
     def canonical(self, destination: str) -> str:
-        """Return the name of *destination* in its messages; *destination* itself if it is refused."""
+        """Return the `Address.name` of *destination*. If *destination* is refused, return it unchanged."""
         try:
             return self.sent(destination).name
         except Refused:
@@ -93,7 +93,7 @@ class Naming:
         return _match(_words(pattern), _words(route), self._ONE, self._MANY)
 
     def _address(self, destination: str, command: str) -> Address:
-        if "/" not in destination:  # RabbitMQ: a bare word is a queue
+        if "/" not in destination:  # RabbitMQ: a name without a slash is a queue
             return self._queue(destination)
         prefix = next((each for each in _TYPES if f"{destination}/".startswith(f"{each}/")), "")
         rest = destination.removeprefix(prefix)
@@ -127,7 +127,7 @@ class Naming:
         name = f"/exchange/{exchange}{slash}{key}"
         if exchange == "amq.direct":
             return Address(name, Kind.EXCHANGE, f"/exchange/{exchange}/{key}")
-        if exchange in ("amq.fanout", "amq.headers", "amq.match"):  # SUBSCRIBE binds no arguments, so it gets all
+        if exchange in ("amq.fanout", "amq.headers", "amq.match"):  # STOMP binds without arguments: all match
             return Address(name, Kind.EXCHANGE, f"/exchange/{exchange}")
         raise Refused(
             "not_found",
@@ -160,7 +160,7 @@ class Naming:
 
 
 class _RabbitMQ(Naming):
-    """RabbitMQ's destinations exactly (3.10.8)."""
+    """Exactly the destinations of RabbitMQ 3.10.8."""
 
     _refuses_activemq_wildcard = False
 
@@ -171,9 +171,9 @@ class _RabbitMQ(Naming):
 
 
 class _Artemis(Naming):
-    """Every name is a queue, except /topic/NAME; the wildcards are ``*`` and ``#`` (Artemis 2.40.0).
+    """The destinations of Artemis 2.40.0: every name is a queue, except /topic/NAME. The wildcards are ``*`` and ``#``.
 
-    The acceptor is assumed to have ``anycastPrefix=/queue/;multicastPrefix=/topic/``. ``a`` and ``/queue/a`` differ.
+    Its acceptor must have ``anycastPrefix=/queue/;multicastPrefix=/topic/``. ``a`` and ``/queue/a`` are two queues.
     """
 
     reply_queues = False
@@ -190,7 +190,7 @@ class _Artemis(Naming):
 
 
 class _ActiveMQ(Naming):
-    """ActiveMQ's destinations (5.17.2): every string is a queue, except /topic/NAME."""
+    """The destinations of ActiveMQ 5.17.2: every name is a queue, except /topic/NAME."""
 
     reply_queues = False
     _MANY = ">"
@@ -216,7 +216,7 @@ class _ActiveMQ(Naming):
 
     def matches(self, pattern: str, route: str) -> bool:
         words, there = _words(pattern), _words(route)
-        if words[-1:] == [self._MANY]:  # the rest, which may be nothing
+        if words[-1:] == [self._MANY]:  # it matches all further words, also none
             words = words[:-1]
             there = there[: len(words)]
         return _match(words, there, self._ONE, self._MANY)
@@ -227,7 +227,7 @@ class _ActiveMQ(Naming):
 
 
 def choose_naming(server: str) -> Naming:
-    """Return the naming of the broker with this ``server`` header in CONNECTED."""
+    """Return the naming for *server*, the ``server`` header of CONNECTED."""
     known = (("RabbitMQ/", _RabbitMQ), ("ActiveMQ-Artemis", _Artemis), ("ActiveMQ/", _ActiveMQ))
     return next((naming for start, naming in known if server.startswith(start)), Naming)()
 
@@ -239,7 +239,7 @@ def _words(route: str) -> list[str]:
 def _match(pattern: list[str], words: list[str], one: str, many: str) -> bool:
     """Whether *words* match *pattern*: *one* stands for one word, *many* for any number of words.
 
-    Takes at most as many steps as the product of the two lengths.
+    The number of steps is at most the product of the two lengths.
     """
     reached = {0}  # positions in *words* that the pattern can reach so far
     for part in pattern:

@@ -1,6 +1,6 @@
-"""Faults, and the rule that selects the fault of a frame.
+"""Faults, and the rules that select the fault for a frame.
 
-A fault waits for a frame of a client, or for a new connection. At most one fault applies to it: the first one added.
+A fault waits for a frame or for a new connection. If several faults wait for it, only the one added first applies.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ ACCEPT = "accept"
 
 @dataclasses.dataclass(eq=False)
 class Fault:
-    """One fault. `stomp_web.broker.Faults` makes them; tests read `fired` and call `cancel`."""
+    """One fault, made by `stomp_web.broker.Faults`. Tests read `fired` and call `cancel`."""
 
     on: str | None  #: The command of the frame, `ACCEPT` for a new connection, ``None`` for any frame.
-    after: int = 0  #: How many of those events pass without the fault.
-    times: int | None = 1  #: How often it happens; ``None``: every time from then on.
-    fired: int = 0  #: How often it has happened.
-    passed: int = 0  #: How many events have passed.
+    after: int = 0  #: How many such events pass before the fault happens.
+    times: int | None = 1  #: How often the fault happens; ``None``: at every later event.
+    fired: int = 0  #: How often the fault has happened.
+    passed: int = 0  #: How many events have passed without the fault.
 
     process: bool = True  #: The frame takes effect.
     answer: bool = True  #: The broker's own answers to the frame are sent.
     before: bytes = b""  #: Sent before the answers.
-    instead: Frame | None = None  #: Sent as the answer.
-    receipt_id: bool = True  #: An ERROR sent instead names the receipt that the frame asked for.
+    instead: Frame | None = None  #: Sent instead of the broker's own answers.
+    receipt_id: bool = True  #: The frame `instead` gets the receipt id that the client asked for.
     after_answer: bytes = b""  #: Sent after the answers.
     copies: int = 1  #: How often a RECEIPT is sent.
     late: bool = False  #: A RECEIPT is kept back until another RECEIPT has been sent.
@@ -38,8 +38,8 @@ class Fault:
     freeze: bool = False  #: The connection is neither read nor written from then on, until `Faults.thaw`.
     close: bool = False  #: The connection is closed after the answers were sent.
     abort: bool = False  #: The connection is closed at once.
-    reset: bool = False  #: It is closed with a TCP reset instead of an end of file.
-    dribble: float | None = None  #: Every byte is sent alone, with this many seconds between two.
+    reset: bool = False  #: The connection is closed with a TCP reset.
+    dribble: float | None = None  #: Every byte is sent alone, with this many seconds between two bytes.
 
     cancelled: bool = False
 
@@ -49,17 +49,17 @@ class Fault:
 
     @property
     def exhausted(self) -> bool:
-        """Whether it will not happen again."""
+        """Whether the fault is over."""
         return self.cancelled or (self.times is not None and self.fired >= self.times)
 
 
 class FaultRules:
-    """The waiting and the lasting faults of a broker."""
+    """The faults of a broker: those that wait for an event, and those that last."""
 
     def __init__(self) -> None:
         #: Whether new connections are frozen.
         self.frozen = False
-        #: Seconds without a byte from the client after which a connection is closed; ``None``: never.
+        #: A connection is closed if its client sends nothing for this many seconds; ``None``: never.
         self.idle_timeout: float | None = None
         self._lock = threading.Lock()
         self._faults: list[Fault] = []

@@ -1,4 +1,4 @@
-"""`Broker`, the public interface: starts and stops the loop, and returns what the broker has received."""
+"""`Broker`, the public interface: starts and stops the loop, and returns the messages and frames that arrived."""
 
 from __future__ import annotations
 
@@ -37,49 +37,49 @@ class Broker:
     ...     broker.messages("/queue/orders")
     []
 
-    One thread serves all clients, from `start` to `stop`; `serve_forever` serves in the calling thread instead.
+    `start` makes one thread, which serves all clients until `stop`. `serve_forever` uses the calling thread instead.
 
     Address:
 
-    * *host* - default ``127.0.0.1``. *port* - default 0, which takes a free port. See `port` and `url`.
-    * *ssl* - an `ssl.SSLContext` for servers; then every client has to use TLS.
+    * *host* - default ``127.0.0.1``. *port* - default 0: any free port. See `port` and `url`.
+    * *ssl* - an `ssl.SSLContext` for servers. With it, every client must use TLS.
 
     Access:
 
     * *login*, *passcode* - required in CONNECT. Default ``None``: every client may connect, with any login.
-    * *vhosts* - the names that the ``host`` header of CONNECT may have; a missing header counts as ``/``.
-      Default ``None``: ``/``, ``localhost``, ``127.0.0.1``, ``::1`` and *host*, and any name if the broker listens on
+    * *vhosts* - the permitted values of the ``host`` header of CONNECT. A missing header counts as ``/``.
+      Default ``None``: ``/``, ``localhost``, ``127.0.0.1``, ``::1`` and *host*; or any name if the broker listens on
       all addresses. All virtual hosts share the same destinations.
-    * *denied* - destinations, or patterns such as ``/queue/private/*``, to which no client may send or subscribe.
-    * *versions* - the STOMP versions that it speaks.
+    * *denied* - destinations, or patterns such as ``/queue/private/*``. No client may send or subscribe to them.
+    * *versions* - the STOMP versions that the broker speaks. Default: all three.
 
     Behaviour:
 
     * *server* - the ``server`` header of CONNECTED. Default ``stomp-web/<version>``. With ``RabbitMQ/3.10.8`` or
-      ``ActiveMQ/5.17.2`` it imitates that product: its destinations, and its wildcards in topics. Otherwise
-      destinations are RabbitMQ's, but names may contain slashes. A destination that this broker cannot serve is
-      refused, and so is a message that RabbitMQ would confirm and drop.
-    * *queues* - queues that exist from the start, written ``/queue/orders`` or ``orders``. Other queues are made when
-      they are used, except ``/amq/queue/NAME``, which has to exist before, as in RabbitMQ.
-    * *keep_open_after_error* - whether ERROR leaves the session open, as in RabbitMQ and ActiveMQ after most errors.
-      Default false, which is what the specification says.
-    * *heart_beat* - ``(can send, wants)`` in milliseconds: the shortest times between two heart-beats, 0 for never.
-      Default ``(100, 100)``: as often as the client asks for, but at most every 100 ms. A client that is silent for
-      twice its time is disconnected.
+      ``ActiveMQ/5.17.2`` the broker has that product's destinations and wildcards. Otherwise it has RabbitMQ's, but
+      names may contain slashes. It refuses a destination that it cannot serve, and a message that RabbitMQ would
+      confirm and drop.
+    * *queues* - queues that exist from the start, written ``/queue/orders`` or ``orders``. Any other queue is made
+      when it is first used, except ``/amq/queue/NAME``: as in RabbitMQ, that queue must exist before.
+    * *keep_open_after_error* - whether the session stays open after an ERROR, as in RabbitMQ and ActiveMQ after most
+      errors. Default false, as in the specification.
+    * *heart_beat* - ``(can send, wants)``: the shortest times between two heart-beats in milliseconds; 0: never.
+      Default ``(100, 100)``: as often as the client asks for, but not more often than every 100 ms. The broker closes
+      the connection if the client is silent for twice the agreed time.
     * *dead_letters* - the destination of messages that a subscriber refuses with NACK and ``requeue:false``.
 
-    Limits of one client:
+    Limits:
 
-    * *connect_timeout* - seconds within which it must send CONNECT. Default 10.
-    * *linger* - seconds for reading the last frame before the socket is closed. Default 2.
-    * *max_output_bytes* - if more output waits for a client, it gets no more messages, and its frames are not read,
-      until it reads. Default 1 MiB.
-    * *max_topic_bytes* - bytes of a topic's messages that wait for one subscriber; beyond this limit, the oldest are
+    * *connect_timeout* - a client must send CONNECT within this many seconds. Default 10.
+    * *linger* - a client has this many seconds to read the last frame; then the socket is closed. Default 2.
+    * *max_output_bytes* - if more output waits for a client, the broker sends it no messages and reads none of its
+      frames until the client reads. Default 1 MiB.
+    * *max_topic_bytes* - if more bytes of a topic's messages wait for one subscriber, the oldest messages are
       dropped. Default 64 MiB.
     * *max_header_bytes*, *max_headers*, *max_body_bytes* - limits of a frame, as in `stomp_web.FrameBuffer`. A SEND
-      whose MESSAGE would exceed the default limits of stomp-web's clients is refused, too.
-    * *history* - bytes of accepted messages that `messages` remembers: bodies, and about 1,000 bytes for each message.
-      Default 512 MiB.
+      is also refused if its MESSAGE would exceed the default limits of stomp-web's clients.
+    * *history* - how many bytes of accepted messages `messages` remembers. A message counts as its body and about
+      1,000 bytes. Default 512 MiB.
 
     All messages, also unacknowledged ones, survive `stop` and `start`. `faults` makes the broker misbehave.
     """
@@ -156,7 +156,7 @@ class Broker:
     def start(self) -> None:
         """Listen, and serve in a new thread. Does nothing if the broker is running.
 
-        After a `stop` it listens on the same port again. Raises `OSError` if the address cannot be used.
+        After a `stop`, the broker listens on the same port again. Raises `OSError` if the address cannot be used.
         """
         if self._loop.running:
             return
@@ -167,7 +167,7 @@ class Broker:
     def stop(self, timeout: float = 5.0) -> None:
         """Close all connections and the listening socket. Does nothing if the broker is not running.
 
-        Waits *timeout* seconds at most. Clients see the end of the stream, without an ERROR, as with real brokers.
+        Waits at most *timeout* seconds. As with real brokers, clients see the end of the stream and get no ERROR.
         """
         if not self._loop.running:
             return
@@ -179,17 +179,17 @@ class Broker:
             self.wait_until(lambda: not self._loop.running, timeout)
 
     def serve_forever(self) -> None:
-        """Serve in the calling thread until `stop` is called elsewhere or Ctrl-C is pressed; then close everything.
+        """Serve in the calling thread until another thread calls `stop` or Ctrl-C is pressed; then close everything.
 
-        It also ends, without an exception, when a signal handler raises `KeyboardInterrupt`; SIGTERM does so
-        after ``signal.signal(signal.SIGTERM, signal.default_int_handler)``.
+        The call also returns, without an exception, when a signal handler raises `KeyboardInterrupt`. For SIGTERM,
+        call ``signal.signal(signal.SIGTERM, signal.default_int_handler)`` before.
 
         Raises `OSError` if the address cannot be used, `RuntimeError` if the broker is running.
         """
         if self._loop.running:
             raise RuntimeError("the broker is running already; stop() it before serve_forever()")
         self._loop.open()
-        # A KeyboardInterrupt could break the loop between any two steps; ask_to_stop() ends it between two rounds.
+        # A KeyboardInterrupt could end the loop after any step. ask_to_stop() ends the loop between two rounds.
         with contextlib.suppress(KeyboardInterrupt), call_on_ctrl_c(self._loop.ask_to_stop):
             self._loop.run()
 
@@ -202,20 +202,20 @@ class Broker:
 
     @property
     def port(self) -> int:
-        """The port; 0 before the first `start` of a broker with port 0."""
+        """The port of the broker. If the parameter *port* is 0, the port is 0 until the first `start`."""
         return self._port
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port to connect to."""
+        """The host and port that clients connect to."""
         return ("127.0.0.1" if self._host in _ANY_ADDRESS else self._host), self._port
 
     @property
     def url(self) -> str:
-        """The address for clients: ``stomp://127.0.0.1:41234``, or ``stomp+ssl://...``.
+        """The URL for clients, such as ``stomp://127.0.0.1:41234`` or ``stomp+ssl://...``.
 
-        If the broker requires a login and a passcode, the URL contains them, percent-encoded: do not log it then. If
-        the broker has no virtual host ``/``, the URL names another one.
+        If the broker requires a login and a passcode, the URL contains them, percent-encoded. Do not log such a URL.
+        If the broker has no virtual host ``/``, the URL names the first one of *vhosts*.
         """
         host, port = self.address
         scheme = "stomp" if self._tls is None else "stomp+ssl"
@@ -229,17 +229,16 @@ class Broker:
         return f"<Broker {host}:{port} {'running' if self._loop.running else 'stopped'}>"
 
     def messages(self, destination: str) -> list[Frame]:
-        """Return every message that was accepted for *destination*, in order, whether delivered or not.
+        """Return every message that was accepted for *destination*, delivered or not, in order.
 
-        Each is the MESSAGE frame that a subscriber gets, without the headers of one subscription (``subscription``,
-        ``ack``, ``redelivered``). A message in a transaction counts after the COMMIT.
-
-        Raises `LookupError` if some of them are forgotten because they exceeded the broker's *history*.
+        Each one is the MESSAGE frame that a subscriber gets, without ``subscription``, ``ack`` and ``redelivered``. A
+        message in a transaction is accepted at the COMMIT. Raises `LookupError` if some messages are forgotten because
+        all messages exceed the broker's *history*.
         """
         return self._frames(self._journal.messages, self._destinations.naming.canonical(destination))
 
     def pending(self, destination: str) -> list[Frame]:
-        """Return the messages that wait in the queue *destination* and were not delivered, in order."""
+        """Return the messages that wait in the queue *destination* for delivery, in order."""
         return self._frames(self._destinations.waiting, destination)
 
     def unacknowledged(self, destination: str) -> list[Frame]:
@@ -258,7 +257,7 @@ class Broker:
 
     @property
     def sessions(self) -> int:
-        """The number of current sessions: CONNECT was accepted, and neither side has ended the session."""
+        """The number of current sessions. A session begins with an accepted CONNECT, and either side can end it."""
         with self._loop.state:
             live = (connection.session for connection in self._loop.connections.values())
             return sum(session.connected and not session.ended for session in live)
@@ -276,7 +275,7 @@ class Broker:
 
     @property
     def connects(self) -> list[Frame]:
-        """The latest 1,000 CONNECT frames, in order, with ``***`` for the passcode."""
+        """The latest 1,000 CONNECT frames, in order, with ``***`` in place of the passcode."""
         with self._loop.state:
             return list(self._journal.connects)
 
@@ -297,7 +296,7 @@ class Broker:
         return self.messages(destination)
 
     def wait_until(self, condition: typing.Callable[[], object], timeout: float = 30.0) -> bool:
-        """Wait until *condition* returns true; it is called after each change at the broker.
+        """Wait until *condition* returns true. It is called at once, and again after each change in the broker.
 
         Returns false after *timeout* seconds. *condition* may use the broker and send messages.
         """
@@ -328,7 +327,7 @@ class Broker:
         listener = None
         try:
             found = socket.getaddrinfo(self._host or None, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            # "localhost" has two addresses on most machines; clients that try only one try the IPv4 address.
+            # On most machines, "localhost" has two addresses. Clients that try only one of them try the IPv4 address.
             family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
             listener = socket.socket(family, kind, protocol)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,7 +1,7 @@
-"""The STOMP session of one client: a frame comes in, the frames that answer it go out.
+"""The STOMP session of one client: takes a frame, and returns the frames that answer it.
 
-It has no socket and no clock. A refused frame has no effect and is answered by ERROR. It also ends the session, as the
-specification wants, unless `Settings.keep_open_after_error` is true.
+A session has no socket and no clock. A refused frame has no effect and is answered with ERROR. The ERROR also ends the
+session, as the specification requires, unless `Settings.keep_open_after_error` is true.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .naming import Address, Kind, Refused
 
 __all__ = ["Session", "Settings", "error_frame"]
 
-# RabbitMQ: a SEND whose ``reply-to`` begins so makes a subscription, whose id is the ``reply-to``.
+# RabbitMQ: if the ``reply-to`` of a SEND begins so, the SEND makes a subscription. Its id is the ``reply-to``.
 _TEMPORARY = "/temp-queue/"
 
-# STOMP 1.0's own examples pad these values with spaces ("destination: /queue/a"), and clients of that time do so.
+# STOMP 1.0's own examples pad these values with spaces ("destination: /queue/a"), and so do clients of that time.
 _PADDED = ("destination", "id", "ack", "receipt", "transaction", "message-id", "subscription", "login", "passcode")
 
 
@@ -54,10 +54,10 @@ _Step: typing.TypeAlias = Message | _Acknowledgement
 class Session:
     """The session number *number* of a broker.
 
-    * `connected` - CONNECT was accepted. `ended` - no frame is answered any more; the connection must be closed.
-    * `version` - the STOMP version of its frames.
-    * `heart_beat` - ``(the broker sends, the client sends)``: milliseconds, 0 for never.
-    * `flow` - closed by the owner of the connection while the client does not read.
+    * `connected` - CONNECT was accepted. `ended` - further frames are ignored, and the connection must be closed.
+    * `version` - the STOMP version of the frames.
+    * `heart_beat` - ``(the broker sends, the client sends)``: milliseconds between two heart-beats; 0: never.
+    * `flow` - the loop closes it while the client does not read.
     """
 
     def __init__(self, number: int, settings: Settings, destinations: Destinations, journal: Journal) -> None:
@@ -98,7 +98,7 @@ class Session:
         return [] if receipt is None else [Frame("RECEIPT", {"receipt-id": receipt})]
 
     def deliver(self, subscription: Subscription, entry: Entry) -> Frame:
-        """Return the MESSAGE frame for *entry*, which becomes unacknowledged unless the mode is ``auto``."""
+        """Return the MESSAGE frame for *entry*. Unless the mode is ``auto``, *entry* becomes unacknowledged."""
         message = entry.message
         headers = {"destination": message.destination, "message-id": message.id}
         if subscription.id:
@@ -106,7 +106,7 @@ class Session:
         if subscription.ack != "auto":
             key = message.id
             if self.version == "1.2":
-                # Unique for each delivery, because an ACK of an earlier delivery must not acknowledge this one.
+                # Unique for each delivery: an ACK of an earlier delivery must not acknowledge this delivery.
                 self._last_ack += 1
                 headers["ack"] = key = f"{subscription.number}:{self._last_ack}"
             subscription.unacknowledged[key] = entry
@@ -115,7 +115,7 @@ class Session:
         return Frame("MESSAGE", headers | message.headers, message.body)
 
     def end(self) -> None:
-        """End the session: transactions are aborted, unacknowledged messages are requeued."""
+        """End the session: abort its transactions, and requeue its unacknowledged messages."""
         self.ended = True
         self._transactions.clear()
         self._by_number.clear()
@@ -207,10 +207,10 @@ class Session:
         return subscription
 
     def _reply_queue(self, reply_to: str) -> str:
-        """Return the destination for answers to *reply_to*, ``/temp-queue/NAME``: a queue of this session only.
+        """Return the destination that replaces *reply_to*, ``/temp-queue/NAME``. Only this session can read it.
 
-        As in RabbitMQ 3.10.8, the first SEND with that name makes the queue and a subscription with the id *reply_to*;
-        both end with the session.
+        As in RabbitMQ 3.10.8, the first SEND with that name makes a queue and a subscription, whose id is *reply_to*.
+        Both end with the session.
         """
         name = reply_to.removeprefix(_TEMPORARY)
         if not self._destinations.naming.reply_queues:
@@ -238,15 +238,15 @@ class Session:
             raise Refused("Unknown subscription", f"there is no subscription {key!r} in this session")
 
     def _durable_name(self, headers: dict[str, str], id_: str) -> tuple[str, str] | None:
-        """Return the client's id and the name of a durable subscription, if *headers* name one."""
-        # The headers of ActiveMQ and Artemis; a name belongs to the client-id of CONNECT.
+        """Return ``(client id, name)`` if *headers* describe a durable subscription."""
+        # ActiveMQ and Artemis: each client-id of CONNECT has its own subscription names.
         name = headers.get("activemq.subscriptionName") or headers.get("durable-subscription-name")
         if name is not None:
             client_id = self._client_id or headers.get("client-id")
             if client_id is None:
                 raise Refused("Missing header", "a durable subscription needs a client-id in CONNECT")
             return client_id, name
-        # RabbitMQ: the id names the subscription for all clients.
+        # RabbitMQ: the id is the name of the subscription, and all clients share the names.
         if headers.get("durable") == "true" and headers.get("auto-delete", "false") == "false":
             return "", id_
         return None
@@ -279,7 +279,7 @@ class Session:
         return found, key
 
     def _take(self, step: _Step, transaction: list[_Step] | None = None) -> None:
-        """Let *step* take effect: now, or at the COMMIT of *transaction*."""
+        """Carry out *step* now, or add it to *transaction*, which carries it out at COMMIT."""
         if transaction is not None:
             transaction.append(step)
         elif isinstance(step, Message):
@@ -347,7 +347,7 @@ class Session:
 
 
 def error_frame(message: str, details: str, offending: Frame | None = None) -> Frame:
-    """Return an ERROR frame, with the receipt id of the refused frame *offending*."""
+    """Return an ERROR frame. If the refused frame *offending* has a receipt id, the ERROR has the same id."""
     headers = {"message": message, "content-type": "text/plain"}
     if offending is not None and "receipt" in offending.headers:
         headers["receipt-id"] = offending.headers["receipt"]

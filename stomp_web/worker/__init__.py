@@ -1,6 +1,6 @@
 """Receiving at scale: handlers for destinations, run by a pool of threads or of processes.
 
-The way of a message, and the module of each part::
+The path of a message, and the module of each part::
 
     socket -> the client's loop (supervisor: the reader's thread)
       -> Inbox (inbox)            frames that wait; a step that waits for its time
@@ -11,7 +11,7 @@ The way of a message, and the module of each part::
                                   failed: NACK, or back to the inbox for another try, or:
       -> DeadLetters              a confirmed dead letter; then ACK
 
-`Worker` makes and connects all of them, in one method.
+One method of `Worker` makes and connects all parts.
 """
 
 from .command import ProgressLine

@@ -2,15 +2,15 @@
 
 The rules:
 
-* A handler that returns: ACK. With ``auto``, the ACK is sent right before the handler is called.
-* A handler that raises: after a pause, the message goes back to its queue by NACK if the broker requeues (RabbitMQ) and
-  the message can be recognized at its next delivery. Otherwise the message stays with this worker and is tried again
-  after the pause, because a NACK is the end of a message in some brokers (ActiveMQ 5.17).
-* A message whose content breaks STOMP's rules is handled as far as it can be read. A message that exceeds a limit is
-  not handled.
+* The handler returns: ACK. With ``auto``, the ACK is sent right before the handler is called.
+* The handler raises: after a pause, NACK returns the message to its queue. The broker must requeue after NACK, as
+  RabbitMQ does, and the message must have a key. Otherwise this worker keeps the message and tries it again after the
+  pause: some brokers, such as ActiveMQ 5.17, never deliver a message again after NACK.
+* A message that breaks STOMP's rules is handled as far as it can be read. A message that exceeds a limit is not
+  handled.
 * A message that has failed too often, or cannot be read, is sent to the dead letter destination. The original is
-  acknowledged only when the broker has confirmed the dead letter. If sending it fails, it is sent again later.
-* An acknowledgement of an earlier session is not sent; the broker delivers the message again.
+  acknowledged only when the broker has confirmed the dead letter. If sending fails, it is tried again later.
+* An acknowledgement for an earlier session is not sent: the broker delivers the message again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LONGEST_PAUSE = 30.0  # seconds between two tries
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Acknowledger:
-    """Called by the worker threads, before and after the handler of each message, and for each later step."""
+    """The worker threads call it before and after each handler, and for each later step of a message."""
 
     _client: QueueingDuplexClient
     _session: CurrentSession
@@ -52,7 +52,7 @@ class Acknowledger:
     _retry_delay: float
 
     def admit(self, delivery: Delivery) -> bool:
-        """Whether the handler must be called. A duplicate is acknowledged here, or waits until its original is done."""
+        """Return whether to call the handler. A duplicate is acknowledged here, or waits until the original is done."""
         if self._is_stale(delivery):
             return False
         if delivery.handler.ack == "auto" and not delivery.acknowledged_first:
@@ -82,7 +82,7 @@ class Acknowledger:
         self._acknowledge(delivery)
 
     def failed(self, delivery: Delivery, failure: Failure) -> None:
-        """Note a failure (the handler has raised, or could not be called), and choose the next step."""
+        """Record that the handler has raised or could not be called, and choose the next step."""
         delivery.error = failure.error
         self._count_failure(delivery)
         last = failure.permanent or delivery.failures > self._max_redeliveries
@@ -101,9 +101,9 @@ class Acknowledger:
             self._handle_again(delivery, self._pause(delivery.failures))
 
     def interrupted(self, delivery: Delivery, error: BaseException) -> None:
-        """Try the message again here after an exception that is not the handler's, because a NACK could raise again.
+        """Plan another try after an exception that the handler did not raise. No NACK is sent: it could raise, too.
 
-        The log line is written last, because it could raise, too.
+        The log line is written last, because logging could raise, too.
         """
         text = error_in_one_line(error)
         delivery.error = delivery.error or text
@@ -116,7 +116,7 @@ class Acknowledger:
         _log.error(words, delivery, short_text(text), traceback_text(error))
 
     def requeue(self, delivery: Delivery) -> None:
-        """Return the message to its queue."""
+        """Return the message to its queue with NACK."""
         try:
             if self._tell_broker("NACK", delivery):
                 self._counters.add("given_back")
@@ -144,14 +144,14 @@ class Acknowledger:
         self._inbox.later(pause, Step.DEAD_LETTER, delivery)
 
     def _is_stale(self, delivery: Delivery) -> bool:
-        """Whether nothing must be done, because the broker delivers the message again. Such a message is counted."""
+        """Return whether the broker delivers the message again. Then the message is counted, and nothing is to do."""
         stale = self._session.redelivers(delivery)
         if stale:
             self._counters.add("stale")
         return stale
 
     def _can_requeue(self, delivery: Delivery) -> bool:
-        """Whether a NACK brings the message back, and it has a key, so that its failures are counted and limited."""
+        """Whether the message comes back after NACK, and its failures can be counted by its key."""
         return (
             self._session.dialect.nack_requeues
             and delivery.key is not None
@@ -205,7 +205,7 @@ class Acknowledger:
         except (NotSent, DeliveryUnknown) as error:
             # The session of the message has ended: the broker still has the message, and delivers it again.
             _log.info("the %s of message %s was not sent: %s", command, delivery.name, error)
-        except Exception:  # noqa: BLE001 - whether the broker has got it is not known
+        except Exception:  # noqa: BLE001 - it is unknown whether the broker got the frame
             text = "the %s of message %s has failed; the session is ended, so that the broker delivers it again"
             _log.exception(text, command, delivery.name)
             self._client.close()

@@ -1,4 +1,4 @@
-"""The common part of the commands that run a worker: their log and progress line, and what handlers print."""
+"""The common part of the commands that run a worker: the log, the progress line, and the output of handlers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _log = get_logger("worker")
 def run_worker(
     worker: Worker, *, concurrency: int | None = None, processes: int | None = None, stream: typing.TextIO | None = None
 ) -> int:
-    """Run *worker* with a progress line and its log on *stream* (default: standard error); return the exit code.
+    """Run *worker*, and write its log and a progress line to *stream* (default: standard error).
 
-    *concurrency* and *processes* replace the worker's own values. No message fails because a standard stream is closed,
-    full, or a pipe without a reader: the output of handlers is lost then, and the log says so. The exit code is that of
-    `Worker.run`, or 130 after a second Ctrl-C. Raises what `Worker.run` raises.
+    *concurrency* and *processes* replace the worker's own values. A standard stream may be closed, full, or a pipe
+    without a reader. Then the output of handlers is lost and the log says so, but no message fails. Returns the exit
+    code of `Worker.run`, or 130 after a second Ctrl-C. Raises what `Worker.run` raises.
     """
     if concurrency is not None:
         worker.concurrency = concurrency
@@ -42,7 +42,7 @@ def run_worker(
 
 
 def _for_handlers(line: ProgressLine, stream: typing.TextIO | None) -> typing.TextIO:
-    """Return *stream* wrapped for the output of handlers: text appears above *line*, and no error fails a message."""
+    """Wrap *stream* for the output of handlers: text appears above *line*, and a write error fails no message."""
     text = "standard output cannot be written (%s): what handlers print is lost"
     tolerant = TolerantStream(line.above(stream), lambda error: _log.warning(text, error.strerror))
     return typing.cast(typing.TextIO, tolerant)
@@ -58,14 +58,14 @@ def _begin_process() -> None:
 
 
 class ProgressLine(StatusLine):
-    """The progress of a worker: give it to `Worker.run` as *on_progress*.
+    """A progress line for a worker: pass it to `Worker.run` as *on_progress*.
 
-    On a terminal, the line is written over and over. It is also a logging handler, which writes log records above the
+    On a terminal, each new line replaces the last line. It is also a logging handler: it writes log records above the
     line. If *stream* is no terminal, only log records are written. If *stream* is full or ``None``, nothing is written.
     """
 
     def text(self, stats: WorkerStats) -> str:
-        """Return the line, without an end."""
+        """Return the text of the line."""
         state = "" if stats.connected else "not connected; "
         return (
             f"{state}received {stats.received}, handled {stats.handled}, failed {stats.failed}, "

@@ -1,7 +1,7 @@
 """Dead letters: for a message that cannot be handled, a dead letter is sent to the dead letter destination.
 
-It has the body and the headers of its message, except the headers of the delivery or the queue, and headers that say
-why it was sent. If the broker refuses it, perhaps because of a header, it is sent again with harmless headers only.
+A dead letter has the body and most headers of its message, and headers that say why it was sent. If the broker refuses
+it, perhaps because of a header, it is sent again with harmless headers only.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from .session import DELIVERY_COUNTS
 __all__ = ["DeadLetters"]
 
 _LONGEST_HEADER = 500  # characters of a header's name and value together, if the message was too large to be read
-_MOST_HEADERS = 50  # headers of such a message; RabbitMQ 4.3.6 takes 100 headers of a SEND, ours included
-_MOST_LOST = 2  # tries with all headers that may end with a lost connection
+_MOST_HEADERS = 50  # headers of such a message; RabbitMQ 4.3.6 accepts 100 headers in a SEND, ours included
+_MOST_LOST = 2  # after so many tries that lost the connection, only the harmless headers are sent
 _LONGEST_PROPERTY = 255  # bytes of the value of a header that becomes an AMQP property in RabbitMQ
 
-# The harmless headers: only these are kept if a dead letter is refused, or cannot be written.
+# The harmless headers: only these are kept if a dead letter is refused or cannot be encoded.
 _PROPERTIES = frozenset(("content-type", "content-encoding", "correlation-id"))
 _PLAIN = _PROPERTIES | {"x-message-id"}
-# Headers of MESSAGE that belong to one delivery, and headers of SEND that RabbitMQ takes for properties of the queue.
+# Headers of MESSAGE that belong to one delivery, and headers of SEND that RabbitMQ reads as properties of the queue.
 # RabbitMQ 3.10 refuses a message whose user-id is not the login of its sender. Artemis 2.40 drops a message that has
-# the _AMQ_DUPL_ID of an earlier one. It confirms and then drops a message whose destination-type does not fit its
-# destination, and a dead letter may go to another kind of destination than its message came from.
+# the _AMQ_DUPL_ID of an earlier message. Artemis also confirms and then drops a message if its destination-type does
+# not fit the destination: a dead letter may go to a queue although its message came from a topic.
 _NOT_KEPT = frozenset(
     (
         *("_amq_dupl_id", "ack", "auto-delete", "content-length", "destination", "destination-type", "durable"),
@@ -39,9 +39,9 @@ _NOT_KEPT = frozenset(
 
 
 class DeadLetters:
-    """Sends dead letters to *destination*, each confirmed, on a connection of *pool*.
+    """Sends dead letters to *destination* on a connection of *pool*, and waits for each receipt.
 
-    The worker's connection is not used, because many messages may come on it before the receipt.
+    The worker's own connection is not used: many messages could arrive on it before the receipt.
     """
 
     def __init__(self, pool: PublishClientPool, destination: str) -> None:
@@ -49,18 +49,18 @@ class DeadLetters:
         self.destination = destination
 
     def send(self, delivery: Delivery) -> Exception | None:
-        """Send the message of *delivery*; return the error if the broker has not confirmed it."""
+        """Send a dead letter for *delivery*. Return the error if the broker has not confirmed the dead letter."""
         try:
             try:
                 self._send(delivery, plain=delivery.refused)
             except InvalidFrame:
-                # This library could read a header that it cannot write: the sender has another version of STOMP, or a
+                # This library could read a header that it cannot encode: the sender uses another version of STOMP or a
                 # less strict library.
                 self._send(delivery, plain=True)
-        except Exception as error:  # noqa: BLE001 - mostly a MessageError, but the message must be tried again
+        except Exception as error:  # noqa: BLE001 - the message must be tried again after any error
             delivery.dead_letter_tries += 1
-            # If there are more than 100 headers, RabbitMQ 4.3.6 ends the connection without an ERROR. If the name of
-            # a header has more than 255 bytes, it ends the connection with an ERROR that does not name the message.
+            # RabbitMQ 4.3.6 closes the connection without an ERROR if there are more than 100 headers. It closes the
+            # connection with an ERROR that does not name the message if a header name has more than 255 bytes.
             delivery.lost += isinstance(error, ConnectionLost)
             delivery.refused |= isinstance(error, Rejected | InvalidFrame) or delivery.lost >= _MOST_LOST
             return error
@@ -76,7 +76,7 @@ def _dead_letter(delivery: Delivery, destination: str, *, plain: bool) -> Messag
     headers = {name: value for name, value in frame.headers.items() if name.lower() not in _NOT_KEPT}
     if frame.truncated:  # the consumers of dead letters have limits, too
         short = [(name, value) for name, value in headers.items() if len(name) + len(value) <= _LONGEST_HEADER]
-        short.sort(key=lambda header: header[0] not in _PLAIN)  # plain ones first; RabbitMQ 4.3 reverses an AMQP table
+        short.sort(key=lambda header: header[0] not in _PLAIN)  # RabbitMQ 4.3 reverses the order of headers
         headers = dict(short[:_MOST_HEADERS])
     if plain:
         headers = {

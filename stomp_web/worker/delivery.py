@@ -1,4 +1,4 @@
-"""A delivery: one message on its way through the worker, and a bounded memory of the earlier deliveries."""
+"""A delivery is one message on its way through the worker. Earlier deliveries are remembered up to a limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Delivery", "Duplicates", "FailureCounts", "Key", "Step"]
 
 _MOST_FAILURES = 10_000  # counts that are kept; if there are more, the oldest is forgotten
 
-#: The subscription's id and the message's id. Both are needed: two handlers of one topic each get the same message.
+#: The subscription's id and the message's id. Both are needed, because two handlers of a topic get the same message.
 Key = tuple[str, str]
 
 
@@ -33,13 +33,13 @@ class Step(enum.Enum):
 class Delivery:
     """One message on its way through the worker.
 
-    * `session` - the number of the session in which it came.
+    * `session` - the number of the session in which the message came.
     * `key` - identifies the message at another delivery; ``None`` if the message has no usable id.
-    * `failures` - how often its handling has failed; `error` - the last failure, in one line.
-    * `acknowledged_first` - with ``auto``, it was acknowledged before it was handled, so no broker has it any more.
-    * `dead_letter_tries` - how often it was sent as a dead letter; `lost` - how many of these tries ended with the
-      connection; `refused` - the broker has refused the dead letter, or seems to have refused it.
-    * `done` - its handling has ended; its acknowledgement may have to wait until earlier messages are done.
+    * `failures` - how often the handling has failed; `error` - the last failure, in one line.
+    * `acknowledged_first` - with ``auto``: the message is already acknowledged, so the broker no longer has it.
+    * `dead_letter_tries` - how many tries to send the dead letter have failed; `lost` - how many of these tries lost
+      the connection; `refused` - the broker has refused the dead letter, or seems to have refused it.
+    * `done` - the handling has ended. The acknowledgement may still have to wait for earlier messages.
     """
 
     frame: Frame
@@ -57,7 +57,7 @@ class Delivery:
 
     @property
     def name(self) -> str:
-        """The message's id for the log, escaped and shortened, because its sender could forge a line with it."""
+        """The message's id for the log. It is escaped and shortened, so that the sender cannot forge a log line."""
         headers = self.frame.headers
         return short_text(message_id_of(headers) or headers.get("message-id", ""))
 
@@ -66,7 +66,7 @@ class Delivery:
 
 
 class FailureCounts:
-    """How often each message has failed here, across its deliveries. A message without a key is not remembered."""
+    """How often each message has failed in this worker. A message without a key is not remembered."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -77,7 +77,7 @@ class FailureCounts:
         return self._counts.get(key, 0)
 
     def set(self, key: Key | None, failures: int) -> None:
-        """Remember the number of *failures*. With 0, the message is forgotten, because it will not come again."""
+        """Remember the number of *failures*. If it is 0, forget the message, because it will not come again."""
         with self._lock:
             self._counts.pop(key, None)
             if failures and key is not None:
@@ -87,7 +87,7 @@ class FailureCounts:
 
 
 class Duplicates:
-    """The keys of messages in handlers, and of the last *size* handled ones. If *size* is 0, every message is new."""
+    """The keys of messages in handlers, and of the last *size* handled messages. *size* 0: every message is new."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -96,7 +96,7 @@ class Duplicates:
         self._busy: dict[Key, list[Delivery]] = {}
 
     def begin(self, delivery: Delivery) -> typing.Literal["new", "done", "busy"]:
-        """Return whether the message is ``new``, ``done``, or ``busy`` in a handler. `end` returns busy deliveries."""
+        """Return whether the message is ``new``, ``done``, or ``busy`` in a handler. `end` returns a busy delivery."""
         key = delivery.key
         if not self._size or key is None:
             return "new"
@@ -110,7 +110,7 @@ class Duplicates:
             return "new"
 
     def end(self, delivery: Delivery, handled: bool) -> list[Delivery]:
-        """Note that the message has left its handler; return its other deliveries, which came meanwhile."""
+        """Note that the handler has ended. Return the deliveries of the same message that have waited."""
         key = delivery.key
         if not self._size or key is None:
             return []

@@ -1,7 +1,7 @@
-"""Errors and ids as text: plain, of bounded length, and unable to forge a line of the log.
+"""Errors and ids as plain text of bounded length that cannot forge a line of the log.
 
 The text of an exception may come from the application's code (``__str__``, ``__notes__``, the name of its class). This
-code may raise, or return a subclass of ``str`` or a very long text. The result here can be logged, pickled and sent.
+code may raise, or return a subclass of ``str`` or a very long text. The texts returned here can be logged and sent.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ def error_in_one_line(error: BaseException) -> str:
     kind = _kind(error)
     try:
         text = " ".join(_plain(str(error))[:_LONGEST_LINE].split())
-    except BaseException as another:  # noqa: BLE001 - no second exception is a reason to lose the first one
+    except BaseException as another:  # noqa: BLE001 - a second exception must not hide the first one
         text = f"(its text cannot be shown: __str__ raised {_kind(another)})"
     return f"{kind}: {text}" if text else kind
 
 
 def traceback_text(error: BaseException, own_file: str | None = None) -> str:
-    """Return the traceback of *error* as Python prints it, without the outer frames of *own_file*."""
+    """Return the traceback of *error* as Python prints it, without the outer frames in *own_file*."""
     try:
         inside = _traceback(error)
         while inside is not None and inside.tb_frame.f_code.co_filename == own_file:
             inside = inside.tb_next
         text = _plain("".join(traceback.format_exception(type(error), error, inside)).rstrip())
-    except BaseException as another:  # noqa: BLE001 - a property of the exception raises, for example __notes__
+    except BaseException as another:  # noqa: BLE001 - a property of the exception may raise, such as __notes__
         text = _frames(error) + f"{error_in_one_line(error)}\n(the rest cannot be shown: {_kind(another)} was raised)"
     if len(text) > _LONGEST_TRACEBACK:
         half = _LONGEST_TRACEBACK // 2
@@ -52,20 +52,20 @@ def traceback_text(error: BaseException, own_file: str | None = None) -> str:
 def _frames(error: BaseException) -> str:
     try:
         return "Traceback (most recent call last):\n" + _plain("".join(traceback.format_tb(_traceback(error))))
-    except BaseException:  # noqa: BLE001 - the source of a frame comes from a loader that may raise, too
+    except BaseException:  # noqa: BLE001 - the loader of the source code may raise, too
         return ""
 
 
 def _traceback(error: BaseException) -> types.TracebackType | None:
-    # The attribute of the base class, because a subclass may hide it by a property of its own.
+    # Use the attribute of the base class, because a subclass may hide it with a property.
     return BaseException.__dict__["__traceback__"].__get__(error)  # type: ignore[no-any-return]
 
 
 def _kind(error: BaseException) -> str:
-    # The attribute of the metaclass `type`, for the same reason.
+    # Use the attribute of the metaclass `type`, for the same reason.
     return _plain(type.__dict__["__name__"].__get__(type(error)))
 
 
 def _plain(text: str) -> str:
-    """Return *text* as a plain ``str``. Half surrogate pairs are escaped, because a log file cannot encode them."""
+    """Return *text* as a plain ``str``. Lone surrogates are escaped, because a log file cannot encode them."""
     return str.encode(text, "utf-8", "backslashreplace").decode()

@@ -1,6 +1,6 @@
-"""Executors call handlers: their interface, and the executor that calls handlers in the worker thread.
+"""Executors call handlers. This module has their interface, and the executor for the worker thread.
 
-Messages (`Job`) and outcomes (`Failure`) are plain values, which can travel to another process and back.
+Messages (`Job`) and outcomes (`Failure`) are plain values that can be sent to another process and back.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Around = typing.Callable[[], typing.ContextManager[object]]
 class Job:
     """A message for a handler.
 
-    `subscription` is the id of its subscription. `identity` is the message's id, or empty if it may change.
+    `subscription` is the subscription's id. `identity` is the message's id; empty: the id may differ at each delivery.
     """
 
     subscription: str
@@ -44,7 +44,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a handler did not handle a message. `details` is the traceback; if `permanent`, another try would fail."""
+    """Why a handler did not handle a message. `details` is the traceback; if `permanent`, any other try would fail."""
 
     error: str
     details: str = ""
@@ -56,16 +56,16 @@ class ExecutorGone(Exception):
 
 
 class Executor:
-    """Calls handlers for one worker thread. The methods of this class are those of an executor that cannot die."""
+    """Calls handlers for one worker thread. The methods of this class fit an executor that cannot die."""
 
-    #: Whether it can end by itself, even while it is idle.
+    #: Whether the executor can end by itself, even while it is idle.
     can_die = False
 
     def start(self) -> None:
-        """Get ready to execute. Raises `ConfigurationError` if that cannot be done."""
+        """Prepare for `execute`. Raises `ConfigurationError` if this fails."""
 
     def execute(self, job: Job) -> Failure | None:
-        """Decode the message, call the handler, and return its failure, if any. Raises `ExecutorGone`."""
+        """Decode the message, call the handler, and return the failure, if any. May raise `ExecutorGone`."""
         raise NotImplementedError
 
     def is_ready(self) -> bool:
@@ -76,12 +76,12 @@ class Executor:
         """Shut down cleanly."""
 
     def kill(self) -> bool:
-        """End at once. Return whether this ends a call of `execute` that runs in another thread."""
+        """End at once. Return whether this also ends a running `execute` in another thread."""
         return False
 
 
 class ThreadExecutor(Executor):
-    """Calls handlers in the caller's thread. `execute` raises nothing, whatever the application's code does."""
+    """Calls handlers in the caller's thread. `execute` never raises, whatever the application's code does."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class ThreadExecutor(Executor):
         self._around = around
 
     def execute(self, job: Job) -> Failure | None:
-        """Decode the message, call the handler, and return its failure, if any. A forked child ends here."""
+        """Decode the message, call the handler, and return the failure, if any. A forked child ends here."""
         try:
             with ForkGuard() as guard:
                 return self._execute(job, guard)
@@ -107,12 +107,12 @@ class ThreadExecutor(Executor):
         handler = self._handlers[job.subscription]
         try:
             message = read_message(job, handler, self._keys)
-        except StompError as error:  # a SerializationError, or no key for a signature: it is unreadable here
+        except StompError as error:  # a SerializationError, or there is no key to check the signature
             return Failure(error_in_one_line(error), permanent=True)
         try:
             with self._around():
                 if handler.once and self._inbox is not None:
-                    # The inbox commits only if the handler has run; a forked child ends before it could commit.
+                    # The inbox commits only after the handler has run. A forked child ends before the commit.
                     run = functools.partial(self._call, handler, guard)
                     name = f"{handler.name} {handler.destination}"
                     self._inbox.run(name, check_identity(job.identity), run, message)
@@ -124,15 +124,15 @@ class ThreadExecutor(Executor):
 
     @staticmethod
     def _call(handler: Handler, guard: ForkGuard, *arguments: typing.Any) -> None:
-        # A forked child ends before `around` ends, because `around` may then write to a database, on a connection that
-        # the child shares with its parent.
+        # A forked child ends before `around` ends. When `around` ends, it may write to a database, and the child shares
+        # the database connection with its parent.
         with guard:
             result = handler.function(*arguments)
         _check_has_run(result)
 
 
 def read_message(job: Job, handler: Handler, keys: typing.Sequence[str | bytes]) -> ReceivedMessage:
-    """Return the message; its payload is decoded, or the body if nothing is accepted. Raises `SerializationError`."""
+    """Return the message. Its payload is the decoded body, or the body itself if the handler accepts no serializer."""
     headers, payload = job.headers, job.body
     destination = headers.get("destination", "")
     if handler.accept:
@@ -147,7 +147,7 @@ def read_message(job: Job, handler: Handler, keys: typing.Sequence[str | bytes])
 
 
 def _check_has_run(result: object) -> None:
-    """Raise if the handler has returned something that still has to be run."""
+    """Raise `TypeError` if the handler has returned an awaitable or a generator, because its code has not run."""
     if isinstance(result, types.GeneratorType | types.CoroutineType):
         result.close()  # otherwise Python warns that the coroutine was never awaited
     if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
@@ -158,9 +158,9 @@ def _check_has_run(result: object) -> None:
 
 
 class ForkGuard:
-    """Only the process that has made the guard leaves its block; a forked child ends at the end of the block.
+    """A block that only the process that made the guard leaves. A forked child ends at the end of the block.
 
-    Back in the worker's code, the child would acknowledge its parent's messages and take others, on its connection.
+    Otherwise the child would run the worker's code: it would take and acknowledge messages on its parent's connection.
     """
 
     def __init__(self) -> None:
@@ -175,7 +175,7 @@ class ForkGuard:
 
 
 def _exit(error: BaseException | None) -> None:
-    """End this process: with 0 without an *error*, like Python for a `SystemExit`, else with 1 and a traceback."""
+    """End this process. Exit code: 0 without *error*; for `SystemExit` as in Python; else 1, after a traceback."""
     if isinstance(error, SystemExit):
         code = error.code & 0xFF if isinstance(error.code, int) else int(error.code is not None)
         if code and not isinstance(error.code, int):
@@ -189,12 +189,12 @@ def _exit(error: BaseException | None) -> None:
             "the message is its parent's. End such a process with os._exit() or sys.exit()."
         )
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # closed, full, None: the process ends anyhow
+        with contextlib.suppress(Exception):  # closed, full or None: the process ends anyway
             stream.flush()
-    os._exit(code)  # without ``finally`` blocks and ``atexit`` functions, which are the parent's
+    os._exit(code)  # runs no ``finally`` blocks and ``atexit`` functions: they are the parent's
 
 
 def _write(text: str) -> None:
-    # Not by `logging`: a thread that does not exist in this process may hold the lock of a log handler.
+    # Not with `logging`: a thread that exists only in the parent may hold the lock of a log handler.
     with contextlib.suppress(OSError):
         os.write(2, f"{text}\n".encode(errors="backslashreplace"))

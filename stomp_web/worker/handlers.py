@@ -1,4 +1,4 @@
-"""Handlers and their destinations, declared before there is a connection; what a handler gets and may raise."""
+"""Handlers and their destinations, the message that a handler gets, and the exception that it may raise."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["ACCEPT", "Function", "Handler", "Handlers", "ReceivedMessage", "Reje
 
 
 class Reject(Exception):
-    """Raised by a handler if the message cannot be handled, and another try would not change that.
+    """A handler raises this if it can never handle the message.
 
-    The message becomes a dead letter at once, and is not delivered again.
+    The message becomes a dead letter at once and is not tried again.
     """
 
 
@@ -27,17 +27,17 @@ class Reject(Exception):
 class ReceivedMessage:
     """A message as a handler gets it.
 
-    * `payload` - the sender's payload, read by the serializer that the ``content-type`` names.
-    * `body` - the bytes as they came. `headers` - the headers of the MESSAGE frame, unescaped.
-    * `destination` - the destination from which it came.
-    * `id` - the sender's ``x-message-id``, which is the same at every delivery; if it is missing or empty, the broker's
-      ``message-id``.
-    * `redelivered` - whether it may have been handled before, because the broker says so or this worker has tried.
+    * `payload` - the sender's payload, decoded by the serializer for the ``content-type``.
+    * `body` - the received bytes. `headers` - the headers of the MESSAGE frame, unescaped.
+    * `destination` - the destination from which the message came.
+    * `id` - the sender's ``x-message-id``, which is the same at every delivery. If this header is missing or empty, the
+      broker's ``message-id``.
+    * `redelivered` - whether the message may have been handled before: the broker says so, or this worker has tried.
     * `failures` - how often the message has failed, as far as this worker knows. It is the larger of two numbers: the
       worker's own failed tries, and the earlier deliveries by a quorum queue of RabbitMQ (``x-delivery-count`` of 3.10,
-      ``x-acquired-count`` of 4.3). The queue also counts deliveries that a worker gave back unhandled when it stopped.
-    * `defects` - the defects of the frame in which it came, a sentence for each: for example, that replacement
-      characters stand for bytes of a header that are not UTF-8. See `stomp_web.protocol.FrameBuffer`.
+      ``x-acquired-count`` of 4.3). The queue also counts messages that a worker returned unhandled when it stopped.
+    * `defects` - one sentence for each defect of the MESSAGE frame. For example, some bytes of a header were not UTF-8
+      and were replaced. See `stomp_web.protocol.FrameBuffer`.
     """
 
     payload: typing.Any = dataclasses.field(repr=False)
@@ -50,17 +50,17 @@ class ReceivedMessage:
     defects: tuple[str, ...] = ()
 
 
-# A handler is called with a `ReceivedMessage`. With *once* and SQLAlchemy, it gets a session, too.
+# A handler is called with a `ReceivedMessage`. With *once* and SQLAlchemy, it is also called with a session.
 Function = typing.Callable[..., object]
 _F = typing.TypeVar("_F", bound=Function)
 
-#: The serializers that a handler reads without an *accept* of its own: none of them can run code of the sender.
+#: The default of *accept*. None of these serializers can run code of the sender.
 ACCEPT: typing.Final = ("json", "text", "bytes")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handler:
-    """One subscription. `name` is the function's name for the log; if `untyped` is empty, the worker's is used."""
+    """One subscription. `name` is the function's name for the log. An empty `untyped` stands for the worker's value."""
 
     function: Function
     name: str
@@ -75,7 +75,7 @@ class Handler:
 
 
 class Handlers:
-    """Functions and the destinations that they handle. A `Worker` has one `Handlers`, which can be filled earlier.
+    """Functions and the destinations that they handle. You can fill a `Handlers` before you make its `Worker`.
 
     >>> handlers = Handlers()
     >>> @handlers.subscribe("/queue/orders", accept=("json",))
@@ -98,34 +98,34 @@ class Handlers:
         sent_to: str | typing.Sequence[str] = (),
         once: bool = False,
     ) -> typing.Callable[[_F], _F]:
-        """Return a decorator; its function is called with a `ReceivedMessage` for each message of *destination*.
+        """Return a decorator. The decorated function is called with a `ReceivedMessage` for each message.
 
         * *ack* - ``client-individual``: each message is acknowledged after its handler has returned. ``client``: the
-          same, but one ACK stands for all messages before the first that is not done; RabbitMQ gets an ACK for each
-          message, because there a common ACK would include messages of other handlers. ``auto``: a message is
-          acknowledged right before its handler is called, and is lost if the worker dies before the handler returns.
-        * *accept* - the names of the serializers that may be read. A message in another form becomes a dead letter.
-          ``pickle`` is read only if it is named here, because a sender of pickles can run code in this process. If
-          *accept* is empty, nothing is decoded, and the payload is the body; a program that inspects dead letters
-          needs this.
+          same, but one ACK can acknowledge several messages. RabbitMQ gets an ACK for each message, because its
+          cumulative ACK would include messages of other handlers. ``auto``: a message is acknowledged right before its
+          handler is called. The message is lost if the worker dies before the handler returns.
+        * *accept* - the names of the permitted serializers. A message in another format becomes a dead letter.
+          ``pickle`` is permitted only if it is named here, because the sender of a pickle can run code in this process.
+          If *accept* is empty, nothing is decoded, and the payload is the body. Programs that inspect dead letters need
+          this.
         * *headers* - more headers of SUBSCRIBE, such as ``selector``.
         * *untyped* - the name of the serializer for bodies without a content type, such as ``json`` for messages of JMS
-          producers; default: the worker's *untyped* (``bytes``). The serializer must be in *accept*, too.
-        * *sent_to* - other destinations to which signed messages may have been sent, if the broker moves these messages
-          to *destination* on purpose; see `stomp_web.serializers.deserialize`.
-        * *once* - handle each message once, however often it comes: the handler runs in a transaction of the worker's
-          *inbox*, together with a row that names the handler and the message. If the inbox is one of
-          `stomp_web.sqlalchemy`, the handler is called with the message and the session.
-        * *id* - the subscription's id; RabbitMQ identifies a durable subscription by this id.
+          producers. It must be in *accept*, too. Default: the worker's *untyped*.
+        * *sent_to* - other destinations to which signed messages may have been sent. Name them if the broker moves
+          messages from them to *destination*; see `stomp_web.serializers.deserialize`.
+        * *once* - handle each message once, even if it is delivered again. The handler runs in a transaction of the
+          worker's *inbox*, which also inserts a row for the handler and the message. An inbox of `stomp_web.sqlalchemy`
+          calls the handler with the message and the session.
+        * *id* - the subscription's id. RabbitMQ identifies a durable subscription by this id.
 
-        The function must have done its work when it returns. So an ``async`` function or a generator function is
-        refused, also as a method, in a ``functools.partial``, as the ``__call__`` of an object, or from asgiref's
-        ``sync_to_async``. Where its kind cannot be seen (in a lambda, or under a decorator of another library), each
-        call that returns an awaitable or a generator counts as a failure.
+        The function must have done its work when it returns. So ``async`` functions and generator functions are
+        refused, also as methods, ``functools.partial`` objects, ``__call__`` methods, or results of asgiref's
+        ``sync_to_async``. They cannot be recognized in a lambda or behind another library's decorator. Then each call
+        that returns an awaitable or a generator counts as a failure.
 
         Raises `InvalidFrame` if the destination, the ack mode or a header is invalid. Raises `ConfigurationError` if
-        the function is refused, or cannot be called with one argument, or if the subscription's id is in use, or if the
-        queue has a handler already: two handlers of one queue would share its messages.
+        the function is refused or cannot be called with one argument, or if *id* is in use. It is also raised if the
+        queue has a handler already, because two handlers of one queue would share its messages.
         """
         accept = (accept,) if isinstance(accept, str) else tuple(accept)
         origins = (sent_to,) if isinstance(sent_to, str) else tuple(sent_to)
@@ -168,7 +168,7 @@ class Handlers:
     ) -> None:
         """Raise `ConfigurationError` if a worker with *dead_letter* and the signing *keys* cannot run the handlers.
 
-        *once_arguments* - with how many arguments the worker's inbox calls a handler; ``None`` if there is no inbox.
+        *once_arguments* - how many arguments the worker's inbox passes to a handler; ``None`` if there is no inbox.
         """
         if not self._handlers:
             raise ConfigurationError("there is no handler; decorate a function with subscribe('/queue/...')")
@@ -209,19 +209,19 @@ def _name(function: object) -> str:
     try:
         name = getattr(function, "__qualname__", None)
         text = f"{getattr(function, '__module__', '')}.{name}" if name else repr(function)
-    except Exception:  # noqa: BLE001 - raised by an object with code of its own
+    except Exception:  # noqa: BLE001 - the object's own code may raise
         text = f"an object of {type(function).__module__}.{type(function).__qualname__}"
     return harmless(text, lines=False)
 
 
 def _kind_that_returns_unrun(function: object) -> str | None:
-    """Return the kind of *function* if a call seems to return before its code has run; otherwise ``None``."""
+    """Return the kind of *function*, such as ``"async"``, if a call returns before its code has run; else ``None``."""
     while isinstance(function, functools.partial | staticmethod):
         function = function.func if isinstance(function, functools.partial) else function.__func__
-    # A call of an object calls a method of its class.
+    # Calling an object runs the ``__call__`` of its class.
     method = function if inspect.isroutine(function) or inspect.isclass(function) else type(function).__call__
     for each in (function, method):
-        # asgiref marks its wrappers by this before Python 3.12. Python 3.12 has its own mark, which `inspect` knows.
+        # Before Python 3.12, asgiref marks its wrappers with this object. Later versions have a mark in `inspect`.
         mark = getattr(sys.modules.get("asyncio.coroutines"), "_is_coroutine", None)
         if inspect.iscoroutinefunction(each) or (mark is not None and getattr(each, "_is_coroutine", None) is mark):
             return "async"
@@ -234,7 +234,7 @@ def _kind_that_returns_unrun(function: object) -> str | None:
 
 def _takes(function: Function, count: int) -> bool:
     try:
-        signature = inspect.signature(function, follow_wrapped=False)  # a decorator may add more arguments
+        signature = inspect.signature(function, follow_wrapped=False)  # a decorator may change the arguments
     except (TypeError, ValueError):  # some functions written in C have no signature
         return True
     try:

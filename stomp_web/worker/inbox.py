@@ -1,7 +1,7 @@
-"""The inbox: messages that have come and wait for a worker thread, and those that wait for their next try.
+"""The inbox: received messages that wait for a worker thread, and messages that wait for their next try.
 
-The inbox is the `message_queue` of the worker's client. While it is full, the client reads no further. It outlives
-sessions: when a session ends, only messages that were acknowledged already stay. The broker delivers the others again.
+The inbox is the `message_queue` of the worker's client. While it is full, the client reads nothing. The inbox outlives
+sessions: when a session ends, only acknowledged messages stay, because the broker delivers the others again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _log = get_logger("worker")
 
 
 class Inbox(FrameQueue):
-    """Messages between the reader's loop and the worker threads. *session* makes a `Delivery` of each."""
+    """Messages between the reader's loop and the worker threads. *session* makes a `Delivery` from each."""
 
     def __init__(self, handlers: typing.Iterable[Handler], maxsize: int, session: CurrentSession) -> None:
         super().__init__(maxsize)
@@ -35,11 +35,11 @@ class Inbox(FrameQueue):
         self._later: list[tuple[float, int, Step, Delivery]] = []  # a heap, by the time of the step
         self._order = itertools.count()
         self._paused = self._closed = self._abandoned = False
-        self.received = 0  # messages that have come
+        self.received = 0  # how many messages were received
         self._unclaimed = UnclaimedWarnings(_log)
 
     def offer_many(self, frames: typing.Sequence[Frame]) -> int:
-        """Put in as many of *frames* as there is room for, and return how many were taken."""
+        """Add *frames* until the inbox is full. Return how many were added."""
         for taken, frame in enumerate(frames):
             if frame.headers.get("subscription") not in self._handlers:
                 self._unclaimed.warn(frame)
@@ -54,13 +54,13 @@ class Inbox(FrameQueue):
         return len(frames)
 
     def end(self, reason: BaseException, last: typing.Iterable[Frame] = ()) -> None:
-        """Drop messages at the end of a session; *last* are frames for which there was no room."""
+        """Drop the messages of a session that has ended. *last* are frames that did not fit into the inbox."""
         with self._not_empty:
             self.received += len(list(last))
             self._drop_unbegun()
 
     def take(self, seconds: float = math.inf) -> tuple[Step, Delivery] | None:
-        """Return the next step and its message; ``None`` if no step is due in *seconds*, or the inbox is `finished`."""
+        """Wait for the next step, and return it with its message; ``None`` after *seconds*, or if `finished`."""
         end = time.monotonic() + seconds
         with self._not_empty:
             while True:
@@ -78,7 +78,7 @@ class Inbox(FrameQueue):
 
     @property
     def finished(self) -> bool:
-        """Whether the inbox was closed, and no step is left."""
+        """Whether the inbox is closed and no step is left."""
         return self._closed and not self._later and not self._frames
 
     def _next(self, now: float) -> tuple[Step, Delivery] | None:
@@ -92,7 +92,7 @@ class Inbox(FrameQueue):
         return Step.HANDLE, self._session.new_delivery(frame, self._handlers[frame.headers["subscription"]])
 
     def later(self, seconds: float, step: Step, delivery: Delivery) -> None:
-        """Plan *step* for *delivery* in *seconds*; after `close`, only for one that was acknowledged already."""
+        """Plan *step* for *delivery* in *seconds*. After `close`, only an acknowledged delivery is accepted."""
         with self._not_empty:
             if self._abandoned or (self._closed and not delivery.acknowledged_first):
                 return
@@ -101,17 +101,17 @@ class Inbox(FrameQueue):
             self._not_empty.notify()
 
     def pause(self) -> None:
-        """Give out nothing until `close`. Safe in any thread or signal handler, because it takes no lock."""
+        """Let `take` return no step until `close`. Safe in any thread or signal handler, because it takes no lock."""
         self._paused = True
 
     def close(self) -> None:
-        """Give out no more messages that the broker will deliver again; wake all threads that wait."""
+        """From now on, drop messages that the broker will deliver again. Wake all waiting threads."""
         with self._not_empty:
             self._closed = True
             self._drop_unbegun()
 
     def abandon(self) -> int:
-        """Give out nothing more at all. Return how many messages are lost because they were acknowledged already."""
+        """From now on, drop every message. Return how many are lost because they were acknowledged already."""
         with self._not_empty:
             self._closed = self._abandoned = True
             self._drop_unbegun()
@@ -120,7 +120,7 @@ class Inbox(FrameQueue):
             return lost
 
     def _drop_unbegun(self) -> None:
-        """Drop messages that were not acknowledged. After `close`, a message kept for its handler is due at once."""
+        """Drop unacknowledged messages. After `close`, the others go to their handlers without a pause."""
         self._frames.clear()
         self._later = [
             (0.0 if self._closed and step is Step.HANDLE else due, order, step, delivery)

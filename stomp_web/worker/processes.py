@@ -1,7 +1,7 @@
-"""Calling handlers in another process, which may die without harm to the worker.
+"""Calls handlers in another process. If that process dies, the worker goes on.
 
-A process is a fresh interpreter, not a fork: a fork would copy locks that the program's threads hold. So the process
-must import the handlers.
+A process is a new interpreter, not a fork, because a fork would copy locks that the program's threads hold. So the
+process must import the handlers.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ __all__ = ["Initializer", "ProcessExecutor"]
 Initializer = typing.Callable[[], object]
 
 _START_LIMIT = 60.0  # seconds that a new process may take to import the handlers
-_END_LIMIT = 5.0  # seconds for a process to end by itself when it was asked to
-_CHECK_INTERVAL = 1.0  # seconds between two checks whether it is alive
+_END_LIMIT = 5.0  # seconds in which a process must end after it was asked to
+_CHECK_INTERVAL = 1.0  # seconds between two checks whether the process is alive
 
 
 class ProcessExecutor(Executor):
-    """Calls handlers in a process that it owns, one message at a time. A process that dies is replaced.
+    """Calls handlers in a process, one message at a time. A process that dies is replaced.
 
-    *initializers* are called first in each process, before the handlers are imported.
+    *initializers* are called in each process before the handlers are imported.
     """
 
     can_die = True
@@ -50,7 +50,7 @@ class ProcessExecutor(Executor):
         inbox: OnceInbox | typing.Callable[[], OnceInbox] | None = None,
     ) -> None:
         if getattr(multiprocessing.current_process(), "_inheriting", False):
-            # multiprocessing marks a process in this way while it imports the program that has started it.
+            # multiprocessing sets this mark in a process while the process imports the program's main module.
             raise ConfigurationError(
                 "run() was called while a worker process imports the program; put the call under "
                 '`if __name__ == "__main__":`',
@@ -69,12 +69,12 @@ class ProcessExecutor(Executor):
         self._killed = False
 
     def start(self) -> None:
-        """Start the process, and wait until it has imported the handlers. Raises `ConfigurationError`."""
+        """Start the process, and wait until it has imported the handlers. Raises `ConfigurationError` if it cannot."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_run_process, args=(theirs, self._initializers, self._setup), name=self._name)
         try:
-            # Not under the lock, because multiprocessing logs, and the log handlers are the application's.
+            # Not under the lock: multiprocessing logs, and a log handler of the application may run any code.
             with block_stop_signals():
                 process.start()
         finally:
@@ -94,7 +94,7 @@ class ProcessExecutor(Executor):
             raise ConfigurationError(f"a worker process cannot run the handlers: {answer}", "processes")
 
     def execute(self, job: Job) -> Failure | None:
-        """Call the handler in the process. The death of the process is a failure, too. Raises `ExecutorGone`."""
+        """Call the handler in the process. If the process dies, that is a failure, too. May raise `ExecutorGone`."""
         connection, process = self._connection, self._process
         if connection is None or process is None:
             raise ExecutorGone
@@ -102,7 +102,7 @@ class ProcessExecutor(Executor):
         try:
             connection.send(job)
             sent = True
-            # A child of the process may hold the other end of the pipe. Then the death of the process closes no pipe.
+            # A child of the process may keep the other end of the pipe open after the process has died.
             while not connection.poll(_CHECK_INTERVAL):
                 if not process.is_alive() and not connection.poll():
                     raise EOFError
@@ -114,8 +114,8 @@ class ProcessExecutor(Executor):
             if not sent:
                 raise ExecutorGone from None
             return Failure(f"the worker process died{how} while it handled the message")
-        except BaseException as error:  # noqa: BLE001 - of unpickling, or raised in this thread by other code
-            self._discard()  # the rest of the pipe's content would be taken for the answer to the next message
+        except BaseException as error:  # noqa: BLE001 - unpickling failed, or other code raised it in this thread
+            self._discard()  # otherwise the rest of the pipe's content would be read as the next answer
             return Failure(
                 f"the worker process was ended, as its answer could not be read ({error_in_one_line(error)}); does "
                 "the handler write to file descriptors that it has not opened?"
@@ -127,7 +127,7 @@ class ProcessExecutor(Executor):
         return process is not None and self._connection is not None and process.is_alive()
 
     def stop(self) -> None:
-        """Close the pipe, which ends the process, and wait for its end."""
+        """Close the pipe, so that the process ends, and wait for its end."""
         with self._lock:
             self._killed = True  # no other process is started
         if self._connection is not None:
@@ -137,7 +137,7 @@ class ProcessExecutor(Executor):
         self._discard()
 
     def kill(self) -> bool:
-        """End the process at once, and start no other."""
+        """End the process at once, and never start another."""
         with self._lock:
             self._killed = True
             if self._process is not None:
@@ -158,9 +158,9 @@ class ProcessExecutor(Executor):
 
 
 def _wait_for_exit(process: BaseProcess) -> bool:
-    """Wait until *process* has ended, for `_END_LIMIT` seconds at the most; return whether it has ended."""
+    """Wait until *process* has ended, at most `_END_LIMIT` seconds. Return whether it has ended."""
     end = time.monotonic() + _END_LIMIT
-    # `Process.join` waits without a limit for a process that has closed its descriptors, and a handler may do that.
+    # `Process.join` could wait forever, because a handler may have closed the file descriptors of the process.
     wait([process.sentinel], _END_LIMIT)
     while process.is_alive():
         if time.monotonic() > end:
@@ -181,7 +181,7 @@ def _exit_reason(code: int | None) -> str:
 def _pickled(value: object, name: str) -> bytes:
     try:
         return pickle.dumps(value)
-    except Exception as error:  # noqa: BLE001 - pickle raises whatever the object's own code does
+    except Exception as error:  # noqa: BLE001 - pickle raises whatever the object's own code raises
         raise ConfigurationError(
             f"{name} cannot be used in another process: {error}. Define it at the top level of a module, "
             "or use threads (processes=0)",
@@ -190,7 +190,7 @@ def _pickled(value: object, name: str) -> bytes:
 
 
 def _run_process(connection: Connection, initializers: bytes, setup: bytes) -> None:
-    """Import the handlers, answer ``None``, then execute jobs until the parent closes the pipe, or dies."""
+    """Import the handlers, send ``None``, then execute jobs until the parent closes the pipe or dies."""
     ignore_stop_signals()
     with contextlib.closing(connection):
         try:

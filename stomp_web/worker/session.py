@@ -1,4 +1,4 @@
-"""The current session with the broker, as far as deliveries and acknowledgements depend on it."""
+"""The current session with the broker: the state that deliveries and acknowledgements depend on."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .handlers import Handler
 
 __all__ = ["DELIVERY_COUNTS", "CurrentSession"]
 
-# How often a quorum queue of RabbitMQ has delivered a message before. 3.10.8 has one header for all these deliveries.
-# 4.3.6 counts all of them in x-acquired-count; its x-delivery-count counts only those that ended with the connection.
+# The headers in which a quorum queue of RabbitMQ counts earlier deliveries. 3.10.8 counts all in x-delivery-count.
+# 4.3.6 counts all in x-acquired-count, and in x-delivery-count only the deliveries that ended with the connection.
 DELIVERY_COUNTS: typing.Final = ("x-acquired-count", "x-delivery-count")
 
 
 class CurrentSession:
-    """The session's number and dialect, and its cumulative ACKs. *failures* are known from earlier deliveries."""
+    """The session's number, dialect and cumulative ACKs. *failures* counts the failures of earlier deliveries."""
 
     def __init__(self, failures: FailureCounts) -> None:
         self._failures = failures
@@ -29,7 +29,7 @@ class CurrentSession:
         self.dialect: Dialect = GENERIC
 
     def begin(self, server: str | None) -> None:
-        """Note that a session has begun, with a broker that names itself *server*."""
+        """Note that a session has begun. *server* is the ``server`` header of the broker."""
         self.dialect = choose_dialect(server)
         self._number += 1
         self._cumulative.clear()
@@ -39,30 +39,30 @@ class CurrentSession:
         self._number += 1
 
     def redelivers(self, delivery: Delivery) -> bool:
-        """Whether the broker delivers the message again anyhow, because the session of *delivery* has ended."""
+        """Whether the broker delivers the message again, because the session of *delivery* has ended."""
         return delivery.session != self._number and not delivery.acknowledged_first
 
     def ack_mode(self, handler: Handler) -> str:
-        """The ack mode in the SUBSCRIBE of *handler*: never ``auto``, because messages that wait here could be lost."""
+        """Return the ack mode for the SUBSCRIBE of *handler*. It is never ``auto``: waiting messages could be lost."""
         return "client" if handler.ack == "client" and not self.dialect.acks_over_all else "client-individual"
 
     def cumulative_acks(self, handler: Handler) -> CumulativeAcks:
-        """The deliveries of *handler* in this session, if the handler's ack mode is ``client``."""
+        """Return the unacknowledged deliveries of *handler*, whose ack mode is ``client``."""
         return self._cumulative.setdefault(handler.id, CumulativeAcks())
 
     def new_delivery(self, frame: Frame, handler: Handler) -> Delivery:
-        """Return the delivery of *frame*. Must be called in the order in which the frames came."""
+        """Return the delivery of *frame*. Frames must be passed in the order in which they came."""
         headers = frame.headers
         key = None
         message_id = message_id_of(headers)
         if message_id is None and self.dialect.keeps_message_ids:
             message_id = headers.get("message-id")
         if message_id is not None and not (frame.defects and "\ufffd" in message_id):
-            # Where replacement characters stand for what could not be read, two ids may look the same.
+            # If invalid bytes were replaced, two different ids may look the same.
             key = (handler.id, message_id)
         redelivered = headers.get("redelivered") == "true"
         failures = self._failures.get(key)
-        if redelivered:  # at the first delivery, such a header is the sender's
+        if redelivered:  # at the first delivery, the sender has written such a header
             failures = max(failures, *(_number(headers.get(name)) for name in DELIVERY_COUNTS))
         delivery = Delivery(frame, handler, self._number, key, redelivered or failures > 0, failures)
         if self.ack_mode(handler) == "client":
@@ -71,10 +71,10 @@ class CurrentSession:
 
 
 class CumulativeAcks:
-    """The deliveries of one subscription in one session that are not acknowledged, in the order of the messages.
+    """The unacknowledged deliveries of one subscription in one session, in order.
 
-    In the ack mode ``client`` an ACK stands for all earlier messages, too. Handlers end in any order, so a message is
-    acknowledged when it and all earlier ones are done.
+    In the ack mode ``client``, an ACK also acknowledges all earlier messages. Handlers end in any order, so an ACK is
+    sent only for a message before which all messages are done.
     """
 
     def __init__(self) -> None:
@@ -83,12 +83,12 @@ class CumulativeAcks:
         self._acknowledging = False
 
     def add(self, delivery: Delivery) -> None:
-        """Add *delivery*, which came after all that were added before."""
+        """Add *delivery*. Deliveries must be added in the order in which they came."""
         with self._lock:
             self._open.append(delivery)
 
     def finish(self, delivery: Delivery, acknowledge: typing.Callable[[Delivery], object]) -> bool:
-        """Mark *delivery* as done, and acknowledge as far as possible. ``False`` if it is of another session."""
+        """Mark *delivery* as done, and send the ACK that is now possible. Returns false if its session has ended."""
         with self._lock:
             if delivery not in self._open:
                 return False
@@ -107,7 +107,7 @@ class CumulativeAcks:
             try:
                 acknowledge(last)
             except BaseException:
-                self._acknowledging = False  # otherwise nothing of this subscription would be acknowledged any more
+                self._acknowledging = False  # otherwise no later message would be acknowledged
                 raise
 
 

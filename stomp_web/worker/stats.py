@@ -1,4 +1,4 @@
-"""The numbers of a run."""
+"""The statistics of a worker."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Counters", "WorkerStats"]
 class WorkerStats:
     """What a worker has done since `Worker.run` was called.
 
-    * `received` - messages that came from the broker, including those that came again.
-    * `handled` - calls of handlers that returned; `failed` - calls that raised, or whose process died, and messages
-      that could not be read.
-    * `given_back` - messages returned to their queue by NACK; `retried` - messages tried again without the broker.
+    * `received` - messages from the broker, including redelivered messages.
+    * `handled` - calls of handlers that returned.
+    * `failed` - calls of handlers that raised or whose process died, and messages that could not be read.
+    * `given_back` - messages returned to their queue by NACK; `retried` - messages tried again without NACK.
     * `dead_lettered` - messages sent to the dead letter destination.
     * `duplicates` - messages that had been handled before and were dropped.
     * `stale` - acknowledgements that were not sent, because their session had ended; the messages come again.
@@ -41,18 +41,18 @@ class WorkerStats:
 
 
 class Counters:
-    """Numbers that many threads add to, by the names of the fields of `WorkerStats`."""
+    """Counters that many threads increase. Their names are fields of `WorkerStats`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._numbers: collections.Counter[str] = collections.Counter()
 
     def add(self, name: str) -> None:
-        """Add 1 to the number of this *name*."""
+        """Add 1 to the counter *name*."""
         with self._lock:
             self._numbers[name] += 1
 
     def snapshot(self) -> collections.Counter[str]:
-        """Return all numbers of one moment."""
+        """Return the values of all counters at one moment."""
         with self._lock:
             return self._numbers.copy()

@@ -1,7 +1,7 @@
 """The supervisor: one run of a worker, from the first connection to DISCONNECT.
 
-It runs in the thread that called `Worker.run`. While there is a connection, ``stomp-worker-reader`` is the thread of
-the client's loop. ``stomp-worker-1`` and so on are the worker threads: one for each handler that may run at a time.
+It runs in the thread that called `Worker.run`. While there is a connection, the thread ``stomp-worker-reader`` runs the
+client's loop. ``stomp-worker-1`` and so on are the worker threads: one for each handler that may run at a time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["Progress", "Supervisor"]
 _log = get_logger("worker")
 
 _CHECK_INTERVAL = 0.5  # seconds between two checks, and two calls of *on_progress*
-_LONG_ENOUGH = 10.0  # seconds after which a session does not count as a failed attempt
+_LONG_ENOUGH = 10.0  # seconds; a session that lasted longer does not count as a failed attempt
 _PARTING_LIMIT = 5.0  # seconds for DISCONNECT, and for the end of a thread
 
 # The `message` headers of ERROR frames that refuse a subscription until the program or the broker is changed.
@@ -46,11 +46,11 @@ _PERMANENT: typing.Final = re.compile(
     "|access denied$"
     # ActiveMQ 5.17.2: no permission. Artemis: AMQ229032, the same.
     "|.*is not authorized to read from|.*does not have permission="
-    # ActiveMQ 5.17.2: a SUBSCRIBE that lacks its destination.
+    # ActiveMQ 5.17.2: a SUBSCRIBE without a destination.
     "|invalid empty or 'null' destination header",
     re.IGNORECASE | re.DOTALL,
 )
-# The first line of the body, in which ActiveMQ 5.17.2 names the exception for a selector that it cannot read.
+# ActiveMQ 5.17.2 names this exception in the first line of the body if it cannot parse a selector.
 _PERMANENT_EXCEPTION: typing.Final = re.compile(rb"[\w.]*\bInvalidSelectorException\b")
 
 Progress = typing.Callable[[WorkerStats], object]
@@ -77,9 +77,9 @@ class Supervisor:
         self._reported_at = self._began = time.monotonic()
         self._stopping = False
         self._reader: threading.Thread | None = None
-        self._reading = False  # everything is subscribed, and the reader's loop has not ended
+        self._reading = False  # all subscriptions exist, and the reader's loop has not ended
         self._reason: StompError | None = None  # why the reader's loop has ended
-        self._wakeup.fileno()  # open before the first `stop`, which must not be missed
+        self._wakeup.fileno()  # open now: otherwise the first `stop` could be missed
 
     def stop(self) -> None:
         """Ask the worker to shut down. Safe in any thread or signal handler, because it takes no lock."""
@@ -89,7 +89,7 @@ class Supervisor:
 
     @property
     def is_alive(self) -> bool:
-        """Whether messages are received now, and could be handled."""
+        """Whether messages can be received and handled now."""
         return (
             self._reading
             and self._client.connected
@@ -98,7 +98,7 @@ class Supervisor:
         )
 
     def stats(self) -> WorkerStats:
-        """Return the numbers of this moment."""
+        """Return the current statistics."""
         return WorkerStats(
             received=self._inbox.received,
             in_flight=self._busy(),
@@ -109,16 +109,16 @@ class Supervisor:
         )
 
     def run(self) -> bool:
-        """Run until `stop`; return whether all handlers have ended within the grace time. Raises like `Worker.run`."""
+        """Run until `stop`. Return whether all handlers ended within the grace time. Raises as `Worker.run` does."""
         try:
             self._start_threads()
             self._receive()
             finished = self._shut_down()
-            # The receipt of DISCONNECT says that the broker has taken every earlier acknowledgement.
+            # The receipt of DISCONNECT says that the broker has processed every earlier acknowledgement.
             self._client.disconnect(_PARTING_LIMIT)
             self._report_progress()  # the final numbers
             return finished
-        except BaseException:  # also raised by a second signal: nothing more is waited for
+        except BaseException:  # for example from a second signal: do not wait
             self._inbox.abandon()
             for thread in self._threads:
                 thread.abandon()
@@ -142,7 +142,7 @@ class Supervisor:
                 raise thread.broken
 
     def _receive(self) -> None:
-        """Keep a connection with all subscriptions, until `stop`."""
+        """Connect and subscribe, again after each lost connection, until `stop`."""
         failures = 0
         while not self._stopping:
             began = time.monotonic()
@@ -186,10 +186,10 @@ class Supervisor:
     def _read(self) -> None:
         """Run the client's loop, in the reader's thread."""
         try:
-            self._client.listen_forever(connect=False)  # in another session, nothing would be subscribed
+            self._client.listen_forever(connect=False)  # a new session would have no subscriptions
         except StompError as error:
             self._reason = error
-        except BaseException as error:  # noqa: BLE001 - a fault of the library, or raised in this thread by other code
+        except BaseException as error:  # noqa: BLE001 - a bug of the library, or other code raised it in this thread
             self._reason = StompError(f"the thread that reads has failed: {error_in_one_line(error)}")
             _log.exception("the thread that reads has failed")
         finally:
@@ -204,7 +204,7 @@ class Supervisor:
             self._reader = None
 
     def _shut_down(self) -> bool:
-        """Take no more messages; return whether all handlers have ended, and their messages were acknowledged."""
+        """Take no more messages. Return whether all handlers ended within the grace time."""
         deadline = Deadline(self._grace)
         busy = self._busy()
         _log.info("stopping: %d %s being handled", busy, "message is" if busy == 1 else "messages are")
@@ -227,11 +227,11 @@ class Supervisor:
         return not late
 
     def _busy(self) -> int:
-        """How many messages are with their handlers."""
+        """Return the number of messages in handlers now."""
         return sum(thread.busy for thread in self._threads)
 
     def _wait(self, seconds: float = _CHECK_INTERVAL) -> None:
-        """Wait for a wakeup, and report progress if it is time."""
+        """Wait for a wakeup, at most *seconds*. Report progress if the interval has passed."""
         self._wakeup.wait(min(seconds, _CHECK_INTERVAL))
         if time.monotonic() - self._reported_at >= _CHECK_INTERVAL:
             self._report_progress()
@@ -243,16 +243,16 @@ class Supervisor:
         failed_before, self._progress_failed = self._progress_failed, False
         try:
             self._on_progress(self.stats())
-        except Exception:  # noqa: BLE001 - a display is no reason to stop working
+        except Exception:  # noqa: BLE001 - a failed display must not stop the worker
             self._progress_failed = True
-            if not failed_before:  # once for several failures one after the other
+            if not failed_before:  # log only the first of several failures in a row
                 _log.exception("on_progress has failed; the worker goes on, and calls it again")
 
 
 def _is_permanent(error: MessageError) -> bool:
-    """Whether the broker has refused the login, or says that the same SUBSCRIBE can never be accepted.
+    """Whether the broker has refused the login, or will always refuse the same SUBSCRIBE.
 
-    Either means a mistake in the program or in the broker's permissions. All other errors may pass.
+    Both mean a mistake in the program or in the broker's permissions. All other errors may be temporary.
     """
     if not isinstance(error, Rejected) or error.frame is None:
         return isinstance(error, AuthenticationFailed)

@@ -1,4 +1,4 @@
-"""Worker: its options, and the one place where the parts of a run are made and connected."""
+"""`Worker`: its options, and the one method that makes and connects the parts of a run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _F = typing.TypeVar("_F", bound=Function)
 
 # The options of the whole package that a worker uses, too.
 _OPTIONS = ("url", *CONNECTION_OPTIONS, "signing_keys")
-#: A worker's options in a framework's settings.
+#: The options of a worker that a framework's settings may contain.
 SETTINGS: typing.Final = (
     *("concurrency", "connect_headers", "dead_letter", "deduplicate", "grace", "max_redeliveries", "prefetch"),
     *("processes", "retry_delay", "untyped"),
@@ -64,34 +64,34 @@ class Worker(Unpicklable):
     ...     print(message.id, message.payload)
     >>> worker.run()  # doctest: +SKIP
 
-    * *url* - the broker's address, or several (see `parse_address`); it may hold options.
+    * *url* - the address of a broker, or of several; it may contain options. See `parse_address`.
     * *concurrency* - how many handlers may run at the same time, each in a thread. Default 8. With 1, messages are
       handled in the order in which the broker sends them.
-    * *processes* - if it is not 0, handlers run in this number of processes instead of threads, one at a time in each.
-      A process is started anew and imports the handlers, which must be defined at the top level of a module.
-    * *prefetch* - how many messages the broker may send ahead, per subscription, if it supports that (RabbitMQ,
-      ActiveMQ). Default: twice as many as can be handled at a time.
+    * *processes* - if not 0, handlers run in this number of processes instead of threads. A process runs one handler at
+      a time. It is a new interpreter and imports the handlers, so define them at the top level of a module.
+    * *prefetch* - how many unacknowledged messages the broker may send for each subscription. It works with RabbitMQ
+      and ActiveMQ. Default: twice the number of handlers that may run at the same time.
     * *max_redeliveries* - how often a message is tried again after its handler has raised. Default 5.
-    * *retry_delay* - seconds before the first of these tries; the pause doubles each time, up to 30. Default 0.1.
+    * *retry_delay* - seconds before the first such retry. The pause doubles each time, up to 30 seconds. Default 0.1.
     * *dead_letter* - the destination for a message whose last try has failed. Default ``/queue/DLQ``. The message is
       acknowledged when the broker has confirmed the dead letter.
-    * *deduplicate* - how many handled messages to remember by their ``x-message-id``, to drop copies. Default 0: none.
-    * *grace* - seconds that running handlers have to end when the worker stops. Default 30.
-    * *untyped* - the name of the serializer for bodies without a content type, if the handler names none. Default
-      ``bytes``.
-    * *initializer* - a function of a module; each process calls it first, before it imports the handlers.
-    * *around* - a function that returns a context manager; each message is handled inside such a context.
-    * *handlers* - the `Handlers` to run, if they were collected before there was a worker.
-    * *inbox* - for handlers with ``once=True``: a `stomp_web.sqlalchemy.Inbox`. With *processes*, a function of a
-      module that returns an inbox; each process calls the function.
+    * *deduplicate* - how many handled messages to remember by ``x-message-id``, so that copies are dropped. Default 0.
+    * *grace* - how many seconds running handlers have to end when the worker stops. Default 30.
+    * *untyped* - the name of the serializer for bodies without a content type, if the handler has no *untyped*.
+      Default ``bytes``.
+    * *initializer* - a function at the top level of a module. Each process calls it before it imports the handlers.
+    * *around* - a function that returns a context manager. Each message is handled inside such a context.
+    * *handlers* - the `Handlers` to run, if you have filled them before you make the worker.
+    * *inbox* - for handlers with ``once=True``: a `stomp_web.sqlalchemy.Inbox`. With *processes*: a function at the
+      top level of a module that returns an inbox. Each process calls the function.
     * *connect_headers* - more headers of CONNECT, such as ``client-id``.
-    * *options* - these of a `Publisher`: ``login``, ``passcode``, ``vhost``, ``timeout``, ``connect_timeout``,
-      ``heart_beat`` (without it, both sides beat every 10 seconds), ``tls_ca``, ``tls_cert``, ``tls_key``,
+    * *options* - these options of a `Publisher`: ``login``, ``passcode``, ``vhost``, ``timeout``, ``connect_timeout``,
+      ``heart_beat`` (default: both sides send one every 10 seconds), ``tls_ca``, ``tls_cert``, ``tls_key``,
       ``tls_key_password``, ``tls_insecure_skip_verify``, ``signing_keys``, ``max_header_bytes``, ``max_headers`` and
-      ``max_body_bytes``. A message that exceeds one of these three limits is sent to *dead_letter* at once, with as
-      much of it as could be read.
+      ``max_body_bytes``. If a message exceeds one of the last three limits, the part that could be read is sent to
+      *dead_letter* at once.
 
-    Raises `ConfigurationError`. Nothing is opened, and no thread started, before `run`.
+    Raises `ConfigurationError` if an option is invalid. Before `run`, no connection is opened and no thread started.
     """
 
     def __init__(
@@ -123,14 +123,14 @@ class Worker(Unpicklable):
             raise ConfigurationError(f"{address.scheme}:// opens no connection; a worker needs a broker", "url")
         self._url = address.url
         self._broker = str(address)
-        # An address that is shared with an application may hold options of a publisher.
+        # A publisher may use the same address, so the address may contain options of a publisher.
         checked = read_options(address.options, options)
         self._connection = {name: checked[name] for name in CONNECTION_OPTIONS if name in checked}
         self._keys: tuple[str | bytes, ...] = checked.get("signing_keys", ())
         self._connect_headers = dict(connect_headers or {})
         #: How many handlers run at the same time, if they run in threads. May be set before `run`.
         self.concurrency = whole_number("concurrency", concurrency, 1)
-        #: In how many processes handlers run; if it is 0, they run in threads. May be set before `run`.
+        #: The number of processes in which handlers run; 0: handlers run in threads. May be set before `run`.
         self.processes = whole_number("processes", processes, 0)
         self._prefetch = None if prefetch is None else whole_number("prefetch", prefetch, 1)
         self._max_redeliveries = whole_number("max_redeliveries", max_redeliveries, 0)
@@ -144,9 +144,9 @@ class Worker(Unpicklable):
         self._inbox = inbox
         #: The functions, and the destinations that they handle.
         self.handlers = Handlers() if handlers is None else handlers
-        self._idle = collections.deque([None])  # empty while it runs; no lock, for it runs code of the application
+        self._idle = collections.deque([None])  # empty during `run`. Not a lock: `run` calls the application.
         self._supervisor: Supervisor | None = None
-        self._make_client(FrameQueue(1))  # for its errors: nothing is opened
+        self._make_client(FrameQueue(1))  # only for its errors: nothing is opened
         self._make_pool()
 
     @classmethod
@@ -155,10 +155,10 @@ class Worker(Unpicklable):
     ) -> Worker:
         """Return a worker for the broker of a publisher with these *options*.
 
-        Options that only a publisher has are left out. `heart_beat` is taken if the publisher has one. *settings* are
-        the worker's options in a framework's configuration, see `SETTINGS`; *own* are arguments of the constructor.
+        Options that only a publisher has are ignored, and so is a `heart_beat` of ``(0, 0)``. *settings* are the
+        worker's options in a framework's configuration, see `SETTINGS`; *own* are arguments of the constructor.
 
-        Raises `ConfigurationError`.
+        Raises `ConfigurationError` if an option is unknown or invalid.
         """
         settings = settings or {}
         for name in settings:
@@ -189,20 +189,20 @@ class Worker(Unpicklable):
 
         When the connection is lost, the worker connects and subscribes again, after a pause that grows with each
         failure. In the main thread, the first SIGTERM or Ctrl-C shuts the worker down cleanly: it takes no more
-        messages, handlers have the grace time to end, their messages are acknowledged, and the connection is closed
-        with DISCONNECT. A second signal, half a second after the first or later, ends the worker at once. An earlier
-        signal is part of the first request, because a terminal and a wrapper may both pass on one Ctrl-C. Returns 0, or
-        1 if a handler had not ended in time.
+        messages, and handlers have the grace time to end. Then their messages are acknowledged, and the connection is
+        closed with DISCONNECT. A second signal, at least half a second later, ends the worker at once. An earlier
+        signal is ignored, because a terminal and a wrapper may both forward one Ctrl-C. Returns 0, or 1 if a handler
+        did not end in time.
 
         *on_progress* is called in this thread with a `WorkerStats`, about twice a second. If it raises an `Exception`,
-        the exception is logged, and the worker goes on. *initializer* is called in each process, before the initializer
-        of the constructor is called; a program can set up the logging of its processes with it.
+        the exception is logged, and the worker continues. *initializer* is called in each process, before the
+        constructor's *initializer*. A program can use it to configure logging in its processes.
 
         Raises `ConfigurationError` if there is no handler, or if a handler cannot be run. Raises `AuthenticationFailed`
         if the broker refuses the login at the first connection. Raises `Rejected` if the broker permanently refuses a
-        subscription at the first connection: no permission, a destination that it does not know, a queue with other
-        arguments, a selector that it cannot read. If the broker cannot be reached, or refuses for another reason, such
-        as RabbitMQ's NOT_FOUND for a queue that another program has yet to declare, the worker waits and tries again.
+        subscription at the first connection: no permission, an unknown destination, a queue with other arguments, an
+        invalid selector. After any other error the worker waits and tries again. Examples: the broker cannot be
+        reached, or RabbitMQ answers NOT_FOUND because another program has not declared the queue yet.
         """
         try:
             self._idle.pop()
@@ -218,7 +218,7 @@ class Worker(Unpicklable):
     def stop(self) -> None:
         """Ask a running worker to shut down cleanly, as SIGTERM does. Safe in any thread; does not wait.
 
-        Does nothing before `run` was called. To stop a worker right after its start, wait until `is_alive` is true.
+        Does nothing before `run` is called. To stop a worker right after its start, wait first until it `is_alive`.
         """
         supervisor = self._supervisor
         if supervisor is not None:
@@ -226,16 +226,16 @@ class Worker(Unpicklable):
 
     @property
     def is_alive(self) -> bool:
-        """Whether messages are received and can be handled now.
+        """Whether messages can be received and handled now. Use it for health checks.
 
         True while there is a session, every subscription in it was confirmed, the reader's loop runs, and every thread
-        and process for handlers is alive. The loop ends when the broker misses its heart-beats. For health checks.
+        and process for handlers is alive. The loop ends when the broker sends no heart-beats.
         """
         supervisor = self._supervisor
         return supervisor is not None and supervisor.is_alive
 
     def stats(self) -> WorkerStats:
-        """Return the numbers of the run, or of the last one."""
+        """Return the statistics of the current or last run."""
         supervisor = self._supervisor
         return WorkerStats() if supervisor is None else supervisor.stats()
 
@@ -281,7 +281,7 @@ class Worker(Unpicklable):
         )
 
     def _make_pool(self) -> PublishClientPool:
-        """The pool for dead letters."""
+        """Return the pool for dead letters."""
         options = {name: value for name, value in self._connection.items() if name not in LIMIT_OPTIONS}
         return PublishClientPool(self._url, max_size=2, **{**options, "heart_beat": (0, 0)})
 

@@ -1,4 +1,4 @@
-"""The worker threads: each takes a message from the inbox, and passes it to the executor and to the acknowledger."""
+"""A worker thread takes messages from the inbox, and passes each to the executor and to the acknowledger."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ __all__ = ["WorkerThread"]
 
 _log = get_logger("worker")
 
-_RESTART_PAUSE = 1.0  # seconds; doubled after each process that could not be started
+_RESTART_PAUSE = 1.0  # seconds; doubled each time that a process cannot be started
 _LONGEST_RESTART_PAUSE = 30.0
 _CHECK_INTERVAL = 0.5  # seconds between two checks whether an idle process is alive
 
 
 class WorkerThread:
-    """A thread and its executor. *wakeup* is the supervisor's.
+    """A thread and its executor. *wakeup* wakes the supervisor.
 
-    * `started` - its start has ended. If the thread cannot take messages, `broken` says why.
-    * `busy` - a message is with its handler.
-    * `ended` - it takes no more messages, and has none.
+    * `started` - the start has ended. If it failed, `broken` is the error.
+    * `busy` - a handler has a message now.
+    * `ended` - the thread has no message and takes no more.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class WorkerThread:
         self._abandoned = False
         self.started = self.busy = self.ended = False
         self.broken: ConfigurationError | None = None
-        # A daemon thread, so that a handler that does not end cannot keep the program from ending.
+        # A daemon thread: the program can end although a handler does not end.
         self._thread = threading.Thread(target=self._run, name=f"stomp-worker-{number}", daemon=True)
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can handle a message now, or as soon as the present message is done."""
+        """Whether the thread can handle a message, now or after its current message."""
         return self._thread.is_alive() and not self.ended and self._executor.is_ready()
 
     def start(self) -> None:
@@ -57,11 +57,11 @@ class WorkerThread:
         self._thread.start()
 
     def end(self) -> None:
-        """Wait no longer for a process that cannot be started. The thread ends when the inbox is finished."""
+        """Stop trying to start a process. The thread ends when the inbox is finished."""
         self._ending.set()
 
     def abandon(self) -> None:
-        """Stop at once what can be stopped; the message of a handler that still runs is not acknowledged."""
+        """Kill the process if there is one. If a handler still runs in the thread, its message is not acknowledged."""
         self._abandoned = True
         self._ending.set()
         self._executor.kill()
@@ -89,17 +89,17 @@ class WorkerThread:
             self._wakeup.wake()
 
     def _start(self) -> ConfigurationError | None:
-        """Start the executor; return why that cannot be done."""
+        """Start the executor. Return the error if it cannot be started."""
         try:
             self._executor.start()
         except ConfigurationError as error:
             return error
-        except BaseException as error:  # noqa: BLE001 - mostly of the operating system: no more processes, no memory
+        except BaseException as error:  # noqa: BLE001 - mostly from the operating system: no more processes, no memory
             return ConfigurationError(f"a worker process cannot be started: {error_in_one_line(error)}", "processes")
         return None
 
     def _make_ready(self) -> bool:
-        """Replace a process that has died. ``False`` if no process can be started before the end."""
+        """Replace a process that has died. Returns false if no process can be started before the worker ends."""
         pause = _RESTART_PAUSE
         while not self._executor.is_ready():
             if self.broken is not None or self._ending.is_set():
@@ -120,13 +120,13 @@ class WorkerThread:
             elif self._acknowledger.admit(delivery):
                 self._handle(delivery)
         except BaseException as error:  # noqa: BLE001
-            # The handler's exceptions end in `_execute`. This one is a fault of the worker, or other code has raised it
-            # in this thread. Neither the thread nor the message is lost.
+            # `_execute` catches the handler's exceptions. This exception is a bug of the worker, or other code raised
+            # it in this thread. The thread goes on, and the message is tried again.
             if self._abandoned:
                 return
             try:
                 self._acknowledger.interrupted(delivery, error)
-            except BaseException:  # noqa: BLE001 - from its last step, the log: a log handler may raise SystemExit
+            except BaseException:  # noqa: BLE001 - from logging, its last step: a log handler may raise SystemExit
                 report_logging_error()
 
     def _handle(self, delivery: Delivery) -> None:
@@ -135,7 +135,7 @@ class WorkerThread:
         key = "" if delivery.key is None else delivery.key[1]
         job = Job(identity, frame.headers, frame.body, delivery.redelivered, delivery.failures, frame.defects, key)
         try:
-            # If no process can be started any more, no handler got the message: the broker delivers it again.
+            # If no process can be started before the worker ends, the broker delivers the message again.
             with contextlib.suppress(ExecutorGone):
                 failure = self._execute(job)
                 if self._abandoned:
@@ -149,7 +149,7 @@ class WorkerThread:
             self._wakeup.wake()
 
     def _execute(self, job: Job) -> Failure | None:
-        """Call the handler. A process that had died before it took the message is replaced first."""
+        """Call the handler. If the process died before it took the message, replace it and try again."""
         while self._make_ready():
             try:
                 return self._executor.execute(job)

@@ -1,4 +1,4 @@
-"""The command ``stomp-web``. `main` reads the command line; each subcommand has a function."""
+"""The command ``stomp-web``. `main` reads the command line, and calls the function of the subcommand."""
 
 from .command_line import main
 

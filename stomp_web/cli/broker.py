@@ -1,4 +1,4 @@
-"""``stomp-web broker``: the development broker in the foreground, until Ctrl-C or SIGTERM."""
+"""``stomp-web broker``: runs the development broker in the foreground, until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 

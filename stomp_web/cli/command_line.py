@@ -1,8 +1,8 @@
 """The command line of ``stomp-web``, and its exit status.
 
 0: the command succeeded. 1: it failed, and one line on standard error says why. 2: the command line or ``STOMP_URL`` is
-wrong. 130: Ctrl-C or SIGTERM came before the command was done; the first of them is the normal end of a worker.
-Output that cannot be printed changes only the status of ``listen``.
+wrong. 130: Ctrl-C or SIGTERM came before the command was done. The first Ctrl-C or SIGTERM is the normal end of a
+worker: its status is 0 or 1. If output cannot be printed, only the status of ``listen`` changes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ABOUT_URL: typing.Final = (
 
 
 def main(argv: typing.Sequence[str] | None = None) -> int:
-    """Run the command *argv* (default: that of this process), and return its exit code."""
+    """Run the command line *argv* (default: the one of this process), and return the exit code."""
     keep_descriptors()
     try:
         return _main(argv)
@@ -45,7 +45,7 @@ def main(argv: typing.Sequence[str] | None = None) -> int:
 def _main(argv: typing.Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # for characters that the terminal lacks
+            stream.reconfigure(errors="backslashreplace")  # for characters that the terminal cannot show
     try:
         arguments = _parser().parse_args(argv)
         with sigterm_as_ctrl_c():
@@ -65,7 +65,7 @@ def _main(argv: typing.Sequence[str] | None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """Call the `run` function of the command. Its parameters have the names of the command's options."""
+    """Call the command's `run` function. The parameters of `run` have the names of the command's options."""
     options = {name: value for name, value in vars(arguments).items() if name not in ("command", "parser", "run")}
     if "url" in options:
         options["url"] = _url(options["url"])
@@ -77,7 +77,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _url(given: str | None) -> str:
-    """The broker's address, with a warning if it shows a secret to other users of the machine."""
+    """Return the broker's address. Print a warning if other users of the machine can see a secret in *given*."""
     if given is None:
         return os.environ.get("STOMP_URL") or DEFAULTS.url
     address = parse_address(given)
@@ -87,7 +87,7 @@ def _url(given: str | None) -> str:
 
 
 def _target(arguments: argparse.Namespace) -> tuple[str, str]:
-    """The module and the name in MODULE:WORKER."""
+    """Return the module and the name in MODULE:WORKER."""
     module, colon, name = arguments.target.partition(":")
     if not all(part.isidentifier() for part in (name, *module.split("."))):
         problem = "is not MODULE:WORKER, two names" if colon else "has no colon; write MODULE:WORKER,"
@@ -96,12 +96,12 @@ def _target(arguments: argparse.Namespace) -> tuple[str, str]:
 
 
 def _call(module: str, function: str, /, **options: typing.Any) -> int:
-    """Call *function* of *module*, which is imported only now, because other commands start faster without it."""
+    """Call *function* of *module*. The module is imported only now, so that other commands start faster."""
     return typing.cast(int, getattr(importlib.import_module(f".{module}", __package__), function)(**options))
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that needs no open stream; the parser of CPython 3.11.2 fails without one."""
+    """A parser that also works if a standard stream is closed; the parser of CPython 3.11.2 fails then."""
 
     def _print_message(self, message: str, file: typing.Any = None) -> None:
         try_to_print(file or sys.stderr, message.removesuffix("\n"))
@@ -229,7 +229,7 @@ def _add_worker(commands: _Commands) -> None:
         "The first Ctrl-C or SIGTERM shuts down cleanly: running handlers finish, and their messages are acknowledged. "
         "A second one, half a second later or more, stops the worker at once.",
     )
-    parser.add_argument(  # checked last, because argparse takes the value of an unknown option for the target
+    parser.add_argument(  # checked last, because argparse reads the value of an unknown option as the target
         "target",
         metavar="MODULE:WORKER",
         help="The module, looked for in the current directory first, and the name of the Worker in it, such as "
@@ -284,7 +284,7 @@ def _add_database(parser: argparse.ArgumentParser) -> None:
 
 
 class _NoUrl(argparse.Action):
-    """An option of the other commands, which this one refuses."""
+    """An option that other commands have, but that this command refuses."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> typing.NoReturn:
         parser.error("there is no --url here: the address of the broker is the one that MODULE gives to its Worker")

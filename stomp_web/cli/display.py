@@ -23,7 +23,7 @@ _MOST_BYTES = 512  # bytes that are shown if a body is not text
 
 
 class CannotPrint(StompError):
-    """Standard output is closed or full, or a pipe whose reader, such as ``head``, has ended (`reader_gone`)."""
+    """Standard output is closed or full, or it is a pipe and its reader has ended (`reader_gone`)."""
 
     def __init__(self, reason: OSError) -> None:
         super().__init__(f"standard output cannot be written: {reason.strerror}")
@@ -31,14 +31,14 @@ class CannotPrint(StompError):
 
 
 def say(text: str) -> None:
-    """Print *text* at once, also into a pipe. Raises `CannotPrint`."""
+    """Print *text* without buffering, also into a pipe. Raises `CannotPrint` if this fails."""
     reason = try_to_print(sys.stdout, text)
     if reason is not None:
         raise CannotPrint(reason)
 
 
 def report(*lines: str) -> bool:
-    """Print *lines*, the result of a command that has succeeded; return whether they could be printed."""
+    """Print *lines*, the result of a successful command. Return whether they could be printed."""
     try:
         for line in lines:
             say(line)
@@ -55,7 +55,7 @@ def complain(text: str) -> None:
 
 
 def in_words(error: BaseException, *, sending: bool = False) -> str:
-    """Return *error* in one line; if *sending*, the line begins with the outcome of the message."""
+    """Return *error* in one line. If *sending*, the line begins with the outcome of the message."""
     truths = ((NotSent, "not sent: "), (Rejected, "rejected: "), (DeliveryUnknown, "delivery unknown: "))
     truth = next((words for kind, words in truths if sending and isinstance(error, kind)), "")
     text = " ".join(str(error).split()) or type(error).__name__
@@ -82,9 +82,9 @@ def read_body(
 ) -> Reading:
     """Decode the body of a received message.
 
-    *accept* names serializers in addition to those that run no code of the sender. *keys* verify signatures for the
-    destination of *frame*, or for a *subscribed* destination. A body over a limit is not decoded; a body of an unknown
-    content type counts as read.
+    *accept* names more serializers than the default ones, which run no code of the sender. *keys* verify signatures for
+    the destination of *frame*, or for a *subscribed* destination. A body that exceeds a limit is not decoded. A body of
+    an unknown content type counts as read.
     """
     accept = (*_READ_ALWAYS, *accept)
     if frame.truncated:
@@ -106,7 +106,7 @@ def read_body(
 
 
 def message_text(number: int, frame: Frame, body: Reading, fate: str = "") -> str:
-    """Return a received message as text. If its body could not be read, *fate* says what happens to it."""
+    """Return a received message as text. If its body could not be read, *fate* says what happens to the message."""
     head = [f"--- message {number}: {frame.headers.get('destination', '')}, {len(frame.body)} bytes"]
     head += [f"{name}: {value}".replace("\n", "\\n") for name, value in frame.headers.items()]
     lines = [*map(harmless, head), ""]
@@ -116,7 +116,7 @@ def message_text(number: int, frame: Frame, body: Reading, fate: str = "") -> st
 
 
 def _why_not(error: StompError, accept: typing.Sequence[str]) -> str | None:
-    """The reason why the body could not be read; ``None`` if its content type is unknown."""
+    """Return the reason why the body could not be read; ``None`` if its content type is unknown."""
     serializer = getattr(error, "serializer", None)
     if isinstance(error, SerializationError) and serializer is None:
         return None
@@ -126,7 +126,7 @@ def _why_not(error: StompError, accept: typing.Sequence[str]) -> str | None:
 
 
 def _raw_text(body: bytes) -> str:
-    """*body* as text if it is printable UTF-8, and otherwise as a table of hexadecimal numbers."""
+    """Return *body* as text if it is printable UTF-8, and otherwise as a hex dump."""
     with contextlib.suppress(UnicodeDecodeError):
         text = body.decode()
         if all(character >= " " or character in "\t\n\r" for character in text):

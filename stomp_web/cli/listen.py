@@ -1,9 +1,9 @@
-"""``stomp-web listen``: the messages of a destination, printed as they arrive.
+"""``stomp-web listen``: prints the messages of a destination as they arrive.
 
-A message that cannot be read (a pickle without ``--accept``, a signature without its key, a body that contradicts its
-content type) is held without an ACK until the command ends. Then the broker puts it back into its queue; a NACK would
-bring it back at once, or dead-letter it. With ``--ack client`` an ACK includes all earlier messages, so every later
-message is held, too.
+Some messages cannot be read: a pickle without ``--accept``, a signature without its key, a body that contradicts its
+content type. Such a message gets no ACK, and when the command ends, the broker puts it back into its queue. It gets no
+NACK, because the broker would then deliver it again at once, or dead-letter it. With ``--ack client`` an ACK includes
+all earlier messages, so every later message gets no ACK, too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if typing.TYPE_CHECKING:
 __all__ = ["run"]
 
 _LOOK_UP = 0.2  # seconds between two checks whether to stop
-_PREFETCH = 100  # how many messages the broker may send ahead
+_PREFETCH = 100  # how many unacknowledged messages the broker may send
 # What happens to a message that could not be read, for each ack mode.
 _FATES: typing.Final = {
     "auto": "it is taken all the same, with --ack auto",
@@ -48,26 +48,26 @@ def run(
     headers: typing.Iterable[tuple[str, str]],
     accept: typing.Sequence[str],
 ) -> int:
-    """Print messages until *count* have come, *timeout* seconds are over, or Ctrl-C was pressed.
+    """Print messages until *count* messages have come, *timeout* seconds have passed, or Ctrl-C is pressed.
 
     Raises `StompError` if the connection ends, if *count* messages did not come in time, or if the broker sends no
     more messages because too many are held.
     """
     if sys.stdout is None:
-        say("")  # which raises `CannotPrint`
+        say("")  # raises `CannotPrint`
     given_headers = dict(headers)
-    encode(commands.subscribe(destination, "checked", ack, given_headers))  # refused here if no broker can take it
+    encode(commands.subscribe(destination, "checked", ack, given_headers))  # raises if the frame is invalid
     address = parse_address(url)
     options = read_options(address.options)
     keys = options.get("signing_keys", ())
     given = {name: options[name] for name in CONNECTION_OPTIONS if name in options}
-    # Artemis 2.40 ends a connection on which the client has been silent for a minute.
+    # Artemis 2.40 closes a connection if the client sends nothing for a minute.
     client = QueueingDuplexClient.from_url(address.url, **{"heart_beat": (10_000, 10_000), **given})
     with contextlib.closing(client):
         client.connect()
         prefetch = 0
         if ack != "auto":
-            # Messages that were sent but not acknowledged go back, marked as redelivered. So ask for few.
+            # Unacknowledged messages go back to the queue, marked as redelivered. So let the broker send few.
             prefetch = _PREFETCH if count is None else min(count, _PREFETCH)
             asked = choose_dialect(client.server).prefetch(prefetch)
             own = [value for name, value in given_headers.items() if name in asked]
@@ -78,7 +78,7 @@ def run(
             say("With --ack auto, messages are taken even if they cannot be read.")
         client.subscribe(destination, ack=ack, headers=given_headers)
         printed = unread = held = 0
-        with StopSignals() as stop:  # after an exception, it would be unknown if an ACK was written
+        with StopSignals() as stop:  # an exception could interrupt the writing of an ACK
             say(f"Listening to {destination} at {client.broker} ({client.server or 'a server without a name'})\n")
             for frame in _frames(client, count, timeout, stop):
                 printed += 1
@@ -111,7 +111,7 @@ def run(
 def _frames(
     client: QueueingDuplexClient, count: int | None, timeout: float | None, stop: StopSignals
 ) -> typing.Iterator[Frame]:
-    """The next *count* messages (``None``: all that come) within *timeout* seconds (``None``: without limit)."""
+    """Yield at most *count* messages, for at most *timeout* seconds. ``None`` means no limit."""
     end = math.inf if timeout is None else time.monotonic() + timeout
     taken = 0
     while not stop.asked and (count is None or taken < count):

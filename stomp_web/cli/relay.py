@@ -1,4 +1,4 @@
-"""``stomp-web relay`` and ``stomp-web outbox``: the outbox of an application that uses SQLAlchemy or Django."""
+"""``stomp-web relay`` and ``stomp-web outbox``, for the outbox of an application with SQLAlchemy or Django."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run_relay_command(
 ) -> int:
     """Send the messages of the outbox *table* in *database* to the broker at *url*, and return the exit code.
 
-    *options* are those of a `Relay`.
+    *options* are passed to `Relay`.
     """
     with Publisher(url) as publisher:
         store = _store(database, table, alias=alias, keep=keep * _DAY)
@@ -40,7 +40,7 @@ def run_relay_command(
 
 
 def run_outbox(action: str, *, ids: typing.Sequence[int], days: float, database: str, table: str) -> int:
-    """Do *action* with the outbox, print what was done, and return the exit code."""
+    """Carry out *action* on the outbox, print what was done, and return the exit code."""
     try_to_print(sys.stdout, operate(_store(database, table), action, ids, days))
     return 0
 

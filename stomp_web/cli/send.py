@@ -1,6 +1,6 @@
-"""``stomp-web send`` sends messages, and prints what the broker confirmed; ``stomp-web ping`` asks if it answers.
+"""``stomp-web send``: sends messages, and prints what the broker confirmed. ``stomp-web ping``: checks the broker.
 
-Once the last message is sent, neither output that cannot be printed nor Ctrl-C changes the exit status.
+After the last message was sent, Ctrl-C does not change the exit status. A failure to print never changes it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def run(
 
 
 def ping(url: str, *, timeout: float | None) -> int:
-    """Check that the broker answers within *timeout* seconds (``None``: the URL's value, or 5). Raises `StompError`."""
+    """Check that the broker answers within *timeout* seconds; ``None``: the timeout in *url*, or 5."""
     with Publisher(url) as publisher:
         report(check_broker(publisher, timeout))
     return 0
@@ -89,7 +89,7 @@ def _confirmed(count: int, confirm: bool, seconds: float) -> str:
 
 
 def _read(body: str, serializer: str | None) -> tuple[typing.Any, str]:
-    """The payload for *body*, and the name of its serializer. Raises `SerializationError`."""
+    """Return the payload for *body*, and the name of its serializer. Raises `SerializationError`."""
     if body != "-":
         return typed_payload(body, serializer)
     if sys.stdin is None:

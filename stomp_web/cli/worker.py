@@ -1,4 +1,4 @@
-"""``stomp-web worker``: run a worker that a module of the application makes, until Ctrl-C or SIGTERM."""
+"""``stomp-web worker``: runs a worker from a module of the application, until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["run"]
 
 
 def run(target: tuple[str, str], **how: typing.Any) -> int:
-    """Run the worker *target* (its module, and its name there), and return the exit code.
+    """Run the worker *target*, a ``(module, name)``, and return the exit code.
 
-    *how* holds options of `run_worker`. Raises `StompError` if the worker cannot be run.
+    *how* is passed to `run_worker`. Raises `StompError` if the worker cannot be run.
     """
     return run_worker(_find(*target), **how)
 
@@ -40,8 +40,8 @@ def _find(module_name: str, name: str) -> Worker:
 
 
 def _import(name: str) -> types.ModuleType:
-    """Import the module *name*, looking for it in the current directory first."""
-    here = os.getcwd()  # noqa: PTH109 - sys.path has texts
+    """Import the module *name*. Search the current directory first."""
+    here = os.getcwd()  # noqa: PTH109 - sys.path contains strings
     if sys.path[:1] not in ([""], [here]):
         sys.path.insert(0, here)
     try:

@@ -1,8 +1,8 @@
-"""``flask stomp send|ping|config|worker|relay``: from a shell, with the app's configuration.
+"""``flask stomp send|ping|config|worker|relay``: commands that use the app's configuration.
 
-Each command ends with 0 if it succeeded, 1 if it failed, and 2 if the command line or configuration is wrong; only
-``worker`` ends with 1 for a wrong configuration. The exit status of ``send`` and ``ping`` does not depend on whether
-their output could be printed.
+A command ends with 0 if it succeeded, with 1 if it failed, and with 2 if the command line or configuration is wrong.
+``worker`` ends with 1 for a wrong configuration. If output cannot be printed, the exit status of ``send`` and ``ping``
+does not change.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _read(
 
 @contextlib.contextmanager
 def _command(extension: str, unusable: int = 2) -> typing.Iterator[StompState]:
-    """Give a command the state of its app. A `StompError` ends it with 1, or *unusable* if retrying is useless."""
+    """Yield the app's state. A `StompError` ends the command with 1, or with *unusable* if retrying is useless."""
     keep_descriptors()
     try:
         state = state_of(flask.current_app, extension)
@@ -78,7 +78,7 @@ def _command(extension: str, unusable: int = 2) -> typing.Iterator[StompState]:
 
 
 def _report(text: str) -> None:
-    """Print *text*, the result. If this fails, only warn, because the command itself has succeeded."""
+    """Print *text*, the result. If it cannot be printed, only warn, because the command itself has succeeded."""
     reason = try_to_print(sys.stdout, text)
     if reason is not None and not isinstance(reason, BrokenPipeError):
         try_to_print(sys.stderr, f"Warning: standard output cannot be written: {reason.strerror}")
@@ -94,7 +94,7 @@ def _report(text: str) -> None:
 def send(destination: str, body: str, serializer: str | None, named: str | None, extension: str) -> None:
     """Send BODY to DESTINATION, and print the message's id.
 
-    BODY is sent as JSON if it is JSON, and as text otherwise, unless an option says how.
+    Without an option, BODY is sent as JSON if it is JSON, and as text otherwise.
     """
     if serializer and named:
         raise click.UsageError("give one of --json, --text and --serializer")
@@ -141,7 +141,7 @@ def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, e
     """Receive messages until Ctrl-C, and call the handlers.
 
     Handlers are the functions that the extension's subscribe() decorates. Each message is handled in an application
-    context. The broker is that of the app. While it is away, the command waits and connects again.
+    context. The broker is the app's broker. While it is away, the command waits and connects again.
 
     The first Ctrl-C or SIGTERM shuts down cleanly: running handlers finish, and their messages are acknowledged. A
     second one, half a second later or more, stops the command at once.
@@ -180,7 +180,7 @@ def relay(database: str | None, once: bool, extension: str, **options: typing.An
 
 
 def _engine(database: str | None) -> typing.Any:
-    """Return the engine of *database*; if it is ``None``, the engine of the app."""
+    """Return the engine for *database*, or the app's engine if *database* is ``None``."""
     from ..sqlalchemy.store import make_engine
 
     engine = getattr(flask.current_app.extensions.get("sqlalchemy"), "engine", None)
@@ -193,9 +193,9 @@ def _engine(database: str | None) -> typing.Any:
 
 
 def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None) -> Worker:
-    """Return a worker for the handlers of the app's extension. Raises `ConfigurationError`, also if it has no handler.
+    """Return a worker for the handlers of the extension. Raises `ConfigurationError`, also if there is no handler.
 
-    Each of *processes* (``None``: the number in the configuration) loads the app in the same way as *script*.
+    *processes* is ``None`` for the number in the configuration. Each process loads the app as *script* does.
     """
     from ..worker import Worker  # a site that only sends does not need it
 
@@ -223,7 +223,7 @@ def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None)
 
 @functools.cache
 def _load_app(path: str | None, create_app: typing.Callable[..., flask.Flask] | None, debug: bool) -> flask.Flask:
-    """Return the app of this process, which is loaded once."""
+    """Load the app once in this process, and return it."""
     return ScriptInfo(path, create_app, debug).load_app()
 
 

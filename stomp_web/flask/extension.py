@@ -1,4 +1,4 @@
-"""`Stomp`, the extension, which belongs to the program and keeps no app: each app has a `StompState`."""
+"""`Stomp`, the extension. It belongs to the program and keeps no app: each app has a `StompState`."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _log = get_logger("flask")
 
 _Handler = typing.TypeVar("_Handler", bound="typing.Callable[..., object]")
 
-# Environment variables that Kubernetes, and Docker with links, set in each container for a service in its namespace
-# ("Accessing the Service: Environment variables" in Kubernetes' documentation). A service called stomp-broker makes
+# Kubernetes, and Docker with links, set environment variables in each container for each service of its namespace
+# ("Accessing the Service: Environment variables" in Kubernetes' documentation). For a service stomp-broker, these are
 # STOMP_BROKER_SERVICE_HOST, STOMP_BROKER_PORT=tcp://10.0.0.7:61613, STOMP_BROKER_PORT_61613_TCP_ADDR and others.
-# STOMP_PORT=61613, without a scheme, is meant as an option.
+# STOMP_PORT=61613 has no scheme, so it is read as an option.
 _SERVICE = re.compile(
     r"(?:\w+_)?(?:SERVICE_HOST=|SERVICE_PORT(?:_\w+)?=|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?="
     r"|PORT=\s*(?:tcp|udp|sctp)://)"
@@ -41,15 +41,15 @@ class Stomp(PublisherMethods):
     """The extension. It may serve several apps; each app has its own publisher.
 
     * *app* - an app to initialise at once; or call `init_app` later.
-    * *config_prefix* - the beginning of the keys in the app's configuration, and, in lower case, the key in
-      ``app.extensions``. For a second broker in one app, make a second `Stomp` with another prefix; neither prefix may
-      be the beginning of the other: beside ``STOMP``, take ``AUDIT_STOMP``, not ``STOMP_AUDIT``.
+    * *config_prefix* - the prefix of the keys in the app's configuration. In lower case, it is the key in
+      ``app.extensions``. For a second broker in one app, make a second `Stomp` with another prefix. Neither prefix may
+      begin with the other: ``STOMP`` and ``AUDIT_STOMP`` are right, ``STOMP`` and ``STOMP_AUDIT`` are wrong.
 
     `send`, `asend`, `send_many`, `batch`, `check`, `stats`, `close`, `publisher` and `outbox` are those of the current
-    app's `Publisher`. They need an application context, such as that of a request, and raise `RuntimeError` without
-    one; ``app.extensions["stomp"]`` has the same methods and needs none.
+    app's `Publisher`. They need an application context, such as that of a request. Without a context, they raise
+    `RuntimeError`. ``app.extensions["stomp"]`` has the same methods and needs no context.
 
-    `subscribe` needs no app: the functions that it decorates belong to the extension, as routes belong to a blueprint.
+    `subscribe` needs no app: the decorated functions belong to the extension, as routes belong to a blueprint.
     ``flask stomp worker`` receives the messages of an app, and calls the functions.
     """
 
@@ -60,16 +60,16 @@ class Stomp(PublisherMethods):
             self.init_app(app)
 
     def init_app(self, app: flask.Flask) -> None:
-        """Give *app* a publisher, with the options in its configuration: ``STOMP_URL``, ``STOMP_POOL_SIZE`` and so on.
+        """Make a publisher for *app* with the options in its configuration, such as ``STOMP_URL``.
 
-        ``STOMP_WORKER`` is a mapping with the settings of ``flask stomp worker``: ``{"dead_letter": "/queue/failed"}``;
+        ``STOMP_WORKER`` is a mapping with the settings of ``flask stomp worker``: ``{"dead_letter": "/queue/failed"}``.
         ``STOMP_OUTBOX`` has the options of a `stomp_web.sqlalchemy.Outbox`: ``{"relay": "inline", "keep": 7}``.
-        The configuration is read here and not again. No connection is opened. ``app.config.from_prefixed_env()``
-        reads an environment variable as JSON if it is JSON, so a passcode of digits needs double quotes inside the
-        variable. Keys that Kubernetes makes of a service whose name begins with the prefix, such as
-        ``STOMP_SERVICE_HOST`` or ``STOMP_PORT=tcp://10.0.0.7:61613``, are ignored.
+        The configuration is read only here. No connection is opened. ``app.config.from_prefixed_env()`` decodes an
+        environment variable that is JSON, so a passcode of digits needs double quotes inside the variable. If the name
+        of a Kubernetes service begins with the prefix, Kubernetes sets keys such as ``STOMP_SERVICE_HOST`` and
+        ``STOMP_PORT=tcp://10.0.0.7:61613``. They are ignored.
 
-        Raises `ConfigurationError` for another ``STOMP_`` key that is no option and for a bad value, and
+        Raises `ConfigurationError` for a bad value, and for any other ``STOMP_`` key that is not an option. Raises
         `RuntimeError` if the app already has an extension with this prefix.
         """
         if self._key in app.extensions:
@@ -94,7 +94,7 @@ class Stomp(PublisherMethods):
         app.extensions[self._key] = StompState(app, options, lambda: self.handlers, worker, outbox, alias)
 
     def _is_option(self, name: str, value: typing.Any) -> bool:
-        """Return whether *name* is an option, and no key of Kubernetes. Raises `ConfigurationError` for other keys."""
+        """Return true for an option, false for a key of Kubernetes. Raises `ConfigurationError` for any other key."""
         bare = name.removeprefix(self._prefix)
         if option_name(bare.lower()) in OPTIONS:
             return True
@@ -109,7 +109,7 @@ class Stomp(PublisherMethods):
 
     @functools.cached_property
     def handlers(self) -> Handlers:
-        """The functions that `subscribe` has decorated, in all apps of the extension."""
+        """The functions that `subscribe` has decorated. All apps of the extension share them."""
         from ..worker import Handlers  # a site that only sends does not need the worker
 
         return Handlers()
@@ -126,10 +126,10 @@ class Stomp(PublisherMethods):
         sent_to: str | typing.Sequence[str] = (),
         once: bool = False,
     ) -> typing.Callable[[_Handler], _Handler]:
-        """Return a decorator: ``flask stomp worker`` calls the function with each message of *destination*.
+        """Return a decorator. ``flask stomp worker`` calls the decorated function with each message of *destination*.
 
-        The function gets a `ReceivedMessage`, with *once* also a session, and runs in its own application context. To
-        run in another process (``--processes``), it must be at the top level of a module. The arguments and exceptions
+        The function runs in its own application context. It gets a `ReceivedMessage`; with *once*, it also gets a
+        session. For ``--processes``, define the function at the top level of a module. The arguments and exceptions
         are those of `Handlers.subscribe`.
         """
         return self.handlers.subscribe(

@@ -1,6 +1,6 @@
 """`StompState`: one app's part of the extension, in ``app.extensions``.
 
-Nothing is hooked into requests or contexts; connections belong to the pool, and the pool to the process.
+The extension adds nothing to requests or contexts. Connections belong to the pool, and the pool belongs to the process.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ _R = typing.TypeVar("_R")
 #: ``seconds`` (the time of the whole call).
 message_sent = blinker.NamedSignal("stomp-message-sent")
 
-#: A message was not sent, or its outcome is not known. Arguments: ``message_id``, ``destination``, ``error`` (its class
-#: tells what is true of the message), ``seconds``.
+#: A message was not sent, or its outcome is not known. Arguments: ``message_id``, ``destination``, ``error`` (the class
+#: of the error tells which of the two), ``seconds``.
 send_failed = blinker.NamedSignal("stomp-send-failed")
 
 
 def _method(
     method: typing.Callable[typing.Concatenate[Publisher, _P], _R],
 ) -> typing.Callable[typing.Concatenate[PublisherMethods, _P], _R]:
-    """Return a method that calls *method* of `publisher`, with its name, signature and docstring."""
+    """Return a method that calls *method* of `publisher`, and has the same name, signature and docstring."""
 
     @functools.wraps(method, assigned=("__name__", "__doc__", "__annotations__"))
     def call(self: PublisherMethods, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -57,7 +57,7 @@ def _method(
 
 
 def _signature(function: typing.Callable[..., object], wrapped: typing.Callable[..., object]) -> inspect.Signature:
-    """Return the signature of *function*, in which the arguments of *wrapped* replace ``**options``."""
+    """Return the signature of *function*, with the parameters of *wrapped* instead of ``**options``."""
     own, more = inspect.signature(function), inspect.signature(wrapped).parameters
     named = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
     named += [each for name, each in more.items() if name not in own.parameters]
@@ -65,7 +65,7 @@ def _signature(function: typing.Callable[..., object], wrapped: typing.Callable[
 
 
 class PublisherMethods:
-    """The methods of the app's publisher, for both the extension and its state."""
+    """The methods of the app's publisher. The extension and its state both have them."""
 
     publisher: Publisher
     transactional_outbox: Outbox
@@ -80,11 +80,11 @@ class PublisherMethods:
         key: str | None = None,
         **options: typing.Any,
     ) -> str:
-        """Send one message, and return its id: the app's `Publisher.send`, with its arguments and exceptions.
+        """Send one message, and return its id. Other arguments and the exceptions are those of `Publisher.send`.
 
         * *outbox* - a session of SQLAlchemy, such as ``db.session``. The message is written in the session's
           transaction, and ``flask stomp relay`` sends it after the commit. See `stomp_web.sqlalchemy.Outbox`.
-        * *key* - in the outbox, a text that names what must stay in order, such as ``str(order.id)``.
+        * *key* - with *outbox*: messages with the same key, such as ``str(order.id)``, stay in order.
         """
         if outbox is not None:
             return self.transactional_outbox.send(outbox, destination, payload, headers, key=key, **options)
@@ -109,10 +109,10 @@ class PublisherMethods:
 
 
 class StompState(PublisherMethods, Unpicklable):
-    """One app's part of the extension: its `app`, its `publisher` with the same methods, and the `handlers`.
+    """One app's part of the extension: its `app`, its `publisher` and the publisher's methods, and the `handlers`.
 
-    It works in threads, without a context, and in another app's context. `worker_settings` are the settings of the
-    worker in the app's configuration, ``STOMP_WORKER``.
+    It works in every thread, without an application context, and in the context of another app. `worker_settings` is
+    ``STOMP_WORKER`` of the app's configuration.
     """
 
     _instead = "load the app there, and use app.extensions"
@@ -153,7 +153,7 @@ class StompState(PublisherMethods, Unpicklable):
 
 
 def metadata_of(app: flask.Flask) -> MetaData:
-    """Return the metadata of the app's Flask-SQLAlchemy, which may have a schema; without one, empty metadata."""
+    """Return the metadata of the app's Flask-SQLAlchemy, or empty metadata. The metadata may name a schema."""
     from sqlalchemy import MetaData
 
     metadata = getattr(app.extensions.get("sqlalchemy"), "metadata", None)

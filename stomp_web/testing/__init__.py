@@ -1,7 +1,7 @@
-"""Help for the tests of programs that send messages.
+"""Tools for tests of programs that send messages.
 
-`capture` records the messages that they send. The pytest plugin offers it as the fixture ``stomp_outbox``, and a
-development broker as the fixture ``stomp_broker``.
+`capture` records the messages that a program sends. The pytest plugin has two fixtures: ``stomp_outbox`` records
+messages like `capture`, and ``stomp_broker`` is a development broker.
 """
 
 from ..publisher.backends.local import OutboxMessage

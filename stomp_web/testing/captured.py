@@ -1,4 +1,4 @@
-"""`capture`: messages go into a list instead of to a broker."""
+"""`capture` puts messages into a list instead of sending them to a broker."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["capture", "capture_if"]
 
 @contextlib.contextmanager
 def capture(*publishers: Publisher) -> typing.Iterator[list[OutboxMessage]]:
-    """Record what *publishers* send while the ``with`` block runs; if none are given, what every publisher sends.
+    """Record the messages that *publishers*, or by default all publishers, send while the ``with`` block runs.
 
-    Yields the list of the messages, from all threads. They are built and checked as for a broker, and observers are
-    notified of them, but no connection is opened. Of nested blocks, the innermost gets the message. `Publisher.check`
-    still asks the broker.
+    Yields the list of messages, from all threads. The messages are built and checked as for a broker, and observers are
+    notified, but no connection is opened. If blocks are nested, the innermost block gets the message.
+    `Publisher.check` still connects to the broker.
 
     >>> publisher = Publisher("stomp://mq.example.com")
     >>> with capture() as outbox:
@@ -31,7 +31,7 @@ def capture(*publishers: Publisher) -> typing.Iterator[list[OutboxMessage]]:
 
 @contextlib.contextmanager
 def capture_if(wanted: typing.Callable[[Publisher], bool]) -> typing.Iterator[list[OutboxMessage]]:
-    """Record what each publisher sends for which *wanted* returns true. Otherwise it is like `capture`."""
+    """Like `capture`, but record the messages of the publishers for which *wanted* returns true."""
     outbox: list[OutboxMessage] = []
 
     def detour(publisher: Publisher) -> MemoryBackend | None:

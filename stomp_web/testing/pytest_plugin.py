@@ -1,7 +1,6 @@
-"""The pytest plugin, loaded by pytest wherever stomp-web is installed.
+"""The pytest plugin. pytest loads it in every environment in which stomp-web is installed.
 
-It is imported in every test run of that environment. So it imports only pytest, and has no effect on a test that does
-not use one of its fixtures.
+So this module imports only pytest, and it changes only tests that use its fixtures.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ __all__ = ["stomp_broker", "stomp_outbox"]
 
 @pytest.fixture
 def stomp_outbox() -> typing.Iterator[list[OutboxMessage]]:
-    """The messages that any publisher sends during the test, as a list; they go to no broker."""
+    """A list of the messages that all publishers send during the test. They do not go to a broker."""
     from .captured import capture
 
     with capture() as outbox:
@@ -28,7 +27,7 @@ def stomp_outbox() -> typing.Iterator[list[OutboxMessage]]:
 
 @pytest.fixture
 def stomp_broker() -> typing.Iterator[Broker]:
-    """A running development broker for this test only: use ``stomp_broker.url``, ``stomp_broker.messages(...)``."""
+    """A running development broker, only for this test. See ``stomp_broker.url``, ``stomp_broker.messages(...)``."""
     from ..broker import Broker
 
     with Broker() as broker:

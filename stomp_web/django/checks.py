@@ -9,7 +9,7 @@ With ``manage.py check --deploy``:
 * **stomp_web.W001** - credentials travel unencrypted to another machine.
 * **stomp_web.W002** - user and password are ``guest``.
 * **stomp_web.W003** - the address is one for development: ``memory://``, ``console://`` or ``null://``.
-* **stomp_web.W004** - there is no address, so that messages go to a broker on this machine.
+* **stomp_web.W004** - there is no address, so messages go to a broker on this machine.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["check_deployment", "check_settings"]
 
 
 def check_settings(**_: object) -> list[checks.CheckMessage]:
-    """Report what in ``settings.STOMP`` cannot be used."""
+    """Report the entries of ``settings.STOMP`` that cannot be used."""
     try:
         aliases = list(publishers)
     except ConfigurationError as error:
@@ -55,7 +55,7 @@ def check_settings(**_: object) -> list[checks.CheckMessage]:
 
 
 def check_deployment(**_: object) -> list[checks.CheckMessage]:
-    """Report what in ``settings.STOMP`` is not fit for production. `check_settings` reports what cannot be used."""
+    """Report the entries of ``settings.STOMP`` that can be used, but are not fit for production."""
     found: list[checks.CheckMessage] = []
     with contextlib.suppress(ConfigurationError):
         for alias in publishers:

@@ -1,4 +1,4 @@
-"""The handlers of messages, by alias, from ``stomp_handlers.py`` of installed apps; and the worker that calls them."""
+"""The handlers in ``stomp_handlers.py`` of installed apps, by alias, and the worker that calls them."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def subscribe(
     sent_to: str | typing.Sequence[str] = (),
     once: bool = False,
 ) -> typing.Callable[[_Handler], _Handler]:
-    """Return a decorator: ``manage.py stomp_worker`` calls the function with each message of *destination*.
+    """Return a decorator. ``manage.py stomp_worker`` calls the decorated function with each message of *destination*.
 
-    The function stands at the top level of ``stomp_handlers.py`` in an installed app, and gets a `ReceivedMessage`.
+    Define the function at the top level of ``stomp_handlers.py`` in an installed app. It gets a `ReceivedMessage`.
     Before and after each message, database connections that are broken or too old (``CONN_MAX_AGE``) are closed.
 
     * *using* - the alias in ``settings.STOMP`` whose broker has the destination.
-    * *once* - handle each message once, however often it comes: the function runs in ``transaction.atomic``, together
-      with a row that names the message. Needs ``"stomp_web.django.outbox"`` in INSTALLED_APPS.
+    * *once* - handle each message once, even if it is delivered again. The function runs in ``transaction.atomic``,
+      which also inserts a row that names the message. Needs ``"stomp_web.django.outbox"`` in INSTALLED_APPS.
     * *ack*, *accept*, *headers*, *id*, *untyped*, *sent_to*, and the exceptions - those of `Handlers.subscribe`.
     """
     from ..worker import Handlers  # a site that only sends does not need it
@@ -55,9 +55,9 @@ def subscribe(
 
 
 def make_worker(using: str, options: Options, handlers: Handlers) -> Worker:
-    """Return the worker of an alias with these *options*, set up as ``settings.STOMP[using]["WORKER"]`` says.
+    """Return the worker of the alias *using*, with *options* and the settings in ``settings.STOMP[using]["WORKER"]``.
 
-    Raises `ConfigurationError`, which names the place in the settings if a setting is at fault.
+    Raises `ConfigurationError`. If a setting is wrong, the error names its place in the settings.
     """
     from ..worker import Worker
 
@@ -69,7 +69,7 @@ def make_worker(using: str, options: Options, handlers: Handlers) -> Worker:
                 "a handler with once=True needs a table: add 'stomp_web.django.outbox' to INSTALLED_APPS, and run "
                 "manage.py migrate"
             )
-        from .outbox.inbox import DjangoInbox  # its models can only be imported with the app of the outbox
+        from .outbox.inbox import DjangoInbox  # its models can be imported only if its app is installed
 
         inbox = DjangoInbox(using)
     try:
@@ -84,7 +84,7 @@ def make_worker(using: str, options: Options, handlers: Handlers) -> Worker:
 
 @contextlib.contextmanager
 def fresh_connections() -> typing.Iterator[None]:
-    """Before and after a message, close broken and old database connections, as Django does for a request."""
+    """Close broken and old database connections before and after a message, as Django does for a request."""
     close_old_connections()
     try:
         yield

@@ -37,7 +37,7 @@ __all__ = [
 message_sent = Signal()
 
 #: A message was not sent, or its outcome is not known. Arguments: ``using``, ``message_id``, ``destination``, ``error``
-#: (its class tells what is true of the message), ``seconds``.
+#: (the class of the error tells which of the two), ``seconds``.
 send_failed = Signal()
 
 DEFAULT_ALIAS: typing.Final = "default"
@@ -47,7 +47,7 @@ _KEYS = ("OPTIONS", "OUTBOX", "WORKER")
 
 
 class _PublisherProxy(ConnectionProxy):  # type: ignore[type-arg]
-    """The class of `publisher`. A pickle holds only that name, and a copy is the same object."""
+    """The class of `publisher`. A pickle contains only the name ``publisher``, and a copy is the same object."""
 
     def __reduce__(self) -> str:
         return "publisher"
@@ -61,10 +61,10 @@ class PublisherDoesNotExist(ConfigurationError):
 
 
 class Publishers:
-    """The publishers by alias: ``publishers["audit"]``. Each is made at its first use, once for all threads.
+    """The publishers by alias: ``publishers["audit"]``. Each one is made at its first use, once for all threads.
 
-    Iteration yields the aliases of ``settings.STOMP``. A look-up raises `PublisherDoesNotExist` for an alias that is
-    not there, and `ConfigurationError` for options that cannot be used.
+    Iteration yields the aliases of ``settings.STOMP``. A look-up raises `PublisherDoesNotExist` for an unknown alias,
+    and `ConfigurationError` for options that cannot be used.
     """
 
     def __init__(self) -> None:
@@ -74,15 +74,15 @@ class Publishers:
     def __getitem__(self, alias: str) -> Publisher:
         made = self._made
         known = made.get(alias)
-        # Two threads may both make a publisher, and the first one is kept. Making a publisher opens nothing. There is
-        # no lock, because another thread could hold it while this process forks.
+        # If two threads make a publisher at the same time, the first one is kept, and the other has opened nothing.
+        # There is no lock, because another thread could hold the lock while this process forks.
         return known if known is not None else made.setdefault(alias, self.make(alias))
 
     def __iter__(self) -> typing.Iterator[str]:
         return iter(_entries())
 
     def make(self, alias: str) -> Publisher:
-        """Return a new publisher with the options of *alias*, connected to nothing. Raises what a look-up raises."""
+        """Return a new publisher with the options of *alias*. It opens no connection. Raises as a look-up does."""
         aliases = list(_entries())
         if alias not in aliases:
             raise PublisherDoesNotExist(
@@ -96,14 +96,14 @@ class Publishers:
             raise ConfigurationError(f"settings.STOMP[{alias!r}]['OPTIONS']: {error}", error.option) from None
 
     def outbox_is_default(self, alias: str) -> bool:
-        """Whether `send` writes the messages of *alias* into the outbox if its caller does not say so."""
+        """Whether `send` without *outbox* and *on_commit* writes the messages of *alias* into the outbox."""
         known = self._outbox_is_default.get(alias)
         if known is None:
             known = self._outbox_is_default[alias] = section_of(alias, "OUTBOX").get("default") is True
         return known
 
     def __reduce__(self) -> str:
-        """Return the name for a pickle: another process takes the publishers of its own settings."""
+        """Return the name for a pickle: another process uses the publishers of its own settings."""
         return "publishers"
 
     def close_all(self, timeout: float = DEFAULTS.timeout) -> None:
@@ -118,7 +118,7 @@ class Publishers:
 
 
 def _entries() -> dict[str, typing.Any]:
-    """``settings.STOMP``. Raises `ConfigurationError` if it is missing or no dict."""
+    """Return ``settings.STOMP``. Raises `ConfigurationError` if it is missing or not a dict."""
     kind = type(getattr(settings, "STOMP", None))
     if not issubclass(kind, dict):
         problem = "is missing" if kind is type(None) else f"must be a dict, not of type {kind.__name__}"
@@ -131,7 +131,7 @@ def _entries() -> dict[str, typing.Any]:
 
 
 def section_of(alias: str, section: str) -> dict[str, typing.Any]:
-    """The dict *section* of ``settings.STOMP[alias]``, redacted. Raises `ConfigurationError` for a bad entry."""
+    """Return the redacted dict ``settings.STOMP[alias][section]``. Raises `ConfigurationError` for a bad entry."""
     where = f"settings.STOMP[{alias!r}]"
     if not isinstance(_entries().get(alias, {}), dict):
         raise ConfigurationError(f"{where} must be a dict, such as {{'OPTIONS': {{'url': 'stomp://...'}}}}", alias)
@@ -152,7 +152,7 @@ publishers = Publishers()
 publisher = typing.cast(Publisher, _PublisherProxy(publishers, DEFAULT_ALIAS))  # type: ignore[arg-type]
 
 
-# What gettext_lazy("...") and similar functions return.
+# gettext_lazy("...") and similar functions return a `Promise`.
 json_form.register(Promise, str)
 
 

@@ -1,4 +1,4 @@
-"""`send` and `asend`: one message, now or after the commit of a database's transaction."""
+"""`send` and `asend` send one message, now or after the commit of a database transaction."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ def send(
     """Send one message, and return its id.
 
     * *using* - the alias of the publisher.
-    * *on_commit* - send after the database's transaction is committed, not at all after a rollback, and at once if no
-      transaction is open. The payload is serialized now, and a message that cannot be sent is refused now.
-    * *outbox* - write the message into the table of the outbox, in the open transaction; the relay sends it after the
-      commit, and tries until the broker has confirmed it. Needs ``"stomp_web.django.outbox"`` in INSTALLED_APPS.
-      ``None`` means false with *on_commit*, and otherwise what ``OUTBOX["default"]`` of the alias says.
-    * *key* - in the outbox, a text that names what must stay in order, such as ``str(order.id)``. Messages with the
-      same key reach the broker in the order in which they were written.
-    * *database* - the alias of the database; ``None``: the default database, or, with *outbox*, that of the outbox.
+    * *on_commit* - send after the commit of the database transaction, and do not send after a rollback. If no
+      transaction is open, send at once. The payload is serialized now, and an invalid message is refused now.
+    * *outbox* - write the message into the outbox table, in the open transaction. The relay sends it after the commit,
+      and tries until the broker has confirmed it. Needs ``"stomp_web.django.outbox"`` in INSTALLED_APPS.
+      ``None``: false with *on_commit*, and otherwise the value of ``OUTBOX["default"]`` of the alias.
+    * *key* - with *outbox*: messages with the same key, such as ``str(order.id)``, reach the broker in the order in
+      which they were written.
+    * *database* - the alias of the database; ``None``: with *outbox* the outbox's database, else the default database.
     * *destination*, *payload*, *headers*, *confirm*, *timeout* and the other *options* - those of `Publisher.send`.
 
-    Raises what `Publisher.send` raises. With *on_commit*, an error of the broker is raised where the outermost
-    ``atomic`` block ends. The database has committed then. A message that failed, or whose process died after the
-    commit, is missing, or its outcome is unknown.
+    Raises what `Publisher.send` raises. With *on_commit*, an error of the broker is raised at the end of the outermost
+    ``atomic`` block, after the commit. If sending fails, or the process dies after the commit, the message is lost or
+    its outcome is unknown.
 
-    The messages of one transaction leave as one batch for each alias. All errors are logged, and the first is raised. A
-    message that was certainly not sent because another one failed is sent again, alone. Time that a failed batch took
-    is subtracted from the *timeout* of the next batch, of which at least a twentieth is left.
+    The messages of one transaction are sent as one batch for each alias. All errors are logged, and the first one is
+    raised. If a message was certainly not sent because another message failed, it is sent again, alone. The time of a
+    failed batch is subtracted from the *timeout* of the next batch, but at least a twentieth of the *timeout* is left.
     """
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
     if keep is None:
@@ -88,11 +88,11 @@ async def asend(
     """Send one message from an async view without blocking the event loop, and return its id.
 
     The arguments are those of `send`. The payload is serialized before the first ``await``, and the message is sent in
-    a thread of the event loop's executor. `Publisher.asend` tells what happens if the task is cancelled.
+    a thread of the event loop's executor. `Publisher.asend` documents what happens if the task is cancelled.
 
-    With *on_commit*, the thread in which Django runs the database for async code (``sync_to_async`` with
-    ``thread_sensitive=True``) is asked whether a transaction is open there. If so, the message is sent in that thread
-    after the commit, and `asend` returns at once; if not, the message is sent now, as without *on_commit*.
+    For async code, Django uses the database in one thread (``sync_to_async`` with ``thread_sensitive=True``). With
+    *on_commit*, `asend` checks whether a transaction is open in that thread. If so, the message is sent there after the
+    commit, and `asend` returns at once. If not, the message is sent now, as without *on_commit*.
     """
     publisher = publishers[using]
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
@@ -126,7 +126,7 @@ def _keeper(
     confirm: bool | None,
     timeout: float | None,
 ) -> typing.Callable[[Message], None] | None:
-    """Return the function that keeps a message until the commit; ``None`` if the message is to be sent now.
+    """Return the function that keeps a message until the commit; ``None`` if the message must be sent now.
 
     Raises `ConfigurationError` for arguments that contradict each other.
     """
@@ -147,13 +147,13 @@ def _keeper(
         raise ConfigurationError(
             "the outbox has no table: add 'stomp_web.django.outbox' to INSTALLED_APPS, and run manage.py migrate"
         )
-    from .outbox.writing import write  # its models can only be imported with the app of the outbox
+    from .outbox.writing import write  # its models can be imported only if its app is installed
 
     return lambda message: write(message, using, key, database)
 
 
 def _refuse_in_event_loop(destination: str, how: str) -> None:
-    """In an event loop, raise what Django's connection would raise, but before anything is done, and with advice."""
+    """In an event loop, raise the same exception as Django's connection, but before any work, and with advice."""
     if os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
         return
     try:
@@ -167,9 +167,9 @@ def _refuse_in_event_loop(destination: str, how: str) -> None:
 
 
 # -- on_commit --------------------------------------------------------------------------------------------------------
-# Django calls the functions that wait for a commit one after the other, and at the first exception it drops the rest.
-# Each message has a function here, so that a rollback to a savepoint drops exactly the messages sent after it. The
-# first function to be called delivers all messages of the transaction; the last one raises the first error.
+# After a commit, Django calls the waiting functions one after the other. At the first exception, it drops the rest.
+# Each message has its own function here, so that a rollback to a savepoint drops only the messages after the savepoint.
+# The first function delivers all messages of the transaction, and the last function raises the first error.
 
 
 def _after_commit(
@@ -187,9 +187,9 @@ def _after_commit(
 
 
 class _Group:
-    """The messages of one transaction, and the errors of those that could not be sent.
+    """The messages of one transaction, and the errors of the messages that could not be sent.
 
-    The references are weak, so that only Django keeps a function, until the function is called or rolled back.
+    The references are weak: only Django keeps a function alive, until the function is called or rolled back.
     """
 
     def __init__(self) -> None:
@@ -200,7 +200,7 @@ class _Group:
 
 @dataclasses.dataclass(slots=True, weakref_slot=True, eq=False)
 class _Waiting:
-    """One message, as the function that Django calls after the commit."""
+    """One message. Django calls this object as a function after the commit."""
 
     message: Message
     using: str
@@ -228,13 +228,13 @@ class _Waiting:
             try:
                 raise first
             finally:
-                del first  # otherwise, this frame and the exception's traceback hold each other
+                del first  # otherwise this frame and the traceback refer to each other
 
     def _later(self) -> typing.Iterator[_Waiting]:
-        """The functions of the same transaction that Django will call after this one, in order."""
+        """Yield the functions of the same transaction that Django will call after this function, in order."""
         calls = [each[1] for each in transaction.get_connection(self.database).run_on_commit]
         if self in calls:
-            # A TestCase never commits: a function stays in the list even after its call, or if it will never be called.
+            # A TestCase never commits: a function stays in the list after its call, or if it is never called.
             behind = calls[calls.index(self) + 1 :]
             yield from (each for each in behind if isinstance(each, _Waiting) and each.group is self.group)
             return

@@ -1,4 +1,4 @@
-"""Help for the tests of Django projects."""
+"""Tools for tests of Django projects."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class capture_messages(utils.TestContextDecorator):  # noqa: N801 - Django names
     * *attr_name* - as a decorator of a class: the attribute that holds the list of messages.
     * *kwarg_name* - as a decorator of a function: the argument that gets the list.
 
-    Inside a ``TestCase``, which never commits, code that sends with ``on_commit=True`` needs
-    ``self.captureOnCommitCallbacks(execute=True)`` around it.
+    A ``TestCase`` never commits. If code sends with ``on_commit=True``, run the code inside
+    ``with self.captureOnCommitCallbacks(execute=True):``.
 
     >>> with capture_messages() as messages:  # doctest: +SKIP
     ...     self.client.post("/orders", {"id": 7})
@@ -37,7 +37,7 @@ class capture_messages(utils.TestContextDecorator):  # noqa: N801 - Django names
         self._captures: list[typing.ContextManager[list[OutboxMessage]]] = []
 
     def enable(self) -> list[OutboxMessage]:
-        """Start to record; return the list. Raises `PublisherDoesNotExist` for an alias that is not there."""
+        """Start recording, and return the list. Raises `PublisherDoesNotExist` for an unknown alias."""
         using = self._using
         if using is not None:
             publishers[using]

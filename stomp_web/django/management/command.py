@@ -1,4 +1,4 @@
-"""The base class of the app's commands: their exit status, and output that may fail."""
+"""The base class of the app's commands. It sets the exit status, and tolerates output that fails."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["StompCommand"]
 class StompCommand(BaseCommand):
     """A command that ends with 0 if it succeeded, 1 if it failed, and `unusable` if it can never succeed.
 
-    A standard stream that is closed or full, or that is a pipe without a reader, does not change the exit status.
+    If a standard stream is closed, full, or a pipe without a reader, the exit status does not change.
     """
 
     unusable = 2
@@ -51,7 +51,7 @@ class StompCommand(BaseCommand):
             raise CommandError(str(error), returncode=status) from error
 
     def report(self, text: str) -> None:
-        """Print *text*, the result. If this fails, only warn, because the command itself has succeeded."""
+        """Print *text*, the result. If it cannot be printed, only warn, because the command itself has succeeded."""
         self.stdout.write(text)
         self.stdout.flush()
         reason = getattr(self.stdout, "failure", None)  # of TolerantStream; call_command may use another stream

@@ -1,4 +1,4 @@
-"""``manage.py stomp_worker``, and its warning of settings with which SQLite fails at several messages at a time."""
+"""``manage.py stomp_worker``, and its warning about SQLite settings that fail with several messages at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MODULE = "stomp_handlers"
 
 
 class Command(StompCommand):
-    """Ends with 0 after Ctrl-C or SIGTERM, and with 1 if it cannot begin or a handler did not finish in time."""
+    """Ends with 0 after Ctrl-C or SIGTERM, and with 1 if it cannot start or a handler did not finish in time."""
 
     help = (
         "Receive messages from the STOMP broker until Ctrl-C, and call the handlers in stomp_handlers.py of the "
@@ -62,16 +62,16 @@ def _no_handler(using: str) -> str:
     return f"there is no handler for the alias {using!r}: they are {where}; {hint}"
 
 
-# SQLite lets one connection write at a time. Another connection waits for `timeout` seconds, but fails at once
-# if it has read before in the same transaction, which Django's default transactions may do. So without the settings
-# below, a worker with several threads gets "database is locked", and good messages are dead-lettered.
+# SQLite lets one connection write at a time. Another connection waits for `timeout` seconds. But it fails at once if
+# its transaction has read before, and Django's default transactions may do that. So without the settings below, a
+# worker with several threads gets "database is locked", and good messages are dead-lettered.
 
-_TIMEOUT = 20.0  # seconds; without the option, Python's sqlite3 waits for 5
+_TIMEOUT = 20.0  # seconds; without the option, Python's sqlite3 waits for 5 seconds
 _WAL = re.compile(r"journal_mode\s*=\s*['\"]?wal\b", re.IGNORECASE)
 
 
 def sqlite_problems() -> typing.Iterator[str]:
-    """Yield a sentence for each SQLite database of DATABASES that lacks a setting. Opens no connection."""
+    """Yield a sentence for each SQLite database in DATABASES that lacks a setting. Opens no connection."""
     for connection in connections.all():
         if connection.vendor != "sqlite" or connection.is_in_memory_db():  # type: ignore[attr-defined]
             continue

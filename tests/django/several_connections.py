@@ -24,16 +24,14 @@ from tests.client.scripted import eventually
 from tests.django.shop.models import Order
 from tests.django.test_on_commit import payloads
 from tests.django.test_outbox import MEMORY, message, store
+from tests.outbox.running import LIMIT, Running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from stomp_web.outbox import Relay
     from stomp_web.worker import ReceivedMessage
 
 T = TypeVar("T")
-
-LIMIT = 60.0
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +49,7 @@ def test_several_relays_send_each_message_once_and_in_the_order_of_its_key():
                 for number in range(first, first + 20):
                     send("/queue/a", number, outbox=True, key=str(number % 7))
         relays = [make_relay("default", batch=10) for _ in range(3)]
-        with Running(*relays):
+        with Running(*relays, within=closing_connections):
             assert eventually(lambda: not OutboxMessage.objects.exists())
         sent = payloads()
     assert sorted(sent) == list(range(200))
@@ -115,7 +113,8 @@ def test_a_copy_that_comes_at_the_same_time_is_not_handled():
 
 
 def test_a_relay_whose_connection_the_database_has_ended_connects_again():
-    with override_settings(STOMP={"default": MEMORY}), Running(make_relay("default", poll=0.1)):
+    relay = make_relay("default", poll=0.1)
+    with override_settings(STOMP={"default": MEMORY}), Running(relay, within=closing_connections):
         for count in range(1, 4):
             with transaction.atomic():
                 send("/queue/a", count, outbox=True)
@@ -139,24 +138,6 @@ def end_other_connections() -> int:
             with contextlib.suppress(OperationalError):  # it has ended by itself
                 cursor.execute(f"KILL {identity}")
     return len(ended)
-
-
-class Running:
-    """Relays that run, each in a thread, until the block ends."""
-
-    def __init__(self, *relays: Relay) -> None:
-        self._relays = relays
-        self._threads = [threading.Thread(target=closing_connections, args=(relay.run,)) for relay in relays]
-
-    def __enter__(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        for relay, thread in zip(self._relays, self._threads, strict=True):
-            relay.stop()
-            thread.join(LIMIT)
-            assert not thread.is_alive()
 
 
 def closing_connections(function: Callable[[], T]) -> T:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +13,18 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from stomp_web import ConfigurationError, InvalidFrame, Publisher, SerializationError
 from stomp_web.broker import Broker
 from stomp_web.observers import SendSucceeded
-from stomp_web.outbox import OutboxStats, Relay
+from stomp_web.outbox import OutboxStats
 from stomp_web.outbox.store import Outcomes
 from stomp_web.sqlalchemy import Outbox
 from stomp_web.sqlalchemy.store import SqlAlchemyStore
 from stomp_web.testing import capture
+from tests.outbox.running import LIMIT, Running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Engine
 
-LIMIT = 60.0
 SERVERS = ["postgresql", "mariadb"]
 
 
@@ -458,24 +457,6 @@ class TestRelay:
 def store_of_another(outbox: Outbox, engine: Engine) -> SqlAlchemyStore:
     """A store with connections of its own, as another process has it."""
     return SqlAlchemyStore(engine, outbox.table)
-
-
-class Running:
-    """Relays that run, each in a thread, until the block ends."""
-
-    def __init__(self, *relays: Relay) -> None:
-        self._relays = relays
-        self._threads = [threading.Thread(target=relay.run) for relay in relays]
-
-    def __enter__(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        for relay, thread in zip(self._relays, self._threads, strict=True):
-            relay.stop()
-            thread.join(LIMIT)
-            assert not thread.is_alive()
 
 
 def wait_until(condition: Any) -> None:

@@ -6,9 +6,8 @@ import sys
 import typing
 
 from .._internal.streams import try_to_print
-from ..errors import ConfigurationError
 from ..outbox import Relay
-from ..outbox.command import operate, run_relay
+from ..outbox.command import need_sqlalchemy, operate, run_relay
 from ..publisher import Publisher
 
 if typing.TYPE_CHECKING:
@@ -46,12 +45,9 @@ def run_outbox(action: str, *, ids: typing.Sequence[int], days: float, database:
 
 
 def _store(database: str, table: str, **options: typing.Any) -> SqlAlchemyStore:
-    try:
-        import sqlalchemy
-    except ImportError:
-        raise ConfigurationError(
-            "SQLAlchemy is not installed, which this command needs: pip install 'stomp-web[sqlalchemy]'"
-        ) from None
+    need_sqlalchemy()
+    import sqlalchemy
+
     from ..sqlalchemy.store import SqlAlchemyStore, make_engine
     from ..sqlalchemy.tables import outbox_table
 

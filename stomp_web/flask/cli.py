@@ -183,9 +183,9 @@ def _engine(database: str | None) -> typing.Any:
     """Return the engine for *database*, or the app's engine if *database* is ``None``."""
     from ..sqlalchemy.store import make_engine
 
-    engine = getattr(flask.current_app.extensions.get("sqlalchemy"), "engine", None)
-    if database is None and engine is not None:
-        return engine
+    engines = getattr(flask.current_app.extensions.get("sqlalchemy"), "engines", {})
+    if database is None and None in engines:  # otherwise, the app has only databases with names, SQLALCHEMY_BINDS
+        return engines[None]
     url = database or flask.current_app.config.get("SQLALCHEMY_DATABASE_URI")
     if not url:
         raise ConfigurationError("the app has no database of SQLAlchemy; give --database URL", "database")

@@ -136,6 +136,9 @@ class StompState(PublisherMethods, Unpicklable):
     @functools.cached_property
     def transactional_outbox(self) -> Outbox:  # type: ignore[override]
         """The outbox with the settings in the app's configuration, ``STOMP_OUTBOX``. Needs SQLAlchemy."""
+        from ..outbox.command import need_sqlalchemy
+
+        need_sqlalchemy()
         from ..sqlalchemy import Outbox
 
         for name in self._outbox_settings:

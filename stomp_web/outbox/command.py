@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import typing
 
 from .._internal.log import get_logger
 from .._internal.status_line import StatusLine
+from ..errors import ConfigurationError
 from .relay import Relay
 from .stats import OutboxStats, RelayStats
 from .store import Store
 
-__all__ = ["RelayLine", "operate", "run_relay"]
+__all__ = ["RelayLine", "need_sqlalchemy", "operate", "run_relay"]
 
 _DAY: typing.Final = 86_400.0
 
@@ -30,6 +32,14 @@ def run_relay(relay: Relay, *, once: bool = False, stream: typing.TextIO | None 
         except KeyboardInterrupt:
             _log.warning("stopped at once; messages that were being sent may be sent again, with the same ids")
             return 130
+
+
+def need_sqlalchemy() -> None:
+    """Raise `ConfigurationError` if SQLAlchemy is not installed."""
+    if importlib.util.find_spec("sqlalchemy") is None:
+        raise ConfigurationError(
+            "SQLAlchemy is not installed, which the outbox needs: pip install 'stomp-web[sqlalchemy]'"
+        )
 
 
 class RelayLine(StatusLine):

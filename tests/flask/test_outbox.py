@@ -9,6 +9,7 @@ from flask.cli import ScriptInfo
 from stomp_web import ConfigurationError
 from stomp_web.broker import Broker
 from stomp_web.flask import Stomp
+from tests.wsgi.helpers import run_python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +75,39 @@ def test_without_a_database_the_command_says_so():
     Stomp(app)
     result = app.test_cli_runner().invoke(args=["stomp", "relay", "--once"])
     assert (result.exit_code, "give --database URL" in result.output) == (2, True)
+
+
+def test_an_app_with_named_databases_only_is_asked_for_one():
+    app = flask.Flask("shop")
+    app.config.update(STOMP_URL="memory://", SQLALCHEMY_BINDS={"archive": "sqlite://"})
+    flask_sqlalchemy.SQLAlchemy(app)
+    Stomp(app)
+    result = app.test_cli_runner().invoke(args=["stomp", "relay", "--once"])
+    assert (result.exit_code, "give --database URL" in result.output) == (2, True)
+
+
+def test_without_the_table_of_the_outbox_the_command_says_so(tmp_path):
+    app = flask.Flask("shop")
+    app.config.update(STOMP_URL="memory://", SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path}/shop.db")
+    flask_sqlalchemy.SQLAlchemy(app)
+    Stomp(app)
+    result = app.test_cli_runner().invoke(args=["stomp", "relay", "--once"])
+    assert result.exit_code == 2
+    (line,) = result.output.splitlines()
+    assert line.startswith(f"Error: there is no table stomp_web_outbox in sqlite:///{tmp_path}/shop.db; create it by")
+
+
+def test_without_sqlalchemy_the_command_says_what_to_install():
+    script = (
+        "import sys; sys.modules['sqlalchemy'] = None\n"
+        "from flask import Flask; from stomp_web.flask import Stomp\n"
+        "app = Flask('shop'); app.config['STOMP_URL'] = 'memory://'; Stomp(app)\n"
+        "for more in ([], ['--database', 'sqlite://']):\n"
+        "    result = app.test_cli_runner().invoke(args=['stomp', 'relay', '--once', *more])\n"
+        "    print(result.exit_code, result.output, end='')\n"
+    )
+    says = "2 Error: SQLAlchemy is not installed, which the outbox needs: pip install 'stomp-web[sqlalchemy]'\n"
+    assert run_python("-c", script).stdout == 2 * says
 
 
 def test_an_address_of_no_database_gets_a_sentence():

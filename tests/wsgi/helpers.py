@@ -77,7 +77,7 @@ def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProce
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=30,
+        timeout=60,
     )
 
 

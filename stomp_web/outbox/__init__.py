@@ -1,12 +1,12 @@
-"""The transactional outbox: messages that are written in the caller's transaction, and relayed after its commit.
+"""The transactional outbox: messages are written in the caller's transaction, and relayed after the commit.
 
 ::
 
     send(outbox=True) -> row -> commit            the caller's process, its own transaction
                           |
-    Relay: claim -> waves -> Publisher.deliver -> record        one transaction of the relay's own
+    Relay: claim -> waves -> Publisher.deliver -> record        the relay's own transaction
 
-The table and the relay are the same for Django and SQLAlchemy; each of the two has its own `Store`
+The table and the relay are the same for Django and SQLAlchemy; each framework has its own `Store`
 (`stomp_web.django.outbox`, `stomp_web.sqlalchemy`). No framework is imported here.
 """
 

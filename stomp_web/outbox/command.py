@@ -1,4 +1,4 @@
-"""The common part of the commands that run a relay: their log and progress line."""
+"""The common part of the commands that run a relay: the log and the progress line."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _log = get_logger("outbox")
 
 
 def run_relay(relay: Relay, *, once: bool = False, stream: typing.TextIO | None = None) -> int:
-    """Run *relay* with a progress line and its log on *stream* (default: standard error); return the exit code.
+    """Run *relay*, and write its log and a progress line to *stream* (default: standard error).
 
-    The code is that of `Relay.run`, or 130 after a second Ctrl-C. Raises what `Relay.run` raises.
+    Returns the exit code of `Relay.run`, or 130 after a second Ctrl-C. Raises what `Relay.run` raises.
     """
     line = RelayLine(sys.stderr if stream is None else stream)
     with line.shown(_log):
@@ -43,10 +43,10 @@ def need_sqlalchemy() -> None:
 
 
 class RelayLine(StatusLine):
-    """The progress line of a relay: the *on_progress* of `Relay.run`. On a terminal, it is overwritten each time."""
+    """A progress line for the *on_progress* of `Relay.run`. On a terminal, each new line replaces the last line."""
 
     def text(self, stats: RelayStats) -> str:
-        """Return the line, without a line end."""
+        """Return the text of the line."""
         problem = f"{stats.problem}; " if stats.problem else ""
         outbox = stats.outbox
         age = "" if outbox.oldest is None else f", oldest {outbox.oldest:.0f} s"
@@ -57,7 +57,7 @@ class RelayLine(StatusLine):
 
 
 def operate(store: Store, action: str, ids: typing.Sequence[int], days: float) -> str:
-    """Do what an operator asks for - ``status``, ``retry``, ``discard`` or ``purge`` - and return a text to print."""
+    """Carry out *action*, one of ``status``, ``retry``, ``discard`` and ``purge``, and return a text to print."""
     store.check()
     if action == "purge":
         return f"{store.purge(days * _DAY)} sent messages were deleted"
@@ -69,7 +69,7 @@ def operate(store: Store, action: str, ids: typing.Sequence[int], days: float) -
 
 
 def _status_text(name: str, outbox: OutboxStats) -> str:
-    """Return the text with which a command prints the numbers of an outbox."""
+    """Return the statistics of an outbox as text."""
     age = "" if outbox.oldest is None else f"; the oldest that is not sent is {outbox.oldest:.0f} s old"
     return (
         f"{name}: {outbox.pending} pending, {outbox.waiting} waiting, {outbox.failed} failed, {outbox.sent} sent and "

@@ -1,4 +1,4 @@
-"""SQL of MariaDB and MySQL for the rows that a relay has locked."""
+"""SQL for MariaDB and MySQL, to delete rows that a relay has locked."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ __all__ = ["delete_one_by_one"]
 
 
 def delete_one_by_one(table: str, ids: str) -> str:
-    """Return a statement that deletes rows of *table*, a quoted name; *ids* stands for a JSON array of the rows' ids.
+    """Return a statement that deletes rows of *table*, a quoted name. *ids* is the placeholder for a JSON array of ids.
 
-    Each row is found by its primary key. For ``id IN (...)``, MariaDB 10.11 reads the whole table if the ids are a
-    quarter of the table; the statement would wait until other relays have sent their rows, or until a deadlock.
+    The statement finds each row by its primary key. With ``id IN (...)``, MariaDB 10.11 reads the whole table if the
+    ids are a quarter of the rows. Then the statement waits for rows that other relays have locked, or deadlocks.
     """
     return (
         f"DELETE gone FROM JSON_TABLE({ids}, '$[*]' COLUMNS (id BIGINT PATH '$')) AS wanted "

@@ -1,12 +1,12 @@
-"""Which rows may be sent now, and which of them together: the order within a key.
+"""Chooses the rows that may be sent now, and the rows that may be sent together. Rows of one key stay in order.
 
-Two rules keep that order with any number of relays, without a lock for each key:
+Two rules keep this order with any number of relays, without a lock for each key:
 
-* A row may be claimed only if the row of its key that stands before it is gone, or is claimed together with it. A row
-  that another relay has locked is not gone.
-* Rows of one key travel in one batch only if the broker cannot refuse one of them and accept a later one. RabbitMQ and
-  ActiveMQ can, because they go on after an ERROR. So the rows must have the same destination and headers; otherwise
-  the later row waits, in the next wave, for the receipt of the earlier row.
+* A row may be claimed only if the previous unsent row of its key is gone, or is claimed together with it. A row that
+  another relay has locked is not gone.
+* Two rows of one key may be in one batch only if the broker refuses both or neither: RabbitMQ and ActiveMQ accept
+  later messages after an ERROR. So the rows must have the same destination and headers. Otherwise the later row is in
+  the next wave, which is sent after the receipt of the earlier row.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .rows import FAILED, WAITING, Row
 __all__ = ["Candidate", "choose", "waves"]
 
 
-# Headers that differ in each message, and that no broker looks at.
+# Headers that differ in each message and that brokers ignore.
 _IDENTIFYING: typing.Final = frozenset(("correlation-id", "traceparent", "tracestate", "baggage"))
 
 
@@ -28,7 +28,7 @@ _IDENTIFYING: typing.Final = frozenset(("correlation-id", "traceparent", "traces
 class Candidate:
     """A pending row that a relay has locked.
 
-    `previous` is the id of the last unsent row of its key before it, and `previous_state` the state of that row;
+    `previous` is the id of the previous unsent row of its key, or ``None``. `previous_state` is the state of that row.
     `size` is the length of the candidate's body, in bytes.
     """
 
@@ -40,16 +40,16 @@ class Candidate:
 
     @classmethod
     def of(cls, id: int, key: str | None, before: typing.Mapping[str, int | None], size: int) -> Candidate:
-        """Make a candidate; *before* has, for each state, the id of the last row of its key that stands before it."""
+        """Make a candidate. *before* maps each state to the id of the last earlier row of the key in this state."""
         previous, state = max(((each, state) for state, each in before.items() if each), default=(None, None))
         return cls(id, key, previous, state, size)
 
 
 def choose(candidates: typing.Iterable[Candidate], most_bytes: int) -> tuple[list[int], list[Candidate]]:
-    """Return the ids of the candidates that may be sent, in order, and the candidates whose key waits.
+    """Return the ids of the rows to send, in order, and the candidates that must wait for a waiting or failed row.
 
-    *candidates* come in the order of their ids. The bodies of the chosen rows have at most *most_bytes* together,
-    unless only one row is chosen.
+    *candidates* must be in the order of their ids. The chosen bodies have at most *most_bytes* together, unless only
+    one row is chosen.
     """
     chosen: dict[int, None] = {}
     held: dict[int, Candidate] = {}
@@ -66,7 +66,7 @@ def choose(candidates: typing.Iterable[Candidate], most_bytes: int) -> tuple[lis
 
 
 def waves(rows: typing.Iterable[Row]) -> list[list[Row]]:
-    """Divide *rows*, which come in the order of their ids, into batches that are sent one after the other."""
+    """Divide *rows*, which are in the order of their ids, into batches that must be sent one after the other."""
     found: list[list[Row]] = []
     last: dict[str, tuple[int, Row]] = {}  # by key: the wave of its last row, and that row
     for row in rows:
@@ -83,7 +83,7 @@ def waves(rows: typing.Iterable[Row]) -> list[list[Row]]:
 
 
 def _alike(row: Row, other: Row) -> bool:
-    """Whether a broker that refuses one of two messages refuses the other, too."""
+    """Whether a broker that refuses one of the two messages also refuses the other."""
     same = (row.alias, row.destination, row.content_type, row.ttl)
     if same != (other.alias, other.destination, other.content_type, other.ttl):
         return False
@@ -91,7 +91,7 @@ def _alike(row: Row, other: Row) -> bool:
 
 
 def _judged(row: Row) -> object:
-    """The headers of *row* that a broker may refuse."""
+    """Return the headers of *row* that a broker may refuse."""
     try:
         headers = json.loads(row.headers)
     except ValueError:

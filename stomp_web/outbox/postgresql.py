@@ -8,12 +8,12 @@ __all__ = ["ConnectionListener", "can_listen"]
 
 
 def can_listen(connection: typing.Any) -> bool:
-    """Whether *connection*, of psycopg or psycopg2, can report a NOTIFY."""
+    """Whether *connection*, a connection of psycopg or psycopg2, can report a NOTIFY."""
     return hasattr(connection, "add_notify_handler") or hasattr(connection, "notifies")
 
 
 class ConnectionListener:
-    """Listens on *channel*. Its own *connection*, of psycopg or psycopg2, is in autocommit; *close* closes it."""
+    """Listens on *channel* with a *connection* of psycopg or psycopg2 in autocommit mode. *close* closes it."""
 
     def __init__(self, connection: typing.Any, channel: str, close: typing.Callable[[], object]) -> None:
         self._connection = connection
@@ -27,11 +27,11 @@ class ConnectionListener:
             raise
 
     def fileno(self) -> int:
-        """The descriptor of the connection."""
+        """Return the file descriptor of the connection."""
         return typing.cast(int, self._connection.fileno())
 
     def drain(self) -> None:
-        """Read the notifications that have come, and drop them."""
+        """Read the notifications that have arrived, and drop them."""
         self._execute("SELECT 1")
         notifies = getattr(self._connection, "notifies", None)
         if isinstance(notifies, list):

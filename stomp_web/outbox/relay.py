@@ -1,4 +1,4 @@
-"""Relay: sends the rows of an outbox, until it is told to stop. Any number of relays may run at the same time."""
+"""`Relay` sends the rows of an outbox until it is stopped. Any number of relays may run at the same time."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ DEFAULT_POLL: typing.Final = 1.0
 DEFAULT_BATCH: typing.Final = 500
 DEFAULT_MAX_ATTEMPTS: typing.Final = 10
 
-_FIRST_PAUSE: typing.Final = 1.0  # seconds before a message is tried for the second time
+_FIRST_PAUSE: typing.Final = 1.0  # seconds before the second try of a message
 _LONGEST_PAUSE: typing.Final = 300.0
 _LONGEST_LOST: typing.Final = 30.0  # seconds between two tries to reach a database or a broker
-_BUSY_PAUSE: typing.Final = 0.02  # seconds, while another relay has all rows that may be sent
+_BUSY_PAUSE: typing.Final = 0.02  # seconds, while another relay has locked all rows that could be sent
 _SHOWN_EVERY: typing.Final = 0.5
 _COUNTED_EVERY: typing.Final = 5.0
 _DRAINED_EVERY: typing.Final = 1.0
-_ONCE_LIMIT: typing.Final = 60.0  # seconds for which a relay with *once* waits for another relay that sends
+_ONCE_LIMIT: typing.Final = 60.0  # seconds that a relay with *once* waits while another relay sends
 _LONGEST_ERROR: typing.Final = 2000
 _LARGEST_BATCH: typing.Final = 10_000  # databases limit how many values a statement may have
 
@@ -46,16 +46,16 @@ Progress = typing.Callable[[RelayStats], object]
 
 
 class Relay:
-    """Sends the messages of an outbox to the broker, each confirmed, and removes their rows.
+    """Sends the messages of an outbox to the broker, waits for each receipt, and removes the rows.
 
     * *store* - the outbox.
     * *publisher_of* - takes an alias and returns its `Publisher`, or raises `ConfigurationError`.
-    * *poll* - seconds until the relay looks again if there was nothing to send; by default 1. On PostgreSQL, a commit
+    * *poll* - how many seconds the relay waits if there is nothing to send; by default 1. On PostgreSQL, a commit
       wakes the relay at once.
-    * *batch* - the most messages that are claimed and sent together; by default 500, and at most 10000.
-    * *max_attempts* - how many tries a message that the broker refuses has before its row is *failed*; by default 10.
-      The pause before the second try is a second; it doubles each time, up to five minutes. A message that was not
-      sent, or whose outcome is unknown, is tried until the broker has confirmed it.
+    * *batch* - how many messages are claimed and sent together at most; by default 500. The maximum is 10000.
+    * *max_attempts* - after how many refusals by the broker the row of a message is *failed*; by default 10. The first
+      pause is one second, and each later pause is twice as long, up to five minutes. A message that was not sent, or
+      whose outcome is unknown, is tried until the broker has confirmed it.
 
     Raises `ConfigurationError` for a bad option.
     """
@@ -93,17 +93,17 @@ class Relay:
         self._wakeup.wake()
 
     def stats(self) -> RelayStats:
-        """Return what this relay has done, and how the outbox stood when the relay last looked."""
+        """Return the statistics of this relay, and the last known statistics of the outbox."""
         return self._stats
 
     def run(self, *, once: bool = False, on_progress: Progress | None = None) -> int:
         """Relay messages until SIGTERM, Ctrl-C or `stop`; with *once*, until no message can be sent now.
 
-        *on_progress* is called about twice a second with a `RelayStats`. The relay waits for a broker or a database
-        that cannot be reached; with *once*, it returns 1 instead, and also if unsent rows are left.
-        Returns the exit code for the program.
+        *on_progress* is called about twice a second with a `RelayStats`. If a broker or the database cannot be reached,
+        the relay waits. Returns the exit code for the program. It is 0; with *once*, it is 1 if a broker or the
+        database cannot be reached, or if unsent rows are left.
 
-        Raises `ConfigurationError` if the table of the outbox is not there.
+        Raises `ConfigurationError` if the outbox table does not exist.
         """
         self._on_progress = on_progress
         self._sent_at = time.monotonic()
@@ -144,9 +144,9 @@ class Relay:
         return 0
 
     def send(self, ids: typing.Sequence[int], timeout: float | None = None) -> int:
-        """Send the rows *ids* now, as far as that is possible within *timeout* seconds; return how many were sent.
+        """Send those of the rows *ids* that can be sent within *timeout* seconds. Return how many were sent.
 
-        Rows that cannot be sent are left to a relay. Errors of the broker and the database are logged, and not raised.
+        The other rows are left to a running relay. Errors of the broker and the database are logged and not raised.
         """
         sending = Sending(self._publisher_of)
         try:
@@ -160,7 +160,7 @@ class Relay:
         return len(sending.sent)
 
     def _round(self) -> float | None:
-        """Claim, send, record. Return the seconds until the next round, or ``None`` if there may be more to send."""
+        """Claim rows, send them, record the outcomes. Return the pause in seconds; ``None``: there may be more rows."""
         sending = Sending(self._publisher_of, lambda: self._stopping)
         now = time.monotonic()
         skip = [alias for alias, (_, until) in self._away.items() if until > now]
@@ -181,11 +181,11 @@ class Relay:
             return None
         now = time.monotonic()
         pause = min([self._poll, *(until - now for _, until in self._away.values() if until > now)])
-        # The rows that were seen stand behind rows that another relay has locked; its batch is over in a moment.
+        # Each row that was seen waits for a row that another relay has locked. That relay will be done in a moment.
         return min(pause, _BUSY_PAUSE) if claim.seen and not sending.away else pause
 
     def _note_brokers(self, sending: Sending, skip: typing.Collection[str]) -> None:
-        """Remember which brokers cannot be reached, and how long to leave them alone."""
+        """Remember which brokers cannot be reached, and when to try them again."""
         for alias, error in sending.away.items():
             failures = self._away.get(alias, (0, 0.0))[0] + 1
             if failures == 1:
@@ -260,7 +260,7 @@ class Relay:
             self._show()
 
     def _descriptor(self) -> int | None:
-        """The descriptor of the listener; ``None`` if there is no listener, or its connection is lost."""
+        """Return the listener's descriptor; ``None`` if there is no listener, or if its connection is lost."""
         try:
             return None if self._listener is None else self._listener.fileno()
         except Exception:  # noqa: BLE001 - a driver's exception
@@ -312,7 +312,7 @@ class Relay:
 
 
 def _growing(failures: int) -> float:
-    """The pause, in seconds, after so many *failures* in a row to reach a broker or a database."""
+    """Return the pause, in seconds, after this number of *failures* in a row to reach a broker or a database."""
     return min(0.1 * 2.0 ** min(failures - 1, 10), _LONGEST_LOST)
 
 
@@ -323,7 +323,7 @@ def _next_attempt(attempts: int) -> datetime.datetime:
 
 
 def _words(error: Exception) -> str:
-    """Return *error* in words. An error of SQLAlchemy is cut to the driver's, without the statement and its values."""
+    """Return *error* as text. An error of SQLAlchemy is shortened to the driver's error, without the statement."""
     error = getattr(error, "orig", None) or error
     text = harmless(f"{type(error).__name__}: {error}".replace("\0", "\\0").strip())
     return text[:_LONGEST_ERROR]

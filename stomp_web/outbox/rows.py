@@ -1,13 +1,13 @@
-"""The rows of the outbox: how the database holds a message, and how a row becomes a `Message` again.
+"""The rows of the outbox: converts a `Message` to a row, and a row back to a `Message`.
 
 A row is in one of four states:
 
-* ``pending`` - the next relay that comes to the row sends it.
-* ``waiting`` - the row must not be sent yet: after a failure, until `next_attempt_at`; if there is no such moment,
-  until the rows of its key that stand before it are gone.
+* ``pending`` - a relay may send the row, in the order of its key.
+* ``waiting`` - the row must not be sent yet. After a failure, it waits until `next_attempt_at`. If `next_attempt_at` is
+  empty, it waits until the earlier rows of its key are gone.
 * ``failed`` - the broker refused the message `max_attempts` times, or the row cannot be read. The row stays until an
-  operator retries or discards it; the later rows of its key wait for that.
-* ``sent`` - the row is kept for a time after it was sent; `next_attempt_at` is then the moment of the sending.
+  operator retries or discards it. Until then, the later rows of its key wait.
+* ``sent`` - the row was sent and is kept for a time. `next_attempt_at` is the time at which it was sent.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ LONGEST_KEY: typing.Final = 255
 LONGEST_ALIAS: typing.Final = 64
 LONGEST_STATE: typing.Final = 8
 
-# The headers of a SEND frame that have a column of their own.
+# The headers of a SEND frame that have their own columns.
 _COLUMNS: typing.Final = ("destination", "content-type", MESSAGE_ID)
-# In seconds. A message that has waited in the outbox longer than its ttl still goes to the broker, which expires it.
+# In seconds. A message that has waited longer than its ttl is still sent to the broker. The broker lets it expire.
 _LEAST_TTL: typing.Final = 0.001
 
 
@@ -63,7 +63,7 @@ _LEAST_TTL: typing.Final = 0.001
 class NewRow:
     """The columns of a message that `send` writes.
 
-    `headers` is a JSON object; `alias` names the publisher that sends it; `ttl` counts from `created_at`, in seconds.
+    `headers` is a JSON object. `alias` names the publisher of the message. `ttl` is in seconds from `created_at`.
     """
 
     message_id: str
@@ -96,10 +96,10 @@ class Row:
 
 
 def new_row(message: Message, key: str | None, alias: str) -> NewRow:
-    """Return the row of a *message* that `Publisher.prepare` made.
+    """Return the row for *message*, which `Publisher.prepare` made.
 
-    Raises `InvalidFrame` for a destination, id or content type that is longer than its column, and
-    `ConfigurationError` for a *key* that is no text of 1 to 255 characters.
+    Raises `InvalidFrame` if the destination, the id or the content type is longer than its column. Raises
+    `ConfigurationError` if *key* is not a text of 1 to 255 characters.
     """
     headers = dict(send_frame(message).headers)
     destination, content_type, message_id = (headers.pop(name, None) for name in _COLUMNS)
@@ -140,7 +140,7 @@ def _checked_key(key: object) -> str | None:
 
 
 def message_of(row: Row) -> Message:
-    """Return the message of *row*. Raises `SerializationError` for a row that cannot be read."""
+    """Return the message of *row*. Raises `SerializationError` if the row cannot be read."""
     try:
         headers = json.loads(row.headers)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Sending the rows of a claim: in waves, and, after a failure, in smaller parts, until the row at fault is alone."""
+"""Sends the rows of a claim in waves. After a failure, it sends smaller batches to find the row at fault."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ __all__ = ["Sending"]
 
 _log = get_logger("outbox")
 
-# Errors that say nothing about a message: there is no connection to the broker, or no free one.
+# Errors for which no message is at fault: there is no connection to the broker, or no connection is free.
 _AWAY: typing.Final = (BrokerUnavailable, AuthenticationFailed, PoolTimeout, PoolClosed)
 
 
 class Sending:
-    """The sending of one claim, and what became of its rows.
+    """Sends the rows of one claim, and keeps their outcomes.
 
-    * *publisher_of* - returns the publisher with an alias, or raises `ConfigurationError` if there is none.
-    * *stopping* - returns whether to begin no further batch.
+    * *publisher_of* - takes an alias and returns its publisher, or raises `ConfigurationError`.
+    * *stopping* - returns true if no further batch may begin.
 
-    `sent` are the rows that the broker has confirmed. `failures` are rows that were tried and that the broker, or this
-    side, had a reason not to accept. `unreadable` are rows that can never be sent. `away` tells, by alias, why a broker
-    cannot be reached. All other rows are unchanged.
+    `sent` - the rows that the broker has confirmed. `failures` - the rows that could not be sent, each with its error.
+    `unreadable` - the rows that can never be sent. `away` - by alias, the error of a broker that cannot be reached. All
+    other rows are unchanged.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Sending:
         self.away: dict[str, Exception] = {}
 
     def send(self, rows: typing.Sequence[Row], deadline: Deadline | None = None) -> None:
-        """Send *rows* until *deadline*; without a deadline, each batch may take the timeout of its publisher."""
+        """Send *rows* until *deadline*. Without a deadline, each batch may take the timeout of its publisher."""
         for wave in waves(rows):
             by_alias: dict[str, list[Row]] = {}
             for row in wave:
@@ -64,7 +64,7 @@ class Sending:
                     self._stuck.update(row.key for row in together if row.key is not None)
 
     def _send(self, alias: str, rows: typing.Sequence[Row], deadline: Deadline | None) -> bool:
-        """Send rows of one wave and one alias; return whether all were tried."""
+        """Send rows of one wave and one alias. Return whether all of them were tried."""
         try:
             publisher = self._publisher_of(alias)
         except ConfigurationError as error:
@@ -98,7 +98,7 @@ class Sending:
     def _try(
         self, alias: str, publisher: Publisher, part: list[tuple[Row, Message]], timeout: float | None
     ) -> list[tuple[Row, Message]] | None:
-        """Send *part* as one batch; return the part that is still to be sent, or ``None`` if the broker is away."""
+        """Send *part* as one batch. Return the rows that are still to be sent; ``None``: the broker is unreachable."""
         try:
             publisher.deliver([message for _, message in part], confirm=True, timeout=timeout)
         except Exception as error:  # noqa: BLE001 - written into the row, and logged
@@ -112,7 +112,7 @@ class Sending:
             if at_fault is None:
                 return left
             self._fail(self.failures, at_fault, error)
-            if isinstance(error, ReceiptTimeout):  # every other row would take as long
+            if isinstance(error, ReceiptTimeout):  # every other row could take as long
                 self.away[alias] = error
                 return None
             return [each for each in left if each[0] is not at_fault]
@@ -127,7 +127,7 @@ class Sending:
 
 
 def _refused(error: Exception, left: typing.Sequence[tuple[Row, Message]]) -> Row | None:
-    """The row of *left* that the broker has refused, if *error* names exactly one row."""
+    """Return the row of *left* that the broker has refused, if *error* names exactly one row."""
     if not isinstance(error, Rejected) or error.message_id is None:
         return None
     named = [row for row, _ in left if row.message_id == error.message_id]

@@ -1,9 +1,9 @@
-"""Store: what a relay does with the outbox's table. A subclass does what differs between Django and SQLAlchemy.
+"""`Store`: the operations on the outbox table. Its subclasses contain what differs between Django and SQLAlchemy.
 
-A claim locks the rows that one relay sends, until their outcomes are recorded. On a database that can lock
-rows and skip locked ones (PostgreSQL, MariaDB 10.6, MySQL 8), the locks belong to a transaction that stays open while
-the messages are sent: if the relay dies, the database releases the locks at once. On SQLite, one relay at a time works.
-It holds a lock on a file beside the database, so that no transaction is open while the relay sends.
+A claim locks the rows that one relay sends, until their outcomes are recorded. PostgreSQL, MariaDB 10.6 and MySQL 8 can
+lock rows and skip locked rows. There, the transaction that holds the locks stays open while the messages are sent; if
+the relay dies, the database releases the locks at once. On SQLite, only one relay works at a time. It holds a lock on a
+file next to the database, so that no transaction is open while it sends.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from .stats import OutboxStats
 
 __all__ = ["Claim", "Listener", "Outcomes", "Store", "Turn"]
 
-#: How many bytes the bodies of one claim have together at most, unless the claim is one row.
+#: The most bytes that the bodies of one claim have together, unless the claim is only one row.
 _MOST_BYTES: typing.Final = 16 * 1024 * 1024
-#: How many rows are changed in one statement at most.
+#: The most rows that one statement changes.
 _MOST_WOKEN: typing.Final = 1000
-#: How many claims in a row may find only rows that wait.
+#: How often a claim is tried again because it has found rows that must wait.
 _MOST_CLAIMS: typing.Final = 100
-#: Seconds between two searches for rows that wait for a row which was deleted by other means than `discard`.
+#: Seconds between two searches for orphans: they wait for a row that was deleted, but not with `discard`.
 _SWEPT_EVERY: typing.Final = 60.0
-#: Seconds that an operator's command waits for the turn.
+#: Seconds that an operator's command waits for the `Turn`.
 _TURN_LIMIT: typing.Final = 30.0
 
 
 @dataclasses.dataclass(slots=True)
 class Outcomes:
-    """The outcomes of the rows of a claim. A row that is not named here stays as it was.
+    """The outcomes of the rows of a claim. A row that is not named here is not changed.
 
     * `sent` - the rows that the broker has confirmed.
     * `again` - by the row's id: the attempts so far, the last error, and when to try again.
@@ -53,10 +53,10 @@ class Listener(typing.Protocol):
     """Wakes a relay when a transaction with new rows has committed."""
 
     def fileno(self) -> int:
-        """The descriptor, which becomes readable when there is something new."""
+        """Return the descriptor. It becomes readable when there is a notification."""
 
     def drain(self) -> None:
-        """Read and drop what has come. Raises an exception of the database if the connection is lost."""
+        """Read and drop the notifications. Raises an exception of the database if the connection is lost."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -73,7 +73,7 @@ class Turn(typing.Protocol):
 
 
 class Claim:
-    """Rows that this relay alone sends now. `seen` is how many rows the relay has looked at to find them."""
+    """Rows that only this relay may send now. `seen` is the number of rows that it has read to find them."""
 
     def __init__(
         self, rows: typing.Sequence[Row] = (), seen: int = 0, record: typing.Callable[[Outcomes], None] | None = None
@@ -92,9 +92,9 @@ class Store:
     """The table of one outbox. A subclass reads and writes the table; this class decides when a row changes its state.
 
     * `name` - the database and the table, for the log, without credentials.
-    * `lost` - the exceptions that say that the database cannot be reached, or has ended the transaction.
+    * `lost` - the exceptions that mean that the database cannot be reached, or has ended the transaction.
     * `turn` - on a database that cannot lock rows: the right to be the only relay.
-    * `keep` - seconds for which a sent row is kept; with 0, the row is deleted at once.
+    * `keep` - how many seconds a sent row is kept; 0: the row is deleted at once.
     """
 
     name: str
@@ -109,15 +109,15 @@ class Store:
     def claim(
         self, limit: int, ids: typing.Sequence[int] | None = None, *, skip: typing.Collection[str] = ()
     ) -> typing.Iterator[Claim]:
-        """Claim up to *limit* rows that may be sent now, in order. If *ids* is given, only rows with these ids count.
+        """Claim up to *limit* rows that may be sent now, in order; if *ids* is given, only rows with these ids.
 
-        Rows of the aliases *skip* are left out, and so are the rows that stand behind them.
+        Rows of the aliases *skip* are left out, and so are the later rows of their keys.
         """
         if self.turn is None:
             for _ in range(_MOST_CLAIMS):
                 with self.transaction():
                     chosen, seen, held = self._choose(limit, ids, skip)
-                    if not (held and self._hold(held)):  # otherwise, commit first what waits now
+                    if not (held and self._hold(held)):  # otherwise commit the waiting rows, and choose again
                         yield Claim(self.load(chosen) if chosen else (), seen, self._record)
                         return
             yield Claim()
@@ -147,10 +147,10 @@ class Store:
         return chosen, len(candidates), held
 
     def _hold(self, held: typing.Sequence[Candidate]) -> int:
-        """Set to waiting the candidates whose key waits, so that no relay looks at them again before the key goes on.
+        """Set the candidates *held* to waiting, so that no relay reads them before their previous row is gone.
 
-        The row before each candidate is locked meanwhile. Otherwise, whatever lets that row go on would not see the
-        candidates that wait for it. Returns how many candidates wait now.
+        The previous row of each candidate is locked meanwhile. Otherwise another transaction could delete or retry that
+        row, and not see that the candidate waits for it. Returns how many candidates wait now.
         """
         before = {each.previous for each in held if each.previous is not None}
         still = self.lock(before, (WAITING, FAILED))
@@ -176,12 +176,12 @@ class Store:
         self._wake_behind({row.key for row in outcomes.sent if row.key is not None})
 
     def _wake_behind(self, keys: typing.Collection[str]) -> None:
-        """Let those rows of *keys* go on that wait for a row that is gone now."""
+        """Set the rows of *keys* that wait for an earlier row to pending, because that row is gone now."""
         while keys and (ids := self.waiting_behind(keys, _MOST_WOKEN)):
             self.update(ids, state=PENDING, next_attempt_at=None)
 
     def wake(self) -> None:
-        """Let rows whose pause is over go on, and delete sent rows that were kept long enough."""
+        """Set rows whose pause is over to pending, and delete sent rows that were kept long enough."""
         with self.transaction():
             if ids := self.due(WAITING, _now(), _MOST_WOKEN):
                 self.update(ids, state=PENDING, next_attempt_at=None)
@@ -196,18 +196,18 @@ class Store:
     # -- what an operator does --------------------------------------------------------------------------------
 
     def retry(self, ids: typing.Sequence[int] | None = None) -> int:
-        """Send all failed rows again, or the failed and waiting ones among *ids*. Return how many."""
+        """Set all failed rows, or the failed and waiting rows among *ids*, to pending. Return how many."""
         return self._each_chunk(ids, (FAILED, WAITING) if ids is not None else (FAILED,), self._retry)
 
     def discard(self, ids: typing.Sequence[int] | None = None) -> int:
-        """Delete all failed rows, or those of *ids* that are neither sent nor being sent.
+        """Delete all failed rows, or the rows among *ids* that are neither sent nor being sent.
 
-        The rows behind them go on. Return how many were deleted.
+        The later rows of their keys can then be sent. Return how many rows were deleted.
         """
         return self._each_chunk(ids, (FAILED, WAITING, PENDING) if ids is not None else (FAILED,), self._discard)
 
     def purge(self, seconds: float) -> int:
-        """Delete sent rows that were kept for *seconds*; return how many."""
+        """Delete rows that were sent *seconds* ago or earlier. Return how many."""
         before = _now() - datetime.timedelta(seconds=seconds)
         count = 0
         while True:
@@ -270,11 +270,11 @@ class Store:
     # -- what a subclass does ---------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Raise `ConfigurationError` if the table is not there."""
+        """Raise `ConfigurationError` if the table does not exist."""
         raise NotImplementedError
 
     def transaction(self) -> contextlib.AbstractContextManager[object]:
-        """A new transaction, at READ COMMITTED, in which the methods from `candidates` to `delete` are called."""
+        """Return a new transaction at READ COMMITTED. The methods from `candidates` to `delete` are called in it."""
         raise NotImplementedError
 
     def candidates(self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str]) -> list[Candidate]:
@@ -286,25 +286,25 @@ class Store:
         raise NotImplementedError
 
     def lock(self, ids: typing.Collection[int], states: typing.Sequence[str]) -> set[int]:
-        """Lock the rows *ids* that are in one of *states* and not locked yet; return the ids of those rows."""
+        """Lock those of the rows *ids* that are in one of *states* and not locked yet. Return their ids."""
         raise NotImplementedError
 
     def some(self, state: str, after: int, limit: int) -> list[int]:
-        """Lock up to *limit* unlocked rows in *state* whose ids are above *after*; return their ids, in order."""
+        """Lock up to *limit* unlocked rows in *state* whose ids are above *after*. Return their ids, in order."""
         raise NotImplementedError
 
     def orphans(self, limit: int) -> list[int]:
-        """Lock up to *limit* rows that wait without a `next_attempt_at`, and behind no unsent row of their key."""
+        """Lock up to *limit* rows that wait for an earlier row of their key, although there is no such row."""
         raise NotImplementedError
 
     def due(self, state: str, moment: datetime.datetime, limit: int) -> list[int]:
-        """Lock up to *limit* rows in *state* whose `next_attempt_at` is not after *moment*; return their ids."""
+        """Lock up to *limit* rows in *state* whose `next_attempt_at` is *moment* or earlier. Return their ids."""
         raise NotImplementedError
 
     def waiting_behind(self, keys: typing.Collection[str], limit: int) -> list[int]:
-        """Lock up to *limit* rows of *keys* that wait without a `next_attempt_at`; return their ids.
+        """Lock up to *limit* rows of *keys* that wait and have no `next_attempt_at`. Return their ids.
 
-        If such a row is locked, wait for the lock: a relay is just about to set the row to waiting.
+        If such a row is locked, wait for the lock: another relay may be setting the row to waiting.
         """
         raise NotImplementedError
 
@@ -321,7 +321,7 @@ class Store:
         raise NotImplementedError
 
     def stats(self) -> OutboxStats:
-        """Count the rows."""
+        """Return the number of rows in each state, and the age of the oldest unsent row."""
         raise NotImplementedError
 
     def listen(self) -> Listener | None:

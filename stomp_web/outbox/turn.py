@@ -1,4 +1,4 @@
-"""The turn of a relay on a database that cannot lock rows: a lock on a file, which ends with the process."""
+"""The turn of a relay on a database that cannot lock rows: a lock on a file. The lock ends with the process."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ except ImportError:  # Windows
 
 __all__ = ["FileTurn", "database_file"]
 
-# By process and file: a forked child neither has the turn nor waits for the one that its parent had.
+# By process and file, so that a forked child does not have its parent's turn, and does not wait for it.
 _held: dict[tuple[int, str], threading.Lock] = {}
 
 
 class FileTurn:
     """The right to be the only relay of the database in the file *path*, among threads and processes.
 
-    A database without a file exists in this process only. The lock is on a file of its own, ``PATH-stomp-relay``,
-    because SQLite locks the file of the database.
+    If *path* is ``None``, the database is in memory, and exists only in this process. The lock is on a separate file,
+    ``PATH-stomp-relay``, because SQLite locks the file of the database.
     """
 
     def __init__(self, path: str | None) -> None:
         self._path = None if path is None else f"{os.path.realpath(path)}-stomp-relay"
-        self._own = threading.Lock()  # of a database without a file
+        self._own = threading.Lock()  # for a database in memory
         self._descriptor: int | None = None
 
     @property
@@ -57,13 +57,13 @@ class FileTurn:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             with contextlib.suppress(OSError):
-                # Closing is not enough: a child that was forked meanwhile has the same open file, and its lock.
+                # Closing is not enough: a child that was forked meanwhile shares the open file and its lock.
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
                 os.close(descriptor)
         self._among_threads.release()
 
 
 def database_file(name: str) -> str | None:
-    """The path of the database of SQLite with this *name*, which may be a URI; ``None`` if it is in memory."""
+    """Return the path of the SQLite database *name*, which may be a URI; ``None`` if the database is in memory."""
     path, _, query = name.removeprefix("file:").partition("?") if name.startswith("file:") else (name, "", "")
     return None if path in {"", ":memory:"} or "mode=memory" in query else path

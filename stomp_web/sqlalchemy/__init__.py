@@ -1,4 +1,4 @@
-"""stomp-web for SQLAlchemy 2: the transactional outbox and inbox, and messages that leave after a commit.
+"""stomp-web for SQLAlchemy 2: the transactional outbox and inbox, and messages that are sent after a commit.
 
 >>> from sqlalchemy import MetaData
 >>> from stomp_web import Publisher

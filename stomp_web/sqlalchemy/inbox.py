@@ -1,4 +1,4 @@
-"""Inbox: a handler's transaction has a row that names the message, so that a copy is not handled again."""
+"""`Inbox`: a handler's transaction also inserts a row that names the message, so that a copy is not handled again."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _PURGED_EVERY: typing.Final = 3600.0  # seconds
 
 
 class Inbox:
-    """Lets handlers with ``once=True`` run once for each message, however often it comes.
+    """Lets handlers with ``once=True`` run only once for each message, even if it is delivered again.
 
-    Each call has its own transaction, with a row that names handler and message. A copy is acknowledged, and not
-    handled. If the handler raises, everything is rolled back, including the row, and the message is tried again.
+    Each call has its own transaction, which also inserts a row for the handler and the message. A copy is acknowledged
+    and not handled. If the handler raises, everything is rolled back, also the row, and the message is tried again.
 
     * *metadata* - the application's `sqlalchemy.MetaData`, to which the table is added.
     * *session_factory* - returns a new `sqlalchemy.orm.Session`, as a ``sessionmaker`` does.

@@ -1,4 +1,4 @@
-"""Outbox: messages as rows of the session's own transaction."""
+"""`Outbox`: messages are rows that are written in the session's transaction."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _DAY: typing.Final = 86_400.0
 class Outbox:
     """Writes messages into a table of the database, in the caller's transaction; a relay sends them after the commit.
 
-    * *metadata* - the application's `sqlalchemy.MetaData`; the table is added to it, so that ``create_all`` and Alembic
-      see it. A second outbox with the same metadata and *table* shares the table.
+    * *metadata* - the application's `sqlalchemy.MetaData`. The table is added to it, so that ``create_all`` and Alembic
+      see the table. A second outbox with the same metadata and *table* shares the table.
     * *publisher* - the `Publisher` whose serializers, options and connections are used.
     * *table* - the table's name.
-    * *keep* - days for which the row of a sent message is kept; with 0, the default, it is deleted at once.
-    * *relay* - ``"inline"``: the process that has committed also sends its messages, right after the commit, and leaves
-      to a relay what it could not send. With ``None``, a relay sends everything.
-    * *alias* - a name of 1 to 64 characters for the publisher, if several publishers use one table; a relay sends only
+    * *keep* - how many days the row of a sent message is kept. With 0, the default, the row is deleted at once.
+    * *relay* - ``"inline"``: the process that commits also sends its messages, right after the commit. A relay sends
+      the messages that this process could not send. ``None``: a relay sends all messages.
+    * *alias* - a name of 1 to 64 characters for the publisher. If several publishers use one table, a relay sends only
       the messages of its own alias.
-    * *notify* - whether, on PostgreSQL, a commit wakes the relays (by ``NOTIFY``; a commit in two phases does not).
+    * *notify* - on PostgreSQL, whether a commit wakes the relays with ``NOTIFY``. A two-phase commit never wakes them.
 
     >>> from sqlalchemy import create_engine
     >>> metadata, publisher = MetaData(), Publisher("memory://")
@@ -98,14 +98,14 @@ class Outbox:
 
         * *session* - a `sqlalchemy.orm.Session`, a ``scoped_session`` (such as Flask-SQLAlchemy's ``db.session``), or a
           `sqlalchemy.Connection`. A rollback, also one to an earlier savepoint, removes the message.
-        * *key* - 1 to 255 characters that name what must stay in order, such as ``str(order.id)``: messages with the
-          same key reach the broker in the order in which they were written. Messages with different keys, or without a
-          key, do not wait for each other.
-        * *destination*, *payload*, *headers* and the other *options* - those of `Publisher.send`, except *confirm* and
-          *timeout*, because a relay always waits for the broker's receipt.
+        * *key* - a text of 1 to 255 characters, such as ``str(order.id)``. Messages with the same key reach the broker
+          in the order in which they were written. Messages with different keys, or without a key, do not wait for each
+          other.
+        * *destination*, *payload*, *headers* and the other *options* - those of `Publisher.send`. *confirm* and
+          *timeout* are refused, because a relay always waits for the broker's receipt.
 
-        Raises `SerializationError`, `InvalidFrame` or `ConfigurationError` for a message that can never be sent, for a
-        bad *key*, and for a session in autocommit mode; and what the database raises. Nothing is written then.
+        Raises `SerializationError`, `InvalidFrame` or `ConfigurationError` if the message can never be sent, *key* is
+        invalid, or the session is in autocommit mode. Errors of the database are raised, too. Then nothing is written.
         """
         if options.keys() & {"confirm", "timeout"}:
             raise ConfigurationError(
@@ -133,7 +133,7 @@ class Outbox:
         except StatementError as error:
             error.hide_parameters = True  # the body is a parameter
             raise
-        if self.publisher.is_captured:  # a test sees the message as sent; the row is written as well
+        if self.publisher.is_captured:  # a test sees the message as sent; the row is written, too
             self.publisher.deliver([message])
         elif self._inline and isinstance(plain, Session):
             Ending.of(plain).after_commit(self, (connection.engine, identity), self._send_now)
@@ -151,7 +151,7 @@ class Outbox:
         return Relay(self.store(engine), self._publisher, poll=poll, batch=batch, max_attempts=max_attempts)
 
     def store(self, engine: Engine) -> SqlAlchemyStore:
-        """Return the store of the outbox in the database of *engine*, for its numbers and an operator's actions."""
+        """Return the store of the outbox in the database of *engine*, for statistics and an operator's actions."""
         known = self._stores.get(engine)
         made = known or SqlAlchemyStore(engine, self.table, keep=self.keep * _DAY, alias=self._alias)
         return self._stores.setdefault(engine, made)
@@ -178,9 +178,9 @@ def _refuse_autocommit(connection: Connection) -> None:
 
 
 def _driver_commits(connection: Connection) -> bool:
-    """Whether the driver commits each statement, because an argument of its ``connect`` says so.
+    """Whether the driver commits each statement, because its ``connect`` was called with autocommit.
 
-    ``False`` with SQLite, where an application may do so on purpose, and begin its transactions itself.
+    Always ``False`` with SQLite: an application may use autocommit there on purpose, and begin transactions itself.
     """
     if connection.dialect.name not in {"postgresql", "mysql", "mariadb"}:
         return False

@@ -1,4 +1,4 @@
-"""The end of a session's transaction: functions that wait for the commit are called, or dropped by a rollback."""
+"""The end of a session's transaction: a commit calls the waiting functions, and a rollback drops them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def plain_session(session: typing.Any) -> Session | Connection:
     """Return the `Session` or `Connection` behind *session*. Raises `ConfigurationError` for anything else."""
     if isinstance(session, scoped_session):
         session = session()
-    session = getattr(session, "sync_session", session)  # of an AsyncSession, inside of run_sync()
+    session = getattr(session, "sync_session", session)  # an AsyncSession has it, inside run_sync()
     if not isinstance(session, Session | Connection):
         raise ConfigurationError(
             f"the session must be a sqlalchemy.orm.Session, a scoped_session or a Connection, not "
@@ -32,10 +32,10 @@ def plain_session(session: typing.Any) -> Session | Connection:
 
 
 class Ending:
-    """What a session does after the commit of its outermost transaction.
+    """The functions to call after the commit of a session's outermost transaction.
 
-    An entry belongs to the transaction, or savepoint, in which it was made. A rollback of that transaction drops
-    the entry; if a savepoint is released, its entries belong to the transaction around it.
+    An entry belongs to the transaction or savepoint in which it was made. If that transaction or savepoint is rolled
+    back, the entry is dropped. If a savepoint is released, its entries move to the transaction around the savepoint.
     """
 
     def __init__(self, session: Session) -> None:
@@ -48,20 +48,20 @@ class Ending:
 
     @classmethod
     def of(cls, session: Session) -> Ending:
-        """Return the `Ending` of *session*, which the first call makes."""
+        """Return the `Ending` of *session*. The first call makes it."""
         known = session.info.get(_KEY)
         if known is None or known.is_of_another(session):  # a sessionmaker may copy its `info`
             known = session.info[_KEY] = cls(session)
         return typing.cast(Ending, known)
 
     def is_of_another(self, session: Session) -> bool:
-        """Whether this belongs to another session."""
+        """Whether this `Ending` belongs to a session other than *session*."""
         return self._session() is not session
 
     def after_commit(self, group: object, value: object, function: typing.Callable[[list[typing.Any]], object]) -> None:
-        """Call *function* after the commit, once for all values of a *group*, with the list of these values.
+        """After the commit, call *function* once for each *group*, with the list of all values of the group.
 
-        If there is no transaction, one is begun.
+        If there is no transaction, a new one is begun.
         """
         session = typing.cast(Session, self._session())
         current = session.get_nested_transaction() or session.get_transaction() or session.begin()
@@ -80,7 +80,7 @@ class Ending:
         self._entries = [entry for entry in self._entries if not _is_in(entry.transaction, ended)]
 
     def _after_end(self, _: Session, ended: SessionTransaction) -> None:
-        """Call the functions after the outermost transaction. The session is usable then: an exception does no harm."""
+        """Call the functions after the outermost transaction. The session is usable again: an exception is harmless."""
         if ended.parent is not None:  # a savepoint: it was released before, or is closed without a release
             self._after_rollback(_, ended)
             return
@@ -93,13 +93,13 @@ class Ending:
         for (_group, call), values in groups.items():
             try:
                 call(values)
-            except Exception as error:  # noqa: BLE001 - raised when all others were called
+            except Exception as error:  # noqa: BLE001 - raised after all functions were called
                 errors.append(error)
         if errors:
             try:
                 raise errors[0]
             finally:
-                errors.clear()  # otherwise, this frame and the exception's traceback hold each other
+                errors.clear()  # otherwise this frame and the traceback refer to each other
 
 
 @dataclasses.dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""What a relay does with the outbox's table, through SQLAlchemy."""
+"""The operations on the outbox table, with SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ _ROW: typing.Final = (
 
 
 def make_engine(address: str, name: str = "--database") -> Engine:
-    """Return an engine for a command. Raises `ConfigurationError` for a bad *address*, and if the driver is missing.
+    """Return an engine for a command. Raises `ConfigurationError` if *address* is invalid or the driver is missing.
 
-    *name* says where the address was read. The address itself, which may have a password, is not in the error.
+    *name* says where the address was read. The address is not in the error, because it may contain a password.
     """
     try:
         return sqlalchemy.create_engine(address)
@@ -58,7 +58,7 @@ def make_engine(address: str, name: str = "--database") -> Engine:
 
 
 class SqlAlchemyStore(Store):
-    """The outbox in *table* of the database of *engine*. *keep* - seconds for which a sent row is kept.
+    """The outbox in *table* of the database of *engine*. *keep* - how many seconds a sent row is kept.
 
     *alias* - only messages of this alias are sent and counted; ``None``: the messages of all aliases.
     """
@@ -82,14 +82,14 @@ class SqlAlchemyStore(Store):
             self._engine = engine
         else:
             self._engine = engine.execution_options(isolation_level="READ COMMITTED")
-        # SQLAlchemy sets the isolation level through the driver alone, and does not translate the driver's errors then.
+        # While SQLAlchemy sets the isolation level, it does not translate the driver's errors.
         driver = engine.dialect.dbapi
         if driver is not None:
             self.lost = (*self.lost, driver.OperationalError, driver.InterfaceError, driver.InternalError)
         self._of_thread = threading.local()  # `connection`: the connection of the open transaction
 
     def check(self) -> None:
-        """Raise `ConfigurationError` if the table is not there, or the database cannot serve a relay."""
+        """Raise `ConfigurationError` if the table does not exist, or if the database cannot serve a relay."""
         with self._engine.connect() as connection:
             if not sqlalchemy.inspect(connection).has_table(self._table.name, self._table.schema):
                 raise ConfigurationError(
@@ -107,16 +107,16 @@ class SqlAlchemyStore(Store):
 
     @contextlib.contextmanager
     def transaction(self) -> typing.Iterator[None]:
-        """A transaction on a connection of the engine's pool.
+        """Return a transaction on a connection of the engine's pool.
 
-        Another one may begin in it: an observer of a message that is sent may write to the outbox.
+        A second transaction may begin inside it, because the observer of a sent message may write to the outbox.
         """
         outer = getattr(self._of_thread, "connection", None)
         with self._engine.begin() as connection:
             self._of_thread.connection = connection
             try:
                 if self.turn is not None:
-                    # Write first: a transaction that reads first fails at once at its write, if another has written.
+                    # Write first: after a read, the write would fail at once if another transaction has written.
                     self.update([-1], attempts=0)
                 yield
             finally:
@@ -135,7 +135,7 @@ class SqlAlchemyStore(Store):
         if skip:
             statement = statement.where(column.alias.not_in(skip))
         locked = self._ids(self._own(statement).order_by(column.id).limit(limit))
-        # A statement of its own, because MySQL reads the rows that it locks as they are now, and others as they were.
+        # A separate statement: when MySQL locks rows, it reads these rows as they are now, but other rows as they were.
         before = {state: self._last_before(state) for state in (PENDING, WAITING, FAILED)}
         details = select(column.id, column.key, *before.values(), func.length(column.body))
         return [
@@ -146,7 +146,7 @@ class SqlAlchemyStore(Store):
         ]
 
     def _last_before(self, state: str) -> typing.Any:
-        """The id of the last row in *state* of the same key that stands before a row."""
+        """Return a subquery for the id of the last earlier row of the same key that is in *state*."""
         other, column = self._table.alias(), self._table.c
         return (
             select(func.max(other.c.id))
@@ -155,7 +155,7 @@ class SqlAlchemyStore(Store):
         )
 
     def _among(self, ids: typing.Collection[int]) -> ColumnElement[bool]:
-        """Whether a row is one of *ids*. PostgreSQL gets one parameter, because hundreds cost more than the rows do."""
+        """Whether a row is one of *ids*. PostgreSQL gets one array, because hundreds of parameters are slow."""
         if self._engine.dialect.name == "postgresql":
             return self._table.c.id == any_(literal(list(ids), ARRAY(BigInteger)))
         return self._table.c.id.in_(ids)
@@ -251,7 +251,7 @@ class SqlAlchemyStore(Store):
         if not can_listen(driver):
             pooled.close()
             return None
-        pooled.detach()  # it does not go back to the pool
+        pooled.detach()  # the connection does not go back to the pool
         try:
             driver.autocommit = True
         except BaseException:

@@ -34,18 +34,18 @@ _KIND: typing.Final = "stomp_web.kind"  # in the `info` of a table
 
 
 class _Moment(TypeDecorator[datetime.datetime]):
-    """A moment with its time zone. A database that stores no time zone holds it in UTC."""
+    """An aware datetime. A database that stores no time zone stores it in UTC."""
 
     impl = DateTime
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> typing.Any:
-        """Return the column's type. By default, MySQL's DATETIME would have whole seconds only."""
+        """Return the column's type. By default, MySQL's DATETIME would have only whole seconds."""
         kind = mysql.DATETIME(fsp=6) if dialect.name in {"mysql", "mariadb"} else DateTime(timezone=True)
         return dialect.type_descriptor(kind)
 
     def process_bind_param(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
-        """Return *value* in UTC; if the database stores no time zone, without one."""
+        """Return *value* in UTC. The result is naive if the database stores no time zone."""
         if value is None:
             return None
         value = value.astimezone(datetime.UTC)
@@ -58,16 +58,16 @@ class _Moment(TypeDecorator[datetime.datetime]):
         return value.replace(tzinfo=datetime.UTC) if value.tzinfo is None else value.astimezone(datetime.UTC)
 
 
-# SQLite makes ids by itself only for a column of the type INTEGER.
+# SQLite generates ids only for a column of the type INTEGER.
 _Id = BigInteger().with_variant(Integer, "sqlite")
 _Body = LargeBinary().with_variant(mysql.LONGBLOB, "mysql", "mariadb")
-# On MariaDB and MySQL, any character can be stored, and keys that differ in case are two keys, whatever the defaults.
+# With these options, MariaDB and MySQL store any character, and keys that differ only in case are different keys.
 _BINARY: typing.Final[dict[str, typing.Any]] = {
     f"{dialect}_{option}": value
     for dialect in ("mysql", "mariadb")
     for option, value in (("charset", "utf8mb4"), ("collate", "utf8mb4_bin"))
 }
-# SQLite would give the id of a deleted row again, and a relay that has just sent that row would delete the new one.
+# Otherwise SQLite could reuse the id of a deleted row, and the relay that has sent this row would delete the new row.
 _INCREASING: typing.Final[dict[str, typing.Any]] = {"sqlite_autoincrement": True}
 _LongText = Text().with_variant(mysql.LONGTEXT, "mysql", "mariadb")
 
@@ -123,6 +123,6 @@ def inbox_table(metadata: MetaData, name: str) -> Table:
 
 
 def _known(metadata: MetaData, name: str, kind: str) -> Table | None:
-    """The table of an earlier outbox or inbox with this name, because an app that is made twice has one metadata."""
+    """Return the table of an earlier outbox or inbox with this name: an app that is made twice has one metadata."""
     table = metadata.tables.get(f"{metadata.schema}.{name}" if metadata.schema else name)
     return table if table is not None and table.info.get(_KIND) == kind else None

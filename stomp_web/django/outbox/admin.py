@@ -22,14 +22,14 @@ _MOST_SHOWN: typing.Final = 10_000  # characters of a body
 
 
 class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Rows can only be looked at, because only the library writes them."""
+    """Rows are read-only, because only the library writes them."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Return ``False``."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
-        """Return ``False``. Use `discard`, which lets the later messages of the key go on."""
+        """Return ``False``. Use `discard`: after it, the later messages of the key can be sent."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
@@ -39,7 +39,7 @@ class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
 
 @admin.register(OutboxMessage)
 class OutboxMessageAdmin(_ReadOnly):
-    """The messages that are not sent yet, or are kept."""
+    """The messages that are not sent yet, or are kept after they were sent."""
 
     list_display = ("id", "destination", "key", "state", "age", "attempts", "error")
     list_filter = ("state", "alias", "destination")
@@ -78,14 +78,14 @@ class OutboxMessageAdmin(_ReadOnly):
 
     @admin.action(description="Send again", permissions=["change"])
     def retry(self, request: HttpRequest, rows: QuerySet[OutboxMessage]) -> None:
-        """Send failed rows again, and waiting ones now."""
+        """Send failed rows again, and waiting rows now."""
         ids = list(rows.filter(state__in=(FAILED, WAITING)).values_list("id", flat=True))
         count = DjangoStore(router.db_for_write(OutboxMessage)).retry(ids)
         self.message_user(request, f"{count} messages will be sent again.", messages.SUCCESS)
 
     @admin.action(description="Discard: delete without sending", permissions=["change"])
     def discard(self, request: HttpRequest, rows: QuerySet[OutboxMessage]) -> None:
-        """Delete rows that are not sent."""
+        """Delete unsent rows."""
         ids = list(rows.filter(state__in=(FAILED, WAITING, PENDING)).values_list("id", flat=True))
         count = DjangoStore(router.db_for_write(OutboxMessage)).discard(ids)
         self.message_user(request, f"{count} messages were deleted, and will not be sent.", messages.WARNING)

@@ -1,8 +1,8 @@
 """The system checks of the outbox. They read settings only.
 
 * **stomp_web.E003** - the settings of an outbox cannot be used.
-* **stomp_web.W005** - an outbox is the default, and ``ATOMIC_REQUESTS`` is off for its database: a call of ``send``
-  outside of ``transaction.atomic`` is refused.
+* **stomp_web.W005** - an outbox is the default, and ``ATOMIC_REQUESTS`` is off for its database. So ``send`` is refused
+  outside of ``transaction.atomic``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Inbox: a handler with ``once=True`` runs in a transaction together with a row that names the message."""
+"""The inbox: the transaction of a handler with ``once=True`` also inserts a row that names the message."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PURGED_EVERY: typing.Final = 3600.0  # seconds
 
 
 class DjangoInbox:
-    """The inbox of the worker of an alias. See `stomp_web.worker.once.OnceInbox`. It can be pickled."""
+    """The inbox for the worker of the alias *using*. It can be pickled. See `stomp_web.worker.once.OnceInbox`."""
 
     arguments = 1
 
@@ -39,7 +39,7 @@ class DjangoInbox:
     def run(
         self, handler: str, identity: str, function: typing.Callable[..., object], message: ReceivedMessage
     ) -> object:
-        """Call *function* with *message* in ``transaction.atomic``, unless it has handled the message before."""
+        """Call *function* with *message* in ``transaction.atomic``, unless the handler has handled it before."""
         settings = read_outbox_settings(self._using)
         database = settings.database or router.db_for_write(InboxMessage)
         if time.monotonic() >= self._purge_at:

@@ -12,7 +12,7 @@ __all__ = ["InboxMessage", "OutboxMessage"]
 
 
 class OutboxMessage(models.Model):
-    """A message that was written in a transaction, until the relay has sent it. See `stomp_web.outbox.rows`."""
+    """A message that was written in a transaction, for the relay to send. See `stomp_web.outbox.rows`."""
 
     id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)
     message_id: models.CharField[str, str] = models.CharField(max_length=rows.LONGEST_ID)
@@ -30,7 +30,7 @@ class OutboxMessage(models.Model):
     ttl: models.FloatField[float | None, float | None] = models.FloatField(null=True, blank=True)
     created_at: models.DateTimeField[datetime.datetime, datetime.datetime] = models.DateTimeField()
     attempts: models.IntegerField[int, int] = models.IntegerField(default=0, db_default=0)
-    #: When to try again; in a row that was sent and is kept, when it was sent.
+    #: When to try again. In a row that is kept after it was sent: when it was sent.
     next_attempt_at: models.DateTimeField[datetime.datetime | None, datetime.datetime | None] = models.DateTimeField(
         null=True, blank=True
     )
@@ -40,7 +40,7 @@ class OutboxMessage(models.Model):
     )
 
     class Meta:
-        """The names of the table and its indexes, which SQLAlchemy's table has as well."""
+        """The names of the table and its indexes. The SQLAlchemy table has the same names."""
 
         db_table = "stomp_web_outbox"
         verbose_name = "message to send"

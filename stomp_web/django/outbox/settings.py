@@ -19,13 +19,13 @@ __all__ = ["OutboxSettings", "database_of", "read_outbox_settings"]
 class OutboxSettings:
     """The options, each with its default.
 
-    * `default` - whether `send` uses the outbox if its caller does not say so; by default no.
+    * `default` - whether `send` uses the outbox if its argument *outbox* is ``None``; by default no.
     * `database` - the alias of the database; ``None``: Django's routers choose.
-    * `relay` - with ``"inline"``, the process that has committed sends as well; with ``None``, only the command
-      ``stomp_relay`` sends.
-    * `keep` - days for which the row of a sent message is kept; by default 0, which keeps none.
+    * `relay` - ``"inline"``: the process that commits also sends, right after the commit. ``None``, the default: only
+      the command ``stomp_relay`` sends.
+    * `keep` - how many days the row of a sent message is kept; by default 0: it is deleted at once.
     * `inbox_keep` - days after which a row of the inbox is removed; by default 30.
-    * `notify` - whether a commit wakes the relays, on PostgreSQL; by default yes.
+    * `notify` - on PostgreSQL, whether a commit wakes the relays; by default yes.
     * `poll`, `batch`, `max_attempts` - those of `stomp_web.outbox.Relay`.
     """
 
@@ -44,7 +44,7 @@ _NAMES: typing.Final = tuple(field.name for field in dataclasses.fields(OutboxSe
 
 
 def read_outbox_settings(alias: str) -> OutboxSettings:
-    """Return the settings of the outbox of *alias*. Raises `ConfigurationError`, which names a bad setting."""
+    """Return the settings of the outbox of *alias*. Raises `ConfigurationError` if a setting is invalid."""
     section = section_of(alias, "OUTBOX")
     try:
         for name, value in section.items():

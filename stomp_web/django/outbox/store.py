@@ -1,4 +1,4 @@
-"""What a relay does with the outbox's table, through Django's ORM."""
+"""The operations on the outbox table, with Django's ORM."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ROW: typing.Final = (
 
 
 class DjangoStore(Store):
-    """The outbox in the database with the alias *database*. *keep* - seconds for which a sent row is kept."""
+    """The outbox in the database with the alias *database*. *keep* - how many seconds a sent row is kept."""
 
     lost = (OperationalError, InterfaceError, InternalError)
 
@@ -44,7 +44,7 @@ class DjangoStore(Store):
             self.turn = FileTurn(database_file(str(connection.settings_dict["NAME"])))
 
     def check(self) -> None:
-        """Raise `ConfigurationError` if the table is not there, or the database cannot serve a relay."""
+        """Raise `ConfigurationError` if the table does not exist, or if the database cannot serve a relay."""
         connection = connections[self.database]
         with connection.cursor() as cursor:
             names = connection.introspection.table_names(cursor)
@@ -66,14 +66,14 @@ class DjangoStore(Store):
 
     @contextlib.contextmanager
     def transaction(self) -> typing.Iterator[None]:
-        """A transaction on the connection of this thread."""
+        """Return a transaction on the connection of this thread."""
         with transaction.atomic(using=self.database):
             connection = connections[self.database]
             if connection.vendor == "postgresql" and len(connection.savepoint_ids) == 0:
                 with connection.cursor() as cursor:
                     cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
             elif connection.vendor == "sqlite":
-                # Write first: a transaction that reads first fails at once at its write, if another one has written.
+                # Write first: after a read, the write would fail at once if another transaction has written.
                 self._rows.filter(id=-1).update(attempts=0)
             yield
 
@@ -93,7 +93,7 @@ class DjangoStore(Store):
         if ids is not None:
             rows = rows.filter(_Among(F("id"), ids))
         locked = self._ids(rows.order_by("id"), limit)
-        # A statement of its own, because MySQL reads the rows that it locks as they are now, and others as they were.
+        # A separate statement: when MySQL locks rows, it reads these rows as they are now, but other rows as they were.
         states = (PENDING, WAITING, FAILED)
         before = {f"before_{state}": self._last_before(state) for state in states}
         rows = self._among(locked).annotate(**before, size=Length("body")).order_by("id")
@@ -103,7 +103,7 @@ class DjangoStore(Store):
         ]
 
     def _last_before(self, state: str) -> Subquery:
-        """The id of the last row in *state* of the same key that stands before a row."""
+        """Return a subquery for the id of the last earlier row of the same key that is in *state*."""
         rows = self._rows.filter(key=OuterRef("key"), state=state, id__lt=OuterRef("id"))
         return Subquery(rows.order_by("-id").values("id")[:1])
 
@@ -197,7 +197,7 @@ class DjangoStore(Store):
 
 
 class _Among(In):
-    """``IN``. PostgreSQL gets one parameter for all values, because hundreds cost more than the rows do."""
+    """``IN``. PostgreSQL gets one array of all values, because hundreds of parameters are slow."""
 
     def as_postgresql(self, compiler: typing.Any, connection: typing.Any) -> tuple[str, list[object]]:
         """Return ``= ANY`` and its parameters."""
@@ -206,5 +206,5 @@ class _Among(In):
 
 
 def _for_django(moment: datetime.datetime) -> datetime.datetime:
-    """Return *moment* as the ORM expects it: naive, in the local zone, if ``USE_TZ`` is false."""
+    """Return *moment* for the ORM. If ``USE_TZ`` is false, the result is naive and in the local time zone."""
     return moment if timezone.is_aware(timezone.now()) else timezone.make_naive(moment)

@@ -1,4 +1,4 @@
-"""Writing a message into the outbox, in the caller's transaction."""
+"""Writes a message into the outbox, in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _DAY: typing.Final = 86_400.0
 def write(message: Message, using: str, key: str | None, database: str | None) -> None:
     """Write *message*, which `Publisher.prepare` made, as a row of the open transaction in *database*.
 
-    Raises `ConfigurationError` if no transaction is open, or for a bad *key*, and `InvalidFrame` for a part of the
-    message that is too long for its column.
+    Raises `ConfigurationError` if no transaction is open or *key* is invalid. Raises `InvalidFrame` if a part of the
+    message is too long for its column.
     """
     settings = read_outbox_settings(using)
     database = database or database_of(settings)
@@ -41,7 +41,7 @@ def write(message: Message, using: str, key: str | None, database: str | None) -
         )
     values = {name: getattr(row, name) for name in row.__slots__}
     written = OutboxMessage.objects.using(database).create(**{**values, "created_at": timezone.now()})
-    if publishers[using].is_captured:  # a test sees the message as sent; the row is written as well
+    if publishers[using].is_captured:  # a test sees the message as sent; the row is written, too
         publishers[using].deliver([message])
         return
     if settings.notify and connection.vendor == "postgresql":
@@ -52,10 +52,10 @@ def write(message: Message, using: str, key: str | None, database: str | None) -
 
 
 class _Inline:
-    """The function that Django calls after the commit for one row; the first call sends all rows of the transaction.
+    """A function for one row. Django calls it after the commit; the first call sends all rows of the transaction.
 
-    The functions of one transaction are a group, with weak references to them. So Django alone keeps a function alive:
-    until it calls the function, or rolls back to a savepoint that was set before the row was written.
+    A group has weak references to the functions of one transaction. So only Django keeps a function alive. Django drops
+    a function after its call, or after a rollback to a savepoint that was set before the row was written.
     """
 
     def __init__(self, using: str, database: str, identity: int) -> None:
@@ -74,7 +74,7 @@ class _Inline:
 
 
 def make_relay(using: str, database: str | None = None, **options: typing.Any) -> Relay:
-    """Return a relay for the outbox of the alias *using*; *options* win over the settings."""
+    """Return a relay for the outbox of the alias *using*. *options* override the settings."""
     settings = read_outbox_settings(using)
     database = database or database_of(settings)
     given = {name: getattr(settings, name) for name in ("poll", "batch", "max_attempts")}

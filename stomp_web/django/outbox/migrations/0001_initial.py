@@ -79,7 +79,7 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        # Any character can be stored, and keys that differ in case are two keys, whatever the database's defaults are.
+        # With this SQL, MariaDB and MySQL store any character, and keys that differ only in case are different keys.
         *(
             OnMySQL(
                 f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",

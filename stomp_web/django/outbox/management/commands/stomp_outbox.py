@@ -35,5 +35,5 @@ class Command(StompCommand):
     def handle(
         self, *, action: str, ids: list[int], days: float, using: str, database: str | None, **_: typing.Any
     ) -> None:
-        """Do what *action* says, and print what was done."""
+        """Carry out *action*, and print what was done."""
         self.report(operate(make_relay(using, database).store, action, ids, days))

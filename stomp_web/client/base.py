@@ -1,4 +1,4 @@
-"""What all clients share: construction from an address, properties of the session, and use in a ``with`` block."""
+"""The base of all clients: construction from an address, properties of the session, and use in a ``with`` block."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", *TLS_OPTI
 
 
 class BaseClient(Unpicklable):
-    """A client of one connection. A subclass has a `_session` and a `_set_up`, which begins with `_set_up_base`."""
+    """A client of one connection. A subclass defines `_session` and `_set_up`; its `_set_up` calls `_set_up_base`."""
 
     _instead = "hand over the address, and make a client there"
-    #: The options that `_set_up` takes beside the connector, with their defaults.
+    #: The arguments of `_set_up` other than the connector, with their defaults.
     _defaults: typing.ClassVar[dict[str, typing.Any]] = {"timeout": CLIENT_TIMEOUT, "confirm": False}
-    #: More options of the connection that an address may hold, with their defaults.
+    #: More connection options that an address may contain, with their defaults.
     _limits: typing.ClassVar[dict[str, int]] = {}
     #: Whether this client has a loop that receives.
     _receives: typing.ClassVar[bool] = False
 
-    if typing.TYPE_CHECKING:  # of a subclass
+    if typing.TYPE_CHECKING:  # a subclass defines these
 
         @property
         def _session(self) -> Session | None: ...
@@ -55,13 +55,13 @@ class BaseClient(Unpicklable):
     def _set_up_base(self, connector: Connector, timeout: float, confirm: bool) -> None:
         self._connector = connector
         self._timeout: float = checked(coerce("timeout", timeout))
-        #: Whether a send asks for a receipt and waits for it, unless the call has its own *confirm*.
+        #: Whether a send asks for a receipt and waits for it, unless the call sets *confirm*.
         self.confirm: bool = coerce("confirm", confirm)
         self._credentials: dict[str, object] = {}
 
     @property
     def timeout(self) -> float:
-        """Seconds for a call that is given no timeout of its own."""
+        """The time limit, in seconds, of a call without a *timeout* argument."""
         return self._timeout
 
     @timeout.setter
@@ -72,8 +72,8 @@ class BaseClient(Unpicklable):
     def from_url(cls, url: str, **options: typing.Any) -> Self:
         """Return a client for an address, such as ``stomp://user:passcode@mq1,mq2:61614/shop?timeout=3``.
 
-        Of several brokers, the first that accepts the session is used; the one that accepted the last session is tried
-        first. *options* are those of the constructor; they win over the address. Raises `ConfigurationError`.
+        With several brokers, the client uses the first that accepts the session; it begins with the broker of its last
+        session. *options* are arguments of the constructor; they override the address. Raises `ConfigurationError`.
         """
         url, options = redact_secret("url", url), redact_secrets(options)
         address = parse_address(url)
@@ -91,31 +91,31 @@ class BaseClient(Unpicklable):
         self._set_up(connector, **own)
 
     def _set_up_from(self, arguments: dict[str, typing.Any]) -> None:
-        """Set up with the *arguments* of a constructor (its ``locals()``); secret arguments are redacted."""
+        """Set up from *arguments*, the ``locals()`` of a constructor, in which secrets are redacted."""
         options = {name: value for name, value in arguments.items() if name not in ("self", "host", "port")}
         self._set_up_with((make_endpoint(arguments["host"], arguments["port"]),), options)
 
     @property
     def broker(self) -> str:
-        """The address of the broker, without credentials; while not connected, of all brokers that would be tried."""
+        """The broker's address without credentials; while not connected, the addresses of all brokers to try."""
         session = self._session
         return session.broker if session else str(self._connector)
 
     @property
     def server(self) -> str | None:
-        """The broker's name for itself, such as ``RabbitMQ/3.10.8``; ``None`` if not sent, or while not connected."""
+        """The broker's product name, such as ``RabbitMQ/3.10.8``; ``None`` if not sent, or while not connected."""
         session = self._session
         return session.server if session else None
 
     @property
     def version(self) -> str | None:
-        """The version of STOMP that was agreed; ``None`` while not connected."""
+        """The STOMP version of the session; ``None`` while not connected."""
         session = self._session
         return session.version if session else None
 
     @property
     def session(self) -> str | None:
-        """The broker's id of the session; ``None`` if it sent none, or while not connected."""
+        """The session id that the broker sent; ``None`` if it sent none, or while not connected."""
         session = self._session
         return session.id if session else None
 
@@ -131,7 +131,7 @@ class BaseClient(Unpicklable):
     def _read_credentials(
         self, login: str | None, passcode: str | None, headers: typing.Mapping[str, str] | None
     ) -> dict[str, object]:
-        """The arguments of `connect` that were given. Raises `ConfigurationError` if no CONNECT can carry them."""
+        """Return the arguments that are not ``None``. Raises `ConfigurationError` if CONNECT cannot carry them."""
         changes: dict[str, object] = {"login": login, "passcode": passcode, "headers": headers}
         given = {name: value for name, value in changes.items() if value is not None}
         self._connector.check(**given)
@@ -157,7 +157,7 @@ class BaseClient(Unpicklable):
 
 
 class Transaction:
-    """A transaction in progress, as `PublishClient.transaction` returns it. `id` is its id while the block runs."""
+    """The context manager of one transaction. `id` is the transaction's id while the block runs."""
 
     def __init__(self, client: BaseClient) -> None:
         self._client = client
@@ -177,7 +177,7 @@ class Transaction:
         ttl: float | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Send one message in this transaction. Arguments as of `PublishClient.send`."""
+        """Send one message in this transaction. The arguments are those of `PublishClient.send`."""
         self._client.send(
             destination, body, headers, content_type=content_type, transaction=self.id, ttl=ttl, timeout=timeout
         )
@@ -191,5 +191,5 @@ class Transaction:
         try:
             self._client.abort(self.id)
         except MessageError:
-            # The caller's own exception matters more; if the connection is lost, the broker aborts by itself.
+            # The caller's exception matters more. When the connection ends, the broker aborts the transaction.
             self._client.close()

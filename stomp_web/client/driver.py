@@ -1,8 +1,8 @@
-"""Which thread drives a connection now, and how the other threads wait for it.
+"""Which thread drives a connection now, and how the other threads wait for that thread.
 
-Only the driving thread touches the socket: the thread of `listen_forever` while that runs, otherwise the thread of a
-call that needs the socket, until the call has its answer. `Driver.lock` guards what the threads share: the right to
-drive, the session, and the exchanges. While it is locked, nothing is read or written, and no foreign code is called.
+Only the driving thread uses the socket. While `listen_forever` runs, its thread drives. Otherwise a call that needs the
+socket drives until the call is answered. `Driver.lock` guards the shared state: the right to drive, the session, and
+the exchanges. A thread that holds the lock does no I/O and calls no foreign code.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class BusyError(BrokerUnavailable):
 class Driver:
     """The right to drive a connection. A thread that stops driving calls *leave*, and *leave* calls `release`.
 
-    *ended* tells whether the session has ended.
+    *ended* returns whether the session has ended.
     """
 
     def __init__(self, leave: typing.Callable[[], object], ended: typing.Callable[[], bool]) -> None:
@@ -36,7 +36,7 @@ class Driver:
         self.listening_event = threading.Event()
         self.wakeup = Wakeup()
         self._thread: int | None = None  # the thread that drives
-        self._waiting = 0  # threads that wait for the driving thread, or wait to take its place
+        self._waiting = 0  # how many threads wait for the driving thread or for the right to drive
         self._leave = leave
         self._ended = ended
 
@@ -57,9 +57,9 @@ class Driver:
 
     @contextlib.contextmanager
     def driving(self, deadline: Deadline, broker: str) -> typing.Iterator[None]:
-        """Drive the connection to *broker*; wait for another thread's short call to end.
+        """Drive the connection to *broker* for a block. While a call of another thread drives, wait for that call.
 
-        Raises `BusyError` if that call did not end in time, and `StompError` if a loop runs in another thread.
+        Raises `BusyError` if that call does not end in time, and `StompError` if a loop runs in another thread.
         """
         nested = self.is_this_thread
         try:
@@ -83,7 +83,7 @@ class Driver:
         deadline: Deadline,
         drive: typing.Callable[[typing.Callable[[], bool], Deadline], object],
     ) -> None:
-        """Wait until *done* or the deadline: call *drive* if no other thread drives, otherwise wait for that thread.
+        """Wait until *done* returns true or *deadline* expires. While no other thread drives, call *drive*.
 
         *done* is called with the lock held.
         """
@@ -97,7 +97,7 @@ class Driver:
                     if done():
                         return
                     self._thread = threading.get_ident()
-                with contextlib.suppress(StompError):  # the reason of an end reaches the caller through its exchange
+                with contextlib.suppress(StompError):  # the caller gets the error from its exchange
                     drive(done, deadline)
             finally:
                 if not nested and self.is_this_thread:
@@ -106,7 +106,7 @@ class Driver:
                 return
 
     def _wait(self, deadline: Deadline) -> bool:
-        """Wait, with the lock held, until something has changed. ``False`` if the deadline came first."""
+        """Wait until `changed` is notified. Return ``False`` if *deadline* expires first. The caller holds the lock."""
         self._waiting += 1
         try:
             return self.changed.wait(deadline.remaining())
@@ -114,7 +114,7 @@ class Driver:
             self._waiting -= 1
 
     def drive_if_idle(self) -> bool:
-        """Drive from now on until `release`, if no thread drives or waits; otherwise return ``False``."""
+        """Begin to drive if no thread drives or waits; return whether this thread drives now."""
         with self.lock:
             if self._thread is not None or self._waiting:
                 return False
@@ -129,12 +129,12 @@ class Driver:
         self.close_wakeup()
 
     def wake(self) -> None:
-        """End the wait of the driving thread at its socket, if another thread than the calling one drives."""
+        """If another thread drives, end its wait for the socket."""
         if not self.is_this_thread:
             self.wakeup.wake()
 
     def close_wakeup(self) -> None:
-        """Close the wakeup if no thread needs it: none drives, and the session has ended."""
+        """Close the wakeup if no thread drives and the session has ended."""
         with self.lock:
             if self._thread is None and self._ended():
                 self.wakeup.close()

@@ -1,6 +1,6 @@
 """QueueingDuplexClient: one connection that sends and receives. Its options and its commands.
 
-How it connects and ends: `stomp_web.client.life`; how threads share it: `.loop`, `.driver`, `.exchanges`.
+`stomp_web.client.life` connects and disconnects. `.loop`, `.driver` and `.exchanges` let threads share the client.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ __all__ = ["QueueingDuplexClient"]
 
 
 class QueueingDuplexClient(LoopClient):
-    """A STOMP client that sends and receives, and puts what it receives on queues.
+    """A STOMP client that sends and receives, and puts received frames on queues.
 
-    Run `listen_forever`, usually in a thread of your own, and take frames from the queues:
+    Run `listen_forever`, usually in a thread that you start, and take frames from the queues:
 
-    * `message_queue` - MESSAGE frames. When the queue is full, the client reads no further until there is room, and the
-      broker keeps the rest; heart-beats are still sent. While a call waits for a receipt, the client reads as many
-      messages again; it does not see a receipt that stands behind more messages. To send confirmed while messages pile
-      up, use a second client, or an ``ack`` other than ``auto`` and a prefetch limit.
+    * `message_queue` - MESSAGE frames. When the queue is full, the client stops reading until there is room. The broker
+      keeps the rest, and heart-beats are still sent. While a call waits for a receipt, the client reads up to
+      *queue_size* messages more; it does not see a receipt behind more messages than that. To send confirmed messages
+      while many messages wait, use a second client, or use a prefetch limit with an ``ack`` other than ``auto``.
     * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT, ERROR. When one of these is full, it drops
       its oldest frame.
 
-    `listening_event` is set while the loop runs; set `shutdown_event` to shut it down cleanly.
+    `listening_event` is set while the loop runs; set `shutdown_event` to shut the loop down cleanly.
 
-    A message with malformed content, which every sender may write, does not end the session: the client reads it as far
-    as possible, and `Frame.defects` says what was wrong. If a message exceeds *max_header_bytes* (131,072),
-    *max_headers* (2,000) or *max_body_bytes* (134,217,728, RabbitMQ's own limit), the rest is skipped, and
-    `Frame.truncated` is true. Both kinds can be acknowledged like any other message.
+    Any sender may write malformed content, so it does not end the session. The client reads such a message as far as
+    possible, and `Frame.defects` lists the faults. If a message exceeds *max_header_bytes* (131,072), *max_headers*
+    (2,000) or *max_body_bytes* (134,217,728, RabbitMQ's own limit), the rest is skipped, and `Frame.truncated` is true.
+    Both kinds of message can be acknowledged like any other.
 
-    *queue_size* is how many frames each queue holds; *message_queue* is a `FrameQueue` of your own. The other arguments
-    are those of `PublishClient`; *heart_beat* may ask for beats both ways, in milliseconds: (sent, wanted).
+    *queue_size* is the size of each queue in frames. *message_queue* is a `FrameQueue` to use as `message_queue`. The
+    other arguments are those of `PublishClient`. *heart_beat* is (sent, wanted) in milliseconds; both may be positive.
     """
 
     _defaults: typing.ClassVar = {**LoopClient._defaults, "queue_size": 1000, "message_queue": None}
@@ -100,9 +100,9 @@ class QueueingDuplexClient(LoopClient):
         self._subscription_ids = itertools.count(1)
 
     def receive(self, timeout: float | None = None) -> Frame | None:
-        """Return the next MESSAGE frame, ``None`` if none came within *timeout* seconds (the client's, if not given).
+        """Return the next MESSAGE frame; ``None`` if none comes within *timeout* seconds (default: the client's).
 
-        For scripts: it needs no loop, and reads by itself if no loop is running. Raises what `listen_forever` raises.
+        For scripts: if no loop is running, this method reads the socket. Raises what `listen_forever` raises.
         """
         self._refuse_inherited()
         deadline = self._deadline(timeout)
@@ -119,10 +119,10 @@ class QueueingDuplexClient(LoopClient):
                     self._connected_session(deadline)
                     self._drive(lambda: not self.message_queue.empty(), deadline)
             except BusyError:
-                pass  # another thread reads, and there was no message for this one
+                pass  # another thread drives, and no message came for this thread
             except StompError:
                 if self.message_queue.empty():
-                    raise  # if there is a message, return it now, and let the next call raise the reason of the end
+                    raise  # if there is a message, return it now, and let the next call raise the error
             if self.message_queue.empty():
                 return None
 
@@ -137,10 +137,10 @@ class QueueingDuplexClient(LoopClient):
     ) -> str:
         """Subscribe, wait for the broker's receipt, and return the subscription's id.
 
-        * *ack* - ``auto``: the broker counts a message as taken when it sends it; ``client``: an ACK takes its message
-          and all messages before that; ``client-individual``: an ACK takes only its message.
+        * *ack* - With ``auto``, a message counts as acknowledged once the broker has sent it. With ``client``, an ACK
+          covers its message and all earlier ones. With ``client-individual``, an ACK covers only its message.
         * *headers* - more headers, such as ``selector`` or ``prefetch-count``. For Artemis, ``subscription-type`` is
-          added, so that ``/queue/`` is a queue and ``/topic/`` is a topic, however the broker is configured.
+          added, so that ``/queue/`` is a queue and ``/topic/`` is a topic in every configuration of the broker.
 
         A subscription ends with its session; after another `connect`, subscribe again. Raises `Rejected`, `NotSent` or
         `DeliveryUnknown`.
@@ -164,9 +164,9 @@ class QueueingDuplexClient(LoopClient):
     def ack(self, frame: Frame, *, transaction: str | None = None) -> None:
         """Acknowledge *frame*, a MESSAGE.
 
-        Raises `InvalidFrame` if the message cannot be acknowledged (Artemis has no ACK in a *transaction*), and
-        `NotSent` if its session has ended: the broker delivers the message again, and in a new session the ACK could
-        count for another message.
+        Raises `InvalidFrame` if the message cannot be acknowledged; for example, Artemis has no ACK in a *transaction*.
+        Raises `NotSent` if the message's session has ended. Then the broker delivers the message again, and in a new
+        session the ACK could count for another message.
         """
         session = self._session_of(frame, transaction)
         self._write(commands.ack(frame, session.version, transaction=transaction), session)
@@ -174,7 +174,7 @@ class QueueingDuplexClient(LoopClient):
     def nack(
         self, frame: Frame, *, transaction: str | None = None, headers: typing.Mapping[str, str] | None = None
     ) -> None:
-        """Refuse *frame*, a MESSAGE. Raises `InvalidFrame` in STOMP 1.0, and `NotSent` as `ack` does.
+        """Refuse *frame*, a MESSAGE. Raises `InvalidFrame` in STOMP 1.0, and `NotSent` like `ack`.
 
         The broker decides what happens to the message: RabbitMQ requeues it, ActiveMQ moves it to its dead letter
         queue, and **Artemis 2.40 drops it**.
@@ -183,7 +183,7 @@ class QueueingDuplexClient(LoopClient):
         self._write(commands.nack(frame, session.version, transaction=transaction, headers=headers), session)
 
     def _session_of(self, frame: Frame, transaction: str | None) -> Session:
-        """The session, if *frame* may be acknowledged in it. A frame made by hand counts as one of this session."""
+        """Return the session if it may acknowledge *frame*. A frame that the caller made counts as received in it."""
         session = self._live_session()
         if getattr(frame, "_session", session) is not session:
             raise NotSent(
@@ -231,7 +231,7 @@ class QueueingDuplexClient(LoopClient):
             raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
         confirm = transaction is None and (self.confirm if confirm is None else confirm)
         if self._session is None and self._reason is None and transaction is None:
-            self.connect()  # the first time; only the owner of the loop opens a lost connection again
+            self.connect()  # only the first time; after a loss, the owner of the loop connects again
         try:
             opened = None if transaction is None else self._transactions.get(transaction, self.broker)
             session = self._live_session()

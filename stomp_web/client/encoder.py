@@ -1,4 +1,4 @@
-"""The encoder of a session: messages to the bytes of SEND frames, as this version and this broker want them."""
+"""The encoder of a session: it turns messages into SEND frames for the session's STOMP version and broker."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .message import Message, send_headers
 
 __all__ = ["Encoder", "is_text"]
 
-_LARGE = 65_536  # bytes; a body of this size is not copied behind its head
+_LARGE = 65_536  # bytes; a body of this size or more is not copied
 
 
 class Encoder:
-    """Writes SEND frames in one *version* of STOMP for the broker of one *dialect*."""
+    """Encodes SEND frames for one *version* of STOMP and one broker *dialect*."""
 
     __slots__ = ("_dialect", "_ordinary", "_version")
 
@@ -30,11 +30,11 @@ class Encoder:
     def encode(
         self, messages: typing.Sequence[Message], receipt: int | None = None, transaction: str | None = None
     ) -> tuple[bytes, typing.Sequence[bytes]]:
-        """Return the bytes of the SENDs for *messages*, which are ready, and the parts to be written after these bytes.
+        """Return the SEND frames of *messages*, and further parts to write after them. The messages are ready.
 
-        Such a part is the large body of a single message, which is not copied. *receipt* is the number of the first
-        message's receipt; each further message has the next number. *transaction* is an id of ours, which needs no
-        escapes. Raises `InvalidFrame` if the version cannot carry a message.
+        The further parts are the large body of a single message, which is not copied, and its NUL. *receipt* is the
+        number of the first message's receipt; each further message has the next number. *transaction* is an id from
+        `begin`, which needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
         """
         parts: list[bytes] = []
         for message in messages:
@@ -54,11 +54,11 @@ class Encoder:
         return b"".join(parts), ()
 
     def _for_this_broker(self, message: Message, receipt: int | None, transaction: str | None) -> bytes:
-        """All bytes before the body, if version, broker, ttl or transaction require other headers than usual."""
+        """Return all bytes before the body. Unlike the fast path, this obeys version, broker, ttl and transaction."""
         dialect = self._dialect
         head, content, content_type, headers = message.prepared
         name = dialect.expiry_header
-        replaced = message.ttl is not None and name in headers  # an argument wins over a header
+        replaced = message.ttl is not None and name in headers  # an argument overrides a header
         if replaced:
             headers = {each: value for each, value in headers.items() if each != name}
         if replaced or not self._ordinary:
@@ -70,11 +70,11 @@ class Encoder:
         if receipt is not None:
             head += b"receipt:%d\n" % receipt
         if dialect.text_without_length and _is_sent_as_text(content, content_type):
-            return head + b"\n"  # with a content-length, the broker would hand the body to a JMS consumer as bytes
+            return head + b"\n"  # with a content-length, a JMS consumer would get the body as bytes
         return b"%bcontent-length:%d\n\n" % (head, len(content))
 
     def _head_for_this_broker(self, message: Message, headers: typing.Mapping[str, str]) -> bytes:
-        """The command line and the header lines, including those that only this broker wants."""
+        """Return the command line and the header lines, including the headers that only this broker needs."""
         head, _, content_type, usual = message.prepared
         dialect, version = self._dialect, self._version
         if version != "1.2" or headers is not usual:
@@ -85,13 +85,13 @@ class Encoder:
         kind = dialect.sent_type(message.destination) if dialect.destination_types else None
         if kind is not None:
             added[kind[0]] = kind[1]
-        # The caller's own headers win over those of this broker.
+        # A header of the caller overrides one that is added for this broker.
         more = {name: value for name, value in added.items() if name not in headers}
         return head + encode_headers(more, "SEND", version) if more else head
 
 
 def _is_sent_as_text(body: bytes, content_type: str | None) -> bool:
-    """Whether *body* is text by its type (JSON and XML count), really is UTF-8, and has no NUL."""
+    """Whether *content_type* is text (or JSON or XML), and *body* is valid UTF-8 without NUL."""
     if not is_text(content_type) or b"\0" in body:
         return False
     try:

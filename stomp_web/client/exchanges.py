@@ -1,6 +1,6 @@
-"""Exchanges: the frames that were handed over to be written, and the receipts that are awaited.
+"""Exchanges: the frames that a call hands over for writing, and the receipts that the call waits for.
 
-The lock of the `Driver` guards all of this, and is held when a method is called.
+The lock of the `Driver` guards them: a caller of any method holds this lock.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ __all__ = ["Exchange", "Exchanges", "lost"]
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Exchange:
-    """The frames of one call, and what its caller waits for: *receipts*, or that the bytes are written.
+    """The frames of one call. The caller waits for the *receipts*; without receipts, until the bytes are written.
 
-    *together*: the frames count as one, because they are in a transaction and the broker takes none without a COMMIT.
+    *together*: the frames count as one, because the broker accepts the frames of a transaction only with its COMMIT.
     """
 
     data: memoryview
     receipts: typing.Sequence[str] = ()
     together: bool = False
-    #: How many bytes of `data` have left.
+    #: How many bytes of `data` were written.
     left: int = 0
     #: How many unconfirmed frames of the session were handed over before this exchange.
     unconfirmed_before: int = 0
@@ -40,7 +40,7 @@ class Exchange:
 
     @property
     def written(self) -> bool:
-        """Whether all bytes have left."""
+        """Whether all bytes were written."""
         return self.left == len(self.data)
 
     @property
@@ -56,22 +56,22 @@ class Exchange:
 
 
 class Exchanges:
-    """The exchanges of one client that are not done."""
+    """The unfinished exchanges of one client."""
 
     def __init__(self) -> None:
         self._outgoing: collections.deque[Exchange] = collections.deque()
         #: Bytes that wait to be written.
         self.backlog = 0
-        # The first of `_outgoing` is being written, and how much of it has left is not known yet.
+        # Whether the first of `_outgoing` is being written. Meanwhile, its `left` is not known for certain.
         self._in_write = False
         self._awaited: dict[str, Exchange] = {}
         self._next_receipt = 1
         self.begin()
 
     def begin(self) -> None:
-        """A session has begun."""
-        # Frames outside of transactions for which no receipt is awaited, and how many of these a later receipt has
-        # covered. An ERROR may be about one that is not covered.
+        """Start again for a new session."""
+        # How many frames outside of transactions ask for no receipt, and how many of these a later receipt has covered.
+        # An ERROR may be about a frame that is not covered.
         self._unconfirmed = self._covered = 0
 
     @property
@@ -86,15 +86,15 @@ class Exchanges:
         return [str(number) for number in range(first, self._next_receipt)]
 
     def add(self, exchange: Exchange) -> None:
-        """Put *exchange* in the line of bytes to be written."""
+        """Queue *exchange* for writing."""
         self._append(exchange)
         exchange.unconfirmed_before = self._unconfirmed
         self._awaited.update(dict.fromkeys(exchange.receipts, exchange))
-        if not exchange.receipts and not exchange.together:  # the COMMIT's receipt tells of a transaction's frames
+        if not exchange.receipts and not exchange.together:  # the COMMIT's receipt covers a transaction's frames
             self._unconfirmed += 1
 
     def add_heart_beat(self) -> None:
-        """Put a heart-beat in the line, if no other bytes wait: what TLS did not take must be written again first."""
+        """Queue a heart-beat if no bytes are queued: bytes that TLS did not accept must be written again first."""
         if not self._outgoing:
             self._append(Exchange(memoryview(b"\n")))
 
@@ -103,30 +103,30 @@ class Exchanges:
         self.backlog += len(exchange.data)
 
     def begin_write(self) -> Exchange | None:
-        """The exchange whose bytes are to be written next; until `end_write` it is not known how many have left."""
+        """Return the exchange to write next. Until `end_write`, it is not known how many of its bytes were written."""
         self._in_write = bool(self._outgoing)
         return self._outgoing[0] if self._in_write else None
 
     def end_write(self, exchange: Exchange, sent: int) -> None:
-        """*sent* bytes of *exchange* have left."""
+        """Count *sent* bytes of *exchange* as written."""
         exchange.left += sent
         if self._outgoing and self._outgoing[0] is exchange:  # otherwise the session has ended meanwhile
             self.backlog -= sent
             if exchange.written:
                 self._outgoing.popleft()
-        self._in_write = False  # last: after an interrupt in the middle of this, it is not known what has left
+        self._in_write = False  # last: after an interrupt before this line, it is not known what was written
 
     def take_receipt(self, receipt: str) -> None:
-        """A RECEIPT came."""
+        """Handle a RECEIPT frame with the id *receipt*."""
         exchange = self._awaited.pop(receipt, None)
         if exchange is not None:
             exchange.waiting.discard(receipt)
             self._covered = max(self._covered, exchange.unconfirmed_before)
 
     def take_refusal(self, session: Session, frame: Frame, words: str, in_transaction: bool) -> None:
-        """An ERROR that refuses a frame came: fail the exchange that the ERROR is about, if that can be known.
+        """Fail the exchange that *frame*, an ERROR, refuses, if it is certain which exchange that is.
 
-        *in_transaction*: whether transactions are open. Their frames have no receipts, and the ERROR may be about one.
+        *in_transaction*: whether transactions are open. Their frames have no receipts, and the ERROR may be about them.
         """
         named = frame.headers.get("receipt-id")
         exchange = None if named is None else self._awaited.get(named)
@@ -137,14 +137,14 @@ class Exchanges:
             exchange.error = _refusal(exchange, session, frame, words)
 
     def give_up(self, exchange: Exchange) -> None:
-        """The caller stops waiting. The answer may still come, and a later ERROR may be about these frames."""
+        """Stop waiting for *exchange*. Its answer may still come, and a later ERROR may be about its frames."""
         if exchange.waiting and exchange.error is None:
             self._unconfirmed += 1
         for receipt in exchange.waiting:
             self._awaited.pop(receipt, None)
 
     def end(self, session: Session, reason: StompError) -> None:
-        """*session* has ended: fail everything that is not done."""
+        """Fail all unfinished exchanges, because *session* has ended."""
         not_written = list(self._outgoing)[int(self._in_write) :]
         for exchange in not_written:
             exchange.fail(_not_written(exchange, session, reason), reason)
@@ -157,12 +157,12 @@ class Exchanges:
 
 
 def lost(session: Session, reason: StompError | None) -> ConnectionLost:
-    """The exception for frames that may have left before *session* ended."""
+    """The exception for frames that may have been sent before *session* ended."""
     return ConnectionLost(f"{reason}; whether the frame arrived is not known", broker=session.broker)
 
 
 def _not_written(exchange: Exchange, session: Session, reason: StompError) -> MessageError:
-    """The exception for frames that had not left completely when *session* ended."""
+    """The exception for frames that were not completely written when *session* ended."""
     data = exchange.data
     count = 1 if exchange.together else len(exchange.receipts) or whole_frames(data, session.version)
     whole = 0 if exchange.together else whole_frames(data[: exchange.left], session.version)
@@ -170,7 +170,7 @@ def _not_written(exchange: Exchange, session: Session, reason: StompError) -> Me
 
 
 def _refusal(exchange: Exchange, session: Session, frame: Frame, words: str) -> MessageError:
-    """The exception for *exchange*, one message of which *frame*, an ERROR, refuses."""
+    """The exception for *exchange*, after *frame*, an ERROR, refused one of its messages."""
     rejection = Rejected(f"{words}. It was not taken", broker=session.broker, frame=frame)
     if exchange.together or len(exchange.waiting) == 1:
         return rejection

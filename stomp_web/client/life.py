@@ -21,7 +21,7 @@ _log = get_logger("client")
 
 
 class _WakingEvent(threading.Event):
-    """An event that wakes the loop when it is set, also from a signal handler in the loop's own thread."""
+    """An event that wakes the loop when it is set, even by a signal handler in the loop's own thread."""
 
     def __init__(self, wake: typing.Callable[[], object]) -> None:
         super().__init__()
@@ -33,28 +33,28 @@ class _WakingEvent(threading.Event):
 
 
 class _ClosedMeanwhileError(BrokerUnavailable):
-    """Another thread has closed the client while this thread connected."""
+    """Another thread has closed the client while this thread was connecting."""
 
 
 class LoopClient(Loop):
-    """A client whose loop is run by the user in one thread, or by each call for itself."""
+    """A client whose loop runs in a thread of the user or inside a call."""
 
     def _set_up_loop(self, queue_size: int, message_queue: FrameQueue | None) -> None:
         super()._set_up_loop(queue_size, message_queue)
         #: Set while `listen_forever` runs.
         self.listening_event = self._driver.listening_event
-        #: Set it to end `listen_forever`; a signal handler may do so.
+        #: Set it to end `listen_forever`; a signal handler may set it.
         self.shutdown_event: threading.Event = _WakingEvent(self._driver.wakeup.wake)
-        self._ending = False  # disconnect() or close() has set `shutdown_event`; the next connection clears that again
-        self._closes = 0  # how often the client was closed, which other threads may do while this one connects
+        self._ending = False  # disconnect() or close() has set `shutdown_event`; the next connection clears it
+        self._closes = 0  # how often the client was closed; another thread may close it while this one connects
 
     def connect(
         self, login: str | None = None, passcode: str | None = None, headers: typing.Mapping[str, str] | None = None
     ) -> Frame:
-        """Open the connection, and return the CONNECTED frame, which is put on `connected_queue` too.
+        """Open the connection, and return the CONNECTED frame. `connected_queue` gets this frame too.
 
-        `listen_forever` connects by itself if the client is not connected. A connected client returns the frame that it
-        has. Otherwise this method is like `PublishClient.connect`.
+        This call is optional, because `listen_forever` connects. If the client is connected, returns the CONNECTED
+        frame of its session, even with arguments. In all else, it is like `PublishClient.connect`.
         """
         passcode = redact_secret("passcode", passcode)
         given = self._read_credentials(login, passcode, headers)
@@ -68,7 +68,7 @@ class LoopClient(Loop):
             return self._connected_session(deadline).connected_frame
 
     def _connected_session(self, deadline: Deadline) -> Session:
-        """The session, or a new one if there is none. Only the thread that drives may call this."""
+        """Return the session; open one if there is none. Only the driving thread may call this."""
         session = self._session
         if session is None:
             self.shutdown_event.clear()
@@ -92,10 +92,10 @@ class LoopClient(Loop):
 
     @property
     def connected(self) -> bool:
-        """Whether there is a session and the broker has not ended it, by a look at the socket, without waiting.
+        """Whether there is a session that the broker has not ended. Checks the socket without waiting.
 
-        If a loop or another call drives the connection, that looks at the socket. The client counts as connected until
-        the messages that came before the end are taken.
+        While a loop or another call drives the connection, only that loop or call checks the socket. A client whose
+        session has ended counts as connected until it has read all frames that came before the end.
         """
         session = self._session
         if session is None or self._inherited:
@@ -108,14 +108,14 @@ class LoopClient(Loop):
             self._leave()
 
     def listen_forever(self, *, connect: bool = True) -> None:
-        """Receive until `shutdown_event` is set or the connection ends: in a thread of your own, or the main thread.
+        """Receive until `shutdown_event` is set or the connection ends. Any thread may run the loop.
 
-        Connects first if necessary, unless *connect* is false, which is for programs whose subscriptions would be lost
-        in a new session. Keeps the heart-beats, and puts each frame on the queue of its kind. When `shutdown_event` is
-        set, which a signal handler may do, it sends DISCONNECT and returns.
+        Connects first if necessary. With *connect* false it never connects: for programs whose subscriptions would be
+        lost in a new session. Keeps the heart-beats, and puts each frame on the queue of its kind. When
+        `shutdown_event` is set, even by a signal handler, sends DISCONNECT and returns.
 
-        When the connection ends in another way, it raises `ConnectionLost`, or `Rejected` for an ERROR that refuses a
-        frame of this client; `BrokerUnavailable` or `AuthenticationFailed` if it could not connect.
+        Raises `BrokerUnavailable` or `AuthenticationFailed` if it cannot connect. If the connection ends without a
+        shutdown, raises `Rejected` if an ERROR refuses a frame of this client, otherwise `ConnectionLost`.
         """
         with self._driving(self._deadline(None)):
             if self.listening_event.is_set():
@@ -128,7 +128,7 @@ class LoopClient(Loop):
                     self._open(self._deadline(None))
                 except _ClosedMeanwhileError:
                     return
-            self._driver.wakeup.fileno()  # open before the event is set, so that a shutdown after it wakes the loop
+            self._driver.wakeup.fileno()  # open it before the event is set: a later shutdown wakes the loop
             self.listening_event.set()
             try:
                 self._drive(self.shutdown_event.is_set, None)
@@ -136,7 +136,7 @@ class LoopClient(Loop):
                 if not self.shutdown_event.is_set():
                     raise
             except Exception as error:
-                # From a callback's own code, or a bug of this library: threads that wait must not wait for ever.
+                # An error of a callback, or a bug of this library: waiting threads must not wait for ever.
                 self._end(ConnectionLost(f"the loop has ended: {error!r}", broker=self.broker))
                 raise
             finally:
@@ -145,7 +145,7 @@ class LoopClient(Loop):
                 self.disconnect()
 
     def fileno(self) -> int:
-        """The socket's descriptor, for a selector of your own; call `process` when it can be read.
+        """Return the socket's descriptor for your own selector; call `process` when the socket is readable.
 
         Raises `BrokerUnavailable` if not connected.
         """
@@ -153,14 +153,14 @@ class LoopClient(Loop):
 
     @property
     def writing(self) -> bool:
-        """Whether bytes wait to be written. If so, call `process` also when your selector finds the socket writable."""
+        """Whether bytes wait to be written. If so, call `process` also when the socket is writable."""
         return bool(self._exchanges.backlog)
 
     def process(self) -> float | None:
-        """Write and read what can be written and read now, without waiting: for a selector of your own.
+        """Write and read as much as is possible without waiting: for use with your own selector.
 
-        Call it also after frames were taken from a full `message_queue`, and, for the heart-beats, after the seconds
-        that it returns; it returns ``None`` if there are no heart-beats. Raises as `listen_forever` does.
+        Call it also after you have taken frames from a full `message_queue`. For the heart-beats, call it again after
+        the number of seconds that it returns; ``None`` means no heart-beats. Raises what `listen_forever` raises.
         """
         with self._driving(self._deadline(None)):
             self._live_session()
@@ -191,10 +191,10 @@ class LoopClient(Loop):
             self._end(ConnectionLost(f"the client has disconnected from {self.broker}", broker=self.broker))
 
     def close(self) -> None:
-        """Close the connection at once, without DISCONNECT. May be called again."""
+        """Close the connection at once, without DISCONNECT. May be called more than once."""
         session = self._session
         if session is not None and self._inherited:
-            session.close()  # nothing else: a thread of the parent, which does not exist here, may hold a lock
+            session.close()  # nothing else: a lock may be held by a thread that only exists in the parent
             return
         self._end_the_loop()
         self._end(ConnectionLost(f"the client has closed its connection to {self.broker}", broker=self.broker))

@@ -1,7 +1,7 @@
-"""The loop that writes, reads and dispatches: what the thread that drives the connection does.
+"""The loop of the driving thread: it writes bytes, reads frames, and dispatches them.
 
-A call hands over an `Exchange`, and the driving thread writes its bytes and reads frames: a RECEIPT ends an exchange, a
-MESSAGE goes to `ReceivedFrames`, an ERROR ends the session. The session ends once, in `_end`, which wakes all waiters.
+A call hands over an `Exchange`, and the driving thread writes its bytes. A RECEIPT ends an exchange, a MESSAGE goes to
+`ReceivedFrames`, and an ERROR ends the session. Only `_end` ends a session, and it wakes all waiting threads.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ __all__ = ["Loop"]
 _log = get_logger("client")
 
 _MOST_OUTGOING = 1_048_576  # bytes that may wait to be written before senders wait too
-# Seconds. If a signal comes right before the wait, or the system delivers it to another thread, the main thread notices
-# the signal only when the wait ends.
+# Seconds. A signal may come right before the wait, or the system may deliver it to another thread. Then the main thread
+# notices the signal only when the wait ends.
 _LONGEST_WAIT = 0.5
 
 
@@ -50,7 +50,7 @@ class Loop(BaseClient):
         return ReceivedFrames(queue_size, message_queue, self._driver.wake)
 
     def _begin(self, session: Session) -> None:
-        """Use *session*, which the calling thread has opened, from now on."""
+        """From now on, use *session*, which the calling thread has opened."""
         with self._driver.lock:
             self._reason = None
             self._exchanges.begin()
@@ -73,13 +73,13 @@ class Loop(BaseClient):
         self._driver.close_wakeup()
         self._transactions.end(reason)
         self._received.end(reason)
-        if not driven:  # otherwise the driving thread does that when it leaves
+        if not driven:  # otherwise the driving thread calls it in `_leave`
             self._received.end_messages(reason)
 
     def _leave(self) -> None:
         """The calling thread stops driving."""
         if self._inherited:
-            return  # forked in a callback
+            return  # this process was forked in a callback
         if self._session is None and self._reason is not None:
             self._received.end_messages(self._reason)
         self._driver.release()
@@ -110,7 +110,7 @@ class Loop(BaseClient):
             )
 
     def _driving(self, deadline: Deadline) -> typing.ContextManager[None]:
-        """Let the calling thread drive the connection for a block. Raises as `Driver.driving`."""
+        """Let the calling thread drive the connection for a block. Raises what `Driver.driving` raises."""
         self._refuse_inherited()
         return self._driver.driving(deadline, self.broker)
 
@@ -119,7 +119,7 @@ class Loop(BaseClient):
             return self._exchanges.new_receipts(count)
 
     def _call(self, frame: Frame, deadline: Deadline, others: typing.Iterable[str] = ()) -> None:
-        """Send *frame* with a receipt, and wait for that receipt and for the *others*, which come after it."""
+        """Send *frame* with a receipt id; wait for that receipt and for the later receipts *others*."""
         session = self._live_session()
         (receipt,) = self._new_receipts(1)
         frame.headers["receipt"] = receipt
@@ -127,7 +127,7 @@ class Loop(BaseClient):
         self._exchange(session, Exchange(data, (receipt, *others), together=True), deadline)
 
     def _write(self, frame: Frame, session: Session) -> None:
-        """Send *frame*, made for *session*, without a receipt."""
+        """Send *frame* in *session*, without a receipt id."""
         in_transaction = "transaction" in frame.headers
         data = memoryview(encode(frame, session.version))
         self._exchange(session, Exchange(data, together=in_transaction), self._deadline(None))
@@ -135,7 +135,7 @@ class Loop(BaseClient):
     def _exchange(self, session: Session, exchange: Exchange, deadline: Deadline) -> None:
         """Hand *exchange* over to the driving thread, and wait until it is done.
 
-        An exchange without receipts is done once its bytes are in the line to be written, and the line has room.
+        Without receipts, it is done when its bytes are written, or a loop will write them and the backlog has room.
         """
         exchanges, driver = self._exchanges, self._driver
         with driver.lock:
@@ -152,7 +152,7 @@ class Loop(BaseClient):
                 return True
             if exchange.receipts:
                 return not exchange.waiting
-            # A loop writes the bytes for certain. A call of another thread may be about to stop driving.
+            # A loop will certainly write the bytes. A call in another thread may stop driving before that.
             return exchange.written or (driver.is_loop_elsewhere and exchanges.backlog < _MOST_OUTGOING)
 
         try:
@@ -177,8 +177,8 @@ class Loop(BaseClient):
             )
 
     def _drive(self, done: typing.Callable[[], bool], deadline: Deadline | None) -> None:
-        """Write and read until *done* or the deadline. Raises the reason if the connection ends."""
-        self._driver.wakeup.fileno()  # open before *done* is called: a thread that changes its result wakes the wait
+        """Write and read until *done* returns true or *deadline* expires. If the connection ends, raises the reason."""
+        self._driver.wakeup.fileno()  # open it before *done* is called: a thread that changes the result ends the wait
         while not done():
             if self._session is None:
                 raise self._not_connected()
@@ -187,9 +187,9 @@ class Loop(BaseClient):
             self._step(None if deadline is None else deadline.remaining())
 
     def _step(self, seconds: float | None) -> bool:
-        """Do what can be done now, or wait *seconds*; return whether anything was done. Raises as `_drive`."""
+        """Write and read what is possible now, or wait *seconds*; return whether any bytes or frames moved."""
         session = self._live_session()
-        # Open before the bytes to be written are looked at: a thread that hands over bytes later then wakes the wait.
+        # Open the wakeup before looking for bytes to write: a thread that hands over bytes later ends the wait.
         wake = self._driver.wakeup.fileno()
         try:
             moved = self._flush(session)
@@ -229,8 +229,8 @@ class Loop(BaseClient):
                     exchanges.end_write(exchange, 0)
                 raise
             except BaseException:
-                # Ctrl-C or a time limit. It may have come after the write and before the bytes were counted: if they
-                # were written again, the broker would get them twice. So the session ends here.
+                # Ctrl-C or a time limit, perhaps after the write and before the bytes were counted. If these bytes were
+                # written again, the broker would get them twice. So the session ends here.
                 self._end(ConnectionLost(f"a write to {session.broker} was interrupted", broker=session.broker))
                 raise
             if not sent:
@@ -240,11 +240,11 @@ class Loop(BaseClient):
 
     @property
     def _reading(self) -> bool:
-        """Whether to read now, or to let the broker wait."""
+        """Whether to read now. If not, the broker has to wait."""
         return self._received.is_reading(self._exchanges.awaiting)
 
     def _read(self, session: Session) -> bool:
-        """Read once, and dispatch the frames that have come; return whether any bytes have."""
+        """Read once, and dispatch the frames that have come; return whether anything has come."""
         received = session.bytes_received
         frames = session.read_some(self._received.most(self._exchanges.awaiting))
         if session.bytes_received != received:
@@ -254,7 +254,7 @@ class Loop(BaseClient):
         return bool(frames) or session.bytes_received != received
 
     def _dispatch(self, session: Session, frames: list[Frame]) -> None:
-        """Hand on each of *frames* by its kind. Raises the reason if a frame ends the session."""
+        """Pass each of *frames* to its queue or its exchange. If a frame ends the session, raises the reason."""
         for command, group in itertools.groupby(frames, lambda frame: frame.command):
             if command == "MESSAGE":
                 messages = list(group)
@@ -274,7 +274,7 @@ class Loop(BaseClient):
                     _log.warning("%s sent an unexpected %s frame", session.broker, command)
 
     def _take_error(self, session: Session, frame: Frame) -> typing.NoReturn:
-        """An ERROR came. It ends the session, even if the broker would go on, and it may be the answer to a call."""
+        """End the session after an ERROR, even if the broker would keep it open. The ERROR may answer a call."""
         self._received.error_queue.offer(frame)
         words = f"{session.broker} answered ERROR: {error_words(frame)}"
         reason: Rejected | ConnectionLost
@@ -288,7 +288,7 @@ class Loop(BaseClient):
         raise reason
 
     def _keep_heart_beats(self, session: Session, reading: bool) -> float | None:
-        """Send a beat if one is due; return the seconds until something is due, ``None`` if nothing ever is."""
+        """Send a heart-beat if it is time; return the seconds until the next check, ``None`` without heart-beats."""
         beats = self._beats
         now = time.monotonic()
         if beats.due(now):
@@ -298,7 +298,7 @@ class Loop(BaseClient):
             self._flush(session)
             beats.sent = now
         if not reading:
-            beats.received = now  # while nothing is read, beats wait in the socket
+            beats.received = now  # while the client does not read, the broker's beats wait in the socket
         elif silence := beats.overdue(now):
             raise TransportError(silence)
         return beats.rest(now, reading)

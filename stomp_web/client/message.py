@@ -1,6 +1,6 @@
-"""A message on its way out, and its route: checked and encoded before a connection is opened.
+"""Outgoing messages and their routes. Both are checked and encoded before a connection is opened.
 
-A message is made once. A `Route` holds what it shares with others; the session's `Encoder` does the rest.
+A message is prepared once. A `Route` holds the parts that messages share; the session's `Encoder` does the rest.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ __all__ = [
 ]
 
 Body = bytes | bytearray | memoryview | str
-#: The header by which a receiver can tell a message that came twice.
+#: The header by which a receiver recognizes a message that came twice.
 MESSAGE_ID: typing.Final = "x-message-id"
 TEXT_PLAIN: typing.Final = "text/plain;charset=utf-8"
-#: The longest time to live, in seconds: a hundred years. Brokers count milliseconds in 64 bits, some from 1970 on.
+#: The longest time to live, in seconds: a hundred years. Brokers count milliseconds in 64 bits; some count from 1970.
 LONGEST_TTL: typing.Final = 3_155_760_000.0
-#: The parts that are the same for every broker: the command line and the header lines in STOMP 1.2, the body, the
-#: content type, and all other headers.
+#: The parts that are the same for every broker. These are the command line with the header lines (STOMP 1.2), the body,
+#: the content type, and the other headers.
 Prepared = tuple[bytes, bytes, str | None, typing.Mapping[str, str]]
 #: How many routes a cache keeps.
 MOST_ROUTES: typing.Final = 512
@@ -50,10 +50,10 @@ _LONGEST_KEPT = 2_048  # bytes of the header lines of one message
 
 
 class Route:
-    """A destination, a content type, and the standing headers of each message that takes this route.
+    """A destination, a content type, and the standing headers, which every message of this route has.
 
     `encoded` is the command line and the header lines in STOMP 1.2. *check* may refuse a message's own headers. Raises
-    `InvalidFrame` for what no SEND may hold.
+    `InvalidFrame` if a SEND cannot hold one of the arguments.
     """
 
     __slots__ = ("_check", "content_type", "destination", "encoded", "headers", "last")
@@ -69,7 +69,7 @@ class Route:
         self.content_type = content_type
         self.headers = headers or {}
         self._check = check
-        #: The last message's own headers, and their lines: in a loop the next message usually has the same headers.
+        #: The last message's own headers, and their lines. In a loop, the next message usually has the same headers.
         self.last: tuple[typing.Mapping[str, str], bytes] = ({}, b"")
         self.encoded = encode_head("SEND", send_headers(destination, content_type, self.headers), "1.2")
 
@@ -80,7 +80,7 @@ class Route:
             return last
         if type(own) is not dict:
             send_headers(self.destination, None, own)  # raises, and says why
-        own = dict(own)  # another thread of the application may change it
+        own = dict(own)  # a copy, because another thread of the application may change the original
         if not RESERVED_ON_SEND.isdisjoint(own):
             send_headers(self.destination, None, own)
         if self._check is not None:
@@ -96,16 +96,16 @@ def send_headers(
 ) -> dict[str, str]:
     """Return all headers of a SEND except those that the encoder adds. Raises `InvalidFrame` for a forbidden header."""
     checked = commands.send(destination, b"", headers).headers
-    # In the same order, whether they are the standing headers of a route or a message's own.
+    # The order is the same for the standing headers of a route and for a message's own headers.
     return checked if content_type is None else {"destination": destination, "content-type": content_type, **checked}
 
 
-#: The route without standing headers for a destination and a content type. The routes used last are kept.
+#: The route for a destination and a content type, without standing headers. The most recently used routes are kept.
 bare_route = functools.lru_cache(MOST_ROUTES)(Route)
 
 
 class _Ready:
-    """The slot for the prepared parts of a ready message. It is no field of the dataclass."""
+    """The slot for the prepared parts of a ready message. The slot is not a field of the dataclass."""
 
     __slots__ = ("prepared",)
 
@@ -117,12 +117,12 @@ class Message(_Ready):
     """One message for `PublishClient.send_many`.
 
     * `destination` - such as ``/queue/orders``.
-    * `body` - bytes-like, or ``str``, which travels as UTF-8 with the content type ``text/plain;charset=utf-8``.
+    * `body` - bytes-like, or ``str``, which is sent as UTF-8 with the content type ``text/plain;charset=utf-8``.
     * `headers` - more headers, ``str`` to ``str``.
     * `content_type` - the body's MIME type.
     * `ttl` - how many seconds the message may wait for a receiver, at most 3155760000 (100 years); ``None``: for ever.
-    * `send_id` - an id that all repetitions of one send share. A broker that knows it (Artemis) drops all but one;
-      ``None`` for a message that is not repeated.
+    * `send_id` - an id that all attempts to send this message share. Artemis drops all but one of them. ``None`` for a
+      message that is not sent again.
     """
 
     destination: str
@@ -144,7 +144,7 @@ class Message(_Ready):
         send_id: str | None = None,
     ) -> None:
         if headers is not None and type(headers) is not dict and isinstance(headers, typing.Mapping):
-            headers = dict(headers)  # code of the application's own, which runs once, and here
+            headers = dict(headers)  # a mapping may run code of the application: this happens once, and here
         self.destination = destination
         self.body = body
         self.headers = headers
@@ -154,12 +154,12 @@ class Message(_Ready):
 
     @property
     def id(self) -> str | None:
-        """The ``x-message-id`` among the headers, if there is one that is not empty."""
+        """The value of the header ``x-message-id``; ``None`` if there is none or it is empty."""
         return message_id_of(self.headers) if self.headers else None
 
     @property
     def content(self) -> bytes:
-        """The bytes of the body, of a message that is ready."""
+        """The bytes of the body. Only a ready message has them."""
         return self.prepared[1]
 
 
@@ -175,7 +175,7 @@ def new_message(
     ttl: float | None,
     prepared: Prepared,
 ) -> Message:
-    """Return a message that is ready, in half the time that CPython 3.11 takes for an object with an ``__init__``."""
+    """Return a ready message. Without ``__init__``, this takes half the time in CPython 3.11."""
     message = _new(Message)
     message.destination = destination
     message.body = body
@@ -190,14 +190,14 @@ def new_message(
 def prepare(
     destination: str, body: Body, headers: typing.Mapping[str, str] | None, content_type: str | None, ttl: float | None
 ) -> Prepared:
-    """Check and encode the parts of a message, before anything is opened for it. Raises `InvalidFrame`."""
+    """Check and encode the parts of a message, before a connection is opened for it. Raises `InvalidFrame`."""
     if type(body) is not bytes:
         if content_type is None and isinstance(body, str) and "content-type" not in (headers or ()):
             content_type = TEXT_PLAIN
         body = bytes_of(body, destination)
     try:
         route = bare_route(destination, content_type)
-    except TypeError:  # a part is not hashable, such as a list for a destination: the route refuses it
+    except TypeError:  # an argument is not hashable, such as a list as the destination: `Route` refuses it
         route = Route(destination, content_type)
     if ttl is not None:
         check_ttl(ttl)
@@ -217,7 +217,7 @@ def prepare(
 
 
 def make_ready(message: Message) -> Message:
-    """Make ready a message that a caller has made or changed, and return it. Raises `InvalidFrame`."""
+    """Prepare *message*, which a caller has made or changed, and return it. Raises `InvalidFrame`."""
     message.prepared = prepare(  # type: ignore[misc]
         message.destination, message.body, message.headers, message.content_type, message.ttl
     )
@@ -232,7 +232,7 @@ def with_send_id(message: Message, send_id: str) -> Message:
 
 
 def as_batch(messages: typing.Iterable[Message]) -> tuple[Message, ...]:
-    """Return *messages*, made ready. Raises `TypeError` for what is no `Message`, and `InvalidFrame`."""
+    """Make *messages* ready and return them. Raises `InvalidFrame`, and `TypeError` if one is no `Message`."""
     batch = tuple(messages)
     for position, message in enumerate(batch):
         if not isinstance(message, Message):
@@ -248,7 +248,7 @@ def send_frame(message: Message) -> Frame:
 
 
 def message_id_of(headers: typing.Mapping[str, str]) -> str | None:
-    """The ``x-message-id`` among *headers*; ``None`` if there is none, or if it is empty (an empty value is no id)."""
+    """Return the value of ``x-message-id`` in *headers*; ``None`` if there is none or it is empty."""
     message_id = headers.get(MESSAGE_ID)
     return message_id if isinstance(message_id, str) and message_id.strip() else None
 

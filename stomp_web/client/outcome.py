@@ -1,7 +1,7 @@
-"""The exceptions for what became of messages: not sent, rejected, or of unknown outcome.
+"""Exceptions for the outcome of messages: not sent, rejected, or unknown.
 
-A broker takes a frame once it has all of it, up to its NUL (STOMP 1.2, "Augmented BNF"). So a frame that did not leave
-completely was not sent. Bytes that the operating system took have left; over TLS, those of complete records.
+A broker accepts only a complete frame, up to its NUL (STOMP 1.2, "Augmented BNF"). So a frame that was not completely
+written was not sent. A byte is written when the operating system has accepted it; over TLS, its whole record.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["confirmed_positions", "name_messages", "no_receipt", "not_whole", "r
 
 
 def name_messages(error: MessageError, messages: typing.Sequence[Message]) -> None:
-    """Tell *error* which messages it is about; the text of an error about one message begins with the destination."""
+    """Name *messages* in the attributes of *error*. With only one message, the text begins with its destination."""
     if len(messages) == 1:
         message = messages[0]
         if error.destination is None:
@@ -34,8 +34,8 @@ def name_messages(error: MessageError, messages: typing.Sequence[Message]) -> No
 
 
 def whole_frames(data: memoryview, version: str) -> int:
-    """How many complete frames there are in *data*, the beginning of some frames that were written."""
-    # The frames are our own, and were checked when they were made.
+    """Return the number of complete frames in *data*, which may end inside a frame."""
+    # No limits: this library has made and checked these frames.
     frames = FrameBuffer(version, max_header_bytes=sys.maxsize, max_headers=sys.maxsize, max_body_bytes=sys.maxsize)
     frames.append(data)
     return sum(1 for _ in frames)
@@ -52,9 +52,9 @@ def not_whole(
     *,
     late: bool = False,
 ) -> MessageError:
-    """The exception for a write of *count* messages that was ended by *problem*, or by the deadline (*late*).
+    """The exception after *problem* ended a write of *count* messages. *late*: the problem was the deadline.
 
-    *left* of the *size* bytes had left, and with them the first *whole* messages.
+    *left* of the *size* bytes were written; they contain the first *whole* messages completely.
     """
     broker = session.broker
     if not left:
@@ -82,14 +82,14 @@ def _limit_hint(dialect: Dialect, size: int = 0) -> str:
 
 
 def confirmed_positions(receipts: dict[str, int], waiting: dict[str, int]) -> tuple[int, ...]:
-    """The positions of the messages whose *receipts* are not *waiting* any more."""
+    """Return the positions of the messages whose *receipts* are not *waiting* any more."""
     return tuple(position for receipt, position in receipts.items() if receipt not in waiting)
 
 
 def unanswered(errors: list[Frame], receipts: dict[str, int], waiting: dict[str, int], earlier: int) -> bool:
-    """Whether neither a receipt nor one of the *errors* may be the answer to a message. Arguments: see `rejected`."""
+    """Whether the receipts and *errors* so far leave a message without an answer. Arguments: see `rejected`."""
     refused = _refused(errors, receipts)
-    # Once an ERROR has named one of the messages, ERRORs that name none are about the earlier messages.
+    # Once an ERROR has named one of the messages, an ERROR that names no message is about an earlier one.
     spare = 0 if refused and earlier > 0 else sum(error.headers.get("receipt-id") not in receipts for error in errors)
     return len(set(waiting.values()) - refused) > spare
 
@@ -106,12 +106,12 @@ def rejected(
 ) -> MessageError:
     """The exception for ERROR frames that came instead of receipts.
 
-    *receipts* are the ids that were asked for, with the positions of their messages (all those of a transaction have
-    one position); *waiting* are the ids that did not come. Without *receipts*, the exception is about *count* messages.
-    *earlier* is how many unconfirmed messages were sent before, *late* whether the deadline came before all answers.
+    *receipts* maps each requested receipt id to the position of its message. (All ids of a transaction have one
+    position.) *waiting* holds the ids that did not come. Without *receipts*, the exception is about *count* messages.
+    *earlier* is how many unconfirmed messages were sent before. *late* is whether the deadline came before all answers.
 
-    Only an ERROR that `refuses` a frame can make a rejection. An ERROR that names no frame, like RabbitMQ's, may be
-    about an earlier unconfirmed message: then the outcome is unknown, as it is for a message that got no answer.
+    Only an ERROR that `refuses` a frame can lead to `Rejected`. An ERROR that names no frame, like RabbitMQ's, may be
+    about an earlier unconfirmed message. Then, and without an answer, the outcome is unknown.
     """
     broker = session.broker
     refusals = [error for error in errors if refuses(error, session.dialect)]
@@ -156,7 +156,7 @@ def rejected(
 
 
 def _refused(errors: list[Frame], receipts: dict[str, int]) -> set[int]:
-    """The positions of the messages that the *errors* name."""
+    """Return the positions of the messages that the *errors* name."""
     named = (error.headers.get("receipt-id", "") for error in errors)
     return {receipts[receipt] for receipt in named if receipt in receipts}
 
@@ -168,7 +168,7 @@ def no_receipt(
     confirmed: tuple[int, ...] = (),
     size: int = 1,
 ) -> MessageError:
-    """The exception for a message of *size* bytes that has left and got no answer."""
+    """The exception for a message of *size* bytes that was sent and got no answer."""
     late = isinstance(error, TransportTimeout)
     given = f" ({deadline.seconds:.3g} s given)" if late else ""
     reason = "be slow or out of resources, or may have refused it" if late else "have gone down, or have refused it"

@@ -1,4 +1,4 @@
-"""PublishClient: one connection that only sends. Its calls are here; the code below them is in `SendingClient`."""
+"""PublishClient: one connection that only sends. The public methods are here; `SendingClient` does the work."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ __all__ = ["PublishClient"]
 class PublishClient(SendingClient):
     """A STOMP client that only sends.
 
-    The first `connect` or `send` opens the connection. It belongs to one thread at a time; for many threads, use a
+    The first `connect` or `send` opens the connection. A client serves one thread at a time; for many threads, use a
     `PublishClientPool`.
 
     * *host*, *port* - the broker.
-    * *login*, *passcode* - the credentials; if not given, none are sent.
-    * *vhost* - the virtual host; if not given, ``/``, which RabbitMQ, ActiveMQ and Artemis all take.
-    * *ssl* - ``True`` for TLS, verified against the system's authorities and the host name, or an ``ssl.SSLContext``;
-      *tls_ca* (authorities of your own), *tls_cert* (the client's certificate) and *tls_key* (its key) are PEM files,
-      *tls_key_password* is for an encrypted key; *tls_insecure_skip_verify* accepts any certificate, and warns.
+    * *login*, *passcode* - the credentials; by default, none are sent.
+    * *vhost* - the virtual host; by default ``/``, which RabbitMQ, ActiveMQ and Artemis accept.
+    * *ssl* - an ``ssl.SSLContext``, or ``True`` for TLS that verifies the host name and the certificate. PEM files:
+      *tls_ca* holds authorities (default: the system's), *tls_cert* the client's certificate, *tls_key* its key.
+      *tls_key_password* decrypts the key. *tls_insecure_skip_verify* accepts any certificate, and warns.
     * *versions* - the versions of STOMP that are offered.
-    * *connect_timeout* - seconds for opening a connection; *timeout* - seconds for a whole call, connecting included.
-      The look-up of the host name is the one step that Python cannot interrupt.
-    * *confirm* - whether `send` and `send_many` wait for the broker's receipt unless the call says otherwise.
+    * *connect_timeout* - seconds for opening a connection; *timeout* - seconds for a whole call, including connecting.
+      Python cannot interrupt the look-up of a host name, so that step may take longer.
+    * *confirm* - whether `send` and `send_many` wait for the broker's receipt if the call does not set *confirm*.
     * *heart_beat* - (sent, wanted), in milliseconds. *sent* must be 0, because this client has no thread to send beats.
     * *connect_headers* - more headers for CONNECT.
 
@@ -73,7 +73,7 @@ class PublishClient(SendingClient):
 
     @classmethod
     def with_connector(cls, connector: Connector, timeout: float, confirm: bool, notices: Notices) -> PublishClient:
-        """Return a client that shares *connector* and *notices* with others: for pools, which publish the notices."""
+        """For a pool: return a client that shares *connector* and *notices*. The pool publishes the notices."""
         client = cls.__new__(cls)
         client._set_up(connector, timeout, confirm, notices)
         return client
@@ -81,11 +81,11 @@ class PublishClient(SendingClient):
     def connect(
         self, login: str | None = None, passcode: str | None = None, headers: typing.Mapping[str, str] | None = None
     ) -> Frame:
-        """Open the connection, and return the CONNECTED frame. Calling it is optional, because `send` connects.
+        """Open the connection, and return the CONNECTED frame. This call is optional, because `send` connects.
 
         *login*, *passcode* and *headers* (more headers for CONNECT) replace those of the constructor, here and for
-        every later connection. A connected client returns the frame that it has; with arguments, it connects anew.
-        Raises `BrokerUnavailable` or `AuthenticationFailed`.
+        every later connection. If the client is connected, a call without arguments returns the CONNECTED frame of the
+        session; with arguments, it connects again. Raises `BrokerUnavailable` or `AuthenticationFailed`.
         """
         passcode = redact_secret("passcode", passcode)
         given = self._read_credentials(login, passcode, headers)
@@ -97,14 +97,14 @@ class PublishClient(SendingClient):
             return self._connected_session(state, self._deadline(None)).connected_frame
 
     def open(self, deadline: Deadline) -> None:
-        """Connect, if not connected: for pools. Raises as `connect` does."""
+        """For a pool: connect if not connected. Raises what `connect` raises."""
         with self._exclusive() as state:
             self._connected_session(state, deadline)
 
     def ping(self, timeout: float | None = None) -> None:
-        """Ask the broker for a sign of life: an empty transaction, aborted with a receipt. It leaves no trace there.
+        """Check that the broker answers: begin an empty transaction, and abort it with a receipt.
 
-        Raises `NotSent`, `Rejected` or `DeliveryUnknown` if the broker gives none within *timeout* seconds.
+        Raises `NotSent`, `Rejected` or `DeliveryUnknown` if no receipt comes within *timeout* seconds.
         """
         deadline = self._deadline(timeout)
         transaction = self._begin(deadline)
@@ -112,14 +112,14 @@ class PublishClient(SendingClient):
 
     @property
     def state(self) -> ClientState:
-        """What this process knows of the client: for pools."""
+        """For a pool: the client's state in this process."""
         return self._states[getpid()]
 
     @property
     def connected(self) -> bool:
-        """Whether there is a session and the broker has not ended it, by a look at the socket, without waiting.
+        """Whether there is a session that the broker has not ended. Checks the socket without waiting.
 
-        While another thread uses the client, this only tells whether there is a session.
+        While another thread uses the client, the socket is not checked.
         """
         try:
             with self._exclusive() as state:
@@ -128,11 +128,10 @@ class PublishClient(SendingClient):
             return self._states[getpid()].session is not None
 
     def disconnect(self, timeout: float | None = None) -> None:
-        """End the session: send DISCONNECT with a receipt, wait for it, and close. Does nothing if not connected.
+        """End the session: send DISCONNECT, wait for its receipt, and close. Does nothing if not connected.
 
-        The receipt says that the broker has taken every frame before it. If there were unconfirmed frames and no
-        receipt comes, raises `ReceiptTimeout` or `ConnectionLost`, or `Rejected` for an ERROR. In any case the
-        connection is closed.
+        The receipt confirms all earlier frames. If some were unconfirmed and no receipt comes, raises `ReceiptTimeout`
+        or `ConnectionLost`. If the broker refuses a frame, raises `Rejected`. The connection is closed in any case.
         """
         with self._exclusive() as state:
             session = state.session
@@ -177,20 +176,21 @@ class PublishClient(SendingClient):
         ttl: float | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Send one message; connect first if need be.
+        """Send one message; connect first if necessary.
 
-        * *body* - bytes-like, or ``str``, which travels as UTF-8 with the type ``text/plain;charset=utf-8``.
+        * *body* - bytes-like, or ``str``, which is sent as UTF-8 with the type ``text/plain;charset=utf-8``.
         * *headers* - more headers, ``str`` to ``str``; the mapping is not changed.
         * *content_type* - the body's MIME type.
-        * *confirm* - ask for a receipt and wait for it; if not given, the client's setting. In a transaction the COMMIT
-          is confirmed, and ``confirm=True`` is refused.
+        * *confirm* - whether to ask for a receipt and wait for it; by default, the client's setting. In a transaction
+          only the COMMIT is confirmed, and ``confirm=True`` raises `InvalidFrame`.
         * *transaction* - the id that `begin` returned.
-        * *ttl* - seconds that the message may wait for a receiver, written as the broker's own header.
-        * *timeout* - seconds for the whole call; if not given, the client's setting.
+        * *ttl* - how many seconds the message may wait for a receiver; sent in the broker's header for this.
+        * *timeout* - seconds for the whole call; by default, the client's setting.
 
-        Raises `InvalidFrame` (nothing was sent) for what STOMP cannot carry; `NotSent`, `Rejected` or `DeliveryUnknown`
-        for what happened to the message. An unconfirmed message is only handed to the operating system: whether it
-        arrives is not known, and if the broker sends an ERROR for it, that is only logged later.
+        Raises `InvalidFrame` if STOMP cannot carry the message (nothing was sent). `NotSent`, `Rejected` and
+        `DeliveryUnknown` tell what happened to the message. An unconfirmed message is only handed to the operating
+        system, so it is not known whether the message arrives. If the broker answers it with ERROR, that ERROR is only
+        logged, at a later call.
         """
         deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
         if headers is not None and type(headers) is not dict and isinstance(headers, typing.Mapping):
@@ -206,7 +206,7 @@ class PublishClient(SendingClient):
         """Send *messages* together: write all at once, and then, if confirmed, wait for all receipts.
 
         Raises what `send` raises. Nothing is sent if STOMP cannot carry one of the messages. If sending fails later,
-        the exception's `confirmed` tells the positions of the messages that the broker had confirmed.
+        the exception's `confirmed` holds the positions of the messages that the broker has confirmed.
         """
         batch = as_batch(messages)
         if batch:
@@ -240,17 +240,17 @@ class PublishClient(SendingClient):
     def commit(self, transaction: str, timeout: float | None = None) -> None:
         """Commit the transaction, and wait for the broker's receipt.
 
-        A transaction is no guarantee that all or none arrive: RabbitMQ 3.10 may refuse one and deliver the rest.
+        A transaction does not guarantee all or nothing: RabbitMQ 3.10 may refuse one message and deliver the rest.
 
-        Raises `Rejected` if the broker answers ERROR to COMMIT or to a message of the transaction; `DeliveryUnknown` if
-        no answer comes; `NotSent` if the connection was lost before COMMIT was sent: then nothing was committed.
+        Raises `Rejected` if the broker answers COMMIT or a message of the transaction with ERROR, and `DeliveryUnknown`
+        if no answer comes. Raises `NotSent` if the connection was lost before COMMIT; then nothing was committed.
         """
         self._end_transaction(commands.commit(transaction), transaction, self._deadline(timeout))
 
     def abort(self, transaction: str, timeout: float | None = None) -> None:
-        """Abort the transaction, and wait for the broker's receipt. Raises as `commit` does.
+        """Abort the transaction, and wait for the broker's receipt. Raises what `commit` raises.
 
-        Nothing is raised if the connection was lost since `begin`: the broker has aborted it already.
+        If the connection was lost since `begin`, the broker has aborted the transaction, and nothing is raised.
         """
         with self._exclusive() as state:
             self._look(state)

@@ -1,7 +1,7 @@
-"""Where received frames go: onto the queue of their kind, or held back until there is room.
+"""Queues of received frames. Each frame goes to the queue of its kind, or is held back until there is room.
 
-The thread that drives the connection puts frames in; consumers take them out in any thread. No lock of the client is
-held when a queue is called.
+The driving thread puts frames in; consumers take them out in any thread. A thread that calls a queue holds no lock of
+the client.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..protocol import Frame
 __all__ = ["FrameQueue", "ReceivedFrames", "UnclaimedWarnings"]
 
 _MOST_NAMED = 100  # subscriptions that are named in warnings
-_MOST_AT_ONCE = 1000  # frames that are taken in before bytes are written again
+_MOST_AT_ONCE = 1000  # frames that are read before bytes are written again
 
 
 class FrameQueue:
@@ -33,7 +33,7 @@ class FrameQueue:
 
     def __init__(self, maxsize: int, *, drop_oldest: bool = False) -> None:
         self.maxsize = maxsize
-        #: Called after a frame was taken. The client sets it, to read on when there is room.
+        #: Called after a frame was taken. The client sets it, so that it can read on when there is room.
         self.on_get: typing.Callable[[], object] | None = None
         self._drop_oldest = drop_oldest
         self._frames: collections.deque[Frame] = collections.deque(maxlen=maxsize if drop_oldest else None)
@@ -57,7 +57,7 @@ class FrameQueue:
         return self.offer_many((frame,)) == 1
 
     def offer_many(self, frames: typing.Sequence[Frame]) -> int:
-        """Put in as many of *frames* as there is room for, and return that number. It never waits, like `offer`."""
+        """Put in as many of *frames* as there is room for, and return how many. Like `offer`, it never waits."""
         with self._not_empty:
             room = len(frames) if self._drop_oldest else max(self.maxsize - len(self._frames), 0)
             taken = frames if len(frames) <= room else frames[:room]
@@ -71,7 +71,7 @@ class FrameQueue:
         Raises ``queue.Empty`` if no frame came in time, or the reason why the connection ended.
         """
         try:
-            frame = self._frames.popleft()  # one step for Python; the lock is for threads that have to wait
+            frame = self._frames.popleft()  # atomic in Python; only threads that have to wait need the lock
         except IndexError:
             frame = self._wait_for_frame(block, timeout)
         if self.on_get is not None:
@@ -85,7 +85,7 @@ class FrameQueue:
                 with contextlib.suppress(IndexError):
                     return self._frames.popleft()
                 if self._reason is not None:
-                    # All threads get this one exception, and may ask often: it must not collect their tracebacks.
+                    # All threads raise this same exception, perhaps often: it must not collect their tracebacks.
                     raise self._reason.with_traceback(None)
                 if not block:
                     raise queue.Empty
@@ -99,7 +99,7 @@ class FrameQueue:
         return self.get(block=False)
 
     def end(self, reason: BaseException, last: typing.Iterable[Frame] = ()) -> None:
-        """Add the *last* frames, for which there is always room, and wake all threads that wait: no more will come."""
+        """Add the *last* frames, even to a full queue, and wake all waiting threads: no more frames will come."""
         with self._not_empty:
             self._frames.extend(last)
             self._reason = reason
@@ -122,14 +122,14 @@ class ReceivedFrames:
         self.error_queue = FrameQueue(queue_size, drop_oldest=True)
         #: MESSAGE frames for which `message_queue` had no room.
         self.held: collections.deque[Frame] = collections.deque()
-        #: The ack mode of each of the session's subscriptions, by its id.
+        #: The ack modes of the session's subscriptions, by subscription id.
         self.ack_modes: dict[str, str] = {}
-        #: Whether DISCONNECT was sent. After that only its receipt counts, however many messages stand before it.
+        #: Whether DISCONNECT was sent. From then on the client reads all frames until the receipt of DISCONNECT.
         self.parting = False
         self._wake = wake
 
     def begin(self, connected_frame: Frame) -> None:
-        """A session has begun."""
+        """Start again for a new session."""
         self.parting = False
         self.ack_modes.clear()
         for frames in (self.message_queue, self.connected_queue, self.receipt_queue, self.error_queue):
@@ -137,7 +137,7 @@ class ReceivedFrames:
         self.connected_queue.offer(connected_frame)
 
     def is_reading(self, awaiting: bool) -> bool:
-        """Whether to read now: not while the queue is full, unless a call is *awaiting* a receipt behind messages."""
+        """Whether to read now: not while the queue is full, unless a call is *awaiting* a receipt."""
         held = len(self.held)
         return not held or self.parting or (awaiting and held < self.message_queue.maxsize)
 
@@ -149,25 +149,25 @@ class ReceivedFrames:
         return min(max(self.message_queue.maxsize - self.message_queue.qsize(), 0) + 1, _MOST_AT_ONCE)
 
     def add_messages(self, frames: list[Frame]) -> None:
-        """MESSAGE frames came: put them on the queue, or hold them back until there is room."""
+        """Put MESSAGE *frames* on the queue, or hold them back until there is room."""
         taken = 0 if self.held else self.message_queue.offer_many(frames)
         for frame in itertools.islice(frames, taken, None):
             if self.parting and self.ack_modes.get(frame.headers.get("subscription", "")) not in ("auto", None):
-                continue  # there is no room, and the broker delivers it to another client
+                continue  # there is no room, and the broker delivers the message again
             self.held.append(frame)
 
     def move_held(self) -> None:
-        """Move frames that were held back to the queue, as far as there is room for them now."""
+        """Move held frames to the queue while it has room."""
         while self.held and self.message_queue.offer(self.held[0]):
             self.held.popleft()
 
     def end(self, reason: StompError) -> None:
-        """The session has ended."""
+        """The session has ended: end the queues of all other frames than MESSAGE."""
         for frames in (self.connected_queue, self.receipt_queue, self.error_queue):
             frames.end(reason)
 
     def end_messages(self, reason: StompError) -> None:
-        """The session has ended, and no thread drives it. Queue held frames: the broker does not send them again."""
+        """No thread drives the ended session any more: end `message_queue` after adding the held frames to it."""
         held, self.held = self.held, collections.deque()
         self.message_queue.end(reason, held)
 
@@ -177,7 +177,7 @@ class ReceivedFrames:
 
 
 class UnclaimedWarnings:
-    """Warns of messages that no subscription of this client waits for: once for each of at most 100 subscriptions.
+    """Warns of messages with an unknown subscription id, once for each id, and for at most 100 ids.
 
     Examples are answers from a temporary queue of RabbitMQ, and messages that were on their way at UNSUBSCRIBE.
     """
@@ -187,7 +187,7 @@ class UnclaimedWarnings:
         self._named: set[str | None] = set()
 
     def warn(self, frame: Frame) -> None:
-        """*frame* is dropped: warn, if there was no warning for its subscription yet."""
+        """Warn that *frame* is dropped, if this is the first warning for its subscription id."""
         subscription = frame.headers.get("subscription")
         if len(self._named) >= _MOST_NAMED or subscription in self._named:
             return

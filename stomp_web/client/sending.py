@@ -1,7 +1,7 @@
-"""SendingClient: one session, one thread at a time, and one answer for each message. The base of `PublishClient`.
+"""SendingClient, the base of `PublishClient`: one session, one thread at a time, and one answer for each message.
 
-From the first byte of a call until its last answer the session is `unsettled`. Anything that goes wrong in between,
-even an interrupt, ends the session, so that no call takes an answer to another call for its own.
+From the first byte of a call until its last answer, the session is `unsettled`. An error or an interrupt in between
+ends the session. So no call can mistake another call's answer for its own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["InUse", "SendingClient"]
 
 _log = get_logger("client")
 
-_MOST_STRAY = 1_000  # frames that no call has asked for
+_MOST_STRAY = 1_000  # unexpected frames that are read at most
 _IN_USE = (
     "this client is in use by another thread; a client serves one thread at a time, a PublishClientPool serves many"
 )
@@ -54,8 +54,8 @@ class SendingClient(BaseClient):
         self._set_up_base(connector, timeout, confirm)
         self._retired = False
         self._notices = Notices() if notices is None else notices
-        #: Whether notices are published after each call. A pool publishes them when the client came back: a log handler
-        #: that sends through the same pool may need the connection.
+        #: Whether each call publishes its notices at its end. A pool publishes them after the client's release, because
+        #: a log handler that sends through the same pool may need the connection.
         self.publishes_notices = notices is None
         self._states = PerProcess(ClientState, leave=ClientState.drop)
 
@@ -78,7 +78,7 @@ class SendingClient(BaseClient):
         deadline: Deadline,
         looked: bool = False,
     ) -> None:
-        """Send *messages*. *state* is that of this process; *looked*: the caller has just looked at the connection."""
+        """Send *messages*. *state* belongs to this process; *looked*: the caller has just checked the connection."""
         if transaction is not None:
             if confirm:
                 raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
@@ -107,7 +107,7 @@ class SendingClient(BaseClient):
             try:
                 if monotonic() >= deadline.at:
                     raise _NoTime("no time was left")
-                sent = 0 if more else session.write_some(data)  # a large message leaves in one step, if it can
+                sent = 0 if more else session.write_some(data)  # all parts of a large message are written together
                 if sent != len(data):
                     session.write_rest(data, more, sent, deadline)
             except (TransportError, ProtocolError) as error:
@@ -136,7 +136,7 @@ class SendingClient(BaseClient):
                 self._notices.publish()
 
     def _write(self, state: ClientState, session: Session, frame: Frame, deadline: Deadline) -> None:
-        """Write *frame*; if that fails, end the session and raise what is then true of the frame."""
+        """Write *frame*. If that fails, end the session, and raise the frame's outcome."""
         data = encode(frame, session.version)
         before = session.transport.bytes_sent
         session.unsettled = True
@@ -158,10 +158,10 @@ class SendingClient(BaseClient):
         receipts: dict[str, int],
         count: int,
     ) -> typing.NoReturn:
-        """End the session, and raise what is true of the messages after writing *data* has ended with *error*.
+        """Raise the outcome of the messages after writing *data* failed with *error*, and end the session.
 
-        *before* is how many bytes had left before *data*. *data* holds *count* messages, which ask for *receipts*.
-        Frames that the broker sent meanwhile count: receipts, or the reason why it takes no more.
+        *before* is how many bytes were written before *data*. *data* holds *count* messages, which ask for *receipts*.
+        Frames that the broker sent meanwhile are read: receipts, or an ERROR that says why the broker accepts no more.
         """
         left = session.transport.bytes_sent - before
         if isinstance(error, _NoTime) and not session.transport.stuck:
@@ -201,7 +201,7 @@ class SendingClient(BaseClient):
         others: typing.Iterable[str] = (),
         earlier: int = 0,
     ) -> None:
-        """Send *frame* with a receipt, and wait for this and the *others*. An ERROR may be about *earlier* messages."""
+        """Send *frame*, and wait for its receipt and the *others*. An ERROR may be about *earlier* frames."""
         receipt = state.next_receipt
         state.next_receipt += 1
         frame.headers["receipt"] = str(receipt)
@@ -219,11 +219,11 @@ class SendingClient(BaseClient):
         answered: int = 0,
         size: int = 1,
     ) -> None:
-        """Read frames until each of *receipts* (ids, with the positions of their messages) was answered.
+        """Read frames until each of *receipts*, which are ids with the positions of their messages, is answered.
 
-        The first *answered* receipts have come already. *earlier* is how many unconfirmed messages an ERROR may be
-        about instead, *size* the bytes of a single message. The answers to the other messages are still read after an
-        ERROR; then the session ends, although RabbitMQ 3.10 and ActiveMQ 5.17 would go on.
+        The first *answered* receipts have come already. An ERROR may instead be about one of *earlier* unconfirmed
+        messages. *size* is the size of a single message in bytes. After an ERROR, the answers to the other messages are
+        still read. Then the session ends, although RabbitMQ 3.10 and ActiveMQ 5.17 would continue it.
         """
         waiting = dict(itertools.islice(receipts.items(), answered, None))
         errors: list[Frame] = []
@@ -250,7 +250,7 @@ class SendingClient(BaseClient):
         state.all_answered()
 
     def _connected_session(self, state: ClientState, deadline: Deadline) -> Session:
-        """The session if it is alive, otherwise a new one."""
+        """Return the session if it is alive, otherwise open a new one."""
         session = self._look(state)
         if session is None:
             if self._retired:
@@ -274,15 +274,15 @@ class SendingClient(BaseClient):
         return session
 
     def _look(self, state: ClientState) -> Session | None:
-        """The session, if a look at the socket does not show that it has ended. Never waits.
+        """Check the socket without waiting. Return the session, or ``None`` if it has ended.
 
-        An ERROR that has come is about an earlier unconfirmed frame. It is kept for the next call in the transaction
-        that it ended, or logged.
+        An ERROR that has come is about an earlier unconfirmed frame. If that frame belongs to a transaction, the next
+        call in the transaction raises the ERROR; otherwise it is logged.
         """
         session = state.session
         if session is None:
             return None
-        if session.unsettled:  # a call was interrupted in the middle, and what has left is not known
+        if session.unsettled:  # a call was interrupted, and it is not known what was written
             state.drop()
             return None
         if session.nothing_new():
@@ -316,7 +316,7 @@ class SendingClient(BaseClient):
 
     @contextlib.contextmanager
     def _exclusive(self) -> typing.Iterator[ClientState]:
-        """Refuse a second thread: interleaved, two threads would read each other's receipts."""
+        """Hold the claim for a block. Refuse a second thread: two threads would read each other's receipts."""
         state = self._states[getpid()]
         try:
             claim = state.claims.pop()
@@ -331,5 +331,5 @@ class SendingClient(BaseClient):
 
 
 def _receipts(first: int, count: int) -> dict[str, int]:
-    """The ids of *count* receipts from the number *first* on, each with the position of its message."""
+    """Return the ids of *count* receipts, which begin with *first*, each with the position of its message."""
     return {str(first + position): position for position in range(count)}

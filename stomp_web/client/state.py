@@ -1,6 +1,6 @@
-"""The open transactions of a client's session, and the state that one process keeps of a client that only sends.
+"""The open transactions of a session, and the state of a `PublishClient` in one process.
 
-The thread that has the claim uses the session. A thread pops the claim and puts it back; no exception can lose it.
+Only the thread that holds the claim uses the session. It pops the claim from `claims`, and puts it back afterwards.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from .encoder import Encoder
 
 __all__ = ["ClientState", "OpenTransaction", "Transactions"]
 
-_MOST_ENDED = 1_000  # ended transactions whose user does not know yet; a program with more never ends its own
+_MOST_ENDED = 1_000  # ended transactions that are remembered; a program with more never ends its transactions
 
 
 @dataclasses.dataclass(slots=True)
 class OpenTransaction:
-    """How many frames of a transaction were sent since the last receipt; its `receipts` after COMMIT (RabbitMQ)."""
+    """`messages` counts the frames since the last receipt. RabbitMQ sends the `receipts` after COMMIT."""
 
     messages: int = 0
     receipts: list[str] = dataclasses.field(default_factory=list)
 
     def sent(self, count: int, receipt: int | None) -> None:
-        """*count* messages were sent in it; if they asked for receipts, *receipt* is the first number."""
+        """Add *count* sent messages; if they ask for receipts, *receipt* is the first message's number."""
         self.messages += count
         if receipt is not None:
             self.receipts.extend(map(str, range(receipt, receipt + count)))
@@ -41,17 +41,17 @@ class Transactions:
         self._ids = itertools.count(1)
         #: The open transactions of this session, by their ids.
         self.open: dict[str, OpenTransaction] = {}
-        # Transactions that an ERROR has ended and whose user does not know yet; and whether the ERROR refuses a frame.
+        # Transactions of which an ERROR is not reported yet: the ERROR, and whether it refuses a frame.
         self._ended: dict[str, tuple[Frame, bool]] = {}
 
     def begin(self) -> str:
-        """Count one more transaction as open, and return its id."""
+        """Add one more open transaction, and return its id."""
         transaction = f"tx-{next(self._ids)}"
         self.open[transaction] = OpenTransaction()
         return transaction
 
     def get(self, transaction: str, broker: str) -> OpenTransaction:
-        """Return the open transaction with this id. Raises `NotSent` or `Rejected` if there is none any more."""
+        """Return the open transaction with this id. Raises `NotSent` or `Rejected` if it is not open any more."""
         end = self._ended.pop(transaction, None)
         if end is not None:
             raise _ended_by_error(broker, transaction, *end)
@@ -64,20 +64,20 @@ class Transactions:
         )
 
     def end(self, reason: StompError) -> None:
-        """The session has ended, and with it its open transactions; their users are told of an ERROR in *reason*."""
+        """End all open transactions, because the session has ended. If *reason* holds an ERROR, `get` reports it."""
         if isinstance(reason, Rejected | ConnectionLost) and reason.frame is not None:
             self.end_by(reason.frame, isinstance(reason, Rejected))
         self.open.clear()
 
     def end_by(self, frame: Frame, refusal: bool) -> None:
-        """An ERROR has ended the session, and with it the open transactions, whose users are to be told."""
+        """End all open transactions, because *frame*, an ERROR, has ended the session. `get` reports the ERROR."""
         if len(self._ended) > _MOST_ENDED:
             self._ended.clear()
         self._ended.update(dict.fromkeys(self.open, (frame, refusal)))
         self.open.clear()
 
     def forget(self, transaction: str) -> None:
-        """Forget this transaction: its user knows how it ended."""
+        """Forget this transaction, because its user knows how it ended."""
         self._ended.pop(transaction, None)
 
     def clear(self) -> None:
@@ -113,7 +113,7 @@ class ClientState:
     encoder: Encoder | None = None
     #: The number of the next receipt that is asked for.
     next_receipt: int = 1
-    #: Frames written since the last receipt, which an ERROR may be about.
+    #: How many frames were written since the last receipt; an ERROR may be about one of these.
     unconfirmed: int = 0
     transactions: Transactions = dataclasses.field(default_factory=Transactions)
     #: Whether the user has connected with other credentials than those of the constructor.
@@ -123,12 +123,12 @@ class ClientState:
         self.claims.append(Right(self))
 
     def restore(self, lost: Right) -> None:
-        """Put a new claim in the place of one that was lost to an interrupt."""
+        """Add a new claim after an interrupt has lost the old one."""
         self.claims.append(Right(self))
 
     @property
     def is_reusable(self) -> bool:
-        """Whether a pool may lend the client again: no call runs or was interrupted, and no transaction is open."""
+        """Whether a pool may lease the client again: no call runs or was interrupted, and no transaction is open."""
         session = self.session
         return (
             session is not None
@@ -144,7 +144,7 @@ class ClientState:
         self.session = session
 
     def drop(self) -> None:
-        """Close the connection without DISCONNECT, and forget what belonged to its session."""
+        """Close the connection without DISCONNECT, and forget the state of its session."""
         session, self.session = self.session, None
         self.unconfirmed = 0
         self.transactions.open.clear()
@@ -152,7 +152,7 @@ class ClientState:
             session.close()
 
     def all_answered(self) -> None:
-        """A receipt came: an ERROR that comes later cannot be about frames that were written before it."""
+        """A receipt came: an ERROR that comes later cannot be about a frame that is written already."""
         self.unconfirmed = 0
         for transaction in self.transactions.open.values():
             transaction.messages = 0

@@ -17,19 +17,19 @@ _log = get_logger("client")
 
 Callback = typing.Callable[[Frame], object]
 
-_MOST_LATER = 134_217_728  # bytes of messages that are kept for later: as many as one message may have
-_FRAME_SIZE = 1_000  # about how many bytes a frame takes beside its body
+_MOST_LATER = 134_217_728  # bytes of messages that are kept for later: the largest size of one message
+_FRAME_SIZE = 1_000  # about how many bytes a frame takes without its body
 
 
 class PublishSubscribeClient(QueueingDuplexClient):
     """A `QueueingDuplexClient` that calls a function for each message instead of putting it on a queue.
 
     Callbacks run in the thread of `listen_forever`, one after the other; a slow callback delays the heart-beats. An
-    exception of a callback is passed to `on_error`; a message without a callback to `on_unclaimed`, and not kept.
+    exception of a callback goes to `on_error`. A message without a callback goes to `on_unclaimed`, and is dropped.
 
-    While a callback waits for a receipt of its own, the messages that stand before the receipt are read, and their
-    callbacks are called after it: *queue_size* messages, or more if they take at most 128 MiB. A receipt that stands
-    behind more messages is not seen. A prefetch limit keeps the rest at the broker.
+    While a callback waits for a receipt, the client reads the messages that come before the receipt, and calls their
+    callbacks later. It reads up to *queue_size* messages, or more within 128 MiB. It does not see a receipt behind more
+    messages. A prefetch limit keeps the rest at the broker.
     """
 
     _received: _Callbacks
@@ -68,21 +68,21 @@ class PublishSubscribeClient(QueueingDuplexClient):
         self._received.callbacks.pop(id, None)
 
     def on_error(self, error: Exception, frame: Frame) -> None:
-        """A callback raised *error* for *frame*. Logs it with the traceback; override it to do more."""
+        """Log *error*, which a callback raised for *frame*, with the traceback. Override this method to do more."""
         _log.error("the callback of subscription %s failed", frame.headers.get("subscription"), exc_info=error)
 
     def on_unclaimed(self, frame: Frame) -> None:
-        """A MESSAGE came for which there is no callback. Warns, once for each subscription; override it to do more.
+        """Warn of *frame*, a MESSAGE without a callback, once for each subscription. Override this method to do more.
 
         Examples are answers to a ``reply-to`` that names a temporary queue of RabbitMQ, and messages that were on their
         way when `unsubscribe` was called. The frame is dropped afterwards; if its subscription acknowledges messages,
-        the broker delivers it again. An exception that this method raises is passed to `on_error`.
+        the broker delivers the message again. An exception that this method raises is passed to `on_error`.
         """
         self._unclaimed.warn(frame)
 
 
 class _Callbacks(ReceivedFrames):
-    """Received frames. The MESSAGE frames among them go to callbacks."""
+    """Received frames. A MESSAGE frame goes to its callback."""
 
     def __init__(self, client: PublishSubscribeClient, queue_size: int, message_queue: FrameQueue | None) -> None:
         super().__init__(queue_size, message_queue, client._driver.wake)
@@ -108,7 +108,7 @@ class _Callbacks(ReceivedFrames):
         self.later.extend(frames)
         self._later_bytes += sum(map(_size_of, frames))
         if self._calling:
-            return  # a callback waits for a receipt of its own; messages that come meanwhile are handled after it
+            return  # a callback waits for a receipt; the messages that come meanwhile are handled after the callback
         self._calling = True
         try:
             while self.later:

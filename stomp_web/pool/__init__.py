@@ -1,4 +1,4 @@
-"""PublishClientPool: lends each client to one caller at a time; breaker; statistics."""
+"""PublishClientPool: leases each client to one caller at a time. Also its breaker and its statistics."""
 
 from .pool import PublishClientPool
 from .stats import Health, PoolStats

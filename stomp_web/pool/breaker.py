@@ -1,4 +1,4 @@
-"""The breaker: after failed attempts to connect, fail at once for a while instead of trying again each time."""
+"""The breaker: after a failed attempt to connect, calls fail at once during a pause, instead of connecting."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ LONGEST_PAUSE = 30.0
 
 
 def back_off(failures: int) -> float:
-    """Return how many seconds to wait after this number of *failures* in a row, 1 or more.
+    """Return how many seconds to wait after *failures* failures in a row, at least 1.
 
-    The wait is a random part of a limit that doubles with each failure ("full jitter"), so that processes come back one
-    by one.
+    The wait is a random part of a limit that doubles with each failure ("full jitter"), so that processes do not
+    reconnect all at once.
     """
     limit = min(FIRST_PAUSE * 2.0 ** min(failures - 1, 100), LONGEST_PAUSE)
     return random.uniform(0, limit)  # noqa: S311 - not a secret
 
 
 class Breaker:
-    """Closed while connecting works; open for a random pause (`back_off`) after each failure in a row."""
+    """Closed while connecting works. Each failure opens the breaker for a random pause (see `back_off`)."""
 
     __slots__ = ("_error", "_failures", "_silence", "_until")
 
@@ -33,9 +33,9 @@ class Breaker:
         self.succeeded()
 
     def succeeded(self) -> None:
-        """An attempt to connect succeeded."""
+        """Close the breaker, because an attempt to connect succeeded."""
         self._failures = 0
-        self._silence = 0.0  # total seconds given to attempts without an answer, since the last success
+        self._silence = 0.0  # total seconds allowed for attempts without an answer, since the last success
         self._until = 0.0
         self._error: MessageError | None = None
 
@@ -45,7 +45,7 @@ class Breaker:
         return max(self._until - time.monotonic(), 0.0) if self._failures else None
 
     def check(self, broker: str) -> None:
-        """Raise what the last attempt raised, if the pause after it is not over yet."""
+        """During the pause after a failed attempt, raise the error of that attempt."""
         error = self._error
         pause = self._until - time.monotonic()
         if error is None or pause <= 0:
@@ -57,7 +57,7 @@ class Breaker:
         raise BrokerUnavailable(words, broker=broker, retry_after=pause)
 
     def failed(self, error: BrokerUnavailable | AuthenticationFailed) -> None:
-        """An attempt to connect failed with *error*; `BrokerUnavailable` gets its `retry_after`."""
+        """Open the breaker, because an attempt failed with *error*. Sets `retry_after` of a `BrokerUnavailable`."""
         self._failures = min(self._failures + 1, 100)
         pause = back_off(self._failures)
         self._error = error.__class__(str(error), broker=error.broker, frame=error.frame)
@@ -66,11 +66,11 @@ class Breaker:
             error.retry_after = pause
 
     def timed_out(self, error: BrokerUnavailable, seconds: float, fair: float) -> None:
-        """An attempt ended with *error*, because no broker answered in the *seconds* that each broker was given.
+        """Count an attempt that ended with *error*: no broker answered within *seconds*, the time for each broker.
 
-        This counts as a failure once such attempts were given *fair* seconds in total since the last success, because
-        one attempt with a short deadline says nothing about the broker. The *seconds* are those given, not those that
-        passed, because on a slow machine more time passes.
+        One attempt with a short deadline says nothing about the broker. So this counts as a failure only when the
+        *seconds* since the last success add up to *fair*. *seconds* is the allowed time, not the time that passed,
+        because more time passes on a slow machine.
         """
         self._silence += seconds
         if self._silence >= fair:

@@ -1,12 +1,12 @@
-"""Leases: each is the right to one connection. Also the deques that hold leases, and the line of callers.
+"""Leases, the deques that hold them, and the line of waiting callers. A lease is the right to one connection.
 
-Nothing here takes a lock. A lease lies in a deque of its pool's `LeaseState`, or one caller has it. The deques and
-queues of the standard library's C code change in one step, which no other thread and no signal handler divides. If an
-exception drops a lease on the way, a new lease is made when the lost one is collected (`Right`).
+Nothing here takes a lock. A lease is in a deque of its pool's `LeaseState`, or one caller holds it. Deques and queues
+are C code: another thread or a signal handler cannot interrupt a change of them. If an exception loses a lease, a new
+one is made when the lost lease is garbage-collected (see `Right`).
 
-A caller joins the line, and then looks for a lease; a release puts a lease back, and then looks at the line. So at
-least one of the two sees the other. Numbers are changed by ``+=``: CPython 3.11 - 3.15 switches threads and runs signal
-handlers only at calls and at the end of a loop's step, and so not in the middle of a ``+=``.
+A caller first joins the line, and then looks for a lease. A release first puts a lease back, and then looks at the
+line. So at least one of the two sees the other. Numbers are changed by ``+=``, which is atomic here: CPython 3.11 -
+3.15 switches threads and runs signal handlers only at calls and at the end of a loop's step.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ __all__ = ["Lease", "LeaseState", "Waiter"]
 
 
 class Lease(Right):
-    """The right to one connection. A caller that has the lease uses `client`; only the pool uses the rest.
+    """The right to one connection. The caller that holds the lease uses `client`; only the pool uses the rest.
 
     * `client` - the client; ``None`` while the lease has no connection. `connection` - its state in this process.
     * `idle_since` - when the client was last put back; `expires_at` - when to replace it. Both are `time.monotonic`.
-    * `state` - the pool's `LeaseState` while a caller has the lease; `loan` - a new number for each caller.
+    * `state` - the pool's `LeaseState` while a caller holds the lease; `loan` - a new number for each caller.
     """
 
     __slots__ = ("client", "connection", "expires_at", "idle_since", "loan", "state")
 
     def __init__(self, home: LeaseState) -> None:
         super().__init__(home)
-        # A caller that has the lease has a client; only the pool asks whether there is one.
+        # A caller that holds the lease has a client; only the pool checks for ``None``.
         self.client: PublishClient = None  # type: ignore[assignment]
         self.connection: ClientState = None  # type: ignore[assignment]
         self.idle_since = self.expires_at = 0.0
@@ -47,21 +47,21 @@ class Lease(Right):
 
 
 class Waiter:
-    """A caller in line. It gets its lease in `box`, or ``None``, which means "look again"."""
+    """A caller in line. It gets its lease in `box`. ``None`` in `box` means "look again"."""
 
     __slots__ = ("began", "box", "gone")
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.box: queue.SimpleQueue[Lease | None] = queue.SimpleQueue()
-        self.gone = False  # the caller does not wait any more, and takes nothing out of its box
+        self.gone = False  # true once the caller does not wait any more, and takes nothing out of `box`
 
 
 class LeaseState:
     """The state of a pool in one process: its leases, its line of waiters, its numbers.
 
-    * `idle` - leases with a connection that no caller has. The lease used last is lent first, so the others grow old.
-    * `vacant` - leases without a connection.
+    * `idle` - free leases with a connection. The most recently used is taken first, so the others grow old.
+    * `vacant` - free leases without a connection.
     * `waiting` - callers in line, first come, first served.
     * `connect_turn` - holds one element; the caller that takes it may connect.
     """
@@ -72,12 +72,12 @@ class LeaseState:
         self.vacant: collections.deque[Lease] = collections.deque()
         self.waiting: collections.deque[Waiter] = collections.deque()
         self.leases: weakref.WeakSet[Lease] = weakref.WeakSet()
-        # Made when a process first uses the pool: gunicorn's gevent worker replaces `queue.SimpleQueue` after the fork,
-        # and only with the new class a caller that waits here lets others run.
+        # Made when a process first uses the pool: gunicorn's gevent worker replaces `queue.SimpleQueue` after the fork.
+        # Only with the new class do other greenlets run while a caller waits here.
         self.connect_turn: queue.SimpleQueue[Right] = queue.SimpleQueue()
         self.connect_turn.put(Right(self))
         self.breaker = Breaker()
-        self.upkeep_at = 0.0  # when a caller should next look for connections that are too old
+        self.upkeep_at = 0.0  # when `acquire` next looks for connections that are too old
         self.loans = self.waits = self.timeouts = 0
         self.wait_seconds = 0.0
         self.opened = self.connect_errors = self.stale = self.retired = self.discarded = 0
@@ -90,7 +90,7 @@ class LeaseState:
         self.vacant.append(lease)
 
     def restore(self, lost: Right) -> None:
-        """Put a new right, or a lease without a connection, in the place of *lost*. Not in a child."""
+        """Replace *lost* by a new right or by a lease without a connection. Does nothing in a child."""
         if self.pid != os.getpid():
             return
         if isinstance(lost, Lease):
@@ -104,7 +104,7 @@ class LeaseState:
             self.connect_turn.put(Right(self))
 
     def take(self) -> Lease | None:
-        """Take a lease, preferably one with a connection; ``None`` if all are out."""
+        """Take a free lease, if possible one with a connection; return ``None`` if no lease is free."""
         try:
             return self.idle.pop()
         except IndexError:
@@ -115,13 +115,13 @@ class LeaseState:
             return None
 
     def put(self, lease: Lease) -> None:
-        """Put *lease* into `idle` or `vacant`, and serve the line."""
+        """Put *lease* back into `idle` or `vacant`, and serve the line."""
         (self.vacant if lease.client is None else self.idle).append(lease)
         if self.waiting:
             self.serve()
 
     def serve(self) -> None:
-        """Give leases to callers in line, while there are leases and callers."""
+        """Give free leases to callers in line until there are no more of either."""
         while self.waiting:
             lease = self.take()
             if lease is None:
@@ -133,7 +133,7 @@ class LeaseState:
                 return
             waiter.box.put(lease)
             self.leave(waiter)
-            # The waiter may have just gone. If it has not seen the lease, the lease is put back here.
+            # The waiter may just have gone, without seeing the lease. Then the lease is put back here.
             if waiter.gone:
                 self.empty(waiter)
 
@@ -150,7 +150,7 @@ class LeaseState:
             self.waiting.remove(waiter)
 
     def empty(self, waiter: Waiter) -> None:
-        """Put back a lease that lies in the box of a *waiter* that has gone."""
+        """Put back the lease in the box of *waiter*, which has gone."""
         while True:
             try:
                 lease = waiter.box.get_nowait()
@@ -160,7 +160,7 @@ class LeaseState:
                 (self.vacant if lease.client is None else self.idle).append(lease)
 
     def close_inherited(self) -> None:
-        """In a child: close the parent's descriptors without writing a byte."""
+        """In a child, close the descriptors of the parent's connections without writing a byte."""
         for lease in list(self.leases):
             if lease.client is not None:
                 lease.client.close()

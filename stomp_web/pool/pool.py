@@ -1,7 +1,7 @@
-"""PublishClientPool: lends `PublishClient` objects, each to one caller at a time.
+"""PublishClientPool: leases `PublishClient` objects, each to one caller at a time.
 
-`acquire` takes a lease and makes sure that it is connected; `release` puts it back, and closes a failed connection. No
-log handler and no observer is called while a lease is out: notices are published afterwards.
+`acquire` takes a lease, and makes sure that its client is connected. `release` puts the lease back, and closes a failed
+connection. Log handlers and observers are called only afterwards.
 """
 
 from __future__ import annotations
@@ -41,29 +41,29 @@ __all__ = ["PublishClientPool"]
 
 _log = get_logger("pool")
 
-# The options of an address that the pool takes itself, and those that it hands on to its clients.
+# The options of an address that the pool uses, and those that it passes on to its clients.
 _POOL_OPTIONS = ("pool_size", "timeout", "max_waiting", "max_idle", "max_lifetime")
 _CLIENT_OPTIONS = ("connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
-_FAIR_SHARE = 1.0  # seconds for the few round trips in which a broker accepts a session
-_JITTER = 0.1  # how far lifetimes are spread, so that a fleet of processes does not reconnect at once
+_FAIR_SHARE = 1.0  # seconds in which a broker that works accepts a session
+_JITTER = 0.1  # lifetimes differ by up to this share, so that many processes do not reconnect at once
 # The counts of `LeaseState`, by their names in `PoolStats`.
 _COUNTED = "loans waits wait_seconds timeouts opened connect_errors stale retired discarded".split()
-_LOOK_AGAIN = 0.5  # seconds until a caller in line looks by itself: an interrupt may have kept others from serving it
+_LOOK_AGAIN = 0.5  # seconds until a waiting caller looks by itself: an interrupt may have stopped the others' `serve`
 
 
 class PublishClientPool(Unpicklable):
-    """A thread-safe, fork-safe pool of publish-only clients. Nothing is opened before the first loan.
+    """A thread-safe, fork-safe pool of publish-only clients. No connection is opened before the first lease.
 
-    * *url* - the broker's address, or several (see `parse_address`); it may hold options.
-    * *max_size* - connections per process; 8. `Publisher` calls it ``pool_size``, which is accepted here too.
-    * *timeout* - seconds for a loan, and for each call of a lent client; 5.
-    * *max_waiting* - how many callers may wait for a client; another caller gets `PoolTimeout` at once. 0: no limit.
-    * *max_idle* - seconds after which an unused connection is replaced; 45, because Artemis and many load balancers cut
-      connections that are idle for a minute.
-    * *max_lifetime* - seconds after which a connection is replaced, 10 % more or less; 3600.
+    * *url* - the broker's address, or several addresses (see `parse_address`); it may contain options.
+    * *max_size* - connections per process; default 8. `Publisher` calls it ``pool_size``; this name works here too.
+    * *timeout* - seconds to wait for a client, and for each call of a leased client; default 5.
+    * *max_waiting* - how many callers may wait for a client; one more gets `PoolTimeout` at once. 0 means no limit.
+    * *max_idle* - seconds after which an unused connection is replaced; default 45, because Artemis and many load
+      balancers close connections that are idle for a minute.
+    * *max_lifetime* - seconds after which a connection is replaced, 10 % more or less; default 3600.
     * *client_options* - the options of `PublishClient`, such as ``login``, ``passcode``, ``confirm``, ``heart_beat``.
 
-    Raises `ConfigurationError`. It starts no thread, and needs no call at exit.
+    Raises `ConfigurationError`. The pool starts no thread, and needs no call at exit.
 
     >>> pool = PublishClientPool("stomp://localhost:61613", max_size=4)
     >>> with pool.client() as client:  # doctest: +SKIP
@@ -90,7 +90,7 @@ class PublishClientPool(Unpicklable):
 
         def own(name: str, keyword: typing.Any, written: str | None = None) -> typing.Any:
             in_address = options.pop(name, OPTIONS[name].default)
-            return coerce(name, in_address if keyword is None else keyword, written)  # a keyword wins over the address
+            return coerce(name, in_address if keyword is None else keyword, written)  # a keyword overrides the address
 
         pool_size = client_options_.pop("pool_size", None)
         if max_size is not None and pool_size is not None:
@@ -129,7 +129,7 @@ class PublishClientPool(Unpicklable):
     _instead = "hand over its address, and make a pool there"
 
     def __copy__(self) -> PublishClientPool:
-        """Return a pool with the same options and observers, and connections of its own."""
+        """Return a pool with the same options and observers, but with its own connections."""
         again = self.__class__.__new__(self.__class__)
         again.__dict__.update(self.__dict__)
         again._closed = False
@@ -141,15 +141,15 @@ class PublishClientPool(Unpicklable):
 
     @contextlib.contextmanager
     def client(self, timeout: float | None = None) -> typing.Iterator[PublishClient]:
-        """Lend a connected client for the ``with`` block. *timeout* is in seconds; if not given, the pool's is used.
+        """Lease a connected client for the ``with`` block. *timeout* is in seconds; by default, it is the pool's.
 
-        Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`: then nothing was sent.
+        Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`. Each means: not sent.
         """
         lease = self.acquire(Deadline(self.timeout if timeout is None else checked(timeout)))
         loan = lease.loan
         try:
             client = lease.client
-            # The caller may keep the client for long, and notices to be logged must not wait for its return.
+            # The caller may keep the client for long, and notices must not wait until `release`.
             client.publishes_notices = True
             try:
                 self._notices.publish()
@@ -160,11 +160,11 @@ class PublishClientPool(Unpicklable):
             try:
                 self.release(lease, loan)
             except BaseException:
-                self.release(lease, loan)  # interrupted, perhaps before it did anything
+                self.release(lease, loan)  # the first call was interrupted, perhaps before it did anything
                 raise
 
     def acquire(self, deadline: Deadline) -> Lease:
-        """Return a lease with a connected client; `release` must follow. Raises what `client` raises."""
+        """Return a lease with a connected client. Every lease must be released. Raises what `client` raises."""
         state = self._states[getpid()]
         try:
             lease = self._wait_for_lease(state, deadline) if state.waiting else state.idle.pop()
@@ -190,7 +190,7 @@ class PublishClientPool(Unpicklable):
             raise
 
     def _wait_for_lease(self, state: LeaseState, deadline: Deadline) -> Lease:
-        """Return a lease, with a connection or without; wait in line if all are out."""
+        """Return a lease, with or without a connection. If no lease is free, wait in line."""
         if self._closed:
             raise self._closed_error()
         lease = None if state.waiting else state.take()
@@ -229,7 +229,7 @@ class PublishClientPool(Unpicklable):
             waiter.gone = True
             state.leave(waiter)
             state.empty(waiter)
-            if self._closed and state.idle:  # leases that were given to this caller meanwhile
+            if self._closed and state.idle:  # leases that this caller got meanwhile
                 self._close_idle(state)
             elif state.waiting:
                 state.serve()
@@ -243,7 +243,7 @@ class PublishClientPool(Unpicklable):
         return PoolTimeout(f"all {self.max_size} connections to {self.url} {why} raise pool_size.", broker=self.url)
 
     def _renew(self, state: LeaseState, lease: Lease, change: str, deadline: Deadline) -> None:
-        """Give *lease* a new connection. If it has an old one, that is closed; *change* says why."""
+        """Open a new connection for *lease*. Close its old one, if there is one; *change* is the reason."""
         if lease.client is not None:
             state.stale += change == "stale"
             state.retired += change == "retired"
@@ -253,7 +253,7 @@ class PublishClientPool(Unpicklable):
         lease.expires_at = monotonic() + self.max_lifetime * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
 
     def _open(self, state: LeaseState, deadline: Deadline) -> PublishClient:
-        """Open a connection; one attempt at a time, so that a broker that comes back is not overloaded."""
+        """Open a connection. Only one attempt runs at a time, so that a restarted broker is not overloaded."""
         state.breaker.check(self.url)
         client = PublishClient.with_connector(self._connector, self.timeout, self._confirm, self._notices)
         try:
@@ -276,14 +276,14 @@ class PublishClientPool(Unpicklable):
         return client
 
     def _connect(self, state: LeaseState, client: PublishClient, deadline: Deadline) -> None:
-        # The seconds that `Connector.open` gives to each broker.
+        # The seconds that `Connector.open` allows for each broker.
         given = min(deadline.remaining() / len(self._connector.endpoints), self._connector.connect_timeout)
         try:
             client.open(deadline)
         except (BrokerUnavailable, AuthenticationFailed) as error:
             state.connect_errors += 1
             if isinstance(error, BrokerUnavailable) and error.timed_out:
-                # A broker that is alive answers in half of the allowed time, and within a second.
+                # A broker that works answers in half of the allowed time, and within a second.
                 fair = min(self._connector.connect_timeout / 2, self.timeout / 2, _FAIR_SHARE)
                 state.breaker.timed_out(error, given, fair)
             else:
@@ -294,14 +294,14 @@ class PublishClientPool(Unpicklable):
         state.opened += 1
 
     def release(self, lease: Lease, loan: int) -> None:
-        """Take back a lease that `acquire` has lent; close its connection if that may not be lent again.
+        """Put back a lease that `acquire` has returned. Close its connection if the connection is not reusable.
 
-        *loan* is the lease's number at `acquire`: a second call with the same number does nothing. In a child that was
-        forked meanwhile, no caller gets the lease: with gevent, the child has copies of the callers in line, and these
-        would send what the parent sends.
+        *loan* is the lease's number at `acquire`; a second call with the same number does nothing. In a child that was
+        forked meanwhile, no waiting caller gets the lease. (With gevent, the child has copies of the waiting callers,
+        which would send what the parent sends.)
         """
         state = lease.state
-        if state is None or lease.loan != loan:  # it was released already
+        if state is None or lease.loan != loan:  # the lease was released already
             return
         returned = False
         try:
@@ -315,7 +315,7 @@ class PublishClientPool(Unpicklable):
             lease.idle_since = monotonic()
             line = state.vacant if lease.client is None else state.idle
             lease.state = None
-            returned = True  # no interrupt can come between this line and the end of the next call
+            returned = True  # no interrupt can come before the next call ends
             line.append(lease)
         except BaseException:
             if not returned:
@@ -325,20 +325,20 @@ class PublishClientPool(Unpicklable):
         if state.waiting:
             state.serve()
         if self._closed:
-            self._close_idle(state)  # the pool was closed meanwhile, perhaps without this lease
+            self._close_idle(state)  # the pool was closed meanwhile, perhaps while this lease was out
         if self._notices.due:
             self._notices.publish()
 
     @staticmethod
     def _part_with(lease: Lease) -> None:
-        """Take the client from *lease*, which no caller has any more, and close its connection."""
+        """Remove the client from *lease*, which no caller holds any more, and close the client's connection."""
         client = lease.client
         lease.state = lease.client = lease.connection = None  # type: ignore[assignment]
         if client is not None:
             client.retire()
 
     def _close_aged(self, state: LeaseState, now: float) -> None:
-        """Close the connections that were idle for too long: they come first in `idle`."""
+        """Close the connections that were idle for too long. The oldest come first in `idle`."""
         state.upkeep_at = now + min(self.max_idle, self.max_lifetime) / 16
         while True:
             try:
@@ -352,7 +352,7 @@ class PublishClientPool(Unpicklable):
             state.put(lease)
 
     def _close_client(self, lease: Lease, change: str) -> None:
-        """Close the connection of *lease*, without a DISCONNECT, which would cost a round trip."""
+        """Close the connection of *lease*. A DISCONNECT would cost a round trip, so none is sent."""
         client = lease.client
         lease.client = lease.connection = None  # type: ignore[assignment]
         broker = client.broker
@@ -362,7 +362,7 @@ class PublishClientPool(Unpicklable):
         self._notify(change, broker)
 
     def stats(self) -> PoolStats:
-        """Return the numbers of this process."""
+        """Return the pool's numbers in this process."""
         state = self._states[getpid()]
         size = self.max_size - len(state.vacant)
         idle = len(state.idle)
@@ -377,9 +377,9 @@ class PublishClientPool(Unpicklable):
         )
 
     def check(self, timeout: float | None = None) -> Health:
-        """Ask the broker for a sign of life (`PublishClient.ping`), in at most *timeout* seconds.
+        """Check within *timeout* seconds whether the broker answers (see `PublishClient.ping`).
 
-        If not given, *timeout* is the pool's. Raises only `ConfigurationError`; the result tells of other errors.
+        By default, *timeout* is the pool's. Raises only `ConfigurationError`; the result contains any other error.
         """
         deadline = Deadline(self.timeout if timeout is None else checked(timeout))
         began = monotonic()
@@ -391,9 +391,9 @@ class PublishClientPool(Unpicklable):
             return Health(False, self.url, seconds=monotonic() - began, error=str(error))
 
     def close(self, timeout: float = DEFAULTS.timeout) -> None:
-        """Close every connection, with a DISCONNECT if there is time, and lend no more clients. May be called again.
+        """Close every connection, with a DISCONNECT if there is time. Afterwards, `acquire` raises `PoolClosed`.
 
-        It takes no longer than *timeout* seconds. Clients that are lent are closed when they come back.
+        Takes at most *timeout* seconds, and may be called more than once. A leased client is closed at its release.
         """
         deadline = Deadline(checked(timeout))
         self._closed = True
@@ -401,7 +401,7 @@ class PublishClientPool(Unpicklable):
         self._notices.publish()
 
     def _close_idle(self, state: LeaseState, deadline: Deadline | None = None) -> None:
-        """Close the idle connections, and send away the callers in line. Without a *deadline*, send no DISCONNECT."""
+        """Close the idle connections, and end the wait of all callers. Without a *deadline*, send no DISCONNECT."""
         for waiter in list(state.waiting):
             waiter.box.put(None)
         while True:
@@ -414,7 +414,7 @@ class PublishClientPool(Unpicklable):
                 try:
                     client.disconnect(max(deadline.share(len(state.idle) + 1).seconds, 0.001))
                 except MessageError as error:  # the connection is closed either way
-                    # A warning, if the error is about messages that were sent unconfirmed.
+                    # A warning, if the error is about unconfirmed messages.
                     log = _log.warning if isinstance(error, Rejected | DeliveryUnknown) else _log.info
                     self._notices.add(log, "while the connection was closed: %s", str(error))
             self._close_client(lease, "closed")

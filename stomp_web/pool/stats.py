@@ -1,4 +1,4 @@
-"""What a pool tells about itself: its numbers, and whether the broker answers."""
+"""The numbers of a pool, and whether its broker answers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ __all__ = ["Health", "PoolStats"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PoolStats:
-    """The numbers of a pool: its connections now, and counts since this process began to use the pool.
+    """The numbers of a pool: its connections now, and counts since the first use in this process.
 
     * `max_size` - connections allowed.
-    * `size` - connections open or being opened; `idle` of them wait to be lent, `lent` are out.
+    * `size` - connections that are open or being opened: `idle` are free, `lent` are leased.
     * `waiting` - callers waiting for a connection now.
-    * `loans` - clients lent; `waits` - those lent after waiting, `wait_seconds` in all; `timeouts` - waits that failed.
+    * `loans` - leases; `waits` - leases after waiting; `wait_seconds` - total time waited; `timeouts` - failed waits.
     * `opened` - connections opened; `connect_errors` - attempts that failed.
     * `stale` - connections found dead before use; `retired` - replaced for age; `discarded` - closed after an error.
-    * `retry_after` - seconds until the next attempt to connect, ``None`` while connecting works.
+    * `retry_after` - seconds until the next attempt to connect; ``None`` while connecting works.
     """
 
     max_size: int
@@ -39,10 +39,10 @@ class PoolStats:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Health:
-    """Whether the broker answers: true if it does.
+    """The result of a health check. It is true if the broker answered.
 
-    `broker` is the address, `server` and `version` are what the broker said about itself, `seconds` is the time of the
-    round trip, and `error` is the reason if the broker did not answer.
+    `broker` is the address. `server` and `version` are the broker's product and STOMP version. `seconds` is the time of
+    the check. `error` is the reason why the broker did not answer.
     """
 
     ok: bool
@@ -56,7 +56,7 @@ class Health:
         return self.ok
 
     def __str__(self) -> str:
-        """The answer in one line, for people."""
+        """The result in one line, for people."""
         if not self.ok:
             return self.error or f"{self.broker} does not answer"
         said = "" if self.version is None else f": {self.server or 'a server without a name'}, STOMP {self.version}"

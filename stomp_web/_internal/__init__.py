@@ -1,1 +1,1 @@
-"""Internal tools, which no user imports: per-process state, redaction, lazy imports, logging, terminals."""
+"""Internal tools, not for users: per-process state, redaction, lazy imports, logging, terminals."""

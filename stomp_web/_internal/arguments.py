@@ -1,4 +1,4 @@
-"""The common part of the command lines, whether argparse or click reads them."""
+"""The common part of the command lines, for argparse and click."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ RELAY: typing.Final[tuple[Argument, ...]] = (
 
 
 def worker_options(place: str, *, what: str = "application", otherwise: bool = True) -> tuple[Argument, ...]:
-    """The options of a command that runs a worker. Their defaults are in *place*, or they may be (*otherwise*).
+    """The options of a command that runs a worker. *place* defines their defaults; with *otherwise*, it may.
 
-    *what* is loaded by each process.
+    Each process loads *what*.
     """
     defaults = [f"Default: that of {place}{f', else {each}' if otherwise else ''}." for each in (8, 0)]
     concurrency = (
@@ -68,6 +68,6 @@ def worker_options(place: str, *, what: str = "application", otherwise: bool = T
 
 
 def add_options(parser: argparse.ArgumentParser, options: typing.Iterable[Argument], **more: typing.Any) -> None:
-    """Add *options* to *parser*, with *more* arguments for each ``add_argument``."""
+    """Add *options* to *parser*. *more* are further arguments of each ``add_argument``."""
     for flag, read, metavar, text in options:
         parser.add_argument(flag, metavar=metavar, help=text, **{"type": read, **more})

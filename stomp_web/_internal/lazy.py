@@ -1,4 +1,4 @@
-"""Packages whose names are loaded when they are first used (PEP 562). This module imports nothing, to be fast."""
+"""Lazy imports: a package loads a name at the first use (PEP 562). To be fast, this module imports nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def loader(
     """Return the functions ``__getattr__`` and ``__dir__`` of a package.
 
     *package* is its ``globals()``. *homes* maps its modules to the names that they define; if two modules define one
-    name, the later module wins. *modules* are submodules that are attributes of the package.
+    name, the later module wins. *modules* are submodules that the package has as attributes.
     """
     here: str = package["__name__"]
     home_of = {name: module for module, names in homes.items() for name in names}
@@ -31,7 +31,7 @@ def loader(
             try:
                 return importlib.import_module(f".{name}", here)
             except ModuleNotFoundError as error:
-                if error.name != f"{here}.{name}":  # a module that it imports is missing
+                if error.name != f"{here}.{name}":  # the submodule exists, but a module that it imports is missing
                     raise
         raise AttributeError(f"module {here!r} has no attribute {name!r}")
 

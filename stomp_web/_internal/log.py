@@ -1,4 +1,4 @@
-"""The loggers of the library: silent unless the application has set up logging, and never the cause of a failure."""
+"""The loggers of the library. They are silent until the application sets up logging, and never raise."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ logging.getLogger("stomp_web").addHandler(logging.NullHandler())
 
 
 class GuardedLogger(logging.LoggerAdapter[logging.Logger]):
-    """A logger whose methods raise no `Exception` of the application's filters, formatters and handlers.
+    """A logger whose methods suppress each `Exception` of the application's filters, formatters and handlers.
 
     Such an exception is reported on standard error, as `logging` does for an exception in a handler's ``emit``.
     """
 
     def log(self, level: int, msg: object, *args: object, **kwargs: typing.Any) -> None:
         try:
-            # The stack level of the caller, because this frame is not one of `logging`'s own.
+            # 2, because `logging` does not skip this frame when it looks for the caller.
             self.logger.log(level, msg, *args, **{"stacklevel": 2, **kwargs})
         except Exception:  # noqa: BLE001 - an application's filter, formatter or handler may raise any exception
             report_logging_error()
@@ -33,8 +33,8 @@ def get_logger(name: str) -> GuardedLogger:
 
 
 def report_logging_error() -> None:
-    """Show the present exception as `logging.Handler.handleError` does, unless such reports are turned off."""
+    """Print the current exception like `logging.Handler.handleError`, unless such reports are turned off."""
     if logging.raiseExceptions and sys.stderr is not None:
-        with contextlib.suppress(Exception):  # the exception's own text may raise, and standard error may be closed
+        with contextlib.suppress(Exception):  # the exception's `str` may raise, and standard error may be closed
             sys.stderr.write("--- Logging error of stomp_web ---\n")
             traceback.print_exc(file=sys.stderr)

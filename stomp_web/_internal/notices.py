@@ -1,8 +1,8 @@
-"""Notices: log records and events that wait until the code that reports them holds nothing.
+"""Notices: log records and events that wait until the reporting code holds no lock and no connection.
 
-A log handler or an observer may send through the publisher that reports to it. If it were called while a lock or a
-connection is held, it would wait for its own caller. Such a send may cause notices, too, and they would never end if
-the broker closes each connection. So a notice about a notice is published, and any notice about that one is dropped.
+A log handler or an observer may send through the publisher that reports to it. If its caller held a lock or a
+connection, it could wait for its own caller. Its send may cause notices, too; with a broker that closes each
+connection, this would never end. So a notice that a notice has caused is published, but its own notices are dropped.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import typing
 
 __all__ = ["Notices"]
 
-_MOST_CAUSES = 1  # the longest chain of notices, each the cause of the next, that leads to a published notice
+_MOST_CAUSES = 1  # how many notices may lie in the chain of causes of a published notice
 
 
 class Notices:
-    """Calls of log handlers and observers that are `due`, in order. Any thread may add, and any thread may publish.
+    """Waiting calls of log handlers and observers, in order. Any thread may add and publish.
 
-    Notices of a parent are not published in a forked child: the parent publishes them.
+    A forked child does not publish its parent's notices; the parent publishes them.
     """
 
     __slots__ = ("_publishers", "due")
 
     def __init__(self) -> None:
-        #: The waiting notices: for each, the process, how many other notices have caused it, and the call.
+        #: The waiting notices. Each is a process id, the number of notices in its chain of causes, and the call.
         self.due: collections.deque[tuple[int, int, typing.Callable[[], object]]] = collections.deque()
-        # The threads that publish now, and how many other notices have caused the notice that each publishes. The key
-        # is process and thread, because a thread of a forked child may have the number of a thread of the parent.
+        # For each thread that publishes now, the number of causes of the notice that it publishes. The key is process
+        # and thread, because a thread of a forked child may have the same number as a thread of the parent.
         self._publishers: dict[tuple[int, int], int] = {}
 
     def add(self, report: typing.Callable[..., object], *arguments: object, **options: object) -> None:
@@ -41,10 +41,10 @@ class Notices:
             self.due.append((pid, causes, functools.partial(report, *arguments, **options)))
 
     def publish(self) -> None:
-        """Publish all notices, also those that come meanwhile. The calling thread must hold no lock of the library.
+        """Publish all notices, including those that come meanwhile. The caller must hold no lock of the library.
 
-        A notice raises no `Exception` (see `GuardedLogger` and `Observers`), because the exception would be taken for
-        the outcome of the call that publishes.
+        A notice raises no `Exception` (see `GuardedLogger` and `Observers`): the exception would look like the outcome
+        of the call that publishes.
         """
         if not self.due:
             return

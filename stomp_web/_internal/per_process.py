@@ -1,7 +1,7 @@
-"""Per-process state, and unpicklable objects. The state is looked up by the process id at each use.
+"""Per-process state, and unpicklable objects. Each use looks up the state by the process id.
 
-A forked child must not use its parent's connections, nor state that another thread may have been changing. No fork
-hook is used, because uWSGI forks without calling the hooks of `os.register_at_fork`.
+A forked child must not use its parent's connections. It must not use other state of the parent either, because a thread
+may have been changing that state. uWSGI forks without the hooks of `os.register_at_fork`, so none is used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _T = typing.TypeVar("_T")
 
 
 class PerProcess(dict[int, _T]):
-    """One object for each process: ``states[os.getpid()]`` is this process's.
+    """One object for each process: ``states[os.getpid()]`` is the object of this process.
 
     *make* is called with the process id at the first use in a process. In a child, *leave* gets the parent's object.
     """
@@ -27,7 +27,7 @@ class PerProcess(dict[int, _T]):
         self._leave = leave
 
     def __missing__(self, pid: int) -> _T:
-        # Two threads may come here together, or a signal handler in the middle: setdefault lets one of them win.
+        # Two threads, or a thread and a signal handler, may be here together: with setdefault, one of them wins.
         fresh = self._make(pid)
         own = self.setdefault(pid, fresh)
         if own is fresh:

@@ -1,4 +1,4 @@
-"""Text from a broker or a payload, made safe to print: it cannot control a terminal or forge a line of a log."""
+"""Makes text of a broker or a payload safe to print: it cannot control a terminal or forge a log line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["harmless", "sentence", "short_repr", "without_outcome"]
 
 _LONGEST_REPR = 200  # characters
 
-# Not printable for Python, but safe for a terminal: no-break space, and the joiners of emoji and of some scripts.
+# `isprintable` excludes these, but terminals handle them: no-break space, joiners of emoji and of some scripts.
 _SAFE = "\u00a0\u200c\u200d"
 
 # The part of an error that tells the outcome of the message.
@@ -16,18 +16,18 @@ _OUTCOME = re.compile(r"(?:[;,] |\. )(?:nothing was sent|whether [a-z ]+ arrived
 
 
 def sentence(text: object) -> str:
-    """Return *text* with a full stop, unless it ends with ``.``, ``?`` or ``!``: another sentence can follow it."""
+    """Return *text* as a sentence: with a full stop, unless it already ends with ``.``, ``?`` or ``!``."""
     words = str(text).rstrip()
     return words if words.endswith((".", "?", "!")) else f"{words}."
 
 
 def without_outcome(text: str) -> str:
-    """Return the *text* of an error without the outcome of the message, for a line that tells this outcome already."""
+    """Return the *text* of an error without the outcome of the message, for a line that already states the outcome."""
     return _OUTCOME.sub("", text)
 
 
 def harmless(text: str, *, lines: bool = True) -> str:
-    """Return *text*; every character that could control a terminal or hide other characters is escaped.
+    """Return *text* with every character escaped that could control a terminal or hide other characters.
 
     Line ends and tabs stay, unless *lines* is false.
     """
@@ -40,7 +40,7 @@ def harmless(text: str, *, lines: bool = True) -> str:
 
 
 def short_repr(value: object) -> str:
-    """Return ``repr(value)`` for an error, at most 200 characters of it; if ``repr`` fails, the name of the type."""
+    """Return at most 200 characters of ``repr(value)``, for an error text; if ``repr`` fails, the name of the type."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - the value's own code may raise anything, an int of 4,301 digits ValueError

@@ -1,4 +1,4 @@
-"""Passcodes and keys, redacted wherever a traceback, a log or a `repr` may show them.
+"""Passcodes and keys that are redacted wherever a traceback, a log or a `repr` may show them.
 
 A public function redacts its secret arguments first, because error reporters print local variables.
 """
@@ -16,7 +16,7 @@ _SECRET_OPTIONS = frozenset(
 
 
 class Secret(str):
-    """A ``str`` that is used like any other, and whose ``repr`` is ``'***'``."""
+    """An ordinary ``str``, except that its ``repr`` is ``'***'``."""
 
     __slots__ = ()
 
@@ -25,7 +25,7 @@ class Secret(str):
 
 
 class SecretBytes(bytes):
-    """``bytes`` that are used like any other, and whose ``repr`` is ``b'***'``."""
+    """Ordinary ``bytes``, except that their ``repr`` is ``b'***'``."""
 
     __slots__ = ()
 
@@ -34,7 +34,7 @@ class SecretBytes(bytes):
 
 
 class _RedactedKeys(tuple[typing.Any, ...]):
-    """A tuple of secret keys, each of which is redacted, too."""
+    """A tuple of secret keys. Each key is redacted, too."""
 
     __slots__ = ()
 
@@ -48,7 +48,7 @@ def is_secret(name: str) -> bool:
 
 
 def redact_secret(name: str, value: typing.Any) -> typing.Any:
-    """Return *value*. If the option *name* may be secret, the ``repr`` of text, bytes or a list of them is redacted."""
+    """Return *value*. If the option *name* may be secret, redact the ``repr`` of text, bytes, or a list of them."""
     return _redacted(value) if is_secret(name) else value
 
 
@@ -68,5 +68,5 @@ def _redacted(value: typing.Any) -> typing.Any:
 def redact_secrets(
     options: typing.Mapping[str, typing.Any], name_of: typing.Callable[[str], str] = str
 ) -> dict[str, typing.Any]:
-    """Return *options* with the secret ones redacted; *name_of* maps a key of *options* to the option's name."""
+    """Return *options*, with secret values redacted. *name_of* maps a key of *options* to the option's name."""
     return {written: redact_secret(name_of(written), value) for written, value in options.items()}

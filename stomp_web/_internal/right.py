@@ -1,8 +1,8 @@
-"""A right that exists once, and that no exception can lose.
+"""A right that only one caller can have, and that no exception can lose.
 
-A signal handler may raise between any two steps of Python, also right after a lock was taken; the lock stays locked
-then. A `Right` lies in a deque of its home instead; a caller pops it, and puts it back. If it is dropped on the way,
-its home gets a new one. None of these steps waits, so a signal handler or a finalizer may take them.
+A signal handler may raise between any two steps of Python. If that happens right after a lock was taken, the lock stays
+locked. So a `Right` is used instead: it is in a deque of its home, and a caller pops it and puts it back. If an
+exception drops it, its home makes a new one. No step waits, so signal handlers and finalizers may take part.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ __all__ = ["Right"]
 
 class _Home(typing.Protocol):
     def restore(self, lost: typing.Any) -> None:
-        """Put a new right in the place of *lost*. Called from a finalizer: it may not wait, and raises nothing."""
+        """Replace *lost* by a new right. A finalizer calls this method, so it must not wait and not raise."""
 
 
 class Right:
-    """A right of its *home*. The home keeps its rights alive; a right does not keep its home alive."""
+    """A right that belongs to *home*. The home keeps the right alive; the right does not keep the home alive."""
 
     __slots__ = ("__weakref__", "_home")
 
@@ -27,7 +27,7 @@ class Right:
         self._home = weakref.ref(home)
 
     def __del__(self) -> None:
-        reference = getattr(self, "_home", None)  # ``None``: interrupted while it was made
+        reference = getattr(self, "_home", None)  # ``None``: `__init__` was interrupted
         home = reference and reference()
         if home is not None:
             home.restore(self)

@@ -1,7 +1,7 @@
-"""SIGINT (Ctrl-C) and SIGTERM. Only the main thread may set handlers; in other threads, the blocks here do nothing.
+"""Handlers of SIGINT (Ctrl-C) and SIGTERM. Only the main thread can set them; other threads do nothing here.
 
-One press of Ctrl-C often arrives as two signals: the terminal sends SIGINT to every process of its group, and a wrapper
-(npm, docker, uv, a supervisor) forwards its own, perhaps as SIGTERM. So signals within half a second are one request.
+One press of Ctrl-C often causes two signals: the terminal sends SIGINT to every process of its group, and a wrapper
+(npm, docker, uv, a supervisor) sends SIGINT or SIGTERM. So signals within half a second count as one request.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
     "sigterm_as_ctrl_c",
 ]
 
-#: Seconds after the first signal in which others, of either kind, count as the same request.
+#: Seconds after the first signal in which further signals, of either kind, count as the same request.
 ONE_REQUEST: typing.Final = 0.5
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -34,8 +34,8 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class StopSignals:
     """While the block runs, the first SIGTERM or SIGINT sets `asked` and calls *ask*.
 
-    Others within `ONE_REQUEST` seconds do nothing. A later SIGINT raises `KeyboardInterrupt`; a later SIGTERM raises
-    `SystemExit` with the shell's code for SIGTERM. *clock* returns seconds, as `time.monotonic` does.
+    Further signals within `ONE_REQUEST` seconds do nothing. A later SIGINT raises `KeyboardInterrupt`; a later SIGTERM
+    raises `SystemExit` with the shell's code for SIGTERM. *clock* returns seconds, like `time.monotonic`.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class StopSignals:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            # The second half of one request must not end the program while it does what comes after the block.
+            # A second signal of the same request must not end the program after the block.
             signal.signal(number, self._after if self._in_one_request() else handler)
 
     def _in_one_request(self) -> bool:
@@ -76,7 +76,7 @@ class StopSignals:
             raise SystemExit(128 + number)
 
     def _after(self, number: int, frame: types.FrameType | None) -> None:
-        """Pass a signal after the block to the handler from before it, unless the signal is of the same request."""
+        """Pass a signal after the block to the earlier handler, unless it belongs to the same request."""
         if not self._in_one_request():
             signal.signal(number, self._before[number])
             signal.raise_signal(number)
@@ -88,7 +88,7 @@ def sigterm_as_ctrl_c() -> typing.ContextManager[None]:
 
 
 def call_on_ctrl_c(function: typing.Callable[[], object]) -> typing.ContextManager[None]:
-    """While the block runs, signals that would raise `KeyboardInterrupt` call *function*. Other handlers stay."""
+    """While the block runs, a signal that would raise `KeyboardInterrupt` calls *function*. Other handlers stay."""
     numbers = [number for number in _STOP_SIGNALS if signal.getsignal(number) is signal.default_int_handler]
     return _handled(numbers, lambda *_: function())
 
@@ -105,7 +105,7 @@ def _handled(numbers: typing.Iterable[int], handler: typing.Callable[..., object
 
 @contextlib.contextmanager
 def block_stop_signals() -> typing.Iterator[None]:
-    """Block the signals while a child process is started: the child gets none before `ignore_stop_signals`."""
+    """Block both signals while a child process starts, until the child calls `ignore_stop_signals`."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -117,9 +117,9 @@ def block_stop_signals() -> typing.Iterator[None]:
 
 
 def ignore_stop_signals() -> None:
-    """Ignore Ctrl-C and SIGTERM, which reach the whole process group: the parent process ends this one.
+    """Ignore Ctrl-C and SIGTERM, which reach the whole process group. The parent ends this process.
 
-    The handler is a function that does nothing, because programs that this process starts would inherit ``SIG_IGN``.
+    The handler is an empty function. ``SIG_IGN`` is not used, because child programs would inherit it.
     """
     for number in _STOP_SIGNALS:
         signal.signal(number, lambda *_: None)

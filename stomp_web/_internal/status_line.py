@@ -1,4 +1,4 @@
-"""The common part of commands that run for long: their log on standard error, and a progress line on a terminal."""
+"""The common part of long-running commands: their log on standard error, and a progress line on a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["StatusLine", "begin_logging", "logging_is_set_up"]
 
 _root = logging.getLogger("stomp_web")
 
-_WINDOW = 10.0  # seconds over which the rate is taken
+_WINDOW = 10.0  # seconds over which the rate is measured
 _CLEAR = "\r\x1b[K"
 
 
@@ -33,7 +33,7 @@ def logging_is_set_up(log: logging.Logger | logging.LoggerAdapter[typing.Any]) -
 
 
 def begin_logging(handler: logging.Handler) -> typing.Callable[[], object]:
-    """Show the log of stomp-web on *handler*, from INFO on unless the program has set another level.
+    """Send the log of stomp-web to *handler*; the level is INFO if the program has set none.
 
     Returns a function that undoes this.
     """
@@ -50,14 +50,14 @@ def begin_logging(handler: logging.Handler) -> typing.Callable[[], object]:
 
 
 class StatusLine(logging.Handler):
-    """A line that is written over and over; as a logging handler, it writes log records above the line.
+    """A line that is overwritten again and again. As a logging handler, it writes log records above the line.
 
-    A subclass makes the text of the line. If *stream* is no terminal, only log records are written. If *stream* is
-    full, closed, or ``None`` (like `sys.stderr` in a program without standard error), nothing is written.
+    A subclass defines `text`. If *stream* is not a terminal, only log records are written. If *stream* is full, closed,
+    or ``None`` (like `sys.stderr` without standard error), nothing is written.
     """
 
-    # Each text is written by one call, which a stream does not divide. So no lock is needed here. A child of a handler
-    # would inherit such a lock, and a signal handler that logs would wait for itself at the lock.
+    # Each text is written by one call, and a stream does not split that call, so no lock is needed. A lock would be
+    # inherited by a forked child, and a signal handler that logs could wait for its own thread.
 
     def __init__(self, stream: typing.TextIO | None) -> None:
         super().__init__()
@@ -73,11 +73,11 @@ class StatusLine(logging.Handler):
             self._line = line = self.text(stats)[: self._columns() - 1]
             self._stream.write(_CLEAR + line)
             self._stream.flush()
-            if self._stream.failure is not None:  # the terminal was closed, which is no reason to stop working
+            if self._stream.failure is not None:  # the terminal was closed; the command goes on
                 self._terminal = False
 
     def text(self, stats: typing.Any) -> str:
-        """Return the line, without an end."""
+        """Return the text of the line, without a line end."""
         raise NotImplementedError
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -90,23 +90,23 @@ class StatusLine(logging.Handler):
             self.handleError(record)
 
     def above(self, stream: typing.TextIO | None) -> typing.TextIO | None:
-        """Return a stream for *stream*, whose text appears above the line, and is not held back.
+        """Return a stream to use instead of *stream*: its text appears above the line, and at once.
 
-        If there is no terminal, *stream* itself is returned, and writes each line at once. Otherwise the output of
-        handlers would appear in a log file only when the worker ends.
+        If there is no terminal, *stream* itself is returned, with line buffering: without it, the output of handlers
+        would appear in a log file only when the worker ends.
         """
         if stream is not None and self._terminal and stream.isatty():
             return typing.cast(typing.TextIO, _Above(stream))
         if isinstance(stream, io.TextIOWrapper):
-            with contextlib.suppress(OSError):  # it writes what is buffered
+            with contextlib.suppress(OSError):  # this also writes the buffered text
                 stream.reconfigure(line_buffering=True)
         return stream
 
     @contextlib.contextmanager
     def shown(self, log: logging.LoggerAdapter[typing.Any]) -> typing.Iterator[bool]:
-        """Show *log* above the line in this block, unless the program has set up logging. Yields whether it is shown.
+        """Show *log* above the line in this block, unless the program has set up logging. Yields whether it does.
 
-        A standard error that is closed, full, or a pipe without a reader raises nothing.
+        If standard error is closed, full, or a pipe without a reader, nothing is raised.
         """
         keep_descriptors()
         begins = not logging_is_set_up(log)
@@ -119,7 +119,7 @@ class StatusLine(logging.Handler):
             yield begins
 
     def finish(self) -> None:
-        """End the line, so that later output begins on a new one."""
+        """End the line, so that later output begins on a new line."""
         line, self._line = self._line, ""
         if line and self._terminal:
             self._stream.write("\n")
@@ -128,11 +128,11 @@ class StatusLine(logging.Handler):
     def _columns(self) -> int:
         try:
             return os.get_terminal_size(self._stream.fileno()).columns or 80
-        except (OSError, ValueError):  # no descriptor, or one that is no terminal
+        except (OSError, ValueError):  # no descriptor, or it is not a terminal
             return 80
 
     def rate(self, count: int) -> float:
-        """Return the recent rate, per second, of a counter that is *count* now."""
+        """Return the recent rate, per second, of a counter whose value is *count* now."""
         now = time.monotonic()
         self._seen.append((now, count))
         while now - self._seen[0][0] > _WINDOW:
@@ -142,7 +142,7 @@ class StatusLine(logging.Handler):
 
 
 class _Above:
-    """A terminal on which handlers print: a line begins where the progress line was."""
+    """A terminal on which handlers print. A new line of output overwrites the progress line."""
 
     def __init__(self, stream: typing.TextIO) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""The standard streams of a command, which may be closed, full, or a pipe without a reader.
+"""Safe use of a command's standard streams, which may be closed, full, or a pipe without a reader.
 
 A failure to print must not end a command, because its exit status tells the outcome of its messages.
 """
@@ -14,9 +14,9 @@ __all__ = ["TolerantStream", "keep_descriptors", "settle", "try_to_print"]
 
 
 def keep_descriptors() -> None:
-    """Open the null device on each of the descriptors 0, 1 and 2 that is closed; `sys.stdin` and so on stay ``None``.
+    """Open the null device on each closed descriptor of 0, 1 and 2. `sys.stdin` and the others stay ``None``.
 
-    Otherwise the next socket gets that number, and a C library that writes to standard error writes to the broker.
+    Otherwise the next socket could get the number 2, and a C library's error output would go to the broker.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         try:
@@ -31,7 +31,7 @@ def keep_descriptors() -> None:
 
 
 def try_to_print(stream: typing.TextIO | None, text: str) -> OSError | None:
-    """Write *text* and a line end at once. Return the reason if that fails, as it does if *stream* is ``None``."""
+    """Write *text* and a line end at once. Return the error if writing fails or *stream* is ``None``."""
     printer = TolerantStream(stream)
     printer.write(text + "\n")
     printer.flush()
@@ -45,7 +45,7 @@ def _closed() -> OSError:
 
 
 def _write(stream: typing.TextIO, text: str) -> None:
-    """Write *text*. Characters that the encoding of *stream* lacks are written as escapes."""
+    """Write *text*. A character that *stream* cannot encode is written as an escape."""
     try:
         stream.write(text)
     except UnicodeEncodeError:
@@ -54,10 +54,10 @@ def _write(stream: typing.TextIO, text: str) -> None:
 
 
 def settle(*streams: typing.TextIO | None) -> bool:
-    """Flush *streams* before the program ends. Return whether all output could be written.
+    """Flush *streams* before the program ends. Return whether all output was written.
 
-    Output that cannot be written goes to the null device. Otherwise Python would try again at exit, and replace the
-    exit status by 120.
+    Output that cannot be written goes to the null device. Otherwise Python would try again at exit, and exit with
+    status 120.
     """
     whole = True
     for stream in streams:
@@ -76,7 +76,7 @@ def settle(*streams: typing.TextIO | None) -> bool:
 
 
 class TolerantStream:
-    """A text stream on which writing never fails: output that cannot be written is dropped, and later output is tried.
+    """A text stream on which writing never fails. Output that cannot be written is dropped; later output is tried.
 
     `failure` is the latest error; *on_failure* is called with the first error.
     """
@@ -102,7 +102,7 @@ class TolerantStream:
             return False
 
     def fileno(self) -> int:
-        """The descriptor. Raises `OSError` if there is none."""
+        """Return the descriptor. Raises `OSError` if there is none."""
         if self._stream is None:
             raise _closed()
         return self._stream.fileno()
@@ -112,7 +112,7 @@ class TolerantStream:
             return
         try:
             step(self._stream)
-        except (OSError, ValueError) as error:  # ValueError: the program has closed it
+        except (OSError, ValueError) as error:  # ValueError: the program has closed the stream
             first, self.failure = self.failure is None, error if isinstance(error, OSError) else _closed()
             if first and self._on_failure is not None:
                 self._on_failure(self.failure)

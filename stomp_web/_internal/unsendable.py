@@ -1,10 +1,10 @@
-"""Messages that a publisher refuses to send, because the broker would confirm them and they would be lost.
+"""Checks for messages that the broker would confirm but lose. A publisher refuses to send them.
 
 * Only the connection that names a temporary destination receives from it, and a publisher's connections receive
   nothing. RabbitMQ 3.10 and 4.3, and ActiveMQ 5.17, confirm a SEND with ``reply-to:/temp-queue/a``; ActiveMQ also
-  confirms a SEND to ``/temp-queue/a``. The names to which answers are sent are allowed: ``/reply-queue/...`` (RabbitMQ)
-  and ``/remote-temp-queue/...`` (ActiveMQ).
-* An empty ``x-message-id`` is no id. Receivers that drop duplicates would take all such messages for one.
+  confirms a SEND to ``/temp-queue/a``. Destinations of answers are allowed: ``/reply-queue/...`` (RabbitMQ) and
+  ``/remote-temp-queue/...`` (ActiveMQ).
+* An empty ``x-message-id`` is no id. Receivers that drop duplicates would treat all such messages as one.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from .printable import short_repr
 __all__ = ["check_destination", "check_headers"]
 
 _TEMPORARY = ("/temp-queue/", "/temp-topic/")
-_DIRECT_REPLY = "amq.rabbitmq.reply-to"  # RabbitMQ's pseudo-queue of the channel that sends
+_DIRECT_REPLY = "amq.rabbitmq.reply-to"  # RabbitMQ's pseudo-queue for answers to the channel that sends
 
 
 def check_headers(headers: typing.Mapping[str, str]) -> None:
-    """Raise `InvalidFrame` for headers with which a message would be confirmed and lost."""
+    """Raise `InvalidFrame` if a message with these headers would be confirmed and lost."""
     message_id = headers.get("x-message-id")
     if isinstance(message_id, str) and not message_id.strip():
         raise InvalidFrame(
@@ -39,7 +39,7 @@ def check_headers(headers: typing.Mapping[str, str]) -> None:
 
 
 def check_destination(destination: str) -> None:
-    """Raise `InvalidFrame` for a destination where a message would be confirmed and lost."""
+    """Raise `InvalidFrame` if a message to this destination would be confirmed and lost."""
     if _is_temporary(destination):
         raise InvalidFrame(
             f"{short_repr(destination)} belongs to the connection that sends the message, and a publisher's "

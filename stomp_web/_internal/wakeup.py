@@ -1,4 +1,4 @@
-"""A wakeup: other threads and signal handlers end the wait of a thread, without a lock."""
+"""A wakeup: other threads and signal handlers can end a thread's wait without taking a lock."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["Wakeup"]
 
 
 class Wakeup:
-    """Ends the wait of one thread, which waits in `wait`, or polls `fileno` itself.
+    """Ends the wait of one thread. The thread calls `wait`, or polls `fileno` itself.
 
-    From the first `fileno` or `wait` until `close`, a wakeup that comes before the wait makes it return at once.
+    A wakeup between the first `fileno` (or `wait`) and `close` is kept: the next wait returns at once.
     """
 
     def __init__(self) -> None:
         self._pair: tuple[socket.socket, socket.socket] | None = None
 
     def fileno(self) -> int:
-        """The descriptor to wait for. It can be read after `wake` was called."""
+        """Return the descriptor to wait for. After `wake`, it is readable."""
         if self._pair is None:
             self._pair = socket.socketpair()
             for end in self._pair:
@@ -28,10 +28,10 @@ class Wakeup:
         return self._pair[0].fileno()
 
     def wake(self) -> None:
-        """End the wait, or the next one. Safe in any thread or signal handler, because it takes no lock."""
+        """End the current or the next wait. Safe in any thread or signal handler, because it takes no lock."""
         pair = self._pair
         if pair is not None:
-            with contextlib.suppress(OSError):  # it is full of wakeups, or was closed just now
+            with contextlib.suppress(OSError):  # the socket is full of wakeups, or was just closed
                 pair[1].send(b"\0")
 
     def drain(self) -> None:
@@ -45,7 +45,7 @@ class Wakeup:
         """Wait for a wakeup, for *seconds* at most."""
         descriptor, seconds = self.fileno(), max(seconds, 0.0)
         if hasattr(select, "poll"):
-            poll = select.poll()  # select() knows no descriptor above 1023
+            poll = select.poll()  # select() accepts no descriptor above 1023
             poll.register(descriptor, select.POLLIN)
             poll.poll(math.ceil(seconds * 1000))
         else:  # Windows

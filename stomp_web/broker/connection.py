@@ -47,7 +47,7 @@ class Connection:
       `Limits.linger` seconds to read the rest. `lingering` - the broker has ended its stream. `ended` - the client
       has ended its stream. `closed` - the socket is closed.
     * `frozen` - the broker neither reads nor writes.
-    * `aborted` - the loop closes the connection after one more write. `reset` - it does so with a TCP reset.
+    * `aborted` - the loop closes the connection after one more write; if `reset`, with a TCP reset.
     * `awaits_connect` - the client must send CONNECT within `Limits.connect_timeout` seconds.
     * `pending_frame` - the frame that caused a freeze. It is processed first when the freeze ends.
     * `held_back` - the frames that were read must wait.
@@ -82,7 +82,7 @@ class Connection:
         self._delayed: collections.deque[tuple[float, bytes]] = collections.deque()
         self._delayed_size = 0
         self._late_receipts: list[bytes] = []
-        self._wanted = 0  # the event that TLS waits for: it may have to read before it can write
+        self._wanted = 0  # the event that TLS waits for: TLS may have to read before it can write
         self._last_read = self._last_write = time.monotonic()
         self._connect_by = self._last_read + limits.connect_timeout
         self._linger_until = 0.0
@@ -221,7 +221,7 @@ class Connection:
         self.frozen = True
 
     def thaw(self) -> None:
-        """End a freeze. The time in which the client sends nothing is counted from now."""
+        """End a freeze. The timeouts for a silent client start again."""
         if self.frozen:
             self.frozen = False
             self._last_read = time.monotonic()

@@ -77,7 +77,7 @@ class Subscription:
 
 
 class Queue:
-    """Waiting messages, ordered by priority and number, and their subscribers. Requeuing keeps a message's place."""
+    """Waiting messages, by priority and number, and their subscribers. A requeued message returns to its old place."""
 
     __slots__ = ("_heap", "_size", "limit", "subscriptions")
 
@@ -100,7 +100,7 @@ class Queue:
             notices.add(log.warning, "a subscriber of %r is too slow: message dropped", dropped.destination)
 
     def next_delivery(self, now: float) -> tuple[Subscription, Entry] | None:
-        """Remove and return the first message, with the next ready subscriber. ``None``: one of the two is missing."""
+        """Remove and return the first message, with the next ready subscriber; ``None`` if either is missing."""
         heap = self._heap
         while heap and heap[0].message.expired(now):
             self._pop()
@@ -239,7 +239,7 @@ class Destinations:
         return durable in self._durable and bool(self._durable[durable][1].subscriptions)
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Remove *subscription*, and requeue its unacknowledged messages. A durable one still collects messages."""
+        """Remove *subscription* and requeue its unacknowledged messages. A durable one still collects messages."""
         queue = subscription.queue
         queue.subscriptions.remove(subscription)
         entries = list(subscription.unacknowledged.values())
@@ -296,7 +296,7 @@ class Destinations:
         return [entry.message for entry in sorted(found)]
 
     def subscriptions(self, destination: str) -> list[Subscription]:
-        """Return the subscriptions to *destination*. Its wildcards must be the same as in the subscription."""
+        """Return the subscriptions to *destination*. Wildcards are compared as text."""
         name = self.naming.canonical(destination)
         return [subscription for subscription in self._subscriptions() if subscription.address.name == name]
 

@@ -25,8 +25,8 @@ class Faults:
     * *after* - how many such frames pass before the first fault.
     * *times* - how often the fault happens; ``None``: for every such frame, until the fault is cancelled.
 
-    Frames are counted over all connections. The methods return the `Fault`: `fired` says how often it has happened,
-    and `cancel()` ends it. At most one fault applies to a frame: the one that was requested first.
+    Frames are counted over all connections. The methods return the `Fault`: `fired` is how often the fault has
+    happened, and `cancel()` ends it. At most one fault applies to a frame: the one that was requested first.
     """
 
     def __init__(self, rules: FaultRules, loop: Loop) -> None:
@@ -55,7 +55,7 @@ class Faults:
         self._each(lambda connection: self._loop.close(connection, "a fault was requested", reset=reset))
 
     def close_idle(self, seconds: float | None) -> None:
-        """From now on, close a connection whose client sends nothing for *seconds*; ``None``: close none."""
+        """From now on, close a connection whose client sends nothing for *seconds*; ``None``: do not."""
         self._rules.idle_timeout = seconds
         self._each(lambda connection: connection.set_idle_timeout(seconds))
 

@@ -77,7 +77,7 @@ class Loop:
             self.changed()
 
     def call(self, function: typing.Callable[[], _T], timeout: float = 30.0) -> _T:
-        """Run *function* in the loop's thread, or in this thread if the loop does not run. Return its result."""
+        """Run *function* in the loop's thread, or in this thread if the loop does not run. Return the result."""
         future: concurrent.futures.Future[_T] = concurrent.futures.Future()
         with self.state:
             if not self.running:

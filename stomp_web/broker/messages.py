@@ -158,7 +158,7 @@ def _check_readable(message: Message) -> None:
     """Refuse a message that exceeds the limits of clients. RabbitMQ and ActiveMQ accept it, but deliver only a part."""
     lines = [f"{name}:{value}\n" for name, value in (*message.headers.items(), ("destination", message.destination))]
     size = sum(map(len, lines)) * 4  # a character has at most 4 bytes
-    if size > MAX_HEADER_BYTES - _OWN_HEADER_BYTES:  # only then count exactly
+    if size > MAX_HEADER_BYTES - _OWN_HEADER_BYTES:  # count exactly only near the limit
         size = sum(len(escape(line, "1.2").encode()) for line in lines)
     for what, found, most in (
         ("bytes of headers", size + _OWN_HEADER_BYTES, MAX_HEADER_BYTES),

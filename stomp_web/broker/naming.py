@@ -1,8 +1,8 @@
 """The meaning of destinations: each is a queue, a topic or an exchange, or it is refused.
 
-If this broker would confirm messages for a destination and then lose them, it refuses the destination with the reason.
-All other destinations behave as in RabbitMQ 3.10.8 and 4.3.6, ActiveMQ 5.17.2 and 6.3.1, and Artemis 2.40.0. The tests
-in tests/brokers/test_contract_destinations.py compare them.
+A destination is refused, with the reason, if this broker would confirm its messages and then lose them. All other
+destinations behave as in RabbitMQ 3.10.8 and 4.3.6, ActiveMQ 5.17.2 and 6.3.1, and Artemis 2.40.0. The tests in
+tests/brokers/test_contract_destinations.py compare them.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class _RabbitMQ(Naming):
 class _Artemis(Naming):
     """The destinations of Artemis 2.40.0: every name is a queue, except /topic/NAME. The wildcards are ``*`` and ``#``.
 
-    Its acceptor must have ``anycastPrefix=/queue/;multicastPrefix=/topic/``. ``a`` and ``/queue/a`` are two queues.
+    This assumes an acceptor with ``anycastPrefix=/queue/;multicastPrefix=/topic/``. ``a`` and ``/queue/a`` differ.
     """
 
     reply_queues = False

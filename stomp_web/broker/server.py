@@ -56,11 +56,11 @@ class Broker:
     Behaviour:
 
     * *server* - the ``server`` header of CONNECTED. Default ``stomp-web/<version>``. With ``RabbitMQ/3.10.8`` or
-      ``ActiveMQ/5.17.2`` the broker has that product's destinations and wildcards. Otherwise it has RabbitMQ's, but
-      names may contain slashes. It refuses a destination that it cannot serve, and a message that RabbitMQ would
-      confirm and drop.
+      ``ActiveMQ/5.17.2`` the broker has that product's destinations and wildcards. Otherwise it has the destinations of
+      RabbitMQ, but names may contain slashes. The broker refuses a destination that it cannot serve, and a message that
+      RabbitMQ would confirm and drop.
     * *queues* - queues that exist from the start, written ``/queue/orders`` or ``orders``. Any other queue is made
-      when it is first used, except ``/amq/queue/NAME``: as in RabbitMQ, that queue must exist before.
+      when it is first used, except ``/amq/queue/NAME``: as in RabbitMQ, such a queue must exist already.
     * *keep_open_after_error* - whether the session stays open after an ERROR, as in RabbitMQ and ActiveMQ after most
       errors. Default false, as in the specification.
     * *heart_beat* - ``(can send, wants)``: the shortest times between two heart-beats in milliseconds; 0: never.
@@ -181,8 +181,8 @@ class Broker:
     def serve_forever(self) -> None:
         """Serve in the calling thread until another thread calls `stop` or Ctrl-C is pressed; then close everything.
 
-        The call also returns, without an exception, when a signal handler raises `KeyboardInterrupt`. For SIGTERM,
-        call ``signal.signal(signal.SIGTERM, signal.default_int_handler)`` before.
+        The call also returns, without an exception, when a signal handler raises `KeyboardInterrupt`. To handle SIGTERM
+        like this, first call ``signal.signal(signal.SIGTERM, signal.default_int_handler)``.
 
         Raises `OSError` if the address cannot be used, `RuntimeError` if the broker is running.
         """
@@ -202,7 +202,7 @@ class Broker:
 
     @property
     def port(self) -> int:
-        """The port of the broker. If the parameter *port* is 0, the port is 0 until the first `start`."""
+        """The port of the broker. With the argument ``port=0``, it is 0 until the first `start`."""
         return self._port
 
     @property

@@ -20,7 +20,7 @@ from .naming import Address, Kind, Refused
 
 __all__ = ["Session", "Settings", "error_frame"]
 
-# RabbitMQ: if the ``reply-to`` of a SEND begins so, the SEND makes a subscription. Its id is the ``reply-to``.
+# RabbitMQ: a SEND with a ``reply-to`` that begins with this makes a subscription. Its id is the ``reply-to``.
 _TEMPORARY = "/temp-queue/"
 
 # STOMP 1.0's own examples pad these values with spaces ("destination: /queue/a"), and so do clients of that time.
@@ -160,7 +160,7 @@ class Session:
         login = headers.get("login")
         if login is None:
             raise Refused("Access refused", "Login and passcode are required", fatal=True)
-        if not _same(headers.get("passcode", ""), wanted.passcode or "") & _same(login, wanted.login):  # both compared
+        if not _same(headers.get("passcode", ""), wanted.passcode or "") & _same(login, wanted.login):  # compare both
             raise Refused("Access refused", f"Access refused for user '{login}'", fatal=True)
 
     def _send(self, frame: Frame) -> None:

@@ -2,8 +2,8 @@
 
 Some messages cannot be read: a pickle without ``--accept``, a signature without its key, a body that contradicts its
 content type. Such a message gets no ACK, and when the command ends, the broker puts it back into its queue. It gets no
-NACK, because the broker would then deliver it again at once, or dead-letter it. With ``--ack client`` an ACK includes
-all earlier messages, so every later message gets no ACK, too.
+NACK, because the broker would then deliver it again at once, or dead-letter it. With ``--ack client``, an ACK includes
+all earlier messages. So the messages after such a message get no ACK either.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def run(
 ) -> int:
     """Print messages until *count* messages have come, *timeout* seconds have passed, or Ctrl-C is pressed.
 
-    Raises `StompError` if the connection ends, if *count* messages did not come in time, or if the broker sends no
-    more messages because too many are held.
+    Raises `StompError` if the connection ends, or if *count* messages did not come in time. It is also raised if the
+    broker sends no more messages, because too many of them are unacknowledged.
     """
     if sys.stdout is None:
         say("")  # raises `CannotPrint`

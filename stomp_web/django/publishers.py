@@ -82,7 +82,7 @@ class Publishers:
         return iter(_entries())
 
     def make(self, alias: str) -> Publisher:
-        """Return a new publisher with the options of *alias*. It opens no connection. Raises as a look-up does."""
+        """Return a new publisher with the options of *alias*. It opens no connection. Raises what a look-up raises."""
         aliases = list(_entries())
         if alias not in aliases:
             raise PublisherDoesNotExist(

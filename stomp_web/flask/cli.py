@@ -195,7 +195,7 @@ def _engine(database: str | None) -> typing.Any:
 def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None) -> Worker:
     """Return a worker for the handlers of the extension. Raises `ConfigurationError`, also if there is no handler.
 
-    *processes* is ``None`` for the number in the configuration. Each process loads the app as *script* does.
+    *processes* - ``None``: the number in the configuration. Each process loads the app as *script* does.
     """
     from ..worker import Worker  # a site that only sends does not need it
 

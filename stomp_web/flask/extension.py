@@ -67,7 +67,7 @@ class Stomp(PublisherMethods):
         The configuration is read only here. No connection is opened. ``app.config.from_prefixed_env()`` decodes an
         environment variable that is JSON, so a passcode of digits needs double quotes inside the variable. If the name
         of a Kubernetes service begins with the prefix, Kubernetes sets keys such as ``STOMP_SERVICE_HOST`` and
-        ``STOMP_PORT=tcp://10.0.0.7:61613``. They are ignored.
+        ``STOMP_PORT=tcp://10.0.0.7:61613``. These keys are ignored.
 
         Raises `ConfigurationError` for a bad value, and for any other ``STOMP_`` key that is not an option. Raises
         `RuntimeError` if the app already has an extension with this prefix.

@@ -53,9 +53,9 @@ class Relay:
     * *poll* - how many seconds the relay waits if there is nothing to send; by default 1. On PostgreSQL, a commit
       wakes the relay at once.
     * *batch* - how many messages are claimed and sent together at most; by default 500. The maximum is 10000.
-    * *max_attempts* - after how many refusals by the broker the row of a message is *failed*; by default 10. The first
-      pause is one second, and each later pause is twice as long, up to five minutes. A message that was not sent, or
-      whose outcome is unknown, is tried until the broker has confirmed it.
+    * *max_attempts* - after how many refusals by the broker the row of a message is *failed*; by default 10. The pause
+      before the second try is one second. Each later pause is twice as long, up to five minutes. A message that was
+      not sent, or whose outcome is unknown, is tried until the broker has confirmed it.
 
     Raises `ConfigurationError` for a bad option.
     """

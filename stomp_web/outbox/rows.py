@@ -2,7 +2,7 @@
 
 A row is in one of four states:
 
-* ``pending`` - a relay may send the row, in the order of its key.
+* ``pending`` - a relay may send the row after the earlier rows of its key.
 * ``waiting`` - the row must not be sent yet. After a failure, it waits until `next_attempt_at`. If `next_attempt_at` is
   empty, it waits until the earlier rows of its key are gone.
 * ``failed`` - the broker refused the message `max_attempts` times, or the row cannot be read. The row stays until an

@@ -29,7 +29,7 @@ _MOST_BYTES: typing.Final = 16 * 1024 * 1024
 _MOST_WOKEN: typing.Final = 1000
 #: How often a claim is tried again because it has found rows that must wait.
 _MOST_CLAIMS: typing.Final = 100
-#: Seconds between two searches for orphans: they wait for a row that was deleted, but not with `discard`.
+#: Seconds between two searches for orphans: rows that wait for a row that was deleted without `discard`.
 _SWEPT_EVERY: typing.Final = 60.0
 #: Seconds that an operator's command waits for the `Turn`.
 _TURN_LIMIT: typing.Final = 30.0

@@ -105,7 +105,7 @@ class Outbox:
           *timeout* are refused, because a relay always waits for the broker's receipt.
 
         Raises `SerializationError`, `InvalidFrame` or `ConfigurationError` if the message can never be sent, *key* is
-        invalid, or the session is in autocommit mode. Errors of the database are raised, too. Then nothing is written.
+        invalid, or the session is in autocommit mode. Also raises database errors. After an error, nothing is written.
         """
         if options.keys() & {"confirm", "timeout"}:
             raise ConfigurationError(

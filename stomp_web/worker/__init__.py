@@ -1,4 +1,4 @@
-"""Receiving at scale: handlers for destinations, run by a pool of threads or of processes.
+"""Receiving: a `Worker` calls handlers with the messages of destinations, in a pool of threads or processes.
 
 The path of a message, and the module of each part::
 

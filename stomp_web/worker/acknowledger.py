@@ -144,7 +144,7 @@ class Acknowledger:
         self._inbox.later(pause, Step.DEAD_LETTER, delivery)
 
     def _is_stale(self, delivery: Delivery) -> bool:
-        """Return whether the broker delivers the message again. Then the message is counted, and nothing is to do."""
+        """Return whether the broker delivers the message again. Then count it: there is nothing else to do."""
         stale = self._session.redelivers(delivery)
         if stale:
             self._counters.add("stale")

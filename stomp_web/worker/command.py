@@ -60,7 +60,7 @@ def _begin_process() -> None:
 class ProgressLine(StatusLine):
     """A progress line for a worker: pass it to `Worker.run` as *on_progress*.
 
-    On a terminal, each new line replaces the last line. It is also a logging handler: it writes log records above the
+    On a terminal, each new line replaces the last line. This object is also a logging handler: records go above the
     line. If *stream* is no terminal, only log records are written. If *stream* is full or ``None``, nothing is written.
     """
 

@@ -17,7 +17,7 @@ __all__ = ["DeadLetters"]
 
 _LONGEST_HEADER = 500  # characters of a header's name and value together, if the message was too large to be read
 _MOST_HEADERS = 50  # headers of such a message; RabbitMQ 4.3.6 accepts 100 headers in a SEND, ours included
-_MOST_LOST = 2  # after so many tries that lost the connection, only the harmless headers are sent
+_MOST_LOST = 2  # after this number of tries that lost the connection, only the harmless headers are sent
 _LONGEST_PROPERTY = 255  # bytes of the value of a header that becomes an AMQP property in RabbitMQ
 
 # The harmless headers: only these are kept if a dead letter is refused or cannot be encoded.
@@ -59,8 +59,8 @@ class DeadLetters:
                 self._send(delivery, plain=True)
         except Exception as error:  # noqa: BLE001 - the message must be tried again after any error
             delivery.dead_letter_tries += 1
-            # RabbitMQ 4.3.6 closes the connection without an ERROR if there are more than 100 headers. It closes the
-            # connection with an ERROR that does not name the message if a header name has more than 255 bytes.
+            # If there are more than 100 headers, RabbitMQ 4.3.6 closes the connection without an ERROR. If a header
+            # name has more than 255 bytes, it closes the connection with an ERROR that does not name the message.
             delivery.lost += isinstance(error, ConnectionLost)
             delivery.refused |= isinstance(error, Rejected | InvalidFrame) or delivery.lost >= _MOST_LOST
             return error
@@ -76,7 +76,7 @@ def _dead_letter(delivery: Delivery, destination: str, *, plain: bool) -> Messag
     headers = {name: value for name, value in frame.headers.items() if name.lower() not in _NOT_KEPT}
     if frame.truncated:  # the consumers of dead letters have limits, too
         short = [(name, value) for name, value in headers.items() if len(name) + len(value) <= _LONGEST_HEADER]
-        short.sort(key=lambda header: header[0] not in _PLAIN)  # RabbitMQ 4.3 reverses the order of headers
+        short.sort(key=lambda header: header[0] not in _PLAIN)  # _PLAIN first: RabbitMQ 4.3 reverses headers
         headers = dict(short[:_MOST_HEADERS])
     if plain:
         headers = {

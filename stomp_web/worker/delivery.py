@@ -87,7 +87,7 @@ class FailureCounts:
 
 
 class Duplicates:
-    """The keys of messages in handlers, and of the last *size* handled messages. *size* 0: every message is new."""
+    """The keys of messages in handlers and of the last *size* handled messages. With *size* 0, all messages are new."""
 
     def __init__(self, size: int) -> None:
         self._size = size

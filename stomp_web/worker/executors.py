@@ -30,7 +30,7 @@ Around = typing.Callable[[], typing.ContextManager[object]]
 class Job:
     """A message for a handler.
 
-    `subscription` is the subscription's id. `identity` is the message's id; empty: the id may differ at each delivery.
+    `subscription` is the subscription's id. `identity` is the message's id, or empty if the id may differ next time.
     """
 
     subscription: str
@@ -158,7 +158,7 @@ def _check_has_run(result: object) -> None:
 
 
 class ForkGuard:
-    """A block that only the process that made the guard leaves. A forked child ends at the end of the block.
+    """A forked child ends at the end of this block. Only the process that made the guard continues after the block.
 
     Otherwise the child would run the worker's code: it would take and acknowledge messages on its parent's connection.
     """
@@ -191,7 +191,7 @@ def _exit(error: BaseException | None) -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # closed, full or None: the process ends anyway
             stream.flush()
-    os._exit(code)  # runs no ``finally`` blocks and ``atexit`` functions: they are the parent's
+    os._exit(code)  # without ``finally`` blocks and ``atexit`` functions: they belong to the parent
 
 
 def _write(text: str) -> None:

@@ -98,7 +98,7 @@ class Handlers:
         sent_to: str | typing.Sequence[str] = (),
         once: bool = False,
     ) -> typing.Callable[[_F], _F]:
-        """Return a decorator. The decorated function is called with a `ReceivedMessage` for each message.
+        """Return a decorator. The decorated function is called with each message of *destination*, a `ReceivedMessage`.
 
         * *ack* - ``client-individual``: each message is acknowledged after its handler has returned. ``client``: the
           same, but one ACK can acknowledge several messages. RabbitMQ gets an ACK for each message, because its
@@ -120,8 +120,8 @@ class Handlers:
 
         The function must have done its work when it returns. So ``async`` functions and generator functions are
         refused, also as methods, ``functools.partial`` objects, ``__call__`` methods, or results of asgiref's
-        ``sync_to_async``. They cannot be recognized in a lambda or behind another library's decorator. Then each call
-        that returns an awaitable or a generator counts as a failure.
+        ``sync_to_async``. Inside a lambda or another library's decorator, such a function cannot be recognized. Then
+        each call that returns an awaitable or a generator counts as a failure.
 
         Raises `InvalidFrame` if the destination, the ack mode or a header is invalid. Raises `ConfigurationError` if
         the function is refused or cannot be called with one argument, or if *id* is in use. It is also raised if the
@@ -221,7 +221,7 @@ def _kind_that_returns_unrun(function: object) -> str | None:
     # Calling an object runs the ``__call__`` of its class.
     method = function if inspect.isroutine(function) or inspect.isclass(function) else type(function).__call__
     for each in (function, method):
-        # Before Python 3.12, asgiref marks its wrappers with this object. Later versions have a mark in `inspect`.
+        # Before Python 3.12, asgiref marks its wrappers with this object. From 3.12 on, `inspect` recognizes them.
         mark = getattr(sys.modules.get("asyncio.coroutines"), "_is_coroutine", None)
         if inspect.iscoroutinefunction(each) or (mark is not None and getattr(each, "_is_coroutine", None) is mark):
             return "async"

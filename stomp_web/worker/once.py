@@ -1,4 +1,4 @@
-"""Run a handler only once for each message: its transaction also inserts a row that names the message."""
+"""Run a handler only once for each message: the handler's transaction also inserts a row that names the message."""
 
 from __future__ import annotations
 

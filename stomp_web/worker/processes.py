@@ -69,7 +69,7 @@ class ProcessExecutor(Executor):
         self._killed = False
 
     def start(self) -> None:
-        """Start the process, and wait until it has imported the handlers. Raises `ConfigurationError` if it cannot."""
+        """Start the process, and wait until it has imported the handlers. Raises `ConfigurationError` if this fails."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_run_process, args=(theirs, self._initializers, self._setup), name=self._name)
@@ -127,7 +127,7 @@ class ProcessExecutor(Executor):
         return process is not None and self._connection is not None and process.is_alive()
 
     def stop(self) -> None:
-        """Close the pipe, so that the process ends, and wait for its end."""
+        """Close the pipe, so that the process ends, and wait until it has ended."""
         with self._lock:
             self._killed = True  # no other process is started
         if self._connection is not None:

@@ -37,10 +37,10 @@ _PARTING_LIMIT = 5.0  # seconds for DISCONNECT, and for the end of a thread
 
 # The `message` headers of ERROR frames that refuse a subscription until the program or the broker is changed.
 _PERMANENT: typing.Final = re.compile(
-    # RabbitMQ 3.10.8, 4.3.6: a destination that it does not know; no permission (the AMQP reply code 403); a queue that
-    # exists with other arguments, or arguments that no queue can have (406). Not 404, NOT_FOUND: another program may
-    # declare the queue or the exchange a little later. Not 405, RESOURCE_LOCKED: an exclusive consumer may leave. Not
-    # "Processing error": 3.10 also sends it to one of two clients that declare the same quorum queue at the same time.
+    # RabbitMQ 3.10.8, 4.3.6: an unknown destination; no permission (AMQP reply code 403); a queue with other arguments,
+    # or arguments that no queue can have (406). Other errors may pass. NOT_FOUND (404): another program may declare the
+    # queue or exchange later. RESOURCE_LOCKED (405): an exclusive consumer may leave. "Processing error": 3.10 also
+    # sends it to one of two clients that declare the same quorum queue at the same time.
     "(?:unknown|invalid|missing) destination$|access_refused$|precondition_failed$"
     # The development broker.
     "|access denied$"
@@ -142,7 +142,7 @@ class Supervisor:
                 raise thread.broken
 
     def _receive(self) -> None:
-        """Connect and subscribe, again after each lost connection, until `stop`."""
+        """Connect and subscribe. Do so again after each lost connection, until `stop`."""
         failures = 0
         while not self._stopping:
             began = time.monotonic()

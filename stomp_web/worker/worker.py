@@ -69,8 +69,8 @@ class Worker(Unpicklable):
       handled in the order in which the broker sends them.
     * *processes* - if not 0, handlers run in this number of processes instead of threads. A process runs one handler at
       a time. It is a new interpreter and imports the handlers, so define them at the top level of a module.
-    * *prefetch* - how many unacknowledged messages the broker may send for each subscription. It works with RabbitMQ
-      and ActiveMQ. Default: twice the number of handlers that may run at the same time.
+    * *prefetch* - how many unacknowledged messages the broker may send for each subscription. RabbitMQ and
+      ActiveMQ support it. Default: twice the number of handlers that may run at the same time.
     * *max_redeliveries* - how often a message is tried again after its handler has raised. Default 5.
     * *retry_delay* - seconds before the first such retry. The pause doubles each time, up to 30 seconds. Default 0.1.
     * *dead_letter* - the destination for a message whose last try has failed. Default ``/queue/DLQ``. The message is
@@ -81,7 +81,7 @@ class Worker(Unpicklable):
       Default ``bytes``.
     * *initializer* - a function at the top level of a module. Each process calls it before it imports the handlers.
     * *around* - a function that returns a context manager. Each message is handled inside such a context.
-    * *handlers* - the `Handlers` to run, if you have filled them before you make the worker.
+    * *handlers* - a `Handlers` object that was filled before. Default: a new one, which `subscribe` fills.
     * *inbox* - for handlers with ``once=True``: a `stomp_web.sqlalchemy.Inbox`. With *processes*: a function at the
       top level of a module that returns an inbox. Each process calls the function.
     * *connect_headers* - more headers of CONNECT, such as ``client-id``.

@@ -155,6 +155,6 @@ class WorkerThread:
                 return self._executor.execute(job)
             except ExecutorGone:
                 continue
-            except BaseException as error:  # noqa: BLE001 - raised in this thread by other code, after the handler
+            except BaseException as error:  # noqa: BLE001 - other code raised it in this thread, after the handler
                 return Failure(error_in_one_line(error), traceback_text(error))
         raise ExecutorGone

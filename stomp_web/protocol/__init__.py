@@ -1,4 +1,4 @@
-"""STOMP 1.0, 1.1 and 1.2: bytes to frames and frames to bytes.
+"""STOMP 1.0, 1.1 and 1.2: turns bytes into frames, and frames into bytes.
 
 Nothing in this package opens a socket, starts a thread, looks at a clock or writes a log.
 """

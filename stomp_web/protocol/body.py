@@ -1,6 +1,6 @@
-"""The body of a frame: how long it is, where it ends, and its pieces until it is complete.
+"""The body of a frame: its length, its end, and its pieces until it is complete.
 
-A body with a content-length ends after that many bytes, with a NUL. Any other body ends at its first NUL.
+A body with a content-length has that many bytes, and a NUL follows it. Any other body ends at its first NUL.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ __all__ = ["BodyReader", "check_body", "read_length", "wrong_length"]
 
 _SMALL = 4_096  # bytes; smaller pieces are joined, because a million objects would take a lot of memory
 _BIG = 65_536  # bytes; pieces are joined up to this size
-_MOST_DIGITS = 20  # of a content-length; a longer number is beyond any limit
+_MOST_DIGITS = 20  # digits of a content-length; a longer number exceeds any limit
 
 
 def read_length(stated: str, command: str, version: str) -> int:
@@ -27,13 +27,13 @@ def read_length(stated: str, command: str, version: str) -> int:
 
 
 def wrong_length(frame: Frame) -> ProtocolError:
-    """Return the exception for a body that does not end where its ``content-length`` says."""
+    """Return the exception for a body that does not end after its ``content-length``."""
     stated = frame.headers["content-length"]
     return ProtocolError(f"the body of a {frame.command} frame does not end after its content-length of {stated} bytes")
 
 
 def check_body(frame: Frame, length: int, limit: int | None, version: str) -> None:
-    """Raise `ProtocolError` if a body stands where none may be, `UnreadableFrame` if its *length* is over *limit*."""
+    """Raise `ProtocolError` if *frame* must not have a body, `UnreadableFrame` if *length* is over *limit*."""
     if length and frame.command not in COMMANDS_WITH_BODY and version != "1.0":
         raise ProtocolError(f"a {frame.command} frame must not have a body (STOMP 1.2, Body)")
     if limit is not None and length > limit:
@@ -43,8 +43,8 @@ def check_body(frame: Frame, length: int, limit: int | None, version: str) -> No
 class BodyReader:
     """Reads the rest of one frame, from the first byte of its body to the closing NUL, in pieces of any size.
 
-    *length* is the content-length, already checked, or ``None``: then a body over *limit* raises `UnreadableFrame`.
-    With *truncate*, *length* was not checked, and any body is cut at the limit.
+    *length* is the content-length, already checked. If it is ``None``, a body over *limit* raises `UnreadableFrame`.
+    With *truncate*, *length* was not checked, and a body over *limit* is cut at *limit*.
     """
 
     __slots__ = ("_frame", "_head", "_length", "_limit", "_pieces", "_truncate", "_version", "frame", "missing", "size")
@@ -59,11 +59,11 @@ class BodyReader:
         self._version = version
         self._truncate = truncate
         self._pieces: list[bytes | bytearray] = []
-        #: How many bytes of the body have come so far, including those beyond the limit.
+        #: How many bytes of the body have come so far, including the bytes beyond the limit.
         self.size = 0
-        #: How many bytes of the body are still to come, if that is known; otherwise 0.
+        #: How many bytes of the body are missing; 0 if that is not known.
         self.missing = length or 0
-        #: The frame, once its end was read.
+        #: The frame; ``None`` until its end was read.
         self.frame: Frame | None = None
 
     def __len__(self) -> int:
@@ -71,11 +71,11 @@ class BodyReader:
         return len(self._head) + min(self.size, self._limit)
 
     def kept(self) -> bytes:
-        """The frame as far as it has come."""
+        """Return the bytes of the frame that have come so far."""
         return b"".join((self._head, *self._pieces))
 
     def read(self, data: bytes, position: int) -> int:
-        """Read on in *data* from *position*; return where the frame ends, or the end of *data*. See `frame`."""
+        """Read *data* from *position*; return where the frame ends, or the end of *data*. Sets `frame`."""
         end = data.find(b"\0", position) if self._length is None else position + self.missing
         complete = 0 <= end < len(data)
         stop = end if complete else len(data)

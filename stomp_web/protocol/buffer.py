@@ -1,8 +1,8 @@
-"""Bytes to frames: a buffer that takes bytes, cut anywhere, and returns frames.
+"""A buffer that takes bytes, in chunks of any size, and returns frames.
 
-1. The frames are the same for every cut of the bytes.
-2. Time is linear in the bytes for every input, hostile ones too. No byte is searched twice for the same thing.
-3. Memory is bounded: one incomplete frame is kept, within the limits, and the bytes appended since the last frame.
+1. The frames do not depend on how the bytes are cut into chunks.
+2. The time is linear in the number of bytes, even for hostile input. No byte is searched twice for the same thing.
+3. The memory is bounded: the buffer keeps one incomplete frame, within the limits, and the bytes appended after it.
 4. A chunk of whole frames runs through C code: one search for the blank line, one decode of the head, one slice of the
    body.
 """
@@ -22,43 +22,43 @@ from .versions import check_version
 
 __all__ = ["MAX_BODY_BYTES", "MAX_HEADERS", "MAX_HEADER_BYTES", "FrameBuffer"]
 
-# The default limits of receiving clients. With these they receive everything that a `FrameBuffer` with its own defaults
-# accepts, such as that of the development broker: a broker adds headers, and a version may write a character as two.
+# The default limits of receiving clients. The limits of headers are twice those of `FrameBuffer`, which the development
+# broker uses: a broker adds headers, and an escape writes one character as two.
 MAX_HEADER_BYTES: typing.Final = 131_072
 MAX_HEADERS: typing.Final = 2_000
 MAX_BODY_BYTES: typing.Final = 134_217_728
 
-_LF, _CR = b"\n\r"  # numbers, which `in` finds in bytes many times faster than it finds b"\r"
-_ORDINARY_HEAD = 4_096  # bytes; a longer head, like one with CR LF line ends, is searched for its end once more
-_BIG = 65_536  # bytes; behind a longer body the rest of the chunk is copied, so that the body is not held twice
-# The first byte that is not part of a line end. Not "(?:\r?\n)*", which keeps 130 bytes for each line end of a flood.
+_LF, _CR = b"\n\r"  # numbers, because `in` finds a number in bytes much faster than b"\r"
+_ORDINARY_HEAD = 4_096  # bytes; the end of a longer head, or of one with CR LF line ends, is searched once more
+_BIG = 65_536  # bytes; the rest of the chunk behind a longer body is copied, so that the body is not kept twice
+# The first byte that is not part of a line end. ("(?:\r?\n)*" would keep 130 bytes for each of many line ends.)
 _NO_EOL = re.compile(rb"[^\r\n]|\r(?!\n)")
 
 
 class FrameBuffer:
     r"""Turns the bytes of a STOMP stream into frames.
 
-    *version* says how header escapes and line ends are read. Set `version` to change it between frames; a session does
-    that after CONNECTED.
+    *version* determines how header escapes and line ends are read. To change it between frames, set `version`; a
+    session does this after CONNECTED.
 
-    A frame that breaks a rule of STOMP ends in `ProtocolError`. With *tolerant*, a frame whose end can be found is read
-    nevertheless, and `Frame.defects` lists its faults:
+    A frame that breaks a rule of STOMP raises `ProtocolError`. With *tolerant*, such a frame is read nevertheless if
+    its end can be found, and `Frame.defects` lists its faults:
 
-    * bytes of a header that are not UTF-8, and NUL bytes there, become replacement characters (U+FFFD);
-    * an escape that the version does not define stays in the header as it came;
+    * in a header, NUL bytes and bytes that are not UTF-8 become replacement characters (U+FFFD);
+    * an escape that the version does not define stays unchanged in the header;
     * a header line without a colon, or without a name, is left out;
     * the part of a frame that exceeds a limit is left out, and `Frame.truncated` is true. The headers that are needed
-      to acknowledge a message are kept wherever they stand: ``message-id``, ``ack``, ``subscription``,
-      ``destination``, ``x-message-id``, and a few more.
+      to acknowledge a message are kept at any position: ``message-id``, ``ack``, ``subscription``, ``destination``,
+      ``x-message-id``, and a few more.
 
-    A frame without a known command, with a content-length that is no number or does not end at a NUL, or with a body
-    where none may be, always raises `ProtocolError`: nothing behind it can be read.
+    These faults always raise `ProtocolError`, because they hide the end of the frame: no known command; a
+    content-length that is no number or does not end at a NUL; a body in a frame that must not have one.
 
-    A frame over a limit ends in `ProtocolError`, or is truncated:
+    A frame over a limit raises `ProtocolError`; with *tolerant*, it is truncated:
 
-    * *max_header_bytes* - of the command line and all header lines of a frame. Default 65,536.
-    * *max_headers* - how many header lines a frame may have. Default 1,000.
-    * *max_body_bytes* - of one body. Default 134,217,728 (128 MiB, which is RabbitMQ's own limit).
+    * *max_header_bytes* - the size of the command line and all header lines. Default 65,536.
+    * *max_headers* - the number of header lines. Default 1,000.
+    * *max_body_bytes* - the size of the body. Default 134,217,728 (128 MiB, which is RabbitMQ's own limit).
 
     >>> buffer = FrameBuffer()
     >>> buffer.append(b"RECEIPT\nreceipt-id:1\n\n\0\nRECEIPT\nrec")
@@ -105,7 +105,7 @@ class FrameBuffer:
 
     @property
     def version(self) -> str:
-        """The STOMP version by which the next frame is read. Raises `ValueError` if set to an unknown one."""
+        """The STOMP version of the next frame. Setting an unknown version raises `ValueError`."""
         return self._version
 
     @version.setter
@@ -113,29 +113,29 @@ class FrameBuffer:
         if version != self._version:
             self._version = check_version(version)
             if not isinstance(self._reader, TolerantReader):
-                self._begin_again()  # the beginning of the frame was read by the version before
+                self._begin_again()  # the beginning of the frame was read with the old version
 
     def clear(self) -> None:
-        """Forget everything, as for a new connection. The version and the limits stay."""
-        self._first = True  # no frame was taken out yet
-        # The chunk that frames are cut from, at `_position`. If a chunk ends inside a frame, the beginning of the frame
-        # is kept: in `_head`, or in `_reader` once the blank line or a fault has come.
+        """Forget all bytes, as for a new connection. The version and the limits stay."""
+        self._first = True  # whether no frame was taken out yet
+        # Frames are cut from this chunk, at `_position`. If the chunk ends inside a frame, `_head` keeps the beginning
+        # of the frame. Once the blank line or a fault has come, `_reader` keeps it.
         self._set_data(b"")
-        self._head = bytearray()  # all of it was searched for the blank line
+        self._head = bytearray()  # contains no blank line
         self._reader: BodyReader | TolerantReader | None = None
-        self._later = bytearray()  # bytes appended before `_data` was read to its end; so no append moves a backlog
+        self._later = bytearray()  # bytes appended before the end of `_data` was read; so no append moves a backlog
         self._problem: str | None = None
 
     def _set_data(self, data: bytes) -> None:
         self._data = data
         self._position = 0
-        self._blank_line = -1  # where in `_data` the next b"\n\n" stands, if that was already searched
+        self._blank_line = -1  # the position of the next b"\n\n" in `_data`, if already searched
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
         """Store *data*, the next bytes of the stream; `extract_frame` raises if they are malformed.
 
-        Take the frames out after each call: that keeps the memory within the limits. After a `ProtocolError` nothing is
-        stored, until `clear`.
+        Take the frames out after each call, so that the memory stays within the limits. After a `ProtocolError`,
+        nothing is stored until `clear`.
         """
         if type(data) is not bytes:
             data = bytes(memoryview(data))
@@ -149,29 +149,28 @@ class FrameBuffer:
             self._blank_line = -1
 
     def __len__(self) -> int:
-        """How many bytes wait here for the rest of their frame, or to be taken out as frames."""
+        """How many bytes are kept: frames to be taken out, and an incomplete frame."""
         begun = len(self._head) if self._reader is None else len(self._reader)
         return begun + len(self._data) - self._position + len(self._later)
 
     def __iter__(self) -> typing.Iterator[Frame]:
-        """Take out every frame that is complete, one after the other. Raises `ProtocolError`.
+        """Take out all complete frames, one after the other. Raises `ProtocolError`.
 
-        The frames before a malformed one come first. Code that collects them, as ``list`` does, loses them to the
-        exception.
+        The frames before a malformed frame come first. ``list`` loses these frames when the exception comes.
         """
         while (frame := self.extract_frame()) is not None:
             yield frame
 
     def extract_frame(self) -> Frame | None:
-        """Take out the next frame; ``None`` if it is not complete yet. Heart-beats are passed over.
+        """Take out the next frame; return ``None`` if it is not complete yet. Heart-beats are skipped.
 
-        Raises `ProtocolError` if bytes are not STOMP or exceed a limit, after all frames before them were taken out. A
-        tolerant buffer raises only if it cannot find the end of a frame. Later calls raise the same until `clear`.
+        Raises `ProtocolError` if the next bytes are not STOMP or exceed a limit. A tolerant buffer raises only if it
+        cannot find the end of a frame. Until `clear`, later calls raise the same.
         """
         while True:
             if self._position == len(self._data):
                 if self._problem is not None:
-                    # A new exception: the traceback of the first shows the bytes, and a CONNECT has a passcode.
+                    # A new exception, because the traceback of the first one shows the bytes, perhaps a passcode.
                     raise ProtocolError(self._problem)
                 if not self._later:
                     self._data = b""
@@ -191,13 +190,13 @@ class FrameBuffer:
                     self._reader = TolerantReader(self._version, *limits)
                     continue
                 problem = str(error)
-                if self._first and isinstance(error, NoCommand):  # later the bytes may be those of a body
+                if self._first and isinstance(error, NoCommand):  # later bytes may belong to a body
                     problem += f", but begins with {error.line!r}"
                 self.clear()
                 self._problem = problem
 
     def _cut(self) -> Frame | None:
-        """Cut the next frame from `_data`. ``None``: the chunk ends inside of it, and its beginning is kept."""
+        """Cut the next frame from `_data`. If the chunk ends inside it, keep its beginning, and return ``None``."""
         if self._head and not self._head_may_be_complete():
             return None
         data = self._data
@@ -208,7 +207,7 @@ class FrameBuffer:
                 self._position = len(data)
                 return None
             start = self._position = found.start()
-        # If a chunk has no "\n\n" (with CR LF line ends there may be none), it is searched once, not once per frame.
+        # A chunk without "\n\n" (CR LF line ends) is searched once, not once per frame.
         head_end = self._blank_line
         if head_end < start:
             head_end = data.find(b"\n\n", start)
@@ -247,7 +246,7 @@ class FrameBuffer:
             raise wrong_length(frame)
         frame.body = data[body_start:end]
         end += 1
-        if end < len(data) and data[end] == _LF:  # brokers write a line feed behind each frame
+        if end < len(data) and data[end] == _LF:  # brokers write a line feed after each frame
             end += 1
         self._position = end
         if size > _BIG and size > len(data) - end:
@@ -255,7 +254,7 @@ class FrameBuffer:
         return frame
 
     def _search_blank_line(self, start: int) -> tuple[int, int] | None:
-        """Search the end of a head that is long or has CR LF. ``None``: the head is not complete; it is in `_head`."""
+        """Find the end of a head that is long or has CR LF. If it is not there, fill `_head`, and return ``None``."""
         data = self._data
         most = self._longest_head
         found = BLANK_LINE[self._version].search(data, start, min(start + most + 1, len(data)))
@@ -275,7 +274,7 @@ class FrameBuffer:
         return max(self.max_header_bytes + len("\n\r"), LONGEST_COMMAND_LINE)
 
     def _head_may_be_complete(self) -> bool:
-        """Add the chunk to `_head`. ``True``: the head may be complete now, and all of it is in `_data`."""
+        """Add the chunk to `_head`. If the head may be complete now, move it to `_data`, and return ``True``."""
         head = self._head
         known = len(head)
         if known > len(self._data) and known + len(self._data) <= self._longest_head:
@@ -283,14 +282,14 @@ class FrameBuffer:
             self._set_data(b"")
             if known < LONGEST_COMMAND_LINE:
                 check_beginning(bytes(head[:LONGEST_COMMAND_LINE]), self._version)
-            # The search begins two bytes back, so that it does not miss a blank line that stands across two chunks.
+            # The search begins two bytes back, to find a blank line that is split between two chunks.
             if BLANK_LINE[self._version].search(head, known - 2) is None:
                 return False
-        self._begin_again()  # the head is shorter than the chunk, so no more bytes are searched again than have come
+        self._begin_again()  # the head is shorter than the chunk, so few bytes are searched again
         return True
 
     def _read_on(self) -> Frame | None:
-        """Read on in the frame of `_reader`. ``None``: the chunk ends inside of it."""
+        """Continue with the frame of `_reader`. Return ``None`` if the chunk ends inside the frame."""
         assert self._reader is not None
         end = self._reader.read(self._data, self._position)
         frame = self._reader.frame
@@ -302,7 +301,7 @@ class FrameBuffer:
         return frame
 
     def _begin_again(self) -> None:
-        """Put the kept beginning of a frame before the rest of the chunk, to read the frame from its first byte."""
+        """Put the kept beginning of a frame before the rest of the chunk, to read the frame again from its start."""
         begun = self._reader.kept() if isinstance(self._reader, BodyReader) else self._head
         if begun:
             self._set_data(b"".join((begun, memoryview(self._data)[self._position :])))

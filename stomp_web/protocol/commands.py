@@ -1,6 +1,6 @@
-"""The client's frames, each with the headers that its version wants: one function per command.
+"""The client's frames, each with the headers that its STOMP version requires: one function per command.
 
-They only build frames; `encode` refuses a frame that cannot be written.
+The functions only build frames; `encode` refuses a frame that STOMP cannot carry.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ __all__ = ["abort", "ack", "begin", "commit", "connect", "disconnect", "nack", "
 
 Headers = typing.Mapping[str, str]
 
-#: The headers of SEND that the library sets from the arguments of a call. RabbitMQ 3.10 answers ERROR to a
-#: ``message-id`` on SEND.
+#: Headers of SEND that only the library sets, from the arguments of a call. RabbitMQ 3.10 answers a SEND with
+#: ``message-id`` with ERROR.
 RESERVED_ON_SEND: typing.Final = frozenset(
     ("content-length", "destination", "message-id", "receipt", "transaction", "subscription")
 )
-# The headers that the library alone sets, on any frame. A CONNECT may not have a receipt ("Any client frame other than
+# Headers of any frame that only the library sets. A CONNECT may not have a receipt ("Any client frame other than
 # CONNECT MAY specify a receipt header", STOMP 1.2).
 _RESERVED = frozenset(("content-length", "receipt"))
 _ACK_MODES = ("auto", "client", "client-individual")
-# The headers of ACK and NACK that name the message, and the headers of the message from which they get their values.
+# The headers of ACK and NACK that name the message. Each gets its value from the given header of the message.
 _ACKNOWLEDGED_BY = {
     "1.0": {"message-id": "message-id"},
     "1.1": {"message-id": "message-id", "subscription": "subscription"},
@@ -40,9 +40,9 @@ def connect(
     heart_beat: tuple[int, int] = (0, 0),
     headers: Headers | None = None,
 ) -> Frame:
-    """CONNECT (not STOMP, so that servers of version 1.0 understand it).
+    """CONNECT. The command is not STOMP, because servers of version 1.0 only know CONNECT.
 
-    *heart_beat* is in milliseconds: (the interval at which this side can send, the interval that it wants).
+    *heart_beat* is in milliseconds: (the interval at which this side can send, the interval that this side wants).
     """
     frame = Frame("CONNECT", {"accept-version": ",".join(accept_version), "host": host})
     if login is not None:
@@ -59,7 +59,7 @@ def send(destination: str, body: bytes = b"", headers: Headers | None = None) ->
 
 
 def subscribe(destination: str, id: str, ack: str = "auto", headers: Headers | None = None) -> Frame:
-    """SUBSCRIBE. *ack* is ``auto``, ``client`` or ``client-individual`` (which STOMP 1.0 does not have)."""
+    """SUBSCRIBE. *ack* is ``auto``, ``client`` or ``client-individual``; STOMP 1.0 does not have the last."""
     if ack not in _ACK_MODES:
         raise InvalidFrame(f"ack must be one of {', '.join(_ACK_MODES)}, not {ack!r}")
     _check_id(id, "subscription")
@@ -68,7 +68,7 @@ def subscribe(destination: str, id: str, ack: str = "auto", headers: Headers | N
 
 
 def unsubscribe(id: str, headers: Headers | None = None) -> Frame:
-    """UNSUBSCRIBE. *headers* are those that a broker requires beside the id, such as a durable subscription's name."""
+    """UNSUBSCRIBE. *headers* are more headers that a broker requires, such as a durable subscription's name."""
     _check_id(id, "subscription")
     return _with(Frame("UNSUBSCRIBE", {"id": id}), headers)
 
@@ -76,14 +76,14 @@ def unsubscribe(id: str, headers: Headers | None = None) -> Frame:
 def ack(message: Frame, version: str, *, transaction: str | None = None) -> Frame:
     """ACK for *message*, a MESSAGE frame.
 
-    Version 1.0 names the message by ``message-id``, 1.1 by ``message-id`` and ``subscription``, 1.2 by ``id``, which is
-    the message's ``ack`` header. Raises `InvalidFrame` if the message has no such header.
+    Version 1.0 names the message by ``message-id``, and 1.1 by ``message-id`` and ``subscription``. Version 1.2 names
+    it by ``id``, with the value of its ``ack`` header. Raises `InvalidFrame` if the message lacks such a header.
     """
     return _acknowledgement("ACK", message, version, transaction)
 
 
 def nack(message: Frame, version: str, *, transaction: str | None = None, headers: Headers | None = None) -> Frame:
-    """NACK for *message*, named as in `ack`. Raises `InvalidFrame` also in STOMP 1.0, which has no NACK."""
+    """NACK for *message*, like `ack`. In STOMP 1.0, which has no NACK, raises `InvalidFrame`."""
     if version == "1.0":
         raise InvalidFrame("STOMP 1.0 has no NACK; leave the message unacknowledged, or ask for version 1.1 or 1.2")
     return _with(_acknowledgement("NACK", message, version, transaction), headers)
@@ -123,7 +123,7 @@ def check_destination(destination: str) -> str:
     if not destination or destination.isspace():
         raise InvalidFrame("the destination is empty; give one such as '/queue/orders'")
     if any(character in destination for character in "\r\n\0"):
-        # Escaped, it would be safe here, but brokers pass it on: ActiveMQ 5.17 writes it unescaped to STOMP 1.0.
+        # An escape would make it safe on this connection, but ActiveMQ 5.17 passes it unescaped to STOMP 1.0.
         raise InvalidFrame("the destination has a line break or a NUL, which no destination has")
     return destination
 

@@ -1,4 +1,4 @@
-"""Frames to bytes. A frame that STOMP cannot carry is refused here, before a byte of it exists."""
+"""Turns frames into bytes. A frame that STOMP cannot carry is refused here, before a byte of it exists."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ __all__ = ["encode", "encode_head", "encode_headers"]
 def encode(frame: Frame, version: str = "1.2", *, content_length: bool = True) -> bytes:
     """Return the bytes of *frame* in the given *version* of STOMP, from the command to the closing NUL.
 
-    A ``content-length`` header is added to the frames that may have a body. With ``content_length=False`` it is left
-    out, and the body may hold no NUL. ActiveMQ then hands the body to a JMS consumer as text.
+    A ``content-length`` header is added to frames that may have a body. With ``content_length=False`` it is left out,
+    and the body must not contain a NUL. Then a JMS consumer of ActiveMQ gets the body as text.
 
-    Raises `InvalidFrame` (`InvalidFrameType` where a Python type is wrong) if STOMP cannot carry the frame:
+    Raises `InvalidFrameType` if a Python type is wrong, and `InvalidFrame` if STOMP cannot carry the frame:
 
-    * the command is none of `COMMANDS`;
+    * the command is not in `COMMANDS`;
     * a header's name is empty;
-    * a header has a character that the version can neither carry nor escape: NUL in every version; CR in 1.1; CR, LF,
-      and a colon in the name, in 1.0 and in CONNECT, CONNECTED and STOMP frames;
-    * there is a ``content-length`` header that is not the length of the body;
-    * the frame has a body although its command allows none ("All other frames MUST NOT have a body", STOMP 1.2, Body).
+    * a header has a NUL, or in version 1.1 a CR, which cannot be escaped;
+    * without escapes (in version 1.0, and in CONNECT, CONNECTED and STOMP frames), a header has a CR or LF, or its name
+      has a colon;
+    * the ``content-length`` header is not the length of the body;
+    * the frame has a body, but its command allows none ("All other frames MUST NOT have a body", STOMP 1.2, Body).
     """
     if not isinstance(frame.body, bytes):
         raise InvalidFrameType(f"the body of a {frame.command} frame must be bytes, not {type(frame.body).__name__}")
@@ -52,7 +53,7 @@ def encode(frame: Frame, version: str = "1.2", *, content_length: bool = True) -
 
 
 def encode_head(command: str, headers: typing.Mapping[str, str], version: str) -> bytes:
-    """Return the command line and the header lines of a frame. Raises `InvalidFrame` as `encode` does."""
+    """Return the command line and the header lines of a frame. Raises `InvalidFrame` like `encode`."""
     check_version(version)
     if not isinstance(command, str) or command not in COMMANDS:
         raise InvalidFrame(f"{command!r} is not a STOMP command")
@@ -60,8 +61,8 @@ def encode_head(command: str, headers: typing.Mapping[str, str], version: str) -
 
 
 def encode_headers(headers: typing.Mapping[str, str], command: str, version: str) -> bytes:
-    """Return the header lines of a frame with that *command*. Raises `InvalidFrame` as `encode` does."""
-    # Joined, not added with ``+``, because a subclass of str, such as markupsafe's Markup, may change what ``+`` does.
+    """Return the header lines of a frame with *command*. Raises `InvalidFrame` like `encode`."""
+    # The parts are joined, not added: a subclass of str, such as markupsafe's Markup, may change what ``+`` does.
     lines: list[str] = []
     for name, value in headers.items():
         if (
@@ -71,16 +72,16 @@ def encode_headers(headers: typing.Mapping[str, str], command: str, version: str
             and ":" not in value
             and "\\" not in value
         ):
-            lines += (name, ":", value, "\n")  # nothing to escape in any version; a surrogate is not printable
+            lines += (name, ":", value, "\n")  # no version escapes any of it; a surrogate is not printable
         else:
             lines += _header_line(name, value, command, version)
     return "".join(lines).encode()
 
 
 _MOST_NAMES = 1_024
-# Names of headers that were found to need no escape in any version: an application uses the same few again and again.
+# A cache of header names that need no escape in any version: an application uses few names, again and again.
 _plain_names: set[str] = set()
-# The characters that a header can neither carry nor escape.
+# The characters that a header cannot contain and a version cannot escape.
 _FAULTS = {"1.2": {"\0": "a NUL character, which STOMP cannot carry"}}
 _FAULTS["1.1"] = {**_FAULTS["1.2"], "\r": "a carriage return, and there is no escape for it"}
 _FAULTS["1.0"] = {**_FAULTS["1.1"], "\n": "a line feed, and there are no escapes"}

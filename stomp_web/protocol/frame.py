@@ -25,27 +25,27 @@ _FAULTLESS: tuple[tuple[str, ...], bool] = ((), False)
 
 
 class UnreadableFrame(ProtocolError):
-    """The content of a received frame breaks a rule or a limit, but the end of the frame may still be found."""
+    """The content of a received frame breaks a rule or a limit, but a tolerant buffer may still find its end."""
 
 
 class Frame:
     """One STOMP frame.
 
     * `command` - one of `COMMANDS`, in upper case.
-    * `headers` - a ``dict`` of ``str`` to ``str``, unescaped, in the order in which they came: a copy of *headers*.
+    * `headers` - a ``dict`` of ``str`` to ``str``, unescaped, in order of arrival. It is a copy of *headers*.
     * `body` - ``bytes``.
 
-    Nothing is checked here; `encode` checks the frame that it writes.
+    The constructor checks nothing; `encode` checks the frame that it writes.
 
-    Two frames are equal when command, body and headers are. The ``content-length`` header is ignored, because the same
-    message can be sent with or without it.
+    Two frames are equal if command, body and headers are equal. The ``content-length`` header is ignored, because the
+    same message can be sent with or without it.
 
     >>> Frame("SEND", {"destination": "/queue/a"}, b"hello")
     <Frame SEND {'destination': '/queue/a'} with 5 bytes>
     """
 
-    # `_session`: the session of a receiving client in which the frame came. `_received`: the values of `defects` and
-    # `truncated`, if the frame has a fault. Neither takes part in equality.
+    # `_session`: the session in which a client received the frame. `_received`: the values of `defects` and
+    # `truncated`, if the frame has a fault. Equality ignores both.
     __slots__ = ("_received", "_session", "body", "command", "headers")
 
     command: str
@@ -61,7 +61,7 @@ class Frame:
 
     @property
     def defects(self) -> tuple[str, ...]:
-        """The faults in the content of a received frame, a sentence for each; usually empty. See `FrameBuffer`."""
+        """The faults in the content of a received frame, one sentence each; usually empty. See `FrameBuffer`."""
         return getattr(self, "_received", _FAULTLESS)[0]
 
     @property
@@ -78,12 +78,12 @@ class Frame:
     __hash__ = None  # type: ignore[assignment]  # not hashable, because a frame can be changed
 
     def __reduce__(self) -> tuple[object, ...]:
-        # A copy, shallow or pickled, is made by the constructor, so that it has its own dict.
+        # `copy` and `pickle` call the constructor, so that the copy has its own dict.
         state = (None, {"_received": self._received}) if hasattr(self, "_received") else None
         return type(self), (self.command, self.headers, self.body), state
 
     def __repr__(self) -> str:
-        # str() and the type check are for frames that `encode` will refuse.
+        # str() and the type check: a frame that `encode` refuses has a repr, too.
         shown = {name: "***" if str(name).lower() in _SECRET else value for name, value in self.headers.items()}
         length = f"{len(self.body)} bytes" if isinstance(self.body, bytes) else f"a {type(self.body).__name__} as body"
         return f"<Frame {self.command} {shown} with {length}>"

@@ -1,7 +1,7 @@
-"""Reading a frame that strict reading has refused (`UnreadableFrame`), for receivers that must not lose their session.
+"""Reads a frame with faults (`UnreadableFrame`), so that the receiver does not lose its session.
 
-RabbitMQ 3.10.8 and 4.3.6 escape only LF, CR, colon and backslash in the headers of an AMQP producer. Everything else
-arrives as it was sent: bytes that are not UTF-8, NUL, empty names, heads of any length. ``content-length`` comes last.
+RabbitMQ 3.10.8 and 4.3.6 send such frames. In headers of an AMQP producer, they escape only LF, CR, colon and
+backslash. They pass on NUL, bytes that are not UTF-8, empty names, and long heads. ``content-length`` comes last.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ _NEEDED = frozenset(
     b"ack content-length content-type destination message message-id receipt-id redelivered subscription version "
     b"x-message-id".split()
 )
-# The start of a line that is needed, or that ends a head. In a head over a limit, other lines are passed over.
+# The start of a needed line, or of the line that ends a head. In a head over a limit, other lines are skipped.
 _NEEDED_LINE = re.compile(rb"^(?:\r?\n|(?:" + b"|".join(sorted(_NEEDED)) + rb"):)", re.MULTILINE)
-# Bytes that are kept of any header line, so that its name is known; a needed line up to this length is kept whole.
+# So many bytes of each header line are kept, so that its name is known. A needed line up to this length is kept whole.
 _SHORTEST_LINE_LIMIT = 256
 
 
 class TolerantReader:
     """Reads one frame with a known command, from its first byte to its closing NUL, in pieces of any size.
 
-    The reader keeps at most twice *max_header_bytes* of headers, 256 bytes of each needed header, and *max_body_bytes*.
+    It keeps at most twice *max_header_bytes* of headers, 256 bytes of each needed header, and *max_body_bytes*.
     """
 
     def __init__(self, version: str, max_header_bytes: int, max_headers: int, max_body_bytes: int) -> None:
         self._version = version
         self._limits = (max_header_bytes, max_headers, max_body_bytes)
         self._frame = Frame("")
-        self._count = 0  # header lines
-        self._head_bytes = 0  # of the command and all header lines, as `max_header_bytes` counts them
-        self._kept_bytes = 0  # of needed headers that were kept beyond the limits
+        self._count = 0  # number of header lines
+        self._head_bytes = 0  # size of the command line and all header lines, counted like `max_header_bytes`
+        self._kept_bytes = 0  # size of the needed headers that were kept beyond the limits
         self._needed: set[bytes] = set()  # names of `_NEEDED` that have come
-        self._defects: dict[str, None] = {}  # in their order, each once
+        self._defects: dict[str, None] = {}  # an ordered set
         self._truncated = False
-        self._line = bytearray()  # the kept part of the line that has begun
-        self._line_bytes = 0  # the whole length of this line so far
+        self._line = bytearray()  # the kept part of the current line
+        self._line_bytes = 0  # the length of the current line so far
         self._body: BodyReader | None = None
-        #: The frame, once its end was read.
+        #: The frame; ``None`` until its end was read.
         self.frame: Frame | None = None
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class TolerantReader:
         return min(self._head_bytes, self._limits[0]) + self._kept_bytes + len(self._line) + body
 
     def read(self, data: bytes, position: int) -> int:
-        """Read on in *data* from *position*; return where the frame ends, or the end of *data*. See `frame`.
+        """Read *data* from *position*; return where the frame ends, or the end of *data*. Sets `frame`.
 
         Raises `ProtocolError` if the end of the frame cannot be found.
         """
@@ -103,7 +103,7 @@ class TolerantReader:
         return end + 1
 
     def _pass_over_lines(self, data: bytes, position: int) -> int:
-        """In a head over a limit, return where the next line that is needed, or is not complete, begins."""
+        """In a head over a limit, return the start of the next line that is needed or incomplete."""
         found = _NEEDED_LINE.search(data, position)
         end = found.start() if found is not None else data.rfind(b"\n", position) + 1 or position
         self._head_bytes += end - position
@@ -128,7 +128,7 @@ class TolerantReader:
             if name_bytes == b"content-length" and not complete:
                 raise ProtocolError(f"the content-length of a {self._frame.command} frame is not a number")
         if self._truncated:
-            # A short line is kept in any case: a long x-message-id must not use up the room for content-length.
+            # A short line is always kept: a long x-message-id must not use up the room for content-length.
             room = max(self._limits[0] - self._kept_bytes, _SHORTEST_LINE_LIMIT)
             if not needed or not complete or len(line) > room:
                 return

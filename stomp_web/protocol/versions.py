@@ -30,14 +30,14 @@ VERSIONS: typing.Final = ("1.0", "1.1", "1.2")
 #: Encoding). STOMP is handled "in the same manner as a CONNECT frame" (STOMP 1.2, CONNECT or STOMP Frame).
 UNESCAPED_COMMANDS: typing.Final = frozenset(("CONNECT", "CONNECTED", "STOMP"))
 
-# What an escape stands for.
+# The escapes of each version, and the characters that they stand for.
 _MEANINGS: dict[str, dict[str, str]] = {"1.0": {}, "1.1": {"\\\\": "\\", "\\n": "\n", "\\c": ":"}}
 _MEANINGS["1.2"] = {**_MEANINGS["1.1"], "\\r": "\r"}
 _TO_ESCAPE = {
     version: str.maketrans({plain: written for written, plain in meanings.items()})
     for version, meanings in _MEANINGS.items()
 }
-# A backslash with the character after it, if there is one: a trailing backslash is an undefined escape too.
+# A backslash and the next character. A trailing backslash matches too: it is an undefined escape.
 _ESCAPE_SEQUENCE = re.compile(r"\\(?:.|\Z)", re.DOTALL)
 
 
@@ -54,18 +54,18 @@ def has_escapes(command: str, version: str) -> bool:
 
 
 def escape(text: str, version: str) -> str:
-    """Return *text*, a header's name or value, as *version* writes it."""
+    """Return *text*, a header's name or value, with the escapes of *version*."""
     return text.translate(_TO_ESCAPE[version])
 
 
 def unescape(text: str, version: str) -> str:
-    """Return the meaning of *text*, a header's name or value on the wire, in *version*.
+    """Return *text*, a header's name or value on the wire, without the escapes of *version*.
 
-    Raises `UnreadableFrame` for an escape that the version does not define: "undefined escape sequences [...] MUST be
+    Raises `UnreadableFrame` for an escape that *version* does not define. "Undefined escape sequences [...] MUST be
     treated as a fatal protocol error" (STOMP 1.1 and 1.2, Value Encoding).
     """
     if text.count("\\") == text.count("\\c") and version != "1.0":
-        return text.replace("\\c", ":")  # only colons are escaped, as in ActiveMQ's ids: six times as fast
+        return text.replace("\\c", ":")  # all escapes are colons, as in ActiveMQ's ids: six times as fast
     meanings = _MEANINGS[version]
     try:
         return _ESCAPE_SEQUENCE.sub(lambda found: meanings[found[0]], text)
@@ -74,9 +74,9 @@ def unescape(text: str, version: str) -> str:
 
 
 def choose_version(accept_version: str | None, supported: typing.Sequence[str] = VERSIONS) -> str | None:
-    """Return the highest version that both sides speak, or ``None`` if there is none.
+    """Return the highest version that both sides speak; ``None`` if they have no common version.
 
-    *accept_version* is the header of the CONNECT frame, such as ``"1.0,1.2"``. Without this header the client speaks
+    *accept_version* is the header of the CONNECT frame, such as ``"1.0,1.2"``. A client without this header speaks
     STOMP 1.0 (STOMP 1.1 and 1.2, Protocol Negotiation).
     """
     offered = {"1.0"} if accept_version is None else {version.strip() for version in accept_version.split(",")}
@@ -84,7 +84,7 @@ def choose_version(accept_version: str | None, supported: typing.Sequence[str] =
 
 
 def parse_heart_beat(header: str | None) -> tuple[int, int]:
-    """Return the two numbers of a ``heart-beat`` header, in milliseconds; a missing header means ``(0, 0)``.
+    """Return the two numbers of a ``heart-beat`` header, in milliseconds; ``(0, 0)`` without the header.
 
     Raises `ProtocolError` if the header is not two non-negative numbers (STOMP 1.2, Heart-beating).
     """
@@ -97,10 +97,10 @@ def parse_heart_beat(header: str | None) -> tuple[int, int]:
 
 
 def negotiate_heart_beat(ours: tuple[int, int], theirs: tuple[int, int]) -> tuple[int, int]:
-    """Return the intervals that two ``heart-beat`` headers agree on, in milliseconds: ``(we send, they send)``.
+    """Return the intervals that follow from two ``heart-beat`` headers, in milliseconds: ``(we send, they send)``.
 
-    0 means never. Each header says at which interval its side can send and wants to receive. A side sends beats only if
-    it can and the other side wants them, at the longer of the two intervals (STOMP 1.2, Heart-beating).
+    0 means never. Each header holds the interval at which its side can send, and the interval at which it wants to
+    receive. A side sends if it can and the other side wants it, at the longer interval (STOMP 1.2, Heart-beating).
     """
     we_can, we_want = ours
     they_can, they_want = theirs

@@ -1,4 +1,4 @@
-"""Publisher: takes a payload, and sends a confirmed message. Also batches, routes, backends."""
+"""Publisher: serializes a payload, and sends it as a confirmed message. Also batches, routes, backends."""
 
 from ..pool import Health
 from .backends.local import OutboxMessage

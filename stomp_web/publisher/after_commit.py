@@ -1,7 +1,7 @@
-"""Messages that have waited for the commit of a database transaction: they are sent as one batch for each publisher.
+"""Messages that waited for the commit of a database transaction. They are sent as one batch for each publisher.
 
-A message that the broker refuses must not hold back the others: messages that were certainly not sent are sent again,
-one by one.
+A message that the broker refuses must not stop the others. So messages that were certainly not sent are sent again, one
+by one.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from .publisher import Publisher
 
 __all__ = ["AfterCommit", "TimeLost", "Waiting", "deliver_waiting"]
 
-# The part of its timeout that a batch keeps when other batches of the transaction have lost as much by failures.
+# The share of its timeout that a batch keeps, however much time other batches of the transaction lost by failures.
 _LEAST = 0.05
 
 
 class AfterCommit(typing.Protocol):
-    """A message that waits, and the options for sending it: `confirm` and `timeout` as in `Publisher.send`."""
+    """A message that waits for a commit, with `confirm` and `timeout` as in `Publisher.send`."""
 
     @property
     def publisher(self) -> Publisher:
@@ -40,7 +40,7 @@ class AfterCommit(typing.Protocol):
 
     @property
     def timeout(self) -> float:
-        """Seconds for the batch that contains the message."""
+        """Seconds for sending the batch that contains the message."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -66,10 +66,10 @@ _W = typing.TypeVar("_W", bound=AfterCommit)
 def deliver_waiting(
     waiting: typing.Sequence[_W], log: GuardedLogger, lost: TimeLost | None = None
 ) -> list[tuple[_W, Exception]]:
-    """Deliver *waiting*, in one round trip for each publisher, and return those that failed, with their errors.
+    """Deliver *waiting*, in one round trip for each publisher; return the failed messages with their errors.
 
-    If several messages wait, the errors are also written to *log*. The time *lost* by failures is subtracted from the
-    timeout of the next batch, but at least a twentieth of that timeout is left.
+    If several messages wait, the errors are also logged to *log*. The time *lost* by failures shortens the timeout of
+    the next batch, but a twentieth of that timeout always remains.
     """
     lost = TimeLost() if lost is None else lost
     errors: dict[int, Exception] = {}
@@ -90,7 +90,7 @@ def deliver_waiting(
 
 
 def _deliver(publisher: Publisher, batch: list[tuple[int, _W]], lost: TimeLost) -> dict[int, Exception]:
-    """Deliver messages of one publisher; on failure, send again those for which that is safe. Return the errors."""
+    """Deliver messages of one publisher. After a failure, repeat those that are safe to repeat. Return the errors."""
     began = time.monotonic()
     try:
         timeout = max(each.timeout for _, each in batch)
@@ -113,9 +113,9 @@ def _deliver(publisher: Publisher, batch: list[tuple[int, _W]], lost: TimeLost) 
 
 
 def _outcome(error: Exception, count: int) -> tuple[typing.Collection[int], typing.Collection[int]]:
-    """The positions, in a batch of *count* messages, that were confirmed, and those that are safe to send again.
+    """Return the positions in a batch of *count* messages that were confirmed, and those that are safe to repeat.
 
-    The latter are sent again one by one, because the reason for *error* may be another message of the batch.
+    The latter are sent again one by one, because another message of the batch may have caused *error*.
     """
     if isinstance(error, InvalidFrame):  # STOMP in the version of this broker cannot carry one of the messages
         return (), range(count)
@@ -127,7 +127,7 @@ def _outcome(error: Exception, count: int) -> tuple[typing.Collection[int], typi
 
 
 def _about(error: Exception, message: Message) -> Exception:
-    """Return *error*, which ended a batch, as the error of one *message* of that batch."""
+    """Return a copy of *error*, which ended a batch, for one *message* of that batch."""
     if not isinstance(error, MessageError):
         return error
     own = copy.copy(error).with_traceback(error.__traceback__)

@@ -1,4 +1,4 @@
-"""Batch: messages that are collected, and sent together."""
+"""Batch: collects messages, and sends them together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Batch"]
 
 
 class Batch(Unpicklable):
-    """Messages that are sent together. `Publisher.batch` makes it."""
+    """Messages that are sent together. `Publisher.batch` returns such a batch."""
 
     _instead = "deliver it, and make another one there"
 
@@ -39,7 +39,7 @@ class Batch(Unpicklable):
         correlation_id: str | None = None,
         reply_to: str | None = None,
     ) -> str:
-        """Serialize a message now, and send it when the block ends; return its id. Arguments as in `Publisher.send`."""
+        """Serialize a message now, and send it when the block ends; return its id. Arguments: see `Publisher.send`."""
         more = {"priority": priority, "ttl": ttl, "correlation_id": correlation_id, "reply_to": reply_to}
         message = self._prepare(destination, payload, headers, serializer=serializer, persistent=persistent, **more)
         self._messages.append(message)

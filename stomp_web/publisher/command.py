@@ -14,9 +14,9 @@ __all__ = ["check_broker", "never_succeeds", "send_body"]
 def send_body(
     publisher: Publisher, destination: str, body: str, serializer: str | None, notify: typing.Callable[[str], object]
 ) -> str:
-    """Send *body* by *serializer*, or without one as JSON if it is JSON, otherwise as text; return the message's id.
+    """Send *body*, and return the message's id. Without *serializer*, send it as JSON if it is JSON, else as text.
 
-    *notify* gets a line if the body is sent as text because it is not JSON. Raises what `Publisher.send` raises.
+    If *body* is not JSON and is sent as text, *notify* gets a line. Raises what `Publisher.send` raises.
     """
     payload, name = typed_payload(body, serializer)
     if name == "text" and serializer is None:
@@ -25,7 +25,7 @@ def send_body(
 
 
 def check_broker(publisher: Publisher, timeout: float | None) -> str:
-    """Return the line that says how long the broker took to answer. Raises `StompError` if it did not answer."""
+    """Return a line with the time that the broker took to answer. Raises `StompError` if it did not answer."""
     health = publisher.check(timeout)
     if not health:
         raise StompError(str(health))
@@ -33,5 +33,5 @@ def check_broker(publisher: Publisher, timeout: float | None) -> str:
 
 
 def never_succeeds(error: Exception) -> bool:
-    """Whether a command that fails with *error* would fail each time. If so, its exit status is 2, otherwise 1."""
+    """Whether a command that failed with *error* would always fail. If so, its exit status is 2, otherwise 1."""
     return isinstance(error, ConfigurationError | InvalidFrame)

@@ -1,4 +1,4 @@
-"""Blocking calls beside an event loop: make them in a thread of the loop's default executor, or warn of them."""
+"""Blocking calls in a program with an event loop: run them in a thread of the loop's executor, or warn of them."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 async def call_in_thread(function: typing.Callable[[float], _T], message: Message, seconds: float) -> _T:
-    """Call *function*, which sends *message*, in a thread with the rest of *seconds*; return the result of *function*.
+    """Call *function*, which sends *message*, in a thread. Its argument is the rest of *seconds*. Return its result.
 
     *function* sees the caller's context variables. Raises `PoolTimeout` if no thread becomes free in time. If the task
-    is cancelled before *function* has a thread, it is not called. If the task is cancelled later, *function* ends, and
-    its exception is logged.
+    is cancelled before a thread is free, *function* is not called. If the task is cancelled later, *function* runs to
+    its end, and its exception is logged.
     """
-    import asyncio  # imported here, so that importing the core does not load it
+    import asyncio  # here, so that importing the core does not load asyncio
 
     deadline = Deadline(checked(seconds))
     failures: collections.deque[Exception] = collections.deque()
     cancelled = False
 
     def log_late_failure() -> None:
-        # Called in both threads, each after it has noted its part: one of them finds both parts, and logs the error.
+        # Both threads call this, each after setting its flag. One of them sees both flags, and logs the error.
         if cancelled and failures:
             with contextlib.suppress(IndexError):
                 what, error = f"message {message.id} to {message.destination}", failures.popleft()
@@ -68,9 +68,9 @@ async def call_in_thread(function: typing.Callable[[float], _T], message: Messag
 
 
 def warn_of_blocking(name: str, instead: str) -> None:
-    """Warn the library's caller that *name* blocks the event loop, if one runs in this thread; *instead* does not."""
+    """If an event loop runs in this thread, warn the caller that *name* blocks the loop. *instead* does not."""
     events = sys.modules.get("asyncio.events")
-    running = getattr(events, "_get_running_loop", None)  # None also while another thread is importing asyncio
+    running = getattr(events, "_get_running_loop", None)  # None, too, while another thread imports asyncio
     if running is None or running() is None:
         return
     level, frame = 2, sys._getframe(1)

@@ -1,6 +1,6 @@
-"""Publisher: takes a payload, and sends a confirmed message. Every framework layer exposes a publisher.
+"""Publisher: serializes a payload, and sends it as a confirmed message. Every framework layer exposes a publisher.
 
-The way of every payload: serializer -> `Message`, ready for its route -> backend (`stomp_web.publisher.backends`).
+The path of every payload: serializer -> ready `Message` with its route -> backend (`stomp_web.publisher.backends`).
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from .stats import Counters, PublisherStats
 
 __all__ = ["Publisher"]
 
-#: Functions that redirect messages while tests capture them: each is called with the publisher, the latest first, and
-#: returns a backend (`stomp_web.publisher.backends`) or ``None``. Only `stomp_web.testing` changes this list.
+#: Functions that redirect messages while tests capture them. Each gets the publisher, and returns a backend or
+#: ``None``; the latest is called first. Only `stomp_web.testing` changes this list.
 detours: list[typing.Callable[[Publisher], typing.Any]] = []
 
 
 class Publisher(Unpicklable):
-    """Sends payloads to a broker. It is thread-safe and fork-safe, and connects when a connection is first needed.
+    """Sends payloads to a broker. It is thread-safe and fork-safe, and connects at the first send.
 
-    * *url* - the address, such as ``stomp://user:passcode@localhost:61613/vhost``, several brokers separated by commas;
-      or ``memory://`` (records, see `outbox`), ``console://`` (prints), ``null://`` (discards).
-    * *observers* - callables that are notified of every send and of the pool's changes: see `stomp_web.observers`.
-    * *options* - see `stomp_web.config.OPTIONS`. They win over the query of the address.
+    * *url* - the address, such as ``stomp://user:passcode@localhost:61613/vhost``. Commas separate several brokers.
+      Without a broker: ``memory://`` records messages (see `outbox`), ``console://`` prints, ``null://`` discards.
+    * *observers* - callables that are notified of every send and every change of the pool: see `stomp_web.observers`.
+    * *options* - see `stomp_web.config.OPTIONS`. They override the options in the address.
 
-    Raises `ConfigurationError` for an unknown option, a bad value or a bad address. Does not connect yet.
+    Raises `ConfigurationError` for an unknown option, a bad value or a bad address.
 
     >>> publisher = Publisher("memory://")
     >>> message_id = publisher.send("/queue/orders", {"id": 7})
@@ -66,7 +66,7 @@ class Publisher(Unpicklable):
         standing = dict(self.options.headers)
         self._content_type = standing.pop("content-type", None)
         self._serializer = get_serializer(self.options.serializer)
-        if self._serializer.signs:  # options with which the first send would fail
+        if self._serializer.signs:  # with wrong options, the first send would fail
             check_keys(self._serializer, self._keys)
             if self._content_type is not None:
                 raise ConfigurationError(
@@ -88,9 +88,9 @@ class Publisher(Unpicklable):
 
     @property
     def outbox(self) -> list[OutboxMessage]:
-        """The messages sent so far, with the address ``memory://``; the list may be cleared.
+        """The messages that a publisher for ``memory://`` has sent so far. The list may be cleared.
 
-        Raises `StompError` with any other address.
+        With any other address, raises `StompError`.
         """
         if not isinstance(self._backend, MemoryBackend):
             raise StompError(f"only a Publisher with the address memory:// has an outbox; this one has {self.url}")
@@ -102,7 +102,7 @@ class Publisher(Unpicklable):
     _instead = "hand over its address, or the name of the setting, and make a Publisher there"
 
     def __copy__(self) -> Publisher:
-        """Return a publisher with the same options and observers, and connections of its own."""
+        """Return a publisher with the same options and observers, but with its own connections."""
         again = object.__new__(self.__class__)
         options = {field.name: getattr(self.options, field.name) for field in dataclasses.fields(self.options)}
         Publisher.__init__(again, observers=self.observers.known, **options)
@@ -126,22 +126,22 @@ class Publisher(Unpicklable):
         reply_to: str | None = None,
         timeout: float | None = None,
     ) -> str:
-        """Send one message, and return its id, which travels as the header ``x-message-id``.
+        """Send one message, and return its id, which is sent as the header ``x-message-id``.
 
         * *destination* - such as ``/queue/orders``.
-        * *payload* - anything that the serializer can write.
-        * *headers* - more headers, ``str`` to ``str``; an ``x-message-id`` among them is the id, and must not be empty.
-        * *serializer* - ``json``, ``pickle``, ``text``, ``bytes``, ``signed-json``, ``signed-pickle``, or a registered
-          serializer. By default ``json``.
-        * *confirm* - wait for the broker's receipt; by default true.
-        * *persistent* - let the message survive a restart of the broker; by default true.
-        * *priority* - 0 (lowest) to 9 (highest); if not given, brokers use 4.
-        * *ttl* - seconds that the message may wait for a receiver, at most 3155760000 (100 years).
+        * *payload* - any object that the serializer can write.
+        * *headers* - more headers, ``str`` to ``str``. A header ``x-message-id`` sets the id; it must not be empty.
+        * *serializer* - ``json`` (default), ``pickle``, ``text``, ``bytes``, ``signed-json``, ``signed-pickle``, or a
+          registered serializer.
+        * *confirm* - whether to wait for the broker's receipt; by default true.
+        * *persistent* - whether the message survives a restart of the broker; by default true.
+        * *priority* - 0 (lowest) to 9 (highest); by default, brokers use 4.
+        * *ttl* - how many seconds the message may wait for a receiver; at most 3155760000 (100 years).
         * *correlation_id*, *reply_to* - the headers ``correlation-id`` and ``reply-to``. A temporary destination, such
           as ``/temp-queue/a``, is refused, because a publisher cannot receive; use `QueueingDuplexClient`.
         * *timeout* - seconds for the whole call; by default 5.
 
-        The publisher's options replace these four defaults. Raises:
+        The publisher's options change the defaults of *serializer*, *confirm*, *persistent* and *timeout*. Raises:
 
         * `SerializationError`, `InvalidFrame`, `ConfigurationError` - the message cannot be sent. Nothing was sent.
         * `NotSent` (`BrokerUnavailable`, `AuthenticationFailed`, `PoolTimeout`, `PoolClosed`) - the message was not
@@ -177,13 +177,13 @@ class Publisher(Unpicklable):
     ) -> str:
         """Send one message from a coroutine without blocking the event loop, and return its id.
 
-        Arguments and exceptions are those of `send`. The payload is serialized when the coroutine begins to run; the
-        message is sent in a thread of the loop's default executor, with the caller's context variables. The time of
-        waiting for a thread is part of *timeout*; raises `PoolTimeout` if no thread becomes free.
+        Arguments and exceptions are those of `send`. The payload is serialized when the coroutine begins to run. The
+        message is sent in a thread of the loop's default executor, with the caller's context variables. *timeout*
+        includes the wait for a thread; if no thread becomes free, raises `PoolTimeout`.
 
-        If the task is cancelled while the message waits for a thread, it is not sent. If the task is cancelled later,
-        the message may arrive: observers and `stats` tell the outcome, and a failure is logged. Limit the time by
-        *timeout*, not by ``asyncio.timeout``.
+        If the task is cancelled while the message waits for a thread, the message is not sent. If the task is cancelled
+        later, the message may arrive: observers and `stats` get the outcome, and a failure is logged. So limit the time
+        by *timeout*, not by ``asyncio.timeout``.
         """
         counters = self._counters[getpid()]
         message = self._message(
@@ -203,10 +203,10 @@ class Publisher(Unpicklable):
     ) -> list[str]:
         """Send many messages together, and return their ids in order.
 
-        *messages* are tuples ``(destination, payload)`` or ``(destination, payload, headers)``, or `Message` objects,
-        whose bodies are sent unchanged if they are bytes-like or ``str``. The other arguments are those of `send`.
-        Nothing is sent if one message cannot be sent. Raises what `send` raises; `confirmed` of the exception has the
-        positions of the messages that the broker had confirmed.
+        *messages* are tuples ``(destination, payload)`` or ``(destination, payload, headers)``, or `Message` objects.
+        The body of a `Message` is sent unchanged if it is bytes-like or ``str``. The other arguments are those of
+        `send`. If one message is invalid, none is sent. Raises what `send` raises; `confirmed` of the exception holds
+        the positions of confirmed messages.
         """
         counters = self._counters[getpid()]
         writer = self._serializer if serializer is None else get_serializer(serializer)
@@ -253,9 +253,9 @@ class Publisher(Unpicklable):
         correlation_id: str | None = None,
         reply_to: str | None = None,
     ) -> Message:
-        """Return the message that `send` would send, with its id, and its payload serialized now; `deliver` sends it.
+        """Return the message that `send` would send, with an id and a serialized payload. `deliver` sends this message.
 
-        Raises what `send` raises for a message that cannot be sent unchanged.
+        Raises `SerializationError`, `InvalidFrame` and `ConfigurationError` like `send`.
         """
         counters = self._counters[getpid()]
         return self._message(
@@ -265,30 +265,30 @@ class Publisher(Unpicklable):
     def deliver(
         self, messages: typing.Sequence[Message], *, confirm: bool | None = None, timeout: float | None = None
     ) -> list[str]:
-        """Send messages that `prepare` made, and return their ids. Raises what `send_many` raises."""
+        """Send messages that `prepare` returned, and return their ids. Raises what `send_many` raises."""
         for message in messages:
-            make_ready(message)  # again, because the caller may have changed the message since, or made it by hand
+            make_ready(message)  # again, because the caller may have changed or made the message
         return self.deliver_ready(messages, confirm, timeout)
 
     def deliver_ready(
         self, messages: typing.Sequence[Message], confirm: bool | None, timeout: float | None
     ) -> list[str]:
-        """Like `deliver`, for messages that no caller could change since they were prepared."""
+        """Like `deliver`, for messages that no caller can have changed since `prepare`."""
         if messages:
             deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
             self._deliver(self._counters[getpid()], messages, confirm, deadline)
         return [message.id or "" for message in messages]
 
     def check(self, timeout: float | None = None) -> Health:
-        """Ask the broker for a sign of life. See `PublishClientPool.check`."""
+        """Check whether the broker answers. See `PublishClientPool.check`."""
         return typing.cast(Health, self._backend.check(timeout))
 
     def stats(self) -> PublisherStats:
-        """Return the numbers of this process."""
+        """Return the publisher's numbers in this process."""
         return self._counters[getpid()].stats(self._backend.pool_stats())
 
     def close(self, timeout: float = DEFAULTS.timeout) -> None:
-        """Close every connection, in at most *timeout* seconds; later sends raise `PoolClosed`."""
+        """Close every connection, within *timeout* seconds. Later sends raise `PoolClosed`."""
         self._backend.close(timeout)
 
     def __enter__(self) -> Publisher:
@@ -311,14 +311,14 @@ class Publisher(Unpicklable):
         reply_to: str | None,
         written: SerializedPayload | None = None,
     ) -> Message:
-        """Return the message, ready to be delivered, for *payload*, or for a payload already serialized (*written*)."""
+        """Return the ready message for *payload*, or for *written*, a payload that is already serialized."""
         if written is None:
             writer = self._serializer if serializer is None else get_serializer(serializer)
             written = writer.serialize(payload, destination=destination, keys=self._keys)
         content, content_type = written.body, self._content_type or written.content_type
         if type(content) is not bytes:  # an application's own serializer may return another bytes-like object
             content = bytes_of(content, destination)
-        own: dict[str, str] | None = None  # the message's own headers, beside its id
+        own: dict[str, str] | None = None  # the message's own headers, without its id
         if headers is not None or written.headers or correlation_id is not None or reply_to is not None:
             own = own_headers(headers, written.headers, persistent, priority, correlation_id, reply_to)
             content_type = own.pop("content-type", content_type)
@@ -328,7 +328,7 @@ class Publisher(Unpicklable):
                 )
         try:
             route = self._route(destination, content_type, persistent, priority)
-        except TypeError:  # a part is not hashable, such as a list for a destination: the route refuses it
+        except TypeError:  # an argument is not hashable, such as a list as the destination: `Route` refuses it
             destination = str.__str__(destination) if isinstance(destination, str) else destination
             route = self._route.__wrapped__(destination, content_type, persistent, priority)
         message_id = counters.next_id()
@@ -336,7 +336,7 @@ class Publisher(Unpicklable):
         all_headers = {**route.headers, MESSAGE_ID: message_id}
         if own:
             all_headers.update(own)
-            if len(all_headers) != len(route.headers) + 1 + len(own):  # it has an id, or replaces a standing header
+            if len(all_headers) != len(route.headers) + 1 + len(own):  # *own* has an id, or replaces a standing header
                 route = self._route(destination, content_type, persistent, priority, True)
                 own, head = all_headers, route.encoded
             head += route.lines_of(own)[1]
@@ -346,7 +346,7 @@ class Publisher(Unpicklable):
         return new_message(destination, content, all_headers, content_type, ttl, prepared)
 
     def complete(self, message: Message, serializer: str | None, persistent: bool | None) -> Message:
-        """Return *message* ready, with an id; its body is serialized unless it is bytes-like or ``str``."""
+        """Return *message* ready, with an id. Its body is serialized unless the body is bytes-like or ``str``."""
         if not isinstance(message.body, bytes | bytearray | memoryview | str):
             headers = dict(message.headers or {})
             if message.content_type is not None:
@@ -355,7 +355,7 @@ class Publisher(Unpicklable):
             return self.prepare(message.destination, message.body, headers, **options)
         _, content, content_type, given = make_ready(message).prepared
         if content_type is not None and (message.content_type is not None or "content-type" in (message.headers or ())):
-            given = {**given, "content-type": content_type}  # this one wins over that of the options
+            given = {**given, "content-type": content_type}  # this one overrides the content type of the options
         written = SerializedPayload(content, content_type, {})  # type: ignore[arg-type]
         counters = self._counters[getpid()]
         ready = self._message(
@@ -369,7 +369,7 @@ class Publisher(Unpicklable):
     ) -> None:
         if confirm is None:
             confirm = self.options.confirm
-        observed = self.observers.known and bool(self.observers)  # without observers, nothing is done for them
+        observed = self.observers.known and bool(self.observers)  # without observers, the steps for them are skipped
         began = 0.0
         changed: list[Message] = []
         if observed:
@@ -382,7 +382,7 @@ class Publisher(Unpicklable):
                 make_ready(message)
             backend = self._backend if not detours else self._detour()
             backend.deliver(messages, confirm, deadline)
-        except BaseException as error:  # observers are told of the end of an interrupted send, too
+        except BaseException as error:  # observers are notified of an interrupted send, too
             if isinstance(error, MessageError):
                 name_messages(error, messages)
             counters.failed(error, len(messages))
@@ -401,7 +401,7 @@ class Publisher(Unpicklable):
 
     @property
     def is_captured(self) -> bool:
-        """Whether a test records the messages, instead of sending them. See `stomp_web.testing`."""
+        """Whether a test records the messages instead of sending them. See `stomp_web.testing`."""
         return bool(detours) and self._detour() is not self._backend
 
     def _detour(self) -> typing.Any:
@@ -412,8 +412,8 @@ class Publisher(Unpicklable):
         return self._backend
 
     def _notify_of_begin(self, message: Message) -> bool:
-        """Tell the observers that *message* is about to be sent; return whether one has changed its headers."""
-        if message.headers is None:  # the message was made by hand, and an observer may add headers
+        """Notify the observers before *message* is sent; return whether an observer has changed the headers."""
+        if message.headers is None:  # the caller made the message, and an observer may add headers
             message.headers = {}
         headers: dict[str, str] = message.headers  # type: ignore[assignment]
         before = headers.copy()

@@ -1,4 +1,4 @@
-"""The routes of a publisher, and a message's own headers beside those of its route."""
+"""The routes of a publisher, and the headers that a message adds to those of its route."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def own_headers(
     correlation_id: str | None,
     reply_to: str | None,
 ) -> dict[str, str]:
-    """Return a message's own headers. The arguments of the call win over *headers*."""
+    """Return a message's own headers. The other arguments override *headers*."""
     if headers is not None and type(headers) is not dict and not isinstance(headers, typing.Mapping):
         raise InvalidFrame(f"headers must be a mapping of str to str, not {type(headers).__name__}")
     own = dict(headers or ())
@@ -39,13 +39,13 @@ def own_headers(
 
 
 def make_routes(standing: dict[str, str], persistent_by_default: bool) -> typing.Any:
-    """Return a function that finds, or makes, the route for a destination, a content type, and options of a call."""
+    """Return a function that finds or makes the route for a destination, a content type, and options of a call."""
 
     @functools.lru_cache(MOST_ROUTES, typed=True)  # True is not a priority, although it equals 1
     def route(
         destination: str, content_type: str | None, persistent: bool | None, priority: int | None, bare: bool = False
     ) -> Route:
-        # A *bare* route has no headers: it is for a message of which an own header replaces a header of the route.
+        # A *bare* route has no headers. It is for a message whose own headers replace a header of the route.
         check_destination(destination)
         headers = dict(standing)
         if persistent is False:

@@ -1,4 +1,4 @@
-"""The numbers of a publisher, and the ids that it gives to its messages."""
+"""The numbers of a publisher, and the ids of its messages."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["Counters", "PublisherStats"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PublisherStats:
-    """The outcomes of messages since this process began.
+    """How many messages of this process had which outcome.
 
-    `sent` counts messages that succeeded, `confirmed` those of them with the broker's receipt. `not_sent`, `rejected`
-    and `unknown` count failures by class of exception. `pool` has the pool's numbers; ``None``: there is no pool.
+    `sent` counts messages without an error; `confirmed` counts those with the broker's receipt. `not_sent`, `rejected`
+    and `unknown` count failures by class of exception. `pool` holds the numbers of the pool, if any.
     """
 
     sent: int
@@ -32,19 +32,19 @@ class PublisherStats:
 class Counters:
     """The numbers of one process, and the next message id.
 
-    The numbers are changed by ``+=``, without a lock: see `stomp_web.pool.leases`.
+    The numbers are changed by ``+=``, which needs no lock: see `stomp_web.pool.leases`.
     """
 
     __slots__ = ("confirmed", "next_id", "not_sent", "pid", "rejected", "sent", "unknown")
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        # Returns the next message id: a random part for this process, and a count. One step of C code.
+        # Returns the next message id: a random part for this process, and a count. One call of C code, so it is atomic.
         self.next_id: typing.Callable[[], str] = map(f"{secrets.token_hex(8)}-%d".__mod__, itertools.count(1)).__next__
         self.sent = self.confirmed = self.not_sent = self.rejected = self.unknown = 0
 
     def failed(self, error: BaseException, count: int) -> None:
-        """Count *count* messages, some or all of which ended with *error*."""
+        """Count *count* messages that were sent together and ended with *error*, some perhaps confirmed."""
         if isinstance(error, MessageError):
             done = len(error.confirmed)
             self.sent += done
@@ -60,5 +60,5 @@ class Counters:
             self.not_sent += count
 
     def stats(self, pool: PoolStats | None) -> PublisherStats:
-        """Return the numbers until now, with those of the *pool*."""
+        """Return the numbers until now, with the numbers of *pool*."""
         return PublisherStats(self.sent, self.confirmed, self.not_sent, self.rejected, self.unknown, pool)

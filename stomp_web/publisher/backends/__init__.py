@@ -1,1 +1,1 @@
-"""Where the messages of a publisher go: to a broker, or for development into memory, onto the console, nowhere."""
+"""The backends of a publisher send messages to a broker, or for development record, print or discard them."""

@@ -1,4 +1,4 @@
-"""BrokerBackend: sends messages to a real broker, through a pool. `Retry` decides which sends are tried again."""
+"""BrokerBackend: sends messages to a broker through a pool. `Retry` decides which sends are repeated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["BrokerBackend", "Retry"]
 
 _POOL_OPTIONS = ("pool_size", "timeout", "max_waiting", "max_idle", "max_lifetime")
 _CLIENT_OPTIONS = ("connect_timeout", "heart_beat", "login", "passcode", "vhost", *TLS_OPTIONS)
-# The pause in seconds before a message is tried for the third time, and before each later try.
+# The pause in seconds before the third try of a message, and before each later try.
 _PAUSE = 0.1
 
 
@@ -55,17 +55,17 @@ class BrokerBackend:
         try:
             Retry(self._pool, messages, confirm, deadline).after(failure)
         finally:
-            del failure  # or this frame and the traceback would hold each other
+            del failure  # otherwise this frame and the traceback would keep each other alive
 
 
 class Retry:
-    """The further tries of one send. Made when its first try has failed; with *resend_unknown*, before the first try.
+    """The further tries of one send. It is made after the first try failed; with *resend_unknown*, before that try.
 
-    * If a connection breaks before it took a byte, it is replaced and the send is repeated, until the deadline.
-    * A send of unknown outcome is repeated only with *resend_unknown*, and stays unknown until a receipt comes.
-    * The first repetition comes at once, because most likely the connection had died unseen. Later ones come after a
-      pause, because a broker that closes each connection must not be overloaded.
-    * A message is sent again only once if just a part of it had left: the broker may have closed because of its size.
+    * If a connection breaks before a byte was sent, it is replaced, and the send is repeated until the deadline.
+    * A send of unknown outcome is repeated only with *resend_unknown*. Its outcome stays unknown until a receipt comes.
+    * The first repetition comes at once, because the connection probably was dead already. Later repetitions come after
+      a pause, so that a broker that closes each connection is not overloaded.
+    * A message is repeated only once if only a part of it was sent: perhaps the broker closed because of its size.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Retry:
         self._confirmed: set[int] = set()
         self._unknown: DeliveryUnknown | None = None  # the unknown outcome of an earlier try
         self._tries = 0
-        self._cut = False  # whether only a part of a message had left, in some try
+        self._cut = False  # whether a try has sent only a part of a message
 
     def run(self) -> None:
         """Try until the send succeeds. Raises the outcome of the messages after the last try."""
@@ -101,7 +101,7 @@ class Retry:
                 loan = lease.loan
                 try:
                     connected = True
-                    # If a second try was asked for, time for it must be left.
+                    # The first of two tries must leave time for the second.
                     first = self._resend_unknown and self._unknown is None
                     part = self._deadline.share(2) if first else self._deadline
                     rest = [self._messages[position] for position in self._todo]
@@ -115,18 +115,18 @@ class Retry:
                 return
             except MessageError as error:
                 self._go_on(error, connected)
-            except ProtocolError as error:  # the broker speaks a version of STOMP that cannot carry the message
+            except ProtocolError as error:  # the broker's version of STOMP cannot carry the message
                 if self._unknown is None:
                     raise
                 raise self._unknown from error
 
     def after(self, failure: MessageError) -> None:
-        """Go on after the first try has ended with *failure*, over a connection."""
+        """Continue after the first try, which had a connection, ended with *failure*."""
         self._go_on(failure, connected=True)
         self.run()
 
     def _go_on(self, error: MessageError, connected: bool) -> None:
-        """Return, after a pause, if the send is to be tried again after *error*; otherwise raise the outcome."""
+        """If the send is to be repeated after *error*, return after a pause; otherwise raise the outcome."""
         pause = _PAUSE if self._tries else 0.0
         self._tries += 1
         self._confirmed.update(self._todo[position] for position in error.confirmed)
@@ -137,14 +137,14 @@ class Retry:
         error.not_sent = tuple(self._todo[position] for position in error.not_sent)
         unknown = self._unknown
         if isinstance(error, Rejected) and unknown is not None:
-            unknown.confirmed = error.confirmed  # an earlier try may have arrived, though this one was refused
+            unknown.confirmed = error.confirmed  # the message of an earlier try may have arrived
             raise unknown from error
-        # A batch with a message that the broker refuses would be refused again, and the others would arrive twice.
+        # The broker would refuse the same message of a batch again, and the other messages would arrive twice.
         refused = isinstance(error, Rejected) or (len(self._todo) > 1 and isinstance(error.__cause__, Rejected))
         if refused or not self._resend_unknown or not self._wait(pause):
             raise error
         self._unknown = typing.cast(DeliveryUnknown, error)
-        self._unknown.not_sent = ()  # the next try may send messages that this one has not sent
+        self._unknown.not_sent = ()  # the next try may send the messages that this try has not sent
 
     def _after_not_sent(self, error: NotSent, pause: float, connected: bool) -> None:
         is_cut = type(error) is NotSent
@@ -159,7 +159,7 @@ class Retry:
             raise unknown from error
 
     def _wait(self, pause: float) -> bool:
-        """Wait *pause* seconds; return ``False`` at once if the pause would not end before the deadline."""
+        """Wait *pause* seconds. Return ``False`` at once if the pause would reach the deadline."""
         if pause >= self._deadline.remaining():
             return False
         if pause:

@@ -1,6 +1,6 @@
 """The backends behind ``memory://``, ``console://`` and ``null://``.
 
-The same code builds and checks messages as for a broker, so that a message that fails there fails here too.
+The code that builds and checks messages for a broker runs here too. So a message that fails there also fails here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["OutboxMessage", "local_backend"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OutboxMessage:
-    """A message sent to ``memory://``: its `id`, its `destination`, all `headers` of its SEND frame, and its `body`."""
+    """A message that was sent to ``memory://``. `headers` are all headers of its SEND frame."""
 
     id: str
     destination: str
@@ -40,13 +40,13 @@ class OutboxMessage:
 
     @property
     def payload(self) -> typing.Any:
-        """The payload, read back from the body as a receiver would read it; from JSON, dates come back as texts."""
+        """The payload, as a receiver would read it from the body. For example, a date in JSON comes back as text."""
         names = ("json", "text", "bytes", "pickle", "signed-json", "signed-pickle")
         return deserialize(self.body, self.headers, accept=names, keys=self.keys)
 
 
 class LocalBackend:
-    """``null://``, and the base of the others, which define `take`."""
+    """The backend of ``null://``. It is also the base of the other local backends, which define `take`."""
 
     def __init__(self, scheme: str) -> None:
         self.address = f"{scheme}://"
@@ -91,7 +91,7 @@ class MemoryBackend(LocalBackend):
 
 
 class ConsoleBackend(LocalBackend):
-    """Prints every message to standard output, headers and body, for development."""
+    """Prints the headers and the body of every message to standard output, for development."""
 
     def take(self, message: Message, frame: Frame) -> None:
         lines = [f"SEND {message.destination}"]
@@ -104,10 +104,10 @@ class ConsoleBackend(LocalBackend):
 
 
 class _Console:
-    """Standard output of one process, through a stream that no other code uses. Each text is written by one call.
+    """Writes to the standard output of one process through its own stream. Each text is written by one call.
 
-    A stream that writes to a descriptor has a lock, which is held while the reader makes a write wait. A child that is
-    forked meanwhile inherits the held lock: CPython 3.11 and 3.12 wait for it for ever, even for the flush at exit.
+    A write to a descriptor holds the stream's lock while it waits for a slow reader. A child that is forked meanwhile
+    inherits the held lock. CPython 3.11 and 3.12 then wait for ever, even in the flush at exit.
     """
 
     def __init__(self, pid: int) -> None:
@@ -116,16 +116,16 @@ class _Console:
         self._streams: tuple[typing.TextIO, typing.TextIO] | None = None
 
     def write(self, text: str) -> None:
-        """Write *text* to the present standard output, and flush it."""
+        """Write *text* to the current standard output, and flush the stream."""
         shown = sys.stdout
         if shown is None:  # a program without a console
             return
         if type(shown) is not io.TextIOWrapper or type(shown.buffer) not in (io.BufferedWriter, io.FileIO):
-            shown.write(text)  # a stream of the application's own, or one in memory
+            shown.write(text)  # a stream that the application made, or a stream in memory
             shown.flush()
             return
         if shown is not self._inherited:
-            shown.flush()  # so that text that was printed before stands before *text*
+            shown.flush()  # so that earlier output comes before *text*
         streams = self._streams
         if streams is None or streams[0] is not shown:
             own = open(shown.fileno(), "w", encoding=shown.encoding, errors=shown.errors, closefd=False)  # noqa: SIM115
@@ -139,7 +139,7 @@ _console = PerProcess(_Console)
 
 
 def local_backend(scheme: str, keys: tuple[str | bytes, ...]) -> LocalBackend:
-    """The backend for *scheme*, one of ``memory``, ``console`` and ``null``."""
+    """Return the backend for *scheme*, which is ``memory``, ``console`` or ``null``."""
     if scheme == "memory":
         return MemoryBackend(scheme, keys)
     return ConsoleBackend(scheme) if scheme == "console" else LocalBackend(scheme)

@@ -184,7 +184,7 @@ def _engine(database: str | None) -> typing.Any:
     from ..sqlalchemy.store import make_engine
 
     engines = getattr(flask.current_app.extensions.get("sqlalchemy"), "engines", {})
-    if database is None and None in engines:  # otherwise, the app has only databases with names, SQLALCHEMY_BINDS
+    if database is None and None in engines:  # without ``None``, the app has only SQLALCHEMY_BINDS
         return engines[None]
     url = database or flask.current_app.config.get("SQLALCHEMY_DATABASE_URI")
     if not url:

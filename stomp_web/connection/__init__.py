@@ -1,1 +1,1 @@
-"""One socket to one broker: address, TLS, transport, handshake, heart-beats, deadline, dialect."""
+"""One connection to one broker: address, TLS, transport, session, heart-beats, deadline, dialect."""

@@ -1,8 +1,8 @@
 """Addresses: ``stomp://[user[:passcode]@]host[:port][,host2[:port2]...][/vhost][?option=value]``.
 
-Every part may be percent-encoded. The passcode is in no ``repr``, no ``str`` and no error. In a list of complete
-addresses, ``stomp://user:passcode@mq1,stomp://user:passcode@mq2``, everything except the hosts must be the same,
-because a session has one user, one virtual host and one set of options. Ambiguous addresses are refused.
+Every part may be percent-encoded. The passcode is in no ``repr``, no ``str`` and no error. Several complete addresses
+are allowed: ``stomp://user:passcode@mq1,stomp://user:passcode@mq2``. They may differ only in host and port, because a
+session has one user, one virtual host and one set of options. Ambiguous addresses are refused.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from ..errors import ConfigurationError
 
 __all__ = ["SCHEMES", "Address", "Endpoint", "parse_address"]
 
-#: The schemes that reach a broker, with their default ports (those of RabbitMQ's and ActiveMQ's documentation).
+#: The schemes that reach a broker, with the default ports of RabbitMQ and ActiveMQ.
 SCHEMES: typing.Final = {"stomp": 61613, "stomp+ssl": 61614}
 #: The schemes for development, which open no connection.
 LOCAL_SCHEMES: typing.Final = ("memory", "console", "null")
 _ALL_SCHEMES = (*SCHEMES, *LOCAL_SCHEMES)
 
-# The separator of complete addresses, and the scheme of another address where none may stand.
+# The separator of complete addresses, and the beginning of an address inside the query, which is an error.
 _NEXT_ADDRESS = re.compile(r"\s*([,;])\s*(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
 _SCHEME_IN_QUERY = re.compile(rf"(?:{'|'.join(map(re.escape, _ALL_SCHEMES))})://", re.IGNORECASE)
-# Another host with its credentials, behind an option: 'vhost=v,b:y@mq2', or 'timeout=3&b:y@mq2=1'.
+# Another host with credentials after an option: 'vhost=v,b:y@mq2', or 'timeout=3&b:y@mq2=1'.
 _HOST_IN_QUERY = re.compile(r"[\s,;|][^&]*@|(?:^|&)[^=&]*@")
-# The characters that show that several hosts, or a whole address, stand in the place of one host.
+# Characters that no host has: there are several hosts, or a whole address.
 _NO_HOST = re.compile(r"[\s/@,;|]")
 _AMBIGUOUS = (
     "the address has an '@' where it can be read in two ways; write user and passcode once, before the first "
@@ -48,7 +48,7 @@ class Endpoint(typing.NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Address:
-    """The parts of an address, decoded. `options` are those of the query, as texts."""
+    """The decoded parts of an address. `options` are the options of its query, as texts."""
 
     scheme: str
     endpoints: tuple[Endpoint, ...]
@@ -64,12 +64,12 @@ class Address:
 
     @property
     def local(self) -> bool:
-        """Whether this is one of the addresses for development, which open no connection."""
+        """Whether this is an address for development, which opens no connection."""
         return self.scheme in LOCAL_SCHEMES
 
     @property
     def url(self) -> str:
-        """The address with its credentials and without its options. Its ``repr`` hides it."""
+        """The address with credentials and without options. The ``repr`` of this text is redacted."""
         credentials = _encode(self.login or "")
         if self.passcode is not None:
             credentials += f":{_encode(self.passcode)}"
@@ -88,7 +88,7 @@ class Address:
 
 
 def parse_address(url: str) -> Address:
-    """Return the parts of *url*. Raises `ConfigurationError` that says which part is wrong, without credentials."""
+    """Return the parts of *url*. Raises `ConfigurationError`, which names the wrong part, without credentials."""
     url = redact_secret("url", url)
     if not isinstance(url, str):
         raise ConfigurationError(f"the address must be str, not {type(url).__name__}", "url")
@@ -132,7 +132,7 @@ def _parse_one(url: str) -> Address:
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in _ALL_SCHEMES:
-        # A text that is not a word may be a passcode in the wrong place.
+        # A text with other characters may be a passcode in the wrong place.
         begin = f"the scheme {scheme!r}" if separator and scheme.replace("+", "").isalnum() else "no scheme"
         raise ValueError(
             f"the address has {begin}; it must begin with one of {', '.join(name + '://' for name in _ALL_SCHEMES)}, "
@@ -150,7 +150,7 @@ def _parse_one(url: str) -> Address:
     authority, slash, path = rest.partition("/")
     credentials, at, hosts = authority.rpartition("@")
     if "@" in path or re.search("@.*,", credentials):
-        # The second of several hosts with credentials of its own: 'a:x@mq1/v,b:y@mq2' and 'a:x@mq1,b:y@mq2'.
+        # The second host has its own credentials: 'a:x@mq1/v,b:y@mq2' and 'a:x@mq1,b:y@mq2'.
         raise ValueError(_AMBIGUOUS)
     if not at and "@" in path + query:
         raise ValueError(
@@ -176,7 +176,7 @@ def may_be_host(host: str) -> bool:
 
 
 def _parse_endpoint(text: str, default_port: int) -> Endpoint:
-    # An unreadable text is not shown: if the "@host" was forgotten, the text is the passcode.
+    # The text is not shown: if "@host" was forgotten, the text is the passcode.
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):

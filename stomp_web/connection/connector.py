@@ -1,4 +1,4 @@
-"""Opening sessions: which broker, in which order, within which time."""
+"""Opens sessions: chooses the order of the brokers, and the time for each."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ __all__ = ["Connector", "client_options", "make_connector", "make_endpoint"]
 
 
 class Connector:
-    """Opens sessions with one of several brokers; the last one that said CONNECTED is tried first.
+    """Opens sessions with one of several brokers. The broker of the last session is tried first.
 
-    Each attempt gets an equal share of the time that is left. A broker that accepts and stays mute costs no more.
+    Each attempt gets an equal share of the rest of the time, even if a broker accepts the connection and never answers.
     """
 
     def __init__(self, endpoints: tuple[Endpoint, ...], settings: SessionSettings, connect_timeout: float) -> None:
         self.endpoints = endpoints
         self.settings = settings
         self.connect_timeout = connect_timeout
-        self._last_good = 0  # one int, written whole: needs no lock
+        self._last_good = 0  # an int: setting it is atomic and needs no lock
 
     def __str__(self) -> str:
         """The brokers' addresses, without credentials."""
         return f"{'stomp' if self.settings.tls is None else 'stomp+ssl'}://{','.join(map(str, self.endpoints))}"
 
     def check(self, **changes: typing.Any) -> None:
-        """Raise `ConfigurationError` if no CONNECT can be made with these *changes* of the settings."""
+        """Raise `ConfigurationError` if CONNECT cannot carry the settings with these *changes*."""
         try:
             encode(dataclasses.replace(self.settings, **changes).connect_frame())
         except InvalidFrame as error:
@@ -42,10 +42,10 @@ class Connector:
             raise ConfigurationError(problem) from None
 
     def open(self, deadline: Deadline, **changes: typing.Any) -> Session:
-        """Return a new session; *changes*, checked before, replace fields of its settings.
+        """Return a new session. *changes* replace fields of its settings; the caller has checked them.
 
-        Raises `AuthenticationFailed` as soon as one broker refuses the credentials, because the others would most
-        likely refuse them too, and some lock accounts. Raises `BrokerUnavailable` once every broker was tried.
+        Raises `AuthenticationFailed` as soon as one broker refuses the credentials: the others probably refuse them
+        too, and some brokers lock accounts. Raises `BrokerUnavailable` after all brokers have failed.
         """
         settings = dataclasses.replace(self.settings, **changes)
         count = len(self.endpoints)
@@ -71,7 +71,7 @@ class Connector:
                 timed_out=any(failure.timed_out for failure in failures),
             )
         finally:
-            failures.clear()  # or this frame and the tracebacks of the failures would hold each other
+            failures.clear()  # otherwise this frame and the tracebacks would keep each other alive
 
 
 _LARGEST_SIZE: typing.Final = 2**63 - 1  # bytes
@@ -89,8 +89,8 @@ def make_connector(
 ) -> Connector:
     """Return a connector for *endpoints* with the options *given* to a client.
 
-    A client that *receives* may send heart-beats, and is tolerant about the content of frames. *more_options* are names
-    that the caller knows; the error about an unknown option takes them into account. Raises `ConfigurationError`.
+    With *receives*, the client may send heart-beats, and tolerates faults in the content of frames. *more_options* are
+    further valid names, which an error about an unknown option may suggest. Raises `ConfigurationError`.
     """
     for name in given:
         if name not in _DEFAULTS and name not in LIMIT_OPTIONS:
@@ -128,7 +128,7 @@ def make_connector(
 
 
 def client_options(address: Address, names: typing.Iterable[str]) -> dict[str, typing.Any]:
-    """The options that *address* holds, with those of its query checked; only *names* may stand in the query."""
+    """Return the options of *address*, checked. Its query must not contain other options than *names*."""
     allowed = set(names)
     options: dict[str, typing.Any] = {"ssl": True} if address.tls else {}
     for name in _CREDENTIALS:
@@ -149,7 +149,7 @@ def make_endpoint(host: str, port: int) -> Endpoint:
     if not isinstance(host, str) or not host:
         raise ConfigurationError(f"host must be a host name or an IP address, not {short_repr(host)}", "host")
     if not may_be_host(host):
-        # The host is not shown: if a whole address stands here, it holds the passcode.
+        # The host is not shown: it may be a whole address with the passcode.
         raise ConfigurationError(
             "host must be a host name or an IP address, and this has a character that none has; from_url() takes "
             "addresses such as stomp://localhost:61613",

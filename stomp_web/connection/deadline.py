@@ -1,4 +1,4 @@
-"""One deadline for a whole call: every phase of the call may use the time that earlier phases left over."""
+"""One deadline for a whole call: each phase of the call may use all time that is left."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..errors import ConfigurationError
 
 __all__ = ["Deadline", "checked", "deadline_in"]
 
-# Seconds (eleven days): poll() and locks take no more than a few weeks, and raise OverflowError for more.
+# Seconds (eleven days). poll() and locks raise OverflowError for more than a few weeks.
 _LONGEST = 1_000_000.0
 
 
 def checked(seconds: typing.Any) -> float:
-    """Return *seconds* as a number for a deadline. Raises `ConfigurationError` if not positive and finite."""
+    """Return *seconds* as ``float``, at most eleven days. Raises `ConfigurationError` if not positive and finite."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
         raise ConfigurationError(
             f"timeout must be a number of seconds greater than 0, not {short_repr(seconds)}", "timeout"
@@ -25,7 +25,7 @@ def checked(seconds: typing.Any) -> float:
 
 
 class Deadline:
-    """The moment `at` (of `time.monotonic`) at which a call must be over, made from `seconds`, a `checked` timeout."""
+    """The time limit of a call: it ends `seconds` after its start, at the moment `at` of `time.monotonic`."""
 
     __slots__ = ("at", "seconds")
 
@@ -34,7 +34,7 @@ class Deadline:
         self.at = monotonic() + seconds
 
     def remaining(self) -> float:
-        """The seconds that are left; 0.0 if no time is left."""
+        """Return how many seconds are left; 0.0 if none."""
         left = self.at - monotonic()
         return left if left > 0.0 else 0.0
 
@@ -44,11 +44,11 @@ class Deadline:
         return monotonic() >= self.at
 
     def sooner(self, seconds: float) -> Deadline:
-        """A deadline *seconds* from now, or this one if it comes first."""
+        """Return a deadline *seconds* from now, or at the end of this one if that is sooner."""
         return Deadline(min(self.remaining(), seconds))
 
     def share(self, parts: int) -> Deadline:
-        """A deadline for the first of *parts* attempts that must fit into what is left."""
+        """Return the deadline of the first of *parts* attempts that share the rest of the time equally."""
         return self.sooner(self.remaining() / parts)
 
 
@@ -56,7 +56,7 @@ _new = object.__new__
 
 
 def deadline_in(seconds: float) -> Deadline:
-    """Return ``Deadline(seconds)``, in half the time that CPython 3.11 takes for an object with an ``__init__``."""
+    """Return ``Deadline(seconds)``. Without ``__init__``, this takes half the time in CPython 3.11."""
     deadline = _new(Deadline)
     deadline.seconds = seconds
     deadline.at = monotonic() + seconds

@@ -1,6 +1,6 @@
 """One STOMP session, from CONNECTED until the connection ends.
 
-A session is never revived: a new connection is a new session, so that no SEND can be written before a CONNECT.
+A new connection is always a new `Session`, so that no SEND can be written before a CONNECT.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["HeartBeats", "Session", "SessionSettings", "error_words"]
 
-# How brokers say that credentials or the virtual host are at fault (RabbitMQ 3.10: "Access refused for user", "Virtual
-# host 'x' access denied", "Missing login or passcode header(s)"; ActiveMQ 5.17: "User name [x] or password is invalid";
-# CoilMQ 1.1: "Authentication failed for x", "Virtual hosting is not supported or host is unknown").
+# Words of brokers that reject the credentials or the virtual host. RabbitMQ 3.10: "Access refused for user", "Virtual
+# host 'x' access denied", "Missing login or passcode header(s)". ActiveMQ 5.17: "User name [x] or password is invalid".
+# CoilMQ 1.1: "Authentication failed for x", "Virtual hosting is not supported or host is unknown".
 _AUTHENTICATION_WORDS = (
     "access", "authenticat", "authoriz", "credential", "denied", "login", "passcode", "password", "security",
     "unable to validate user", "user name", "username", "virtual host",
 )  # fmt: skip
 
-# The limits of a frame unless the settings say otherwise: a publisher receives no bodies except those of ERROR frames.
+# The default limits of a frame. They are small, because a publisher receives no bodies except those of ERROR frames.
 _LIMITS: typing.Final = {"max_header_bytes": 65_536, "max_headers": 1_000, "max_body_bytes": 1_048_576}
 
 # Numbers of bytes.
-_RECEIPT_SIZE = 64  # more than any RECEIPT for one of our numbers has
-_MOST_RECEIVED = 65_536  # in one read
-_LONGEST_LOOK = 65_536  # read at most to see whether the connection has ended
-_MOST_UNASKED = 2_097_152  # read at most to see what has come unasked; an ERROR may have a body of 1 MiB
-_MOST_UNREAD = 16_777_216  # read at most while we write
-# A heart-beat is late after this many of its intervals, as for RabbitMQ 3.10: the "error margin" of STOMP 1.2,
-# Heart-beating. ActiveMQ 5.17 leaves out a beat after a frame, so that two intervals pass without a byte.
+_RECEIPT_SIZE = 64  # no RECEIPT with a numeric id is larger
+_MOST_RECEIVED = 65_536  # at most in one read
+_LONGEST_LOOK = 65_536  # at most read to find out whether the connection has ended
+_MOST_UNASKED = 2_097_152  # at most read while no call waits for an answer; an ERROR may have a body of 1 MiB
+_MOST_UNREAD = 16_777_216  # at most read while writing
+# A heart-beat is late after this many intervals, as in RabbitMQ 3.10: the "error margin" of STOMP 1.2, Heart-beating.
+# After a frame, ActiveMQ 5.17 skips a beat, so that two intervals pass without a byte.
 _TOLERANCE = 3.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSettings:
-    """The values for CONNECT, and the limits of the `FrameBuffer` that differ from the usual ones."""
+    """The values for CONNECT. `limits` are the limits of the `FrameBuffer` that differ from the defaults."""
 
     login: str | None = None
     passcode: str | None = dataclasses.field(default=None, repr=False)
@@ -62,7 +62,7 @@ class SessionSettings:
     tolerant: bool = False
 
     def connect_frame(self) -> Frame:
-        """The CONNECT frame. Without a virtual host, ``host`` is ``/``, which RabbitMQ, ActiveMQ and Artemis take."""
+        """Return the CONNECT frame. The default virtual host is ``/``, which RabbitMQ, ActiveMQ and Artemis accept."""
         return commands.connect(
             accept_version=self.versions,
             host="/" if self.vhost is None else self.vhost,
@@ -78,7 +78,7 @@ class Session:
 
     * `broker` - the address, such as ``stomp://localhost:61613``.
     * `connected_frame` - the CONNECTED frame; `version`, `server`, `id` and `dialect` come from it.
-    * `heart_beat` - what was agreed, in milliseconds: (we send, they send), 0 for never.
+    * `heart_beat` - the agreed intervals in milliseconds: (we send, they send); 0 means never.
     """
 
     __slots__ = (
@@ -93,12 +93,12 @@ class Session:
         self._receive = transport.receive
         self._ask = transport.ask
         self._buffer = FrameBuffer(**_LIMITS | settings.limits)
-        self._broken: TransportClosed | None = None  # how a read ended that could not raise its exception
-        self._peeked: Frame | None = None  # a frame that `ended` took out of the buffer, and that was not read yet
+        self._broken: TransportClosed | None = None  # the exception of `receipts_in_order`, for the next read
+        self._peeked: Frame | None = None  # a frame that `ended` has taken out of the buffer, for `read_some`
         self.broker = broker
-        #: How many bytes have arrived, heart-beats included.
+        #: How many bytes have arrived, including heart-beats.
         self.bytes_received = 0
-        #: Whether nothing was left to be read at the last look.
+        #: Whether the last check found no byte to read.
         self.all_read = False
         #: Whether a call is using the session, or was interrupted while using it. The user of the session sets this.
         self.unsettled = False
@@ -118,7 +118,7 @@ class Session:
                 f"the broker chose STOMP {self.version!r}, which was not offered ({', '.join(settings.versions)})"
             )
         self._buffer.version = self.version
-        self._buffer.tolerant = settings.tolerant  # faults in the messages of others must not end the session
+        self._buffer.tolerant = settings.tolerant  # a faulty message must not end the session
         self.server = frame.headers.get("server")
         self.id = frame.headers.get("session")
         self.dialect = choose_dialect(self.server)
@@ -153,9 +153,9 @@ class Session:
             ) from error
 
     def receipts_in_order(self, first: int, count: int, deadline: Deadline) -> int:
-        """Read the RECEIPT frames for the numbers from *first* on, and return how many of the *count* have come.
+        """Read *count* RECEIPT frames, whose numbers begin with *first*; return how many have come.
 
-        The bytes are compared with the expected ones, and not parsed. Brokers may write a line feed behind each frame.
+        The bytes are not parsed, but compared with the expected bytes. Brokers may write a line feed after each frame.
         If fewer than *count* have come, `read_frame` returns the frame that came instead, or raises the reason.
         """
         if not self.all_read:
@@ -188,7 +188,7 @@ class Session:
             if deadline.expired:
                 data = None
                 break
-        # Unexpected bytes are read as frames, together with the beginning of the frame in which they stand.
+        # Unexpected bytes go to the buffer, together with the beginning of their frame.
         whole = expected.rfind(b"\0", 0, position) + 1
         if data or whole < position:
             self._buffer.append(expected[whole:position] + (data or b""))
@@ -202,9 +202,9 @@ class Session:
             self.write_rest(data, (), sent, deadline)
 
     def write_rest(self, data: bytes, more: typing.Sequence[bytes], sent: int, deadline: Deadline) -> None:
-        """Send *data*, of which *sent* bytes have left, and *more*. Raises `TransportTimeout` or `TransportClosed`.
+        """Send *data* without its first *sent* bytes, and *more*. Raises `TransportTimeout` or `TransportClosed`.
 
-        Meanwhile, bytes from the broker are read, because two sides that only write would wait for each other for ever.
+        Meanwhile, bytes from the broker are read: if both sides only wrote, they would wait for each other for ever.
         """
         rest = [memoryview(part) for part in (data, *more)]
         while True:
@@ -217,7 +217,7 @@ class Session:
             if sent:
                 continue
             room = len(self._buffer) < _MOST_UNREAD
-            # The clock is checked too, because from a broker that sends without end there is always something to read.
+            # The clock is checked, too: a broker that sends without end ends every wait at once.
             if deadline.expired or not self.transport.wait(deadline.remaining(), read=room, write=True):
                 raise TransportTimeout("the broker did not take the bytes in time")
             if room:
@@ -230,16 +230,16 @@ class Session:
             frame = self._buffer.extract_frame()
             if frame is not None:
                 return frame
-            if late:  # bytes may come for ever and never be a frame
+            if late:  # bytes may come for ever without completing a frame
                 raise TransportTimeout("the broker did not answer in time")
             late = deadline.expired
             if not self._take_in() and not self._take_in(deadline):
                 raise TransportTimeout("the broker did not answer in time")
 
     def all_ready(self) -> typing.Iterator[Frame]:
-        """The frames that have arrived already, without waiting: no call has asked for them.
+        """Return the frames that have arrived already, without waiting. No call has asked for these frames.
 
-        Raises `ProtocolError`, or `TransportClosed` if the broker has ended the connection, or sends more than 2 MiB.
+        Raises `ProtocolError`, and `TransportClosed` if the connection has ended or more than 2 MiB have come.
         """
         most = self.bytes_received + _MOST_UNASKED
         while True:
@@ -250,16 +250,16 @@ class Session:
                 raise TransportClosed("the broker sends without being asked, and without end")
 
     def read_some(self, most: int) -> list[Frame]:
-        """Return at most *most* frames that have arrived already; read once if there are none. Raises like `all_ready`.
+        """Return at most *most* frames that have arrived; read once if there are none. Raises what `all_ready` raises.
 
-        Frames that stand before a malformed one are returned first; the next call raises `ProtocolError`.
+        Frames before a malformed frame are returned first; the next call raises `ProtocolError`.
         """
         if self._peeked is not None:
             peeked, self._peeked = self._peeked, None
             return [peeked]
         frames: list[Frame] = []
         try:
-            frames.extend(itertools.islice(self._buffer, most))  # frames taken out before an exception are kept
+            frames.extend(itertools.islice(self._buffer, most))  # an exception keeps the frames before it
             if not frames and self._take_in():
                 frames.extend(itertools.islice(self._buffer, most))
         except ProtocolError:
@@ -268,9 +268,9 @@ class Session:
         return frames
 
     def nothing_new(self) -> bool:
-        """Whether the connection is open, and nothing has come that was not read. ``False`` may mean: not known.
+        """Whether the connection is open, and all received bytes were read. ``False`` may also mean: not known.
 
-        The system call does not release Python's lock; a read would, and would then have to wait for other threads.
+        The system call does not release the GIL. A read would release it, and then wait for other threads.
         """
         if self._ask is None or (not self.all_read and self._buffer):
             return False
@@ -282,7 +282,7 @@ class Session:
             return False
 
     def ended(self) -> bool:
-        """Whether the broker has ended the connection, and no frame is left for `read_some`. Never waits."""
+        """Whether the broker has ended the connection and `read_some` has no more frames. Never waits."""
         if self._peeked is not None:
             return False
         try:
@@ -295,7 +295,7 @@ class Session:
             return self._peeked is None
 
     def _take_in(self, deadline: Deadline | None = None) -> bool:
-        """Wait for bytes until *deadline*, if it is given, and move them into the buffer; return whether any came."""
+        """Move received bytes into the buffer; wait for them until *deadline*, if given. Return whether any came."""
         if self._broken is not None:
             raise self._broken
         data = self.transport.receive_some() if deadline is None else self.transport.receive(deadline)
@@ -310,12 +310,12 @@ class Session:
         return True
 
     def close(self) -> None:
-        """Close the connection, sending nothing. May be called again."""
+        """Close the connection without sending anything. May be called more than once."""
         self.transport.close()
 
 
 def _connect_refused(frame: Frame, broker: str, settings: SessionSettings) -> MessageError:
-    """The exception for an ERROR in answer to CONNECT."""
+    """Return the exception for an ERROR that answers CONNECT."""
     words = error_words(frame)
     lower = words.lower()
     if any(word in lower for word in _AUTHENTICATION_WORDS):
@@ -331,10 +331,10 @@ def _connect_refused(frame: Frame, broker: str, settings: SessionSettings) -> Me
 
 
 def error_words(frame: Frame) -> str:
-    """The text of an ERROR frame, as part of a sentence: its ``message``, and its body's first line if that adds to it.
+    """Return the text of an ERROR, as part of a sentence: its ``message``, and the first line of its body if different.
 
-    The rest of the body may be a Java stack trace (ActiveMQ 5.17). But a first line that ends with a comma begins an
-    Erlang term over several lines (RabbitMQ 3.10, "AMQP channel died"), which is taken whole.
+    The rest of the body may be a Java stack trace (ActiveMQ 5.17). But if the first line ends with a comma, the body is
+    an Erlang term (RabbitMQ 3.10, "AMQP channel died"), and the whole body is used.
     """
     message = frame.headers.get("message", "").strip().rstrip(" .,;:")
     lines = frame.body.decode("utf-8", "replace").strip().splitlines()
@@ -350,32 +350,32 @@ def error_words(frame: Frame) -> str:
 
 
 class HeartBeats:
-    """The two clocks of a session. *agreed* is in milliseconds: (we send, they send), 0 for never.
+    """The two clocks of a session. *agreed* is in milliseconds: (we send, they send); 0 means never.
 
-    `sent` and `received` are the moments (``time.monotonic()``) of the last byte in each direction; any byte counts.
+    `sent` and `received` are the times (``time.monotonic()``) of the last byte in each direction. Any byte counts.
     """
 
     __slots__ = ("_expects", "_sends", "received", "sent")
 
     def __init__(self, agreed: tuple[int, int]) -> None:
-        # Half the interval, so that the scheduling of threads cannot make a beat late.
+        # Half the interval, so that a beat is not late when the thread has to wait for the processor.
         self._sends = agreed[0] / 2000
         self._expects = _TOLERANCE * agreed[1] / 1000
         self.sent = self.received = time.monotonic()
 
     def due(self, now: float) -> bool:
-        """Whether a beat is to be sent."""
+        """Whether it is time to send a beat."""
         return bool(self._sends) and now >= self.sent + self._sends
 
     def overdue(self, now: float) -> str | None:
-        """The error text if the broker has been silent for too long; ``None`` if it has not."""
+        """Return an error text if the broker has been silent for too long, otherwise ``None``."""
         if not self._expects or now < self.received + self._expects:
             return None
         promised = self._expects * 1000 / _TOLERANCE
         return f"no byte came for {self._expects:g} s; a heart-beat was promised every {promised:g} ms"
 
     def rest(self, now: float, reading: bool) -> float | None:
-        """The seconds until something is due, ``None`` if nothing ever is. The broker's beats count if *reading*."""
+        """Return the seconds until `due` or, if *reading*, `overdue` changes; ``None`` without heart-beats."""
         moments = [self.sent + self._sends] if self._sends else []
         if self._expects and reading:
             moments.append(self.received + self._expects)

@@ -1,4 +1,4 @@
-"""The TLS settings of a connection: verified against the system's certificate authorities, or those in a file."""
+"""The TLS settings of a connection. The certificate is verified by the system's authorities, or by those in a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["TLS_OPTIONS", "InsecureConnectionWarning", "tls_context"]
 
 
 class InsecureConnectionWarning(UserWarning):
-    """TLS is used without verifying the broker's certificate, because `tls_insecure_skip_verify` asks for it."""
+    """The broker's certificate is not verified, because of the option `tls_insecure_skip_verify`."""
 
 
 def tls_context(
@@ -31,7 +31,7 @@ def tls_context(
             without = "has no effect without TLS; begin the address with stomp+ssl:// (or pass ssl=True)"
             raise _refused(given[0], without)
         return None
-    # Imported here, so that a connection without TLS does not pay for the import (about 10 ms at start).
+    # Imported here, so that a program without TLS saves the import (about 10 ms).
     import ssl as ssl_module
 
     if isinstance(ssl, ssl_module.SSLContext):
@@ -67,16 +67,16 @@ def tls_context(
 
 
 def _load_certificate(context: ssl_module.SSLContext, certificate: str, key: str | None, password: str | None) -> None:
-    """Load the client's certificate and its key, which is in the same file if *key* is ``None``.
+    """Load the client's certificate and its key. If *key* is ``None``, the key is in the file of the certificate.
 
-    Raises a `ConfigurationError` that names the option at fault.
+    Raises `ConfigurationError`, which names the wrong option.
     """
     option, file = ("tls_cert", certificate) if key is None else ("tls_key", key)
     _holds_key("tls_cert", certificate)
     holds_key = _holds_key(option, file)
     asked = False
 
-    def answer() -> str:  # without this, OpenSSL asks on the terminal, and a server would wait for ever
+    def answer() -> str:  # otherwise OpenSSL asks on the terminal, and a server waits for ever
         nonlocal asked
         asked = True
         return password or ""
@@ -103,7 +103,7 @@ def _load_certificate(context: ssl_module.SSLContext, certificate: str, key: str
 
 
 def _holds_key(option: str, path: str) -> bool:
-    """Whether there is a private key in the file. Raises `ConfigurationError` if the file cannot be read."""
+    """Whether the file contains a private key. Raises `ConfigurationError` if the file cannot be read."""
     try:
         with open(path, "rb") as readable:  # noqa: PTH123 - PathLike or str, as OpenSSL takes it
             return b"PRIVATE KEY-----" in readable.read()

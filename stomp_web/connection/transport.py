@@ -1,9 +1,9 @@
-"""A socket whose every wait has a deadline. Nothing here knows STOMP.
+"""A socket with a deadline for every wait. This module does not know STOMP.
 
-* All waiting is done in `wait`. Only two other calls block: the look-up of a host name, because Python cannot interrupt
-  ``getaddrinfo``, and a read in `receive`, for a few milliseconds.
-* `close` sends nothing to the peer, because a forked child closes its copies of all descriptors: a ``shutdown`` or a
-  TLS close-notify would end the parent's session.
+* Only `wait` and `receive` wait. One other call blocks: the look-up of a host name, because Python cannot interrupt
+  ``getaddrinfo``.
+* `close` sends nothing to the peer. A forked child closes its copies of all descriptors, and a ``shutdown`` or a TLS
+  close-notify would end the parent's session.
 * Modules of the standard library are used by their full names (``socket.socket``), so that gevent can patch them.
 """
 
@@ -29,25 +29,25 @@ if typing.TYPE_CHECKING:
 __all__ = ["ESTABLISHED", "Transport", "TransportClosed", "TransportError", "TransportTimeout", "unpack_info"]
 
 _RECEIVE_SIZE = 65536
-_RECORD_SIZE = 16384  # RFC 8446, 5.1: the most bytes that a record of TLS holds
+_RECORD_SIZE = 16384  # RFC 8446, 5.1: the largest size of a TLS record in bytes
 _TO_READ = (True, False, None)  # the most frequent wait
 # Seconds and microseconds (`struct timeval`): how long a read waits in the operating system, and the longest wait to
-# which Linux may round that (4 ms, with a clock of 250 Hz). Python begins the read anew after a signal: a profiler's
-# signal every 10 ms must not stretch the wait without end.
+# which Linux may round it (4 ms, with a clock of 250 Hz). The wait is short because Python repeats the read after a
+# signal: with a profiler's signal every 10 ms, a longer wait might never end.
 _TIMEVAL = struct.Struct("@ll")
 _SHORT_WAIT = (0, 1_000)
 _LONGEST_WAIT = (0, 4_000)
 
-# What Linux tells about a connection (`struct tcp_info`, since 4.6): its state in the first byte, and in the last 8 of
-# these 136 bytes how many bytes have come in order.
+# What Linux knows of a connection (the first 136 bytes of `struct tcp_info`, since 4.6). The first byte is the state,
+# the last 8 bytes are the number of bytes that have arrived in order.
 _TCP_INFO = struct.Struct("=B127xQ")
 ESTABLISHED: typing.Final = 1
-#: Reads the answer of `Transport.ask`: the state, and how many bytes have come. Raises `struct.error` on old systems.
+#: Unpacks the result of `Transport.ask`: state, and number of arrived bytes. Raises `struct.error` on old systems.
 unpack_info = _TCP_INFO.unpack
 
 
 class TransportError(Exception):
-    """The connection failed; the text says how. Clients turn it into an exception about the message."""
+    """The connection failed; the text says why. Clients replace it by an exception about the message."""
 
 
 class TransportTimeout(TransportError):
@@ -70,18 +70,18 @@ class Transport:
         self._poll: typing.Any = None
         self._polled: tuple[bool, bool, int | None] | None = None  # what `_poll` waits for now
         self._tls = not hasattr(raw, "sendmsg")  # sockets on Windows have no sendmsg either
-        #: With this flag no call waits; 0 if the socket itself never waits. See `_let_reads_wait`.
+        #: The flag with which a call never waits; 0 if the socket never waits. See `_let_reads_wait`.
         self._at_once = 0
-        #: Asks the operating system what it knows about the connection; ``None`` if the system has no such call.
-        #: Without it, a publisher reaches 0.81 of its rate in one thread, and 0.76 of it in 64 threads (CPython 3.11).
+        #: Asks the operating system about the connection; ``None`` if the system has no such call. Without this, a
+        #: publisher's rate is 0.81 of the usual rate in one thread, and 0.76 in 64 threads (CPython 3.11).
         self.ask: typing.Callable[[], bytes] | None = None
         if sys.platform == "linux":
             ask = functools.partial(raw.getsockopt, socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
             self.ask = typing.cast("typing.Callable[[], bytes]", ask)
-        #: How many bytes the operating system (or the TLS layer) has taken so far.
+        #: How many bytes the operating system (or the TLS layer) has accepted so far.
         self.bytes_sent = 0
-        #: Whether TLS has made a record that it could not hand over, and must send before anything else: either the
-        #: same bytes are written again, or the connection must be closed.
+        #: Whether TLS holds a record that the operating system did not accept. The next write must repeat the same
+        #: bytes; otherwise the connection must be closed.
         self.stuck = False
         _transports.add(self)
 
@@ -104,7 +104,7 @@ class Transport:
         family, kind, protocol, _, target = address
         transport = None
         try:
-            # This fails also for an address family that the system does not support, or if no descriptor is left.
+            # This fails, too, if the system does not support the address family, or has no free descriptor.
             raw = socket.socket(family, kind, protocol)
             transport = cls(raw)
             raw.setblocking(False)
@@ -141,7 +141,7 @@ class Transport:
             wrapped = tls.wrap_socket(self._socket, server_hostname=host, do_handshake_on_connect=False)
             self._socket = wrapped
             self._tls = True
-            self.ask = None  # the system counts bytes of TLS, not the bytes inside it
+            self.ask = None  # the system would count encrypted bytes
             while True:
                 try:
                     wrapped.do_handshake()
@@ -161,10 +161,10 @@ class Transport:
             raise TransportClosed(f"the TLS handshake failed: {error.reason or error}") from error
 
     def _let_reads_wait(self) -> None:
-        """Let a read without the flag `_at_once` wait for a moment by itself, so that no poll is needed before it.
+        """Let a read without the flag `_at_once` wait for a moment, so that it needs no poll before it.
 
-        Without it, a publisher's confirmed sends reach 0.86 of their rate in one thread, and 0.83 in 8 threads (CPython
-        3.11). It is not done for gevent's sockets, which would wait for ever.
+        Without this, the rate of confirmed sends is 0.86 of the usual rate in one thread, and 0.83 in 8 threads
+        (CPython 3.11). Sockets of gevent are left unchanged, because they would wait for ever.
         """
         if sys.platform != "linux" or socket.socket.__module__ != "socket":
             return
@@ -179,12 +179,12 @@ class Transport:
         self._at_once = socket.MSG_DONTWAIT
 
     def fileno(self) -> int:
-        """The descriptor, -1 once closed."""
+        """Return the descriptor; -1 after `close`."""
         return self._socket.fileno()
 
     @property
     def send_some(self) -> typing.Callable[[memoryview | bytes], int]:
-        """Sends the bytes that are taken at once, and returns how many (0: none now). Raises `TransportClosed`."""
+        """Sends as many bytes as are accepted at once, and returns how many. Raises `TransportClosed`."""
         return self._send_record if self._tls else self._send_plain
 
     def _send_plain(self, data: memoryview | bytes) -> int:
@@ -198,9 +198,9 @@ class Transport:
         return sent
 
     def _send_record(self, data: memoryview | bytes) -> int:
-        """Like `send_some`, but at most one TLS record: if it is not taken whole, the other side can read none of it.
+        """Like `send_some`, for at most one TLS record: the other side can read none of an incomplete record.
 
-        For several records, OpenSSL says "not now" to all if the last one is not taken, although the others have left.
+        With several records, OpenSSL reports all as not sent if only the last record was not accepted.
         """
         try:
             sent = self._socket.send(data[:_RECORD_SIZE])
@@ -216,7 +216,7 @@ class Transport:
         return sent
 
     def send_parts(self, parts: typing.Sequence[memoryview | bytes]) -> int:
-        """Send as much of *parts* as is taken at once, in order, without joining them. Otherwise like `send_some`."""
+        """Send as many bytes of *parts* as are accepted at once, without joining the parts. Else like `send_some`."""
         if self._tls:
             return self.send_some(parts[0])  # TLS has no call for several parts
         try:
@@ -229,7 +229,7 @@ class Transport:
         return sent
 
     def receive_some(self) -> bytes | None:
-        """Return the bytes that have arrived; ``b""``: the end; ``None``: none yet. Raises `TransportClosed`."""
+        """Return the bytes that have arrived; ``None``: none yet; ``b""``: the end. Raises `TransportClosed`."""
         try:
             return self._socket.recv(_RECEIVE_SIZE, self._at_once)
         except BlockingIOError:
@@ -240,10 +240,10 @@ class Transport:
             raise TransportClosed(describe(error)) from error
 
     def receive(self, deadline: Deadline, most: int = _RECEIVE_SIZE) -> bytes | None:
-        """Wait for bytes, and return them like `receive_some`; but ``None`` means that the deadline came first."""
+        """Wait for bytes, and return them like `receive_some`. ``None`` means that *deadline* expired."""
         if self._at_once:
             try:
-                return self._socket.recv(most)  # this call waits for a moment by itself
+                return self._socket.recv(most)  # this call waits for a moment
             except BlockingIOError:
                 pass
             except OSError as error:
@@ -260,20 +260,20 @@ class Transport:
                 return data
 
     def wait(self, seconds: float, *, read: bool = False, write: bool = False, wake: int | None = None) -> bool:
-        """Wait at most *seconds* until the socket can be read (*read*) or written (*write*), or *wake* can be read."""
+        """Wait at most *seconds* until the socket is readable (*read*) or writable (*write*), or *wake* is readable."""
         poll = self._poll
         if self._polled != (read, write, wake) or self._socket.fileno() < 0:
             poll = self._make_poll(read, write, wake)
         return bool(poll(math.ceil(seconds * 1000)))
 
     def _make_poll(self, read: bool, write: bool, wake: int | None) -> typing.Callable[[int], object]:
-        """Return a function of milliseconds that waits for that. It is kept, because most waits are for the same."""
+        """Return a function of milliseconds that waits for these events. It is kept for the next waits."""
         descriptor = self._socket.fileno()
         if descriptor < 0:
             raise TransportClosed("the connection was closed by another thread")
         if hasattr(select, "poll"):
             poll = select.poll()
-            if read or write:  # registered for nothing, a connection that was reset would be reported again and again
+            if read or write:  # otherwise poll would report a reset connection again and again
                 poll.register(descriptor, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
             if wake is not None:
                 poll.register(wake, select.POLLIN)
@@ -282,27 +282,27 @@ class Transport:
             wakers = [] if wake is None else [wake]
             sockets = ([descriptor, *wakers] if read else wakers, [descriptor] if write else [], [descriptor])
             waits = lambda milliseconds: any(select.select(*sockets, milliseconds / 1000))  # noqa: E731
-        self._polled = None  # first: an interrupt must not leave the old description beside the new poll
+        self._polled = None  # first: after an interrupt, the old value must not describe the new poll
         self._poll = waits
         self._polled = (read, write, wake)
         return waits
 
     def close(self) -> None:
-        """Close the descriptor, sending nothing. May be called again."""
-        # A TLS socket's own close() sends nothing either; only unwrap() would send a close-notify.
-        with contextlib.suppress(OSError):  # the peer's reset, reported again; the descriptor is closed nevertheless
+        """Close the descriptor without sending anything. May be called more than once."""
+        # close() of a TLS socket sends nothing either; only unwrap() sends a close-notify.
+        with contextlib.suppress(OSError):  # a reset by the peer; the descriptor is closed nevertheless
             self._socket.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_socket"):  # dropped by a call that was interrupted
+        if hasattr(self, "_socket"):  # an interrupted call has dropped it
             self.close()
 
 
 def _keep_alive(raw: socket.socket) -> None:
-    """Let the operating system find out that an idle peer is gone, and keep the connection open in firewalls."""
+    """Let the operating system probe an idle connection: it notices a dead peer, and firewalls see traffic."""
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, name):  # seconds until the first probe, between probes, and how many; Linux, mostly
+        if hasattr(socket, name):  # seconds before the first probe, seconds between probes, number of probes
             raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
@@ -314,7 +314,7 @@ _WORDS: typing.Final[dict[type[OSError], str]] = {
 
 
 def describe(error: OSError) -> str:
-    """Describe an operating system's error in a few words."""
+    """Describe an error of the operating system in a few words."""
     return _WORDS.get(type(error)) or error.strerror or str(error) or type(error).__name__
 
 
@@ -327,7 +327,7 @@ def _look_up(endpoint: Endpoint) -> list[tuple[typing.Any, ...]]:
 
 
 def _wants_more_time(error: OSError) -> bool:
-    """Whether *error* is TLS's way to say "not now": a record is not complete, or the socket is full."""
+    """Whether *error* means that TLS has to wait: a record is not complete, or the socket is full."""
     return type(error).__name__ in ("SSLWantReadError", "SSLWantWriteError")
 
 
@@ -339,7 +339,7 @@ def _close_inherited() -> None:
         transport.close()
 
 
-# A copy of a descriptor in a child keeps the broker from seeing that the parent has closed its connection. uWSGI forks
-# without calling hooks: there the copies are closed when their owner is used, which looks at its process id.
+# While a child has a copy of a descriptor, the broker cannot see that the parent has closed its connection. uWSGI forks
+# without calling hooks; there, the owner of a connection checks the process id at its next use, and closes the copy.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_close_inherited)

@@ -1,7 +1,7 @@
-"""Payloads to bodies and back, by the name of a serializer.
+"""Serializers turn payloads into bodies, and bodies into payloads. Each has a name.
 
-A body travels with its content type, by which a reader finds the serializer. A reader names the serializers that it
-accepts, because a pickle can run any code that its sender chose.
+A body is sent with its content type, by which a reader finds the serializer. A reader names the serializers that it
+accepts, because a pickle can run any code that its sender has chosen.
 """
 
 from .base import BytesSerializer, PickleSerializer, SerializedPayload, Serializer, TextSerializer

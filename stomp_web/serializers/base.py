@@ -12,26 +12,26 @@ from ..errors import SerializationError
 
 __all__ = ["BytesSerializer", "Keys", "PickleSerializer", "SerializedPayload", "Serializer", "TextSerializer"]
 
-Keys = typing.Sequence[str | bytes]  # the first key signs, and all keys verify, so that keys can be rotated
+Keys = typing.Sequence[str | bytes]  # the first key signs; all keys verify, so that keys can be rotated
 
 
 @dataclasses.dataclass(slots=True)
 class SerializedPayload:
-    """A payload ready to be sent: the `body`, its `content_type`, and the `headers` that belong to the body."""
+    """A serialized payload: the `body`, its `content_type`, and the `headers` that belong to the body."""
 
     body: bytes = dataclasses.field(repr=False)
     content_type: str
     headers: dict[str, str]
 
 
-_new = object.__new__  # without `SerializedPayload.__init__`, which costs as much as all the rest of `serialize`
+_new = object.__new__  # skips `__init__`, which takes as long as the rest of `serialize`
 
 
 class Serializer(abc.ABC):
-    """One way to serialize payloads. To add another, subclass it and `register` an object.
+    """One way to serialize payloads. To add a serializer, subclass this class, and `register` an object.
 
-    Callers choose a serializer by its `name`; the `content_type` travels with the body, and a reader finds the
-    serializer by it.
+    A sender chooses a serializer by its `name`. The `content_type` is sent with the body, and a reader finds the
+    serializer by the content type.
     """
 
     name: str
@@ -48,9 +48,9 @@ class Serializer(abc.ABC):
         """Return the payload of *body*. Any exception becomes a `SerializationError` that names the serializer."""
 
     def serialize(self, payload: typing.Any, *, destination: str, keys: Keys = ()) -> SerializedPayload:
-        """Return *payload* ready for *destination*. *keys* are for serializers that sign.
+        """Return *payload*, serialized for *destination*. *keys* are for serializers that sign.
 
-        Raises `SerializationError`; then nothing was sent.
+        Raises `SerializationError`: nothing was sent.
         """
         try:
             written = _new(SerializedPayload)
@@ -69,7 +69,7 @@ class Serializer(abc.ABC):
     ) -> typing.Any:
         """Return the payload of a received *body*; *headers* are the message's. Raises `SerializationError`.
 
-        *keys* and *sent_to* are for serializers that sign, as in `stomp_web.serializers.deserialize`.
+        *keys* and *sent_to* are for serializers that sign: see `stomp_web.serializers.deserialize`.
         """
         try:
             return self.loads(body)
@@ -77,23 +77,23 @@ class Serializer(abc.ABC):
             keys = redact_secret("signing_keys", keys)
             raise SerializationError(
                 f"the body from {headers.get('destination', 'an unknown destination')} cannot be read as {self.name}: "
-                f"{type(error).__name__}",  # without the text of the exception, which may hold a part of the body
+                f"{type(error).__name__}",  # not the exception's text, which may contain a part of the body
                 self.name,
             ) from None
 
 
 class PickleSerializer(Serializer):
-    """Python's pickle, highest protocol. Use it only for queues to which no program but yours can write."""
+    """Python's pickle, highest protocol. Use it only for queues to which only your programs can write."""
 
     name = "pickle"
     content_type = "application/x-python-serialize"
 
     def dumps(self, payload: typing.Any) -> bytes:
-        """Return *payload* pickled."""
+        """Return the pickled *payload*."""
         return pickle.dumps(payload, protocol=pickle.HIGHEST_PROTOCOL)
 
     def loads(self, body: bytes) -> typing.Any:
-        """Return the payload unpickled. Unpickling can run any code that the sender chose."""
+        """Return the unpickled payload. Unpickling can run any code that the sender has chosen."""
         return pickle.loads(body)
 
 
@@ -104,7 +104,7 @@ class TextSerializer(Serializer):
     content_type = "text/plain;charset=utf-8"
 
     def dumps(self, payload: typing.Any) -> bytes:
-        """Return the text's bytes. Anything but a ``str`` is refused."""
+        """Return the text's bytes. Raises `TypeError` if *payload* is not a ``str``."""
         if not isinstance(payload, str):
             raise TypeError("the text serializer takes str")
         return payload.encode()
@@ -115,13 +115,13 @@ class TextSerializer(Serializer):
 
 
 class BytesSerializer(Serializer):
-    """Bytes as they are."""
+    """Unchanged bytes."""
 
     name = "bytes"
     content_type = "application/octet-stream"
 
     def dumps(self, payload: typing.Any) -> bytes:
-        """Return the bytes. Anything that is not bytes-like is refused."""
+        """Return the bytes. Raises `TypeError` if *payload* is not bytes-like."""
         if not isinstance(payload, bytes | bytearray | memoryview):
             raise TypeError("the bytes serializer takes bytes, bytearray or memoryview")
         return bytes(payload)

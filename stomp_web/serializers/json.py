@@ -1,4 +1,4 @@
-"""JSON, and the other types that can be written as JSON."""
+"""The JSON serializer, and the JSON forms of other types."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["JsonSerializer", "json_form", "parse_json"]
 class JsonSerializer(Serializer):
     """JSON in UTF-8.
 
-    Dates, times and durations are written in ISO 8601 (with microseconds, ``Z`` for UTC), ``Decimal`` and ``UUID`` as
-    texts, enums as their values, dataclasses as objects. NaN, infinities, bytes and sets are refused. More types can be
-    registered with `json_form`.
+    Dates, times and durations become ISO 8601 texts (with microseconds, ``Z`` for UTC). ``Decimal`` and ``UUID`` become
+    texts, enums become their values, and dataclasses become objects. NaN, infinities, bytes and sets are refused. More
+    types can be registered with `json_form`.
     """
 
     name = "json"
@@ -38,12 +38,12 @@ class JsonSerializer(Serializer):
             raise ValueError("NaN and infinity have no JSON form") from None
 
     def loads(self, body: bytes) -> typing.Any:
-        """Return the payload; dates, times and durations stay texts."""
+        """Return the payload. Dates, times and durations stay texts."""
         return parse_json(body)
 
 
 def parse_json(text: str | bytes) -> typing.Any:
-    """Return the value of *text*. Raises `ValueError` if *text* is not JSON (``NaN`` and ``Infinity`` are not)."""
+    """Return the value of *text*. Raises `ValueError` if *text* is not JSON; ``NaN`` and ``Infinity`` are not JSON."""
     return json.loads(text, parse_constant=_refuse_constant)
 
 
@@ -53,7 +53,7 @@ def _refuse_constant(word: str) -> typing.NoReturn:
 
 @functools.singledispatch
 def json_form(value: typing.Any) -> typing.Any:
-    """Convert a *value* of a type that JSON lacks to a type that JSON has. Raises `TypeError` for an unknown type.
+    """Return the JSON form of a *value* whose type JSON does not have. Raises `TypeError` for an unknown type.
 
     More types can be registered, as in any ``functools.singledispatch`` function: ``json_form.register(Money, str)``.
     """

@@ -1,4 +1,4 @@
-"""The serializers by their names and content types: which one writes a payload, and which one reads a body."""
+"""The registry of serializers. A payload is written by name, and a body is read by content type."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _serializers: dict[str, Serializer] = {}
 
 
 def register(serializer: Serializer) -> None:
-    """Make *serializer* known by its name. Raises `ConfigurationError` if the name or content type is taken."""
+    """Register *serializer* by its name. Raises `ConfigurationError` if the name or content type is taken."""
     for known in _serializers.values():
         if known.name == serializer.name or known.content_type == serializer.content_type:
             raise ConfigurationError(
@@ -31,7 +31,7 @@ for _known in (*_inner, TextSerializer(), BytesSerializer(), *map(SignedSerializ
 
 
 def get_serializer(name: str) -> Serializer:
-    """Return the serializer called *name*. Raises `ConfigurationError`, which lists the known names."""
+    """Return the serializer *name*. Raises `ConfigurationError` with the known names if there is none."""
     try:
         return _serializers[name]
     except (KeyError, TypeError):
@@ -51,23 +51,23 @@ def deserialize(
 ) -> typing.Any:
     """Return the payload of a received message.
 
-    The serializer is found by the ``content-type`` header; types that end in ``+json`` are JSON.
+    The ``content-type`` header determines the serializer; types that end in ``+json`` are JSON.
 
     * *accept* - the names of the serializers that may be used.
     * *keys* - secret keys that verify signatures.
-    * *untyped* - the name of the serializer for a body without a content type, such as ``json`` for the TextMessages of
-      JMS producers. This name must be in *accept*, too.
-    * *sent_to* - destinations to which a signed message may have been sent, beside its ``destination`` header: for
-      example, the subscribed destination. A message that was signed for another destination is refused.
+    * *untyped* - the name of the serializer for a body without a content type, such as ``json`` for TextMessages of JMS
+      producers. *accept* must contain this name, too.
+    * *sent_to* - further destinations to which a signed message may have been sent, such as the subscribed destination.
+      A message that was signed for another destination is refused.
 
-    Raises `SerializationError`, and `ConfigurationError` if no serializer is called *untyped*.
+    Raises `SerializationError`, and `ConfigurationError` if there is no serializer *untyped*.
     """
     keys = redact_secret("signing_keys", keys)
     content_type = headers.get("content-type")
     serializer = get_serializer(untyped) if content_type is None else _by_content_type(content_type)
     if serializer is None:
         raise SerializationError(f"there is no serializer for the content type {content_type!r}")
-    accept = (accept,) if isinstance(accept, str) else accept  # "pickle" in "signed-pickle" would be true
+    accept = (accept,) if isinstance(accept, str) else accept  # "pickle" is in the str "signed-pickle"
     if serializer.name not in accept:
         problem, hint = f"a {serializer.name} message came", ""
         if content_type is None:
@@ -75,7 +75,7 @@ def deserialize(
             hint = ". The argument untyped says what such bodies are"
         problem += f", but only {', '.join(accept)} is accepted; it was not read{hint}"
         raise SerializationError(problem, serializer.name)
-    if not serializer.signs:  # a user's own serializer may not take `sent_to`
+    if not serializer.signs:  # a serializer of the user may lack the argument `sent_to`
         return serializer.deserialize(body, headers, keys=keys)
     sent_to = (sent_to,) if isinstance(sent_to, str) else sent_to
     return serializer.deserialize(body, headers, keys=keys, sent_to=sent_to)
@@ -97,11 +97,11 @@ def _by_content_type(content_type: str) -> Serializer | None:
 
 
 def typed_payload(text: str, name: str | None = None) -> tuple[typing.Any, str]:
-    """Return the payload, and the name of its serializer, for a *text* that was typed on a command line.
+    """Return the payload for a *text* from a command line, and the name of its serializer.
 
-    For the serializers ``text`` and ``bytes`` the payload is the text itself; for every other one *text* has to be
-    JSON. Without a *name*, a *text* that is JSON is sent as JSON, and any other as text. Raises `SerializationError`,
-    and `ConfigurationError` if there is no such serializer.
+    For the serializers ``text`` and ``bytes``, the payload is *text*; for any other serializer, *text* must be JSON.
+    Without *name*, JSON is sent as JSON, and any other text as text. Raises `SerializationError`, and
+    `ConfigurationError` if there is no serializer *name*.
     """
     if name is not None:
         get_serializer(name)

@@ -15,18 +15,18 @@ from .destinations import delivers
 
 __all__ = ["SIGNATURE", "SIGNED_DESTINATION", "SignedSerializer", "check_keys"]
 
-#: The header that carries the signature of the signed serializers.
+#: The header with the signature.
 SIGNATURE: typing.Final = "x-signature"
-#: The header with the destination that the signature covers: the destination that the sender wrote.
+#: The header with the signed destination: the destination to which the sender sent the message.
 SIGNED_DESTINATION: typing.Final = "x-signed-destination"
-# Stands before each key, so that a signature is valid only here, even if another program uses the same secret.
+# A prefix of each key, so that a signature is valid only here, even if another program uses the same secret.
 _SALT: typing.Final = b"stomp_web.serializers"
 
 
 class SignedSerializer(Serializer):
-    """Another serializer's body, unchanged, with a signature in ``x-signature``: HMAC-SHA256.
+    """Adds a signature (HMAC-SHA256, header ``x-signature``) to the unchanged body of another serializer.
 
-    The signature covers content type, destination and body. The destination that the sender wrote travels in
+    The signature covers content type, destination and body. The sender's destination is in the header
     ``x-signed-destination``, because brokers rewrite the ``destination`` of a message.
     """
 
@@ -46,7 +46,7 @@ class SignedSerializer(Serializer):
         return self._inner.loads(body)
 
     def serialize(self, payload: typing.Any, *, destination: str, keys: Keys = ()) -> SerializedPayload:
-        """Return *payload* with its signature. Raises also `ConfigurationError` (no key) and `InvalidFrame`."""
+        """Return *payload* with its signature. Also raises `ConfigurationError` without *keys*, and `InvalidFrame`."""
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)
         check_destination(destination)
@@ -58,10 +58,10 @@ class SignedSerializer(Serializer):
     def deserialize(
         self, body: bytes, headers: typing.Mapping[str, str], *, keys: Keys = (), sent_to: typing.Sequence[str] = ()
     ) -> typing.Any:
-        """Return the payload if one of *keys* made the signature. Raises `SerializationError` otherwise.
+        """Return the payload if one of *keys* made the signature; otherwise raise `SerializationError`.
 
         The message's ``destination``, or one of *sent_to*, must be a name of the signed destination. Earlier versions
-        sent no ``x-signed-destination``; without this header the signature must be for exactly one of these names.
+        sent no ``x-signed-destination``. Without this header, the signature must be for one of these names, unchanged.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)

@@ -1,12 +1,11 @@
 """Push messages to a STOMP broker from a Python web application: pooled, confirmed, never lost silently.
 
-The public names of the core. Frameworks live in `stomp_web.flask`, `stomp_web.django` and `stomp_web.wsgi`; importing
-this package imports none of these modules, and no other package.
+This package has the public names of the core. `stomp_web.flask`, `stomp_web.django` and `stomp_web.wsgi` are for
+frameworks; importing the core imports none of these modules, and no other package.
 
-A name is loaded when it is first used (PEP 562), so that importing the package takes a millisecond. A program that
-forks while other threads run must import the names that it needs before the fork: if another thread was importing at
-the fork, the lock of that import is never released in the child. `stomp_web.flask`, `stomp_web.django` and
-`stomp_web.wsgi` import them by themselves.
+A name is loaded at its first use (PEP 562), so that importing the package takes a millisecond. A program that forks
+while other threads run must import the names that it needs before the fork. Otherwise another thread may hold an import
+lock at the fork, which the child never releases. The modules for frameworks import their names at once.
 """
 
 # ruff: noqa: F403, F405 - all exceptions are public
@@ -14,7 +13,7 @@ the fork, the lock of that import is never released in the child. `stomp_web.fla
 from ._internal.lazy import loader
 from ._internal.version import __version__
 
-TYPE_CHECKING = False  # typing.TYPE_CHECKING without loading typing, which takes longer than this whole module
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the time that loading typing takes
 if TYPE_CHECKING:
     from .client import Message, PublishClient, PublishSubscribeClient, QueueingDuplexClient
     from .errors import *
@@ -53,7 +52,7 @@ __all__ = [
 __getattr__, __dir__ = loader(
     globals(),
     {
-        "errors": __all__,  # except those that are named below
+        "errors": __all__,  # except the names below
         "client.duplex": ("QueueingDuplexClient",),
         "client.message": ("Message",),
         "client.publish": ("PublishClient",),

@@ -1,6 +1,6 @@
 """The options of stomp-web: one typed set for keywords, addresses, Flask's config, Django's settings and ini files.
 
-An unknown option or a bad value is refused with the name that the user wrote, and with the nearest name that exists.
+The error for an unknown option or a bad value contains the name that the user wrote, and the nearest valid name.
 """
 
 # ruff: noqa: RUF009 - `_option` makes a dataclass field
@@ -37,7 +37,7 @@ __all__ = [
     "whole_number",
 ]
 
-# The largest whole number of an option: brokers read heart-beats as 32-bit integers of Java or Erlang.
+# The largest whole number of an option. Brokers read heart-beats as 32-bit integers.
 _LARGEST_COUNT: typing.Final = 2**31 - 1
 
 _WORDS: typing.Final = {
@@ -47,7 +47,7 @@ _WORDS: typing.Final = {
 
 
 def read_seconds(value: object) -> float:
-    """Return *value*, a number that is finite and greater than 0, as ``float``. Raises `ValueError` otherwise."""
+    """Return *value* as ``float``. Raises `ValueError` if it is not a finite number greater than 0."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("must be a number of seconds, such as 5 or 0.5")
     if not 0 < value <= sys.float_info.max:
@@ -63,7 +63,7 @@ def _seconds(value: typing.Any) -> float:
 
 
 def whole_number(name: str, value: object, least: int, most: int = _LARGEST_COUNT) -> int:
-    """Return *value*, an ``int`` from *least* to *most*. Raises `ConfigurationError` that names the argument *name*."""
+    """Return *value* if it is an ``int`` from *least* to *most*. Otherwise raises `ConfigurationError` for *name*."""
     try:
         return _checked_count(value, least, most)
     except ValueError as error:
@@ -95,7 +95,7 @@ def _flag(value: typing.Any) -> bool:
 
 def _text(value: typing.Any) -> str:
     if not isinstance(value, str):
-        # Flask reads environment variables as JSON, so that a passcode of digits comes as a number.
+        # Flask reads environment variables as JSON, so a passcode of digits becomes a number.
         raise ValueError(f"must be a text, not of type {type(value).__name__}; write it in quotes")
     if not value.strip():
         raise ValueError("must be a text that is not empty")
@@ -158,7 +158,7 @@ def _keys(value: typing.Any) -> tuple[str | bytes, ...]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Option:
-    """One option: its `name`, the function that checks a value (`read`), its `default`, `unit` and `meaning`."""
+    """One option. The function `read` checks and converts a value."""
 
     name: str
     read: typing.Callable[[typing.Any], typing.Any]
@@ -170,7 +170,7 @@ class Option:
 def _option(
     read: typing.Callable[[typing.Any], typing.Any], default: typing.Any, unit: str, meaning: str, *, shown: bool = True
 ) -> typing.Any:
-    """Return a field of `Options`. *default* may be a function that makes the default."""
+    """Return a field of `Options`. *default* may be a function that returns the default."""
     given: dict[str, typing.Any] = {"default_factory" if callable(default) else "default": default}
     return dataclasses.field(**given, repr=shown, metadata={"read": read, "unit": unit, "meaning": meaning})
 
@@ -180,7 +180,7 @@ _secret = functools.partial(_option, shown=False)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The checked options of one publisher, and the table of all defaults. `OPTIONS` describes each of them."""
+    """The checked options of one publisher, and the table of all defaults. `OPTIONS` describes each option."""
 
     url: str = _secret(_address, "stomp://127.0.0.1:61613", "", "The address of the broker or brokers.")
     login: str | None = _option(_optional_text, None, "", "The user; overrides the one in the address.")
@@ -215,10 +215,10 @@ class Options:
     )
 
 
-#: The default of every option. Constructors with arguments of the same names refer to it.
+#: The default of every option. Constructors use it for arguments of the same names.
 DEFAULTS: typing.Final = Options()
 
-#: The default `timeout` of a client that is used without a pool, in seconds.
+#: The default `timeout`, in seconds, of a client without a pool.
 CLIENT_TIMEOUT: typing.Final = 10.0
 
 #: Every option by its name.
@@ -227,20 +227,20 @@ OPTIONS: typing.Final[dict[str, Option]] = {
     for field in dataclasses.fields(Options)
 }
 
-#: The limits up to which a receiving client takes a message whole.
+#: The limits of a receiving client. It truncates a message over a limit.
 LIMIT_OPTIONS: typing.Final = ("max_header_bytes", "max_headers", "max_body_bytes")
 
 #: The options of TLS.
 TLS_OPTIONS: typing.Final = ("tls_ca", "tls_cert", "tls_key", "tls_key_password", "tls_insecure_skip_verify")
 
-#: The options of one connection that receives. All others belong to a publisher or a pool.
+#: The options of a connection that receives. All other options belong to a publisher or a pool.
 CONNECTION_OPTIONS: typing.Final = (
     *("login", "passcode", "vhost", "timeout", "connect_timeout", "heart_beat"),
     *TLS_OPTIONS,
     *LIMIT_OPTIONS,
 )
 
-# Names that other libraries use for parts of the address (with an example address), and for options.
+# Names that other libraries use for parts of the address (with an example) and for options.
 _PARTS_OF_URL: typing.Final = {
     **dict.fromkeys(("host", "hostname", "server", "broker", "port"), "stomp://localhost:61613"),
     **dict.fromkeys(("ssl", "tls", "use_ssl", "use_tls"), "stomp+ssl://localhost:61614"),
@@ -253,20 +253,20 @@ _ELSEWHERE: typing.Final = {
     "virtual_host": "vhost",
 }
 
-# Names that other parts of stomp-web have for an option.
+# Other names of options in stomp-web.
 _SYNONYMS: typing.Final = {"max_size": "pool_size"}
 
 
 def option_name(name: str) -> str:
-    """Return the name of the option that is also called *name*: ``pool_size`` for a pool's ``max_size``."""
+    """Return the main name of the option *name*: ``pool_size`` for ``max_size``, the pool's name for it."""
     return _SYNONYMS.get(name, name)
 
 
 def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.Any:
-    """Return *value*, checked and converted for the option *name*. It may be a text, as in an address or an ini file.
+    """Return *value*, checked and converted for the option *name*. *value* may be text from an address or an ini file.
 
-    *written* is the name as the user wrote it. Raises `ConfigurationError` for an unknown option, with the nearest
-    name, or for a value that cannot be used; a secret value is not shown.
+    *written* is the name that the user wrote. Raises `ConfigurationError` for an unknown option, with the nearest valid
+    name, and for a bad value. The error does not show a secret value.
     """
     written = written or name
     option = OPTIONS.get(name)
@@ -276,14 +276,14 @@ def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.A
     try:
         return redact_secret(name, option.read(value))
     except ValueError as error:
-        # A value with an '@' may be the rest of an address with a passcode that was split in the wrong place.
+        # A value with an '@' may be a part of an address that was split in the wrong place, with a passcode.
         hidden = is_secret(name) or (isinstance(value, str) and "@" in value)
         shown = "" if hidden else f", not {short_repr(value)}"
         raise ConfigurationError(f"the option {written} {error}{shown}", written) from None
 
 
 def unknown_option(written: str, prefix: str = "", known: typing.Iterable[str] = OPTIONS) -> ConfigurationError:
-    """The error for an option that does not exist. It names the nearest option that exists."""
+    """Return the error for the unknown option *written*. Its text names the nearest valid option."""
     names = {name.lower(): prefix + (name.upper() if prefix.isupper() else name) for name in known}
     bare = written.removeprefix(prefix).lower()
     meant = _ELSEWHERE.get(bare, bare)
@@ -298,9 +298,9 @@ def unknown_option(written: str, prefix: str = "", known: typing.Iterable[str] =
 def read_options(
     *sources: typing.Mapping[str, typing.Any], prefix: str = "", upper: bool = False
 ) -> dict[str, typing.Any]:
-    """Return the options of all *sources*, checked by `coerce`; a later source wins over an earlier one.
+    """Return the options of all *sources*, checked by `coerce`. A later source overrides an earlier source.
 
-    *prefix* (such as ``"STOMP_"``) and *upper* tell how the names are written in the sources.
+    In the sources, names begin with *prefix*, such as ``"STOMP_"``; with *upper*, they are in upper case.
     """
     options: dict[str, typing.Any] = {}
     names: typing.Callable[[str], str] = str.lower if upper else str

@@ -1,4 +1,4 @@
-"""Every exception of stomp-web: one tree, ordered by what happened to the message.
+"""All exceptions of stomp-web, in one tree that is ordered by what happened to the message.
 
 `NotSent`, `Rejected` and `DeliveryUnknown` are the three possible outcomes. No exception holds a passcode or a body.
 Exceptions can be pickled, so that other processes can receive them.
@@ -32,13 +32,13 @@ __all__ = [
 
 
 class StompError(Exception):
-    """The root of every exception that stomp-web raises on purpose."""
+    """The base class of all exceptions that stomp-web raises on purpose."""
 
 
 class ConfigurationError(StompError, ValueError):
     """An option is unknown, or its value cannot be used.
 
-    `option` is its name as the user wrote it, such as ``STOMP_TIMEOUT``; ``None`` if no single option is at fault.
+    `option` is the name that the user wrote, such as ``STOMP_TIMEOUT``; ``None`` if the error is not about one option.
     """
 
     def __init__(self, message: str, option: str | None = None) -> None:
@@ -47,7 +47,7 @@ class ConfigurationError(StompError, ValueError):
 
 
 class SerializationError(StompError, ValueError):
-    """A payload cannot be turned into a body, or a body into a payload. No message was sent.
+    """A payload cannot be written as a body, or a body cannot be read as a payload. No message was sent.
 
     `serializer` is the serializer's name.
     """
@@ -70,18 +70,18 @@ class InvalidFrameType(InvalidFrame, TypeError):
 
 
 class MessageError(StompError):
-    """The root of the three answers to "what happened to the message?".
+    """The base class of the three answers to "what happened to the message?".
 
-    Attributes, each ``None`` where it is not known:
+    Attributes, which are ``None`` or empty if not known:
 
-    * `broker` - the address that was tried, without credentials, such as ``stomp://mq1:61613``.
+    * `broker` - the broker's address without credentials, such as ``stomp://mq1:61613``.
     * `destination` - the destination of the message.
     * `message_id` - the message's ``x-message-id``, if it had one.
-    * `message_ids` - of a batch, the ``x-message-id`` of each message, in order.
-    * `confirmed` - of a batch, the positions (from 0) of the messages whose receipt had come.
-    * `frame` - the broker's ERROR frame, if it answered with one.
-    * `not_sent` - of a batch that is `DeliveryUnknown` or `Rejected`, the positions of the messages that the broker has
-      certainly not taken. Sending those again is safe.
+    * `message_ids` - the ``x-message-id`` of each message of a batch, in order.
+    * `confirmed` - the positions (from 0) of the messages of a batch whose receipts had come.
+    * `frame` - the broker's ERROR frame, if there is one.
+    * `not_sent` - after `DeliveryUnknown` or `Rejected`, the positions of the messages of a batch that the broker has
+      certainly not accepted. Sending these messages again is safe.
     """
 
     message_ids: tuple[str | None, ...] = ()
@@ -106,19 +106,19 @@ class MessageError(StompError):
 
 
 class NotSent(MessageError):
-    """No part of the message can have been processed. Sending it again is safe.
+    """The broker cannot have accepted the message. Sending it again is safe.
 
     If the class is `NotSent` itself, the connection ended while the message was being written; no broker accepts an
-    incomplete frame. If the reason is a limit on the size of messages, retrying fails again. The library retries only
-    after errors of this class, unless the caller asks for more.
+    incomplete frame. If the message exceeds a limit of the broker, sending it again fails again. By default, the
+    library repeats a send only after errors of this class.
     """
 
 
 class BrokerUnavailable(NotSent):
-    """No broker could be reached, or none accepted the session.
+    """No broker could be reached, or no broker accepted the session.
 
-    `retry_after` is the time in seconds until the next attempt is made; ``None``: the next call tries at once.
-    `timed_out` tells whether a broker did not answer within the time for connecting.
+    `retry_after` is how many seconds remain until the next attempt; ``None``: the next call tries at once. `timed_out`
+    is whether a broker did not answer within the time for connecting.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class BrokerUnavailable(NotSent):
 
 
 class AuthenticationFailed(NotSent):
-    """The broker did not accept login, passcode or virtual host. Trying again will not help."""
+    """The broker did not accept login, passcode or virtual host. Trying again does not help."""
 
 
 class PoolTimeout(NotSent):
@@ -144,21 +144,21 @@ class PoolClosed(NotSent):
 class Rejected(MessageError):
     """The broker did not accept this message: it answered with an ERROR frame that refuses it.
 
-    After an ERROR that only announces the end of the connection, `DeliveryUnknown` is raised instead. (RabbitMQ 3.10
-    and 4.3 send ``AMQP channel died`` when an administrator closes the connection; they may have accepted the message.)
+    An ERROR that only announces the end of the connection raises `DeliveryUnknown`. For example, RabbitMQ 3.10 and 4.3
+    send ``AMQP channel died`` when an administrator closes the connection. They may have accepted the message.
     """
 
     @property
     def message(self) -> str:
-        """The broker's short description, the header ``message`` of `frame`; ``""`` if it sent none."""
+        """The header ``message`` of `frame`, which is the broker's short description; ``""`` if there is none."""
         return "" if self.frame is None else self.frame.headers.get("message", "")
 
 
 class DeliveryUnknown(MessageError):
     """Bytes were sent, and no receipt came. The message may or may not have arrived.
 
-    Sending it again can make a duplicate; send it with the same ``x-message-id`` (`message_id`), so that the receiver
-    recognizes it. `frame` is an ERROR frame that came, if any; it does not tell the outcome of this message.
+    Sending it again can cause a duplicate. So send it with the same ``x-message-id`` (`message_id`), by which the
+    receiver recognizes a duplicate. `frame` may be an ERROR frame, which does not tell the outcome of this message.
     """
 
 

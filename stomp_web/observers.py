@@ -1,8 +1,8 @@
-"""Observers: callables that are notified of events that concern messages and connections.
+"""Observers: callables that get events about messages and connections.
 
-Metrics, tracing and the signals of the frameworks are built on them. An observer takes one event. It is called in the
-sending thread, so it should be quick. It may send, even through the same publisher: no lock and no connection is held
-while it is called. Its exceptions are logged and do not affect the sender.
+Metrics, tracing and the signals of the frameworks use them. An observer takes one event. The sending thread calls it,
+so it should be quick. It may send, even through the same publisher, because the thread then holds no lock and no
+connection. Its exceptions are logged and do not affect the sender.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class SendBegan:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SendSucceeded:
-    """A message was sent; `confirmed` tells whether its receipt came, `seconds` is how long the call or batch took."""
+    """A message was sent. `confirmed`: whether its receipt came. `seconds`: how long the call or batch took."""
 
     message_id: str
     destination: str
@@ -40,7 +40,7 @@ class SendSucceeded:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SendFailed:
-    """Sending a message failed. The class of `error` says what is true of the message."""
+    """Sending a message failed. The class of `error` tells what happened to the message."""
 
     message_id: str
     destination: str
@@ -52,8 +52,8 @@ class SendFailed:
 class PoolChanged:
     """Something happened to a connection of the pool.
 
-    `change` is ``opened``, ``stale`` (found dead at a lease), ``retired`` (too old, or idle for too long),
-    ``discarded`` (after an error), ``connect_failed`` or ``closed``. `broker` is its address, without credentials.
+    `change` is ``opened``, ``stale`` (found dead before use), ``retired`` (too old, or idle for too long),
+    ``discarded`` (after an error), ``connect_failed`` or ``closed``. `broker` is an address without credentials.
     """
 
     change: str
@@ -65,15 +65,15 @@ Observer = typing.Callable[[Event], object]
 
 
 class Observers:
-    """The observers of one publisher. It is false if no observer listens; then no events are made.
+    """The observers of one publisher. The object is false if no observer listens; then no events are made.
 
-    An observer that forwards events may have a method ``listens``, which returns whether it has listeners now.
+    An observer that passes events on may have a method ``listens``, which returns whether it has listeners now.
     """
 
     __slots__ = ("known",)
 
     def __init__(self, observers: typing.Iterable[Observer] = ()) -> None:
-        #: All observers, listening or not.
+        #: All observers, including those that do not listen.
         self.known = tuple(observers)
 
     def __bool__(self) -> bool:
@@ -84,15 +84,15 @@ class Observers:
         return False
 
     def add(self, observer: Observer) -> None:
-        """Notify *observer* of all events from now on."""
+        """Call *observer* with every event from now on."""
         self.known = (*self.known, observer)
 
     def remove(self, observer: Observer) -> None:
-        """Stop notifying *observer*. Does nothing if it was not added."""
+        """Stop calling *observer*. Does nothing if *observer* is unknown."""
         self.known = tuple(known for known in self.known if known != observer)
 
     def notify(self, event: Event) -> None:
-        """Call every observer with *event*. Exceptions are logged, with their traceback."""
+        """Call every observer with *event*. Exceptions are logged with their tracebacks."""
         for observer in self.known:
             try:
                 observer(event)
@@ -103,7 +103,7 @@ class Observers:
 class SignalObserver:
     """Sends a framework's signals *sent* and *failed* for messages, with the fields of the event as arguments.
 
-    *method* is the name of the signals' method, which also gets *args* and *kwargs*.
+    *method* is the name of the method that sends a signal. It also gets *args* and *kwargs*.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class SignalObserver:
 
     def listens(self) -> bool:
         """Whether any receiver is connected to one of the signals."""
-        # Not Django's `has_listeners`, which takes a lock and looks at each receiver.
+        # Django's `has_listeners` would take a lock, and check each receiver.
         return bool(self._sent.receivers or self._failed.receivers)
 
     def __call__(self, event: Event) -> None:

@@ -7,7 +7,7 @@ The path of a message, and the module of each part::
       -> WorkerThread             takes a Delivery (delivery) out of the inbox
            Acknowledger.admit     duplicate? ack="auto": ACK now
            Executor.execute       executors: here; processes: through a pipe. Decodes the payload, calls the handler
-           Acknowledger           succeeded: ACK (session: one for several)
+           Acknowledger           succeeded: ACK (ack="client": one for several)
                                   failed: NACK, or back to the inbox for another try, or:
       -> DeadLetters              a confirmed dead letter; then ACK
 
@@ -16,7 +16,7 @@ One method of `Worker` makes and connects all parts.
 
 from .command import ProgressLine
 from .handlers import Handlers, ReceivedMessage, Reject
-from .stats import WorkerStats
+from .supervisor import WorkerStats
 from .worker import Worker
 
 __all__ = ["Handlers", "ProgressLine", "ReceivedMessage", "Reject", "Worker", "WorkerStats"]

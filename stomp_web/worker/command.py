@@ -9,7 +9,7 @@ import typing
 from .._internal.log import get_logger
 from .._internal.status_line import StatusLine, begin_logging
 from .._internal.streams import TolerantStream
-from .stats import WorkerStats
+from .supervisor import WorkerStats
 from .worker import Worker
 
 __all__ = ["ProgressLine", "run_worker"]

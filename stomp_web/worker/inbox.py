@@ -16,9 +16,8 @@ import typing
 from .._internal.log import get_logger
 from ..client.queues import FrameQueue, UnclaimedWarnings
 from ..protocol import Frame
-from .delivery import Delivery, Step
+from .delivery import CurrentSession, Delivery, Step
 from .handlers import Handler
-from .session import CurrentSession
 
 __all__ = ["Inbox"]
 

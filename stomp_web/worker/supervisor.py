@@ -20,14 +20,14 @@ from ..connection.deadline import Deadline
 from ..errors import AuthenticationFailed, MessageError, Rejected, StompError
 from ..pool import PublishClientPool
 from ..pool.breaker import back_off
+from .acknowledger import Counters
+from .delivery import CurrentSession
 from .error_text import error_in_one_line
 from .handlers import Handler
 from .inbox import Inbox
-from .session import CurrentSession
-from .stats import Counters, WorkerStats
 from .worker_thread import WorkerThread
 
-__all__ = ["Progress", "Supervisor"]
+__all__ = ["Progress", "Supervisor", "WorkerStats"]
 
 _log = get_logger("worker")
 
@@ -52,6 +52,38 @@ _PERMANENT: typing.Final = re.compile(
 )
 # ActiveMQ 5.17.2 names this exception in the first line of the body if it cannot parse a selector.
 _PERMANENT_EXCEPTION: typing.Final = re.compile(rb"[\w.]*\bInvalidSelectorException\b")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """What a worker has done since `Worker.run` was called.
+
+    * `received` - messages from the broker, including redelivered messages.
+    * `handled` - calls of handlers that returned.
+    * `failed` - calls of handlers that raised or whose process died, and messages that could not be read.
+    * `given_back` - messages returned to their queue by NACK; `retried` - messages tried again without NACK.
+    * `dead_lettered` - messages sent to the dead letter destination.
+    * `duplicates` - messages that had been handled before and were dropped.
+    * `stale` - acknowledgements that were not sent, because their session had ended; the messages come again.
+    * `in_flight` - messages in a handler now; `waiting` - messages that wait for a handler.
+    * `connects` - sessions so far; `connected` - whether there is a session now.
+    * `seconds` - how long the run has taken so far.
+    """
+
+    received: int = 0
+    handled: int = 0
+    failed: int = 0
+    given_back: int = 0
+    retried: int = 0
+    dead_lettered: int = 0
+    duplicates: int = 0
+    stale: int = 0
+    in_flight: int = 0
+    waiting: int = 0
+    connects: int = 0
+    connected: bool = False
+    seconds: float = 0.0
+
 
 Progress = typing.Callable[[WorkerStats], object]
 

@@ -28,17 +28,14 @@ from ..errors import ConfigurationError, StompError
 from ..pool import PublishClientPool
 from ..protocol import commands
 from ..serializers import get_serializer
-from .acknowledger import Acknowledger
-from .dead_letters import DeadLetters
-from .delivery import Duplicates, FailureCounts
+from .acknowledger import Acknowledger, Counters, DeadLetters
+from .delivery import CurrentSession, Duplicates, FailureCounts
 from .executors import Around, ThreadExecutor
 from .handlers import ACCEPT, Function, Handlers
 from .inbox import Inbox
 from .once import OnceInbox
 from .processes import Initializer, ProcessExecutor
-from .session import CurrentSession
-from .stats import Counters, WorkerStats
-from .supervisor import Progress, Supervisor
+from .supervisor import Progress, Supervisor, WorkerStats
 from .worker_thread import WorkerThread
 
 __all__ = ["SETTINGS", "Worker"]

@@ -35,9 +35,7 @@ class Limits:
     connect_timeout: float
     linger: float
     max_output_bytes: int
-    max_header_bytes: int
-    max_headers: int
-    max_body_bytes: int
+    frame: dict[str, int]
 
 
 class Connection:
@@ -54,27 +52,23 @@ class Connection:
     * `timer` - the time of the loop's next timer for this connection. Only the loop uses it.
     """
 
-    def __init__(self, sock: socket.socket, session: Session, limits: Limits) -> None:
+    def __init__(self, sock: socket.socket, session: Session, limits: Limits, rules: FaultRules) -> None:
         self.sock = sock
         self.session = session
-        self.buffer = FrameBuffer(
-            max_header_bytes=limits.max_header_bytes,
-            max_headers=limits.max_headers,
-            max_body_bytes=limits.max_body_bytes,
-        )
+        self.rules = rules
+        self.buffer = FrameBuffer(**limits.frame)
         self._handshaking = isinstance(sock, ssl.SSLSocket)
         self.finishing = False
         self.lingering = False
         self.ended = False
         self.closed = False
-        self.frozen = False
+        self.frozen = rules.frozen
         self.aborted = False
         self.reset = False
         self.awaits_connect = True
         self.pending_frame: Frame | None = None
         self.held_back = False
         self.dribble: float | None = None
-        self.idle_timeout: float | None = None
         self.timer: float | None = None
         self.events = 0
         self._limits = limits
@@ -226,10 +220,6 @@ class Connection:
             self.frozen = False
             self._last_read = time.monotonic()
 
-    def set_idle_timeout(self, seconds: float | None) -> None:
-        """Close the connection after *seconds* without a byte from the client; ``None``: never."""
-        self.idle_timeout = seconds
-
     def wanted_events(self) -> int:
         """Return the selector events that the connection waits for."""
         if self.frozen:
@@ -283,8 +273,8 @@ class Connection:
             ends.append((self._last_read + gets * 2 / 1000, f"it was silent for twice the {gets} ms that it promised"))
         if self.awaits_connect and not self.session.connected:
             ends.append((self._connect_by, "it sent no CONNECT"))
-        if self.idle_timeout is not None:
-            ends.append((self._last_read + self.idle_timeout, "it was idle"))
+        if (idle := self.rules.idle_timeout) is not None:
+            ends.append((self._last_read + idle, "it was idle"))
         return ends
 
     def _next_beat(self) -> float | None:
@@ -301,7 +291,7 @@ def _fits(name: str, value: str, version: str) -> bool:
     return True
 
 
-def exchange(connection: Connection, rules: FaultRules, journal: Journal) -> bool:
+def exchange(connection: Connection, journal: Journal) -> bool:
     """Process and answer the next frame that *connection* has read. Returns false if no whole frame has arrived.
 
     Raises `ProtocolError` if the bytes are not a frame.
@@ -313,7 +303,7 @@ def exchange(connection: Connection, rules: FaultRules, journal: Journal) -> boo
         if frame is None:
             return False
         journal.frames[frame.command] += 1
-        fault = rules.due(frame.command)
+        fault = connection.rules.due(frame.command)
     if fault is None:
         answers = connection.session.handle(frame)
         connection.answer(answers)

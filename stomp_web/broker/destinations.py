@@ -13,6 +13,7 @@ import heapq
 import itertools
 import time
 import typing
+from collections.abc import Iterable
 
 from .messages import Journal, Message, log, notices
 from .naming import Address, Kind, Naming, Refused
@@ -34,8 +35,9 @@ class Entry(typing.NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class Flow:
-    """Whether a session can take more messages. All subscriptions of the session share this object."""
+    """Whether the session of this number can take more messages. All subscriptions of the session share this object."""
 
+    session: int
     open: bool = True
 
 
@@ -43,18 +45,17 @@ class Flow:
 class Subscription:
     """One SUBSCRIBE of one session.
 
-    * `number` - unique in the broker; `session` - the number of its session.
+    * `number` - unique in the broker.
     * `prefetch` - how many messages may be unacknowledged at once; 0: any number.
     * `unacknowledged` - the delivered, unacknowledged messages, oldest first. An ACK names the key.
     """
 
     number: int
-    session: int
+    flow: Flow
     id: str
     address: Address
     ack: str
     prefetch: int
-    flow: Flow
     durable: tuple[str, str] | None
     queue: Queue
     unacknowledged: collections.OrderedDict[str, Entry] = dataclasses.field(default_factory=collections.OrderedDict)
@@ -132,7 +133,7 @@ class Queue:
 class Destinations:
     """All queues and topics of a broker.
 
-    * *name* - a part of every message id.
+    * *name* - a part of every message id. *history* - the limit of the `journal`.
     * *dead_letters* - the destination of messages that a subscriber rejects.
     * *topic_limit* - the most bytes that a topic keeps for one subscriber that does not read.
     * *naming* - interprets destinations; *declared* - the queues that exist from the start.
@@ -141,17 +142,10 @@ class Destinations:
     """
 
     def __init__(
-        self,
-        journal: Journal,
-        *,
-        name: str,
-        dead_letters: str,
-        topic_limit: int,
-        naming: Naming | None = None,
-        declared: typing.Iterable[str] = (),
+        self, name: str, history: int, dead_letters: str, topic_limit: int, naming: Naming, declared: Iterable[str] = ()
     ) -> None:
-        self.naming = naming or Naming()
-        self._journal = journal
+        self.naming = naming
+        self.journal = Journal(history)
         self._name = name
         self._dead_letters = self._queue_address(dead_letters)
         self._topic_limit = topic_limit
@@ -172,7 +166,7 @@ class Destinations:
         self._last_number += 1
         message.number = self._last_number
         message.id = f"ID:{self._name}:{message.number}"
-        self._journal.add(message)
+        self.journal.add(message)
         entry = Entry(-message.priority, message.number, message, 0)
         address = message.address
         for queue in self._readers(address) if address.copies else (self._queue(address.route),):
@@ -207,15 +201,7 @@ class Destinations:
             self._changed.pop(queue, None)
 
     def subscribe(
-        self,
-        session: int,
-        id: str,
-        address: Address,
-        *,
-        ack: str,
-        prefetch: int,
-        flow: Flow,
-        durable: tuple[str, str] | None = None,
+        self, flow: Flow, id: str, address: Address, ack: str, prefetch: int, durable: tuple[str, str] | None
     ) -> Subscription:
         """Add a subscription. *durable* is ``(client id, name)`` of a durable subscription to a topic.
 
@@ -228,8 +214,7 @@ class Destinations:
             durable = None
             queue = self._queue(address.route)
         self._last_subscription += 1
-        number = self._last_subscription
-        subscription = Subscription(number, session, id, address, ack, prefetch, flow, durable, queue)
+        subscription = Subscription(self._last_subscription, flow, id, address, ack, prefetch, durable, queue)
         queue.subscriptions.append(subscription)
         self._changed[queue] = None
         return subscription
@@ -252,8 +237,10 @@ class Destinations:
             self._remove_subscriber_queue(address, queue)
         else:
             self.requeue(queue, entries)
-            if not address.copies:
-                self._remove_unused(address)
+            if not (address.copies or queue or queue.subscriptions):
+                del self._queues[address.route]
+                self._declared.add(address.route)
+                self._changed.pop(queue)
 
     def remove_durable(self, durable: tuple[str, str]) -> bool:
         """Remove a durable subscription and its messages. Returns false if it does not exist or has a subscriber."""
@@ -262,14 +249,14 @@ class Destinations:
         self._remove_subscriber_queue(*self._durable.pop(durable))
         return True
 
-    def requeue(self, queue: Queue, entries: typing.Iterable[Entry]) -> None:
+    def requeue(self, queue: Queue, entries: Iterable[Entry]) -> None:
         """Put the unacknowledged *entries* back into *queue*, each at its old place."""
         for entry in entries:
             if entry.number > self._cleared:
                 queue.put(entry._replace(deliveries=entry.deliveries + 1))
         self._changed[queue] = None
 
-    def dead_letter(self, entries: typing.Iterable[Entry]) -> None:
+    def dead_letter(self, entries: Iterable[Entry]) -> None:
         """Move *entries* to the dead-letter queue. Drop entries that were delivered from the dead-letter queue."""
         for entry in entries:
             message = entry.message
@@ -338,13 +325,6 @@ class Destinations:
 
     def _queue(self, route: str) -> Queue:
         return self._queues.setdefault(route, Queue())
-
-    def _remove_unused(self, address: Address) -> None:
-        queue = self._queues.get(address.route)
-        if queue is not None and not queue and not queue.subscriptions:
-            del self._queues[address.route]
-            self._declared.add(address.route)
-            self._changed.pop(queue, None)
 
     def _subscriber_queue(self, address: Address, durable: tuple[str, str] | None) -> Queue:
         if durable is not None and durable in self._durable:

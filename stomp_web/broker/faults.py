@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from .connection import Connection
 from .loop import Loop
-from .rules import ACCEPT, Fault, FaultRules
+from .rules import ACCEPT, Fault
 from .session import error_frame
 
 __all__ = ["Faults"]
@@ -29,9 +29,9 @@ class Faults:
     happened, and `cancel()` ends it. At most one fault applies to a frame: the one that was requested first.
     """
 
-    def __init__(self, rules: FaultRules, loop: Loop) -> None:
-        self._rules = rules
-        self._add = rules.add
+    def __init__(self, loop: Loop) -> None:
+        self._rules = loop.rules
+        self._add = loop.rules.add
         self._loop = loop
 
     def refuse(self, *, after: int = 0, times: int | None = 1, reset: bool = False) -> Fault:
@@ -57,7 +57,7 @@ class Faults:
     def close_idle(self, seconds: float | None) -> None:
         """From now on, close a connection whose client sends nothing for *seconds*; ``None``: do not."""
         self._rules.idle_timeout = seconds
-        self._each(lambda connection: connection.set_idle_timeout(seconds))
+        self._each(lambda _: None)  # to set the timers anew
 
     def drop(self, on: str | None = None, *, after: int = 0, times: int | None = 1, reset: bool = False) -> Fault:
         """Close the connection when the frame arrives. The frame has no effect."""

@@ -14,6 +14,7 @@ import itertools
 import os
 import selectors
 import socket
+import ssl
 import threading
 import time
 import typing
@@ -23,12 +24,9 @@ from .._internal.wakeup import Wakeup
 from ..errors import ProtocolError
 from .connection import Connection, Limits, exchange
 from .destinations import Destinations
-from .messages import Journal, log, notices
+from .messages import log, notices
 from .rules import ACCEPT, FaultRules
 from .session import Session, Settings, error_frame
-
-if typing.TYPE_CHECKING:
-    import ssl
 
 __all__ = ["Loop"]
 
@@ -37,7 +35,7 @@ _running: weakref.WeakSet[Loop] = weakref.WeakSet()
 _ACCEPTS_AT_ONCE = 100
 
 
-@dataclasses.dataclass(eq=False, kw_only=True, repr=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class Loop:
     """Serves the clients of one broker, from `run` until `ask_to_stop`. *listen* returns a new listening socket."""
 
@@ -46,10 +44,9 @@ class Loop:
     settings: Settings
     limits: Limits
     destinations: Destinations
-    journal: Journal
-    rules: FaultRules
 
     def __post_init__(self) -> None:
+        self.rules = FaultRules()
         #: The lock for all state. `changed` notifies the threads that wait for it.
         self.state = threading.Condition()
         #: The open connections by the number of their session. Hold `state` to change this dictionary.
@@ -191,21 +188,18 @@ class Loop:
             notices.add(log.info, "connection %d: %s", number, str(error))
             sock.close()
             return
-        session = Session(number, self.settings, self.destinations, self.journal)
-        connection = Connection(sock, session, self.limits)
+        session = Session(number, self.settings, self.destinations)
+        connection = Connection(sock, session, self.limits, self.rules)
         with self.state:
-            self.journal.connections_accepted += 1
+            self.destinations.journal.connections_accepted += 1
             self.connections[number] = connection
             self.changed()
         fault = self.rules.due(ACCEPT)
         if fault is not None:
             connection.dribble = fault.dribble
-            connection.frozen = fault.freeze
             if fault.abort:
                 self.close(connection, "a fault was requested", reset=fault.reset)
                 return
-        connection.frozen = connection.frozen or self.rules.frozen
-        connection.idle_timeout = self.rules.idle_timeout
         self.touch(connection)
 
     def _ready(self, connection: Connection, events: int) -> None:
@@ -230,7 +224,7 @@ class Loop:
         """Process the frames that have arrived. Stop early if the client must first read its output."""
         with self.state:
             try:
-                while connection.handles_frames and exchange(connection, self.rules, self.journal):
+                while connection.handles_frames and exchange(connection, self.destinations.journal):
                     pass
                 connection.held_back = not connection.handles_frames
             except ProtocolError as error:
@@ -260,7 +254,7 @@ class Loop:
         """Deliver waiting messages to ready subscribers."""
         with self.state:
             for subscription, entry in self.destinations.deliveries():
-                connection = self.connections[subscription.session]
+                connection = self.connections[subscription.flow.session]
                 connection.answer([connection.session.deliver(subscription, entry)])
                 connection.session.flow.open = not connection.output_full
                 self.touch(connection)

@@ -66,7 +66,6 @@ class Naming:
     #: Whether a SEND with ``reply-to:/temp-queue/NAME`` makes a temporary queue.
     reply_queues = True
 
-    _ONE = "*"
     _MANY = "#"
     _refuses_activemq_wildcard = True
 
@@ -90,7 +89,7 @@ class Naming:
 
     def matches(self, pattern: str, route: str) -> bool:
         """Whether a subscription to the topic *pattern* gets the messages of the topic *route*."""
-        return _match(_words(pattern), _words(route), self._ONE, self._MANY)
+        return _match(_words(pattern), _words(route), self._MANY)
 
     def _address(self, destination: str, command: str) -> Address:
         if "/" not in destination:  # RabbitMQ: a name without a slash is a queue
@@ -156,7 +155,7 @@ class Naming:
                 "'>' is a wildcard of ActiveMQ, and this broker has those of RabbitMQ, '*' and '#'; "
                 "Broker(server='ActiveMQ/5.17.2') has ActiveMQ's",
             )
-        return self._ONE in words or self._MANY in words
+        return "*" in words or self._MANY in words
 
 
 class _RabbitMQ(Naming):
@@ -219,11 +218,11 @@ class _ActiveMQ(Naming):
         if words[-1:] == [self._MANY]:  # it matches all further words, also none
             words = words[:-1]
             there = there[: len(words)]
-        return _match(words, there, self._ONE, self._MANY)
+        return _match(words, there, self._MANY)
 
     def _has_wildcards(self, route: str) -> bool:
         words = _words(route)
-        return self._ONE in words or words[-1:] == [self._MANY]
+        return "*" in words or words[-1:] == [self._MANY]
 
 
 def choose_naming(server: str) -> Naming:
@@ -236,8 +235,8 @@ def _words(route: str) -> list[str]:
     return route.split(".") if route else []
 
 
-def _match(pattern: list[str], words: list[str], one: str, many: str) -> bool:
-    """Whether *words* match *pattern*: *one* stands for one word, *many* for any number of words.
+def _match(pattern: list[str], words: list[str], many: str) -> bool:
+    """Whether *words* match *pattern*: ``*`` stands for one word, *many* for any number of words.
 
     The number of steps is at most the product of the two lengths.
     """
@@ -246,7 +245,7 @@ def _match(pattern: list[str], words: list[str], one: str, many: str) -> bool:
         if part == many:
             reached = set(range(min(reached), len(words) + 1))
         else:
-            reached = {at + 1 for at in reached if at < len(words) and part in (one, words[at])}
+            reached = {at + 1 for at in reached if at < len(words) and part in ("*", words[at])}
         if not reached:
             return False
     return len(words) in reached

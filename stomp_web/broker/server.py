@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
+import ssl as ssl_
 import threading
 import time
 import typing
@@ -17,13 +18,9 @@ from .connection import Limits
 from .destinations import Destinations
 from .faults import Faults
 from .loop import Loop
-from .messages import Journal, Message
+from .messages import Message
 from .naming import Refused, choose_naming
-from .rules import FaultRules
 from .session import Settings
-
-if typing.TYPE_CHECKING:
-    import ssl as ssl_
 
 __all__ = ["Broker"]
 
@@ -112,46 +109,34 @@ class Broker:
         self._host = host
         self._port = port
         self._tls = ssl
-        self._vhosts = None if vhosts is None else tuple(vhosts)
+        self._vhosts = known_vhosts = None if vhosts is None else tuple(vhosts)
+        if vhosts is None and host not in _ANY_ADDRESS:
+            known_vhosts = ("/", "localhost", "127.0.0.1", "::1", host)
         spoken = tuple(versions)
         if not spoken or any(version not in VERSIONS for version in spoken):
             raise ValueError(f"versions must be some of {', '.join(VERSIONS)}, not {spoken!r}")
-        self._journal = Journal(history)
         try:
-            self._destinations = Destinations(
-                self._journal,
-                name=secrets.token_hex(4),
-                dead_letters=dead_letters,
-                topic_limit=max_topic_bytes,
-                naming=choose_naming(server),
-                declared=queues,
-            )
+            naming = choose_naming(server)
+            found = Destinations(secrets.token_hex(4), history, dead_letters, max_topic_bytes, naming, queues)
         except Refused as refused:
             raise ValueError(f"dead_letters and queues must name queues: {refused}") from None
+        self._destinations, self._journal = found, found.journal
         self._settings = Settings(
             versions=tuple(sorted(set(spoken))),
             login=login,
             passcode=passcode,
-            vhosts=self._known_vhosts(),
+            vhosts=known_vhosts,
             denied=tuple(denied),
             server=server,
             heart_beat=heart_beat,
             keep_open_after_error=keep_open_after_error,
         )
-        limits = Limits(connect_timeout, linger, max_output_bytes, max_header_bytes, max_headers, max_body_bytes)
-        rules = FaultRules()
-        self._loop = Loop(
-            listen=self._listen,
-            tls=ssl,
-            settings=self._settings,
-            limits=limits,
-            destinations=self._destinations,
-            journal=self._journal,
-            rules=rules,
-        )
+        frame = {"max_header_bytes": max_header_bytes, "max_headers": max_headers, "max_body_bytes": max_body_bytes}
+        limits = Limits(connect_timeout, linger, max_output_bytes, frame)
+        self._loop = Loop(self._listen, ssl, self._settings, limits, self._destinations)
         self._thread: threading.Thread | None = None
         #: Makes the broker misbehave on request.
-        self.faults = Faults(rules, self._loop)
+        self.faults = Faults(self._loop)
 
     def start(self) -> None:
         """Listen, and serve in a new thread. Does nothing if the broker is running.
@@ -324,30 +309,19 @@ class Broker:
         return [message.frame() for message in found]
 
     def _listen(self) -> socket.socket:
-        listener = None
         try:
             found = socket.getaddrinfo(self._host or None, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             # On most machines, "localhost" has two addresses. Clients that try only one of them try the IPv4 address.
-            family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-            listener = socket.socket(family, kind, protocol)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(1_024)
+            family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+            both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()  # "::" also accepts IPv4 clients
+            listener = socket.create_server(address, family=family, backlog=1_024, dualstack_ipv6=both)
         except OSError as error:
-            if listener is not None:
-                listener.close()
+            reason = str(error.strerror).partition(" (while")[0]  # `create_server` adds the address
             where = f"{self._host}:{self._port}"
-            raise OSError(error.errno, f"the broker cannot listen on {where}: {error.strerror}") from None
+            raise OSError(error.errno, f"the broker cannot listen on {where}: {reason}") from None
         listener.setblocking(False)
         self._port = listener.getsockname()[1]
         return listener
-
-    def _known_vhosts(self) -> frozenset[str] | None:
-        if self._vhosts is not None:
-            return frozenset(self._vhosts)
-        if self._host in _ANY_ADDRESS:
-            return None
-        return frozenset(("/", "localhost", "127.0.0.1", "::1", self._host))
 
 
 def _quoted(text: str) -> str:

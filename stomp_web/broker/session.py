@@ -15,7 +15,7 @@ import typing
 from ..errors import ProtocolError
 from ..protocol import Frame, choose_version, negotiate_heart_beat, parse_heart_beat
 from .destinations import ACK_MODES, Destinations, Entry, Flow, Subscription
-from .messages import Journal, Message, read_message, whole_number
+from .messages import Message, read_message, whole_number
 from .naming import Address, Kind, Refused
 
 __all__ = ["Session", "Settings", "error_frame"]
@@ -34,7 +34,7 @@ class Settings:
     versions: tuple[str, ...]
     login: str | None
     passcode: str | None = dataclasses.field(repr=False)
-    vhosts: frozenset[str] | None
+    vhosts: tuple[str, ...] | None
     denied: tuple[str, ...]
     server: str
     heart_beat: tuple[int, int]
@@ -60,17 +60,16 @@ class Session:
     * `flow` - the loop closes it while the client does not read.
     """
 
-    def __init__(self, number: int, settings: Settings, destinations: Destinations, journal: Journal) -> None:
+    def __init__(self, number: int, settings: Settings, destinations: Destinations) -> None:
         self.number = number
         self.connected = False
         self.ended = False
         self.version = "1.2"
         self.heart_beat = (0, 0)
-        self.flow = Flow()
+        self.flow = Flow(number)
         self.subscriptions: dict[str, Subscription] = {}
         self._settings = settings
         self._destinations = destinations
-        self._journal = journal
         self._client_id: str | None = None
         # The SENDs and ACKs of each transaction, in order; they take effect at its COMMIT.
         self._transactions: dict[str, list[_Step]] = {}
@@ -126,7 +125,7 @@ class Session:
     def _connect(self, frame: Frame) -> list[Frame]:
         if frame.command not in ("CONNECT", "STOMP"):
             raise Refused("Not connected", f"the first frame must be CONNECT, not {frame.command}", fatal=True)
-        self._journal.connected(frame)
+        self._destinations.journal.connected(frame)
         settings = self._settings
         negotiates = "accept-version" in frame.headers
         if not negotiates:
@@ -200,9 +199,7 @@ class Session:
     def _add_subscription(
         self, key: str, id_: str, address: Address, ack: str, prefetch: int, durable: tuple[str, str] | None
     ) -> Subscription:
-        subscription = self._destinations.subscribe(
-            self.number, id_, address, ack=ack, prefetch=prefetch, flow=self.flow, durable=durable
-        )
+        subscription = self._destinations.subscribe(self.flow, id_, address, ack, prefetch, durable)
         self.subscriptions[key] = self._by_number[str(subscription.number)] = subscription
         return subscription
 

@@ -11,7 +11,7 @@ import pytest
 
 from stomp_web.broker import Broker
 from stomp_web.broker.destinations import Destinations
-from stomp_web.broker.messages import Journal
+from stomp_web.broker.naming import Naming
 from stomp_web.broker.session import Session, Settings
 from stomp_web.protocol import CLIENT_COMMANDS, VERSIONS, Frame, encode
 from tests.broker.wire import Wire
@@ -55,9 +55,8 @@ frames = st.builds(
 @hypothesis.given(st.sampled_from(VERSIONS), st.lists(frames, max_size=60))
 @hypothesis.settings(deadline=None)
 def test_no_sequence_of_frames_breaks_a_session_or_loses_a_message(version, sent):
-    journal = Journal(10**9)
-    destinations = Destinations(journal, name="x", dead_letters="/queue/DLQ", topic_limit=10**9)
-    session = Session(1, SETTINGS, destinations, journal)
+    destinations = Destinations("x", 10**9, "/queue/DLQ", 10**9, Naming())
+    session = Session(1, SETTINGS, destinations)
     session.handle(Frame("CONNECT", {"accept-version": version}))
     consumed: set[int] = set()
 
@@ -80,7 +79,7 @@ def test_no_sequence_of_frames_breaks_a_session_or_loses_a_message(version, sent
         waiting = [message.number for message in destinations.waiting(name)]
         assert len(waiting) == len(set(waiting))
         assert not consumed & set(waiting)
-        accepted = {message.number for message in journal.messages(name)}
+        accepted = {message.number for message in destinations.journal.messages(name)}
         assert set(waiting) <= accepted
         assert held & accepted <= set(waiting)
 

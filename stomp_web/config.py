@@ -34,6 +34,7 @@ __all__ = [
     "option_name",
     "read_options",
     "read_seconds",
+    "seconds",
     "whole_number",
 ]
 
@@ -66,6 +67,14 @@ def whole_number(name: str, value: object, least: int, most: int = _LARGEST_COUN
     """Return *value* if it is an ``int`` from *least* to *most*. Otherwise raises `ConfigurationError` for *name*."""
     try:
         return _checked_count(value, least, most)
+    except ValueError as error:
+        raise ConfigurationError(f"{name} {error}, not {short_repr(value)}", name) from None
+
+
+def seconds(name: str, value: object) -> float:
+    """Return *value* like `read_seconds`. Raises `ConfigurationError` that names the argument *name*."""
+    try:
+        return read_seconds(value)
     except ValueError as error:
         raise ConfigurationError(f"{name} {error}, not {short_repr(value)}", name) from None
 

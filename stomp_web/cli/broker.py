@@ -8,28 +8,23 @@ import threading
 import typing
 
 from ..broker import Broker
+from ..connection.address import Endpoint
 from ..errors import ConfigurationError, StompError
 from .display import report
 
 __all__ = ["run"]
 
 
-def run(
-    host: str,
-    port: int,
-    *,
-    login: str | None,
-    passcode: str | None,
-    server: str | None,
-    queues: typing.Sequence[str],
-    verbose: bool,
-) -> int:
-    """Serve until Ctrl-C or SIGTERM. Raises `StompError` if the address or the name of a queue cannot be used."""
+def run(host: str, port: int, *, verbose: bool, **options: typing.Any) -> int:
+    """Serve until Ctrl-C or SIGTERM. *options* are those of a `Broker`; ``None`` stands for the default.
+
+    Raises `StompError` if the address or the name of a queue cannot be used.
+    """
     if verbose:
-        _log_to_stderr()
-    options: dict[str, typing.Any] = {} if server is None else {"server": server}
+        logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+        logging.getLogger("stomp_web.broker").setLevel(logging.DEBUG)
     try:
-        broker = Broker(host, port, login=login, passcode=passcode, queues=queues, **options)
+        broker = Broker(host, port, **{name: value for name, value in options.items() if value is not None})
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     try:
@@ -38,9 +33,8 @@ def run(
         hint = ". Is a broker running there? --port 0 takes a free port." if error.errno == errno.EADDRINUSE else ""
         raise StompError(f"{error.strerror or error}{hint}") from None
     try:
-        address, port = broker.address
         report(
-            f"The development broker listens on stomp://{f'[{address}]' if ':' in address else address}:{port}",
+            f"The development broker listens on stomp://{Endpoint(*broker.address)}",
             "Not for production: messages are in memory only. Press Ctrl-C to stop it.",
         )
         never = threading.Event()
@@ -51,11 +45,3 @@ def run(
     finally:
         broker.stop()
     return 0
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("stomp_web.broker")
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)

@@ -22,7 +22,6 @@ from ..config import DEFAULTS
 from ..connection.address import parse_address
 from ..errors import StompError
 from ..publisher.command import never_succeeds
-from . import broker, listen, send
 from .display import CannotPrint, complain, in_words
 
 __all__ = ["main"]
@@ -65,7 +64,7 @@ def _main(argv: typing.Sequence[str] | None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """Call the command's `run` function. The parameters of `run` have the names of the command's options."""
+    """Call the function of the command. The parameters of the function have the names of the command's options."""
     options = {name: value for name, value in vars(arguments).items() if name not in ("command", "parser", "run")}
     if "url" in options:
         options["url"] = _url(options["url"])
@@ -73,7 +72,10 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.parser.error("--login and --passcode go together")
     elif arguments.command == "worker":
         options["target"] = _target(arguments)
-    return typing.cast(int, arguments.run(**options))
+    module, _, function = arguments.run.partition(":")
+    # Imported only now, because each command needs another part of the package.
+    run = getattr(importlib.import_module(f".{module}", __package__), function)
+    return typing.cast(int, run(**options))
 
 
 def _url(given: str | None) -> str:
@@ -93,11 +95,6 @@ def _target(arguments: argparse.Namespace) -> tuple[str, str]:
         problem = "is not MODULE:WORKER, two names" if colon else "has no colon; write MODULE:WORKER,"
         arguments.parser.error(f"argument MODULE:WORKER: {arguments.target!r} {problem} such as shop.orders:worker")
     return module, name
-
-
-def _call(module: str, function: str, /, **options: typing.Any) -> int:
-    """Call *function* of *module*. The module is imported only now, so that other commands start faster."""
-    return typing.cast(int, getattr(importlib.import_module(f".{module}", __package__), function)(**options))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -121,10 +118,8 @@ def _parser() -> argparse.ArgumentParser:
 _Commands: typing.TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
-def _command(
-    commands: _Commands, name: str, run: typing.Callable[..., int], text: str, epilog: str | None = _ABOUT_URL
-) -> _Parser:
-    """Add a command. The list of commands shows the first sentence of *text*."""
+def _command(commands: _Commands, name: str, run: str, text: str, epilog: str | None = _ABOUT_URL) -> _Parser:
+    """Add a command; *run* is its "MODULE:FUNCTION". The list of commands shows the first sentence of *text*."""
     parser = commands.add_parser(name, help=f"{text.partition('. ')[0].rstrip('.')}.", description=text, epilog=epilog)
     parser.set_defaults(run=run, parser=parser)
     return parser
@@ -132,7 +127,7 @@ def _command(
 
 def _add_broker(commands: _Commands) -> None:
     text = "Run the development broker until Ctrl-C. Not for production: it keeps messages in memory only."
-    parser = _command(commands, "broker", broker.run, text, epilog=None)
+    parser = _command(commands, "broker", "broker:run", text, epilog=None)
     parser.add_argument("--host", default="127.0.0.1", help="The address to listen on. Default: %(default)s.")
     port = functools.partial(count, least=0, most=65535)
     parser.add_argument("--port", type=port, default=61613, help="0 takes a free one. Default: %(default)s.")
@@ -156,7 +151,7 @@ def _add_broker(commands: _Commands) -> None:
 
 
 def _add_send(commands: _Commands) -> None:
-    parser = _command(commands, "send", send.run, "Send a message, and print what the broker confirmed.")
+    parser = _command(commands, "send", "send:run", "Send a message, and print what the broker confirmed.")
     parser.add_argument("destination", metavar="DEST", help="Such as /queue/orders.")
     parser.add_argument("body", metavar="BODY", help="The body; - reads it from standard input.")
     _add_url(parser)
@@ -175,7 +170,7 @@ def _add_send(commands: _Commands) -> None:
 
 
 def _add_listen(commands: _Commands) -> None:
-    parser = _command(commands, "listen", listen.run, "Print the messages that arrive, until Ctrl-C.")
+    parser = _command(commands, "listen", "listen:run", "Print the messages that arrive, until Ctrl-C.")
     parser.add_argument("destination", metavar="DEST", help="Such as /queue/orders.")
     _add_url(parser)
     parser.add_argument("--count", type=count, metavar="N", help="Stop after N messages.")
@@ -208,7 +203,7 @@ def _add_ping(commands: _Commands) -> None:
     parser = _command(
         commands,
         "ping",
-        send.ping,
+        "send:ping",
         "Check that the broker answers, and print how long it took and the broker's name. It is a full round trip with "
         "login, and leaves nothing at the broker.",
         epilog="Ends with 0 if the broker answers, with 1 if it does not or refuses the login, and with 2 if the "
@@ -222,7 +217,7 @@ def _add_worker(commands: _Commands) -> None:
     parser = _command(
         commands,
         "worker",
-        functools.partial(_call, "worker", "run"),
+        "worker:run",
         "Run a stomp_web.worker.Worker: call its handlers with the messages that arrive, until Ctrl-C.",
         epilog="The broker is the one whose address the module gives to its Worker: there is no --url here, and "
         "STOMP_URL counts only if the module reads it. While the broker is away, the worker waits and connects again. "
@@ -243,7 +238,7 @@ def _add_relay(commands: _Commands) -> None:
     parser = _command(
         commands,
         "relay",
-        functools.partial(_call, "relay", "run_relay_command"),
+        "relay:run_relay_command",
         "Send the messages of an outbox to the broker until Ctrl-C, each confirmed. Any number of relays may run at "
         "the same time (on SQLite, one works at a time). While the broker or the database is away, the command waits. "
         "It needs SQLAlchemy, and the driver of the database.",
@@ -265,7 +260,7 @@ def _add_outbox(commands: _Commands) -> None:
         "Show an outbox, send failed messages again, or delete messages. status: count the messages. retry: send "
         "failed ones again. discard: delete failed ones, unsent. purge: delete sent ones that were kept."
     )
-    parser = _command(commands, "outbox", functools.partial(_call, "relay", "run_outbox"), text, epilog=None)
+    parser = _command(commands, "outbox", "relay:run_outbox", text, epilog=None)
     parser.add_argument("action", choices=("status", "retry", "discard", "purge"), help="What to do.")
     parser.add_argument("ids", nargs="*", type=count, metavar="ID", help="retry, discard: only these rows.")
     parser.add_argument(

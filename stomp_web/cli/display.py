@@ -11,10 +11,9 @@ import typing
 from .._internal.printable import harmless, without_outcome
 from .._internal.streams import try_to_print
 from ..errors import DeliveryUnknown, NotSent, Rejected, SerializationError, StompError
+from ..protocol import Frame
 from ..serializers import deserialize
-
-if typing.TYPE_CHECKING:
-    from ..protocol import Frame
+from ..serializers.base import Keys
 
 __all__ = ["CannotPrint", "Reading", "complain", "in_words", "message_text", "read_body", "report", "say", "time_text"]
 
@@ -75,10 +74,7 @@ class Reading(typing.NamedTuple):
 
 
 def read_body(
-    frame: Frame,
-    accept: typing.Sequence[str],
-    keys: typing.Sequence[str | bytes],
-    subscribed: str | typing.Sequence[str] = (),
+    frame: Frame, accept: typing.Sequence[str], keys: Keys, subscribed: str | typing.Sequence[str] = ()
 ) -> Reading:
     """Decode the body of a received message.
 

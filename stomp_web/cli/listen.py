@@ -20,11 +20,8 @@ from ..config import CONNECTION_OPTIONS, read_options
 from ..connection.address import parse_address
 from ..connection.dialect import choose_dialect
 from ..errors import StompError
-from ..protocol import commands, encode
+from ..protocol import Frame, commands, encode
 from .display import complain, message_text, read_body, say
-
-if typing.TYPE_CHECKING:
-    from ..protocol import Frame
 
 __all__ = ["run"]
 

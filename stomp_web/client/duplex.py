@@ -148,7 +148,7 @@ class QueueingDuplexClient(LoopClient):
         identity = f"sub-{next(self._subscription_ids)}" if id is None else id
         self._received.ack_modes[identity] = ack
         frame = commands.subscribe(destination, identity, ack, headers)
-        kind = self._live_session().dialect.subscribed_type(destination)
+        kind = self._live_session().dialect.sent_type(destination, "subscription-type")
         if kind is not None:
             frame.headers.setdefault(*kind)
         self._call(frame, self._deadline(timeout))

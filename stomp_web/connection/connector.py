@@ -6,7 +6,16 @@ import dataclasses
 import typing
 
 from .._internal.printable import short_repr, without_outcome
-from ..config import LIMIT_OPTIONS, OPTIONS, TLS_OPTIONS, coerce, option_name, unknown_option, whole_number
+from ..config import (
+    LIMIT_OPTIONS,
+    OPTIONS,
+    TLS_OPTIONS,
+    coerce,
+    option_name,
+    read_options,
+    unknown_option,
+    whole_number,
+)
 from ..errors import BrokerUnavailable, ConfigurationError, InvalidFrame
 from ..protocol import VERSIONS, encode
 from .address import Address, Endpoint, may_be_host
@@ -134,14 +143,10 @@ def client_options(address: Address, names: typing.Iterable[str]) -> dict[str, t
     for name in _CREDENTIALS:
         if (value := getattr(address, name)) is not None:
             options[name] = value
-    for written, text in address.options.items():
-        name = option_name(written)
-        if name not in allowed:
+    for written in address.options:
+        if option_name(written) not in allowed:
             raise unknown_option(written, known=allowed & set(OPTIONS))
-        if written != name and name in address.options:
-            raise ConfigurationError(f"{written} and {name} are two names of one option; give one of them", name)
-        options[name] = coerce(name, text, written)
-    return options
+    return options | read_options(address.options)
 
 
 def make_endpoint(host: str, port: int) -> Endpoint:

@@ -10,17 +10,7 @@ import urllib.parse
 
 from ..protocol import Frame
 
-__all__ = [
-    "ACTIVEMQ",
-    "ARTEMIS",
-    "DEVELOPMENT",
-    "DIALECTS",
-    "GENERIC",
-    "RABBITMQ",
-    "Dialect",
-    "choose_dialect",
-    "refuses",
-]
+__all__ = ["ACTIVEMQ", "ARTEMIS", "DIALECTS", "GENERIC", "RABBITMQ", "Dialect", "choose_dialect", "refuses"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,13 +84,12 @@ class Dialect:
         return {self.prefetch_header: str(count)}
 
     def sent_type(self, destination: str, header: str = "destination-type") -> tuple[str, str] | None:
-        """Return the *header* of SEND, and its value, for the kind of *destination*; ``None`` if not needed."""
+        """Return *header* and its value for the kind of *destination*; ``None`` if not needed.
+
+        The default is the header of SEND. SUBSCRIBE has ``subscription-type``.
+        """
         kinds = self.destination_types.items()
         return next(((header, kind) for start, kind in kinds if destination.startswith(start)), None)
-
-    def subscribed_type(self, destination: str) -> tuple[str, str] | None:
-        """Return the header of SUBSCRIBE, and its value, for the kind of *destination*; ``None`` if not needed."""
-        return self.sent_type(destination, "subscription-type")
 
     def queue(self, name: str) -> str:
         """Return the destination of the queue *name*."""

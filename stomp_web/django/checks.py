@@ -23,11 +23,9 @@ from django.core import checks
 
 from ..connection.address import parse_address
 from ..errors import ConfigurationError
+from ..publisher import Publisher
 from .handlers import make_worker
 from .publishers import DEFAULT_ALIAS, publishers, section_of
-
-if typing.TYPE_CHECKING:
-    from ..publisher import Publisher
 
 __all__ = ["check_deployment", "check_settings"]
 

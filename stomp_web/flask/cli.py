@@ -205,17 +205,15 @@ def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None)
             "subscribe('/queue/...'), in a module that is imported where the app is made"
         )
     settings = state.worker_settings
-    kwargs: dict[str, typing.Any] = {"around": state.app.app_context}
-    make_inbox = functools.partial(_app_inbox, lambda: state.app)
+    load_app: typing.Callable[[], flask.Flask] = lambda: state.app  # noqa: E731
     if settings.get("processes", 0) if processes is None else processes:
         load_app = functools.partial(_load_app, script.app_import_path, script.create_app, script.set_debug_flag)
-        kwargs = {"initializer": load_app, "around": functools.partial(_app_context, load_app)}
-        make_inbox = functools.partial(_app_inbox, load_app)
+    of_app: dict[str, typing.Any] = {"initializer": load_app, "around": functools.partial(_app_context, load_app)}
     if any(handler.once for handler in state.handlers):
         if "sqlalchemy" not in state.app.extensions:
             raise ConfigurationError("a handler with once=True needs Flask-SQLAlchemy, which the app has not")
-        kwargs["inbox"] = make_inbox
-    return Worker.from_options(state.publisher.options, settings, handlers=state.handlers, **kwargs)
+        of_app["inbox"] = functools.partial(_app_inbox, load_app)
+    return Worker.from_options(state.publisher.options, settings, handlers=state.handlers, **of_app)
 
 
 # The functions below are pickled by name, for the processes of a worker.

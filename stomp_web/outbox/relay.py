@@ -15,9 +15,9 @@ from .._internal.log import get_logger
 from .._internal.printable import harmless
 from .._internal.signals import StopSignals
 from .._internal.wakeup import Wakeup
-from ..config import read_seconds, whole_number
+from ..config import seconds, whole_number
 from ..connection.deadline import deadline_in
-from ..errors import ConfigurationError, InvalidFrame, Rejected
+from ..errors import InvalidFrame, Rejected
 from ..publisher import Publisher
 from .sending import Sending
 from .stats import RelayStats
@@ -71,10 +71,7 @@ class Relay:
     ) -> None:
         self.store = store
         self._publisher_of = publisher_of
-        try:
-            self._poll = read_seconds(poll)
-        except ValueError as error:
-            raise ConfigurationError(f"poll {error}", "poll") from None
+        self._poll = seconds("poll", poll)
         self._batch = whole_number("batch", batch, 1, _LARGEST_BATCH)
         self._max_attempts = whole_number("max_attempts", max_attempts, 1)
         self._wakeup = Wakeup()

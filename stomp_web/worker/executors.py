@@ -17,6 +17,7 @@ import typing
 from ..client.message import message_id_of
 from ..errors import StompError
 from ..serializers import deserialize
+from ..serializers.base import Keys
 from .error_text import error_in_one_line, traceback_text
 from .handlers import Handler, ReceivedMessage, Reject
 from .once import OnceInbox, check_identity
@@ -84,11 +85,7 @@ class ThreadExecutor(Executor):
     """Calls handlers in the caller's thread. `execute` never raises, whatever the application's code does."""
 
     def __init__(
-        self,
-        handlers: typing.Iterable[Handler],
-        keys: typing.Sequence[str | bytes],
-        around: Around,
-        inbox: OnceInbox | None = None,
+        self, handlers: typing.Iterable[Handler], keys: Keys, around: Around, inbox: OnceInbox | None = None
     ) -> None:
         self._inbox = inbox
         self._handlers = {handler.id: handler for handler in handlers}
@@ -131,7 +128,7 @@ class ThreadExecutor(Executor):
         _check_has_run(result)
 
 
-def read_message(job: Job, handler: Handler, keys: typing.Sequence[str | bytes]) -> ReceivedMessage:
+def read_message(job: Job, handler: Handler, keys: Keys) -> ReceivedMessage:
     """Return the message. Its payload is the decoded body, or the body itself if the handler accepts no serializer."""
     headers, payload = job.headers, job.body
     destination = headers.get("destination", "")

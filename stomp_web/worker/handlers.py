@@ -12,6 +12,7 @@ from .._internal.printable import harmless
 from ..errors import ConfigurationError
 from ..protocol import commands
 from ..serializers import check_keys, get_serializer
+from ..serializers.base import Keys
 
 __all__ = ["ACCEPT", "Function", "Handler", "Handlers", "ReceivedMessage", "Reject"]
 
@@ -163,9 +164,7 @@ class Handlers:
                 )
         self._handlers.append(handler)
 
-    def check(
-        self, dead_letter: str, keys: typing.Sequence[str | bytes] = (), once_arguments: int | None = None
-    ) -> None:
+    def check(self, dead_letter: str, keys: Keys = (), once_arguments: int | None = None) -> None:
         """Raise `ConfigurationError` if a worker with *dead_letter* and the signing *keys* cannot run the handlers.
 
         *once_arguments* - how many arguments the worker's inbox passes to a handler; ``None`` if there is no inbox.

@@ -18,6 +18,7 @@ from multiprocessing.process import BaseProcess
 
 from .._internal.signals import block_stop_signals, ignore_stop_signals
 from ..errors import ConfigurationError
+from ..serializers.base import Keys
 from .error_text import error_in_one_line
 from .executors import Around, Executor, ExecutorGone, Failure, ForkGuard, Job, ThreadExecutor
 from .handlers import Handler
@@ -43,7 +44,7 @@ class ProcessExecutor(Executor):
     def __init__(
         self,
         handlers: typing.Sequence[Handler],
-        keys: typing.Sequence[str | bytes],
+        keys: Keys,
         around: Around,
         initializers: typing.Sequence[Initializer],
         number: int,

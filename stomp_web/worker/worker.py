@@ -8,21 +8,12 @@ import dataclasses
 import typing
 
 from .._internal.per_process import Unpicklable
-from .._internal.printable import short_repr
 from .._internal.redacted import redact_secret, redact_secrets
 from .._internal.signals import StopSignals
 from .._internal.wakeup import Wakeup
 from ..client.duplex import QueueingDuplexClient
 from ..client.queues import FrameQueue
-from ..config import (
-    CONNECTION_OPTIONS,
-    LIMIT_OPTIONS,
-    Options,
-    read_options,
-    read_seconds,
-    unknown_option,
-    whole_number,
-)
+from ..config import CONNECTION_OPTIONS, LIMIT_OPTIONS, Options, read_options, seconds, unknown_option, whole_number
 from ..connection.address import parse_address
 from ..errors import ConfigurationError, StompError
 from ..pool import PublishClientPool
@@ -131,10 +122,10 @@ class Worker(Unpicklable):
         self.processes = whole_number("processes", processes, 0)
         self._prefetch = None if prefetch is None else whole_number("prefetch", prefetch, 1)
         self._max_redeliveries = whole_number("max_redeliveries", max_redeliveries, 0)
-        self._retry_delay = _seconds("retry_delay", retry_delay)
+        self._retry_delay = seconds("retry_delay", retry_delay)
         self._dead_letter = commands.check_destination(dead_letter)
         self._deduplicate = whole_number("deduplicate", deduplicate, 0)
-        self._grace = _seconds("grace", grace)
+        self._grace = seconds("grace", grace)
         self._untyped = get_serializer(untyped).name
         self._initializer = initializer
         self._around = around or contextlib.nullcontext
@@ -281,10 +272,3 @@ class Worker(Unpicklable):
         """Return the pool for dead letters."""
         options = {name: value for name, value in self._connection.items() if name not in LIMIT_OPTIONS}
         return PublishClientPool(self._url, max_size=2, **{**options, "heart_beat": (0, 0)})
-
-
-def _seconds(name: str, value: object) -> float:
-    try:
-        return read_seconds(value)
-    except ValueError as error:
-        raise ConfigurationError(f"{name} {error}, not {short_repr(value)}", name) from None

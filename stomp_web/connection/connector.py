@@ -6,22 +6,13 @@ import dataclasses
 import typing
 
 from .._internal.printable import short_repr, without_outcome
-from ..config import (
-    LIMIT_OPTIONS,
-    OPTIONS,
-    TLS_OPTIONS,
-    coerce,
-    option_name,
-    read_options,
-    unknown_option,
-    whole_number,
-)
+from ..config import LIMIT_OPTIONS, OPTIONS, coerce, option_name, read_options, unknown_option, whole_number
 from ..errors import BrokerUnavailable, ConfigurationError, InvalidFrame
 from ..protocol import VERSIONS, encode
 from .address import Address, Endpoint, may_be_host
 from .deadline import Deadline
 from .session import Session, SessionSettings
-from .tls import tls_context
+from .tls import TLS_OPTIONS, tls_context
 
 __all__ = ["Connector", "client_options", "make_connector", "make_endpoint"]
 

@@ -19,7 +19,7 @@ import time
 from ..errors import InvalidFrame
 from ..protocol import Frame, FrameBuffer, encode
 from .messages import Journal, log, notices
-from .rules import Fault, FaultRules
+from .rules import NO_FAULT, Fault, FaultRules
 from .session import Session
 
 __all__ = ["Connection", "Limits", "exchange"]
@@ -46,7 +46,7 @@ class Connection:
       has ended its stream. `closed` - the socket is closed.
     * `frozen` - the broker neither reads nor writes.
     * `aborted` - the loop closes the connection after one more write; if `reset`, with a TCP reset.
-    * `awaits_connect` - the client must send CONNECT within `Limits.connect_timeout` seconds.
+    * `connect_by` - the time at which the client must have sent CONNECT; ``None``: there is no limit.
     * `pending_frame` - the frame that caused a freeze. It is processed first when the freeze ends.
     * `held_back` - the frames that were read must wait.
     * `timer` - the time of the loop's next timer for this connection. Only the loop uses it.
@@ -65,7 +65,6 @@ class Connection:
         self.frozen = rules.frozen
         self.aborted = False
         self.reset = False
-        self.awaits_connect = True
         self.pending_frame: Frame | None = None
         self.held_back = False
         self.dribble: float | None = None
@@ -78,7 +77,7 @@ class Connection:
         self._late_receipts: list[bytes] = []
         self._wanted = 0  # the event that TLS waits for: TLS may have to read before it can write
         self._last_read = self._last_write = time.monotonic()
-        self._connect_by = self._last_read + limits.connect_timeout
+        self.connect_by: float | None = self._last_read + limits.connect_timeout
         self._linger_until = 0.0
 
     def receive(self) -> bytes | None:
@@ -113,21 +112,20 @@ class Connection:
         """Whether too much output waits. Then the client gets no more messages, and its frames must wait."""
         return len(self._out) + self._delayed_size > self._limits.max_output_bytes
 
-    def answer(self, frames: list[Frame], fault: Fault | None = None) -> None:
+    def answer(self, frames: list[Frame], fault: Fault = NO_FAULT) -> None:
         """Send *frames*, the answers to one frame. *fault* may delay them, and hold back or repeat a receipt."""
-        delay = 0.0 if fault is None else fault.delay
         receipts = 0
         for frame in frames:
             data = self._encode(frame)
             if frame.command == "RECEIPT":
-                if fault is not None and fault.late:
+                if fault.late:
                     self._late_receipts.append(data)
                     continue
                 receipts += 1
-                data *= 1 if fault is None else fault.copies
-            self.write(data, delay)
+                data *= fault.copies
+            self.write(data, fault.delay)
         if receipts and self._late_receipts:
-            self.write(b"".join(self._late_receipts), delay)
+            self.write(b"".join(self._late_receipts), fault.delay)
             self._late_receipts.clear()
 
     def write(self, data: bytes, delay: float = 0.0) -> None:
@@ -271,8 +269,8 @@ class Connection:
         gets = self.session.heart_beat[1]
         if gets:
             ends.append((self._last_read + gets * 2 / 1000, f"it was silent for twice the {gets} ms that it promised"))
-        if self.awaits_connect and not self.session.connected:
-            ends.append((self._connect_by, "it sent no CONNECT"))
+        if self.connect_by is not None and not self.session.connected:
+            ends.append((self.connect_by, "it sent no CONNECT"))
         if (idle := self.rules.idle_timeout) is not None:
             ends.append((self._last_read + idle, "it was idle"))
         return ends
@@ -296,7 +294,7 @@ def exchange(connection: Connection, journal: Journal) -> bool:
 
     Raises `ProtocolError` if the bytes are not a frame.
     """
-    frame, fault = connection.pending_frame, None
+    frame, fault = connection.pending_frame, NO_FAULT
     connection.pending_frame = None
     if frame is None:
         frame = connection.buffer.extract_frame()
@@ -304,11 +302,7 @@ def exchange(connection: Connection, journal: Journal) -> bool:
             return False
         journal.frames[frame.command] += 1
         fault = connection.rules.due(frame.command)
-    if fault is None:
-        answers = connection.session.handle(frame)
-        connection.answer(answers)
-    else:
-        answers = _apply(connection, frame, fault)
+    answers = _apply(connection, frame, fault)
     connection.buffer.version = connection.session.version
     _log(connection, frame, answers)
     return True
@@ -324,7 +318,7 @@ def _apply(connection: Connection, frame: Frame, fault: Fault) -> list[Frame]:
     answers: list[Frame] = []
     if not fault.answer and not session.connected:
         # CONNECT gets no answer, so there is no session, and the broker sends no heart-beats.
-        connection.awaits_connect = False
+        connection.connect_by = None
     elif fault.process:
         answers = session.handle(frame)
     if not fault.answer:
@@ -334,16 +328,11 @@ def _apply(connection: Connection, frame: Frame, fault: Fault) -> list[Frame]:
         receipt = frame.headers.get("receipt") if fault.receipt_id else None
         headers = error.headers if receipt is None else {**error.headers, "receipt-id": receipt}
         answers = [Frame(error.command, headers, error.body)]
-    if fault.before:
-        connection.write(fault.before, fault.delay)
+    connection.write(fault.before, fault.delay)
     connection.answer(answers, fault)
-    if fault.after_answer:
-        connection.write(fault.after_answer)
-    if fault.abort:
-        connection.aborted = True
-        connection.reset = fault.reset
-    if fault.close:
-        session.ended = True
+    connection.write(fault.after_answer)
+    connection.aborted, connection.reset = fault.abort, fault.reset
+    session.ended |= fault.close
     return answers
 
 

@@ -67,13 +67,10 @@ class Subscription:
 
     def acknowledge(self, key: str) -> list[Entry]:
         """Remove and return the message *key*; in mode ``client`` also all earlier messages, oldest first."""
-        if key not in self.unacknowledged:
-            return []
-        if self.ack != "client":
-            return [self.unacknowledged.pop(key)]
         removed = []
         while key in self.unacknowledged:
-            removed.append(self.unacknowledged.popitem(last=False)[1])
+            first = next(iter(self.unacknowledged)) if self.ack == "client" else key
+            removed.append(self.unacknowledged.pop(first))
         return removed
 
 
@@ -149,7 +146,7 @@ class Destinations:
         self._name = name
         self._dead_letters = self._queue_address(dead_letters)
         self._topic_limit = topic_limit
-        self._queues: dict[str, Queue] = {}
+        self._queues: collections.defaultdict[str, Queue] = collections.defaultdict(Queue)
         # The queues of topic subscribers by route: `_patterns` has the routes with wildcards, `_copies` the others.
         self._patterns: dict[str, list[Queue]] = {}
         self._copies: dict[str, list[Queue]] = {}
@@ -169,7 +166,7 @@ class Destinations:
         self.journal.add(message)
         entry = Entry(-message.priority, message.number, message, 0)
         address = message.address
-        for queue in self._readers(address) if address.copies else (self._queue(address.route),):
+        for queue in self._readers(address) if address.copies else (self._queues[address.route],):
             queue.put(entry)
             self._changed[queue] = None
 
@@ -212,7 +209,7 @@ class Destinations:
         else:
             self._check_declared(address)
             durable = None
-            queue = self._queue(address.route)
+            queue = self._queues[address.route]
         self._last_subscription += 1
         subscription = Subscription(self._last_subscription, flow, id, address, ack, prefetch, durable, queue)
         queue.subscriptions.append(subscription)
@@ -323,9 +320,6 @@ class Destinations:
             name = address.name.removeprefix("/queue/")
             raise Refused("not_found", f"NOT_FOUND - no queue '{name}' in vhost '/'{advice}")
 
-    def _queue(self, route: str) -> Queue:
-        return self._queues.setdefault(route, Queue())
-
     def _subscriber_queue(self, address: Address, durable: tuple[str, str] | None) -> Queue:
         if durable is not None and durable in self._durable:
             subscribed_to, queue = self._durable[durable]
@@ -334,17 +328,15 @@ class Destinations:
             # As in ActiveMQ, a durable subscription replaces an older one that has the same name but another topic.
             self._remove_subscriber_queue(subscribed_to, queue)
         queue = Queue(self._topic_limit)
-        self._queues_like(address).setdefault(address.route, []).append(queue)
+        by_route = self._patterns if address.pattern else self._copies
+        by_route.setdefault(address.route, []).append(queue)
         if durable is not None:
             self._durable[durable] = address, queue
         return queue
 
     def _remove_subscriber_queue(self, address: Address, queue: Queue) -> None:
-        by_route = self._queues_like(address)
+        by_route = self._patterns if address.pattern else self._copies
         by_route[address.route].remove(queue)
         if not by_route[address.route]:
             del by_route[address.route]
         self._changed.pop(queue, None)
-
-    def _queues_like(self, address: Address) -> dict[str, list[Queue]]:
-        return self._patterns if address.pattern else self._copies

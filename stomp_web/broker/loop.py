@@ -195,12 +195,11 @@ class Loop:
             self.connections[number] = connection
             self.changed()
         fault = self.rules.due(ACCEPT)
-        if fault is not None:
-            connection.dribble = fault.dribble
-            if fault.abort:
-                self.close(connection, "a fault was requested", reset=fault.reset)
-                return
-        self.touch(connection)
+        connection.dribble = fault.dribble
+        if fault.abort:
+            self.close(connection, "a fault was requested", reset=fault.reset)
+        else:
+            self.touch(connection)
 
     def _ready(self, connection: Connection, events: int) -> None:
         if connection.closed:

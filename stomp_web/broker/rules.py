@@ -10,7 +10,7 @@ import threading
 
 from ..protocol import Frame
 
-__all__ = ["ACCEPT", "Fault", "FaultRules"]
+__all__ = ["ACCEPT", "NO_FAULT", "Fault", "FaultRules"]
 
 #: The event of a fault that waits for a new connection instead of a frame.
 ACCEPT = "accept"
@@ -53,6 +53,10 @@ class Fault:
         return self.cancelled or (self.times is not None and self.fired >= self.times)
 
 
+#: What applies to a frame or a new connection if no fault does.
+NO_FAULT = Fault(None)
+
+
 class FaultRules:
     """The faults of a broker: those that wait for an event, and those that last."""
 
@@ -70,10 +74,10 @@ class FaultRules:
             self._faults.append(fault)
         return fault
 
-    def due(self, event: str) -> Fault | None:
-        """Return the fault that applies to *event*, a command or `ACCEPT`."""
+    def due(self, event: str) -> Fault:
+        """Return the fault that applies to *event*, a command or `ACCEPT`; otherwise `NO_FAULT`."""
         if not self._faults:
-            return None
+            return NO_FAULT
         with self._lock:
             self._faults = [fault for fault in self._faults if not fault.exhausted]
             for fault in self._faults:
@@ -84,7 +88,7 @@ class FaultRules:
                     continue
                 fault.fired += 1
                 return fault
-        return None
+        return NO_FAULT
 
     def clear(self) -> None:
         """Cancel every fault."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import secrets
 import socket
 import ssl as ssl_
@@ -25,6 +26,7 @@ from .session import Settings
 __all__ = ["Broker"]
 
 _ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - only compared with
+_quoted = functools.partial(urllib.parse.quote, safe="")
 
 
 class Broker:
@@ -108,10 +110,8 @@ class Broker:
     ) -> None:
         self._host = host
         self._port = port
-        self._tls = ssl
-        self._vhosts = known_vhosts = None if vhosts is None else tuple(vhosts)
         if vhosts is None and host not in _ANY_ADDRESS:
-            known_vhosts = ("/", "localhost", "127.0.0.1", "::1", host)
+            vhosts = ("/", "localhost", "127.0.0.1", "::1", host)
         spoken = tuple(versions)
         if not spoken or any(version not in VERSIONS for version in spoken):
             raise ValueError(f"versions must be some of {', '.join(VERSIONS)}, not {spoken!r}")
@@ -125,7 +125,7 @@ class Broker:
             versions=tuple(sorted(set(spoken))),
             login=login,
             passcode=passcode,
-            vhosts=known_vhosts,
+            vhosts=None if vhosts is None else tuple(vhosts),
             denied=tuple(denied),
             server=server,
             heart_beat=heart_beat,
@@ -203,10 +203,10 @@ class Broker:
         If the broker has no virtual host ``/``, the URL names the first one of *vhosts*.
         """
         host, port = self.address
-        scheme = "stomp" if self._tls is None else "stomp+ssl"
-        login, passcode = self._settings.login, self._settings.passcode or ""
+        scheme = "stomp" if self._loop.tls is None else "stomp+ssl"
+        login, passcode, vhosts = self._settings.login, self._settings.passcode or "", self._settings.vhosts
         user = "" if login is None else f"{_quoted(login)}:{_quoted(passcode)}@"
-        path = f"/{_quoted(self._vhosts[0])}" if self._vhosts and "/" not in self._vhosts else ""
+        path = f"/{_quoted(vhosts[0])}" if vhosts and "/" not in vhosts else ""
         return f"{scheme}://{user}{f'[{host}]' if ':' in host else host}:{port}{path}"
 
     def __repr__(self) -> str:
@@ -322,7 +322,3 @@ class Broker:
         listener.setblocking(False)
         self._port = listener.getsockname()[1]
         return listener
-
-
-def _quoted(text: str) -> str:
-    return urllib.parse.quote(text, safe="")

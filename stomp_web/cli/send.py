@@ -71,21 +71,15 @@ def ping(url: str, *, timeout: float | None) -> int:
 
 def _sum_up(publisher: Publisher, what: str, count: int, confirm: bool, seconds: float, timeout: float | None) -> None:
     health = publisher.check(timeout)
-    local = parse_address(publisher.options.url).local
     said = f" ({health.server or 'a server without a name'}, STOMP {health.version})" if health.version else ""
-    report(
-        f"sent:       {what}",
-        f"broker:     {health.broker}{said}",
-        f"confirmed:  {_confirmed(count, confirm and not local, seconds)}",
-    )
-
-
-def _confirmed(count: int, confirm: bool, seconds: float) -> str:
-    if not confirm:
-        return f"nothing, as no receipt was asked for; handed over in {time_text(seconds)}"
-    if count == 1:
-        return f"with a receipt, after {time_text(seconds)}, connecting included"
-    return f"with {count} receipts, after {time_text(seconds)} ({count / seconds:.0f} messages/s)"
+    took = time_text(seconds)
+    if not confirm or parse_address(publisher.options.url).local:
+        confirmed = f"nothing, as no receipt was asked for; handed over in {took}"
+    elif count == 1:
+        confirmed = f"with a receipt, after {took}, connecting included"
+    else:
+        confirmed = f"with {count} receipts, after {took} ({count / seconds:.0f} messages/s)"
+    report(f"sent:       {what}", f"broker:     {health.broker}{said}", f"confirmed:  {confirmed}")
 
 
 def _read(body: str, serializer: str | None) -> tuple[typing.Any, str]:

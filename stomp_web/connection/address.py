@@ -8,6 +8,7 @@ session has one user, one virtual host and one set of options. Ambiguous address
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import typing
 import urllib.parse
@@ -22,6 +23,7 @@ SCHEMES: typing.Final = {"stomp": 61613, "stomp+ssl": 61614}
 #: The schemes for development, which open no connection.
 LOCAL_SCHEMES: typing.Final = ("memory", "console", "null")
 _ALL_SCHEMES = (*SCHEMES, *LOCAL_SCHEMES)
+_encode = functools.partial(urllib.parse.quote, safe="")
 
 # The separator of complete addresses, and the beginning of an address inside the query, which is an error.
 _NEXT_ADDRESS = re.compile(r"\s*([,;])\s*(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
@@ -214,10 +216,6 @@ def _parse_query(query: str) -> dict[str, str]:
             raise ValueError("the address has an option url; an address cannot hold another")
         options[name] = _decode(value)
     return redact_secrets(options)
-
-
-def _encode(text: str) -> str:
-    return urllib.parse.quote(text, safe="")
 
 
 def _decode(text: str) -> str:

@@ -43,7 +43,10 @@ class Command(StompCommand):
         autodiscover_modules(_MODULE)
         handlers = handlers_by_alias.get(using)
         if not handlers:
-            raise CommandError(_no_handler(using))
+            others = ", ".join(sorted(repr(alias) for alias, handlers in handlers_by_alias.items() if handlers))
+            hint = f"there are handlers for {others}; say --using" if others else "none was found"
+            where = f"stomp_web.django.subscribe('/queue/...') in {_MODULE}.py of an app in INSTALLED_APPS"
+            raise CommandError(f"there is no handler for the alias {using!r}: they are functions with {where}; {hint}")
         worker = make_worker(using, options, handlers)
         at_once = (worker.processes if processes is None else processes) or (
             worker.concurrency if concurrency is None else concurrency
@@ -53,13 +56,6 @@ class Command(StompCommand):
         code = run_worker(worker, concurrency=concurrency, processes=processes)
         if code:
             sys.exit(code)
-
-
-def _no_handler(using: str) -> str:
-    others = ", ".join(sorted(repr(alias) for alias, handlers in handlers_by_alias.items() if handlers))
-    hint = f"there are handlers for {others}; say --using" if others else "none was found"
-    where = f"functions with stomp_web.django.subscribe('/queue/...') in {_MODULE}.py of an app in INSTALLED_APPS"
-    return f"there is no handler for the alias {using!r}: they are {where}; {hint}"
 
 
 # SQLite lets one connection write at a time. Another connection waits for `timeout` seconds. But it fails at once if

@@ -15,6 +15,7 @@ import socket
 import ssl
 import struct
 import time
+import typing
 
 from ..errors import InvalidFrame
 from ..protocol import Frame, FrameBuffer, encode
@@ -35,7 +36,7 @@ class Limits:
     connect_timeout: float
     linger: float
     max_output_bytes: int
-    frame: dict[str, int]
+    frame: dict[str, typing.Any]
 
 
 class Connection:

@@ -85,7 +85,7 @@ class Journal:
         self.frames: collections.Counter[str] = collections.Counter()
         #: The latest CONNECT frames, with ``***`` for the passcode.
         self.connects: collections.deque[Frame] = collections.deque(maxlen=1_000)
-        #: The number of accepted messages, also forgotten ones, by destination.
+        #: The number of accepted messages, also forgotten ones, by destination, in the order of the first messages.
         self.accepted: collections.Counter[str] = collections.Counter()
         self._all: collections.deque[Message] = collections.deque()
         self._by_destination: dict[str, collections.deque[Message]] = {}
@@ -112,10 +112,6 @@ class Journal:
                 f"exceed {self.limit} bytes; give the broker a larger history="
             )
         return list(kept)
-
-    def destinations(self) -> list[str]:
-        """Return the destinations that have accepted a message, in the order of their first message."""
-        return [destination for destination, count in self.accepted.items() if count]
 
     def connected(self, connect: Frame) -> None:
         """Record a CONNECT frame without its passcode."""

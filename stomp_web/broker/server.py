@@ -238,7 +238,7 @@ class Broker:
     def destinations(self) -> list[str]:
         """Return the destinations that have accepted a message."""
         with self._loop.state:
-            return self._journal.destinations()
+            return list(self._journal.accepted)
 
     @property
     def sessions(self) -> int:

@@ -21,16 +21,7 @@ from ..observers import SignalObserver
 from ..publisher import Publisher
 from ..serializers import json_form
 
-__all__ = [
-    "DEFAULT_ALIAS",
-    "PublisherDoesNotExist",
-    "Publishers",
-    "message_sent",
-    "publisher",
-    "publishers",
-    "section_of",
-    "send_failed",
-]
+__all__ = ["PublisherDoesNotExist", "Publishers", "message_sent", "publisher", "publishers", "send_failed"]
 
 #: A message was sent. Arguments: ``using``, ``message_id``, ``destination``, ``confirmed`` (whether the broker's
 #: receipt came), ``seconds`` (the time of the whole call).

@@ -117,10 +117,10 @@ class Broker:
             raise ValueError(f"versions must be some of {', '.join(VERSIONS)}, not {spoken!r}")
         try:
             naming = choose_naming(server)
-            found = Destinations(secrets.token_hex(4), history, dead_letters, max_topic_bytes, naming, queues)
+            destinations = Destinations(secrets.token_hex(4), history, dead_letters, max_topic_bytes, naming, queues)
         except Refused as refused:
             raise ValueError(f"dead_letters and queues must name queues: {refused}") from None
-        self._destinations, self._journal = found, found.journal
+        self._destinations, self._journal = destinations, destinations.journal
         self._settings = Settings(
             versions=tuple(sorted(set(spoken))),
             login=login,

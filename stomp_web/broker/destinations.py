@@ -274,15 +274,15 @@ class Destinations:
         """Return the delivered, unacknowledged messages of *destination*, in order."""
         name = self.naming.canonical(destination)
         found: list[Entry] = []
-        for subscription in self._subscriptions():
+        for subscription in self.subscriptions():
             entries = subscription.unacknowledged.values()
             found += (each for each in entries if name in (each.message.destination, subscription.address.name))
         return [entry.message for entry in sorted(found)]
 
-    def subscriptions(self, destination: str) -> list[Subscription]:
-        """Return the subscriptions to *destination*. Wildcards are compared as text."""
-        name = self.naming.canonical(destination)
-        return [subscription for subscription in self._subscriptions() if subscription.address.name == name]
+    def subscriptions(self) -> typing.Iterator[Subscription]:
+        """Yield the current subscriptions of all sessions."""
+        for queue in self._every_queue():
+            yield from queue.subscriptions
 
     def clear(self) -> None:
         """Drop every message. Subscriptions stay, but their unacknowledged messages are never requeued."""
@@ -292,10 +292,6 @@ class Destinations:
 
     def _every_queue(self) -> typing.Iterator[Queue]:
         return itertools.chain(self._queues.values(), *self._copies.values(), *self._patterns.values())
-
-    def _subscriptions(self) -> typing.Iterator[Subscription]:
-        for queue in self._every_queue():
-            yield from queue.subscriptions
 
     def _readers(self, address: Address) -> typing.Iterator[Queue]:
         """Yield the queues that get a copy of a message for *address*."""

@@ -232,8 +232,9 @@ class Broker:
 
     def subscribers(self, destination: str) -> int:
         """Return the number of current subscriptions to *destination*."""
-        with self._loop.state:
-            return len(self._destinations.subscriptions(destination))
+        name = self._destinations.naming.canonical(destination)
+        with self._loop.state:  # wildcards are compared as text
+            return sum(each.address.name == name for each in self._destinations.subscriptions())
 
     def destinations(self) -> list[str]:
         """Return the destinations that have accepted a message."""

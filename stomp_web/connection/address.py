@@ -72,11 +72,8 @@ class Address:
     @property
     def url(self) -> str:
         """The address with credentials and without options. The ``repr`` of this text is redacted."""
-        credentials = _encode(self.login or "")
-        if self.passcode is not None:
-            credentials += f":{_encode(self.passcode)}"
-        if self.login is not None or self.passcode is not None:
-            credentials += "@"
+        passcode = "" if self.passcode is None else f":{_encode(self.passcode)}"
+        credentials = "" if self.login is None else f"{_encode(self.login)}{passcode}@"
         hosts = (Endpoint(urllib.parse.quote(host, safe=":"), port) for host, port in self.endpoints)
         return Secret(f"{self.scheme}://{credentials}{','.join(map(str, hosts))}{self._path}")
 

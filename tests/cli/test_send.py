@@ -36,7 +36,7 @@ def test_it_prints_id_broker_and_what_was_confirmed(dev_broker: Broker, capsys: 
     assert dev_broker.url in broker
     assert f"stomp-web/{__version__}" in broker
     assert "with a receipt, after" in confirmed
-    assert "ms" in confirmed
+    assert confirmed.endswith("s, connecting included")  # "ms", or "s" on a busy machine
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from ..errors import ConfigurationError, StompError
 from ..pool import PublishClientPool
 from ..protocol import commands
 from ..serializers import get_serializer
-from .acknowledger import Acknowledger, Counters, DeadLetters
+from .acknowledger import Acknowledger, Counters
+from .dead_letters import DeadLetters
 from .delivery import CurrentSession, Duplicates, FailureCounts
 from .executors import Around, ThreadExecutor
 from .handlers import ACCEPT, Function, Handlers

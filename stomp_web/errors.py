@@ -58,7 +58,7 @@ class SerializationError(StompError, ValueError):
 
 
 class ProtocolError(StompError):
-    """The peer sent bytes that are not STOMP, or (`InvalidFrame`) the caller's frame violates the specification."""
+    """The peer sent bytes that are not STOMP. If the caller's frame is at fault, the class is `InvalidFrame`."""
 
 
 class InvalidFrame(ProtocolError, ValueError):

@@ -15,7 +15,7 @@ import typing
 
 __all__ = ["Notices"]
 
-_MOST_CAUSES = 1  # how many notices may lie in the chain of causes of a published notice
+_MOST_CAUSES = 1  # a published notice has at most so many notices in its chain of causes
 
 
 class Notices:
@@ -34,7 +34,7 @@ class Notices:
         self._publishers: dict[tuple[int, int], int] = {}
 
     def add(self, report: typing.Callable[..., object], *arguments: object, **options: object) -> None:
-        """Call *report*, such as a logger's ``info``, with these arguments when notices are published."""
+        """Add a call of *report*, such as a logger's ``info``, with these arguments."""
         pid = os.getpid()
         causes = self._publishers.get((pid, threading.get_ident()), -1) + 1
         if causes <= _MOST_CAUSES:

@@ -1,6 +1,6 @@
 """Handlers of SIGINT (Ctrl-C) and SIGTERM. Only the main thread can set them; other threads do nothing here.
 
-One press of Ctrl-C often causes two signals: the terminal sends SIGINT to every process of its group, and a wrapper
+One press of Ctrl-C often causes two signals. The terminal sends SIGINT to every process of its group, and a wrapper
 (npm, docker, uv, a supervisor) sends SIGINT or SIGTERM. So signals within half a second count as one request.
 """
 

@@ -92,7 +92,7 @@ class StatusLine(logging.Handler):
     def above(self, stream: typing.TextIO | None) -> typing.TextIO | None:
         """Return a stream to use instead of *stream*: its text appears above the line, and at once.
 
-        If there is no terminal, *stream* itself is returned, with line buffering: without it, the output of handlers
+        If there is no terminal, *stream* itself is returned, with line buffering. Otherwise the output of handlers
         would appear in a log file only when the worker ends.
         """
         if stream is not None and self._terminal and stream.isatty():

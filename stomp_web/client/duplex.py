@@ -38,8 +38,8 @@ class QueueingDuplexClient(LoopClient):
 
     * `message_queue` - MESSAGE frames. When the queue is full, the client stops reading until there is room. The broker
       keeps the rest, and heart-beats are still sent. While a call waits for a receipt, the client reads up to
-      *queue_size* messages more; it does not see a receipt behind more messages than that. To send confirmed messages
-      while many messages wait, use a second client, or use a prefetch limit with an ``ack`` other than ``auto``.
+      *queue_size* messages more. It does not see a receipt behind more messages. To send confirmed messages while many
+      messages wait, use a second client, or use a prefetch limit with an ``ack`` other than ``auto``.
     * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT, ERROR. When one of these is full, it drops
       its oldest frame.
 

@@ -80,7 +80,7 @@ class Exchanges:
         return bool(self._awaited)
 
     def new_receipts(self, count: int) -> list[str]:
-        """Return the ids for *count* more receipts: numbers, one after the other."""
+        """Return ids for *count* more receipts. The ids are consecutive numbers."""
         first = self._next_receipt
         self._next_receipt += count
         return [str(number) for number in range(first, self._next_receipt)]

@@ -77,7 +77,7 @@ class Loop(BaseClient):
             self._received.end_messages(reason)
 
     def _leave(self) -> None:
-        """The calling thread stops driving."""
+        """Let the calling thread stop driving."""
         if self._inherited:
             return  # this process was forked in a callback
         if self._session is None and self._reason is not None:

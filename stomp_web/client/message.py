@@ -144,7 +144,7 @@ class Message(_Ready):
         send_id: str | None = None,
     ) -> None:
         if headers is not None and type(headers) is not dict and isinstance(headers, typing.Mapping):
-            headers = dict(headers)  # a mapping may run code of the application: this happens once, and here
+            headers = dict(headers)  # the mapping may run code of the application: copy it once, here
         self.destination = destination
         self.body = body
         self.headers = headers

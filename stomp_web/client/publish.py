@@ -156,11 +156,11 @@ class PublishClient(SendingClient):
                 state.drop()
 
     def close(self) -> None:
-        """Close the connection at once, without DISCONNECT. May be called again."""
+        """Close the connection at once, without DISCONNECT. May be called more than once."""
         self._states[getpid()].drop()
 
     def retire(self) -> None:
-        """Close the connection, and let later calls raise `PoolClosed`: for pools that drop the client."""
+        """For a pool that drops the client: close the connection, and let later calls raise `PoolClosed`."""
         self._retired = True
         self.close()
 
@@ -194,7 +194,7 @@ class PublishClient(SendingClient):
         """
         deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
         if headers is not None and type(headers) is not dict and isinstance(headers, typing.Mapping):
-            headers = dict(headers)  # code of the application's own, which runs once, and here
+            headers = dict(headers)  # the mapping may run code of the application: copy it once, here
         message = new_message(
             destination, body, headers, content_type, ttl, prepare(destination, body, headers, content_type, ttl)
         )

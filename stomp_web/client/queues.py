@@ -28,7 +28,7 @@ _MOST_AT_ONCE = 1000  # frames that are read before bytes are written again
 class FrameQueue:
     """A queue of at most *maxsize* frames between the listener loop and its consumers.
 
-    With *drop_oldest*, a full queue drops its oldest frame when a new one comes: for frames that need no consumer.
+    With *drop_oldest*, a new frame replaces the oldest frame of a full queue: such frames need no consumer.
     """
 
     def __init__(self, maxsize: int, *, drop_oldest: bool = False) -> None:

@@ -113,7 +113,7 @@ class SendingClient(BaseClient):
             except (TransportError, ProtocolError) as error:
                 data = b"".join((data, *more))
                 receipts = {} if receipt is None else _receipts(receipt, count)
-                frames = count if transaction is None else 1  # without the COMMIT, none of the messages counts
+                frames = count if transaction is None else 1  # without the COMMIT, no message is accepted
                 self._not_written(state, session, error, data, before, deadline, receipts, frames)
             if confirm:
                 answered = session.receipts_in_order(receipt, count, deadline)  # type: ignore[arg-type]
@@ -267,7 +267,7 @@ class SendingClient(BaseClient):
         return session
 
     def _transaction_session(self, state: ClientState, transaction: str) -> Session:
-        """The session in which *transaction* was begun. A transaction ends with its session."""
+        """Return the session in which *transaction* began. A transaction ends with its session."""
         session = self._look(state)
         state.transactions.get(transaction, self.broker)
         assert session is not None, "with the session, its transactions end"

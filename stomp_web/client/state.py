@@ -41,7 +41,7 @@ class Transactions:
         self._ids = itertools.count(1)
         #: The open transactions of this session, by their ids.
         self.open: dict[str, OpenTransaction] = {}
-        # Transactions of which an ERROR is not reported yet: the ERROR, and whether it refuses a frame.
+        # By transaction id: an ERROR that `get` has not reported yet, and whether the ERROR refuses a frame.
         self._ended: dict[str, tuple[Frame, bool]] = {}
 
     def begin(self) -> str:
@@ -107,7 +107,7 @@ class ClientState:
     """The state of a client in one process."""
 
     pid: int
-    #: Holds the claim while no thread is in the middle of a call.
+    #: Contains the claim while no call is running.
     claims: collections.deque[Right] = dataclasses.field(default_factory=collections.deque)
     session: Session | None = None
     encoder: Encoder | None = None

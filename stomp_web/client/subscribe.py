@@ -48,7 +48,7 @@ class PublishSubscribeClient(QueueingDuplexClient):
         headers: typing.Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> str:
-        """Subscribe, and call *callback* with each MESSAGE frame. Otherwise like `QueueingDuplexClient.subscribe`."""
+        """Subscribe, and call *callback* with each MESSAGE frame. See also `QueueingDuplexClient.subscribe`."""
         identity = f"sub-{next(self._subscription_ids)}" if id is None else id
         callbacks = self._received.callbacks
         if identity in callbacks:

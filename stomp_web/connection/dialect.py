@@ -140,11 +140,11 @@ ARTEMIS: typing.Final = Dialect(
     acks_in_transactions=False,
     ends_after_refusal=True,
     # In the configuration by `artemis create`, ``/queue/a`` is MULTICAST, a topic: without a subscription, a message is
-    # confirmed and dropped. Prefixes of an acceptor mean the same as these types.
+    # confirmed and dropped. If the acceptor has prefixes, they have the same meaning as these types.
     destination_types={"/queue/": "ANYCAST", "/topic/": "MULTICAST"},
-    # Its words for a SEND, a COMMIT and a SUBSCRIBE. They exclude an ERROR that announces the end of the connection:
-    # "AMQ229108: connections for user guest closed by management", or "AMQ229014: Did not receive data ... within the
-    # 60000ms connection TTL". After such an ERROR, most messages in flight were accepted.
+    # The words of its ERRORs for a SEND, a COMMIT and a SUBSCRIBE. An ERROR that announces the end of the connection
+    # does not match: "AMQ229108: connections for user guest closed by management", or "AMQ229014: Did not receive data
+    # ... within the 60000ms connection TTL". After such an ERROR, most messages in flight were accepted.
     unnamed_refusals=re.compile(
         "AMQ3390(?:01|11|13|16|31|41) |Invalid selector |Selector cannot |There already is a subscription for"
     ),

@@ -259,7 +259,7 @@ class Session:
             return [peeked]
         frames: list[Frame] = []
         try:
-            frames.extend(itertools.islice(self._buffer, most))  # an exception keeps the frames before it
+            frames.extend(itertools.islice(self._buffer, most))  # the frames before an exception are kept
             if not frames and self._take_in():
                 frames.extend(itertools.islice(self._buffer, most))
         except ProtocolError:

@@ -51,7 +51,7 @@ class TransportError(Exception):
 
 
 class TransportTimeout(TransportError):
-    """The deadline came first."""
+    """The deadline expired."""
 
 
 class TransportClosed(TransportError):

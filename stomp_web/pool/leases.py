@@ -5,8 +5,8 @@ are C code: another thread or a signal handler cannot interrupt a change of them
 one is made when the lost lease is garbage-collected (see `Right`).
 
 A caller first joins the line, and then looks for a lease. A release first puts a lease back, and then looks at the
-line. So at least one of the two sees the other. Numbers are changed by ``+=``, which is atomic here: CPython 3.11 -
-3.15 switches threads and runs signal handlers only at calls and at the end of a loop's step.
+line. So at least one of the two sees the other. Numbers are changed by ``+=``, which is atomic here. CPython 3.11 -
+3.15 switches threads and runs signal handlers only at calls, and at the end of a loop's step.
 """
 
 from __future__ import annotations

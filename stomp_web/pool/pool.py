@@ -48,7 +48,7 @@ _FAIR_SHARE = 1.0  # seconds in which a broker that works accepts a session
 _JITTER = 0.1  # lifetimes differ by up to this share, so that many processes do not reconnect at once
 # The counts of `LeaseState`, by their names in `PoolStats`.
 _COUNTED = "loans waits wait_seconds timeouts opened connect_errors stale retired discarded".split()
-_LOOK_AGAIN = 0.5  # seconds until a waiting caller looks by itself: an interrupt may have stopped the others' `serve`
+_LOOK_AGAIN = 0.5  # seconds until a waiting caller calls `serve` itself: an interrupt may have stopped another `serve`
 
 
 class PublishClientPool(Unpicklable):
@@ -297,8 +297,8 @@ class PublishClientPool(Unpicklable):
         """Put back a lease that `acquire` has returned. Close its connection if the connection is not reusable.
 
         *loan* is the lease's number at `acquire`; a second call with the same number does nothing. In a child that was
-        forked meanwhile, no waiting caller gets the lease. (With gevent, the child has copies of the waiting callers,
-        which would send what the parent sends.)
+        forked meanwhile, no waiting caller gets the lease. With gevent, the child has copies of the waiting callers,
+        and these would send what the parent sends.
         """
         state = lease.state
         if state is None or lease.loan != loan:  # the lease was released already

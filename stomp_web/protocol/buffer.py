@@ -23,7 +23,7 @@ from .versions import check_version
 __all__ = ["MAX_BODY_BYTES", "MAX_HEADERS", "MAX_HEADER_BYTES", "FrameBuffer"]
 
 # The default limits of receiving clients. The limits of headers are twice those of `FrameBuffer`, which the development
-# broker uses: a broker adds headers, and an escape writes one character as two.
+# broker uses. A broker adds headers, and an escape writes one character as two.
 MAX_HEADER_BYTES: typing.Final = 131_072
 MAX_HEADERS: typing.Final = 2_000
 MAX_BODY_BYTES: typing.Final = 134_217_728
@@ -51,7 +51,7 @@ class FrameBuffer:
       to acknowledge a message are kept at any position: ``message-id``, ``ack``, ``subscription``, ``destination``,
       ``x-message-id``, and a few more.
 
-    These faults always raise `ProtocolError`, because they hide the end of the frame: no known command; a
+    Some faults hide the end of the frame, and always raise `ProtocolError`. These are: no known command; a
     content-length that is no number or does not end at a NUL; a body in a frame that must not have one.
 
     A frame over a limit raises `ProtocolError`; with *tolerant*, it is truncated:
@@ -123,7 +123,7 @@ class FrameBuffer:
         self._set_data(b"")
         self._head = bytearray()  # contains no blank line
         self._reader: BodyReader | TolerantReader | None = None
-        self._later = bytearray()  # bytes appended before the end of `_data` was read; so no append moves a backlog
+        self._later = bytearray()  # bytes that came before the end of `_data` was read; so no append copies a backlog
         self._problem: str | None = None
 
     def _set_data(self, data: bytes) -> None:
@@ -201,7 +201,7 @@ class FrameBuffer:
             return None
         data = self._data
         start = self._position
-        if data[start] <= _CR:  # it may be a line end; a frame begins with a letter
+        if data[start] <= _CR:  # perhaps a line end; a frame begins with a letter
             found = _NO_EOL.search(data, start)
             if found is None:
                 self._position = len(data)

@@ -117,7 +117,7 @@ def _check_id(id: str, of: str) -> None:
 
 
 def check_destination(destination: str) -> str:
-    """Return *destination* if it is valid. Raises `InvalidFrame` if it is empty, `InvalidFrameType` if no str."""
+    """Return *destination* if it is valid. Raises `InvalidFrame`, and `InvalidFrameType` if it is not a ``str``."""
     if not isinstance(destination, str):
         raise InvalidFrameType(f"the destination must be str, not {type(destination).__name__}")
     if not destination or destination.isspace():

@@ -1,7 +1,7 @@
 """The differences between the three versions of STOMP.
 
-1.0 has no escapes. 1.1 escapes line feed, colon and backslash. 1.2 escapes the carriage return too, and allows CR LF as
-a line end.
+Version 1.0 has no escapes. Version 1.1 escapes line feed, colon and backslash. Version 1.2 also escapes the carriage
+return, and allows CR LF as a line end.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ESCAPE_SEQUENCE = re.compile(r"\\(?:.|\Z)", re.DOTALL)
 
 
 def check_version(version: str) -> str:
-    """Return *version* if stomp-web speaks it. Raises `ValueError` otherwise."""
+    """Return *version* if stomp-web supports it; otherwise raise `ValueError`."""
     if version not in _MEANINGS:
         raise ValueError(f"STOMP {version!r} is not a version that stomp-web speaks; use one of {', '.join(VERSIONS)}")
     return version

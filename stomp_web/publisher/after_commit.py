@@ -32,7 +32,7 @@ class AfterCommit(typing.Protocol):
 
     @property
     def message(self) -> Message:
-        """The message, ready."""
+        """The message, which is ready."""
 
     @property
     def confirm(self) -> bool:

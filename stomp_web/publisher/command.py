@@ -1,4 +1,4 @@
-"""The common part of the commands that send a message or check the broker; `worker.command` is the same for workers."""
+"""The common part of the commands that send a message or check the broker. For workers, see `worker.command`."""
 
 from __future__ import annotations
 

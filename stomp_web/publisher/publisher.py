@@ -66,7 +66,7 @@ class Publisher(Unpicklable):
         standing = dict(self.options.headers)
         self._content_type = standing.pop("content-type", None)
         self._serializer = get_serializer(self.options.serializer)
-        if self._serializer.signs:  # with wrong options, the first send would fail
+        if self._serializer.signs:  # checked now, because otherwise the first send would fail
             check_keys(self._serializer, self._keys)
             if self._content_type is not None:
                 raise ConfigurationError(
@@ -355,7 +355,7 @@ class Publisher(Unpicklable):
             return self.prepare(message.destination, message.body, headers, **options)
         _, content, content_type, given = make_ready(message).prepared
         if content_type is not None and (message.content_type is not None or "content-type" in (message.headers or ())):
-            given = {**given, "content-type": content_type}  # this one overrides the content type of the options
+            given = {**given, "content-type": content_type}  # this content type overrides that of the options
         written = SerializedPayload(content, content_type, {})  # type: ignore[arg-type]
         counters = self._counters[getpid()]
         ready = self._message(

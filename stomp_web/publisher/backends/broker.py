@@ -59,7 +59,7 @@ class BrokerBackend:
 
 
 class Retry:
-    """The further tries of one send. It is made after the first try failed; with *resend_unknown*, before that try.
+    """The tries of one send after the first try failed; with *resend_unknown*, all tries.
 
     * If a connection breaks before a byte was sent, it is replaced, and the send is repeated until the deadline.
     * A send of unknown outcome is repeated only with *resend_unknown*. Its outcome stays unknown until a receipt comes.

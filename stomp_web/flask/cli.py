@@ -23,10 +23,9 @@ from .._internal.streams import keep_descriptors, try_to_print
 from ..connection.address import parse_address
 from ..errors import ConfigurationError, StompError
 from ..publisher.command import check_broker, never_succeeds, send_body
-from .state import StompState, metadata_of, state_of
+from .state import StompState, state_of
 
 if typing.TYPE_CHECKING:
-    from ..sqlalchemy import Inbox
     from ..worker import Worker
 
 __all__ = ["cli", "make_worker"]
@@ -146,10 +145,13 @@ def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, e
     The first Ctrl-C or SIGTERM shuts down cleanly: running handlers finish, and their messages are acknowledged. A
     second one, half a second later or more, stops the command at once.
     """
-    from ..worker.command import run_worker
+    from ..worker.command import messages_at_once, run_worker
+    from .outbox import warn_of_sqlite
 
     with _command(extension, unusable=1) as state:
         made = make_worker(state, script, processes=processes)
+        if messages_at_once(made, concurrency, processes) > 1 and any(handler.once for handler in state.handlers):
+            warn_of_sqlite(state.app)
         code = run_worker(made, concurrency=concurrency, processes=processes)
     click.get_current_context().exit(code)
 
@@ -172,24 +174,12 @@ def relay(database: str | None, once: bool, extension: str, **options: typing.An
     second later or more, ends it at once.
     """
     from ..outbox.command import run_relay
+    from .outbox import relay_engine
 
     given = {name: value for name, value in options.items() if value is not None}
     with _command(extension) as state, contextlib.closing(state.publisher):
-        code = run_relay(state.transactional_outbox.relay(_engine(database), **given), once=once)
+        code = run_relay(state.transactional_outbox.relay(relay_engine(state.app, database), **given), once=once)
     click.get_current_context().exit(code)
-
-
-def _engine(database: str | None) -> typing.Any:
-    """Return the engine for *database*, or the app's engine if *database* is ``None``."""
-    from ..sqlalchemy.store import make_engine
-
-    engines = getattr(flask.current_app.extensions.get("sqlalchemy"), "engines", {})
-    if database is None and None in engines:  # without ``None``, the app has only SQLALCHEMY_BINDS
-        return engines[None]
-    url = database or flask.current_app.config.get("SQLALCHEMY_DATABASE_URI")
-    if not url:
-        raise ConfigurationError("the app has no database of SQLAlchemy; give --database URL", "database")
-    return make_engine(url, "--database" if database else "SQLALCHEMY_DATABASE_URI")
 
 
 def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None) -> Worker:
@@ -210,9 +200,11 @@ def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None)
         load_app = functools.partial(_load_app, script.app_import_path, script.create_app, script.set_debug_flag)
     of_app: dict[str, typing.Any] = {"initializer": load_app, "around": functools.partial(_app_context, load_app)}
     if any(handler.once for handler in state.handlers):
-        if "sqlalchemy" not in state.app.extensions:
-            raise ConfigurationError("a handler with once=True needs Flask-SQLAlchemy, which the app has not")
-        of_app["inbox"] = functools.partial(_app_inbox, load_app)
+        from .outbox import engine_of, inbox_of
+
+        if engine_of(state.app) is None:
+            raise ConfigurationError("a handler with once=True needs a database of Flask-SQLAlchemy; the app has none")
+        of_app["inbox"] = functools.partial(inbox_of, load_app)
     return Worker.from_options(state.publisher.options, settings, handlers=state.handlers, **of_app)
 
 
@@ -227,12 +219,3 @@ def _load_app(path: str | None, create_app: typing.Callable[..., flask.Flask] | 
 
 def _app_context(load_app: typing.Callable[[], flask.Flask]) -> typing.ContextManager[object]:
     return load_app().app_context()
-
-
-def _app_inbox(load_app: typing.Callable[[], flask.Flask]) -> Inbox:
-    """Return the inbox in the Flask-SQLAlchemy database of the app that *load_app* returns."""
-    from sqlalchemy.orm import Session
-
-    from ..sqlalchemy import Inbox
-
-    return Inbox(metadata_of(load_app()), lambda: Session(load_app().extensions["sqlalchemy"].engine))

@@ -13,21 +13,16 @@ import blinker
 import flask
 
 from .._internal.per_process import Unpicklable
-from ..config import unknown_option
 from ..errors import ConfigurationError
 from ..observers import SignalObserver
 from ..publisher import OutboxMessage, Publisher
 
 if typing.TYPE_CHECKING:
-    from sqlalchemy import MetaData
-
     from ..sqlalchemy import Outbox
     from ..sqlalchemy.sessions import AnySession
     from ..worker import Handlers
 
-__all__ = ["PublisherMethods", "StompState", "message_sent", "metadata_of", "send_failed", "state_of"]
-
-_OUTBOX_OPTIONS: typing.Final = ("alias", "keep", "notify", "relay", "table")
+__all__ = ["PublisherMethods", "StompState", "message_sent", "send_failed", "state_of"]
 
 _P = typing.ParamSpec("_P")
 _R = typing.TypeVar("_R")
@@ -136,15 +131,9 @@ class StompState(PublisherMethods, Unpicklable):
     @functools.cached_property
     def transactional_outbox(self) -> Outbox:  # type: ignore[override]
         """The outbox with the settings in the app's configuration, ``STOMP_OUTBOX``. Needs SQLAlchemy."""
-        from ..outbox.command import need_sqlalchemy
+        from .outbox import make_outbox
 
-        need_sqlalchemy()
-        from ..sqlalchemy import Outbox
-
-        for name in self._outbox_settings:
-            if name not in _OUTBOX_OPTIONS:
-                raise unknown_option(name, known=_OUTBOX_OPTIONS)
-        return Outbox(metadata_of(self.app), self.publisher, **self._outbox_settings)
+        return make_outbox(self.app, self.publisher, self._outbox_settings)
 
     @property
     def handlers(self) -> Handlers:
@@ -153,14 +142,6 @@ class StompState(PublisherMethods, Unpicklable):
 
     def __repr__(self) -> str:
         return f"<StompState of {self.app.name!r}: {self.publisher.url}>"
-
-
-def metadata_of(app: flask.Flask) -> MetaData:
-    """Return the metadata of the app's Flask-SQLAlchemy, or empty metadata. The metadata may name a schema."""
-    from sqlalchemy import MetaData
-
-    metadata = getattr(app.extensions.get("sqlalchemy"), "metadata", None)
-    return MetaData() if metadata is None else metadata
 
 
 def state_of(app: flask.Flask, key: str) -> StompState:

@@ -6,17 +6,18 @@ import datetime
 import time
 import typing
 
-from sqlalchemy import MetaData, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Engine, MetaData, select
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from .._internal.log import get_logger
 from ..errors import ConfigurationError
+from ..outbox.turn import database_file
 from ..worker import ReceivedMessage
 from ..worker.once import bounded
 from .tables import INBOX_TABLE, inbox_table
 
-__all__ = ["Inbox"]
+__all__ = ["Inbox", "sqlite_timeout"]
 
 _log = get_logger("inbox")
 
@@ -96,3 +97,19 @@ class Inbox:
             result = session.execute(self.table.delete().where(self.table.c.created_at < before))
             session.commit()
             return typing.cast(int, result.rowcount)  # type: ignore[attr-defined]
+
+
+def sqlite_timeout(engine: Engine) -> float | None:
+    """Return for how many seconds the connections of *engine* wait for another one that writes.
+
+    ``None`` if the database is not a file of SQLite, or cannot be opened. No connection stays open.
+    """
+    if engine.dialect.name != "sqlite" or database_file(engine.url.database or "") is None:
+        return None
+    try:
+        with engine.connect() as connection:
+            return int(connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one()) / 1000
+    except OperationalError:
+        return None
+    finally:
+        engine.dispose()

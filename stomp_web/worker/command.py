@@ -12,7 +12,7 @@ from .._internal.streams import TolerantStream
 from .supervisor import WorkerStats
 from .worker import Worker
 
-__all__ = ["ProgressLine", "run_worker"]
+__all__ = ["ProgressLine", "messages_at_once", "run_worker"]
 
 _log = get_logger("worker")
 
@@ -39,6 +39,13 @@ def run_worker(
             if isinstance(stopped, SystemExit):
                 raise
             return 130
+
+
+def messages_at_once(worker: Worker, concurrency: int | None, processes: int | None) -> int:
+    """Return how many messages *worker* handles at a time, with the arguments of `run_worker`."""
+    return (worker.processes if processes is None else processes) or (
+        worker.concurrency if concurrency is None else concurrency
+    )
 
 
 def _for_handlers(line: ProgressLine, stream: typing.TextIO | None) -> typing.TextIO:

@@ -7,7 +7,10 @@ import typing
 
 from .handlers import Function, ReceivedMessage, Reject
 
-__all__ = ["OnceInbox", "bounded", "check_identity"]
+__all__ = ["SQLITE_TIMEOUT", "OnceInbox", "bounded", "check_identity", "sqlite_problem"]
+
+#: Seconds for which a connection of SQLite has to wait for another one that writes, if several messages are handled.
+SQLITE_TIMEOUT: typing.Final = 20.0
 
 _MOST: typing.Final = 255  # characters of a column
 
@@ -44,3 +47,12 @@ def bounded(name: str) -> str:
     """
     safe = len(name) <= _MOST and name.isascii() and name == name.lower().strip()
     return name if safe else hashlib.sha256(name.encode(errors="replace")).hexdigest()
+
+
+def sqlite_problem(database: str, settings: str, lacking: str) -> str:
+    """Return the warning of a worker that handles several messages at a time with a *database* of SQLite."""
+    return (
+        f'{database} is SQLite, and its {settings} lack {lacking}: with several messages at a time, expect "database '
+        'is locked" and dead letters. Set them, or handle one message at a time (--concurrency 1), or use another '
+        "database"
+    )

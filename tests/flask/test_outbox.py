@@ -6,6 +6,7 @@ import flask
 import pytest
 from flask.cli import ScriptInfo
 
+import stomp_web.worker.command
 from stomp_web import ConfigurationError
 from stomp_web.broker import Broker
 from stomp_web.flask import Stomp
@@ -160,6 +161,49 @@ def test_a_handler_that_runs_once_gets_a_session_of_the_apps_database(tmp_path):
         for _ in range(2):
             worker._inbox().run("place /queue/orders", "m", place, message)
     assert handled == [1]
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "once", "warned"),
+    [
+        ({}, [], True, True),
+        ({}, ["--concurrency", "1"], True, False),
+        ({}, ["--processes", "2"], True, True),
+        ({}, [], False, False),
+        ({"connect_args": {"timeout": 20}}, [], True, False),
+    ],
+)
+def test_the_worker_warns_of_a_short_timeout_of_sqlite_in_the_words_of_django(
+    tmp_path, monkeypatch, options, arguments, once, warned
+):
+    from sqlalchemy.orm import Session
+
+    from stomp_web.sqlalchemy import Inbox
+    from stomp_web.worker.once import sqlite_problem
+
+    monkeypatch.setattr(stomp_web.worker.command, "run_worker", lambda *_, **__: 0)
+    app, db = create_app(tmp_path, STOMP_URL="stomp://127.0.0.1:1", SQLALCHEMY_ENGINE_OPTIONS=options)
+    Inbox(db.metadata, Session)
+    app.extensions["stomp"].handlers.subscribe("/queue/orders", once=once)(place_order)
+
+    result = app.test_cli_runner().invoke(args=["stomp", "worker", *arguments])
+
+    assert result.exit_code == 0, result.output
+    lacking = "'connect_args': {'timeout': 20}"
+    words = sqlite_problem("the database of Flask-SQLAlchemy", "SQLALCHEMY_ENGINE_OPTIONS", lacking)
+    assert result.output == (f"Warning: {words}.\n" if warned else "")
+
+
+def place_order(*_: object) -> None: ...
+
+
+def test_handlers_that_run_once_need_a_database(tmp_path):
+    app = flask.Flask("shop")
+    app.config["STOMP_URL"] = "stomp://127.0.0.1:1"
+    Stomp(app)
+    app.extensions["stomp"].handlers.subscribe("/queue/orders", once=True)(place_order)
+    result = app.test_cli_runner().invoke(args=["stomp", "worker"])
+    assert (result.exit_code, "needs a database of Flask-SQLAlchemy" in result.output) == (1, True)
 
 
 def test_messages_of_a_second_extension_are_its_own(tmp_path):

@@ -10,7 +10,7 @@ from tests.wsgi.helpers import run_python
 
 LOADED = (
     "import sys\n"
-    "tops = ('stomp_web.outbox', 'stomp_web.django.outbox', 'stomp_web.sqlalchemy')\n"
+    "tops = ('stomp_web.outbox', 'stomp_web.django.outbox', 'stomp_web.flask.outbox', 'stomp_web.sqlalchemy')\n"
     "print([name for name in sys.modules if name.startswith(tops)])\n"
 )
 

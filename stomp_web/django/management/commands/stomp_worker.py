@@ -11,7 +11,8 @@ from django.db import connections
 from django.utils.module_loading import autodiscover_modules
 
 from ...._internal.arguments import add_options, worker_options
-from ....worker.command import run_worker
+from ....worker.command import messages_at_once, run_worker
+from ....worker.once import SQLITE_TIMEOUT, sqlite_problem
 from ...handlers import handlers_by_alias, make_worker
 from ...publishers import publishers
 from ..command import StompCommand
@@ -48,10 +49,7 @@ class Command(StompCommand):
             where = f"stomp_web.django.subscribe('/queue/...') in {_MODULE}.py of an app in INSTALLED_APPS"
             raise CommandError(f"there is no handler for the alias {using!r}: they are functions with {where}; {hint}")
         worker = make_worker(using, options, handlers)
-        at_once = (worker.processes if processes is None else processes) or (
-            worker.concurrency if concurrency is None else concurrency
-        )
-        for problem in sqlite_problems() if at_once > 1 else ():
+        for problem in sqlite_problems() if messages_at_once(worker, concurrency, processes) > 1 else ():
             self.stderr.write(self.style.WARNING(f"Warning: {problem}."))
         code = run_worker(worker, concurrency=concurrency, processes=processes)
         if code:
@@ -73,17 +71,13 @@ def sqlite_problems() -> typing.Iterator[str]:
             continue
         lacking = " and ".join(_lacking(connection.settings_dict.get("OPTIONS") or {}))
         if lacking:
-            yield (
-                f"settings.DATABASES[{connection.alias!r}] is SQLite, and its OPTIONS lack {lacking}: "
-                'with several messages at a time, expect "database is locked" and dead letters. Set them, or handle '
-                "one message at a time (--concurrency 1), or use another database"
-            )
+            yield sqlite_problem(f"settings.DATABASES[{connection.alias!r}]", "OPTIONS", lacking)
 
 
 def _lacking(options: typing.Mapping[str, typing.Any]) -> typing.Iterator[str]:
     timeout = options.get("timeout", 0)
-    if not isinstance(timeout, int | float) or timeout < _TIMEOUT:
-        yield f"'timeout': {_TIMEOUT:g}"
+    if not isinstance(timeout, int | float) or timeout < SQLITE_TIMEOUT:  # without it, Python's sqlite3 waits for 5
+        yield f"'timeout': {SQLITE_TIMEOUT:g}"
     if str(options.get("transaction_mode")).upper() not in ("IMMEDIATE", "EXCLUSIVE"):
         yield "'transaction_mode': 'IMMEDIATE'"
     if not _WAL.search(str(options.get("init_command"))):

@@ -48,9 +48,9 @@ class QueueingDuplexClient(LoopClient):
     Any sender may write malformed content, so it does not end the session. The client reads such a message as far as
     possible, and `Frame.defects` lists the faults. If a message exceeds *max_header_bytes* (131,072), *max_headers*
     (2,000) or *max_body_bytes* (134,217,728, RabbitMQ's own limit), the rest is skipped, and `Frame.truncated` is true.
-    Both kinds of message can be acknowledged like any other.
+    Such messages can be acknowledged like any other.
 
-    *queue_size* is the size of each queue in frames. *message_queue* is a `FrameQueue` to use as `message_queue`. The
+    *queue_size* is the size of each queue in frames. *message_queue* is your own `FrameQueue` for MESSAGE frames. The
     other arguments are those of `PublishClient`. *heart_beat* is (sent, wanted) in milliseconds; both may be positive.
     """
 

@@ -111,7 +111,7 @@ def rejected(
     *earlier* is how many unconfirmed messages were sent before. *late* is whether the deadline came before all answers.
 
     Only an ERROR that `refuses` a frame can lead to `Rejected`. An ERROR that names no frame, like RabbitMQ's, may be
-    about an earlier unconfirmed message. Then, and without an answer, the outcome is unknown.
+    about an earlier unconfirmed message. In this case, and without any answer, the outcome is unknown.
     """
     broker = session.broker
     refusals = [error for error in errors if refuses(error, session.dialect)]

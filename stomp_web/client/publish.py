@@ -184,13 +184,13 @@ class PublishClient(SendingClient):
         * *confirm* - whether to ask for a receipt and wait for it; by default, the client's setting. In a transaction
           only the COMMIT is confirmed, and ``confirm=True`` raises `InvalidFrame`.
         * *transaction* - the id that `begin` returned.
-        * *ttl* - how many seconds the message may wait for a receiver; sent in the broker's header for this.
+        * *ttl* - how many seconds the message may wait for a receiver. Each broker has its own header for this.
         * *timeout* - seconds for the whole call; by default, the client's setting.
 
         Raises `InvalidFrame` if STOMP cannot carry the message (nothing was sent). `NotSent`, `Rejected` and
         `DeliveryUnknown` tell what happened to the message. An unconfirmed message is only handed to the operating
-        system, so it is not known whether the message arrives. If the broker answers it with ERROR, that ERROR is only
-        logged, at a later call.
+        system, so it is not known whether the message arrives. If the broker answers such a message with ERROR, a later
+        call logs the ERROR.
         """
         deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
         if headers is not None and type(headers) is not dict and isinstance(headers, typing.Mapping):

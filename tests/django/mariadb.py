@@ -27,7 +27,11 @@ _FILES = ("--no-defaults", "--innodb-log-file-size=16M", "--innodb-use-native-ai
 
 
 class MariaDB(DatabaseServer):
-    """The server, with a database for Django."""
+    """The server, with a database for Django.
+
+    It has a folder of its own for temporary tables: at its start, a server removes all temporary tables that it finds
+    there, also those of another server.
+    """
 
     name = "MariaDB"
     install = "apt-get install --no-install-recommends mariadb-server; pip install 'pymysql>=1.2'"
@@ -68,22 +72,24 @@ class MariaDB(DatabaseServer):
         self.execute("CREATE DATABASE django CHARACTER SET utf8mb4")
 
     def prepare(self) -> None:
-        subprocess.run(
+        done = subprocess.run(
             [
                 *(str(_installer()), *_FILES, f"--datadir={self.data}", f"--user={_account()}"),
-                *("--auth-root-authentication-method=normal", "--skip-test-db"),
+                *(f"--tmpdir={self.directory}", "--auth-root-authentication-method=normal", "--skip-test-db"),
             ],
             cwd=self.directory,
-            check=True,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             timeout=START_LIMIT,
         )
+        assert done.returncode == 0, done.stdout
 
     def command(self) -> list[str]:
         return [
             *(str(_server()), *_FILES, f"--datadir={self.data}", f"--user={_account()}", f"--port={self.port}"),
             *(f"--bind-address={self.host}", f"--socket={self.directory}/socket", "--skip-name-resolve"),
-            f"--pid-file={self.directory}/pid",
+            *(f"--pid-file={self.directory}/pid", f"--tmpdir={self.directory}"),
             # What is committed outlives a kill of the server; an end of the machine it need not outlive.
             *("--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=32M", "--innodb-lock-wait-timeout=60"),
         ]

@@ -22,6 +22,7 @@ NEEDS = {
     "django": r"\bdjango\b",
     "sqlalchemy": r"\bsqlalchemy\b",
     "flask_sqlalchemy": r"\bflask_sqlalchemy\b",
+    "flask_migrate": r"\bflask_migrate\b",
     "trustme": re.escape(TLS_HOST),
 }
 

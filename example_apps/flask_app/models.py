@@ -9,7 +9,7 @@ from decimal import Decimal
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import DateTime, Dialect, Table, select
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from example_apps.shop import ANNOUNCED, CATALOGUE, LABELS, WAITING, moment, tell_waiting, waits
@@ -96,7 +96,7 @@ class Order(db.Model):  # type: ignore[misc, name-defined]
 def init_app(app: Flask, publisher: Publisher) -> None:
     """Make the tables in the app's database. Those of the outbox and the inbox are in the metadata, too."""
     Outbox(db.metadata, publisher)
-    Inbox(db.metadata, sessionmaker())
+    Inbox(db.metadata, db.session)
     db.init_app(app)
     with app.app_context():
         db.create_all()

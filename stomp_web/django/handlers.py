@@ -48,7 +48,7 @@ def subscribe(
     """
     from ..worker import Handlers  # a site that only sends does not need it
 
-    handlers = handlers_by_alias.setdefault(using, Handlers())
+    handlers = handlers_by_alias.setdefault(using, Handlers(once_arguments=1))
     return handlers.subscribe(
         destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to, once=once
     )

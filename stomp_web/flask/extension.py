@@ -112,7 +112,7 @@ class Stomp(PublisherMethods):
         """The functions that `subscribe` has decorated. All apps of the extension share them."""
         from ..worker import Handlers  # a site that only sends does not need the worker
 
-        return Handlers()
+        return Handlers(once_arguments=2)  # the message and the session
 
     def subscribe(
         self,

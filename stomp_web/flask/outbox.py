@@ -64,12 +64,14 @@ def relay_engine(app: flask.Flask, database: str | None) -> Engine:
 
 
 def inbox_of(load_app: typing.Callable[[], flask.Flask]) -> Inbox:
-    """Return the inbox in the database of the app that *load_app* returns. A worker's processes pickle this by name."""
-    from sqlalchemy.orm import Session
+    """Return the inbox in the database of the app that *load_app* returns. A worker's processes pickle this by name.
 
+    Its session is that of the app, so that a handler writes with either in one transaction.
+    """
     from ..sqlalchemy import Inbox
 
-    return Inbox(_metadata_of(load_app()), lambda: Session(load_app().extensions["sqlalchemy"].engine))
+    app = load_app()
+    return Inbox(_metadata_of(app), app.extensions["sqlalchemy"].session)
 
 
 def warn_of_sqlite(app: flask.Flask) -> None:

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import time
 import typing
 
-from sqlalchemy import Engine, MetaData, select
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy import Engine, MetaData, event, inspect, select
+from sqlalchemy.exc import (
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+    TimeoutError,  # noqa: A004
+    UnboundExecutionError,
+)
 from sqlalchemy.orm import Session
 
 from .._internal.log import get_logger
 from ..errors import ConfigurationError
 from ..outbox.turn import database_file
 from ..worker import ReceivedMessage
-from ..worker.once import bounded
-from .tables import INBOX_TABLE, inbox_table
+from ..worker.once import InboxUnavailable, bounded
+from .tables import INBOX_TABLE, inbox_table, missing_table
 
 __all__ = ["Inbox", "sqlite_timeout"]
 
 _log = get_logger("inbox")
 
 _PURGED_EVERY: typing.Final = 3600.0  # seconds
+# A missing table is an OperationalError on SQLite, and a ProgrammingError elsewhere.
+_FAULTS: typing.Final = (OperationalError, ProgrammingError, InterfaceError, InternalError, TimeoutError)
 
 
 class Inbox:
@@ -31,13 +42,15 @@ class Inbox:
     and not handled. If the handler raises, everything is rolled back, also the row, and the message is tried again.
 
     * *metadata* - the application's `sqlalchemy.MetaData`, to which the table is added.
-    * *session_factory* - returns a new `sqlalchemy.orm.Session`, as a ``sessionmaker`` does.
+    * *session_factory* - returns a `sqlalchemy.orm.Session`, as a ``sessionmaker`` or a ``scoped_session`` does. With
+      Flask-SQLAlchemy, it is ``db.session``: in the handler, ``db.session`` is the session that the handler gets.
     * *table* - the table's name.
     * *keep* - days after which a row is removed; by default 30. A copy that comes later is handled again.
 
+    >>> from sqlalchemy import create_engine
     >>> from sqlalchemy.orm import sessionmaker
     >>> from stomp_web.worker import Worker
-    >>> worker = Worker(inbox=Inbox(MetaData(), sessionmaker()))
+    >>> worker = Worker(inbox=Inbox(MetaData(), sessionmaker(create_engine("sqlite://"))))
     >>> @worker.subscribe("/queue/orders", once=True)
     ... def place_order(message, session):
     ...     session.add(Order(**message.payload))
@@ -55,35 +68,64 @@ class Inbox:
     ) -> None:
         if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 < keep < 36_500:
             raise ConfigurationError(f"keep must be a number of days, not {keep!r}", "keep")
+        if not callable(session_factory):
+            raise ConfigurationError(
+                "session_factory must return a session when it is called, as sessionmaker(engine) and "
+                f"Flask-SQLAlchemy's db.session do; a {type(session_factory).__name__} cannot be called",
+                "session_factory",
+            )
         self.table = inbox_table(metadata, table)
         self._session_factory = session_factory
         self._keep = datetime.timedelta(days=keep)
         self._purge_at = time.monotonic()
 
+    def check(self) -> None:
+        """See `stomp_web.worker.once.OnceInbox`."""
+        try:
+            with self._session_factory() as session:
+                connection = session.connection(bind_arguments={"clause": self.table})
+                if not inspect(connection).has_table(self.table.name, self.table.schema):
+                    raise missing_table(self.table, connection.engine)
+        except UnboundExecutionError:
+            raise ConfigurationError(
+                "the sessions of the inbox have no database; give the inbox sessionmaker(engine)", "session_factory"
+            ) from None
+        except _FAULTS as error:
+            _log.warning("the inbox %s cannot be reached, and messages wait: %s", self.table.fullname, _words(error))
+
     def run(
         self, handler: str, identity: str, function: typing.Callable[..., object], message: ReceivedMessage
     ) -> object:
         """Call *function* with *message* and the session, once. See `stomp_web.worker.once.OnceInbox`."""
-        if time.monotonic() >= self._purge_at:
-            self._purge_at = time.monotonic() + _PURGED_EVERY
-            self.purge()
-        with self._session_factory() as session:
-            row = {
-                "handler": bounded(handler),
-                "message_id": bounded(identity),
-                "created_at": datetime.datetime.now(datetime.UTC),
-            }
+        with contextlib.ExitStack() as stack:
             try:
-                session.execute(self.table.insert().values(row))
-            except IntegrityError:
-                session.rollback()
-                if not self._holds(session, row):
-                    raise
-                _log.info("message %s was handled before, and is not handled again by %s", identity, handler)
-                return None
-            result = function(message, session)
-            session.commit()
-            return result
+                if time.monotonic() >= self._purge_at:
+                    self._purge_at = time.monotonic() + _PURGED_EVERY
+                    self.purge()
+                session = stack.enter_context(self._session_factory())
+                is_new = self._insert(session, bounded(handler), bounded(identity))
+            except _FAULTS as error:
+                text = f"the inbox {self.table.fullname} cannot be used: {_words(error)}"
+                raise InboxUnavailable(text) from error
+            if is_new:
+                with _no_end_of_transaction(session):
+                    result = function(message, session)
+                session.commit()
+                return result
+        _log.info("message %s was handled before, and is not handled again by %s", identity, handler)
+        return None
+
+    def _insert(self, session: Session, handler: str, identity: str) -> bool:
+        """Insert the row, and return whether it is new."""
+        row = {"handler": handler, "message_id": identity, "created_at": datetime.datetime.now(datetime.UTC)}
+        try:
+            session.execute(self.table.insert().values(row))
+        except IntegrityError:
+            session.rollback()
+            if not self._holds(session, row):
+                raise
+            return False
+        return True
 
     def _holds(self, session: Session, row: dict[str, typing.Any]) -> bool:
         column = self.table.c
@@ -113,3 +155,32 @@ def sqlite_timeout(engine: Engine) -> float | None:
         return None
     finally:
         engine.dispose()
+
+
+@contextlib.contextmanager
+def _no_end_of_transaction(session: Session) -> typing.Iterator[None]:
+    """While the handler runs, let it neither commit nor roll back the transaction that inserts the inbox's row."""
+    transaction = session.get_transaction()
+    event.listen(session, "before_commit", _refuse_commit)
+    try:
+        yield
+    finally:
+        event.remove(session, "before_commit", _refuse_commit)
+    if session.get_transaction() is not transaction:
+        raise ConfigurationError(
+            "the handler has rolled back or closed its session, and with it the row of the inbox. For a part that may "
+            "be rolled back, use session.begin_nested(). If the message cannot be handled, raise an exception"
+        )
+
+
+def _refuse_commit(session: Session) -> None:
+    if session.get_nested_transaction() is None:
+        raise ConfigurationError(
+            "a handler with once=True must not commit its session: the inbox commits it when the handler has returned. "
+            "Leave out commit(); to send the statements so far to the database, call session.flush()"
+        )
+
+
+def _words(error: Exception) -> str:
+    """Return the driver's error, without the statement and its values."""
+    return str(getattr(error, "orig", None) or error)

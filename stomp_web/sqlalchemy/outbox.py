@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session
 
 from ..errors import ConfigurationError
 from ..outbox import Relay, new_row
+from ..outbox.missing import is_missing_table
 from ..outbox.relay import DEFAULT_BATCH, DEFAULT_MAX_ATTEMPTS, DEFAULT_POLL
 from ..outbox.rows import LONGEST_ALIAS
 from ..publisher import Publisher
 from .sessions import AnySession, Ending, plain_session
 from .store import SqlAlchemyStore
-from .tables import OUTBOX_TABLE, outbox_table
+from .tables import OUTBOX_TABLE, missing_table, outbox_table
 
 __all__ = ["Outbox"]
 
@@ -62,6 +63,12 @@ class Outbox:
         notify: bool = True,
         alias: str = "default",
     ) -> None:
+        if not isinstance(publisher, Publisher):
+            raise ConfigurationError(
+                f"publisher must be a Publisher, not {type(publisher).__name__}; in Flask, it is "
+                "app.extensions['stomp'].publisher, after init_app(app)",
+                "publisher",
+            )
         if relay not in (None, "inline"):
             raise ConfigurationError(f"relay must be 'inline' or None, not {relay!r}", "relay")
         if not isinstance(table, str) or not table:
@@ -132,6 +139,8 @@ class Outbox:
                 identity = connection.execute(insert).inserted_primary_key[0]  # type: ignore[index]
         except StatementError as error:
             error.hide_parameters = True  # the body is a parameter
+            if is_missing_table(error):
+                raise missing_table(self.table, connection.engine) from error
             raise
         if self.publisher.is_captured:  # a test sees the message as sent; the row is written, too
             self.publisher.deliver([message])

@@ -32,6 +32,7 @@ from ..outbox.order import Candidate
 from ..outbox.postgresql import ConnectionListener, can_listen
 from ..outbox.store import Listener
 from ..outbox.turn import FileTurn, database_file
+from .tables import aware, missing_table
 
 __all__ = ["SqlAlchemyStore", "make_engine"]
 
@@ -72,7 +73,7 @@ class SqlAlchemyStore(Store):
                 f"a relay does not know {dialect}; it works with PostgreSQL, MariaDB from 10.6, MySQL from 8.0 and "
                 "SQLite"
             )
-        self._table = table
+        self._table = aware(table)
         self._alias = alias
         self.keep = keep
         self._address = engine.url.render_as_string(hide_password=True)
@@ -92,10 +93,7 @@ class SqlAlchemyStore(Store):
         """Raise `ConfigurationError` if the table does not exist, or if the database cannot serve a relay."""
         with self._engine.connect() as connection:
             if not sqlalchemy.inspect(connection).has_table(self._table.name, self._table.schema):
-                raise ConfigurationError(
-                    f"there is no table {self._table.fullname} in {self._address}; create it by a migration "
-                    "(Alembic sees it in the metadata), or by metadata.create_all(engine)"
-                )
+                raise missing_table(self._table, self._engine)
             dialect = connection.dialect
             if dialect.name in {"mysql", "mariadb"}:
                 least = (10, 6) if getattr(dialect, "is_mariadb", False) else (8,)

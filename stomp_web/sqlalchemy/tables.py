@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Engine,
     Float,
     Index,
     Integer,
@@ -23,40 +24,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator
 
+from ..errors import ConfigurationError
 from ..outbox import rows
 
-__all__ = ["INBOX_TABLE", "OUTBOX_TABLE", "inbox_table", "outbox_table"]
+__all__ = ["INBOX_TABLE", "OUTBOX_TABLE", "aware", "inbox_table", "missing_table", "outbox_table"]
 
 OUTBOX_TABLE: typing.Final = "stomp_web_outbox"
 INBOX_TABLE: typing.Final = "stomp_web_inbox"
 
-_KIND: typing.Final = "stomp_web.kind"  # in the `info` of a table
-
-
-class _Moment(TypeDecorator[datetime.datetime]):
-    """An aware datetime. A database that stores no time zone stores it in UTC."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> typing.Any:
-        """Return the column's type. By default, MySQL's DATETIME would have only whole seconds."""
-        kind = mysql.DATETIME(fsp=6) if dialect.name in {"mysql", "mariadb"} else DateTime(timezone=True)
-        return dialect.type_descriptor(kind)
-
-    def process_bind_param(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
-        """Return *value* in UTC. The result is naive if the database stores no time zone."""
-        if value is None:
-            return None
-        value = value.astimezone(datetime.UTC)
-        return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
-        """Return *value* as an aware datetime, in UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=datetime.UTC) if value.tzinfo is None else value.astimezone(datetime.UTC)
-
+# In the `info` of the metadata, by the name of a table. Alembic would write the `info` of a table into a migration.
+_KINDS: typing.Final = "stomp_web.kinds"
 
 # SQLite generates ids only for a column of the type INTEGER.
 _Id = BigInteger().with_variant(Integer, "sqlite")
@@ -69,6 +46,8 @@ _BINARY: typing.Final[dict[str, typing.Any]] = {
 }
 # Otherwise SQLite could reuse the id of a deleted row, and the relay that has sent this row would delete the new row.
 _INCREASING: typing.Final[dict[str, typing.Any]] = {"sqlite_autoincrement": True}
+# By default, MySQL's DATETIME would have only whole seconds.
+_Moment = DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 _LongText = Text().with_variant(mysql.LONGTEXT, "mysql", "mariadb")
 
 
@@ -96,7 +75,6 @@ def outbox_table(metadata: MetaData, name: str) -> Table:
         Column("state", String(rows.LONGEST_STATE), nullable=False),
         Index(f"{name}_state", "state", "next_attempt_at", "id"),
         Index(f"{name}_key", "key", "state", "id"),
-        info={_KIND: "outbox"},
         **_BINARY,
         **_INCREASING,
     )
@@ -116,13 +94,65 @@ def inbox_table(metadata: MetaData, name: str) -> Table:
         Column("created_at", _Moment, nullable=False),
         Index(f"{name}_message", "handler", "message_id", unique=True),
         Index(f"{name}_created_at", "created_at"),
-        info={_KIND: "inbox"},
         **_BINARY,
         **_INCREASING,
     )
 
 
+def missing_table(table: Table, engine: Engine) -> ConfigurationError:
+    """Return the error for a *table* that is missing in the database of *engine*."""
+    return ConfigurationError(
+        f"there is no table {table.fullname} in {engine.url.render_as_string(hide_password=True)}; create it by a "
+        "migration (Alembic sees it in the metadata, to which an Outbox or Inbox adds it), or by "
+        "metadata.create_all(engine)"
+    )
+
+
+def aware(table: Table) -> Table:
+    """Return a copy of *table* for statements, in which each moment is an aware datetime.
+
+    The table in the application's metadata has only types of SQLAlchemy, because Alembic writes the types into a
+    migration.
+    """
+    copy = table.to_metadata(MetaData())
+    for column in copy.columns:
+        if isinstance(column.type, DateTime):
+            column.type = _AwareMoment()
+    return copy
+
+
+class _AwareMoment(TypeDecorator[datetime.datetime]):
+    """An aware datetime. A database that stores no time zone stores it in UTC."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> typing.Any:
+        """Return the type of the column in the database."""
+        return _Moment.dialect_impl(dialect)
+
+    def process_bind_param(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
+        """Return *value* in UTC. The result is naive if the database stores no time zone."""
+        if value is None:
+            return None
+        value = value.astimezone(datetime.UTC)
+        return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
+        """Return *value* as an aware datetime, in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=datetime.UTC) if value.tzinfo is None else value.astimezone(datetime.UTC)
+
+
 def _known(metadata: MetaData, name: str, kind: str) -> Table | None:
-    """Return the table of an earlier outbox or inbox with this name: an app that is made twice has one metadata."""
-    table = metadata.tables.get(f"{metadata.schema}.{name}" if metadata.schema else name)
-    return table if table is not None and table.info.get(_KIND) == kind else None
+    """Return the table of an earlier outbox or inbox with this name: an app that is made twice has one metadata.
+
+    If there is none, note that the table with this name is of *kind*.
+    """
+    fullname = f"{metadata.schema}.{name}" if metadata.schema else name
+    kinds = metadata.info.setdefault(_KINDS, {})
+    table = metadata.tables.get(fullname)
+    if table is None:
+        kinds[fullname] = kind
+    return table if kinds.get(fullname) == kind else None

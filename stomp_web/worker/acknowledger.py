@@ -6,6 +6,8 @@ The rules:
 * The handler raises: after a pause, NACK returns the message to its queue. The broker must requeue after NACK, as
   RabbitMQ does, and the message must have a key. Otherwise this worker keeps the message and tries it again after the
   pause: some brokers, such as ActiveMQ 5.17, never deliver a message again after NACK.
+* The database of the inbox has a fault (``once``): this worker keeps the message and tries it again after the pause,
+  until that succeeds. This does not count as a failure of the message.
 * A message that breaks STOMP's rules is handled as far as it can be read. A message that exceeds a limit is not
   handled.
 * A message that has failed too often, or cannot be read, is sent to the dead letter destination. The original is
@@ -101,6 +103,9 @@ class Acknowledger:
 
     def failed(self, delivery: Delivery, failure: Failure) -> None:
         """Record that the handler has raised or could not be called, and choose the next step."""
+        if not failure.counts:
+            self._postpone(delivery, failure)
+            return
         delivery.error = failure.error
         self._count_failure(delivery)
         last = failure.permanent or delivery.failures > self._max_redeliveries
@@ -117,6 +122,15 @@ class Acknowledger:
             self._inbox.later(self._pause(delivery.failures), Step.REQUEUE, delivery)
         else:
             self._handle_again(delivery, self._pause(delivery.failures))
+
+    def _postpone(self, delivery: Delivery, failure: Failure) -> None:
+        """Try the message again later here, because another delivery could count in the broker."""
+        delivery.postponed += 1
+        pause = self._pause(delivery.postponed)
+        _log.warning("%s waits, the next try is in %.1f s: %s", delivery, pause, short_text(failure.error))
+        self._release_duplicates(delivery, handled=False)
+        if not self._is_stale(delivery):
+            self._handle_again(delivery, pause)
 
     def interrupted(self, delivery: Delivery, error: BaseException) -> None:
         """Plan another try after an exception that the handler did not raise. No NACK is sent: it could raise, too.

@@ -47,6 +47,7 @@ class Delivery:
     * `acknowledged_first` - with ``auto``: the message is already acknowledged, so the broker no longer has it.
     * `dead_letter_tries` - how many tries to send the dead letter have failed; `lost` - how many of these tries lost
       the connection; `refused` - the broker has refused the dead letter, or seems to have refused it.
+    * `postponed` - how many tries have failed without a fault of the message.
     * `done` - the handling has ended. The acknowledgement may still have to wait for earlier messages.
     """
 
@@ -62,6 +63,7 @@ class Delivery:
     lost: int = 0
     refused: bool = False
     done: bool = False
+    postponed: int = 0
 
     @property
     def name(self) -> str:

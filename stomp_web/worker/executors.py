@@ -20,7 +20,7 @@ from ..serializers import deserialize
 from ..serializers.base import Keys
 from .error_text import error_in_one_line, traceback_text
 from .handlers import Handler, ReceivedMessage, Reject
-from .once import OnceInbox, check_identity
+from .once import InboxUnavailable, OnceInbox, check_identity
 
 __all__ = ["Around", "Executor", "ExecutorGone", "Failure", "ForkGuard", "Job", "ThreadExecutor", "read_message"]
 
@@ -45,11 +45,15 @@ class Job:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a handler did not handle a message. `details` is the traceback; if `permanent`, any other try would fail."""
+    """Why a handler did not handle a message. `details` is the traceback; if `permanent`, any other try would fail.
+
+    If `counts` is false, the message is not at fault: it is tried again, and never becomes a dead letter for this.
+    """
 
     error: str
     details: str = ""
     permanent: bool = False
+    counts: bool = True
 
 
 class ExecutorGone(Exception):
@@ -92,6 +96,12 @@ class ThreadExecutor(Executor):
         self._keys = keys
         self._around = around
 
+    def check_inbox(self) -> None:
+        """Raise `ConfigurationError` if a handler needs the inbox, and the table of the inbox is missing."""
+        if self._inbox is not None and any(handler.once for handler in self._handlers.values()):
+            with self._around():
+                self._inbox.check()
+
     def execute(self, job: Job) -> Failure | None:
         """Decode the message, call the handler, and return the failure, if any. A forked child ends here."""
         try:
@@ -117,6 +127,8 @@ class ThreadExecutor(Executor):
                     self._call(handler, guard, message)
         except Reject as error:
             return Failure(error_in_one_line(error), permanent=True)
+        except InboxUnavailable as error:
+            return Failure(str(error), counts=False)
         return None
 
     @staticmethod

@@ -82,10 +82,13 @@ class Handlers:
     >>> @handlers.subscribe("/queue/orders", accept=("json",))
     ... def place_order(message):
     ...     print(message.payload)
+
+    *once_arguments* - with how many arguments a handler with ``once=True`` will be called, if that is known already.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, once_arguments: int | None = None) -> None:
         self._handlers: list[Handler] = []
+        self._once_arguments = once_arguments
 
     def subscribe(
         self,
@@ -147,7 +150,9 @@ class Handlers:
             if not _takes(function, 1) and not (once and _takes(function, 2)):
                 raise ConfigurationError(f"the handler {name} cannot be called with the message as its one argument")
             more = dict(headers or {})
-            self._add(Handler(function, name, destination, identity, ack, accept, more, untyped or "", origins, once))
+            made = Handler(function, name, destination, identity, ack, accept, more, untyped or "", origins, once)
+            _check_once(made, self._once_arguments)
+            self._add(made)
             return function
 
         return decorate
@@ -192,15 +197,19 @@ class Handlers:
                     "handled; decorate a function",
                     "inbox",
                 )
-            if handler.once and not _takes(handler.function, once_arguments or 1):
-                expected = "the message and the session" if once_arguments == 2 else "the message"
-                raise ConfigurationError(f"the handler {handler.name} cannot be called with {expected}", "inbox")
+            _check_once(handler, once_arguments)
 
     def __iter__(self) -> typing.Iterator[Handler]:
         return iter(self._handlers)
 
     def __len__(self) -> int:
         return len(self._handlers)
+
+
+def _check_once(handler: Handler, arguments: int | None) -> None:
+    if handler.once and arguments is not None and not _takes(handler.function, arguments):
+        expected = "the message and the session" if arguments == 2 else "the message"
+        raise ConfigurationError(f"the handler {handler.name} cannot be called with {expected}", "inbox")
 
 
 def _name(function: object) -> str:

@@ -7,7 +7,7 @@ import typing
 
 from .handlers import Function, ReceivedMessage, Reject
 
-__all__ = ["SQLITE_TIMEOUT", "OnceInbox", "bounded", "check_identity", "sqlite_problem"]
+__all__ = ["SQLITE_TIMEOUT", "InboxUnavailable", "OnceInbox", "bounded", "check_identity", "sqlite_problem"]
 
 #: Seconds for which a connection of SQLite has to wait for another one that writes, if several messages are handled.
 SQLITE_TIMEOUT: typing.Final = 20.0
@@ -15,11 +15,18 @@ SQLITE_TIMEOUT: typing.Final = 20.0
 _MOST: typing.Final = 255  # characters of a column
 
 
+class InboxUnavailable(Exception):
+    """The inbox could not insert its row because of a fault of its database, so that the handler was not called."""
+
+
 class OnceInbox(typing.Protocol):
     """Runs a worker's handlers that have ``once=True``: an inbox of `stomp_web.sqlalchemy` or `stomp_web.django`."""
 
     #: How many arguments the inbox passes to a handler.
     arguments: int
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` if the table is missing. If the database is not available, only log that."""
 
     def run(self, handler: str, identity: str, function: Function, message: ReceivedMessage) -> object:
         """Call *function* in a transaction together with the row for *handler* and *identity*.

@@ -200,6 +200,11 @@ def _run_process(connection: Connection, initializers: bytes, setup: bytes) -> N
                     initializer()
                 handlers, keys, around, inbox = pickle.loads(setup)
                 executor = ThreadExecutor(handlers, keys, around, inbox() if callable(inbox) else inbox)
+                try:
+                    executor.check_inbox()
+                except ConfigurationError as error:
+                    connection.send(str(error))
+                    return
         except BaseException as error:
             connection.send(error_in_one_line(error))
             raise

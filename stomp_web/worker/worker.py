@@ -187,11 +187,12 @@ class Worker(Unpicklable):
         the exception is logged, and the worker continues. *initializer* is called in each process, before the
         constructor's *initializer*. A program can use it to configure logging in its processes.
 
-        Raises `ConfigurationError` if there is no handler, or if a handler cannot be run. Raises `AuthenticationFailed`
-        if the broker refuses the login at the first connection. Raises `Rejected` if the broker permanently refuses a
-        subscription at the first connection: no permission, an unknown destination, a queue with other arguments, an
-        invalid selector. After any other error the worker waits and tries again. Examples: the broker cannot be
-        reached, or RabbitMQ answers NOT_FOUND because another program has not declared the queue yet.
+        Raises `ConfigurationError` if there is no handler, if a handler cannot be run, or if the table of the inbox is
+        missing. Raises `AuthenticationFailed` if the broker refuses the login at the first connection. Raises
+        `Rejected` if the broker permanently refuses a subscription at the first connection: no permission, an unknown
+        destination, a queue with other arguments, an invalid selector. After any other error the worker waits and tries
+        again. Examples: the broker cannot be reached, or RabbitMQ answers NOT_FOUND because another program has not
+        declared the queue yet.
         """
         try:
             self._idle.pop()
@@ -257,6 +258,8 @@ class Worker(Unpicklable):
             else ThreadExecutor(*setup, inbox)
             for number in range(1, count + 1)
         ]
+        if not self.processes:  # a process checks its own inbox when it starts
+            ThreadExecutor(*setup, inbox).check_inbox()
         threads = [
             WorkerThread(number, waiting, each, acknowledger, wakeup) for number, each in enumerate(executors, 1)
         ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,14 @@ from django.test import TestCase, override_settings
 from django.utils import timezone
 
 from stomp_web import ConfigurationError, InvalidFrame, SerializationError
-from stomp_web.django import asend, publisher, publishers, send
+from stomp_web.django import asend, publisher, publishers, send, subscribe
 from stomp_web.django.handlers import make_worker
 from stomp_web.django.outbox.inbox import DjangoInbox
 from stomp_web.django.outbox.models import InboxMessage, OutboxMessage
 from stomp_web.django.outbox.writing import make_relay
 from stomp_web.django.test import capture_messages
 from stomp_web.worker import Handlers, ReceivedMessage
+from stomp_web.worker.once import InboxUnavailable
 from tests.django.shop.models import Order
 from tests.django.test_on_commit import payloads, undone
 from tests.wsgi.helpers import run_python
@@ -95,6 +97,16 @@ class TestSend:
                 send("/queue/a", 1, key="k")
         assert not OutboxMessage.objects.exists()
         assert payloads() == []
+
+    def test_without_its_table_it_is_refused_as_the_relay_refuses_it(self):
+        with (
+            without_table("stomp_web_outbox"),
+            pytest.raises(
+                ConfigurationError, match=r"no stomp_web_outbox in the database 'default': run `manage\.py mig"
+            ),
+            transaction.atomic(),
+        ):
+            send("/queue/a", 1, outbox=True)
 
     def test_the_settings_may_make_it_the_default(self):
         with override_settings(STOMP={"default": {**MEMORY, "OUTBOX": {"default": True}}}):
@@ -220,14 +232,11 @@ class TestCommands:
         assert "no publisher 'gone'" in row.last_error
 
     def test_a_table_that_is_not_there_gets_a_sentence(self, broker_settings):
-        with connection.cursor() as cursor:
-            cursor.execute("ALTER TABLE stomp_web_outbox RENAME TO elsewhere")
-        try:
-            with pytest.raises(CommandError, match=r"run `manage\.py migrate stomp_web_outbox"):
-                run("stomp_relay", "--once")
-        finally:
-            with connection.cursor() as cursor:
-                cursor.execute("ALTER TABLE elsewhere RENAME TO stomp_web_outbox")
+        with (
+            without_table("stomp_web_outbox"),
+            pytest.raises(CommandError, match=r"run `manage\.py migrate stomp_web_outbox"),
+        ):
+            run("stomp_relay", "--once")
 
     def test_the_models_have_their_migration(self):
         call_command("makemigrations", "stomp_web_outbox", "--check", "--dry-run", stdout=io.StringIO())
@@ -277,6 +286,28 @@ class TestInbox:
         inbox.run("shop.store", "m1", store, message("one"))
         assert Order.objects.count() == 1
 
+    def test_without_its_table_a_worker_does_not_start(self, broker_settings):
+        handlers = Handlers()
+        handlers.subscribe("/queue/a", once=True)(store)
+        with (
+            without_table("stomp_web_inbox"),
+            pytest.raises(
+                ConfigurationError, match=r"no stomp_web_inbox in the database 'default': run `manage\.py mig"
+            ),
+        ):
+            make_worker("default", publishers["default"].options, handlers).run()
+
+    def test_a_fault_of_the_database_is_no_fault_of_the_message(self):
+        inbox = DjangoInbox("default")
+        with without_table("stomp_web_inbox"), pytest.raises(InboxUnavailable, match="the inbox in the database"):
+            inbox.run("shop.store", "m1", store, message("one"))
+        inbox.run("shop.store", "m1", store, message("one"))
+        assert Order.objects.count() == 1
+
+    def test_a_handler_with_two_arguments_is_refused_at_once(self):
+        with pytest.raises(ConfigurationError, match="cannot be called with the message"):
+            subscribe("/queue/orders", using="other", once=True)(lambda message, session: None)
+
     def test_the_worker_of_such_handlers_has_one(self, broker_settings):
         handlers = Handlers()
         handlers.subscribe("/queue/a", once=True)(store)
@@ -290,6 +321,17 @@ class TestAdmin:
         done = run_python("-m", "tests.django.admin_site")
         assert done.returncode == 0, done.stdout
         assert done.stdout == "retried and discarded\n"
+
+
+@contextlib.contextmanager
+def without_table(name: str) -> Iterator[None]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {name} RENAME TO elsewhere")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE elsewhere RENAME TO {name}")
 
 
 def store(received: ReceivedMessage) -> None:

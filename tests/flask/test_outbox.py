@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import flask
 import pytest
@@ -10,6 +11,8 @@ import stomp_web.worker.command
 from stomp_web import ConfigurationError
 from stomp_web.broker import Broker
 from stomp_web.flask import Stomp
+from stomp_web.flask.cli import make_worker
+from tests.worker.running import PATIENCE, Running
 from tests.wsgi.helpers import run_python
 
 if TYPE_CHECKING:
@@ -140,7 +143,6 @@ def test_the_outbox_has_the_schema_of_the_apps_metadata():
 def test_a_handler_that_runs_once_gets_a_session_of_the_apps_database(tmp_path):
     from sqlalchemy.orm import Session
 
-    from stomp_web.flask.cli import make_worker
     from stomp_web.sqlalchemy import Inbox
     from stomp_web.worker import ReceivedMessage
 
@@ -218,3 +220,62 @@ def test_messages_of_a_second_extension_are_its_own(tmp_path):
             state.transactional_outbox.relay(db.engine).run(once=True)
     assert [message.payload for message in app.extensions["stomp"].outbox] == [1]
     assert [message.payload for message in app.extensions["audit_stomp"].outbox] == [2]
+
+
+def test_in_a_handler_that_runs_once_the_apps_session_is_the_one_that_it_gets(tmp_path):
+    from stomp_web.sqlalchemy import Inbox
+
+    with Broker() as broker:
+        app, db = create_app(tmp_path, STOMP_URL=broker.url)
+        Inbox(db.metadata, db.session)
+        with app.app_context():
+            db.create_all()
+        state, done = app.extensions["stomp"], threading.Event()
+
+        @state.handlers.subscribe("/queue/orders", once=True)
+        def place(message, session) -> None:
+            assert db.session() is session
+            state.send("/queue/placed", message.payload, outbox=db.session)
+            done.set()
+
+        running = Running(make_worker(state, ScriptInfo(create_app=lambda: app), processes=0)).alive()
+        state.send("/queue/orders", 7)
+        assert done.wait(PATIENCE)
+        assert running.stop() == 0
+        assert state.transactional_outbox.store(engine_of(app, db)).stats().pending == 1
+        assert broker.messages("/queue/DLQ") == []
+
+
+def engine_of(app: flask.Flask, db: Any) -> Any:
+    with app.app_context():
+        return db.engine
+
+
+def test_without_its_table_a_worker_with_an_inbox_does_not_start(tmp_path):
+    app, _ = create_app(tmp_path, STOMP_URL="stomp://127.0.0.1:1")
+    app.extensions["stomp"].handlers.subscribe("/queue/orders", once=True)(lambda message, session: None)
+    result = app.test_cli_runner().invoke(args=["stomp", "worker"])
+    assert (result.exit_code, "Error: there is no table stomp_web_inbox in" in result.output) == (1, True)
+
+
+def test_a_handler_that_runs_once_must_take_a_session():
+    with pytest.raises(ConfigurationError, match="cannot be called with the message and the session"):
+        Stomp().subscribe("/queue/orders", once=True)(lambda message: None)
+
+
+def test_without_an_outbox_a_message_is_refused_in_a_sentence(tmp_path):
+    app = flask.Flask("shop")
+    app.config.update(SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path}/shop.db", STOMP_URL="memory://")
+    db = flask_sqlalchemy.SQLAlchemy(app)
+    Stomp(app)
+    with app.app_context(), pytest.raises(ConfigurationError, match="to which an Outbox or Inbox adds it"):
+        app.extensions["stomp"].send("/queue/a", 1, outbox=db.session)
+
+
+def test_the_extension_is_no_publisher_of_an_outbox():
+    from sqlalchemy import MetaData
+
+    from stomp_web.sqlalchemy import Outbox
+
+    with pytest.raises(ConfigurationError, match=r"not Stomp; in Flask, it is app\.extensions\['stomp'\]\.publisher"):
+        Outbox(MetaData(), Stomp())  # type: ignore[arg-type]

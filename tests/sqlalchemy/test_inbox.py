@@ -6,15 +6,17 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, select
+from sqlalchemy import Column, Integer, MetaData, Table, create_engine, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from stomp_web import ConfigurationError, PublishClient
+from stomp_web import ConfigurationError, PublishClient, Publisher
 from stomp_web.broker import Broker
 from stomp_web.sqlalchemy import Inbox
 from stomp_web.worker import ReceivedMessage, Worker
 from stomp_web.worker.executors import Job, ThreadExecutor
+from tests.client.scripted import eventually
+from tests.worker.running import Running
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -119,6 +121,77 @@ def test_of_two_copies_at_the_same_time_one_is_handled(engine, inbox):
     assert orders(engine) == [1]
 
 
+def test_a_handler_that_commits_is_refused_and_leaves_nothing(engine, inbox):
+    def commit(message: ReceivedMessage, session: Session) -> None:
+        insert(message, session)
+        session.commit()
+
+    with pytest.raises(ConfigurationError, match=r"must not commit .* call session\.flush"):
+        inbox.run("shop.insert", "m1", commit, message(1))
+    assert orders(engine) == []
+    inbox.run("shop.insert", "m1", insert, message(1))
+    assert orders(engine) == [1]
+
+
+def test_a_handler_that_ends_its_transaction_otherwise_is_refused_as_well(engine, inbox):
+    def roll_back(message: ReceivedMessage, session: Session) -> None:
+        session.rollback()
+        insert(message, session)
+
+    for end in (roll_back, lambda message, session: session.close()):
+        with pytest.raises(ConfigurationError, match="has rolled back or closed its session"):
+            inbox.run("shop.insert", "m1", end, message(1))
+    assert orders(engine) == []
+
+
+def test_a_handler_may_use_savepoints(engine, inbox):
+    def nested(message: ReceivedMessage, session: Session) -> None:
+        with session.begin_nested():
+            insert(message, session)
+        with session.begin_nested() as savepoint:
+            insert(message, session)
+            savepoint.rollback()
+
+    inbox.run("shop.insert", "m1", nested, message(1))
+    assert orders(engine) == [1]
+
+
+def test_a_scoped_session_is_in_the_handler_what_it_is_given(engine):
+    registry = scoped_session(sessionmaker(engine))
+    metadata = MetaData()
+    inbox = Inbox(metadata, registry)
+    metadata.create_all(engine)
+    METADATA.create_all(engine)
+
+    def place(message: ReceivedMessage, session: Session) -> None:
+        assert registry() is session
+        registry.execute(ORDERS.insert().values(number=message.payload))
+
+    for _ in range(2):
+        inbox.run("shop.insert", "m1", place, message(1))
+    registry.remove()
+    assert orders(engine) == [1]
+
+
+def test_what_makes_no_session_is_refused(engine):
+    with Session(engine) as session, pytest.raises(ConfigurationError, match="a Session cannot be called"):
+        Inbox(MetaData(), session)  # type: ignore[arg-type]
+
+
+def test_a_missing_table_or_database_is_found_by_the_check(engine, inbox):
+    inbox.check()
+    inbox.table.drop(engine)
+    with pytest.raises(ConfigurationError, match="there is no table stomp_web_inbox in"):
+        inbox.check()
+    with pytest.raises(ConfigurationError, match=r"give the inbox sessionmaker\(engine\)"):
+        Inbox(MetaData(), sessionmaker()).check()
+
+
+def test_a_database_that_is_away_is_no_reason_not_to_start(tmp_path, caplog):
+    Inbox(MetaData(), sessionmaker(create_engine(f"sqlite:///{tmp_path}/missing/shop.db"))).check()
+    assert "the inbox stomp_web_inbox cannot be reached, and messages wait: unable to open" in caplog.text
+
+
 def test_old_rows_are_removed(engine, inbox):
     inbox.run("shop.insert", "m1", insert, message(1))
     assert inbox.purge() == 0
@@ -156,6 +229,37 @@ class TestWorker:
         assert failure is not None
         assert failure.permanent
         assert "x-message-id" in failure.error
+
+    def test_without_its_table_it_does_not_start(self, engine, inbox):
+        inbox.table.drop(engine)
+        with Broker() as broker:
+            worker = Worker(broker.url, inbox=inbox)
+            worker.subscribe("/queue/orders", once=True)(insert)
+            with pytest.raises(ConfigurationError, match="there is no table stomp_web_inbox"):
+                worker.run()
+            assert broker.received("SUBSCRIBE") == 0
+
+    def test_a_fault_of_the_database_is_no_fault_of_the_message(self, engine, inbox, caplog):
+        with Broker() as broker, Publisher(broker.url) as publisher:
+            worker = Worker(broker.url, inbox=inbox, concurrency=1, max_redeliveries=0, retry_delay=0.01)
+            done = threading.Event()
+
+            @worker.subscribe("/queue/orders", once=True)
+            def place(message: ReceivedMessage, session: Session) -> None:
+                assert (message.failures, message.redelivered) == (0, False)
+                insert(message, session)
+                done.set()
+
+            running = Running(worker).alive()
+            inbox.table.drop(engine)
+            publisher.send("/queue/orders", 1)
+            assert eventually(lambda: worker.stats().retried >= 3, LIMIT)
+            inbox.table.create(engine)
+            assert done.wait(LIMIT)
+            assert running.stop() == 0
+            assert (worker.stats().failed, broker.messages("/queue/DLQ")) == (0, [])
+        assert orders(engine) == [1]
+        assert "from /queue/orders waits, the next try is in" in caplog.text
 
     def test_it_needs_an_inbox_and_two_arguments(self, inbox):
         lacking = Worker("stomp://127.0.0.1:1")

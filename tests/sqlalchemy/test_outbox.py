@@ -131,6 +131,22 @@ class TestWriting:
                 outbox.send(engine, "/queue/orders", 1)  # type: ignore[arg-type]
         assert states(engine, outbox) == []
 
+    def test_without_its_table_it_is_refused_as_the_relay_refuses_it(self, engine, publisher):
+        outbox = Outbox(MetaData(), publisher)
+        with (
+            Session(engine) as session,
+            pytest.raises(
+                ConfigurationError, match=r"there is no table stomp_web_outbox in .* create it by a migration"
+            ),
+        ):
+            outbox.send(session, "/queue/orders", 1)
+
+    def test_what_is_no_publisher_is_refused(self):
+        with pytest.raises(
+            ConfigurationError, match=r"not object; in Flask, it is app\.extensions\['stomp'\]\.publisher"
+        ):
+            Outbox(MetaData(), object())  # type: ignore[arg-type]
+
     def test_autocommit_is_refused(self, engine, outbox):
         autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
         with Session(autocommit) as session, pytest.raises(ConfigurationError, match="autocommit"):
@@ -159,8 +175,8 @@ class TestWriting:
         before = datetime.datetime.now(datetime.UTC)
         write(engine, outbox, 1)
         after = datetime.datetime.now(datetime.UTC)
-        with engine.connect() as connection:
-            assert before <= connection.execute(select(outbox.table.c.created_at)).scalar_one() <= after
+        with outbox.store(engine).claim(1) as claim:
+            assert before <= claim.rows[0].created_at <= after
 
     def test_a_connection_and_a_scoped_session_will_do(self, engine, outbox, publisher):
         with engine.begin() as connection:
@@ -351,7 +367,8 @@ class TestRelay:
         assert states(engine, outbox) == []
 
     def test_an_error_of_the_database_does_not_show_the_body(self, engine, outbox):
-        outbox.table.drop(engine)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE stomp_web_outbox RENAME COLUMN alias TO other")
         with Session(engine) as session, pytest.raises(sqlalchemy.exc.DBAPIError) as raised:
             outbox.send(session, "/queue/orders", "the secret body")
         assert "secret" not in str(raised.value)

@@ -21,6 +21,7 @@ from ...outbox.postgresql import ConnectionListener, can_listen
 from ...outbox.store import Listener
 from ...outbox.turn import FileTurn, database_file
 from .models import OutboxMessage
+from .tables import check_table
 
 __all__ = ["DjangoStore"]
 
@@ -45,13 +46,8 @@ class DjangoStore(Store):
 
     def check(self) -> None:
         """Raise `ConfigurationError` if the table does not exist, or if the database cannot serve a relay."""
+        check_table(OutboxMessage, self.database)
         connection = connections[self.database]
-        with connection.cursor() as cursor:
-            names = connection.introspection.table_names(cursor)
-        if OutboxMessage._meta.db_table not in names:
-            raise ConfigurationError(
-                f"there is no {self.name}: run `manage.py migrate stomp_web_outbox --database {self.database}`"
-            )
         if self.turn is None and not connection.features.has_select_for_update_skip_locked:
             raise ConfigurationError(
                 f"the database {self.database!r} cannot skip locked rows, which the relay needs: PostgreSQL, MariaDB "

@@ -6,17 +6,19 @@ import functools
 import typing
 import weakref
 
-from django.db import connections, transaction
+from django.db import DatabaseError, connections, transaction
 from django.utils import timezone
 
 from ...client.message import Message
 from ...errors import ConfigurationError
 from ...outbox import Relay, new_row
+from ...outbox.missing import is_missing_table
 from ...publisher import Publisher
 from ..publishers import publishers
 from .models import OutboxMessage
 from .settings import OutboxSettings, database_of, read_outbox_settings
 from .store import DjangoStore
+from .tables import missing_table
 
 __all__ = ["make_relay", "write"]
 
@@ -40,7 +42,12 @@ def write(message: Message, using: str, key: str | None, database: str | None) -
             "Put the call into transaction.atomic()"
         )
     values = {name: getattr(row, name) for name in row.__slots__}
-    written = OutboxMessage.objects.using(database).create(**{**values, "created_at": timezone.now()})
+    try:
+        written = OutboxMessage.objects.using(database).create(**{**values, "created_at": timezone.now()})
+    except DatabaseError as error:
+        if is_missing_table(error):
+            raise missing_table(OutboxMessage, database) from error
+        raise
     if publishers[using].is_captured:  # a test sees the message as sent; the row is written, too
         publishers[using].deliver([message])
         return

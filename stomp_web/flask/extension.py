@@ -128,9 +128,9 @@ class Stomp(PublisherMethods):
     ) -> typing.Callable[[_Handler], _Handler]:
         """Return a decorator. ``flask stomp worker`` calls the decorated function with each message of *destination*.
 
-        The function runs in its own application context. It gets a `ReceivedMessage`; with *once*, it also gets a
-        session. For ``--processes``, define the function at the top level of a module. The arguments and exceptions
-        are those of `Handlers.subscribe`.
+        The function runs in its own application context. It gets a `ReceivedMessage`; with *once*, it also gets
+        the session, which is ``db.session`` of Flask-SQLAlchemy. For ``--processes``, define the function at the top
+        level of a module. The arguments and exceptions are those of `Handlers.subscribe`.
         """
         return self.handlers.subscribe(
             destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to, once=once

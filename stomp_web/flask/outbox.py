@@ -66,12 +66,14 @@ def relay_engine(app: flask.Flask, database: str | None) -> Engine:
 def inbox_of(load_app: typing.Callable[[], flask.Flask]) -> Inbox:
     """Return the inbox in the database of the app that *load_app* returns. A worker's processes pickle this by name.
 
-    Its session is that of the app, so that a handler writes with either in one transaction.
+    Its session is that of the app, so that a handler writes with either in one transaction. Its options are those of
+    the inbox that the app has made.
     """
-    from ..sqlalchemy import Inbox
+    from ..sqlalchemy.inbox import INBOX_OPTIONS, Inbox
 
     app = load_app()
-    return Inbox(_metadata_of(app), app.extensions["sqlalchemy"].session)
+    metadata = _metadata_of(app)
+    return Inbox(metadata, app.extensions["sqlalchemy"].session, **metadata.info.get(INBOX_OPTIONS, {}))
 
 
 def warn_of_sqlite(app: flask.Flask) -> None:

@@ -26,9 +26,12 @@ from ..worker import ReceivedMessage
 from ..worker.once import InboxUnavailable, bounded
 from .tables import INBOX_TABLE, inbox_table, missing_table
 
-__all__ = ["Inbox", "sqlite_timeout"]
+__all__ = ["INBOX_OPTIONS", "Inbox", "sqlite_timeout"]
 
 _log = get_logger("inbox")
+
+#: In the `info` of the metadata: the options of the last inbox that was made with it. Flask's worker takes them.
+INBOX_OPTIONS: typing.Final = "stomp_web.inbox_options"
 
 _PURGED_EVERY: typing.Final = 3600.0  # seconds
 # A missing table is an OperationalError on SQLite, and a ProgrammingError elsewhere.
@@ -75,6 +78,7 @@ class Inbox:
                 "session_factory",
             )
         self.table = inbox_table(metadata, table)
+        metadata.info[INBOX_OPTIONS] = {"table": table, "keep": keep}
         self._session_factory = session_factory
         self._keep = datetime.timedelta(days=keep)
         self._purge_at = time.monotonic()

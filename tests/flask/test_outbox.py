@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -256,6 +257,18 @@ def test_without_its_table_a_worker_with_an_inbox_does_not_start(tmp_path):
     app.extensions["stomp"].handlers.subscribe("/queue/orders", once=True)(lambda message, session: None)
     result = app.test_cli_runner().invoke(args=["stomp", "worker"])
     assert (result.exit_code, "Error: there is no table stomp_web_inbox in" in result.output) == (1, True)
+
+
+def test_the_worker_has_the_options_of_the_apps_inbox(tmp_path):
+    from stomp_web.sqlalchemy import Inbox
+
+    app, db = create_app(tmp_path, STOMP_URL="stomp://127.0.0.1:1")
+    made = Inbox(db.metadata, db.session, table="handled", keep=7)
+    app.extensions["stomp"].handlers.subscribe("/queue/orders", once=True)(lambda message, session: None)
+    worker = make_worker(app.extensions["stomp"], ScriptInfo(create_app=lambda: app), processes=0)
+    inbox = worker._inbox()
+    assert inbox.table is made.table
+    assert inbox._keep == datetime.timedelta(days=7)
 
 
 def test_a_handler_that_runs_once_must_take_a_session():

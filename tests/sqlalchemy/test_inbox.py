@@ -201,6 +201,10 @@ def test_old_rows_are_removed(engine, inbox):
     assert inbox.purge() == 1
 
 
+def inbox_without_table() -> Inbox:
+    return Inbox(MetaData(), sessionmaker(create_engine("sqlite://")))
+
+
 class TestWorker:
     def test_a_message_that_was_sent_twice_is_handled_once(self, engine, inbox):
         with Broker() as broker:
@@ -238,6 +242,15 @@ class TestWorker:
             with pytest.raises(ConfigurationError, match="there is no table stomp_web_inbox"):
                 worker.run()
             assert broker.received("SUBSCRIBE") == 0
+
+    def test_a_process_without_its_table_says_so_in_a_sentence(self, capfd):
+        worker = Worker("stomp://127.0.0.1:1", inbox=inbox_without_table, processes=1)
+        worker.subscribe("/queue/orders", once=True)(insert)
+        with pytest.raises(
+            ConfigurationError, match="cannot run the handlers: there is no table stomp_web_inbox in sqlite"
+        ):
+            worker.run()
+        assert "Traceback" not in capfd.readouterr().err
 
     def test_a_fault_of_the_database_is_no_fault_of_the_message(self, engine, inbox, caplog):
         with Broker() as broker, Publisher(broker.url) as publisher:

@@ -55,6 +55,7 @@ class Loop:
         #: How often `changed` was called.
         self.changes = 0
         self._numbers = itertools.count(1)
+        self._order = itertools.count()  # of timers that are due at the same time
         self._wakeup = Wakeup()
         self._stopping = False
 
@@ -173,7 +174,7 @@ class Loop:
                 notices.add(log.warning, "cannot accept a connection: %s", str(error))
                 # Probably too many open files. Retrying at once would waste processor time.
                 self._selector.unregister(self._listener)
-                heapq.heappush(self._timers, (time.monotonic() + 0.1, next(self._numbers), None))
+                heapq.heappush(self._timers, (time.monotonic() + 0.1, next(self._order), None))
                 return
             self._add(sock)
 
@@ -284,7 +285,7 @@ class Loop:
         due = connection.next_time()
         if due is not None and (connection.timer is None or due < connection.timer):
             connection.timer = due
-            heapq.heappush(self._timers, (due, next(self._numbers), connection))
+            heapq.heappush(self._timers, (due, next(self._order), connection))
 
     def _resume(self, connection: Connection) -> None:
         """The client has read its output: deliver messages again, and process the frames that waited."""

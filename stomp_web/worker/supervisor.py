@@ -195,7 +195,8 @@ class Supervisor:
                 return
             failures = 1 if time.monotonic() - began > _LONG_ENOUGH else failures + 1
             pause = back_off(failures)
-            _log.warning("%s Connecting again in %.1f s", sentence(self._reason), pause)
+            when = "at once" if pause < 0.05 else f"in {pause:.1f} s"
+            _log.warning("%s Connecting again %s", sentence(self._reason), when)
             end = time.monotonic() + pause
             while not self._stopping and time.monotonic() < end:
                 self._wait(end - time.monotonic())

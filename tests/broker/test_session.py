@@ -7,6 +7,7 @@ import pytest
 from stomp_web.broker import Broker
 from stomp_web.protocol import Frame
 from tests.broker.wire import Wire
+from tests.client.scripted import eventually
 
 VERSIONS = ("1.0", "1.1", "1.2")
 
@@ -81,6 +82,12 @@ class TestConnect:
         wire = open_wire()
         wire.connect(receipt="r")
         assert wire.nothing_waits()
+
+    def test_the_log_numbers_connections_one_by_one(self, connect, caplog):
+        caplog.set_level("INFO", "stomp_web.broker")
+        for number in (1, 2, 3):
+            connect(heart_beat="1000,1000")
+            assert eventually(lambda number=number: f"connection {number}: connected" in caplog.text)
 
 
 class TestLogin:

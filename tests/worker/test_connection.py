@@ -12,7 +12,7 @@ import pytest
 
 from stomp_web import AuthenticationFailed, ConfigurationError, InvalidFrame, Publisher, Rejected, StompError
 from stomp_web.broker import Broker
-from stomp_web.worker import Handlers, Worker
+from stomp_web.worker import Handlers, Worker, supervisor
 from tests.client.scripted import eventually
 from tests.error_texts import faults_in
 from tests.worker.running import PATIENCE, Notes, Running, own_threads
@@ -38,14 +38,16 @@ def test_a_broker_that_is_not_there_yet_is_waited_for():
         assert running.stop() == 0
 
 
-def test_what_the_broker_says_with_a_full_stop_is_logged_with_one(broker, start, caplog):
+@pytest.mark.parametrize(("pause", "when"), [(0.04, "at once"), (0.26, "in 0.3 s")])
+def test_what_the_broker_says_with_a_full_stop_is_logged_with_one(broker, start, caplog, monkeypatch, pause, when):
+    monkeypatch.setattr(supervisor, "back_off", lambda failures: pause)
     broker.faults.error("CONNECT", "Broker is starting. Please wait.")
     worker = Worker(broker.url)
     worker.subscribe("/queue/a")(Notes())
     start(worker)
     (line,) = [record.getMessage() for record in caplog.records if "is starting" in record.getMessage()]
     assert faults_in(line) == []
-    assert " Connecting again in " in line
+    assert line.endswith(f" Connecting again {when}")
 
 
 def test_a_lost_connection_is_opened_again_with_its_subscriptions(broker, publisher, start):

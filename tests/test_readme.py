@@ -113,6 +113,18 @@ print(answer.status_code, answer.json()["id"])
 """
 
 
+def run_with_django(folder: Path) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "run.py"],
+        cwd=folder,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "settings", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+
+
 def test_django_snippet(broker: Broker, tmp_path: Path) -> None:
     """In a process of its own, as Django's settings are for a whole process."""
     pytest.importorskip("django")
@@ -121,18 +133,38 @@ def test_django_snippet(broker: Broker, tmp_path: Path) -> None:
     (tmp_path / "views.py").write_text(views)
     (tmp_path / "urls.py").write_text(DJANGO_URLS)
     (tmp_path / "run.py").write_text(DJANGO_RUN)
-    path = os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "run.py"],
-        cwd=tmp_path,
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "settings", "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-    )
+    done = run_with_django(tmp_path)
     assert done.returncode == 0, done.stderr
     [message] = broker.messages("/queue/orders")
     assert done.stdout.split() == ["202", message.headers["x-message-id"]]
+    assert message.body == b'{"id":7}'
+
+
+DJANGO_OUTBOX_RUN = """
+import django
+from django.core.management import call_command
+
+django.setup()
+
+from django.db import transaction
+from stomp_web.django import send
+
+call_command("migrate", verbosity=0)
+{snippet}
+print("written")
+call_command("stomp_relay", "--once")
+"""
+
+
+def test_django_outbox_snippet(broker: Broker, tmp_path: Path) -> None:
+    pytest.importorskip("django")
+    _, settings, _ = re.split(r"# settings\.py|# views\.py", text("django", broker))
+    more = 'INSTALLED_APPS += ["stomp_web.django.outbox"]\n'
+    (tmp_path / "settings.py").write_text(DJANGO_SETTINGS + settings + more)
+    (tmp_path / "run.py").write_text(DJANGO_OUTBOX_RUN.format(snippet=SNIPPETS["django outbox"]))
+    done = run_with_django(tmp_path)
+    assert (done.returncode, done.stdout) == (0, "written\n"), done.stderr
+    [message] = broker.messages("/queue/orders")
     assert message.body == b'{"id":7}'
 
 

@@ -34,7 +34,7 @@ def run_relay_command(
     """
     with Publisher(url) as publisher:
         store = _store(database, table, alias=alias, keep=keep * _DAY)
-        relay = Relay(store, lambda _alias: publisher, **options)
+        relay = Relay(store, lambda _alias: publisher, alias=alias, **options)
         return run_relay(relay, once=once)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.core.checks import register
 
-from .checks import check_deployment, check_settings
+from .checks import check_deployment, check_outbox_app, check_settings
 
 __all__ = ["StompConfig"]
 
@@ -20,4 +20,5 @@ class StompConfig(AppConfig):
     def ready(self) -> None:
         """Register the system checks."""
         register(check_settings, "stomp_web")
+        register(check_outbox_app, "stomp_web")
         register(check_deployment, "stomp_web", deploy=True)

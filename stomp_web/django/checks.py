@@ -1,8 +1,10 @@
-"""The system checks. They read settings only: no socket is opened.
+"""The system checks. They open no socket.
 
 * **stomp_web.E001** - ``settings.STOMP`` is missing, no dict, or without ``"default"``.
 * **stomp_web.E002** - an alias cannot be used: a wrong key, an unknown option, a bad value or address,
   also in the settings of its worker.
+* **stomp_web.E004** - an alias has ``OUTBOX``, or a handler has ``once=True``, and ``stomp_web.django.outbox`` is not
+  in INSTALLED_APPS. The check imports ``stomp_handlers`` of the installed apps.
 
 With ``manage.py check --deploy``:
 
@@ -18,16 +20,17 @@ import contextlib
 import ipaddress
 import typing
 
+from django.apps import apps
 from django.conf import settings
 from django.core import checks
 
 from ..connection.address import parse_address
 from ..errors import ConfigurationError
 from ..publisher import Publisher
-from .handlers import make_worker
+from .handlers import handlers_by_alias, import_handlers, make_worker
 from .publishers import DEFAULT_ALIAS, publishers, section_of
 
-__all__ = ["check_deployment", "check_settings"]
+__all__ = ["check_deployment", "check_outbox_app", "check_settings"]
 
 
 def check_settings(**_: object) -> list[checks.CheckMessage]:
@@ -50,6 +53,21 @@ def check_settings(**_: object) -> list[checks.CheckMessage]:
         except ConfigurationError as error:
             found.append(checks.Error(str(error), id="stomp_web.E002"))
     return found
+
+
+def check_outbox_app(**_: object) -> list[checks.CheckMessage]:
+    """Report what needs the app of the outbox, if that app is not installed."""
+    if apps.is_installed("stomp_web.django.outbox"):
+        return []
+    needing: list[str] = []
+    with contextlib.suppress(ConfigurationError):  # reported by the check of the settings
+        needing += [f"settings.STOMP[{alias!r}] has OUTBOX" for alias in publishers if section_of(alias, "OUTBOX")]
+    import_handlers()
+    for handlers in handlers_by_alias.values():
+        needing += [f"the handler {handler.name} has once=True" for handler in handlers if handler.once]
+    text = ", and 'stomp_web.django.outbox' is not in INSTALLED_APPS: there is no table."
+    hint = "Add it to INSTALLED_APPS, and run manage.py migrate."
+    return [checks.Error(need + text, hint, id="stomp_web.E004") for need in needing]
 
 
 def check_deployment(**_: object) -> list[checks.CheckMessage]:

@@ -12,12 +12,12 @@ import time
 import typing
 
 from .._internal.log import get_logger
-from .._internal.printable import harmless
+from .._internal.printable import harmless, without_outcome
 from .._internal.signals import StopSignals
 from .._internal.wakeup import Wakeup
 from ..config import seconds, whole_number
 from ..connection.deadline import deadline_in
-from ..errors import InvalidFrame, Rejected
+from ..errors import ConfigurationError, InvalidFrame, Rejected
 from ..publisher import Publisher
 from .sending import Sending
 from .stats import RelayStats
@@ -56,6 +56,8 @@ class Relay:
     * *max_attempts* - after how many refusals by the broker the row of a message is *failed*; by default 10. The pause
       before the second try is one second. Each later pause is twice as long, up to five minutes. A message that was
       not sent, or whose outcome is unknown, is tried until the broker has confirmed it.
+    * *alias* - the alias of the broker that the relay tries to reach at its start, if there is nothing to send then. A
+      failure is logged. ``None``, the default: the relay tries no broker before the first message.
 
     Raises `ConfigurationError` for a bad option.
     """
@@ -68,8 +70,10 @@ class Relay:
         poll: float = DEFAULT_POLL,
         batch: int = DEFAULT_BATCH,
         max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+        alias: str | None = None,
     ) -> None:
         self.store = store
+        self._alias = alias
         self._publisher_of = publisher_of
         self._poll = seconds("poll", poll)
         self._batch = whole_number("batch", batch, 1, _LARGEST_BATCH)
@@ -98,7 +102,7 @@ class Relay:
 
         *on_progress* is called about twice a second with a `RelayStats`. If a broker or the database cannot be reached,
         the relay waits. Returns the exit code for the program. It is 0; with *once*, it is 1 if a broker or the
-        database cannot be reached, or if unsent rows are left.
+        database cannot be reached, or if unsent rows are left. With *once* and nothing to send, no broker is needed.
 
         Raises `ConfigurationError` if the outbox table does not exist.
         """
@@ -114,7 +118,7 @@ class Relay:
             self._stopping = False
 
     def _run(self, once: bool) -> int:
-        checked = False
+        checked = begun = False
         woken_at = -math.inf
         while not self._stopping:
             try:
@@ -131,6 +135,9 @@ class Relay:
                 self._show()
                 if once and pause is not None and (code := self._end_of_once()) is not None:
                     return code
+                if not (begun or once or pause is None or self._stats.problem):
+                    self._try_broker()
+                begun = True
                 if pause is not None:
                     self.store.rest()
                     self._wait(pause)
@@ -138,6 +145,8 @@ class Relay:
                 self._lost(error)
                 if once:
                     return 1
+        sent = self._stats.sent
+        _log.info("stopped: %d %s sent", sent, "message was" if sent == 1 else "messages were")
         return 0
 
     def send(self, ids: typing.Sequence[int], timeout: float | None = None) -> int:
@@ -180,6 +189,18 @@ class Relay:
         pause = min([self._poll, *(until - now for _, until in self._away.values() if until > now)])
         # Each row that was seen waits for a row that another relay has locked. That relay will be done in a moment.
         return min(pause, _BUSY_PAUSE) if claim.seen and not sending.away else pause
+
+    def _try_broker(self) -> None:
+        """Log a warning if the broker cannot be reached. The first message may come much later."""
+        if self._alias is None:
+            return
+        try:
+            health = self._publisher_of(self._alias).check()
+            problem = "" if health else str(health)
+        except ConfigurationError as error:
+            problem = str(error)
+        if problem:
+            _log.warning("messages will wait in the outbox: %s", without_outcome(problem))
 
     def _note_brokers(self, sending: Sending, skip: typing.Collection[str]) -> None:
         """Remember which brokers cannot be reached, and when to try them again."""

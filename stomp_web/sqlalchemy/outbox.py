@@ -157,7 +157,8 @@ class Outbox:
         max_attempts: int = DEFAULT_MAX_ATTEMPTS,
     ) -> Relay:
         """Return a relay for the outbox in the database of *engine*; the other arguments are those of `Relay`."""
-        return Relay(self.store(engine), self._publisher, poll=poll, batch=batch, max_attempts=max_attempts)
+        options: dict[str, typing.Any] = {"poll": poll, "batch": batch, "max_attempts": max_attempts}
+        return Relay(self.store(engine), self._publisher, alias=self._alias, **options)
 
     def store(self, engine: Engine) -> SqlAlchemyStore:
         """Return the store of the outbox in the database of *engine*, for statistics and an operator's actions."""

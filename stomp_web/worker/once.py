@@ -7,7 +7,15 @@ import typing
 
 from .handlers import Function, ReceivedMessage, Reject
 
-__all__ = ["SQLITE_TIMEOUT", "InboxUnavailable", "OnceInbox", "bounded", "check_identity", "sqlite_problem"]
+__all__ = [
+    "SQLITE_TIMEOUT",
+    "InboxUnavailable",
+    "OnceInbox",
+    "bounded",
+    "check_identity",
+    "sqlite_lacks",
+    "sqlite_problem",
+]
 
 #: Seconds for which a connection of SQLite has to wait for another one that writes, if several messages are handled.
 SQLITE_TIMEOUT: typing.Final = 20.0
@@ -59,7 +67,11 @@ def bounded(name: str) -> str:
 def sqlite_problem(database: str, settings: str, lacking: str) -> str:
     """Return the warning of a worker that handles several messages at a time with a *database* of SQLite."""
     return (
-        f'{database} is SQLite, and its {settings} lack {lacking}: with several messages at a time, expect "database '
-        'is locked" and dead letters. Set them, or handle one message at a time (--concurrency 1), or use another '
-        "database"
+        f'{sqlite_lacks(database, settings, lacking)}: with several messages at a time, expect "database is locked" '
+        "and dead letters. Set them, or handle one message at a time (--concurrency 1), or use another database"
     )
+
+
+def sqlite_lacks(database: str, settings: str, lacking: str) -> str:
+    """Return the first clause of a warning that names what the *settings* of a *database* of SQLite lack."""
+    return f"{database} is SQLite, and its {settings} lack {lacking}"

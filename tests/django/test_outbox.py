@@ -9,12 +9,15 @@ import pytest
 from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
-from django.test import TestCase, override_settings
+from django.db.utils import ConnectionHandler
+from django.test import TestCase, modify_settings, override_settings
 from django.utils import timezone
 
 from stomp_web import ConfigurationError, InvalidFrame, SerializationError
 from stomp_web.django import asend, publisher, publishers, send, subscribe
-from stomp_web.django.handlers import make_worker
+from stomp_web.django.checks import check_outbox_app
+from stomp_web.django.handlers import handlers_by_alias, make_worker
+from stomp_web.django.outbox import checks
 from stomp_web.django.outbox.inbox import DjangoInbox
 from stomp_web.django.outbox.models import InboxMessage, OutboxMessage
 from stomp_web.django.outbox.writing import make_relay
@@ -265,6 +268,50 @@ def test_bad_settings_are_errors(bad):
 def test_an_outbox_by_default_without_a_transaction_for_each_request_is_a_warning():
     with override_settings(STOMP={"default": {**MEMORY, "OUTBOX": {"default": True}}}):
         assert [message.id for message in run_checks(tags=["stomp_web"])] == ["stomp_web.W005"]
+
+
+def test_a_database_of_sqlite_without_the_options_for_several_programs_is_a_warning(monkeypatch, tmp_path):
+    entry = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "shop.sqlite3")}
+    monkeypatch.setattr(checks, "connections", ConnectionHandler({"default": entry}))
+    with override_settings(STOMP={"default": MEMORY, "audit": MEMORY}):
+        (found,) = run_checks(tags=["stomp_web"])
+    assert found.id == "stomp_web.W006"
+    assert "settings.DATABASES['default'] is SQLite, and its OPTIONS lack 'timeout': 20 and" in found.msg
+    assert list(tmp_path.iterdir()) == []  # it opened nothing
+
+
+def test_the_outbox_without_the_app_it_belongs_to_is_a_warning():
+    with override_settings(STOMP={"default": MEMORY}), modify_settings(INSTALLED_APPS={"remove": "stomp_web.django"}):
+        (found,) = run_checks(tags=["stomp_web"])
+    assert found.id == "stomp_web.W007"
+
+
+class TestWithoutTheApp:
+    @pytest.fixture(autouse=True)
+    def not_installed(self) -> Iterator[None]:
+        with modify_settings(INSTALLED_APPS={"remove": "stomp_web.django.outbox"}):
+            yield
+
+    def check(self) -> list[str]:
+        return [message.msg for message in check_outbox_app() if message.id == "stomp_web.E004"]
+
+    def test_settings_of_the_outbox_are_an_error(self):
+        with override_settings(STOMP={"default": {**MEMORY, "OUTBOX": {"default": True}}}):
+            (found,) = self.check()
+        assert found.startswith("settings.STOMP['default'] has OUTBOX, and 'stomp_web.django.outbox' is not in")
+
+    def test_a_handler_that_handles_once_is_an_error(self, monkeypatch):
+        handlers = Handlers()
+        handlers.subscribe("/queue/a", once=True)(print)
+        handlers.subscribe("/queue/b")(print)
+        monkeypatch.setitem(handlers_by_alias, "spare", handlers)
+        with override_settings(STOMP={"default": MEMORY}):
+            (found,) = self.check()
+        assert found.startswith("the handler builtins.print has once=True, and")
+
+    def test_who_uses_neither_has_no_error(self):
+        with override_settings(STOMP={"default": MEMORY}):
+            assert self.check() == []
 
 
 class TestInbox:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LONG = 180.0
 
 #: What docs/how-to/django.md says.
-ADVISED = {"timeout": 20, "transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL;"}
+ADVISED = {"timeout": 20, "transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"}
 
 
 def database(path: Path, **options: Any) -> dict[str, Any]:

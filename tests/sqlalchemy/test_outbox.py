@@ -412,6 +412,24 @@ class TestRelay:
                     wait_until(lambda: len(again.messages("/queue/orders")) == 1)
                     wait_until(lambda: relay.stats().problem == "")
 
+    def test_a_broker_that_is_away_is_logged_before_the_first_message(self, engine, caplog):
+        caplog.set_level("INFO", "stomp_web.outbox")
+        metadata = MetaData()
+        with Broker() as broker:
+            url, port = broker.url, broker.port
+        with Publisher(url, connect_timeout=1) as publisher:
+            outbox = Outbox(metadata, publisher)
+            metadata.create_all(engine)
+            assert outbox.relay(engine).run(once=True) == 0  # there is nothing to send, and so no need of a broker
+            assert "messages will wait" not in caplog.text
+            with Running(outbox.relay(engine)):
+                wait_until(lambda: "messages will wait in the outbox" in caplog.text)
+                assert f"127.0.0.1:{port}" in caplog.text
+                write(engine, outbox, 1)
+                with Broker(port=port) as again:
+                    wait_until(lambda: len(again.messages("/queue/orders")) == 1)
+        assert caplog.records[-1].getMessage() == "stopped: 1 message was sent"
+
     def test_several_relays_send_each_message_once_and_in_the_order_of_its_key(self, engine, outbox, publisher):
         for first in range(0, 300, 20):
             with Session(engine) as session, session.begin():

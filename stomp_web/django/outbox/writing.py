@@ -86,7 +86,7 @@ def make_relay(using: str, database: str | None = None, **options: typing.Any) -
     database = database or database_of(settings)
     given = {name: getattr(settings, name) for name in ("poll", "batch", "max_attempts")}
     given.update((name, value) for name, value in options.items() if value is not None)
-    return Relay(_store(database, settings), _publisher, **given)
+    return Relay(_store(database, settings), _publisher, alias=using, **given)
 
 
 def _store(database: str, settings: OutboxSettings) -> DjangoStore:

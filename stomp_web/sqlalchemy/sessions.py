@@ -61,10 +61,13 @@ class Ending:
     def after_commit(self, group: object, value: object, function: typing.Callable[[list[typing.Any]], object]) -> None:
         """After the commit, call *function* once for each *group*, with the list of all values of the group.
 
-        If there is no transaction, a new one is begun.
+        If there is no transaction, a new one is begun. Raises `ConfigurationError` if the session does not allow that.
         """
         session = typing.cast(Session, self._session())
-        current = session.get_nested_transaction() or session.get_transaction() or session.begin()
+        current = session.get_nested_transaction() or session.get_transaction()
+        if current is None and not session.autobegin:
+            raise ConfigurationError("the session has no transaction, and autobegin=False: call session.begin() first")
+        current = current or session.begin()
         self._entries.append(_Entry(current, group, value, function))
 
     def _after_commit(self, session: Session) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy
 from sqlalchemy import Column, Integer, MetaData, Table
-from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Session, scoped_session, sessionmaker
 
 from stomp_web import BrokerUnavailable, ConfigurationError, Publisher, SerializationError
 from stomp_web.sqlalchemy import Outbox, send_after_commit
@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 METADATA = MetaData()
-ORDERS = Table("orders", METADATA, Column("id", Integer, primary_key=True))
+ORDERS = Table("orders", METADATA, Column("id", Integer, primary_key=True, autoincrement=False))
+
+
+class Base(DeclarativeBase):
+    metadata = METADATA
+
+
+class Order(Base):
+    __table__ = ORDERS
+
+
 HOW = ["after the commit", "by the outbox"]
 
 
@@ -88,6 +98,48 @@ class TestTransactions:
             session.rollback()
         assert payloads(publisher) == []
 
+    def test_a_commit_whose_flush_fails(self, engine, publisher, send):
+        with Session(engine) as session:
+            session.add(Order(id=1))
+            session.commit()
+        with Session(engine) as session:
+            send(session, 1)
+            session.add(Order(id=1))
+            with pytest.raises(sqlalchemy.exc.IntegrityError):
+                session.commit()
+            session.rollback()
+            send(session, 2)
+            session.add(Order(id=2))
+            session.commit()
+        assert payloads(publisher) == [2]
+
+    def test_blocks_one_after_the_other_of_which_one_fails(self, engine, publisher, send):
+        with Session(engine) as session:
+            with session.begin():
+                send(session, 1)
+            with pytest.raises(sqlalchemy.exc.IntegrityError):
+                place_twice(session, send)
+            with session.begin():
+                send(session, 3)
+        assert payloads(publisher) == [1, 3]
+
+    def test_a_session_that_does_not_begin_by_itself(self, engine, publisher, send):
+        with Session(engine, autobegin=False) as session:
+            with pytest.raises((sqlalchemy.exc.InvalidRequestError, ConfigurationError), match=r"begin\(\)"):
+                send(session, 1)
+            with session.begin():
+                send(session, 2)
+            with session.begin():
+                pass
+        assert payloads(publisher) == [2]
+
+    def test_a_factory_that_begins(self, engine, publisher, send):
+        factory = sessionmaker(engine)
+        with factory.begin() as session:
+            send(session, 1)
+            assert payloads(publisher) == []
+        assert payloads(publisher) == [1]
+
     def test_a_savepoint_that_is_released(self, engine, publisher, send):
         with Session(engine) as session, session.begin():
             with session.begin_nested():
@@ -116,6 +168,25 @@ class TestTransactions:
             send(session, 2)
         assert payloads(publisher) == [2]
 
+    def test_a_savepoint_whose_block_fails(self, engine, publisher, send):
+        with Session(engine) as session, session.begin():
+            session.add(Order(id=1))
+            send(session, 1)
+            with pytest.raises(sqlalchemy.exc.IntegrityError):
+                place_in_savepoint(session, send)
+            send(session, 3)
+        assert payloads(publisher) == [1, 3]
+
+    def test_a_released_savepoint_in_a_savepoint_that_is_rolled_back(self, engine, publisher, send):
+        with Session(engine) as session, session.begin():
+            outer = session.begin_nested()
+            with session.begin_nested():
+                send(session, 1)
+            outer.rollback()
+            with session.begin_nested():
+                send(session, 2)
+        assert payloads(publisher) == [2]
+
     def test_a_released_savepoint_in_a_transaction_that_is_rolled_back(self, engine, publisher, send):
         with Session(engine) as session:
             with session.begin_nested():
@@ -133,6 +204,27 @@ class TestTransactions:
             send(session, 3)
             session.commit()
         assert payloads(publisher) == [2, 3]
+
+    def test_a_session_that_is_closed_and_used_again(self, engine, publisher, send):
+        session = Session(engine)
+        send(session, 1)
+        session.close()
+        send(session, 2)
+        session.commit()
+        session.close()
+        with session.begin_nested():
+            send(session, 3)
+        session.commit()
+        session.close()
+        assert payloads(publisher) == [2, 3]
+
+    def test_a_commit_without_a_message_after_one_with_a_message(self, engine, publisher, send):
+        with Session(engine) as session:
+            send(session, 1)
+            session.commit()
+            session.add(Order(id=1))
+            session.commit()
+        assert payloads(publisher) == [1]
 
     def test_sessions_of_one_factory_do_not_mix(self, engine, publisher, send):
         factory = sessionmaker(engine, info={"shared": True})
@@ -159,6 +251,17 @@ class TestTransactions:
             session.commit()
         assert payloads(publisher) == [{"id": 1}]
 
+    @pytest.mark.parametrize("expire", [True, False])
+    def test_the_objects_of_the_session_can_be_used_after_the_commit(self, engine, publisher, send, expire):
+        with Session(engine, expire_on_commit=expire) as session:
+            order = Order(id=7)
+            session.add(order)
+            send(session, {"id": order.id})
+            session.commit()
+            assert payloads(publisher) == [{"id": 7}]
+            assert ("id" in sqlalchemy.inspect(order).expired_attributes) is expire
+            assert order.id == 7
+
     @pytest.mark.parametrize("engine", ["postgresql", "mariadb"], indirect=True)
     def test_two_phases(self, engine, publisher, send):
         with Session(engine, twophase=True) as session:
@@ -170,6 +273,46 @@ class TestTransactions:
             session.prepare()
             session.rollback()
         assert payloads(publisher) == [1]
+
+    @pytest.mark.parametrize("engine", ["postgresql", "mariadb"], indirect=True)
+    def test_two_phases_with_savepoints_and_without_a_call_of_prepare(self, engine, publisher, send):
+        with Session(engine, twophase=True) as session:
+            send(session, 1)
+            with session.begin_nested() as savepoint:
+                send(session, 2)
+                savepoint.rollback()
+            with session.begin_nested():
+                send(session, 3)
+            session.commit()
+            with session.begin():
+                send(session, 4)
+        assert payloads(publisher) == [1, 3, 4]
+
+    @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+    def test_two_phases_are_refused_by_sqlalchemy_with_sqlite(self, engine, publisher, send):
+        with Session(engine, twophase=True) as session, pytest.raises(NotImplementedError):
+            place(session, send)
+        assert payloads(publisher) == []
+
+
+def place(session: Session, send: Callable[[Session, object], object]) -> None:
+    session.execute(ORDERS.insert().values(id=1))
+    send(session, 1)
+    session.commit()
+
+
+def place_twice(session: Session, send: Callable[[Session, object], object]) -> None:
+    with session.begin():
+        send(session, 2)
+        for _ in range(2):
+            session.execute(ORDERS.insert().values(id=1))
+
+
+def place_in_savepoint(session: Session, send: Callable[[Session, object], object]) -> None:
+    """Place an order that is there already."""
+    with session.begin_nested():
+        send(session, 2)
+        session.execute(ORDERS.insert().values(id=1))
 
 
 class TestErrors:

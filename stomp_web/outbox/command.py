@@ -8,7 +8,8 @@ import typing
 
 from .._internal.log import get_logger
 from .._internal.status_line import StatusLine
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, StompError
+from .database_errors import is_conflict, words_of
 from .relay import Relay
 from .stats import OutboxStats, RelayStats
 from .store import Store
@@ -16,6 +17,8 @@ from .store import Store
 __all__ = ["RelayLine", "need_sqlalchemy", "operate", "run_relay"]
 
 _DAY: typing.Final = 86_400.0
+#: Seconds after which a relay that works would have sent a pending message.
+_LONG: typing.Final = 60.0
 
 _log = get_logger("outbox")
 
@@ -57,7 +60,18 @@ class RelayLine(StatusLine):
 
 
 def operate(store: Store, action: str, ids: typing.Sequence[int], days: float) -> str:
-    """Carry out *action*, one of ``status``, ``retry``, ``discard`` and ``purge``, and return a text to print."""
+    """Carry out *action*, one of ``status``, ``retry``, ``discard`` and ``purge``, and return a text to print.
+
+    Raises `StompError` if the database cannot be reached, or another transaction is in the way.
+    """
+    try:
+        return _operate(store, action, ids, days)
+    except store.lost as error:
+        problem = "was locked by another transaction" if is_conflict(error) else "cannot be reached"
+        raise StompError(f"{store.name} {problem}: {words_of(error)}") from None
+
+
+def _operate(store: Store, action: str, ids: typing.Sequence[int], days: float) -> str:
     store.check()
     if action == "purge":
         return f"{store.purge(days * _DAY)} sent messages were deleted"
@@ -71,6 +85,11 @@ def operate(store: Store, action: str, ids: typing.Sequence[int], days: float) -
 def _status_text(name: str, outbox: OutboxStats) -> str:
     """Return the statistics of an outbox as text."""
     age = "" if outbox.oldest is None else f"; the oldest that is not sent is {outbox.oldest:.0f} s old"
+    if outbox.oldest_pending is not None and outbox.oldest_pending > _LONG:
+        age += (
+            f". A pending message is {outbox.oldest_pending:.0f} s old: check that a relay runs for this database, and "
+            "that it can reach the broker"
+        )
     return (
         f"{name}: {outbox.pending} pending, {outbox.waiting} waiting, {outbox.failed} failed, {outbox.sent} sent and "
         f"kept{age}"

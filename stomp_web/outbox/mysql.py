@@ -1,8 +1,8 @@
-"""SQL for MariaDB and MySQL, to delete rows that a relay has locked."""
+"""SQL for MariaDB and MySQL, to delete or lock rows that are each found by the primary key."""
 
 from __future__ import annotations
 
-__all__ = ["delete_one_by_one"]
+__all__ = ["delete_one_by_one", "lock_those_that_wait"]
 
 
 def delete_one_by_one(table: str, ids: str) -> str:
@@ -11,7 +11,19 @@ def delete_one_by_one(table: str, ids: str) -> str:
     The statement finds each row by its primary key. With ``id IN (...)``, MariaDB 10.11 reads the whole table if the
     ids are a quarter of the rows. Then the statement waits for rows that other relays have locked, or deadlocks.
     """
-    return (
-        f"DELETE gone FROM JSON_TABLE({ids}, '$[*]' COLUMNS (id BIGINT PATH '$')) AS wanted "
-        f"STRAIGHT_JOIN {table} AS gone FORCE INDEX (PRIMARY) ON gone.id = wanted.id"
-    )
+    return f"DELETE gone FROM {_each(ids, table, 'gone')}"
+
+
+def lock_those_that_wait(table: str, ids: str) -> str:
+    """Return a statement that locks the rows among *ids* that wait and have no `next_attempt_at`, and selects their ids.
+
+    The statement waits only for locks on these rows. A statement that searches by keys may use the index of the states,
+    and then also waits for locks on rows of other keys.
+    """
+    found = _each(ids, table, "found")
+    return f"SELECT found.id FROM {found} WHERE found.state = 'waiting' AND found.next_attempt_at IS NULL FOR UPDATE"  # noqa: S608 - names
+
+
+def _each(ids: str, table: str, name: str) -> str:
+    wanted = f"JSON_TABLE({ids}, '$[*]' COLUMNS (id BIGINT PATH '$')) AS wanted"
+    return f"{wanted} STRAIGHT_JOIN {table} AS {name} FORCE INDEX (PRIMARY) ON {name}.id = wanted.id"

@@ -12,13 +12,14 @@ import time
 import typing
 
 from .._internal.log import get_logger
-from .._internal.printable import harmless, without_outcome
+from .._internal.printable import without_outcome
 from .._internal.signals import StopSignals
 from .._internal.wakeup import Wakeup
 from ..config import seconds, whole_number
 from ..connection.deadline import deadline_in
 from ..errors import ConfigurationError, InvalidFrame, Rejected
 from ..publisher import Publisher
+from .database_errors import is_conflict, words_of
 from .sending import Sending
 from .stats import RelayStats
 from .store import Listener, Outcomes, Store
@@ -39,7 +40,6 @@ _SHOWN_EVERY: typing.Final = 0.5
 _COUNTED_EVERY: typing.Final = 5.0
 _DRAINED_EVERY: typing.Final = 1.0
 _ONCE_LIMIT: typing.Final = 60.0  # seconds that a relay with *once* waits while another relay sends
-_LONGEST_ERROR: typing.Final = 2000
 _LARGEST_BATCH: typing.Final = 10_000  # databases limit how many values a statement may have
 
 Progress = typing.Callable[[RelayStats], object]
@@ -85,6 +85,7 @@ class Relay:
         self._on_progress: Progress | None = None
         self._shown_at = self._counted_at = -math.inf
         self._losses = 0
+        self._conflicts = 0
         self._drained_at = self._sent_at = -math.inf
         self._away: dict[str, tuple[int, float]] = {}  # by alias: failures in a row, and when to try again
 
@@ -139,10 +140,15 @@ class Relay:
                     self._try_broker()
                 begun = True
                 if pause is not None:
-                    self.store.rest()
                     self._wait(pause)
+                    self.store.rest()
             except self.store.lost as error:
-                self._lost(error)
+                if is_conflict(error):
+                    self._conflict(error)
+                    if not once or time.monotonic() - self._sent_at < _ONCE_LIMIT:
+                        continue
+                else:
+                    self._lost(error)
                 if once:
                     return 1
         sent = self._stats.sent
@@ -162,7 +168,7 @@ class Relay:
                     sending.send(claim.rows, deadline_in(seconds))
                     claim.record(self._outcomes(sending))
         except Exception as error:  # noqa: BLE001 - the caller has committed, and a relay will try again
-            _log.warning("messages of %s are left to the relay: %s", self.store.name, _words(error))
+            _log.warning("messages of %s are left to the relay: %s", self.store.name, words_of(error))
         return len(sending.sent)
 
     def _round(self) -> float | None:
@@ -179,6 +185,7 @@ class Relay:
             failures=self._stats.failures + len(sending.failures) + len(sending.unreadable),
         )
         self._note_brokers(sending, skip)
+        self._conflicts = 0
         if self._losses:
             self._losses = 0
             _log.info("%s can be reached again", self.store.name)
@@ -221,7 +228,7 @@ class Relay:
         for row, error in sending.failures:
             attempts = row.attempts + 1
             if isinstance(error, Rejected | InvalidFrame) and attempts >= self._max_attempts:
-                outcomes.failed[row.id] = attempts, _words(error)
+                outcomes.failed[row.id] = attempts, words_of(error)
                 _log.error(
                     "message %s to %s has failed after %d attempts, and stays in the outbox: %s",
                     row.message_id,
@@ -230,9 +237,9 @@ class Relay:
                     error,
                 )
             else:
-                outcomes.again[row.id] = attempts, _words(error), _next_attempt(attempts)
+                outcomes.again[row.id] = attempts, words_of(error), _next_attempt(attempts)
         for row, error in sending.unreadable:
-            outcomes.failed[row.id] = row.attempts + 1, _words(error)
+            outcomes.failed[row.id] = row.attempts + 1, words_of(error)
         return outcomes
 
     def _end_of_once(self) -> int | None:
@@ -246,7 +253,7 @@ class Relay:
     def _lost(self, error: Exception) -> None:
         """Note that the database cannot be reached, and wait."""
         self._losses += 1
-        problem = f"{self.store.name} cannot be reached: {_words(error)}"
+        problem = f"{self.store.name} cannot be reached: {words_of(error)}"
         if self._losses == 1:
             _log.warning("%s; the relay waits", problem)
         self._stats = dataclasses.replace(self._stats, problem=problem)
@@ -254,6 +261,16 @@ class Relay:
         self.store.rest()
         self._show()
         self._wait(_growing(self._losses))
+
+    def _conflict(self, error: Exception) -> None:
+        """Note that a lock of another transaction was in the way. The next try is at once, or later if this goes on."""
+        problem = f"a lock of another transaction was in the way in {self.store.name}: {words_of(error)}"
+        _log.warning("%s; it is tried again, and what was sent is sent again with the same ids", problem)
+        self._stats = dataclasses.replace(self._stats, problem=problem)
+        self.store.rest()
+        if self._conflicts:
+            self._wait(_growing(self._conflicts))
+        self._conflicts += 1
 
     # -- waiting and showing ----------------------------------------------------------------------------------
 
@@ -338,10 +355,3 @@ def _next_attempt(attempts: int) -> datetime.datetime:
     seconds = min(_FIRST_PAUSE * 2.0 ** min(attempts - 1, 30), _LONGEST_PAUSE)
     seconds *= random.uniform(0.9, 1.1)  # noqa: S311 - not a secret
     return datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
-
-
-def _words(error: Exception) -> str:
-    """Return *error* as text. An error of SQLAlchemy is shortened to the driver's error, without the statement."""
-    error = getattr(error, "orig", None) or error
-    text = harmless(f"{type(error).__name__}: {error}".replace("\0", "\\0").strip())
-    return text[:_LONGEST_ERROR]

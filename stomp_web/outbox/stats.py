@@ -11,21 +11,29 @@ __all__ = ["OutboxStats", "RelayStats"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OutboxStats:
-    """The number of rows in each state. `oldest` - how many seconds the oldest unsent row has waited."""
+    """The number of rows in each state. `oldest` - how many seconds the oldest unsent row has waited.
+
+    `oldest_pending` - the same for the oldest pending row, which a relay may send at once.
+    """
 
     pending: int = 0
     waiting: int = 0
     failed: int = 0
     sent: int = 0
     oldest: float | None = None
+    oldest_pending: float | None = None
 
     @classmethod
     def of(
         cls, counts: typing.Mapping[str, int], first: typing.Iterable[datetime.datetime | None], now: datetime.datetime
     ) -> OutboxStats:
-        """Return the statistics. *counts* - rows by state. *first* - times of the first unsent row in each state."""
-        oldest = min((moment for moment in first if moment is not None), default=None)
-        return cls(**counts, oldest=None if oldest is None else max((now - oldest).total_seconds(), 0.0))
+        """Return the statistics. *counts* - rows by state. *first* - times of the first unsent row in each state.
+
+        *first* begins with the state ``pending``.
+        """
+        ages = [None if moment is None else max((now - moment).total_seconds(), 0.0) for moment in first]
+        oldest = max((age for age in ages if age is not None), default=None)
+        return cls(**counts, oldest=oldest, oldest_pending=ages[0])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -304,7 +304,8 @@ class Store:
     def waiting_behind(self, keys: typing.Collection[str], limit: int) -> list[int]:
         """Lock up to *limit* rows of *keys* that wait and have no `next_attempt_at`. Return their ids.
 
-        If such a row is locked, wait for the lock: another relay may be setting the row to waiting.
+        If such a row is locked, wait for the lock: another relay may be setting the row behind it to waiting. Do not
+        wait for locks on rows of other keys.
         """
         raise NotImplementedError
 
@@ -329,7 +330,7 @@ class Store:
         return None
 
     def rest(self) -> None:
-        """Close connections that are broken or too old. Called between two rounds, and after an error."""
+        """Close connections that are broken or too old. Called after each wait, and after an error."""
 
     def close(self) -> None:
         """Close what the store has opened."""

@@ -14,6 +14,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    CursorResult,
     Engine,
     Select,
     Table,
@@ -27,7 +28,7 @@ from sqlalchemy.exc import ArgumentError, InterfaceError, InternalError, Operati
 
 from ..errors import ConfigurationError
 from ..outbox import FAILED, PENDING, SENT, WAITING, OutboxStats, Row, Store
-from ..outbox.mysql import delete_one_by_one
+from ..outbox.mysql import delete_one_by_one, lock_those_that_wait
 from ..outbox.order import Candidate
 from ..outbox.postgresql import ConnectionListener, can_listen
 from ..outbox.store import Listener
@@ -48,7 +49,8 @@ def make_engine(address: str, name: str = "--database") -> Engine:
     *name* says where the address was read. The address is not in the error, because it may contain a password.
     """
     try:
-        return sqlalchemy.create_engine(address)
+        # A relay may be idle for hours, and something in between may cut its connection.
+        return sqlalchemy.create_engine(address, pool_pre_ping=True)
     except ImportError as error:
         raise ConfigurationError(f"{name}: {error}", "database") from None
     except (ArgumentError, ValueError):
@@ -205,7 +207,11 @@ class SqlAlchemyStore(Store):
         statement = select(column.id).where(
             column.key.in_(keys), column.state == WAITING, column.next_attempt_at.is_(None)
         )
-        return self._ids(statement.order_by(column.id).limit(limit), skip_locked=False)
+        statement = statement.order_by(column.id).limit(limit)
+        if self._is_mysql:
+            ids = self._connection.execute(statement).scalars().all()
+            return list(self._execute(lock_those_that_wait, ids).scalars()) if ids else []
+        return self._ids(statement, skip_locked=False)
 
     def keys(self, ids: typing.Sequence[int]) -> set[str]:
         """See `Store.keys`."""
@@ -219,12 +225,21 @@ class SqlAlchemyStore(Store):
 
     def delete(self, ids: typing.Sequence[int]) -> None:
         """See `Store.delete`."""
-        dialect = self._engine.dialect
-        if dialect.name in {"mysql", "mariadb"}:
-            statement = delete_one_by_one(dialect.identifier_preparer.format_table(self._table), ":ids")
-            self._connection.execute(text(statement), {"ids": json.dumps(list(ids))})
-            return
-        self._connection.execute(self._table.delete().where(self._among(ids)))
+        if self._is_mysql:
+            self._execute(delete_one_by_one, ids)
+        else:
+            self._connection.execute(self._table.delete().where(self._among(ids)))
+
+    @property
+    def _is_mysql(self) -> bool:
+        return self._engine.dialect.name in {"mysql", "mariadb"}
+
+    def _execute(
+        self, statement: typing.Callable[[str, str], str], ids: typing.Sequence[int]
+    ) -> CursorResult[typing.Any]:
+        """Execute a *statement* of `stomp_web.outbox.mysql` for the rows *ids*."""
+        table = self._engine.dialect.identifier_preparer.format_table(self._table)
+        return self._connection.execute(text(statement(table, ":ids")), {"ids": json.dumps(list(ids))})
 
     def stats(self) -> OutboxStats:
         """See `Store.stats`."""

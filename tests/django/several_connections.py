@@ -8,6 +8,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import threading
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -121,6 +122,46 @@ def test_a_relay_whose_connection_the_database_has_ended_connects_again():
             assert eventually(lambda: not OutboxMessage.objects.exists())
             assert set(payloads()) == set(range(1, count + 1))
             assert end_other_connections() > 0
+
+
+class TestIdleConnections:
+    def test_one_that_was_cut_is_noticed_before_its_next_use_if_the_settings_say_so(self, monkeypatch):
+        idle = idle_store(monkeypatch, CONN_HEALTH_CHECKS=True)
+        assert in_a_thread(end_other_connections) > 0
+        idle.rest()
+        assert idle.stats().pending == 0
+
+    def test_one_that_is_too_old_is_closed(self, monkeypatch):
+        idle = idle_store(monkeypatch, CONN_MAX_AGE=3600)
+        idle.rest()
+        assert connection.connection is not None
+        connection.close_at = time.monotonic()
+        idle.rest()
+        assert connection.connection is None
+
+    def test_one_stays_open_if_its_age_ends_with_a_request(self, monkeypatch):
+        idle = idle_store(monkeypatch, CONN_MAX_AGE=0)
+        before = connection.connection
+        idle.rest()
+        assert connection.connection is before
+
+    def test_one_in_a_transaction_is_left_alone(self, monkeypatch):
+        idle = idle_store(monkeypatch, CONN_MAX_AGE=0.001)
+        with transaction.atomic():
+            before = connection.connection
+            connection.close_at = time.monotonic()
+            idle.rest()
+            assert connection.connection is before
+
+
+def idle_store(monkeypatch: pytest.MonkeyPatch, **settings: object) -> DjangoStore:
+    """A store whose connection was opened with these settings, and used."""
+    for name, value in settings.items():
+        monkeypatch.setitem(connection.settings_dict, name, value)
+    connection.close()
+    store = DjangoStore("default")
+    store.stats()
+    return store
 
 
 def end_other_connections() -> int:

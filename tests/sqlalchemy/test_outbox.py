@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from stomp_web.observers import SendSucceeded
 from stomp_web.outbox import OutboxStats
 from stomp_web.outbox.store import Outcomes
 from stomp_web.sqlalchemy import Outbox
-from stomp_web.sqlalchemy.store import SqlAlchemyStore
+from stomp_web.sqlalchemy.store import SqlAlchemyStore, make_engine
 from stomp_web.testing import capture
 from tests.outbox.running import LIMIT, Running
 
@@ -241,7 +243,8 @@ class TestInline:
 
 
 class TestRelay:
-    def test_an_order_within_a_key_survives_a_refusal_and_others_do_not_wait(self, engine):
+    def test_an_order_within_a_key_survives_a_refusal_and_others_do_not_wait(self, engine, monkeypatch):
+        monkeypatch.setattr("stomp_web.outbox.relay._FIRST_PAUSE", 300.0)  # no second try before `make_due`
         metadata = MetaData()
         with Broker() as broker, Publisher(broker.url) as publisher:
             outbox = Outbox(metadata, publisher)
@@ -319,6 +322,75 @@ class TestRelay:
             other.record(Outcomes(sent=list(other.rows)))
         assert states(engine, outbox) == []
 
+    @pytest.mark.parametrize("engine", SERVERS, indirect=True)
+    def test_rows_behind_a_sent_one_are_found_while_rows_of_other_keys_are_locked(self, engine, outbox):
+        for key in ("other", "mine", "another"):
+            write(engine, outbox, key, key=key)
+        column = outbox.table.c
+        with engine.begin() as connection:
+            connection.execute(outbox.table.update().values(state="waiting"))
+        ids = numbered(engine, outbox)
+        with impatient(engine) as hurried, engine.begin() as connection:
+            for key in ("other", "another"):  # for both at once, MariaDB would read the whole table, and lock it
+                connection.execute(select(column.id).where(column.id == ids[key]).with_for_update())
+            store = store_of_another(outbox, hurried)
+            with store.transaction():
+                sent = ["mine", *map(str, range(500))]  # for so many, MariaDB looks at all rows that wait
+                assert store.waiting_behind(sent, 10) == [ids["mine"]]
+
+    @pytest.mark.parametrize("engine", SERVERS, indirect=True)
+    def test_a_lock_that_is_not_free_in_time_is_called_so_and_the_message_is_sent_after_it(
+        self, engine, outbox, publisher, caplog
+    ):
+        write(engine, outbox, "first", "second", key="k")
+        ids, column = numbered(engine, outbox), outbox.table.c
+        with impatient(engine) as hurried:
+            relay = outbox.relay(hurried, poll=0.1)
+            with engine.begin() as connection:
+                connection.execute(outbox.table.update().where(column.id == ids["second"]).values(state="waiting"))
+            with engine.connect() as connection:
+                connection.execute(select(column.id).where(column.id == ids["second"]).with_for_update())
+                with Running(relay):
+                    wait_until(lambda: "a lock of another transaction was in the way" in caplog.text)
+                    connection.rollback()
+                    wait_until(lambda: "second" in payloads(publisher))
+                    wait_until(lambda: relay.stats().problem == "")
+        assert "cannot be reached" not in caplog.text
+
+    @pytest.mark.parametrize("engine", SERVERS, indirect=True)
+    def test_a_deadlock_is_called_so_and_tried_again_at_once(self, engine, outbox, publisher, caplog):
+        """Another transaction has the second row and wants the first; the relay has the first and wants the second."""
+        write(engine, outbox, "first", "second", key="k")
+        ids, column = numbered(engine, outbox), outbox.table.c
+        with engine.begin() as connection:
+            connection.execute(outbox.table.update().where(column.id == ids["second"]).values(state="waiting"))
+        other = engine.connect()
+        # Which of the two is ended: on PostgreSQL, who looks first; on MariaDB, who has written less.
+        if engine.dialect.name == "postgresql":
+            other.exec_driver_sql("SET LOCAL deadlock_timeout = '300s'")
+        for _ in range(100):
+            values = {"message_id": "", "destination": "/queue/a", "headers": "{}", "body": b"", "last_error": ""}
+            values |= {"alias": "another", "created_at": datetime.datetime.now(datetime.UTC), "state": "failed"}
+            other.execute(outbox.table.insert().values(values))
+        other.execute(outbox.table.update().where(column.id == ids["second"]).values(attempts=0))
+        wanting = threading.Thread(
+            target=lambda: other.execute(select(column.id).where(column.id == ids["first"]).with_for_update())
+        )
+
+        def want(event: object) -> None:
+            if isinstance(event, SendSucceeded) and not wanting.ident:
+                wanting.start()
+                wait_until(lambda: waits_for_a_lock(engine))
+
+        publisher.observers.add(want)
+        with other, Running(outbox.relay(engine, poll=0.1)):
+            wait_until(lambda: "eadlock" in caplog.text)
+            wanting.join(LIMIT)
+            other.rollback()
+            wait_until(lambda: "second" in payloads(publisher))
+        assert "a lock of another transaction was in the way" in caplog.text
+        assert "cannot be reached" not in caplog.text
+
     def test_all_rows_behind_those_that_are_sent_go_on_however_many_there_are(self, engine, outbox, publisher):
         with Session(engine) as session, session.begin():
             for number in range(1200):
@@ -382,6 +454,16 @@ class TestRelay:
         with pytest.raises(store.lost):
             store.stats()
         assert store.stats().pending == 0
+
+    @pytest.mark.parametrize("engine", SERVERS, indirect=True)
+    def test_an_idle_connection_of_a_command_that_was_cut_is_noticed_before_its_next_use(self, engine, outbox, server):
+        made = make_engine(engine.url.render_as_string(hide_password=False))
+        store = store_of_another(outbox, made)
+        store.stats()
+        server.kill()
+        server.go_on()
+        assert store.stats().pending == 0
+        made.dispose()
 
     @pytest.mark.parametrize("engine", SERVERS, indirect=True)
     def test_a_database_that_ends_under_an_idle_relay_is_waited_for(self, engine, outbox, publisher, server):
@@ -492,6 +574,35 @@ class TestRelay:
 def store_of_another(outbox: Outbox, engine: Engine) -> SqlAlchemyStore:
     """A store with connections of its own, as another process has it."""
     return SqlAlchemyStore(engine, outbox.table)
+
+
+def numbered(engine: Engine, outbox: Outbox) -> dict[str, int]:
+    """The ids of the rows, by their payloads."""
+    column = outbox.table.c
+    with engine.connect() as connection:
+        return {json.loads(body): id_ for id_, body in connection.execute(select(column.id, column.body))}
+
+
+@contextlib.contextmanager
+def impatient(engine: Engine) -> Iterator[Engine]:
+    """An engine for the same database, whose transactions wait a second for a lock."""
+    arguments = {
+        "postgresql": {"options": "-c lock_timeout=1000"},
+        "mariadb": {"init_command": "SET innodb_lock_wait_timeout = 1"},
+    }
+    made = sqlalchemy.create_engine(engine.url, connect_args=arguments[engine.dialect.name])
+    yield made
+    made.dispose()
+
+
+def waits_for_a_lock(engine: Engine) -> bool:
+    """Whether any transaction waits for a lock."""
+    ask = {
+        "postgresql": "SELECT count(*) FROM pg_locks WHERE NOT granted",
+        "mariadb": "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
+    }
+    with engine.connect() as connection:
+        return bool(connection.exec_driver_sql(ask[engine.dialect.name]).scalar())
 
 
 def wait_until(condition: Any) -> None:

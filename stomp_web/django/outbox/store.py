@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from ...errors import ConfigurationError
 from ...outbox import FAILED, PENDING, SENT, WAITING, OutboxStats, Row, Store
-from ...outbox.mysql import delete_one_by_one
+from ...outbox.mysql import delete_one_by_one, lock_those_that_wait
 from ...outbox.order import Candidate
 from ...outbox.postgresql import ConnectionListener, can_listen
 from ...outbox.store import Listener
@@ -136,8 +136,11 @@ class DjangoStore(Store):
 
     def waiting_behind(self, keys: typing.Collection[str], limit: int) -> list[int]:
         """See `Store.waiting_behind`."""
-        rows = self._rows.filter(key__in=list(keys), state=WAITING, next_attempt_at=None)
-        return self._ids(rows.order_by("id"), limit, skip_locked=False)
+        rows = self._rows.filter(key__in=list(keys), state=WAITING, next_attempt_at=None).order_by("id")
+        if connections[self.database].vendor == "mysql":
+            ids = list(rows.values_list("id", flat=True)[:limit])
+            return [id_ for (id_,) in self._execute(lock_those_that_wait, ids)] if ids else []
+        return self._ids(rows, limit, skip_locked=False)
 
     def keys(self, ids: typing.Sequence[int]) -> set[str]:
         """See `Store.keys`."""
@@ -153,13 +156,18 @@ class DjangoStore(Store):
 
     def delete(self, ids: typing.Sequence[int]) -> None:
         """See `Store.delete`."""
+        if connections[self.database].vendor == "mysql":
+            self._execute(delete_one_by_one, ids)
+        else:
+            self._among(ids).delete()
+
+    def _execute(self, statement: typing.Callable[[str, str], str], ids: typing.Sequence[int]) -> typing.Any:
+        """Execute a *statement* of `stomp_web.outbox.mysql` for the rows *ids*, and return what it finds."""
         connection = connections[self.database]
-        if connection.vendor == "mysql":
-            table = connection.ops.quote_name(OutboxMessage._meta.db_table)
-            with connection.cursor() as cursor:
-                cursor.execute(delete_one_by_one(table, "%s"), [json.dumps(list(ids))])
-            return
-        self._among(ids).delete()
+        table = connection.ops.quote_name(OutboxMessage._meta.db_table)
+        with connection.cursor() as cursor:
+            cursor.execute(statement(table, "%s"), [json.dumps(list(ids))])
+            return cursor.fetchall()
 
     def stats(self) -> OutboxStats:
         """See `Store.stats`."""
@@ -183,13 +191,19 @@ class DjangoStore(Store):
         return ConnectionListener(own.connection, OutboxMessage._meta.db_table, own.close)
 
     def rest(self) -> None:
-        """Close the connection if it is broken."""
+        """Close the connection if it is broken, or older than ``CONN_MAX_AGE``.
+
+        With ``CONN_HEALTH_CHECKS``, the connection is checked before its next use. A ``CONN_MAX_AGE`` of 0, Django's
+        default, means the end of a request, which a relay has not: the relay would connect for each batch. So the
+        connection stays open.
+        """
         connection = connections[self.database]
-        if connection.errors_occurred:
-            if connection.is_usable():
-                connection.errors_occurred = False
-            else:
-                connection.close()
+        if connection.in_atomic_block:  # of a TestCase
+            return
+        if connection.errors_occurred or connection.settings_dict["CONN_MAX_AGE"] != 0:
+            connection.close_if_unusable_or_obsolete()
+        else:
+            connection.health_check_done = False  # type: ignore[attr-defined]
 
 
 class _Among(In):

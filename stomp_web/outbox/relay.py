@@ -265,7 +265,7 @@ class Relay:
     def _conflict(self, error: Exception) -> None:
         """Note that a lock of another transaction was in the way. The next try is at once, or later if this goes on."""
         problem = f"a lock of another transaction was in the way in {self.store.name}: {words_of(error)}"
-        _log.warning("%s; it is tried again, and what was sent is sent again with the same ids", problem)
+        _log.warning("%s; the relay tries again, and messages that were sent go out again with the same ids", problem)
         self._stats = dataclasses.replace(self._stats, problem=problem)
         self.store.rest()
         if self._conflicts:

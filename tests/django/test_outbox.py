@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +31,8 @@ from tests.wsgi.helpers import run_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from django.core.checks import CheckMessage
 
 MEMORY = {"OPTIONS": {"url": "memory://"}}
 
@@ -312,6 +315,52 @@ class TestWithoutTheApp:
     def test_who_uses_neither_has_no_error(self):
         with override_settings(STOMP={"default": MEMORY}):
             assert self.check() == []
+
+
+class TestSeveralDatabases:
+    def test_an_outbox_that_the_relay_does_not_serve_is_a_warning_at_deployment(self):
+        assert found(audit={"database": "archive"}) == []
+        (warning,) = found(audit={"database": "archive"}, deploy=True)
+        assert warning.id == "stomp_web.W008"
+        assert "['audit']['OUTBOX'] writes to 'archive'" in warning.msg
+        assert "stomp_relay serves 'default'" in warning.msg
+        assert "manage.py stomp_relay --using audit" in str(warning.hint)
+
+    def test_outboxes_in_one_database_are_served_by_one_relay(self):
+        assert found(default={"database": "archive"}, audit={"database": "archive"}, deploy=True) == []
+        assert found(default={}, audit={"keep": 7}, deploy=True) == []
+        assert found(default={"database": "archive"}, deploy=True) == []
+
+    def test_an_outbox_in_a_database_without_its_table_is_an_error(self):
+        with override_settings(DATABASE_ROUTERS=["tests.django.test_outbox.OnlyInArchive"]):
+            (error,) = found(default={"keep": 7})
+            assert found(default={"database": "archive"}) == []
+        assert error.id == "stomp_web.E005"
+        assert "['default']['OUTBOX'] writes to 'default'" in error.msg
+
+    def test_the_status_tells_that_no_relay_takes_the_messages(self):
+        hint = "check that a relay runs for this database"
+        OutboxMessage.objects.create(**columns("failed", 1) | {"created_at": timezone.now() - timedelta(hours=1)})
+        OutboxMessage.objects.create(**columns("pending", 2))
+        assert hint not in run("stomp_outbox", "status")
+        OutboxMessage.objects.create(**columns("pending", 0) | {"created_at": timezone.now() - timedelta(hours=1)})
+        OutboxMessage.objects.filter(message_id="m2").delete()
+        assert hint in run("stomp_outbox", "status")
+
+
+class OnlyInArchive:
+    """A router that allows the tables of the outbox in one database only."""
+
+    def allow_migrate(self, database: str, label: str, **_: object) -> bool | None:
+        return database == "archive" if label == "stomp_web_outbox" else None
+
+
+def found(*, deploy: bool = False, **outboxes: dict[str, object]) -> list[CheckMessage]:
+    """What the checks of the outbox find if these aliases have these outboxes."""
+    options = {"OPTIONS": {"url": "stomp://localhost"}}
+    aliases = {alias: {**options, "OUTBOX": outbox} for alias, outbox in ({"default": {}} | outboxes).items()}
+    with override_settings(STOMP=aliases):
+        return run_checks(tags=["stomp_web"], include_deployment_checks=deploy)
 
 
 class TestInbox:

@@ -19,6 +19,7 @@ class StompOutboxConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks."""
-        from .checks import check_outbox
+        from .checks import check_outbox, check_relays
 
         register(check_outbox, "stomp_web")
+        register(check_relays, "stomp_web", deploy=True)

@@ -1,25 +1,35 @@
 """The system checks of the outbox. They read settings only.
 
 * **stomp_web.E003** - the settings of an outbox cannot be used.
+* **stomp_web.E005** - the outbox of an alias is in a database in which the routers do not allow its table.
 * **stomp_web.W005** - an outbox is the default, and ``ATOMIC_REQUESTS`` is off for its database. So ``send`` is refused
   outside of ``transaction.atomic``.
 * **stomp_web.W006** - the database of an outbox is SQLite, and its ``OPTIONS`` lack a setting without which programs
   that write at the same time get "database is locked".
 * **stomp_web.W007** - ``stomp_web.django`` is not in INSTALLED_APPS, so its commands and checks are missing.
+
+With ``manage.py check --deploy``:
+
+* **stomp_web.W008** - the outbox of an alias is in another database than that of ``"default"``, so that
+  ``manage.py stomp_relay`` alone does not send its messages. If a relay runs for that database as well, silence the
+  warning by ``SILENCED_SYSTEM_CHECKS``.
 """
 
 from __future__ import annotations
 
+import typing
+
 from django.apps import apps
 from django.core import checks
-from django.db import connections
+from django.db import connections, router
 
 from ...errors import ConfigurationError
-from ..publishers import publishers, section_of
+from ..publishers import DEFAULT_ALIAS, publishers, section_of
 from ..sqlite import CHECK, sqlite_lacking
-from .settings import database_of, read_outbox_settings
+from .models import OutboxMessage
+from .settings import OutboxSettings, database_of, read_outbox_settings
 
-__all__ = ["check_outbox"]
+__all__ = ["check_outbox", "check_relays"]
 
 
 def check_outbox(**_: object) -> list[checks.CheckMessage]:
@@ -34,26 +44,24 @@ def check_outbox(**_: object) -> list[checks.CheckMessage]:
             )
         )
     databases: set[str] = set()
-    try:
-        aliases = list(publishers)
-    except ConfigurationError:  # reported by the check of the settings
-        return found
-    for alias in aliases:
-        try:
-            section_of(alias, "OUTBOX")
-        except ConfigurationError:  # reported by the check of the settings
+    for alias, settings in _outboxes():
+        if isinstance(settings, ConfigurationError):
+            found.append(checks.Error(str(settings), id="stomp_web.E003"))
             continue
-        try:
-            settings = read_outbox_settings(alias)
-        except ConfigurationError as error:
-            found.append(checks.Error(str(error), id="stomp_web.E003"))
-            continue
-        database = database_of(settings)
+        database, where = database_of(settings), f"settings.STOMP[{alias!r}]['OUTBOX']"
         databases.add(database)
+        if section_of(alias, "OUTBOX") and not router.allow_migrate_model(database, OutboxMessage):
+            found.append(
+                checks.Error(
+                    f"{where} writes to {database!r}, where settings.DATABASE_ROUTERS allow no table of the outbox.",
+                    hint="Name another database in its key 'database', or allow the app 'stomp_web_outbox' there.",
+                    id="stomp_web.E005",
+                )
+            )
         if settings.default and not connections[database].settings_dict.get("ATOMIC_REQUESTS"):
             found.append(
                 checks.Warning(
-                    f"settings.STOMP[{alias!r}]['OUTBOX'] is the default, and ATOMIC_REQUESTS is off for {database!r}.",
+                    f"{where} is the default, and ATOMIC_REQUESTS is off for {database!r}.",
                     hint="A send outside of transaction.atomic() is refused: there is nothing to commit it with.",
                     id="stomp_web.W005",
                 )
@@ -66,3 +74,43 @@ def check_outbox(**_: object) -> list[checks.CheckMessage]:
             text = f'{problem}: expect "database is locked" if several programs write to it.'
             found.append(checks.Warning(text, "Set them, or use another database.", id=CHECK))
     return found
+
+
+def check_relays(**_: object) -> list[checks.CheckMessage]:
+    """Warn of outboxes that the relay of the default alias does not serve."""
+    found: list[checks.CheckMessage] = []
+    databases = {
+        alias: database_of(settings) for alias, settings in _outboxes() if isinstance(settings, OutboxSettings)
+    }
+    served = databases.get(DEFAULT_ALIAS) or database_of(OutboxSettings())
+    for alias, database in databases.items():
+        if database != served and section_of(alias, "OUTBOX"):
+            found.append(
+                checks.Warning(
+                    f"settings.STOMP[{alias!r}]['OUTBOX'] writes to {database!r}; manage.py stomp_relay serves "
+                    f"{served!r}.",
+                    hint=f"Run `manage.py stomp_relay --using {alias}` as well. If you do, silence this warning.",
+                    id="stomp_web.W008",
+                )
+            )
+    return found
+
+
+def _outboxes() -> typing.Iterator[tuple[str, OutboxSettings | ConfigurationError]]:
+    """Yield each alias, and the settings of its outbox, or what is wrong with them.
+
+    Other problems of the settings are reported by the check of the settings.
+    """
+    try:
+        aliases = list(publishers)
+    except ConfigurationError:
+        return
+    for alias in aliases:
+        try:
+            section_of(alias, "OUTBOX")
+        except ConfigurationError:
+            continue
+        try:
+            yield alias, read_outbox_settings(alias)
+        except ConfigurationError as error:
+            yield alias, error

@@ -10,7 +10,7 @@ import dataclasses
 import secrets
 import sqlite3
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -32,6 +32,10 @@ CATALOGUE: typing.Final = {
 
 #: The states of an order. Only the first one means that the broker has confirmed both messages.
 ANNOUNCED, WAITING, NOT_SENT, REJECTED, UNKNOWN = "announced", "waiting", "not sent", "rejected", "unknown"
+DISCARDED = "discarded"
+
+#: The days for which an outbox keeps the row of a sent message. A row that is not there was discarded until then.
+KEEP: typing.Final = 30
 
 #: The texts of the page. "Not announced" would be wrong for a message that may have arrived.
 LABELS: typing.Final = {
@@ -40,6 +44,7 @@ LABELS: typing.Final = {
     NOT_SENT: "not announced",
     REJECTED: "not announced",
     UNKNOWN: "not confirmed",
+    DISCARDED: "not announced",
 }
 
 
@@ -48,8 +53,23 @@ def tell(error: MessageError) -> tuple[str, str]:
     return _tell(type(error), error.destination or "", str(error))
 
 
-def tell_waiting(destination: str, last_error: str) -> tuple[str, str]:
-    """Return the same for an order whose message waits in an outbox, with the error of the last attempt to send it."""
+def tell_outbox(message_id: str, rows: Iterable[tuple[str, str, str, str]]) -> tuple[str, str]:
+    """Return the same for an order whose messages are in an outbox. It is announced when both rows say "sent".
+
+    *message_id* is that of the order; *rows* have the id, destination, state and last error of its messages, in order.
+    """
+    missing = {message_id: "/queue/orders", f"{message_id}-audit": "/queue/audit"}
+    for identity, destination, state, last_error in rows:
+        if state != "sent":
+            return _tell_waiting(destination, last_error)
+        missing.pop(identity, None)
+    for destination in missing.values():
+        words = f"The message to {destination} is not in the outbox: an operator has discarded it, unless it was sent"
+        return DISCARDED, f"{words} more than {KEEP} days ago. Trying again is safe."
+    return ANNOUNCED, ""
+
+
+def _tell_waiting(destination: str, last_error: str) -> tuple[str, str]:
     if not last_error:
         words = f"The message to {destination} has not reached the broker yet. The relay sends it when it can."
         return WAITING, f"{words} Trying again is safe."

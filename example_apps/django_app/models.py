@@ -8,7 +8,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 
-from example_apps.shop import ANNOUNCED, CATALOGUE, LABELS, WAITING, moment, tell_waiting, waits
+from example_apps.shop import ANNOUNCED, CATALOGUE, LABELS, WAITING, moment, tell_outbox, waits
 from stomp_web.django.outbox.models import OutboxMessage
 
 
@@ -79,12 +79,11 @@ class Order(models.Model):
         }
 
     def note_outcome(self, milliseconds: float | None = None) -> None:
-        """Set the state: the order is announced when none of its messages is in the outbox any more."""
-        left = OutboxMessage.objects.filter(key=self.key).order_by("id").first()
-        if left is None:
-            self.state, self.detail, self.milliseconds = ANNOUNCED, "", milliseconds
-        else:
-            self.state, self.detail = tell_waiting(left.destination, left.last_error)
+        """Set the state to what the rows of its messages in the outbox say."""
+        rows = OutboxMessage.objects.filter(key=self.key).order_by("id")
+        told = rows.values_list("message_id", "destination", "state", "last_error")
+        self.state, self.detail = tell_outbox(self.message_id, told)
+        self.milliseconds = milliseconds if self.state == ANNOUNCED else None
         self.save(update_fields=["state", "detail", "milliseconds"])
 
     @classmethod

@@ -4,6 +4,8 @@ import os
 import secrets
 from pathlib import Path
 
+from example_apps.shop import KEEP
+
 INSTALLED_APPS = ["example_apps.django_app", "stomp_web.django", "stomp_web.django.outbox"]
 
 STOMP = {
@@ -12,7 +14,8 @@ STOMP = {
             "url": os.environ.get("STOMP_URL", "stomp://127.0.0.1:61613"),
             "timeout": 3,  # seconds that a user waits at most when the broker does not answer
         },
-        "OUTBOX": {"relay": "inline"},  # the site itself sends, and leaves to a relay what it could not
+        # The site itself sends, and leaves to a relay what it could not. Sent messages are kept, to tell that they are.
+        "OUTBOX": {"relay": "inline", "keep": KEEP},
     }
 }
 

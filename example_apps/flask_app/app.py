@@ -16,7 +16,7 @@ from flask import Flask, abort, redirect, render_template, request, send_file, u
 from flask.typing import ResponseReturnValue
 from sqlalchemy import delete
 
-from example_apps.shop import ANNOUNCED, CATALOGUE, ICON, SCRIPT, STYLE, check_order
+from example_apps.shop import ANNOUNCED, CATALOGUE, ICON, KEEP, SCRIPT, STYLE, check_order
 from stomp_web.flask import Stomp
 
 from . import models
@@ -30,7 +30,8 @@ def create_app(config: dict[str, typing.Any] | None = None) -> Flask:
     app = Flask(__name__)
     app.config["STOMP_URL"] = os.environ.get("STOMP_URL", "stomp://127.0.0.1:61613")
     app.config["STOMP_TIMEOUT"] = 3  # seconds that a user waits at most when the broker does not answer
-    app.config["STOMP_OUTBOX"] = {"relay": "inline"}  # the site itself sends, and leaves to a relay what it could not
+    # The site itself sends, and leaves to a relay what it could not. Sent messages are kept, to tell that they are.
+    app.config["STOMP_OUTBOX"] = {"relay": "inline", "keep": KEEP}
     file = Path(os.environ.get("ORDERS_DATABASE", Path(__file__).parent / "instance" / "shop.sqlite3"))
     file.parent.mkdir(parents=True, exist_ok=True)
     app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{file.resolve()}"

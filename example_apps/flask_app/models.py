@@ -12,7 +12,7 @@ from sqlalchemy import DateTime, Dialect, Table, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from example_apps.shop import ANNOUNCED, CATALOGUE, LABELS, WAITING, moment, tell_waiting, waits
+from example_apps.shop import ANNOUNCED, CATALOGUE, LABELS, WAITING, moment, tell_outbox, waits
 from stomp_web import Publisher
 from stomp_web.sqlalchemy import Inbox, Outbox
 
@@ -107,11 +107,11 @@ def outbox() -> Table:
 
 
 def note_outcome(order: Order) -> None:
-    """Set the state of *order*: it is announced when none of its messages is in the outbox any more."""
-    table = outbox()
-    left = select(table.c.destination, table.c.last_error).where(table.c.key == order.key).order_by(table.c.id)
-    row = db.session.execute(left).first()
-    order.state, order.detail = (ANNOUNCED, "") if row is None else tell_waiting(*row)
+    """Set the state of *order* to what the rows of its messages in the outbox say."""
+    column = outbox().c
+    told = select(column.message_id, column.destination, column.state, column.last_error)
+    rows = db.session.execute(told.where(column.key == order.key).order_by(column.id))
+    order.state, order.detail = tell_outbox(order.message_id, rows.tuples())
 
 
 def latest_orders(count: int = 20) -> list[Order]:

@@ -9,6 +9,7 @@ import importlib.util
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import typing
@@ -122,6 +123,18 @@ CONSUMERS: dict[str, list[str]] = {
     "wsgi": ["-m", "stomp_web", "worker", "example_apps.wsgi_app.worker:worker"],
     "django": ["-m", "example_apps.django_app", "stomp_worker"],
 }
+
+
+def discard_unsent(site: Site) -> None:
+    """Discard all messages in the outbox of *site* that are not sent, as an operator does it."""
+    database = site.environment["ORDERS_DATABASE"]
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        ids = [str(id_) for (id_,) in connection.execute("SELECT id FROM stomp_web_outbox WHERE state <> 'sent'")]
+    command = {
+        "flask": ["-m", "stomp_web", "outbox", "discard", *ids, "--database", f"sqlite:///{database}"],
+        "django": ["-m", "example_apps.django_app", "stomp_outbox", "discard", *ids],
+    }[site.name]
+    subprocess.run([sys.executable, *command], cwd=ROOT, env=site.environment, check=True, timeout=DEADLINE)
 
 
 @contextlib.contextmanager

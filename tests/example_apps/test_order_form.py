@@ -11,7 +11,7 @@ import time
 import pytest
 
 from stomp_web.broker import Broker
-from tests.example_apps.sites import NAMES, Site, lack
+from tests.example_apps.sites import NAMES, Site, discard_unsent, lack
 
 ORDERS, AUDIT = "/queue/orders", "/queue/audit"
 
@@ -127,6 +127,20 @@ def test_a_refusal_is_shown_in_the_words_of_the_broker_as_text(site: Site, broke
     assert "<b>" not in page.html
     assert "rejected" in page.newest
     assert "saved and announced" in site.post(page.retry_path, {}).notice
+
+
+def test_an_order_whose_messages_an_operator_has_discarded_is_not_called_confirmed(site: Site, broker: Broker) -> None:
+    if site.name == "wsgi":
+        pytest.skip("it has no outbox")
+    broker.faults.error("SEND", "no coffee", close=False)
+    assert "rejected" in site.order().newest
+    discard_unsent(site)
+    page = site.get("/")
+    assert "confirmed" not in page.newest
+    assert "not announced" in page.newest
+    assert "discarded" in page.newest
+    assert "saved and announced" in site.post(page.retry_path, {}).notice
+    assert len(broker.messages(ORDERS)) == 1
 
 
 def test_an_unknown_outcome_is_called_so_and_a_second_attempt_has_the_same_id(site: Site, broker: Broker) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from example_apps.shop import ANNOUNCED, REJECTED, UNKNOWN, WAITING, Orders, waits
+from example_apps.shop import ANNOUNCED, DISCARDED, REJECTED, UNKNOWN, WAITING, Orders, tell_outbox, waits
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -117,3 +117,21 @@ def test_an_order_waits_while_one_of_its_messages_may_be_at_the_broker(
     state: str, handled: bool, booked: bool, more_is_to_come: bool
 ) -> None:
     assert waits(state, NOW if handled else None, NOW if booked else None) == more_is_to_come
+
+
+@pytest.mark.parametrize(
+    ("rows", "state"),
+    [
+        ([("a", "/queue/orders", "sent", ""), ("a-audit", "/queue/audit", "sent", "")], ANNOUNCED),
+        ([("a", "/queue/orders", "sent", ""), ("a-audit", "/queue/audit", "pending", "")], WAITING),
+        (
+            [("a", "/queue/orders", "failed", "Rejected: no coffee"), ("a-audit", "/queue/audit", "waiting", "")],
+            REJECTED,
+        ),
+        ([("a-audit", "/queue/audit", "waiting", "")], WAITING),
+        ([("a-audit", "/queue/audit", "sent", "")], DISCARDED),
+        ([], DISCARDED),
+    ],
+)
+def test_an_order_is_announced_when_both_of_its_messages_were_sent(rows: list[tuple[str, str, str, str]], state: str):
+    assert tell_outbox("a", rows)[0] == state

@@ -1,10 +1,10 @@
-"""The system checks. They open no socket.
+"""The system checks. They read settings only: no socket is opened, and no module of handlers is imported.
 
 * **stomp_web.E001** - ``settings.STOMP`` is missing, no dict, or without ``"default"``.
 * **stomp_web.E002** - an alias cannot be used: a wrong key, an unknown option, a bad value or address,
   also in the settings of its worker.
 * **stomp_web.E004** - an alias has ``OUTBOX``, or a handler has ``once=True``, and ``stomp_web.django.outbox`` is not
-  in INSTALLED_APPS. The check imports ``stomp_handlers`` of the installed apps.
+  in INSTALLED_APPS. Only handlers that the process has imported are known; ``stomp_worker`` imports all.
 
 With ``manage.py check --deploy``:
 
@@ -27,7 +27,7 @@ from django.core import checks
 from ..connection.address import parse_address
 from ..errors import ConfigurationError
 from ..publisher import Publisher
-from .handlers import handlers_by_alias, import_handlers, make_worker
+from .handlers import handlers_by_alias, make_worker
 from .publishers import DEFAULT_ALIAS, publishers, section_of
 
 __all__ = ["check_deployment", "check_outbox_app", "check_settings"]
@@ -62,7 +62,6 @@ def check_outbox_app(**_: object) -> list[checks.CheckMessage]:
     needing: list[str] = []
     with contextlib.suppress(ConfigurationError):  # reported by the check of the settings
         needing += [f"settings.STOMP[{alias!r}] has OUTBOX" for alias in publishers if section_of(alias, "OUTBOX")]
-    import_handlers()
     for handlers in handlers_by_alias.values():
         needing += [f"the handler {handler.name} has once=True" for handler in handlers if handler.once]
     text = ", and 'stomp_web.django.outbox' is not in INSTALLED_APPS: there is no table."

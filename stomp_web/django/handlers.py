@@ -8,7 +8,6 @@ import typing
 import django
 from django.apps import apps
 from django.db import close_old_connections
-from django.utils.module_loading import autodiscover_modules
 
 from ..errors import ConfigurationError
 from .publishers import DEFAULT_ALIAS, section_of
@@ -17,16 +16,7 @@ if typing.TYPE_CHECKING:
     from ..config import Options
     from ..worker import Handlers, ReceivedMessage, Worker
 
-__all__ = [
-    "HANDLERS_MODULE",
-    "fresh_connections",
-    "handlers_by_alias",
-    "import_handlers",
-    "make_worker",
-    "subscribe",
-]
-
-HANDLERS_MODULE: typing.Final = "stomp_handlers"
+__all__ = ["fresh_connections", "handlers_by_alias", "make_worker", "subscribe"]
 
 _Handler = typing.TypeVar("_Handler", bound="typing.Callable[[ReceivedMessage], object]")
 
@@ -62,11 +52,6 @@ def subscribe(
     return handlers.subscribe(
         destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to, once=once
     )
-
-
-def import_handlers() -> None:
-    """Import the module with the handlers of each installed app that has one."""
-    autodiscover_modules(HANDLERS_MODULE)
 
 
 def make_worker(using: str, options: Options, handlers: Handlers) -> Worker:

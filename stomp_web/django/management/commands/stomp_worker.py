@@ -8,16 +8,19 @@ import typing
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import connections
+from django.utils.module_loading import autodiscover_modules
 
 from ...._internal.arguments import add_options, worker_options
 from ....worker.command import messages_at_once, run_worker
 from ....worker.once import sqlite_problem
-from ...handlers import HANDLERS_MODULE, handlers_by_alias, import_handlers, make_worker
+from ...handlers import handlers_by_alias, make_worker
 from ...publishers import publishers
 from ...sqlite import CHECK, sqlite_lacking
 from ..command import StompCommand
 
 __all__ = ["Command", "sqlite_problems"]
+
+_MODULE = "stomp_handlers"
 
 
 class Command(StompCommand):
@@ -48,12 +51,12 @@ class Command(StompCommand):
     def handle(self, *, using: str, concurrency: int | None, processes: int | None, **_: typing.Any) -> None:
         """Run until Ctrl-C or SIGTERM."""
         options = publishers[using].options
-        import_handlers()
+        autodiscover_modules(_MODULE)
         handlers = handlers_by_alias.get(using)
         if not handlers:
             others = ", ".join(sorted(repr(alias) for alias, handlers in handlers_by_alias.items() if handlers))
             hint = f"there are handlers for {others}; say --using" if others else "none was found"
-            where = f"stomp_web.django.subscribe('/queue/...') in {HANDLERS_MODULE}.py of an app in INSTALLED_APPS"
+            where = f"stomp_web.django.subscribe('/queue/...') in {_MODULE}.py of an app in INSTALLED_APPS"
             raise CommandError(f"there is no handler for the alias {using!r}: they are functions with {where}; {hint}")
         worker = make_worker(using, options, handlers)
         for problem in sqlite_problems() if messages_at_once(worker, concurrency, processes) > 1 else ():

@@ -111,7 +111,7 @@ def note_outcome(order: Order) -> None:
     column = outbox().c
     told = select(column.message_id, column.destination, column.state, column.last_error)
     rows = db.session.execute(told.where(column.key == order.key).order_by(column.id))
-    order.state, order.detail = tell_outbox(order.message_id, rows.tuples())
+    order.state, order.detail = tell_outbox(order.message_id, map(tuple, rows))
 
 
 def latest_orders(count: int = 20) -> list[Order]:

@@ -207,10 +207,13 @@ class WithDjango(WithSqlAlchemy):
     @contextlib.contextmanager
     def relay(case: Case) -> Iterator[Relay]:
         configure_django(case, ["stomp_web.django", "stomp_web.django.outbox"])
+        from django.db import connection
+
         from stomp_web.django import publishers
         from stomp_web.django.outbox.store import DjangoStore
 
         assert publishers["default"].check()
+        connection.ensure_connection()
         yield Relay(DjangoStore("default"), publishers.__getitem__, batch=case.length)
         publishers.close_all()
 

@@ -24,7 +24,7 @@ __all__ = ["Candidate", "choose", "waves"]
 _IDENTIFYING: typing.Final = frozenset(("correlation-id", "traceparent", "tracestate", "baggage"))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Candidate:
     """A pending row that a relay has locked.
 
@@ -84,10 +84,13 @@ def waves(rows: typing.Iterable[Row]) -> list[list[Row]]:
 
 def _alike(row: Row, other: Row) -> bool:
     """Whether a broker that refuses one of the two messages also refuses the other."""
-    same = (row.alias, row.destination, row.content_type, row.ttl)
-    if same != (other.alias, other.destination, other.content_type, other.ttl):
-        return False
-    return row.headers == other.headers or _judged(row) == _judged(other)
+    return (
+        row.destination == other.destination
+        and row.alias == other.alias
+        and row.content_type == other.content_type
+        and row.ttl == other.ttl
+        and (row.headers == other.headers or _judged(row) == _judged(other))
+    )
 
 
 def _judged(row: Row) -> object:

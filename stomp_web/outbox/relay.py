@@ -39,6 +39,7 @@ _BUSY_PAUSE: typing.Final = 0.02  # seconds, while another relay has locked all 
 _SHOWN_EVERY: typing.Final = 0.5
 _COUNTED_EVERY: typing.Final = 5.0
 _DRAINED_EVERY: typing.Final = 1.0
+_FROM_THE_START_EVERY: typing.Final = 1.0
 _ONCE_LIMIT: typing.Final = 60.0  # seconds that a relay with *once* waits while another relay sends
 _LARGEST_BATCH: typing.Final = 10_000  # databases limit how many values a statement may have
 
@@ -86,7 +87,8 @@ class Relay:
         self._shown_at = self._counted_at = -math.inf
         self._losses = 0
         self._conflicts = 0
-        self._drained_at = self._sent_at = -math.inf
+        self._drained_at = self._sent_at = self._from_the_start_at = -math.inf
+        self._after = 0  # the id after which the next claim begins
         self._away: dict[str, tuple[int, float]] = {}  # by alias: failures in a row, and when to try again
 
     def stop(self) -> None:
@@ -176,9 +178,11 @@ class Relay:
         sending = Sending(self._publisher_of, lambda: self._stopping)
         now = time.monotonic()
         skip = [alias for alias, (_, until) in self._away.items() if until > now]
-        with self.store.claim(self._batch, skip=skip) as claim:
+        after = self._start(now)
+        with self.store.claim(self._batch, skip=skip, after=after) as claim:
             sending.send(claim.rows)
             claim.record(self._outcomes(sending))
+        self._after = claim.rows[-1].id if len(sending.sent) == self._batch else 0
         self._stats = dataclasses.replace(
             self._stats,
             sent=self._stats.sent + len(sending.sent),
@@ -191,6 +195,8 @@ class Relay:
             _log.info("%s can be reached again", self.store.name)
         if sending.sent or sending.failures or sending.unreadable:
             self._sent_at = time.monotonic()
+            return None
+        if after:
             return None
         now = time.monotonic()
         pause = min([self._poll, *(until - now for _, until in self._away.values() if until > now)])
@@ -208,6 +214,19 @@ class Relay:
             problem = str(error)
         if problem:
             _log.warning("messages will wait in the outbox: %s", without_outcome(problem))
+
+    def _start(self, now: float) -> int:
+        """Return the id after which the next claim begins.
+
+        While whole batches are sent, the relay goes on behind the last one. From the start, the database would have to
+        pass all rows that were deleted since its last clean-up. Once a second, the relay begins at the start and finds
+        rows that were committed late, or may be sent again.
+        """
+        if now - self._from_the_start_at >= _FROM_THE_START_EVERY:
+            self._after = 0
+        if not self._after:
+            self._from_the_start_at = now
+        return self._after
 
     def _note_brokers(self, sending: Sending, skip: typing.Collection[str]) -> None:
         """Remember which brokers cannot be reached, and when to try them again."""

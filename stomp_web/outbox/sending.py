@@ -12,6 +12,7 @@ from ..errors import (
     AuthenticationFailed,
     BrokerUnavailable,
     ConfigurationError,
+    InvalidFrame,
     MessageError,
     PoolClosed,
     PoolTimeout,
@@ -77,6 +78,8 @@ class Sending:
                 todo.append((row, message_of(row)))
             except SerializationError as error:
                 self._fail(self.unreadable, row, error)
+            except InvalidFrame as error:
+                self._fail(self.failures, row, error)
         size = len(todo)
         while todo:
             if self._stopping() or (deadline is not None and deadline.expired):
@@ -100,7 +103,7 @@ class Sending:
     ) -> list[tuple[Row, Message]] | None:
         """Send *part* as one batch. Return the rows that are still to be sent; ``None``: the broker is unreachable."""
         try:
-            publisher.deliver([message for _, message in part], confirm=True, timeout=timeout)
+            publisher.deliver_ready([message for _, message in part], True, timeout)
         except Exception as error:  # noqa: BLE001 - written into the row, and logged
             confirmed = set(error.confirmed) if isinstance(error, MessageError) else set()
             self.sent += [part[position][0] for position in sorted(confirmed)]

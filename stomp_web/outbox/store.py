@@ -25,6 +25,8 @@ __all__ = ["Claim", "Listener", "Outcomes", "Store", "Turn"]
 
 #: The most bytes that the bodies of one claim have together, unless the claim is only one row.
 _MOST_BYTES: typing.Final = 16 * 1024 * 1024
+#: How many unsent rows outside of a claim are counted at most. If there are more, each row is examined.
+_MOST_OTHERS: typing.Final = 1000
 #: The most rows that one statement changes.
 _MOST_WOKEN: typing.Final = 1000
 #: How often a claim is tried again because it has found rows that must wait.
@@ -107,18 +109,24 @@ class Store:
 
     @contextlib.contextmanager
     def claim(
-        self, limit: int, ids: typing.Sequence[int] | None = None, *, skip: typing.Collection[str] = ()
+        self,
+        limit: int,
+        ids: typing.Sequence[int] | None = None,
+        *,
+        skip: typing.Collection[str] = (),
+        after: int = 0,
     ) -> typing.Iterator[Claim]:
         """Claim up to *limit* rows that may be sent now, in order; if *ids* is given, only rows with these ids.
 
-        Rows of the aliases *skip* are left out, and so are the later rows of their keys.
+        Rows of the aliases *skip* are left out, and so are the later rows of their keys. Only rows with ids above
+        *after* are claimed, but an earlier unsent row of their key holds them up.
         """
         if self.turn is None:
             for _ in range(_MOST_CLAIMS):
                 with self.transaction():
-                    chosen, seen, held = self._choose(limit, ids, skip)
+                    rows, seen, held = self._choose(limit, ids, skip, after)
                     if not (held and self._hold(held)):  # otherwise commit the waiting rows, and choose again
-                        yield Claim(self.load(chosen) if chosen else (), seen, self._record)
+                        yield Claim(rows, seen, self._record)
                         return
             yield Claim()
             return
@@ -127,10 +135,9 @@ class Store:
             return
         try:
             with self.transaction():
-                chosen, seen, held = self._choose(limit, ids, skip)
+                rows, seen, held = self._choose(limit, ids, skip, after)
                 if held:
                     self._hold(held)
-                rows = self.load(chosen) if chosen else []
             outcomes: list[Outcomes] = []
             yield Claim(rows, seen, outcomes.append)
             with self.transaction():
@@ -140,11 +147,35 @@ class Store:
             self.turn.release()
 
     def _choose(
-        self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str]
-    ) -> tuple[list[int], int, list[Candidate]]:
-        candidates = self.candidates(limit, ids, skip)
+        self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str], after: int
+    ) -> tuple[list[Row], int, list[Candidate]]:
+        """Lock rows; return those that may be sent now, how many were locked, and the candidates whose key waits."""
+        rows, large = self.pending(limit, ids, skip, after, _MOST_BYTES // limit)
+        behind = self._keys_with_others(rows)
+        unclear = [row.id for row in rows if row.key in behind or row.id in large] if behind or large else []
+        if not unclear:
+            return rows, len(rows), []
+        known = {each.id: each for each in self.candidates(unclear)}
+        candidates = (known.get(row.id) or Candidate(row.id, row.key, None, None, len(row.body)) for row in rows)
         chosen, held = choose(candidates, _MOST_BYTES)
-        return chosen, len(candidates), held
+        whole = {row.id: row for row in rows if row.id not in large}
+        if missing := large.intersection(chosen):
+            whole.update((row.id, row) for row in self.load(sorted(missing)))
+        return [whole[id_] for id_ in chosen], len(rows), held
+
+    def _keys_with_others(self, rows: typing.Sequence[Row]) -> set[str | None]:
+        """Return the keys that may have unsent rows other than *rows*, which are locked, before the last of *rows*.
+
+        One statement counts the rows of all keys. Usually, *rows* has them all.
+        """
+        own = collections.Counter([row.key for row in rows if row.key is not None])
+        if not own:
+            return set()
+        most = len(rows) + _MOST_OTHERS
+        found = self.unsent(list(own), rows[-1].id, most)
+        if sum(found.values()) >= most:  # not all were counted
+            return set(own)
+        return {key for key, count in own.items() if found.get(key) != count}
 
     def _hold(self, held: typing.Sequence[Candidate]) -> int:
         """Set the candidates *held* to waiting, so that no relay reads them before their previous row is gone.
@@ -165,6 +196,8 @@ class Store:
 
     def _record(self, outcomes: Outcomes) -> None:
         sent = [row.id for row in outcomes.sent]
+        if sent:
+            self.commit_soon()
         if sent and self.keep:
             self.update(sent, state=SENT, next_attempt_at=_now(), last_error="")
         elif sent:
@@ -274,11 +307,25 @@ class Store:
         raise NotImplementedError
 
     def transaction(self) -> contextlib.AbstractContextManager[object]:
-        """Return a new transaction at READ COMMITTED. The methods from `candidates` to `delete` are called in it."""
+        """Return a new transaction at READ COMMITTED. The methods from `pending` to `commit_soon` are called in it."""
         raise NotImplementedError
 
-    def candidates(self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str]) -> list[Candidate]:
-        """Lock up to *limit* pending rows that no other relay has locked, in the order of their ids. See `claim`."""
+    def pending(
+        self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str], after: int, largest: int
+    ) -> tuple[list[Row], set[int]]:
+        """Lock up to *limit* pending rows that no other relay has locked. See `claim`.
+
+        Returns the rows in the order of their ids, and the ids of the rows with bodies of more than *largest* bytes.
+        These bodies are not read, so that all bodies together are bounded.
+        """
+        raise NotImplementedError
+
+    def unsent(self, keys: typing.Sequence[str], last: int, most: int) -> dict[str, int]:
+        """Count the unsent rows of each of *keys* with ids up to *last*, all together up to *most*."""
+        raise NotImplementedError
+
+    def candidates(self, ids: typing.Sequence[int]) -> list[Candidate]:
+        """Return what stands before the rows *ids*, which this relay has locked, in the order of their ids."""
         raise NotImplementedError
 
     def load(self, ids: typing.Sequence[int]) -> list[Row]:
@@ -320,6 +367,14 @@ class Store:
     def delete(self, ids: typing.Sequence[int]) -> None:
         """Delete the rows *ids*."""
         raise NotImplementedError
+
+    def commit_soon(self) -> None:
+        """Let the commit of this transaction not wait for the server's disk, if the database has this option.
+
+        If the server fails soon after the commit, it may have the sent rows again, and a relay sends them again with
+        the same ids. The server loses only its latest commits, and never an earlier one alone. So the order within a
+        key stays.
+        """
 
     def stats(self) -> OutboxStats:
         """Return the number of rows in each state, and the age of the oldest unsent row."""

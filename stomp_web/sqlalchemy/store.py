@@ -18,7 +18,10 @@ from sqlalchemy import (
     Engine,
     Select,
     Table,
+    Text,
     any_,
+    case,
+    cast,
     func,
     literal,
     select,
@@ -30,17 +33,15 @@ from ..errors import ConfigurationError
 from ..outbox import FAILED, PENDING, SENT, WAITING, OutboxStats, Row, Store
 from ..outbox.mysql import delete_one_by_one, lock_those_that_wait
 from ..outbox.order import Candidate
-from ..outbox.postgresql import ConnectionListener, can_listen
+from ..outbox.postgresql import COMMIT_SOON, ConnectionListener, array, can_listen
+from ..outbox.rows import ROW_COLUMNS
 from ..outbox.store import Listener
 from ..outbox.turn import FileTurn, database_file
 from .tables import aware, missing_table
 
 __all__ = ["SqlAlchemyStore", "make_engine"]
 
-_ROW: typing.Final = (
-    *("id", "message_id", "destination", "headers", "content_type", "body", "key", "alias", "ttl", "created_at"),
-    "attempts",
-)
+_UNSENT: typing.Final = (PENDING, WAITING, FAILED)
 
 
 def make_engine(address: str, name: str = "--database") -> Engine:
@@ -126,22 +127,54 @@ class SqlAlchemyStore(Store):
     def _connection(self) -> Connection:
         return typing.cast(Connection, self._of_thread.connection)
 
-    def candidates(self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str]) -> list[Candidate]:
-        """See `Store.candidates`."""
+    def pending(
+        self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str], after: int, largest: int
+    ) -> tuple[list[Row], set[int]]:
+        """See `Store.pending`."""
         column = self._table.c
-        statement = select(column.id).where(column.state == PENDING, column.next_attempt_at.is_(None))
+        columns: dict[str, typing.Any] = {
+            **{name: column[name] for name in ROW_COLUMNS},
+            "body": case((func.length(column.body) <= largest, column.body)),
+            "created_at": case((column.ttl.is_not(None), column.created_at)),
+        }
+        statement: Select[typing.Any] = self._own(select(column.id)).where(
+            column.state == PENDING, column.next_attempt_at.is_(None)
+        )
         if ids is not None:
             statement = statement.where(self._among(ids))
         if skip:
             statement = statement.where(column.alias.not_in(skip))
-        locked = self._ids(self._own(statement).order_by(column.id).limit(limit))
+        if after:
+            statement = statement.where(column.id > after)
+        if self._is_mysql:
+            # MariaDB 10.11 finds ids by the index, but may sort the whole table for whole rows, and lock it with that.
+            locked = self._ids(statement.order_by(column.id).limit(limit))
+            statement = select(*columns.values()).where(self._among(locked)).order_by(column.id)
+        else:
+            # PostgreSQL does not see that the index is in the order of the ids where `next_attempt_at` is NULL.
+            ordered = statement.with_only_columns(*columns.values()).order_by(column.next_attempt_at, column.id)
+            statement = self._locking(ordered.limit(limit))
+        rows = [Row(*values) for values in self._connection.execute(statement).all()]
+        return rows, {row.id for row in rows if row.body is None}
+
+    def unsent(self, keys: typing.Sequence[str], last: int, most: int) -> dict[str, int]:
+        """See `Store.unsent`."""
         # A separate statement: when MySQL locks rows, it reads these rows as they are now, but other rows as they were.
-        before = {state: self._last_before(state) for state in (PENDING, WAITING, FAILED)}
+        column = self._table.c
+        near = select(column.key).where(self._of_keys(keys), column.state.in_(_UNSENT), column.id <= last)
+        counted = near.limit(most).subquery()
+        statement = select(counted.c.key, func.count()).group_by(counted.c.key)
+        return {key: count for key, count in self._connection.execute(statement).all()}  # noqa: C416 - as in `stats`
+
+    def candidates(self, ids: typing.Sequence[int]) -> list[Candidate]:
+        """See `Store.candidates`."""
+        column = self._table.c
+        before = {state: self._last_before(state) for state in _UNSENT}
         details = select(column.id, column.key, *before.values(), func.length(column.body))
         return [
             Candidate.of(id_, key, dict(zip(before, previous, strict=True)), size)
             for id_, key, *previous, size in self._connection.execute(
-                details.where(self._among(locked)).order_by(column.id)
+                details.where(self._among(ids)).order_by(column.id)
             )
         ]
 
@@ -157,8 +190,14 @@ class SqlAlchemyStore(Store):
     def _among(self, ids: typing.Collection[int]) -> ColumnElement[bool]:
         """Whether a row is one of *ids*. PostgreSQL gets one array, because hundreds of parameters are slow."""
         if self._engine.dialect.name == "postgresql":
-            return self._table.c.id == any_(literal(list(ids), ARRAY(BigInteger)))
+            return self._table.c.id == any_(cast(literal(array(ids)), ARRAY(BigInteger)))
         return self._table.c.id.in_(ids)
+
+    def _of_keys(self, keys: typing.Collection[str]) -> ColumnElement[bool]:
+        """Whether the key of a row is one of *keys*."""
+        if self._engine.dialect.name == "postgresql":
+            return self._table.c.key == any_(cast(literal(array(keys)), ARRAY(Text)))
+        return self._table.c.key.in_(keys)
 
     def _own(self, statement: Select[typing.Any]) -> Select[typing.Any]:
         return statement if self._alias is None else statement.where(self._table.c.alias == self._alias)
@@ -173,9 +212,9 @@ class SqlAlchemyStore(Store):
 
     def load(self, ids: typing.Sequence[int]) -> list[Row]:
         """See `Store.load`."""
-        columns = [self._table.c[name] for name in _ROW]
+        columns = [self._table.c[name] for name in ROW_COLUMNS]
         statement = select(*columns).where(self._among(ids)).order_by(self._table.c.id)
-        return [Row(*row) for row in self._connection.execute(statement)]
+        return [Row(*values) for values in self._connection.execute(statement).all()]
 
     def lock(self, ids: typing.Collection[int], states: typing.Sequence[str]) -> set[int]:
         """See `Store.lock`."""
@@ -205,7 +244,7 @@ class SqlAlchemyStore(Store):
         """See `Store.waiting_behind`."""
         column = self._table.c
         statement = select(column.id).where(
-            column.key.in_(keys), column.state == WAITING, column.next_attempt_at.is_(None)
+            self._of_keys(keys), column.state == WAITING, column.next_attempt_at.is_(None)
         )
         statement = statement.order_by(column.id).limit(limit)
         if self._is_mysql:
@@ -241,6 +280,11 @@ class SqlAlchemyStore(Store):
         table = self._engine.dialect.identifier_preparer.format_table(self._table)
         return self._connection.execute(text(statement(table, ":ids")), {"ids": json.dumps(list(ids))})
 
+    def commit_soon(self) -> None:
+        """See `Store.commit_soon`."""
+        if self._engine.dialect.name == "postgresql":
+            self._connection.exec_driver_sql(COMMIT_SOON)
+
     def stats(self) -> OutboxStats:
         """See `Store.stats`."""
         column = self._table.c
@@ -251,7 +295,7 @@ class SqlAlchemyStore(Store):
                 self._connection.execute(
                     self._own(select(column.created_at)).where(column.state == state).order_by(column.id).limit(1)
                 ).scalar()
-                for state in (PENDING, WAITING, FAILED)
+                for state in _UNSENT
             ]
         return OutboxStats.of(counts, first, datetime.datetime.now(datetime.UTC))
 

@@ -21,6 +21,7 @@ from stomp_web.django.handlers import handlers_by_alias, make_worker
 from stomp_web.django.outbox import checks
 from stomp_web.django.outbox.inbox import DjangoInbox
 from stomp_web.django.outbox.models import InboxMessage, OutboxMessage
+from stomp_web.django.outbox.store import DjangoStore
 from stomp_web.django.outbox.writing import make_relay
 from stomp_web.django.test import capture_messages
 from stomp_web.worker import Handlers, ReceivedMessage
@@ -173,6 +174,44 @@ class TestRows:
             assert make_relay("default").run(once=True) == 0
             (sent,) = publisher.outbox
         assert (sent.destination, sent.payload, sent.headers[text]) == (f"/queue/{text}", body, text)
+
+    def test_a_key_may_have_any_characters(self):
+        with override_settings(STOMP={"default": MEMORY}):
+            for key in ("'", '"', "\\", "{a,b}", "NULL", " ", "%s", ":a"):
+                with transaction.atomic():
+                    send("/queue/a", [key, 1], outbox=True, key=key)
+                    send("/queue/a", [key, 2], outbox=True, key=key)
+            for row in OutboxMessage.objects.order_by("id")[1::2]:
+                OutboxMessage.objects.filter(id=row.id).update(state="waiting")  # as if the first had been tried before
+            assert make_relay("default").run(once=True) == 0
+            assert [number for _, number in payloads()] == [1] * 8 + [2] * 8
+
+    def test_rows_behind_many_that_wait_are_held_as_well(self, monkeypatch):
+        monkeypatch.setattr("stomp_web.outbox.store._MOST_OTHERS", 2)
+        with override_settings(STOMP={"default": MEMORY}):
+            OutboxMessage.objects.create(**columns("failed", 1), key="k")
+            for number in range(2, 9):
+                OutboxMessage.objects.create(**columns("waiting", number), key="k")
+            OutboxMessage.objects.create(**columns("pending", 9), key="k")
+            OutboxMessage.objects.create(**columns("pending", 10), key="l")
+            assert make_relay("default").run(once=True) == 1
+            assert [message.id for message in publisher.outbox] == ["m10"]
+        assert list(OutboxMessage.objects.order_by("id").values_list("state", flat=True)) == [
+            "failed",
+            *["waiting"] * 8,
+        ]
+
+    def test_large_bodies_are_claimed_one_by_one(self, monkeypatch):
+        monkeypatch.setattr("stomp_web.outbox.store._MOST_BYTES", 100)
+        large = ["a" * 60, "b" * 60, "c" * 200]
+        with override_settings(STOMP={"default": MEMORY}):
+            with transaction.atomic():
+                for payload in (*large, 1):
+                    send("/queue/a", payload, outbox=True, key="k", ttl=60)
+            with DjangoStore("default").claim(10) as claim:
+                assert [row.body for row in claim.rows] == [b'"%b"' % large[0].encode()]
+            assert make_relay("default", batch=10).run(once=True) == 0
+            assert payloads() == [*large, 1]
 
     def test_the_moment_of_a_row_has_microseconds(self):
         before = timezone.now()

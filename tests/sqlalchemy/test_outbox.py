@@ -175,10 +175,13 @@ class TestWriting:
 
     def test_the_moment_of_a_row_has_microseconds(self, engine, outbox):
         before = datetime.datetime.now(datetime.UTC)
-        write(engine, outbox, 1)
+        with Session(engine) as session, session.begin():
+            outbox.send(session, "/queue/orders", 1, ttl=60)
         after = datetime.datetime.now(datetime.UTC)
         with outbox.store(engine).claim(1) as claim:
-            assert before <= claim.rows[0].created_at <= after
+            moment = claim.rows[0].created_at
+            assert moment is not None
+            assert before <= moment <= after
 
     def test_a_connection_and_a_scoped_session_will_do(self, engine, outbox, publisher):
         with engine.begin() as connection:
@@ -299,6 +302,80 @@ class TestRelay:
         write(engine, outbox, "the next", key="order-A")
         assert outbox.relay(engine).run(once=True) == 1
         assert payloads(publisher) == ["order-A", "\u00f6rder-a", "the next"]
+
+    def test_a_key_may_have_any_characters(self, engine, outbox, publisher):
+        for key in ("'", '"', "\\", "{a,b}", "NULL", " ", "%s", ":a"):
+            write(engine, outbox, [key, 1], [key, 2], key=key)
+        column = outbox.table.c
+        with engine.begin() as connection:  # as if the first of each key had been tried before
+            heads = select(sqlalchemy.func.min(column.id)).group_by(column.key)
+            waiting = list(connection.execute(select(column.id).where(column.id.not_in(heads))).scalars())
+            connection.execute(outbox.table.update().where(column.id.in_(waiting)).values(state="waiting"))
+        assert outbox.relay(engine).run(once=True) == 0
+        assert [number for _, number in payloads(publisher)] == [1] * 8 + [2] * 8
+
+    def test_rows_behind_many_that_wait_are_held_as_well(self, engine, outbox, publisher, monkeypatch):
+        monkeypatch.setattr("stomp_web.outbox.store._MOST_OTHERS", 2)
+        write(engine, outbox, *range(9), key="k")
+        with engine.begin() as connection:
+            first = select(sqlalchemy.func.min(outbox.table.c.id)).scalar_subquery()
+            rows = outbox.table.update()
+            connection.execute(rows.where(outbox.table.c.id < first + 8).values(state="waiting"))
+            connection.execute(rows.where(outbox.table.c.id == first).values(state="failed"))
+        write(engine, outbox, "another", key="l")
+        assert outbox.relay(engine).run(once=True) == 1
+        assert payloads(publisher) == ["another"]
+        assert states(engine, outbox) == ["failed", *["waiting"] * 8]
+
+    def test_large_bodies_are_claimed_one_by_one(self, engine, outbox, publisher, monkeypatch):
+        monkeypatch.setattr("stomp_web.outbox.store._MOST_BYTES", 100)
+        large = ["a" * 60, "b" * 60, "c" * 200]
+        write(engine, outbox, *large, key="k")
+        write(engine, outbox, 1)
+        with outbox.store(engine).claim(10) as claim:
+            assert [row.body for row in claim.rows] == [json.dumps(large[0]).encode()]
+        assert outbox.relay(engine, batch=10).run(once=True) == 0
+        assert payloads(publisher) == [*large, 1]
+
+    def test_a_row_before_those_that_are_claimed_holds_up_its_key(self, engine, outbox):
+        write(engine, outbox, 1, 2, key="k")
+        write(engine, outbox, 3)
+        store = outbox.store(engine)
+        with store.claim(10) as claim:
+            first = claim.rows[0].id
+        with store.claim(10, after=first) as claim:
+            assert [row.body for row in claim.rows] == [b"3"]
+
+    def test_a_row_that_may_go_on_behind_the_back_of_a_relay_is_sent(self, engine, outbox, publisher):
+        write(engine, outbox, *range(8))
+        column = outbox.table.c
+        with engine.begin() as connection:
+            first = connection.execute(select(sqlalchemy.func.min(column.id))).scalar_one()
+            change = outbox.table.update().where(column.id == first)
+            connection.execute(change.values(state="failed"))
+
+        def go_on(event: object) -> None:
+            if isinstance(event, SendSucceeded) and len(publisher.outbox) == 6:
+                publisher.observers.remove(go_on)
+                with engine.begin() as connection:
+                    connection.execute(change.values(state="pending"))
+
+        publisher.observers.add(go_on)
+        assert outbox.relay(engine, batch=2).run(once=True) == 0
+        assert sorted(payloads(publisher)) == list(range(8))
+
+    @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+    def test_the_deletion_of_sent_rows_does_not_wait_for_the_disk(self, engine, outbox):
+        def setting(connection: sqlalchemy.Connection) -> object:
+            return connection.exec_driver_sql("SHOW synchronous_commit").scalar()
+
+        write(engine, outbox, 1)
+        store = outbox.store(engine)
+        with store.claim(10) as claim:
+            claim.record(Outcomes(sent=list(claim.rows)))
+            assert setting(store._connection) == "off"
+        with engine.connect() as connection:
+            assert setting(connection) == "on"
 
     @pytest.mark.parametrize("engine", SERVERS, indirect=True)
     def test_who_writes_does_not_wait_for_a_relay_that_sends_and_no_relay_for_another(self, engine, outbox, publisher):

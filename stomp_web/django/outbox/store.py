@@ -8,7 +8,7 @@ import json
 import typing
 
 from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
-from django.db.models import Count, Exists, F, OuterRef, QuerySet, Subquery
+from django.db.models import Case, CharField, Count, Exists, F, OuterRef, QuerySet, Subquery, When
 from django.db.models.functions import Length
 from django.db.models.lookups import In
 from django.utils import timezone
@@ -17,7 +17,8 @@ from ...errors import ConfigurationError
 from ...outbox import FAILED, PENDING, SENT, WAITING, OutboxStats, Row, Store
 from ...outbox.mysql import delete_one_by_one, lock_those_that_wait
 from ...outbox.order import Candidate
-from ...outbox.postgresql import ConnectionListener, can_listen
+from ...outbox.postgresql import COMMIT_SOON, ConnectionListener, array, can_listen
+from ...outbox.rows import ROW_COLUMNS
 from ...outbox.store import Listener
 from ...outbox.turn import FileTurn, database_file
 from .models import OutboxMessage
@@ -25,9 +26,10 @@ from .tables import check_table
 
 __all__ = ["DjangoStore"]
 
-_ROW: typing.Final = (
-    *("id", "message_id", "destination", "headers", "content_type", "body", "key", "alias", "ttl", "created_at"),
-    "attempts",
+_UNSENT: typing.Final = (PENDING, WAITING, FAILED)
+# What a claim reads. Django puts annotations last.
+_READ: typing.Final = (
+    *("id", "message_id", "destination", "headers", "content_type", "key", "alias", "ttl", "attempts", "read", "since"),
 )
 
 
@@ -83,18 +85,51 @@ class DjangoStore(Store):
     def _locking(self, rows: QuerySet[OutboxMessage], *, skip_locked: bool = True) -> QuerySet[OutboxMessage]:
         return rows if self.turn is not None else rows.select_for_update(skip_locked=skip_locked)
 
-    def candidates(self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str]) -> list[Candidate]:
-        """See `Store.candidates`."""
-        rows = self._rows.filter(state=PENDING, next_attempt_at=None).exclude(alias__in=list(skip))
+    def pending(
+        self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str], after: int, largest: int
+    ) -> tuple[list[Row], set[int]]:
+        """See `Store.pending`."""
+        rows = self._rows.filter(state=PENDING, next_attempt_at=None, id__gt=after).exclude(alias__in=list(skip))
         if ids is not None:
             rows = rows.filter(_Among(F("id"), ids))
-        locked = self._ids(rows.order_by("id"), limit)
+        if connections[self.database].vendor == "mysql":
+            # MariaDB 10.11 finds ids by the index, but may sort the whole table for whole rows, and lock it with that.
+            rows = self._among(self._ids(rows.order_by("id"), limit)).order_by("id")
+        else:
+            # PostgreSQL does not see that the index is in the order of the ids where `next_attempt_at` is NULL.
+            rows = self._locking(rows.order_by("next_attempt_at", "id"))
+        rows = rows.annotate(
+            size=Length("body"),
+            read=Case(When(size__lte=largest, then="body")),
+            since=Case(When(ttl__isnull=False, then="created_at")),
+        )
+        found, large = [], set()
+        for values in rows.values_list(*_READ)[:limit]:
+            id_, message_id, destination, headers, content_type, key, alias, ttl, attempts, body, since = values
+            if body is None:
+                large.add(id_)
+            tail = bytes(body or b""), key, alias, ttl, _aware(since), attempts
+            found.append(Row(id_, message_id, destination, headers, content_type, *tail))
+        return found, large
+
+    def unsent(self, keys: typing.Sequence[str], last: int, most: int) -> dict[str, int]:
+        """See `Store.unsent`."""
         # A separate statement: when MySQL locks rows, it reads these rows as they are now, but other rows as they were.
-        states = (PENDING, WAITING, FAILED)
-        before = {f"before_{state}": self._last_before(state) for state in states}
-        rows = self._among(locked).annotate(**before, size=Length("body")).order_by("id")
+        near = self._rows.filter(_Among(F("key"), keys), state__in=_UNSENT, id__lte=last).values("key")[:most]
+        sql, parameters = near.query.get_compiler(self.database).as_sql()
+        connection = connections[self.database]
+        key = connection.ops.quote_name("key")
+        with connection.cursor() as cursor:
+            # The ORM cannot count the rows of a slice by key.
+            cursor.execute(f"SELECT {key}, COUNT(*) FROM ({sql}) AS near GROUP BY {key}", parameters)  # noqa: S608
+            return dict(cursor.fetchall())
+
+    def candidates(self, ids: typing.Sequence[int]) -> list[Candidate]:
+        """See `Store.candidates`."""
+        before = {f"before_{state}": self._last_before(state) for state in _UNSENT}
+        rows = self._among(ids).annotate(**before, size=Length("body")).order_by("id")
         return [
-            Candidate.of(id_, key, dict(zip(states, previous, strict=True)), size)
+            Candidate.of(id_, key, dict(zip(_UNSENT, previous, strict=True)), size)
             for id_, key, *previous, size in rows.values_list("id", "key", *before, "size")
         ]
 
@@ -105,12 +140,10 @@ class DjangoStore(Store):
 
     def load(self, ids: typing.Sequence[int]) -> list[Row]:
         """See `Store.load`."""
-        found = []
-        for values in self._among(ids).order_by("id").values(*_ROW):
-            moment = values["created_at"]
-            created_at = timezone.make_aware(moment) if timezone.is_naive(moment) else moment
-            found.append(Row(**{**values, "body": bytes(values["body"]), "created_at": created_at}))
-        return found
+        return [
+            Row(**{**values, "body": bytes(values["body"]), "created_at": _aware(values["created_at"])})
+            for values in self._among(ids).order_by("id").values(*ROW_COLUMNS)
+        ]
 
     def _ids(self, rows: QuerySet[OutboxMessage], limit: int, *, skip_locked: bool = True) -> list[int]:
         return list(self._locking(rows, skip_locked=skip_locked).values_list("id", flat=True)[:limit])
@@ -136,7 +169,7 @@ class DjangoStore(Store):
 
     def waiting_behind(self, keys: typing.Collection[str], limit: int) -> list[int]:
         """See `Store.waiting_behind`."""
-        rows = self._rows.filter(key__in=list(keys), state=WAITING, next_attempt_at=None).order_by("id")
+        rows = self._rows.filter(_Among(F("key"), keys), state=WAITING, next_attempt_at=None).order_by("id")
         if connections[self.database].vendor == "mysql":
             ids = list(rows.values_list("id", flat=True)[:limit])
             return [id_ for (id_,) in self._execute(lock_those_that_wait, ids)] if ids else []
@@ -169,12 +202,19 @@ class DjangoStore(Store):
             cursor.execute(statement(table, "%s"), [json.dumps(list(ids))])
             return cursor.fetchall()
 
+    def commit_soon(self) -> None:
+        """See `Store.commit_soon`."""
+        connection = connections[self.database]
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute(COMMIT_SOON)
+
     def stats(self) -> OutboxStats:
         """See `Store.stats`."""
         counts = dict(self._rows.order_by().values_list("state").annotate(Count("id")))
         first = [
             self._rows.filter(state=state).order_by("id").values_list("created_at", flat=True).first()
-            for state in (PENDING, WAITING, FAILED)
+            for state in _UNSENT
         ]
         return OutboxStats.of(counts, first, _for_django(datetime.datetime.now(datetime.UTC)))
 
@@ -207,12 +247,21 @@ class DjangoStore(Store):
 
 
 class _Among(In):
-    """``IN``. PostgreSQL gets one array of all values, because hundreds of parameters are slow."""
+    """``IN`` for ids or keys. PostgreSQL gets one array of all values, because hundreds of parameters are slow."""
+
+    def get_prep_lookup(self) -> typing.Any:
+        """Return the values unchanged: they are of the column's type."""
+        return list(self.rhs)
 
     def as_postgresql(self, compiler: typing.Any, connection: typing.Any) -> tuple[str, list[object]]:
         """Return ``= ANY`` and its parameters."""
         column, parameters = self.process_lhs(compiler, connection)
-        return f"{column} = ANY(%s)", [*parameters, list(self.rhs)]
+        kind = "text" if isinstance(self.lhs.output_field, CharField) else "bigint"
+        return f"{column} = ANY(%s::{kind}[])", [*parameters, array(self.rhs)]
+
+
+def _aware(moment: datetime.datetime | None) -> datetime.datetime | None:
+    return moment if moment is None or timezone.is_aware(moment) else timezone.make_aware(moment)
 
 
 def _for_django(moment: datetime.datetime) -> datetime.datetime:

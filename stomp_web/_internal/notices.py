@@ -7,7 +7,6 @@ connection, this would never end. So a notice that a notice has caused is publis
 
 from __future__ import annotations
 
-import collections
 import functools
 import os
 import threading
@@ -28,7 +27,7 @@ class Notices:
 
     def __init__(self) -> None:
         #: The waiting notices. Each is a process id, the number of notices in its chain of causes, and the call.
-        self.due: collections.deque[tuple[int, int, typing.Callable[[], object]]] = collections.deque()
+        self.due: list[tuple[int, int, typing.Callable[[], object]]] = []
         # For each thread that publishes now, the number of causes of the notice that it publishes. The key is process
         # and thread, because a thread of a forked child may have the same number as a thread of the parent.
         self._publishers: dict[tuple[int, int], int] = {}
@@ -54,7 +53,7 @@ class Notices:
         try:
             while self.due:
                 try:
-                    pid, causes, report = self.due.popleft()
+                    pid, causes, report = self.due.pop(0)
                 except IndexError:  # another thread has published the last one
                     return
                 if pid != os.getpid():

@@ -1,7 +1,7 @@
 """A right that only one caller can have, and that no exception can lose.
 
 A signal handler may raise between any two steps of Python. If that happens right after a lock was taken, the lock stays
-locked. So a `Right` is used instead: it is in a deque of its home, and a caller pops it and puts it back. If an
+locked. So a `Right` is used instead: it is in a list or deque of its home, and a caller pops it and puts it back. If an
 exception drops it, its home makes a new one. No step waits, so signal handlers and finalizers may take part.
 """
 

@@ -25,6 +25,7 @@ __all__ = ["BaseClient", "Transaction"]
 
 # Options of an address that every client understands; the other options belong to the pool and the publisher.
 _URL_OPTIONS = ("timeout", "connect_timeout", "confirm", "heart_beat", *TLS_OPTIONS)
+_NO_CREDENTIALS: typing.Final[typing.Mapping[str, object]] = {}  # one for all clients, because it takes memory
 
 
 class BaseClient(Unpicklable):
@@ -57,7 +58,7 @@ class BaseClient(Unpicklable):
         self._timeout: float = checked(coerce("timeout", timeout))
         #: Whether a send asks for a receipt and waits for it, unless the call sets *confirm*.
         self.confirm: bool = coerce("confirm", confirm)
-        self._credentials: dict[str, object] = {}
+        self._credentials: typing.Mapping[str, object] = _NO_CREDENTIALS
 
     @property
     def timeout(self) -> float:

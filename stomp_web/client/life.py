@@ -62,7 +62,7 @@ class LoopClient(Loop):
         session = self._session
         if session is not None:
             return session.connected_frame
-        self._credentials.update(given)
+        self._credentials = {**self._credentials, **given}
         deadline = Deadline(self.timeout)
         with self._driving(deadline):
             return self._connected_session(deadline).connected_frame

@@ -7,6 +7,7 @@ A call hands over an `Exchange`, and the driving thread writes its bytes. A RECE
 from __future__ import annotations
 
 import itertools
+import operator
 import os
 import time
 import typing
@@ -27,6 +28,7 @@ from .state import Transactions
 __all__ = ["Loop"]
 
 _log = get_logger("client")
+_command_of = operator.attrgetter("command")
 
 _MOST_OUTGOING = 1_048_576  # bytes that may wait to be written before senders wait too
 # Seconds. A signal may come right before the wait, or the system may deliver it to another thread. Then the main thread
@@ -255,7 +257,7 @@ class Loop(BaseClient):
 
     def _dispatch(self, session: Session, frames: list[Frame]) -> None:
         """Pass each of *frames* to its queue or its exchange. If a frame ends the session, raises the reason."""
-        for command, group in itertools.groupby(frames, lambda frame: frame.command):
+        for command, group in itertools.groupby(frames, _command_of):
             if command == "MESSAGE":
                 messages = list(group)
                 for frame in messages:

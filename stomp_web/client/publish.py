@@ -92,7 +92,7 @@ class PublishClient(SendingClient):
         with self._exclusive() as state:
             if given:
                 state.drop()
-                self._credentials.update(given)
+                self._credentials = {**self._credentials, **given}
                 state.other_login = True
             return self._connected_session(state, self._deadline(None)).connected_frame
 

@@ -5,7 +5,6 @@ Only the thread that holds the claim uses the session. It pops the claim from `c
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import itertools
 
@@ -36,6 +35,8 @@ class OpenTransaction:
 
 class Transactions:
     """The transactions of one client. Each method is safe in any thread."""
+
+    __slots__ = ("_ended", "_ids", "open")
 
     def __init__(self) -> None:
         self._ids = itertools.count(1)
@@ -107,8 +108,8 @@ class ClientState:
     """The state of a client in one process."""
 
     pid: int
-    #: Contains the claim while no call is running.
-    claims: collections.deque[Right] = dataclasses.field(default_factory=collections.deque)
+    #: Contains the claim while no call is running. A deque would take 700 bytes more.
+    claims: list[Right] = dataclasses.field(default_factory=list)
     session: Session | None = None
     encoder: Encoder | None = None
     #: The number of the next receipt that is asked for.

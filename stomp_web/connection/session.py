@@ -18,7 +18,7 @@ from ..protocol import VERSIONS, Frame, FrameBuffer, commands, encode, negotiate
 from .address import Endpoint
 from .deadline import Deadline
 from .dialect import choose_dialect
-from .transport import ESTABLISHED, Transport, TransportClosed, TransportError, TransportTimeout, unpack_info
+from .transport import ESTABLISHED, INFO, Transport, TransportClosed, TransportError, TransportTimeout, unpack_info
 
 if typing.TYPE_CHECKING:
     import ssl
@@ -275,7 +275,7 @@ class Session:
         if self._ask is None or (not self.all_read and self._buffer):
             return False
         try:
-            self.all_read = read = unpack_info(self._ask()) == (ESTABLISHED, self.bytes_received)
+            self.all_read = read = unpack_info(self._ask(*INFO)) == (ESTABLISHED, self.bytes_received)
             return read
         except (OSError, struct.error):
             self.all_read = False

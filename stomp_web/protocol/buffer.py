@@ -121,9 +121,10 @@ class FrameBuffer:
         # Frames are cut from this chunk, at `_position`. If the chunk ends inside a frame, `_head` keeps the beginning
         # of the frame. Once the blank line or a fault has come, `_reader` keeps it.
         self._set_data(b"")
-        self._head = bytearray()  # contains no blank line
+        self._head: bytes | bytearray = b""  # contains no blank line
         self._reader: BodyReader | TolerantReader | None = None
-        self._later = bytearray()  # bytes that came before the end of `_data` was read; so no append copies a backlog
+        # Bytes that came before the end of `_data` was read; so no append copies a backlog.
+        self._later: bytes | bytearray = b""
         self._problem: str | None = None
 
     def _set_data(self, data: bytes) -> None:
@@ -140,6 +141,8 @@ class FrameBuffer:
         if type(data) is not bytes:
             data = bytes(memoryview(data))
         if self._position < len(self._data) or self._later:
+            if not self._later:
+                self._later = bytearray()
             self._later += data
         elif (reader := self._reader) is not None and type(reader) is BodyReader and len(data) < reader.missing:
             reader.add(data)
@@ -177,7 +180,7 @@ class FrameBuffer:
                     self._position = 0
                     return None
                 self._set_data(bytes(self._later))
-                self._later.clear()
+                self._later = b""
             try:
                 frame = self._cut() if self._reader is None else self._read_on()
                 if frame is not None:
@@ -264,7 +267,7 @@ class FrameBuffer:
         check_beginning(data[start : start + LONGEST_COMMAND_LINE], self._version)
         if found is not None or len(data) - start > most:
             raise UnreadableFrame(f"a frame's headers exceed the limit of {self.max_header_bytes} bytes")
-        self._head += memoryview(data)[start:]
+        self._head = bytearray(memoryview(data)[start:])
         self._set_data(b"")
         return None
 
@@ -305,5 +308,5 @@ class FrameBuffer:
         begun = self._reader.kept() if isinstance(self._reader, BodyReader) else self._head
         if begun:
             self._set_data(b"".join((begun, memoryview(self._data)[self._position :])))
-            self._head = bytearray()
+            self._head = b""
             self._reader = None

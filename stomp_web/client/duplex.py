@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import queue
 import typing
@@ -107,8 +106,10 @@ class QueueingDuplexClient(LoopClient):
         self._refuse_inherited()
         deadline = self._deadline(timeout)
         while True:
-            with contextlib.suppress(queue.Empty):
+            try:  # not `contextlib.suppress`, because this is done for each message
                 return self.message_queue.get_nowait()
+            except queue.Empty:
+                pass
             if self._driver.is_loop_elsewhere:
                 try:
                     return self.message_queue.get(timeout=deadline.remaining())

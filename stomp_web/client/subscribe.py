@@ -106,14 +106,14 @@ class _Callbacks(ReceivedFrames):
 
     def add_messages(self, frames: list[Frame]) -> None:
         self.later.extend(frames)
-        self._later_bytes += sum(map(_size_of, frames))
+        self._later_bytes += sum([len(frame.body) for frame in frames]) + _FRAME_SIZE * len(frames)
         if self._calling:
             return  # a callback waits for a receipt; the messages that come meanwhile are handled after the callback
         self._calling = True
         try:
             while self.later:
                 frame = self.later.popleft()
-                self._later_bytes -= _size_of(frame)
+                self._later_bytes -= len(frame.body) + _FRAME_SIZE
                 self._call_back(frame)
         finally:
             self._calling = False
@@ -128,7 +128,3 @@ class _Callbacks(ReceivedFrames):
                 client.on_error(error, frame)
             except Exception:  # noqa: BLE001
                 _log.exception("on_error failed for subscription %s", frame.headers.get("subscription"))
-
-
-def _size_of(frame: Frame) -> int:
-    return len(frame.body) + _FRAME_SIZE

@@ -38,12 +38,13 @@ class TestFullQueue:
         client = QueueingDuplexClient(*broker.address, queue_size=5)
         running = Loop(client)
         client.subscribe("/queue/a")
-        for number in range(100):
-            client.send("/queue/a", str(number))
+        bodies = [b"%4096d" % number for number in range(100)]  # the receipt stands behind more than one read takes
+        for body in bodies:
+            client.send("/queue/a", body)
         assert eventually(client.message_queue.full)
         with pytest.raises(ReceiptTimeout, match="queue is full"):
             client.send("/queue/b", confirm=True, timeout=0.05)
-        assert [client.message_queue.get(timeout=5).body for _ in range(100)] == [b"%d" % n for n in range(100)]
+        assert [client.message_queue.get(timeout=5).body for _ in range(100)] == bodies
         client.close()
         assert running.ended()
 

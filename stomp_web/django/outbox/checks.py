@@ -26,7 +26,6 @@ from django.db import connections, router
 from ...errors import ConfigurationError
 from ..publishers import DEFAULT_ALIAS, publishers, section_of
 from ..sqlite import CHECK, sqlite_lacking
-from .models import OutboxMessage
 from .settings import OutboxSettings, database_of, read_outbox_settings
 
 __all__ = ["check_outbox", "check_relays"]
@@ -43,6 +42,7 @@ def check_outbox(**_: object) -> list[checks.CheckMessage]:
                 id="stomp_web.W007",
             )
         )
+    model = apps.get_model("stomp_web_outbox", "OutboxMessage")
     databases: set[str] = set()
     for alias, settings in _outboxes():
         if isinstance(settings, ConfigurationError):
@@ -50,7 +50,7 @@ def check_outbox(**_: object) -> list[checks.CheckMessage]:
             continue
         database, where = database_of(settings), f"settings.STOMP[{alias!r}]['OUTBOX']"
         databases.add(database)
-        if section_of(alias, "OUTBOX") and not router.allow_migrate_model(database, OutboxMessage):
+        if section_of(alias, "OUTBOX") and not router.allow_migrate_model(database, model):
             found.append(
                 checks.Error(
                     f"{where} writes to {database!r}, where settings.DATABASE_ROUTERS allow no table of the outbox.",

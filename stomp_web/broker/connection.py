@@ -1,4 +1,4 @@
-"""One TCP connection of the broker: reads and writes bytes, checks limits, runs timers and answers frames.
+"""A `Connection` of the broker reads and writes bytes, checks limits, runs timers and answers frames.
 
 Only the loop's thread uses a connection. No call here blocks: if the socket is not ready, the call returns, and the
 loop tries again when the selector reports the socket.
@@ -42,14 +42,14 @@ class Limits:
 class Connection:
     """The connection of *session* over the non-blocking socket *sock*.
 
-    * `finishing` - waiting output is still written. Then the broker ends its stream, and the client has
+    * `finishing` - the broker still writes the waiting output. Then the broker ends its stream, and the client has
       `Limits.linger` seconds to read the rest. `lingering` - the broker has ended its stream. `ended` - the client
       has ended its stream. `closed` - the socket is closed.
     * `frozen` - the broker neither reads nor writes.
-    * `aborted` - the loop closes the connection after one more write; if `reset`, with a TCP reset.
-    * `connect_by` - the time at which the client must have sent CONNECT; ``None``: there is no limit.
+    * `aborted` - the loop closes the connection after one more write. `reset` - the client then gets a TCP reset.
+    * `connect_by` - the time at which the client must have sent CONNECT; ``None`` means no limit.
     * `pending_frame` - the frame that caused a freeze. It is processed first when the freeze ends.
-    * `held_back` - the frames that were read must wait.
+    * `held_back` - frames that the broker has read must wait before they are processed.
     * `timer` - the time of the loop's next timer for this connection. Only the loop uses it.
     """
 
@@ -82,7 +82,7 @@ class Connection:
         self._linger_until = 0.0
 
     def receive(self) -> bytes | None:
-        """Return the received bytes: ``b""`` at the end of the stream, ``None`` if no bytes have arrived yet.
+        """Return the received bytes, ``b""`` at the end of the stream, or ``None`` if no bytes have arrived yet.
 
         Raises `OSError` if the connection is broken.
         """
@@ -114,7 +114,7 @@ class Connection:
         return len(self._out) + self._delayed_size > self._limits.max_output_bytes
 
     def answer(self, frames: list[Frame], fault: Fault = NO_FAULT) -> None:
-        """Send *frames*, the answers to one frame. *fault* may delay them, and hold back or repeat a receipt."""
+        """Send *frames*. *fault* may delay all of them, and may hold back or repeat a receipt."""
         receipts = 0
         for frame in frames:
             data = self._encode(frame)
@@ -210,7 +210,7 @@ class Connection:
         self.sock.close()
 
     def freeze(self) -> None:
-        """Neither read nor write until `thaw`."""
+        """Stop reading and writing until `thaw` is called."""
         self.frozen = True
 
     def thaw(self) -> None:
@@ -233,7 +233,7 @@ class Connection:
         return events
 
     def next_time(self) -> float | None:
-        """Return when `tick` must be called, as a value of `time.monotonic`; ``None``: never."""
+        """Return the next time of `time.monotonic` at which `tick` must be called, or ``None`` if no timer runs."""
         if self.frozen:
             return None
         times = [time for time, _ in self._ends()]

@@ -1,4 +1,4 @@
-"""Queues, topics and subscriptions: decides which subscription gets a message.
+"""Queues, topics and subscriptions: this module decides which subscription gets a message.
 
 Every waiting message is in a `Queue`. A STOMP queue is one `Queue`, and its subscribers compete. A STOMP topic has one
 `Queue` for each subscriber; the `Queue` of a durable subscription outlives the subscriber. This module sends nothing:
@@ -35,7 +35,7 @@ class Entry(typing.NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class Flow:
-    """Whether the session of this number can take more messages. All subscriptions of the session share this object."""
+    """Whether the session with the number `session` can take more messages. All its subscriptions share one `Flow`."""
 
     session: int
     open: bool = True
@@ -46,8 +46,8 @@ class Subscription:
     """One SUBSCRIBE of one session.
 
     * `number` - unique in the broker.
-    * `prefetch` - how many messages may be unacknowledged at once; 0: any number.
-    * `unacknowledged` - the delivered, unacknowledged messages, oldest first. An ACK names the key.
+    * `prefetch` - how many messages may be unacknowledged at once; 0 means any number.
+    * `unacknowledged` - the delivered, unacknowledged messages, oldest first, by the id that an ACK contains.
     """
 
     number: int
@@ -66,7 +66,7 @@ class Subscription:
         return self.flow.open and not (self.prefetch and len(self.unacknowledged) >= self.prefetch)
 
     def acknowledge(self, key: str) -> list[Entry]:
-        """Remove and return the message *key*; in mode ``client`` also all earlier messages, oldest first."""
+        """Remove and return the message *key*, and in the mode ``client`` also all earlier messages, oldest first."""
         removed = []
         while key in self.unacknowledged:
             first = next(iter(self.unacknowledged)) if self.ack == "client" else key
@@ -98,7 +98,7 @@ class Queue:
             notices.add(log.warning, "a subscriber of %r is too slow: message dropped", dropped.destination)
 
     def next_delivery(self, now: float) -> tuple[Subscription, Entry] | None:
-        """Remove and return the first message, with the next ready subscriber; ``None`` if either is missing."""
+        """Remove and return the first message with the next ready subscriber, or ``None`` if one of them is missing."""
         heap = self._heap
         while heap and heap[0].message.expired(now):
             self._pop()
@@ -221,7 +221,10 @@ class Destinations:
         return durable in self._durable and bool(self._durable[durable][1].subscriptions)
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Remove *subscription* and requeue its unacknowledged messages. A durable one still collects messages."""
+        """Remove *subscription*, and requeue its unacknowledged messages unless its `Queue` is removed, too.
+
+        The `Queue` of a durable subscription continues to collect messages.
+        """
         queue = subscription.queue
         queue.subscriptions.remove(subscription)
         entries = list(subscription.unacknowledged.values())
@@ -266,7 +269,7 @@ class Destinations:
         self._changed[subscription.queue] = None
 
     def waiting(self, destination: str) -> list[Message]:
-        """Return the messages of the queue *destination* that were not delivered yet."""
+        """Return the messages that wait in the queue *destination* for delivery."""
         queue = self._queues.get(self.naming.canonical(destination))
         return [] if queue is None else queue.messages()
 

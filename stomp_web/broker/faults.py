@@ -1,7 +1,7 @@
-"""`Faults`: makes the broker misbehave on request.
+"""`Faults` makes the broker misbehave on request.
 
-`connection.exchange` applies a fault that waits for a frame, and `Loop` a fault that waits for a connection. Other
-faults take effect at once, in the loop's thread.
+`connection.exchange` applies the faults that wait for a frame, and `Loop` applies the faults that wait for a
+connection. Other faults take effect at once, in the loop's thread.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ class Faults:
 
     Most methods request a fault for the next frame of a client:
 
-    * *on* - the command of the frame, such as ``"SEND"``; ``None``: any frame.
+    * *on* - the command of the frame, such as ``"SEND"``; ``None`` means any frame.
     * *after* - how many such frames pass before the first fault.
-    * *times* - how often the fault happens; ``None``: for every such frame, until the fault is cancelled.
+    * *times* - how often the fault happens; ``None`` means for every such frame, until the fault is cancelled.
 
-    Frames are counted over all connections. The methods return the `Fault`: `fired` is how often the fault has
-    happened, and `cancel()` ends it. At most one fault applies to a frame: the one that was requested first.
+    Frames are counted over all connections. The methods return a `Fault`. Its attribute `fired` is the number of times
+    that the fault has happened, and its method `cancel` ends the fault. If several faults are due for a frame, only the
+    fault that was requested first applies.
     """
 
     def __init__(self, loop: Loop) -> None:
@@ -55,7 +56,7 @@ class Faults:
         self._each(lambda connection: self._loop.close(connection, "a fault was requested", reset=reset))
 
     def close_idle(self, seconds: float | None) -> None:
-        """From now on, close a connection whose client sends nothing for *seconds*; ``None``: do not."""
+        """From now on, close a connection whose client sends nothing for *seconds*; ``None`` means no limit."""
         self._rules.idle_timeout = seconds
         self._each(lambda _: None)  # to set the timers anew
 
@@ -77,15 +78,15 @@ class Faults:
     ) -> Fault:
         """Answer the frame with an ERROR that has this *message* and *body*.
 
-        * *receipt_id* - the ERROR has the frame's receipt id, as in ActiveMQ; false: no receipt id, as in RabbitMQ.
-        * *close* - the connection is closed after the ERROR, as the specification requires; false: it stays open.
+        * *receipt_id* - whether the ERROR has the frame's receipt id, as in ActiveMQ, or no receipt id, as in RabbitMQ.
+        * *close* - whether the connection is closed after the ERROR, as the specification requires, or stays open.
         * *process* - the frame takes effect although its answer is an ERROR.
         """
         instead = error_frame(message, body)
         return self._add(Fault(on, after, times, process=process, instead=instead, receipt_id=receipt_id, close=close))
 
     def freeze(self, on: str | None = None, *, after: int = 0, times: int | None = 1) -> Fault | None:
-        """Neither read nor write, like a stopped process.
+        """Stop reading and writing, like a stopped process.
 
         Without *on*, all connections are frozen from now until `thaw`. New connections are accepted and frozen, too.
         With *on*, the connection on which the frame arrives is frozen. The frame takes effect after `thaw`.
@@ -110,12 +111,13 @@ class Faults:
     def mute(self, on: str | None = "CONNECT", *, after: int = 0, times: int | None = 1) -> Fault:
         """Process the frame, and never answer it. The connection stays open, and heart-beats continue.
 
-        After a muted CONNECT there is no session: the client receives nothing, and no timeout ends its connection.
+        But a muted CONNECT is not processed, and no session begins. The client receives nothing, and no timeout ends
+        its connection, except the timeout of `close_idle`.
         """
         return self._add(Fault(on, after, times, answer=False))
 
     def delay(self, seconds: float, on: str | None = "SEND", *, after: int = 0, times: int | None = 1) -> Fault:
-        """Delay the answer, and all later frames to this client, by *seconds*."""
+        """Delay the answer by *seconds*. Later frames to this client wait until the answer has been sent."""
         return self._add(Fault(on, after, times, delay=seconds))
 
     def late_receipt(self, on: str | None = "SEND", *, after: int = 0, times: int | None = 1) -> Fault:
@@ -165,7 +167,7 @@ class Faults:
     def clear(self) -> None:
         """Cancel all faults, end every freeze, listen again, and stop closing idle connections.
 
-        A connection that has a `dribble` or a muted CONNECT keeps it.
+        A connection that is already affected by a `dribble` or a muted CONNECT stays affected.
         """
         self._rules.clear()
         self.thaw()

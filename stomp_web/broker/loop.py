@@ -90,7 +90,7 @@ class Loop:
         self.state.notify_all()
 
     def ask_to_stop(self) -> None:
-        """Make `run` return soon. Safe in any thread and in signal handlers."""
+        """Make `run` return soon. Any thread and any signal handler may call this method."""
         self._stopping = True
         self._wakeup.wake()
 
@@ -288,7 +288,7 @@ class Loop:
             heapq.heappush(self._timers, (due, next(self._order), connection))
 
     def _resume(self, connection: Connection) -> None:
-        """The client has read its output: deliver messages again, and process the frames that waited."""
+        """Continue to deliver messages, and process the frames that waited, because the client has read its output."""
         flow = connection.session.flow
         if not flow.open:
             with self.state:

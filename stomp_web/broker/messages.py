@@ -41,8 +41,8 @@ class Message:
     """A message that the broker has accepted, or will accept at COMMIT.
 
     * `headers` - the sender's headers, with ``content-length`` only if the sender wrote it.
-    * `expires` - when the message expires, in seconds since the epoch; ``None``: never.
-    * `number`, `id` - set when the broker accepts the message. `number` orders all messages of the broker.
+    * `expires` - when the message expires, in seconds since the epoch; ``None`` means never.
+    * `number`, `id` - the broker sets them when it accepts the message. `number` orders all messages of the broker.
     """
 
     address: Address

@@ -2,7 +2,7 @@
 
 A destination is refused, with the reason, if this broker would confirm its messages and then lose them. All other
 destinations behave as in RabbitMQ 3.10.8 and 4.3.6, ActiveMQ 5.17.2 and 6.3.1, and Artemis 2.40.0. The tests in
-tests/brokers/test_contract_destinations.py compare them.
+tests/brokers/test_contract_destinations.py compare this broker with those products.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Kind(enum.Enum):
 class Address:
     """A parsed destination.
 
-    * `name` - the destination in a MESSAGE: ``/queue/a`` for ``a`` and ``/amq/queue/a``.
-    * `route` - a subscription without wildcards gets the messages that have the same `route`.
-    * `pattern` - true for a subscription whose `route` has wildcards: `Naming.matches` decides which messages it gets.
+    * `name` - the destination that a MESSAGE has, for example ``/queue/a`` for ``a`` and for ``/amq/queue/a``.
+    * `route` - a subscription without wildcards gets the messages whose `route` equals its own.
+    * `pattern` - true if a subscription's `route` has wildcards. Then `Naming.matches` decides which messages it gets.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Address:
 
 
 class Naming:
-    """RabbitMQ's destinations, but names may contain slashes. Used for unknown ``server`` headers."""
+    """The naming for unknown ``server`` headers: it has the destinations of RabbitMQ, but permits slashes in names."""
 
     #: Whether a SEND with ``reply-to:/temp-queue/NAME`` makes a temporary queue.
     reply_queues = True
@@ -236,9 +236,9 @@ def _words(route: str) -> list[str]:
 
 
 def _match(pattern: list[str], words: list[str], many: str) -> bool:
-    """Whether *words* match *pattern*: ``*`` stands for one word, *many* for any number of words.
+    """Whether *words* match *pattern*, where ``*`` stands for one word, and *many* stands for any number of words.
 
-    The number of steps is at most the product of the two lengths.
+    The number of steps is at most the length of *pattern* times the length of *words*.
     """
     reached = {0}  # positions in *words* that the pattern can reach so far
     for part in pattern:

@@ -1,6 +1,6 @@
 """Faults, and the rules that select the fault for a frame.
 
-A fault waits for a frame or for a new connection. If several faults wait for it, only the one added first applies.
+A fault waits for a frame or for a new connection. If several faults are due, only the fault added first applies.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Fault:
     after_answer: bytes = b""  #: Sent after the answers.
     copies: int = 1  #: How often a RECEIPT is sent.
     late: bool = False  #: A RECEIPT is kept back until another RECEIPT has been sent.
-    delay: float = 0.0  #: Seconds by which the answers and all later frames of the connection are delayed.
+    delay: float = 0.0  #: Seconds by which the answers are delayed. Later frames of the connection wait for them.
     freeze: bool = False  #: The connection is neither read nor written from then on, until `Faults.thaw`.
     close: bool = False  #: The connection is closed after the answers were sent.
     abort: bool = False  #: The connection is closed at once.
@@ -58,7 +58,7 @@ NO_FAULT = Fault(None)
 
 
 class FaultRules:
-    """The faults of a broker: those that wait for an event, and those that last."""
+    """The faults of a broker. Some wait for an event; `frozen` and `idle_timeout` last until they are ended."""
 
     def __init__(self) -> None:
         #: Whether new connections are frozen.
@@ -75,7 +75,7 @@ class FaultRules:
         return fault
 
     def due(self, event: str) -> Fault:
-        """Return the fault that applies to *event*, a command or `ACCEPT`; otherwise `NO_FAULT`."""
+        """Return the fault for *event*, which is a command or `ACCEPT`, or return `NO_FAULT` if no fault applies."""
         if not self._faults:
             return NO_FAULT
         with self._lock:

@@ -1,4 +1,4 @@
-"""`Broker`, the public interface: starts and stops the loop, and returns the messages and frames that arrived."""
+"""`Broker` is the public interface. It starts and stops the loop, and returns the messages and frames that arrived."""
 
 from __future__ import annotations
 
@@ -40,31 +40,31 @@ class Broker:
 
     Address:
 
-    * *host* - default ``127.0.0.1``. *port* - default 0: any free port. See `port` and `url`.
+    * *host* - default ``127.0.0.1``. *port* - default 0, which means any free port. See `port` and `url`.
     * *ssl* - an `ssl.SSLContext` for servers. With it, every client must use TLS.
 
     Access:
 
-    * *login*, *passcode* - required in CONNECT. Default ``None``: every client may connect, with any login.
+    * *login*, *passcode* - required in CONNECT. With the default ``None``, every client may connect, with any login.
     * *vhosts* - the permitted values of the ``host`` header of CONNECT. A missing header counts as ``/``.
-      Default ``None``: ``/``, ``localhost``, ``127.0.0.1``, ``::1`` and *host*; or any name if the broker listens on
-      all addresses. All virtual hosts share the same destinations.
+      The default ``None`` permits ``/``, ``localhost``, ``127.0.0.1``, ``::1`` and *host*, or any name if the broker
+      listens on all addresses. All virtual hosts share their destinations.
     * *denied* - destinations, or patterns such as ``/queue/private/*``. No client may send or subscribe to them.
     * *versions* - the STOMP versions that the broker speaks. Default: all three.
 
     Behaviour:
 
-    * *server* - the ``server`` header of CONNECTED. Default ``stomp-web/<version>``. With ``RabbitMQ/3.10.8`` or
-      ``ActiveMQ/5.17.2`` the broker has that product's destinations and wildcards. Otherwise it has the destinations of
-      RabbitMQ, but names may contain slashes. The broker refuses a destination that it cannot serve, and a message that
-      RabbitMQ would confirm and drop.
+    * *server* - the ``server`` header of CONNECTED. Default ``stomp-web/<version>``. With ``RabbitMQ/3.10.8``,
+      ``ActiveMQ/5.17.2`` or ``ActiveMQ-Artemis/2.40.0``, the broker has that product's destinations and wildcards.
+      Otherwise it has the destinations of RabbitMQ, but names may contain slashes. The broker refuses a destination
+      that it cannot serve, and a message that RabbitMQ would confirm and drop.
     * *queues* - queues that exist from the start, written ``/queue/orders`` or ``orders``. Any other queue is made
       when it is first used, except ``/amq/queue/NAME``: as in RabbitMQ, such a queue must exist already.
     * *keep_open_after_error* - whether the session stays open after an ERROR, as in RabbitMQ and ActiveMQ after most
       errors. Default false, as in the specification.
-    * *heart_beat* - ``(can send, wants)``: the shortest times between two heart-beats in milliseconds; 0: never.
-      Default ``(100, 100)``: as often as the client asks for, but not more often than every 100 ms. The broker closes
-      the connection if the client is silent for twice the agreed time.
+    * *heart_beat* - ``(can send, wants)``, the shortest times between two heart-beats in milliseconds; 0 means never.
+      With the default ``(100, 100)``, the agreed times are the times that the client asks for, but at least 100 ms.
+      The broker closes the connection if the client is silent for twice the agreed time.
     * *dead_letters* - the destination of messages that a subscriber refuses with NACK and ``requeue:false``.
 
     Limits:
@@ -217,8 +217,8 @@ class Broker:
         """Return every message that was accepted for *destination*, delivered or not, in order.
 
         Each one is the MESSAGE frame that a subscriber gets, without ``subscription``, ``ack`` and ``redelivered``. A
-        message in a transaction is accepted at the COMMIT. Raises `LookupError` if some messages are forgotten because
-        all messages exceed the broker's *history*.
+        message in a transaction is accepted at the COMMIT. Raises `LookupError` if the broker has forgotten some of the
+        messages, because its messages for all destinations exceed the limit *history*.
         """
         return self._frames(self._journal.messages, self._destinations.naming.canonical(destination))
 

@@ -1,7 +1,7 @@
-"""The STOMP session of one client: takes a frame, and returns the frames that answer it.
+"""The STOMP session of one client takes a frame, and returns the frames that answer it.
 
 A session has no socket and no clock. A refused frame has no effect and is answered with ERROR. The ERROR also ends the
-session, as the specification requires, unless `Settings.keep_open_after_error` is true.
+session, as the specification requires. If `Settings.keep_open_after_error` is true, only a fatal refusal ends it.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Session:
 
     * `connected` - CONNECT was accepted. `ended` - further frames are ignored, and the connection must be closed.
     * `version` - the STOMP version of the frames.
-    * `heart_beat` - ``(the broker sends, the client sends)``: milliseconds between two heart-beats; 0: never.
-    * `flow` - the loop closes it while the client does not read.
+    * `heart_beat` - ``(the broker sends, the client sends)``, in milliseconds between two heart-beats; 0 means never.
+    * `flow` - the loop sets `Flow.open` to false while too much output waits for the client.
     """
 
     def __init__(self, number: int, settings: Settings, destinations: Destinations) -> None:
@@ -207,7 +207,7 @@ class Session:
         """Return the destination that replaces *reply_to*, ``/temp-queue/NAME``. Only this session can read it.
 
         As in RabbitMQ 3.10.8, the first SEND with that name makes a queue and a subscription, whose id is *reply_to*.
-        Both end with the session.
+        The queue and the subscription end with the session.
         """
         name = reply_to.removeprefix(_TEMPORARY)
         if not self._destinations.naming.reply_queues:

@@ -1,6 +1,6 @@
 """The pytest plugin. pytest loads it in every environment in which stomp-web is installed.
 
-So this module imports only pytest, and it changes only tests that use its fixtures.
+Therefore this module imports only pytest, and changes only tests that use its fixtures.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def whole_number(name: str, value: object, least: int, most: int = _LARGEST_COUN
 
 
 def seconds(name: str, value: object) -> float:
-    """Return *value* like `read_seconds`. Raises `ConfigurationError` that names the argument *name*."""
+    """Return *value* as `read_seconds` does, but raise a `ConfigurationError` that names the argument *name*."""
     try:
         return read_seconds(value)
     except ValueError as error:
@@ -267,7 +267,7 @@ _SYNONYMS: typing.Final = {"max_size": "pool_size"}
 
 
 def option_name(name: str) -> str:
-    """Return the main name of the option *name*: ``pool_size`` for ``max_size``, the pool's name for it."""
+    """Return the main name of the option *name*. For ``max_size``, the name in a pool, this is ``pool_size``."""
     return _SYNONYMS.get(name, name)
 
 

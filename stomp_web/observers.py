@@ -1,8 +1,8 @@
 """Observers: callables that get events about messages and connections.
 
 Metrics, tracing and the signals of the frameworks use them. An observer takes one event. The sending thread calls it,
-so it should be quick. It may send, even through the same publisher, because the thread then holds no lock and no
-connection. Its exceptions are logged and do not affect the sender.
+so an observer should be quick. An observer may send messages, even through the publisher that notifies it, because the
+thread holds no lock and no connection meanwhile. Exceptions of observers are logged and do not affect the sender.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class SendBegan:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SendSucceeded:
-    """A message was sent. `confirmed`: whether its receipt came. `seconds`: how long the call or batch took."""
+    """A message was sent. `confirmed` is true if its receipt came. `seconds` is how long the call or batch took."""
 
     message_id: str
     destination: str
@@ -101,9 +101,9 @@ class Observers:
 
 
 class SignalObserver:
-    """Sends a framework's signals *sent* and *failed* for messages, with the fields of the event as arguments.
+    """Sends the signal *sent* or *failed* of a framework for each message, with the fields of the event as arguments.
 
-    *method* is the name of the method that sends a signal. It also gets *args* and *kwargs*.
+    *method* is the name of the method that sends a signal. This method also gets *args* and *kwargs*.
     """
 
     def __init__(

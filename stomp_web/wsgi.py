@@ -33,7 +33,7 @@ class StompMiddleware:
 
     * *publisher* - a publisher to share, for example with another middleware. This middleware does not close it.
     * *environ_key* - the key of the publisher in the environ; it must contain a dot.
-    * *options* - the options of a new `Publisher`, such as ``url``; only without *publisher*.
+    * *options* - the options of a new `Publisher`, such as ``url``. They are allowed only without *publisher*.
 
     Raises `ConfigurationError` for a bad key or option. A request raises this error if an outer middleware has another
     publisher under the same key, because messages could go to the wrong broker.

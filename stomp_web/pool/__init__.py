@@ -1,4 +1,4 @@
-"""PublishClientPool: leases each client to one caller at a time. Also its breaker and its statistics."""
+"""PublishClientPool: leases each client to one caller at a time. The pool has a breaker and statistics."""
 
 from .pool import PublishClientPool
 from .stats import Health, PoolStats

@@ -15,7 +15,7 @@ LONGEST_PAUSE = 30.0
 
 
 def back_off(failures: int) -> float:
-    """Return how many seconds to wait after *failures* failures in a row, at least 1.
+    """Return how many seconds to wait after *failures* failed attempts in a row; *failures* is at least 1.
 
     The wait is a random part of a limit that doubles with each failure ("full jitter"), so that processes do not
     reconnect all at once.
@@ -25,7 +25,7 @@ def back_off(failures: int) -> float:
 
 
 class Breaker:
-    """Closed while connecting works. Each failure opens the breaker for a random pause (see `back_off`)."""
+    """A breaker is closed while connecting works. Each failure opens it for a random pause (see `back_off`)."""
 
     __slots__ = ("_error", "_failures", "_silence", "_until")
 
@@ -41,7 +41,7 @@ class Breaker:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds until the next attempt is allowed; ``None`` while nothing has failed."""
+        """Seconds until the next attempt is allowed, or ``None`` if no attempt has failed since the last success."""
         return max(self._until - time.monotonic(), 0.0) if self._failures else None
 
     def check(self, broker: str) -> None:
@@ -66,11 +66,11 @@ class Breaker:
             error.retry_after = pause
 
     def timed_out(self, error: BrokerUnavailable, seconds: float, fair: float) -> None:
-        """Count an attempt that ended with *error*: no broker answered within *seconds*, the time for each broker.
+        """Count an attempt that ended with *error*, because no broker answered within *seconds*.
 
-        One attempt with a short deadline says nothing about the broker. So this counts as a failure only when the
-        *seconds* since the last success add up to *fair*. *seconds* is the allowed time, not the time that passed,
-        because more time passes on a slow machine.
+        One attempt with a short deadline says nothing about the broker. So the breaker adds up the *seconds* of all
+        such attempts since the last success, and counts this attempt as a failure only if the sum reaches *fair*.
+        *seconds* is the time allowed for each broker, not the time that passed, because a slow machine takes more time.
         """
         self._silence += seconds
         if self._silence >= fair:

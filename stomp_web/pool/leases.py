@@ -5,8 +5,8 @@ deques and queues are C code: another thread or a signal handler cannot interrup
 loses a lease, a new one is made when the lost lease is garbage-collected (see `Right`).
 
 A caller first joins the line, and then looks for a lease. A release first puts a lease back, and then looks at the
-line. So at least one of the two sees the other. Numbers are changed by ``+=``, which is atomic here. CPython 3.11 -
-3.15 switches threads and runs signal handlers only at calls, and at the end of a loop's step.
+line. So the caller sees the lease, or the release sees the caller. Numbers are changed by ``+=``, which is atomic here.
+CPython 3.11 - 3.15 switches threads and runs signal handlers only at calls, and at the end of a loop's step.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ __all__ = ["Lease", "LeaseState", "Waiter"]
 class Lease(Right):
     """The right to one connection. The caller that holds the lease uses `client`; only the pool uses the rest.
 
-    * `client` - the client; ``None`` while the lease has no connection. `connection` - its state in this process.
-    * `idle_since` - when the client was last put back; `expires_at` - when to replace it. Both are `time.monotonic`.
+    * `client` - the client, or ``None`` without a connection; `connection` - the client's state in this process.
+    * `idle_since` - when the client was last put back; `expires_at` - when to replace it (values of `time.monotonic`).
     * `state` - the pool's `LeaseState` while a caller holds the lease; `loan` - a new number for each caller.
     """
 
@@ -60,7 +60,7 @@ class Waiter:
 class LeaseState:
     """The state of a pool in one process: its leases, its line of waiters, its numbers.
 
-    * `idle` - free leases with a connection. The most recently used is taken first, so the others grow old.
+    * `idle` - free leases with a connection. The most recently used lease is taken first, so the other leases grow old.
     * `vacant` - free leases without a connection.
     * `waiting` - callers in line, first come, first served.
     * `connect_turn` - holds one element; the caller that takes it may connect.
@@ -73,8 +73,8 @@ class LeaseState:
         self.vacant: list[Lease] = []
         self.waiting: list[Waiter] = []
         self.leases: weakref.WeakSet[Lease] = weakref.WeakSet()
-        # Made when a process first uses the pool: gunicorn's gevent worker replaces `queue.SimpleQueue` after the fork.
-        # Only with the new class do other greenlets run while a caller waits here.
+        # This queue is made when a process first uses the pool, because gunicorn's gevent worker replaces
+        # `queue.SimpleQueue` after the fork. Other greenlets run while a caller waits here only with the new class.
         self.connect_turn: queue.SimpleQueue[Right] = queue.SimpleQueue()
         self.connect_turn.put(Right(self))
         self.breaker = Breaker()
@@ -122,7 +122,7 @@ class LeaseState:
             self.serve()
 
     def serve(self) -> None:
-        """Give free leases to callers in line until there are no more of either."""
+        """Give free leases to callers in line until the leases or the callers run out."""
         while self.waiting:
             lease = self.take()
             if lease is None:
@@ -139,19 +139,19 @@ class LeaseState:
                 self.empty(waiter)
 
     def place(self, waiter: Waiter) -> int:
-        """How many callers stand in line before *waiter*; 0 if *waiter* was served."""
+        """Return how many callers stand in line before *waiter*, or 0 if *waiter* has left the line."""
         try:
             return self.waiting.index(waiter)
         except ValueError:
             return 0
 
     def leave(self, waiter: Waiter) -> None:
-        """Take *waiter* out of the line, if it is still there."""
+        """Take *waiter* out of the line, unless it has left the line already."""
         with contextlib.suppress(ValueError):
             self.waiting.remove(waiter)
 
     def empty(self, waiter: Waiter) -> None:
-        """Put back the lease in the box of *waiter*, which has gone."""
+        """Move each lease from the box of *waiter*, which has gone, back to `idle` or `vacant`."""
         while True:
             try:
                 lease = waiter.box.get_nowait()

@@ -1,7 +1,7 @@
 """PublishClientPool: leases `PublishClient` objects, each to one caller at a time.
 
 `acquire` takes a lease, and makes sure that its client is connected. `release` puts the lease back, and closes a failed
-connection. Log handlers and observers are called only afterwards.
+connection. Log handlers and observers are called only after these steps.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class PublishClientPool(Unpicklable):
     def client(self, timeout: float | None = None) -> typing.Iterator[PublishClient]:
         """Lease a connected client for the ``with`` block. *timeout* is in seconds; by default, it is the pool's.
 
-        Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`. Each means: not sent.
+        Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`. Nothing was sent then.
         """
         lease = self.acquire(Deadline(self.timeout if timeout is None else checked(timeout)))
         loan = lease.loan
@@ -243,7 +243,7 @@ class PublishClientPool(Unpicklable):
         return PoolTimeout(f"all {self.max_size} connections to {self.url} {why} raise pool_size.", broker=self.url)
 
     def _renew(self, state: LeaseState, lease: Lease, change: str, deadline: Deadline) -> None:
-        """Open a new connection for *lease*. Close its old one, if there is one; *change* is the reason."""
+        """Close the old connection of *lease*, if it has one, for the reason *change*, and open a new connection."""
         if lease.client is not None:
             state.stale += change == "stale"
             state.retired += change == "retired"

@@ -11,13 +11,15 @@ __all__ = ["Health", "PoolStats"]
 class PoolStats:
     """The numbers of a pool: its connections now, and counts since the first use in this process.
 
-    * `max_size` - connections allowed.
-    * `size` - connections that are open or being opened: `idle` are free, `lent` are leased.
-    * `waiting` - callers waiting for a connection now.
-    * `loans` - leases; `waits` - leases after waiting; `wait_seconds` - total time waited; `timeouts` - failed waits.
-    * `opened` - connections opened; `connect_errors` - attempts that failed.
-    * `stale` - connections found dead before use; `retired` - replaced for age; `discarded` - closed after an error.
-    * `retry_after` - seconds until the next attempt to connect; ``None`` while connecting works.
+    * `max_size` - how many connections are allowed.
+    * `size` - how many connections are open or being opened. Of these, `idle` are free, and `lent` are leased.
+    * `waiting` - how many callers wait for a connection now.
+    * `loans` - leases; `waits` - leases for which a caller waited; `wait_seconds` - how long all callers waited in
+      total; `timeouts` - calls that failed with `PoolTimeout`.
+    * `opened` - connections that were opened; `connect_errors` - attempts to connect that failed.
+    * `stale` - connections that were found dead before use; `retired` - connections that were too old, or idle for too
+      long; `discarded` - connections that were closed after an error.
+    * `retry_after` - seconds until the next attempt to connect, or ``None`` while connecting works.
     """
 
     max_size: int
@@ -41,8 +43,8 @@ class PoolStats:
 class Health:
     """The result of a health check. It is true if the broker answered.
 
-    `broker` is the address. `server` and `version` are the broker's product and STOMP version. `seconds` is the time of
-    the check. `error` is the reason why the broker did not answer.
+    `broker` is the address. `server` and `version` are the broker's product and STOMP version. The check took
+    `seconds`. `error` is the reason why the broker did not answer.
     """
 
     ok: bool

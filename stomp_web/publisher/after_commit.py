@@ -1,7 +1,7 @@
-"""Messages that waited for the commit of a database transaction. They are sent as one batch for each publisher.
+"""Messages that waited for the commit of a database transaction.
 
-A message that the broker refuses must not stop the others. So messages that were certainly not sent are sent again, one
-by one.
+They are sent as one batch for each publisher, or as several batches if `confirm` differs. A message that the broker
+refuses must not stop the others. So messages that were certainly not sent are sent again, one by one.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ _W = typing.TypeVar("_W", bound=AfterCommit)
 def deliver_waiting(
     waiting: typing.Sequence[_W], log: GuardedLogger, lost: TimeLost | None = None
 ) -> list[tuple[_W, Exception]]:
-    """Deliver *waiting*, in one round trip for each publisher; return the failed messages with their errors.
+    """Deliver *waiting*, if possible in one round trip for each publisher. Return failed messages with their errors.
 
-    If several messages wait, the errors are also logged to *log*. The time *lost* by failures shortens the timeout of
-    the next batch, but a twentieth of that timeout always remains.
+    If several messages wait, the errors are also logged to *log*. *lost* holds the time that failures have taken. This
+    time shortens the timeout of the next batch, but a twentieth of that timeout always remains.
     """
     lost = TimeLost() if lost is None else lost
     errors: dict[int, Exception] = {}
@@ -113,9 +113,9 @@ def _deliver(publisher: Publisher, batch: list[tuple[int, _W]], lost: TimeLost) 
 
 
 def _outcome(error: Exception, count: int) -> tuple[typing.Collection[int], typing.Collection[int]]:
-    """Return the positions in a batch of *count* messages that were confirmed, and those that are safe to repeat.
+    """Return which positions in a batch of *count* messages were confirmed, and which positions are safe to repeat.
 
-    The latter are sent again one by one, because another message of the batch may have caused *error*.
+    The messages to repeat are sent one by one, because another message of the batch may have caused *error*.
     """
     if isinstance(error, InvalidFrame):  # STOMP in the version of this broker cannot carry one of the messages
         return (), range(count)

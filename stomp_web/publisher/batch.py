@@ -39,7 +39,7 @@ class Batch(Unpicklable):
         correlation_id: str | None = None,
         reply_to: str | None = None,
     ) -> str:
-        """Serialize a message now, and send it when the block ends; return its id. Arguments: see `Publisher.send`."""
+        """Serialize a message, which is sent when the block ends; return its id. See `Publisher.send` for arguments."""
         more = {"priority": priority, "ttl": ttl, "correlation_id": correlation_id, "reply_to": reply_to}
         message = self._prepare(destination, payload, headers, serializer=serializer, persistent=persistent, **more)
         self._messages.append(message)

@@ -33,5 +33,5 @@ def check_broker(publisher: Publisher, timeout: float | None) -> str:
 
 
 def never_succeeds(error: Exception) -> bool:
-    """Whether a command that failed with *error* would always fail. If so, its exit status is 2, otherwise 1."""
+    """Whether a command that failed with *error* would always fail. Its exit status is then 2, otherwise 1."""
     return isinstance(error, ConfigurationError | InvalidFrame)

@@ -23,11 +23,11 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 async def call_in_thread(function: typing.Callable[[float], _T], message: Message, seconds: float) -> _T:
-    """Call *function*, which sends *message*, in a thread. Its argument is the rest of *seconds*. Return its result.
+    """Call *function*, which sends *message*, in a thread, and return its result.
 
-    *function* sees the caller's context variables. Raises `PoolTimeout` if no thread becomes free in time. If the task
-    is cancelled before a thread is free, *function* is not called. If the task is cancelled later, *function* runs to
-    its end, and its exception is logged.
+    *function* gets one argument: how many of the *seconds* remain. It sees the caller's context variables. Raises
+    `PoolTimeout` if no thread becomes free in time. If the task is cancelled before a thread is free, *function* is not
+    called. If the task is cancelled later, *function* runs to its end, and its exception is logged.
     """
     import asyncio  # here, so that importing the core does not load asyncio
 
@@ -68,7 +68,7 @@ async def call_in_thread(function: typing.Callable[[float], _T], message: Messag
 
 
 def warn_of_blocking(name: str, instead: str) -> None:
-    """If an event loop runs in this thread, warn the caller that *name* blocks the loop. *instead* does not."""
+    """If an event loop runs in this thread, warn the caller that *name* blocks the loop, and recommend *instead*."""
     events = sys.modules.get("asyncio.events")
     running = getattr(events, "_get_running_loop", None)  # None, too, while another thread imports asyncio
     if running is None or running() is None:

@@ -1,6 +1,6 @@
 """Publisher: serializes a payload, and sends it as a confirmed message. Every framework layer exposes a publisher.
 
-The path of every payload: serializer -> ready `Message` with its route -> backend (`stomp_web.publisher.backends`).
+Every payload takes this path: serializer -> ready `Message` with its route -> backend (`stomp_web.publisher.backends`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Publisher(Unpicklable):
     """Sends payloads to a broker. It is thread-safe and fork-safe, and connects at the first send.
 
     * *url* - the address, such as ``stomp://user:passcode@localhost:61613/vhost``. Commas separate several brokers.
-      Without a broker: ``memory://`` records messages (see `outbox`), ``console://`` prints, ``null://`` discards.
+      Without a broker, ``memory://`` records messages (see `outbox`), ``console://`` prints, ``null://`` discards them.
     * *observers* - callables that are notified of every send and every change of the pool: see `stomp_web.observers`.
     * *options* - see `stomp_web.config.OPTIONS`. They override the options in the address.
 
@@ -90,7 +90,7 @@ class Publisher(Unpicklable):
     def outbox(self) -> list[OutboxMessage]:
         """The messages that a publisher for ``memory://`` has sent so far. The list may be cleared.
 
-        With any other address, raises `StompError`.
+        Raises `StompError` if the publisher has another address.
         """
         if not isinstance(self._backend, MemoryBackend):
             raise StompError(f"only a Publisher with the address memory:// has an outbox; this one has {self.url}")
@@ -179,7 +179,7 @@ class Publisher(Unpicklable):
 
         Arguments and exceptions are those of `send`. The payload is serialized when the coroutine begins to run. The
         message is sent in a thread of the loop's default executor, with the caller's context variables. *timeout*
-        includes the wait for a thread; if no thread becomes free, raises `PoolTimeout`.
+        includes the wait for a thread. Raises `PoolTimeout` if no thread becomes free in this time.
 
         If the task is cancelled while the message waits for a thread, the message is not sent. If the task is cancelled
         later, the message may arrive: observers and `stats` get the outcome, and a failure is logged. So limit the time
@@ -273,7 +273,7 @@ class Publisher(Unpicklable):
     def deliver_ready(
         self, messages: typing.Sequence[Message], confirm: bool | None, timeout: float | None
     ) -> list[str]:
-        """Like `deliver`, for messages that no caller can have changed since `prepare`."""
+        """Do what `deliver` does, for messages that no caller can have changed since `prepare`."""
         if messages:
             deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
             self._deliver(self._counters[getpid()], messages, confirm, deadline)
@@ -346,7 +346,7 @@ class Publisher(Unpicklable):
         return new_message(destination, content, all_headers, content_type, ttl, prepared)
 
     def complete(self, message: Message, serializer: str | None, persistent: bool | None) -> Message:
-        """Return *message* ready, with an id. Its body is serialized unless the body is bytes-like or ``str``."""
+        """Return a ready form of *message*, with an id. A body that is not bytes-like or ``str`` is serialized."""
         if not isinstance(message.body, bytes | bytearray | memoryview | str):
             headers = dict(message.headers or {})
             if message.content_type is not None:

@@ -15,10 +15,10 @@ __all__ = ["Counters", "PublisherStats"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PublisherStats:
-    """How many messages of this process had which outcome.
+    """Counts a publisher's messages in this process by their outcome.
 
-    `sent` counts messages without an error; `confirmed` counts those with the broker's receipt. `not_sent`, `rejected`
-    and `unknown` count failures by class of exception. `pool` holds the numbers of the pool, if any.
+    `sent` counts messages without an error; `confirmed` counts messages with the broker's receipt. `not_sent`,
+    `rejected` and `unknown` count failures by class of exception. `pool` holds the numbers of the pool, if it exists.
     """
 
     sent: int
@@ -44,7 +44,7 @@ class Counters:
         self.sent = self.confirmed = self.not_sent = self.rejected = self.unknown = 0
 
     def failed(self, error: BaseException, count: int) -> None:
-        """Count *count* messages that were sent together and ended with *error*, some perhaps confirmed."""
+        """Record that *count* messages, which were sent together, ended with *error*. Some of them may be confirmed."""
         if isinstance(error, MessageError):
             done = len(error.confirmed)
             self.sent += done

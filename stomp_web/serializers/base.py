@@ -50,7 +50,7 @@ class Serializer(abc.ABC):
     def serialize(self, payload: typing.Any, *, destination: str, keys: Keys = ()) -> SerializedPayload:
         """Return *payload*, serialized for *destination*. *keys* are for serializers that sign.
 
-        Raises `SerializationError`: nothing was sent.
+        Raises `SerializationError` if *payload* cannot be written. Nothing was sent then.
         """
         try:
             written = _new(SerializedPayload)
@@ -67,7 +67,7 @@ class Serializer(abc.ABC):
     def deserialize(
         self, body: bytes, headers: typing.Mapping[str, str], *, keys: Keys = (), sent_to: typing.Sequence[str] = ()
     ) -> typing.Any:
-        """Return the payload of a received *body*; *headers* are the message's. Raises `SerializationError`.
+        """Return the payload of a received message with this *body* and these *headers*. Raises `SerializationError`.
 
         *keys* and *sent_to* are for serializers that sign: see `stomp_web.serializers.deserialize`.
         """
@@ -83,7 +83,7 @@ class Serializer(abc.ABC):
 
 
 class PickleSerializer(Serializer):
-    """Python's pickle, highest protocol. Use it only for queues to which only your programs can write."""
+    """Python's pickle, in its highest protocol. Use it only for queues to which only your programs can write."""
 
     name = "pickle"
     content_type = "application/x-python-serialize"

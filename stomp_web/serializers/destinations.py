@@ -16,10 +16,11 @@ _ENCODED = re.compile(rb"%(2[Ff]|[89A-Fa-f][0-9A-Fa-f])")
 
 
 def delivers(sent_to: str, received_from: str) -> bool:
-    """Whether a message from *received_from* may have been sent to *sent_to*.
+    """Return whether a message from *received_from* may have been sent to *sent_to*.
 
-    True if both name the same queue or topic, or the same exchange and routing key. Also true if *received_from* is a
-    member of a list (``/queue/a,/topic/b``), or a consumer's queue of a virtual topic.
+    The result is true if the two destinations name one queue or topic, or one exchange and routing key. It is also true
+    if *sent_to* is a list (``/queue/a,/topic/b``) that contains *received_from*, or if *received_from* is a consumer's
+    queue of the virtual topic *sent_to*.
     """
     if sent_to == received_from:
         return True

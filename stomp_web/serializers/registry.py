@@ -51,7 +51,7 @@ def deserialize(
 ) -> typing.Any:
     """Return the payload of a received message.
 
-    The ``content-type`` header determines the serializer; types that end in ``+json`` are JSON.
+    The ``content-type`` header determines the serializer; ``+json`` types are JSON, and other ``text/`` types are text.
 
     * *accept* - the names of the serializers that may be used.
     * *keys* - secret keys that verify signatures.
@@ -60,7 +60,8 @@ def deserialize(
     * *sent_to* - further destinations to which a signed message may have been sent, such as the subscribed destination.
       A message that was signed for another destination is refused.
 
-    Raises `SerializationError`, and `ConfigurationError` if there is no serializer *untyped*.
+    Raises `SerializationError` if the message cannot be read or is not accepted. Raises `ConfigurationError` if no
+    serializer has the name *untyped*, or if the message is signed and there are no *keys*.
     """
     keys = redact_secret("signing_keys", keys)
     content_type = headers.get("content-type")
@@ -99,9 +100,9 @@ def _by_content_type(content_type: str) -> Serializer | None:
 def typed_payload(text: str, name: str | None = None) -> tuple[typing.Any, str]:
     """Return the payload for a *text* from a command line, and the name of its serializer.
 
-    For the serializers ``text`` and ``bytes``, the payload is *text*; for any other serializer, *text* must be JSON.
-    Without *name*, JSON is sent as JSON, and any other text as text. Raises `SerializationError`, and
-    `ConfigurationError` if there is no serializer *name*.
+    For the serializer ``text``, the payload is *text*; for ``bytes``, it is *text* in UTF-8; for any other serializer,
+    *text* must be JSON. Without *name*, the serializer is ``json`` if *text* is JSON, and otherwise ``text``. Raises
+    `SerializationError` if *text* must be JSON and is not, and `ConfigurationError` for an unknown *name*.
     """
     if name is not None:
         get_serializer(name)

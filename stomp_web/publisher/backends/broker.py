@@ -35,7 +35,7 @@ class BrokerBackend:
         self.address = self._pool.url
 
     def deliver(self, messages: typing.Sequence[Message], confirm: bool, deadline: Deadline) -> None:
-        """Send *messages*, which are ready. Raises the outcome after the last try."""
+        """Send *messages*, which are ready. If the last try fails, raises the error that describes the outcome."""
         if self._resend_unknown:
             Retry(self._pool, messages, confirm, deadline, True).run()
             return
@@ -59,13 +59,13 @@ class BrokerBackend:
 
 
 class Retry:
-    """The tries of one send after the first try failed; with *resend_unknown*, all tries.
+    """Makes the later tries of one send whose first try failed. With *resend_unknown*, it makes the first try, too.
 
     * If a connection breaks before a byte was sent, it is replaced, and the send is repeated until the deadline.
     * A send of unknown outcome is repeated only with *resend_unknown*. Its outcome stays unknown until a receipt comes.
     * The first repetition comes at once, because the connection probably was dead already. Later repetitions come after
       a pause, so that a broker that closes each connection is not overloaded.
-    * A message is repeated only once if only a part of it was sent: perhaps the broker closed because of its size.
+    * If only a part of a message was sent, the message is repeated only once, because the broker may refuse its size.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Retry:
         self._cut = False  # whether a try has sent only a part of a message
 
     def run(self) -> None:
-        """Try until the send succeeds. Raises the outcome of the messages after the last try."""
+        """Try until the send succeeds. If the last try fails, raises the error that describes the outcome."""
         while True:
             if self._tries:
                 self._todo = [position for position in range(len(self._messages)) if position not in self._confirmed]
@@ -121,12 +121,12 @@ class Retry:
                 raise self._unknown from error
 
     def after(self, failure: MessageError) -> None:
-        """Continue after the first try, which had a connection, ended with *failure*."""
+        """Continue a send whose first try had a connection and ended with *failure*."""
         self._go_on(failure, connected=True)
         self.run()
 
     def _go_on(self, error: MessageError, connected: bool) -> None:
-        """If the send is to be repeated after *error*, return after a pause; otherwise raise the outcome."""
+        """If the send is to be repeated after *error*, return after a pause; otherwise raise the final error."""
         pause = _PAUSE if self._tries else 0.0
         self._tries += 1
         self._confirmed.update(self._todo[position] for position in error.confirmed)

@@ -1,8 +1,8 @@
 """The system checks. They read settings only: no socket is opened, and no module of handlers is imported.
 
-* **stomp_web.E001** - ``settings.STOMP`` is missing, no dict, or without ``"default"``.
-* **stomp_web.E002** - an alias cannot be used: a wrong key, an unknown option, a bad value or address,
-  also in the settings of its worker.
+* **stomp_web.E001** - ``settings.STOMP`` is missing, is not a dict, or has no ``"default"``.
+* **stomp_web.E002** - an alias cannot be used, because it or the settings of its worker have a wrong key, an unknown
+  option, or a bad value or address.
 * **stomp_web.E004** - an alias has ``OUTBOX``, or a handler has ``once=True``, and ``stomp_web.django.outbox`` is not
   in INSTALLED_APPS. Only handlers that the process has imported are known; ``stomp_worker`` imports all.
 
@@ -56,7 +56,7 @@ def check_settings(**_: object) -> list[checks.CheckMessage]:
 
 
 def check_outbox_app(**_: object) -> list[checks.CheckMessage]:
-    """Report what needs the app of the outbox, if that app is not installed."""
+    """Report the aliases and handlers that need the app of the outbox, if that app is not installed."""
     if apps.is_installed("stomp_web.django.outbox"):
         return []
     needing: list[str] = []

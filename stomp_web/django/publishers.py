@@ -28,7 +28,7 @@ __all__ = ["PublisherDoesNotExist", "Publishers", "message_sent", "publisher", "
 message_sent = Signal()
 
 #: A message was not sent, or its outcome is not known. Arguments: ``using``, ``message_id``, ``destination``, ``error``
-#: (the class of the error tells which of the two), ``seconds``.
+#: (its class tells whether the outcome is known), ``seconds``.
 send_failed = Signal()
 
 DEFAULT_ALIAS: typing.Final = "default"
@@ -65,7 +65,7 @@ class Publishers:
     def __getitem__(self, alias: str) -> Publisher:
         made = self._made
         known = made.get(alias)
-        # If two threads make a publisher at the same time, the first one is kept, and the other has opened nothing.
+        # If two threads make a publisher at the same time, the first one is kept. The other one has no open connection.
         # There is no lock, because another thread could hold the lock while this process forks.
         return known if known is not None else made.setdefault(alias, self.make(alias))
 
@@ -94,7 +94,7 @@ class Publishers:
         return known
 
     def __reduce__(self) -> str:
-        """Return the name for a pickle: another process uses the publishers of its own settings."""
+        """Return the name for a pickle, so that another process uses the publishers of its own settings."""
         return "publishers"
 
     def close_all(self, timeout: float = DEFAULTS.timeout) -> None:

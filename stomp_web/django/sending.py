@@ -48,10 +48,11 @@ def send(
       transaction is open, send at once. The payload is serialized now, and an invalid message is refused now.
     * *outbox* - write the message into the outbox table, in the open transaction. The relay sends it after the commit,
       and tries until the broker has confirmed it. Needs ``"stomp_web.django.outbox"`` in INSTALLED_APPS.
-      ``None``: false with *on_commit*, and otherwise the value of ``OUTBOX["default"]`` of the alias.
-    * *key* - with *outbox*: messages with the same key, such as ``str(order.id)``, reach the broker in the order in
-      which they were written.
-    * *database* - the alias of the database; ``None``: with *outbox* the outbox's database, else the default database.
+      ``None`` means false with *on_commit*, and otherwise the value of ``OUTBOX["default"]`` of the alias.
+    * *key* - only with *outbox*. Messages with the same key, such as ``str(order.id)``, reach the broker in the order
+      in which they were written.
+    * *database* - the alias of the database. ``None`` means the outbox's database with *outbox*, and otherwise the
+      default database.
     * *destination*, *payload*, *headers*, *confirm*, *timeout* and the other *options* - those of `Publisher.send`.
 
     Raises what `Publisher.send` raises. With *on_commit*, an error of the broker is raised at the end of the outermost
@@ -91,8 +92,8 @@ async def asend(
     a thread of the event loop's executor. `Publisher.asend` documents what happens if the task is cancelled.
 
     For async code, Django uses the database in one thread (``sync_to_async`` with ``thread_sensitive=True``). With
-    *on_commit*, `asend` checks whether a transaction is open in that thread. If so, the message is sent there after the
-    commit, and `asend` returns at once. If not, the message is sent now, as without *on_commit*.
+    *on_commit*, `asend` checks whether a transaction is open in that thread. If a transaction is open, `asend` returns
+    at once, and that thread sends the message after the commit. Otherwise, `asend` sends the message now.
     """
     publisher = publishers[using]
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
@@ -126,7 +127,7 @@ def _keeper(
     confirm: bool | None,
     timeout: float | None,
 ) -> typing.Callable[[Message], None] | None:
-    """Return the function that keeps a message until the commit; ``None`` if the message must be sent now.
+    """Return the function that keeps a message until the commit, or ``None`` if the message must be sent now.
 
     Raises `ConfigurationError` for arguments that contradict each other.
     """
@@ -153,7 +154,7 @@ def _keeper(
 
 
 def _refuse_in_event_loop(destination: str, how: str) -> None:
-    """In an event loop, raise the same exception as Django's connection, but before any work, and with advice."""
+    """In an event loop, raise the exception of Django's connection, but before any work is done, and with advice."""
     if os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
         return
     try:

@@ -1,7 +1,7 @@
 """The options without which several connections to one SQLite database get "database is locked".
 
 SQLite lets one connection write at a time. Another connection waits for ``timeout`` seconds. But it fails at once if
-its transaction has read before, and Django's default transactions may do that.
+its transaction has read before it writes, which Django's default transactions may do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WAL: typing.Final = re.compile(r"journal_mode\s*=\s*['\"]?wal\b", re.IGNORECASE
 
 
 def sqlite_lacking(connection: BaseDatabaseWrapper) -> str:
-    """Return the options that *connection* lacks, if it is to a file of SQLite; else ``""``. Opens no connection."""
+    """Return the options that *connection* lacks, or ``""`` if its database is no SQLite file. Opens no connection."""
     if connection.vendor != "sqlite" or connection.is_in_memory_db():  # type: ignore[attr-defined]
         return ""
     return " and ".join(_lacking(connection.settings_dict.get("OPTIONS") or {}))

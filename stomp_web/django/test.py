@@ -16,9 +16,9 @@ __all__ = ["capture_messages"]
 class capture_messages(utils.TestContextDecorator):  # noqa: N801 - Django names its test decorators like this
     """Record messages instead of sending them: a context manager, or a decorator for a test or a ``TestCase``.
 
-    * *using* - the alias whose messages are recorded; ``None``: the messages of all publishers.
-    * *attr_name* - as a decorator of a class: the attribute that holds the list of messages.
-    * *kwarg_name* - as a decorator of a function: the argument that gets the list.
+    * *using* - the alias whose messages are recorded. With ``None``, the messages of all publishers are recorded.
+    * *attr_name* - the attribute that holds the list of messages, if a class is decorated.
+    * *kwarg_name* - the argument that gets the list, if a function is decorated.
 
     A ``TestCase`` never commits. If code sends with ``on_commit=True``, run the code inside
     ``with self.captureOnCommitCallbacks(execute=True):``.

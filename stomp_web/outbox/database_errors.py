@@ -1,4 +1,4 @@
-"""What an error of a database says: whether another transaction was in the way, and its words."""
+"""Tells whether a database error means that another transaction was in the way, and returns the error's text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OF_SQLITE: typing.Final = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
 def is_conflict(error: BaseException) -> bool:
     """Whether *error*, of SQLAlchemy, Django or a driver, says that a lock of another transaction was in the way.
 
-    The database has rolled back then, and the same may succeed at once.
+    The statement has changed nothing in that case. After a rollback, the same transaction may succeed at once.
     """
     error = getattr(error, "orig", None) or error.__cause__ or error
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)  # psycopg, psycopg2

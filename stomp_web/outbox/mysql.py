@@ -15,7 +15,7 @@ def delete_one_by_one(table: str, ids: str) -> str:
 
 
 def lock_those_that_wait(table: str, ids: str) -> str:
-    """Return a statement that locks those of the rows *ids* that wait and have no `next_attempt_at`, and selects them.
+    """Return a statement that locks the rows among *ids* that wait without a `next_attempt_at`, and selects their ids.
 
     The statement waits only for locks on these rows. A statement that searches by keys may use the index of the states,
     and then also waits for locks on rows of other keys.

@@ -4,9 +4,9 @@ Two rules keep this order with any number of relays, without a lock for each key
 
 * A row may be claimed only if the previous unsent row of its key is gone, or is claimed together with it. A row that
   another relay has locked is not gone.
-* Two rows of one key may be in one batch only if the broker refuses both or neither: RabbitMQ and ActiveMQ accept
-  later messages after an ERROR. So the rows must have the same destination and headers. Otherwise the later row is in
-  the next wave, which is sent after the receipt of the earlier row.
+* Two rows of one key may be in one batch only if the broker refuses both rows or accepts both rows, because
+  RabbitMQ and ActiveMQ accept later messages after an ERROR. So the rows must have the same destination and headers.
+  Otherwise the later row is in the next wave, which is sent after the receipt of the earlier row.
 """
 
 from __future__ import annotations

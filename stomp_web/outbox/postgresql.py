@@ -1,4 +1,4 @@
-"""What only PostgreSQL has: LISTEN and NOTIFY, by which a commit wakes the relays, and arrays."""
+"""The features that only PostgreSQL has: LISTEN and NOTIFY, by which a commit wakes the relays, and arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COMMIT_SOON: typing.Final = "SET LOCAL synchronous_commit = off"
 
 
 def array(values: typing.Iterable[int | str]) -> str:
-    """Return *values* as the text of an array: one parameter for all values, without the driver's work for each."""
+    """Return *values* as the text of an array, so that the driver converts one parameter and not each value."""
     texts = [f'"{_in_quotes(value)}"' if isinstance(value, str) else str(value) for value in values]
     return f"{{{','.join(texts)}}}"
 
@@ -26,7 +26,7 @@ def can_listen(connection: typing.Any) -> bool:
 
 
 class ConnectionListener:
-    """Listens on *channel* with a *connection* of psycopg or psycopg2 in autocommit mode. *close* closes it."""
+    """Listens on *channel* with a psycopg or psycopg2 *connection* in autocommit mode, which *close* closes."""
 
     def __init__(self, connection: typing.Any, channel: str, close: typing.Callable[[], object]) -> None:
         self._connection = connection

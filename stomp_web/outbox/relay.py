@@ -57,8 +57,8 @@ class Relay:
     * *max_attempts* - after how many refusals by the broker the row of a message is *failed*; by default 10. The pause
       before the second try is one second. Each later pause is twice as long, up to five minutes. A message that was
       not sent, or whose outcome is unknown, is tried until the broker has confirmed it.
-    * *alias* - the alias of the broker that the relay tries to reach at its start, if there is nothing to send then. A
-      failure is logged. ``None``, the default: the relay tries no broker before the first message.
+    * *alias* - the alias of the broker that the relay tries to reach at its start if there is nothing to send yet. A
+      failure is logged. With ``None``, the default, the relay tries no broker before the first message.
 
     Raises `ConfigurationError` for a bad option.
     """
@@ -101,11 +101,12 @@ class Relay:
         return self._stats
 
     def run(self, *, once: bool = False, on_progress: Progress | None = None) -> int:
-        """Relay messages until SIGTERM, Ctrl-C or `stop`; with *once*, until no message can be sent now.
+        """Relay messages until SIGTERM, Ctrl-C or `stop`. With *once*, also end when no message can be sent now.
 
-        *on_progress* is called about twice a second with a `RelayStats`. If a broker or the database cannot be reached,
-        the relay waits. Returns the exit code for the program. It is 0; with *once*, it is 1 if a broker or the
-        database cannot be reached, or if unsent rows are left. With *once* and nothing to send, no broker is needed.
+        *on_progress* is called about twice a second with a `RelayStats`. Without *once*, the relay waits if a broker or
+        the database cannot be reached. Returns the exit code for the program, which is 0. With *once*, the code is 1 if
+        a broker or the database cannot be reached, or if unsent rows are left. With *once* and nothing to send, no
+        broker is needed.
 
         Raises `ConfigurationError` if the outbox table does not exist.
         """
@@ -158,7 +159,7 @@ class Relay:
         return 0
 
     def send(self, ids: typing.Sequence[int], timeout: float | None = None) -> int:
-        """Send those of the rows *ids* that can be sent within *timeout* seconds. Return how many were sent.
+        """Send the rows among *ids* that can be sent within *timeout* seconds. Return how many were sent.
 
         The other rows are left to a running relay. Errors of the broker and the database are logged and not raised.
         """
@@ -174,7 +175,7 @@ class Relay:
         return len(sending.sent)
 
     def _round(self) -> float | None:
-        """Claim rows, send them, record the outcomes. Return the pause in seconds; ``None``: there may be more rows."""
+        """Claim and send rows, and record outcomes. Return the pause in seconds, or ``None`` if more rows may exist."""
         sending = Sending(self._publisher_of, lambda: self._stopping)
         now = time.monotonic()
         skip = [alias for alias, (_, until) in self._away.items() if until > now]
@@ -204,7 +205,7 @@ class Relay:
         return min(pause, _BUSY_PAUSE) if claim.seen and not sending.away else pause
 
     def _try_broker(self) -> None:
-        """Log a warning if the broker cannot be reached. The first message may come much later."""
+        """Log a warning if the broker cannot be reached, because the first message may come much later."""
         if self._alias is None:
             return
         try:
@@ -218,9 +219,9 @@ class Relay:
     def _start(self, now: float) -> int:
         """Return the id after which the next claim begins.
 
-        While whole batches are sent, the relay goes on behind the last one. From the start, the database would have to
-        pass all rows that were deleted since its last clean-up. Once a second, the relay begins at the start and finds
-        rows that were committed late, or may be sent again.
+        While whole batches are sent, each claim begins after the last row of the previous claim. From the start, the
+        database would have to pass all rows that were deleted since its last clean-up. Once a second, the relay begins
+        at the start, and finds rows that were committed late or may be sent again.
         """
         if now - self._from_the_start_at >= _FROM_THE_START_EVERY:
             self._after = 0
@@ -282,7 +283,7 @@ class Relay:
         self._wait(_growing(self._losses))
 
     def _conflict(self, error: Exception) -> None:
-        """Note that a lock of another transaction was in the way. The next try is at once, or later if this goes on."""
+        """Note that a lock of another transaction was in the way. If this is not the first time in a row, also wait."""
         problem = f"a lock of another transaction was in the way in {self.store.name}: {words_of(error)}"
         _log.warning("%s; the relay tries again, and messages that were sent go out again with the same ids", problem)
         self._stats = dataclasses.replace(self._stats, problem=problem)
@@ -314,7 +315,7 @@ class Relay:
             self._show()
 
     def _descriptor(self) -> int | None:
-        """Return the listener's descriptor; ``None`` if there is no listener, or if its connection is lost."""
+        """Return the listener's descriptor, or ``None`` if there is no listener or its connection is lost."""
         try:
             return None if self._listener is None else self._listener.fileno()
         except Exception:  # noqa: BLE001 - a driver's exception

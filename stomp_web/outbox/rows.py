@@ -85,7 +85,7 @@ class NewRow:
 
 @dataclasses.dataclass(slots=True)  # not frozen, because CPython takes four times as long to make a frozen one
 class Row:
-    """A row as the relay reads it. `created_at` may be ``None`` if there is no `ttl`, because only that needs it."""
+    """A row as the relay reads it. `created_at` may be ``None`` if there is no `ttl`, because only a `ttl` needs it."""
 
     id: int
     message_id: str

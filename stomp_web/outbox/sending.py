@@ -38,9 +38,9 @@ class Sending:
     * *publisher_of* - takes an alias and returns its publisher, or raises `ConfigurationError`.
     * *stopping* - returns true if no further batch may begin.
 
-    `sent` - the rows that the broker has confirmed. `failures` - the rows that could not be sent, each with its error.
-    `unreadable` - the rows that can never be sent. `away` - by alias, the error of a broker that cannot be reached. All
-    other rows are unchanged.
+    `sent` holds the rows that the broker has confirmed. `failures` holds the rows that could not be sent, and
+    `unreadable` holds the rows that can never be sent, each with its error. `away` maps an alias to the error of its
+    broker, if the broker cannot be reached or did not confirm in time. All other rows stay as they are.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Sending:
     def _try(
         self, alias: str, publisher: Publisher, part: list[tuple[Row, Message]], timeout: float | None
     ) -> list[tuple[Row, Message]] | None:
-        """Send *part* as one batch. Return the rows that are still to be sent; ``None``: the broker is unreachable."""
+        """Send *part* as one batch. Return the rows still to be sent, or ``None`` if *alias* is now in `away`."""
         try:
             publisher.deliver_ready([message for _, message in part], True, timeout)
         except Exception as error:  # noqa: BLE001 - written into the row, and logged

@@ -11,9 +11,9 @@ __all__ = ["OutboxStats", "RelayStats"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OutboxStats:
-    """The number of rows in each state. `oldest` - how many seconds the oldest unsent row has waited.
+    """The number of rows in each state. `oldest` is how many seconds the oldest unsent row has waited.
 
-    `oldest_pending` - the same for the oldest pending row, which a relay may send at once.
+    `oldest_pending` is how many seconds the oldest pending row has waited. A relay may send this row at once.
     """
 
     pending: int = 0
@@ -27,9 +27,9 @@ class OutboxStats:
     def of(
         cls, counts: typing.Mapping[str, int], first: typing.Iterable[datetime.datetime | None], now: datetime.datetime
     ) -> OutboxStats:
-        """Return the statistics. *counts* - rows by state. *first* - times of the first unsent row in each state.
+        """Return the statistics. *counts* maps each state to its number of rows.
 
-        *first* begins with the state ``pending``.
+        *first* yields the time of the first row in each unsent state, and begins with the state ``pending``.
         """
         ages = [None if moment is None else max((now - moment).total_seconds(), 0.0) for moment in first]
         oldest = max((age for age in ages if age is not None), default=None)
@@ -38,10 +38,11 @@ class OutboxStats:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RelayStats:
-    """What one relay has done. `outbox` - the last known statistics of the outbox.
+    """The statistics of one relay. `outbox` holds the last known statistics of the outbox.
 
-    `sent` - messages that the broker has confirmed; `failures` - tries with another outcome; `problem` - why nothing
-    can be sent now, for example because the database cannot be reached; ``""``: there is no problem.
+    `sent` counts the messages that the broker has confirmed. `failures` counts the tries that failed, except those at
+    which the broker could not be reached. `problem` tells why nothing can be sent now, for example because the database
+    cannot be reached. It is ``""`` if there is no problem.
     """
 
     sent: int = 0

@@ -42,8 +42,8 @@ class Outcomes:
     """The outcomes of the rows of a claim. A row that is not named here is not changed.
 
     * `sent` - the rows that the broker has confirmed.
-    * `again` - by the row's id: the attempts so far, the last error, and when to try again.
-    * `failed` - by the row's id: the attempts so far, and the last error.
+    * `again` - maps a row's id to the attempts so far, the last error, and the time of the next try.
+    * `failed` - maps a row's id to the attempts so far, and the last error.
     """
 
     sent: list[Row] = dataclasses.field(default_factory=list)
@@ -75,7 +75,7 @@ class Turn(typing.Protocol):
 
 
 class Claim:
-    """Rows that only this relay may send now. `seen` is the number of rows that it has read to find them."""
+    """Rows that only this relay may send now. `seen` is the number of rows that were read to find these rows."""
 
     def __init__(
         self, rows: typing.Sequence[Row] = (), seen: int = 0, record: typing.Callable[[Outcomes], None] | None = None
@@ -95,8 +95,8 @@ class Store:
 
     * `name` - the database and the table, for the log, without credentials.
     * `lost` - the exceptions that mean that the database cannot be reached, or has ended the transaction.
-    * `turn` - on a database that cannot lock rows: the right to be the only relay.
-    * `keep` - how many seconds a sent row is kept; 0: the row is deleted at once.
+    * `turn` - the right to be the only relay, on a database that cannot lock rows. It is ``None`` on other databases.
+    * `keep` - how many seconds a sent row is kept. If it is 0, the row is deleted at once.
     """
 
     name: str
@@ -116,10 +116,10 @@ class Store:
         skip: typing.Collection[str] = (),
         after: int = 0,
     ) -> typing.Iterator[Claim]:
-        """Claim up to *limit* rows that may be sent now, in order; if *ids* is given, only rows with these ids.
+        """Claim up to *limit* rows that may be sent now, in order. If *ids* is given, claim only rows with these ids.
 
         Rows of the aliases *skip* are left out, and so are the later rows of their keys. Only rows with ids above
-        *after* are claimed, but an earlier unsent row of their key holds them up.
+        *after* are claimed. A row is not claimed if an unsent row of its key has an id up to *after*.
         """
         if self.turn is None:
             for _ in range(_MOST_CLAIMS):
@@ -149,7 +149,7 @@ class Store:
     def _choose(
         self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str], after: int
     ) -> tuple[list[Row], int, list[Candidate]]:
-        """Lock rows; return those that may be sent now, how many were locked, and the candidates whose key waits."""
+        """Lock rows. Return the rows that may be sent now, how many were locked, and the candidates that must wait."""
         rows, large = self.pending(limit, ids, skip, after, _MOST_BYTES // limit)
         behind = self._keys_with_others(rows)
         unclear = [row.id for row in rows if row.key in behind or row.id in large] if behind or large else []
@@ -164,9 +164,9 @@ class Store:
         return [whole[id_] for id_ in chosen], len(rows), held
 
     def _keys_with_others(self, rows: typing.Sequence[Row]) -> set[str | None]:
-        """Return the keys that may have unsent rows other than *rows*, which are locked, before the last of *rows*.
+        """Return the keys that may have unsent rows besides the locked *rows*, with ids up to the last id in *rows*.
 
-        One statement counts the rows of all keys. Usually, *rows* has them all.
+        One statement counts the unsent rows of all these keys. Usually, all of them are among *rows*.
         """
         own = collections.Counter([row.key for row in rows if row.key is not None])
         if not own:
@@ -209,7 +209,7 @@ class Store:
         self._wake_behind({row.key for row in outcomes.sent if row.key is not None})
 
     def _wake_behind(self, keys: typing.Collection[str]) -> None:
-        """Set the rows of *keys* that wait for an earlier row to pending, because that row is gone now."""
+        """Set to pending the rows of *keys* that wait for an earlier row, because that row is gone or pending now."""
         while keys and (ids := self.waiting_behind(keys, _MOST_WOKEN)):
             self.update(ids, state=PENDING, next_attempt_at=None)
 
@@ -229,7 +229,7 @@ class Store:
     # -- what an operator does --------------------------------------------------------------------------------
 
     def retry(self, ids: typing.Sequence[int] | None = None) -> int:
-        """Set all failed rows, or the failed and waiting rows among *ids*, to pending. Return how many."""
+        """Set all failed rows, or the failed and waiting rows among *ids*, to pending. Return how many were set."""
         return self._each_chunk(ids, (FAILED, WAITING) if ids is not None else (FAILED,), self._retry)
 
     def discard(self, ids: typing.Sequence[int] | None = None) -> int:
@@ -321,11 +321,11 @@ class Store:
         raise NotImplementedError
 
     def unsent(self, keys: typing.Sequence[str], last: int, most: int) -> dict[str, int]:
-        """Count the unsent rows of each of *keys* with ids up to *last*, all together up to *most*."""
+        """Count the unsent rows with ids up to *last* for each of *keys*. Stop at *most* rows of all keys together."""
         raise NotImplementedError
 
     def candidates(self, ids: typing.Sequence[int]) -> list[Candidate]:
-        """Return what stands before the rows *ids*, which this relay has locked, in the order of their ids."""
+        """Return the rows *ids*, which this relay has locked, as candidates, in the order of their ids."""
         raise NotImplementedError
 
     def load(self, ids: typing.Sequence[int]) -> list[Row]:
@@ -333,7 +333,7 @@ class Store:
         raise NotImplementedError
 
     def lock(self, ids: typing.Collection[int], states: typing.Sequence[str]) -> set[int]:
-        """Lock those of the rows *ids* that are in one of *states* and not locked yet. Return their ids."""
+        """Lock the rows among *ids* that are in one of *states* and are not locked yet. Return their ids."""
         raise NotImplementedError
 
     def some(self, state: str, after: int, limit: int) -> list[int]:
@@ -369,11 +369,11 @@ class Store:
         raise NotImplementedError
 
     def commit_soon(self) -> None:
-        """Let the commit of this transaction not wait for the server's disk, if the database has this option.
+        """Make the commit of this transaction skip the wait for the server's disk, if the database has this option.
 
-        If the server fails soon after the commit, it may have the sent rows again, and a relay sends them again with
-        the same ids. The server loses only its latest commits, and never an earlier one alone. So the order within a
-        key stays.
+        If the server fails soon after the commit, the sent rows may be in the table again. A relay then sends them
+        again with the same ids. The server loses only its latest commits, and no commit before a commit that it keeps.
+        So the rows of one key stay in order.
         """
 
     def stats(self) -> OutboxStats:
@@ -385,10 +385,10 @@ class Store:
         return None
 
     def rest(self) -> None:
-        """Close connections that are broken or too old. Called after each wait, and after an error."""
+        """Close connections that are broken or too old. The relay calls this method after each wait and each error."""
 
     def close(self) -> None:
-        """Close what the store has opened."""
+        """Close the connections that a subclass has opened. By default, nothing is closed."""
 
 
 def _now() -> datetime.datetime:

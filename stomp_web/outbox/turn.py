@@ -64,6 +64,6 @@ class FileTurn:
 
 
 def database_file(name: str) -> str | None:
-    """Return the path of the SQLite database *name*, which may be a URI; ``None`` if the database is in memory."""
+    """Return the path of the SQLite database *name*, which may be a URI, or ``None`` if the database is in memory."""
     path, _, query = name.removeprefix("file:").partition("?") if name.startswith("file:") else (name, "", "")
     return None if path in {"", ":memory:"} or "mode=memory" in query else path

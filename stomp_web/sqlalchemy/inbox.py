@@ -39,16 +39,16 @@ _FAULTS: typing.Final = (OperationalError, ProgrammingError, InterfaceError, Int
 
 
 class Inbox:
-    """Lets handlers with ``once=True`` run only once for each message, even if it is delivered again.
+    """Runs a handler with ``once=True`` only once for each message, even if the message is delivered again.
 
     Each call has its own transaction, which also inserts a row for the handler and the message. A copy is acknowledged
-    and not handled. If the handler raises, everything is rolled back, also the row, and the message is tried again.
+    and not handled. If the handler raises, everything including the row is rolled back, and the message is tried again.
 
     * *metadata* - the application's `sqlalchemy.MetaData`, to which the table is added.
     * *session_factory* - returns a `sqlalchemy.orm.Session`, as a ``sessionmaker`` or a ``scoped_session`` does. With
-      Flask-SQLAlchemy, it is ``db.session``: in the handler, ``db.session`` is the session that the handler gets.
+      Flask-SQLAlchemy, pass ``db.session``. In the handler, ``db.session`` is then the session that the handler gets.
     * *table* - the table's name.
-    * *keep* - days after which a row is removed; by default 30. A copy that comes later is handled again.
+    * *keep* - after how many days a row is removed; by default 30. A copy that comes later is handled again.
 
     >>> from sqlalchemy import create_engine
     >>> from sqlalchemy.orm import sessionmaker
@@ -146,9 +146,9 @@ class Inbox:
 
 
 def sqlite_timeout(engine: Engine) -> float | None:
-    """Return for how many seconds the connections of *engine* wait for another one that writes.
+    """Return how many seconds a connection of *engine* waits while another connection writes.
 
-    ``None`` if the database is not a file of SQLite, or cannot be opened. No connection stays open.
+    Returns ``None`` if the database is not a file of SQLite, or cannot be opened. No connection stays open.
     """
     if engine.dialect.name != "sqlite" or database_file(engine.url.database or "") is None:
         return None
@@ -163,7 +163,7 @@ def sqlite_timeout(engine: Engine) -> float | None:
 
 @contextlib.contextmanager
 def _no_end_of_transaction(session: Session) -> typing.Iterator[None]:
-    """While the handler runs, let it neither commit nor roll back the transaction that inserts the inbox's row."""
+    """Raise `ConfigurationError` if the handler commits or rolls back the transaction that inserts the inbox's row."""
     transaction = session.get_transaction()
     event.listen(session, "before_commit", _refuse_commit)
     try:

@@ -1,4 +1,4 @@
-"""`Outbox`: messages are rows that are written in the session's transaction."""
+"""`Outbox` writes messages as rows in the session's transaction."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Outbox:
     * *publisher* - the `Publisher` whose serializers, options and connections are used.
     * *table* - the table's name.
     * *keep* - how many days the row of a sent message is kept. With 0, the default, the row is deleted at once.
-    * *relay* - ``"inline"``: the process that commits also sends its messages, right after the commit. A relay sends
-      the messages that this process could not send. ``None``: a relay sends all messages.
+    * *relay* - with ``"inline"``, the process that commits also sends its messages, right after the commit. A relay
+      sends the messages that this process could not send. With ``None``, the default, a relay sends all messages.
     * *alias* - a name of 1 to 64 characters for the publisher. If several publishers use one table, a relay sends only
       the messages of its own alias.
     * *notify* - on PostgreSQL, whether a commit wakes the relays with ``NOTIFY``. A two-phase commit never wakes them.
@@ -104,7 +104,7 @@ class Outbox:
         """Write one message into the transaction of *session*, and return its id.
 
         * *session* - a `sqlalchemy.orm.Session`, a ``scoped_session`` (such as Flask-SQLAlchemy's ``db.session``), or a
-          `sqlalchemy.Connection`. A rollback, also one to an earlier savepoint, removes the message.
+          `sqlalchemy.Connection`. A rollback of the transaction, or to an earlier savepoint, removes the message.
         * *key* - a text of 1 to 255 characters, such as ``str(order.id)``. Messages with the same key reach the broker
           in the order in which they were written. Messages with different keys, or without a key, do not wait for each
           other.

@@ -62,9 +62,9 @@ def make_engine(address: str, name: str = "--database") -> Engine:
 
 
 class SqlAlchemyStore(Store):
-    """The outbox in *table* of the database of *engine*. *keep* - how many seconds a sent row is kept.
+    """The outbox in *table* of the database of *engine*. A sent row is kept for *keep* seconds.
 
-    *alias* - only messages of this alias are sent and counted; ``None``: the messages of all aliases.
+    Only the messages of *alias* are sent and counted. If *alias* is ``None``, all messages are sent and counted.
     """
 
     lost: tuple[type[Exception], ...] = (OperationalError, InterfaceError, InternalError, TimeoutError)

@@ -146,9 +146,9 @@ class _AwareMoment(TypeDecorator[datetime.datetime]):
 
 
 def _known(metadata: MetaData, name: str, kind: str) -> Table | None:
-    """Return the table of an earlier outbox or inbox with this name: an app that is made twice has one metadata.
+    """Return the table with this name if an earlier outbox or inbox of this *kind* has made it, or ``None``.
 
-    If there is none, note that the table with this name is of *kind*.
+    An app that is made twice has one metadata. If no table has this name yet, note that the name is for this *kind*.
     """
     fullname = f"{metadata.schema}.{name}" if metadata.schema else name
     kinds = metadata.info.setdefault(_KINDS, {})

@@ -29,11 +29,11 @@ class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
-        """Return ``False``. Use `discard`: after it, the later messages of the key can be sent."""
+        """Return ``False``. Use `discard`, because the later messages of the key can be sent after it."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
-        """Return ``False`` for a row. The actions need the permission for the model."""
+        """Return ``False`` for a row. For the model, return the user's permission, which the actions need."""
         return obj is None and super().has_change_permission(request)
 
 

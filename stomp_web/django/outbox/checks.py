@@ -97,7 +97,7 @@ def check_relays(**_: object) -> list[checks.CheckMessage]:
 
 
 def _outboxes() -> typing.Iterator[tuple[str, OutboxSettings | ConfigurationError]]:
-    """Yield each alias, and the settings of its outbox, or what is wrong with them.
+    """Yield each alias with the settings of its outbox, or with the error that these settings cause.
 
     Other problems of the settings are reported by the check of the settings.
     """

@@ -20,11 +20,11 @@ class OutboxSettings:
     """The options, each with its default.
 
     * `default` - whether `send` uses the outbox if its argument *outbox* is ``None``; by default no.
-    * `database` - the alias of the database; ``None``: Django's routers choose.
-    * `relay` - ``"inline"``: the process that commits also sends, right after the commit. ``None``, the default: only
-      the command ``stomp_relay`` sends.
-    * `keep` - how many days the row of a sent message is kept; by default 0: it is deleted at once.
-    * `inbox_keep` - days after which a row of the inbox is removed; by default 30.
+    * `database` - the alias of the database. With ``None``, the default, Django's routers choose it.
+    * `relay` - with ``"inline"``, the process that commits also sends, right after the commit. With ``None``, the
+      default, only the command ``stomp_relay`` sends.
+    * `keep` - how many days the row of a sent message is kept. With 0, the default, the row is deleted at once.
+    * `inbox_keep` - after how many days a row of the inbox is removed; by default 30.
     * `notify` - on PostgreSQL, whether a commit wakes the relays; by default yes.
     * `poll`, `batch`, `max_attempts` - those of `stomp_web.outbox.Relay`.
     """

@@ -34,7 +34,7 @@ _READ: typing.Final = (
 
 
 class DjangoStore(Store):
-    """The outbox in the database with the alias *database*. *keep* - how many seconds a sent row is kept."""
+    """The outbox in the database with the alias *database*. A sent row is kept for *keep* seconds."""
 
     lost = (OperationalError, InterfaceError, InternalError)
 
@@ -233,9 +233,9 @@ class DjangoStore(Store):
     def rest(self) -> None:
         """Close the connection if it is broken, or older than ``CONN_MAX_AGE``.
 
-        With ``CONN_HEALTH_CHECKS``, the connection is checked before its next use. A ``CONN_MAX_AGE`` of 0, Django's
-        default, means the end of a request, which a relay has not: the relay would connect for each batch. So the
-        connection stays open.
+        With ``CONN_HEALTH_CHECKS``, the connection is checked before its next use. With a ``CONN_MAX_AGE`` of 0, the
+        default, Django closes the connection at the end of each request. A relay has no requests, and would connect
+        again for each batch. So its connection stays open.
         """
         connection = connections[self.database]
         if connection.in_atomic_block:  # of a TestCase

@@ -117,8 +117,8 @@ class NotSent(MessageError):
 class BrokerUnavailable(NotSent):
     """No broker could be reached, or no broker accepted the session.
 
-    `retry_after` is how many seconds remain until the next attempt; ``None``: the next call tries at once. `timed_out`
-    is whether a broker did not answer within the time for connecting.
+    `retry_after` is how many seconds remain until the next attempt, or ``None`` if the next call tries at once.
+    `timed_out` is whether a broker did not answer within the time for connecting.
     """
 
     def __init__(

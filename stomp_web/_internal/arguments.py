@@ -51,9 +51,9 @@ RELAY: typing.Final[tuple[Argument, ...]] = (
 
 
 def worker_options(place: str, *, what: str = "application", otherwise: bool = True) -> tuple[Argument, ...]:
-    """The options of a command that runs a worker. *place* defines their defaults; with *otherwise*, it may.
+    """Return the options of a command that runs a worker. Each process loads *what*, such as an application.
 
-    Each process loads *what*.
+    *place* names the setting with their defaults. If *otherwise* is true, it may omit them, and the help names others.
     """
     defaults = [f"Default: that of {place}{f', else {each}' if otherwise else ''}." for each in (8, 0)]
     concurrency = (

@@ -1,8 +1,9 @@
 """Notices: log records and events that wait until the reporting code holds no lock and no connection.
 
-A log handler or an observer may send through the publisher that reports to it. If its caller held a lock or a
-connection, it could wait for its own caller. Its send may cause notices, too; with a broker that closes each
-connection, this would never end. So a notice that a notice has caused is published, but its own notices are dropped.
+A log handler or an observer may send through the publisher that reports to it. If the publisher held a lock or a
+connection while it reported, the handler could wait for its own caller. The handler's send may cause notices, too; with
+a broker that closes each connection, this would never end. So a notice that another notice has caused is published, but
+further notices that this notice causes are dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import typing
 
 __all__ = ["Notices"]
 
-_MOST_CAUSES = 1  # a published notice has at most so many notices in its chain of causes
+_MOST_CAUSES = 1  # how many notices the chain of causes of a published notice may contain
 
 
 class Notices:

@@ -40,7 +40,7 @@ def harmless(text: str, *, lines: bool = True) -> str:
 
 
 def short_repr(value: object) -> str:
-    """Return at most 200 characters of ``repr(value)``, for an error text; if ``repr`` fails, the name of the type."""
+    """Return at most 200 characters of ``repr(value)`` for an error text, or the type's name if ``repr`` fails."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - the value's own code may raise anything, an int of 4,301 digits ValueError

@@ -76,7 +76,7 @@ class StopSignals:
             raise SystemExit(128 + number)
 
     def _after(self, number: int, frame: types.FrameType | None) -> None:
-        """Pass a signal after the block to the earlier handler, unless it belongs to the same request."""
+        """After the block, pass a signal to the earlier handler, unless it is part of the first signal's request."""
         if not self._in_one_request():
             signal.signal(number, self._before[number])
             signal.raise_signal(number)

@@ -90,7 +90,7 @@ class StatusLine(logging.Handler):
             self.handleError(record)
 
     def above(self, stream: typing.TextIO | None) -> typing.TextIO | None:
-        """Return a stream to use instead of *stream*: its text appears above the line, and at once.
+        """Return a stream to use instead of *stream*. Text that is written to it appears at once, and above the line.
 
         If there is no terminal, *stream* itself is returned, with line buffering. Otherwise the output of handlers
         would appear in a log file only when the worker ends.
@@ -104,7 +104,7 @@ class StatusLine(logging.Handler):
 
     @contextlib.contextmanager
     def shown(self, log: logging.LoggerAdapter[typing.Any]) -> typing.Iterator[bool]:
-        """Show *log* above the line in this block, unless the program has set up logging. Yields whether it does.
+        """Show *log* above the line in this block, unless the program has set up logging; yield whether *log* is shown.
 
         If standard error is closed, full, or a pipe without a reader, nothing is raised.
         """

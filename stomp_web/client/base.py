@@ -104,7 +104,7 @@ class BaseClient(Unpicklable):
 
     @property
     def server(self) -> str | None:
-        """The broker's product name, such as ``RabbitMQ/3.10.8``; ``None`` if not sent, or while not connected."""
+        """The broker's product name, such as ``RabbitMQ/3.10.8``; ``None`` if it sent none, or while not connected."""
         session = self._session
         return session.server if session else None
 

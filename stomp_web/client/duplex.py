@@ -1,4 +1,4 @@
-"""QueueingDuplexClient: one connection that sends and receives. Its options and its commands.
+"""QueueingDuplexClient: one connection that sends and receives. This module has its options and its commands.
 
 `stomp_web.client.life` connects and disconnects. `.loop`, `.driver` and `.exchanges` let threads share the client.
 """
@@ -37,20 +37,21 @@ class QueueingDuplexClient(LoopClient):
 
     * `message_queue` - MESSAGE frames. When the queue is full, the client stops reading until there is room. The broker
       keeps the rest, and heart-beats are still sent. While a call waits for a receipt, the client reads up to
-      *queue_size* messages more. It does not see a receipt behind more messages. To send confirmed messages while many
-      messages wait, use a second client, or use a prefetch limit with an ``ack`` other than ``auto``.
+      *queue_size* messages more. It does not see a receipt that comes after these. To send confirmed messages while
+      many messages wait, use a second client, or use a prefetch limit with an ``ack`` other than ``auto``.
     * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT, ERROR. When one of these is full, it drops
       its oldest frame.
 
     `listening_event` is set while the loop runs; set `shutdown_event` to shut the loop down cleanly.
 
-    Any sender may write malformed content, so it does not end the session. The client reads such a message as far as
+    A malformed message does not end the session, because any sender may write one. The client reads as much of it as
     possible, and `Frame.defects` lists the faults. If a message exceeds *max_header_bytes* (131,072), *max_headers*
     (2,000) or *max_body_bytes* (134,217,728, RabbitMQ's own limit), the rest is skipped, and `Frame.truncated` is true.
     Such messages can be acknowledged like any other.
 
-    *queue_size* is the size of each queue in frames. *message_queue* is your own `FrameQueue` for MESSAGE frames. The
-    other arguments are those of `PublishClient`. *heart_beat* is (sent, wanted) in milliseconds; both may be positive.
+    *queue_size* is the size of each queue in frames. *message_queue* is a `FrameQueue` that you made for MESSAGE
+    frames. *heart_beat* is (sent, wanted) in milliseconds; each number may be positive. The other arguments are
+    those of `PublishClient`.
     """
 
     _defaults: typing.ClassVar = {**LoopClient._defaults, "queue_size": 1000, "message_queue": None}
@@ -99,9 +100,9 @@ class QueueingDuplexClient(LoopClient):
         self._subscription_ids = itertools.count(1)
 
     def receive(self, timeout: float | None = None) -> Frame | None:
-        """Return the next MESSAGE frame; ``None`` if none comes within *timeout* seconds (default: the client's).
+        """Return the next MESSAGE frame, or ``None`` after *timeout* seconds (by default, the client's `timeout`).
 
-        For scripts: if no loop is running, this method reads the socket. Raises what `listen_forever` raises.
+        A script needs no loop: if none is running, this method reads the socket. Raises what `listen_forever` raises.
         """
         self._refuse_inherited()
         deadline = self._deadline(timeout)
@@ -184,7 +185,7 @@ class QueueingDuplexClient(LoopClient):
         self._write(commands.nack(frame, session.version, transaction=transaction, headers=headers), session)
 
     def _session_of(self, frame: Frame, transaction: str | None) -> Session:
-        """Return the session if it may acknowledge *frame*. A frame that the caller made counts as received in it."""
+        """Return the session if it may acknowledge *frame*, which came in this session or was made by the caller."""
         session = self._live_session()
         if getattr(frame, "_session", session) is not session:
             raise NotSent(

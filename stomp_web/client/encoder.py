@@ -54,7 +54,7 @@ class Encoder:
         return b"".join(parts), ()
 
     def _for_this_broker(self, message: Message, receipt: int | None, transaction: str | None) -> bytes:
-        """Return all bytes before the body. Unlike the fast path, this obeys version, broker, ttl and transaction."""
+        """Return all bytes before the body. Only the fast path ignores version, broker, ttl and transaction."""
         dialect = self._dialect
         head, content, content_type, headers = message.prepared
         name = dialect.expiry_header

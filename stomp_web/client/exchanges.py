@@ -19,9 +19,9 @@ __all__ = ["Exchange", "Exchanges", "lost"]
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Exchange:
-    """The frames of one call. The caller waits for the *receipts*; without receipts, until the bytes are written.
+    """The frames of one call, which waits for the *receipts*. Without receipts, it waits until the bytes are written.
 
-    *together*: the frames count as one, because the broker accepts the frames of a transaction only with its COMMIT.
+    If *together* is true, the frames count as one: the broker accepts a transaction's frames only with its COMMIT.
     """
 
     data: memoryview
@@ -103,7 +103,7 @@ class Exchanges:
         self.backlog += len(exchange.data)
 
     def begin_write(self) -> Exchange | None:
-        """Return the exchange to write next. Until `end_write`, it is not known how many of its bytes were written."""
+        """Return the exchange to write next. Until `end_write` is called, its number of written bytes is not known."""
         self._in_write = bool(self._outgoing)
         return self._outgoing[0] if self._in_write else None
 
@@ -124,9 +124,9 @@ class Exchanges:
             self._covered = max(self._covered, exchange.unconfirmed_before)
 
     def take_refusal(self, session: Session, frame: Frame, words: str, in_transaction: bool) -> None:
-        """Fail the exchange that *frame*, an ERROR, refuses, if it is certain which exchange that is.
+        """Fail the exchange that *frame*, an ERROR, refuses. If that exchange is not known for certain, fail none.
 
-        *in_transaction*: whether transactions are open. Their frames have no receipts, and the ERROR may be about them.
+        *in_transaction* is whether a transaction is open. No call awaits its receipts, but the ERROR may be about it.
         """
         named = frame.headers.get("receipt-id")
         exchange = None if named is None else self._awaited.get(named)

@@ -54,7 +54,7 @@ class LoopClient(Loop):
         """Open the connection, and return the CONNECTED frame. `connected_queue` gets this frame too.
 
         This call is optional, because `listen_forever` connects. If the client is connected, returns the CONNECTED
-        frame of its session, even with arguments. In all else, it is like `PublishClient.connect`.
+        frame of its session, even with arguments. In all other respects, it is like `PublishClient.connect`.
         """
         passcode = redact_secret("passcode", passcode)
         given = self._read_credentials(login, passcode, headers)
@@ -110,12 +110,12 @@ class LoopClient(Loop):
     def listen_forever(self, *, connect: bool = True) -> None:
         """Receive until `shutdown_event` is set or the connection ends. Any thread may run the loop.
 
-        Connects first if necessary. With *connect* false it never connects: for programs whose subscriptions would be
-        lost in a new session. Keeps the heart-beats, and puts each frame on the queue of its kind. When
-        `shutdown_event` is set, even by a signal handler, sends DISCONNECT and returns.
+        The loop connects first if necessary. If *connect* is false, it never connects. This is for programs whose
+        subscriptions would be lost in a new session. The loop keeps the heart-beats, and puts each frame on the queue
+        of its kind. When `shutdown_event` is set, even by a signal handler, the loop sends DISCONNECT and returns.
 
-        Raises `BrokerUnavailable` or `AuthenticationFailed` if it cannot connect. If the connection ends without a
-        shutdown, raises `Rejected` if an ERROR refuses a frame of this client, otherwise `ConnectionLost`.
+        Raises `BrokerUnavailable` or `AuthenticationFailed` if the loop cannot connect. If the connection ends without
+        a shutdown, raises `Rejected` if an ERROR refuses a frame of this client, otherwise `ConnectionLost`.
         """
         with self._driving(self._deadline(None)):
             if self.listening_event.is_set():
@@ -153,14 +153,14 @@ class LoopClient(Loop):
 
     @property
     def writing(self) -> bool:
-        """Whether bytes wait to be written. If so, call `process` also when the socket is writable."""
+        """Whether bytes wait to be written. While bytes wait, call `process` also when the socket is writable."""
         return bool(self._exchanges.backlog)
 
     def process(self) -> float | None:
-        """Write and read as much as is possible without waiting: for use with your own selector.
+        """Write and read as much as is possible without waiting. Call this method if you use your own selector.
 
         Call it also after you have taken frames from a full `message_queue`. For the heart-beats, call it again after
-        the number of seconds that it returns; ``None`` means no heart-beats. Raises what `listen_forever` raises.
+        the returned number of seconds; ``None`` means no heart-beats. Raises what `listen_forever` raises.
         """
         with self._driving(self._deadline(None)):
             self._live_session()

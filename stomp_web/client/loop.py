@@ -79,7 +79,7 @@ class Loop(BaseClient):
             self._received.end_messages(reason)
 
     def _leave(self) -> None:
-        """Let the calling thread stop driving."""
+        """Stop driving in the calling thread."""
         if self._inherited:
             return  # this process was forked in a callback
         if self._session is None and self._reason is not None:
@@ -112,7 +112,7 @@ class Loop(BaseClient):
             )
 
     def _driving(self, deadline: Deadline) -> typing.ContextManager[None]:
-        """Let the calling thread drive the connection for a block. Raises what `Driver.driving` raises."""
+        """Drive the connection in the calling thread for a block. Raises what `Driver.driving` raises."""
         self._refuse_inherited()
         return self._driver.driving(deadline, self.broker)
 
@@ -137,7 +137,7 @@ class Loop(BaseClient):
     def _exchange(self, session: Session, exchange: Exchange, deadline: Deadline) -> None:
         """Hand *exchange* over to the driving thread, and wait until it is done.
 
-        Without receipts, it is done when its bytes are written, or a loop will write them and the backlog has room.
+        An exchange without receipts is done when it is written, or when a loop will write it and the backlog has room.
         """
         exchanges, driver = self._exchanges, self._driver
         with driver.lock:
@@ -231,8 +231,8 @@ class Loop(BaseClient):
                     exchanges.end_write(exchange, 0)
                 raise
             except BaseException:
-                # Ctrl-C or a time limit, perhaps after the write and before the bytes were counted. If these bytes were
-                # written again, the broker would get them twice. So the session ends here.
+                # Ctrl-C or a time limit may have come after the write and before the bytes were counted. If these bytes
+                # were written again, the broker would get them twice. So the session ends here.
                 self._end(ConnectionLost(f"a write to {session.broker} was interrupted", broker=session.broker))
                 raise
             if not sent:
@@ -242,7 +242,7 @@ class Loop(BaseClient):
 
     @property
     def _reading(self) -> bool:
-        """Whether to read now. If not, the broker has to wait."""
+        """Whether the driving thread may read now. While this is false, the broker has to wait."""
         return self._received.is_reading(self._exchanges.awaiting)
 
     def _read(self, session: Session) -> bool:
@@ -290,7 +290,7 @@ class Loop(BaseClient):
         raise reason
 
     def _keep_heart_beats(self, session: Session, reading: bool) -> float | None:
-        """Send a heart-beat if it is time; return the seconds until the next check, ``None`` without heart-beats."""
+        """Send a heart-beat if one is due. Return the seconds until the next check, or ``None`` without heart-beats."""
         beats = self._beats
         now = time.monotonic()
         if beats.due(now):

@@ -1,7 +1,7 @@
 """Exceptions for the outcome of messages: not sent, rejected, or unknown.
 
 A broker accepts only a complete frame, up to its NUL (STOMP 1.2, "Augmented BNF"). So a frame that was not completely
-written was not sent. A byte is written when the operating system has accepted it; over TLS, its whole record.
+written was not sent. A byte is written when the operating system has accepted it or, over TLS, its whole record.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def not_whole(
     *,
     late: bool = False,
 ) -> MessageError:
-    """The exception after *problem* ended a write of *count* messages. *late*: the problem was the deadline.
+    """The exception after *problem* ended a write of *count* messages. *late* is whether *problem* was the deadline.
 
-    *left* of the *size* bytes were written; they contain the first *whole* messages completely.
+    *left* is how many of the *size* bytes were written. These contain the first *whole* messages completely.
     """
     broker = session.broker
     if not left:
@@ -82,12 +82,12 @@ def _limit_hint(dialect: Dialect, size: int = 0) -> str:
 
 
 def confirmed_positions(receipts: dict[str, int], waiting: dict[str, int]) -> tuple[int, ...]:
-    """Return the positions of the messages whose *receipts* are not *waiting* any more."""
+    """Return the positions of the messages whose receipt ids are in *receipts*, but not in *waiting*."""
     return tuple(position for receipt, position in receipts.items() if receipt not in waiting)
 
 
 def unanswered(errors: list[Frame], receipts: dict[str, int], waiting: dict[str, int], earlier: int) -> bool:
-    """Whether the receipts and *errors* so far leave a message without an answer. Arguments: see `rejected`."""
+    """Whether the receipts and *errors* so far leave a message without an answer. `rejected` explains the arguments."""
     refused = _refused(errors, receipts)
     # Once an ERROR has named one of the messages, an ERROR that names no message is about an earlier one.
     spare = 0 if refused and earlier > 0 else sum(error.headers.get("receipt-id") not in receipts for error in errors)
@@ -111,7 +111,7 @@ def rejected(
     *earlier* is how many unconfirmed messages were sent before. *late* is whether the deadline came before all answers.
 
     Only an ERROR that `refuses` a frame can lead to `Rejected`. An ERROR that names no frame, like RabbitMQ's, may be
-    about an earlier unconfirmed message. In this case, and without any answer, the outcome is unknown.
+    about an earlier unconfirmed message. The outcome is unknown in this case, and also if no answer came.
     """
     broker = session.broker
     refusals = [error for error in errors if refuses(error, session.dialect)]

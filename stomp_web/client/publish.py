@@ -31,9 +31,9 @@ class PublishClient(SendingClient):
     * *host*, *port* - the broker.
     * *login*, *passcode* - the credentials; by default, none are sent.
     * *vhost* - the virtual host; by default ``/``, which RabbitMQ, ActiveMQ and Artemis accept.
-    * *ssl* - an ``ssl.SSLContext``, or ``True`` for TLS that verifies the host name and the certificate. PEM files:
-      *tls_ca* holds authorities (default: the system's), *tls_cert* the client's certificate, *tls_key* its key.
-      *tls_key_password* decrypts the key. *tls_insecure_skip_verify* accepts any certificate, and warns.
+    * *ssl* - an ``ssl.SSLContext``, or ``True`` for TLS that verifies the host name and the certificate. *tls_ca*,
+      *tls_cert* and *tls_key* name PEM files: the authorities (default: the system's), the client's certificate, and
+      its key. *tls_key_password* decrypts the key. *tls_insecure_skip_verify* accepts any certificate, and warns.
     * *versions* - the versions of STOMP that are offered.
     * *connect_timeout* - seconds for opening a connection; *timeout* - seconds for a whole call, including connecting.
       Python cannot interrupt the look-up of a host name, so that step may take longer.
@@ -160,7 +160,7 @@ class PublishClient(SendingClient):
         self._states[getpid()].drop()
 
     def retire(self) -> None:
-        """For a pool that drops the client: close the connection, and let later calls raise `PoolClosed`."""
+        """For a pool that drops the client: close the connection. Later calls that need it raise `PoolClosed`."""
         self._retired = True
         self.close()
 
@@ -203,7 +203,7 @@ class PublishClient(SendingClient):
     def send_many(
         self, messages: typing.Iterable[Message], *, confirm: bool | None = None, timeout: float | None = None
     ) -> None:
-        """Send *messages* together: write all at once, and then, if confirmed, wait for all receipts.
+        """Send *messages* together: write all of them first, and then wait for all receipts if the send is confirmed.
 
         Raises what `send` raises. Nothing is sent if STOMP cannot carry one of the messages. If sending fails later,
         the exception's `confirmed` holds the positions of the messages that the broker has confirmed.

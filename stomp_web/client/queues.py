@@ -28,7 +28,7 @@ _MOST_AT_ONCE = 1000  # frames that are read before bytes are written again
 class FrameQueue:
     """A queue of at most *maxsize* frames between the listener loop and its consumers.
 
-    With *drop_oldest*, a new frame replaces the oldest frame of a full queue: such frames need no consumer.
+    If *drop_oldest* is true, a new frame replaces the oldest frame of a full queue, so the queue needs no consumer.
     """
 
     def __init__(self, maxsize: int, *, drop_oldest: bool = False) -> None:
@@ -53,11 +53,11 @@ class FrameQueue:
         return len(self._frames) >= self.maxsize
 
     def offer(self, frame: Frame) -> bool:
-        """Put *frame* in, and return whether there was room. For the listener loop; it never waits."""
+        """Put *frame* in, and return whether there was room. The listener loop calls this method, which never waits."""
         return self.offer_many((frame,)) == 1
 
     def offer_many(self, frames: typing.Sequence[Frame]) -> int:
-        """Put in as many of *frames* as there is room for, and return how many. Like `offer`, it never waits."""
+        """Put in as many of *frames* as there is room for, and return their number. Like `offer`, this never waits."""
         with self._not_empty:
             room = len(frames) if self._drop_oldest else max(self.maxsize - len(self._frames), 0)
             taken = frames if len(frames) <= room else frames[:room]
@@ -66,7 +66,7 @@ class FrameQueue:
             return len(taken)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Frame:
-        """Take out the oldest frame; wait for one at most *timeout* seconds (``None``: until the connection ends).
+        """Take out the oldest frame. Wait for one at most *timeout* seconds, or without limit if *timeout* is ``None``.
 
         Raises ``queue.Empty`` if no frame came in time, or the reason why the connection ended.
         """
@@ -137,7 +137,7 @@ class ReceivedFrames:
         self.connected_queue.offer(connected_frame)
 
     def is_reading(self, awaiting: bool) -> bool:
-        """Whether to read now: not while the queue is full, unless a call is *awaiting* a receipt."""
+        """Whether to read now, because the queue is not full, or because a call waits for a receipt (*awaiting*)."""
         held = len(self.held)
         return not held or self.parting or (awaiting and held < self.message_queue.maxsize)
 
@@ -162,12 +162,12 @@ class ReceivedFrames:
             self.held.popleft()
 
     def end(self, reason: StompError) -> None:
-        """The session has ended: end the queues of all other frames than MESSAGE."""
+        """End the queues of all frames except MESSAGE, because the session has ended."""
         for frames in (self.connected_queue, self.receipt_queue, self.error_queue):
             frames.end(reason)
 
     def end_messages(self, reason: StompError) -> None:
-        """No thread drives the ended session any more: end `message_queue` after adding the held frames to it."""
+        """Add the held frames to `message_queue`, and end it, because no thread drives the ended session any more."""
         held, self.held = self.held, collections.deque()
         self.message_queue.end(reason, held)
 

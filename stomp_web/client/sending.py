@@ -78,7 +78,7 @@ class SendingClient(BaseClient):
         deadline: Deadline,
         looked: bool = False,
     ) -> None:
-        """Send *messages*. *state* belongs to this process; *looked*: the caller has just checked the connection."""
+        """Send *messages*. *state* belongs to this process. *looked* is whether the connection was just checked."""
         if transaction is not None:
             if confirm:
                 raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
@@ -201,7 +201,7 @@ class SendingClient(BaseClient):
         others: typing.Iterable[str] = (),
         earlier: int = 0,
     ) -> None:
-        """Send *frame*, and wait for its receipt and the *others*. An ERROR may be about *earlier* frames."""
+        """Send *frame*, and wait for its receipt and for *others*. `_await_answers` explains *earlier*."""
         receipt = state.next_receipt
         state.next_receipt += 1
         frame.headers["receipt"] = str(receipt)
@@ -221,9 +221,10 @@ class SendingClient(BaseClient):
     ) -> None:
         """Read frames until each of *receipts*, which are ids with the positions of their messages, is answered.
 
-        The first *answered* receipts have come already. An ERROR may instead be about one of *earlier* unconfirmed
-        messages. *size* is the size of a single message in bytes. After an ERROR, the answers to the other messages are
-        still read. Then the session ends, although RabbitMQ 3.10 and ActiveMQ 5.17 would continue it.
+        *answered* is how many of the receipts, from the first, have come already. *earlier* is how many unconfirmed
+        messages were sent before; an ERROR may be about one of these. *size* is the size of a single message in bytes.
+        After an ERROR, the answers to the other messages are still read. Then the session ends, although RabbitMQ 3.10
+        and ActiveMQ 5.17 would continue it.
         """
         waiting = dict(itertools.islice(receipts.items(), answered, None))
         errors: list[Frame] = []

@@ -21,7 +21,7 @@ _MOST_ENDED = 1_000  # ended transactions that are remembered; a program with mo
 
 @dataclasses.dataclass(slots=True)
 class OpenTransaction:
-    """`messages` counts the frames since the last receipt. RabbitMQ sends the `receipts` after COMMIT."""
+    """An open transaction. `messages` counts frames since the last receipt; RabbitMQ sends `receipts` after COMMIT."""
 
     messages: int = 0
     receipts: list[str] = dataclasses.field(default_factory=list)
@@ -153,7 +153,7 @@ class ClientState:
             session.close()
 
     def all_answered(self) -> None:
-        """A receipt came: an ERROR that comes later cannot be about a frame that is written already."""
+        """Forget the unconfirmed frames, because a receipt came: a later ERROR cannot be about one of these frames."""
         self.unconfirmed = 0
         for transaction in self.transactions.open.values():
             transaction.messages = 0

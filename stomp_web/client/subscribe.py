@@ -28,8 +28,8 @@ class PublishSubscribeClient(QueueingDuplexClient):
     exception of a callback goes to `on_error`. A message without a callback goes to `on_unclaimed`, and is dropped.
 
     While a callback waits for a receipt, the client reads the messages that come before the receipt, and calls their
-    callbacks later. It reads up to *queue_size* messages, or more within 128 MiB. It does not see a receipt behind more
-    messages. A prefetch limit keeps the rest at the broker.
+    callbacks later. It stops reading when at least *queue_size* messages and 128 MiB wait for their callbacks; then it
+    does not see the receipt. To avoid this, set a prefetch limit, which keeps the rest at the broker.
     """
 
     _received: _Callbacks

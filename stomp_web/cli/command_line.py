@@ -1,8 +1,8 @@
 """The command line of ``stomp-web``, and its exit status.
 
-0: the command succeeded. 1: it failed, and one line on standard error says why. 2: the command line or ``STOMP_URL`` is
-wrong. 130: Ctrl-C or SIGTERM came before the command was done. The first Ctrl-C or SIGTERM is the normal end of a
-worker: its status is 0 or 1. If output cannot be printed, only the status of ``listen`` changes.
+The status is 0 if the command succeeded, 1 if it failed (one line on standard error says why), 2 if the command line or
+``STOMP_URL`` is wrong, and 130 if Ctrl-C or SIGTERM came before the command was done. A worker ends normally at the
+first Ctrl-C or SIGTERM, with status 0 or 1. If output cannot be printed, only the status of ``listen`` changes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ABOUT_URL: typing.Final = (
 
 
 def main(argv: typing.Sequence[str] | None = None) -> int:
-    """Run the command line *argv* (default: the one of this process), and return the exit code."""
+    """Run the command line *argv* (default: the arguments of this process), and return the exit code."""
     keep_descriptors()
     try:
         return _main(argv)

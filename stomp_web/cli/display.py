@@ -54,7 +54,7 @@ def complain(text: str) -> None:
 
 
 def in_words(error: BaseException, *, sending: bool = False) -> str:
-    """Return *error* in one line. If *sending*, the line begins with the outcome of the message."""
+    """Return *error* in one line. If *sending* is true, the line begins with the outcome of the message."""
     truths = ((NotSent, "not sent: "), (Rejected, "rejected: "), (DeliveryUnknown, "delivery unknown: "))
     truth = next((words for kind, words in truths if sending and isinstance(error, kind)), "")
     text = " ".join(str(error).split()) or type(error).__name__
@@ -78,9 +78,9 @@ def read_body(
 ) -> Reading:
     """Decode the body of a received message.
 
-    *accept* names more serializers than the default ones, which run no code of the sender. *keys* verify signatures for
-    the destination of *frame*, or for a *subscribed* destination. A body that exceeds a limit is not decoded. A body of
-    an unknown content type counts as read.
+    *accept* names serializers in addition to the default ones, which run no code of the sender. *keys* verify
+    signatures for the destination of *frame*, or for a destination in *subscribed*. A body that exceeds a limit is not
+    decoded. A body of an unknown content type counts as read.
     """
     accept = (*_READ_ALWAYS, *accept)
     if frame.truncated:
@@ -112,7 +112,7 @@ def message_text(number: int, frame: Frame, body: Reading, fate: str = "") -> st
 
 
 def _why_not(error: StompError, accept: typing.Sequence[str]) -> str | None:
-    """Return the reason why the body could not be read; ``None`` if its content type is unknown."""
+    """Return the reason why the body could not be read, or ``None`` if its content type is unknown."""
     serializer = getattr(error, "serializer", None)
     if isinstance(error, SerializationError) and serializer is None:
         return None

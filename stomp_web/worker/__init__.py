@@ -6,10 +6,11 @@ The path of a message, and the module of each part::
       -> Inbox (inbox)            frames that wait; a step that waits for its time
       -> WorkerThread             takes a Delivery (delivery) out of the inbox
            Acknowledger.admit     duplicate? ack="auto": ACK now
-           Executor.execute       executors: here; processes: through a pipe. Decodes the payload, calls the handler
-           Acknowledger           succeeded: ACK (ack="client": one for several)
-                                  failed: NACK, or back to the inbox for another try, or:
-      -> DeadLetters              a confirmed dead letter; then ACK
+           Executor.execute       decodes the payload and calls the handler: in this thread (executors), or in
+                                  another process, through a pipe (processes)
+           Acknowledger           succeeded: ACK (with ack="client", one ACK for several messages)
+                                  failed: NACK, or the inbox keeps the message for another try, or:
+      -> DeadLetters              the broker confirms a dead letter; then ACK
 
 One method of `Worker` makes and connects all parts.
 """

@@ -2,16 +2,16 @@
 
 The rules:
 
-* The handler returns: ACK. With ``auto``, the ACK is sent right before the handler is called.
-* The handler raises: after a pause, NACK returns the message to its queue. The broker must requeue after NACK, as
-  RabbitMQ does, and the message must have a key. Otherwise this worker keeps the message and tries it again after the
-  pause: some brokers, such as ActiveMQ 5.17, never deliver a message again after NACK.
-* The database of the inbox has a fault (``once``): this worker keeps the message and tries it again after the pause,
-  until that succeeds. This does not count as a failure of the message.
+* When the handler returns, ACK is sent. With ``auto``, ACK is sent right before the handler is called.
+* When the handler raises, NACK returns the message to its queue after a pause. For this, the broker must requeue after
+  NACK, as RabbitMQ does, and the message must have a key. Otherwise this worker keeps the message and tries it again
+  after the pause, because some brokers, such as ActiveMQ 5.17, never deliver a message again after NACK.
+* When the database of the inbox has a fault (``once``), this worker keeps the message and tries it again after a pause,
+  until the database works. The fault does not count as a failure of the message.
 * A message that breaks STOMP's rules is handled as far as it can be read. A message that exceeds a limit is not
   handled.
 * A message that has failed too often, or cannot be read, is sent to the dead letter destination. The original is
-  acknowledged only when the broker has confirmed the dead letter. If sending fails, it is tried again later.
+  acknowledged only when the broker has confirmed the dead letter. If sending fails, the worker tries again later.
 * An acknowledgement for an earlier session is not sent: the broker delivers the message again.
 """
 
@@ -124,7 +124,7 @@ class Acknowledger:
             self._handle_again(delivery, self._pause(delivery.failures))
 
     def _postpone(self, delivery: Delivery, failure: Failure) -> None:
-        """Try the message again later here, because another delivery could count in the broker."""
+        """Try the message again later in this worker, because a broker could count another delivery as a failure."""
         delivery.postponed += 1
         pause = self._pause(delivery.postponed)
         _log.warning("%s waits, the next try is in %.1f s: %s", delivery, pause, short_text(failure.error))
@@ -133,9 +133,9 @@ class Acknowledger:
             self._handle_again(delivery, pause)
 
     def interrupted(self, delivery: Delivery, error: BaseException) -> None:
-        """Plan another try after an exception that the handler did not raise. No NACK is sent: it could raise, too.
+        """Plan another try, or the dead letter, after an exception that the handler did not raise.
 
-        The log line is written last, because logging could raise, too.
+        No NACK is sent, because sending could raise, too. The log line comes last, because logging could raise, too.
         """
         text = error_in_one_line(error)
         delivery.error = delivery.error or text
@@ -176,7 +176,7 @@ class Acknowledger:
         self._inbox.later(pause, Step.DEAD_LETTER, delivery)
 
     def _is_stale(self, delivery: Delivery) -> bool:
-        """Return whether the broker delivers the message again. Then count it: there is nothing else to do."""
+        """Return whether the broker delivers the message again. Such a message is only counted as stale here."""
         stale = self._session.redelivers(delivery)
         if stale:
             self._counters.add("stale")

@@ -22,9 +22,9 @@ def run_worker(
 ) -> int:
     """Run *worker*, and write its log and a progress line to *stream* (default: standard error).
 
-    *concurrency* and *processes* replace the worker's own values. A standard stream may be closed, full, or a pipe
-    without a reader. Then the output of handlers is lost and the log says so, but no message fails. Returns the exit
-    code of `Worker.run`, or 130 after a second Ctrl-C. Raises what `Worker.run` raises.
+    *concurrency* and *processes* replace the worker's own values. No message fails if a standard stream is closed,
+    full, or a pipe without a reader. What handlers print is then lost, and the first write error of standard output is
+    logged. Returns the exit code of `Worker.run`, or 130 after a second Ctrl-C. Raises what `Worker.run` raises.
     """
     if concurrency is not None:
         worker.concurrency = concurrency
@@ -56,7 +56,7 @@ def _for_handlers(line: ProgressLine, stream: typing.TextIO | None) -> typing.Te
 
 
 def _begin_process() -> None:
-    """Let a process of the worker log and print like its parent."""
+    """Prepare a process of the worker, so that it logs and prints like its parent."""
     # On a terminal, the process clears the parent's progress line before it writes. It shows no progress of its own.
     line = ProgressLine(sys.stderr)
     begin_logging(line)

@@ -18,10 +18,10 @@ _LONGEST_PROPERTY = 255  # bytes of the value of a header that becomes an AMQP p
 # The harmless headers: only these are kept if a dead letter is refused or cannot be encoded.
 _PROPERTIES = frozenset(("content-type", "content-encoding", "correlation-id"))
 _PLAIN = _PROPERTIES | {"x-message-id"}
-# Headers of MESSAGE that belong to one delivery, and headers of SEND that RabbitMQ reads as properties of the queue.
-# RabbitMQ 3.10 refuses a message whose user-id is not the login of its sender. Artemis 2.40 drops a message that has
-# the _AMQ_DUPL_ID of an earlier message. Artemis also confirms and then drops a message if its destination-type does
-# not fit the destination: a dead letter may go to a queue although its message came from a topic.
+# A dead letter does not keep these headers of its message: they belong to one delivery, or RabbitMQ reads them in SEND
+# as properties of the queue. RabbitMQ 3.10 refuses a message whose user-id is not the login of its sender. Artemis 2.40
+# drops a message that has the _AMQ_DUPL_ID of an earlier message. Artemis also confirms and then drops a message if its
+# destination-type does not fit the destination: a dead letter may go to a queue although its message came from a topic.
 _NOT_KEPT = frozenset(
     (
         *("_amq_dupl_id", "ack", "auto-delete", "content-length", "destination", "destination-type", "durable"),

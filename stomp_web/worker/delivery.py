@@ -21,8 +21,8 @@ __all__ = ["DELIVERY_COUNTS", "CurrentSession", "Delivery", "Duplicates", "Failu
 
 _MOST_FAILURES = 10_000  # counts that are kept; if there are more, the oldest is forgotten
 
-# The headers in which a quorum queue of RabbitMQ counts earlier deliveries. 3.10.8 counts all in x-delivery-count.
-# 4.3.6 counts all in x-acquired-count, and in x-delivery-count only the deliveries that ended with the connection.
+# A quorum queue of RabbitMQ counts earlier deliveries in these headers. RabbitMQ 3.10.8 counts all in x-delivery-count.
+# RabbitMQ 4.3.6 counts all in x-acquired-count; its x-delivery-count counts only those that ended with the connection.
 DELIVERY_COUNTS: typing.Final = ("x-acquired-count", "x-delivery-count")
 
 #: The subscription's id and the message's id. Both are needed, because two handlers of a topic get the same message.
@@ -97,7 +97,7 @@ class FailureCounts:
 
 
 class Duplicates:
-    """The keys of messages in handlers and of the last *size* handled messages. With *size* 0, all messages are new."""
+    """Remembers keys of messages in handlers and of up to *size* recently handled ones. If *size* is 0, all are new."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -106,7 +106,7 @@ class Duplicates:
         self._busy: dict[Key, list[Delivery]] = {}
 
     def begin(self, delivery: Delivery) -> typing.Literal["new", "done", "busy"]:
-        """Return whether the message is ``new``, ``done``, or ``busy`` in a handler. `end` returns a busy delivery."""
+        """Return ``new``, ``done``, or ``busy`` if a handler has the message. `end` later returns a busy delivery."""
         key = delivery.key
         if not self._size or key is None:
             return "new"
@@ -175,7 +175,7 @@ class CurrentSession:
             key = (handler.id, message_id)
         redelivered = headers.get("redelivered") == "true"
         failures = self._failures.get(key)
-        if redelivered:  # at the first delivery, the sender has written such a header
+        if redelivered:  # at the first delivery, such a header comes from the sender
             failures = max(failures, *(_number(headers.get(name)) for name in DELIVERY_COUNTS))
         delivery = Delivery(frame, handler, self._number, key, redelivered or failures > 0, failures)
         if self.ack_mode(handler) == "client":
@@ -186,8 +186,8 @@ class CurrentSession:
 class CumulativeAcks:
     """The unacknowledged deliveries of one subscription in one session, in order.
 
-    In the ack mode ``client``, an ACK also acknowledges all earlier messages. Handlers end in any order, so an ACK is
-    sent only for a message before which all messages are done.
+    In the ack mode ``client``, an ACK also acknowledges all earlier messages. Handlers may end in any order, so an
+    ACK for a message is sent only when this message and all earlier messages are done.
     """
 
     def __init__(self) -> None:

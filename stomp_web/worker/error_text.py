@@ -62,7 +62,7 @@ def _traceback(error: BaseException) -> types.TracebackType | None:
 
 
 def _kind(error: BaseException) -> str:
-    # Use the attribute of the metaclass `type`, for the same reason.
+    # Use the attribute of the metaclass `type`, because another metaclass may hide it with a property.
     return _plain(type.__dict__["__name__"].__get__(type(error)))
 
 

@@ -31,7 +31,7 @@ Around = typing.Callable[[], typing.ContextManager[object]]
 class Job:
     """A message for a handler.
 
-    `subscription` is the subscription's id. `identity` is the message's id, or empty if the id may differ next time.
+    `subscription` is the subscription's id. `identity` is the message's id, or empty if a redelivery may change it.
     """
 
     subscription: str
@@ -45,9 +45,9 @@ class Job:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a handler did not handle a message. `details` is the traceback; if `permanent`, any other try would fail.
+    """Why a message was not handled. `details` is the traceback. If `permanent` is true, any other try would fail.
 
-    If `counts` is false, the message is not at fault: it is tried again, and never becomes a dead letter for this.
+    If `counts` is false, the message is not at fault: it is tried again, and such failures never make it a dead letter.
     """
 
     error: str
@@ -61,7 +61,7 @@ class ExecutorGone(Exception):
 
 
 class Executor:
-    """Calls handlers for one worker thread. The methods of this class fit an executor that cannot die."""
+    """Calls handlers for one worker thread. An executor that cannot die needs to override only `execute`."""
 
     #: Whether the executor can end by itself, even while it is idle.
     can_die = False
@@ -103,7 +103,7 @@ class ThreadExecutor(Executor):
                 self._inbox.check()
 
     def execute(self, job: Job) -> Failure | None:
-        """Decode the message, call the handler, and return the failure, if any. A forked child ends here."""
+        """Decode the message, call the handler, and return any failure. If the handler forks, the child ends here."""
         try:
             with ForkGuard() as guard:
                 return self._execute(job, guard)
@@ -184,7 +184,7 @@ class ForkGuard:
 
 
 def _exit(error: BaseException | None) -> None:
-    """End this process. Exit code: 0 without *error*; for `SystemExit` as in Python; else 1, after a traceback."""
+    """End this process. The exit code is 0 without *error*, Python's code for `SystemExit`, or 1 after a traceback."""
     if isinstance(error, SystemExit):
         code = error.code & 0xFF if isinstance(error.code, int) else int(error.code is not None)
         if code and not isinstance(error.code, int):

@@ -31,9 +31,10 @@ class ReceivedMessage:
     * `payload` - the sender's payload, decoded by the serializer for the ``content-type``.
     * `body` - the received bytes. `headers` - the headers of the MESSAGE frame, unescaped.
     * `destination` - the destination from which the message came.
-    * `id` - the sender's ``x-message-id``, which is the same at every delivery. If this header is missing or empty, the
-      broker's ``message-id``.
-    * `redelivered` - whether the message may have been handled before: the broker says so, or this worker has tried.
+    * `id` - the sender's ``x-message-id``, which is the same at every delivery. If this header is missing or empty,
+      `id` is the broker's ``message-id``.
+    * `redelivered` - whether the message may have been handled before: the broker has marked it as redelivered, or this
+      worker has failed to handle it.
     * `failures` - how often the message has failed, as far as this worker knows. It is the larger of two numbers: the
       worker's own failed tries, and the earlier deliveries by a quorum queue of RabbitMQ (``x-delivery-count`` of 3.10,
       ``x-acquired-count`` of 4.3). The queue also counts messages that a worker returned unhandled when it stopped.
@@ -104,10 +105,10 @@ class Handlers:
     ) -> typing.Callable[[_F], _F]:
         """Return a decorator. The decorated function is called with each message of *destination*, a `ReceivedMessage`.
 
-        * *ack* - ``client-individual``: each message is acknowledged after its handler has returned. ``client``: the
-          same, but one ACK can acknowledge several messages. RabbitMQ gets an ACK for each message, because its
-          cumulative ACK would include messages of other handlers. ``auto``: a message is acknowledged right before its
-          handler is called. The message is lost if the worker dies before the handler returns.
+        * *ack* - with ``client-individual`` or ``client``, a message is acknowledged after its handler has returned.
+          With ``client``, one ACK can acknowledge several messages. But RabbitMQ gets an ACK for each message, because
+          its cumulative ACK would include messages of other handlers. With ``auto``, a message is acknowledged right
+          before its handler is called. The message is lost if the worker dies before the handler returns.
         * *accept* - the names of the permitted serializers. A message in another format becomes a dead letter.
           ``pickle`` is permitted only if it is named here, because the sender of a pickle can run code in this process.
           If *accept* is empty, nothing is decoded, and the payload is the body. Programs that inspect dead letters need
@@ -123,9 +124,9 @@ class Handlers:
         * *id* - the subscription's id. RabbitMQ identifies a durable subscription by this id.
 
         The function must have done its work when it returns. So ``async`` functions and generator functions are
-        refused, also as methods, ``functools.partial`` objects, ``__call__`` methods, or results of asgiref's
-        ``sync_to_async``. Inside a lambda or another library's decorator, such a function cannot be recognized. Then
-        each call that returns an awaitable or a generator counts as a failure.
+        refused. This also applies to such methods, ``functools.partial`` objects and ``__call__`` methods, and to the
+        results of asgiref's ``sync_to_async``. Inside a lambda or another library's decorator, such a function cannot
+        be recognized. Then each call that returns an awaitable or a generator counts as a failure.
 
         Raises `InvalidFrame` if the destination, the ack mode or a header is invalid. Raises `ConfigurationError` if
         the function is refused or cannot be called with one argument, or if *id* is in use. It is also raised if the

@@ -59,7 +59,7 @@ class Inbox(FrameQueue):
             self._drop_unbegun()
 
     def take(self, seconds: float = math.inf) -> tuple[Step, Delivery] | None:
-        """Wait for the next step, and return it with its message; ``None`` after *seconds*, or if `finished`."""
+        """Return the next step and its message, or ``None`` after *seconds* of waiting or if `finished` is true."""
         end = time.monotonic() + seconds
         with self._not_empty:
             while True:
@@ -100,7 +100,7 @@ class Inbox(FrameQueue):
             self._not_empty.notify()
 
     def pause(self) -> None:
-        """Let `take` return no step until `close`. Safe in any thread or signal handler, because it takes no lock."""
+        """Until `close` is called, `take` returns no step. Safe in any thread or signal handler: it takes no lock."""
         self._paused = True
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class Inbox(FrameQueue):
             return lost
 
     def _drop_unbegun(self) -> None:
-        """Drop unacknowledged messages. After `close`, the others go to their handlers without a pause."""
+        """Drop unacknowledged messages. After `close`, acknowledged ones go to their handlers without a pause."""
         self._frames.clear()
         self._later = [
             (0.0 if self._closed and step is Step.HANDLE else due, order, step, delivery)

@@ -17,7 +17,7 @@ __all__ = [
     "sqlite_problem",
 ]
 
-#: Seconds for which a connection of SQLite has to wait for another one that writes, if several messages are handled.
+#: How many seconds a connection of SQLite must be ready to wait for a writer, if several messages are handled at once.
 SQLITE_TIMEOUT: typing.Final = 20.0
 
 _MOST: typing.Final = 255  # characters of a column
@@ -39,8 +39,8 @@ class OnceInbox(typing.Protocol):
     def run(self, handler: str, identity: str, function: Function, message: ReceivedMessage) -> object:
         """Call *function* in a transaction together with the row for *handler* and *identity*.
 
-        If the row exists already, returns ``None`` and does not call *function*. If *function* raises, rolls back the
-        transaction, and raises the same exception.
+        If the row exists already, the method returns ``None`` and does not call *function*. If *function* raises, the
+        method rolls back the transaction, and raises the exception again.
         """
 
 
@@ -65,7 +65,7 @@ def bounded(name: str) -> str:
 
 
 def sqlite_problem(database: str, settings: str, lacking: str) -> str:
-    """Return the warning of a worker that handles several messages at a time with a *database* of SQLite."""
+    """Return the warning for a worker that handles several messages at a time while its *database* is SQLite."""
     return (
         f'{sqlite_lacks(database, settings, lacking)}: with several messages at a time, expect "database is locked" '
         "and dead letters. Set them, or handle one message at a time (--concurrency 1), or use another database"
@@ -73,5 +73,5 @@ def sqlite_problem(database: str, settings: str, lacking: str) -> str:
 
 
 def sqlite_lacks(database: str, settings: str, lacking: str) -> str:
-    """Return the first clause of a warning that names what the *settings* of a *database* of SQLite lack."""
+    """Return the first clause of a warning: *database* is SQLite, and *settings* must also contain *lacking*."""
     return f"{database} is SQLite, and its {settings} lack {lacking}"

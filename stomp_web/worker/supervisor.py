@@ -38,13 +38,13 @@ _PARTING_LIMIT = 5.0  # seconds for DISCONNECT, and for the end of a thread
 # The `message` headers of ERROR frames that refuse a subscription until the program or the broker is changed.
 _PERMANENT: typing.Final = re.compile(
     # RabbitMQ 3.10.8, 4.3.6: an unknown destination; no permission (AMQP reply code 403); a queue with other arguments,
-    # or arguments that no queue can have (406). Other errors may pass. NOT_FOUND (404): another program may declare the
-    # queue or exchange later. RESOURCE_LOCKED (405): an exclusive consumer may leave. "Processing error": 3.10 also
-    # sends it to one of two clients that declare the same quorum queue at the same time.
+    # or arguments that no queue can have (406). Other errors may be temporary. After NOT_FOUND (404), another program
+    # may declare the queue or exchange. After RESOURCE_LOCKED (405), an exclusive consumer may leave. RabbitMQ 3.10
+    # also sends "Processing error" to one of two clients that declare the same quorum queue at the same time.
     "(?:unknown|invalid|missing) destination$|access_refused$|precondition_failed$"
     # The development broker.
     "|access denied$"
-    # ActiveMQ 5.17.2: no permission. Artemis: AMQ229032, the same.
+    # ActiveMQ 5.17.2, Artemis (AMQ229032): no permission.
     "|.*is not authorized to read from|.*does not have permission="
     # ActiveMQ 5.17.2: a SUBSCRIBE without a destination.
     "|invalid empty or 'null' destination header",
@@ -141,7 +141,10 @@ class Supervisor:
         )
 
     def run(self) -> bool:
-        """Run until `stop`. Return whether all handlers ended within the grace time. Raises as `Worker.run` does."""
+        """Run until `stop` is called. Return whether all handlers ended within the grace time.
+
+        Raises what `Worker.run` raises.
+        """
         try:
             self._start_threads()
             self._receive()
@@ -174,7 +177,7 @@ class Supervisor:
                 raise thread.broken
 
     def _receive(self) -> None:
-        """Connect and subscribe. Do so again after each lost connection, until `stop`."""
+        """Connect and subscribe, at the start and after each lost connection, until `stop` is called."""
         failures = 0
         while not self._stopping:
             began = time.monotonic()
@@ -285,7 +288,7 @@ class Supervisor:
 def _is_permanent(error: MessageError) -> bool:
     """Whether the broker has refused the login, or will always refuse the same SUBSCRIBE.
 
-    Both mean a mistake in the program or in the broker's permissions. All other errors may be temporary.
+    The cause is then a mistake in the program or in the broker's permissions. All other errors may be temporary.
     """
     if not isinstance(error, Rejected) or error.frame is None:
         return isinstance(error, AuthenticationFailed)

@@ -71,8 +71,8 @@ class Worker(Unpicklable):
     * *initializer* - a function at the top level of a module. Each process calls it before it imports the handlers.
     * *around* - a function that returns a context manager. Each message is handled inside such a context.
     * *handlers* - a `Handlers` object that was filled before. Default: a new one, which `subscribe` fills.
-    * *inbox* - for handlers with ``once=True``: a `stomp_web.sqlalchemy.Inbox`. With *processes*: a function at the
-      top level of a module that returns an inbox. Each process calls the function.
+    * *inbox* - a `stomp_web.sqlalchemy.Inbox`, which handlers with ``once=True`` need. If handlers run in processes,
+      pass a function at the top level of a module instead. Each process calls the function, which returns an inbox.
     * *connect_headers* - more headers of CONNECT, such as ``client-id``.
     * *options* - these options of a `Publisher`: ``login``, ``passcode``, ``vhost``, ``timeout``, ``connect_timeout``,
       ``heart_beat`` (default: both sides send one every 10 seconds), ``tls_ca``, ``tls_cert``, ``tls_key``,
@@ -119,7 +119,7 @@ class Worker(Unpicklable):
         self._connect_headers = dict(connect_headers or {})
         #: How many handlers run at the same time, if they run in threads. May be set before `run`.
         self.concurrency = whole_number("concurrency", concurrency, 1)
-        #: The number of processes in which handlers run; 0: handlers run in threads. May be set before `run`.
+        #: The number of processes in which handlers run, or 0 if they run in threads. May be set before `run`.
         self.processes = whole_number("processes", processes, 0)
         self._prefetch = None if prefetch is None else whole_number("prefetch", prefetch, 1)
         self._max_redeliveries = whole_number("max_redeliveries", max_redeliveries, 0)
@@ -144,8 +144,8 @@ class Worker(Unpicklable):
     ) -> Worker:
         """Return a worker for the broker of a publisher with these *options*.
 
-        Options that only a publisher has are ignored, and so is a `heart_beat` of ``(0, 0)``. *settings* are the
-        worker's options in a framework's configuration, see `SETTINGS`; *own* are arguments of the constructor.
+        A `heart_beat` of ``(0, 0)`` and options that only a publisher has are ignored. *settings* are the worker's
+        options in a framework's configuration; see `SETTINGS`. *own* are arguments of the constructor.
 
         Raises `ConfigurationError` if an option is unknown or invalid.
         """
@@ -179,9 +179,9 @@ class Worker(Unpicklable):
         When the connection is lost, the worker connects and subscribes again, after a pause that grows with each
         failure. In the main thread, the first SIGTERM or Ctrl-C shuts the worker down cleanly: it takes no more
         messages, and handlers have the grace time to end. Then their messages are acknowledged, and the connection is
-        closed with DISCONNECT. A second signal, at least half a second later, ends the worker at once. An earlier
-        signal is ignored, because a terminal and a wrapper may both forward one Ctrl-C. Returns 0, or 1 if a handler
-        did not end in time.
+        closed with DISCONNECT. A second signal, at least half a second later, ends the worker at once. If it comes
+        earlier, it is ignored, because a terminal and a wrapper may both forward one Ctrl-C. Returns 0, or 1 if a
+        handler did not end in time.
 
         *on_progress* is called in this thread with a `WorkerStats`, about twice a second. If it raises an `Exception`,
         the exception is logged, and the worker continues. *initializer* is called in each process, before the
@@ -206,9 +206,9 @@ class Worker(Unpicklable):
             self._idle.append(None)
 
     def stop(self) -> None:
-        """Ask a running worker to shut down cleanly, as SIGTERM does. Safe in any thread; does not wait.
+        """Ask a running worker to shut down cleanly, as SIGTERM does. The call is safe in any thread and does not wait.
 
-        Does nothing before `run` is called. To stop a worker right after its start, wait first until it `is_alive`.
+        Before `run`, it does nothing. To stop a worker right after its start, first wait until `is_alive` is true.
         """
         supervisor = self._supervisor
         if supervisor is not None:

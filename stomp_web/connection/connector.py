@@ -20,7 +20,8 @@ __all__ = ["Connector", "client_options", "make_connector", "make_endpoint"]
 class Connector:
     """Opens sessions with one of several brokers. The broker of the last session is tried first.
 
-    Each attempt gets an equal share of the rest of the time, even if a broker accepts the connection and never answers.
+    Each attempt gets an equal share of the rest of the time, and at most `connect_timeout` seconds. Therefore, a broker
+    that accepts the connection and never answers does not use up the time of the others.
     """
 
     def __init__(self, endpoints: tuple[Endpoint, ...], settings: SessionSettings, connect_timeout: float) -> None:
@@ -42,10 +43,10 @@ class Connector:
             raise ConfigurationError(problem) from None
 
     def open(self, deadline: Deadline, **changes: typing.Any) -> Session:
-        """Return a new session. *changes* replace fields of its settings; the caller has checked them.
+        """Return a new session. *changes* replace fields of `settings`; the caller has passed them to `check`.
 
-        Raises `AuthenticationFailed` as soon as one broker refuses the credentials: the others probably refuse them
-        too, and some brokers lock accounts. Raises `BrokerUnavailable` after all brokers have failed.
+        Raises `AuthenticationFailed` as soon as one broker refuses the credentials, because the others would probably
+        refuse them too, and some brokers lock accounts. Raises `BrokerUnavailable` after all brokers have failed.
         """
         settings = dataclasses.replace(self.settings, **changes)
         count = len(self.endpoints)
@@ -87,10 +88,10 @@ _DEFAULTS: typing.Final[dict[str, typing.Any]] = {
 def make_connector(
     endpoints: tuple[Endpoint, ...], *, receives: bool = False, more_options: tuple[str, ...] = (), **given: typing.Any
 ) -> Connector:
-    """Return a connector for *endpoints* with the options *given* to a client.
+    """Return a connector for *endpoints*. The arguments in *given* are options of a client.
 
-    With *receives*, the client may send heart-beats, and tolerates faults in the content of frames. *more_options* are
-    further valid names, which an error about an unknown option may suggest. Raises `ConfigurationError`.
+    If *receives* is true, the client may send heart-beats, and tolerates faults in the content of frames. An error
+    about an unknown option may also suggest the names in *more_options*. Raises `ConfigurationError`.
     """
     for name in given:
         if name not in _DEFAULTS and name not in LIMIT_OPTIONS:

@@ -16,7 +16,7 @@ _LONGEST = 1_000_000.0
 
 
 def checked(seconds: typing.Any) -> float:
-    """Return *seconds* as ``float``, at most eleven days. Raises `ConfigurationError` if not positive and finite."""
+    """Return *seconds* as ``float``, at most 11 days. Raises `ConfigurationError` unless it is positive and finite."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
         raise ConfigurationError(
             f"timeout must be a number of seconds greater than 0, not {short_repr(seconds)}", "timeout"
@@ -25,7 +25,7 @@ def checked(seconds: typing.Any) -> float:
 
 
 class Deadline:
-    """The time limit of a call: it ends `seconds` after its start, at the moment `at` of `time.monotonic`."""
+    """The time limit of a call. `seconds` is how long the limit is; `at` is the time of `time.monotonic` at its end."""
 
     __slots__ = ("at", "seconds")
 
@@ -34,7 +34,7 @@ class Deadline:
         self.at = monotonic() + seconds
 
     def remaining(self) -> float:
-        """Return how many seconds are left; 0.0 if none."""
+        """Return how many seconds are left, or 0.0 if no time is left."""
         left = self.at - monotonic()
         return left if left > 0.0 else 0.0
 
@@ -56,7 +56,7 @@ _new = object.__new__
 
 
 def deadline_in(seconds: float) -> Deadline:
-    """Return ``Deadline(seconds)``. Without ``__init__``, this takes half the time in CPython 3.11."""
+    """Return ``Deadline(seconds)``. It skips ``__init__``, and so takes half the time in CPython 3.11."""
     deadline = _new(Deadline)
     deadline.seconds = seconds
     deadline.at = monotonic() + seconds

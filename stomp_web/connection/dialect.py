@@ -24,12 +24,12 @@ class Dialect:
     * `expiry_header` - the header for time-to-live; `expiry_is_absolute` - its value is a time in milliseconds since
       1970 (JMS), otherwise the milliseconds to live (RabbitMQ).
     * `prefetch_header` - the header of SUBSCRIBE that limits the unacknowledged messages. `prefetch_bytes` - how many
-      bytes count as one message in this header; 0: the header counts messages.
+      bytes count as one message in this header, or 0 if the header counts messages.
     * `nack_requeues` - a NACK returns the message to its queue; `nack_requeue_headers` - headers that request this.
     * `acks_over_all` - a cumulative ACK also covers messages of the connection's other subscriptions. (RabbitMQ 3.10
       answers the next ACK for such a message with ERROR.)
-    * `keeps_message_ids` - a message has the same ``message-id`` at each delivery. (Not in RabbitMQ 3.10.)
-    * `duplicate_header` - the header by which the broker drops (and Artemis 2.40 confirms) a repeated message. Only a
+    * `keeps_message_ids` - a message has the same ``message-id`` at each delivery. (RabbitMQ 3.10 changes it.)
+    * `duplicate_header` - the header by which the broker drops a repeated message, which Artemis 2.40 confirms. Only a
       send that may be repeated has this header, with a new id. So a dead letter that is sent back is not dropped.
     * `acks_in_transactions` - an ACK or NACK with a ``transaction`` takes effect at the COMMIT.
     * `destination_types` - maps the beginning of a destination to a kind, which SEND and SUBSCRIBE name in a header.
@@ -41,7 +41,8 @@ class Dialect:
     * `ends_after_refusal` - in STOMP 1.2, after an ERROR that names the refused frame, the broker closes the
       connection, and accepts no later frame. The specification ("ERROR") requires this; RabbitMQ and ActiveMQ continue.
     * `unnamed_refusals` - matches the ``message`` header of an ERROR without ``receipt-id`` that refuses a frame.
-      ``None``: each ERROR does, unless it announces the end of the connection. See `refuses`.
+      If it is ``None``, each such ERROR refuses a frame, unless the ERROR announces the end of the connection or
+      reports a failure inside the broker. See `refuses`.
     """
 
     name: str
@@ -75,7 +76,7 @@ class Dialect:
     def prefetch(self, count: int) -> dict[str, str]:
         """Return the headers of SUBSCRIBE that allow *count* unacknowledged messages, or about as many.
 
-        A broker that counts bytes is exact only for 1: for Artemis 2.40, a window of 0 means "one after the other".
+        If the header counts bytes, only a *count* of 1 is exact: its value is 0, and Artemis 2.40 sends one by one.
         """
         if self.prefetch_header is None:
             return {}
@@ -84,9 +85,9 @@ class Dialect:
         return {self.prefetch_header: str(count)}
 
     def sent_type(self, destination: str, header: str = "destination-type") -> tuple[str, str] | None:
-        """Return *header* and its value for the kind of *destination*; ``None`` if not needed.
+        """Return *header* and its value for the kind of *destination*, or ``None`` if the broker needs no such header.
 
-        The default is the header of SEND. SUBSCRIBE has ``subscription-type``.
+        The default is the name of the header in SEND. In SUBSCRIBE, the name is ``subscription-type``.
         """
         kinds = self.destination_types.items()
         return next(((header, kind) for start, kind in kinds if destination.startswith(start)), None)
@@ -120,7 +121,7 @@ RABBITMQ: typing.Final = Dialect(
     frame_limit=4_194_304,
     frame_limit_names="RabbitMQ's stomp.max_frame_size, which is 4 MiB in 4.3, and max_message_size",
     # The STOMP plugin of 3.10.8 and 4.3.6 uses these words for a frame that it does not understand. The others are
-    # channel errors of AMQP 0-9-1 (403 to 406): a channel refuses a request.
+    # channel errors of AMQP 0-9-1 (403 to 406), by which a channel refuses a request.
     unnamed_refusals=re.compile(
         "(?:bad|duplicated|invalid|missing|unknown) |(?:no )?subscription (?:not )?found|"
         "(?:access_refused|not_found|precondition_failed|resource_locked)$",
@@ -142,9 +143,9 @@ ARTEMIS: typing.Final = Dialect(
     # In the configuration by `artemis create`, ``/queue/a`` is MULTICAST, a topic: without a subscription, a message is
     # confirmed and dropped. If the acceptor has prefixes, they have the same meaning as these types.
     destination_types={"/queue/": "ANYCAST", "/topic/": "MULTICAST"},
-    # The words of its ERRORs for a SEND, a COMMIT and a SUBSCRIBE. An ERROR that announces the end of the connection
-    # does not match: "AMQ229108: connections for user guest closed by management", or "AMQ229014: Did not receive data
-    # ... within the 60000ms connection TTL". After such an ERROR, most messages in flight were accepted.
+    # Artemis begins its ERRORs for SEND, COMMIT and SUBSCRIBE with these words. An ERROR that announces the end of the
+    # connection does not match: "AMQ229108: connections for user guest closed by management", or "AMQ229014: Did not
+    # receive data ... within the 60000ms connection TTL". After such an ERROR, most messages in flight were accepted.
     unnamed_refusals=re.compile(
         "AMQ3390(?:01|11|13|16|31|41) |Invalid selector |Selector cannot |There already is a subscription for"
     ),
@@ -202,7 +203,7 @@ _NO_FRAME = re.compile(r"delivery acknowledgement on channel \d+ timed out")
 def refuses(error: Frame, dialect: Dialect) -> bool:
     """Whether *error*, an ERROR, says that the broker did not accept the frame that the ERROR answers.
 
-    The ERROR answers the frame of its ``receipt-id``; without this header, a frame that has no answer yet.
+    An ERROR answers the frame that its ``receipt-id`` names or, without this header, a frame that has no answer yet.
     """
     message = error.headers.get("message", "").strip()
     first_line = error.body[:1000].decode("utf-8", "replace").partition("\n")[0]

@@ -42,8 +42,8 @@ _MOST_RECEIVED = 65_536  # at most in one read
 _LONGEST_LOOK = 65_536  # at most read to find out whether the connection has ended
 _MOST_UNASKED = 2_097_152  # at most read while no call waits for an answer; an ERROR may have a body of 1 MiB
 _MOST_UNREAD = 16_777_216  # at most read while writing
-# A heart-beat is late after this many intervals, as in RabbitMQ 3.10: the "error margin" of STOMP 1.2, Heart-beating.
-# After a frame, ActiveMQ 5.17 skips a beat, so that two intervals pass without a byte.
+# A heart-beat is late after this many intervals, as in RabbitMQ 3.10. STOMP 1.2, Heart-beating, asks for such an
+# "error margin". After a frame, ActiveMQ 5.17 skips a beat, so that two intervals pass without a byte.
 _TOLERANCE = 3.0
 
 
@@ -153,7 +153,7 @@ class Session:
             ) from error
 
     def receipts_in_order(self, first: int, count: int, deadline: Deadline) -> int:
-        """Read *count* RECEIPT frames, whose numbers begin with *first*; return how many have come.
+        """Read *count* RECEIPT frames, with the ids *first*, *first* + 1 and so on; return how many have come.
 
         The bytes are not parsed, but compared with the expected bytes. Brokers may write a line feed after each frame.
         If fewer than *count* have come, `read_frame` returns the frame that came instead, or raises the reason.
@@ -202,7 +202,7 @@ class Session:
             self.write_rest(data, (), sent, deadline)
 
     def write_rest(self, data: bytes, more: typing.Sequence[bytes], sent: int, deadline: Deadline) -> None:
-        """Send *data* without its first *sent* bytes, and *more*. Raises `TransportTimeout` or `TransportClosed`.
+        """Send *data* without its first *sent* bytes, and then *more*. Raises `TransportTimeout` or `TransportClosed`.
 
         Meanwhile, bytes from the broker are read: if both sides only wrote, they would wait for each other for ever.
         """
@@ -268,7 +268,7 @@ class Session:
         return frames
 
     def nothing_new(self) -> bool:
-        """Whether the connection is open, and all received bytes were read. ``False`` may also mean: not known.
+        """Whether the connection is open, and all received bytes were read. ``False`` may also mean "not known".
 
         The system call does not release the GIL. A read would release it, and then wait for other threads.
         """
@@ -295,7 +295,7 @@ class Session:
             return self._peeked is None
 
     def _take_in(self, deadline: Deadline | None = None) -> bool:
-        """Move received bytes into the buffer; wait for them until *deadline*, if given. Return whether any came."""
+        """Move received bytes into the buffer; return whether any came. If *deadline* is given, wait until then."""
         if self._broken is not None:
             raise self._broken
         data = self.transport.receive_some() if deadline is None else self.transport.receive(deadline)
@@ -331,10 +331,10 @@ def _connect_refused(frame: Frame, broker: str, settings: SessionSettings) -> Me
 
 
 def error_words(frame: Frame) -> str:
-    """Return the text of an ERROR, as part of a sentence: its ``message``, and the first line of its body if different.
+    """Return the text of an ERROR as part of a sentence: its ``message``, and the first line of its body if it differs.
 
-    The rest of the body may be a Java stack trace (ActiveMQ 5.17). But if the first line ends with a comma, the body is
-    an Erlang term (RabbitMQ 3.10, "AMQP channel died"), and the whole body is used.
+    The other lines may be a Java stack trace (ActiveMQ 5.17). If the first line ends with a comma, the body is an
+    Erlang term (RabbitMQ 3.10, "AMQP channel died"), and all lines are used. The body is cut after 300 characters.
     """
     message = frame.headers.get("message", "").strip().rstrip(" .,;:")
     lines = frame.body.decode("utf-8", "replace").strip().splitlines()
@@ -375,7 +375,7 @@ class HeartBeats:
         return f"no byte came for {self._expects:g} s; a heart-beat was promised every {promised:g} ms"
 
     def rest(self, now: float, reading: bool) -> float | None:
-        """Return the seconds until `due` or, if *reading*, `overdue` changes; ``None`` without heart-beats."""
+        """Return in how many seconds `due` or, if *reading*, `overdue` changes; ``None`` if no such change can come."""
         moments = [self.sent + self._sends] if self._sends else []
         if self._expects and reading:
             moments.append(self.received + self._expects)

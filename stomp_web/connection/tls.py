@@ -1,4 +1,4 @@
-"""The TLS settings of a connection. The certificate is verified by the system's authorities, or by those in a file."""
+"""The TLS settings of a connection. The certificate must come from an authority of the system, or of a given file."""
 
 from __future__ import annotations
 

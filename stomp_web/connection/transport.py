@@ -2,8 +2,8 @@
 
 * Only `wait` and `receive` wait. One other call blocks: the look-up of a host name, because Python cannot interrupt
   ``getaddrinfo``.
-* `close` sends nothing to the peer. A forked child closes its copies of all descriptors, and a ``shutdown`` or a TLS
-  close-notify would end the parent's session.
+* `close` sends nothing to the peer, because a forked child closes its copies of all descriptors. If the child sent a
+  TLS close-notify or called ``shutdown``, this would end the parent's session.
 * Modules of the standard library are used by their full names (``socket.socket``), so that gevent can patch them.
 """
 
@@ -30,9 +30,9 @@ __all__ = ["ESTABLISHED", "INFO", "Transport", "TransportClosed", "TransportErro
 _RECEIVE_SIZE = 65536
 _RECORD_SIZE = 16384  # RFC 8446, 5.1: the largest size of a TLS record in bytes
 _TO_READ = (True, False, None)  # the most frequent wait
-# Seconds and microseconds (`struct timeval`): how long a read waits in the operating system, and the longest wait to
-# which Linux may round it (4 ms, with a clock of 250 Hz). The wait is short because Python repeats the read after a
-# signal: with a profiler's signal every 10 ms, a longer wait might never end.
+# Seconds and microseconds (`struct timeval`). `_SHORT_WAIT` is how long a read waits in the operating system. Linux may
+# round it up to `_LONGEST_WAIT` (4 ms, with a clock of 250 Hz). The wait is short because Python repeats the read after
+# a signal: with a profiler's signal every 10 ms, a longer wait might never end.
 _TIMEVAL = struct.Struct("@ll")
 _SHORT_WAIT = (0, 1_000)
 _LONGEST_WAIT = (0, 4_000)
@@ -163,9 +163,9 @@ class Transport:
             raise TransportClosed(f"the TLS handshake failed: {error.reason or error}") from error
 
     def _let_reads_wait(self) -> None:
-        """Let a read without the flag `_at_once` wait for a moment, so that it needs no poll before it.
+        """Make a read without the flag `_at_once` wait for a moment, so that no poll is needed before the read.
 
-        Without this, the rate of confirmed sends is 0.86 of the usual rate in one thread, and 0.83 in 8 threads
+        Without this setting, the rate of confirmed sends is 0.86 of the usual rate in one thread, and 0.83 in 8 threads
         (CPython 3.11). Sockets of gevent are left unchanged, because they would wait for ever.
         """
         if sys.platform != "linux" or socket.socket.__module__ != "socket":
@@ -200,9 +200,9 @@ class Transport:
         return sent
 
     def _send_record(self, data: memoryview | bytes) -> int:
-        """Like `send_some`, for at most one TLS record: the other side can read none of an incomplete record.
+        """Send like `send_some`, but at most one TLS record. The other side can read no part of an incomplete record.
 
-        With several records, OpenSSL reports all as not sent if only the last record was not accepted.
+        OpenSSL would report that it has sent none of several records, even if only the last one was not accepted.
         """
         try:
             sent = self._socket.send(data[:_RECORD_SIZE])
@@ -218,7 +218,7 @@ class Transport:
         return sent
 
     def send_parts(self, parts: typing.Sequence[memoryview | bytes]) -> int:
-        """Send as many bytes of *parts* as are accepted at once, without joining the parts. Else like `send_some`."""
+        """Send as many bytes of *parts* as are accepted at once, like `send_some`, but without joining the parts."""
         if self._tls:
             return self.send_some(parts[0])  # TLS has no call for several parts
         try:
@@ -231,7 +231,7 @@ class Transport:
         return sent
 
     def receive_some(self) -> bytes | None:
-        """Return the bytes that have arrived; ``None``: none yet; ``b""``: the end. Raises `TransportClosed`."""
+        """Return the received bytes, ``None`` if none have come, or ``b""`` at the end. Raises `TransportClosed`."""
         try:
             return self._socket.recv(_RECEIVE_SIZE, self._at_once)
         except BlockingIOError:
@@ -269,7 +269,7 @@ class Transport:
         return bool(poll(math.ceil(seconds * 1000)))
 
     def _make_poll(self, read: bool, write: bool, wake: int | None) -> typing.Callable[[int], object]:
-        """Return a function of milliseconds that waits for these events. It is kept for the next waits."""
+        """Return a function that waits up to a number of milliseconds for these events. The next waits use it again."""
         descriptor = self._socket.fileno()
         if descriptor < 0:
             raise TransportClosed("the connection was closed by another thread")
@@ -301,7 +301,7 @@ class Transport:
 
 
 def _keep_alive(raw: socket.socket) -> None:
-    """Let the operating system probe an idle connection: it notices a dead peer, and firewalls see traffic."""
+    """Make the operating system probe an idle connection, so that it notices a dead peer, and firewalls see traffic."""
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, name):  # seconds before the first probe, seconds between probes, number of probes
@@ -342,6 +342,6 @@ def _close_inherited() -> None:
 
 
 # While a child has a copy of a descriptor, the broker cannot see that the parent has closed its connection. uWSGI forks
-# without calling hooks; there, the owner of a connection checks the process id at its next use, and closes the copy.
+# without calling hooks, so the owner of a connection checks the process id at its next use, and closes the copy.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_close_inherited)

@@ -62,7 +62,7 @@ def _read(
 
 @contextlib.contextmanager
 def _command(extension: str, unusable: int = 2) -> typing.Iterator[StompState]:
-    """Yield the app's state. A `StompError` ends the command with 1, or with *unusable* if retrying is useless."""
+    """Yield the app's state. A `StompError` ends the command with 1, or with *unusable* if a retry would fail too."""
     keep_descriptors()
     try:
         state = state_of(flask.current_app, extension)
@@ -185,7 +185,7 @@ def relay(database: str | None, once: bool, extension: str, **options: typing.An
 def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None) -> Worker:
     """Return a worker for the handlers of the extension. Raises `ConfigurationError`, also if there is no handler.
 
-    *processes* - ``None``: the number in the configuration. Each process loads the app as *script* does.
+    If *processes* is ``None``, the number in the configuration is used. Each process loads the app as *script* does.
     """
     from ..worker import Worker  # a site that only sends does not need it
 

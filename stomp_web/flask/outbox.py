@@ -1,4 +1,4 @@
-"""The outbox and the inbox of an app, in the database of its Flask-SQLAlchemy. Imported only when they are used."""
+"""An app's outbox and inbox, in its Flask-SQLAlchemy database. SQLAlchemy is imported only when one of them is used."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _metadata_of(app: flask.Flask) -> MetaData:
 
 
 def engine_of(app: flask.Flask) -> Engine | None:
-    """The engine of the app's Flask-SQLAlchemy; ``None`` if there is none, or only those of ``SQLALCHEMY_BINDS``."""
+    """The engine of the app's Flask-SQLAlchemy, or ``None`` if it has none or only those of ``SQLALCHEMY_BINDS``."""
     with app.app_context():
         engines = getattr(app.extensions.get("sqlalchemy"), "engines", {})
     return typing.cast("Engine | None", engines.get(None))
@@ -66,8 +66,8 @@ def relay_engine(app: flask.Flask, database: str | None) -> Engine:
 def inbox_of(load_app: typing.Callable[[], flask.Flask]) -> Inbox:
     """Return the inbox in the database of the app that *load_app* returns. A worker's processes pickle this by name.
 
-    Its session is that of the app, so that a handler writes with either in one transaction. Its options are those of
-    the inbox that the app has made.
+    The inbox uses the app's session, so that the rows of a handler and of the inbox are written in one transaction. Its
+    options are those of the inbox that the app has made.
     """
     from ..sqlalchemy.inbox import INBOX_OPTIONS, Inbox
 
@@ -77,7 +77,7 @@ def inbox_of(load_app: typing.Callable[[], flask.Flask]) -> Inbox:
 
 
 def warn_of_sqlite(app: flask.Flask) -> None:
-    """Print a warning if the app's database is SQLite, and too impatient for several handlers with *once* at a time."""
+    """Print a warning if the app uses SQLite with a timeout too short for several ``once`` handlers at a time."""
     from ..sqlalchemy.inbox import sqlite_timeout
     from ..worker.once import SQLITE_TIMEOUT, sqlite_problem
 

@@ -119,7 +119,7 @@ class FrameBuffer:
         """Forget all bytes, as for a new connection. The version and the limits stay."""
         self._first = True  # whether no frame was taken out yet
         # Frames are cut from this chunk, at `_position`. If the chunk ends inside a frame, `_head` keeps the beginning
-        # of the frame. Once the blank line or a fault has come, `_reader` keeps it.
+        # of the frame. Once the blank line or a fault has come, `_reader` keeps this beginning.
         self._set_data(b"")
         self._head: bytes | bytearray = b""  # contains no blank line
         self._reader: BodyReader | TolerantReader | None = None
@@ -168,7 +168,7 @@ class FrameBuffer:
         """Take out the next frame; return ``None`` if it is not complete yet. Heart-beats are skipped.
 
         Raises `ProtocolError` if the next bytes are not STOMP or exceed a limit. A tolerant buffer raises only if it
-        cannot find the end of a frame. Until `clear`, later calls raise the same.
+        cannot find the end of a frame. Until `clear` is called, later calls raise this exception again.
         """
         while True:
             if self._position == len(self._data):
@@ -257,7 +257,7 @@ class FrameBuffer:
         return frame
 
     def _search_blank_line(self, start: int) -> tuple[int, int] | None:
-        """Find the end of a head that is long or has CR LF. If it is not there, fill `_head`, and return ``None``."""
+        """Find the end of a head that is long or has CR LF. If it has not come, fill `_head`, and return ``None``."""
         data = self._data
         most = self._longest_head
         found = BLANK_LINE[self._version].search(data, start, min(start + most + 1, len(data)))

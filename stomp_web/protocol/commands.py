@@ -14,8 +14,8 @@ __all__ = ["abort", "ack", "begin", "commit", "connect", "disconnect", "nack", "
 
 Headers = typing.Mapping[str, str]
 
-#: Headers of SEND that only the library sets, from the arguments of a call. RabbitMQ 3.10 answers a SEND with
-#: ``message-id`` with ERROR.
+#: Headers of SEND that only the library sets, from the arguments of a call. If a SEND has a ``message-id``, RabbitMQ
+#: 3.10 answers with ERROR.
 RESERVED_ON_SEND: typing.Final = frozenset(
     ("content-length", "destination", "message-id", "receipt", "transaction", "subscription")
 )
@@ -40,7 +40,7 @@ def connect(
     heart_beat: tuple[int, int] = (0, 0),
     headers: Headers | None = None,
 ) -> Frame:
-    """CONNECT. The command is not STOMP, because servers of version 1.0 only know CONNECT.
+    """CONNECT. The newer command STOMP is not used, because servers of version 1.0 only know CONNECT.
 
     *heart_beat* is in milliseconds: (the interval at which this side can send, the interval that this side wants).
     """
@@ -59,7 +59,7 @@ def send(destination: str, body: bytes = b"", headers: Headers | None = None) ->
 
 
 def subscribe(destination: str, id: str, ack: str = "auto", headers: Headers | None = None) -> Frame:
-    """SUBSCRIBE. *ack* is ``auto``, ``client`` or ``client-individual``; STOMP 1.0 does not have the last."""
+    """SUBSCRIBE. *ack* is ``auto``, ``client`` or ``client-individual``. STOMP 1.0 has no ``client-individual``."""
     if ack not in _ACK_MODES:
         raise InvalidFrame(f"ack must be one of {', '.join(_ACK_MODES)}, not {ack!r}")
     _check_id(id, "subscription")
@@ -77,7 +77,7 @@ def ack(message: Frame, version: str, *, transaction: str | None = None) -> Fram
     """ACK for *message*, a MESSAGE frame.
 
     Version 1.0 names the message by ``message-id``, and 1.1 by ``message-id`` and ``subscription``. Version 1.2 names
-    it by ``id``, with the value of its ``ack`` header. Raises `InvalidFrame` if the message lacks such a header.
+    it by ``id``, which has the value of the message's ``ack`` header. Raises `InvalidFrame` if such a header is absent.
     """
     return _acknowledgement("ACK", message, version, transaction)
 
@@ -117,7 +117,7 @@ def _check_id(id: str, of: str) -> None:
 
 
 def check_destination(destination: str) -> str:
-    """Return *destination* if it is valid. Raises `InvalidFrame`, and `InvalidFrameType` if it is not a ``str``."""
+    """Return *destination*. Raises `InvalidFrame` if it is not valid, or `InvalidFrameType` if it is not a ``str``."""
     if not isinstance(destination, str):
         raise InvalidFrameType(f"the destination must be str, not {type(destination).__name__}")
     if not destination or destination.isspace():

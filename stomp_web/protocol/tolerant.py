@@ -1,7 +1,8 @@
 """Reads a frame with faults (`UnreadableFrame`), so that the receiver does not lose its session.
 
-RabbitMQ 3.10.8 and 4.3.6 send such frames. In headers of an AMQP producer, they escape only LF, CR, colon and
-backslash. They pass on NUL, bytes that are not UTF-8, empty names, and long heads. ``content-length`` comes last.
+RabbitMQ 3.10.8 and 4.3.6 send such frames. In headers that come from an AMQP producer, they escape only LF, CR,
+colon and backslash. They pass on NUL, bytes that are not UTF-8, empty names, and long heads. The header
+``content-length`` comes after all others.
 """
 
 from __future__ import annotations

@@ -100,7 +100,8 @@ def negotiate_heart_beat(ours: tuple[int, int], theirs: tuple[int, int]) -> tupl
     """Return the intervals that follow from two ``heart-beat`` headers, in milliseconds: ``(we send, they send)``.
 
     0 means never. Each header holds the interval at which its side can send, and the interval at which it wants to
-    receive. A side sends if it can and the other side wants it, at the longer interval (STOMP 1.2, Heart-beating).
+    receive. A side sends if it can send and the other side wants to receive. Its interval is the longer of the two
+    (STOMP 1.2, Heart-beating).
     """
     we_can, we_want = ours
     they_can, they_want = theirs

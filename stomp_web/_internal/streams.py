@@ -14,7 +14,7 @@ __all__ = ["TolerantStream", "keep_descriptors", "settle", "try_to_print"]
 
 
 def keep_descriptors() -> None:
-    """Open the null device on each closed descriptor of 0, 1 and 2. Its stream, such as `sys.stdin`, stays ``None``.
+    """If descriptor 0, 1 or 2 is closed, open the null device on it. Python's stream for it stays ``None``.
 
     Otherwise the next socket could get the number 2, and a C library's error output would go to the broker.
     """

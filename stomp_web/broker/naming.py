@@ -44,7 +44,7 @@ class Kind(enum.Enum):
 class Address:
     """A parsed destination.
 
-    * `name` - the destination that a MESSAGE has, for example ``/queue/a`` for ``a`` and for ``/amq/queue/a``.
+    * `name` - the destination as a MESSAGE shows it. Both ``a`` and ``/amq/queue/a`` have the name ``/queue/a``.
     * `route` - a subscription without wildcards gets the messages whose `route` equals its own.
     * `pattern` - true if a subscription's `route` has wildcards. Then `Naming.matches` decides which messages it gets.
     """

@@ -112,7 +112,7 @@ class Loop(BaseClient):
             )
 
     def _driving(self, deadline: Deadline) -> typing.ContextManager[None]:
-        """Drive the connection in the calling thread for a block. Raises what `Driver.driving` raises."""
+        """Drive the connection in the calling thread during a ``with`` block. Raises what `Driver.driving` raises."""
         self._refuse_inherited()
         return self._driver.driving(deadline, self.broker)
 

@@ -1,7 +1,7 @@
 """Queues of received frames. Each frame goes to the queue of its kind, or is held back until there is room.
 
-The driving thread puts frames in; consumers take them out in any thread. A thread that calls a queue holds no lock of
-the client.
+The driving thread puts frames in; consumers take them out in any thread. No lock of the
+client is held during a call of a queue.
 """
 
 from __future__ import annotations

@@ -317,7 +317,7 @@ class SendingClient(BaseClient):
 
     @contextlib.contextmanager
     def _exclusive(self) -> typing.Iterator[ClientState]:
-        """Hold the claim for a block. Refuse a second thread: two threads would read each other's receipts."""
+        """Hold the claim during a ``with`` block. Refuse a second thread: it would read this one's receipts."""
         state = self._states[getpid()]
         try:
             claim = state.claims.pop()

@@ -1,6 +1,7 @@
 """One STOMP session, from CONNECTED until the connection ends.
 
-A new connection is always a new `Session`, so that no SEND can be written before a CONNECT.
+There is no `Session` before the broker has sent CONNECTED, and each connection has its own. Therefore, no SEND can be
+written before a CONNECT.
 """
 
 from __future__ import annotations
@@ -295,7 +296,7 @@ class Session:
             return self._peeked is None
 
     def _take_in(self, deadline: Deadline | None = None) -> bool:
-        """Move received bytes into the buffer; return whether any came. If *deadline* is given, wait until then."""
+        """Move received bytes into the buffer; return whether any came. Wait for them only if *deadline* is given."""
         if self._broken is not None:
             raise self._broken
         data = self.transport.receive_some() if deadline is None else self.transport.receive(deadline)

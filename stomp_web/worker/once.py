@@ -28,7 +28,7 @@ class InboxUnavailable(Exception):
 
 
 class OnceInbox(typing.Protocol):
-    """Runs a worker's handlers that have ``once=True``: an inbox of `stomp_web.sqlalchemy` or `stomp_web.django`."""
+    """An inbox runs a worker's handlers with ``once=True``. `stomp_web.sqlalchemy` and `stomp_web.django` have one."""
 
     #: How many arguments the inbox passes to a handler.
     arguments: int

@@ -45,11 +45,11 @@ class Candidate:
         return cls(id, key, previous, state, size)
 
 
-def choose(candidates: typing.Iterable[Candidate], most_bytes: int) -> tuple[list[int], list[Candidate]]:
+def choose(candidates: typing.Iterable[Candidate], most_bytes: int) -> tuple[list[int], list[Candidate], bool]:
     """Return the ids of the rows to send, in order, and the candidates that must wait for a waiting or failed row.
 
     *candidates* must be in the order of their ids. The chosen bodies have at most *most_bytes* together, unless only
-    one row is chosen.
+    one row is chosen. The third value tells whether all bodies fit, so that all candidates were examined.
     """
     chosen: dict[int, None] = {}
     held: dict[int, Candidate] = {}
@@ -58,11 +58,11 @@ def choose(candidates: typing.Iterable[Candidate], most_bytes: int) -> tuple[lis
         if each.previous is None or each.previous in chosen:
             size += each.size
             if chosen and size > most_bytes:
-                break
+                return list(chosen), list(held.values()), False
             chosen[each.id] = None
         elif each.previous in held or each.previous_state in {WAITING, FAILED}:
             held[each.id] = each
-    return list(chosen), list(held.values())
+    return list(chosen), list(held.values()), True
 
 
 def waves(rows: typing.Iterable[Row]) -> list[list[Row]]:

@@ -35,7 +35,9 @@ DEFAULT_MAX_ATTEMPTS: typing.Final = 10
 _FIRST_PAUSE: typing.Final = 1.0  # seconds before the second try of a message
 _LONGEST_PAUSE: typing.Final = 300.0
 _LONGEST_LOST: typing.Final = 30.0  # seconds between two tries to reach a database or a broker
-_BUSY_PAUSE: typing.Final = 0.02  # seconds, while another relay has locked all rows that could be sent
+# Seconds before the next look at rows that must wait for an earlier row of their key. Each further pause is twice as
+# long: the earlier row may be with another relay, which is done in a moment, or its broker may be away.
+_BUSY_PAUSE: typing.Final = 0.02
 _SHOWN_EVERY: typing.Final = 0.5
 _COUNTED_EVERY: typing.Final = 5.0
 _DRAINED_EVERY: typing.Final = 1.0
@@ -87,8 +89,11 @@ class Relay:
         self._shown_at = self._counted_at = -math.inf
         self._losses = 0
         self._conflicts = 0
-        self._drained_at = self._sent_at = self._from_the_start_at = -math.inf
+        self._drained_at = self._sent_at = -math.inf
         self._after = 0  # the id after which the next claim begins
+        self._found_at = math.inf  # when the first row was sent since the relay began at the start of the table
+        self._seen = False  # whether any row was seen since then
+        self._busy = 0  # pauses in a row for rows that must wait
         self._away: dict[str, tuple[int, float]] = {}  # by alias: failures in a row, and when to try again
 
     def stop(self) -> None:
@@ -179,11 +184,11 @@ class Relay:
         sending = Sending(self._publisher_of, lambda: self._stopping)
         now = time.monotonic()
         skip = [alias for alias, (_, until) in self._away.items() if until > now]
-        after = self._start(now)
-        with self.store.claim(self._batch, skip=skip, after=after) as claim:
+        with self.store.claim(self._batch, skip=skip, after=self._start(now)) as claim:
             sending.send(claim.rows)
             claim.record(self._outcomes(sending))
-        self._after = claim.rows[-1].id if len(sending.sent) == self._batch else 0
+        self._after = claim.last if claim.seen == self._batch else 0
+        self._seen |= claim.seen > 0
         self._stats = dataclasses.replace(
             self._stats,
             sent=self._stats.sent + len(sending.sent),
@@ -196,13 +201,16 @@ class Relay:
             _log.info("%s can be reached again", self.store.name)
         if sending.sent or sending.failures or sending.unreadable:
             self._sent_at = time.monotonic()
-            return None
-        if after:
+            self._found_at = min(self._found_at, self._sent_at)
+            self._busy = 0
+        if self._after or self._found_at < math.inf:
             return None
         now = time.monotonic()
         pause = min([self._poll, *(until - now for _, until in self._away.values() if until > now)])
-        # Each row that was seen waits for a row that another relay has locked. That relay will be done in a moment.
-        return min(pause, _BUSY_PAUSE) if claim.seen and not sending.away else pause
+        if self._seen and not sending.away:
+            pause = min(pause, _BUSY_PAUSE * 2.0 ** min(self._busy, 10))
+            self._busy += 1
+        return pause
 
     def _try_broker(self) -> None:
         """Log a warning if the broker cannot be reached, because the first message may come much later."""
@@ -219,14 +227,15 @@ class Relay:
     def _start(self, now: float) -> int:
         """Return the id after which the next claim begins.
 
-        While whole batches are sent, each claim begins after the last row of the previous claim. From the start, the
-        database would have to pass all rows that were deleted since its last clean-up. Once a second, the relay begins
-        at the start, and finds rows that were committed late or may be sent again.
+        While there are whole batches, each claim begins after the last row of the previous claim. From the start, the
+        database would have to pass all rows that were deleted since its last clean-up, and the relay all rows that must
+        wait. One second after it has sent a row, the relay begins at the start again, and finds rows that were
+        committed late or may be sent again.
         """
-        if now - self._from_the_start_at >= _FROM_THE_START_EVERY:
+        if now - self._found_at >= _FROM_THE_START_EVERY:
             self._after = 0
         if not self._after:
-            self._from_the_start_at = now
+            self._found_at, self._seen = math.inf, False
         return self._after
 
     def _note_brokers(self, sending: Sending, skip: typing.Collection[str]) -> None:

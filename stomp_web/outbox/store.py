@@ -17,6 +17,7 @@ import time
 import typing
 
 from ..errors import StompError
+from .database_errors import is_conflict
 from .order import Candidate, choose
 from .rows import FAILED, PENDING, SENT, WAITING, Row
 from .stats import OutboxStats
@@ -35,6 +36,9 @@ _MOST_CLAIMS: typing.Final = 100
 _SWEPT_EVERY: typing.Final = 60.0
 #: Seconds that an operator's command waits for the `Turn`.
 _TURN_LIMIT: typing.Final = 30.0
+#: Seconds for which outcomes are recorded again while SQLite is locked, and the pause between two tries.
+_RECORD_LIMIT: typing.Final = 60.0
+_RECORD_PAUSE: typing.Final = 0.05
 
 
 @dataclasses.dataclass(slots=True)
@@ -75,13 +79,21 @@ class Turn(typing.Protocol):
 
 
 class Claim:
-    """Rows that only this relay may send now. `seen` is the number of rows that were read to find these rows."""
+    """Rows that only this relay may send now.
+
+    `seen` is the number of rows that were read to find these rows. `last` is the id of the last row that was examined.
+    """
 
     def __init__(
-        self, rows: typing.Sequence[Row] = (), seen: int = 0, record: typing.Callable[[Outcomes], None] | None = None
+        self,
+        rows: typing.Sequence[Row] = (),
+        seen: int = 0,
+        last: int = 0,
+        record: typing.Callable[[Outcomes], None] | None = None,
     ) -> None:
         self.rows = rows
         self.seen = seen
+        self.last = last
         self._record = record
 
     def record(self, outcomes: Outcomes) -> None:
@@ -124,9 +136,9 @@ class Store:
         if self.turn is None:
             for _ in range(_MOST_CLAIMS):
                 with self.transaction():
-                    rows, seen, held = self._choose(limit, ids, skip, after)
+                    rows, seen, last, held = self._choose(limit, ids, skip, after)
                     if not (held and self._hold(held)):  # otherwise commit the waiting rows, and choose again
-                        yield Claim(rows, seen, self._record)
+                        yield Claim(rows, seen, last, self._record)
                         return
             yield Claim()
             return
@@ -135,33 +147,37 @@ class Store:
             return
         try:
             with self.transaction():
-                rows, seen, held = self._choose(limit, ids, skip, after)
+                rows, seen, last, held = self._choose(limit, ids, skip, after)
                 if held:
                     self._hold(held)
             outcomes: list[Outcomes] = []
-            yield Claim(rows, seen, outcomes.append)
-            with self.transaction():
-                for each in outcomes:
-                    self._record(each)
+            yield Claim(rows, seen, last, outcomes.append)
+            if rows:
+                self._record_later(outcomes)
         finally:
             self.turn.release()
 
     def _choose(
         self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str], after: int
-    ) -> tuple[list[Row], int, list[Candidate]]:
-        """Lock rows. Return the rows that may be sent now, how many were locked, and the candidates that must wait."""
+    ) -> tuple[list[Row], int, int, list[Candidate]]:
+        """Lock rows.
+
+        Returns the rows that may be sent now, how many rows were locked, the id of the last row that was examined, and
+        the candidates that must wait.
+        """
         rows, large = self.pending(limit, ids, skip, after, _MOST_BYTES // limit)
         behind = self._keys_with_others(rows)
         unclear = [row.id for row in rows if row.key in behind or row.id in large] if behind or large else []
+        last = rows[-1].id if rows else 0
         if not unclear:
-            return rows, len(rows), []
+            return rows, len(rows), last, []
         known = {each.id: each for each in self.candidates(unclear)}
         candidates = (known.get(row.id) or Candidate(row.id, row.key, None, None, len(row.body)) for row in rows)
-        chosen, held = choose(candidates, _MOST_BYTES)
+        chosen, held, all_fit = choose(candidates, _MOST_BYTES)
         whole = {row.id: row for row in rows if row.id not in large}
         if missing := large.intersection(chosen):
             whole.update((row.id, row) for row in self.load(sorted(missing)))
-        return [whole[id_] for id_ in chosen], len(rows), held
+        return [whole[id_] for id_ in chosen], len(rows), last if all_fit else chosen[-1], held
 
     def _keys_with_others(self, rows: typing.Sequence[Row]) -> set[str | None]:
         """Return the keys that may have unsent rows besides the locked *rows*, with ids up to the last id in *rows*.
@@ -207,6 +223,20 @@ class Store:
         for id_, (attempts, error) in outcomes.failed.items():
             self.update([id_], state=FAILED, attempts=attempts, last_error=error, next_attempt_at=None)
         self._wake_behind({row.key for row in outcomes.sent if row.key is not None})
+
+    def _record_later(self, outcomes: typing.Sequence[Outcomes]) -> None:
+        """Record in a transaction of its own. This relay still has the turn, so a lock is only waited for."""
+        deadline = time.monotonic() + _RECORD_LIMIT
+        while True:
+            try:
+                with self.transaction():
+                    for each in outcomes:
+                        self._record(each)
+                return
+            except self.lost as error:
+                if not is_conflict(error) or time.monotonic() >= deadline:
+                    raise
+            time.sleep(_RECORD_PAUSE)
 
     def _wake_behind(self, keys: typing.Collection[str]) -> None:
         """Set to pending the rows of *keys* that wait for an earlier row, because that row is gone or pending now."""

@@ -17,26 +17,30 @@ def row(number: int, key: str | None, destination: str = "/queue/a", headers: st
 
 
 def test_rows_without_a_key_do_not_wait_for_each_other():
-    assert choose([candidate(1), candidate(2)], 100) == ([1, 2], [])
+    assert choose([candidate(1), candidate(2)], 100) == ([1, 2], [], True)
 
 
 def test_a_row_goes_with_the_one_before_it_in_its_key():
-    assert choose([candidate(1, "k"), candidate(2, "k", pending=1)], 100) == ([1, 2], [])
+    assert choose([candidate(1, "k"), candidate(2, "k", pending=1)], 100) == ([1, 2], [], True)
 
 
 def test_a_row_does_not_overtake_one_that_another_relay_has_locked():
-    assert choose([candidate(1, "k"), candidate(3, "k", pending=2), candidate(4, "k", pending=3)], 100) == ([1], [])
+    assert choose([candidate(1, "k"), candidate(3, "k", pending=2), candidate(4, "k", pending=3)], 100) == (
+        [1],
+        [],
+        True,
+    )
 
 
 def test_rows_behind_one_that_waits_or_has_failed_are_held():
     waiting, failed = candidate(2, "k", waiting=1), candidate(6, "l", failed=5)
     behind = candidate(3, "k", waiting=1, pending=2)
-    assert choose([waiting, behind, candidate(4), failed], 100) == ([4], [waiting, behind, failed])
+    assert choose([waiting, behind, candidate(4), failed], 100) == ([4], [waiting, behind, failed], True)
 
 
 def test_the_bodies_of_one_claim_are_bounded_and_a_large_one_goes_alone():
     rows = [candidate(1, size=60), candidate(2, size=60), candidate(3, size=200)]
-    assert choose(rows, 100)[0] == [1]
+    assert choose(rows, 100) == ([1], [], False)
     assert choose(rows[2:], 100)[0] == [3]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import sqlite3
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -602,6 +603,67 @@ class TestRelay:
         for key in range(7):
             mine = [number for number in sent if number % 7 == key]
             assert mine == sorted(mine)
+
+    def test_rows_behind_an_outbox_without_a_relay_hold_up_only_their_keys(self, engine, outbox, publisher):
+        audit = Outbox(outbox.table.metadata, publisher, alias="audit")
+        for number in range(30):
+            write(engine, audit, number, key=str(number))
+            write(engine, outbox, number, key=str(number))
+        write(engine, outbox, "free")
+        with Running(outbox.relay(engine, batch=10)):
+            wait_until(lambda: payloads(publisher) == ["free"])
+            write(engine, outbox, "another", key="another")
+            wait_until(lambda: payloads(publisher) == ["free", "another"])
+
+    @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+    def test_a_row_that_waits_for_long_is_looked_at_less_and_less_often(self, engine, outbox, publisher, monkeypatch):
+        audit = Outbox(outbox.table.metadata, publisher, alias="audit")
+        write(engine, audit, 1, key="k")
+        write(engine, outbox, 2, key="k")
+        relay = outbox.relay(engine)
+        looks = []
+        claim = relay.store.claim
+
+        def noted(*args, **kwargs):
+            looks.append(time.monotonic())
+            return claim(*args, **kwargs)
+
+        monkeypatch.setattr(relay.store, "claim", noted)
+        with Running(relay):
+            wait_until(lambda: len(looks) >= 7)
+        assert looks[6] - looks[5] > 0.5
+
+    @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+    def test_a_lock_while_outcomes_are_recorded_causes_no_copy(self, engine, outbox, publisher, monkeypatch):
+        locked, begun, tried = (threading.Event() for _ in range(3))
+        impatient = sqlalchemy.create_engine(engine.url, connect_args={"timeout": 0.01})
+        relay = outbox.relay(impatient)
+        write(engine, outbox, 1)
+        blocker = sqlite3.connect(engine.url.database, isolation_level=None, check_same_thread=False)
+
+        def lock(event: SendSucceeded) -> None:
+            if not locked.is_set():
+                blocker.execute("BEGIN IMMEDIATE")
+                locked.set()
+
+        transaction = relay.store.transaction
+
+        def noted():
+            if locked.is_set() and begun.is_set():
+                tried.set()
+            elif locked.is_set():
+                begun.set()
+            return transaction()
+
+        monkeypatch.setattr(relay.store, "transaction", noted)
+        publisher.observers.add(lock)
+        with Running(relay):
+            assert tried.wait(LIMIT)
+            blocker.execute("ROLLBACK")
+            wait_until(lambda: states(engine, outbox) == [])
+        assert payloads(publisher) == [1]
+        blocker.close()
+        impatient.dispose()
 
     @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
     def test_a_commit_wakes_the_relay(self, engine, outbox, publisher):

@@ -7,7 +7,8 @@ The rules:
   NACK, as RabbitMQ does, and the message must have a key. Otherwise this worker keeps the message and tries it again
   after the pause, because some brokers, such as ActiveMQ 5.17, never deliver a message again after NACK.
 * When the database of the inbox has a fault (``once``), this worker keeps the message and tries it again after a pause,
-  until the database works. The fault does not count as a failure of the message.
+  until the database works. The fault does not count as a failure of the message. With ``auto``, it counts, because the
+  broker has the message no more: only as a dead letter is it safe while the worker shuts down.
 * A message that breaks STOMP's rules is handled as far as it can be read. A message that exceeds a limit is not
   handled.
 * A message that has failed too often, or cannot be read, is sent to the dead letter destination. The original is
@@ -103,7 +104,7 @@ class Acknowledger:
 
     def failed(self, delivery: Delivery, failure: Failure) -> None:
         """Record that the handler has raised or could not be called, and choose the next step."""
-        if not failure.counts:
+        if not failure.counts and not delivery.acknowledged_first:
             self._postpone(delivery, failure)
             return
         delivery.error = failure.error

@@ -47,7 +47,8 @@ class Job:
 class Failure:
     """Why a message was not handled. `details` is the traceback. If `permanent` is true, any other try would fail.
 
-    If `counts` is false, the message is not at fault: it is tried again, and such failures never make it a dead letter.
+    If `counts` is false, the message is not at fault. Unless it is acknowledged already, it is tried again, and such
+    failures never make it a dead letter.
     """
 
     error: str

@@ -15,9 +15,30 @@ import pytest
 from stomp_web import Publisher
 from stomp_web._internal import signals
 from stomp_web.broker import Broker
-from stomp_web.worker import Worker
+from stomp_web.worker import ReceivedMessage, Worker
+from stomp_web.worker.once import InboxUnavailable
 from tests.client.scripted import eventually
 from tests.worker.running import PATIENCE, Notes, own_threads
+
+
+def nothing(message: ReceivedMessage) -> None: ...
+
+
+class InboxWithoutDatabase:
+    """The inbox of a worker. Its database cannot be reached."""
+
+    arguments = 1
+
+    def __init__(self, before: typing.Callable[[], object] = lambda: None) -> None:
+        self.calls = 0
+        self._before = before
+
+    def check(self) -> None: ...
+
+    def run(self, *_: object) -> None:
+        self.calls += 1
+        self._before()
+        raise InboxUnavailable("the database cannot be reached")
 
 
 class TestStop:
@@ -101,6 +122,32 @@ class TestStop:
         assert running.stop() == 0
         assert len(notes.messages) == 3
         assert len(broker.messages("/queue/DLQ")) == 1
+
+    def test_one_of_those_whose_inbox_has_no_database_becomes_a_dead_letter(self, broker, publisher, start):
+        inbox = InboxWithoutDatabase()
+        worker = Worker(broker.url, concurrency=1, retry_delay=30, max_redeliveries=2, inbox=inbox)
+        worker.subscribe("/queue/a", ack="auto", once=True)(nothing)
+        running = start(worker)
+        publisher.send("/queue/a", 1)
+        assert eventually(lambda: worker.stats().retried == 1)
+        assert running.stop() == 0
+        assert inbox.calls == 3
+        assert len(broker.messages("/queue/DLQ")) == 1
+
+    def test_without_the_database_of_the_inbox_a_message_that_runs_goes_back(self, broker, publisher, start):
+        release = threading.Event()
+        inbox = InboxWithoutDatabase(lambda: release.wait(PATIENCE))
+        worker = Worker(broker.url, inbox=inbox)
+        worker.subscribe("/queue/a", once=True)(nothing)
+        running = start(worker)
+        publisher.send("/queue/a", 1)
+        assert eventually(lambda: inbox.calls == 1)
+        worker.stop()
+        assert eventually(lambda: not worker.is_alive)
+        release.set()
+        assert running.ended()
+        assert (running.code, inbox.calls) == (0, 1)
+        assert len(broker.pending("/queue/a")) == 1
 
     def test_a_dead_letter_that_is_refused_is_not_tried_without_a_pause(self, start):
         with Broker(denied=("/queue/DLQ",)) as broker, Publisher(broker.url) as publisher:

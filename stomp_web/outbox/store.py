@@ -138,7 +138,8 @@ class Store:
                 with self.transaction():
                     rows, seen, last, held = self._choose(limit, ids, skip, after)
                     if not (held and self._hold(held)):  # otherwise commit the waiting rows, and choose again
-                        yield Claim(rows, seen, last, self._record)
+                        with self.guarded(Claim(rows, seen, last, self._record)) as claim:
+                            yield claim
                         return
             yield Claim()
             return
@@ -339,6 +340,13 @@ class Store:
     def transaction(self) -> contextlib.AbstractContextManager[object]:
         """Return a new transaction at READ COMMITTED. The methods from `pending` to `commit_soon` are called in it."""
         raise NotImplementedError
+
+    def guarded(self, claim: Claim) -> contextlib.AbstractContextManager[Claim]:
+        """Return a context for the sending of *claim*, in its transaction. It yields the claim for the relay.
+
+        It can keep code of the application that runs meanwhile from breaking the transaction.
+        """
+        return contextlib.nullcontext(claim)
 
     def pending(
         self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str], after: int, largest: int

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.utils import ConnectionHandler
 from django.test import TestCase, modify_settings, override_settings
 from django.utils import timezone
 
 from stomp_web import ConfigurationError, InvalidFrame, SerializationError
-from stomp_web.django import asend, publisher, publishers, send, subscribe
+from stomp_web.django import asend, message_sent, publisher, publishers, send, subscribe
 from stomp_web.django.checks import check_outbox_app
 from stomp_web.django.handlers import handlers_by_alias, make_worker
 from stomp_web.django.outbox import checks
@@ -31,7 +31,7 @@ from tests.django.test_on_commit import payloads, undone
 from tests.wsgi.helpers import run_python
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from django.core.checks import CheckMessage
 
@@ -58,6 +58,15 @@ def relay() -> int:
     except SystemExit as end:
         return int(str(end.code))
     return 0
+
+
+@contextlib.contextmanager
+def received_by(receiver: Callable[..., object]) -> Iterator[None]:
+    message_sent.connect(receiver)
+    try:
+        yield
+    finally:
+        message_sent.disconnect(receiver)
 
 
 class TestSend:
@@ -134,6 +143,41 @@ class TestSend:
                 assert payloads() == []
             assert payloads() == [1, 3]
         assert list(OutboxMessage.objects.values_list("state", flat=True)) == ["sent", "sent"]
+
+    @pytest.mark.parametrize("fails", ["a statement", "a block without a savepoint"])
+    def test_a_receiver_whose_transaction_fails_does_not_undo_what_the_relay_has_sent(self, fails, monkeypatch, caplog):
+        def receive(**_: object) -> None:
+            Order.objects.create(item="book")
+            if fails == "a statement":
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT no_column FROM stomp_web_outbox")
+            with transaction.atomic(savepoint=False):  # as in `Model.save`
+                raise IntegrityError
+
+        with transaction.atomic():
+            send("/queue/a", 1, outbox=True)
+        relay = make_relay("default")
+        # As on a database that locks rows, one transaction claims, sends and records.
+        monkeypatch.setattr(relay.store, "turn", None)
+        monkeypatch.setattr(relay.store, "check", lambda: None)
+        with override_settings(STOMP={"default": MEMORY}), received_by(receive):
+            assert relay.run(once=True) == 0
+            assert len(publisher.outbox) == 1
+        assert not OutboxMessage.objects.exists()
+        assert Order.objects.exists() == ("were rolled back" not in caplog.text)
+
+    def test_what_a_receiver_writes_is_committed(self, monkeypatch):
+        def receive(**_: object) -> None:
+            Order.objects.create(item="book")
+
+        with transaction.atomic():
+            send("/queue/a", 1, outbox=True)
+        relay = make_relay("default")
+        monkeypatch.setattr(relay.store, "turn", None)
+        monkeypatch.setattr(relay.store, "check", lambda: None)
+        with override_settings(STOMP={"default": MEMORY}), received_by(receive):
+            assert relay.run(once=True) == 0
+        assert Order.objects.count() == 1
 
     def test_from_a_coroutine_it_is_refused_with_advice(self):
         async def view() -> None:
@@ -266,6 +310,13 @@ class TestCommands:
         OutboxMessage.objects.create(**columns("sent", 3), next_attempt_at=timezone.now())
         assert run("stomp_outbox", "purge", "--days", "1") == "0 sent messages were deleted\n"
         assert run("stomp_outbox", "purge") == "1 sent messages were deleted\n"
+
+    def test_ids_may_stand_before_and_after_the_options(self):
+        with transaction.atomic():
+            for number in (1, 2):
+                send("/queue/a", number, outbox=True)
+        first, second = (str(id_) for id_ in OutboxMessage.objects.order_by("id").values_list("id", flat=True))
+        assert "2 messages were deleted" in run("stomp_outbox", "discard", first, "--database", "default", second)
 
     def test_the_relay_sends_and_fails_rows_that_nobody_can_read(self, broker_settings):
         OutboxMessage.objects.create(**columns("pending", 1))

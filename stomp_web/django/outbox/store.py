@@ -7,24 +7,27 @@ import datetime
 import json
 import typing
 
-from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
+from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connections, transaction
 from django.db.models import Case, CharField, Count, Exists, F, OuterRef, QuerySet, Subquery, When
 from django.db.models.functions import Length
 from django.db.models.lookups import In
 from django.utils import timezone
 
+from ..._internal.log import get_logger
 from ...errors import ConfigurationError
 from ...outbox import FAILED, PENDING, SENT, WAITING, OutboxStats, Row, Store
 from ...outbox.mysql import delete_one_by_one, lock_those_that_wait
 from ...outbox.order import Candidate
 from ...outbox.postgresql import COMMIT_SOON, ConnectionListener, array, can_listen
 from ...outbox.rows import ROW_COLUMNS
-from ...outbox.store import Listener
+from ...outbox.store import Claim, Listener, Outcomes
 from ...outbox.turn import FileTurn, database_file
 from .models import OutboxMessage
 from .tables import check_table
 
 __all__ = ["DjangoStore"]
+
+_log = get_logger("outbox")
 
 _UNSENT: typing.Final = (PENDING, WAITING, FAILED)
 # What a claim reads. Django puts annotations last.
@@ -74,6 +77,39 @@ class DjangoStore(Store):
                 # Write first: after a read, the write would fail at once if another transaction has written.
                 self._rows.filter(id=-1).update(attempts=0)
             yield
+
+    @contextlib.contextmanager
+    def guarded(self, claim: Claim) -> typing.Iterator[Claim]:
+        """See `Store.guarded`. Receivers of ``message_sent`` use the connection of the claim's transaction.
+
+        After a failed statement, PostgreSQL and Django refuse every other statement up to a rollback. So the messages
+        are sent in a savepoint, and their outcomes are recorded after it.
+        """
+        if not claim.rows:
+            yield claim
+            return
+        outcomes: list[Outcomes] = []
+        connection = connections[self.database]
+        sent = broken = False
+        try:
+            with transaction.atomic(using=self.database):
+                yield Claim(claim.rows, claim.seen, claim.last, outcomes.append)
+                sent, broken = True, connection.needs_rollback
+        except DatabaseError:
+            if not sent:
+                raise
+            broken = True  # the savepoint could not be released
+        if connection.needs_rollback:  # nor could the transaction be rolled back to the savepoint
+            raise OperationalError("the transaction of the relay has ended while messages were sent")
+        if broken:
+            _log.warning(
+                "a statement of a receiver of message_sent or send_failed has failed in the transaction of the relay; "
+                "the changes of the receivers for this batch in the database %r were rolled back. Put the statements "
+                "of the receiver into transaction.atomic()",
+                self.database,
+            )
+        for each in outcomes:
+            claim.record(each)
 
     @property
     def _rows(self) -> QuerySet[OutboxMessage]:

@@ -31,6 +31,8 @@ class Command(StompCommand):
         parser.add_argument("ids", nargs="*", type=int, metavar="ID", help="retry, discard: only these rows.")
         parser.add_argument("--days", type=days, default=0.0, help="purge: only those that were sent N days ago.")
         parser.add_argument("--database", help="The alias of the database. Default: that of the outbox.")
+        # `parse_args` itself does not read ids on both sides of an option.
+        parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign]
 
     def handle(
         self, *, action: str, ids: list[int], days: float, using: str, database: str | None, **_: typing.Any

@@ -24,7 +24,7 @@ from ..errors import ConfigurationError
 from ..outbox.turn import database_file
 from ..worker import ReceivedMessage
 from ..worker.once import InboxUnavailable, bounded
-from .tables import INBOX_TABLE, inbox_table, missing_table
+from .tables import INBOX_TABLE, inbox_table, missing_table, schema_of
 
 __all__ = ["INBOX_OPTIONS", "Inbox", "sqlite_timeout"]
 
@@ -88,7 +88,7 @@ class Inbox:
         try:
             with self._session_factory() as session:
                 connection = session.connection(bind_arguments={"clause": self.table})
-                if not inspect(connection).has_table(self.table.name, self.table.schema):
+                if not inspect(connection).has_table(self.table.name, schema_of(connection, self.table)):
                     raise missing_table(self.table, connection.engine)
         except UnboundExecutionError:
             raise ConfigurationError(

@@ -37,7 +37,7 @@ from ..outbox.postgresql import COMMIT_SOON, ConnectionListener, array, can_list
 from ..outbox.rows import ROW_COLUMNS
 from ..outbox.store import Listener
 from ..outbox.turn import FileTurn, database_file
-from .tables import aware, missing_table
+from .tables import aware, missing_table, schema_of
 
 __all__ = ["SqlAlchemyStore", "make_engine"]
 
@@ -95,7 +95,7 @@ class SqlAlchemyStore(Store):
     def check(self) -> None:
         """Raise `ConfigurationError` if the table does not exist, or if the database cannot serve a relay."""
         with self._engine.connect() as connection:
-            if not sqlalchemy.inspect(connection).has_table(self._table.name, self._table.schema):
+            if not sqlalchemy.inspect(connection).has_table(self._table.name, schema_of(connection, self._table)):
                 raise missing_table(self._table, self._engine)
             dialect = connection.dialect
             if dialect.name in {"mysql", "mariadb"}:
@@ -277,7 +277,10 @@ class SqlAlchemyStore(Store):
         self, statement: typing.Callable[[str, str], str], ids: typing.Sequence[int]
     ) -> CursorResult[typing.Any]:
         """Execute a *statement* of `stomp_web.outbox.mysql` for the rows *ids*."""
-        table = self._engine.dialect.identifier_preparer.format_table(self._table)
+        preparer = self._engine.dialect.identifier_preparer
+        table = preparer.format_table(self._table, use_schema=False)
+        if schema := schema_of(self._connection, self._table):
+            table = f"{preparer.quote_schema(schema)}.{table}"
         return self._connection.execute(text(statement(table, ":ids")), {"ids": json.dumps(list(ids))})
 
     def commit_soon(self) -> None:

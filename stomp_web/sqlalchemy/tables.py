@@ -8,6 +8,7 @@ import typing
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     DateTime,
     Dialect,
     Engine,
@@ -27,7 +28,7 @@ from sqlalchemy.types import TypeDecorator
 from ..errors import ConfigurationError
 from ..outbox import rows
 
-__all__ = ["INBOX_TABLE", "OUTBOX_TABLE", "aware", "inbox_table", "missing_table", "outbox_table"]
+__all__ = ["INBOX_TABLE", "OUTBOX_TABLE", "aware", "inbox_table", "missing_table", "outbox_table", "schema_of"]
 
 OUTBOX_TABLE: typing.Final = "stomp_web_outbox"
 INBOX_TABLE: typing.Final = "stomp_web_inbox"
@@ -97,6 +98,12 @@ def inbox_table(metadata: MetaData, name: str) -> Table:
         **_BINARY,
         **_INCREASING,
     )
+
+
+def schema_of(connection: Connection, table: Table) -> str | None:
+    """Return the schema in which *connection* finds *table*, after a ``schema_translate_map``."""
+    translated = connection.get_execution_options().get("schema_translate_map") or {}
+    return typing.cast("str | None", translated.get(table.schema, table.schema))
 
 
 def missing_table(table: Table, engine: Engine) -> ConfigurationError:

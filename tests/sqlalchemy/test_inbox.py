@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, create_engine, select
+from sqlalchemy import Column, Integer, MetaData, Table, create_engine, event, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
@@ -185,6 +185,18 @@ def test_a_missing_table_or_database_is_found_by_the_check(engine, inbox):
         inbox.check()
     with pytest.raises(ConfigurationError, match=r"give the inbox sessionmaker\(engine\)"):
         Inbox(MetaData(), sessionmaker()).check()
+
+
+def test_the_check_finds_a_table_in_a_translated_schema(tmp_path):
+    engine = create_engine(f"sqlite:///{tmp_path}/shop.db", execution_options={"schema_translate_map": {None: "eu"}})
+    event.listen(engine, "connect", lambda driver, _: driver.execute(f"ATTACH '{tmp_path}/eu.db' AS eu"))
+    metadata = MetaData()
+    inbox = Inbox(metadata, sessionmaker(engine))
+    with pytest.raises(ConfigurationError, match="there is no table stomp_web_inbox in"):
+        inbox.check()
+    metadata.create_all(engine)
+    inbox.check()
+    engine.dispose()
 
 
 def test_a_database_that_is_away_is_no_reason_not_to_start(tmp_path, caplog):

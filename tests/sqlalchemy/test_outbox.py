@@ -749,3 +749,19 @@ def wait_until(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
+
+
+def test_the_check_finds_a_table_in_a_translated_schema(tmp_path, publisher):
+    options = {"schema_translate_map": {"shop": "eu"}}
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/shop.db", execution_options=options)
+    sqlalchemy.event.listen(engine, "connect", lambda driver, _: driver.execute(f"ATTACH '{tmp_path}/eu.db' AS eu"))
+    outbox = Outbox(MetaData(schema="shop"), publisher)
+    store = SqlAlchemyStore(engine, outbox.table)
+    with pytest.raises(ConfigurationError, match=r"there is no table shop\.stomp_web_outbox in"):
+        store.check()
+    outbox.table.create(engine)
+    store.check()
+    write(engine, outbox, 1)
+    assert outbox.relay(engine).run(once=True) == 0
+    assert payloads(publisher) == [1]
+    engine.dispose()

@@ -67,8 +67,9 @@ def bounded(name: str) -> str:
 def sqlite_problem(database: str, settings: str, lacking: str) -> str:
     """Return the warning for a worker that handles several messages at a time while its *database* is SQLite."""
     return (
-        f'{sqlite_lacks(database, settings, lacking)}: with several messages at a time, expect "database is locked" '
-        "and dead letters. Set them, or handle one message at a time (--concurrency 1), or use another database"
+        f'{sqlite_lacks(database, settings, lacking)}: with several messages at a time, expect "database is locked". A '
+        "message is then tried again, and becomes a dead letter only if its handler itself gets the error too often. "
+        "Set these options, or handle one message at a time (--concurrency 1), or use another database"
     )
 
 

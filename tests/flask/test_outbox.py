@@ -197,6 +197,14 @@ def test_the_worker_warns_of_a_short_timeout_of_sqlite_in_the_words_of_django(
     assert result.output == (f"Warning: {words}.\n" if warned else "")
 
 
+def test_the_warning_says_which_messages_become_dead_letters():
+    from stomp_web.worker.once import sqlite_problem
+
+    words = sqlite_problem("db", "OPTIONS", "'timeout': 20")
+    assert 'expect "database is locked". A message is then tried again' in words
+    assert "a dead letter only if its handler itself gets the error too often" in words
+
+
 def place_order(*_: object) -> None: ...
 
 

@@ -46,7 +46,7 @@ def _main(argv: typing.Sequence[str] | None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # for characters that the terminal cannot show
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _parse(argv)
         with sigterm_as_ctrl_c():
             return _run(arguments)
     except SystemExit as end:  # argparse: --help, --version, a wrong command line
@@ -61,6 +61,20 @@ def _main(argv: typing.Sequence[str] | None) -> int:
         words = in_words(error, sending=arguments.command == "send")
         complain(f"{words} (usage: stomp-web {arguments.command} --help)" if wrong else words)
         return 2 if wrong else 1
+
+
+def _parse(argv: typing.Sequence[str] | None) -> argparse.Namespace:
+    """Parse *argv*. `argparse` itself does not read ids of ``outbox`` on both sides of an option."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and (arguments.command != "outbox" or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        for word in rest:
+            arguments.ids.append(count(word))
+    except argparse.ArgumentTypeError as error:
+        arguments.parser.error(f"argument ID: {error}")
+    return arguments
 
 
 def _run(arguments: argparse.Namespace) -> int:

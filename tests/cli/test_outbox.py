@@ -70,3 +70,19 @@ def test_a_database_that_cannot_be_used_gets_a_sentence(address, says, capsys):
 def test_a_number_of_days_that_is_none_is_refused(arguments, capsys):
     assert main([*arguments, "--database", "sqlite://"]) == 2
     assert "is not a number of days from 0 to 36500" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("before", "after"), [(["1", "2"], []), (["1"], ["2"]), ([], ["1", "2"])])
+def test_ids_may_stand_before_and_after_the_options(database, before, after, capsys):
+    assert main(["outbox", "discard", *before, "--database", database, *after]) == 0
+    assert capsys.readouterr().out == "2 messages were deleted, and will not be sent\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"), [(["1", "x"], "argument ID: 'x' is not a whole number"), (["1", "--bad"], "unrecognized argu")]
+)
+def test_what_is_no_id_after_the_options_is_refused(database, words, says, capsys):
+    assert main(["outbox", "discard", "--database", database, *words]) == 2
+    assert says in capsys.readouterr().err
+    assert main(["outbox", "status", "--database", database]) == 0
+    assert "2 pending" in capsys.readouterr().out

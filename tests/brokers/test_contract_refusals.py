@@ -8,32 +8,54 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stomp_web import AuthenticationFailed, ConnectionLost, Message, PublishClient, Publisher, Rejected
+from stomp_web import (
+    AuthenticationFailed,
+    BrokerUnavailable,
+    ConnectionLost,
+    Message,
+    PublishClient,
+    Publisher,
+    Rejected,
+    StompError,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.brokers.foreign import ForeignClient
     from tests.brokers.running import RunningBroker
 
 WRONG = "wr0ng-passc0de"
 
 
+def refusal_of(connect: Callable[[], object]) -> StompError:
+    """The error of *connect*. ActiveMQ/6.3.1 closes about one connection of 200 without its ERROR: then once more."""
+    for _ in range(10):
+        with pytest.raises(StompError) as failure:
+            connect()
+        if not isinstance(failure.value, BrokerUnavailable):
+            break
+    return failure.value
+
+
 def test_a_wrong_passcode_fails_in_the_brokers_words_and_without_the_passcode(broker: RunningBroker) -> None:
     client = PublishClient.from_url(broker.address(passcode=WRONG))
-    with pytest.raises(AuthenticationFailed) as failure:
-        client.connect()
-    assert broker.traits.login_refusal in str(failure.value)
-    assert WRONG not in str(failure.value) + repr(failure.value) + repr(client)
+    failure = refusal_of(client.connect)
+    assert isinstance(failure, AuthenticationFailed)
+    assert broker.traits.login_refusal in str(failure)
+    assert WRONG not in str(failure) + repr(failure) + repr(client)
     assert not client.connected
 
 
 def test_a_wrong_passcode_fails_at_once_though_the_broker_keeps_the_connection(broker: RunningBroker) -> None:
     # RabbitMQ/3.10.8 holds it open for ten seconds, coilmq/1.1.0 for ever.
-    publisher = Publisher(broker.address(passcode=WRONG))
+    def send() -> None:
+        with Publisher(broker.address(passcode=WRONG)) as publisher:
+            publisher.send("/queue/never", "x")
+
     began = time.monotonic()
-    with pytest.raises(AuthenticationFailed):
-        publisher.send("/queue/never", "x")
+    assert isinstance(refusal_of(send), AuthenticationFailed)
     assert time.monotonic() - began < 9
-    publisher.close()
 
 
 def test_a_virtual_host_that_does_not_exist_is_refused_where_the_broker_looks_at_it(

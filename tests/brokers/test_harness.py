@@ -73,8 +73,12 @@ def test_a_refused_send_is_answered_in_the_words_that_the_starter_states(broker:
 
 
 def test_a_wrong_passcode_is_refused_in_the_words_that_the_starter_states(broker: RunningBroker) -> None:
-    with pytest.raises(ForeignError) as error:
-        ForeignClient(broker, passcode="wrong").connect()
+    for _ in range(10):  # ActiveMQ/6.3.1 closes about one connection of 200 without its ERROR
+        client = ForeignClient(broker, passcode="wrong")
+        with pytest.raises(ForeignError) as error:
+            client.connect()
+        if client.errors:
+            break
     assert broker.traits.login_refusal in str(error.value)
 
 

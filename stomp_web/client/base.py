@@ -92,7 +92,7 @@ class BaseClient(Unpicklable):
         self._set_up(connector, **own)
 
     def _set_up_from(self, arguments: dict[str, typing.Any]) -> None:
-        """Set up from *arguments*, the ``locals()`` of a constructor, in which secrets are redacted."""
+        """Set up the client from *arguments*, which are the ``locals()`` of a constructor, with redacted secrets."""
         options = {name: value for name, value in arguments.items() if name not in ("self", "host", "port")}
         self._set_up_with((make_endpoint(arguments["host"], arguments["port"]),), options)
 

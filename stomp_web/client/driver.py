@@ -57,7 +57,7 @@ class Driver:
 
     @contextlib.contextmanager
     def driving(self, deadline: Deadline, broker: str) -> typing.Iterator[None]:
-        """Drive the connection to *broker* during a block. While a call of another thread drives, wait for that call.
+        """Drive the connection to *broker* during a ``with`` block. If another thread's call drives, first wait for it.
 
         Raises `BusyError` if that call does not end in time, and `StompError` if a loop runs in another thread.
         """

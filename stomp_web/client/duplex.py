@@ -50,8 +50,8 @@ class QueueingDuplexClient(LoopClient):
     Such messages can be acknowledged like any other.
 
     *queue_size* is the size of each queue in frames. *message_queue* is a `FrameQueue` that you made for MESSAGE
-    frames. *heart_beat* is (sent, wanted) in milliseconds; each number may be positive. The other arguments are
-    those of `PublishClient`.
+    frames. *heart_beat* is (sent, wanted) in milliseconds; unlike in `PublishClient`, *sent* may be positive. The other
+    arguments are those of `PublishClient`.
     """
 
     _defaults: typing.ClassVar = {**LoopClient._defaults, "queue_size": 1000, "message_queue": None}
@@ -167,8 +167,8 @@ class QueueingDuplexClient(LoopClient):
         """Acknowledge *frame*, a MESSAGE.
 
         Raises `InvalidFrame` if the message cannot be acknowledged; for example, Artemis has no ACK in a *transaction*.
-        Raises `NotSent` if the message's session has ended. Then the broker delivers the message again, and in a new
-        session the ACK could count for another message.
+        Raises `NotSent` if the message's session has ended, because in a new session the ACK could count for another
+        message. The broker delivers the message again.
         """
         session = self._session_of(frame, transaction)
         self._write(commands.ack(frame, session.version, transaction=transaction), session)
@@ -185,7 +185,7 @@ class QueueingDuplexClient(LoopClient):
         self._write(commands.nack(frame, session.version, transaction=transaction, headers=headers), session)
 
     def _session_of(self, frame: Frame, transaction: str | None) -> Session:
-        """Return the session if it may acknowledge *frame*, which came in this session or was made by the caller."""
+        """Return the session, or raise as `ack` does. A *frame* that the caller made counts as one of this session."""
         session = self._live_session()
         if getattr(frame, "_session", session) is not session:
             raise NotSent(

@@ -32,9 +32,9 @@ class Encoder:
     ) -> tuple[bytes, typing.Sequence[bytes]]:
         """Return the SEND frames of *messages*, and further parts to write after them. The messages are ready.
 
-        The further parts are the large body of a single message, which is not copied, and its NUL. *receipt* is the
-        number of the first message's receipt; each further message has the next number. *transaction* is an id from
-        `begin`, which needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
+        If a single message has a large body, the further parts are this body, which is not copied, and its NUL.
+        *receipt* is the number of the first message's receipt; each further message has the next number. *transaction*
+        is an id from `begin`, which needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
         """
         parts: list[bytes] = []
         for message in messages:
@@ -54,7 +54,7 @@ class Encoder:
         return b"".join(parts), ()
 
     def _for_this_broker(self, message: Message, receipt: int | None, transaction: str | None) -> bytes:
-        """Return all bytes before the body. Only the fast path ignores version, broker, ttl and transaction."""
+        """Return all bytes before the body. Unlike `encode`'s fast path, use version, broker, ttl and transaction."""
         dialect = self._dialect
         head, content, content_type, headers = message.prepared
         name = dialect.expiry_header

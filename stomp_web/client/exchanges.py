@@ -21,7 +21,7 @@ __all__ = ["Exchange", "Exchanges", "lost"]
 class Exchange:
     """The frames of one call, which waits for the *receipts*. Without receipts, it waits until the bytes are written.
 
-    If *together* is true, the frames count as one: the broker accepts a transaction's frames only with its COMMIT.
+    If *together* is true, the frames count as one, because the broker accepts a transaction's frames only at COMMIT.
     """
 
     data: memoryview
@@ -94,7 +94,7 @@ class Exchanges:
             self._unconfirmed += 1
 
     def add_heart_beat(self) -> None:
-        """Queue a heart-beat if no bytes are queued: bytes that TLS did not accept must be written again first."""
+        """Queue a heart-beat if no bytes are queued. TLS must first write again the bytes that it did not accept."""
         if not self._outgoing:
             self._append(Exchange(memoryview(b"\n")))
 
@@ -126,7 +126,7 @@ class Exchanges:
     def take_refusal(self, session: Session, frame: Frame, words: str, in_transaction: bool) -> None:
         """Fail the exchange that *frame*, an ERROR, refuses. If that exchange is not known for certain, fail none.
 
-        *in_transaction* is whether a transaction is open. No call awaits its receipts, but the ERROR may be about it.
+        If *in_transaction* is true, the ERROR may be about an open transaction, whose receipts no call awaits.
         """
         named = frame.headers.get("receipt-id")
         exchange = None if named is None else self._awaited.get(named)

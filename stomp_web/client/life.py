@@ -53,8 +53,8 @@ class LoopClient(Loop):
     ) -> Frame:
         """Open the connection, and return the CONNECTED frame. `connected_queue` gets this frame too.
 
-        This call is optional, because `listen_forever` connects. If the client is connected, returns the CONNECTED
-        frame of its session, even with arguments. In all other respects, it is like `PublishClient.connect`.
+        This call is optional, because `listen_forever` connects. If the client is connected, the call returns the
+        CONNECTED frame of the session, even with arguments. In all other respects, it is like `PublishClient.connect`.
         """
         passcode = redact_secret("passcode", passcode)
         given = self._read_credentials(login, passcode, headers)

@@ -137,7 +137,8 @@ class Loop(BaseClient):
     def _exchange(self, session: Session, exchange: Exchange, deadline: Deadline) -> None:
         """Hand *exchange* over to the driving thread, and wait until it is done.
 
-        An exchange without receipts is done when it is written, or when a loop will write it and the backlog has room.
+        An exchange without receipts is done when it is written. If a loop runs in another thread, such an exchange is
+        done as soon as the backlog has room, because the loop will write it.
         """
         exchanges, driver = self._exchanges, self._driver
         with driver.lock:
@@ -189,7 +190,7 @@ class Loop(BaseClient):
             self._step(None if deadline is None else deadline.remaining())
 
     def _step(self, seconds: float | None) -> bool:
-        """Write and read what is possible now, or wait *seconds*; return whether any bytes or frames moved."""
+        """Write and read what is possible now, else wait at most *seconds*; return whether bytes or frames moved."""
         session = self._live_session()
         # Open the wakeup before looking for bytes to write: a thread that hands over bytes later ends the wait.
         wake = self._driver.wakeup.fileno()

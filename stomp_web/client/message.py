@@ -120,9 +120,9 @@ class Message(_Ready):
     * `body` - bytes-like, or ``str``, which is sent as UTF-8 with the content type ``text/plain;charset=utf-8``.
     * `headers` - more headers, ``str`` to ``str``.
     * `content_type` - the body's MIME type.
-    * `ttl` - how many seconds the message may wait for a receiver, up to 3155760000 (100 years), or ``None`` for ever.
-    * `send_id` - an id that all attempts to send this message share. Artemis drops all but one of them. ``None`` for a
-      message that is not sent again.
+    * `ttl` - seconds that the message may wait for a receiver, up to 3155760000 (100 years); ``None`` means no limit.
+    * `send_id` - an id that all attempts to send this message share. Artemis keeps only one message with this id.
+      ``None`` means that the message is not sent again.
     """
 
     destination: str
@@ -175,7 +175,7 @@ def new_message(
     ttl: float | None,
     prepared: Prepared,
 ) -> Message:
-    """Return a ready message. It does not call ``__init__``, which halves the time in CPython 3.11."""
+    """Return a ready message. Because ``__init__`` is not called, this takes half the time in CPython 3.11."""
     message = _new(Message)
     message.destination = destination
     message.body = body

@@ -1,7 +1,8 @@
 """Exceptions for the outcome of messages: not sent, rejected, or unknown.
 
 A broker accepts only a complete frame, up to its NUL (STOMP 1.2, "Augmented BNF"). So a frame that was not completely
-written was not sent. A byte is written when the operating system has accepted it or, over TLS, its whole record.
+written was not sent. A byte counts as written when the operating system has accepted it. Over TLS, the operating system
+must have accepted the whole record that contains the byte.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def not_whole(
 ) -> MessageError:
     """The exception after *problem* ended a write of *count* messages. *late* is whether *problem* was the deadline.
 
-    *left* is how many of the *size* bytes were written. These contain the first *whole* messages completely.
+    *left* is how many of the *size* bytes were written. *whole* is how many messages were written completely.
     """
     broker = session.broker
     if not left:

@@ -106,7 +106,7 @@ class FrameQueue:
             self._not_empty.notify_all()
 
     def begin(self) -> None:
-        """Take frames again, after `end`."""
+        """Forget the reason that `end` has set, so that `get` waits for frames again."""
         with self._not_empty:
             self._reason = None
 
@@ -137,7 +137,7 @@ class ReceivedFrames:
         self.connected_queue.offer(connected_frame)
 
     def is_reading(self, awaiting: bool) -> bool:
-        """Whether to read now, because the queue is not full, or because a call waits for a receipt (*awaiting*)."""
+        """Whether to read now. The client reads if the queue has room or a call waits for a receipt (*awaiting*)."""
         held = len(self.held)
         return not held or self.parting or (awaiting and held < self.message_queue.maxsize)
 

@@ -161,7 +161,7 @@ class SendingClient(BaseClient):
         """Raise the outcome of the messages after writing *data* failed with *error*, and end the session.
 
         *before* is how many bytes were written before *data*. *data* holds *count* messages, which ask for *receipts*.
-        Frames that the broker sent meanwhile are read: receipts, or an ERROR that says why the broker accepts no more.
+        Frames that have come meanwhile are read first. They may be receipts, or an ERROR that gives the reason.
         """
         left = session.transport.bytes_sent - before
         if isinstance(error, _NoTime) and not session.transport.stuck:
@@ -201,7 +201,7 @@ class SendingClient(BaseClient):
         others: typing.Iterable[str] = (),
         earlier: int = 0,
     ) -> None:
-        """Send *frame*, and wait for its receipt and for *others*. `_await_answers` explains *earlier*."""
+        """Send *frame*, and wait for its receipt and the receipts *others*. `_await_answers` explains *earlier*."""
         receipt = state.next_receipt
         state.next_receipt += 1
         frame.headers["receipt"] = str(receipt)
@@ -219,9 +219,9 @@ class SendingClient(BaseClient):
         answered: int = 0,
         size: int = 1,
     ) -> None:
-        """Read frames until each of *receipts*, which are ids with the positions of their messages, is answered.
+        """Read frames until all *receipts* are answered. *receipts* maps each id to the position of its message.
 
-        *answered* is how many of the receipts, from the first, have come already. *earlier* is how many unconfirmed
+        *answered* is how many receipts, counted from the first, have come. *earlier* is how many unconfirmed
         messages were sent before; an ERROR may be about one of these. *size* is the size of a single message in bytes.
         After an ERROR, the answers to the other messages are still read. Then the session ends, although RabbitMQ 3.10
         and ActiveMQ 5.17 would continue it.
@@ -317,7 +317,7 @@ class SendingClient(BaseClient):
 
     @contextlib.contextmanager
     def _exclusive(self) -> typing.Iterator[ClientState]:
-        """Hold the claim during a ``with`` block. Refuse a second thread: it would read this one's receipts."""
+        """Hold the claim in a ``with`` block. Refuse a second thread, because it would read receipts of the first."""
         state = self._states[getpid()]
         try:
             claim = state.claims.pop()
@@ -332,5 +332,5 @@ class SendingClient(BaseClient):
 
 
 def _receipts(first: int, count: int) -> dict[str, int]:
-    """Return the ids of *count* receipts, which begin with *first*, each with the position of its message."""
+    """Return a dict from *count* consecutive receipt ids, from *first* on, to the positions of their messages."""
     return {str(first + position): position for position in range(count)}

@@ -21,13 +21,15 @@ _MOST_ENDED = 1_000  # ended transactions that are remembered; a program with mo
 
 @dataclasses.dataclass(slots=True)
 class OpenTransaction:
-    """An open transaction. `messages` counts frames since the last receipt; RabbitMQ sends `receipts` after COMMIT."""
+    """An open transaction."""
 
+    #: How many frames were sent since the last receipt.
     messages: int = 0
+    #: The ids of the receipts that RabbitMQ sends after COMMIT.
     receipts: list[str] = dataclasses.field(default_factory=list)
 
     def sent(self, count: int, receipt: int | None) -> None:
-        """Add *count* sent messages; if they ask for receipts, *receipt* is the first message's number."""
+        """Add *count* sent messages. If they ask for receipts, *receipt* is the number of the first receipt."""
         self.messages += count
         if receipt is not None:
             self.receipts.extend(map(str, range(receipt, receipt + count)))

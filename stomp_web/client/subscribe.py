@@ -1,4 +1,4 @@
-"""PublishSubscribeClient: a callback per subscription, called in the driving thread without holding a lock."""
+"""PublishSubscribeClient: the driving thread calls the callback of each subscription, and holds no lock meanwhile."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class PublishSubscribeClient(QueueingDuplexClient):
     exception of a callback goes to `on_error`. A message without a callback goes to `on_unclaimed`, and is dropped.
 
     While a callback waits for a receipt, the client reads the messages that come before the receipt, and calls their
-    callbacks later. It stops reading when at least *queue_size* messages and 128 MiB wait for their callbacks; then it
-    does not see the receipt. To avoid this, set a prefetch limit, which keeps the rest at the broker.
+    callbacks later. It stops reading when at least *queue_size* messages wait and their size is at least 128 MiB; then
+    it does not see the receipt. To avoid this, set a prefetch limit, which keeps the rest at the broker.
     """
 
     _received: _Callbacks
@@ -82,7 +82,7 @@ class PublishSubscribeClient(QueueingDuplexClient):
 
 
 class _Callbacks(ReceivedFrames):
-    """Received frames. A MESSAGE frame goes to its callback."""
+    """The received frames of a client that passes each MESSAGE frame to the callback of its subscription."""
 
     def __init__(self, client: PublishSubscribeClient, queue_size: int, message_queue: FrameQueue | None) -> None:
         super().__init__(queue_size, message_queue, client._driver.wake)

@@ -1,4 +1,4 @@
-"""STOMP 1.0, 1.1 and 1.2: turns bytes into frames, and frames into bytes.
+"""This package turns bytes into frames and frames into bytes, in STOMP 1.0, 1.1 and 1.2.
 
 Nothing in this package opens a socket, starts a thread, looks at a clock or writes a log.
 """

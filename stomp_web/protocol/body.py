@@ -33,7 +33,7 @@ def wrong_length(frame: Frame) -> ProtocolError:
 
 
 def check_body(frame: Frame, length: int, limit: int | None, version: str) -> None:
-    """Raise `ProtocolError` if *frame* must not have a body, `UnreadableFrame` if *length* is over *limit*."""
+    """Raise `ProtocolError` if *frame* must not have its body, and `UnreadableFrame` if *length* is over *limit*."""
     if length and frame.command not in COMMANDS_WITH_BODY and version != "1.0":
         raise ProtocolError(f"a {frame.command} frame must not have a body (STOMP 1.2, Body)")
     if limit is not None and length > limit:
@@ -43,8 +43,8 @@ def check_body(frame: Frame, length: int, limit: int | None, version: str) -> No
 class BodyReader:
     """Reads the rest of one frame, from the first byte of its body to the closing NUL, in pieces of any size.
 
-    *length* is the content-length, already checked. If it is ``None``, a body over *limit* raises `UnreadableFrame`.
-    With *truncate*, *length* was not checked, and a body over *limit* is cut at *limit*.
+    *length* is the content-length. `check_body` has accepted it, except with *truncate*. If *length* is ``None``, a
+    body over *limit* raises `UnreadableFrame`. With *truncate*, a body over *limit* is cut at *limit*.
     """
 
     __slots__ = ("_frame", "_head", "_length", "_limit", "_pieces", "_truncate", "_version", "frame", "missing", "size")

@@ -3,8 +3,8 @@
 1. The frames do not depend on how the bytes are cut into chunks.
 2. The time is linear in the number of bytes, even for hostile input. No byte is searched twice for the same thing.
 3. The memory is bounded: the buffer keeps one incomplete frame, within the limits, and the bytes appended after it.
-4. A chunk of whole frames runs through C code: one search for the blank line, one decode of the head, one slice of the
-   body.
+4. C code does the work for a chunk of whole frames. Each frame needs one search for the blank line, one decode of the
+   head, and one slice of the body.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .versions import check_version
 
 __all__ = ["MAX_BODY_BYTES", "MAX_HEADERS", "MAX_HEADER_BYTES", "FrameBuffer"]
 
-# The default limits of receiving clients. The limits of headers are twice those of `FrameBuffer`, which the development
-# broker uses. A broker adds headers, and an escape writes one character as two.
+# The default limits of receiving clients. The limits of headers are twice the defaults of `FrameBuffer`, with which the
+# development broker reads. A broker adds headers, and an escape writes one character as two.
 MAX_HEADER_BYTES: typing.Final = 131_072
 MAX_HEADERS: typing.Final = 2_000
 MAX_BODY_BYTES: typing.Final = 134_217_728
@@ -51,8 +51,8 @@ class FrameBuffer:
       to acknowledge a message are kept at any position: ``message-id``, ``ack``, ``subscription``, ``destination``,
       ``x-message-id``, and a few more.
 
-    Some faults hide the end of the frame, and always raise `ProtocolError`. These are: no known command; a
-    content-length that is no number or does not end at a NUL; a body in a frame that must not have one.
+    Some faults hide the end of the frame, and always raise `ProtocolError`: the command is not known, the
+    content-length is no number, no NUL follows a body of that length, or a frame has a body that it must not have.
 
     A frame over a limit raises `ProtocolError`; with *tolerant*, it is truncated:
 
@@ -159,7 +159,7 @@ class FrameBuffer:
     def __iter__(self) -> typing.Iterator[Frame]:
         """Take out all complete frames, one after the other. Raises `ProtocolError`.
 
-        The frames before a malformed frame come first. ``list`` loses these frames when the exception comes.
+        The frames before a malformed frame come first. ``list(buffer)`` loses these frames if it raises.
         """
         while (frame := self.extract_frame()) is not None:
             yield frame

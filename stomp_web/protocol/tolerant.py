@@ -50,7 +50,7 @@ class TolerantReader:
         self.frame: Frame | None = None
 
     def __len__(self) -> int:
-        """About how many bytes are kept."""
+        """The approximate number of bytes that are kept."""
         body = len(self._body) if self._body is not None else 0
         return min(self._head_bytes, self._limits[0]) + self._kept_bytes + len(self._line) + body
 

@@ -46,7 +46,7 @@ class Connection:
       `Limits.linger` seconds to read the rest. `lingering` - the broker has ended its stream. `ended` - the client
       has ended its stream. `closed` - the socket is closed.
     * `frozen` - the broker neither reads nor writes.
-    * `aborted` - the loop closes the connection after one more write. `reset` - the client then gets a TCP reset.
+    * `aborted` - the loop closes the connection after one more write. If `reset` is true, the client gets a TCP reset.
     * `connect_by` - the time at which the client must have sent CONNECT; ``None`` means no limit.
     * `pending_frame` - the frame that caused a freeze. It is processed first when the freeze ends.
     * `held_back` - frames that the broker has read must wait before they are processed.

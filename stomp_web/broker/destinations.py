@@ -35,7 +35,7 @@ class Entry(typing.NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class Flow:
-    """Whether the session with the number `session` can take more messages. All its subscriptions share one `Flow`."""
+    """`open` says whether the session with number `session` can take messages. Its subscriptions share the `Flow`."""
 
     session: int
     open: bool = True
@@ -81,7 +81,7 @@ class Queue:
 
     def __init__(self, limit: int = 0) -> None:
         self.subscriptions: collections.deque[Subscription] = collections.deque()
-        #: The most bytes that may wait: if there are more, the oldest messages are dropped. 0: no limit.
+        #: The most bytes that may wait: if there are more, the oldest messages are dropped. 0 means no limit.
         self.limit = limit
         self._heap: list[Entry] = []
         self._size = 0
@@ -98,7 +98,10 @@ class Queue:
             notices.add(log.warning, "a subscriber of %r is too slow: message dropped", dropped.destination)
 
     def next_delivery(self, now: float) -> tuple[Subscription, Entry] | None:
-        """Remove and return the first message with the next ready subscriber, or ``None`` if one of them is missing."""
+        """Remove the first message, and return it with the next ready subscriber.
+
+        Returns ``None`` if no message waits, or if no subscriber is ready.
+        """
         heap = self._heap
         while heap and heap[0].message.expired(now):
             self._pop()
@@ -221,9 +224,9 @@ class Destinations:
         return durable in self._durable and bool(self._durable[durable][1].subscriptions)
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Remove *subscription*, and requeue its unacknowledged messages unless its `Queue` is removed, too.
+        """Remove *subscription*. If its `Queue` remains, requeue its unacknowledged messages.
 
-        The `Queue` of a durable subscription continues to collect messages.
+        The `Queue` of a durable subscription remains, and continues to collect messages.
         """
         queue = subscription.queue
         queue.subscriptions.remove(subscription)
@@ -265,7 +268,7 @@ class Destinations:
                 self.accept(Message(self._dead_letters, headers, message.body, message.priority))
 
     def wake(self, subscription: Subscription) -> None:
-        """Note that *subscription* may have become ready."""
+        """Record that *subscription* may have become ready."""
         self._changed[subscription.queue] = None
 
     def waiting(self, destination: str) -> list[Message]:

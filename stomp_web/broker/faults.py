@@ -23,7 +23,7 @@ class Faults:
 
     * *on* - the command of the frame, such as ``"SEND"``; ``None`` means any frame.
     * *after* - how many such frames pass before the first fault.
-    * *times* - how often the fault happens; ``None`` means for every such frame, until the fault is cancelled.
+    * *times* - how often the fault happens. With ``None``, it happens for every such frame until it is cancelled.
 
     Frames are counted over all connections. The methods return a `Fault`. Its attribute `fired` is the number of times
     that the fault has happened, and its method `cancel` ends the fault. If several faults are due for a frame, only the

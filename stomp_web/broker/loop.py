@@ -221,7 +221,7 @@ class Loop:
             self._consume(connection)
 
     def _consume(self, connection: Connection) -> None:
-        """Process the frames that have arrived. Stop early if the client must first read its output."""
+        """Process the frames that have arrived. Stop early if too much output waits for the client."""
         with self.state:
             try:
                 while connection.handles_frames and exchange(connection, self.destinations.journal):
@@ -288,7 +288,7 @@ class Loop:
             heapq.heappush(self._timers, (due, next(self._order), connection))
 
     def _resume(self, connection: Connection) -> None:
-        """Continue to deliver messages, and process the frames that waited, because the client has read its output."""
+        """Continue to deliver messages, and process the frames that waited, because the client has read enough."""
         flow = connection.session.flow
         if not flow.open:
             with self.state:
@@ -301,7 +301,7 @@ class Loop:
             self.touch(connection)
 
     def touch(self, connection: Connection) -> None:
-        """Note that the output, the events or the timer of *connection* may have changed."""
+        """Record that the output, the events or the timer of *connection* may have changed."""
         self._touched[connection] = None
 
     def close(self, connection: Connection, reason: str, *, reset: bool = False) -> None:

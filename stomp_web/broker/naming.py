@@ -45,8 +45,8 @@ class Address:
     """A parsed destination.
 
     * `name` - the destination as a MESSAGE shows it. Both ``a`` and ``/amq/queue/a`` have the name ``/queue/a``.
-    * `route` - a subscription without wildcards gets the messages whose `route` equals its own.
-    * `pattern` - true if a subscription's `route` has wildcards. Then `Naming.matches` decides which messages it gets.
+    * `route` - a subscription without wildcards gets each message whose address has the `route` of the subscription.
+    * `pattern` - whether a subscription's `route` has wildcards. If it is true, `Naming.matches` selects the messages.
     """
 
     name: str

@@ -22,7 +22,7 @@ class Fault:
 
     on: str | None  #: The command of the frame, `ACCEPT` for a new connection, ``None`` for any frame.
     after: int = 0  #: How many such events pass before the fault happens.
-    times: int | None = 1  #: How often the fault happens; ``None``: at every later event.
+    times: int | None = 1  #: How often the fault happens. With ``None``, it happens at every later event.
     fired: int = 0  #: How often the fault has happened.
     passed: int = 0  #: How many events have passed without the fault.
 
@@ -53,7 +53,7 @@ class Fault:
         return self.cancelled or (self.times is not None and self.fired >= self.times)
 
 
-#: What applies to a frame or a new connection if no fault does.
+#: The value for a frame or a new connection to which no fault applies.
 NO_FAULT = Fault(None)
 
 
@@ -63,7 +63,7 @@ class FaultRules:
     def __init__(self) -> None:
         #: Whether new connections are frozen.
         self.frozen = False
-        #: A connection is closed if its client sends nothing for this many seconds; ``None``: never.
+        #: A connection is closed if its client sends nothing for this many seconds. ``None`` means no limit.
         self.idle_timeout: float | None = None
         self._lock = threading.Lock()
         self._faults: list[Fault] = []

@@ -52,7 +52,7 @@ _Step: typing.TypeAlias = Message | _Acknowledgement
 
 
 class Session:
-    """The session number *number* of a broker.
+    """One session of a broker. *number* is unique in the broker.
 
     * `connected` - CONNECT was accepted. `ended` - further frames are ignored, and the connection must be closed.
     * `version` - the STOMP version of the frames.
@@ -204,10 +204,10 @@ class Session:
         return subscription
 
     def _reply_queue(self, reply_to: str) -> str:
-        """Return the destination that replaces *reply_to*, ``/temp-queue/NAME``. Only this session can read it.
+        """Return the destination that replaces *reply_to*, which has the form ``/temp-queue/NAME``.
 
-        As in RabbitMQ 3.10.8, the first SEND with that name makes a queue and a subscription, whose id is *reply_to*.
-        The queue and the subscription end with the session.
+        As in RabbitMQ 3.10.8, the first SEND with this value makes a queue, which only this session can read, and a
+        subscription, whose id is *reply_to*. The queue and the subscription end with the session.
         """
         name = reply_to.removeprefix(_TEMPORARY)
         if not self._destinations.naming.reply_queues:
@@ -276,7 +276,7 @@ class Session:
         return found, key
 
     def _take(self, step: _Step, transaction: list[_Step] | None = None) -> None:
-        """Carry out *step* now, or add it to *transaction*, which carries it out at COMMIT."""
+        """Carry out *step* now or, if *transaction* is given, add it to the steps that COMMIT carries out."""
         if transaction is not None:
             transaction.append(step)
         elif isinstance(step, Message):

@@ -1,4 +1,4 @@
-"""Opens sessions: chooses the order of the brokers, and the time for each."""
+"""A `Connector` opens sessions. It chooses the order of the brokers, and how much time each of them gets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Connector:
         return f"{'stomp' if self.settings.tls is None else 'stomp+ssl'}://{','.join(map(str, self.endpoints))}"
 
     def check(self, **changes: typing.Any) -> None:
-        """Raise `ConfigurationError` if CONNECT cannot carry the settings with these *changes*."""
+        """Raise `ConfigurationError` if CONNECT cannot be encoded with these *changes* to the settings."""
         try:
             encode(dataclasses.replace(self.settings, **changes).connect_frame())
         except InvalidFrame as error:
@@ -43,7 +43,7 @@ class Connector:
             raise ConfigurationError(problem) from None
 
     def open(self, deadline: Deadline, **changes: typing.Any) -> Session:
-        """Return a new session. *changes* replace fields of `settings`; the caller has passed them to `check`.
+        """Return a new session. *changes* replace fields of `settings`. The caller must have passed them to `check`.
 
         Raises `AuthenticationFailed` as soon as one broker refuses the credentials, because the others would probably
         refuse them too, and some brokers lock accounts. Raises `BrokerUnavailable` after all brokers have failed.

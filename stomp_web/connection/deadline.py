@@ -48,7 +48,7 @@ class Deadline:
         return Deadline(min(self.remaining(), seconds))
 
     def share(self, parts: int) -> Deadline:
-        """Return the deadline of the first of *parts* attempts that share the rest of the time equally."""
+        """Return the deadline of the first attempt if *parts* attempts share the remaining time equally."""
         return self.sooner(self.remaining() / parts)
 
 

@@ -29,8 +29,9 @@ class Dialect:
     * `acks_over_all` - a cumulative ACK also covers messages of the connection's other subscriptions. (RabbitMQ 3.10
       answers the next ACK for such a message with ERROR.)
     * `keeps_message_ids` - a message has the same ``message-id`` at each delivery. (RabbitMQ 3.10 changes it.)
-    * `duplicate_header` - the header by which the broker drops a repeated message, which Artemis 2.40 confirms. Only a
-      send that may be repeated has this header, with a new id. So a dead letter that is sent back is not dropped.
+    * `duplicate_header` - the header by which the broker recognizes a repeated message. Artemis 2.40 confirms the
+      message and drops it. Only a send that may be repeated has this header, and the id in it is new. Therefore, the
+      broker does not drop a dead letter that is sent back.
     * `acks_in_transactions` - an ACK or NACK with a ``transaction`` takes effect at the COMMIT.
     * `destination_types` - maps the beginning of a destination to a kind, which SEND and SUBSCRIBE name in a header.
     * `receipts_after_commit` - the receipts of SENDs in a transaction come after the receipt of COMMIT (RabbitMQ 3.10).
@@ -40,9 +41,9 @@ class Dialect:
       `frame_limit_names` - in words, the settings by which the broker limits the size of a message.
     * `ends_after_refusal` - in STOMP 1.2, after an ERROR that names the refused frame, the broker closes the
       connection, and accepts no later frame. The specification ("ERROR") requires this; RabbitMQ and ActiveMQ continue.
-    * `unnamed_refusals` - matches the ``message`` header of an ERROR without ``receipt-id`` that refuses a frame.
-      If it is ``None``, each such ERROR refuses a frame, unless the ERROR announces the end of the connection or
-      reports a failure inside the broker. See `refuses`.
+    * `unnamed_refusals` - matches the ``message`` header of an ERROR that has no ``receipt-id`` but refuses a frame.
+      If the pattern is ``None``, every ERROR without ``receipt-id`` refuses a frame, unless the ERROR announces the end
+      of the connection or reports a failure inside the broker. See `refuses`.
     """
 
     name: str
@@ -76,7 +77,7 @@ class Dialect:
     def prefetch(self, count: int) -> dict[str, str]:
         """Return the headers of SUBSCRIBE that allow *count* unacknowledged messages, or about as many.
 
-        If the header counts bytes, only a *count* of 1 is exact: its value is 0, and Artemis 2.40 sends one by one.
+        A header that counts bytes is exact only if *count* is 1: then it is 0, and Artemis 2.40 sends one at a time.
         """
         if self.prefetch_header is None:
             return {}
@@ -120,8 +121,8 @@ RABBITMQ: typing.Final = Dialect(
     # RabbitMQ 4.3.6 closes the connection without an ERROR for a body over 4 MiB; 3.10.8 has no such limit.
     frame_limit=4_194_304,
     frame_limit_names="RabbitMQ's stomp.max_frame_size, which is 4 MiB in 4.3, and max_message_size",
-    # The STOMP plugin of 3.10.8 and 4.3.6 uses these words for a frame that it does not understand. The others are
-    # channel errors of AMQP 0-9-1 (403 to 406), by which a channel refuses a request.
+    # The first line has the words of the STOMP plugin (3.10.8, 4.3.6) for a frame that it does not understand. The
+    # second line has the channel errors of AMQP 0-9-1 (403 to 406), by which a channel refuses a request.
     unnamed_refusals=re.compile(
         "(?:bad|duplicated|invalid|missing|unknown) |(?:no )?subscription (?:not )?found|"
         "(?:access_refused|not_found|precondition_failed|resource_locked)$",

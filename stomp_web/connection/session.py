@@ -157,7 +157,7 @@ class Session:
         """Read *count* RECEIPT frames, with the ids *first*, *first* + 1 and so on; return how many have come.
 
         The bytes are not parsed, but compared with the expected bytes. Brokers may write a line feed after each frame.
-        If fewer than *count* have come, `read_frame` returns the frame that came instead, or raises the reason.
+        If fewer than *count* have come, `read_frame` then returns the next frame, or raises the error that occurred.
         """
         if not self.all_read:
             return 0
@@ -238,7 +238,7 @@ class Session:
                 raise TransportTimeout("the broker did not answer in time")
 
     def all_ready(self) -> typing.Iterator[Frame]:
-        """Return the frames that have arrived already, without waiting. No call has asked for these frames.
+        """Return the frames that have arrived already, without waiting. They came while no call waited for an answer.
 
         Raises `ProtocolError`, and `TransportClosed` if the connection has ended or more than 2 MiB have come.
         """
@@ -271,7 +271,7 @@ class Session:
     def nothing_new(self) -> bool:
         """Whether the connection is open, and all received bytes were read. ``False`` may also mean "not known".
 
-        The system call does not release the GIL. A read would release it, and then wait for other threads.
+        The system call in this method keeps the GIL. A read would release the GIL, and then wait for other threads.
         """
         if self._ask is None or (not self.all_read and self._buffer):
             return False
@@ -376,7 +376,7 @@ class HeartBeats:
         return f"no byte came for {self._expects:g} s; a heart-beat was promised every {promised:g} ms"
 
     def rest(self, now: float, reading: bool) -> float | None:
-        """Return in how many seconds `due` or, if *reading*, `overdue` changes; ``None`` if no such change can come."""
+        """Return the seconds until `due` or, if *reading*, `overdue` changes, or ``None`` if no change can come."""
         moments = [self.sent + self._sends] if self._sends else []
         if self._expects and reading:
             moments.append(self.received + self._expects)

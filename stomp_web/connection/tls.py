@@ -21,7 +21,7 @@ class InsecureConnectionWarning(UserWarning):
 def tls_context(
     ssl: bool | ssl_module.SSLContext | None, options: typing.Mapping[str, typing.Any]
 ) -> ssl_module.SSLContext | None:
-    """Return the context for *ssl* and the `TLS_OPTIONS`; ``None`` for a connection without TLS.
+    """Return the context for *ssl* and the `TLS_OPTIONS`, or ``None`` if the connection has no TLS.
 
     Raises `ConfigurationError` if a file cannot be used, or if an option has no effect or contradicts another.
     """

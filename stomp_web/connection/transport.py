@@ -48,7 +48,7 @@ unpack_info = _TCP_INFO.unpack
 
 
 class TransportError(Exception):
-    """The connection failed; the text says why. Clients replace it by an exception about the message."""
+    """The connection failed; the text says why. Clients raise an exception about the message instead."""
 
 
 class TransportTimeout(TransportError):
@@ -181,7 +181,7 @@ class Transport:
         self._at_once = socket.MSG_DONTWAIT
 
     def fileno(self) -> int:
-        """Return the descriptor; -1 after `close`."""
+        """Return the descriptor, or -1 after `close`."""
         return self._socket.fileno()
 
     @property

@@ -1,7 +1,7 @@
 """Push messages to a STOMP broker from a Python web application: pooled, confirmed, never lost silently.
 
 This package has the public names of the core. `stomp_web.flask`, `stomp_web.django` and `stomp_web.wsgi` are for
-frameworks; importing the core imports none of these modules, and no other package.
+frameworks. Importing the core imports neither these modules nor any third-party package.
 
 A name is loaded at its first use (PEP 562), so that importing the package takes a millisecond. A program that forks
 while other threads run must import the names that it needs before the fork. Otherwise another thread may hold an import

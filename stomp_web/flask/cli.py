@@ -1,8 +1,8 @@
 """``flask stomp send|ping|config|worker|relay``: commands that use the app's configuration.
 
-A command ends with 0 if it succeeded, with 1 if it failed, and with 2 if the command line or configuration is wrong.
-``worker`` ends with 1 for a wrong configuration. If output cannot be printed, the exit status of ``send`` and ``ping``
-does not change.
+A command ends with 0 if it succeeded, and with 1 if it failed. If the command line is wrong, it ends with 2. If the
+configuration is wrong, ``worker`` ends with 1, and the other commands end with 2. If output cannot be printed, the exit
+status of ``send`` and ``ping`` does not change.
 """
 
 from __future__ import annotations
@@ -183,9 +183,10 @@ def relay(database: str | None, once: bool, extension: str, **options: typing.An
 
 
 def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None) -> Worker:
-    """Return a worker for the handlers of the extension. Raises `ConfigurationError`, also if there is no handler.
+    """Return a worker for the handlers of the extension.
 
     If *processes* is ``None``, the number in the configuration is used. Each process loads the app as *script* does.
+    Raises `ConfigurationError` if there is no handler, or if the configuration is wrong.
     """
     from ..worker import Worker  # a site that only sends does not need it
 

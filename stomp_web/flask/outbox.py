@@ -23,7 +23,7 @@ _OPTIONS: typing.Final = ("alias", "keep", "notify", "relay", "table")
 
 
 def make_outbox(app: flask.Flask, publisher: Publisher, settings: typing.Mapping[str, typing.Any]) -> Outbox:
-    """Return the outbox with these *settings*. Raises `ConfigurationError`, also if SQLAlchemy is not installed."""
+    """Return the app's outbox. Raises `ConfigurationError` if *settings* are wrong or SQLAlchemy is not installed."""
     from ..outbox.command import need_sqlalchemy
 
     need_sqlalchemy()
@@ -44,7 +44,7 @@ def _metadata_of(app: flask.Flask) -> MetaData:
 
 
 def engine_of(app: flask.Flask) -> Engine | None:
-    """The engine of the app's Flask-SQLAlchemy, or ``None`` if it has none or only those of ``SQLALCHEMY_BINDS``."""
+    """Return the default engine of *app*, or ``None`` if it has no Flask-SQLAlchemy or only ``SQLALCHEMY_BINDS``."""
     with app.app_context():
         engines = getattr(app.extensions.get("sqlalchemy"), "engines", {})
     return typing.cast("Engine | None", engines.get(None))
@@ -64,10 +64,10 @@ def relay_engine(app: flask.Flask, database: str | None) -> Engine:
 
 
 def inbox_of(load_app: typing.Callable[[], flask.Flask]) -> Inbox:
-    """Return the inbox in the database of the app that *load_app* returns. A worker's processes pickle this by name.
+    """Return an inbox in the database of the app that *load_app* returns. A worker pickles this function by name.
 
-    The inbox uses the app's session, so that the rows of a handler and of the inbox are written in one transaction. Its
-    options are those of the inbox that the app has made.
+    The inbox uses the app's session, so that the rows of a handler and of the inbox are written in one transaction. If
+    the app has already made an `Inbox`, the returned inbox has the same options.
     """
     from ..sqlalchemy.inbox import INBOX_OPTIONS, Inbox
 

@@ -34,7 +34,7 @@ _R = typing.TypeVar("_R")
 message_sent = blinker.NamedSignal("stomp-message-sent")
 
 #: A message was not sent, or its outcome is not known. Arguments: ``message_id``, ``destination``, ``error``,
-#: ``seconds``. The class of the error tells whether the message was not sent or its outcome is not known.
+#: ``seconds``. The class of the error tells which of these two cases it is.
 send_failed = blinker.NamedSignal("stomp-send-failed")
 
 
@@ -79,7 +79,7 @@ class PublisherMethods:
 
         * *outbox* - a session of SQLAlchemy, such as ``db.session``. The message is written in the session's
           transaction, and ``flask stomp relay`` sends it after the commit. See `stomp_web.sqlalchemy.Outbox`.
-        * *key* - can only be given with *outbox*. Messages with the same key, such as ``str(order.id)``, stay in order.
+        * *key* - messages with the same key, such as ``str(order.id)``, stay in order. A key needs *outbox*.
         """
         if outbox is not None:
             return self.transactional_outbox.send(outbox, destination, payload, headers, key=key, **options)

@@ -15,8 +15,8 @@ __all__ = ["capture", "capture_if"]
 def capture(*publishers: Publisher) -> typing.Iterator[list[OutboxMessage]]:
     """Record the messages that *publishers*, or by default all publishers, send while the ``with`` block runs.
 
-    Yields the list of messages, from all threads. The messages are built and checked as for a broker, and observers are
-    notified, but no connection is opened. If blocks are nested, the innermost block gets the message.
+    Yields a list, which gets the messages of all threads. The messages are built and checked as for a broker, and
+    observers are notified, but no connection is opened. If blocks are nested, the innermost block gets the message.
     `Publisher.check` still connects to the broker.
 
     >>> publisher = Publisher("stomp://mq.example.com")

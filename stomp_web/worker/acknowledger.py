@@ -7,8 +7,8 @@ The rules:
   NACK, as RabbitMQ does, and the message must have a key. Otherwise this worker keeps the message and tries it again
   after the pause, because some brokers, such as ActiveMQ 5.17, never deliver a message again after NACK.
 * When the database of the inbox has a fault (``once``), this worker keeps the message and tries it again after a pause,
-  until the database works. The fault does not count as a failure of the message. With ``auto``, it counts, because the
-  broker has the message no more: only as a dead letter is it safe while the worker shuts down.
+  until the database works. The fault does not count as a failure of the message. With ``auto``, the fault counts: the
+  broker no longer has the message, so if the worker shuts down, the message is safe only as a dead letter.
 * A message that breaks STOMP's rules is handled as far as it can be read. A message that exceeds a limit is not
   handled.
 * A message that has failed too often, or cannot be read, is sent to the dead letter destination. The original is
@@ -177,7 +177,7 @@ class Acknowledger:
         self._inbox.later(pause, Step.DEAD_LETTER, delivery)
 
     def _is_stale(self, delivery: Delivery) -> bool:
-        """Return whether the broker delivers the message again. Such a message is only counted as stale here."""
+        """Return whether the broker will deliver the message again. If so, count it as stale."""
         stale = self._session.redelivers(delivery)
         if stale:
             self._counters.add("stale")

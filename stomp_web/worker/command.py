@@ -22,8 +22,8 @@ def run_worker(
 ) -> int:
     """Run *worker*, and write its log and a progress line to *stream* (default: standard error).
 
-    *concurrency* and *processes* replace the worker's own values. No message fails if a standard stream is closed,
-    full, or a pipe without a reader. What handlers print is then lost, and the first write error of standard output is
+    *concurrency* and *processes* replace the worker's own values. If a standard stream is closed or full, or is a pipe
+    without a reader, no message fails. The output of handlers is lost, and the first write error of standard output is
     logged. Returns the exit code of `Worker.run`, or 130 after a second Ctrl-C. Raises what `Worker.run` raises.
     """
     if concurrency is not None:
@@ -49,7 +49,7 @@ def messages_at_once(worker: Worker, concurrency: int | None, processes: int | N
 
 
 def _for_handlers(line: ProgressLine, stream: typing.TextIO | None) -> typing.TextIO:
-    """Wrap *stream* for the output of handlers: text appears above *line*, and a write error fails no message."""
+    """Wrap *stream* for the output of handlers: text appears above *line*, and a write error raises no exception."""
     text = "standard output cannot be written (%s): what handlers print is lost"
     tolerant = TolerantStream(line.above(stream), lambda error: _log.warning(text, error.strerror))
     return typing.cast(typing.TextIO, tolerant)

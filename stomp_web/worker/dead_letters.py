@@ -51,8 +51,8 @@ class DeadLetters:
             try:
                 self._send(delivery, plain=delivery.refused)
             except InvalidFrame:
-                # This library could read a header that it cannot encode: the sender uses another version of STOMP or a
-                # less strict library.
+                # A header was read but cannot be encoded, because the sender uses another version of STOMP or a less
+                # strict library.
                 self._send(delivery, plain=True)
         except Exception as error:  # noqa: BLE001 - the message must be tried again after any error
             delivery.dead_letter_tries += 1

@@ -1,6 +1,6 @@
-"""A delivery is one message on its way through the worker. It belongs to the current session with the broker.
+"""A delivery is one message on its way through the worker. It belongs to the session in which the broker sent it.
 
-Earlier deliveries are remembered up to a limit.
+The worker remembers earlier deliveries up to a limit.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Delivery:
     """One message on its way through the worker.
 
     * `session` - the number of the session in which the message came.
-    * `key` - identifies the message at another delivery; ``None`` if the message has no usable id.
+    * `key` - identifies the message if it is delivered again. The key is ``None`` if the message has no usable id.
     * `failures` - how often the handling has failed; `error` - the last failure, in one line.
-    * `acknowledged_first` - with ``auto``: the message is already acknowledged, so the broker no longer has it.
+    * `acknowledged_first` - the handler has ``auto`` and the ACK was sent, so the broker no longer has the message.
     * `dead_letter_tries` - how many tries to send the dead letter have failed; `lost` - how many of these tries lost
       the connection; `refused` - the broker has refused the dead letter, or seems to have refused it.
     * `postponed` - how many tries have failed without a fault of the message.
@@ -97,7 +97,7 @@ class FailureCounts:
 
 
 class Duplicates:
-    """Remembers keys of messages in handlers and of up to *size* recently handled ones. If *size* is 0, all are new."""
+    """Remembers keys of messages in handlers and of the last *size* handled messages, or none if *size* is 0."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -106,7 +106,10 @@ class Duplicates:
         self._busy: dict[Key, list[Delivery]] = {}
 
     def begin(self, delivery: Delivery) -> typing.Literal["new", "done", "busy"]:
-        """Return ``new``, ``done``, or ``busy`` if a handler has the message. `end` later returns a busy delivery."""
+        """Return ``done`` if the message was handled, ``busy`` if a handler has it now, and ``new`` otherwise.
+
+        If the answer is ``busy``, `end` later returns the delivery.
+        """
         key = delivery.key
         if not self._size or key is None:
             return "new"
@@ -120,7 +123,7 @@ class Duplicates:
             return "new"
 
     def end(self, delivery: Delivery, handled: bool) -> list[Delivery]:
-        """Note that the handler has ended. Return the deliveries of the same message that have waited."""
+        """Note that the handler has ended. Return the deliveries of its message for which `begin` returned ``busy``."""
         key = delivery.key
         if not self._size or key is None:
             return []
@@ -201,7 +204,7 @@ class CumulativeAcks:
             self._open.append(delivery)
 
     def finish(self, delivery: Delivery, acknowledge: typing.Callable[[Delivery], object]) -> bool:
-        """Mark *delivery* as done, and send the ACK that is now possible. Returns false if its session has ended."""
+        """Mark *delivery* as done, and send an ACK if one is now possible. Returns false if the session has ended."""
         with self._lock:
             if delivery not in self._open:
                 return False

@@ -47,7 +47,7 @@ class Job:
 class Failure:
     """Why a message was not handled. `details` is the traceback. If `permanent` is true, any other try would fail.
 
-    If `counts` is false, the message is not at fault. Unless it is acknowledged already, it is tried again, and such
+    If `counts` is false, the message is not at fault. If it is not acknowledged, the worker tries it again, and such
     failures never make it a dead letter.
     """
 
@@ -134,8 +134,8 @@ class ThreadExecutor(Executor):
 
     @staticmethod
     def _call(handler: Handler, guard: ForkGuard, *arguments: typing.Any) -> None:
-        # A forked child ends before `around` ends. When `around` ends, it may write to a database, and the child shares
-        # the database connection with its parent.
+        # A forked child must not run the end of `around`, which may write to a database: the child shares the database
+        # connection with its parent.
         with guard:
             result = handler.function(*arguments)
         _check_has_run(result)
@@ -168,7 +168,7 @@ def _check_has_run(result: object) -> None:
 
 
 class ForkGuard:
-    """A forked child ends at the end of this block. Only the process that made the guard continues after the block.
+    """A context manager. Only the process that made it continues after the ``with`` block; a forked child ends there.
 
     Otherwise the child would run the worker's code: it would take and acknowledge messages on its parent's connection.
     """
@@ -185,7 +185,7 @@ class ForkGuard:
 
 
 def _exit(error: BaseException | None) -> None:
-    """End this process. The exit code is 0 without *error*, Python's code for `SystemExit`, or 1 after a traceback."""
+    """End this process with the exit code that Python would use after *error*: 0 for ``None``, 1 after a traceback."""
     if isinstance(error, SystemExit):
         code = error.code & 0xFF if isinstance(error.code, int) else int(error.code is not None)
         if code and not isinstance(error.code, int):

@@ -84,7 +84,7 @@ class Handlers:
     ... def place_order(message):
     ...     print(message.payload)
 
-    *once_arguments* - with how many arguments a handler with ``once=True`` will be called, if that is known already.
+    *once_arguments* - how many arguments a handler with ``once=True`` will get; ``None`` if that is not known yet.
     """
 
     def __init__(self, once_arguments: int | None = None) -> None:
@@ -103,7 +103,7 @@ class Handlers:
         sent_to: str | typing.Sequence[str] = (),
         once: bool = False,
     ) -> typing.Callable[[_F], _F]:
-        """Return a decorator. The decorated function is called with each message of *destination*, a `ReceivedMessage`.
+        """Return a decorator. The worker calls the function with a `ReceivedMessage` for each message of *destination*.
 
         * *ack* - with ``client-individual`` or ``client``, a message is acknowledged after its handler has returned.
           With ``client``, one ACK can acknowledge several messages. But RabbitMQ gets an ACK for each message, because
@@ -124,13 +124,13 @@ class Handlers:
         * *id* - the subscription's id. RabbitMQ identifies a durable subscription by this id.
 
         The function must have done its work when it returns. So ``async`` functions and generator functions are
-        refused. This also applies to such methods, ``functools.partial`` objects and ``__call__`` methods, and to the
-        results of asgiref's ``sync_to_async``. Inside a lambda or another library's decorator, such a function cannot
+        refused, also as methods, in ``functools.partial`` objects and as ``__call__`` methods. The results of asgiref's
+        ``sync_to_async`` are refused, too. Inside a lambda or another library's decorator, such a function cannot
         be recognized. Then each call that returns an awaitable or a generator counts as a failure.
 
         Raises `InvalidFrame` if the destination, the ack mode or a header is invalid. Raises `ConfigurationError` if
-        the function is refused or cannot be called with one argument, or if *id* is in use. It is also raised if the
-        queue has a handler already, because two handlers of one queue would share its messages.
+        the function is refused or cannot be called with a handler's arguments, if *id* is in use, or if the queue has a
+        handler already. Two handlers of one queue would share its messages.
         """
         accept = (accept,) if isinstance(accept, str) else tuple(accept)
         origins = (sent_to,) if isinstance(sent_to, str) else tuple(sent_to)

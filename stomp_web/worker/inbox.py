@@ -25,7 +25,7 @@ _log = get_logger("worker")
 
 
 class Inbox(FrameQueue):
-    """Messages between the reader's loop and the worker threads. *session* makes a `Delivery` from each."""
+    """Holds messages from the reader's loop for the worker threads. *session* makes a `Delivery` of each message."""
 
     def __init__(self, handlers: typing.Iterable[Handler], maxsize: int, session: CurrentSession) -> None:
         super().__init__(maxsize)
@@ -91,7 +91,7 @@ class Inbox(FrameQueue):
         return Step.HANDLE, self._session.new_delivery(frame, self._handlers[frame.headers["subscription"]])
 
     def later(self, seconds: float, step: Step, delivery: Delivery) -> None:
-        """Plan *step* for *delivery* in *seconds*. After `close`, only an acknowledged delivery is accepted."""
+        """Plan *step* for *delivery*, *seconds* from now. After `close`, only an acknowledged delivery is accepted."""
         with self._not_empty:
             if self._abandoned or (self._closed and not delivery.acknowledged_first):
                 return

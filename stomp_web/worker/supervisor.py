@@ -37,10 +37,11 @@ _PARTING_LIMIT = 5.0  # seconds for DISCONNECT, and for the end of a thread
 
 # The `message` headers of ERROR frames that refuse a subscription until the program or the broker is changed.
 _PERMANENT: typing.Final = re.compile(
-    # RabbitMQ 3.10.8, 4.3.6: an unknown destination; no permission (AMQP reply code 403); a queue with other arguments,
-    # or arguments that no queue can have (406). Other errors may be temporary. After NOT_FOUND (404), another program
-    # may declare the queue or exchange. After RESOURCE_LOCKED (405), an exclusive consumer may leave. RabbitMQ 3.10
-    # also sends "Processing error" to one of two clients that declare the same quorum queue at the same time.
+    # RabbitMQ 3.10.8 and 4.3.6 send these if the destination is unknown, if a permission is missing (AMQP reply code
+    # 403), or if the queue exists with other arguments or no queue can have the arguments (406). Other errors may be
+    # temporary. After NOT_FOUND (404), another program may declare the queue or exchange. After RESOURCE_LOCKED (405),
+    # an exclusive consumer may leave. RabbitMQ 3.10 also sends "Processing error" to one of two clients that declare
+    # the same quorum queue at the same time.
     "(?:unknown|invalid|missing) destination$|access_refused$|precondition_failed$"
     # The development broker.
     "|access denied$"

@@ -189,10 +189,10 @@ class Worker(Unpicklable):
 
         Raises `ConfigurationError` if there is no handler, if a handler cannot be run, or if the table of the inbox is
         missing. Raises `AuthenticationFailed` if the broker refuses the login at the first connection. Raises
-        `Rejected` if the broker permanently refuses a subscription at the first connection: no permission, an unknown
-        destination, a queue with other arguments, an invalid selector. After any other error the worker waits and tries
-        again. Examples: the broker cannot be reached, or RabbitMQ answers NOT_FOUND because another program has not
-        declared the queue yet.
+        `Rejected` if the broker permanently refuses a subscription at the first connection, for example because a
+        permission is missing, the destination is unknown, the queue exists with other arguments, or the selector is
+        invalid. After any other error the worker waits and tries again, for example if the broker cannot be reached, or
+        if RabbitMQ answers NOT_FOUND because another program has not declared the queue yet.
         """
         try:
             self._idle.pop()

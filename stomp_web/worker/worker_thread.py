@@ -28,7 +28,7 @@ _CHECK_INTERVAL = 0.5  # seconds between two checks whether an idle process is a
 class WorkerThread:
     """A thread and its executor. *wakeup* wakes the supervisor.
 
-    * `started` - the start has ended. If it failed, `broken` is the error.
+    * `started` - the thread has tried to start its executor. If this failed, `broken` is the error.
     * `busy` - a handler has a message now.
     * `ended` - the thread has no message and takes no more.
     """
@@ -67,7 +67,7 @@ class WorkerThread:
         self._executor.kill()
 
     def join(self, timeout: float) -> None:
-        """Kill the process if there is one. Wait *timeout* seconds for the thread, unless it hangs in a handler."""
+        """Kill the process if there is one. Wait up to *timeout* seconds for the thread, unless it runs a handler."""
         if self._executor.kill() or not self.busy:
             self._thread.join(timeout)
 

@@ -1,4 +1,4 @@
-"""The options of stomp-web: one typed set for keywords, addresses, Flask's config, Django's settings and ini files.
+"""The typed options of stomp-web. Keyword arguments, addresses, ini files, Flask and Django share this set of options.
 
 The error for an unknown option or a bad value contains the name that the user wrote, and the nearest valid name.
 """
@@ -309,7 +309,7 @@ def read_options(
 ) -> dict[str, typing.Any]:
     """Return the options of all *sources*, checked by `coerce`. A later source overrides an earlier source.
 
-    In the sources, names begin with *prefix*, such as ``"STOMP_"``; with *upper*, they are in upper case.
+    In the sources, names begin with *prefix*, such as ``"STOMP_"``. If *upper* is true, the names are in upper case.
     """
     options: dict[str, typing.Any] = {}
     names: typing.Callable[[str], str] = str.lower if upper else str

@@ -38,7 +38,7 @@ class StompError(Exception):
 class ConfigurationError(StompError, ValueError):
     """An option is unknown, or its value cannot be used.
 
-    `option` is the name that the user wrote, such as ``STOMP_TIMEOUT``; ``None`` if the error is not about one option.
+    `option` is the name that the user wrote, such as ``STOMP_TIMEOUT``. It is ``None`` if no single option is wrong.
     """
 
     def __init__(self, message: str, option: str | None = None) -> None:
@@ -70,15 +70,15 @@ class InvalidFrameType(InvalidFrame, TypeError):
 
 
 class MessageError(StompError):
-    """The base class of the three answers to "what happened to the message?".
+    """The base class of `NotSent`, `Rejected` and `DeliveryUnknown`, which tell what happened to the message.
 
-    Attributes, which are ``None`` or empty if not known:
+    These attributes are ``None`` or empty if their values are not known:
 
     * `broker` - the broker's address without credentials, such as ``stomp://mq1:61613``.
     * `destination` - the destination of the message.
     * `message_id` - the message's ``x-message-id``, if it had one.
     * `message_ids` - the ``x-message-id`` of each message of a batch, in order.
-    * `confirmed` - the positions (from 0) of the messages of a batch whose receipts had come.
+    * `confirmed` - the positions (from 0) of those messages of a batch that a receipt has confirmed.
     * `frame` - the broker's ERROR frame, if there is one.
     * `not_sent` - after `DeliveryUnknown` or `Rejected`, the positions of the messages of a batch that the broker has
       certainly not accepted. Sending these messages again is safe.
@@ -108,17 +108,17 @@ class MessageError(StompError):
 class NotSent(MessageError):
     """The broker cannot have accepted the message. Sending it again is safe.
 
-    If the class is `NotSent` itself, the connection ended while the message was being written; no broker accepts an
-    incomplete frame. If the message exceeds a limit of the broker, sending it again fails again. By default, the
-    library repeats a send only after errors of this class.
+    If a publisher raises `NotSent` itself and not a subclass, the connection ended or the time ran out while the
+    message was being written. No broker accepts an incomplete frame. If the message exceeds a limit of the broker,
+    sending it again fails again. By default, the library repeats a send only after errors of this class.
     """
 
 
 class BrokerUnavailable(NotSent):
     """No broker could be reached, or no broker accepted the session.
 
-    `retry_after` is how many seconds remain until the next attempt, or ``None`` if the next call tries at once.
-    `timed_out` is whether a broker did not answer within the time for connecting.
+    `retry_after` is the number of seconds until the next attempt, or ``None`` if the next call tries at once.
+    `timed_out` is true if a broker did not answer within the time for connecting.
     """
 
     def __init__(
@@ -142,15 +142,15 @@ class PoolClosed(NotSent):
 
 
 class Rejected(MessageError):
-    """The broker did not accept this message: it answered with an ERROR frame that refuses it.
+    """The broker did not accept this message, and answered with an ERROR frame that refuses the message.
 
-    An ERROR that only announces the end of the connection raises `DeliveryUnknown`. For example, RabbitMQ 3.10 and 4.3
-    send ``AMQP channel died`` when an administrator closes the connection. They may have accepted the message.
+    If an ERROR only announces the end of the connection, the class is `DeliveryUnknown`: the broker may have accepted
+    the message. RabbitMQ 3.10 and 4.3 send ``AMQP channel died`` when an administrator closes the connection.
     """
 
     @property
     def message(self) -> str:
-        """The header ``message`` of `frame`, which is the broker's short description; ``""`` if there is none."""
+        """The header ``message`` of `frame`, which is the broker's short description, or ``""`` if there is none."""
         return "" if self.frame is None else self.frame.headers.get("message", "")
 
 

@@ -64,7 +64,7 @@ def _main(argv: typing.Sequence[str] | None) -> int:
 
 
 def _parse(argv: typing.Sequence[str] | None) -> argparse.Namespace:
-    """Parse *argv*. `argparse` itself does not read ids of ``outbox`` on both sides of an option."""
+    """Parse *argv*. If ids of ``outbox`` are on both sides of an option, read those that `argparse` does not read."""
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and (arguments.command != "outbox" or any(word.startswith("-") for word in rest)):
@@ -112,7 +112,7 @@ def _target(arguments: argparse.Namespace) -> tuple[str, str]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that also works if a standard stream is closed; the parser of CPython 3.11.2 fails then."""
+    """An `ArgumentParser` that also works if a standard stream is closed. In CPython 3.11.2, `argparse` fails then."""
 
     def _print_message(self, message: str, file: typing.Any = None) -> None:
         try_to_print(file or sys.stderr, message.removesuffix("\n"))
@@ -293,7 +293,7 @@ def _add_database(parser: argparse.ArgumentParser) -> None:
 
 
 class _NoUrl(argparse.Action):
-    """An option that other commands have, but that this command refuses."""
+    """The option ``--url``, which other commands have, and which ``worker`` refuses."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> typing.NoReturn:
         parser.error("there is no --url here: the address of the broker is the one that MODULE gives to its Worker")

@@ -78,9 +78,9 @@ def read_body(
 ) -> Reading:
     """Decode the body of a received message.
 
-    *accept* names serializers in addition to the default ones, which run no code of the sender. *keys* verify
-    signatures for the destination of *frame*, or for a destination in *subscribed*. A body that exceeds a limit is not
-    decoded. A body of an unknown content type counts as read.
+    The serializers in *accept* are used in addition to the default ones, which run no code of the sender. A signature
+    is verified with *keys*. It must be valid for the destination of *frame*, or for a destination in *subscribed*. A
+    body that exceeds a limit is not decoded. A body of an unknown content type counts as read.
     """
     accept = (*_READ_ALWAYS, *accept)
     if frame.truncated:

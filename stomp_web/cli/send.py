@@ -63,7 +63,7 @@ def run(
 
 
 def ping(url: str, *, timeout: float | None) -> int:
-    """Check that the broker answers within *timeout* seconds. ``None`` stands for the timeout in *url*, or 5."""
+    """Check that the broker answers in *timeout* seconds. ``None`` stands for the timeout in *url*, by default 5."""
     with Publisher(url) as publisher:
         report(check_broker(publisher, timeout))
     return 0

@@ -19,7 +19,7 @@ __all__ = ["run"]
 def run(target: tuple[str, str], **how: typing.Any) -> int:
     """Run the worker *target*, a ``(module, name)``, and return the exit code.
 
-    *how* is passed to `run_worker`. Raises `StompError` if the worker cannot be run.
+    The keyword arguments *how* are passed to `run_worker`. Raises `StompError` if the worker cannot be run.
     """
     return run_worker(_find(*target), **how)
 

@@ -1,7 +1,8 @@
 """Messages that waited for the commit of a database transaction.
 
-They are sent as one batch for each publisher, or as several batches if `confirm` differs. A message that the broker
-refuses must not stop the others. So messages that were certainly not sent are sent again, one by one.
+The messages of each publisher are sent as one batch, or as several batches if the messages differ in `confirm`. A
+message that the broker refuses must not stop the others. So after a failure, the messages that were certainly not sent
+are sent again, one by one.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class AfterCommit(typing.Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
-    """The plain form of `AfterCommit`."""
+    """A dataclass that has the attributes of `AfterCommit`, and nothing else."""
 
     publisher: Publisher
     message: Message
@@ -66,10 +67,11 @@ _W = typing.TypeVar("_W", bound=AfterCommit)
 def deliver_waiting(
     waiting: typing.Sequence[_W], log: GuardedLogger, lost: TimeLost | None = None
 ) -> list[tuple[_W, Exception]]:
-    """Deliver *waiting*, if possible in one round trip for each publisher. Return failed messages with their errors.
+    """Deliver the messages in *waiting*, and return the failed messages with their errors.
 
-    If several messages wait, the errors are also logged to *log*. *lost* holds the time that failures have taken. This
-    time shortens the timeout of the next batch, but a twentieth of that timeout always remains.
+    Each publisher sends its messages in one round trip if possible. If several messages wait, the errors are also
+    logged to *log*. The argument *lost* holds the time that earlier failures have taken. This time shortens the timeout
+    of the next batch, but a twentieth of that timeout always remains.
     """
     lost = TimeLost() if lost is None else lost
     errors: dict[int, Exception] = {}
@@ -127,7 +129,7 @@ def _outcome(error: Exception, count: int) -> tuple[typing.Collection[int], typi
 
 
 def _about(error: Exception, message: Message) -> Exception:
-    """Return a copy of *error*, which ended a batch, for one *message* of that batch."""
+    """Return *error*, which ended a batch, as the error of one *message* of that batch. A `MessageError` is copied."""
     if not isinstance(error, MessageError):
         return error
     own = copy.copy(error).with_traceback(error.__traceback__)

@@ -14,9 +14,10 @@ __all__ = ["check_broker", "never_succeeds", "send_body"]
 def send_body(
     publisher: Publisher, destination: str, body: str, serializer: str | None, notify: typing.Callable[[str], object]
 ) -> str:
-    """Send *body*, and return the message's id. Without *serializer*, send it as JSON if it is JSON, else as text.
+    """Send *body*, and return the message's id. Raises what `Publisher.send` raises.
 
-    If *body* is not JSON and is sent as text, *notify* gets a line. Raises what `Publisher.send` raises.
+    If *serializer* is ``None``, a body that is JSON is sent as JSON. A body that is not JSON is sent as text, and
+    *notify* is called with a line for the user.
     """
     payload, name = typed_payload(body, serializer)
     if name == "text" and serializer is None:

@@ -1,4 +1,4 @@
-"""Blocking calls in a program with an event loop: run them in a thread of the loop's executor, or warn of them."""
+"""Runs a blocking call in a thread of the event loop's executor, or warns that the call blocks the loop."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _PACKAGE = __name__.partition(".")[0]
 async def call_in_thread(function: typing.Callable[[float], _T], message: Message, seconds: float) -> _T:
     """Call *function*, which sends *message*, in a thread, and return its result.
 
-    *function* gets one argument: how many of the *seconds* remain. It sees the caller's context variables. Raises
-    `PoolTimeout` if no thread becomes free in time. If the task is cancelled before a thread is free, *function* is not
-    called. If the task is cancelled later, *function* runs to its end, and its exception is logged.
+    *function* is called with one argument, which is the part of *seconds* that remains, and with the caller's context
+    variables. Raises `PoolTimeout` if no thread becomes free in time. If the task is cancelled before a thread is free,
+    *function* is not called. If the task is cancelled later, *function* runs to its end, and its exception is logged.
     """
     import asyncio  # here, so that importing the core does not load asyncio
 

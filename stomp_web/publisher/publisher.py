@@ -32,8 +32,8 @@ from .stats import Counters, PublisherStats
 
 __all__ = ["Publisher"]
 
-#: Functions that redirect messages while tests capture them. Each gets the publisher, and returns a backend or
-#: ``None``; the latest is called first. Only `stomp_web.testing` changes this list.
+#: Functions that redirect messages while tests capture them. Each function is called with the publisher, and returns a
+#: backend or ``None``. The latest function is called first. Only `stomp_web.testing` changes this list.
 detours: list[typing.Callable[[Publisher], typing.Any]] = []
 
 
@@ -41,7 +41,8 @@ class Publisher(Unpicklable):
     """Sends payloads to a broker. It is thread-safe and fork-safe, and connects at the first send.
 
     * *url* - the address, such as ``stomp://user:passcode@localhost:61613/vhost``. Commas separate several brokers.
-      Without a broker, ``memory://`` records messages (see `outbox`), ``console://`` prints, ``null://`` discards them.
+      Three addresses need no broker: ``memory://`` records messages (see `outbox`), ``console://`` prints messages,
+      and ``null://`` discards them.
     * *observers* - callables that are notified of every send and every change of the pool: see `stomp_web.observers`.
     * *options* - see `stomp_web.config.OPTIONS`. They override the options in the address.
 
@@ -88,7 +89,7 @@ class Publisher(Unpicklable):
 
     @property
     def outbox(self) -> list[OutboxMessage]:
-        """The messages that a publisher for ``memory://`` has sent so far. The list may be cleared.
+        """The messages that a publisher for ``memory://`` has sent so far. The caller may clear the list.
 
         Raises `StompError` if the publisher has another address.
         """
@@ -130,7 +131,8 @@ class Publisher(Unpicklable):
 
         * *destination* - such as ``/queue/orders``.
         * *payload* - any object that the serializer can write.
-        * *headers* - more headers, ``str`` to ``str``. A header ``x-message-id`` sets the id; it must not be empty.
+        * *headers* - a mapping with more headers, whose names and values are ``str``. The header ``x-message-id`` sets
+          the message's id, and must not be empty.
         * *serializer* - ``json`` (default), ``pickle``, ``text``, ``bytes``, ``signed-json``, ``signed-pickle``, or a
           registered serializer.
         * *confirm* - whether to wait for the broker's receipt; by default true.
@@ -205,8 +207,8 @@ class Publisher(Unpicklable):
 
         *messages* are tuples ``(destination, payload)`` or ``(destination, payload, headers)``, or `Message` objects.
         The body of a `Message` is sent unchanged if it is bytes-like or ``str``. The other arguments are those of
-        `send`. If one message is invalid, none is sent. Raises what `send` raises; `confirmed` of the exception holds
-        the positions of confirmed messages.
+        `send`. If one message is invalid, none is sent. Raises what `send` raises. The attribute `confirmed` of a
+        `MessageError` holds the positions of the confirmed messages.
         """
         counters = self._counters[getpid()]
         writer = self._serializer if serializer is None else get_serializer(serializer)
@@ -273,7 +275,7 @@ class Publisher(Unpicklable):
     def deliver_ready(
         self, messages: typing.Sequence[Message], confirm: bool | None, timeout: float | None
     ) -> list[str]:
-        """Do what `deliver` does, for messages that no caller can have changed since `prepare`."""
+        """Send messages like `deliver`, without another check. They must be unchanged since `prepare`."""
         if messages:
             deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
             self._deliver(self._counters[getpid()], messages, confirm, deadline)

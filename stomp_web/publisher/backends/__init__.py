@@ -1,1 +1,1 @@
-"""The backends of a publisher send messages to a broker, or for development record, print or discard them."""
+"""The backends of a publisher: `broker` sends messages; `local` records, prints or discards them for development."""

@@ -1,6 +1,6 @@
 """The backends behind ``memory://``, ``console://`` and ``null://``.
 
-The code that builds and checks messages for a broker runs here too. So a message that fails there also fails here.
+These backends build and check a message as the backend for a broker does, and refuse a message for the same reasons.
 """
 
 from __future__ import annotations

@@ -101,9 +101,9 @@ class Observers:
 
 
 class SignalObserver:
-    """Sends the signal *sent* or *failed* of a framework for each message, with the fields of the event as arguments.
+    """For each `SendSucceeded`, sends a framework's signal *sent*; for each `SendFailed`, sends the signal *failed*.
 
-    *method* is the name of the method that sends a signal. This method also gets *args* and *kwargs*.
+    *method* is the name of the method that sends a signal. This method gets *args*, *kwargs* and the event's fields.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ def count(text: str, least: int = 1, most: float = float("inf")) -> int:
 
 
 def days(text: str) -> float:
-    """Return a number of days, 0 or more. Raises `argparse.ArgumentTypeError`."""
+    """Return a number of days, from 0 to less than 36,500. Raises `argparse.ArgumentTypeError`."""
     try:
         value = float(text)
     except ValueError:
@@ -53,7 +53,8 @@ RELAY: typing.Final[tuple[Argument, ...]] = (
 def worker_options(place: str, *, what: str = "application", otherwise: bool = True) -> tuple[Argument, ...]:
     """Return the options of a command that runs a worker. Each process loads *what*, such as an application.
 
-    *place* names the setting with their defaults. If *otherwise* is true, it may omit them, and the help names others.
+    The help says that the defaults come from *place*, which is the name of a setting or class. If *otherwise* is true,
+    *place* may omit a default, and the help also states the value that is used in this case.
     """
     defaults = [f"Default: that of {place}{f', else {each}' if otherwise else ''}." for each in (8, 0)]
     concurrency = (

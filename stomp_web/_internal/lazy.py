@@ -15,8 +15,8 @@ def loader(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the functions ``__getattr__`` and ``__dir__`` of a package.
 
-    *package* is its ``globals()``. *homes* maps its modules to the names that they define; if two modules define one
-    name, the later module wins. *modules* are submodules that the package has as attributes.
+    *package* is the ``globals()`` of that package. *homes* maps the package's modules to the names that they define; if
+    two modules define one name, the later module wins. *modules* are submodules that the package has as attributes.
     """
     here: str = package["__name__"]
     home_of = {name: module for module, names in homes.items() for name in names}

@@ -28,7 +28,7 @@ class GuardedLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 def get_logger(name: str) -> GuardedLogger:
-    """Return the logger ``stomp_web.NAME``, guarded."""
+    """Return a `GuardedLogger` for the logger ``stomp_web.NAME``."""
     return GuardedLogger(logging.getLogger(f"stomp_web.{name}"), {})
 
 

@@ -43,8 +43,8 @@ class Notices:
     def publish(self) -> None:
         """Publish all notices, including those that come meanwhile. The caller must hold no lock of the library.
 
-        A notice raises no `Exception` (see `GuardedLogger` and `Observers`): the exception would look like the outcome
-        of the call that publishes.
+        The functions that notices call raise no `Exception` (see `GuardedLogger` and `Observers`), because the caller
+        would take the exception for the outcome of its own work.
         """
         if not self.due:
             return

@@ -16,7 +16,7 @@ _T = typing.TypeVar("_T")
 class PerProcess(dict[int, _T]):
     """One object for each process: ``states[os.getpid()]`` is the object of this process.
 
-    *make* is called with the process id at the first use in a process. In a child, *leave* gets the parent's object.
+    The first use in a process calls *make* with the pid. In a child, it also calls *leave* with the parent's object.
     """
 
     __slots__ = ("_leave", "_make")

@@ -16,7 +16,7 @@ _OUTCOME = re.compile(r"(?:[;,] |\. )(?:nothing was sent|whether [a-z ]+ arrived
 
 
 def sentence(text: object) -> str:
-    """Return *text* as a sentence: with a full stop, unless it already ends with ``.``, ``?`` or ``!``."""
+    """Return *text* as a sentence. A full stop is added, unless *text* already ends with ``.``, ``?`` or ``!``."""
     words = str(text).rstrip()
     return words if words.endswith((".", "?", "!")) else f"{words}."
 
@@ -27,7 +27,7 @@ def without_outcome(text: str) -> str:
 
 
 def harmless(text: str, *, lines: bool = True) -> str:
-    """Return *text* with every character escaped that could control a terminal or hide other characters.
+    """Return *text* after escaping every character that could control a terminal or hide other characters.
 
     Line ends and tabs stay, unless *lines* is false.
     """

@@ -1,8 +1,9 @@
 """A right that only one caller can have, and that no exception can lose.
 
 A signal handler may raise between any two steps of Python. If that happens right after a lock was taken, the lock stays
-locked. So a `Right` is used instead: it is in a list or deque of its home, and a caller pops it and puts it back. If an
-exception drops it, its home makes a new one. No step waits, so signal handlers and finalizers may take part.
+locked. So a `Right` is used instead of a lock. Its home, for example the state of a pool, keeps it in a list, deque or
+queue. A caller takes the right out and puts it back. If an exception loses the right, the home makes a new one. Signal
+handlers and finalizers may do this, because putting back a right and making a new one never wait.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignals:
-    """While the block runs, the first SIGTERM or SIGINT sets `asked` and calls *ask*.
+    """During the ``with`` block, the first SIGTERM or SIGINT sets `asked` and calls *ask*.
 
     Further signals within `ONE_REQUEST` seconds do nothing. A later SIGINT raises `KeyboardInterrupt`; a later SIGTERM
     raises `SystemExit` with the shell's code for SIGTERM. *clock* returns seconds, like `time.monotonic`.
@@ -88,7 +88,7 @@ def sigterm_as_ctrl_c() -> typing.ContextManager[None]:
 
 
 def call_on_ctrl_c(function: typing.Callable[[], object]) -> typing.ContextManager[None]:
-    """While the block runs, a signal that would raise `KeyboardInterrupt` calls *function*. Other handlers stay."""
+    """During the ``with`` block, *function* replaces handlers that raise `KeyboardInterrupt`. Other handlers stay."""
     numbers = [number for number in _STOP_SIGNALS if signal.getsignal(number) is signal.default_int_handler]
     return _handled(numbers, lambda *_: function())
 

@@ -53,7 +53,7 @@ class StatusLine(logging.Handler):
     """A line that is overwritten again and again. As a logging handler, it writes log records above the line.
 
     A subclass defines `text`. If *stream* is not a terminal, only log records are written. If *stream* is full, closed,
-    or ``None`` (like `sys.stderr` without standard error), nothing is written.
+    or ``None`` (as `sys.stderr` is in a program without standard error), nothing is written.
     """
 
     # Each text is written by one call, and a stream does not split that call, so no lock is needed. A lock would be
@@ -92,8 +92,8 @@ class StatusLine(logging.Handler):
     def above(self, stream: typing.TextIO | None) -> typing.TextIO | None:
         """Return a stream to use instead of *stream*. Text that is written to it appears at once, and above the line.
 
-        If there is no terminal, *stream* itself is returned, with line buffering. Otherwise the output of handlers
-        would appear in a log file only when the worker ends.
+        If there is no terminal, *stream* itself is returned, with line buffering. Without line buffering, the output of
+        message handlers would appear in a log file only when the worker ends.
         """
         if stream is not None and self._terminal and stream.isatty():
             return typing.cast(typing.TextIO, _Above(stream))

@@ -16,7 +16,7 @@ __all__ = ["TolerantStream", "keep_descriptors", "settle", "try_to_print"]
 def keep_descriptors() -> None:
     """If descriptor 0, 1 or 2 is closed, open the null device on it. Python's stream for it stays ``None``.
 
-    Otherwise the next socket could get the number 2, and a C library's error output would go to the broker.
+    If descriptor 2 stayed closed, the next socket could get it, and a C library's error output would go to the broker.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         try:

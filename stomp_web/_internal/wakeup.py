@@ -28,7 +28,7 @@ class Wakeup:
         return self._pair[0].fileno()
 
     def wake(self) -> None:
-        """End the current or the next wait. Safe in any thread or signal handler, because it takes no lock."""
+        """End the current or the next wait. Any thread or signal handler may call this, because it takes no lock."""
         pair = self._pair
         if pair is not None:
             with contextlib.suppress(OSError):  # the socket is full of wakeups, or was just closed

@@ -60,7 +60,7 @@ class Waiter:
 class LeaseState:
     """The state of a pool in one process: its leases, its line of waiters, its numbers.
 
-    * `idle` - free leases with a connection. The most recently used lease is taken first, so the other leases grow old.
+    * `idle` - free leases with a connection. The most recently used lease is taken first, so others reach `max_idle`.
     * `vacant` - free leases without a connection.
     * `waiting` - callers in line, first come, first served.
     * `connect_turn` - holds one element; the caller that takes it may connect.
@@ -68,13 +68,13 @@ class LeaseState:
 
     def __init__(self, pid: int, max_size: int) -> None:
         self.pid = pid
-        self.idle: collections.deque[Lease] = collections.deque()  # of the three, only this is used for each message
-        # Lists are slower than deques, but an empty deque takes 760 bytes.
+        # Lists are slower, but an empty deque takes 760 bytes. So only `idle`, which each message uses, is a deque.
+        self.idle: collections.deque[Lease] = collections.deque()
         self.vacant: list[Lease] = []
         self.waiting: list[Waiter] = []
         self.leases: weakref.WeakSet[Lease] = weakref.WeakSet()
         # This queue is made when a process first uses the pool, because gunicorn's gevent worker replaces
-        # `queue.SimpleQueue` after the fork. Other greenlets run while a caller waits here only with the new class.
+        # `queue.SimpleQueue` after the fork. With the old class, a caller that waits here would stop other greenlets.
         self.connect_turn: queue.SimpleQueue[Right] = queue.SimpleQueue()
         self.connect_turn.put(Right(self))
         self.breaker = Breaker()

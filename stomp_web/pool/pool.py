@@ -243,7 +243,7 @@ class PublishClientPool(Unpicklable):
         return PoolTimeout(f"all {self.max_size} connections to {self.url} {why} raise pool_size.", broker=self.url)
 
     def _renew(self, state: LeaseState, lease: Lease, change: str, deadline: Deadline) -> None:
-        """Close the old connection of *lease*, if it has one, for the reason *change*, and open a new connection."""
+        """Open a new connection for *lease*. If *lease* has an old connection, first close it, and report *change*."""
         if lease.client is not None:
             state.stale += change == "stale"
             state.retired += change == "retired"
@@ -296,9 +296,9 @@ class PublishClientPool(Unpicklable):
     def release(self, lease: Lease, loan: int) -> None:
         """Put back a lease that `acquire` has returned. Close its connection if the connection is not reusable.
 
-        *loan* is the lease's number at `acquire`; a second call with the same number does nothing. In a child that was
-        forked meanwhile, no waiting caller gets the lease. With gevent, the child has copies of the waiting callers,
-        and these would send what the parent sends.
+        *loan* is the lease's number at `acquire`; a second call with the same number does nothing. If a child that was
+        forked after `acquire` calls `release`, no waiting caller gets the lease. With gevent, the child has copies of
+        the parent's waiting callers, and the copies would send the parent's messages a second time.
         """
         state = lease.state
         if state is None or lease.loan != loan:  # the lease was released already

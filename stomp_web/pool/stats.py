@@ -43,8 +43,8 @@ class PoolStats:
 class Health:
     """The result of a health check. It is true if the broker answered.
 
-    `broker` is the address. `server` and `version` are the broker's product and STOMP version. The check took
-    `seconds`. `error` is the reason why the broker did not answer.
+    `broker` is the address. `server` and `version` are the broker's product and STOMP version. `seconds` is how long
+    the check took. `error` is the reason why the broker did not answer.
     """
 
     ok: bool

@@ -56,7 +56,7 @@ def _canonical(destination: str) -> tuple[str, bytes]:
 def _decoded(name: str) -> bytes:
     """Return *name* as bytes. Only characters that RabbitMQ encodes are decoded: slashes, and non-ASCII characters.
 
-    On RabbitMQ 3.10, ``%41`` and ``A`` are two queues. The result is bytes, so that two names that are not UTF-8 stay
-    different.
+    Other escapes stay, because ``%41`` and ``A`` are two queues on RabbitMQ 3.10. The result is bytes, because decoded
+    names may not be valid UTF-8, and such names must stay different.
     """
     return _ENCODED.sub(lambda match: bytes([int(match[1], 16)]), name.encode("utf-8", "surrogatepass"))

@@ -46,7 +46,10 @@ class SignedSerializer(Serializer):
         return self._inner.loads(body)
 
     def serialize(self, payload: typing.Any, *, destination: str, keys: Keys = ()) -> SerializedPayload:
-        """Return *payload* with a signature. Also raises `InvalidFrame`, or `ConfigurationError` if *keys* is empty."""
+        """Return *payload* with a signature.
+
+        Raises `SerializationError`, `InvalidFrame` for a bad *destination*, or `ConfigurationError` if *keys* is empty.
+        """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)
         check_destination(destination)
@@ -61,7 +64,7 @@ class SignedSerializer(Serializer):
         """Return the payload if one of *keys* made the signature; otherwise raise `SerializationError`.
 
         The message's ``destination``, or one of *sent_to*, must be a name of the signed destination. Earlier versions
-        sent no ``x-signed-destination``. Without this header, one of these names must be exactly the signed name.
+        sent no ``x-signed-destination``. Without this header, one of these destinations must be exactly the signed one.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)

@@ -1,10 +1,10 @@
 """The system checks. They read settings only: no socket is opened, and no module of handlers is imported.
 
 * **stomp_web.E001** - ``settings.STOMP`` is missing, is not a dict, or has no ``"default"``.
-* **stomp_web.E002** - an alias cannot be used, because it or the settings of its worker have a wrong key, an unknown
-  option, or a bad value or address.
+* **stomp_web.E002** - an alias cannot be used, because its entry, or ``WORKER`` in its entry, has a wrong key, an
+  unknown option, or a bad value or address.
 * **stomp_web.E004** - an alias has ``OUTBOX``, or a handler has ``once=True``, and ``stomp_web.django.outbox`` is not
-  in INSTALLED_APPS. Only handlers that the process has imported are known; ``stomp_worker`` imports all.
+  in INSTALLED_APPS. Only handlers that the process has imported are known; ``stomp_worker`` imports all of them.
 
 With ``manage.py check --deploy``:
 

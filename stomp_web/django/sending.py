@@ -154,7 +154,7 @@ def _keeper(
 
 
 def _refuse_in_event_loop(destination: str, how: str) -> None:
-    """In an event loop, raise the exception of Django's connection, but before any work is done, and with advice."""
+    """In an event loop, raise the exception that Django's connection would raise, before any work and with advice."""
     if os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
         return
     try:
@@ -190,7 +190,7 @@ def _after_commit(
 class _Group:
     """The messages of one transaction, and the errors of the messages that could not be sent.
 
-    The references are weak: only Django keeps a function alive, until the function is called or rolled back.
+    The references are weak, so that a function exists only until Django has called it, or a rollback has dropped it.
     """
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ __all__ = ["capture_messages"]
 
 
 class capture_messages(utils.TestContextDecorator):  # noqa: N801 - Django names its test decorators like this
-    """Record messages instead of sending them: a context manager, or a decorator for a test or a ``TestCase``.
+    """A context manager that records messages instead of sending them. It also decorates a test or a ``TestCase``.
 
     * *using* - the alias whose messages are recorded. With ``None``, the messages of all publishers are recorded.
     * *attr_name* - the attribute that holds the list of messages, if a class is decorated.

@@ -18,7 +18,7 @@ _OF_SQLITE: typing.Final = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
 def is_conflict(error: BaseException) -> bool:
     """Whether *error*, of SQLAlchemy, Django or a driver, says that a lock of another transaction was in the way.
 
-    The statement has changed nothing in that case. After a rollback, the same transaction may succeed at once.
+    The failed statement has then changed nothing. After a rollback, the same transaction may succeed at once.
     """
     error = getattr(error, "orig", None) or error.__cause__ or error
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)  # psycopg, psycopg2

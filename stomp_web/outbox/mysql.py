@@ -1,4 +1,4 @@
-"""SQL for MariaDB and MySQL, to delete or lock rows that are each found by the primary key."""
+"""The statements with which MariaDB and MySQL delete or lock rows, and find each row by its primary key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def delete_one_by_one(table: str, ids: str) -> str:
     """Return a statement that deletes rows of *table*, a quoted name. *ids* is the placeholder for a JSON array of ids.
 
     The statement finds each row by its primary key. With ``id IN (...)``, MariaDB 10.11 reads the whole table if the
-    ids are a quarter of the rows. Then the statement waits for rows that other relays have locked, or deadlocks.
+    ids are a quarter of the rows. Such a statement waits for rows that other relays have locked, or ends in a deadlock.
     """
     return f"DELETE gone FROM {_each(ids, table, 'gone')}"
 

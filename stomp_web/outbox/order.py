@@ -4,9 +4,10 @@ Two rules keep this order with any number of relays, without a lock for each key
 
 * A row may be claimed only if the previous unsent row of its key is gone, or is claimed together with it. A row that
   another relay has locked is not gone.
-* Two rows of one key may be in one batch only if the broker refuses both rows or accepts both rows, because
-  RabbitMQ and ActiveMQ accept later messages after an ERROR. So the rows must have the same destination and headers.
-  Otherwise the later row is in the next wave, which is sent after the receipt of the earlier row.
+* RabbitMQ and ActiveMQ accept the later messages of a batch even if they have answered an earlier one with an ERROR.
+  So two rows of one key may be in one batch only if the broker refuses both rows or accepts both rows. Such rows have
+  the same destination, and the same headers apart from headers that brokers ignore. Otherwise the later row is in the
+  next wave, which is sent after the receipt of the earlier row.
 """
 
 from __future__ import annotations
@@ -46,10 +47,11 @@ class Candidate:
 
 
 def choose(candidates: typing.Iterable[Candidate], most_bytes: int) -> tuple[list[int], list[Candidate], bool]:
-    """Return the ids of the rows to send, in order, and the candidates that must wait for a waiting or failed row.
+    """Return the ids of the rows to send, the candidates that must wait, and whether all candidates were examined.
 
-    *candidates* must be in the order of their ids. The chosen bodies have at most *most_bytes* together, unless only
-    one row is chosen. The third value tells whether all bodies fit, so that all candidates were examined.
+    *candidates* must be in the order of their ids, and the returned ids are in this order. A candidate must wait if its
+    previous row is waiting or failed, or must itself wait. The chosen bodies have at most *most_bytes* together, unless
+    only one row is chosen. Candidates after the first body that does not fit are not examined.
     """
     chosen: dict[int, None] = {}
     held: dict[int, Candidate] = {}

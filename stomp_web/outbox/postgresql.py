@@ -26,7 +26,7 @@ def can_listen(connection: typing.Any) -> bool:
 
 
 class ConnectionListener:
-    """Listens on *channel* with a psycopg or psycopg2 *connection* in autocommit mode, which *close* closes."""
+    """Listens on *channel* with a psycopg or psycopg2 *connection* in autocommit mode. Calling *close* closes it."""
 
     def __init__(self, connection: typing.Any, channel: str, close: typing.Callable[[], object]) -> None:
         self._connection = connection

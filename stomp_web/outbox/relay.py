@@ -36,7 +36,7 @@ _FIRST_PAUSE: typing.Final = 1.0  # seconds before the second try of a message
 _LONGEST_PAUSE: typing.Final = 300.0
 _LONGEST_LOST: typing.Final = 30.0  # seconds between two tries to reach a database or a broker
 # Seconds before the next look at rows that must wait for an earlier row of their key. Each further pause is twice as
-# long: the earlier row may be with another relay, which is done in a moment, or its broker may be away.
+# long. The wait is short if another relay sends the earlier row, and long if the broker of this row cannot be reached.
 _BUSY_PAUSE: typing.Final = 0.02
 _SHOWN_EVERY: typing.Final = 0.5
 _COUNTED_EVERY: typing.Final = 5.0
@@ -213,7 +213,7 @@ class Relay:
         return pause
 
     def _try_broker(self) -> None:
-        """Log a warning if the broker cannot be reached, because the first message may come much later."""
+        """Log a warning if the broker cannot be reached. The first message, which would show this, may come late."""
         if self._alias is None:
             return
         try:
@@ -227,10 +227,10 @@ class Relay:
     def _start(self, now: float) -> int:
         """Return the id after which the next claim begins.
 
-        While there are whole batches, each claim begins after the last row of the previous claim. From the start, the
-        database would have to pass all rows that were deleted since its last clean-up, and the relay all rows that must
-        wait. One second after it has sent a row, the relay begins at the start again, and finds rows that were
-        committed late or may be sent again.
+        While claims find whole batches, each claim begins after the last row of the previous claim. If it began at the
+        start, the database would have to pass all rows that were deleted since its last clean-up, and the relay would
+        have to read all rows that must wait. One second after the relay has sent a row, it begins at the start again,
+        and finds rows that were committed late or may be sent again.
         """
         if now - self._found_at >= _FROM_THE_START_EVERY:
             self._after = 0
@@ -376,7 +376,7 @@ class Relay:
 
 
 def _growing(failures: int) -> float:
-    """Return the pause, in seconds, after this number of *failures* in a row to reach a broker or a database."""
+    """Return how many seconds to pause if a broker or a database could not be reached *failures* times in a row."""
     return min(0.1 * 2.0 ** min(failures - 1, 10), _LONGEST_LOST)
 
 

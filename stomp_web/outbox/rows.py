@@ -167,7 +167,7 @@ def message_of(row: Row) -> Message:
 
 @functools.lru_cache(_MOST_HEADS)
 def _head(destination: str, content_type: str | None, text: str) -> tuple[bytes, str | None, typing.Mapping[str, str]]:
-    """Return the first bytes of a row's message, its content type, and the headers in the JSON *text*."""
+    """Return the start of a row's encoded frame, its content type, and the headers that are in the JSON *text*."""
     try:
         headers = json.loads(text)
     except ValueError as error:

@@ -1,9 +1,9 @@
 """`Store`: the operations on the outbox table. Its subclasses contain what differs between Django and SQLAlchemy.
 
 A claim locks the rows that one relay sends, until their outcomes are recorded. PostgreSQL, MariaDB 10.6 and MySQL 8 can
-lock rows and skip locked rows. There, the transaction that holds the locks stays open while the messages are sent; if
-the relay dies, the database releases the locks at once. On SQLite, only one relay works at a time. It holds a lock on a
-file next to the database, so that no transaction is open while it sends.
+lock rows and skip locked rows. On these databases, the transaction that holds the locks stays open while the messages
+are sent. If the relay dies, the database releases the locks at once. On SQLite, only one relay works at a time. It
+holds a lock on a file next to the database, so that no transaction is open while it sends.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Store:
     ) -> typing.Iterator[Claim]:
         """Claim up to *limit* rows that may be sent now, in order. If *ids* is given, claim only rows with these ids.
 
-        Rows of the aliases *skip* are left out, and so are the later rows of their keys. Only rows with ids above
+        A row with an alias in *skip* is not claimed, nor are the later rows of its key. Only rows with ids above
         *after* are claimed. A row is not claimed if an unsent row of its key has an id up to *after*.
         """
         if self.turn is None:
@@ -181,9 +181,9 @@ class Store:
         return [whole[id_] for id_ in chosen], len(rows), last if all_fit else chosen[-1], held
 
     def _keys_with_others(self, rows: typing.Sequence[Row]) -> set[str | None]:
-        """Return the keys that may have unsent rows besides the locked *rows*, with ids up to the last id in *rows*.
+        """Return the keys in *rows* for which other unsent rows may exist, with ids up to the last id in *rows*.
 
-        One statement counts the unsent rows of all these keys. Usually, all of them are among *rows*.
+        The *rows* are locked. One statement counts the unsent rows of all their keys. Usually, it counts only *rows*.
         """
         own = collections.Counter([row.key for row in rows if row.key is not None])
         if not own:
@@ -226,7 +226,7 @@ class Store:
         self._wake_behind({row.key for row in outcomes.sent if row.key is not None})
 
     def _record_later(self, outcomes: typing.Sequence[Outcomes]) -> None:
-        """Record in a transaction of its own. This relay still has the turn, so a lock is only waited for."""
+        """Record *outcomes* in a new transaction. While SQLite is locked, try again: this relay still has the turn."""
         deadline = time.monotonic() + _RECORD_LIMIT
         while True:
             try:
@@ -245,7 +245,7 @@ class Store:
             self.update(ids, state=PENDING, next_attempt_at=None)
 
     def wake(self) -> None:
-        """Set rows whose pause is over to pending, and delete sent rows that were kept long enough."""
+        """Set rows whose pause is over, and `orphans`, to pending. Delete sent rows that were kept long enough."""
         with self.transaction():
             if ids := self.due(WAITING, _now(), _MOST_WOKEN):
                 self.update(ids, state=PENDING, next_attempt_at=None)
@@ -342,9 +342,9 @@ class Store:
         raise NotImplementedError
 
     def guarded(self, claim: Claim) -> contextlib.AbstractContextManager[Claim]:
-        """Return a context for the sending of *claim*, in its transaction. It yields the claim for the relay.
+        """Return a context manager in which a relay sends the rows of *claim*. It yields the claim that the relay uses.
 
-        It can keep code of the application that runs meanwhile from breaking the transaction.
+        Application code may run meanwhile. A subclass can keep that code from breaking the transaction of the claim.
         """
         return contextlib.nullcontext(claim)
 
@@ -389,8 +389,8 @@ class Store:
     def waiting_behind(self, keys: typing.Collection[str], limit: int) -> list[int]:
         """Lock up to *limit* rows of *keys* that wait and have no `next_attempt_at`. Return their ids.
 
-        If such a row is locked, wait for the lock: another relay may be setting the row behind it to waiting. Do not
-        wait for locks on rows of other keys.
+        If such a row is locked, wait for the lock, because another relay may have locked the row only while it sets the
+        next row of the key to waiting. Do not wait for locks on rows of other keys.
         """
         raise NotImplementedError
 
@@ -410,8 +410,8 @@ class Store:
         """Make the commit of this transaction skip the wait for the server's disk, if the database has this option.
 
         If the server fails soon after the commit, the sent rows may be in the table again. A relay then sends them
-        again with the same ids. The server loses only its latest commits, and no commit before a commit that it keeps.
-        So the rows of one key stay in order.
+        again with the same ids. The server loses only its latest commits: if a commit is lost, all later commits are
+        lost, too. So the rows of one key stay in order.
         """
 
     def stats(self) -> OutboxStats:

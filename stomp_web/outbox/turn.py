@@ -1,4 +1,4 @@
-"""The turn of a relay on a database that cannot lock rows: a lock on a file. The lock ends with the process."""
+"""On a database that cannot lock rows, a relay has the turn while it locks a file. The lock ends with the process."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ except ImportError:  # Windows
 
 __all__ = ["FileTurn", "database_file"]
 
-# By process and file, so that a forked child does not have its parent's turn, and does not wait for it.
+# The process id is in the key, so that a forked child does not have its parent's turn, and does not wait for it.
 _held: dict[tuple[int, str], threading.Lock] = {}
 
 
 class FileTurn:
-    """The right to be the only relay of the database in the file *path*, among threads and processes.
+    """The right to be the only relay, in any thread or process, of the database in the file *path*.
 
     If *path* is ``None``, the database is in memory, and exists only in this process. The lock is on a separate file,
     ``PATH-stomp-relay``, because SQLite locks the file of the database.

@@ -30,7 +30,7 @@ __all__ = ["INBOX_OPTIONS", "Inbox", "sqlite_timeout"]
 
 _log = get_logger("inbox")
 
-#: In the `info` of the metadata: the options of the last inbox that was made with it. Flask's worker takes them.
+#: The `info` of a metadata has the options of its last inbox under this key. Flask's worker takes these options.
 INBOX_OPTIONS: typing.Final = "stomp_web.inbox_options"
 
 _PURGED_EVERY: typing.Final = 3600.0  # seconds

@@ -190,7 +190,8 @@ def _refuse_autocommit(connection: Connection) -> None:
 def _driver_commits(connection: Connection) -> bool:
     """Whether the driver commits each statement, because its ``connect`` was called with autocommit.
 
-    Always ``False`` with SQLite: an application may use autocommit there on purpose, and begin transactions itself.
+    For SQLite, the result is always ``False``, because an application may use autocommit on purpose, and begin
+    transactions itself.
     """
     if connection.dialect.name not in {"postgresql", "mysql", "mariadb"}:
         return False

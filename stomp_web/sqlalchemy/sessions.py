@@ -1,4 +1,4 @@
-"""The end of a session's transaction: a commit calls the waiting functions, and a rollback drops them."""
+"""Functions that wait for the end of a session's transaction. A commit calls them, and a rollback drops them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Ending:
         self._entries = [entry for entry in self._entries if not _is_in(entry.transaction, ended)]
 
     def _after_end(self, _: Session, ended: SessionTransaction) -> None:
-        """Call the functions after the outermost transaction. By then, an exception leaves the session usable."""
+        """Call the functions after the outermost transaction has ended. An exception then leaves the session usable."""
         if ended.parent is not None:  # a savepoint: it was released before, or is closed without a release
             self._after_rollback(_, ended)
             return

@@ -147,7 +147,7 @@ class SqlAlchemyStore(Store):
         if after:
             statement = statement.where(column.id > after)
         if self._is_mysql:
-            # MariaDB 10.11 finds ids by the index, but may sort the whole table for whole rows, and lock it with that.
+            # MariaDB 10.11 finds ids by the index. For whole rows, it may sort the whole table, and thereby lock it.
             locked = self._ids(statement.order_by(column.id).limit(limit))
             statement = select(*columns.values()).where(self._among(locked)).order_by(column.id)
         else:
@@ -159,7 +159,7 @@ class SqlAlchemyStore(Store):
 
     def unsent(self, keys: typing.Sequence[str], last: int, most: int) -> dict[str, int]:
         """See `Store.unsent`."""
-        # A separate statement: when MySQL locks rows, it reads these rows as they are now, but other rows as they were.
+        # When MySQL locks rows, it reads them as they are now, but other rows as they were. So this query is separate.
         column = self._table.c
         near = select(column.key).where(self._of_keys(keys), column.state.in_(_UNSENT), column.id <= last)
         counted = near.limit(most).subquery()

@@ -33,7 +33,7 @@ __all__ = ["INBOX_TABLE", "OUTBOX_TABLE", "aware", "inbox_table", "missing_table
 OUTBOX_TABLE: typing.Final = "stomp_web_outbox"
 INBOX_TABLE: typing.Final = "stomp_web_inbox"
 
-# In the `info` of the metadata, by the name of a table. Alembic would write the `info` of a table into a migration.
+# The metadata's `info` has the kind of each table under this key. Alembic would write a table's `info` to migrations.
 _KINDS: typing.Final = "stomp_web.kinds"
 
 # SQLite generates ids only for a column of the type INTEGER.
@@ -101,7 +101,7 @@ def inbox_table(metadata: MetaData, name: str) -> Table:
 
 
 def schema_of(connection: Connection, table: Table) -> str | None:
-    """Return the schema in which *connection* finds *table*, after a ``schema_translate_map``."""
+    """Return the schema in which *connection* finds *table*. A ``schema_translate_map`` is applied."""
     translated = connection.get_execution_options().get("schema_translate_map") or {}
     return typing.cast("str | None", translated.get(table.schema, table.schema))
 
@@ -155,7 +155,7 @@ class _AwareMoment(TypeDecorator[datetime.datetime]):
 def _known(metadata: MetaData, name: str, kind: str) -> Table | None:
     """Return the table with this name if an earlier outbox or inbox of this *kind* has made it, or ``None``.
 
-    An app that is made twice has one metadata. If no table has this name yet, note that the name is for this *kind*.
+    An app may be made twice with one metadata. If no table has this name yet, note that the name is for this *kind*.
     """
     fullname = f"{metadata.schema}.{name}" if metadata.schema else name
     kinds = metadata.info.setdefault(_KINDS, {})

@@ -29,7 +29,7 @@ class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
-        """Return ``False``. Use `discard`, because the later messages of the key can be sent after it."""
+        """Return ``False``. To delete a row, use `discard`. Then the later messages of the key can be sent."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:

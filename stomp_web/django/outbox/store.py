@@ -129,7 +129,7 @@ class DjangoStore(Store):
         if ids is not None:
             rows = rows.filter(_Among(F("id"), ids))
         if connections[self.database].vendor == "mysql":
-            # MariaDB 10.11 finds ids by the index, but may sort the whole table for whole rows, and lock it with that.
+            # MariaDB 10.11 finds ids by the index. For whole rows, it may sort the whole table, and thereby lock it.
             rows = self._among(self._ids(rows.order_by("id"), limit)).order_by("id")
         else:
             # PostgreSQL does not see that the index is in the order of the ids where `next_attempt_at` is NULL.
@@ -150,7 +150,7 @@ class DjangoStore(Store):
 
     def unsent(self, keys: typing.Sequence[str], last: int, most: int) -> dict[str, int]:
         """See `Store.unsent`."""
-        # A separate statement: when MySQL locks rows, it reads these rows as they are now, but other rows as they were.
+        # When MySQL locks rows, it reads them as they are now, but other rows as they were. So this query is separate.
         near = self._rows.filter(_Among(F("key"), keys), state__in=_UNSENT, id__lte=last).values("key")[:most]
         sql, parameters = near.query.get_compiler(self.database).as_sql()
         connection = connections[self.database]

@@ -1,4 +1,4 @@
-"""Whether the tables of the outbox and the inbox are in a database."""
+"""Checks whether the tables of the outbox and the inbox exist in a database."""
 
 from __future__ import annotations
 

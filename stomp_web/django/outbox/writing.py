@@ -61,8 +61,9 @@ def write(message: Message, using: str, key: str | None, database: str | None) -
 class _Inline:
     """A function for one row. Django calls it after the commit; the first call sends all rows of the transaction.
 
-    A group has weak references to the functions of one transaction. So only Django keeps a function alive. Django drops
-    a function after its call, or after a rollback to a savepoint that was set before the row was written.
+    The functions of one transaction are in one group, which has only weak references to them. So a function leaves the
+    group when Django drops it: after its call, or after a rollback to a savepoint that was set before the row was
+    written.
     """
 
     def __init__(self, using: str, database: str, identity: int) -> None:

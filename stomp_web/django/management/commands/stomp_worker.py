@@ -1,4 +1,4 @@
-"""``manage.py stomp_worker``, and its warning about SQLite settings that fail with several messages at a time."""
+"""``manage.py stomp_worker``. It warns of SQLite settings with which handling several messages at a time may fail."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ class OnMySQL(migrations.RunSQL):
     """SQL for MariaDB and MySQL."""
 
     def database_forwards(self, app_label: str, schema_editor: typing.Any, *states: typing.Any) -> None:
-        """Execute the SQL on MariaDB and MySQL, and nothing on another database."""
+        """Execute the SQL on MariaDB and MySQL. On another database, do nothing."""
         if schema_editor.connection.vendor == "mysql":
             super().database_forwards(app_label, schema_editor, *states)
 

@@ -267,7 +267,7 @@ _SYNONYMS: typing.Final = {"max_size": "pool_size"}
 
 
 def option_name(name: str) -> str:
-    """Return the main name of the option *name*. For ``max_size``, the name in a pool, this is ``pool_size``."""
+    """Return the main name of the option *name*. The main name of a pool's ``max_size`` is ``pool_size``."""
     return _SYNONYMS.get(name, name)
 
 

@@ -269,7 +269,7 @@ class Transport:
         return bool(poll(math.ceil(seconds * 1000)))
 
     def _make_poll(self, read: bool, write: bool, wake: int | None) -> typing.Callable[[int], object]:
-        """Return a function that waits up to a number of milliseconds for these events. The next waits use it again."""
+        """Return a function that waits up to a number of milliseconds for these events, and keep it for later waits."""
         descriptor = self._socket.fileno()
         if descriptor < 0:
             raise TransportClosed("the connection was closed by another thread")

@@ -94,7 +94,7 @@ class Publishers:
         return known
 
     def __reduce__(self) -> str:
-        """Return the name for a pickle, so that another process uses the publishers of its own settings."""
+        """Pickle this object by its name, so that another process uses the publishers of its own settings."""
         return "publishers"
 
     def close_all(self, timeout: float = DEFAULTS.timeout) -> None:

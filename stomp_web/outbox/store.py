@@ -226,7 +226,7 @@ class Store:
         self._wake_behind({row.key for row in outcomes.sent if row.key is not None})
 
     def _record_later(self, outcomes: typing.Sequence[Outcomes]) -> None:
-        """Record *outcomes* in a new transaction. While SQLite is locked, try again: this relay still has the turn."""
+        """Record *outcomes* in a new transaction. Try again while SQLite is locked: no other relay has the turn."""
         deadline = time.monotonic() + _RECORD_LIMIT
         while True:
             try:

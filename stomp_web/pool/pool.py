@@ -296,8 +296,8 @@ class PublishClientPool(Unpicklable):
     def release(self, lease: Lease, loan: int) -> None:
         """Put back a lease that `acquire` has returned. Close its connection if the connection is not reusable.
 
-        *loan* is the lease's number at `acquire`; a second call with the same number does nothing. If a child that was
-        forked after `acquire` calls `release`, no waiting caller gets the lease. With gevent, the child has copies of
+        *loan* is the lease's number at `acquire`; a second call with the same number does nothing. If the process
+        was forked after `acquire`, the child gives the lease to no waiting caller. With gevent, the child has copies of
         the parent's waiting callers, and the copies would send the parent's messages a second time.
         """
         state = lease.state

@@ -30,7 +30,7 @@ _SHORTEST_LINE_LIMIT = 256
 class TolerantReader:
     """Reads one frame with a known command, from its first byte to its closing NUL, in pieces of any size.
 
-    It keeps at most twice *max_header_bytes* of headers, 256 bytes of each needed header, and *max_body_bytes*.
+    It keeps at most 2 * *max_header_bytes* of headers, 256 bytes of each needed header, and *max_body_bytes* of body.
     """
 
     def __init__(self, version: str, max_header_bytes: int, max_headers: int, max_body_bytes: int) -> None:

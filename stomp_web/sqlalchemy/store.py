@@ -179,7 +179,7 @@ class SqlAlchemyStore(Store):
         ]
 
     def _last_before(self, state: str) -> typing.Any:
-        """Return a subquery for the id of the last earlier row of the same key that is in *state*."""
+        """Return a subquery: the highest id below that of the outer row, with its key and in *state*."""
         other, column = self._table.alias(), self._table.c
         return (
             select(func.max(other.c.id))

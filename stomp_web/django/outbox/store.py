@@ -170,7 +170,7 @@ class DjangoStore(Store):
         ]
 
     def _last_before(self, state: str) -> Subquery:
-        """Return a subquery for the id of the last earlier row of the same key that is in *state*."""
+        """Return a subquery: the highest id below that of the outer row, with its key and in *state*."""
         rows = self._rows.filter(key=OuterRef("key"), state=state, id__lt=OuterRef("id"))
         return Subquery(rows.order_by("-id").values("id")[:1])
 

@@ -35,7 +35,7 @@ def days(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 36_500:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 0 to 36500")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days: give 0 or more, and less than 36500")
     return value
 
 

@@ -81,7 +81,7 @@ class Queue:
 
     def __init__(self, limit: int = 0) -> None:
         self.subscriptions: collections.deque[Subscription] = collections.deque()
-        #: The most bytes that may wait: if there are more, the oldest messages are dropped. 0 means no limit.
+        #: The most bytes that may wait: if there are more, the next messages to deliver are dropped. 0: no limit.
         self.limit = limit
         self._heap: list[Entry] = []
         self._size = 0
@@ -90,7 +90,7 @@ class Queue:
         return len(self._heap)
 
     def put(self, entry: Entry) -> None:
-        """Insert *entry* in order. If the queue then exceeds `limit`, drop its oldest messages."""
+        """Insert *entry* in order. If the queue then exceeds `limit`, drop the messages that were next."""
         heapq.heappush(self._heap, entry)
         self._size += entry.message.size
         while self.limit and self._size > self.limit and len(self._heap) > 1:

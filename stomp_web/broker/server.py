@@ -73,8 +73,8 @@ class Broker:
     * *linger* - a client has this many seconds to read the last frame; then the socket is closed. Default 2.
     * *max_output_bytes* - if more output waits for a client, the broker sends it no messages and reads none of its
       frames until the client reads. Default 1 MiB.
-    * *max_topic_bytes* - if more bytes of a topic's messages wait for one subscriber, the oldest messages are
-      dropped. Default 64 MiB.
+    * *max_topic_bytes* - if more bytes of a topic's messages wait for one subscriber, the messages that would be
+      delivered next are dropped: those of the highest priority, oldest first. Default 64 MiB.
     * *max_header_bytes*, *max_headers*, *max_body_bytes* - limits of a frame, as in `stomp_web.FrameBuffer`. A SEND
       is also refused if its MESSAGE would exceed the default limits of stomp-web's clients.
     * *history* - how many bytes of accepted messages `messages` remembers. A message counts as its body and about

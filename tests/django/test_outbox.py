@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from django.core.checks import CheckMessage
 
+    from stomp_web.outbox import Relay
+
 MEMORY = {"OPTIONS": {"url": "memory://"}}
 
 
@@ -67,6 +69,14 @@ def received_by(receiver: Callable[..., object]) -> Iterator[None]:
         yield
     finally:
         message_sent.disconnect(receiver)
+
+
+def relay_in_one_transaction(monkeypatch: pytest.MonkeyPatch) -> Relay:
+    """As on a database that locks rows, one transaction claims, sends and records."""
+    made = make_relay("default")
+    monkeypatch.setattr(made.store, "turn", None)
+    monkeypatch.setattr(made.store, "check", lambda: None)
+    return made
 
 
 class TestSend:
@@ -156,10 +166,7 @@ class TestSend:
 
         with transaction.atomic():
             send("/queue/a", 1, outbox=True)
-        relay = make_relay("default")
-        # As on a database that locks rows, one transaction claims, sends and records.
-        monkeypatch.setattr(relay.store, "turn", None)
-        monkeypatch.setattr(relay.store, "check", lambda: None)
+        relay = relay_in_one_transaction(monkeypatch)
         with override_settings(STOMP={"default": MEMORY}), received_by(receive):
             assert relay.run(once=True) == 0
             assert len(publisher.outbox) == 1
@@ -172,9 +179,7 @@ class TestSend:
 
         with transaction.atomic():
             send("/queue/a", 1, outbox=True)
-        relay = make_relay("default")
-        monkeypatch.setattr(relay.store, "turn", None)
-        monkeypatch.setattr(relay.store, "check", lambda: None)
+        relay = relay_in_one_transaction(monkeypatch)
         with override_settings(STOMP={"default": MEMORY}), received_by(receive):
             assert relay.run(once=True) == 0
         assert Order.objects.count() == 1

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.require_brokers and config.option.no_brokers:
         raise pytest.UsageError("--require-brokers and --no-brokers exclude each other")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A script that starts the tests with `&` lets them inherit it, and some tests press Ctrl-C in other processes.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.option.rabbitmq_root:
         os.environ[VARIABLE] = str(Path(config.option.rabbitmq_root).absolute())
     for name, variable in java.HOMES.items():

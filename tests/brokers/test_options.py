@@ -75,3 +75,29 @@ def test_the_two_options_exclude_each_other(run_without_coilmq: Run) -> None:
     done = run_without_coilmq("--no-brokers", "--require-brokers")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "exclude each other" in done.stdout + done.stderr
+
+
+_PRESSES_CTRL_C = "tests/cli/test_broker.py::test_it_says_where_it_listens_and_ends_cleanly"
+
+# What a shell without job control does to a command with `&`.
+_IN_THE_BACKGROUND = """
+import os, signal, sys
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_the_tests_can_press_ctrl_c_where_a_script_runs_them_in_the_background(processes: str) -> None:
+    command = [sys.executable, "-c", _IN_THE_BACKGROUND, "-m", "pytest", "-p", "no:cacheprovider", "-q"]
+    done = subprocess.run(
+        [*command, "-n", processes, "--no-brokers", _PRESSES_CTRL_C],
+        cwd=_PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout

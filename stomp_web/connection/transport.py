@@ -63,10 +63,12 @@ class Transport:
     """One connected socket, with TLS or without."""
 
     __slots__ = (
-        "__weakref__", "_at_once", "_poll", "_polled", "_socket", "_tls", "ask", "bytes_sent", "stuck",
+        "__weakref__", "_at_once", "_poll", "_polled", "_reference", "_socket", "_tls", "ask", "bytes_sent", "stuck",
     )  # fmt: skip
 
     def __init__(self, raw: socket.socket) -> None:
+        self._reference = weakref.ref(self, _close_dropped)
+        _sockets[self._reference] = raw
         self._socket = raw
         self._poll: typing.Any = None
         self._polled: tuple[bool, bool, int | None] | None = None  # what `_poll` waits for now
@@ -84,7 +86,6 @@ class Transport:
         #: Whether TLS holds a record that the operating system did not accept. The next write must repeat the same
         #: bytes; otherwise the connection must be closed.
         self.stuck = False
-        _transports.add(self)
 
     @classmethod
     def open(cls, endpoint: Endpoint, tls: ssl.SSLContext | None, deadline: Deadline) -> Transport:
@@ -141,7 +142,7 @@ class Transport:
 
         try:
             wrapped = tls.wrap_socket(self._socket, server_hostname=host, do_handshake_on_connect=False)
-            self._socket = wrapped
+            _sockets[self._reference] = self._socket = wrapped
             self._tls = True
             self.ask = None  # the system would count encrypted bytes
             while True:
@@ -295,10 +296,6 @@ class Transport:
         with contextlib.suppress(OSError):  # a reset by the peer; the descriptor is closed nevertheless
             self._socket.close()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_socket"):  # an interrupted call has dropped it
-            self.close()
-
 
 def _keep_alive(raw: socket.socket) -> None:
     """Make the operating system probe an idle connection, so that it notices a dead peer, and firewalls see traffic."""
@@ -333,12 +330,23 @@ def _wants_more_time(error: OSError) -> bool:
     return type(error).__name__ in ("SSLWantReadError", "SSLWantWriteError")
 
 
-_transports: weakref.WeakSet[Transport] = weakref.WeakSet()
+# The socket of each transport. It is kept here until its transport has gone, because in a reference cycle the garbage
+# collector would finalize the socket before the transport, with a ResourceWarning.
+_sockets: dict[weakref.ref[Transport], socket.socket] = {}
+
+
+def _close_dropped(
+    reference: weakref.ref[Transport], pop: typing.Any = _sockets.pop, suppress: typing.Any = contextlib.suppress
+) -> None:
+    # The arguments keep what is needed while the interpreter ends and the global names of this module have gone.
+    with suppress(OSError):  # as in `Transport.close`
+        pop(reference).close()
 
 
 def _close_inherited() -> None:
-    for transport in list(_transports):
-        transport.close()
+    for inherited in list(_sockets.values()):
+        with contextlib.suppress(OSError):
+            inherited.close()
 
 
 # While a child has a copy of a descriptor, the broker cannot see that the parent has closed its connection. uWSGI forks

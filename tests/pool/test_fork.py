@@ -9,6 +9,7 @@ import typing
 import pytest
 
 from stomp_web import NotSent
+from stomp_web.connection import transport
 from tests.client.scripted import PATIENCE, eventually
 
 pytestmark = [
@@ -30,18 +31,24 @@ def in_a_child(work: typing.Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-class Forgetful(list):
-    """Remembers no transport, so that the hook after a fork finds none."""
+class Unlisted:
+    """Stands before the sockets of all transports, so that the hook after a fork finds none."""
 
-    def add(self, transport: object) -> None:
-        pass
+    def __init__(self, sockets):
+        self._sockets = sockets
+
+    def __setitem__(self, reference, socket):
+        self._sockets[reference] = socket
+
+    def values(self):
+        return ()
 
 
 @pytest.fixture(params=["hook", "no hook"], autouse=True)
 def forks(request, monkeypatch):
     """With the hook that runs after a fork, and without it, as under uWSGI, which does not call it."""
     if request.param == "no hook":
-        monkeypatch.setattr("stomp_web.connection.transport._transports", Forgetful())
+        monkeypatch.setattr(transport, "_sockets", Unlisted(transport._sockets))
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ class Interrupted(BaseException):
 
 def in_finalizer(frame):
     while frame is not None:
-        if frame.f_code.co_name == "__del__":
+        if frame.f_code.co_name in ("__del__", "_close_dropped"):
             return True
         frame = frame.f_back
     return False

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pathlib
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
-from stomp_web import PoolClosed, StompError
+from stomp_web import PoolClosed, PublishClientPool, StompError
 from stomp_web.observers import Observers
 from tests.client.scripted import eventually, news
 
 DESCRIPTORS = pathlib.Path("/proc/self/fd")
+
+# A program that ends while a global name still holds a pool with an open connection.
+NEVER_CLOSED = """
+import sys
+from stomp_web import PublishClientPool
+
+pool = PublishClientPool(sys.argv[1])
+with pool.client() as client:
+    client.send("/queue/a", b"x", confirm=True)
+pool.itself = pool
+"""
 
 
 def send(pool, body=b"x"):
@@ -302,3 +316,35 @@ class TestErrorsToUnconfirmedMessages:
         with pool.client():
             pass
         assert "No such queue" in caplog.text
+
+
+class Holder:
+    """As an application, which holds the pool, and is part of a reference cycle."""
+
+    def __init__(self, pool):
+        self.pool = pool
+        self.itself = self
+
+
+class TestDropped:
+    """Pools that are dropped without `close`. Warnings are errors here, also those of finalizers."""
+
+    @pytest.mark.filterwarnings("error")
+    def test_the_garbage_collector_closes_the_connections_without_a_warning(self, broker):
+        gc.collect()
+        gc.disable()  # so that this test decides when it runs
+        try:
+            holder = Holder(PublishClientPool(broker.url))
+            send(holder.pool)
+            assert broker.connections == 1
+            del holder
+            gc.collect()
+        finally:
+            gc.enable()
+        assert eventually(lambda: not broker.connections)
+
+    def test_the_end_of_the_program_closes_the_connections_without_a_warning(self, broker):
+        command = [sys.executable, "-X", "dev", "-W", "error", "-c", NEVER_CLOSED, broker.url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert eventually(lambda: not broker.connections)

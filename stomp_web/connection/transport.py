@@ -1,10 +1,10 @@
-"""A socket with a deadline for every wait. This module does not know STOMP.
+"""A socket with a deadline for every wait. The module does not know STOMP.
 
-* Only `wait` and `receive` wait. One other call blocks: the look-up of a host name, because Python cannot interrupt
-  ``getaddrinfo``.
-* `close` sends nothing to the peer, because a forked child closes its copies of all descriptors. If the child sent a
-  TLS close-notify or called ``shutdown``, this would end the parent's session.
-* Modules of the standard library are used by their full names (``socket.socket``), so that gevent can patch them.
+* Only `wait`, `receive` and the look-up of a host name can block. The look-up has no deadline, because Python cannot
+  interrupt ``getaddrinfo``.
+* `close` sends nothing to the peer. A forked child closes its copies of the parent's sockets. If the child sent a TLS
+  close-notify or called ``shutdown``, the session of the parent would end.
+* The module uses full names of the standard library, such as ``socket.socket``, so that gevent can patch them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ unpack_info = _TCP_INFO.unpack
 
 
 class TransportError(Exception):
-    """The connection failed; the text says why. Clients raise an exception about the message instead."""
+    """The connection failed. A client turns this exception into an exception about the message."""
 
 
 class TransportTimeout(TransportError):
@@ -56,11 +56,11 @@ class TransportTimeout(TransportError):
 
 
 class TransportClosed(TransportError):
-    """The connection could not be opened, or has ended."""
+    """The connection could not be opened, or the connection has ended."""
 
 
 class Transport:
-    """One connected socket, with TLS or without."""
+    """One connected socket, with TLS or without TLS."""
 
     __slots__ = (
         "__weakref__", "_at_once", "_poll", "_polled", "_socket", "_tls", "ask", "bytes_sent", "stuck",
@@ -88,7 +88,7 @@ class Transport:
 
     @classmethod
     def open(cls, endpoint: Endpoint, tls: ssl.SSLContext | None, deadline: Deadline) -> Transport:
-        """Connect to one of *endpoint*'s IP addresses. Raises `TransportTimeout` or `TransportClosed`."""
+        """Connect to one of the IP addresses of *endpoint*. Raises `TransportTimeout` or `TransportClosed`."""
         addresses = _look_up(endpoint)
         for left in range(len(addresses), 0, -1):
             try:
@@ -163,10 +163,10 @@ class Transport:
             raise TransportClosed(f"the TLS handshake failed: {error.reason or error}") from error
 
     def _let_reads_wait(self) -> None:
-        """Make a read without the flag `_at_once` wait for a moment, so that no poll is needed before the read.
+        """Make a read without the flag `_at_once` wait for a moment, so that the read needs no poll.
 
-        Without this setting, the rate of confirmed sends is 0.86 of the usual rate in one thread, and 0.83 in 8 threads
-        (CPython 3.11). Sockets of gevent are left unchanged, because they would wait for ever.
+        Without this setting, one thread reaches 0.86 of its usual rate of confirmed sends (CPython 3.11). 8 threads
+        reach 0.83. The method leaves sockets of gevent unchanged, because such a socket would wait for ever.
         """
         if sys.platform != "linux" or socket.socket.__module__ != "socket":
             return
@@ -181,12 +181,12 @@ class Transport:
         self._at_once = socket.MSG_DONTWAIT
 
     def fileno(self) -> int:
-        """Return the descriptor, or -1 after `close`."""
+        """Return the descriptor of the socket, or -1 after `close`."""
         return self._socket.fileno()
 
     @property
     def send_some(self) -> typing.Callable[[memoryview | bytes], int]:
-        """Sends as many bytes as are accepted at once, and returns how many. Raises `TransportClosed`."""
+        """A function that sends bytes without waiting. Returns the number of sent bytes. Raises `TransportClosed`."""
         return self._send_record if self._tls else self._send_plain
 
     def _send_plain(self, data: memoryview | bytes) -> int:
@@ -200,9 +200,9 @@ class Transport:
         return sent
 
     def _send_record(self, data: memoryview | bytes) -> int:
-        """Send like `send_some`, but at most one TLS record. The other side can read no part of an incomplete record.
+        """Send at most one TLS record. The peer cannot read a part of an incomplete record.
 
-        OpenSSL would report that it has sent none of several records, even if only the last one was not accepted.
+        If the system refuses the last of several records, OpenSSL reports that no byte was sent.
         """
         try:
             sent = self._socket.send(data[:_RECORD_SIZE])
@@ -218,7 +218,7 @@ class Transport:
         return sent
 
     def send_parts(self, parts: typing.Sequence[memoryview | bytes]) -> int:
-        """Send as many bytes of *parts* as are accepted at once, like `send_some`, but without joining the parts."""
+        """Send bytes of *parts* like `send_some`, but without joining *parts*. Return the number of sent bytes."""
         if self._tls:
             return self.send_some(parts[0])  # TLS has no call for several parts
         try:
@@ -231,7 +231,7 @@ class Transport:
         return sent
 
     def receive_some(self) -> bytes | None:
-        """Return the received bytes, ``None`` if none have come, or ``b""`` at the end. Raises `TransportClosed`."""
+        """Return received bytes, ``None`` if none have come, or ``b""`` at the end. Raises `TransportClosed`."""
         try:
             return self._socket.recv(_RECEIVE_SIZE, self._at_once)
         except BlockingIOError:
@@ -242,7 +242,7 @@ class Transport:
             raise TransportClosed(describe(error)) from error
 
     def receive(self, deadline: Deadline, most: int = _RECEIVE_SIZE) -> bytes | None:
-        """Wait for bytes, and return them like `receive_some`. ``None`` means that *deadline* expired."""
+        """Wait for bytes, and return bytes like `receive_some`. ``None`` means that *deadline* expired."""
         if self._at_once:
             try:
                 return self._socket.recv(most)  # this call waits for a moment
@@ -262,14 +262,14 @@ class Transport:
                 return data
 
     def wait(self, seconds: float, *, read: bool = False, write: bool = False, wake: int | None = None) -> bool:
-        """Wait at most *seconds* until the socket is readable (*read*) or writable (*write*), or *wake* is readable."""
+        """Wait until the socket is ready to *read* or *write*, or *wake* is readable. Return false after *seconds*."""
         poll = self._poll
         if self._polled != (read, write, wake) or self._socket.fileno() < 0:
             poll = self._make_poll(read, write, wake)
         return bool(poll(math.ceil(seconds * 1000)))
 
     def _make_poll(self, read: bool, write: bool, wake: int | None) -> typing.Callable[[int], object]:
-        """Return a function that waits up to a number of milliseconds for these events, and keep it for later waits."""
+        """Return a function that waits for the given events, and keep it for later waits. It takes milliseconds."""
         descriptor = self._socket.fileno()
         if descriptor < 0:
             raise TransportClosed("the connection was closed by another thread")
@@ -290,7 +290,7 @@ class Transport:
         return waits
 
     def close(self) -> None:
-        """Close the descriptor without sending anything. May be called more than once."""
+        """Close the socket without sending anything. Further calls do nothing."""
         # close() of a TLS socket sends nothing either; only unwrap() sends a close-notify.
         with contextlib.suppress(OSError):  # a reset by the peer; the descriptor is closed nevertheless
             self._socket.close()
@@ -301,7 +301,7 @@ class Transport:
 
 
 def _keep_alive(raw: socket.socket) -> None:
-    """Make the operating system probe an idle connection, so that it notices a dead peer, and firewalls see traffic."""
+    """Let the system probe an idle connection. The probes detect a dead peer, and show firewalls a live connection."""
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, name):  # seconds before the first probe, seconds between probes, number of probes
@@ -316,7 +316,7 @@ _WORDS: typing.Final[dict[type[OSError], str]] = {
 
 
 def describe(error: OSError) -> str:
-    """Describe an error of the operating system in a few words."""
+    """Return a short description of *error*, an error of the operating system."""
     return _WORDS.get(type(error)) or error.strerror or str(error) or type(error).__name__
 
 
@@ -329,7 +329,7 @@ def _look_up(endpoint: Endpoint) -> list[tuple[typing.Any, ...]]:
 
 
 def _wants_more_time(error: OSError) -> bool:
-    """Whether *error* means that TLS has to wait: a record is not complete, or the socket is full."""
+    """Return whether TLS must wait, because a record is not complete or the socket is full."""
     return type(error).__name__ in ("SSLWantReadError", "SSLWantWriteError")
 
 

@@ -1,4 +1,4 @@
-"""The base of all clients: construction from an address, properties of the session, and use in a ``with`` block."""
+"""The base class of all clients, and the context manager for transactions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NO_CREDENTIALS: typing.Final[typing.Mapping[str, object]] = {}  # one for all c
 
 
 class BaseClient(Unpicklable):
-    """A client of one connection. A subclass defines `_session` and `_set_up`; its `_set_up` calls `_set_up_base`."""
+    """A client with one connection. A subclass defines `_session` and `_set_up`, and `_set_up` calls `_set_up_base`."""
 
     _instead = "hand over the address, and make a client there"
     #: The arguments of `_set_up` other than the connector, with their defaults.
@@ -62,7 +62,7 @@ class BaseClient(Unpicklable):
 
     @property
     def timeout(self) -> float:
-        """The time limit, in seconds, of a call without a *timeout* argument."""
+        """The time limit in seconds of a call without a *timeout* argument."""
         return self._timeout
 
     @timeout.setter
@@ -73,8 +73,8 @@ class BaseClient(Unpicklable):
     def from_url(cls, url: str, **options: typing.Any) -> Self:
         """Return a client for an address, such as ``stomp://user:passcode@mq1,mq2:61614/shop?timeout=3``.
 
-        With several brokers, the client uses the first that accepts the session; it begins with the broker of its last
-        session. *options* are arguments of the constructor; they override the address. Raises `ConfigurationError`.
+        The client uses the first broker that accepts the session, and begins with the broker of its last session.
+        *options* are arguments of the constructor, and override the address. Raises `ConfigurationError`.
         """
         url, options = redact_secret("url", url), redact_secrets(options)
         address = parse_address(url)
@@ -92,36 +92,36 @@ class BaseClient(Unpicklable):
         self._set_up(connector, **own)
 
     def _set_up_from(self, arguments: dict[str, typing.Any]) -> None:
-        """Set up the client from *arguments*, which are the ``locals()`` of a constructor, with redacted secrets."""
+        """Set up the client. *arguments* are the ``locals()`` of a constructor, with redacted secrets."""
         options = {name: value for name, value in arguments.items() if name not in ("self", "host", "port")}
         self._set_up_with((make_endpoint(arguments["host"], arguments["port"]),), options)
 
     @property
     def broker(self) -> str:
-        """The broker's address without credentials; while not connected, the addresses of all brokers to try."""
+        """The broker's address without credentials. Without a connection, the addresses of all brokers to try."""
         session = self._session
         return session.broker if session else str(self._connector)
 
     @property
     def server(self) -> str | None:
-        """The broker's product name, such as ``RabbitMQ/3.10.8``; ``None`` if it sent none, or while not connected."""
+        """The broker's product name, such as ``RabbitMQ/3.10.8``. ``None`` without a connection or without a name."""
         session = self._session
         return session.server if session else None
 
     @property
     def version(self) -> str | None:
-        """The STOMP version of the session; ``None`` while not connected."""
+        """The STOMP version of the session, or ``None`` without a connection."""
         session = self._session
         return session.version if session else None
 
     @property
     def session(self) -> str | None:
-        """The session id that the broker sent; ``None`` if it sent none, or while not connected."""
+        """The session id that the broker sent. ``None`` without a connection or without an id."""
         session = self._session
         return session.id if session else None
 
     def transaction(self) -> Transaction:
-        """Return a context manager that commits when the block ends, and aborts when the block raises.
+        """Return a context manager for a transaction. The end of the block commits, and an exception aborts.
 
         >>> with client.transaction() as tx:  # doctest: +SKIP
         ...     tx.send("/queue/orders", b"1")
@@ -158,7 +158,7 @@ class BaseClient(Unpicklable):
 
 
 class Transaction:
-    """The context manager of one transaction. `id` is the transaction's id while the block runs."""
+    """The context manager of one transaction. `id` is the id of the transaction while the block runs."""
 
     def __init__(self, client: BaseClient) -> None:
         self._client = client

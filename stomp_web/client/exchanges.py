@@ -1,6 +1,6 @@
 """Exchanges: the frames that a call hands over for writing, and the receipts that the call waits for.
 
-The lock of the `Driver` guards them: a caller of any method holds this lock.
+The lock of the `Driver` guards all exchanges. A caller of any method must hold the lock.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ __all__ = ["Exchange", "Exchanges", "lost"]
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Exchange:
-    """The frames of one call, which waits for the *receipts*. Without receipts, it waits until the bytes are written.
+    """The frames of one call, which waits for *receipts*. Without *receipts*, the call waits for the end of the write.
 
-    If *together* is true, the frames count as one, because the broker accepts a transaction's frames only at COMMIT.
+    If *together* is true, the frames count as one frame. The broker accepts a transaction's frames only at COMMIT.
     """
 
     data: memoryview
@@ -49,7 +49,7 @@ class Exchange:
         return tuple(position for position, receipt in enumerate(self.receipts) if receipt not in self.waiting)
 
     def fail(self, error: MessageError, cause: StompError | None = None) -> None:
-        """End the exchange with *error*, unless it already has an error."""
+        """End the exchange with *error*. If the exchange already has an error, do nothing."""
         if self.error is None:
             self.error = error
             error.__cause__ = cause
@@ -69,7 +69,7 @@ class Exchanges:
         self.begin()
 
     def begin(self) -> None:
-        """Start again for a new session."""
+        """Reset the counters for a new session."""
         # How many frames outside of transactions ask for no receipt, and how many of these a later receipt has covered.
         # An ERROR may be about a frame that is not covered.
         self._unconfirmed = self._covered = 0
@@ -80,7 +80,7 @@ class Exchanges:
         return bool(self._awaited)
 
     def new_receipts(self, count: int) -> list[str]:
-        """Return ids for *count* more receipts. The ids are consecutive numbers."""
+        """Return *count* new receipt ids. The ids are consecutive numbers."""
         first = self._next_receipt
         self._next_receipt += count
         return [str(number) for number in range(first, self._next_receipt)]
@@ -94,7 +94,7 @@ class Exchanges:
             self._unconfirmed += 1
 
     def add_heart_beat(self) -> None:
-        """Queue a heart-beat if no bytes are queued. TLS must first write again the bytes that it did not accept."""
+        """Queue a heart-beat if no bytes are queued. TLS must first repeat any bytes that it did not accept."""
         if not self._outgoing:
             self._append(Exchange(memoryview(b"\n")))
 
@@ -103,7 +103,7 @@ class Exchanges:
         self.backlog += len(exchange.data)
 
     def begin_write(self) -> Exchange | None:
-        """Return the exchange to write next. Until `end_write` is called, its number of written bytes is not known."""
+        """Return the next exchange to write. Until `end_write`, its number of written bytes is not known."""
         self._in_write = bool(self._outgoing)
         return self._outgoing[0] if self._in_write else None
 
@@ -124,9 +124,9 @@ class Exchanges:
             self._covered = max(self._covered, exchange.unconfirmed_before)
 
     def take_refusal(self, session: Session, frame: Frame, words: str, in_transaction: bool) -> None:
-        """Fail the exchange that *frame*, an ERROR, refuses. If that exchange is not known for certain, fail none.
+        """Fail the exchange that the ERROR *frame* refuses. If the ERROR may be about other frames, fail no exchange.
 
-        If *in_transaction* is true, the ERROR may be about an open transaction, whose receipts no call awaits.
+        If *in_transaction* is true, the ERROR may be about an open transaction. No call waits for its receipts.
         """
         named = frame.headers.get("receipt-id")
         exchange = None if named is None else self._awaited.get(named)
@@ -137,7 +137,7 @@ class Exchanges:
             exchange.error = _refusal(exchange, session, frame, words)
 
     def give_up(self, exchange: Exchange) -> None:
-        """Stop waiting for *exchange*. Its answer may still come, and a later ERROR may be about its frames."""
+        """Stop waiting for *exchange*. A later ERROR may still be about the frames of *exchange*."""
         if exchange.waiting and exchange.error is None:
             self._unconfirmed += 1
         for receipt in exchange.waiting:
@@ -157,12 +157,11 @@ class Exchanges:
 
 
 def lost(session: Session, reason: StompError | None) -> ConnectionLost:
-    """The exception for frames that may have been sent before *session* ended."""
+    """Return the exception for frames that may have been sent before *session* ended."""
     return ConnectionLost(f"{reason}; whether the frame arrived is not known", broker=session.broker)
 
 
 def _not_written(exchange: Exchange, session: Session, reason: StompError) -> MessageError:
-    """The exception for frames that were not completely written when *session* ended."""
     data = exchange.data
     count = 1 if exchange.together else len(exchange.receipts) or whole_frames(data, session.version)
     whole = 0 if exchange.together else whole_frames(data[: exchange.left], session.version)
@@ -170,7 +169,6 @@ def _not_written(exchange: Exchange, session: Session, reason: StompError) -> Me
 
 
 def _refusal(exchange: Exchange, session: Session, frame: Frame, words: str) -> MessageError:
-    """The exception for *exchange*, after *frame*, an ERROR, refused one of its messages."""
     rejection = Rejected(f"{words}. It was not taken", broker=session.broker, frame=frame)
     if exchange.together or len(exchange.waiting) == 1:
         return rejection

@@ -1,6 +1,6 @@
-"""Outgoing messages and their routes. Both are checked and encoded before a connection is opened.
+"""Outgoing messages and their routes. The library checks and encodes a message before it opens a connection.
 
-A message is prepared once. A `Route` holds the parts that messages share; the session's `Encoder` does the rest.
+`make_ready` prepares a message. A `Route` holds the parts that messages share. The session's `Encoder` adds the rest.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ _LONGEST_KEPT = 2_048  # bytes of the header lines of one message
 
 
 class Route:
-    """A destination, a content type, and the standing headers, which every message of this route has.
+    """A destination, a content type and the standing headers of all messages of this route.
 
-    `encoded` is the command line and the header lines in STOMP 1.2. *check* may refuse a message's own headers. Raises
-    `InvalidFrame` if a SEND cannot hold one of the arguments.
+    `encoded` is the command line and the header lines in STOMP 1.2. The function *check* may refuse a message's own
+    headers. Raises `InvalidFrame` if a SEND cannot hold one of the arguments.
     """
 
     __slots__ = ("_check", "content_type", "destination", "encoded", "headers", "last")
@@ -74,7 +74,7 @@ class Route:
         self.encoded = encode_head("SEND", send_headers(destination, content_type, self.headers), "1.2")
 
     def lines_of(self, own: typing.Mapping[str, str]) -> tuple[typing.Mapping[str, str], bytes]:
-        """Return a copy of *own*, the headers of one message, and the encoded header lines. Raises `InvalidFrame`."""
+        """Return a copy of *own* and its encoded lines. *own* are the headers of one message. Raises `InvalidFrame`."""
         last = self.last
         if own == last[0]:
             return last
@@ -94,7 +94,7 @@ class Route:
 def send_headers(
     destination: str, content_type: str | None, headers: typing.Mapping[str, str] | None
 ) -> dict[str, str]:
-    """Return all headers of a SEND except those that the encoder adds. Raises `InvalidFrame` for a forbidden header."""
+    """Return the headers of a SEND without those of the `Encoder`. Raises `InvalidFrame` for a forbidden header."""
     checked = commands.send(destination, b"", headers).headers
     # The order is the same for the standing headers of a route and for a message's own headers.
     return checked if content_type is None else {"destination": destination, "content-type": content_type, **checked}
@@ -105,7 +105,7 @@ bare_route = functools.lru_cache(MOST_ROUTES)(Route)
 
 
 class _Ready:
-    """The slot for the prepared parts of a ready message. The slot is not a field of the dataclass."""
+    """The slot for the prepared parts of a message. The slot is not a field of the dataclass."""
 
     __slots__ = ("prepared",)
 
@@ -116,13 +116,13 @@ class _Ready:
 class Message(_Ready):
     """One message for `PublishClient.send_many`.
 
-    * `destination` - such as ``/queue/orders``.
-    * `body` - bytes-like, or ``str``, which is sent as UTF-8 with the content type ``text/plain;charset=utf-8``.
-    * `headers` - more headers, ``str`` to ``str``.
+    * `destination` - a destination, such as ``/queue/orders``.
+    * `body` - bytes-like or ``str``. ``str`` is sent as UTF-8 with the content type ``text/plain;charset=utf-8``.
+    * `headers` - more headers, a mapping of ``str`` to ``str``.
     * `content_type` - the body's MIME type.
-    * `ttl` - seconds that the message may wait for a receiver, up to 3155760000 (100 years); ``None`` means no limit.
+    * `ttl` - the seconds that the message may wait, up to 3155760000 (100 years). ``None`` means no limit.
     * `send_id` - an id that all attempts to send this message share. Artemis keeps only one message with this id.
-      ``None`` means that the message is not sent again.
+      ``None`` means that the message is sent only once.
     """
 
     destination: str
@@ -154,12 +154,12 @@ class Message(_Ready):
 
     @property
     def id(self) -> str | None:
-        """The value of the header ``x-message-id``; ``None`` if there is none or it is empty."""
+        """The value of the header ``x-message-id``, or ``None`` for no value or an empty value."""
         return message_id_of(self.headers) if self.headers else None
 
     @property
     def content(self) -> bytes:
-        """The bytes of the body. Only a ready message has them."""
+        """The bytes of the body. Only a prepared message has this property."""
         return self.prepared[1]
 
 
@@ -175,7 +175,7 @@ def new_message(
     ttl: float | None,
     prepared: Prepared,
 ) -> Message:
-    """Return a ready message. Because ``__init__`` is not called, this takes half the time in CPython 3.11."""
+    """Return a prepared message. Skipping ``__init__`` takes half the time in CPython 3.11."""
     message = _new(Message)
     message.destination = destination
     message.body = body
@@ -217,7 +217,7 @@ def prepare(
 
 
 def make_ready(message: Message) -> Message:
-    """Prepare *message*, which a caller has made or changed, and return it. Raises `InvalidFrame`."""
+    """Prepare *message*, and return *message*. Raises `InvalidFrame`."""
     message.prepared = prepare(  # type: ignore[misc]
         message.destination, message.body, message.headers, message.content_type, message.ttl
     )
@@ -225,14 +225,14 @@ def make_ready(message: Message) -> Message:
 
 
 def with_send_id(message: Message, send_id: str) -> Message:
-    """Return a copy of *message*, which is ready, with a *send_id*."""
+    """Return a copy of the prepared *message* with *send_id*."""
     again = dataclasses.replace(message, send_id=send_id)
     again.prepared = message.prepared  # type: ignore[misc]
     return again
 
 
 def as_batch(messages: typing.Iterable[Message]) -> tuple[Message, ...]:
-    """Make *messages* ready and return them. Raises `InvalidFrame`, and `TypeError` if one is no `Message`."""
+    """Prepare *messages*, and return them. Raises `InvalidFrame`, or `TypeError` for an object that is no `Message`."""
     batch = tuple(messages)
     for position, message in enumerate(batch):
         if not isinstance(message, Message):
@@ -242,19 +242,19 @@ def as_batch(messages: typing.Iterable[Message]) -> tuple[Message, ...]:
 
 
 def send_frame(message: Message) -> Frame:
-    """Return the SEND frame of *message*, which is ready, without the parts that depend on the broker."""
+    """Return the SEND frame of the prepared *message*, without the parts that depend on the broker."""
     _, content, content_type, headers = message.prepared
     return Frame("SEND", send_headers(message.destination, content_type, headers), content)
 
 
 def message_id_of(headers: typing.Mapping[str, str]) -> str | None:
-    """Return the value of ``x-message-id`` in *headers*; ``None`` if there is none or it is empty."""
+    """Return the value of ``x-message-id`` in *headers*, or ``None`` for no value or an empty value."""
     message_id = headers.get(MESSAGE_ID)
     return message_id if isinstance(message_id, str) and message_id.strip() else None
 
 
 def bytes_of(body: typing.Any, destination: str) -> bytes:
-    """Return the bytes of a *body* for *destination*. Raises `InvalidFrame`."""
+    """Return the bytes of *body*. *destination* is for the error text. Raises `InvalidFrame`."""
     if isinstance(body, bytes | bytearray | memoryview):
         return bytes(body)
     if isinstance(body, str):

@@ -1,6 +1,7 @@
 """The open transactions of a session, and the state of a `PublishClient` in one process.
 
-Only the thread that holds the claim uses the session. It pops the claim from `claims`, and puts it back afterwards.
+Only the thread that holds the claim uses the session. The thread pops the claim from `claims`, and later puts the claim
+back.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class OpenTransaction:
     receipts: list[str] = dataclasses.field(default_factory=list)
 
     def sent(self, count: int, receipt: int | None) -> None:
-        """Add *count* sent messages. If they ask for receipts, *receipt* is the number of the first receipt."""
+        """Count *count* more messages. *receipt* is the number of their first receipt, or ``None`` without receipts."""
         self.messages += count
         if receipt is not None:
             self.receipts.extend(map(str, range(receipt, receipt + count)))
@@ -54,7 +55,7 @@ class Transactions:
         return transaction
 
     def get(self, transaction: str, broker: str) -> OpenTransaction:
-        """Return the open transaction with this id. Raises `NotSent` or `Rejected` if it is not open any more."""
+        """Return the open transaction. Raises `NotSent` or `Rejected` if the transaction is not open any more."""
         end = self._ended.pop(transaction, None)
         if end is not None:
             raise _ended_by_error(broker, transaction, *end)
@@ -67,13 +68,13 @@ class Transactions:
         )
 
     def end(self, reason: StompError) -> None:
-        """End all open transactions, because the session has ended. If *reason* holds an ERROR, `get` reports it."""
+        """End all open transactions, because the session has ended. `get` reports the ERROR that *reason* may hold."""
         if isinstance(reason, Rejected | ConnectionLost) and reason.frame is not None:
             self.end_by(reason.frame, isinstance(reason, Rejected))
         self.open.clear()
 
     def end_by(self, frame: Frame, refusal: bool) -> None:
-        """End all open transactions, because *frame*, an ERROR, has ended the session. `get` reports the ERROR."""
+        """End all open transactions, because the ERROR *frame* has ended the session. `get` reports the ERROR."""
         if len(self._ended) > _MOST_ENDED:
             self._ended.clear()
         self._ended.update(dict.fromkeys(self.open, (frame, refusal)))
@@ -90,7 +91,6 @@ class Transactions:
 
 
 def _ended_by_error(broker: str, transaction: str, frame: Frame, refusal: bool) -> MessageError:
-    """The exception for a transaction that the broker has ended with an ERROR before its COMMIT was sent."""
     words = error_words(frame)
     if refusal:
         return Rejected(
@@ -126,12 +126,12 @@ class ClientState:
         self.claims.append(Right(self))
 
     def restore(self, lost: Right) -> None:
-        """Add a new claim after an interrupt has lost the old one."""
+        """Add a new claim after an interrupt has lost the old claim."""
         self.claims.append(Right(self))
 
     @property
     def is_reusable(self) -> bool:
-        """Whether a pool may lease the client again: no call runs or was interrupted, and no transaction is open."""
+        """Whether a pool may lease the client again. No call may be unfinished, and no transaction may be open."""
         session = self.session
         return (
             session is not None
@@ -155,7 +155,7 @@ class ClientState:
             session.close()
 
     def all_answered(self) -> None:
-        """Forget the unconfirmed frames, because a receipt came: a later ERROR cannot be about one of these frames."""
+        """Forget the unconfirmed frames after a receipt. A later ERROR cannot be about one of these frames."""
         self.unconfirmed = 0
         for transaction in self.transactions.open.values():
             transaction.messages = 0

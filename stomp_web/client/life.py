@@ -53,9 +53,8 @@ class LoopClient(Loop):
     ) -> Frame:
         """Open the connection, and return the CONNECTED frame. `connected_queue` gets this frame too.
 
-        The call is optional, because `listen_forever` connects. If the client is connected, the call ignores the
-        arguments and returns the frame of the session. `PublishClient.connect` describes the arguments and the
-        exceptions.
+        The call is optional, because `listen_forever` connects. On an open connection, the call ignores its arguments.
+        `PublishClient.connect` describes the arguments and the exceptions.
         """
         passcode = redact_secret("passcode", passcode)
         given = self._read_credentials(login, passcode, headers)

@@ -1,6 +1,6 @@
 """The options of stomp-web for keyword arguments, addresses, ini files, Flask and Django.
 
-A `ConfigurationError` shows the option in the user's spelling. For an unknown option, it suggests the nearest option.
+The text of a `ConfigurationError` has the user's spelling of an option, and the nearest name for an unknown option.
 """
 
 # ruff: noqa: RUF009 - `_option` makes a dataclass field

@@ -38,7 +38,8 @@ class StompError(Exception):
 class ConfigurationError(StompError, ValueError):
     """An option does not exist, or its value cannot be used.
 
-    `option` is the name in the user's spelling, such as ``STOMP_TIMEOUT``, or ``None`` if no single option is wrong.
+    `option` is the name in the user's spelling, such as ``STOMP_TIMEOUT``. ``None`` means that no single option is
+    wrong.
     """
 
     def __init__(self, message: str, option: str | None = None) -> None:
@@ -149,7 +150,7 @@ class Rejected(MessageError):
 
     @property
     def message(self) -> str:
-        """The ``message`` header of `frame`, or ``""`` without this header. It holds the broker's short description."""
+        """The short description of the error from the ``message`` header of `frame`. The default is ``""``."""
         return "" if self.frame is None else self.frame.headers.get("message", "")
 
 

@@ -31,7 +31,7 @@ _KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 class StompMiddleware:
     """A middleware that puts a `Publisher` into the environ of *app*.
 
-    * *publisher* - a publisher to share, for example with another middleware. The middleware does not close it.
+    * *publisher* - a publisher to share with other code. The middleware does not close a shared publisher.
     * *environ_key* - the key of the publisher in the environ. The key must contain a dot.
     * *options* - the options of a new `Publisher`, such as ``url``. Options are not allowed together with *publisher*.
 
@@ -89,7 +89,7 @@ class StompMiddleware:
 
 
 def get_publisher(environ: WSGIEnvironment, key: str = ENVIRON_KEY) -> Publisher:
-    """Return the publisher that `StompMiddleware` put into *environ*. Raises `ConfigurationError` if there is none."""
+    """Return the publisher of `StompMiddleware` from *environ*. Raises `ConfigurationError` without a publisher."""
     publisher: Publisher | None = environ.get(key)
     if publisher is None:
         raise ConfigurationError(

@@ -92,7 +92,7 @@ class BaseClient(Unpicklable):
         self._set_up(connector, **own)
 
     def _set_up_from(self, arguments: dict[str, typing.Any]) -> None:
-        """Set up the client. *arguments* are the ``locals()`` of a constructor, with redacted secrets."""
+        """Set up the client from the ``locals()`` of a constructor. The secrets in *arguments* are redacted."""
         options = {name: value for name, value in arguments.items() if name not in ("self", "host", "port")}
         self._set_up_with((make_endpoint(arguments["host"], arguments["port"]),), options)
 
@@ -104,7 +104,7 @@ class BaseClient(Unpicklable):
 
     @property
     def server(self) -> str | None:
-        """The broker's product name, such as ``RabbitMQ/3.10.8``. ``None`` without a connection or without a name."""
+        """The broker's product name, such as ``RabbitMQ/3.10.8``. ``None`` without a connection or a name."""
         session = self._session
         return session.server if session else None
 
@@ -116,12 +116,12 @@ class BaseClient(Unpicklable):
 
     @property
     def session(self) -> str | None:
-        """The session id that the broker sent. ``None`` without a connection or without an id."""
+        """The session id that the broker sent. ``None`` without a connection or an id."""
         session = self._session
         return session.id if session else None
 
     def transaction(self) -> Transaction:
-        """Return a context manager for a transaction. The end of the block commits, and an exception aborts.
+        """Return a context manager for a transaction. The end of the block commits. An exception aborts.
 
         >>> with client.transaction() as tx:  # doctest: +SKIP
         ...     tx.send("/queue/orders", b"1")
@@ -178,7 +178,7 @@ class Transaction:
         ttl: float | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Send one message in this transaction. The arguments are those of `PublishClient.send`."""
+        """Send one message in this transaction. `PublishClient.send` describes the arguments."""
         self._client.send(
             destination, body, headers, content_type=content_type, transaction=self.id, ttl=ttl, timeout=timeout
         )

@@ -1,8 +1,8 @@
 """The right of one thread to drive a connection, and the wait of the other threads.
 
-Only the driving thread uses the socket. While `listen_forever` runs, its thread drives. Otherwise, a call that needs
-the socket drives until its answer comes. `Driver.lock` guards the right to drive, the session and the exchanges. A
-thread that holds the lock does no I/O and calls no code of the application.
+Only the driving thread uses the socket. While `listen_forever` runs, the thread of the loop drives. At other times, a
+call that needs the socket drives until the answer comes. `Driver.lock` guards the right to drive, the session and the
+exchanges. A thread that holds the lock does no I/O and calls no code of the application.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class Driver:
 
     @contextlib.contextmanager
     def driving(self, deadline: Deadline, broker: str) -> typing.Iterator[None]:
-        """Drive the connection to *broker* during a ``with`` block. First wait for a driving call of another thread.
+        """Drive the connection to *broker* during a ``with`` block. First wait until no other call drives.
 
-        Raises `BusyError` if that call does not end in time. Raises `StompError` if a loop runs in another thread.
+        Raises `BusyError` if the other call does not end in time. Raises `StompError` if a loop runs in another thread.
         """
         nested = self.is_this_thread
         try:
@@ -129,7 +129,7 @@ class Driver:
         self.close_wakeup()
 
     def wake(self) -> None:
-        """If another thread drives, end its wait for the socket."""
+        """End the wait of the driving thread for the socket, if another thread drives."""
         if not self.is_this_thread:
             self.wakeup.wake()
 

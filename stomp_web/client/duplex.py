@@ -37,17 +37,18 @@ class QueueingDuplexClient(LoopClient):
 
     * `message_queue` - MESSAGE frames. If the queue is full, the client stops reading until there is room. The broker
       keeps the other messages, and heart-beats are still sent. While a call waits for a receipt, the client reads up to
-      *queue_size* more messages. The client does not see a receipt after these messages. To send confirmed messages
-      while many messages wait, use a second client. A prefetch limit with an ``ack`` other than ``auto`` also helps.
-    * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT, ERROR. A full queue drops its oldest
-      frame.
+      *queue_size* more messages. The client does not see a receipt that comes after these messages. To send confirmed
+      messages while many messages wait, use a second client. A prefetch limit with an ``ack`` other than ``auto`` also
+      helps.
+    * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT and ERROR frames. A full queue drops its
+      oldest frame.
 
     `listening_event` is set while the loop runs. Set `shutdown_event` to end the loop cleanly.
 
-    A malformed message does not end the session, because any sender may write one. The client reads the readable parts,
-    and `Frame.defects` lists the faults. If a message exceeds a limit, the client skips the rest and `Frame.truncated`
-    is true. The limits are *max_header_bytes* (131,072), *max_headers* (2,000) and *max_body_bytes* (134,217,728,
-    RabbitMQ's own limit). These messages can be acknowledged like other messages.
+    A malformed message does not end the session, because any program may have sent it. The client reads the readable
+    parts, and `Frame.defects` lists the faults. If a message exceeds a limit, the client skips the rest and
+    `Frame.truncated` is true. The limits are *max_header_bytes* (131,072), *max_headers* (2,000) and *max_body_bytes*
+    (134,217,728, RabbitMQ's own limit). Both kinds of messages can be acknowledged.
 
     *queue_size* is the size of each queue in frames. *message_queue* is your own `FrameQueue` for MESSAGE frames.
     *heart_beat* is ``(sent, wanted)`` in milliseconds, and *sent* may be positive. `PublishClient` describes the other
@@ -178,8 +179,8 @@ class QueueingDuplexClient(LoopClient):
     ) -> None:
         """Refuse *frame*, a MESSAGE frame. Raises `InvalidFrame` in STOMP 1.0, and `NotSent` like `ack`.
 
-        The broker decides what happens to the message. RabbitMQ requeues the message. ActiveMQ moves the message to its
-        dead letter queue. **Artemis 2.40 drops the message**.
+        The result depends on the broker. RabbitMQ requeues the message. ActiveMQ moves the message to its dead letter
+        queue. **Artemis 2.40 drops the message**.
         """
         session = self._session_of(frame, transaction)
         self._write(commands.nack(frame, session.version, transaction=transaction, headers=headers), session)
@@ -213,7 +214,7 @@ class QueueingDuplexClient(LoopClient):
         ttl: float | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Send one message, from any thread. Arguments and exceptions are those of `PublishClient.send`."""
+        """Send one message from any thread. `PublishClient.send` describes the arguments and the exceptions."""
         message = make_ready(Message(destination, body, headers, content_type=content_type, ttl=ttl))
         self.deliver((message,), confirm, transaction, self._deadline(timeout))
 

@@ -32,9 +32,9 @@ class Encoder:
     ) -> tuple[bytes, typing.Sequence[bytes]]:
         """Return the SEND frames of the prepared *messages*, and further parts to write after the frames.
 
-        If a single message has a large body, the further parts are the uncopied body and its NUL. *receipt* is the
-        number of the first receipt. Each further receipt has the next number. *transaction* is an id from `begin`,
-        which needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
+        If a single message has a large body, the further parts are the body and its NUL. The body is not copied.
+        *receipt* is the number of the first receipt. Each further receipt has the next number. *transaction* is an id
+        from `begin`, which needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
         """
         parts: list[bytes] = []
         for message in messages:

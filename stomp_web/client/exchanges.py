@@ -103,7 +103,7 @@ class Exchanges:
         self.backlog += len(exchange.data)
 
     def begin_write(self) -> Exchange | None:
-        """Return the next exchange to write. Until `end_write`, its number of written bytes is not known."""
+        """Return the next exchange to write. Until `end_write`, the number of written bytes is not known."""
         self._in_write = bool(self._outgoing)
         return self._outgoing[0] if self._in_write else None
 
@@ -126,7 +126,8 @@ class Exchanges:
     def take_refusal(self, session: Session, frame: Frame, words: str, in_transaction: bool) -> None:
         """Fail the exchange that the ERROR *frame* refuses. If the ERROR may be about other frames, fail no exchange.
 
-        If *in_transaction* is true, the ERROR may be about an open transaction. No call waits for its receipts.
+        If *in_transaction* is true, the ERROR may be about an open transaction. No call waits for the receipts of a
+        transaction.
         """
         named = frame.headers.get("receipt-id")
         exchange = None if named is None else self._awaited.get(named)

@@ -21,7 +21,7 @@ _log = get_logger("client")
 
 
 class _WakingEvent(threading.Event):
-    """An event that wakes the loop when it is set, even by a signal handler in the loop's own thread."""
+    """An event whose `set` method wakes the loop, even from a signal handler in the thread of the loop."""
 
     def __init__(self, wake: typing.Callable[[], object]) -> None:
         super().__init__()
@@ -111,8 +111,8 @@ class LoopClient(Loop):
         """Receive until `shutdown_event` is set or the connection ends. Any thread may run the loop.
 
         The loop connects first if necessary. If *connect* is false, the loop never connects. Use ``False`` if a new
-        session would lose subscriptions. The loop keeps the heart-beats, and puts each frame on its queue. When a
-        thread or a signal handler sets `shutdown_event`, the loop sends DISCONNECT and returns.
+        session would lose subscriptions. The loop sends heart-beats, and puts each frame on the queue of its kind. When
+        a thread or a signal handler sets `shutdown_event`, the loop sends DISCONNECT and returns.
 
         Raises `BrokerUnavailable` or `AuthenticationFailed` if the loop cannot connect. If the connection ends without
         a shutdown, raises `Rejected` or `ConnectionLost`. `Rejected` means that an ERROR refused a frame.

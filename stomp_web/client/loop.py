@@ -1,7 +1,8 @@
 """The loop of the driving thread. The loop writes bytes, reads frames and dispatches the frames.
 
-A call hands over an `Exchange`, and the driving thread writes its bytes. A RECEIPT ends an exchange. A MESSAGE goes to
-`ReceivedFrames`. An ERROR ends the session. Only `Loop._end` ends a session and wakes all waiting threads.
+A call hands over an `Exchange`, and the driving thread writes the bytes of the exchange. A RECEIPT ends an exchange. A
+MESSAGE goes to `ReceivedFrames`. An ERROR ends the session. Only `Loop._end` ends a session and wakes all waiting
+threads.
 """
 
 from __future__ import annotations

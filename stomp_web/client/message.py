@@ -94,7 +94,7 @@ class Route:
 def send_headers(
     destination: str, content_type: str | None, headers: typing.Mapping[str, str] | None
 ) -> dict[str, str]:
-    """Return the headers of a SEND without those of the `Encoder`. Raises `InvalidFrame` for a forbidden header."""
+    """Return the headers of a SEND. The `Encoder` adds more headers. Raises `InvalidFrame` for a forbidden header."""
     checked = commands.send(destination, b"", headers).headers
     # The order is the same for the standing headers of a route and for a message's own headers.
     return checked if content_type is None else {"destination": destination, "content-type": content_type, **checked}
@@ -190,7 +190,7 @@ def new_message(
 def prepare(
     destination: str, body: Body, headers: typing.Mapping[str, str] | None, content_type: str | None, ttl: float | None
 ) -> Prepared:
-    """Check and encode the parts of a message, before a connection is opened for it. Raises `InvalidFrame`."""
+    """Check and encode the parts of a message. Raises `InvalidFrame`. No connection is needed."""
     if type(body) is not bytes:
         if content_type is None and isinstance(body, str) and "content-type" not in (headers or ()):
             content_type = TEXT_PLAIN

@@ -22,7 +22,7 @@ __all__ = ["confirmed_positions", "name_messages", "no_receipt", "not_whole", "r
 
 
 def name_messages(error: MessageError, messages: typing.Sequence[Message]) -> None:
-    """Name *messages* in the attributes of *error*. With only one message, the text begins with its destination."""
+    """Set the attributes of *error* that name *messages*. For a single message, the text gets the destination too."""
     if len(messages) == 1:
         message = messages[0]
         if error.destination is None:
@@ -88,7 +88,7 @@ def confirmed_positions(receipts: dict[str, int], waiting: dict[str, int]) -> tu
 
 
 def unanswered(errors: list[Frame], receipts: dict[str, int], waiting: dict[str, int], earlier: int) -> bool:
-    """Return whether a message has neither a receipt nor one of *errors*. `rejected` explains the arguments."""
+    """Return whether a message has no receipt and no ERROR yet. `rejected` explains the arguments."""
     refused = _refused(errors, receipts)
     # Once an ERROR has named one of the messages, an ERROR that names no message is about an earlier one.
     spare = 0 if refused and earlier > 0 else sum(error.headers.get("receipt-id") not in receipts for error in errors)
@@ -168,7 +168,7 @@ def no_receipt(
     confirmed: tuple[int, ...] = (),
     size: int = 1,
 ) -> MessageError:
-    """Return the exception for a message of *size* bytes that was sent and got no answer."""
+    """Return the exception for a sent message without an answer. *size* is the message's size in bytes."""
     late = isinstance(error, TransportTimeout)
     given = f" ({deadline.seconds:.3g} s given)" if late else ""
     reason = "be slow or out of resources, or may have refused it" if late else "have gone down, or have refused it"

@@ -1,7 +1,7 @@
-"""`SendingClient`, the base class of `PublishClient`. One thread at a time uses its session.
+"""`SendingClient`, the base class of `PublishClient`. One thread at a time uses the session.
 
 Each message of a confirmed send gets one answer. A session is `unsettled` from the first byte of a call until the last
-answer. An error or an interrupt during this time ends the session, so no call reads the answer to another call.
+answer. An error or an interrupt during this time ends the session. Therefore, no call reads the answer to another call.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class SendingClient(BaseClient):
         deadline: Deadline,
         looked: bool = False,
     ) -> None:
-        """Send prepared *messages*. *state* belongs to this process. *looked* means that the connection was checked."""
+        """Send prepared *messages*. *state* belongs to this process. *looked* means that the socket was checked."""
         if transaction is not None:
             if confirm:
                 raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
@@ -222,7 +222,7 @@ class SendingClient(BaseClient):
         """Read frames until all *receipts* are answered. *receipts* maps each id to the position of its message.
 
         The first *answered* receipts have already come. *earlier* is the number of unconfirmed messages that were sent
-        before, because an ERROR may be about one of them. *size* is the size of a single message in bytes. After an
+        before, and an ERROR may be about such a message. *size* is the size of a single message in bytes. After an
         ERROR, the method reads the other answers and ends the session. RabbitMQ 3.10 and ActiveMQ 5.17 would continue.
         """
         waiting = dict(itertools.islice(receipts.items(), answered, None))
@@ -275,7 +275,7 @@ class SendingClient(BaseClient):
         """Check the socket without waiting. Return the session, or ``None`` if the session has ended.
 
         An ERROR that has come is about an earlier unconfirmed frame. If the frame belongs to a transaction, the next
-        call in the transaction raises the ERROR. Otherwise, the client logs the ERROR.
+        call in the transaction raises the ERROR. If the frame belongs to no transaction, the client logs the ERROR.
         """
         session = state.session
         if session is None:

@@ -30,7 +30,7 @@ class OpenTransaction:
     receipts: list[str] = dataclasses.field(default_factory=list)
 
     def sent(self, count: int, receipt: int | None) -> None:
-        """Count *count* more messages. *receipt* is the number of their first receipt, or ``None`` without receipts."""
+        """Add *count* sent messages. *receipt* is the number of the first receipt, or ``None`` without receipts."""
         self.messages += count
         if receipt is not None:
             self.receipts.extend(map(str, range(receipt, receipt + count)))
@@ -49,7 +49,7 @@ class Transactions:
         self._ended: dict[str, tuple[Frame, bool]] = {}
 
     def begin(self) -> str:
-        """Add one more open transaction, and return its id."""
+        """Add an open transaction, and return the id of the transaction."""
         transaction = f"tx-{next(self._ids)}"
         self.open[transaction] = OpenTransaction()
         return transaction
@@ -68,7 +68,7 @@ class Transactions:
         )
 
     def end(self, reason: StompError) -> None:
-        """End all open transactions, because the session has ended. `get` reports the ERROR that *reason* may hold."""
+        """End all open transactions, because the session has ended. `get` reports an ERROR in *reason*."""
         if isinstance(reason, Rejected | ConnectionLost) and reason.frame is not None:
             self.end_by(reason.frame, isinstance(reason, Rejected))
         self.open.clear()
@@ -81,7 +81,7 @@ class Transactions:
         self.open.clear()
 
     def forget(self, transaction: str) -> None:
-        """Forget this transaction, because its user knows how it ended."""
+        """Forget *transaction*. The caller already knows that the transaction has ended."""
         self._ended.pop(transaction, None)
 
     def clear(self) -> None:

@@ -27,9 +27,9 @@ class PublishSubscribeClient(QueueingDuplexClient):
     The thread of `listen_forever` calls the callbacks, one after the other. A slow callback delays the heart-beats. An
     exception of a callback goes to `on_error`. A message without a callback goes to `on_unclaimed`, and is dropped.
 
-    While a callback waits for a receipt, the client also reads messages and calls their callbacks later. If at least
-    *queue_size* messages and 128 MiB wait, the client stops reading and does not see the receipt. To avoid this
-    problem, set a prefetch limit. The broker then keeps the other messages.
+    While a callback waits for a receipt, the client also reads messages. The client calls the callbacks of these
+    messages later. If at least *queue_size* messages and 128 MiB wait, the client stops reading and does not see the
+    receipt. To avoid this problem, set a prefetch limit. The broker then keeps the other messages.
     """
 
     _received: _Callbacks
@@ -63,7 +63,7 @@ class PublishSubscribeClient(QueueingDuplexClient):
     def unsubscribe(
         self, id: str, *, headers: typing.Mapping[str, str] | None = None, timeout: float | None = None
     ) -> None:
-        """End the subscription *id*, and wait for the receipt. After that, its callback is not called any more."""
+        """End the subscription *id*, and wait for the receipt. Then the client does not call the callback any more."""
         super().unsubscribe(id, headers=headers, timeout=timeout)
         self._received.callbacks.pop(id, None)
 

@@ -1,4 +1,4 @@
-"""A `Connector` opens sessions. It chooses the order of the brokers and the time for each broker."""
+"""The class `Connector` opens sessions, and chooses the order of the brokers and the time for each broker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Connector", "client_options", "make_connector", "make_endpoint"]
 
 
 class Connector:
-    """An object that opens sessions with one of several brokers. It tries the broker of the last session first.
+    """A factory of sessions with one of several brokers. The broker of the last session comes first.
 
     Each attempt gets an equal share of the remaining time, but at most `connect_timeout` seconds. Therefore, a broker
     that never answers does not use up the time of the other brokers.
@@ -35,7 +35,7 @@ class Connector:
         return f"{'stomp' if self.settings.tls is None else 'stomp+ssl'}://{','.join(map(str, self.endpoints))}"
 
     def check(self, **changes: typing.Any) -> None:
-        """Raise `ConfigurationError` if the CONNECT frame with these *changes* to `settings` cannot be encoded."""
+        """Raise `ConfigurationError` if *changes* to `settings` make a CONNECT frame that STOMP cannot carry."""
         try:
             encode(dataclasses.replace(self.settings, **changes).connect_frame())
         except InvalidFrame as error:
@@ -43,10 +43,10 @@ class Connector:
             raise ConfigurationError(problem) from None
 
     def open(self, deadline: Deadline, **changes: typing.Any) -> Session:
-        """Return a new session. *changes* replace fields of `settings`, and the caller must first `check` them.
+        """Return a new session. *changes* replace fields of `settings`. The caller must first pass them to `check`.
 
         Raises `AuthenticationFailed` as soon as one broker refuses the credentials. The other brokers would probably
-        refuse them too, and some brokers lock accounts. Raises `BrokerUnavailable` after all brokers have failed.
+        refuse the credentials too, and some lock accounts. Raises `BrokerUnavailable` after all brokers have failed.
         """
         settings = dataclasses.replace(self.settings, **changes)
         count = len(self.endpoints)

@@ -22,16 +22,16 @@ class Dialect:
     * `text_without_length` - whether text is sent without ``content-length``. A JMS consumer of ActiveMQ 5.17 then gets
       a TextMessage instead of a BytesMessage.
     * `expiry_header` - the header for time-to-live.
-    * `expiry_is_absolute` - whether its milliseconds count from 1970 (JMS) or from the time of the send (RabbitMQ).
+    * `expiry_is_absolute` - whether the value is a time in milliseconds since 1970 (JMS) or a duration (RabbitMQ).
     * `prefetch_header` - the header of SUBSCRIBE that limits the unacknowledged messages.
     * `prefetch_bytes` - the bytes per message in `prefetch_header`, or 0 if the header counts messages.
     * `nack_requeues` - whether a NACK returns the message to its queue. `nack_requeue_headers` request this return.
     * `acks_over_all` - whether a cumulative ACK also covers messages of the connection's other subscriptions. RabbitMQ
       3.10 answers the next ACK for such a message with ERROR.
-    * `keeps_message_ids` - whether all deliveries of a message have the same ``message-id``. RabbitMQ 3.10 changes it.
+    * `keeps_message_ids` - whether the ``message-id`` is the same at each delivery. RabbitMQ 3.10 changes the id.
     * `duplicate_header` - the header by which the broker recognizes a repeated message. Artemis 2.40 confirms and drops
-      the repeated message. Only a send that may be repeated has the header, with a new id. Therefore, the broker does
-      not drop a dead letter that is sent back.
+      the repeated message. Only a send that the library may repeat has the header, with a new id. Therefore, the broker
+      does not drop a dead letter that is sent back.
     * `acks_in_transactions` - whether an ACK or NACK with a ``transaction`` takes effect at the COMMIT.
     * `destination_types` - maps the beginning of a destination to a type, which SEND and SUBSCRIBE name in a header.
     * `receipts_after_commit` - whether the receipts of SENDs in a transaction come after the receipt of COMMIT
@@ -40,9 +40,10 @@ class Dialect:
     * `frame_limit` - the default limit for a body in bytes. A larger body ends the connection.
     * `frame_limit_names` - the broker's settings that limit the size of a message, in words.
     * `ends_after_refusal` - whether an ERROR that names a refused frame ends the connection in STOMP 1.2. The broker
-      accepts no later frame. The specification ("ERROR") requires this end, but RabbitMQ and ActiveMQ continue.
-    * `unnamed_refusals` - a pattern for the ``message`` of an ERROR that refuses a frame without a ``receipt-id``.
-      ``None`` means every ERROR that is not about the end of the connection or a failure inside the broker.
+      accepts no later frame. STOMP 1.2 ("ERROR") requires this behaviour, but RabbitMQ and ActiveMQ continue.
+    * `unnamed_refusals` - the pattern of the ``message`` header in an ERROR that refuses a frame but has no
+      ``receipt-id``. ``None`` means every ERROR that is not about the end of the connection or a failure inside the
+      broker.
     """
 
     name: str
@@ -76,7 +77,7 @@ class Dialect:
     def prefetch(self, count: int) -> dict[str, str]:
         """Return the headers of SUBSCRIBE that allow about *count* unacknowledged messages.
 
-        If the header counts bytes, only a *count* of 1 is exact. For its value 0, Artemis 2.40 sends one at a time.
+        If the header counts bytes, only a *count* of 1 is exact. Artemis 2.40 then gets 0 and sends one at a time.
         """
         if self.prefetch_header is None:
             return {}

@@ -156,7 +156,7 @@ class Session:
     def receipts_in_order(self, first: int, count: int, deadline: Deadline) -> int:
         """Read *count* RECEIPT frames with consecutive ids from *first* on. Return the number of frames that came.
 
-        The method compares the bytes with the expected bytes, and does not parse them. A broker may write a line feed
+        The method compares the received bytes with the expected bytes, without parsing. A broker may write a line feed
         after each frame. If fewer than *count* came, `read_frame` returns the next frame or raises the error.
         """
         if not self.all_read:
@@ -369,7 +369,7 @@ class HeartBeats:
         return bool(self._sends) and now >= self.sent + self._sends
 
     def overdue(self, now: float) -> str | None:
-        """Return an error text if the broker has been silent for too long, otherwise ``None``."""
+        """Return an error text if the broker has been silent for too long, or ``None``."""
         if not self._expects or now < self.received + self._expects:
             return None
         promised = self._expects * 1000 / _TOLERANCE

@@ -23,7 +23,7 @@ def tls_context(
 ) -> ssl_module.SSLContext | None:
     """Return the TLS context for *ssl* and the `TLS_OPTIONS`. ``None`` means a connection without TLS.
 
-    Raises `ConfigurationError` if a file cannot be used. An option without effect or a contradiction raises it too.
+    Raises `ConfigurationError` for an unusable file, an option without effect, or contradictory options.
     """
     given = [name for name in TLS_OPTIONS if options[name] not in (None, False)]
     if not ssl:

@@ -4,7 +4,7 @@
   interrupt ``getaddrinfo``.
 * `close` sends nothing to the peer. A forked child closes its copies of the parent's sockets. If the child sent a TLS
   close-notify or called ``shutdown``, the session of the parent would end.
-* The module uses full names of the standard library, such as ``socket.socket``, so that gevent can patch them.
+* The module uses full names such as ``socket.socket``. Therefore, gevent can patch the standard library.
 """
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ class Transport:
         return bool(poll(math.ceil(seconds * 1000)))
 
     def _make_poll(self, read: bool, write: bool, wake: int | None) -> typing.Callable[[int], object]:
-        """Return a function that waits for the given events, and keep it for later waits. It takes milliseconds."""
+        """Return a function that waits a number of milliseconds for the given events. Keep the function for later."""
         descriptor = self._socket.fileno()
         if descriptor < 0:
             raise TransportClosed("the connection was closed by another thread")

@@ -1,6 +1,6 @@
 """A reader for the body of a frame, and the checks of the body's length.
 
-A body with a content-length has that number of bytes, and a NUL follows. Any other body ends at its first NUL.
+A content-length is the number of bytes before the closing NUL. Without a content-length, the first NUL ends the body.
 """
 
 from __future__ import annotations

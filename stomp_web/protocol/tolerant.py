@@ -1,4 +1,4 @@
-"""A reader for frames with faults. Without this reader, one such frame would end the receiver's session.
+"""A reader for frames with faults. Without this reader, a faulty frame would end the receiver's session.
 
 RabbitMQ 3.10.8 and 4.3.6 send frames with faults. In headers from an AMQP producer, RabbitMQ escapes only LF, CR, colon
 and backslash. RabbitMQ passes on NUL, bytes that are not UTF-8, empty names and long heads. RabbitMQ writes the header

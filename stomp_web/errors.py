@@ -144,8 +144,7 @@ class Rejected(MessageError):
     """The broker refused the message with an ERROR frame.
 
     If an ERROR only announces the end of the connection, the exception is `DeliveryUnknown`. The message may have
-    arrived. RabbitMQ 3.10 and 4.3 send such an ERROR, ``AMQP channel died``, when an administrator closes the
-    connection.
+    arrived. RabbitMQ 3.10 and 4.3 send ``AMQP channel died`` when an administrator closes the connection.
     """
 
     @property

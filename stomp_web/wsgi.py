@@ -89,7 +89,7 @@ class StompMiddleware:
 
 
 def get_publisher(environ: WSGIEnvironment, key: str = ENVIRON_KEY) -> Publisher:
-    """Return the publisher of `StompMiddleware` from *environ*. Raises `ConfigurationError` without a publisher."""
+    """Return the publisher in *environ*. Raises `ConfigurationError` if `StompMiddleware` has not set a publisher."""
     publisher: Publisher | None = environ.get(key)
     if publisher is None:
         raise ConfigurationError(

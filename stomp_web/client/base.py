@@ -98,25 +98,25 @@ class BaseClient(Unpicklable):
 
     @property
     def broker(self) -> str:
-        """The broker's address without credentials. Without a connection, the addresses of all brokers to try."""
+        """The broker's address without credentials. If not connected, the addresses of all brokers to try."""
         session = self._session
         return session.broker if session else str(self._connector)
 
     @property
     def server(self) -> str | None:
-        """The broker's product name, such as ``RabbitMQ/3.10.8``. ``None`` without a connection or a name."""
+        """The broker's product name, such as ``RabbitMQ/3.10.8``. ``None`` if not connected or not known."""
         session = self._session
         return session.server if session else None
 
     @property
     def version(self) -> str | None:
-        """The STOMP version of the session, or ``None`` without a connection."""
+        """The STOMP version of the session, or ``None`` if not connected."""
         session = self._session
         return session.version if session else None
 
     @property
     def session(self) -> str | None:
-        """The session id that the broker sent. ``None`` without a connection or an id."""
+        """The session id that the broker sent. ``None`` if not connected or not known."""
         session = self._session
         return session.id if session else None
 

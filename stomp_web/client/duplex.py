@@ -35,20 +35,19 @@ class QueueingDuplexClient(LoopClient):
 
     Run `listen_forever`, usually in a thread that you start. Take the frames from these queues:
 
-    * `message_queue` - MESSAGE frames. If the queue is full, the client stops reading until there is room. The broker
-      keeps the other messages, and heart-beats are still sent. While a call waits for a receipt, the client reads up to
+    * `message_queue` - MESSAGE frames. While this queue is full, the client does not read. The broker keeps the other
+      messages, and the client still sends heart-beats. While a call waits for a receipt, the client reads up to
       *queue_size* more messages. The client does not see a receipt that comes after these messages. To send confirmed
-      messages while many messages wait, use a second client. A prefetch limit with an ``ack`` other than ``auto`` also
-      helps.
-    * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT and ERROR frames. A full queue drops its
-      oldest frame.
+      messages while many messages wait, use a second client. A prefetch limit with an ``ack`` other than ``auto`` helps
+      too.
+    * `connected_queue`, `receipt_queue`, `error_queue` - the other frames. A full queue drops its oldest frame.
 
     `listening_event` is set while the loop runs. Set `shutdown_event` to end the loop cleanly.
 
-    A malformed message does not end the session, because any program may have sent it. The client reads the readable
+    Any sender can cause a malformed message, so such a message does not end the session. The client reads the readable
     parts, and `Frame.defects` lists the faults. If a message exceeds a limit, the client skips the rest and
-    `Frame.truncated` is true. The limits are *max_header_bytes* (131,072), *max_headers* (2,000) and *max_body_bytes*
-    (134,217,728, RabbitMQ's own limit). Both kinds of messages can be acknowledged.
+    `Frame.truncated` is true. You can acknowledge such messages. The limits are *max_header_bytes* (131,072),
+    *max_headers* (2,000) and *max_body_bytes* (134,217,728, RabbitMQ's own limit).
 
     *queue_size* is the size of each queue in frames. *message_queue* is your own `FrameQueue` for MESSAGE frames.
     *heart_beat* is ``(sent, wanted)`` in milliseconds, and *sent* may be positive. `PublishClient` describes the other
@@ -103,7 +102,7 @@ class QueueingDuplexClient(LoopClient):
     def receive(self, timeout: float | None = None) -> Frame | None:
         """Return the next MESSAGE frame, or ``None`` after *timeout* seconds. The default is the client's `timeout`.
 
-        A script needs no loop. Without a loop, this method reads the socket. Raises the exceptions of `listen_forever`.
+        If no loop runs, this method reads the socket. Raises the exceptions of `listen_forever`.
         """
         self._refuse_inherited()
         deadline = self._deadline(timeout)
@@ -140,8 +139,8 @@ class QueueingDuplexClient(LoopClient):
     ) -> str:
         """Subscribe to *destination*, and return the subscription's id after the broker's receipt.
 
-        * *ack* - with ``auto``, the broker counts a sent message as acknowledged. With ``client``, an ACK covers its
-          message and all earlier messages. With ``client-individual``, an ACK covers only its message.
+        * *ack* - with ``auto``, the broker does not wait for an ACK. With ``client``, an ACK covers its message and all
+          earlier messages. With ``client-individual``, an ACK covers only its message.
         * *headers* - more headers, such as ``selector`` or ``prefetch-count``. For Artemis, the client adds
           ``subscription-type``. Then ``/queue/`` is always a queue and ``/topic/`` is always a topic.
 

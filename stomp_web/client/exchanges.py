@@ -19,7 +19,7 @@ __all__ = ["Exchange", "Exchanges", "lost"]
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Exchange:
-    """The frames of one call, which waits for *receipts*. Without *receipts*, the call waits for the end of the write.
+    """The frames of one call, which waits for *receipts*. If *receipts* is empty, it waits for the write.
 
     If *together* is true, the frames count as one frame. The broker accepts a transaction's frames only at COMMIT.
     """

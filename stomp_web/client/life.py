@@ -68,7 +68,7 @@ class LoopClient(Loop):
             return self._connected_session(deadline).connected_frame
 
     def _connected_session(self, deadline: Deadline) -> Session:
-        """Return the session, or open a session. Only the driving thread may call this method."""
+        """Return the session. Connect first if there is no session. Only the driving thread may call this method."""
         session = self._session
         if session is None:
             self.shutdown_event.clear()
@@ -92,7 +92,7 @@ class LoopClient(Loop):
 
     @property
     def connected(self) -> bool:
-        """Whether the client has a session that the broker has not ended. Checks the socket without waiting.
+        """Whether the client has a session that the broker has not ended. Reading the property never waits.
 
         If a loop or a call drives the connection, this property does not check the socket. After the end of a session,
         the client counts as connected until it has read all earlier frames.
@@ -159,8 +159,8 @@ class LoopClient(Loop):
     def process(self) -> float | None:
         """Write and read without waiting. Call this method if you use your own selector.
 
-        Also call this method after you have taken frames from a full `message_queue`. Returns the seconds until the
-        next call for heart-beats, or ``None`` without heart-beats. Raises the exceptions of `listen_forever`.
+        Call this method again after you have taken frames from a full `message_queue`. For the heart-beats, call again
+        after the returned number of seconds. ``None`` means no heart-beats. Raises the exceptions of `listen_forever`.
         """
         with self._driving(self._deadline(None)):
             self._live_session()
@@ -169,9 +169,9 @@ class LoopClient(Loop):
             return self._beats.rest(time.monotonic(), self._reading)
 
     def disconnect(self, timeout: float | None = None) -> None:
-        """Send DISCONNECT, wait at most *timeout* seconds for its receipt, and close the connection.
+        """Send DISCONNECT, and wait at most *timeout* seconds for its receipt. Then close the connection.
 
-        A running loop ends without an exception. Without a connection, the method sends nothing.
+        A running loop ends without an exception. If the client is not connected, the method sends nothing.
         """
         deadline = self._deadline(timeout)
         if self._session is None or self._inherited:

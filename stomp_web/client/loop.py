@@ -291,7 +291,7 @@ class Loop(BaseClient):
         raise reason
 
     def _keep_heart_beats(self, session: Session, reading: bool) -> float | None:
-        """Send a heart-beat if necessary. Return the seconds until the next check, or ``None`` without heart-beats."""
+        """Send a heart-beat if necessary. Return the seconds until the next check, or ``None`` if there are none."""
         beats = self._beats
         now = time.monotonic()
         if beats.due(now):

@@ -154,7 +154,7 @@ class Message(_Ready):
 
     @property
     def id(self) -> str | None:
-        """The value of the header ``x-message-id``, or ``None`` for no value or an empty value."""
+        """The value of the header ``x-message-id``, or ``None`` if the value is absent or empty."""
         return message_id_of(self.headers) if self.headers else None
 
     @property
@@ -248,7 +248,7 @@ def send_frame(message: Message) -> Frame:
 
 
 def message_id_of(headers: typing.Mapping[str, str]) -> str | None:
-    """Return the value of ``x-message-id`` in *headers*, or ``None`` for no value or an empty value."""
+    """Return the value of ``x-message-id`` in *headers*, or ``None`` if the value is absent or empty."""
     message_id = headers.get(MESSAGE_ID)
     return message_id if isinstance(message_id, str) and message_id.strip() else None
 

@@ -22,7 +22,7 @@ __all__ = ["confirmed_positions", "name_messages", "no_receipt", "not_whole", "r
 
 
 def name_messages(error: MessageError, messages: typing.Sequence[Message]) -> None:
-    """Set the attributes of *error* that name *messages*. For a single message, the text gets the destination too."""
+    """Set the attributes of *error* that name *messages*. For one message, the text begins with the destination."""
     if len(messages) == 1:
         message = messages[0]
         if error.destination is None:
@@ -108,11 +108,12 @@ def rejected(
     """Return the exception for ERROR frames that came instead of receipts.
 
     *receipts* maps each requested receipt id to the position of its message. All ids of a transaction have the same
-    position. *waiting* holds the ids that did not come. Without *receipts*, the exception is about *count* messages.
-    *earlier* is how many unconfirmed messages were sent before. *late* means that the deadline came before all answers.
+    position. *waiting* holds the ids that did not come. If *receipts* is empty, the exception is about *count*
+    messages. *earlier* is how many unconfirmed messages were sent before. *late* means that the deadline came before
+    all answers.
 
     The exception is `Rejected` only if an ERROR `refuses` a frame. An ERROR from RabbitMQ names no frame, and may be
-    about an earlier unconfirmed message. Then the outcome is unknown. The outcome is also unknown without an answer.
+    about an earlier unconfirmed message. Then the outcome is unknown. The outcome is also unknown if no answer came.
     """
     broker = session.broker
     refusals = [error for error in errors if refuses(error, session.dialect)]
@@ -168,7 +169,7 @@ def no_receipt(
     confirmed: tuple[int, ...] = (),
     size: int = 1,
 ) -> MessageError:
-    """Return the exception for a sent message without an answer. *size* is the message's size in bytes."""
+    """Return the exception for a sent message that got no answer. *size* is the message's size in bytes."""
     late = isinstance(error, TransportTimeout)
     given = f" ({deadline.seconds:.3g} s given)" if late else ""
     reason = "be slow or out of resources, or may have refused it" if late else "have gone down, or have refused it"

@@ -117,7 +117,7 @@ class PublishClient(SendingClient):
 
     @property
     def connected(self) -> bool:
-        """Whether the client has a session that the broker has not ended. Checks the socket without waiting.
+        """Whether the client has a session that the broker has not ended. Reading the property never waits.
 
         If another thread uses the client, this property does not check the socket.
         """
@@ -128,10 +128,10 @@ class PublishClient(SendingClient):
             return self._states[getpid()].session is not None
 
     def disconnect(self, timeout: float | None = None) -> None:
-        """Send DISCONNECT, wait for its receipt, and close the connection. Without a connection, do nothing.
+        """Send DISCONNECT, and wait for its receipt. Then close the connection. If not connected, do nothing.
 
-        The receipt confirms all earlier frames. Without a receipt, unconfirmed frames raise `ReceiptTimeout` or
-        `ConnectionLost`. A refused frame raises `Rejected`. The method closes the connection in any case.
+        The receipt confirms all earlier frames. Raises `ReceiptTimeout` or `ConnectionLost` if a frame stays
+        unconfirmed. Raises `Rejected` if the broker refuses a frame. The connection is closed in any case.
         """
         with self._exclusive() as state:
             session = state.session
@@ -242,8 +242,8 @@ class PublishClient(SendingClient):
 
         A transaction does not guarantee all or nothing. RabbitMQ 3.10 may refuse one message and deliver the rest.
 
-        Raises `Rejected` if an ERROR answers COMMIT or a message of the transaction. Raises `DeliveryUnknown` without
-        an answer. If the connection was lost before COMMIT, nothing was committed and the call raises `NotSent`.
+        Raises `Rejected` if an ERROR answers COMMIT or a message of the transaction. Raises `DeliveryUnknown` if no
+        answer comes. If the connection was lost before COMMIT, nothing was committed and the call raises `NotSent`.
         """
         self._end_transaction(commands.commit(transaction), transaction, self._deadline(timeout))
 

@@ -30,7 +30,7 @@ class OpenTransaction:
     receipts: list[str] = dataclasses.field(default_factory=list)
 
     def sent(self, count: int, receipt: int | None) -> None:
-        """Add *count* sent messages. *receipt* is the number of the first receipt, or ``None`` without receipts."""
+        """Add *count* sent messages. *receipt* is the number of the first receipt, or ``None`` if unconfirmed."""
         self.messages += count
         if receipt is not None:
             self.receipts.extend(map(str, range(receipt, receipt + count)))

@@ -63,7 +63,7 @@ class PublishSubscribeClient(QueueingDuplexClient):
     def unsubscribe(
         self, id: str, *, headers: typing.Mapping[str, str] | None = None, timeout: float | None = None
     ) -> None:
-        """End the subscription *id*, and wait for the receipt. Then the client does not call the callback any more."""
+        """End the subscription *id*, and wait for the receipt. Then the client no longer calls the callback."""
         super().unsubscribe(id, headers=headers, timeout=timeout)
         self._received.callbacks.pop(id, None)
 
@@ -82,7 +82,7 @@ class PublishSubscribeClient(QueueingDuplexClient):
 
 
 class _Callbacks(ReceivedFrames):
-    """The received frames of a client that passes each MESSAGE frame to the callback of its subscription."""
+    """A `ReceivedFrames` that passes each MESSAGE frame to the callback of its subscription."""
 
     def __init__(self, client: PublishSubscribeClient, queue_size: int, message_queue: FrameQueue | None) -> None:
         super().__init__(queue_size, message_queue, client._driver.wake)

@@ -2,7 +2,7 @@
 
 Every part may be percent-encoded. No ``repr``, ``str`` or error shows the passcode. A list of complete addresses is
 allowed, such as ``stomp://user:passcode@mq1,stomp://user:passcode@mq2``. The addresses of a list may differ only in
-host and port. A session has one user, one virtual host and one set of options. An ambiguous address is an error.
+host and port. User, virtual host and options are the same for all brokers. An ambiguous address is an error.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Deadline:
         self.at = monotonic() + seconds
 
     def remaining(self) -> float:
-        """Return the number of seconds that are left, or 0.0 after the end."""
+        """Return the number of seconds that are left, or 0.0 after the deadline."""
         left = self.at - monotonic()
         return left if left > 0.0 else 0.0
 
@@ -44,7 +44,7 @@ class Deadline:
         return monotonic() >= self.at
 
     def sooner(self, seconds: float) -> Deadline:
-        """Return a deadline in *seconds* from now, but not later than this deadline."""
+        """Return a deadline *seconds* from now, but not later than this deadline."""
         return Deadline(min(self.remaining(), seconds))
 
     def share(self, parts: int) -> Deadline:

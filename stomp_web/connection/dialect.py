@@ -31,7 +31,7 @@ class Dialect:
     * `keeps_message_ids` - whether the ``message-id`` is the same at each delivery. RabbitMQ 3.10 changes the id.
     * `duplicate_header` - the header by which the broker recognizes a repeated message. Artemis 2.40 confirms and drops
       the repeated message. Only a send that the library may repeat has the header, with a new id. Therefore, the broker
-      does not drop a dead letter that is sent back.
+      does not drop a dead letter that an application sends back.
     * `acks_in_transactions` - whether an ACK or NACK with a ``transaction`` takes effect at the COMMIT.
     * `destination_types` - maps the beginning of a destination to a type, which SEND and SUBSCRIBE name in a header.
     * `receipts_after_commit` - whether the receipts of SENDs in a transaction come after the receipt of COMMIT
@@ -204,7 +204,7 @@ _NO_FRAME = re.compile(r"delivery acknowledgement on channel \d+ timed out")
 def refuses(error: Frame, dialect: Dialect) -> bool:
     """Return whether the ERROR frame *error* says that the broker did not accept a frame.
 
-    The ERROR answers the frame in its ``receipt-id``. Without this header, the ERROR answers an unanswered frame.
+    The ERROR answers the frame in its ``receipt-id``. If the header is absent, it answers an unanswered frame.
     """
     message = error.headers.get("message", "").strip()
     first_line = error.body[:1000].decode("utf-8", "replace").partition("\n")[0]

@@ -218,7 +218,7 @@ class Transport:
         return sent
 
     def send_parts(self, parts: typing.Sequence[memoryview | bytes]) -> int:
-        """Send bytes of *parts* like `send_some`, but without joining *parts*. Return the number of sent bytes."""
+        """Send the bytes of *parts* without joining them. Like `send_some`, return the number of sent bytes."""
         if self._tls:
             return self.send_some(parts[0])  # TLS has no call for several parts
         try:
@@ -269,7 +269,7 @@ class Transport:
         return bool(poll(math.ceil(seconds * 1000)))
 
     def _make_poll(self, read: bool, write: bool, wake: int | None) -> typing.Callable[[int], object]:
-        """Return a function that waits a number of milliseconds for the given events. Keep the function for later."""
+        """Return a function that waits for the given events. Its argument is the longest wait in milliseconds."""
         descriptor = self._socket.fileno()
         if descriptor < 0:
             raise TransportClosed("the connection was closed by another thread")

@@ -43,8 +43,8 @@ def check_body(frame: Frame, length: int, limit: int | None, version: str) -> No
 class BodyReader:
     """A reader for the rest of one frame, from the first byte of the body to the closing NUL.
 
-    *length* is the content-length or ``None``. Without *truncate*, the caller must first pass *length* to `check_body`.
-    If *length* is ``None``, a body over *limit* raises `UnreadableFrame`. With *truncate*, a body over *limit* is cut.
+    *length* is the content-length. If *truncate* is false, `check_body` must have accepted *length*. If *length* is
+    ``None``, a body over *limit* raises `UnreadableFrame`. If *truncate* is true, the body is cut at *limit*.
     """
 
     __slots__ = ("_frame", "_head", "_length", "_limit", "_pieces", "_truncate", "_version", "frame", "missing", "size")
@@ -75,7 +75,7 @@ class BodyReader:
         return b"".join((self._head, *self._pieces))
 
     def read(self, data: bytes, position: int) -> int:
-        """Read *data* from *position*. Return the end of the frame or of *data*. A complete frame is in `frame`."""
+        """Read *data* from *position* on. Return the position of the frame's end, or the length of *data*."""
         end = data.find(b"\0", position) if self._length is None else position + self.missing
         complete = 0 <= end < len(data)
         stop = end if complete else len(data)

@@ -40,8 +40,8 @@ class FrameBuffer:
 
     *version* determines the escapes and the line ends. After CONNECTED, a session sets `version` to the agreed version.
 
-    If a frame breaks a rule of STOMP, the buffer raises `ProtocolError`. With *tolerant*, the buffer still reads such a
-    frame if the end of the frame can be found. `Frame.defects` then lists the faults:
+    If a frame breaks a rule of STOMP, the buffer raises `ProtocolError`. With *tolerant*, the buffer still reads the
+    frame if it can find the end of the frame. `Frame.defects` then lists the faults:
 
     * In a header, NUL bytes and bytes that are not UTF-8 become replacement characters (U+FFFD).
     * An escape that the version does not define stays unchanged in the header.
@@ -56,7 +56,7 @@ class FrameBuffer:
     * The content-length is not a number, or no NUL follows a body of this length.
     * The frame has a body, but its command allows no body.
 
-    A frame over a limit raises `ProtocolError`. With *tolerant*, the frame is truncated. The limits are:
+    A frame over a limit raises `ProtocolError`. If *tolerant* is true, the buffer truncates the frame. The limits are:
 
     * *max_header_bytes* - the size of the command line and all header lines. Default 65,536 bytes.
     * *max_headers* - the number of header lines. Default 1,000.
@@ -259,7 +259,7 @@ class FrameBuffer:
         return frame
 
     def _search_blank_line(self, start: int) -> tuple[int, int] | None:
-        """Find the end of a head that is long or has CR LF. Without an end, fill `_head` and return ``None``."""
+        """Find the end of a head that is long or has CR LF. If no end came, fill `_head` and return ``None``."""
         data = self._data
         most = self._longest_head
         found = BLANK_LINE[self._version].search(data, start, min(start + most + 1, len(data)))

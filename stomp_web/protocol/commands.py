@@ -42,7 +42,7 @@ def connect(
 ) -> Frame:
     """Return a CONNECT frame. The newer command STOMP is not used, because servers of version 1.0 only know CONNECT.
 
-    *heart_beat* is ``(offered, wanted)``, the two intervals for heart-beats in milliseconds.
+    *heart_beat* is ``(sent, wanted)``: the milliseconds between heart-beats that the client sends and wants.
     """
     frame = Frame("CONNECT", {"accept-version": ",".join(accept_version), "host": host})
     if login is not None:

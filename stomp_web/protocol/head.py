@@ -1,7 +1,7 @@
 """The head of a frame: the command line and the header lines before the blank line.
 
-Bytes without a known command are not STOMP, and raise `NoCommand`. Any other fault raises `UnreadableFrame`. After this
-exception, a tolerant buffer may still find the end of the frame.
+Bytes without a known command raise `NoCommand`, because such bytes are not STOMP. Any other fault raises
+`UnreadableFrame`. After this exception, a tolerant buffer may still find the end of the frame.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def check_beginning(beginning: bytes, version: str) -> None:
 def parse_head(head: bytes, version: str, max_headers: int) -> Frame:
     """Return a frame with the command and the headers of *head*. The function does not set the body.
 
-    Raises `NoCommand` without a known command. Raises `UnreadableFrame` if a header breaks a rule.
+    Raises `NoCommand` if *head* has no known command. Raises `UnreadableFrame` if a header breaks a rule.
     """
     try:
         text = head.decode()

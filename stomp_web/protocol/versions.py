@@ -74,7 +74,7 @@ def unescape(text: str, version: str) -> str:
 
 
 def choose_version(accept_version: str | None, supported: typing.Sequence[str] = VERSIONS) -> str | None:
-    """Return the highest version that client and server speak, or ``None`` without a common version.
+    """Return the highest version that client and server speak, or ``None`` if there is no common version.
 
     *accept_version* is the header of the CONNECT frame, such as ``"1.0,1.2"``. A client without this header speaks
     STOMP 1.0 (STOMP 1.1 and 1.2, Protocol Negotiation).
@@ -84,7 +84,7 @@ def choose_version(accept_version: str | None, supported: typing.Sequence[str] =
 
 
 def parse_heart_beat(header: str | None) -> tuple[int, int]:
-    """Return the two numbers of milliseconds in a ``heart-beat`` header, or ``(0, 0)`` without the header.
+    """Return the two numbers of milliseconds in a ``heart-beat`` header, or ``(0, 0)`` if *header* is ``None``.
 
     Raises `ProtocolError` if *header* is not two non-negative numbers (STOMP 1.2, Heart-beating).
     """

@@ -4,8 +4,8 @@ The package has the public names of the core. The modules for frameworks are `st
 `stomp_web.wsgi`. Importing the core imports none of these modules and no third-party package.
 
 The package loads a name at its first use (PEP 562), so importing the package takes a millisecond. If a program forks
-while other threads run, the program must import all needed names before the fork. Another thread may hold an import
-lock at the fork, and the child never releases the lock. The modules for frameworks import their names at once.
+while other threads run, the program must import all needed names before the fork. If another thread holds an import
+lock at the fork, the child waits for the lock for ever. The modules for frameworks import their names at once.
 """
 
 # ruff: noqa: F403, F405 - all exceptions are public

@@ -1,6 +1,6 @@
 """The options of stomp-web for keyword arguments, addresses, ini files, Flask and Django.
 
-The text of a `ConfigurationError` has the user's spelling of an option, and the nearest name for an unknown option.
+A `ConfigurationError` names the option in the user's spelling. For an unknown option, the error suggests a name.
 """
 
 # ruff: noqa: RUF009 - `_option` makes a dataclass field

@@ -38,8 +38,7 @@ class StompError(Exception):
 class ConfigurationError(StompError, ValueError):
     """An option does not exist, or its value cannot be used.
 
-    `option` is the name in the user's spelling, such as ``STOMP_TIMEOUT``. ``None`` means that no single option is
-    wrong.
+    `option` is the name in the user's spelling, such as ``STOMP_TIMEOUT``. ``None`` means no single option.
     """
 
     def __init__(self, message: str, option: str | None = None) -> None:
@@ -71,7 +70,7 @@ class InvalidFrameType(InvalidFrame, TypeError):
 
 
 class MessageError(StompError):
-    """The base class of `NotSent`, `Rejected` and `DeliveryUnknown`. An unknown attribute is ``None`` or empty.
+    """The base class of `NotSent`, `Rejected` and `DeliveryUnknown`. An attribute without a value is ``None`` or empty.
 
     * `broker` - the broker's address without credentials, such as ``stomp://mq1:61613``.
     * `destination` - the destination of the message.
@@ -107,7 +106,7 @@ class MessageError(StompError):
 class NotSent(MessageError):
     """The broker has not accepted the message. Sending the message again is safe.
 
-    If a publisher raises `NotSent` itself, the connection or the time ended while the message was being written. The
+    If a publisher raises exactly `NotSent`, the connection or the time ended during the write of the message. The
     broker does not accept an incomplete frame. If the message exceeds a limit of the broker, the next attempt fails
     too. By default, the library repeats a send only after `NotSent` or a subclass of `NotSent`.
     """

@@ -62,7 +62,7 @@ class BaseClient(Unpicklable):
 
     @property
     def timeout(self) -> float:
-        """The time limit in seconds of a call without a *timeout* argument."""
+        """The time limit, in seconds, for calls without a *timeout* argument."""
         return self._timeout
 
     @timeout.setter
@@ -98,25 +98,25 @@ class BaseClient(Unpicklable):
 
     @property
     def broker(self) -> str:
-        """The broker's address without credentials. If not connected, the addresses of all brokers to try."""
+        """The broker's address without credentials, or the addresses of all brokers if there is no session."""
         session = self._session
         return session.broker if session else str(self._connector)
 
     @property
     def server(self) -> str | None:
-        """The broker's product name, such as ``RabbitMQ/3.10.8``. ``None`` if not connected or not known."""
+        """The broker's product name, such as ``RabbitMQ/3.10.8``. ``None`` if the client does not know the name."""
         session = self._session
         return session.server if session else None
 
     @property
     def version(self) -> str | None:
-        """The STOMP version of the session, or ``None`` if not connected."""
+        """The STOMP version of the session, or ``None`` if the client is not connected."""
         session = self._session
         return session.version if session else None
 
     @property
     def session(self) -> str | None:
-        """The session id that the broker sent. ``None`` if not connected or not known."""
+        """The session id that the broker sent. ``None`` if the client has no session id."""
         session = self._session
         return session.id if session else None
 

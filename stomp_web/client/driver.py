@@ -129,7 +129,7 @@ class Driver:
         self.close_wakeup()
 
     def wake(self) -> None:
-        """End the wait of the driving thread for the socket, if another thread drives."""
+        """If another thread drives, wake this thread from its wait for the socket."""
         if not self.is_this_thread:
             self.wakeup.wake()
 

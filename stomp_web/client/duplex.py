@@ -37,10 +37,10 @@ class QueueingDuplexClient(LoopClient):
 
     * `message_queue` - MESSAGE frames. While this queue is full, the client does not read. The broker keeps the other
       messages, and the client still sends heart-beats. While a call waits for a receipt, the client reads up to
-      *queue_size* more messages. The client does not see a receipt that comes after these messages. To send confirmed
-      messages while many messages wait, use a second client. A prefetch limit with an ``ack`` other than ``auto`` helps
-      too.
-    * `connected_queue`, `receipt_queue`, `error_queue` - the other frames. A full queue drops its oldest frame.
+      *queue_size* more messages. A later receipt stays unread. To send confirmed messages while many messages wait, use
+      a second client. A prefetch limit with an ``ack`` other than ``auto`` also helps.
+    * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT and ERROR frames. A full queue drops its
+      oldest frame.
 
     `listening_event` is set while the loop runs. Set `shutdown_event` to end the loop cleanly.
 
@@ -168,7 +168,7 @@ class QueueingDuplexClient(LoopClient):
 
         Raises `InvalidFrame` if the message cannot be acknowledged. For example, Artemis has no ACK in a *transaction*.
         Raises `NotSent` if the message's session has ended. In a new session, the ACK could count for another message.
-        The broker delivers the message again.
+        The broker delivers *frame* again.
         """
         session = self._session_of(frame, transaction)
         self._write(commands.ack(frame, session.version, transaction=transaction), session)

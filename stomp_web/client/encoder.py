@@ -54,7 +54,7 @@ class Encoder:
         return b"".join(parts), ()
 
     def _for_this_broker(self, message: Message, receipt: int | None, transaction: str | None) -> bytes:
-        """Return all bytes before the body, with the headers for the broker, *receipt*, *transaction* and the ttl."""
+        """Return all bytes of the SEND frame before the body."""
         dialect = self._dialect
         head, content, content_type, headers = message.prepared
         name = dialect.expiry_header
@@ -91,7 +91,7 @@ class Encoder:
 
 
 def _is_sent_as_text(body: bytes, content_type: str | None) -> bool:
-    """Return whether *content_type* is text, JSON or XML and *body* is UTF-8 without NUL."""
+    """Return whether *content_type* is a type of text and *body* is UTF-8 without NUL."""
     if not is_text(content_type) or b"\0" in body:
         return False
     try:

@@ -19,9 +19,10 @@ __all__ = ["Exchange", "Exchanges", "lost"]
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Exchange:
-    """The frames of one call, which waits for *receipts*. If *receipts* is empty, it waits for the write.
+    """The frames of one call, which waits for *receipts*.
 
-    If *together* is true, the frames count as one frame. The broker accepts a transaction's frames only at COMMIT.
+    If *receipts* is empty, the call waits until the bytes are written. If *together* is true, the frames count as one
+    frame. The broker accepts a transaction's frames only at COMMIT.
     """
 
     data: memoryview
@@ -108,7 +109,7 @@ class Exchanges:
         return self._outgoing[0] if self._in_write else None
 
     def end_write(self, exchange: Exchange, sent: int) -> None:
-        """Count *sent* bytes of *exchange* as written."""
+        """Add *sent* to the number of written bytes of *exchange*."""
         exchange.left += sent
         if self._outgoing and self._outgoing[0] is exchange:  # otherwise the session has ended meanwhile
             self.backlog -= sent

@@ -53,8 +53,8 @@ class LoopClient(Loop):
     ) -> Frame:
         """Open the connection, and return the CONNECTED frame. `connected_queue` gets this frame too.
 
-        The call is optional, because `listen_forever` connects. On an open connection, the call ignores its arguments.
-        `PublishClient.connect` describes the arguments and the exceptions.
+        The call is optional, because `listen_forever` connects. If the client is connected, the call ignores its
+        arguments. `PublishClient.connect` describes the arguments and the exceptions.
         """
         passcode = redact_secret("passcode", passcode)
         given = self._read_credentials(login, passcode, headers)
@@ -108,7 +108,7 @@ class LoopClient(Loop):
             self._leave()
 
     def listen_forever(self, *, connect: bool = True) -> None:
-        """Receive until `shutdown_event` is set or the connection ends. Any thread may run the loop.
+        """Receive frames until `shutdown_event` is set or the connection ends. Any thread may run the loop.
 
         The loop connects first if necessary. If *connect* is false, the loop never connects. Use ``False`` if a new
         session would lose subscriptions. The loop sends heart-beats, and puts each frame on the queue of its kind. When

@@ -137,8 +137,8 @@ class Loop(BaseClient):
     def _exchange(self, session: Session, exchange: Exchange, deadline: Deadline) -> None:
         """Hand *exchange* over to the driving thread, and wait until the exchange is done.
 
-        An exchange without receipts is done when its bytes are written. If a loop runs in another thread, the exchange
-        is done as soon as the backlog has room. The loop will write the bytes later.
+        An exchange without receipts is done when its bytes are written. If a loop runs in another thread, such an
+        exchange is already done when the backlog has room. The loop writes the bytes later.
         """
         exchanges, driver = self._exchanges, self._driver
         with driver.lock:
@@ -291,7 +291,7 @@ class Loop(BaseClient):
         raise reason
 
     def _keep_heart_beats(self, session: Session, reading: bool) -> float | None:
-        """Send a heart-beat if necessary. Return the seconds until the next check, or ``None`` if there are none."""
+        """Send a heart-beat if necessary. Return the seconds until the next check, or ``None`` for no check."""
         beats = self._beats
         now = time.monotonic()
         if beats.due(now):

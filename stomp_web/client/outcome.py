@@ -108,7 +108,7 @@ def rejected(
     """Return the exception for ERROR frames that came instead of receipts.
 
     *receipts* maps each requested receipt id to the position of its message. All ids of a transaction have the same
-    position. *waiting* holds the ids that did not come. If *receipts* is empty, the exception is about *count*
+    position. *waiting* holds the ids of missing receipts. If *receipts* is empty, the exception is about *count*
     messages. *earlier* is how many unconfirmed messages were sent before. *late* means that the deadline came before
     all answers.
 

@@ -102,7 +102,7 @@ class PublishClient(SendingClient):
             self._connected_session(state, deadline)
 
     def ping(self, timeout: float | None = None) -> None:
-        """Check that the broker answers. The method begins and aborts an empty transaction, with a receipt.
+        """Check that the broker answers. The method begins an empty transaction, and asks for a receipt of its ABORT.
 
         Raises `NotSent`, `Rejected` or `DeliveryUnknown` if no receipt comes within *timeout* seconds.
         """
@@ -189,8 +189,8 @@ class PublishClient(SendingClient):
         * *timeout* - the limit for the whole call, in seconds. The default is the client's `timeout`.
 
         If STOMP cannot carry the message, raises `InvalidFrame` and sends nothing. `NotSent`, `Rejected` and
-        `DeliveryUnknown` tell the outcome of the message. An unconfirmed message is only handed to the operating
-        system, and may be lost. If the broker answers such a message with ERROR, a later call logs the ERROR.
+        `DeliveryUnknown` tell the outcome of the message. An unconfirmed message only reaches the operating system, and
+        may be lost. If the broker answers such a message with ERROR, a later call logs the ERROR.
         """
         deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
         if headers is not None and type(headers) is not dict and isinstance(headers, typing.Mapping):
@@ -203,7 +203,7 @@ class PublishClient(SendingClient):
     def send_many(
         self, messages: typing.Iterable[Message], *, confirm: bool | None = None, timeout: float | None = None
     ) -> None:
-        """Send all *messages*. If the call is confirmed, then wait for all receipts.
+        """Send all *messages*. If the call is confirmed, wait for all receipts afterwards.
 
         Raises the exceptions of `send`. If STOMP cannot carry one of the messages, nothing is sent. If sending fails
         later, the exception's `confirmed` holds the positions of the confirmed messages.

@@ -1,4 +1,4 @@
-"""Queues of received frames. If a queue has no room for a MESSAGE frame, the frame is held until there is room.
+"""Queues of received frames. `ReceivedFrames` holds a MESSAGE frame until its queue has room.
 
 The driving thread puts frames on the queues. Any thread may take out frames. A thread that calls a queue holds no lock
 of the client.
@@ -167,7 +167,7 @@ class ReceivedFrames:
             frames.end(reason)
 
     def end_messages(self, reason: StompError) -> None:
-        """Add the held frames to `message_queue`, and end the queue. No thread may drive the session any more."""
+        """Add the held frames to `message_queue`, and end the queue. Call this method when no thread drives."""
         held, self.held = self.held, collections.deque()
         self.message_queue.end(reason, held)
 
@@ -177,7 +177,7 @@ class ReceivedFrames:
 
 
 class UnclaimedWarnings:
-    """A log for messages with an unknown subscription id. Each id gets one warning, up to 100 ids.
+    """Warnings about messages with an unknown subscription id. At most 100 ids get a warning, and each id only one.
 
     Examples are answers from a temporary queue of RabbitMQ, and messages that were on their way at UNSUBSCRIBE.
     """
@@ -187,7 +187,7 @@ class UnclaimedWarnings:
         self._named: set[str | None] = set()
 
     def warn(self, frame: Frame) -> None:
-        """Warn that the client drops *frame*, if this is the first warning for the subscription id."""
+        """Log a warning that the client drops *frame*, but only once for each subscription id."""
         subscription = frame.headers.get("subscription")
         if len(self._named) >= _MOST_NAMED or subscription in self._named:
             return

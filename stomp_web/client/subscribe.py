@@ -28,8 +28,8 @@ class PublishSubscribeClient(QueueingDuplexClient):
     exception of a callback goes to `on_error`. A message without a callback goes to `on_unclaimed`, and is dropped.
 
     While a callback waits for a receipt, the client also reads messages. The client calls the callbacks of these
-    messages later. If at least *queue_size* messages and 128 MiB wait, the client stops reading and does not see the
-    receipt. To avoid this problem, set a prefetch limit. The broker then keeps the other messages.
+    messages later. When *queue_size* messages and 128 MiB of messages wait, the client stops reading and does not see
+    the receipt. To avoid this problem, set a prefetch limit. The broker then keeps the other messages.
     """
 
     _received: _Callbacks

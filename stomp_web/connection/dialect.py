@@ -77,7 +77,7 @@ class Dialect:
     def prefetch(self, count: int) -> dict[str, str]:
         """Return the headers of SUBSCRIBE that allow about *count* unacknowledged messages.
 
-        If the header counts bytes, only a *count* of 1 is exact. Artemis 2.40 then gets 0 and sends one at a time.
+        If the header counts bytes, only a *count* of 1 is exact: Artemis 2.40 gets 0 and sends one message at a time.
         """
         if self.prefetch_header is None:
             return {}
@@ -204,7 +204,7 @@ _NO_FRAME = re.compile(r"delivery acknowledgement on channel \d+ timed out")
 def refuses(error: Frame, dialect: Dialect) -> bool:
     """Return whether the ERROR frame *error* says that the broker did not accept a frame.
 
-    The ERROR answers the frame in its ``receipt-id``. If the header is absent, it answers an unanswered frame.
+    The ERROR answers the frame in its ``receipt-id``. Without ``receipt-id``, the ERROR answers an unanswered frame.
     """
     message = error.headers.get("message", "").strip()
     first_line = error.body[:1000].decode("utf-8", "replace").partition("\n")[0]

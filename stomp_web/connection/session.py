@@ -157,7 +157,7 @@ class Session:
         """Read *count* RECEIPT frames with consecutive ids from *first* on. Return the number of frames that came.
 
         The method compares the received bytes with the expected bytes, without parsing. A broker may write a line feed
-        after each frame. If fewer than *count* came, `read_frame` returns the next frame or raises the error.
+        after each frame. If fewer than *count* frames came, `read_frame` returns the next frame or raises the error.
         """
         if not self.all_read:
             return 0
@@ -240,7 +240,7 @@ class Session:
     def all_ready(self) -> typing.Iterator[Frame]:
         """Return the frames that came while no call waited for an answer. The method does not wait.
 
-        Raises `ProtocolError`. Raises `TransportClosed` if the connection has ended or more than 2 MiB have come.
+        Raises `ProtocolError`. Also raises `TransportClosed` if the connection has ended or more than 2 MiB have come.
         """
         most = self.bytes_received + _MOST_UNASKED
         while True:
@@ -253,7 +253,7 @@ class Session:
     def read_some(self, most: int) -> list[Frame]:
         """Return at most *most* frames that have arrived. If the buffer has no frame, read once without waiting.
 
-        Raises `ProtocolError` or `TransportClosed`. The frames before a malformed frame come in an earlier call.
+        Raises `ProtocolError` or `TransportClosed`. If a malformed frame follows other frames, the next call raises.
         """
         if self._peeked is not None:
             peeked, self._peeked = self._peeked, None
@@ -369,14 +369,14 @@ class HeartBeats:
         return bool(self._sends) and now >= self.sent + self._sends
 
     def overdue(self, now: float) -> str | None:
-        """Return an error text if the broker has been silent for too long, or ``None``."""
+        """Return an error text if the broker has been silent for too long. Otherwise, return ``None``."""
         if not self._expects or now < self.received + self._expects:
             return None
         promised = self._expects * 1000 / _TOLERANCE
         return f"no byte came for {self._expects:g} s; a heart-beat was promised every {promised:g} ms"
 
     def rest(self, now: float, reading: bool) -> float | None:
-        """Return the seconds until the next check, or ``None`` for no check. If not *reading*, ignore `overdue`."""
+        """Return the seconds until `due` or `overdue` may change, or ``None``. If not *reading*, ignore `overdue`."""
         moments = [self.sent + self._sends] if self._sends else []
         if self._expects and reading:
             moments.append(self.received + self._expects)

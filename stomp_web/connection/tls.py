@@ -1,4 +1,4 @@
-"""The TLS settings of a connection. An authority of the system or of `tls_ca` must have issued the certificate."""
+"""The TLS settings of a connection. An authority of the system or of `tls_ca` must issue the broker's certificate."""
 
 from __future__ import annotations
 

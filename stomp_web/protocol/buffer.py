@@ -2,7 +2,7 @@
 
 1. The frames do not depend on the sizes of the chunks.
 2. The time is linear in the number of bytes, even for hostile input. No byte is searched twice for the same thing.
-3. The memory is limited. The buffer keeps at most one incomplete frame and the bytes that were appended after it.
+3. The memory is limited. The buffer keeps at most one incomplete frame and the bytes that the caller appended later.
 4. C code does most of the work. A complete frame takes one search for the blank line, one decode of the head, and one
    slice of the body.
 """
@@ -41,16 +41,15 @@ class FrameBuffer:
     *version* determines the escapes and the line ends. After CONNECTED, a session sets `version` to the agreed version.
 
     If a frame breaks a rule of STOMP, the buffer raises `ProtocolError`. With *tolerant*, the buffer still reads the
-    frame if it can find the end of the frame. `Frame.defects` then lists the faults:
+    frame if it can find the end of the frame. `Frame.defects` then lists the faults. The frame changes as follows:
 
     * In a header, NUL bytes and bytes that are not UTF-8 become replacement characters (U+FFFD).
     * An escape that the version does not define stays unchanged in the header.
     * A header line without a colon or without a name is left out.
-    * If a frame exceeds a limit, the excess is left out and `Frame.truncated` is true. Headers for acknowledging a
-      message are always kept: ``message-id``, ``ack``, ``subscription``, ``destination``, ``x-message-id`` and a few
-      more.
+    * If a frame exceeds a limit, the excess is left out and `Frame.truncated` is true. Headers for an ACK are never
+      left out: ``message-id``, ``ack``, ``subscription``, ``destination``, ``x-message-id`` and more.
 
-    Some faults hide the end of the frame, and always raise `ProtocolError`:
+    The following faults hide the end of a frame, and always raise `ProtocolError`:
 
     * The command is not known.
     * The content-length is not a number, or no NUL follows a body of this length.
@@ -161,7 +160,7 @@ class FrameBuffer:
     def __iter__(self) -> typing.Iterator[Frame]:
         """Take out all complete frames, one after the other. Raises `ProtocolError` at a malformed frame.
 
-        The iterator first returns the frames before the malformed frame. ``list(buffer)`` loses these frames.
+        The iterator first returns the frames before the malformed frame. ``list(buffer)`` would lose these frames.
         """
         while (frame := self.extract_frame()) is not None:
             yield frame

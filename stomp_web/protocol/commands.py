@@ -117,7 +117,7 @@ def _check_id(id: str, of: str) -> None:
 
 
 def check_destination(destination: str) -> str:
-    """Return *destination*. Raises `InvalidFrame` for a bad text, and `InvalidFrameType` for any other type."""
+    """Return *destination*. Raises `InvalidFrame` for a bad text, or `InvalidFrameType` for a bad type."""
     if not isinstance(destination, str):
         raise InvalidFrameType(f"the destination must be str, not {type(destination).__name__}")
     if not destination or destination.isspace():

@@ -224,7 +224,7 @@ class Options:
     )
 
 
-#: The default of every option. Constructors use it for arguments of the same names.
+#: The default of every option. Constructors use the same defaults for arguments of the same names.
 DEFAULTS: typing.Final = Options()
 
 #: The default `timeout`, in seconds, of a client without a pool.
@@ -236,7 +236,7 @@ OPTIONS: typing.Final[dict[str, Option]] = {
     for field in dataclasses.fields(Options)
 }
 
-#: The limits of a receiving client. It truncates a message over a limit.
+#: The limits of a receiving client. The client truncates a message over a limit.
 LIMIT_OPTIONS: typing.Final = ("max_header_bytes", "max_headers", "max_body_bytes")
 
 #: The options of TLS.

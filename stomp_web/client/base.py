@@ -56,7 +56,7 @@ class BaseClient(Unpicklable):
     def _set_up_base(self, connector: Connector, timeout: float, confirm: bool) -> None:
         self._connector = connector
         self._timeout: float = checked(coerce("timeout", timeout))
-        #: Whether a send asks for a receipt and waits for it, unless the call sets *confirm*.
+        #: Whether a send without the argument *confirm* waits for the broker's receipt.
         self.confirm: bool = coerce("confirm", confirm)
         self._credentials: typing.Mapping[str, object] = _NO_CREDENTIALS
 

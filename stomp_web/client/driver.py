@@ -30,9 +30,9 @@ class Driver:
 
     def __init__(self, leave: typing.Callable[[], object], ended: typing.Callable[[], bool]) -> None:
         self.lock = threading.Lock()
-        #: Notified, with the lock held, when a waiting thread should check its condition again.
+        #: A thread that holds the lock notifies this condition when a waiting thread should look again.
         self.changed = threading.Condition(self.lock)
-        #: Set while `listen_forever` runs.
+        #: The event is set while `listen_forever` runs.
         self.listening_event = threading.Event()
         self.wakeup = Wakeup()
         self._thread: int | None = None  # the thread that drives

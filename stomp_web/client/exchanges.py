@@ -28,9 +28,9 @@ class Exchange:
     data: memoryview
     receipts: typing.Sequence[str] = ()
     together: bool = False
-    #: How many bytes of `data` were written.
+    #: The number of written bytes of `data`.
     left: int = 0
-    #: How many unconfirmed frames of the session were handed over before this exchange.
+    #: The number of unconfirmed frames of the session before this exchange.
     unconfirmed_before: int = 0
     error: MessageError | None = None
     #: The receipts that have not come yet.
@@ -61,9 +61,9 @@ class Exchanges:
 
     def __init__(self) -> None:
         self._outgoing: collections.deque[Exchange] = collections.deque()
-        #: Bytes that wait to be written.
+        #: The number of bytes that wait to be written.
         self.backlog = 0
-        # Whether the first of `_outgoing` is being written. Meanwhile, its `left` is not known for certain.
+        # Whether a thread writes the first exchange of `_outgoing`. During the write, `left` may be wrong.
         self._in_write = False
         self._awaited: dict[str, Exchange] = {}
         self._next_receipt = 1

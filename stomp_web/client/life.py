@@ -41,9 +41,9 @@ class LoopClient(Loop):
 
     def _set_up_loop(self, queue_size: int, message_queue: FrameQueue | None) -> None:
         super()._set_up_loop(queue_size, message_queue)
-        #: Set while `listen_forever` runs.
+        #: The event is set while `listen_forever` runs.
         self.listening_event = self._driver.listening_event
-        #: Set it to end `listen_forever`; a signal handler may set it.
+        #: Set this event to end `listen_forever`. A signal handler may set the event.
         self.shutdown_event: threading.Event = _WakingEvent(self._driver.wakeup.wake)
         self._ending = False  # disconnect() or close() has set `shutdown_event`; the next connection clears it
         self._closes = 0  # how often the client was closed; another thread may close it while this one connects

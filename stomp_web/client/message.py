@@ -39,12 +39,12 @@ Body = bytes | bytearray | memoryview | str
 #: The header by which a receiver recognizes a message that came twice.
 MESSAGE_ID: typing.Final = "x-message-id"
 TEXT_PLAIN: typing.Final = "text/plain;charset=utf-8"
-#: The longest time to live, in seconds: a hundred years. Brokers count milliseconds in 64 bits; some count from 1970.
+#: The longest time to live, in seconds (100 years). Brokers count milliseconds in 64 bits, and some brokers count from 1970.
 LONGEST_TTL: typing.Final = 3_155_760_000.0
-#: The parts that are the same for every broker. These are the command line with the header lines (STOMP 1.2), the body,
-#: the content type, and the other headers.
+#: The parts of a message that are the same for every broker: the command line with the header lines (STOMP 1.2), the
+#: body, the content type and the other headers.
 Prepared = tuple[bytes, bytes, str | None, typing.Mapping[str, str]]
-#: How many routes a cache keeps.
+#: The largest number of routes in a cache.
 MOST_ROUTES: typing.Final = 512
 _LONGEST_KEPT = 2_048  # bytes of the header lines of one message
 
@@ -69,7 +69,7 @@ class Route:
         self.content_type = content_type
         self.headers = headers or {}
         self._check = check
-        #: The last message's own headers, and their lines. In a loop, the next message usually has the same headers.
+        #: The own headers of the last message, and the encoded lines. The next message often has the same headers.
         self.last: tuple[typing.Mapping[str, str], bytes] = ({}, b"")
         self.encoded = encode_head("SEND", send_headers(destination, content_type, self.headers), "1.2")
 
@@ -100,7 +100,7 @@ def send_headers(
     return checked if content_type is None else {"destination": destination, "content-type": content_type, **checked}
 
 
-#: The route for a destination and a content type, without standing headers. The most recently used routes are kept.
+#: Returns the route for a destination and a content type. A cache keeps the most recently used routes.
 bare_route = functools.lru_cache(MOST_ROUTES)(Route)
 
 

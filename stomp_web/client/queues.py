@@ -33,7 +33,7 @@ class FrameQueue:
 
     def __init__(self, maxsize: int, *, drop_oldest: bool = False) -> None:
         self.maxsize = maxsize
-        #: Called after a frame was taken. The client sets it, so that it can read on when there is room.
+        #: The queue calls this function after a consumer took out a frame. The client then reads more frames.
         self.on_get: typing.Callable[[], object] | None = None
         self._drop_oldest = drop_oldest
         self._frames: collections.deque[Frame] = collections.deque(maxlen=maxsize if drop_oldest else None)
@@ -124,7 +124,7 @@ class ReceivedFrames:
         self.held: collections.deque[Frame] = collections.deque()
         #: The ack modes of the session's subscriptions, by subscription id.
         self.ack_modes: dict[str, str] = {}
-        #: Whether DISCONNECT was sent. From then on the client reads all frames until the receipt of DISCONNECT.
+        #: Whether the client has sent DISCONNECT. Then the client reads all frames until the receipt of DISCONNECT.
         self.parting = False
         self._wake = wake
 

@@ -54,8 +54,8 @@ class SendingClient(BaseClient):
         self._set_up_base(connector, timeout, confirm)
         self._retired = False
         self._notices = Notices() if notices is None else notices
-        #: Whether each call publishes its notices at its end. A pool publishes them after the client's release, because
-        #: a log handler that sends through the same pool may need the connection.
+        #: Whether each call publishes the notices at its end. A pool publishes the notices after the client's release.
+        #: At that time, a log handler may send through the same pool and need the connection.
         self.publishes_notices = notices is None
         self._states = PerProcess(ClientState, leave=ClientState.drop)
 

@@ -24,7 +24,7 @@ _MOST_ENDED = 1_000  # ended transactions that are remembered; a program with mo
 class OpenTransaction:
     """An open transaction."""
 
-    #: How many frames were sent since the last receipt.
+    #: The number of frames that were sent since the last receipt.
     messages: int = 0
     #: The ids of the receipts that RabbitMQ sends after COMMIT.
     receipts: list[str] = dataclasses.field(default_factory=list)
@@ -110,16 +110,16 @@ class ClientState:
     """The state of a client in one process."""
 
     pid: int
-    #: Contains the claim while no call is running. A deque would take 700 bytes more.
+    #: A list that contains the claim while no call runs. A deque would take 700 bytes more.
     claims: list[Right] = dataclasses.field(default_factory=list)
     session: Session | None = None
     encoder: Encoder | None = None
-    #: The number of the next receipt that is asked for.
+    #: The id of the next receipt.
     next_receipt: int = 1
-    #: How many frames were written since the last receipt; an ERROR may be about one of these.
+    #: The number of frames since the last receipt. An ERROR may be about such a frame.
     unconfirmed: int = 0
     transactions: Transactions = dataclasses.field(default_factory=Transactions)
-    #: Whether the user has connected with other credentials than those of the constructor.
+    #: Whether the user has called `connect` with arguments, such as other credentials.
     other_login: bool = False
 
     def __post_init__(self) -> None:

@@ -87,7 +87,7 @@ class _Callbacks(ReceivedFrames):
     def __init__(self, client: PublishSubscribeClient, queue_size: int, message_queue: FrameQueue | None) -> None:
         super().__init__(queue_size, message_queue, client._driver.wake)
         self.callbacks: dict[str, Callback] = {}
-        #: Messages that have come while a running callback waits for a receipt.
+        #: Messages that came while a running callback waited for a receipt.
         self.later: collections.deque[Frame] = collections.deque()
         self._later_bytes = 0  # about how many bytes these messages take
         self._calling = False

@@ -129,7 +129,7 @@ RABBITMQ: typing.Final = Dialect(
         re.IGNORECASE,
     ),
 )
-#: Artemis 2.40. With STOMP 1.0 it sends no ``server`` header, so it is not recognized.
+#: Artemis 2.40. In STOMP 1.0, Artemis sends no ``server`` header and cannot be recognized.
 ARTEMIS: typing.Final = Dialect(
     "artemis",
     "ActiveMQ-Artemis",
@@ -163,7 +163,7 @@ ACTIVEMQ: typing.Final = Dialect(
 DEVELOPMENT: typing.Final = Dialect(
     "development", "stomp-web/", prefetch_header="prefetch-count", nack_requeues=True, ends_after_refusal=True
 )
-#: For an unknown broker: no special feature is assumed.
+#: An unknown broker, without any special feature.
 GENERIC: typing.Final = Dialect("generic", prefetch_header="prefetch-count")
 
 DIALECTS: typing.Final = (RABBITMQ, ARTEMIS, ACTIVEMQ, DEVELOPMENT, GENERIC)

@@ -97,13 +97,13 @@ class Session:
         self._broken: TransportClosed | None = None  # the exception of `receipts_in_order`, for the next read
         self._peeked: Frame | None = None  # a frame that `ended` has taken out of the buffer, for `read_some`
         self.broker = broker
-        #: How many bytes have arrived, including heart-beats.
+        #: The number of bytes that have arrived, including heart-beats.
         self.bytes_received = 0
         #: Whether the last check found no byte to read.
         self.all_read = False
-        #: Whether a call is using the session, or was interrupted while using it. The user of the session sets this.
+        #: Whether a call uses the session, or was interrupted while it used the session. The call sets the value.
         self.unsettled = False
-        #: The process that opened the session; in a forked child the session must not be used.
+        #: The process that opened the session. A forked child must not use the session.
         self.pid = os.getpid()
         self.write(encode(settings.connect_frame()), deadline)
         frame = self.read_frame(deadline)

@@ -43,7 +43,7 @@ _TCP_INFO = struct.Struct("=B127xQ")
 ESTABLISHED: typing.Final = 1
 #: The arguments of `Transport.ask`: level, option, and the size of the result in bytes.
 INFO: typing.Final = (socket.IPPROTO_TCP, getattr(socket, "TCP_INFO", 0), _TCP_INFO.size)
-#: Unpacks the result of `Transport.ask`: state, and number of arrived bytes. Raises `struct.error` on old systems.
+#: Unpacks the result of `Transport.ask`: a state and a number of bytes. Raises `struct.error` on old systems.
 unpack_info = _TCP_INFO.unpack
 
 
@@ -71,18 +71,18 @@ class Transport:
         self._poll: typing.Any = None
         self._polled: tuple[bool, bool, int | None] | None = None  # what `_poll` waits for now
         self._tls = not hasattr(raw, "sendmsg")  # sockets on Windows have no sendmsg either
-        #: The flag with which a call never waits; 0 if the socket never waits. See `_let_reads_wait`.
+        #: A flag that makes a call not wait, or 0 if the socket never waits. See `_let_reads_wait`.
         self._at_once = 0
-        #: Asks the operating system for `INFO` about the connection; ``None`` if the system has no such call. Without
-        #: this, a publisher's rate is 0.81 of the usual rate in one thread, and 0.76 in 64 threads (CPython 3.11).
+        #: Asks the operating system for `INFO` about the connection, or ``None`` if the system has no such call.
+        #: Without it, a publisher has 0.81 of the usual rate in one thread and 0.76 in 64 threads (CPython 3.11).
         self.ask: typing.Callable[[int, int, int], bytes] | None = None
         if sys.platform == "linux":
             # Not a partial with the arguments, which would take 200 bytes more.
             self.ask = typing.cast("typing.Callable[[int, int, int], bytes]", raw.getsockopt)
-        #: How many bytes the operating system (or the TLS layer) has accepted so far.
+        #: The number of bytes that the operating system or the TLS layer has accepted so far.
         self.bytes_sent = 0
         #: Whether TLS holds a record that the operating system did not accept. The next write must repeat the same
-        #: bytes; otherwise the connection must be closed.
+        #: bytes. If that is not possible, the connection must be closed.
         self.stuck = False
         _transports.add(self)
 

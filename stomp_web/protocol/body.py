@@ -59,11 +59,11 @@ class BodyReader:
         self._version = version
         self._truncate = truncate
         self._pieces: list[bytes | bytearray] = []
-        #: How many bytes of the body have come so far, including the bytes beyond the limit.
+        #: The number of bytes of the body that have come, including the bytes beyond the limit.
         self.size = 0
-        #: How many bytes of the body are missing; 0 if that is not known.
+        #: The number of missing bytes of the body, or 0 if the number is not known.
         self.missing = length or 0
-        #: The frame; ``None`` until its end was read.
+        #: The complete frame, or ``None`` before `read` has reached its end.
         self.frame: Frame | None = None
 
     def __len__(self) -> int:

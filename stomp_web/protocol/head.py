@@ -15,9 +15,9 @@ from .versions import has_escapes, unescape
 
 __all__ = ["BLANK_LINE", "LONGEST_COMMAND_LINE", "NoCommand", "check_beginning", "parse_head"]
 
-#: The size of the longest command with its line end: so many bytes show whether a frame has a command.
+#: The size of the longest command with its line end. This number of bytes shows whether a frame has a command.
 LONGEST_COMMAND_LINE: typing.Final = max(map(len, COMMANDS)) + len("\r\n")
-#: The end of a head. In 1.2 a line ends with "an OPTIONAL carriage return [...] followed by a REQUIRED line feed".
+#: The end of a head. In 1.2, a line ends with "an OPTIONAL carriage return [...] followed by a REQUIRED line feed".
 BLANK_LINE: typing.Final = {
     version: re.compile(pattern) for version, pattern in (("1.0", rb"\n\n"), ("1.1", rb"\n\n"), ("1.2", rb"\n\r?\n"))
 }

@@ -46,7 +46,7 @@ class TolerantReader:
         self._line = bytearray()  # the kept part of the current line
         self._line_bytes = 0  # the length of the current line so far
         self._body: BodyReader | None = None
-        #: The frame; ``None`` until its end was read.
+        #: The complete frame, or ``None`` before `read` has reached its end.
         self.frame: Frame | None = None
 
     def __len__(self) -> int:

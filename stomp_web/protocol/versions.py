@@ -26,7 +26,7 @@ __all__ = [
 
 #: The versions that stomp-web speaks, oldest first.
 VERSIONS: typing.Final = ("1.0", "1.1", "1.2")
-#: The commands whose headers no version escapes, "to remain backward compatible with STOMP 1.0" (STOMP 1.2, Value
+#: The commands that have no escapes in any version, "to remain backward compatible with STOMP 1.0" (STOMP 1.2, Value
 #: Encoding). STOMP is handled "in the same manner as a CONNECT frame" (STOMP 1.2, CONNECT or STOMP Frame).
 UNESCAPED_COMMANDS: typing.Final = frozenset(("CONNECT", "CONNECTED", "STOMP"))
 

@@ -121,7 +121,7 @@ class BaseClient(Unpicklable):
         return session.id if session else None
 
     def transaction(self) -> Transaction:
-        """Return a context manager for a transaction. The end of the block commits. An exception aborts.
+        """Return a context manager that commits a transaction. An exception in the block aborts the transaction.
 
         >>> with client.transaction() as tx:  # doctest: +SKIP
         ...     tx.send("/queue/orders", b"1")

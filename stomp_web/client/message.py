@@ -39,7 +39,7 @@ Body = bytes | bytearray | memoryview | str
 #: The header by which a receiver recognizes a message that came twice.
 MESSAGE_ID: typing.Final = "x-message-id"
 TEXT_PLAIN: typing.Final = "text/plain;charset=utf-8"
-#: The longest time to live, in seconds (100 years). Brokers count milliseconds in 64 bits, and some brokers count from 1970.
+#: The longest time to live: 100 years in seconds. Brokers count milliseconds in 64 bits. Some brokers count from 1970.
 LONGEST_TTL: typing.Final = 3_155_760_000.0
 #: The parts of a message that are the same for every broker: the command line with the header lines (STOMP 1.2), the
 #: body, the content type and the other headers.

@@ -189,8 +189,8 @@ class PublishClient(SendingClient):
         * *timeout* - the limit for the whole call, in seconds. The default is the client's `timeout`.
 
         If STOMP cannot carry the message, raises `InvalidFrame` and sends nothing. `NotSent`, `Rejected` and
-        `DeliveryUnknown` tell the outcome of the message. An unconfirmed message only reaches the operating system, and
-        may be lost. If the broker answers such a message with ERROR, a later call logs the ERROR.
+        `DeliveryUnknown` tell the outcome of the message. An unconfirmed send returns when the operating system has the
+        bytes, so the message may be lost. If the broker answers it with ERROR, a later call logs the ERROR.
         """
         deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
         if headers is not None and type(headers) is not dict and isinstance(headers, typing.Mapping):

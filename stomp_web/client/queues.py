@@ -177,9 +177,10 @@ class ReceivedFrames:
 
 
 class UnclaimedWarnings:
-    """Warnings about messages with an unknown subscription id. At most 100 ids get a warning, and each id only one.
+    """Warnings about messages with an unknown subscription id. Each id causes only one warning.
 
-    Examples are answers from a temporary queue of RabbitMQ, and messages that were on their way at UNSUBSCRIBE.
+    At most 100 ids cause a warning. Examples of such messages are answers from a temporary queue of RabbitMQ, and
+    messages that were on their way at UNSUBSCRIBE.
     """
 
     def __init__(self, log: GuardedLogger) -> None:

@@ -329,5 +329,5 @@ class SendingClient(BaseClient):
 
 
 def _receipts(first: int, count: int) -> dict[str, int]:
-    """Return a mapping from *count* consecutive receipt ids from *first* on to the positions of their messages."""
+    """Return the positions of *count* messages by their receipt ids. The first id is *first*."""
     return {str(first + position): position for position in range(count)}

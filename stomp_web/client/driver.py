@@ -129,7 +129,7 @@ class Driver:
         self.close_wakeup()
 
     def wake(self) -> None:
-        """If another thread drives, wake this thread from its wait for the socket."""
+        """Wake the driving thread from its wait for the socket. The driving thread itself needs no wake."""
         if not self.is_this_thread:
             self.wakeup.wake()
 

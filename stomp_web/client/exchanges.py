@@ -127,8 +127,8 @@ class Exchanges:
     def take_refusal(self, session: Session, frame: Frame, words: str, in_transaction: bool) -> None:
         """Fail the exchange that the ERROR *frame* refuses. If the ERROR may be about other frames, fail no exchange.
 
-        If *in_transaction* is true, the ERROR may be about an open transaction. No call waits for the receipts of a
-        transaction.
+        If *in_transaction* is true, the ERROR may be about an open transaction. No call waits for the receipts of an
+        open transaction.
         """
         named = frame.headers.get("receipt-id")
         exchange = None if named is None else self._awaited.get(named)

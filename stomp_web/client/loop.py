@@ -190,7 +190,7 @@ class Loop(BaseClient):
             self._step(None if deadline is None else deadline.remaining())
 
     def _step(self, seconds: float | None) -> bool:
-        """Write and read without waiting. If nothing moves, wait at most *seconds*. Return whether anything moved."""
+        """Write and read without waiting. If there are no bytes, wait at most *seconds*. Return whether bytes moved."""
         session = self._live_session()
         # Open the wakeup before looking for bytes to write: a thread that hands over bytes later ends the wait.
         wake = self._driver.wakeup.fileno()

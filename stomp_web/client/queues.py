@@ -177,10 +177,9 @@ class ReceivedFrames:
 
 
 class UnclaimedWarnings:
-    """Warnings about messages with an unknown subscription id. Each id causes only one warning.
+    """Warnings about messages with an unknown subscription id. Each of at most 100 ids causes one warning.
 
-    At most 100 ids cause a warning. Examples of such messages are answers from a temporary queue of RabbitMQ, and
-    messages that were on their way at UNSUBSCRIBE.
+    Examples are answers from a temporary queue of RabbitMQ, and messages that were on their way at UNSUBSCRIBE.
     """
 
     def __init__(self, log: GuardedLogger) -> None:

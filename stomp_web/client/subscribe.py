@@ -28,8 +28,8 @@ class PublishSubscribeClient(QueueingDuplexClient):
     exception of a callback goes to `on_error`. A message without a callback goes to `on_unclaimed`, and is dropped.
 
     While a callback waits for a receipt, the client also reads messages. The client calls the callbacks of these
-    messages later. The client stops reading when at least *queue_size* messages and 128 MiB wait. Then it does not see
-    the receipt. To avoid this problem, set a prefetch limit. The broker then keeps the other messages.
+    messages later. The client stops reading when at least *queue_size* messages and 128 MiB wait. Then the client does
+    not see the receipt. To avoid this problem, set a prefetch limit. The broker then keeps the other messages.
     """
 
     _received: _Callbacks

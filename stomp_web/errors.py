@@ -58,7 +58,7 @@ class SerializationError(StompError, ValueError):
 
 
 class ProtocolError(StompError):
-    """The peer sent bytes that are not STOMP. If the caller made the invalid frame, the exception is `InvalidFrame`."""
+    """The peer sent bytes that are not STOMP. If the caller's own frame is invalid, the exception is `InvalidFrame`."""
 
 
 class InvalidFrame(ProtocolError, ValueError):
@@ -106,9 +106,9 @@ class MessageError(StompError):
 class NotSent(MessageError):
     """The broker has not accepted the message. Sending the message again is safe.
 
-    If a publisher raises exactly `NotSent`, the connection or the time ended during the write of the message. The
-    broker does not accept an incomplete frame. If the message exceeds a limit of the broker, the next attempt fails
-    too. By default, the library repeats a send only after `NotSent` or a subclass of `NotSent`.
+    A publisher raises `NotSent` itself if the connection ended or the deadline expired during the write. The broker
+    does not accept an incomplete frame. If the message exceeds a limit of the broker, the next attempt fails too. By
+    default, the library repeats a send only after `NotSent` or a subclass of `NotSent`.
     """
 
 
@@ -142,8 +142,8 @@ class PoolClosed(NotSent):
 class Rejected(MessageError):
     """The broker refused the message with an ERROR frame.
 
-    If an ERROR only announces the end of the connection, the exception is `DeliveryUnknown`. The message may have
-    arrived. RabbitMQ 3.10 and 4.3 send ``AMQP channel died`` when an administrator closes the connection.
+    If an ERROR only announces the end of the connection, the exception is `DeliveryUnknown`. Then the message may have
+    arrived. For example, RabbitMQ 3.10 and 4.3 send ``AMQP channel died`` when an administrator closes the connection.
     """
 
     @property

@@ -1,6 +1,6 @@
 """`QueueingDuplexClient`, a client with one connection that sends and receives.
 
-`stomp_web.client.life` connects and disconnects. `.loop`, `.driver` and `.exchanges` let threads share the client.
+The module `life` connects and disconnects. `loop`, `driver` and `exchanges` let several threads share the client.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class PublishClient(SendingClient):
     * *tls_insecure_skip_verify* - whether to accept any certificate, with a warning.
     * *versions* - the STOMP versions that the client offers.
     * *connect_timeout* - the limit for opening a connection, in seconds.
-    * *timeout* - the limit for a whole call, in seconds. Python cannot interrupt the look-up of a host name.
+    * *timeout* - the limit for a whole call, in seconds. Only the look-up of a host name can take longer.
     * *confirm* - whether `send` and `send_many` wait for the broker's receipt by default.
     * *heart_beat* - ``(sent, wanted)`` in milliseconds. *sent* must be 0, because no thread sends heart-beats.
     * *connect_headers* - more headers for CONNECT.

@@ -180,7 +180,7 @@ class Loop(BaseClient):
             )
 
     def _drive(self, done: typing.Callable[[], bool], deadline: Deadline | None) -> None:
-        """Write and read until *done* returns true or *deadline* expires. If the connection ends, raise the reason."""
+        """Write and read until *done* returns true or *deadline* expires. If the connection ends, raise an error."""
         self._driver.wakeup.fileno()  # open it before *done* is called: a thread that changes the result ends the wait
         while not done():
             if self._session is None:
@@ -257,7 +257,7 @@ class Loop(BaseClient):
         return bool(frames) or session.bytes_received != received
 
     def _dispatch(self, session: Session, frames: list[Frame]) -> None:
-        """Pass each of *frames* to its queue or its exchange. If a frame ends the session, raise the reason."""
+        """Pass each of *frames* to its queue or its exchange. If a frame ends the session, raise an exception."""
         for command, group in itertools.groupby(frames, _command_of):
             if command == "MESSAGE":
                 messages = list(group)

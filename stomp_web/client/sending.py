@@ -157,7 +157,7 @@ class SendingClient(BaseClient):
         receipts: dict[str, int],
         count: int,
     ) -> typing.NoReturn:
-        """End the session after a failed write of *data*, and raise the outcome of the messages.
+        """End the session after a failed write of *data*, and raise the exception for the messages.
 
         *error* is the reason of the failure. *before* is the number of bytes that were written before *data*. *data*
         holds *count* messages, which ask for *receipts*. The method first reads frames that have come, such as receipts

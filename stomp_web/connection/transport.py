@@ -301,7 +301,7 @@ class Transport:
 
 
 def _keep_alive(raw: socket.socket) -> None:
-    """Let the system probe an idle connection. The probes detect a dead peer, and show firewalls a live connection."""
+    """Let the system probe an idle connection, to detect a dead peer and to show traffic to firewalls."""
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, name):  # seconds before the first probe, seconds between probes, number of probes

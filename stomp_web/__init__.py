@@ -1,11 +1,11 @@
-"""Push messages to a STOMP broker from a Python web application: pooled, confirmed, never lost silently.
+"""A library that publishes messages from Python web applications to STOMP brokers.
 
-This package has the public names of the core. `stomp_web.flask`, `stomp_web.django` and `stomp_web.wsgi` are for
-frameworks. Importing the core imports neither these modules nor any third-party package.
+The package has the public names of the core. The modules for frameworks are `stomp_web.flask`, `stomp_web.django` and
+`stomp_web.wsgi`. Importing the core imports none of these modules and no third-party package.
 
-A name is loaded at its first use (PEP 562), so that importing the package takes a millisecond. A program that forks
-while other threads run must import the names that it needs before the fork. Otherwise another thread may hold an import
-lock at the fork, which the child never releases. The modules for frameworks import their names at once.
+The package loads a name at its first use (PEP 562), so importing the package takes a millisecond. If a program forks
+while other threads run, the program must import all needed names before the fork. If another thread holds an import
+lock at the fork, the child waits for the lock for ever. The modules for frameworks import their names at once.
 """
 
 # ruff: noqa: F403, F405 - all exceptions are public

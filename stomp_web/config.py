@@ -1,6 +1,6 @@
-"""The typed options of stomp-web. Keyword arguments, addresses, ini files, Flask and Django share this set of options.
+"""The options of stomp-web for keyword arguments, addresses, ini files, Flask and Django.
 
-The error for an unknown option or a bad value contains the name that the user wrote, and the nearest valid name.
+A `ConfigurationError` names the option in the user's spelling. For an unknown option, the error suggests a name.
 """
 
 # ruff: noqa: RUF009 - `_option` makes a dataclass field
@@ -48,7 +48,7 @@ _WORDS: typing.Final = {
 
 
 def read_seconds(value: object) -> float:
-    """Return *value* as ``float``. Raises `ValueError` if it is not a finite number greater than 0."""
+    """Return *value* as ``float``. Raises `ValueError` if *value* is not a finite number greater than 0."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("must be a number of seconds, such as 5 or 0.5")
     if not 0 < value <= sys.float_info.max:
@@ -64,7 +64,7 @@ def _seconds(value: typing.Any) -> float:
 
 
 def whole_number(name: str, value: object, least: int, most: int = _LARGEST_COUNT) -> int:
-    """Return *value* if it is an ``int`` from *least* to *most*. Otherwise raises `ConfigurationError` for *name*."""
+    """Return *value*, an ``int`` from *least* to *most*. Raises `ConfigurationError` for *name* if *value* is wrong."""
     try:
         return _checked_count(value, least, most)
     except ValueError as error:
@@ -72,7 +72,7 @@ def whole_number(name: str, value: object, least: int, most: int = _LARGEST_COUN
 
 
 def seconds(name: str, value: object) -> float:
-    """Return *value* as `read_seconds` does, but raise a `ConfigurationError` that names the argument *name*."""
+    """Return *value* like `read_seconds`. Raises `ConfigurationError` for the argument *name* if *value* is wrong."""
     try:
         return read_seconds(value)
     except ValueError as error:
@@ -167,7 +167,7 @@ def _keys(value: typing.Any) -> tuple[str | bytes, ...]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Option:
-    """One option. The function `read` checks and converts a value."""
+    """The description of one option. The function `read` checks and converts a value."""
 
     name: str
     read: typing.Callable[[typing.Any], typing.Any]
@@ -179,7 +179,7 @@ class Option:
 def _option(
     read: typing.Callable[[typing.Any], typing.Any], default: typing.Any, unit: str, meaning: str, *, shown: bool = True
 ) -> typing.Any:
-    """Return a field of `Options`. *default* may be a function that returns the default."""
+    """Return a field of `Options`. *default* is the default value, or a function that returns the default value."""
     given: dict[str, typing.Any] = {"default_factory" if callable(default) else "default": default}
     return dataclasses.field(**given, repr=shown, metadata={"read": read, "unit": unit, "meaning": meaning})
 
@@ -189,7 +189,7 @@ _secret = functools.partial(_option, shown=False)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The checked options of one publisher, and the table of all defaults. `OPTIONS` describes each option."""
+    """The checked options of one publisher. ``Options()`` holds the defaults, and `OPTIONS` describes each option."""
 
     url: str = _secret(_address, "stomp://127.0.0.1:61613", "", "The address of the broker or brokers.")
     login: str | None = _option(_optional_text, None, "", "The user; overrides the one in the address.")
@@ -224,7 +224,7 @@ class Options:
     )
 
 
-#: The default of every option. Constructors use it for arguments of the same names.
+#: The default of every option. Constructors use the same defaults for arguments of the same names.
 DEFAULTS: typing.Final = Options()
 
 #: The default `timeout`, in seconds, of a client without a pool.
@@ -236,7 +236,7 @@ OPTIONS: typing.Final[dict[str, Option]] = {
     for field in dataclasses.fields(Options)
 }
 
-#: The limits of a receiving client. It truncates a message over a limit.
+#: The limits of a receiving client. The client truncates a message over a limit.
 LIMIT_OPTIONS: typing.Final = ("max_header_bytes", "max_headers", "max_body_bytes")
 
 #: The options of TLS.
@@ -267,15 +267,15 @@ _SYNONYMS: typing.Final = {"max_size": "pool_size"}
 
 
 def option_name(name: str) -> str:
-    """Return the main name of the option *name*. The main name of a pool's ``max_size`` is ``pool_size``."""
+    """Return the main name of the option *name*. For a pool's ``max_size``, the main name is ``pool_size``."""
     return _SYNONYMS.get(name, name)
 
 
 def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.Any:
-    """Return *value*, checked and converted for the option *name*. *value* may be text from an address or an ini file.
+    """Check *value* for the option *name*, and return the converted value.
 
-    *written* is the name that the user wrote. Raises `ConfigurationError` for an unknown option, with the nearest valid
-    name, and for a bad value. The error does not show a secret value.
+    *value* may be a text from an address or an ini file. *written* is the name in the user's spelling. Raises
+    `ConfigurationError` if the option does not exist or *value* is wrong. The error does not show a secret value.
     """
     written = written or name
     option = OPTIONS.get(name)
@@ -292,7 +292,7 @@ def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.A
 
 
 def unknown_option(written: str, prefix: str = "", known: typing.Iterable[str] = OPTIONS) -> ConfigurationError:
-    """Return the error for the unknown option *written*. Its text names the nearest valid option."""
+    """Return the error for the unknown option *written*. The error suggests the nearest valid option."""
     names = {name.lower(): prefix + (name.upper() if prefix.isupper() else name) for name in known}
     bare = written.removeprefix(prefix).lower()
     meant = _ELSEWHERE.get(bare, bare)
@@ -307,9 +307,9 @@ def unknown_option(written: str, prefix: str = "", known: typing.Iterable[str] =
 def read_options(
     *sources: typing.Mapping[str, typing.Any], prefix: str = "", upper: bool = False
 ) -> dict[str, typing.Any]:
-    """Return the options of all *sources*, checked by `coerce`. A later source overrides an earlier source.
+    """Return the checked options of all *sources*. A later source overrides an earlier source.
 
-    In the sources, names begin with *prefix*, such as ``"STOMP_"``. If *upper* is true, the names are in upper case.
+    The names in *sources* begin with *prefix*, such as ``"STOMP_"``. If *upper* is true, the names are in upper case.
     """
     options: dict[str, typing.Any] = {}
     names: typing.Callable[[str], str] = str.lower if upper else str

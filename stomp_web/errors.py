@@ -1,7 +1,7 @@
-"""All exceptions of stomp-web, in one tree that is ordered by what happened to the message.
+"""The exceptions of stomp-web, in a tree that is ordered by the outcome of the message.
 
-`NotSent`, `Rejected` and `DeliveryUnknown` are the three possible outcomes. No exception holds a passcode or a body.
-Exceptions can be pickled, so that other processes can receive them.
+The possible outcomes are `NotSent`, `Rejected` and `DeliveryUnknown`. No exception holds a passcode or a body. Every
+exception can be pickled, so another process can receive the exception.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ __all__ = [
 
 
 class StompError(Exception):
-    """The base class of all exceptions that stomp-web raises on purpose."""
+    """The base class of all exceptions that stomp-web defines."""
 
 
 class ConfigurationError(StompError, ValueError):
-    """An option is unknown, or its value cannot be used.
+    """An option does not exist, or its value cannot be used.
 
-    `option` is the name that the user wrote, such as ``STOMP_TIMEOUT``. It is ``None`` if no single option is wrong.
+    `option` is the name in the user's spelling, such as ``STOMP_TIMEOUT``. ``None`` means no single option.
     """
 
     def __init__(self, message: str, option: str | None = None) -> None:
@@ -47,9 +47,9 @@ class ConfigurationError(StompError, ValueError):
 
 
 class SerializationError(StompError, ValueError):
-    """A payload cannot be written as a body, or a body cannot be read as a payload. No message was sent.
+    """A serializer cannot turn a payload into a body, or a body into a payload. No message was sent.
 
-    `serializer` is the serializer's name.
+    `serializer` is the name of the serializer.
     """
 
     def __init__(self, message: str, serializer: str | None = None) -> None:
@@ -58,30 +58,28 @@ class SerializationError(StompError, ValueError):
 
 
 class ProtocolError(StompError):
-    """The peer sent bytes that are not STOMP. If the caller's frame is at fault, the class is `InvalidFrame`."""
+    """The peer sent bytes that are not STOMP. If the caller's own frame is invalid, the exception is `InvalidFrame`."""
 
 
 class InvalidFrame(ProtocolError, ValueError):
-    """The caller asked for a frame that STOMP cannot carry. No byte of it was written."""
+    """The caller asked for a frame that STOMP cannot carry. No byte of the frame was written."""
 
 
 class InvalidFrameType(InvalidFrame, TypeError):
-    """A part of a frame has the wrong Python type, for example a header value that is a list."""
+    """A part of a frame has the wrong Python type. For example, the value of a header is a list."""
 
 
 class MessageError(StompError):
-    """The base class of `NotSent`, `Rejected` and `DeliveryUnknown`, which tell what happened to the message.
-
-    These attributes are ``None`` or empty if their values are not known:
+    """The base class of `NotSent`, `Rejected` and `DeliveryUnknown`. An attribute without a value is ``None`` or empty.
 
     * `broker` - the broker's address without credentials, such as ``stomp://mq1:61613``.
     * `destination` - the destination of the message.
-    * `message_id` - the message's ``x-message-id``, if it had one.
+    * `message_id` - the ``x-message-id`` of the message.
     * `message_ids` - the ``x-message-id`` of each message of a batch, in order.
-    * `confirmed` - the positions (from 0) of those messages of a batch that a receipt has confirmed.
-    * `frame` - the broker's ERROR frame, if there is one.
-    * `not_sent` - after `DeliveryUnknown` or `Rejected`, the positions of the messages of a batch that the broker has
-      certainly not accepted. Sending these messages again is safe.
+    * `confirmed` - the positions of the messages of a batch that the broker confirmed. The first position is 0.
+    * `frame` - the broker's ERROR frame.
+    * `not_sent` - the positions of the messages of a batch that the broker has certainly not accepted. Only `Rejected`
+      and `DeliveryUnknown` set the attribute. Sending these messages again is safe.
     """
 
     message_ids: tuple[str | None, ...] = ()
@@ -106,18 +104,18 @@ class MessageError(StompError):
 
 
 class NotSent(MessageError):
-    """The broker cannot have accepted the message. Sending it again is safe.
+    """The broker has not accepted the message. Sending the message again is safe.
 
-    If a publisher raises `NotSent` itself and not a subclass, the connection ended or the time ran out while the
-    message was being written. No broker accepts an incomplete frame. If the message exceeds a limit of the broker,
-    sending it again fails again. By default, the library repeats a send only after errors of this class.
+    A publisher raises `NotSent` itself if the connection ended or the deadline expired during the write. The broker
+    does not accept an incomplete frame. If the message exceeds a limit of the broker, the next attempt fails too. By
+    default, the library repeats a send only after `NotSent` or a subclass of `NotSent`.
     """
 
 
 class BrokerUnavailable(NotSent):
     """No broker could be reached, or no broker accepted the session.
 
-    `retry_after` is the number of seconds until the next attempt, or ``None`` if the next call tries at once.
+    `retry_after` is the number of seconds until the next attempt. ``None`` means that the next call tries at once.
     `timed_out` is true if a broker did not answer within the time for connecting.
     """
 
@@ -130,7 +128,7 @@ class BrokerUnavailable(NotSent):
 
 
 class AuthenticationFailed(NotSent):
-    """The broker did not accept login, passcode or virtual host. Trying again does not help."""
+    """The broker did not accept login, passcode or virtual host. Another attempt with the same values does not help."""
 
 
 class PoolTimeout(NotSent):
@@ -142,23 +140,23 @@ class PoolClosed(NotSent):
 
 
 class Rejected(MessageError):
-    """The broker did not accept this message, and answered with an ERROR frame that refuses the message.
+    """The broker refused the message with an ERROR frame.
 
-    If an ERROR only announces the end of the connection, the class is `DeliveryUnknown`: the broker may have accepted
-    the message. RabbitMQ 3.10 and 4.3 send ``AMQP channel died`` when an administrator closes the connection.
+    If an ERROR only announces the end of the connection, the exception is `DeliveryUnknown`. Then the message may have
+    arrived. For example, RabbitMQ 3.10 and 4.3 send ``AMQP channel died`` when an administrator closes the connection.
     """
 
     @property
     def message(self) -> str:
-        """The header ``message`` of `frame`, which is the broker's short description, or ``""`` if there is none."""
+        """The short description of the error from the ``message`` header of `frame`. The default is ``""``."""
         return "" if self.frame is None else self.frame.headers.get("message", "")
 
 
 class DeliveryUnknown(MessageError):
-    """Bytes were sent, and no receipt came. The message may or may not have arrived.
+    """The client sent bytes of the message, and got no receipt. The message may or may not have arrived.
 
-    Sending it again can cause a duplicate. So send it with the same ``x-message-id`` (`message_id`), by which the
-    receiver recognizes a duplicate. `frame` may be an ERROR frame, which does not tell the outcome of this message.
+    Another attempt can cause a duplicate. Use the same ``x-message-id`` again, so that the receiver recognizes a
+    duplicate. `message_id` holds this id. `frame` may be an ERROR frame that does not tell the outcome of the message.
     """
 
 
@@ -167,4 +165,4 @@ class ReceiptTimeout(DeliveryUnknown):
 
 
 class ConnectionLost(DeliveryUnknown):
-    """The connection ended before the broker's answer came."""
+    """The connection ended before the broker answered."""

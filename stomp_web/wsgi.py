@@ -1,7 +1,7 @@
-"""StompMiddleware: puts a Publisher into the environ of any WSGI application (PEP 3333).
+"""A WSGI middleware that puts a `Publisher` into the environ of each request (PEP 3333).
 
-The application's iterable is returned unchanged, so that ``close()``, ``len()`` and ``wsgi.file_wrapper`` still work.
-The pool belongs to the process, so the end of a request does not close it.
+The middleware returns the application's iterable unchanged, so ``close()``, ``len()`` and ``wsgi.file_wrapper`` work.
+One pool serves all requests of a process. The end of a request does not close the pool.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 
 
 class StompMiddleware:
-    """Puts a `Publisher` into the environ of *app*.
+    """A middleware that puts a `Publisher` into the environ of *app*.
 
-    * *publisher* - a publisher to share, for example with another middleware. This middleware does not close it.
-    * *environ_key* - the key of the publisher in the environ; it must contain a dot.
-    * *options* - the options of a new `Publisher`, such as ``url``. They are allowed only without *publisher*.
+    * *publisher* - a publisher to share with other code. The middleware does not close a shared publisher.
+    * *environ_key* - the key of the publisher in the environ. The key must contain a dot.
+    * *options* - the options of a new `Publisher`, such as ``url``. Options are not allowed together with *publisher*.
 
     Raises `ConfigurationError` for a bad key or option. A request raises this error if an outer middleware has another
-    publisher under the same key, because messages could go to the wrong broker.
+    publisher under the same key. Without the error, messages could go to the wrong broker.
 
     >>> def application(environ, start_response):
     ...     environ["stomp_web.publisher"].send("/queue/orders", {"id": 7})
@@ -73,7 +73,7 @@ class StompMiddleware:
         self._owner = publisher is None
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Call the application with the publisher in *environ*. Raises `ConfigurationError` if the key is in use."""
+        """Call the application. Raises `ConfigurationError` if *environ* has another publisher under the same key."""
         if environ.setdefault(self.environ_key, self.publisher) is not self.publisher:
             raise ConfigurationError(
                 f"the environ already has another publisher under {self.environ_key!r}, from a StompMiddleware further "
@@ -83,13 +83,13 @@ class StompMiddleware:
         return self.app(environ, start_response)
 
     def close(self, timeout: float = DEFAULTS.timeout) -> None:
-        """Close the publisher within *timeout* seconds, unless it was passed to the middleware."""
+        """Close the publisher within *timeout* seconds. A publisher from the argument *publisher* stays open."""
         if self._owner:
             self.publisher.close(timeout)
 
 
 def get_publisher(environ: WSGIEnvironment, key: str = ENVIRON_KEY) -> Publisher:
-    """Return the publisher of `StompMiddleware` from *environ*. Raises `ConfigurationError` if there is none."""
+    """Return the publisher in *environ*. Raises `ConfigurationError` if `StompMiddleware` has not set a publisher."""
     publisher: Publisher | None = environ.get(key)
     if publisher is None:
         raise ConfigurationError(
@@ -105,7 +105,7 @@ def filter_app_factory(
     global_conf: typing.Mapping[str, str] | None,  # noqa: ARG001 - PasteDeploy passes it
     **local_conf: str,
 ) -> StompMiddleware:
-    """Wrap *app* for PasteDeploy. *local_conf* holds ``environ_key`` and the options of `Publisher`, as texts."""
+    """Wrap *app* for PasteDeploy. *local_conf* holds ``environ_key`` and the options of `Publisher`, as strings."""
     local_conf = redact_secrets(local_conf)
     environ_key = local_conf.pop("environ_key", ENVIRON_KEY)
     return StompMiddleware(app, environ_key=environ_key, **read_options(local_conf))
@@ -114,6 +114,6 @@ def filter_app_factory(
 def filter_factory(
     global_conf: typing.Mapping[str, str] | None, **local_conf: str
 ) -> typing.Callable[[WSGIApplication], StompMiddleware]:
-    """For PasteDeploy, return a function that wraps an application. The options are those of `filter_app_factory`."""
+    """Return a function that wraps an application for PasteDeploy. `filter_app_factory` describes the options."""
     local_conf = redact_secrets(local_conf)
     return lambda app: filter_app_factory(app, global_conf, **local_conf)

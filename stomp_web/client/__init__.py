@@ -1,4 +1,4 @@
-"""One connection to one broker, for programs that only send and for programs that also receive."""
+"""Clients with one connection to one broker. `PublishClient` only sends, and the other clients also receive."""
 
 from .._internal.lazy import loader
 

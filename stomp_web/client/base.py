@@ -1,4 +1,4 @@
-"""The base of all clients: construction from an address, properties of the session, and use in a ``with`` block."""
+"""The base class of all clients, and the context manager for transactions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NO_CREDENTIALS: typing.Final[typing.Mapping[str, object]] = {}  # one for all c
 
 
 class BaseClient(Unpicklable):
-    """A client of one connection. A subclass defines `_session` and `_set_up`; its `_set_up` calls `_set_up_base`."""
+    """A client with one connection. A subclass defines `_session` and `_set_up`, and `_set_up` calls `_set_up_base`."""
 
     _instead = "hand over the address, and make a client there"
     #: The arguments of `_set_up` other than the connector, with their defaults.
@@ -56,13 +56,13 @@ class BaseClient(Unpicklable):
     def _set_up_base(self, connector: Connector, timeout: float, confirm: bool) -> None:
         self._connector = connector
         self._timeout: float = checked(coerce("timeout", timeout))
-        #: Whether a send asks for a receipt and waits for it, unless the call sets *confirm*.
+        #: Whether a send without the argument *confirm* waits for the broker's receipt.
         self.confirm: bool = coerce("confirm", confirm)
         self._credentials: typing.Mapping[str, object] = _NO_CREDENTIALS
 
     @property
     def timeout(self) -> float:
-        """The time limit, in seconds, of a call without a *timeout* argument."""
+        """The time limit, in seconds, for calls without a *timeout* argument."""
         return self._timeout
 
     @timeout.setter
@@ -73,8 +73,8 @@ class BaseClient(Unpicklable):
     def from_url(cls, url: str, **options: typing.Any) -> Self:
         """Return a client for an address, such as ``stomp://user:passcode@mq1,mq2:61614/shop?timeout=3``.
 
-        With several brokers, the client uses the first that accepts the session; it begins with the broker of its last
-        session. *options* are arguments of the constructor; they override the address. Raises `ConfigurationError`.
+        The client uses the first broker that accepts the session, and begins with the broker of its last session.
+        *options* are arguments of the constructor, and override the address. Raises `ConfigurationError`.
         """
         url, options = redact_secret("url", url), redact_secrets(options)
         address = parse_address(url)
@@ -92,36 +92,36 @@ class BaseClient(Unpicklable):
         self._set_up(connector, **own)
 
     def _set_up_from(self, arguments: dict[str, typing.Any]) -> None:
-        """Set up the client from *arguments*, which are the ``locals()`` of a constructor, with redacted secrets."""
+        """Set up the client from the ``locals()`` of a constructor. The secrets in *arguments* are redacted."""
         options = {name: value for name, value in arguments.items() if name not in ("self", "host", "port")}
         self._set_up_with((make_endpoint(arguments["host"], arguments["port"]),), options)
 
     @property
     def broker(self) -> str:
-        """The broker's address without credentials; while not connected, the addresses of all brokers to try."""
+        """The broker's address without credentials, or the addresses of all brokers if there is no session."""
         session = self._session
         return session.broker if session else str(self._connector)
 
     @property
     def server(self) -> str | None:
-        """The broker's product name, such as ``RabbitMQ/3.10.8``; ``None`` if it sent none, or while not connected."""
+        """The broker's product name, such as ``RabbitMQ/3.10.8``. ``None`` if the client does not know the name."""
         session = self._session
         return session.server if session else None
 
     @property
     def version(self) -> str | None:
-        """The STOMP version of the session; ``None`` while not connected."""
+        """The STOMP version of the session, or ``None`` if the client is not connected."""
         session = self._session
         return session.version if session else None
 
     @property
     def session(self) -> str | None:
-        """The session id that the broker sent; ``None`` if it sent none, or while not connected."""
+        """The session id that the broker sent. ``None`` if the client has no session id."""
         session = self._session
         return session.id if session else None
 
     def transaction(self) -> Transaction:
-        """Return a context manager that commits when the block ends, and aborts when the block raises.
+        """Return a context manager that commits a transaction. An exception in the block aborts the transaction.
 
         >>> with client.transaction() as tx:  # doctest: +SKIP
         ...     tx.send("/queue/orders", b"1")
@@ -158,7 +158,7 @@ class BaseClient(Unpicklable):
 
 
 class Transaction:
-    """The context manager of one transaction. `id` is the transaction's id while the block runs."""
+    """The context manager of one transaction. `id` is the id of the transaction while the block runs."""
 
     def __init__(self, client: BaseClient) -> None:
         self._client = client
@@ -178,7 +178,7 @@ class Transaction:
         ttl: float | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Send one message in this transaction. The arguments are those of `PublishClient.send`."""
+        """Send one message in this transaction. `PublishClient.send` describes the arguments."""
         self._client.send(
             destination, body, headers, content_type=content_type, transaction=self.id, ttl=ttl, timeout=timeout
         )

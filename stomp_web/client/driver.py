@@ -1,8 +1,8 @@
-"""Which thread drives a connection now, and how the other threads wait for that thread.
+"""The right of one thread to drive a connection, and the wait of the other threads.
 
-Only the driving thread uses the socket. While `listen_forever` runs, its thread drives. Otherwise a call that needs the
-socket drives until the call is answered. `Driver.lock` guards the shared state: the right to drive, the session, and
-the exchanges. A thread that holds the lock does no I/O and calls no foreign code.
+Only the driving thread uses the socket. While `listen_forever` runs, the thread of the loop drives. At other times, a
+call that needs the socket drives until the answer comes. `Driver.lock` guards the right to drive, the session and the
+exchanges. A thread that holds the lock does no I/O and calls no code of the application.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Driver:
 
     def __init__(self, leave: typing.Callable[[], object], ended: typing.Callable[[], bool]) -> None:
         self.lock = threading.Lock()
-        #: Notified, with the lock held, when a waiting thread should check its condition again.
+        #: A thread that holds the lock notifies this condition when a waiting thread should look again.
         self.changed = threading.Condition(self.lock)
-        #: Set while `listen_forever` runs.
+        #: The event is set while `listen_forever` runs.
         self.listening_event = threading.Event()
         self.wakeup = Wakeup()
         self._thread: int | None = None  # the thread that drives
@@ -42,12 +42,12 @@ class Driver:
 
     @property
     def is_this_thread(self) -> bool:
-        """Whether the calling thread drives."""
+        """Whether the calling thread drives the connection."""
         return self._thread == threading.get_ident()
 
     @property
     def is_another_thread(self) -> bool:
-        """Whether another thread drives."""
+        """Whether another thread drives the connection."""
         return self._thread not in (None, threading.get_ident())
 
     @property
@@ -57,9 +57,9 @@ class Driver:
 
     @contextlib.contextmanager
     def driving(self, deadline: Deadline, broker: str) -> typing.Iterator[None]:
-        """Drive the connection to *broker* during a ``with`` block. If another thread's call drives, first wait for it.
+        """Drive the connection to *broker* during a ``with`` block. First wait until no other call drives.
 
-        Raises `BusyError` if that call does not end in time, and `StompError` if a loop runs in another thread.
+        Raises `BusyError` if the other call does not end in time. Raises `StompError` if a loop runs in another thread.
         """
         nested = self.is_this_thread
         try:
@@ -85,7 +85,7 @@ class Driver:
     ) -> None:
         """Wait until *done* returns true or *deadline* expires. While no other thread drives, call *drive*.
 
-        *done* is called with the lock held.
+        The method holds the lock while it calls *done*.
         """
         nested = self.is_this_thread
         while True:
@@ -114,7 +114,7 @@ class Driver:
             self._waiting -= 1
 
     def drive_if_idle(self) -> bool:
-        """Begin to drive if no thread drives or waits; return whether this thread drives now."""
+        """Begin to drive if no thread drives or waits. Return whether this thread drives now."""
         with self.lock:
             if self._thread is not None or self._waiting:
                 return False
@@ -129,7 +129,7 @@ class Driver:
         self.close_wakeup()
 
     def wake(self) -> None:
-        """If another thread drives, end its wait for the socket."""
+        """Wake the driving thread from its wait for the socket. The driving thread itself needs no wake."""
         if not self.is_this_thread:
             self.wakeup.wake()
 

@@ -1,6 +1,6 @@
-"""QueueingDuplexClient: one connection that sends and receives. This module has its options and its commands.
+"""`QueueingDuplexClient`, a client with one connection that sends and receives.
 
-`stomp_web.client.life` connects and disconnects. `.loop`, `.driver` and `.exchanges` let threads share the client.
+The module `life` connects and disconnects. `loop`, `driver` and `exchanges` let several threads share the client.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ __all__ = ["QueueingDuplexClient"]
 class QueueingDuplexClient(LoopClient):
     """A STOMP client that sends and receives, and puts received frames on queues.
 
-    Run `listen_forever`, usually in a thread that you start, and take frames from the queues:
+    Run `listen_forever`, usually in a thread that you start. Take the frames from these queues:
 
-    * `message_queue` - MESSAGE frames. When the queue is full, the client stops reading until there is room. The broker
-      keeps the rest, and heart-beats are still sent. While a call waits for a receipt, the client reads up to
-      *queue_size* messages more. It does not see a receipt that comes after these. To send confirmed messages while
-      many messages wait, use a second client, or use a prefetch limit with an ``ack`` other than ``auto``.
-    * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT, ERROR. When one of these is full, it drops
-      its oldest frame.
+    * `message_queue` - MESSAGE frames. While this queue is full, the client does not read. The broker keeps the other
+      messages, and the client still sends heart-beats. While a call waits for a receipt, the client reads up to
+      *queue_size* more messages. A later receipt stays unread. To send confirmed messages while many messages wait, use
+      a second client. A prefetch limit with an ``ack`` other than ``auto`` also helps.
+    * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT and ERROR frames. A full queue drops its
+      oldest frame.
 
-    `listening_event` is set while the loop runs; set `shutdown_event` to shut the loop down cleanly.
+    `listening_event` is set while the loop runs. Set `shutdown_event` to end the loop cleanly.
 
-    A malformed message does not end the session, because any sender may write one. The client reads as much of it as
-    possible, and `Frame.defects` lists the faults. If a message exceeds *max_header_bytes* (131,072), *max_headers*
-    (2,000) or *max_body_bytes* (134,217,728, RabbitMQ's own limit), the rest is skipped, and `Frame.truncated` is true.
-    Such messages can be acknowledged like any other.
+    Any sender can cause a malformed message, so such a message does not end the session. The client reads the readable
+    parts, and `Frame.defects` lists the faults. If a message exceeds a limit, the client skips the rest and
+    `Frame.truncated` is true. You can acknowledge such messages. The limits are *max_header_bytes* (131,072),
+    *max_headers* (2,000) and *max_body_bytes* (134,217,728, RabbitMQ's own limit).
 
-    *queue_size* is the size of each queue in frames. *message_queue* is a `FrameQueue` that you made for MESSAGE
-    frames. *heart_beat* is (sent, wanted) in milliseconds; unlike in `PublishClient`, *sent* may be positive. The other
-    arguments are those of `PublishClient`.
+    *queue_size* is the size of each queue in frames. *message_queue* is your own `FrameQueue` for MESSAGE frames.
+    *heart_beat* is ``(sent, wanted)`` in milliseconds, and *sent* may be positive. `PublishClient` describes the other
+    arguments.
     """
 
     _defaults: typing.ClassVar = {**LoopClient._defaults, "queue_size": 1000, "message_queue": None}
@@ -100,9 +100,9 @@ class QueueingDuplexClient(LoopClient):
         self._subscription_ids = itertools.count(1)
 
     def receive(self, timeout: float | None = None) -> Frame | None:
-        """Return the next MESSAGE frame, or ``None`` after *timeout* seconds (by default, the client's `timeout`).
+        """Return the next MESSAGE frame, or ``None`` after *timeout* seconds. The default is the client's `timeout`.
 
-        A script needs no loop: if none is running, this method reads the socket. Raises what `listen_forever` raises.
+        If no loop runs, this method reads the socket. Raises the exceptions of `listen_forever`.
         """
         self._refuse_inherited()
         deadline = self._deadline(timeout)
@@ -137,14 +137,14 @@ class QueueingDuplexClient(LoopClient):
         headers: typing.Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> str:
-        """Subscribe, wait for the broker's receipt, and return the subscription's id.
+        """Subscribe to *destination*, and return the subscription's id after the broker's receipt.
 
-        * *ack* - With ``auto``, a message counts as acknowledged once the broker has sent it. With ``client``, an ACK
-          covers its message and all earlier ones. With ``client-individual``, an ACK covers only its message.
-        * *headers* - more headers, such as ``selector`` or ``prefetch-count``. For Artemis, ``subscription-type`` is
-          added, so that ``/queue/`` is a queue and ``/topic/`` is a topic in every configuration of the broker.
+        * *ack* - with ``auto``, the broker does not wait for an ACK. With ``client``, an ACK covers its message and all
+          earlier messages. With ``client-individual``, an ACK covers only its message.
+        * *headers* - more headers, such as ``selector`` or ``prefetch-count``. For Artemis, the client adds
+          ``subscription-type``. Then ``/queue/`` is always a queue and ``/topic/`` is always a topic.
 
-        A subscription ends with its session; after another `connect`, subscribe again. Raises `Rejected`, `NotSent` or
+        A subscription ends with its session. After another `connect`, subscribe again. Raises `Rejected`, `NotSent` or
         `DeliveryUnknown`.
         """
         identity = f"sub-{next(self._subscription_ids)}" if id is None else id
@@ -164,11 +164,11 @@ class QueueingDuplexClient(LoopClient):
         self._received.ack_modes.pop(id, None)
 
     def ack(self, frame: Frame, *, transaction: str | None = None) -> None:
-        """Acknowledge *frame*, a MESSAGE.
+        """Acknowledge *frame*, a MESSAGE frame.
 
-        Raises `InvalidFrame` if the message cannot be acknowledged; for example, Artemis has no ACK in a *transaction*.
-        Raises `NotSent` if the message's session has ended, because in a new session the ACK could count for another
-        message. The broker delivers the message again.
+        Raises `InvalidFrame` if the message cannot be acknowledged. For example, Artemis has no ACK in a *transaction*.
+        Raises `NotSent` if the message's session has ended. In a new session, the ACK could count for another message.
+        The broker delivers *frame* again.
         """
         session = self._session_of(frame, transaction)
         self._write(commands.ack(frame, session.version, transaction=transaction), session)
@@ -176,16 +176,16 @@ class QueueingDuplexClient(LoopClient):
     def nack(
         self, frame: Frame, *, transaction: str | None = None, headers: typing.Mapping[str, str] | None = None
     ) -> None:
-        """Refuse *frame*, a MESSAGE. Raises `InvalidFrame` in STOMP 1.0, and `NotSent` like `ack`.
+        """Refuse *frame*, a MESSAGE frame. Raises `InvalidFrame` in STOMP 1.0, and `NotSent` like `ack`.
 
-        The broker decides what happens to the message: RabbitMQ requeues it, ActiveMQ moves it to its dead letter
-        queue, and **Artemis 2.40 drops it**.
+        The result depends on the broker. RabbitMQ requeues the message. ActiveMQ moves the message to its dead letter
+        queue. **Artemis 2.40 drops the message**.
         """
         session = self._session_of(frame, transaction)
         self._write(commands.nack(frame, session.version, transaction=transaction, headers=headers), session)
 
     def _session_of(self, frame: Frame, transaction: str | None) -> Session:
-        """Return the session, or raise as `ack` does. A *frame* that the caller made counts as one of this session."""
+        """Return the session. Raises the exceptions of `ack`. A frame that the caller made belongs to any session."""
         session = self._live_session()
         if getattr(frame, "_session", session) is not session:
             raise NotSent(
@@ -213,14 +213,14 @@ class QueueingDuplexClient(LoopClient):
         ttl: float | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Send one message, from any thread. Arguments and exceptions are those of `PublishClient.send`."""
+        """Send one message from any thread. `PublishClient.send` describes the arguments and the exceptions."""
         message = make_ready(Message(destination, body, headers, content_type=content_type, ttl=ttl))
         self.deliver((message,), confirm, transaction, self._deadline(timeout))
 
     def send_many(
         self, messages: typing.Iterable[Message], *, confirm: bool | None = None, timeout: float | None = None
     ) -> None:
-        """Send *messages* together, from any thread, like `PublishClient.send_many`."""
+        """Send *messages* together from any thread, like `PublishClient.send_many`."""
         batch = as_batch(messages)
         if batch:
             self.deliver(batch, confirm, None, self._deadline(timeout))
@@ -228,7 +228,7 @@ class QueueingDuplexClient(LoopClient):
     def deliver(
         self, messages: typing.Sequence[Message], confirm: bool | None, transaction: str | None, deadline: Deadline
     ) -> None:
-        """Send *messages*, which are ready."""
+        """Send the prepared *messages*. Raises the exceptions of `PublishClient.send`."""
         if transaction is not None and confirm:
             raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
         confirm = transaction is None and (self.confirm if confirm is None else confirm)
@@ -262,7 +262,7 @@ class QueueingDuplexClient(LoopClient):
         return transaction
 
     def commit(self, transaction: str, timeout: float | None = None) -> None:
-        """Commit a transaction, and wait for the receipt. Raises what `PublishClient.commit` raises."""
+        """Commit a transaction, and wait for the receipt. Raises the exceptions of `PublishClient.commit`."""
         self._end_transaction(commands.commit(transaction), transaction, timeout)
 
     def abort(self, transaction: str, timeout: float | None = None) -> None:

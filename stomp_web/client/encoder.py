@@ -1,4 +1,4 @@
-"""The encoder of a session: it turns messages into SEND frames for the session's STOMP version and broker."""
+"""An encoder that turns messages into SEND frames for the STOMP version and the broker of a session."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LARGE = 65_536  # bytes; a body of this size or more is not copied
 
 
 class Encoder:
-    """Encodes SEND frames for one *version* of STOMP and one broker *dialect*."""
+    """An encoder of SEND frames for one *version* of STOMP and one broker *dialect*."""
 
     __slots__ = ("_dialect", "_ordinary", "_version")
 
@@ -30,11 +30,11 @@ class Encoder:
     def encode(
         self, messages: typing.Sequence[Message], receipt: int | None = None, transaction: str | None = None
     ) -> tuple[bytes, typing.Sequence[bytes]]:
-        """Return the SEND frames of *messages*, and further parts to write after them. The messages are ready.
+        """Return the SEND frames of the prepared *messages*, and further parts to write after the frames.
 
-        If a single message has a large body, the further parts are this body, which is not copied, and its NUL.
-        *receipt* is the number of the first message's receipt; each further message has the next number. *transaction*
-        is an id from `begin`, which needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
+        If a single message has a large body, the further parts are the body and its NUL. The body is not copied.
+        *receipt* is the number of the first receipt. Each further receipt has the next number. *transaction* is an id
+        from `begin`, which needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
         """
         parts: list[bytes] = []
         for message in messages:
@@ -54,7 +54,7 @@ class Encoder:
         return b"".join(parts), ()
 
     def _for_this_broker(self, message: Message, receipt: int | None, transaction: str | None) -> bytes:
-        """Return all bytes before the body. Unlike `encode`'s fast path, use version, broker, ttl and transaction."""
+        """Return all bytes of the SEND frame before the body."""
         dialect = self._dialect
         head, content, content_type, headers = message.prepared
         name = dialect.expiry_header
@@ -91,7 +91,7 @@ class Encoder:
 
 
 def _is_sent_as_text(body: bytes, content_type: str | None) -> bool:
-    """Whether *content_type* is text (or JSON or XML), and *body* is valid UTF-8 without NUL."""
+    """Return whether *content_type* is a type of text and *body* is UTF-8 without NUL."""
     if not is_text(content_type) or b"\0" in body:
         return False
     try:
@@ -103,7 +103,7 @@ def _is_sent_as_text(body: bytes, content_type: str | None) -> bool:
 
 @functools.lru_cache(256)
 def is_text(content_type: str | None) -> bool:
-    """Whether a body of this MIME type is text in UTF-8."""
+    """Return whether a body of this MIME type is text in UTF-8."""
     if not content_type:
         return False
     mime, _, parameters = content_type.lower().partition(";")

@@ -1,6 +1,6 @@
 """Exchanges: the frames that a call hands over for writing, and the receipts that the call waits for.
 
-The lock of the `Driver` guards them: a caller of any method holds this lock.
+The lock of the `Driver` guards all exchanges. A caller of any method must hold the lock.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ __all__ = ["Exchange", "Exchanges", "lost"]
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Exchange:
-    """The frames of one call, which waits for the *receipts*. Without receipts, it waits until the bytes are written.
+    """The frames of one call, which waits for *receipts*.
 
-    If *together* is true, the frames count as one, because the broker accepts a transaction's frames only at COMMIT.
+    If *receipts* is empty, the call waits until the bytes are written. If *together* is true, the frames count as one
+    frame. The broker accepts a transaction's frames only at COMMIT.
     """
 
     data: memoryview
     receipts: typing.Sequence[str] = ()
     together: bool = False
-    #: How many bytes of `data` were written.
+    #: The number of written bytes of `data`.
     left: int = 0
-    #: How many unconfirmed frames of the session were handed over before this exchange.
+    #: The number of unconfirmed frames of the session before this exchange.
     unconfirmed_before: int = 0
     error: MessageError | None = None
     #: The receipts that have not come yet.
@@ -49,7 +50,7 @@ class Exchange:
         return tuple(position for position, receipt in enumerate(self.receipts) if receipt not in self.waiting)
 
     def fail(self, error: MessageError, cause: StompError | None = None) -> None:
-        """End the exchange with *error*, unless it already has an error."""
+        """End the exchange with *error*. If the exchange already has an error, do nothing."""
         if self.error is None:
             self.error = error
             error.__cause__ = cause
@@ -60,16 +61,16 @@ class Exchanges:
 
     def __init__(self) -> None:
         self._outgoing: collections.deque[Exchange] = collections.deque()
-        #: Bytes that wait to be written.
+        #: The number of bytes that wait to be written.
         self.backlog = 0
-        # Whether the first of `_outgoing` is being written. Meanwhile, its `left` is not known for certain.
+        # Whether a thread writes the first exchange of `_outgoing`. During the write, `left` may be wrong.
         self._in_write = False
         self._awaited: dict[str, Exchange] = {}
         self._next_receipt = 1
         self.begin()
 
     def begin(self) -> None:
-        """Start again for a new session."""
+        """Reset the counters for a new session."""
         # How many frames outside of transactions ask for no receipt, and how many of these a later receipt has covered.
         # An ERROR may be about a frame that is not covered.
         self._unconfirmed = self._covered = 0
@@ -80,7 +81,7 @@ class Exchanges:
         return bool(self._awaited)
 
     def new_receipts(self, count: int) -> list[str]:
-        """Return ids for *count* more receipts. The ids are consecutive numbers."""
+        """Return *count* new receipt ids. The ids are consecutive numbers."""
         first = self._next_receipt
         self._next_receipt += count
         return [str(number) for number in range(first, self._next_receipt)]
@@ -94,7 +95,7 @@ class Exchanges:
             self._unconfirmed += 1
 
     def add_heart_beat(self) -> None:
-        """Queue a heart-beat if no bytes are queued. TLS must first write again the bytes that it did not accept."""
+        """Queue a heart-beat if no bytes are queued. TLS must first repeat any bytes that it did not accept."""
         if not self._outgoing:
             self._append(Exchange(memoryview(b"\n")))
 
@@ -103,12 +104,12 @@ class Exchanges:
         self.backlog += len(exchange.data)
 
     def begin_write(self) -> Exchange | None:
-        """Return the exchange to write next. Until `end_write` is called, its number of written bytes is not known."""
+        """Return the next exchange to write. Until `end_write`, the number of written bytes is not known."""
         self._in_write = bool(self._outgoing)
         return self._outgoing[0] if self._in_write else None
 
     def end_write(self, exchange: Exchange, sent: int) -> None:
-        """Count *sent* bytes of *exchange* as written."""
+        """Add *sent* to the number of written bytes of *exchange*."""
         exchange.left += sent
         if self._outgoing and self._outgoing[0] is exchange:  # otherwise the session has ended meanwhile
             self.backlog -= sent
@@ -124,9 +125,10 @@ class Exchanges:
             self._covered = max(self._covered, exchange.unconfirmed_before)
 
     def take_refusal(self, session: Session, frame: Frame, words: str, in_transaction: bool) -> None:
-        """Fail the exchange that *frame*, an ERROR, refuses. If that exchange is not known for certain, fail none.
+        """Fail the exchange that the ERROR *frame* refuses. If the ERROR may be about other frames, fail no exchange.
 
-        If *in_transaction* is true, the ERROR may be about an open transaction, whose receipts no call awaits.
+        If *in_transaction* is true, the ERROR may be about an open transaction. No call waits for the receipts of an
+        open transaction.
         """
         named = frame.headers.get("receipt-id")
         exchange = None if named is None else self._awaited.get(named)
@@ -137,7 +139,7 @@ class Exchanges:
             exchange.error = _refusal(exchange, session, frame, words)
 
     def give_up(self, exchange: Exchange) -> None:
-        """Stop waiting for *exchange*. Its answer may still come, and a later ERROR may be about its frames."""
+        """Stop waiting for *exchange*. A later ERROR may still be about the frames of *exchange*."""
         if exchange.waiting and exchange.error is None:
             self._unconfirmed += 1
         for receipt in exchange.waiting:
@@ -157,12 +159,11 @@ class Exchanges:
 
 
 def lost(session: Session, reason: StompError | None) -> ConnectionLost:
-    """The exception for frames that may have been sent before *session* ended."""
+    """Return the exception for frames that may have been sent before *session* ended."""
     return ConnectionLost(f"{reason}; whether the frame arrived is not known", broker=session.broker)
 
 
 def _not_written(exchange: Exchange, session: Session, reason: StompError) -> MessageError:
-    """The exception for frames that were not completely written when *session* ended."""
     data = exchange.data
     count = 1 if exchange.together else len(exchange.receipts) or whole_frames(data, session.version)
     whole = 0 if exchange.together else whole_frames(data[: exchange.left], session.version)
@@ -170,7 +171,6 @@ def _not_written(exchange: Exchange, session: Session, reason: StompError) -> Me
 
 
 def _refusal(exchange: Exchange, session: Session, frame: Frame, words: str) -> MessageError:
-    """The exception for *exchange*, after *frame*, an ERROR, refused one of its messages."""
     rejection = Rejected(f"{words}. It was not taken", broker=session.broker, frame=frame)
     if exchange.together or len(exchange.waiting) == 1:
         return rejection

@@ -1,4 +1,4 @@
-"""A client's life: it connects, listens, and disconnects. Its loop is in `stomp_web.client.loop`."""
+"""The methods of a client that connect, listen and disconnect. The loop is in `stomp_web.client.loop`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = get_logger("client")
 
 
 class _WakingEvent(threading.Event):
-    """An event that wakes the loop when it is set, even by a signal handler in the loop's own thread."""
+    """An event whose `set` method wakes the loop, even from a signal handler in the thread of the loop."""
 
     def __init__(self, wake: typing.Callable[[], object]) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class _WakingEvent(threading.Event):
 
 
 class _ClosedMeanwhileError(BrokerUnavailable):
-    """Another thread has closed the client while this thread was connecting."""
+    """Another thread closed the client while this thread was connecting."""
 
 
 class LoopClient(Loop):
@@ -41,9 +41,9 @@ class LoopClient(Loop):
 
     def _set_up_loop(self, queue_size: int, message_queue: FrameQueue | None) -> None:
         super()._set_up_loop(queue_size, message_queue)
-        #: Set while `listen_forever` runs.
+        #: The event is set while `listen_forever` runs.
         self.listening_event = self._driver.listening_event
-        #: Set it to end `listen_forever`; a signal handler may set it.
+        #: Set this event to end `listen_forever`. A signal handler may set the event.
         self.shutdown_event: threading.Event = _WakingEvent(self._driver.wakeup.wake)
         self._ending = False  # disconnect() or close() has set `shutdown_event`; the next connection clears it
         self._closes = 0  # how often the client was closed; another thread may close it while this one connects
@@ -53,8 +53,8 @@ class LoopClient(Loop):
     ) -> Frame:
         """Open the connection, and return the CONNECTED frame. `connected_queue` gets this frame too.
 
-        This call is optional, because `listen_forever` connects. If the client is connected, the call returns the
-        CONNECTED frame of the session, even with arguments. In all other respects, it is like `PublishClient.connect`.
+        The call is optional, because `listen_forever` connects. If the client is connected, the call ignores its
+        arguments. `PublishClient.connect` describes the arguments and the exceptions.
         """
         passcode = redact_secret("passcode", passcode)
         given = self._read_credentials(login, passcode, headers)
@@ -68,7 +68,7 @@ class LoopClient(Loop):
             return self._connected_session(deadline).connected_frame
 
     def _connected_session(self, deadline: Deadline) -> Session:
-        """Return the session; open one if there is none. Only the driving thread may call this."""
+        """Return the session. Connect first if there is no session. Only the driving thread may call this method."""
         session = self._session
         if session is None:
             self.shutdown_event.clear()
@@ -92,10 +92,10 @@ class LoopClient(Loop):
 
     @property
     def connected(self) -> bool:
-        """Whether there is a session that the broker has not ended. Checks the socket without waiting.
+        """Whether the client has a session that the broker has not ended. Reading the property never waits.
 
-        While a loop or another call drives the connection, only that loop or call checks the socket. A client whose
-        session has ended counts as connected until it has read all frames that came before the end.
+        If a loop or a call drives the connection, this property does not check the socket. After the end of a session,
+        the client counts as connected until it has read all earlier frames.
         """
         session = self._session
         if session is None or self._inherited:
@@ -108,14 +108,14 @@ class LoopClient(Loop):
             self._leave()
 
     def listen_forever(self, *, connect: bool = True) -> None:
-        """Receive until `shutdown_event` is set or the connection ends. Any thread may run the loop.
+        """Receive frames until `shutdown_event` is set or the connection ends. Any thread may run the loop.
 
-        The loop connects first if necessary. If *connect* is false, it never connects. This is for programs whose
-        subscriptions would be lost in a new session. The loop keeps the heart-beats, and puts each frame on the queue
-        of its kind. When `shutdown_event` is set, even by a signal handler, the loop sends DISCONNECT and returns.
+        The loop connects first if necessary. If *connect* is false, the loop never connects. Use ``False`` if a new
+        session would lose subscriptions. The loop sends heart-beats, and puts each frame on the queue of its kind. When
+        a thread or a signal handler sets `shutdown_event`, the loop sends DISCONNECT and returns.
 
         Raises `BrokerUnavailable` or `AuthenticationFailed` if the loop cannot connect. If the connection ends without
-        a shutdown, raises `Rejected` if an ERROR refuses a frame of this client, otherwise `ConnectionLost`.
+        a shutdown, raises `Rejected` or `ConnectionLost`. `Rejected` means that an ERROR refused a frame.
         """
         with self._driving(self._deadline(None)):
             if self.listening_event.is_set():
@@ -145,22 +145,22 @@ class LoopClient(Loop):
                 self.disconnect()
 
     def fileno(self) -> int:
-        """Return the socket's descriptor for your own selector; call `process` when the socket is readable.
+        """Return the socket's descriptor for your own selector. Call `process` when the socket is readable.
 
-        Raises `BrokerUnavailable` if not connected.
+        Raises `BrokerUnavailable` if the client is not connected.
         """
         return self._live_session().transport.fileno()
 
     @property
     def writing(self) -> bool:
-        """Whether bytes wait to be written. While bytes wait, call `process` also when the socket is writable."""
+        """Whether bytes wait to be written. While bytes wait, also call `process` when the socket is writable."""
         return bool(self._exchanges.backlog)
 
     def process(self) -> float | None:
-        """Write and read as much as is possible without waiting. Call this method if you use your own selector.
+        """Write and read without waiting. Call this method if you use your own selector.
 
-        Call it also after you have taken frames from a full `message_queue`. For the heart-beats, call it again after
-        the returned number of seconds; ``None`` means no heart-beats. Raises what `listen_forever` raises.
+        Call this method again after you have taken frames from a full `message_queue`. For the heart-beats, call again
+        after the returned number of seconds. ``None`` means no heart-beats. Raises the exceptions of `listen_forever`.
         """
         with self._driving(self._deadline(None)):
             self._live_session()
@@ -169,9 +169,9 @@ class LoopClient(Loop):
             return self._beats.rest(time.monotonic(), self._reading)
 
     def disconnect(self, timeout: float | None = None) -> None:
-        """End the session: send DISCONNECT with a receipt, wait at most *timeout* seconds for the receipt, and close.
+        """Send DISCONNECT, and wait at most *timeout* seconds for its receipt. Then close the connection.
 
-        A running loop ends without an exception. Does nothing if not connected.
+        A running loop ends without an exception. If the client is not connected, the method sends nothing.
         """
         deadline = self._deadline(timeout)
         if self._session is None or self._inherited:
@@ -191,7 +191,7 @@ class LoopClient(Loop):
             self._end(ConnectionLost(f"the client has disconnected from {self.broker}", broker=self.broker))
 
     def close(self) -> None:
-        """Close the connection at once, without DISCONNECT. May be called more than once."""
+        """Close the connection at once, without DISCONNECT. Further calls do nothing."""
         session = self._session
         if session is not None and self._inherited:
             session.close()  # nothing else: a lock may be held by a thread that only exists in the parent

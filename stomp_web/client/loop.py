@@ -1,7 +1,8 @@
-"""The loop of the driving thread: it writes bytes, reads frames, and dispatches them.
+"""The loop of the driving thread. The loop writes bytes, reads frames and dispatches the frames.
 
-A call hands over an `Exchange`, and the driving thread writes its bytes. A RECEIPT ends an exchange, a MESSAGE goes to
-`ReceivedFrames`, and an ERROR ends the session. Only `_end` ends a session, and it wakes all waiting threads.
+A call hands over an `Exchange`, and the driving thread writes the bytes of the exchange. A RECEIPT ends an exchange. A
+MESSAGE goes to `ReceivedFrames`. An ERROR ends the session. Only `Loop._end` ends a session and wakes all waiting
+threads.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _LONGEST_WAIT = 0.5
 
 
 class Loop(BaseClient):
-    """One connection that many threads use and one of these threads drives."""
+    """A client with one connection that many threads use. One of these threads drives the connection."""
 
     def _set_up_loop(self, queue_size: int, message_queue: FrameQueue | None) -> None:
         self._session: Session | None = None
@@ -52,7 +53,7 @@ class Loop(BaseClient):
         return ReceivedFrames(queue_size, message_queue, self._driver.wake)
 
     def _begin(self, session: Session) -> None:
-        """From now on, use *session*, which the calling thread has opened."""
+        """Use *session* from now on."""
         with self._driver.lock:
             self._reason = None
             self._exchanges.begin()
@@ -61,7 +62,7 @@ class Loop(BaseClient):
         self._received.begin(session.connected_frame)
 
     def _end(self, reason: StompError) -> None:
-        """Close the connection and wake all threads that wait."""
+        """End the session because of *reason*, and wake all waiting threads."""
         with self._driver.lock:
             session, self._session = self._session, None
             if session is None:
@@ -99,7 +100,7 @@ class Loop(BaseClient):
 
     @property
     def _inherited(self) -> bool:
-        """Whether this process is a forked child, and the connection belongs to its parent."""
+        """Whether the session belongs to the parent of this forked process."""
         session = self._session
         return session is not None and session.pid != os.getpid()
 
@@ -112,7 +113,6 @@ class Loop(BaseClient):
             )
 
     def _driving(self, deadline: Deadline) -> typing.ContextManager[None]:
-        """Drive the connection in the calling thread during a ``with`` block. Raises what `Driver.driving` raises."""
         self._refuse_inherited()
         return self._driver.driving(deadline, self.broker)
 
@@ -121,7 +121,7 @@ class Loop(BaseClient):
             return self._exchanges.new_receipts(count)
 
     def _call(self, frame: Frame, deadline: Deadline, others: typing.Iterable[str] = ()) -> None:
-        """Send *frame* with a receipt id; wait for that receipt and for the later receipts *others*."""
+        """Send *frame* with a receipt id. Wait for the receipt of *frame* and the later receipts *others*."""
         session = self._live_session()
         (receipt,) = self._new_receipts(1)
         frame.headers["receipt"] = receipt
@@ -129,16 +129,16 @@ class Loop(BaseClient):
         self._exchange(session, Exchange(data, (receipt, *others), together=True), deadline)
 
     def _write(self, frame: Frame, session: Session) -> None:
-        """Send *frame* in *session*, without a receipt id."""
+        """Send *frame* in *session* without a receipt id."""
         in_transaction = "transaction" in frame.headers
         data = memoryview(encode(frame, session.version))
         self._exchange(session, Exchange(data, together=in_transaction), self._deadline(None))
 
     def _exchange(self, session: Session, exchange: Exchange, deadline: Deadline) -> None:
-        """Hand *exchange* over to the driving thread, and wait until it is done.
+        """Hand *exchange* over to the driving thread, and wait until the exchange is done.
 
-        An exchange without receipts is done when it is written. If a loop runs in another thread, such an exchange is
-        done as soon as the backlog has room, because the loop will write it.
+        An exchange without receipts is done when its bytes are written. If a loop runs in another thread, such an
+        exchange is already done when the backlog has room. The loop writes the bytes later.
         """
         exchanges, driver = self._exchanges, self._driver
         with driver.lock:
@@ -180,7 +180,7 @@ class Loop(BaseClient):
             )
 
     def _drive(self, done: typing.Callable[[], bool], deadline: Deadline | None) -> None:
-        """Write and read until *done* returns true or *deadline* expires. If the connection ends, raises the reason."""
+        """Write and read until *done* returns true or *deadline* expires. If the connection ends, raise an error."""
         self._driver.wakeup.fileno()  # open it before *done* is called: a thread that changes the result ends the wait
         while not done():
             if self._session is None:
@@ -190,7 +190,7 @@ class Loop(BaseClient):
             self._step(None if deadline is None else deadline.remaining())
 
     def _step(self, seconds: float | None) -> bool:
-        """Write and read what is possible now, else wait at most *seconds*; return whether bytes or frames moved."""
+        """Write and read without waiting. If there are no bytes, wait at most *seconds*. Return whether bytes moved."""
         session = self._live_session()
         # Open the wakeup before looking for bytes to write: a thread that hands over bytes later ends the wait.
         wake = self._driver.wakeup.fileno()
@@ -213,7 +213,7 @@ class Loop(BaseClient):
         return moved
 
     def _flush(self, session: Session) -> bool:
-        """Write what can be written now; return whether anything was written."""
+        """Write without waiting. Return whether any bytes were written."""
         exchanges, lock = self._exchanges, self._driver.lock
         moved = False
         while True:
@@ -243,11 +243,11 @@ class Loop(BaseClient):
 
     @property
     def _reading(self) -> bool:
-        """Whether the driving thread may read now. While this is false, the broker has to wait."""
+        """Whether the driving thread may read now. While the value is false, the broker has to wait."""
         return self._received.is_reading(self._exchanges.awaiting)
 
     def _read(self, session: Session) -> bool:
-        """Read once, and dispatch the frames that have come; return whether anything has come."""
+        """Read once, and dispatch the frames that have come. Return whether bytes or frames came."""
         received = session.bytes_received
         frames = session.read_some(self._received.most(self._exchanges.awaiting))
         if session.bytes_received != received:
@@ -257,7 +257,7 @@ class Loop(BaseClient):
         return bool(frames) or session.bytes_received != received
 
     def _dispatch(self, session: Session, frames: list[Frame]) -> None:
-        """Pass each of *frames* to its queue or its exchange. If a frame ends the session, raises the reason."""
+        """Pass each of *frames* to its queue or its exchange. If a frame ends the session, raise an exception."""
         for command, group in itertools.groupby(frames, _command_of):
             if command == "MESSAGE":
                 messages = list(group)
@@ -277,7 +277,7 @@ class Loop(BaseClient):
                     _log.warning("%s sent an unexpected %s frame", session.broker, command)
 
     def _take_error(self, session: Session, frame: Frame) -> typing.NoReturn:
-        """End the session after an ERROR, even if the broker would keep it open. The ERROR may answer a call."""
+        """End the session after an ERROR, even if the broker would keep the session open."""
         self._received.error_queue.offer(frame)
         words = f"{session.broker} answered ERROR: {error_words(frame)}"
         reason: Rejected | ConnectionLost
@@ -291,7 +291,7 @@ class Loop(BaseClient):
         raise reason
 
     def _keep_heart_beats(self, session: Session, reading: bool) -> float | None:
-        """Send a heart-beat if one is due. Return the seconds until the next check, or ``None`` without heart-beats."""
+        """Send a heart-beat if necessary. Return the seconds until the next check, or ``None`` for no check."""
         beats = self._beats
         now = time.monotonic()
         if beats.due(now):

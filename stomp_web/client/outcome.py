@@ -1,8 +1,8 @@
-"""Exceptions for the outcome of messages: not sent, rejected, or unknown.
+"""Exceptions for the outcome of messages: not sent, rejected or unknown.
 
-A broker accepts only a complete frame, up to its NUL (STOMP 1.2, "Augmented BNF"). So a frame that was not completely
-written was not sent. A byte counts as written when the operating system has accepted it. Over TLS, the operating system
-must have accepted the whole record that contains the byte.
+A broker accepts only a complete frame with its NUL (STOMP 1.2, "Augmented BNF"). Therefore, an incomplete frame counts
+as not sent. A byte counts as written when the operating system has accepted it. Over TLS, the operating system must
+have accepted the whole record that contains the byte.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["confirmed_positions", "name_messages", "no_receipt", "not_whole", "r
 
 
 def name_messages(error: MessageError, messages: typing.Sequence[Message]) -> None:
-    """Name *messages* in the attributes of *error*. With only one message, the text begins with its destination."""
+    """Set the attributes of *error* that name *messages*. For one message, the text begins with the destination."""
     if len(messages) == 1:
         message = messages[0]
         if error.destination is None:
@@ -53,7 +53,7 @@ def not_whole(
     *,
     late: bool = False,
 ) -> MessageError:
-    """The exception after *problem* ended a write of *count* messages. *late* is whether *problem* was the deadline.
+    """Return the exception for a write of *count* messages that *problem* ended. *late* means an expired deadline.
 
     *left* is how many of the *size* bytes were written. *whole* is how many messages were written completely.
     """
@@ -76,7 +76,7 @@ def not_whole(
 
 
 def _limit_hint(dialect: Dialect, size: int = 0) -> str:
-    """A sentence about the broker's limit on the size of a frame; ``""`` if *size* bytes are within its usual limit."""
+    """Return a sentence about the broker's limit for a frame, or ``""`` if *size* bytes are within the limit."""
     if dialect.frame_limit is None or 0 < size <= dialect.frame_limit:
         return ""
     return f" The broker may limit the size of a message ({dialect.frame_limit_names})."
@@ -88,7 +88,7 @@ def confirmed_positions(receipts: dict[str, int], waiting: dict[str, int]) -> tu
 
 
 def unanswered(errors: list[Frame], receipts: dict[str, int], waiting: dict[str, int], earlier: int) -> bool:
-    """Whether the receipts and *errors* so far leave a message without an answer. `rejected` explains the arguments."""
+    """Return whether a message has no receipt and no ERROR yet. `rejected` explains the arguments."""
     refused = _refused(errors, receipts)
     # Once an ERROR has named one of the messages, an ERROR that names no message is about an earlier one.
     spare = 0 if refused and earlier > 0 else sum(error.headers.get("receipt-id") not in receipts for error in errors)
@@ -105,14 +105,15 @@ def rejected(
     count: int = 1,
     late: bool = False,
 ) -> MessageError:
-    """The exception for ERROR frames that came instead of receipts.
+    """Return the exception for ERROR frames that came instead of receipts.
 
-    *receipts* maps each requested receipt id to the position of its message. (All ids of a transaction have one
-    position.) *waiting* holds the ids that did not come. Without *receipts*, the exception is about *count* messages.
-    *earlier* is how many unconfirmed messages were sent before. *late* is whether the deadline came before all answers.
+    *receipts* maps each requested receipt id to the position of its message. All ids of a transaction have the same
+    position. *waiting* holds the ids of missing receipts. If *receipts* is empty, the exception is about *count*
+    messages. *earlier* is how many unconfirmed messages were sent before. *late* means that the deadline came before
+    all answers.
 
-    Only an ERROR that `refuses` a frame can lead to `Rejected`. An ERROR that names no frame, like RabbitMQ's, may be
-    about an earlier unconfirmed message. The outcome is unknown in this case, and also if no answer came.
+    The exception is `Rejected` only if an ERROR `refuses` a frame. An ERROR from RabbitMQ names no frame, and may be
+    about an earlier unconfirmed message. Then the outcome is unknown. The outcome is also unknown if no answer came.
     """
     broker = session.broker
     refusals = [error for error in errors if refuses(error, session.dialect)]
@@ -157,7 +158,6 @@ def rejected(
 
 
 def _refused(errors: list[Frame], receipts: dict[str, int]) -> set[int]:
-    """Return the positions of the messages that the *errors* name."""
     named = (error.headers.get("receipt-id", "") for error in errors)
     return {receipts[receipt] for receipt in named if receipt in receipts}
 
@@ -169,7 +169,7 @@ def no_receipt(
     confirmed: tuple[int, ...] = (),
     size: int = 1,
 ) -> MessageError:
-    """The exception for a message of *size* bytes that was sent and got no answer."""
+    """Return the exception for a sent message that got no answer. *size* is the message's size in bytes."""
     late = isinstance(error, TransportTimeout)
     given = f" ({deadline.seconds:.3g} s given)" if late else ""
     reason = "be slow or out of resources, or may have refused it" if late else "have gone down, or have refused it"

@@ -1,4 +1,4 @@
-"""PublishClient: one connection that only sends. The public methods are here; `SendingClient` does the work."""
+"""`PublishClient`, a client with one connection that only sends. `SendingClient` does the work of its methods."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ __all__ = ["PublishClient"]
 
 
 class PublishClient(SendingClient):
-    """A STOMP client that only sends.
+    """A STOMP client that only sends. The first `connect` or `send` opens the connection.
 
-    The first `connect` or `send` opens the connection. A client serves one thread at a time; for many threads, use a
-    `PublishClientPool`.
+    A client serves one thread at a time. For many threads, use a `PublishClientPool`.
 
     * *host*, *port* - the broker.
-    * *login*, *passcode* - the credentials; by default, none are sent.
-    * *vhost* - the virtual host; by default ``/``, which RabbitMQ, ActiveMQ and Artemis accept.
-    * *ssl* - an ``ssl.SSLContext``, or ``True`` for TLS that verifies the host name and the certificate. *tls_ca*,
-      *tls_cert* and *tls_key* name PEM files: the authorities (default: the system's), the client's certificate, and
-      its key. *tls_key_password* decrypts the key. *tls_insecure_skip_verify* accepts any certificate, and warns.
-    * *versions* - the versions of STOMP that are offered.
-    * *connect_timeout* - seconds for opening a connection; *timeout* - seconds for a whole call, including connecting.
-      Python cannot interrupt the look-up of a host name, so that step may take longer.
-    * *confirm* - whether `send` and `send_many` wait for the broker's receipt if the call does not set *confirm*.
-    * *heart_beat* - (sent, wanted), in milliseconds. *sent* must be 0, because this client has no thread to send beats.
+    * *login*, *passcode* - the credentials. By default, the client sends no credentials.
+    * *vhost* - the virtual host. The default is ``/``, which RabbitMQ, ActiveMQ and Artemis accept.
+    * *ssl* - an ``ssl.SSLContext``, or ``True`` for TLS that verifies the host name and the certificate.
+    * *tls_ca* - a PEM file of the authorities to trust. By default, the system's authorities are trusted.
+    * *tls_cert*, *tls_key* - PEM files of the client's certificate and key. *tls_key_password* decrypts the key.
+    * *tls_insecure_skip_verify* - whether to accept any certificate, with a warning.
+    * *versions* - the STOMP versions that the client offers.
+    * *connect_timeout* - the limit for opening a connection, in seconds.
+    * *timeout* - the limit for a whole call, in seconds. Only the look-up of a host name can take longer.
+    * *confirm* - whether `send` and `send_many` wait for the broker's receipt by default.
+    * *heart_beat* - ``(sent, wanted)`` in milliseconds. *sent* must be 0, because no thread sends heart-beats.
     * *connect_headers* - more headers for CONNECT.
 
     >>> client = PublishClient("127.0.0.1", 61613, login="guest", passcode="guest")
@@ -73,7 +73,7 @@ class PublishClient(SendingClient):
 
     @classmethod
     def with_connector(cls, connector: Connector, timeout: float, confirm: bool, notices: Notices) -> PublishClient:
-        """For a pool: return a client that shares *connector* and *notices*. The pool publishes the notices."""
+        """Return a client for a pool. The pool shares *connector* and *notices*, and publishes the notices."""
         client = cls.__new__(cls)
         client._set_up(connector, timeout, confirm, notices)
         return client
@@ -81,11 +81,11 @@ class PublishClient(SendingClient):
     def connect(
         self, login: str | None = None, passcode: str | None = None, headers: typing.Mapping[str, str] | None = None
     ) -> Frame:
-        """Open the connection, and return the CONNECTED frame. This call is optional, because `send` connects.
+        """Open the connection, and return the CONNECTED frame. The call is optional, because `send` connects.
 
-        *login*, *passcode* and *headers* (more headers for CONNECT) replace those of the constructor, here and for
-        every later connection. If the client is connected, a call without arguments returns the CONNECTED frame of the
-        session; with arguments, it connects again. Raises `BrokerUnavailable` or `AuthenticationFailed`.
+        *login*, *passcode* and *headers* (more headers for CONNECT) replace the values of the constructor from now on.
+        If the client is connected, a call without arguments returns the CONNECTED frame of the session. A call with
+        arguments connects again. Raises `BrokerUnavailable` or `AuthenticationFailed`.
         """
         passcode = redact_secret("passcode", passcode)
         given = self._read_credentials(login, passcode, headers)
@@ -97,12 +97,12 @@ class PublishClient(SendingClient):
             return self._connected_session(state, self._deadline(None)).connected_frame
 
     def open(self, deadline: Deadline) -> None:
-        """For a pool: connect if not connected. Raises what `connect` raises."""
+        """Connect if the client is not connected. Pools use this method. Raises the exceptions of `connect`."""
         with self._exclusive() as state:
             self._connected_session(state, deadline)
 
     def ping(self, timeout: float | None = None) -> None:
-        """Check that the broker answers: begin an empty transaction, and abort it with a receipt.
+        """Check that the broker answers. The method begins an empty transaction, and asks for a receipt of its ABORT.
 
         Raises `NotSent`, `Rejected` or `DeliveryUnknown` if no receipt comes within *timeout* seconds.
         """
@@ -112,14 +112,14 @@ class PublishClient(SendingClient):
 
     @property
     def state(self) -> ClientState:
-        """For a pool: the client's state in this process."""
+        """The client's state in this process. Pools use this property."""
         return self._states[getpid()]
 
     @property
     def connected(self) -> bool:
-        """Whether there is a session that the broker has not ended. Checks the socket without waiting.
+        """Whether the client has a session that the broker has not ended. Reading the property never waits.
 
-        While another thread uses the client, the socket is not checked.
+        If another thread uses the client, this property does not check the socket.
         """
         try:
             with self._exclusive() as state:
@@ -128,10 +128,10 @@ class PublishClient(SendingClient):
             return self._states[getpid()].session is not None
 
     def disconnect(self, timeout: float | None = None) -> None:
-        """End the session: send DISCONNECT, wait for its receipt, and close. Does nothing if not connected.
+        """Send DISCONNECT, and wait for its receipt. Then close the connection. If not connected, do nothing.
 
-        The receipt confirms all earlier frames. If some were unconfirmed and no receipt comes, raises `ReceiptTimeout`
-        or `ConnectionLost`. If the broker refuses a frame, raises `Rejected`. The connection is closed in any case.
+        The receipt confirms all earlier frames. Raises `ReceiptTimeout` or `ConnectionLost` if a frame stays
+        unconfirmed. Raises `Rejected` if the broker refuses a frame. The connection is closed in any case.
         """
         with self._exclusive() as state:
             session = state.session
@@ -156,11 +156,11 @@ class PublishClient(SendingClient):
                 state.drop()
 
     def close(self) -> None:
-        """Close the connection at once, without DISCONNECT. May be called more than once."""
+        """Close the connection at once, without DISCONNECT. Further calls do nothing."""
         self._states[getpid()].drop()
 
     def retire(self) -> None:
-        """For a pool that drops the client: close the connection. Later calls that need it raise `PoolClosed`."""
+        """Close the connection. The pool drops this client, and later attempts to connect raise `PoolClosed`."""
         self._retired = True
         self.close()
 
@@ -176,21 +176,21 @@ class PublishClient(SendingClient):
         ttl: float | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Send one message; connect first if necessary.
+        """Send one message. Connect first if necessary.
 
-        * *body* - bytes-like, or ``str``, which is sent as UTF-8 with the type ``text/plain;charset=utf-8``.
-        * *headers* - more headers, ``str`` to ``str``; the mapping is not changed.
+        * *body* - bytes-like or ``str``. The client sends ``str`` as UTF-8 with the type ``text/plain;charset=utf-8``.
+        * *headers* - more headers, a mapping of ``str`` to ``str``. The client does not change the mapping.
         * *content_type* - the body's MIME type.
-        * *confirm* - whether to ask for a receipt and wait for it; by default, the client's setting. In a transaction
-          only the COMMIT is confirmed, and ``confirm=True`` raises `InvalidFrame`.
+        * *confirm* - whether to wait for the broker's receipt. The default is the client's `confirm`. In a transaction,
+          ``confirm=True`` raises `InvalidFrame` because only COMMIT is confirmed.
         * *transaction* - the id that `begin` returned.
-        * *ttl* - how many seconds the message may wait for a receiver. Each broker has its own header for this.
-        * *timeout* - seconds for the whole call; by default, the client's setting.
+        * *ttl* - the seconds that the message may wait for a receiver. The client uses the broker's own header for the
+          value.
+        * *timeout* - the limit for the whole call, in seconds. The default is the client's `timeout`.
 
-        Raises `InvalidFrame` if STOMP cannot carry the message (nothing was sent). `NotSent`, `Rejected` and
-        `DeliveryUnknown` tell what happened to the message. An unconfirmed message is only handed to the operating
-        system, so it is not known whether the message arrives. If the broker answers such a message with ERROR, a later
-        call logs the ERROR.
+        If STOMP cannot carry the message, raises `InvalidFrame` and sends nothing. `NotSent`, `Rejected` and
+        `DeliveryUnknown` tell the outcome of the message. An unconfirmed send returns when the operating system has the
+        bytes, so the message may be lost. If the broker answers the message with ERROR, a later call logs the ERROR.
         """
         deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
         if headers is not None and type(headers) is not dict and isinstance(headers, typing.Mapping):
@@ -203,17 +203,17 @@ class PublishClient(SendingClient):
     def send_many(
         self, messages: typing.Iterable[Message], *, confirm: bool | None = None, timeout: float | None = None
     ) -> None:
-        """Send *messages* together: write all of them first, and then wait for all receipts if the send is confirmed.
+        """Send all *messages*. If the call is confirmed, wait for all receipts afterwards.
 
-        Raises what `send` raises. Nothing is sent if STOMP cannot carry one of the messages. If sending fails later,
-        the exception's `confirmed` holds the positions of the messages that the broker has confirmed.
+        Raises the exceptions of `send`. If STOMP cannot carry one of the messages, nothing is sent. If sending fails
+        later, the exception's `confirmed` holds the positions of the confirmed messages.
         """
         batch = as_batch(messages)
         if batch:
             self.deliver(batch, confirm, None, self._deadline(timeout))
 
     def subscribe(self, *args: object, **kwargs: object) -> typing.NoReturn:
-        """Always raises: this client only sends."""
+        """Raise `StompError`, because this client only sends."""
         raise StompError(
             "PublishClient only sends; to subscribe, use QueueingDuplexClient (frames on queues) or "
             "PublishSubscribeClient (a callback per subscription)"
@@ -240,17 +240,17 @@ class PublishClient(SendingClient):
     def commit(self, transaction: str, timeout: float | None = None) -> None:
         """Commit the transaction, and wait for the broker's receipt.
 
-        A transaction does not guarantee all or nothing: RabbitMQ 3.10 may refuse one message and deliver the rest.
+        A transaction does not guarantee all or nothing. RabbitMQ 3.10 may refuse one message and deliver the rest.
 
-        Raises `Rejected` if the broker answers COMMIT or a message of the transaction with ERROR, and `DeliveryUnknown`
-        if no answer comes. Raises `NotSent` if the connection was lost before COMMIT; then nothing was committed.
+        Raises `Rejected` if an ERROR answers COMMIT or a message of the transaction. Raises `DeliveryUnknown` if no
+        answer comes. If the connection was lost before COMMIT, nothing was committed and the call raises `NotSent`.
         """
         self._end_transaction(commands.commit(transaction), transaction, self._deadline(timeout))
 
     def abort(self, transaction: str, timeout: float | None = None) -> None:
-        """Abort the transaction, and wait for the broker's receipt. Raises what `commit` raises.
+        """Abort the transaction, and wait for the broker's receipt. Raises the exceptions of `commit`.
 
-        If the connection was lost since `begin`, the broker has aborted the transaction, and nothing is raised.
+        If the connection was lost since `begin`, the broker has aborted the transaction and the call raises nothing.
         """
         with self._exclusive() as state:
             self._look(state)

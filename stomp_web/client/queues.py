@@ -1,7 +1,7 @@
-"""Queues of received frames. Each frame goes to the queue of its kind, or is held back until there is room.
+"""Queues of received frames. `ReceivedFrames` holds a MESSAGE frame until its queue has room.
 
-The driving thread puts frames in; consumers take them out in any thread. No lock of the
-client is held during a call of a queue.
+The driving thread puts frames on the queues. Any thread may take out frames. A thread that calls a queue holds no lock
+of the client.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _MOST_AT_ONCE = 1000  # frames that are read before bytes are written again
 
 
 class FrameQueue:
-    """A queue of at most *maxsize* frames between the listener loop and its consumers.
+    """A queue of at most *maxsize* frames between the loop and its consumers.
 
-    If *drop_oldest* is true, a new frame replaces the oldest frame of a full queue, so the queue needs no consumer.
+    If *drop_oldest* is true, a new frame replaces the oldest frame of a full queue. Such a queue needs no consumer.
     """
 
     def __init__(self, maxsize: int, *, drop_oldest: bool = False) -> None:
         self.maxsize = maxsize
-        #: Called after a frame was taken. The client sets it, so that it can read on when there is room.
+        #: The queue calls this function after a consumer took out a frame. The client then reads more frames.
         self.on_get: typing.Callable[[], object] | None = None
         self._drop_oldest = drop_oldest
         self._frames: collections.deque[Frame] = collections.deque(maxlen=maxsize if drop_oldest else None)
@@ -41,23 +41,23 @@ class FrameQueue:
         self._reason: BaseException | None = None
 
     def qsize(self) -> int:
-        """How many frames wait here."""
+        """Return the number of frames in the queue."""
         return len(self._frames)
 
     def empty(self) -> bool:
-        """Whether no frame waits here."""
+        """Return whether the queue is empty."""
         return not self._frames
 
     def full(self) -> bool:
-        """Whether `maxsize` frames wait here."""
+        """Return whether the queue holds `maxsize` frames."""
         return len(self._frames) >= self.maxsize
 
     def offer(self, frame: Frame) -> bool:
-        """Put *frame* in, and return whether there was room. The listener loop calls this method, which never waits."""
+        """Put *frame* on the queue without waiting. Return whether there was room. The loop calls this method."""
         return self.offer_many((frame,)) == 1
 
     def offer_many(self, frames: typing.Sequence[Frame]) -> int:
-        """Put in as many of *frames* as there is room for, and return their number. Like `offer`, this never waits."""
+        """Put *frames* on the queue while there is room, without waiting. Return the number of added frames."""
         with self._not_empty:
             room = len(frames) if self._drop_oldest else max(self.maxsize - len(self._frames), 0)
             taken = frames if len(frames) <= room else frames[:room]
@@ -66,9 +66,9 @@ class FrameQueue:
             return len(taken)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Frame:
-        """Take out the oldest frame. Wait for one at most *timeout* seconds, or without limit if *timeout* is ``None``.
+        """Take out and return the oldest frame. Wait at most *timeout* seconds. ``None`` means to wait without limit.
 
-        Raises ``queue.Empty`` if no frame came in time, or the reason why the connection ended.
+        Raises ``queue.Empty`` if no frame comes in time. After the connection has ended, raises the *reason* of `end`.
         """
         try:
             frame = self._frames.popleft()  # atomic in Python; only threads that have to wait need the lock
@@ -95,24 +95,24 @@ class FrameQueue:
                 self._not_empty.wait(None if rest is None else min(rest, threading.TIMEOUT_MAX))
 
     def get_nowait(self) -> Frame:
-        """Take out the oldest frame; raises ``queue.Empty`` if there is none."""
+        """Take out and return the oldest frame. Raises ``queue.Empty`` if the queue is empty."""
         return self.get(block=False)
 
     def end(self, reason: BaseException, last: typing.Iterable[Frame] = ()) -> None:
-        """Add the *last* frames, even to a full queue, and wake all waiting threads: no more frames will come."""
+        """Add the *last* frames, even to a full queue. From now on, `get` on an empty queue raises *reason*."""
         with self._not_empty:
             self._frames.extend(last)
             self._reason = reason
             self._not_empty.notify_all()
 
     def begin(self) -> None:
-        """Forget the reason that `end` has set, so that `get` waits for frames again."""
+        """Forget the reason that `end` has set. From now on, `get` waits for frames again."""
         with self._not_empty:
             self._reason = None
 
 
 class ReceivedFrames:
-    """The received frames of one client. *wake* is called when a full `message_queue` has room again."""
+    """The received frames of one client. When a full `message_queue` has room again, the consumer calls *wake*."""
 
     def __init__(self, queue_size: int, message_queue: FrameQueue | None, wake: typing.Callable[[], object]) -> None:
         self.message_queue = FrameQueue(queue_size) if message_queue is None else message_queue
@@ -124,12 +124,12 @@ class ReceivedFrames:
         self.held: collections.deque[Frame] = collections.deque()
         #: The ack modes of the session's subscriptions, by subscription id.
         self.ack_modes: dict[str, str] = {}
-        #: Whether DISCONNECT was sent. From then on the client reads all frames until the receipt of DISCONNECT.
+        #: Whether the client has sent DISCONNECT. Then the client reads all frames until the receipt of DISCONNECT.
         self.parting = False
         self._wake = wake
 
     def begin(self, connected_frame: Frame) -> None:
-        """Start again for a new session."""
+        """Prepare the queues for a new session, and queue *connected_frame*."""
         self.parting = False
         self.ack_modes.clear()
         for frames in (self.message_queue, self.connected_queue, self.receipt_queue, self.error_queue):
@@ -137,19 +137,19 @@ class ReceivedFrames:
         self.connected_queue.offer(connected_frame)
 
     def is_reading(self, awaiting: bool) -> bool:
-        """Whether to read now. The client reads if the queue has room or a call waits for a receipt (*awaiting*)."""
+        """Return whether the client may read now. *awaiting* means that a call waits for a receipt."""
         held = len(self.held)
         return not held or self.parting or (awaiting and held < self.message_queue.maxsize)
 
     def most(self, awaiting: bool) -> int:
-        """How many frames may be read now."""
+        """Return how many frames the client may read now."""
         if awaiting or self.parting:
             return _MOST_AT_ONCE
         # One frame more than fits into the queue: that frame is held back, which tells the loop that there is no room.
         return min(max(self.message_queue.maxsize - self.message_queue.qsize(), 0) + 1, _MOST_AT_ONCE)
 
     def add_messages(self, frames: list[Frame]) -> None:
-        """Put MESSAGE *frames* on the queue, or hold them back until there is room."""
+        """Put MESSAGE *frames* on the queue, or hold the frames until there is room."""
         taken = 0 if self.held else self.message_queue.offer_many(frames)
         for frame in itertools.islice(frames, taken, None):
             if self.parting and self.ack_modes.get(frame.headers.get("subscription", "")) not in ("auto", None):
@@ -157,17 +157,17 @@ class ReceivedFrames:
             self.held.append(frame)
 
     def move_held(self) -> None:
-        """Move held frames to the queue while it has room."""
+        """Move held frames to the queue while the queue has room."""
         while self.held and self.message_queue.offer(self.held[0]):
             self.held.popleft()
 
     def end(self, reason: StompError) -> None:
-        """End the queues of all frames except MESSAGE, because the session has ended."""
+        """End all queues except `message_queue`, because the session has ended."""
         for frames in (self.connected_queue, self.receipt_queue, self.error_queue):
             frames.end(reason)
 
     def end_messages(self, reason: StompError) -> None:
-        """Add the held frames to `message_queue`, and end it, because no thread drives the ended session any more."""
+        """Add the held frames to `message_queue`, and end the queue. Call this method when no thread drives."""
         held, self.held = self.held, collections.deque()
         self.message_queue.end(reason, held)
 
@@ -177,7 +177,7 @@ class ReceivedFrames:
 
 
 class UnclaimedWarnings:
-    """Warns of messages with an unknown subscription id, once for each id, and for at most 100 ids.
+    """Warnings about messages with an unknown subscription id. Each of at most 100 ids causes one warning.
 
     Examples are answers from a temporary queue of RabbitMQ, and messages that were on their way at UNSUBSCRIBE.
     """
@@ -187,7 +187,7 @@ class UnclaimedWarnings:
         self._named: set[str | None] = set()
 
     def warn(self, frame: Frame) -> None:
-        """Warn that *frame* is dropped, if this is the first warning for its subscription id."""
+        """Log a warning that the client drops *frame*, but only once for each subscription id."""
         subscription = frame.headers.get("subscription")
         if len(self._named) >= _MOST_NAMED or subscription in self._named:
             return

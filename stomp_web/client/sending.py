@@ -1,7 +1,7 @@
-"""SendingClient, the base of `PublishClient`: one session, one thread at a time, and one answer for each message.
+"""`SendingClient`, the base class of `PublishClient`. One thread at a time uses the session.
 
-From the first byte of a call until its last answer, the session is `unsettled`. An error or an interrupt in between
-ends the session. So no call can mistake another call's answer for its own.
+Each message of a confirmed send gets one answer. A session is `unsettled` from the first byte of a call until the last
+answer. An error or an interrupt during this time ends the session. Therefore, no call reads the answer to another call.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ _IN_USE = (
 
 
 class InUse(NotSent):
-    """Another thread is in the middle of a call."""
+    """Another thread is using the client."""
 
 
 class _NoTime(TransportTimeout):
-    """The deadline came before anything was written."""
+    """The deadline expired before the client wrote a byte."""
 
 
 class SendingClient(BaseClient):
-    """The connection of a client that only sends. A subclass defines the public calls."""
+    """A client that only sends. A subclass defines the public methods."""
 
     def _set_up(  # type: ignore[override]
         self, connector: Connector, timeout: float, confirm: bool, notices: Notices | None = None
@@ -54,8 +54,8 @@ class SendingClient(BaseClient):
         self._set_up_base(connector, timeout, confirm)
         self._retired = False
         self._notices = Notices() if notices is None else notices
-        #: Whether each call publishes its notices at its end. A pool publishes them after the client's release, because
-        #: a log handler that sends through the same pool may need the connection.
+        #: Whether each call publishes the notices at its end. A pool publishes the notices after the client's release.
+        #: At that time, a log handler may send through the same pool and need the connection.
         self.publishes_notices = notices is None
         self._states = PerProcess(ClientState, leave=ClientState.drop)
 
@@ -66,7 +66,7 @@ class SendingClient(BaseClient):
     def deliver(
         self, messages: typing.Sequence[Message], confirm: bool | None, transaction: str | None, deadline: Deadline
     ) -> None:
-        """Send *messages*, which are ready."""
+        """Send the prepared *messages*. Raises the exceptions of `PublishClient.send`."""
         self.deliver_over(self._states[getpid()], messages, confirm, transaction, deadline)
 
     def deliver_over(
@@ -78,7 +78,7 @@ class SendingClient(BaseClient):
         deadline: Deadline,
         looked: bool = False,
     ) -> None:
-        """Send *messages*. *state* belongs to this process. *looked* is whether the connection was just checked."""
+        """Send prepared *messages*. *state* belongs to this process. *looked* means that the socket was checked."""
         if transaction is not None:
             if confirm:
                 raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
@@ -136,7 +136,6 @@ class SendingClient(BaseClient):
                 self._notices.publish()
 
     def _write(self, state: ClientState, session: Session, frame: Frame, deadline: Deadline) -> None:
-        """Write *frame*. If that fails, end the session, and raise the frame's outcome."""
         data = encode(frame, session.version)
         before = session.transport.bytes_sent
         session.unsettled = True
@@ -158,10 +157,11 @@ class SendingClient(BaseClient):
         receipts: dict[str, int],
         count: int,
     ) -> typing.NoReturn:
-        """Raise the outcome of the messages after writing *data* failed with *error*, and end the session.
+        """End the session after a failed write of *data*, and raise the exception for the messages.
 
-        *before* is how many bytes were written before *data*. *data* holds *count* messages, which ask for *receipts*.
-        Frames that have come meanwhile are read first. They may be receipts, or an ERROR that gives the reason.
+        *error* is the reason of the failure. *before* is the number of bytes that were written before *data*. *data*
+        holds *count* messages, which ask for *receipts*. The method first reads frames that have come, such as receipts
+        or an ERROR with the reason.
         """
         left = session.transport.bytes_sent - before
         if isinstance(error, _NoTime) and not session.transport.stuck:
@@ -221,10 +221,9 @@ class SendingClient(BaseClient):
     ) -> None:
         """Read frames until all *receipts* are answered. *receipts* maps each id to the position of its message.
 
-        *answered* is how many receipts, counted from the first, have come. *earlier* is how many unconfirmed
-        messages were sent before; an ERROR may be about one of these. *size* is the size of a single message in bytes.
-        After an ERROR, the answers to the other messages are still read. Then the session ends, although RabbitMQ 3.10
-        and ActiveMQ 5.17 would continue it.
+        The first *answered* receipts have already come. *earlier* is the number of unconfirmed messages that were sent
+        before, and an ERROR may be about such a message. *size* is the size of a single message in bytes. After an
+        ERROR, the method reads the other answers and ends the session. RabbitMQ 3.10 and ActiveMQ 5.17 would continue.
         """
         waiting = dict(itertools.islice(receipts.items(), answered, None))
         errors: list[Frame] = []
@@ -251,7 +250,6 @@ class SendingClient(BaseClient):
         state.all_answered()
 
     def _connected_session(self, state: ClientState, deadline: Deadline) -> Session:
-        """Return the session if it is alive, otherwise open a new one."""
         session = self._look(state)
         if session is None:
             if self._retired:
@@ -268,17 +266,16 @@ class SendingClient(BaseClient):
         return session
 
     def _transaction_session(self, state: ClientState, transaction: str) -> Session:
-        """Return the session in which *transaction* began. A transaction ends with its session."""
         session = self._look(state)
         state.transactions.get(transaction, self.broker)
         assert session is not None, "with the session, its transactions end"
         return session
 
     def _look(self, state: ClientState) -> Session | None:
-        """Check the socket without waiting. Return the session, or ``None`` if it has ended.
+        """Check the socket without waiting. Return the session, or ``None`` if the session has ended.
 
-        An ERROR that has come is about an earlier unconfirmed frame. If that frame belongs to a transaction, the next
-        call in the transaction raises the ERROR; otherwise it is logged.
+        An ERROR that has come is about an earlier unconfirmed frame. If the frame belongs to a transaction, the next
+        call in the transaction raises the ERROR. If the frame belongs to no transaction, the client logs the ERROR.
         """
         session = state.session
         if session is None:
@@ -307,7 +304,7 @@ class SendingClient(BaseClient):
         return None
 
     def _notice_error(self, session: Session, frame: Frame) -> None:
-        """Log an ERROR that no call waits for."""
+        """Log an ERROR for which no call waits."""
         what = (
             "%s answered ERROR to an earlier unconfirmed message: %s"
             if refuses(frame, session.dialect)
@@ -317,7 +314,7 @@ class SendingClient(BaseClient):
 
     @contextlib.contextmanager
     def _exclusive(self) -> typing.Iterator[ClientState]:
-        """Hold the claim in a ``with`` block. Refuse a second thread, because it would read receipts of the first."""
+        """Hold the claim in a ``with`` block. Refuse a second thread, which could read receipts of the first thread."""
         state = self._states[getpid()]
         try:
             claim = state.claims.pop()
@@ -332,5 +329,5 @@ class SendingClient(BaseClient):
 
 
 def _receipts(first: int, count: int) -> dict[str, int]:
-    """Return a dict from *count* consecutive receipt ids, from *first* on, to the positions of their messages."""
+    """Return the positions of *count* messages by their receipt ids. The first id is *first*."""
     return {str(first + position): position for position in range(count)}

@@ -1,6 +1,7 @@
 """The open transactions of a session, and the state of a `PublishClient` in one process.
 
-Only the thread that holds the claim uses the session. It pops the claim from `claims`, and puts it back afterwards.
+Only the thread that holds the claim uses the session. The thread pops the claim from `claims`, and later puts the claim
+back.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ _MOST_ENDED = 1_000  # ended transactions that are remembered; a program with mo
 class OpenTransaction:
     """An open transaction."""
 
-    #: How many frames were sent since the last receipt.
+    #: The number of frames that were sent since the last receipt.
     messages: int = 0
     #: The ids of the receipts that RabbitMQ sends after COMMIT.
     receipts: list[str] = dataclasses.field(default_factory=list)
 
     def sent(self, count: int, receipt: int | None) -> None:
-        """Add *count* sent messages. If they ask for receipts, *receipt* is the number of the first receipt."""
+        """Add *count* sent messages. *receipt* is the number of the first receipt, or ``None`` if unconfirmed."""
         self.messages += count
         if receipt is not None:
             self.receipts.extend(map(str, range(receipt, receipt + count)))
@@ -48,13 +49,13 @@ class Transactions:
         self._ended: dict[str, tuple[Frame, bool]] = {}
 
     def begin(self) -> str:
-        """Add one more open transaction, and return its id."""
+        """Add an open transaction, and return the id of the transaction."""
         transaction = f"tx-{next(self._ids)}"
         self.open[transaction] = OpenTransaction()
         return transaction
 
     def get(self, transaction: str, broker: str) -> OpenTransaction:
-        """Return the open transaction with this id. Raises `NotSent` or `Rejected` if it is not open any more."""
+        """Return the open transaction. Raises `NotSent` or `Rejected` if the transaction is not open any more."""
         end = self._ended.pop(transaction, None)
         if end is not None:
             raise _ended_by_error(broker, transaction, *end)
@@ -67,20 +68,20 @@ class Transactions:
         )
 
     def end(self, reason: StompError) -> None:
-        """End all open transactions, because the session has ended. If *reason* holds an ERROR, `get` reports it."""
+        """End all open transactions, because the session has ended. `get` reports an ERROR in *reason*."""
         if isinstance(reason, Rejected | ConnectionLost) and reason.frame is not None:
             self.end_by(reason.frame, isinstance(reason, Rejected))
         self.open.clear()
 
     def end_by(self, frame: Frame, refusal: bool) -> None:
-        """End all open transactions, because *frame*, an ERROR, has ended the session. `get` reports the ERROR."""
+        """End all open transactions, because the ERROR *frame* has ended the session. `get` reports the ERROR."""
         if len(self._ended) > _MOST_ENDED:
             self._ended.clear()
         self._ended.update(dict.fromkeys(self.open, (frame, refusal)))
         self.open.clear()
 
     def forget(self, transaction: str) -> None:
-        """Forget this transaction, because its user knows how it ended."""
+        """Forget *transaction*. The caller already knows that the transaction has ended."""
         self._ended.pop(transaction, None)
 
     def clear(self) -> None:
@@ -90,7 +91,6 @@ class Transactions:
 
 
 def _ended_by_error(broker: str, transaction: str, frame: Frame, refusal: bool) -> MessageError:
-    """The exception for a transaction that the broker has ended with an ERROR before its COMMIT was sent."""
     words = error_words(frame)
     if refusal:
         return Rejected(
@@ -110,28 +110,28 @@ class ClientState:
     """The state of a client in one process."""
 
     pid: int
-    #: Contains the claim while no call is running. A deque would take 700 bytes more.
+    #: A list that contains the claim while no call runs. A deque would take 700 bytes more.
     claims: list[Right] = dataclasses.field(default_factory=list)
     session: Session | None = None
     encoder: Encoder | None = None
-    #: The number of the next receipt that is asked for.
+    #: The id of the next receipt.
     next_receipt: int = 1
-    #: How many frames were written since the last receipt; an ERROR may be about one of these.
+    #: The number of frames since the last receipt. An ERROR may be about such a frame.
     unconfirmed: int = 0
     transactions: Transactions = dataclasses.field(default_factory=Transactions)
-    #: Whether the user has connected with other credentials than those of the constructor.
+    #: Whether the user has called `connect` with arguments, such as other credentials.
     other_login: bool = False
 
     def __post_init__(self) -> None:
         self.claims.append(Right(self))
 
     def restore(self, lost: Right) -> None:
-        """Add a new claim after an interrupt has lost the old one."""
+        """Add a new claim after an interrupt has lost the old claim."""
         self.claims.append(Right(self))
 
     @property
     def is_reusable(self) -> bool:
-        """Whether a pool may lease the client again: no call runs or was interrupted, and no transaction is open."""
+        """Whether a pool may lease the client again. No call may be unfinished, and no transaction may be open."""
         session = self.session
         return (
             session is not None
@@ -155,7 +155,7 @@ class ClientState:
             session.close()
 
     def all_answered(self) -> None:
-        """Forget the unconfirmed frames, because a receipt came: a later ERROR cannot be about one of these frames."""
+        """Forget the unconfirmed frames after a receipt. A later ERROR cannot be about one of these frames."""
         self.unconfirmed = 0
         for transaction in self.transactions.open.values():
             transaction.messages = 0

@@ -1,4 +1,4 @@
-"""PublishSubscribeClient: the driving thread calls the callback of each subscription, and holds no lock meanwhile."""
+"""`PublishSubscribeClient`, a client with a callback for each subscription."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _FRAME_SIZE = 1_000  # about how many bytes a frame takes without its body
 
 
 class PublishSubscribeClient(QueueingDuplexClient):
-    """A `QueueingDuplexClient` that calls a function for each message instead of putting it on a queue.
+    """A `QueueingDuplexClient` that calls a function for each message instead of queueing the message.
 
-    Callbacks run in the thread of `listen_forever`, one after the other; a slow callback delays the heart-beats. An
+    The thread of `listen_forever` calls the callbacks, one after the other. A slow callback delays the heart-beats. An
     exception of a callback goes to `on_error`. A message without a callback goes to `on_unclaimed`, and is dropped.
 
-    While a callback waits for a receipt, the client reads the messages that come before the receipt, and calls their
-    callbacks later. It stops reading when at least *queue_size* messages wait and their size is at least 128 MiB; then
-    it does not see the receipt. To avoid this, set a prefetch limit, which keeps the rest at the broker.
+    While a callback waits for a receipt, the client also reads messages. The client calls the callbacks of these
+    messages later. The client stops reading when at least *queue_size* messages and 128 MiB wait. Then the client does
+    not see the receipt. To avoid this problem, set a prefetch limit. The broker then keeps the other messages.
     """
 
     _received: _Callbacks
@@ -63,31 +63,31 @@ class PublishSubscribeClient(QueueingDuplexClient):
     def unsubscribe(
         self, id: str, *, headers: typing.Mapping[str, str] | None = None, timeout: float | None = None
     ) -> None:
-        """End the subscription *id*, and wait for the receipt; its callback is not called any more."""
+        """End the subscription *id*, and wait for the receipt. Then the client no longer calls the callback."""
         super().unsubscribe(id, headers=headers, timeout=timeout)
         self._received.callbacks.pop(id, None)
 
     def on_error(self, error: Exception, frame: Frame) -> None:
-        """Log *error*, which a callback raised for *frame*, with the traceback. Override this method to do more."""
+        """Log the traceback of *error*, which a callback raised for *frame*. Override this method to do more."""
         _log.error("the callback of subscription %s failed", frame.headers.get("subscription"), exc_info=error)
 
     def on_unclaimed(self, frame: Frame) -> None:
-        """Warn of *frame*, a MESSAGE without a callback, once for each subscription. Override this method to do more.
+        """Log a warning for *frame*, a MESSAGE without a callback. Override this method to do more.
 
-        Examples are answers to a ``reply-to`` that names a temporary queue of RabbitMQ, and messages that were on their
-        way when `unsubscribe` was called. The frame is dropped afterwards; if its subscription acknowledges messages,
-        the broker delivers the message again. An exception that this method raises is passed to `on_error`.
+        The client warns once for each subscription, and drops the frame. If the subscription acknowledges messages, the
+        broker delivers the message again. Examples are answers to a temporary ``reply-to`` queue of RabbitMQ, and
+        messages on their way during `unsubscribe`. An exception of this method goes to `on_error`.
         """
         self._unclaimed.warn(frame)
 
 
 class _Callbacks(ReceivedFrames):
-    """The received frames of a client that passes each MESSAGE frame to the callback of its subscription."""
+    """A `ReceivedFrames` that passes each MESSAGE frame to the callback of its subscription."""
 
     def __init__(self, client: PublishSubscribeClient, queue_size: int, message_queue: FrameQueue | None) -> None:
         super().__init__(queue_size, message_queue, client._driver.wake)
         self.callbacks: dict[str, Callback] = {}
-        #: Messages that have come while a running callback waits for a receipt.
+        #: Messages that came while a running callback waited for a receipt.
         self.later: collections.deque[Frame] = collections.deque()
         self._later_bytes = 0  # about how many bytes these messages take
         self._calling = False

@@ -1,1 +1,1 @@
-"""One connection to one broker: address, TLS, transport, session, heart-beats, deadline, dialect."""
+"""The parts of one connection to one broker, such as the address, the transport and the session."""

@@ -1,8 +1,8 @@
 """Addresses: ``stomp://[user[:passcode]@]host[:port][,host2[:port2]...][/vhost][?option=value]``.
 
-Every part may be percent-encoded. The passcode is in no ``repr``, no ``str`` and no error. Several complete addresses
-are allowed: ``stomp://user:passcode@mq1,stomp://user:passcode@mq2``. They may differ only in host and port, because a
-session has one user, one virtual host and one set of options. Ambiguous addresses are refused.
+Every part may be percent-encoded. No ``repr``, ``str`` or error shows the passcode. A list of complete addresses is
+allowed, such as ``stomp://user:passcode@mq1,stomp://user:passcode@mq2``. The addresses of a list may differ only in
+host and port. User, virtual host and options are the same for all brokers. An ambiguous address is an error.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _AMBIGUOUS = (
 
 
 class Endpoint(typing.NamedTuple):
-    """One broker's `host` and `port`."""
+    """The `host` and the `port` of one broker."""
 
     host: str
     port: int
@@ -50,7 +50,7 @@ class Endpoint(typing.NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Address:
-    """The decoded parts of an address. `options` are the options of its query, as texts."""
+    """The decoded parts of an address. `options` holds the options of the query as strings."""
 
     scheme: str
     endpoints: tuple[Endpoint, ...]
@@ -61,17 +61,17 @@ class Address:
 
     @property
     def tls(self) -> bool:
-        """Whether the connection is encrypted."""
+        """Whether the connection uses TLS."""
         return self.scheme == "stomp+ssl"
 
     @property
     def local(self) -> bool:
-        """Whether this is an address for development, which opens no connection."""
+        """Whether the address is for development and opens no connection."""
         return self.scheme in LOCAL_SCHEMES
 
     @property
     def url(self) -> str:
-        """The address with credentials and without options. The ``repr`` of this text is redacted."""
+        """The address with credentials and without options. The ``repr`` of the string is redacted."""
         passcode = "" if self.passcode is None else f":{_encode(self.passcode)}"
         credentials = "" if self.login is None else f"{_encode(self.login)}{passcode}@"
         hosts = (Endpoint(urllib.parse.quote(host, safe=":"), port) for host, port in self.endpoints)
@@ -82,12 +82,12 @@ class Address:
         return "" if self.vhost is None else f"/{_encode(self.vhost)}"
 
     def __str__(self) -> str:
-        """The address without credentials and options."""
+        """Return the address without credentials and options."""
         return f"{self.scheme}://{','.join(map(str, self.endpoints))}{self._path}"
 
 
 def parse_address(url: str) -> Address:
-    """Return the parts of *url*. Raises `ConfigurationError`, which names the wrong part, without credentials."""
+    """Return the parts of *url*. Raises `ConfigurationError`, which names the wrong part and shows no credentials."""
     url = redact_secret("url", url)
     if not isinstance(url, str):
         raise ConfigurationError(f"the address must be str, not {type(url).__name__}", "url")
@@ -170,7 +170,7 @@ def _parse_one(url: str) -> Address:
 
 
 def may_be_host(host: str) -> bool:
-    """Whether *host* has only characters that occur in host names and IP addresses."""
+    """Return whether *host* has only characters that occur in host names and IP addresses."""
     return _NO_HOST.search(host) is None
 
 

@@ -1,4 +1,4 @@
-"""A `Connector` opens sessions. It chooses the order of the brokers, and how much time each of them gets."""
+"""The class `Connector` opens sessions, and chooses the order of the brokers and the time for each broker."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["Connector", "client_options", "make_connector", "make_endpoint"]
 
 
 class Connector:
-    """Opens sessions with one of several brokers. The broker of the last session is tried first.
+    """A factory of sessions with one of several brokers. The broker of the last session comes first.
 
-    Each attempt gets an equal share of the rest of the time, and at most `connect_timeout` seconds. Therefore, a broker
-    that accepts the connection and never answers does not use up the time of the others.
+    Each attempt gets an equal share of the remaining time, but at most `connect_timeout` seconds. Therefore, a broker
+    that never answers does not use up the time of the other brokers.
     """
 
     def __init__(self, endpoints: tuple[Endpoint, ...], settings: SessionSettings, connect_timeout: float) -> None:
@@ -31,11 +31,11 @@ class Connector:
         self._last_good = 0  # an int: setting it is atomic and needs no lock
 
     def __str__(self) -> str:
-        """The brokers' addresses, without credentials."""
+        """Return the addresses of the brokers without credentials."""
         return f"{'stomp' if self.settings.tls is None else 'stomp+ssl'}://{','.join(map(str, self.endpoints))}"
 
     def check(self, **changes: typing.Any) -> None:
-        """Raise `ConfigurationError` if CONNECT cannot be encoded with these *changes* to the settings."""
+        """Raise `ConfigurationError` if *changes* to `settings` make a CONNECT frame that STOMP cannot carry."""
         try:
             encode(dataclasses.replace(self.settings, **changes).connect_frame())
         except InvalidFrame as error:
@@ -43,10 +43,10 @@ class Connector:
             raise ConfigurationError(problem) from None
 
     def open(self, deadline: Deadline, **changes: typing.Any) -> Session:
-        """Return a new session. *changes* replace fields of `settings`. The caller must have passed them to `check`.
+        """Return a new session. *changes* replace fields of `settings`. The caller must first pass them to `check`.
 
-        Raises `AuthenticationFailed` as soon as one broker refuses the credentials, because the others would probably
-        refuse them too, and some brokers lock accounts. Raises `BrokerUnavailable` after all brokers have failed.
+        Raises `AuthenticationFailed` as soon as one broker refuses the credentials. The other brokers would probably
+        refuse the credentials too, and some lock accounts. Raises `BrokerUnavailable` after all brokers have failed.
         """
         settings = dataclasses.replace(self.settings, **changes)
         count = len(self.endpoints)
@@ -88,10 +88,10 @@ _DEFAULTS: typing.Final[dict[str, typing.Any]] = {
 def make_connector(
     endpoints: tuple[Endpoint, ...], *, receives: bool = False, more_options: tuple[str, ...] = (), **given: typing.Any
 ) -> Connector:
-    """Return a connector for *endpoints*. The arguments in *given* are options of a client.
+    """Return a connector for *endpoints*. *given* holds options of a client. A bad option raises `ConfigurationError`.
 
-    If *receives* is true, the client may send heart-beats, and tolerates faults in the content of frames. An error
-    about an unknown option may also suggest the names in *more_options*. Raises `ConfigurationError`.
+    If *receives* is true, the client may send heart-beats and tolerates faults in the content of frames. An error about
+    an unknown option can also suggest a name from *more_options*.
     """
     for name in given:
         if name not in _DEFAULTS and name not in LIMIT_OPTIONS:
@@ -129,7 +129,7 @@ def make_connector(
 
 
 def client_options(address: Address, names: typing.Iterable[str]) -> dict[str, typing.Any]:
-    """Return the options of *address*, checked. Its query must not contain other options than *names*."""
+    """Return the checked options of *address*. Raises `ConfigurationError` for an option that is not in *names*."""
     allowed = set(names)
     options: dict[str, typing.Any] = {"ssl": True} if address.tls else {}
     for name in _CREDENTIALS:
@@ -142,7 +142,7 @@ def client_options(address: Address, names: typing.Iterable[str]) -> dict[str, t
 
 
 def make_endpoint(host: str, port: int) -> Endpoint:
-    """Return the endpoint for a host and port given as arguments. Raises `ConfigurationError`."""
+    """Return the endpoint for the arguments *host* and *port*. Raises `ConfigurationError` for a bad value."""
     if not isinstance(host, str) or not host:
         raise ConfigurationError(f"host must be a host name or an IP address, not {short_repr(host)}", "host")
     if not may_be_host(host):

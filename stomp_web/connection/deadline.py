@@ -1,4 +1,4 @@
-"""One deadline for a whole call: each phase of the call may use all time that is left."""
+"""A deadline for a whole call. Each phase of the call may use all the remaining time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST = 1_000_000.0
 
 
 def checked(seconds: typing.Any) -> float:
-    """Return *seconds* as ``float``, at most 11 days. Raises `ConfigurationError` unless it is positive and finite."""
+    """Return *seconds*, but at most 11 days. Raises `ConfigurationError` if *seconds* is not positive and finite."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
         raise ConfigurationError(
             f"timeout must be a number of seconds greater than 0, not {short_repr(seconds)}", "timeout"
@@ -25,7 +25,7 @@ def checked(seconds: typing.Any) -> float:
 
 
 class Deadline:
-    """The time limit of a call. `seconds` is how long the limit is; `at` is the time of `time.monotonic` at its end."""
+    """The time limit of a call. `seconds` is the length of the limit. `at` is the end as a time of `time.monotonic`."""
 
     __slots__ = ("at", "seconds")
 
@@ -34,7 +34,7 @@ class Deadline:
         self.at = monotonic() + seconds
 
     def remaining(self) -> float:
-        """Return how many seconds are left, or 0.0 if no time is left."""
+        """Return the number of seconds that are left, or 0.0 after the deadline."""
         left = self.at - monotonic()
         return left if left > 0.0 else 0.0
 
@@ -44,7 +44,7 @@ class Deadline:
         return monotonic() >= self.at
 
     def sooner(self, seconds: float) -> Deadline:
-        """Return a deadline *seconds* from now, or at the end of this one if that is sooner."""
+        """Return a deadline *seconds* from now, but not later than this deadline."""
         return Deadline(min(self.remaining(), seconds))
 
     def share(self, parts: int) -> Deadline:
@@ -56,7 +56,7 @@ _new = object.__new__
 
 
 def deadline_in(seconds: float) -> Deadline:
-    """Return ``Deadline(seconds)``. It skips ``__init__``, and so takes half the time in CPython 3.11."""
+    """Return ``Deadline(seconds)``. The function skips ``__init__``, and takes half the time in CPython 3.11."""
     deadline = _new(Deadline)
     deadline.seconds = seconds
     deadline.at = monotonic() + seconds

@@ -1,4 +1,4 @@
-"""All differences between brokers, in one place."""
+"""The differences between brokers."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ __all__ = ["ACTIVEMQ", "ARTEMIS", "DIALECTS", "GENERIC", "RABBITMQ", "Dialect", 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one broker differs from others.
+    """The properties of one kind of broker.
 
     * `name` - ``rabbitmq``, ``activemq``, ``artemis``, ``development`` or ``generic``.
-    * `server` - the beginning of the ``server`` header in its CONNECTED.
-    * `text_without_length` - text is sent without ``content-length``, so that a JMS consumer gets a TextMessage. (With
-      ``content-length``, ActiveMQ 5.17 makes it a BytesMessage.)
-    * `expiry_header` - the header for time-to-live; `expiry_is_absolute` - its value is a time in milliseconds since
-      1970 (JMS), otherwise the milliseconds to live (RabbitMQ).
-    * `prefetch_header` - the header of SUBSCRIBE that limits the unacknowledged messages. `prefetch_bytes` - how many
-      bytes count as one message in this header, or 0 if the header counts messages.
-    * `nack_requeues` - a NACK returns the message to its queue; `nack_requeue_headers` - headers that request this.
-    * `acks_over_all` - a cumulative ACK also covers messages of the connection's other subscriptions. (RabbitMQ 3.10
-      answers the next ACK for such a message with ERROR.)
-    * `keeps_message_ids` - a message has the same ``message-id`` at each delivery. (RabbitMQ 3.10 changes it.)
-    * `duplicate_header` - the header by which the broker recognizes a repeated message. Artemis 2.40 confirms the
-      message and drops it. Only a send that may be repeated has this header, and the id in it is new. Therefore, the
-      broker does not drop a dead letter that is sent back.
-    * `acks_in_transactions` - an ACK or NACK with a ``transaction`` takes effect at the COMMIT.
-    * `destination_types` - maps the beginning of a destination to a kind, which SEND and SUBSCRIBE name in a header.
-    * `receipts_after_commit` - the receipts of SENDs in a transaction come after the receipt of COMMIT (RabbitMQ 3.10).
-      Only these receipts confirm the messages.
-    * `quotes_destinations` - a slash in the name of a queue is written ``%2F``.
-    * `frame_limit` - the broker's default for the largest body in bytes; a larger body closes the connection.
-      `frame_limit_names` - in words, the settings by which the broker limits the size of a message.
-    * `ends_after_refusal` - in STOMP 1.2, after an ERROR that names the refused frame, the broker closes the
-      connection, and accepts no later frame. The specification ("ERROR") requires this; RabbitMQ and ActiveMQ continue.
-    * `unnamed_refusals` - matches the ``message`` header of an ERROR that has no ``receipt-id`` but refuses a frame.
-      If the pattern is ``None``, every ERROR without ``receipt-id`` refuses a frame, unless the ERROR announces the end
-      of the connection or reports a failure inside the broker. See `refuses`.
+    * `server` - the beginning of the ``server`` header in the CONNECTED frame.
+    * `text_without_length` - whether text is sent without ``content-length``. A JMS consumer of ActiveMQ 5.17 then gets
+      a TextMessage instead of a BytesMessage.
+    * `expiry_header` - the header for time-to-live.
+    * `expiry_is_absolute` - whether the value is a time in milliseconds since 1970 (JMS) or a duration (RabbitMQ).
+    * `prefetch_header` - the header of SUBSCRIBE that limits the unacknowledged messages.
+    * `prefetch_bytes` - the bytes per message in `prefetch_header`, or 0 if the header counts messages.
+    * `nack_requeues` - whether a NACK returns the message to its queue. `nack_requeue_headers` request this return.
+    * `acks_over_all` - whether a cumulative ACK also covers messages of the connection's other subscriptions. RabbitMQ
+      3.10 answers the next ACK for such a message with ERROR.
+    * `keeps_message_ids` - whether the ``message-id`` is the same at each delivery. RabbitMQ 3.10 changes the id.
+    * `duplicate_header` - the header by which the broker recognizes a repeated message. Artemis 2.40 confirms and drops
+      the repeated message. Only a send that the library may repeat has the header, with a new id. Therefore, the broker
+      does not drop a dead letter that an application sends back.
+    * `acks_in_transactions` - whether an ACK or NACK with a ``transaction`` takes effect at the COMMIT.
+    * `destination_types` - maps the beginning of a destination to a type, which SEND and SUBSCRIBE name in a header.
+    * `receipts_after_commit` - whether the receipts of SENDs in a transaction come after the receipt of COMMIT
+      (RabbitMQ 3.10). Only the receipts of the SENDs confirm the messages.
+    * `quotes_destinations` - whether a slash in the name of a queue is written ``%2F``.
+    * `frame_limit` - the default limit for a body in bytes. A larger body ends the connection.
+    * `frame_limit_names` - the broker's settings that limit the size of a message, in words.
+    * `ends_after_refusal` - whether an ERROR that names a refused frame ends the connection in STOMP 1.2. The broker
+      accepts no later frame. STOMP 1.2 ("ERROR") requires this behaviour, but RabbitMQ and ActiveMQ continue.
+    * `unnamed_refusals` - the pattern of the ``message`` header in an ERROR that refuses a frame but has no
+      ``receipt-id``. ``None`` means every ERROR that is not about the end of the connection or a failure inside the
+      broker.
     """
 
     name: str
@@ -75,9 +75,9 @@ class Dialect:
         return str(milliseconds)
 
     def prefetch(self, count: int) -> dict[str, str]:
-        """Return the headers of SUBSCRIBE that allow *count* unacknowledged messages, or about as many.
+        """Return the headers of SUBSCRIBE that allow about *count* unacknowledged messages.
 
-        A header that counts bytes is exact only if *count* is 1: then it is 0, and Artemis 2.40 sends one at a time.
+        If the header counts bytes, only a *count* of 1 is exact: Artemis 2.40 gets 0 and sends one message at a time.
         """
         if self.prefetch_header is None:
             return {}
@@ -86,9 +86,9 @@ class Dialect:
         return {self.prefetch_header: str(count)}
 
     def sent_type(self, destination: str, header: str = "destination-type") -> tuple[str, str] | None:
-        """Return *header* and its value for the kind of *destination*, or ``None`` if the broker needs no such header.
+        """Return *header* and its value for *destination*, or ``None`` if the broker needs no such header.
 
-        The default is the name of the header in SEND. In SUBSCRIBE, the name is ``subscription-type``.
+        *header* is ``destination-type`` in SEND (the default) and ``subscription-type`` in SUBSCRIBE.
         """
         kinds = self.destination_types.items()
         return next(((header, kind) for start, kind in kinds if destination.startswith(start)), None)
@@ -102,7 +102,7 @@ class Dialect:
         return "/topic/" + self.quote(name)
 
     def quote(self, name: str) -> str:
-        """Return *name* as part of a destination. RabbitMQ 3.10 answers ``/queue/a/b`` with ERROR."""
+        """Return *name* as part of a destination. RabbitMQ 3.10 answers the unquoted ``/queue/a/b`` with ERROR."""
         return urllib.parse.quote(name, safe="!#$&'()*+,-.:;<=>?@[]^_`{|}~ ") if self.quotes_destinations else name
 
 
@@ -129,7 +129,7 @@ RABBITMQ: typing.Final = Dialect(
         re.IGNORECASE,
     ),
 )
-#: Artemis 2.40. With STOMP 1.0 it sends no ``server`` header, so it is not recognized.
+#: Artemis 2.40. In STOMP 1.0, Artemis sends no ``server`` header and cannot be recognized.
 ARTEMIS: typing.Final = Dialect(
     "artemis",
     "ActiveMQ-Artemis",
@@ -163,14 +163,14 @@ ACTIVEMQ: typing.Final = Dialect(
 DEVELOPMENT: typing.Final = Dialect(
     "development", "stomp-web/", prefetch_header="prefetch-count", nack_requeues=True, ends_after_refusal=True
 )
-#: For an unknown broker: no special feature is assumed.
+#: An unknown broker, without any special feature.
 GENERIC: typing.Final = Dialect("generic", prefetch_header="prefetch-count")
 
 DIALECTS: typing.Final = (RABBITMQ, ARTEMIS, ACTIVEMQ, DEVELOPMENT, GENERIC)
 
 
 def choose_dialect(server: str | None) -> Dialect:
-    """Return the dialect for the ``server`` header of a CONNECTED; ``None`` means no such header."""
+    """Return the dialect for the ``server`` header of a CONNECTED frame. ``None`` means a frame without this header."""
     return next(dialect for dialect in DIALECTS if (server or "").startswith(dialect.server))
 
 
@@ -202,9 +202,9 @@ _NO_FRAME = re.compile(r"delivery acknowledgement on channel \d+ timed out")
 
 
 def refuses(error: Frame, dialect: Dialect) -> bool:
-    """Whether *error*, an ERROR, says that the broker did not accept the frame that the ERROR answers.
+    """Return whether the ERROR frame *error* says that the broker did not accept a frame.
 
-    An ERROR answers the frame that its ``receipt-id`` names or, without this header, a frame that has no answer yet.
+    The ERROR answers the frame in its ``receipt-id``. Without ``receipt-id``, the ERROR answers an unanswered frame.
     """
     message = error.headers.get("message", "").strip()
     first_line = error.body[:1000].decode("utf-8", "replace").partition("\n")[0]

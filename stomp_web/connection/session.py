@@ -1,7 +1,7 @@
-"""One STOMP session, from CONNECTED until the connection ends.
+"""A STOMP session, from CONNECTED until the connection ends.
 
-There is no `Session` before the broker has sent CONNECTED, and each connection has its own. Therefore, no SEND can be
-written before a CONNECT.
+A `Session` exists only after the broker has sent CONNECTED, and each connection has its own `Session`. Therefore, a
+client cannot write a SEND before CONNECT.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _TOLERANCE = 3.0
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSettings:
-    """The values for CONNECT. `limits` are the limits of the `FrameBuffer` that differ from the defaults."""
+    """The settings of a session. `limits` holds the limits of the `FrameBuffer` that differ from the defaults."""
 
     login: str | None = None
     passcode: str | None = dataclasses.field(default=None, repr=False)
@@ -77,9 +77,9 @@ class SessionSettings:
 class Session:
     """An open session with one broker.
 
-    * `broker` - the address, such as ``stomp://localhost:61613``.
-    * `connected_frame` - the CONNECTED frame; `version`, `server`, `id` and `dialect` come from it.
-    * `heart_beat` - the agreed intervals in milliseconds: (we send, they send); 0 means never.
+    * `broker` - the address of the broker, such as ``stomp://localhost:61613``.
+    * `connected_frame` - the CONNECTED frame. `version`, `server`, `id` and `dialect` come from this frame.
+    * `heart_beat` - the agreed intervals ``(we send, they send)`` in milliseconds. 0 means never.
     """
 
     __slots__ = (
@@ -97,13 +97,13 @@ class Session:
         self._broken: TransportClosed | None = None  # the exception of `receipts_in_order`, for the next read
         self._peeked: Frame | None = None  # a frame that `ended` has taken out of the buffer, for `read_some`
         self.broker = broker
-        #: How many bytes have arrived, including heart-beats.
+        #: The number of bytes that have arrived, including heart-beats.
         self.bytes_received = 0
         #: Whether the last check found no byte to read.
         self.all_read = False
-        #: Whether a call is using the session, or was interrupted while using it. The user of the session sets this.
+        #: Whether a call uses the session, or was interrupted while it used the session. The call sets the value.
         self.unsettled = False
-        #: The process that opened the session; in a forked child the session must not be used.
+        #: The process that opened the session. A forked child must not use the session.
         self.pid = os.getpid()
         self.write(encode(settings.connect_frame()), deadline)
         frame = self.read_frame(deadline)
@@ -154,10 +154,10 @@ class Session:
             ) from error
 
     def receipts_in_order(self, first: int, count: int, deadline: Deadline) -> int:
-        """Read *count* RECEIPT frames, with the ids *first*, *first* + 1 and so on; return how many have come.
+        """Read *count* RECEIPT frames with consecutive ids from *first* on. Return the number of frames that came.
 
-        The bytes are not parsed, but compared with the expected bytes. Brokers may write a line feed after each frame.
-        If fewer than *count* have come, `read_frame` then returns the next frame, or raises the error that occurred.
+        The method compares the received bytes with the expected bytes, without parsing. A broker may write a line feed
+        after each frame. If fewer than *count* frames came, `read_frame` returns the next frame or raises the error.
         """
         if not self.all_read:
             return 0
@@ -197,15 +197,15 @@ class Session:
         return expected.count(b"\0", 0, whole)
 
     def write(self, data: bytes, deadline: Deadline) -> None:
-        """Send all of *data*. Raises what `write_rest` raises."""
+        """Send all of *data*. Raises the exceptions of `write_rest`."""
         sent = self.write_some(data)
         if sent != len(data):
             self.write_rest(data, (), sent, deadline)
 
     def write_rest(self, data: bytes, more: typing.Sequence[bytes], sent: int, deadline: Deadline) -> None:
-        """Send *data* without its first *sent* bytes, and then *more*. Raises `TransportTimeout` or `TransportClosed`.
+        """Send *data* from position *sent* on, and then *more*. Raises `TransportTimeout` or `TransportClosed`.
 
-        Meanwhile, bytes from the broker are read: if both sides only wrote, they would wait for each other for ever.
+        The method also reads bytes from the broker. If both sides only wrote, both sides could wait for ever.
         """
         rest = [memoryview(part) for part in (data, *more)]
         while True:
@@ -238,9 +238,9 @@ class Session:
                 raise TransportTimeout("the broker did not answer in time")
 
     def all_ready(self) -> typing.Iterator[Frame]:
-        """Return the frames that have arrived already, without waiting. They came while no call waited for an answer.
+        """Return the frames that came while no call waited for an answer. The method does not wait.
 
-        Raises `ProtocolError`, and `TransportClosed` if the connection has ended or more than 2 MiB have come.
+        Raises `ProtocolError`. Also raises `TransportClosed` if the connection has ended or more than 2 MiB have come.
         """
         most = self.bytes_received + _MOST_UNASKED
         while True:
@@ -251,9 +251,9 @@ class Session:
                 raise TransportClosed("the broker sends without being asked, and without end")
 
     def read_some(self, most: int) -> list[Frame]:
-        """Return at most *most* frames that have arrived; read once if there are none. Raises what `all_ready` raises.
+        """Return at most *most* frames that have arrived. If the buffer has no frame, read once without waiting.
 
-        Frames before a malformed frame are returned first; the next call raises `ProtocolError`.
+        Raises `ProtocolError` or `TransportClosed`. If a malformed frame follows other frames, the next call raises.
         """
         if self._peeked is not None:
             peeked, self._peeked = self._peeked, None
@@ -269,7 +269,7 @@ class Session:
         return frames
 
     def nothing_new(self) -> bool:
-        """Whether the connection is open, and all received bytes were read. ``False`` may also mean "not known".
+        """Return whether the connection is open and all bytes were read. ``False`` can also mean "not known".
 
         The system call in this method keeps the GIL. A read would release the GIL, and then wait for other threads.
         """
@@ -283,7 +283,7 @@ class Session:
             return False
 
     def ended(self) -> bool:
-        """Whether the broker has ended the connection and `read_some` has no more frames. Never waits."""
+        """Return whether the broker has ended the connection and `read_some` has no more frames. Never waits."""
         if self._peeked is not None:
             return False
         try:
@@ -296,7 +296,7 @@ class Session:
             return self._peeked is None
 
     def _take_in(self, deadline: Deadline | None = None) -> bool:
-        """Move received bytes into the buffer; return whether any came. Wait for them only if *deadline* is given."""
+        """Move received bytes into the buffer, and return whether bytes came. Wait only if *deadline* is given."""
         if self._broken is not None:
             raise self._broken
         data = self.transport.receive_some() if deadline is None else self.transport.receive(deadline)
@@ -311,12 +311,11 @@ class Session:
         return True
 
     def close(self) -> None:
-        """Close the connection without sending anything. May be called more than once."""
+        """Close the connection without sending anything. Further calls do nothing."""
         self.transport.close()
 
 
 def _connect_refused(frame: Frame, broker: str, settings: SessionSettings) -> MessageError:
-    """Return the exception for an ERROR that answers CONNECT."""
     words = error_words(frame)
     lower = words.lower()
     if any(word in lower for word in _AUTHENTICATION_WORDS):
@@ -332,10 +331,11 @@ def _connect_refused(frame: Frame, broker: str, settings: SessionSettings) -> Me
 
 
 def error_words(frame: Frame) -> str:
-    """Return the text of an ERROR as part of a sentence: its ``message``, and the first line of its body if it differs.
+    """Return the text of an ERROR frame as a part of a sentence.
 
-    The other lines may be a Java stack trace (ActiveMQ 5.17). If the first line ends with a comma, the body is an
-    Erlang term (RabbitMQ 3.10, "AMQP channel died"), and all lines are used. The body is cut after 300 characters.
+    The text is the ``message`` header and, if different, the first line of the body. Further lines may be a Java stack
+    trace (ActiveMQ 5.17). A comma at the end of the first line means an Erlang term (RabbitMQ 3.10, "AMQP channel
+    died"). Then the text has all lines. The text has at most 300 characters of the body.
     """
     message = frame.headers.get("message", "").strip().rstrip(" .,;:")
     lines = frame.body.decode("utf-8", "replace").strip().splitlines()
@@ -351,9 +351,9 @@ def error_words(frame: Frame) -> str:
 
 
 class HeartBeats:
-    """The two clocks of a session. *agreed* is in milliseconds: (we send, they send); 0 means never.
+    """The times for heart-beats. *agreed* is ``(we send, they send)`` in milliseconds. 0 means never.
 
-    `sent` and `received` are the times (``time.monotonic()``) of the last byte in each direction. Any byte counts.
+    `sent` and `received` are the times of the last byte, from ``time.monotonic()``. Any byte counts as a heart-beat.
     """
 
     __slots__ = ("_expects", "_sends", "received", "sent")
@@ -365,18 +365,18 @@ class HeartBeats:
         self.sent = self.received = time.monotonic()
 
     def due(self, now: float) -> bool:
-        """Whether it is time to send a beat."""
+        """Return whether the client must send a heart-beat now."""
         return bool(self._sends) and now >= self.sent + self._sends
 
     def overdue(self, now: float) -> str | None:
-        """Return an error text if the broker has been silent for too long, otherwise ``None``."""
+        """Return an error text if the broker has been silent for too long. Otherwise, return ``None``."""
         if not self._expects or now < self.received + self._expects:
             return None
         promised = self._expects * 1000 / _TOLERANCE
         return f"no byte came for {self._expects:g} s; a heart-beat was promised every {promised:g} ms"
 
     def rest(self, now: float, reading: bool) -> float | None:
-        """Return the seconds until `due` or, if *reading*, `overdue` changes, or ``None`` if no change can come."""
+        """Return the seconds until `due` or `overdue` may change, or ``None``. If not *reading*, ignore `overdue`."""
         moments = [self.sent + self._sends] if self._sends else []
         if self._expects and reading:
             moments.append(self.received + self._expects)

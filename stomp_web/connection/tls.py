@@ -1,4 +1,4 @@
-"""The TLS settings of a connection. The certificate must come from an authority of the system, or of a given file."""
+"""The TLS settings of a connection. An authority of the system or of `tls_ca` must issue the broker's certificate."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["TLS_OPTIONS", "InsecureConnectionWarning", "tls_context"]
 
 
 class InsecureConnectionWarning(UserWarning):
-    """The broker's certificate is not verified, because of the option `tls_insecure_skip_verify`."""
+    """The client does not verify the broker's certificate, because the option `tls_insecure_skip_verify` is on."""
 
 
 def tls_context(
     ssl: bool | ssl_module.SSLContext | None, options: typing.Mapping[str, typing.Any]
 ) -> ssl_module.SSLContext | None:
-    """Return the context for *ssl* and the `TLS_OPTIONS`, or ``None`` if the connection has no TLS.
+    """Return the TLS context for *ssl* and the `TLS_OPTIONS`. ``None`` means a connection without TLS.
 
-    Raises `ConfigurationError` if a file cannot be used, or if an option has no effect or contradicts another.
+    Raises `ConfigurationError` for an unusable file, an option without effect, or contradictory options.
     """
     given = [name for name in TLS_OPTIONS if options[name] not in (None, False)]
     if not ssl:
@@ -103,7 +103,6 @@ def _load_certificate(context: ssl_module.SSLContext, certificate: str, key: str
 
 
 def _holds_key(option: str, path: str) -> bool:
-    """Whether the file contains a private key. Raises `ConfigurationError` if the file cannot be read."""
     try:
         with open(path, "rb") as readable:  # noqa: PTH123 - PathLike or str, as OpenSSL takes it
             return b"PRIVATE KEY-----" in readable.read()

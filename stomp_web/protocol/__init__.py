@@ -1,6 +1,6 @@
-"""This package turns bytes into frames and frames into bytes, in STOMP 1.0, 1.1 and 1.2.
+"""The conversion between bytes and frames of STOMP 1.0, 1.1 and 1.2.
 
-Nothing in this package opens a socket, starts a thread, looks at a clock or writes a log.
+The package opens no socket and starts no thread. The package reads no clock and writes no log.
 """
 
 from . import commands

@@ -1,6 +1,6 @@
-"""The body of a frame: its length, its end, and its pieces until it is complete.
+"""A reader for the body of a frame, and the checks of the body's length.
 
-A body with a content-length has that many bytes, and a NUL follows it. Any other body ends at its first NUL.
+A content-length is the number of bytes before the closing NUL. Without a content-length, the first NUL ends the body.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MOST_DIGITS = 20  # digits of a content-length; a longer number exceeds any lim
 
 
 def read_length(stated: str, command: str, version: str) -> int:
-    """Return the number in a ``content-length`` header. Raises `ProtocolError` if it is not a number, or is huge."""
+    """Return the number in a ``content-length`` header. Raises `ProtocolError` for a bad text or a huge number."""
     if version == "1.0":
         stated = stated.strip(" ")  # the examples of STOMP 1.0 have a space after the colon
     if not (stated.isdigit() and stated.isascii()):
@@ -27,13 +27,13 @@ def read_length(stated: str, command: str, version: str) -> int:
 
 
 def wrong_length(frame: Frame) -> ProtocolError:
-    """Return the exception for a body that does not end after its ``content-length``."""
+    """Return the exception for a body without a NUL after ``content-length`` bytes."""
     stated = frame.headers["content-length"]
     return ProtocolError(f"the body of a {frame.command} frame does not end after its content-length of {stated} bytes")
 
 
 def check_body(frame: Frame, length: int, limit: int | None, version: str) -> None:
-    """Raise `ProtocolError` if *frame* must not have its body, and `UnreadableFrame` if *length* is over *limit*."""
+    """Raise `ProtocolError` if *frame* must not have a body, or `UnreadableFrame` if *length* exceeds *limit*."""
     if length and frame.command not in COMMANDS_WITH_BODY and version != "1.0":
         raise ProtocolError(f"a {frame.command} frame must not have a body (STOMP 1.2, Body)")
     if limit is not None and length > limit:
@@ -41,10 +41,10 @@ def check_body(frame: Frame, length: int, limit: int | None, version: str) -> No
 
 
 class BodyReader:
-    """Reads the rest of one frame, from the first byte of its body to the closing NUL, in pieces of any size.
+    """A reader for the rest of one frame, from the first byte of the body to the closing NUL.
 
-    *length* is the content-length. `check_body` has accepted it, except with *truncate*. If *length* is ``None``, a
-    body over *limit* raises `UnreadableFrame`. With *truncate*, a body over *limit* is cut at *limit*.
+    *length* is the content-length. If *truncate* is false, `check_body` must have accepted *length*. If *length* is
+    ``None``, a body over *limit* raises `UnreadableFrame`. If *truncate* is true, the body is cut at *limit*.
     """
 
     __slots__ = ("_frame", "_head", "_length", "_limit", "_pieces", "_truncate", "_version", "frame", "missing", "size")
@@ -59,23 +59,23 @@ class BodyReader:
         self._version = version
         self._truncate = truncate
         self._pieces: list[bytes | bytearray] = []
-        #: How many bytes of the body have come so far, including the bytes beyond the limit.
+        #: The number of bytes of the body that have come, including the bytes beyond the limit.
         self.size = 0
-        #: How many bytes of the body are missing; 0 if that is not known.
+        #: The number of missing bytes of the body, or 0 if the number is not known.
         self.missing = length or 0
-        #: The frame; ``None`` until its end was read.
+        #: The complete frame, or ``None`` before `read` has reached its end.
         self.frame: Frame | None = None
 
     def __len__(self) -> int:
-        """How many bytes are kept."""
+        """Return the number of bytes that the reader keeps."""
         return len(self._head) + min(self.size, self._limit)
 
     def kept(self) -> bytes:
-        """Return the bytes of the frame that have come so far."""
+        """Return the bytes of the frame that have come so far, including the head."""
         return b"".join((self._head, *self._pieces))
 
     def read(self, data: bytes, position: int) -> int:
-        """Read *data* from *position*; return where the frame ends, or the end of *data*. Sets `frame`."""
+        """Read *data* from *position* on. Return the position of the frame's end, or the length of *data*."""
         end = data.find(b"\0", position) if self._length is None else position + self.missing
         complete = 0 <= end < len(data)
         stop = end if complete else len(data)
@@ -97,7 +97,7 @@ class BodyReader:
         return end + 1 if complete else stop
 
     def add(self, piece: bytes) -> None:
-        """Keep *piece*, the next bytes of the body. It must not be longer than `missing`."""
+        """Keep *piece*, the next bytes of the body. *piece* must not be longer than `missing`."""
         size = len(piece)
         self.size += size
         self.missing -= size

@@ -1,10 +1,10 @@
-"""A buffer that takes bytes, in chunks of any size, and returns frames.
+"""A buffer that takes bytes in chunks of any size, and returns frames.
 
-1. The frames do not depend on how the bytes are cut into chunks.
+1. The frames do not depend on the sizes of the chunks.
 2. The time is linear in the number of bytes, even for hostile input. No byte is searched twice for the same thing.
-3. The memory is bounded: the buffer keeps one incomplete frame, within the limits, and the bytes appended after it.
-4. C code does the work for a chunk of whole frames. Each frame needs one search for the blank line, one decode of the
-   head, and one slice of the body.
+3. The memory is limited. The buffer keeps at most one incomplete frame and the bytes that the caller appended later.
+4. C code does most of the work. Each frame takes one search for the blank line, one decode of the head, and one slice
+   of the body.
 """
 
 from __future__ import annotations
@@ -36,29 +36,30 @@ _NO_EOL = re.compile(rb"[^\r\n]|\r(?!\n)")
 
 
 class FrameBuffer:
-    r"""Turns the bytes of a STOMP stream into frames.
+    r"""A buffer that turns the bytes of a STOMP stream into frames.
 
-    *version* determines how header escapes and line ends are read. To change it between frames, set `version`; a
-    session does this after CONNECTED.
+    *version* determines the escapes and the line ends. After CONNECTED, a session sets `version` to the agreed version.
 
-    A frame that breaks a rule of STOMP raises `ProtocolError`. With *tolerant*, such a frame is read nevertheless if
-    its end can be found, and `Frame.defects` lists its faults:
+    If a frame breaks a rule of STOMP, the buffer raises `ProtocolError`. With *tolerant*, the buffer still reads the
+    frame if it can find the end of the frame. `Frame.defects` then lists the faults. The frame changes as follows:
 
-    * in a header, NUL bytes and bytes that are not UTF-8 become replacement characters (U+FFFD);
-    * an escape that the version does not define stays unchanged in the header;
-    * a header line without a colon, or without a name, is left out;
-    * the part of a frame that exceeds a limit is left out, and `Frame.truncated` is true. The headers that are needed
-      to acknowledge a message are kept at any position: ``message-id``, ``ack``, ``subscription``, ``destination``,
-      ``x-message-id``, and a few more.
+    * In a header, NUL bytes and bytes that are not UTF-8 become replacement characters (U+FFFD).
+    * An escape that the version does not define stays unchanged in the header.
+    * A header line without a colon or without a name is left out.
+    * If a frame exceeds a limit, the excess is left out and `Frame.truncated` is true. Headers for an ACK are never
+      left out: ``message-id``, ``ack``, ``subscription``, ``destination``, ``x-message-id`` and more.
 
-    Some faults hide the end of the frame, and always raise `ProtocolError`: the command is not known, the
-    content-length is no number, no NUL follows a body of that length, or a frame has a body that it must not have.
+    The following faults hide the end of a frame, and always raise `ProtocolError`:
 
-    A frame over a limit raises `ProtocolError`; with *tolerant*, it is truncated:
+    * The command is not known.
+    * The content-length is not a number, or no NUL follows a body of this length.
+    * The frame has a body, but its command allows no body.
 
-    * *max_header_bytes* - the size of the command line and all header lines. Default 65,536.
+    A frame over a limit raises `ProtocolError`. If *tolerant* is true, the buffer truncates the frame. The limits are:
+
+    * *max_header_bytes* - the size of the command line and all header lines. Default 65,536 bytes.
     * *max_headers* - the number of header lines. Default 1,000.
-    * *max_body_bytes* - the size of the body. Default 134,217,728 (128 MiB, which is RabbitMQ's own limit).
+    * *max_body_bytes* - the size of the body. Default 134,217,728 bytes (128 MiB), which is RabbitMQ's own limit.
 
     >>> buffer = FrameBuffer()
     >>> buffer.append(b"RECEIPT\nreceipt-id:1\n\n\0\nRECEIPT\nrec")
@@ -116,7 +117,7 @@ class FrameBuffer:
                 self._begin_again()  # the beginning of the frame was read with the old version
 
     def clear(self) -> None:
-        """Forget all bytes, as for a new connection. The version and the limits stay."""
+        """Forget all bytes and the last error. The version and the limits stay the same."""
         self._first = True  # whether no frame was taken out yet
         # Frames are cut from this chunk, at `_position`. If the chunk ends inside a frame, `_head` keeps the beginning
         # of the frame. Once the blank line or a fault has come, `_reader` keeps this beginning.
@@ -133,10 +134,10 @@ class FrameBuffer:
         self._blank_line = -1  # the position of the next b"\n\n" in `_data`, if already searched
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
-        """Store *data*, the next bytes of the stream; `extract_frame` raises if they are malformed.
+        """Store *data*, the next bytes of the stream. `extract_frame` raises an exception if the bytes are malformed.
 
-        Take the frames out after each call, so that the memory stays within the limits. After a `ProtocolError`,
-        nothing is stored until `clear`.
+        Take out the frames after each call. Otherwise, the memory can exceed the limits. After a `ProtocolError`, the
+        buffer ignores *data* until the caller calls `clear`.
         """
         if type(data) is not bytes:
             data = bytes(memoryview(data))
@@ -152,23 +153,23 @@ class FrameBuffer:
             self._blank_line = -1
 
     def __len__(self) -> int:
-        """How many bytes are kept: frames to be taken out, and an incomplete frame."""
+        """Return the number of bytes in the buffer, including the bytes of an incomplete frame."""
         begun = len(self._head) if self._reader is None else len(self._reader)
         return begun + len(self._data) - self._position + len(self._later)
 
     def __iter__(self) -> typing.Iterator[Frame]:
-        """Take out all complete frames, one after the other. Raises `ProtocolError`.
+        """Take out all complete frames, one after the other. Raises `ProtocolError` at a malformed frame.
 
-        The frames before a malformed frame come first. ``list(buffer)`` loses these frames if it raises.
+        The iterator first returns the frames before the malformed frame. ``list(buffer)`` would lose these frames.
         """
         while (frame := self.extract_frame()) is not None:
             yield frame
 
     def extract_frame(self) -> Frame | None:
-        """Take out the next frame; return ``None`` if it is not complete yet. Heart-beats are skipped.
+        """Take out and return the next frame, or return ``None`` if the frame is not complete. Skip heart-beats.
 
-        Raises `ProtocolError` if the next bytes are not STOMP or exceed a limit. A tolerant buffer raises only if it
-        cannot find the end of a frame. Until `clear` is called, later calls raise this exception again.
+        Raises `ProtocolError` if the next bytes are not STOMP or exceed a limit. A tolerant buffer raises the exception
+        only if it cannot find the end of a frame. Later calls raise the exception again until the caller calls `clear`.
         """
         while True:
             if self._position == len(self._data):
@@ -199,7 +200,7 @@ class FrameBuffer:
                 self._problem = problem
 
     def _cut(self) -> Frame | None:
-        """Cut the next frame from `_data`. If the chunk ends inside it, keep its beginning, and return ``None``."""
+        """Return the next frame of `_data`. If the frame is incomplete, keep its beginning and return ``None``."""
         if self._head and not self._head_may_be_complete():
             return None
         data = self._data
@@ -257,7 +258,7 @@ class FrameBuffer:
         return frame
 
     def _search_blank_line(self, start: int) -> tuple[int, int] | None:
-        """Find the end of a head that is long or has CR LF. If it has not come, fill `_head`, and return ``None``."""
+        """Find the end of a head that is long or has CR LF. If no end came, fill `_head` and return ``None``."""
         data = self._data
         most = self._longest_head
         found = BLANK_LINE[self._version].search(data, start, min(start + most + 1, len(data)))
@@ -273,11 +274,10 @@ class FrameBuffer:
 
     @property
     def _longest_head(self) -> int:
-        """How many bytes may come before the blank line."""
         return max(self.max_header_bytes + len("\n\r"), LONGEST_COMMAND_LINE)
 
     def _head_may_be_complete(self) -> bool:
-        """Add the chunk to `_head`. If the head may be complete now, move it to `_data`, and return ``True``."""
+        """Add the chunk to `_head`. If the head may be complete now, move `_head` to `_data` and return ``True``."""
         head = self._head
         known = len(head)
         if known > len(self._data) and known + len(self._data) <= self._longest_head:
@@ -292,7 +292,6 @@ class FrameBuffer:
         return True
 
     def _read_on(self) -> Frame | None:
-        """Continue with the frame of `_reader`. Return ``None`` if the chunk ends inside the frame."""
         assert self._reader is not None
         end = self._reader.read(self._data, self._position)
         frame = self._reader.frame
@@ -304,7 +303,7 @@ class FrameBuffer:
         return frame
 
     def _begin_again(self) -> None:
-        """Put the kept beginning of a frame before the rest of the chunk, to read the frame again from its start."""
+        """Put the kept beginning of a frame back into `_data`. The next `_cut` reads the frame from its start."""
         begun = self._reader.kept() if isinstance(self._reader, BodyReader) else self._head
         if begun:
             self._set_data(b"".join((begun, memoryview(self._data)[self._position :])))

@@ -1,6 +1,6 @@
-"""The client's frames, each with the headers that its STOMP version requires: one function per command.
+"""Functions that make the frames of a client, one function for each command.
 
-The functions only build frames; `encode` refuses a frame that STOMP cannot carry.
+Each frame has the headers that its STOMP version requires. `encode` checks whether STOMP can carry a frame.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def connect(
     heart_beat: tuple[int, int] = (0, 0),
     headers: Headers | None = None,
 ) -> Frame:
-    """CONNECT. The newer command STOMP is not used, because servers of version 1.0 only know CONNECT.
+    """Return a CONNECT frame. The newer command STOMP is not used, because servers of version 1.0 only know CONNECT.
 
-    *heart_beat* is in milliseconds: (the interval at which this side can send, the interval that this side wants).
+    *heart_beat* is ``(sent, wanted)``: the milliseconds between heart-beats that the client sends and wants.
     """
     frame = Frame("CONNECT", {"accept-version": ",".join(accept_version), "host": host})
     if login is not None:
@@ -54,12 +54,12 @@ def connect(
 
 
 def send(destination: str, body: bytes = b"", headers: Headers | None = None) -> Frame:
-    """SEND. The caller's *headers* must not contain any of `RESERVED_ON_SEND`."""
+    """Return a SEND frame. *headers* must not contain a header of `RESERVED_ON_SEND`."""
     return _with(Frame("SEND", {"destination": check_destination(destination)}, body), headers, RESERVED_ON_SEND)
 
 
 def subscribe(destination: str, id: str, ack: str = "auto", headers: Headers | None = None) -> Frame:
-    """SUBSCRIBE. *ack* is ``auto``, ``client`` or ``client-individual``. STOMP 1.0 has no ``client-individual``."""
+    """Return a SUBSCRIBE frame. *ack* is ``auto``, ``client`` or ``client-individual`` (not in STOMP 1.0)."""
     if ack not in _ACK_MODES:
         raise InvalidFrame(f"ack must be one of {', '.join(_ACK_MODES)}, not {ack!r}")
     _check_id(id, "subscription")
@@ -68,44 +68,44 @@ def subscribe(destination: str, id: str, ack: str = "auto", headers: Headers | N
 
 
 def unsubscribe(id: str, headers: Headers | None = None) -> Frame:
-    """UNSUBSCRIBE. *headers* are more headers that a broker requires, such as a durable subscription's name."""
+    """Return an UNSUBSCRIBE frame. Some brokers require more *headers*, such as the name of a durable subscription."""
     _check_id(id, "subscription")
     return _with(Frame("UNSUBSCRIBE", {"id": id}), headers)
 
 
 def ack(message: Frame, version: str, *, transaction: str | None = None) -> Frame:
-    """ACK for *message*, a MESSAGE frame.
+    """Return an ACK frame for *message*, a MESSAGE frame. Raises `InvalidFrame` if *message* lacks a needed header.
 
-    Version 1.0 names the message by ``message-id``, and 1.1 by ``message-id`` and ``subscription``. Version 1.2 names
-    it by ``id``, which has the value of the message's ``ack`` header. Raises `InvalidFrame` if such a header is absent.
+    STOMP 1.0 needs the header ``message-id`` of *message*. STOMP 1.1 also needs the header ``subscription``. In STOMP
+    1.2, the header ``ack`` of *message* becomes the header ``id`` of the ACK.
     """
     return _acknowledgement("ACK", message, version, transaction)
 
 
 def nack(message: Frame, version: str, *, transaction: str | None = None, headers: Headers | None = None) -> Frame:
-    """NACK for *message*, like `ack`. In STOMP 1.0, which has no NACK, raises `InvalidFrame`."""
+    """Return a NACK frame for *message*, like `ack`. Raises `InvalidFrame` in STOMP 1.0, which has no NACK."""
     if version == "1.0":
         raise InvalidFrame("STOMP 1.0 has no NACK; leave the message unacknowledged, or ask for version 1.1 or 1.2")
     return _with(_acknowledgement("NACK", message, version, transaction), headers)
 
 
 def begin(transaction: str) -> Frame:
-    """BEGIN of the named transaction."""
+    """Return a BEGIN frame for the transaction with the id *transaction*."""
     return Frame("BEGIN", {"transaction": transaction})
 
 
 def commit(transaction: str) -> Frame:
-    """COMMIT of the named transaction."""
+    """Return a COMMIT frame for the transaction with the id *transaction*."""
     return Frame("COMMIT", {"transaction": transaction})
 
 
 def abort(transaction: str) -> Frame:
-    """ABORT of the named transaction."""
+    """Return an ABORT frame for the transaction with the id *transaction*."""
     return Frame("ABORT", {"transaction": transaction})
 
 
 def disconnect() -> Frame:
-    """DISCONNECT."""
+    """Return a DISCONNECT frame."""
     return Frame("DISCONNECT")
 
 
@@ -117,7 +117,7 @@ def _check_id(id: str, of: str) -> None:
 
 
 def check_destination(destination: str) -> str:
-    """Return *destination*. Raises `InvalidFrame` if it is not valid, or `InvalidFrameType` if it is not a ``str``."""
+    """Return *destination*. Raises `InvalidFrame` for a bad text, or `InvalidFrameType` for a bad type."""
     if not isinstance(destination, str):
         raise InvalidFrameType(f"the destination must be str, not {type(destination).__name__}")
     if not destination or destination.isspace():
@@ -144,7 +144,7 @@ def _acknowledgement(command: str, message: Frame, version: str, transaction: st
 
 
 def _with(frame: Frame, headers: Headers | None, reserved: frozenset[str] = _RESERVED) -> Frame:
-    """Add the caller's *headers* to *frame*. Refuse headers that *frame* already has, or that are *reserved*."""
+    """Add the caller's *headers* to *frame*, and return *frame*. Refuse a header that the library sets."""
     if not headers:
         return frame
     if not isinstance(headers, typing.Mapping):

@@ -1,4 +1,4 @@
-"""Turns frames into bytes. A frame that STOMP cannot carry is refused here, before a byte of it exists."""
+"""The encoder of frames. A frame that STOMP cannot carry raises `InvalidFrame` before a byte of the frame exists."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ __all__ = ["encode", "encode_head", "encode_headers"]
 
 
 def encode(frame: Frame, version: str = "1.2", *, content_length: bool = True) -> bytes:
-    """Return the bytes of *frame* in the given *version* of STOMP, from the command to the closing NUL.
+    """Return the bytes of *frame* in the STOMP version *version*, from the command to the closing NUL.
 
-    A ``content-length`` header is added to frames that may have a body. With ``content_length=False`` it is left out,
-    and the body must not contain a NUL. Then a JMS consumer of ActiveMQ gets the body as text.
+    If the command allows a body, the bytes contain a ``content-length`` header. With ``content_length=False``, the
+    header is left out and the body must not contain a NUL. A JMS consumer of ActiveMQ then gets the body as text.
 
-    Raises `InvalidFrameType` if a Python type is wrong, and `InvalidFrame` if STOMP cannot carry the frame:
+    Raises `InvalidFrameType` if a part of *frame* has the wrong Python type. Raises `InvalidFrame` in these cases:
 
-    * the command is not in `COMMANDS`;
-    * a header's name is empty;
-    * a header has a NUL, or in version 1.1 a CR, which cannot be escaped;
-    * without escapes (in version 1.0, and in CONNECT, CONNECTED and STOMP frames), a header has a CR or LF, or its name
-      has a colon;
-    * the ``content-length`` header is not the length of the body;
-    * the frame has a body, but its command allows none ("All other frames MUST NOT have a body", STOMP 1.2, Body).
+    * The command is not in `COMMANDS`.
+    * The name of a header is empty.
+    * A header contains a NUL or, in STOMP 1.1, a CR. STOMP 1.1 has no escape for CR.
+    * A header without escapes contains a CR or LF, or its name contains a colon. STOMP 1.0 has no escapes. CONNECT,
+      CONNECTED and STOMP frames never have escapes.
+    * The ``content-length`` header is not the length of the body.
+    * The frame has a body, but its command allows no body: "All other frames MUST NOT have a body" (STOMP 1.2, Body).
     """
     if not isinstance(frame.body, bytes):
         raise InvalidFrameType(f"the body of a {frame.command} frame must be bytes, not {type(frame.body).__name__}")
@@ -53,7 +53,7 @@ def encode(frame: Frame, version: str = "1.2", *, content_length: bool = True) -
 
 
 def encode_head(command: str, headers: typing.Mapping[str, str], version: str) -> bytes:
-    """Return the command line and the header lines of a frame. Raises `InvalidFrame` like `encode`."""
+    """Return the command line and the header lines of a frame. Raises the exceptions of `encode`."""
     check_version(version)
     if not isinstance(command, str) or command not in COMMANDS:
         raise InvalidFrame(f"{command!r} is not a STOMP command")
@@ -61,7 +61,7 @@ def encode_head(command: str, headers: typing.Mapping[str, str], version: str) -
 
 
 def encode_headers(headers: typing.Mapping[str, str], command: str, version: str) -> bytes:
-    """Return the header lines of a frame with *command*. Raises `InvalidFrame` like `encode`."""
+    """Return the header lines of a frame with *command*. Raises the exceptions of `encode`."""
     # The parts are joined, not added: a subclass of str, such as markupsafe's Markup, may change what ``+`` does.
     lines: list[str] = []
     for name, value in headers.items():

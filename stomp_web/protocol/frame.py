@@ -1,4 +1,4 @@
-"""The frame: a command, its headers and a body."""
+"""The class `Frame`, and the commands of STOMP."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _FAULTLESS: tuple[tuple[str, ...], bool] = ((), False)
 
 
 class UnreadableFrame(ProtocolError):
-    """The content of a received frame breaks a rule or a limit, but a tolerant buffer may still find its end."""
+    """A received frame breaks a rule or a limit. A tolerant buffer may still find the end of the frame."""
 
 
 class Frame:
     """One STOMP frame.
 
-    * `command` - one of `COMMANDS`, in upper case.
-    * `headers` - a ``dict`` of ``str`` to ``str``, unescaped, in order of arrival. It is a copy of *headers*.
+    * `command` - an element of `COMMANDS`, in upper case.
+    * `headers` - an unescaped ``dict`` of ``str`` to ``str``, in order of arrival. The constructor copies *headers*.
     * `body` - ``bytes``.
 
-    The constructor checks nothing; `encode` checks the frame that it writes.
+    The constructor checks nothing. `encode` checks each frame that it writes.
 
-    Two frames are equal if command, body and headers are equal. The ``content-length`` header is ignored, because the
-    same message can be sent with or without it.
+    Two frames are equal if command, body and headers are equal. The comparison ignores the ``content-length`` header,
+    because the same message can be sent with or without this header.
 
     >>> Frame("SEND", {"destination": "/queue/a"}, b"hello")
     <Frame SEND {'destination': '/queue/a'} with 5 bytes>
@@ -61,12 +61,12 @@ class Frame:
 
     @property
     def defects(self) -> tuple[str, ...]:
-        """The faults in the content of a received frame, one sentence each; usually empty. See `FrameBuffer`."""
+        """The faults of a received frame, as sentences. The tuple is usually empty. `FrameBuffer` describes faults."""
         return getattr(self, "_received", _FAULTLESS)[0]
 
     @property
     def truncated(self) -> bool:
-        """Whether a limit of the `FrameBuffer` has cut off headers or a part of the body."""
+        """Whether the `FrameBuffer` has left out headers or a part of the body because of a limit."""
         return getattr(self, "_received", _FAULTLESS)[1]
 
     def __eq__(self, other: object) -> bool:

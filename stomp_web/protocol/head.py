@@ -1,7 +1,7 @@
-"""The head of a frame: its command line and its header lines, up to the blank line that ends them.
+"""The head of a frame: the command line and the header lines before the blank line.
 
-Bytes without a known command raise `NoCommand`: they are not STOMP at all. Any other fault raises `UnreadableFrame`: a
-tolerant buffer may still find the end of the frame.
+Bytes without a known command raise `NoCommand`, because such bytes are not STOMP. Any other fault raises
+`UnreadableFrame`. After this exception, a tolerant buffer may still find the end of the frame.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from .versions import has_escapes, unescape
 
 __all__ = ["BLANK_LINE", "LONGEST_COMMAND_LINE", "NoCommand", "check_beginning", "parse_head"]
 
-#: The size of the longest command with its line end: so many bytes show whether a frame has a command.
+#: The size of the longest command with its line end. This number of bytes shows whether a frame has a command.
 LONGEST_COMMAND_LINE: typing.Final = max(map(len, COMMANDS)) + len("\r\n")
-#: The end of a head. In 1.2 a line ends with "an OPTIONAL carriage return [...] followed by a REQUIRED line feed".
+#: The end of a head. In 1.2, a line ends with "an OPTIONAL carriage return [...] followed by a REQUIRED line feed".
 BLANK_LINE: typing.Final = {
     version: re.compile(pattern) for version, pattern in (("1.0", rb"\n\n"), ("1.1", rb"\n\n"), ("1.2", rb"\n\r?\n"))
 }
@@ -26,7 +26,7 @@ _BEGINNINGS = frozenset(command[:length] for command in _COMMANDS for length in 
 
 
 class NoCommand(ProtocolError):
-    """The bytes do not begin with a command. `line` is the beginning of their first line."""
+    """The bytes do not begin with a command. `line` is the beginning of the first line."""
 
     def __init__(self, beginning: bytes) -> None:
         super().__init__("not a STOMP frame: it has no command")
@@ -34,7 +34,7 @@ class NoCommand(ProtocolError):
 
 
 def check_beginning(beginning: bytes, version: str) -> None:
-    """Raise `NoCommand` if a frame with this *beginning* cannot have a known command, whatever bytes follow."""
+    """Raise `NoCommand` if *beginning* cannot be the beginning of a frame with a known command."""
     line, line_feed, _ = beginning[:LONGEST_COMMAND_LINE].partition(b"\n")
     # A CR without its LF may be the first half of a line end between frames.
     command = line.removesuffix(b"\r") if version == "1.2" or not line_feed else line
@@ -43,9 +43,9 @@ def check_beginning(beginning: bytes, version: str) -> None:
 
 
 def parse_head(head: bytes, version: str, max_headers: int) -> Frame:
-    """Return a frame with the command and the headers of *head*; its body is not set.
+    """Return a frame with the command and the headers of *head*. The function does not set the body.
 
-    Raises `NoCommand`, or `UnreadableFrame` if a header breaks a rule.
+    Raises `NoCommand` if *head* has no known command. Raises `UnreadableFrame` if a header breaks a rule.
     """
     try:
         text = head.decode()

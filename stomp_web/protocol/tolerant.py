@@ -1,8 +1,8 @@
-"""Reads a frame with faults (`UnreadableFrame`), so that the receiver does not lose its session.
+"""A reader for frames with faults. Without this reader, a faulty frame would end the receiver's session.
 
-RabbitMQ 3.10.8 and 4.3.6 send such frames. In headers that come from an AMQP producer, they escape only LF, CR,
-colon and backslash. They pass on NUL, bytes that are not UTF-8, empty names, and long heads. The header
-``content-length`` comes after all others.
+RabbitMQ 3.10.8 and 4.3.6 send frames with faults. In headers from an AMQP producer, RabbitMQ escapes only LF, CR, colon
+and backslash. RabbitMQ passes on NUL, bytes that are not UTF-8, empty names and long heads. RabbitMQ writes the header
+``content-length`` after all other headers.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _SHORTEST_LINE_LIMIT = 256
 
 
 class TolerantReader:
-    """Reads one frame with a known command, from its first byte to its closing NUL, in pieces of any size.
+    """A reader for one frame with a known command, from the first byte to the closing NUL.
 
-    It keeps at most 2 * *max_header_bytes* of headers, 256 bytes of each needed header, and *max_body_bytes* of body.
+    The reader keeps at most 2 * *max_header_bytes* + *max_body_bytes* bytes, and 256 bytes for each needed header.
     """
 
     def __init__(self, version: str, max_header_bytes: int, max_headers: int, max_body_bytes: int) -> None:
@@ -46,18 +46,18 @@ class TolerantReader:
         self._line = bytearray()  # the kept part of the current line
         self._line_bytes = 0  # the length of the current line so far
         self._body: BodyReader | None = None
-        #: The frame; ``None`` until its end was read.
+        #: The complete frame, or ``None`` before `read` has reached its end.
         self.frame: Frame | None = None
 
     def __len__(self) -> int:
-        """The approximate number of bytes that are kept."""
+        """Return the approximate number of bytes that the reader keeps."""
         body = len(self._body) if self._body is not None else 0
         return min(self._head_bytes, self._limits[0]) + self._kept_bytes + len(self._line) + body
 
     def read(self, data: bytes, position: int) -> int:
-        """Read *data* from *position*; return where the frame ends, or the end of *data*. Sets `frame`.
+        """Read *data* from *position* on. Return the position of the frame's end, or the length of *data*.
 
-        Raises `ProtocolError` if the end of the frame cannot be found.
+        Raises `ProtocolError` if the reader cannot find the end of the frame.
         """
         while self._body is None:
             if self._truncated and not self._line_bytes:
@@ -104,7 +104,7 @@ class TolerantReader:
         return end + 1
 
     def _pass_over_lines(self, data: bytes, position: int) -> int:
-        """In a head over a limit, return the start of the next line that is needed or incomplete."""
+        """Skip lines of a head over a limit. Return the start of the next line that is needed or incomplete."""
         found = _NEEDED_LINE.search(data, position)
         end = found.start() if found is not None else data.rfind(b"\n", position) + 1 or position
         self._head_bytes += end - position

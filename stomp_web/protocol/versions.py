@@ -1,7 +1,7 @@
 """The differences between the three versions of STOMP.
 
-Version 1.0 has no escapes. Version 1.1 escapes line feed, colon and backslash. Version 1.2 also escapes the carriage
-return, and allows CR LF as a line end.
+STOMP 1.0 has no escapes. STOMP 1.1 escapes line feed, colon and backslash. STOMP 1.2 also escapes the carriage return,
+and allows CR LF as a line end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
 
 #: The versions that stomp-web speaks, oldest first.
 VERSIONS: typing.Final = ("1.0", "1.1", "1.2")
-#: The commands whose headers no version escapes, "to remain backward compatible with STOMP 1.0" (STOMP 1.2, Value
+#: The commands that have no escapes in any version, "to remain backward compatible with STOMP 1.0" (STOMP 1.2, Value
 #: Encoding). STOMP is handled "in the same manner as a CONNECT frame" (STOMP 1.2, CONNECT or STOMP Frame).
 UNESCAPED_COMMANDS: typing.Final = frozenset(("CONNECT", "CONNECTED", "STOMP"))
 
@@ -42,24 +42,24 @@ _ESCAPE_SEQUENCE = re.compile(r"\\(?:.|\Z)", re.DOTALL)
 
 
 def check_version(version: str) -> str:
-    """Return *version* if stomp-web supports it; otherwise raise `ValueError`."""
+    """Return *version*. Raises `ValueError` if stomp-web does not support this version."""
     if version not in _MEANINGS:
         raise ValueError(f"STOMP {version!r} is not a version that stomp-web speaks; use one of {', '.join(VERSIONS)}")
     return version
 
 
 def has_escapes(command: str, version: str) -> bool:
-    """Whether the headers of a frame with this *command* are escaped in *version*."""
+    """Return whether frames with this *command* escape their headers in *version*."""
     return version != "1.0" and command not in UNESCAPED_COMMANDS
 
 
 def escape(text: str, version: str) -> str:
-    """Return *text*, a header's name or value, with the escapes of *version*."""
+    """Return the header name or value *text* with the escapes of *version*."""
     return text.translate(_TO_ESCAPE[version])
 
 
 def unescape(text: str, version: str) -> str:
-    """Return *text*, a header's name or value on the wire, without the escapes of *version*.
+    """Return the received header name or value *text* without the escapes of *version*.
 
     Raises `UnreadableFrame` for an escape that *version* does not define. "Undefined escape sequences [...] MUST be
     treated as a fatal protocol error" (STOMP 1.1 and 1.2, Value Encoding).
@@ -74,7 +74,7 @@ def unescape(text: str, version: str) -> str:
 
 
 def choose_version(accept_version: str | None, supported: typing.Sequence[str] = VERSIONS) -> str | None:
-    """Return the highest version that both sides speak; ``None`` if they have no common version.
+    """Return the highest version that client and server speak, or ``None`` if there is no common version.
 
     *accept_version* is the header of the CONNECT frame, such as ``"1.0,1.2"``. A client without this header speaks
     STOMP 1.0 (STOMP 1.1 and 1.2, Protocol Negotiation).
@@ -84,9 +84,9 @@ def choose_version(accept_version: str | None, supported: typing.Sequence[str] =
 
 
 def parse_heart_beat(header: str | None) -> tuple[int, int]:
-    """Return the two numbers of a ``heart-beat`` header, in milliseconds; ``(0, 0)`` without the header.
+    """Return the two numbers of milliseconds in a ``heart-beat`` header, or ``(0, 0)`` if *header* is ``None``.
 
-    Raises `ProtocolError` if the header is not two non-negative numbers (STOMP 1.2, Heart-beating).
+    Raises `ProtocolError` if *header* is not two non-negative numbers (STOMP 1.2, Heart-beating).
     """
     if header is None:
         return 0, 0
@@ -97,11 +97,11 @@ def parse_heart_beat(header: str | None) -> tuple[int, int]:
 
 
 def negotiate_heart_beat(ours: tuple[int, int], theirs: tuple[int, int]) -> tuple[int, int]:
-    """Return the intervals that follow from two ``heart-beat`` headers, in milliseconds: ``(we send, they send)``.
+    """Return the agreed intervals ``(we send, they send)`` in milliseconds. 0 means never.
 
-    0 means never. Each header holds the interval at which its side can send, and the interval at which it wants to
-    receive. A side sends if it can send and the other side wants to receive. Its interval is the longer of the two
-    (STOMP 1.2, Heart-beating).
+    *ours* and *theirs* are two ``heart-beat`` headers. The first number of a header is the interval at which a side can
+    send. The second number is the interval at which a side wants to receive. A side sends if its first number and the
+    other side's second number are not 0. The larger number is the interval (STOMP 1.2, Heart-beating).
     """
     we_can, we_want = ours
     they_can, they_want = theirs

@@ -1,4 +1,4 @@
-"""Publisher: serializes a payload, and sends it as a confirmed message. Its parts are batches, routes and backends."""
+"""`Publisher`, which serializes a payload and sends a confirmed message. Its parts are batches, routes and backends."""
 
 from ..pool import Health
 from .backends.local import OutboxMessage

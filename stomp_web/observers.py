@@ -1,6 +1,6 @@
 """Observers: callables that get events about messages and connections.
 
-Metrics, tracing and framework signals are observers. The sending thread calls every observer, so an observer should be
+Metrics, tracing and framework signals use observers. The sending thread calls every observer, so an observer should be
 quick. An observer may send messages, even through the publisher that calls the observer. The thread holds no lock and
 no connection during the call. An observer's exceptions are logged, and do not affect the sender.
 """
@@ -30,7 +30,7 @@ class SendBegan:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SendSucceeded:
-    """The event after a send. `confirmed` is true if the receipt came. `seconds` is the time of the call or batch."""
+    """The event after a message was sent. `confirmed` says if the receipt came. `seconds` is how long the call took."""
 
     message_id: str
     destination: str
@@ -52,9 +52,8 @@ class SendFailed:
 class PoolChanged:
     """The event after a change to a connection of the pool. `broker` is an address without credentials.
 
-    A ``stale`` connection was found dead before use. A ``retired`` one was too old or idle for too long. A
-    ``discarded`` connection had an error. The other values of `change` are ``opened``, ``connect_failed`` and
-    ``closed``.
+    `change` is ``opened``, ``connect_failed``, ``closed``, ``stale``, ``retired`` or ``discarded``. Stale means dead
+    before use. Retired means too old, or idle for too long. Discarded means closed after an error.
     """
 
     change: str

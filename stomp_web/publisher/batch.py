@@ -46,7 +46,7 @@ class Batch(Unpicklable):
         return typing.cast(str, message.id)
 
     def add(self, message: Message, *, serializer: str | None = None, persistent: bool | None = None) -> str:
-        """Add *message*, and return its id. A bytes-like or ``str`` body stays as it is. Other bodies are serialized."""
+        """Add *message*, and return its id. A body that is not bytes-like or ``str`` is serialized."""
         message = self._complete(message, serializer, persistent)
         self._messages.append(message)
         return typing.cast(str, message.id)

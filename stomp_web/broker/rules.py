@@ -1,6 +1,6 @@
-"""Faults, and the rules that select the fault for a frame.
+"""Faults, and the rules that select the fault for a frame or a new connection.
 
-A fault waits for a frame or for a new connection. If several faults are due, only the fault added first applies.
+If several faults are due, only the fault that was added first applies.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ NO_FAULT = Fault(None)
 
 
 class FaultRules:
-    """The faults of a broker. Some wait for an event; `frozen` and `idle_timeout` last until they are ended."""
+    """The faults of a broker that wait for an event, and two faults that last: `frozen` and `idle_timeout`."""
 
     def __init__(self) -> None:
         #: Whether new connections are frozen.
@@ -69,13 +69,13 @@ class FaultRules:
         self._faults: list[Fault] = []
 
     def add(self, fault: Fault) -> Fault:
-        """Add *fault*."""
+        """Add *fault*, and return it."""
         with self._lock:
             self._faults.append(fault)
         return fault
 
     def due(self, event: str) -> Fault:
-        """Return the fault for *event*, which is a command or `ACCEPT`, or return `NO_FAULT` if no fault applies."""
+        """Return the fault for *event*, which is a command or `ACCEPT`. Return `NO_FAULT` if no fault applies."""
         if not self._faults:
             return NO_FAULT
         with self._lock:

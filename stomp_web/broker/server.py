@@ -272,7 +272,7 @@ class Broker:
             return self._journal.frames[command]
 
     def wait_for(self, destination: str, count: int = 1, timeout: float = 30.0) -> list[Frame]:
-        """Wait for *count* messages, and return `messages` of *destination*. Raises `TimeoutError` after *timeout* seconds."""
+        """Return `messages` of *destination* when there are *count*. Raises `TimeoutError` after *timeout* seconds."""
         name = self._destinations.naming.canonical(destination)
         if not self.wait_until(lambda: self._journal.accepted[name] >= count, timeout):
             accepted = self._journal.accepted[name]

@@ -1,4 +1,4 @@
-"""The options that the command lines of argparse and click share."""
+"""Options of command lines, and functions that read their values. argparse and click use this module."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def worker_options(place: str, *, what: str = "application", otherwise: bool = T
     """Return the options of a command that runs a worker. Each process of the worker loads *what*.
 
     The help says that the defaults come from *place*, which is the name of a setting or class. If *otherwise* is true,
-    *place* may have no default. So the help also says which value is used in that case.
+    the help also says which value is used if *place* has no default.
     """
     defaults = [f"Default: that of {place}{f', else {each}' if otherwise else ''}." for each in (8, 0)]
     concurrency = (

@@ -1,9 +1,9 @@
 """Notices: log records and events that wait until the reporting thread holds no lock and no connection.
 
-A log handler or an observer may send through the publisher that reports to it. If the publisher held a lock during the
-report, the handler could wait for its own caller. The send of the handler may cause further notices. With a broker that
-closes every connection, this chain would never end. So `Notices` publishes a notice that another notice has caused, but
-drops the notices that the second notice causes.
+A log handler or an observer may send a message through the publisher that has called it. If the publisher held a lock
+or a connection during the call, the thread could wait for itself. The message may cause a second notice, and the second
+notice may cause a third notice. With a broker that closes every connection, this chain would never end. So `Notices`
+drops the third notice of a chain.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _MOST_CAUSES = 1  # how many notices the chain of causes of a published notice m
 
 
 class Notices:
-    """Waiting calls of log handlers and observers, in order. Any thread may add and publish.
+    """Waiting calls of log handlers and observers, in order. Any thread may add and publish calls.
 
-    A forked child does not publish the notices that its parent has added. The parent publishes these notices.
+    A forked child does not publish the notices of its parent. The parent publishes these notices.
     """
 
     __slots__ = ("_publishers", "due")

@@ -27,7 +27,7 @@ def without_outcome(text: str) -> str:
 
 
 def harmless(text: str, *, lines: bool = True) -> str:
-    """Return *text* with an escape for every character that could control a terminal or hide other characters.
+    """Return *text* with escapes instead of characters that could control a terminal or hide other characters.
 
     Line ends and tabs stay if *lines* is true.
     """

@@ -1,9 +1,9 @@
 """A right that only one caller can have, and that no exception can lose.
 
-A signal handler may raise an exception between any two steps of Python. A lock that was taken right before the
-exception would stay locked. So a `Right` is used instead of a lock. The home of the right keeps the right in a list,
-deque or queue. For example, a pool's state is a home. A caller takes the right out, and later puts the right back. If
-an exception loses the right, the home makes a new one. No step waits, so signal handlers and finalizers may take part.
+A signal handler may raise an exception between any two steps of Python. If this happens right after a lock was taken,
+the lock stays locked. A `Right` avoids this problem. Every right has a home, such as the state of a pool. The home
+keeps the right in a list, deque or queue. A caller takes the right out, and later puts the right back. If an exception
+loses the right, the home makes a new right. None of these steps waits, so signal handlers and finalizers may take them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Handlers of SIGINT (Ctrl-C) and SIGTERM. Only the main thread sets handlers, and other threads do nothing here.
+"""Handlers of SIGINT (Ctrl-C) and SIGTERM. Only the main thread can set handlers. Other threads set no handlers.
 
 One press of Ctrl-C often causes two signals. The terminal sends SIGINT to every process of its group. A wrapper such as
 npm, docker, uv or a supervisor sends SIGINT or SIGTERM. So signals within half a second count as one request.
@@ -76,7 +76,7 @@ class StopSignals:
             raise SystemExit(128 + number)
 
     def _after(self, number: int, frame: types.FrameType | None) -> None:
-        """Pass a signal after the block to the earlier handler. Ignore signals within `ONE_REQUEST` seconds."""
+        """Handle a signal after the block. Call the earlier handler, except within `ONE_REQUEST` seconds."""
         if not self._in_one_request():
             signal.signal(number, self._before[number])
             signal.raise_signal(number)

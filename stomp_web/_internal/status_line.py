@@ -106,7 +106,7 @@ class StatusLine(logging.Handler):
     def shown(self, log: logging.LoggerAdapter[typing.Any]) -> typing.Iterator[bool]:
         """Show *log* above the progress line, unless the program has set up logging. Yield whether *log* is shown.
 
-        A standard error that is closed, full or a pipe without a reader raises nothing in the ``with`` block.
+        Writing to standard error raises nothing in the ``with`` block, even if standard error is closed or full.
         """
         keep_descriptors()
         begins = not logging_is_set_up(log)
@@ -132,7 +132,7 @@ class StatusLine(logging.Handler):
             return 80
 
     def rate(self, count: int) -> float:
-        """Return the growth of a counter per second in the last ten seconds. *count* is the counter's value now."""
+        """Return by how much a counter grew per second in the last ten seconds. *count* is the counter's value."""
         now = time.monotonic()
         self._seen.append((now, count))
         while now - self._seen[0][0] > _WINDOW:

@@ -14,7 +14,7 @@ __all__ = ["TolerantStream", "keep_descriptors", "settle", "try_to_print"]
 
 
 def keep_descriptors() -> None:
-    """Open the null device on every closed descriptor among 0, 1 and 2. Python's stream stays ``None``.
+    """If descriptor 0, 1 or 2 is closed, open the null device there. Python's stream for it stays ``None``.
 
     Otherwise the next socket could get descriptor 2, and the error output of a C library would go to the broker.
     """
@@ -78,7 +78,7 @@ def settle(*streams: typing.TextIO | None) -> bool:
 class TolerantStream:
     """A text stream on which writing never fails. Output that cannot be written is dropped.
 
-    After a failure, later output is still tried. `failure` is the latest error. *on_failure* gets the first error.
+    The stream always tries to write later output. `failure` is the latest error. *on_failure* gets the first error.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A wakeup. Other threads and signal handlers can end a thread's wait without a lock."""
+"""A way to end the wait of a thread from another thread or a signal handler, without a lock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Wakeup"]
 class Wakeup:
     """An object that ends the wait of one thread. The thread calls `wait`, or polls `fileno`.
 
-    After the first `fileno` or `wait`, a wakeup is kept until the next wait. That wait then returns at once.
+    A `wake` before a wait ends that wait at once. But it has no effect before the first `fileno` or `wait`.
     """
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@
 'stomp://127.0.0.1:...'
 
 ``broker.messages("/queue/orders")`` returns the accepted messages. ``broker.wait_for("/queue/orders", 3)`` waits for
-messages. ``broker.faults`` makes the broker misbehave. The name of the logger is ``stomp_web.broker``.
+three messages. ``broker.faults`` makes the broker misbehave. The name of the logger is ``stomp_web.broker``.
 """
 
 from .faults import Faults

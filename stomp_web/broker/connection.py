@@ -49,7 +49,7 @@ class Connection:
     * `aborted` - the loop closes the connection after one more write, with a TCP reset if `reset` is true.
     * `connect_by` - the time at which the client must have sent CONNECT. ``None`` means no limit.
     * `pending_frame` - the frame that caused a freeze. The broker processes this frame first when the freeze ends.
-    * `held_back` - frames that the broker has read must wait.
+    * `held_back` - whether received frames must wait before the broker processes them.
     * `timer` - the time of the loop's next timer for this connection. Only the loop uses this attribute.
     """
 

@@ -35,7 +35,7 @@ class Entry(typing.NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class Flow:
-    """The flow of messages to session number `session`. `open` is true while the session can take messages."""
+    """The subscriptions of session number `session` share a `Flow`. `open` says if the session can take messages."""
 
     session: int
     open: bool = True
@@ -47,7 +47,7 @@ class Subscription:
 
     * `number` - a number that is unique in the broker.
     * `prefetch` - how many messages may be unacknowledged at once. 0 means no limit.
-    * `unacknowledged` - the delivered, unacknowledged messages by the id that an ACK contains. The oldest comes first.
+    * `unacknowledged` - the delivered messages that wait for an ACK, oldest first. The key is the id in the ACK.
     """
 
     number: int
@@ -66,7 +66,7 @@ class Subscription:
         return self.flow.open and not (self.prefetch and len(self.unacknowledged) >= self.prefetch)
 
     def acknowledge(self, key: str) -> list[Entry]:
-        """Remove and return the message *key*. In the mode ``client``, also remove and return all earlier messages."""
+        """Remove and return the message *key*. In the mode ``client``, include all earlier messages, oldest first."""
         removed = []
         while key in self.unacknowledged:
             first = next(iter(self.unacknowledged)) if self.ack == "client" else key
@@ -75,7 +75,7 @@ class Subscription:
 
 
 class Queue:
-    """A queue of messages in the order of priority and number. A requeued message returns to its old place."""
+    """Waiting messages and their subscribers. Priority and number set the order, even for a requeued message."""
 
     __slots__ = ("_heap", "_size", "limit", "subscriptions")
 
@@ -98,10 +98,7 @@ class Queue:
             notices.add(log.warning, "a subscriber of %r is too slow: message dropped", dropped.destination)
 
     def next_delivery(self, now: float) -> tuple[Subscription, Entry] | None:
-        """Remove the first message, and return the next ready subscriber with this message.
-
-        Returns ``None`` if no message waits, or if no subscriber is ready.
-        """
+        """Return a ready subscriber and the first message, which is removed. Return ``None`` if one is missing."""
         heap = self._heap
         while heap and heap[0].message.expired(now):
             self._pop()
@@ -133,10 +130,12 @@ class Queue:
 class Destinations:
     """All queues and topics of a broker.
 
-    * *name*, *history* - a part of every message id, and the limit of the `journal` in bytes.
+    * *name* - a part of every message id.
+    * *history* - the limit of the `journal` in bytes.
     * *dead_letters* - the destination of messages that a subscriber rejects.
     * *topic_limit* - how many bytes a topic keeps for a subscriber that does not read.
-    * *naming*, *declared* - the interpreter of destinations, and the queues that exist from the start.
+    * *naming* - the object that interprets destinations.
+    * *declared* - the queues that exist from the start.
 
     Raises `Refused` if *dead_letters* or one of *declared* is not a queue.
     """
@@ -192,7 +191,7 @@ class Destinations:
             )
 
     def deliveries(self) -> typing.Iterator[tuple[Subscription, Entry]]:
-        """Yield the deliveries that are possible now. The caller must carry out a delivery before the next step."""
+        """Yield the deliveries that are possible now. The caller must carry out one before it takes the next."""
         while self._changed:
             queue = next(iter(self._changed))
             now = time.time()
@@ -220,7 +219,7 @@ class Destinations:
         return subscription
 
     def in_use(self, durable: tuple[str, str]) -> bool:
-        """Return whether the durable subscription has a subscriber now."""
+        """Return whether the subscription *durable* has a subscriber now."""
         return durable in self._durable and bool(self._durable[durable][1].subscriptions)
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -246,7 +245,7 @@ class Destinations:
                 self._changed.pop(queue)
 
     def remove_durable(self, durable: tuple[str, str]) -> bool:
-        """Remove a durable subscription and its messages. Return false if *durable* is unknown or has a subscriber."""
+        """Remove the subscription *durable* and its messages. Return false if it is unknown or has a subscriber."""
         if durable not in self._durable or self.in_use(durable):
             return False
         self._remove_subscriber_queue(*self._durable.pop(durable))

@@ -1,4 +1,4 @@
-"""The thread of the broker. This thread runs a selector, the listening socket and every connection.
+"""The broker's only thread, which serves the listening socket and all connections with a selector.
 
 Only the loop's thread uses sockets. Other threads pass a function to `Loop.call`. `Loop.state` is the lock for
 destinations, sessions and journal. No thread holds this lock during a read or write of a socket.

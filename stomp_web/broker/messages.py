@@ -131,9 +131,9 @@ class Journal:
 def read_message(send: Frame, address: Address) -> Message:
     """Return the message in the SEND frame *send*, whose destination is *address*.
 
-    The header ``expires`` is a time in milliseconds since the epoch, as in ActiveMQ. ``expires:0`` means never. The
-    header ``expiration`` is a time to live in milliseconds, as in RabbitMQ. ``expiration:0`` means at once. A
-    ``priority`` above 9 counts as 9. Raises `Refused` if one of these headers is not a number.
+    The header ``expires`` is a time in milliseconds since the epoch, as in ActiveMQ. With ``expires:0``, the message
+    does not expire. The header ``expiration`` is a time to live in milliseconds, as in RabbitMQ. With ``expiration:0``,
+    it expires at once. A ``priority`` above 9 counts as 9. Raises `Refused` if one of these headers is not a number.
     """
     wanted = send.headers
     headers = {name: value for name, value in wanted.items() if name not in _NOT_FORWARDED}
@@ -151,7 +151,7 @@ def read_message(send: Frame, address: Address) -> Message:
 
 
 def _check_readable(message: Message) -> None:
-    """Refuse a message that exceeds the limits of clients. Of this message, RabbitMQ and ActiveMQ deliver a part."""
+    """Refuse a message that exceeds the limits of clients. RabbitMQ and ActiveMQ deliver only a part of it."""
     lines = [f"{name}:{value}\n" for name, value in (*message.headers.items(), ("destination", message.destination))]
     size = sum(map(len, lines)) * 4  # a character has at most 4 bytes
     if size > MAX_HEADER_BYTES - _OWN_HEADER_BYTES:  # count exactly only near the limit
@@ -166,7 +166,7 @@ def _check_readable(message: Message) -> None:
 
 
 def whole_number(headers: dict[str, str], name: str, default: int) -> int:
-    """Return the number in the header *name*, or *default* without the header. Raises `Refused` for other text."""
+    """Return the header *name* as a number. Without the header, return *default*. Raises `Refused` for other text."""
     text = headers.get(name)
     if text is None:
         return default

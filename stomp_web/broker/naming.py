@@ -1,4 +1,4 @@
-"""The meaning of destinations. The broker takes a destination as a queue, a topic or an exchange, or raises `Refused`.
+"""The meaning of destinations. A destination is a queue, a topic or an exchange, or the broker refuses it.
 
 The broker refuses a destination if it would confirm and lose the messages. All other destinations behave as in RabbitMQ
 3.10.8 and 4.3.6, ActiveMQ 5.17.2 and 6.3.1, and Artemis 2.40.0. The tests in
@@ -19,8 +19,8 @@ _TYPES = ("/temp-queue", "/exchange", "/topic", "/queue", "/amq/queue", "/reply-
 class Refused(Exception):
     """The refusal of a frame, which the broker answers with ERROR.
 
-    `message` is the header ``message``, and `details` is the body. If `fatal` is true, the broker always closes the
-    connection. Otherwise `Settings.keep_open_after_error` may keep the connection open.
+    `message` is the header ``message`` of the ERROR, and `details` is its body. If `fatal` is true, the broker always
+    closes the connection. Otherwise `Settings.keep_open_after_error` may keep the connection open.
     """
 
     def __init__(self, message: str, details: str, *, fatal: bool = False) -> None:
@@ -31,7 +31,7 @@ class Refused(Exception):
 
 
 class Kind(enum.Enum):
-    """How the messages of an address reach the subscribers."""
+    """The ways in which messages for an address reach the subscribers."""
 
     QUEUE = "queue"  #: Messages wait in it; subscribers compete for them.
     DECLARED_QUEUE = "declared queue"  #: A queue that must exist before it is used (RabbitMQ: ``/amq/queue/NAME``).

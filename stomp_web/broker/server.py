@@ -46,11 +46,12 @@ class Broker:
 
     Access:
 
-    * *login*, *passcode* - required in CONNECT. With the default ``None``, every client may connect with any login.
+    * *login*, *passcode* - the values that CONNECT must contain. With the default ``None``, CONNECT may contain any
+      login.
     * *vhosts* - the permitted values of the ``host`` header of CONNECT. A missing header counts as ``/``. The default
       ``None`` permits ``/``, ``localhost``, ``127.0.0.1``, ``::1`` and *host*. If the broker listens on all addresses,
       the default permits any name. All virtual hosts share their destinations.
-    * *denied* - destinations, or patterns such as ``/queue/private/*``. No client may send to or subscribe to them.
+    * *denied* - destinations, or patterns such as ``/queue/private/*``. No client may send or subscribe to them.
     * *versions* - the STOMP versions that the broker speaks. Default: all three.
 
     Behaviour:
@@ -62,7 +63,7 @@ class Broker:
     * *queues* - queues that exist from the start, written ``/queue/orders`` or ``orders``. The first use makes any
       other queue. But ``/amq/queue/NAME`` must exist before its first use, as in RabbitMQ.
     * *keep_open_after_error* - whether the session stays open after an ERROR. RabbitMQ and ActiveMQ keep the session
-      open after most errors. The specification requires the default, which is false.
+      open after most errors. Default: false, as the specification requires.
     * *heart_beat* - ``(can send, wants)``, the shortest times between two heart-beats in milliseconds. 0 means never.
       With the default ``(100, 100)``, the agreed times are the client's times, but at least 100 ms. The broker closes
       the connection if the client is silent for twice the agreed time.
@@ -75,7 +76,7 @@ class Broker:
     * *max_output_bytes* - how much output may wait for a client. Above this limit, the broker sends no messages to the
       client and reads none of its frames. Default: 1 MiB.
     * *max_topic_bytes* - how many bytes of a topic's messages may wait for one subscriber. Above this limit, the broker
-      drops the messages of the highest priority, oldest first. Default: 64 MiB.
+      drops the next messages to deliver. These are the oldest messages of the highest priority. Default: 64 MiB.
     * *max_header_bytes*, *max_headers*, *max_body_bytes* - limits of a frame, as in `stomp_web.FrameBuffer`. The broker
       also refuses a SEND if its MESSAGE would exceed the default limits of stomp-web's clients.
     * *history* - how many bytes of accepted messages `messages` remembers. A message counts as its body and about 1,000
@@ -168,7 +169,7 @@ class Broker:
         """Serve in the calling thread until another thread calls `stop` or Ctrl-C is pressed. Then close everything.
 
         The call also returns if a signal handler raises `KeyboardInterrupt`. The call raises no exception in this case.
-        For SIGTERM, first call ``signal.signal(signal.SIGTERM, signal.default_int_handler)``.
+        To handle SIGTERM in this way, first call ``signal.signal(signal.SIGTERM, signal.default_int_handler)``.
 
         Raises `OSError` if the address cannot be used. Raises `RuntimeError` if the broker is running.
         """
@@ -217,9 +218,9 @@ class Broker:
     def messages(self, destination: str) -> list[Frame]:
         """Return every message that *destination* has accepted, in order. Delivered messages are included.
 
-        A message is the MESSAGE frame for a subscriber, without ``subscription``, ``ack`` and ``redelivered``. The
-        broker accepts the messages of a transaction at COMMIT. Raises `LookupError` if the broker has forgotten some of
-        the messages. The broker forgets the oldest messages if its messages for all destinations exceed *history*.
+        A message is a MESSAGE frame without the headers ``subscription``, ``ack`` and ``redelivered``. The broker
+        accepts the messages of a transaction at COMMIT. Raises `LookupError` if the broker has forgotten some of the
+        messages. The broker forgets the oldest messages if its messages for all destinations exceed *history*.
         """
         return self._frames(self._journal.messages, self._destinations.naming.canonical(destination))
 
@@ -282,7 +283,7 @@ class Broker:
     def wait_until(self, condition: typing.Callable[[], object], timeout: float = 30.0) -> bool:
         """Wait until *condition* returns true. Return false after *timeout* seconds.
 
-        *condition* is called at once and after every change in the broker. It may use the broker and send messages.
+        *condition* is called at once and after every change. *condition* may use the broker and send messages.
         """
         loop, end = self._loop, time.monotonic() + timeout
         while True:

@@ -344,7 +344,7 @@ class Session:
 
 
 def error_frame(message: str, details: str, offending: Frame | None = None) -> Frame:
-    """Return an ERROR frame. If *offending* is the refused frame, the ERROR gets the receipt id of *offending*."""
+    """Return an ERROR frame. *offending* is the refused frame, whose receipt id is copied into the ERROR."""
     headers = {"message": message, "content-type": "text/plain"}
     if offending is not None and "receipt" in offending.headers:
         headers["receipt-id"] = offending.headers["receipt"]

@@ -65,7 +65,7 @@ def _main(argv: typing.Sequence[str] | None) -> int:
 
 
 def _parse(argv: typing.Sequence[str] | None) -> argparse.Namespace:
-    """Parse *argv*. `argparse` does not read all ids of ``outbox`` if an option is between ids. Read these ids, too."""
+    """Parse *argv*. If ids of ``outbox`` surround an option, `argparse` leaves some ids over. Read these ids, too."""
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and (arguments.command != "outbox" or any(word.startswith("-") for word in rest)):

@@ -78,7 +78,7 @@ def read_body(
 ) -> Reading:
     """Decode the body of a received message.
 
-    *accept* adds serializers to the default ones, which run no code of the sender. *keys* verify a signature. The
+    *accept* names more serializers. The default serializers run no code of the sender. *keys* verify a signature. The
     signature must be valid for the destination of *frame*, or for a destination in *subscribed*. A body that exceeds a
     limit is not decoded. A body of an unknown content type counts as read.
     """

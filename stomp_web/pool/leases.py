@@ -1,8 +1,8 @@
 """The leases of a pool, and the line of waiting callers. A lease is the right to use one connection.
 
 This module takes no lock. A free lease is in a list or deque of the pool's `LeaseState`. One caller holds any other
-lease. Lists, deques and queues are C code. So no other thread and no signal handler can interrupt a change of a list.
-If an exception loses a lease, `Right` makes a new lease when the lost lease is garbage-collected.
+lease. Lists, deques and queues are C code. So no other thread and no signal handler can interrupt a change to them. If
+an exception loses a lease, `Right` makes a new lease when the lost lease is garbage-collected.
 
 A caller joins the line before it looks for a lease. A release puts a lease back before it looks at the line. So the
 caller sees the lease, or the release sees the caller. Numbers change by ``+=``, which is atomic in this module. CPython
@@ -30,7 +30,7 @@ class Lease(Right):
     """The right to one connection. The caller that holds the lease uses `client`. Only the pool uses the other names.
 
     * `client` - the client, or ``None`` if there is no connection. `connection` is the client's state in this process.
-    * `idle_since`, `expires_at` - when the client was last put back, and when to replace it (`time.monotonic`).
+    * `idle_since` - the `time.monotonic` of the last release. `expires_at` is the time to replace the client.
     * `state` - the pool's `LeaseState` while a caller holds the lease. `loan` is a number that is new for every caller.
     """
 
@@ -161,7 +161,7 @@ class LeaseState:
                 (self.vacant if lease.client is None else self.idle).append(lease)
 
     def close_inherited(self) -> None:
-        """In a forked child, close the descriptors of the parent's connections. The child sends nothing over them."""
+        """In a forked child, close the descriptors of the parent's connections. The child sends nothing."""
         for lease in list(self.leases):
             if lease.client is not None:
                 lease.client.close()

@@ -243,7 +243,7 @@ class PublishClientPool(Unpicklable):
         return PoolTimeout(f"all {self.max_size} connections to {self.url} {why} raise pool_size.", broker=self.url)
 
     def _renew(self, state: LeaseState, lease: Lease, change: str, deadline: Deadline) -> None:
-        """Open a new connection for *lease*. Before that, close an old connection of *lease* and report *change*."""
+        """Close the old connection of *lease*, if any, and report *change*. Then open a new connection for *lease*."""
         if lease.client is not None:
             state.stale += change == "stale"
             state.retired += change == "retired"
@@ -296,9 +296,9 @@ class PublishClientPool(Unpicklable):
     def release(self, lease: Lease, loan: int) -> None:
         """Put back a *lease* that `acquire` has returned. Close the connection of *lease* if it is not reusable.
 
-        *loan* is ``lease.loan`` after `acquire`. A second call with the same number does nothing. After a fork, the
-        child gives the lease to no waiting caller. With gevent, the child has copies of the parent's waiting callers.
-        The copies would send the parent's messages a second time.
+        *loan* is ``lease.loan`` after `acquire`. A second call with the same number does nothing. A forked child gives
+        the lease to no waiting caller. With gevent, the child has copies of the parent's waiting callers. The copies
+        would send the parent's messages a second time.
         """
         state = lease.state
         if state is None or lease.loan != loan:  # the lease was released already

@@ -9,7 +9,7 @@ __all__ = ["Health", "PoolStats"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PoolStats:
-    """The numbers of a pool. Its counts begin at the first use in this process.
+    """The numbers of a pool. The counts begin at the first use of the pool in this process.
 
     * `size`, `max_size` - how many connections are open or being opened, and the limit of this number.
     * `idle`, `lent` - how many connections are free, and how many are leased.

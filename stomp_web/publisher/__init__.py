@@ -1,4 +1,4 @@
-"""`Publisher`, which serializes a payload and sends a confirmed message. Its parts are batches, routes and backends."""
+"""`Publisher`, which serializes payloads and sends messages, and its parts: batches, routes, backends and statistics."""
 
 from ..pool import Health
 from .backends.local import OutboxMessage

@@ -1,8 +1,8 @@
 """Sends the messages that waited for the commit of a database transaction.
 
 A publisher sends its messages as one batch, or as several batches if the messages differ in `confirm`. A message that
-the broker refuses must not stop the other messages. So the messages that a failed batch has certainly not sent are sent
-again one by one.
+the broker refuses must not stop the other messages. So after a failure, messages that were certainly not sent are
+repeated. Every repeated message is sent alone.
 """
 
 from __future__ import annotations

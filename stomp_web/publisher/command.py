@@ -34,5 +34,5 @@ def check_broker(publisher: Publisher, timeout: float | None) -> str:
 
 
 def never_succeeds(error: Exception) -> bool:
-    """Return whether a command that failed with *error* would always fail. Its exit status is then 2 instead of 1."""
+    """Return whether a command that failed with *error* would always fail. If so, the exit status is 2 instead of 1."""
     return isinstance(error, ConfigurationError | InvalidFrame)

@@ -1,4 +1,4 @@
-"""The routes of a publisher, and the headers that a message has in addition to its route."""
+"""A `Route` holds the headers that many messages share. `own_headers` returns the other headers of a message."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class PublisherStats:
     """The numbers of a publisher's messages in this process, by outcome.
 
     `sent` counts messages without an error. `confirmed` counts messages with the broker's receipt. `not_sent`,
-    `rejected` and `unknown` count failures by class of exception. `pool` is ``None`` without a pool.
+    `rejected` and `unknown` count failures by class of exception. `pool` contains the pool's numbers.
     """
 
     sent: int

@@ -1,9 +1,9 @@
 """Decides whether two destinations name the same queue or topic, because brokers rewrite destinations.
 
-RabbitMQ (3.10, 4.3) percent-encodes non-ASCII characters: ``/queue/für`` becomes ``/queue/f%C3%BCr``. It has several
-names for one queue (``/queue/x``, ``/amq/queue/x``, ``/reply-queue/x``, ``x``) and for one topic (``/topic/x``,
-``/exchange/amq.topic/x``). ActiveMQ Classic (5.17) delivers messages of the topic ``VirtualTopic.X`` from queues
-``Consumer.*.VirtualTopic.X``. A message for a list of destinations comes from every destination in the list.
+RabbitMQ (3.10, 4.3) percent-encodes non-ASCII characters: ``/queue/für`` becomes ``/queue/f%C3%BCr``. On RabbitMQ,
+``/queue/x``, ``/amq/queue/x``, ``/reply-queue/x`` and ``x`` are names of one queue. ``/topic/x`` and
+``/exchange/amq.topic/x`` are names of one topic. ActiveMQ Classic (5.17) delivers messages of the topic
+``VirtualTopic.X`` from queues ``Consumer.*.VirtualTopic.X``. It delivers a message for a list from every list member.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _canonical(destination: str) -> tuple[str, bytes]:
 def _decoded(name: str) -> bytes:
     """Return *name* as bytes. Only characters that RabbitMQ encodes are decoded: slashes and non-ASCII characters.
 
-    Other escapes stay, because ``%41`` and ``A`` are two queues on RabbitMQ 3.10. Decoded names may be invalid UTF-8,
-    and must stay different. So the result is bytes.
+    Other escapes stay, because ``%41`` and ``A`` are two queues on RabbitMQ 3.10. Decoded names may be invalid UTF-8.
+    As bytes, different names stay different.
     """
     return _ENCODED.sub(lambda match: bytes([int(match[1], 16)]), name.encode("utf-8", "surrogatepass"))

@@ -53,7 +53,7 @@ def _refuse_constant(word: str) -> typing.NoReturn:
 
 @functools.singledispatch
 def json_form(value: typing.Any) -> typing.Any:
-    """Return the JSON form of a *value* whose type JSON lacks. Raises `TypeError` for an unknown type.
+    """Return the JSON form of a *value* of a type that JSON does not have. Raises `TypeError` for an unknown type.
 
     `json_form` is a ``functools.singledispatch`` function. So ``json_form.register(Money, str)`` adds a type.
     """

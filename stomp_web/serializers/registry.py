@@ -51,7 +51,7 @@ def deserialize(
 ) -> typing.Any:
     """Return the payload of a received message.
 
-    The header ``content-type`` determines the serializer. ``+json`` types are JSON, and other ``text/`` types are text.
+    The header ``content-type`` determines the serializer. A type ``*+json`` is JSON. Any other type ``text/*`` is text.
 
     * *accept* - the names of the serializers that may be used.
     * *keys* - the secret keys that verify signatures.
@@ -100,9 +100,9 @@ def _by_content_type(content_type: str) -> Serializer | None:
 def typed_payload(text: str, name: str | None = None) -> tuple[typing.Any, str]:
     """Return the payload for the *text* of a command line, and the name of the serializer.
 
-    For ``text``, the payload is *text*. For ``bytes``, the payload is *text* in UTF-8. Any other serializer needs JSON.
-    If *name* is ``None``, JSON is sent as ``json``, and other *text* as ``text``. Raises `SerializationError` if *text*
-    must be JSON and is not. Raises `ConfigurationError` if *name* is unknown.
+    For ``text``, the payload is *text*. For ``bytes``, the payload is *text* in UTF-8. For any other serializer, *text*
+    must be JSON. If *name* is ``None``, the serializer is ``json`` for JSON, and ``text`` for other text. Raises
+    `SerializationError` if *text* must be JSON and is not. Raises `ConfigurationError` if *name* is unknown.
     """
     if name is not None:
         get_serializer(name)

@@ -46,7 +46,7 @@ class SignedSerializer(Serializer):
         return self._inner.loads(body)
 
     def serialize(self, payload: typing.Any, *, destination: str, keys: Keys = ()) -> SerializedPayload:
-        """Return *payload* with a signature. The first of *keys* signs. Raises `SerializationError`.
+        """Return *payload* with a signature by the first of *keys*. Raises `SerializationError` like every serializer.
 
         Raises `InvalidFrame` for a bad *destination*, and `ConfigurationError` if *keys* is empty.
         """
@@ -63,9 +63,9 @@ class SignedSerializer(Serializer):
     ) -> typing.Any:
         """Return the payload if one of *keys* made the signature. Otherwise raise `SerializationError`.
 
-        The message's ``destination``, or one of *sent_to*, must be a name of the signed destination. Earlier versions
-        sent no ``x-signed-destination``. Without this header, one of these destinations must be exactly the signed
-        destination.
+        The message's ``destination``, or one of *sent_to*, must name the signed destination (see `delivers`). Earlier
+        versions sent no ``x-signed-destination``. Without this header, the signed destination must be exactly one of
+        these destinations.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)

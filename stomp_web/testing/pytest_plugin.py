@@ -27,7 +27,7 @@ def stomp_outbox() -> typing.Iterator[list[OutboxMessage]]:
 
 @pytest.fixture
 def stomp_broker() -> typing.Iterator[Broker]:
-    """A development broker that runs during the test. Use its ``url`` and ``messages(...)``, for example."""
+    """A development broker that runs during the test. For example, ``stomp_broker.url`` is its address."""
     from ..broker import Broker
 
     with Broker() as broker:

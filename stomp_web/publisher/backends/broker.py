@@ -35,7 +35,7 @@ class BrokerBackend:
         self.address = self._pool.url
 
     def deliver(self, messages: typing.Sequence[Message], confirm: bool, deadline: Deadline) -> None:
-        """Send *messages*, which are ready. If the last try fails, raise the error that describes the outcome."""
+        """Send prepared *messages*. If the last try fails, raise the error that describes the outcome."""
         if self._resend_unknown:
             Retry(self._pool, messages, confirm, deadline, True).run()
             return
@@ -121,7 +121,7 @@ class Retry:
                 raise self._unknown from error
 
     def after(self, failure: MessageError) -> None:
-        """Continue a send after *failure* of the first try, for which the pool had leased a client."""
+        """Continue a send whose first try had a connection and failed with *failure*."""
         self._go_on(failure, connected=True)
         self.run()
 

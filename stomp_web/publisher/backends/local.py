@@ -138,7 +138,7 @@ _console = PerProcess(_Console)
 
 
 def local_backend(scheme: str, keys: tuple[str | bytes, ...]) -> LocalBackend:
-    """Return the backend for the address ``SCHEME://``. *keys* verify signed messages in an outbox."""
+    """Return the backend for *scheme*, which is ``memory``, ``console`` or ``null``."""
     if scheme == "memory":
         return MemoryBackend(scheme, keys)
     return ConsoleBackend(scheme) if scheme == "console" else LocalBackend(scheme)

@@ -73,7 +73,7 @@ class Observers:
     __slots__ = ("known",)
 
     def __init__(self, observers: typing.Iterable[Observer] = ()) -> None:
-        #: All observers, including those that do not listen.
+        #: All observers, even if they do not listen.
         self.known = tuple(observers)
 
     def __bool__(self) -> bool:

@@ -15,7 +15,7 @@ import typing
 
 __all__ = ["Notices"]
 
-_MOST_CAUSES = 1  # how many notices the chain of causes of a published notice may contain
+_MOST_CAUSES = 1  # the most earlier notices in the chain that leads to a published notice
 
 
 class Notices:
@@ -27,10 +27,10 @@ class Notices:
     __slots__ = ("_publishers", "due")
 
     def __init__(self) -> None:
-        #: The waiting notices. Each is a process id, the number of notices in its chain of causes, and the call.
+        #: The waiting notices: the process id, the number of earlier notices in the chain, and the call.
         self.due: list[tuple[int, int, typing.Callable[[], object]]] = []
-        # For each thread that publishes now, the number of causes of the notice that it publishes. The key is process
-        # and thread, because a thread of a forked child may have the same number as a thread of the parent.
+        # For each thread that publishes now, the number of earlier notices in the chain. The key contains the process,
+        # because a thread of a forked child may have the same number as a thread of the parent.
         self._publishers: dict[tuple[int, int], int] = {}
 
     def add(self, report: typing.Callable[..., object], *arguments: object, **options: object) -> None:

@@ -25,7 +25,7 @@ __all__ = [
     "sigterm_as_ctrl_c",
 ]
 
-#: Seconds after the first signal in which further signals, of either kind, count as the same request.
+#: A SIGINT or SIGTERM within this many seconds after the first signal counts as the same request.
 ONE_REQUEST: typing.Final = 0.5
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -56,8 +56,8 @@ class StatusLine(logging.Handler):
     full or closed, nothing is written. `sys.stderr` is ``None`` in a program without standard error.
     """
 
-    # Each text is written by one call, and a stream does not split that call, so no lock is needed. A lock would be
-    # inherited by a forked child, and a signal handler that logs could wait for its own thread.
+    # A text is written by one call, which a stream does not split. So no lock is needed. A forked child would inherit
+    # a lock, and a signal handler that logs could wait for its own thread.
 
     def __init__(self, stream: typing.TextIO | None) -> None:
         super().__init__()

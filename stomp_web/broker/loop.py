@@ -47,9 +47,9 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.rules = FaultRules()
-        #: The lock for all state. `changed` notifies the threads that wait for it.
+        #: The lock for all state. `changed` wakes the threads that wait for a change.
         self.state = threading.Condition()
-        #: The open connections by the number of their session. Hold `state` to change this dictionary.
+        #: The open connections by session number. A thread must hold `state` to change this dictionary.
         self.connections: dict[int, Connection] = {}
         self.running = False
         #: How often `changed` was called.

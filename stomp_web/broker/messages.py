@@ -19,7 +19,7 @@ __all__ = ["Journal", "Message", "log", "notices", "read_message", "whole_number
 # The broker's thread calls the log's handlers, without a lock, at the end of a round. If a handler sends a confirmed
 # message to this broker, the thread waits for itself until the timeout.
 log: typing.Final = get_logger("broker")
-#: The unpublished log records of all brokers in the process. Each loop publishes them at the end of a round.
+#: The unpublished log records of all brokers in the process. A loop publishes them at the end of a round.
 notices: typing.Final = Notices()
 
 #: The default and the highest priority of JMS and ActiveMQ.
@@ -85,7 +85,7 @@ class Journal:
         self.frames: collections.Counter[str] = collections.Counter()
         #: The latest CONNECT frames, with ``***`` for the passcode.
         self.connects: collections.deque[Frame] = collections.deque(maxlen=1_000)
-        #: The number of accepted messages, also forgotten ones, by destination, in the order of the first messages.
+        #: How many messages a destination has accepted, forgotten ones included. The first destination comes first.
         self.accepted: collections.Counter[str] = collections.Counter()
         self._all: collections.deque[Message] = collections.deque()
         self._by_destination: dict[str, collections.deque[Message]] = {}

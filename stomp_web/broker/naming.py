@@ -33,11 +33,11 @@ class Refused(Exception):
 class Kind(enum.Enum):
     """The ways in which messages for an address reach the subscribers."""
 
-    QUEUE = "queue"  #: Messages wait in it; subscribers compete for them.
-    DECLARED_QUEUE = "declared queue"  #: A queue that must exist before it is used (RabbitMQ: ``/amq/queue/NAME``).
-    REPLY_QUEUE = "reply queue"  #: The temporary queue of one session (RabbitMQ: ``/reply-queue/NAME``).
-    TOPIC = "topic"  #: Every subscriber gets a copy; a message without a subscriber is accepted and dropped.
-    EXCHANGE = "exchange"  #: Every subscriber gets a copy; a message without a subscriber is refused.
+    QUEUE = "queue"  #: Messages wait in the queue, and its subscribers compete for the messages.
+    DECLARED_QUEUE = "declared queue"  #: A queue that must exist before its first use (``/amq/queue/NAME``).
+    REPLY_QUEUE = "reply queue"  #: The temporary queue of one session (``/reply-queue/NAME``).
+    TOPIC = "topic"  #: Every subscriber gets a copy. A message without a subscriber is accepted and dropped.
+    EXCHANGE = "exchange"  #: Every subscriber gets a copy. A message without a subscriber is refused.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from .naming import Address, Kind, Refused
 
 __all__ = ["Session", "Settings", "error_frame"]
 
-# RabbitMQ: a SEND with a ``reply-to`` that begins with this makes a subscription. Its id is the ``reply-to``.
+# In RabbitMQ, a SEND with such a ``reply-to`` makes a subscription. The ``reply-to`` is the id.
 _TEMPORARY = "/temp-queue/"
 
 # STOMP 1.0's own examples pad these values with spaces ("destination: /queue/a"), and so do clients of that time.
@@ -71,7 +71,7 @@ class Session:
         self._settings = settings
         self._destinations = destinations
         self._client_id: str | None = None
-        # The SENDs and ACKs of each transaction, in order; they take effect at its COMMIT.
+        # The SENDs and ACKs of each transaction, in order. COMMIT carries out these steps.
         self._transactions: dict[str, list[_Step]] = {}
         self._by_number: dict[str, Subscription] = {}  # by the number that an ack header begins with
         self._last_ack = 0

@@ -9,7 +9,7 @@ from ..errors import AuthenticationFailed, BrokerUnavailable, MessageError
 
 __all__ = ["Breaker", "back_off"]
 
-#: Seconds: the longest pause after the first failure, and the longest pause after many failures.
+#: The longest pause after the first failure, and the longest pause after many failures, in seconds.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 

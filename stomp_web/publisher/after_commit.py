@@ -20,7 +20,7 @@ from .publisher import Publisher
 
 __all__ = ["AfterCommit", "TimeLost", "Waiting", "deliver_waiting"]
 
-# The share of its timeout that a batch keeps, however much time other batches of the transaction lost by failures.
+# A batch always keeps this share of its timeout, even if other batches of the transaction have failed.
 _LEAST = 0.05
 
 

@@ -275,7 +275,7 @@ class Publisher(Unpicklable):
     def deliver_ready(
         self, messages: typing.Sequence[Message], confirm: bool | None, timeout: float | None
     ) -> list[str]:
-        """Send messages from `prepare` without the check of `deliver`. The messages must be unchanged since `prepare`."""
+        """Send messages from `prepare` without the check of `deliver`. The caller must not have changed them."""
         if messages:
             deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
             self._deliver(self._counters[getpid()], messages, confirm, deadline)
@@ -348,7 +348,7 @@ class Publisher(Unpicklable):
         return new_message(destination, content, all_headers, content_type, ttl, prepared)
 
     def complete(self, message: Message, serializer: str | None, persistent: bool | None) -> Message:
-        """Return a copy of *message* with an id, ready to send. A body that is not bytes-like or ``str`` is serialized."""
+        """Return a sendable copy of *message*, with an id. A body that is not bytes-like or ``str`` is serialized."""
         if not isinstance(message.body, bytes | bytearray | memoryview | str):
             headers = dict(message.headers or {})
             if message.content_type is not None:

@@ -17,7 +17,7 @@ __all__ = ["SIGNATURE", "SIGNED_DESTINATION", "SignedSerializer", "check_keys"]
 
 #: The header with the signature.
 SIGNATURE: typing.Final = "x-signature"
-#: The header with the signed destination: the destination to which the sender sent the message.
+#: The header with the signed destination, to which the sender sent the message.
 SIGNED_DESTINATION: typing.Final = "x-signed-destination"
 # A prefix of each key, so that a signature is valid only here, even if another program uses the same secret.
 _SALT: typing.Final = b"stomp_web.serializers"

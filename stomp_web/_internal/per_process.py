@@ -1,7 +1,7 @@
 """Per-process state, and objects that cannot be pickled. Every use looks up the state by process id.
 
 A forked child must not use its parent's connections. The child must not use other state either, because a thread of the
-parent may have been changing the state. uWSGI forks without the hooks of `os.register_at_fork`.
+parent may have been changing that state. uWSGI forks without the hooks of `os.register_at_fork`, so hooks do not help.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _T = typing.TypeVar("_T")
 class PerProcess(dict[int, _T]):
     """A dictionary with one object for each process. ``states[os.getpid()]`` is the object of this process.
 
-    The first use calls *make* with the process id, and in a forked child also *leave* with the parent's object.
+    The first use calls *make* with the process id. In a child, that use also calls *leave* with the parent's object.
     """
 
     __slots__ = ("_leave", "_make")

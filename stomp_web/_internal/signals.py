@@ -76,7 +76,7 @@ class StopSignals:
             raise SystemExit(128 + number)
 
     def _after(self, number: int, frame: types.FrameType | None) -> None:
-        """Handle a signal after the block. Call the earlier handler, except within `ONE_REQUEST` seconds."""
+        """Handle a signal after the block. Call the earlier handler, unless the signal belongs to the first request."""
         if not self._in_one_request():
             signal.signal(number, self._before[number])
             signal.raise_signal(number)

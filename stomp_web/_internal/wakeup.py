@@ -13,7 +13,7 @@ __all__ = ["Wakeup"]
 class Wakeup:
     """An object that ends the wait of one thread. The thread calls `wait`, or polls `fileno`.
 
-    A `wake` before a wait ends that wait at once. Before the first `fileno` or `wait`, a `wake` has no effect.
+    If `wake` comes before a wait, that wait returns at once. `wake` has no effect before the first `fileno` or `wait`.
     """
 
     def __init__(self) -> None:

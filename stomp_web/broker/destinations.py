@@ -98,7 +98,7 @@ class Queue:
             notices.add(log.warning, "a subscriber of %r is too slow: message dropped", dropped.destination)
 
     def next_delivery(self, now: float) -> tuple[Subscription, Entry] | None:
-        """Return a ready subscriber and the first message, which is removed. Return ``None`` if one is missing."""
+        """Remove the first message, and return it with a ready subscriber. If one is missing, return ``None``."""
         heap = self._heap
         while heap and heap[0].message.expired(now):
             self._pop()
@@ -245,7 +245,7 @@ class Destinations:
                 self._changed.pop(queue)
 
     def remove_durable(self, durable: tuple[str, str]) -> bool:
-        """Remove the subscription *durable* and its messages. Return false if it is unknown or has a subscriber."""
+        """Remove the subscription *durable* and its messages. Return false if *durable* is unknown or in use."""
         if durable not in self._durable or self.in_use(durable):
             return False
         self._remove_subscriber_queue(*self._durable.pop(durable))

@@ -77,8 +77,7 @@ class Faults:
     ) -> Fault:
         """Answer the frame with an ERROR that has this *message* and *body*.
 
-        * *receipt_id* - whether the ERROR has the frame's receipt id. ActiveMQ sends the receipt id, and RabbitMQ does
-          not.
+        * *receipt_id* - whether the ERROR has the frame's receipt id. ActiveMQ sends this id, but RabbitMQ does not.
         * *close* - whether the broker closes the connection after the ERROR, as the specification requires.
         * *process* - whether the frame takes effect although the answer is an ERROR.
         """

@@ -172,7 +172,7 @@ class _RabbitMQ(Naming):
 class _Artemis(Naming):
     """The naming of Artemis 2.40.0. Every name is a queue, except ``/topic/NAME``. The wildcards are ``*`` and ``#``.
 
-    The acceptor is assumed to have ``anycastPrefix=/queue/;multicastPrefix=/topic/``. ``a`` and ``/queue/a`` differ.
+    The acceptor must have ``anycastPrefix=/queue/;multicastPrefix=/topic/``. ``a`` and ``/queue/a`` are two queues.
     """
 
     reply_queues = False

@@ -201,8 +201,8 @@ class Broker:
     def url(self) -> str:
         """The URL for clients, such as ``stomp://127.0.0.1:41234`` or ``stomp+ssl://...``.
 
-        If the broker requires login and passcode, the percent-encoded values are in the URL. Do not log such a URL. If
-        the broker has no virtual host ``/``, the URL names the first of *vhosts*.
+        If the broker requires login and passcode, the URL contains the percent-encoded values. Do not log such a URL.
+        If the broker has no virtual host ``/``, the URL names the first of *vhosts*.
         """
         host, port = self.address
         scheme = "stomp" if self._loop.tls is None else "stomp+ssl"
@@ -297,7 +297,7 @@ class Broker:
                 return bool(condition())
 
     def clear(self) -> None:
-        """Forget all messages, also waiting and unacknowledged ones. Reset all counts except `connections_accepted`."""
+        """Forget all messages, even waiting or unacknowledged messages. Reset all counts but `connections_accepted`."""
         with self._loop.state:
             self._destinations.clear()
             self._journal.clear()

@@ -143,7 +143,8 @@ class PublishClientPool(Unpicklable):
     def client(self, timeout: float | None = None) -> typing.Iterator[PublishClient]:
         """Lease a connected client for the ``with`` block. *timeout* is in seconds. Default: the timeout of the pool.
 
-        Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`. Then nothing was sent.
+        Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`. In these cases nothing was
+        sent.
         """
         lease = self.acquire(Deadline(self.timeout if timeout is None else checked(timeout)))
         loan = lease.loan

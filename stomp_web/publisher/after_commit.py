@@ -1,4 +1,4 @@
-"""Sends the messages that waited for the commit of a database transaction.
+"""Delivery of the messages that waited for the commit of a database transaction.
 
 A publisher sends its messages as one batch, or as several batches if the messages differ in `confirm`. A message that
 the broker refuses must not stop the other messages. So after a failure, messages that were certainly not sent are
@@ -129,7 +129,7 @@ def _outcome(error: Exception, count: int) -> tuple[typing.Collection[int], typi
 
 
 def _about(error: Exception, message: Message) -> Exception:
-    """Return the *error* of a batch as the error of one *message* of the batch. A `MessageError` is copied."""
+    """Return the error of *message* after the batch failed with *error*. A `MessageError` is copied for *message*."""
     if not isinstance(error, MessageError):
         return error
     own = copy.copy(error).with_traceback(error.__traceback__)

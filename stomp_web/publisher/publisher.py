@@ -275,7 +275,7 @@ class Publisher(Unpicklable):
     def deliver_ready(
         self, messages: typing.Sequence[Message], confirm: bool | None, timeout: float | None
     ) -> list[str]:
-        """Send messages from `prepare` without the check of `deliver`. The caller must not have changed them."""
+        """Send unchanged messages from `prepare`. The call makes no further check of the messages."""
         if messages:
             deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
             self._deliver(self._counters[getpid()], messages, confirm, deadline)

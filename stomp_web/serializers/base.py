@@ -50,7 +50,7 @@ class Serializer(abc.ABC):
     def serialize(self, payload: typing.Any, *, destination: str, keys: Keys = ()) -> SerializedPayload:
         """Return *payload*, serialized for *destination*. Only serializers that sign use *keys*.
 
-        Raises `SerializationError` if *payload* cannot be written. Then nothing was sent.
+        Raises `SerializationError` if *payload* cannot be written. In this case, nothing was sent.
         """
         try:
             written = _new(SerializedPayload)

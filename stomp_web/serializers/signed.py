@@ -64,8 +64,7 @@ class SignedSerializer(Serializer):
         """Return the payload if one of *keys* made the signature. Otherwise raise `SerializationError`.
 
         The message's ``destination``, or one of *sent_to*, must name the signed destination (see `delivers`). Earlier
-        versions sent no ``x-signed-destination``. Without this header, the signed destination must be exactly one of
-        these destinations.
+        versions sent no ``x-signed-destination``. For a message without this header, only the exact name is accepted.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)

@@ -51,10 +51,10 @@ RELAY: typing.Final[tuple[Argument, ...]] = (
 
 
 def worker_options(place: str, *, what: str = "application", otherwise: bool = True) -> tuple[Argument, ...]:
-    """Return the options of a command that runs a worker. Each process of the worker loads *what*.
+    """Return the options of a command that runs a worker. *what* is loaded in each process, such as an application.
 
     The help says that the defaults come from *place*, which is the name of a setting or class. If *otherwise* is true,
-    the help also says which value is used if *place* has no default.
+    *place* may have no default. For this case, the help also names the value that is used.
     """
     defaults = [f"Default: that of {place}{f', else {each}' if otherwise else ''}." for each in (8, 0)]
     concurrency = (

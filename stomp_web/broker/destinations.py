@@ -191,7 +191,7 @@ class Destinations:
             )
 
     def deliveries(self) -> typing.Iterator[tuple[Subscription, Entry]]:
-        """Yield the deliveries that are possible now. The caller must carry out one before it takes the next."""
+        """Yield the deliveries that are possible now. The caller must carry out a delivery before the next one."""
         while self._changed:
             queue = next(iter(self._changed))
             now = time.time()

@@ -1,4 +1,4 @@
-"""The public interface `Broker`, which starts and stops the loop and returns the received messages and frames."""
+"""The public interface `Broker`. A `Broker` starts and stops the loop, and returns received messages and frames."""
 
 from __future__ import annotations
 
@@ -273,7 +273,7 @@ class Broker:
             return self._journal.frames[command]
 
     def wait_for(self, destination: str, count: int = 1, timeout: float = 30.0) -> list[Frame]:
-        """Return `messages` of *destination* when there are *count*. Raises `TimeoutError` after *timeout* seconds."""
+        """Wait for *count* messages of *destination*. Return all, or raise `TimeoutError` after *timeout* seconds."""
         name = self._destinations.naming.canonical(destination)
         if not self.wait_until(lambda: self._journal.accepted[name] >= count, timeout):
             accepted = self._journal.accepted[name]
@@ -283,7 +283,7 @@ class Broker:
     def wait_until(self, condition: typing.Callable[[], object], timeout: float = 30.0) -> bool:
         """Wait until *condition* returns true. Return false after *timeout* seconds.
 
-        *condition* is called at once and after every change. *condition* may use the broker and send messages.
+        This method calls *condition* at once and after every change. *condition* may use the broker and send messages.
         """
         loop, end = self._loop, time.monotonic() + timeout
         while True:

@@ -143,8 +143,7 @@ class PublishClientPool(Unpicklable):
     def client(self, timeout: float | None = None) -> typing.Iterator[PublishClient]:
         """Lease a connected client for the ``with`` block. *timeout* is in seconds. Default: the timeout of the pool.
 
-        Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`. In these cases nothing was
-        sent.
+        Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`. If so, nothing was sent.
         """
         lease = self.acquire(Deadline(self.timeout if timeout is None else checked(timeout)))
         loan = lease.loan
@@ -297,7 +296,7 @@ class PublishClientPool(Unpicklable):
     def release(self, lease: Lease, loan: int) -> None:
         """Put back a *lease* that `acquire` has returned. Close the connection of *lease* if it is not reusable.
 
-        *loan* is ``lease.loan`` after `acquire`. A second call with the same number does nothing. A forked child gives
+        *loan* is ``lease.loan`` after `acquire`. A second call with the same *loan* does nothing. A forked child gives
         the lease to no waiting caller. With gevent, the child has copies of the parent's waiting callers. The copies
         would send the parent's messages a second time.
         """

@@ -1,4 +1,4 @@
-"""`Publisher`, which serializes payloads and sends messages, and its batches, routes, backends and statistics."""
+"""`Publisher` serializes payloads and sends messages. Its parts are batches, routes, backends and statistics."""
 
 from ..pool import Health
 from .backends.local import OutboxMessage

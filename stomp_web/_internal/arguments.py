@@ -51,7 +51,7 @@ RELAY: typing.Final[tuple[Argument, ...]] = (
 
 
 def worker_options(place: str, *, what: str = "application", otherwise: bool = True) -> tuple[Argument, ...]:
-    """Return the options of a command that runs a worker. *what* is loaded in each process, such as an application.
+    """Return the options of a command that runs a worker. The help says that each process loads the *what*.
 
     The help says that the defaults come from *place*, which is the name of a setting or class. If *otherwise* is true,
     *place* may have no default. For this case, the help also names the value that is used.

@@ -19,7 +19,7 @@ __all__ = ["Faults"]
 class Faults:
     """The faults of one broker, which are available as `Broker.faults`.
 
-    Most methods request a fault for a frame from a client, and return a `Fault`:
+    Most methods request a fault for the next frame of a client, and return a `Fault`:
 
     * *on* - the command of the frame, such as ``"SEND"``. ``None`` means any frame.
     * *after* - how many such frames pass before the first fault.

@@ -22,7 +22,7 @@ _MOST_BYTES = 512  # bytes that are shown if a body is not text
 
 
 class CannotPrint(StompError):
-    """Standard output cannot be written. `reader_gone` is true if standard output is a pipe without a reader."""
+    """Standard output is closed, full or a pipe without a reader. `reader_gone` is true for such a pipe."""
 
     def __init__(self, reason: OSError) -> None:
         super().__init__(f"standard output cannot be written: {reason.strerror}")

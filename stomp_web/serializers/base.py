@@ -41,11 +41,11 @@ class Serializer(abc.ABC):
 
     @abc.abstractmethod
     def dumps(self, payload: typing.Any) -> bytes:
-        """Return the body for *payload*. `serialize` turns any exception into a `SerializationError`."""
+        """Return the body for *payload*. Any exception becomes a `SerializationError` that names the serializer."""
 
     @abc.abstractmethod
     def loads(self, body: bytes) -> typing.Any:
-        """Return the payload of *body*. `deserialize` turns any exception into a `SerializationError`."""
+        """Return the payload of *body*. Any exception becomes a `SerializationError` that names the serializer."""
 
     def serialize(self, payload: typing.Any, *, destination: str, keys: Keys = ()) -> SerializedPayload:
         """Return *payload*, serialized for *destination*. Only serializers that sign use *keys*.

@@ -3,7 +3,7 @@
 RabbitMQ (3.10, 4.3) percent-encodes non-ASCII characters: ``/queue/für`` becomes ``/queue/f%C3%BCr``. On RabbitMQ,
 ``/queue/x``, ``/amq/queue/x``, ``/reply-queue/x`` and ``x`` are names of one queue. ``/topic/x`` and
 ``/exchange/amq.topic/x`` are names of one topic. ActiveMQ Classic (5.17) delivers messages of the topic
-``VirtualTopic.X`` from queues ``Consumer.*.VirtualTopic.X``. It sends a message for a list to every list member.
+``VirtualTopic.X`` from queues ``Consumer.*.VirtualTopic.X``. A message for a list comes from every list member.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Observers: callables that get events about messages and connections.
 
-Metrics, tracing and the signals of the frameworks use them. An observer takes one event. The sending thread calls it,
-so an observer should be quick. An observer may send messages, even through the publisher that notifies it, because the
-thread holds no lock and no connection meanwhile. Exceptions of observers are logged and do not affect the sender.
+Metrics, tracing and framework signals use observers. The sending thread calls every observer, so an observer should be
+quick. An observer may send messages, even through the publisher that calls the observer. The thread holds no lock and
+no connection during the call. An observer's exceptions are logged, and do not affect the sender.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _log = get_logger("observers")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SendBegan:
-    """A message is about to be sent. An observer may add to `headers` (for example ``traceparent``)."""
+    """The event before a message is sent. An observer may add to `headers`, for example ``traceparent``."""
 
     message_id: str
     destination: str
@@ -30,7 +30,7 @@ class SendBegan:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SendSucceeded:
-    """A message was sent. `confirmed` is true if its receipt came. `seconds` is how long the call or batch took."""
+    """The event after a message was sent. `confirmed` says if the receipt came. `seconds` is how long the call took."""
 
     message_id: str
     destination: str
@@ -40,7 +40,7 @@ class SendSucceeded:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SendFailed:
-    """Sending a message failed. The class of `error` tells what happened to the message."""
+    """The event after a failed send. The class of `error` says what happened to the message."""
 
     message_id: str
     destination: str
@@ -50,10 +50,10 @@ class SendFailed:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PoolChanged:
-    """Something happened to a connection of the pool.
+    """The event after a change to a connection of the pool. `broker` is an address without credentials.
 
-    `change` is ``opened``, ``stale`` (found dead before use), ``retired`` (too old, or idle for too long),
-    ``discarded`` (after an error), ``connect_failed`` or ``closed``. `broker` is an address without credentials.
+    `change` is ``opened``, ``connect_failed``, ``closed``, ``stale``, ``retired`` or ``discarded``. Stale means dead
+    before use. Retired means too old, or idle for too long. Discarded means closed after an error.
     """
 
     change: str
@@ -65,15 +65,15 @@ Observer = typing.Callable[[Event], object]
 
 
 class Observers:
-    """The observers of one publisher. The object is false if no observer listens; then no events are made.
+    """The observers of one publisher. While no observer listens, the object is false and no events are made.
 
-    An observer that passes events on may have a method ``listens``, which returns whether it has listeners now.
+    An observer may have a method ``listens`` that returns whether the observer wants events now.
     """
 
     __slots__ = ("known",)
 
     def __init__(self, observers: typing.Iterable[Observer] = ()) -> None:
-        #: All observers, including those that do not listen.
+        #: All observers, even if they do not listen.
         self.known = tuple(observers)
 
     def __bool__(self) -> bool:
@@ -84,15 +84,15 @@ class Observers:
         return False
 
     def add(self, observer: Observer) -> None:
-        """Call *observer* with every event from now on."""
+        """Call *observer* with every later event."""
         self.known = (*self.known, observer)
 
     def remove(self, observer: Observer) -> None:
-        """Stop calling *observer*. Does nothing if *observer* is unknown."""
+        """Stop calling *observer*. Do nothing if *observer* was not added."""
         self.known = tuple(known for known in self.known if known != observer)
 
     def notify(self, event: Event) -> None:
-        """Call every observer with *event*. Exceptions are logged with their tracebacks."""
+        """Call every observer with *event*. Log the exception of an observer with its traceback."""
         for observer in self.known:
             try:
                 observer(event)
@@ -101,9 +101,9 @@ class Observers:
 
 
 class SignalObserver:
-    """For each `SendSucceeded`, sends a framework's signal *sent*; for each `SendFailed`, sends the signal *failed*.
+    """An observer that sends the signal *sent* for a `SendSucceeded`, and the signal *failed* for a `SendFailed`.
 
-    *method* is the name of the method that sends a signal. This method gets *args*, *kwargs* and the event's fields.
+    *method* is the name of the method that sends a signal. The method gets *args*, *kwargs* and the event's fields.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class SignalObserver:
         }
 
     def listens(self) -> bool:
-        """Whether any receiver is connected to one of the signals."""
+        """Return whether *sent* or *failed* has a connected receiver."""
         # Django's `has_listeners` would take a lock, and check each receiver.
         return bool(self._sent.receivers or self._failed.receivers)
 

@@ -1,1 +1,1 @@
-"""Internal tools, not for users: per-process state, redaction, lazy imports, logging, terminals."""
+"""Internal tools that several packages share. Applications must not import this package."""

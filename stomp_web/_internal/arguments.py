@@ -1,4 +1,4 @@
-"""The common part of the command lines, for argparse and click."""
+"""Options of command lines, and functions that read their values. argparse and click use this module."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["RELAY", "Argument", "add_options", "count", "days", "seconds", "work
 
 
 def seconds(text: str) -> float:
-    """Return a time in seconds, greater than 0. Raises `argparse.ArgumentTypeError`."""
+    """Return *text* as a number of seconds greater than 0. Raises `argparse.ArgumentTypeError` for other texts."""
     try:
         value = float(text)
     except ValueError:
@@ -21,7 +21,7 @@ def seconds(text: str) -> float:
 
 
 def count(text: str, least: int = 1, most: float = float("inf")) -> int:
-    """Return a whole number within the limits. Raises `argparse.ArgumentTypeError`."""
+    """Return *text* as a whole number from *least* to *most*. Raises `argparse.ArgumentTypeError` for other texts."""
     if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
         limits = f"a whole number, {least} or more" if most == float("inf") else f"a number from {least} to {most}"
         raise argparse.ArgumentTypeError(f"{text!r} is not {limits}")
@@ -29,7 +29,7 @@ def count(text: str, least: int = 1, most: float = float("inf")) -> int:
 
 
 def days(text: str) -> float:
-    """Return a number of days, from 0 to less than 36,500. Raises `argparse.ArgumentTypeError`."""
+    """Return *text* as a number from 0 to less than 36,500. Raises `argparse.ArgumentTypeError` for other texts."""
     try:
         value = float(text)
     except ValueError:
@@ -51,10 +51,10 @@ RELAY: typing.Final[tuple[Argument, ...]] = (
 
 
 def worker_options(place: str, *, what: str = "application", otherwise: bool = True) -> tuple[Argument, ...]:
-    """Return the options of a command that runs a worker. Each process loads *what*, such as an application.
+    """Return the options of a command that runs a worker. The help says that each process loads the *what*.
 
     The help says that the defaults come from *place*, which is the name of a setting or class. If *otherwise* is true,
-    *place* may omit a default, and the help also states the value that is used in this case.
+    *place* may have no default. For this case, the help also names the value that is used.
     """
     defaults = [f"Default: that of {place}{f', else {each}' if otherwise else ''}." for each in (8, 0)]
     concurrency = (
@@ -69,6 +69,6 @@ def worker_options(place: str, *, what: str = "application", otherwise: bool = T
 
 
 def add_options(parser: argparse.ArgumentParser, options: typing.Iterable[Argument], **more: typing.Any) -> None:
-    """Add *options* to *parser*. *more* are further arguments of each ``add_argument``."""
+    """Add *options* to *parser*. Every call of ``add_argument`` also gets the keyword arguments *more*."""
     for flag, read, metavar, text in options:
         parser.add_argument(flag, metavar=metavar, help=text, **{"type": read, **more})

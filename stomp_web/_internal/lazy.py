@@ -1,4 +1,4 @@
-"""Lazy imports: a package loads a name at the first use (PEP 562). To be fast, this module imports nothing."""
+"""Lazy imports (PEP 562): a package loads a name at the first use. This module imports nothing, to stay fast."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def loader(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the functions ``__getattr__`` and ``__dir__`` of a package.
 
-    *package* is the ``globals()`` of that package. *homes* maps the package's modules to the names that they define; if
-    two modules define one name, the later module wins. *modules* are submodules that the package has as attributes.
+    *package* is the result of ``globals()`` in the package. *homes* maps a module of the package to the names that it
+    defines. If two modules define a name, the later module wins. *modules* are submodules that become attributes.
     """
     here: str = package["__name__"]
     home_of = {name: module for module, names in homes.items() for name in names}

@@ -1,4 +1,4 @@
-"""The loggers of the library. They are silent until the application sets up logging, and never raise."""
+"""The loggers of the library. The loggers never raise, and are silent until the application sets up logging."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ logging.getLogger("stomp_web").addHandler(logging.NullHandler())
 
 
 class GuardedLogger(logging.LoggerAdapter[logging.Logger]):
-    """A logger whose methods suppress each `Exception` of the application's filters, formatters and handlers.
+    """A logger that suppresses every `Exception` of the application's filters, formatters and handlers.
 
-    Such an exception is reported on standard error, as `logging` does for an exception in a handler's ``emit``.
+    The logger reports the exception on standard error. `logging` does the same for an exception in ``Handler.emit``.
     """
 
     def log(self, level: int, msg: object, *args: object, **kwargs: typing.Any) -> None:
@@ -28,12 +28,12 @@ class GuardedLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 def get_logger(name: str) -> GuardedLogger:
-    """Return a `GuardedLogger` for the logger ``stomp_web.NAME``."""
+    """Return the `GuardedLogger` with the name ``stomp_web.NAME``."""
     return GuardedLogger(logging.getLogger(f"stomp_web.{name}"), {})
 
 
 def report_logging_error() -> None:
-    """Print the current exception like `logging.Handler.handleError`, unless such reports are turned off."""
+    """Print the current exception on standard error. Do nothing if ``logging.raiseExceptions`` is false."""
     if logging.raiseExceptions and sys.stderr is not None:
         with contextlib.suppress(Exception):  # the exception's `str` may raise, and standard error may be closed
             sys.stderr.write("--- Logging error of stomp_web ---\n")

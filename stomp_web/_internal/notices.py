@@ -1,9 +1,9 @@
-"""Notices: log records and events that wait until the reporting code holds no lock and no connection.
+"""Notices: log records and events that wait until the reporting thread holds no lock and no connection.
 
-A log handler or an observer may send through the publisher that reports to it. If the publisher held a lock or a
-connection while it reported, the handler could wait for its own caller. The handler's send may cause notices, too; with
-a broker that closes each connection, this would never end. So a notice that another notice has caused is published, but
-further notices that this notice causes are dropped.
+A publisher calls log handlers and observers, which may send a message through the same publisher. If the publisher held
+a lock or a connection during the call, the thread could wait for itself. The message may cause a second notice, and the
+second notice may cause a third notice. With a broker that closes every connection, this chain would never end. So
+`Notices` drops the third notice of a chain.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ import typing
 
 __all__ = ["Notices"]
 
-_MOST_CAUSES = 1  # how many notices the chain of causes of a published notice may contain
+_MOST_CAUSES = 1  # the most earlier notices in the chain that leads to a published notice
 
 
 class Notices:
-    """Waiting calls of log handlers and observers, in order. Any thread may add and publish.
+    """Waiting calls of log handlers and observers, in order. Any thread may add and publish calls.
 
-    A forked child does not publish its parent's notices; the parent publishes them.
+    A forked child does not publish the notices of its parent. The parent publishes these notices.
     """
 
     __slots__ = ("_publishers", "due")
 
     def __init__(self) -> None:
-        #: The waiting notices. Each is a process id, the number of notices in its chain of causes, and the call.
+        #: The waiting notices: the process id, the number of earlier notices in the chain, and the call.
         self.due: list[tuple[int, int, typing.Callable[[], object]]] = []
-        # For each thread that publishes now, the number of causes of the notice that it publishes. The key is process
-        # and thread, because a thread of a forked child may have the same number as a thread of the parent.
+        # For each thread that publishes now, the number of earlier notices in the chain. The key contains the process,
+        # because a thread of a forked child may have the same number as a thread of the parent.
         self._publishers: dict[tuple[int, int], int] = {}
 
     def add(self, report: typing.Callable[..., object], *arguments: object, **options: object) -> None:
-        """Add a call of *report*, such as a logger's ``info``, with these arguments."""
+        """Add a call of *report*, such as a logger's ``info``. The other arguments are the arguments of the call."""
         pid = os.getpid()
         causes = self._publishers.get((pid, threading.get_ident()), -1) + 1
         if causes <= _MOST_CAUSES:
             self.due.append((pid, causes, functools.partial(report, *arguments, **options)))
 
     def publish(self) -> None:
-        """Publish all notices, including those that come meanwhile. The caller must hold no lock of the library.
+        """Make all waiting calls, also calls that are added meanwhile. The caller must hold no lock of the library.
 
-        The functions that notices call raise no `Exception` (see `GuardedLogger` and `Observers`), because the caller
-        would take the exception for the outcome of its own work.
+        The calls raise no `Exception` (see `GuardedLogger` and `Observers`). Otherwise the caller would take the
+        exception for the outcome of its own work.
         """
         if not self.due:
             return

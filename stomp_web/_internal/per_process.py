@@ -1,7 +1,7 @@
-"""Per-process state, and unpicklable objects. Each use looks up the state by the process id.
+"""Per-process state, and objects that cannot be pickled. Every use looks up the state by process id.
 
-A forked child must not use its parent's connections. It must not use other state of the parent either, because a thread
-may have been changing that state. uWSGI forks without the hooks of `os.register_at_fork`, so none is used.
+A forked child must not use its parent's connections. The child must not use other state either, because a thread of the
+parent may have been changing that state. uWSGI forks without the hooks of `os.register_at_fork`, so hooks do not help.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ _T = typing.TypeVar("_T")
 
 
 class PerProcess(dict[int, _T]):
-    """One object for each process: ``states[os.getpid()]`` is the object of this process.
+    """A dictionary with one object for each process. ``states[os.getpid()]`` is the object of this process.
 
-    The first use in a process calls *make* with the pid. In a child, it also calls *leave* with the parent's object.
+    The first use in a process calls *make* with the process id. A child also calls *leave* with the parent's object.
     """
 
     __slots__ = ("_leave", "_make")
@@ -39,7 +39,7 @@ class PerProcess(dict[int, _T]):
 
 
 class Unpicklable:
-    """A base class for objects with connections, locks and secrets: ``pickle`` and ``copy`` raise `TypeError`.
+    """A base class of objects with connections, locks or secrets. ``pickle`` and ``copy`` raise `TypeError`.
 
     A subclass that can be copied within its process defines ``__copy__`` and ``__deepcopy__``.
     """

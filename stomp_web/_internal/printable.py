@@ -1,4 +1,4 @@
-"""Makes text of a broker or a payload safe to print: it cannot control a terminal or forge a log line."""
+"""Functions that make text safe to print. Unsafe text could control a terminal or forge a log line."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _OUTCOME = re.compile(r"(?:[;,] |\. )(?:nothing was sent|whether [a-z ]+ arrived
 
 
 def sentence(text: object) -> str:
-    """Return *text* as a sentence. A full stop is added, unless *text* already ends with ``.``, ``?`` or ``!``."""
+    """Return *text* as a sentence. Add a full stop if *text* does not end with ``.``, ``?`` or ``!``."""
     words = str(text).rstrip()
     return words if words.endswith((".", "?", "!")) else f"{words}."
 
 
 def without_outcome(text: str) -> str:
-    """Return the *text* of an error without the outcome of the message, for a line that already states the outcome."""
+    """Return the *text* of an error without the message's outcome. The caller's line already states the outcome."""
     return _OUTCOME.sub("", text)
 
 
 def harmless(text: str, *, lines: bool = True) -> str:
-    """Return *text* after escaping every character that could control a terminal or hide other characters.
+    """Return *text* with escapes instead of characters that could control a terminal or hide other characters.
 
-    Line ends and tabs stay, unless *lines* is false.
+    Line ends and tabs stay if *lines* is true.
     """
     if text.isprintable():
         return text
@@ -40,7 +40,7 @@ def harmless(text: str, *, lines: bool = True) -> str:
 
 
 def short_repr(value: object) -> str:
-    """Return at most 200 characters of ``repr(value)`` for an error text, or the type's name if ``repr`` fails."""
+    """Return the first 200 characters of ``repr(value)``. If ``repr`` fails, return the name of the type instead."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - the value's own code may raise anything, an int of 4,301 digits ValueError

@@ -1,6 +1,6 @@
-"""Passcodes and keys that are redacted wherever a traceback, a log or a `repr` may show them.
+"""Passcodes and keys that do not appear in a traceback, a log or a `repr`.
 
-A public function redacts its secret arguments first, because error reporters print local variables.
+Error reporters print local variables. So every public function redacts its secret arguments first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SECRET_OPTIONS = frozenset(
 
 
 class Secret(str):
-    """An ordinary ``str``, except that its ``repr`` is ``'***'``."""
+    """A ``str`` whose ``repr`` is ``'***'``."""
 
     __slots__ = ()
 
@@ -25,7 +25,7 @@ class Secret(str):
 
 
 class SecretBytes(bytes):
-    """Ordinary ``bytes``, except that their ``repr`` is ``b'***'``."""
+    """A ``bytes`` object whose ``repr`` is ``b'***'``."""
 
     __slots__ = ()
 
@@ -34,8 +34,6 @@ class SecretBytes(bytes):
 
 
 class _RedactedKeys(tuple[typing.Any, ...]):
-    """A tuple of secret keys. Each key is redacted, too."""
-
     __slots__ = ()
 
     def __repr__(self) -> str:
@@ -43,12 +41,12 @@ class _RedactedKeys(tuple[typing.Any, ...]):
 
 
 def is_secret(name: str) -> bool:
-    """Whether the option *name* may hold a secret, such as the passcode in a ``url``."""
+    """Return whether the option *name* may hold a secret. For example, a ``url`` may contain a passcode."""
     return name.lower() in _SECRET_OPTIONS
 
 
 def redact_secret(name: str, value: typing.Any) -> typing.Any:
-    """Return *value*. If the option *name* may be secret, redact the ``repr`` of text, bytes, or a list of them."""
+    """Return *value*. If the option *name* may hold a secret, the ``repr`` of the result hides texts and bytes."""
     return _redacted(value) if is_secret(name) else value
 
 
@@ -68,5 +66,5 @@ def _redacted(value: typing.Any) -> typing.Any:
 def redact_secrets(
     options: typing.Mapping[str, typing.Any], name_of: typing.Callable[[str], str] = str
 ) -> dict[str, typing.Any]:
-    """Return *options*, with secret values redacted. *name_of* maps a key of *options* to the option's name."""
+    """Return *options* with redacted secrets. *name_of* maps a key of *options* to the name of the option."""
     return {written: redact_secret(name_of(written), value) for written, value in options.items()}

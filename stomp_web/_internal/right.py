@@ -1,9 +1,9 @@
 """A right that only one caller can have, and that no exception can lose.
 
-A signal handler may raise between any two steps of Python. If that happens right after a lock was taken, the lock stays
-locked. So a `Right` is used instead of a lock. Its home, for example the state of a pool, keeps it in a list, deque or
-queue. A caller takes the right out and puts it back. If an exception loses the right, the home makes a new one. Signal
-handlers and finalizers may do this, because putting back a right and making a new one never wait.
+A signal handler may raise an exception between any two steps of Python. If this happens right after a lock was taken,
+the lock stays locked. A `Right` avoids this problem. Every right has a home, such as the state of a pool. The home
+keeps the right in a list, deque or queue. A caller takes the right out, and later puts the right back. If an exception
+loses the right, the home makes a new right. None of these steps waits, so signal handlers and finalizers may take them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ __all__ = ["Right"]
 
 class _Home(typing.Protocol):
     def restore(self, lost: typing.Any) -> None:
-        """Replace *lost* by a new right. A finalizer calls this method, so it must not wait and not raise."""
+        """Replace *lost* by a new right. A finalizer calls this method, so the method must not wait or raise."""
 
 
 class Right:
-    """A right that belongs to *home*. The home keeps the right alive; the right does not keep the home alive."""
+    """A right that belongs to *home*. The home keeps the right alive, but the right does not keep the home alive."""
 
     __slots__ = ("__weakref__", "_home")
 

@@ -1,7 +1,7 @@
-"""Handlers of SIGINT (Ctrl-C) and SIGTERM. Only the main thread can set them; other threads do nothing here.
+"""Handlers of SIGINT (Ctrl-C) and SIGTERM. Only the main thread can set handlers. Other threads set no handlers.
 
-One press of Ctrl-C often causes two signals. The terminal sends SIGINT to every process of its group, and a wrapper
-(npm, docker, uv, a supervisor) sends SIGINT or SIGTERM. So signals within half a second count as one request.
+One press of Ctrl-C often causes two signals. The terminal sends SIGINT to every process of its group. A wrapper such as
+npm, docker, uv or a supervisor sends SIGINT or SIGTERM. So signals within half a second count as one request.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ __all__ = [
     "sigterm_as_ctrl_c",
 ]
 
-#: Seconds after the first signal in which further signals, of either kind, count as the same request.
+#: A SIGINT or SIGTERM within this many seconds after the first signal counts as the same request.
 ONE_REQUEST: typing.Final = 0.5
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignals:
-    """During the ``with`` block, the first SIGTERM or SIGINT sets `asked` and calls *ask*.
+    """A ``with`` block in which the first SIGTERM or SIGINT sets `asked` and calls *ask*.
 
-    Further signals within `ONE_REQUEST` seconds do nothing. A later SIGINT raises `KeyboardInterrupt`; a later SIGTERM
+    Further signals within `ONE_REQUEST` seconds do nothing. A later SIGINT raises `KeyboardInterrupt`. A later SIGTERM
     raises `SystemExit` with the shell's code for SIGTERM. *clock* returns seconds, like `time.monotonic`.
     """
 
@@ -48,7 +48,7 @@ class StopSignals:
 
     @property
     def asked(self) -> bool:
-        """Whether a signal has come."""
+        """Whether SIGINT or SIGTERM has come."""
         return self._asked_at is not None
 
     def __enter__(self) -> Self:
@@ -76,19 +76,19 @@ class StopSignals:
             raise SystemExit(128 + number)
 
     def _after(self, number: int, frame: types.FrameType | None) -> None:
-        """After the block, pass a signal to the earlier handler, unless it is part of the first signal's request."""
+        """Handle a signal after the block. Call the earlier handler, unless the signal belongs to the first request."""
         if not self._in_one_request():
             signal.signal(number, self._before[number])
             signal.raise_signal(number)
 
 
 def sigterm_as_ctrl_c() -> typing.ContextManager[None]:
-    """While the block runs, SIGTERM raises `KeyboardInterrupt`, as Ctrl-C does."""
+    """Return a context manager. In its ``with`` block, SIGTERM raises `KeyboardInterrupt` like Ctrl-C."""
     return _handled((signal.SIGTERM,), signal.default_int_handler)
 
 
 def call_on_ctrl_c(function: typing.Callable[[], object]) -> typing.ContextManager[None]:
-    """During the ``with`` block, *function* replaces handlers that raise `KeyboardInterrupt`. Other handlers stay."""
+    """Return a context manager. In its ``with`` block, *function* replaces handlers that raise `KeyboardInterrupt`."""
     numbers = [number for number in _STOP_SIGNALS if signal.getsignal(number) is signal.default_int_handler]
     return _handled(numbers, lambda *_: function())
 
@@ -105,7 +105,7 @@ def _handled(numbers: typing.Iterable[int], handler: typing.Callable[..., object
 
 @contextlib.contextmanager
 def block_stop_signals() -> typing.Iterator[None]:
-    """Block both signals while a child process starts, until the child calls `ignore_stop_signals`."""
+    """Block SIGINT and SIGTERM in the ``with`` block, which starts a child. The child calls `ignore_stop_signals`."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -117,9 +117,9 @@ def block_stop_signals() -> typing.Iterator[None]:
 
 
 def ignore_stop_signals() -> None:
-    """Ignore Ctrl-C and SIGTERM, which reach the whole process group. The parent ends this process.
+    """Ignore SIGINT and SIGTERM, which reach the whole process group. The parent process ends this process.
 
-    The handler is an empty function. ``SIG_IGN`` is not used, because child programs would inherit it.
+    The handler is an empty function, because child programs would inherit ``SIG_IGN``.
     """
     for number in _STOP_SIGNALS:
         signal.signal(number, lambda *_: None)

@@ -1,4 +1,4 @@
-"""The common part of long-running commands: their log on standard error, and a progress line on a terminal."""
+"""The common part of long-running commands: a log on standard error, and a progress line on a terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CLEAR = "\r\x1b[K"
 
 
 def logging_is_set_up(log: logging.Logger | logging.LoggerAdapter[typing.Any]) -> bool:
-    """Whether the program has set up a handler for *log*."""
+    """Return whether the program has set up a handler for *log*."""
     logger: logging.Logger | None = log.logger if isinstance(log, logging.LoggerAdapter) else log
     while logger is not None:
         if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
@@ -33,9 +33,9 @@ def logging_is_set_up(log: logging.Logger | logging.LoggerAdapter[typing.Any]) -
 
 
 def begin_logging(handler: logging.Handler) -> typing.Callable[[], object]:
-    """Send the log of stomp-web to *handler*; the level is INFO if the program has set none.
+    """Send the log of stomp-web to *handler*. If the program has set no level, the level becomes INFO.
 
-    Returns a function that undoes this.
+    Returns a function that restores the earlier state.
     """
     level = _root.level
     if level == logging.NOTSET:
@@ -50,14 +50,14 @@ def begin_logging(handler: logging.Handler) -> typing.Callable[[], object]:
 
 
 class StatusLine(logging.Handler):
-    """A line that is overwritten again and again. As a logging handler, it writes log records above the line.
+    """A logging handler that writes log records above a progress line. A new progress text overwrites the line.
 
-    A subclass defines `text`. If *stream* is not a terminal, only log records are written. If *stream* is full, closed,
-    or ``None`` (as `sys.stderr` is in a program without standard error), nothing is written.
+    A subclass defines `text`. If *stream* is not a terminal, only log records are written. If *stream* is ``None``,
+    full or closed, nothing is written. `sys.stderr` is ``None`` in a program without standard error.
     """
 
-    # Each text is written by one call, and a stream does not split that call, so no lock is needed. A lock would be
-    # inherited by a forked child, and a signal handler that logs could wait for its own thread.
+    # A text is written by one call, which a stream does not split. So no lock is needed. A forked child would inherit
+    # a lock, and a signal handler that logs could wait for its own thread.
 
     def __init__(self, stream: typing.TextIO | None) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class StatusLine(logging.Handler):
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
     def __call__(self, stats: typing.Any) -> None:
-        """Show *stats*."""
+        """Show *stats* in the progress line."""
         if self._terminal:
             self._line = line = self.text(stats)[: self._columns() - 1]
             self._stream.write(_CLEAR + line)
@@ -77,11 +77,11 @@ class StatusLine(logging.Handler):
                 self._terminal = False
 
     def text(self, stats: typing.Any) -> str:
-        """Return the text of the line, without a line end."""
+        """Return the text of the progress line for *stats*, without a line end."""
         raise NotImplementedError
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a log record above the line."""
+        """Write *record* above the progress line."""
         try:
             text = harmless(self.format(record))
             self._stream.write(f"{_CLEAR}{text}\n{self._line}" if self._terminal else f"{text}\n")
@@ -90,10 +90,10 @@ class StatusLine(logging.Handler):
             self.handleError(record)
 
     def above(self, stream: typing.TextIO | None) -> typing.TextIO | None:
-        """Return a stream to use instead of *stream*. Text that is written to it appears at once, and above the line.
+        """Return a stream to use instead of *stream*. Output to this stream appears at once above the progress line.
 
-        If there is no terminal, *stream* itself is returned, with line buffering. Without line buffering, the output of
-        message handlers would appear in a log file only when the worker ends.
+        Without a terminal, return *stream* itself with line buffering. Otherwise the output of message handlers would
+        appear in a log file only when the worker ends.
         """
         if stream is not None and self._terminal and stream.isatty():
             return typing.cast(typing.TextIO, _Above(stream))
@@ -104,9 +104,9 @@ class StatusLine(logging.Handler):
 
     @contextlib.contextmanager
     def shown(self, log: logging.LoggerAdapter[typing.Any]) -> typing.Iterator[bool]:
-        """Show *log* above the line in this block, unless the program has set up logging; yield whether *log* is shown.
+        """Show *log* above the progress line, unless the program has set up logging. Yield whether *log* is shown.
 
-        If standard error is closed, full, or a pipe without a reader, nothing is raised.
+        In the ``with`` block, a standard error that is closed, full or a pipe without a reader raises nothing.
         """
         keep_descriptors()
         begins = not logging_is_set_up(log)
@@ -119,7 +119,7 @@ class StatusLine(logging.Handler):
             yield begins
 
     def finish(self) -> None:
-        """End the line, so that later output begins on a new line."""
+        """End the progress line. Later output begins on a new line."""
         line, self._line = self._line, ""
         if line and self._terminal:
             self._stream.write("\n")
@@ -132,7 +132,7 @@ class StatusLine(logging.Handler):
             return 80
 
     def rate(self, count: int) -> float:
-        """Return the recent rate, per second, of a counter whose value is *count* now."""
+        """Return the average growth of a counter per second, over ten seconds. *count* is the counter's value now."""
         now = time.monotonic()
         self._seen.append((now, count))
         while now - self._seen[0][0] > _WINDOW:
@@ -142,7 +142,7 @@ class StatusLine(logging.Handler):
 
 
 class _Above:
-    """A terminal on which handlers print. A new line of output overwrites the progress line."""
+    """A terminal stream. A new line of output overwrites the progress line."""
 
     def __init__(self, stream: typing.TextIO) -> None:
         self._stream = stream

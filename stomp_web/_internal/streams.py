@@ -1,6 +1,6 @@
-"""Safe use of a command's standard streams, which may be closed, full, or a pipe without a reader.
+"""Safe use of a command's standard streams. A stream may be closed, full, or a pipe without a reader.
 
-A failure to print must not end a command, because its exit status tells the outcome of its messages.
+The exit status of a command tells the outcome of its messages. So a failure to print must not end the command.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ __all__ = ["TolerantStream", "keep_descriptors", "settle", "try_to_print"]
 
 
 def keep_descriptors() -> None:
-    """If descriptor 0, 1 or 2 is closed, open the null device on it. Python's stream for it stays ``None``.
+    """If descriptor 0, 1 or 2 is closed, open the null device there. Python's stream for it stays ``None``.
 
-    If descriptor 2 stayed closed, the next socket could get it, and a C library's error output would go to the broker.
+    Otherwise the next socket could get descriptor 2, and the error output of a C library would go to the broker.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         try:
@@ -31,7 +31,7 @@ def keep_descriptors() -> None:
 
 
 def try_to_print(stream: typing.TextIO | None, text: str) -> OSError | None:
-    """Write *text* and a line end at once. Return the error if writing fails or *stream* is ``None``."""
+    """Write *text* and a line end at once. If writing fails or *stream* is ``None``, return the error."""
     printer = TolerantStream(stream)
     printer.write(text + "\n")
     printer.flush()
@@ -45,7 +45,7 @@ def _closed() -> OSError:
 
 
 def _write(stream: typing.TextIO, text: str) -> None:
-    """Write *text*. A character that *stream* cannot encode is written as an escape."""
+    """Write *text*, with escapes for the characters that *stream* cannot encode."""
     try:
         stream.write(text)
     except UnicodeEncodeError:
@@ -76,9 +76,9 @@ def settle(*streams: typing.TextIO | None) -> bool:
 
 
 class TolerantStream:
-    """A text stream on which writing never fails. Output that cannot be written is dropped; later output is tried.
+    """A text stream on which writing never fails. Output that cannot be written is dropped.
 
-    `failure` is the latest error; *on_failure* is called with the first error.
+    The stream always tries to write later output. `failure` is the latest error. *on_failure* gets the first error.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class TolerantStream:
             return False
 
     def fileno(self) -> int:
-        """Return the descriptor. Raises `OSError` if there is none."""
+        """Return the descriptor. Raises `OSError` if the stream has no descriptor."""
         if self._stream is None:
             raise _closed()
         return self._stream.fileno()

@@ -1,10 +1,10 @@
-"""Checks for messages that the broker would confirm but lose. A publisher refuses to send them.
+"""Checks for messages that a broker would confirm and then lose. A publisher refuses to send these messages.
 
-* Only the connection that names a temporary destination receives from it, and a publisher's connections receive
-  nothing. RabbitMQ 3.10 and 4.3, and ActiveMQ 5.17, confirm a SEND with ``reply-to:/temp-queue/a``; ActiveMQ also
-  confirms a SEND to ``/temp-queue/a``. Destinations of answers are allowed: ``/reply-queue/...`` (RabbitMQ) and
-  ``/remote-temp-queue/...`` (ActiveMQ).
-* An empty ``x-message-id`` is no id. Receivers that drop duplicates would treat all such messages as one.
+* A temporary destination belongs to the connection that names the destination, and a publisher's connection receives
+  nothing. RabbitMQ 3.10 and 4.3 and ActiveMQ 5.17 confirm a SEND with ``reply-to:/temp-queue/a``. ActiveMQ also
+  confirms a SEND to ``/temp-queue/a``. The destinations of answers are allowed. In RabbitMQ, an answer goes to
+  ``/reply-queue/...``. In ActiveMQ, an answer goes to ``/remote-temp-queue/...``.
+* An empty ``x-message-id`` is no id. Receivers that drop duplicates would treat all such messages as one message.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DIRECT_REPLY = "amq.rabbitmq.reply-to"  # RabbitMQ's pseudo-queue for answers t
 
 
 def check_headers(headers: typing.Mapping[str, str]) -> None:
-    """Raise `InvalidFrame` if a message with these headers would be confirmed and lost."""
+    """Raise `InvalidFrame` if a broker would confirm and lose a message with these *headers*."""
     message_id = headers.get("x-message-id")
     if isinstance(message_id, str) and not message_id.strip():
         raise InvalidFrame(
@@ -39,7 +39,7 @@ def check_headers(headers: typing.Mapping[str, str]) -> None:
 
 
 def check_destination(destination: str) -> None:
-    """Raise `InvalidFrame` if a message to this destination would be confirmed and lost."""
+    """Raise `InvalidFrame` if a broker would confirm and lose a message to *destination*."""
     if _is_temporary(destination):
         raise InvalidFrame(
             f"{short_repr(destination)} belongs to the connection that sends the message, and a publisher's "

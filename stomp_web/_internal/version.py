@@ -1,3 +1,3 @@
-"""The version. It is a constant, because `importlib.metadata.version` takes longer than importing the package."""
+"""The version, as a constant. `importlib.metadata.version` would take longer than the import of the package."""
 
 __version__ = "0.1.0"

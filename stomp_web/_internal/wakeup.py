@@ -1,4 +1,4 @@
-"""A wakeup: other threads and signal handlers can end a thread's wait without taking a lock."""
+"""A way to end the wait of a thread from another thread or a signal handler, without a lock."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["Wakeup"]
 
 
 class Wakeup:
-    """Ends the wait of one thread. The thread calls `wait`, or polls `fileno` itself.
+    """An object that ends the wait of one thread. The thread calls `wait`, or polls `fileno`.
 
-    A wakeup between the first `fileno` (or `wait`) and `close` is kept: the next wait returns at once.
+    If `wake` comes before a wait, that wait returns at once. `wake` has no effect before the first `fileno` or `wait`.
     """
 
     def __init__(self) -> None:
         self._pair: tuple[socket.socket, socket.socket] | None = None
 
     def fileno(self) -> int:
-        """Return the descriptor to wait for. After `wake`, it is readable."""
+        """Return the descriptor to wait for. The descriptor is readable after `wake`."""
         if self._pair is None:
             self._pair = socket.socketpair()
             for end in self._pair:
@@ -28,7 +28,7 @@ class Wakeup:
         return self._pair[0].fileno()
 
     def wake(self) -> None:
-        """End the current or the next wait. Any thread or signal handler may call this, because it takes no lock."""
+        """End the current or the next wait. This method takes no lock, so any thread or signal handler may call it."""
         pair = self._pair
         if pair is not None:
             with contextlib.suppress(OSError):  # the socket is full of wakeups, or was just closed
@@ -42,7 +42,7 @@ class Wakeup:
                     pass
 
     def wait(self, seconds: float) -> None:
-        """Wait for a wakeup, for *seconds* at most."""
+        """Wait until `wake` is called, for at most *seconds*."""
         descriptor, seconds = self.fileno(), max(seconds, 0.0)
         if hasattr(select, "poll"):
             poll = select.poll()  # select() accepts no descriptor above 1023

@@ -1,6 +1,6 @@
-"""A `Connection` of the broker reads and writes bytes, checks limits, runs timers and answers frames.
+"""The broker's connections. A `Connection` reads and writes bytes, checks limits, runs timers and answers frames.
 
-Only the loop's thread uses a connection. No call here blocks: if the socket is not ready, the call returns, and the
+Only the loop's thread uses a connection. No call in this module blocks. A call returns if the socket is not ready. The
 loop tries again when the selector reports the socket.
 """
 
@@ -31,7 +31,7 @@ _CHUNK = 262_144
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """The limits of one client, as documented in `stomp_web.broker.Broker`."""
+    """The limits of one client, which `stomp_web.broker.Broker` documents."""
 
     connect_timeout: float
     linger: float
@@ -42,15 +42,15 @@ class Limits:
 class Connection:
     """The connection of *session* over the non-blocking socket *sock*.
 
-    * `finishing` - the broker still writes the waiting output. Then the broker ends its stream, and the client has
-      `Limits.linger` seconds to read the rest. `lingering` - the broker has ended its stream. `ended` - the client
-      has ended its stream. `closed` - the socket is closed.
+    * `finishing` - the broker writes the waiting output, and then ends its stream.
+    * `lingering` - the broker has ended its stream. The client has `Limits.linger` seconds to read the rest.
+    * `ended` - the client has ended its stream. `closed` means that the socket is closed.
     * `frozen` - the broker neither reads nor writes.
-    * `aborted` - the loop closes the connection after one more write. If `reset` is true, the client gets a TCP reset.
-    * `connect_by` - the time at which the client must have sent CONNECT; ``None`` means no limit.
-    * `pending_frame` - the frame that caused a freeze. It is processed first when the freeze ends.
-    * `held_back` - frames that the broker has read must wait before they are processed.
-    * `timer` - the time of the loop's next timer for this connection. Only the loop uses it.
+    * `aborted` - the loop closes the connection after one more write, with a TCP reset if `reset` is true.
+    * `connect_by` - the time at which the client must have sent CONNECT. ``None`` means no limit.
+    * `pending_frame` - the frame that caused a freeze. The broker processes this frame first when the freeze ends.
+    * `held_back` - whether received frames must wait before the broker processes them.
+    * `timer` - the time of the loop's next timer for this connection. Only the loop uses this attribute.
     """
 
     def __init__(self, sock: socket.socket, session: Session, limits: Limits, rules: FaultRules) -> None:
@@ -82,7 +82,7 @@ class Connection:
         self._linger_until = 0.0
 
     def receive(self) -> bytes | None:
-        """Return the received bytes, ``b""`` at the end of the stream, or ``None`` if no bytes have arrived yet.
+        """Return the received bytes, or ``b""`` at the end of the stream. Return ``None`` if no bytes have arrived yet.
 
         Raises `OSError` if the connection is broken.
         """
@@ -105,16 +105,16 @@ class Connection:
 
     @property
     def handles_frames(self) -> bool:
-        """Whether the frames that were read may be processed now."""
+        """Whether the broker may process received frames now."""
         return not (self.finishing or self.frozen or self.aborted or self.session.ended or self.output_full)
 
     @property
     def output_full(self) -> bool:
-        """Whether too much output waits. Then the client gets no more messages, and its frames must wait."""
+        """Whether too much output waits. If so, the client gets no messages and the client's frames must wait."""
         return len(self._out) + self._delayed_size > self._limits.max_output_bytes
 
     def answer(self, frames: list[Frame], fault: Fault = NO_FAULT) -> None:
-        """Send *frames*. *fault* may delay all of them, and may hold back or repeat a receipt."""
+        """Send *frames*. *fault* may delay all frames, and may hold back or repeat a receipt."""
         receipts = 0
         for frame in frames:
             data = self._encode(frame)
@@ -141,7 +141,7 @@ class Connection:
         self._delayed_size += len(data)
 
     def flush(self) -> None:
-        """Write as much as the socket accepts. Raises `OSError` if the connection is broken."""
+        """Write as many bytes as the socket accepts. Raises `OSError` if the connection is broken."""
         if self.frozen or self.lingering:
             return
         self._wanted = 0
@@ -185,7 +185,7 @@ class Connection:
         return data + b"\n"
 
     def finish(self) -> None:
-        """Close the connection when all waiting output has been written."""
+        """Begin to close the connection. All waiting output is written first."""
         self.finishing = True
         last = self._delayed[-1][0] if self._delayed else time.monotonic()
         self._linger_until = last + self._limits.linger
@@ -202,7 +202,7 @@ class Connection:
             self.sock.shutdown(socket.SHUT_WR)
 
     def close(self, *, reset: bool = False) -> None:
-        """Close the socket. If *reset*, the client gets a TCP reset."""
+        """Close the socket. If *reset* is true, the client gets a TCP reset."""
         self.closed = True
         with contextlib.suppress(OSError):
             if reset:
@@ -220,7 +220,7 @@ class Connection:
             self._last_read = time.monotonic()
 
     def wanted_events(self) -> int:
-        """Return the selector events that the connection waits for."""
+        """Return the selector events for which the connection waits."""
         if self.frozen:
             return 0
         if self.lingering:
@@ -233,7 +233,7 @@ class Connection:
         return events
 
     def next_time(self) -> float | None:
-        """Return the next time of `time.monotonic` at which `tick` must be called, or ``None`` if no timer runs."""
+        """Return when `tick` must be called next, as a value of `time.monotonic`. Return ``None`` if no timer runs."""
         if self.frozen:
             return None
         times = [time for time, _ in self._ends()]
@@ -247,7 +247,7 @@ class Connection:
         return min(times, default=None)
 
     def tick(self, now: float) -> str | None:
-        """Run the timers whose time has come. Return the reason if the connection must be closed."""
+        """Run the timers that are due at *now*. If the connection must be closed, return the reason."""
         if self.frozen:
             return None
         while self._delayed and self._delayed[0][0] <= now:
@@ -263,7 +263,7 @@ class Connection:
         return None
 
     def _ends(self) -> list[tuple[float, str]]:
-        """Return the times at which the connection must be closed, each with its reason."""
+        """Return the times at which the connection must be closed, with the reasons."""
         if self.finishing:
             return [(self._linger_until, "it did not close")]
         ends = []
@@ -291,7 +291,7 @@ def _fits(name: str, value: str, version: str) -> bool:
 
 
 def exchange(connection: Connection, journal: Journal) -> bool:
-    """Process and answer the next frame that *connection* has read. Returns false if no whole frame has arrived.
+    """Process and answer the next frame that *connection* has read. Return false if no whole frame has arrived.
 
     Raises `ProtocolError` if the bytes are not a frame.
     """

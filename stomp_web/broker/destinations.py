@@ -1,8 +1,8 @@
-"""Queues, topics and subscriptions: this module decides which subscription gets a message.
+"""Queues, topics and subscriptions. This module decides which subscription gets a message.
 
-Every waiting message is in a `Queue`. A STOMP queue is one `Queue`, and its subscribers compete. A STOMP topic has one
-`Queue` for each subscriber; the `Queue` of a durable subscription outlives the subscriber. This module sends nothing:
-the loop asks `Destinations.deliveries` for one delivery at a time.
+Every waiting message is in a `Queue`. A STOMP queue is one `Queue`, and its subscribers compete for messages. A STOMP
+topic has one `Queue` for each subscriber. The `Queue` of a durable subscription outlives the subscriber. This module
+sends nothing: the loop asks `Destinations.deliveries` for one delivery at a time.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ ACK_MODES = ("auto", "client", "client-individual")
 
 
 class Entry(typing.NamedTuple):
-    """A message in one queue. The queue is ordered by `rank`, then by `number`, which is unique."""
+    """A message in one queue. The queue is ordered by `rank`, and within one `rank` by the unique `number`."""
 
     rank: int
     number: int
     message: Message
     deliveries: int
-    """The number of earlier deliveries. None of them was acknowledged."""
+    """The number of earlier deliveries, which were not acknowledged."""
 
 
 @dataclasses.dataclass(slots=True)
 class Flow:
-    """`open` says whether the session with number `session` can take messages. Its subscriptions share the `Flow`."""
+    """The subscriptions of session number `session` share a `Flow`. `open` says if the session can take messages."""
 
     session: int
     open: bool = True
@@ -45,9 +45,9 @@ class Flow:
 class Subscription:
     """One SUBSCRIBE of one session.
 
-    * `number` - unique in the broker.
-    * `prefetch` - how many messages may be unacknowledged at once; 0 means any number.
-    * `unacknowledged` - the delivered, unacknowledged messages, oldest first, by the id that an ACK contains.
+    * `number` - a number that is unique in the broker.
+    * `prefetch` - how many messages may be unacknowledged at once. 0 means no limit.
+    * `unacknowledged` - the delivered messages that wait for an ACK, oldest first. The key is the id in the ACK.
     """
 
     number: int
@@ -66,7 +66,7 @@ class Subscription:
         return self.flow.open and not (self.prefetch and len(self.unacknowledged) >= self.prefetch)
 
     def acknowledge(self, key: str) -> list[Entry]:
-        """Remove and return the message *key*, and in the mode ``client`` also all earlier messages, oldest first."""
+        """Remove and return the message *key*. In the mode ``client``, include all earlier messages, oldest first."""
         removed = []
         while key in self.unacknowledged:
             first = next(iter(self.unacknowledged)) if self.ack == "client" else key
@@ -75,13 +75,13 @@ class Subscription:
 
 
 class Queue:
-    """Waiting messages, by priority and number, and their subscribers. A requeued message returns to its old place."""
+    """Waiting messages and their subscribers. Priority and number set the order, even for a requeued message."""
 
     __slots__ = ("_heap", "_size", "limit", "subscriptions")
 
     def __init__(self, limit: int = 0) -> None:
         self.subscriptions: collections.deque[Subscription] = collections.deque()
-        #: The most bytes that may wait: if there are more, the next messages to deliver are dropped. 0: no limit.
+        #: How many bytes may wait. Above this limit, `put` drops the next messages to deliver. 0 means no limit.
         self.limit = limit
         self._heap: list[Entry] = []
         self._size = 0
@@ -90,7 +90,7 @@ class Queue:
         return len(self._heap)
 
     def put(self, entry: Entry) -> None:
-        """Insert *entry* in order. If the queue then exceeds `limit`, drop the messages that were next."""
+        """Insert *entry* in order. While the queue exceeds `limit`, drop the message that would be delivered next."""
         heapq.heappush(self._heap, entry)
         self._size += entry.message.size
         while self.limit and self._size > self.limit and len(self._heap) > 1:
@@ -98,10 +98,7 @@ class Queue:
             notices.add(log.warning, "a subscriber of %r is too slow: message dropped", dropped.destination)
 
     def next_delivery(self, now: float) -> tuple[Subscription, Entry] | None:
-        """Remove the first message, and return it with the next ready subscriber.
-
-        Returns ``None`` if no message waits, or if no subscriber is ready.
-        """
+        """Remove the first message, and return it with a ready subscriber. If one is missing, return ``None``."""
         heap = self._heap
         while heap and heap[0].message.expired(now):
             self._pop()
@@ -133,10 +130,12 @@ class Queue:
 class Destinations:
     """All queues and topics of a broker.
 
-    * *name* - a part of every message id. *history* - the limit of the `journal`.
+    * *name* - a part of every message id.
+    * *history* - the limit of the `journal` in bytes.
     * *dead_letters* - the destination of messages that a subscriber rejects.
-    * *topic_limit* - the most bytes that a topic keeps for one subscriber that does not read.
-    * *naming* - interprets destinations; *declared* - the queues that exist from the start.
+    * *topic_limit* - how many bytes a topic keeps for a subscriber that does not read.
+    * *naming* - the object that interprets destinations.
+    * *declared* - the queues that exist from the start.
 
     Raises `Refused` if *dead_letters* or one of *declared* is not a queue.
     """
@@ -162,7 +161,7 @@ class Destinations:
         self._cleared = 0  # messages up to this number are not requeued
 
     def accept(self, message: Message) -> None:
-        """Give *message* a number and an id, and add it to every queue of its destination."""
+        """Give *message* a number and an id, and add *message* to every queue of its destination."""
         self._last_number += 1
         message.number = self._last_number
         message.id = f"ID:{self._name}:{message.number}"
@@ -174,7 +173,7 @@ class Destinations:
             self._changed[queue] = None
 
     def check(self, address: Address) -> None:
-        """Raise `Refused` if a message for *address* would be lost, even if RabbitMQ would confirm the message."""
+        """Raise `Refused` if a message for *address* would be lost. RabbitMQ would confirm and drop this message."""
         written = address.name
         lost = ". RabbitMQ would confirm this message and drop it, as /amq/queue/ makes no queue. "
         self._check_declared(address, f"{lost}{written} makes it; so does Broker(queues=[...])")
@@ -192,7 +191,7 @@ class Destinations:
             )
 
     def deliveries(self) -> typing.Iterator[tuple[Subscription, Entry]]:
-        """Yield the deliveries that are possible now. The caller must carry out each before it requests the next."""
+        """Yield the deliveries that are possible now. The caller must carry out a delivery before the next one."""
         while self._changed:
             queue = next(iter(self._changed))
             now = time.time()
@@ -203,9 +202,9 @@ class Destinations:
     def subscribe(
         self, flow: Flow, id: str, address: Address, ack: str, prefetch: int, durable: tuple[str, str] | None
     ) -> Subscription:
-        """Add a subscription. *durable* is ``(client id, name)`` of a durable subscription to a topic.
+        """Add and return a subscription. *durable* is ``(client id, name)`` for a durable subscription to a topic.
 
-        Raises `Refused` if *address* is a `Kind.DECLARED_QUEUE` and no such queue exists.
+        Raises `Refused` if *address* is a `Kind.DECLARED_QUEUE` that does not exist.
         """
         if address.copies:
             queue = self._subscriber_queue(address, durable)
@@ -220,11 +219,11 @@ class Destinations:
         return subscription
 
     def in_use(self, durable: tuple[str, str]) -> bool:
-        """Whether the durable subscription has a subscriber now."""
+        """Return whether the subscription *durable* has a subscriber now."""
         return durable in self._durable and bool(self._durable[durable][1].subscriptions)
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Remove *subscription*. If its `Queue` remains, requeue its unacknowledged messages.
+        """Remove *subscription*. If its `Queue` remains, requeue the unacknowledged messages of *subscription*.
 
         The `Queue` of a durable subscription remains, and continues to collect messages.
         """
@@ -246,14 +245,14 @@ class Destinations:
                 self._changed.pop(queue)
 
     def remove_durable(self, durable: tuple[str, str]) -> bool:
-        """Remove a durable subscription and its messages. Returns false if it does not exist or has a subscriber."""
+        """Remove the subscription *durable* and its messages. Return false if *durable* is unknown or in use."""
         if durable not in self._durable or self.in_use(durable):
             return False
         self._remove_subscriber_queue(*self._durable.pop(durable))
         return True
 
     def requeue(self, queue: Queue, entries: Iterable[Entry]) -> None:
-        """Put the unacknowledged *entries* back into *queue*, each at its old place."""
+        """Put the unacknowledged *entries* back into *queue*. An entry gets its old place."""
         for entry in entries:
             if entry.number > self._cleared:
                 queue.put(entry._replace(deliveries=entry.deliveries + 1))
@@ -277,7 +276,7 @@ class Destinations:
         return [] if queue is None else queue.messages()
 
     def unacknowledged(self, destination: str) -> list[Message]:
-        """Return the delivered, unacknowledged messages of *destination*, in order."""
+        """Return the messages of *destination* that were delivered but not acknowledged, in order."""
         name = self.naming.canonical(destination)
         found: list[Entry] = []
         for subscription in self.subscriptions():
@@ -316,7 +315,7 @@ class Destinations:
         return address
 
     def _check_declared(self, address: Address, advice: str = "") -> None:
-        """Raise `Refused` if *address* is a `Kind.DECLARED_QUEUE` and no such queue exists."""
+        """Raise `Refused` if *address* is a `Kind.DECLARED_QUEUE` that does not exist. *advice* ends the error text."""
         route = address.route
         if address.kind is Kind.DECLARED_QUEUE and route not in self._queues and route not in self._declared:
             name = address.name.removeprefix("/queue/")

@@ -1,7 +1,7 @@
 """`Faults` makes the broker misbehave on request.
 
-`connection.exchange` applies the faults that wait for a frame, and `Loop` applies the faults that wait for a
-connection. Other faults take effect at once, in the loop's thread.
+`connection.exchange` applies the faults that wait for a frame. `Loop` applies the faults that wait for a connection.
+Other faults take effect at once in the loop's thread.
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ __all__ = ["Faults"]
 
 
 class Faults:
-    """The faults of one broker: `Broker.faults`.
+    """The faults of one broker, which are available as `Broker.faults`.
 
-    Most methods request a fault for the next frame of a client:
+    Most methods request a fault for the next frame of a client, and return a `Fault`:
 
-    * *on* - the command of the frame, such as ``"SEND"``; ``None`` means any frame.
+    * *on* - the command of the frame, such as ``"SEND"``. ``None`` means any frame.
     * *after* - how many such frames pass before the first fault.
-    * *times* - how often the fault happens. With ``None``, it happens for every such frame until it is cancelled.
+    * *times* - how often the fault happens. ``None`` means every such frame until the fault is cancelled.
 
-    Frames are counted over all connections. The methods return a `Fault`. Its attribute `fired` is the number of times
-    that the fault has happened, and its method `cancel` ends the fault. If several faults are due for a frame, only the
-    fault that was requested first applies.
+    Frames are counted over all connections. `Fault.fired` counts how often the fault has happened, and `Fault.cancel`
+    ends the fault. If several faults are due for a frame, only the fault that was requested first applies.
     """
 
     def __init__(self, loop: Loop) -> None:
@@ -36,15 +35,15 @@ class Faults:
         self._loop = loop
 
     def refuse(self, *, after: int = 0, times: int | None = 1, reset: bool = False) -> Fault:
-        """Accept the TCP connection and close it at once. If *reset*, close it with a TCP reset."""
+        """Accept a TCP connection and close the connection at once, with a TCP reset if *reset* is true."""
         return self._add(Fault(ACCEPT, after, times, abort=True, reset=reset))
 
     def stop_listening(self) -> None:
-        """Close the listening socket: new connections are refused. Open connections stay open."""
+        """Close the listening socket. New connections are refused, and open connections stay open."""
         self._loop.call(self._loop.stop_listening)
 
     def listen_again(self) -> None:
-        """End `stop_listening`. Raises `OSError` if another program uses the port now."""
+        """Listen again after `stop_listening`. Raises `OSError` if another program uses the port now."""
         self._loop.call(self._loop.listen_again)
 
     def dribble(self, *, interval: float = 0.0, after: int = 0, times: int | None = 1) -> Fault:
@@ -52,11 +51,11 @@ class Faults:
         return self._add(Fault(ACCEPT, after, times, dribble=interval))
 
     def close_connections(self, *, reset: bool = False) -> None:
-        """Close all current connections, idle or not. If *reset*, close them with a TCP reset."""
+        """Close all current connections, idle or not. If *reset* is true, the clients get a TCP reset."""
         self._each(lambda connection: self._loop.close(connection, "a fault was requested", reset=reset))
 
     def close_idle(self, seconds: float | None) -> None:
-        """From now on, close a connection whose client sends nothing for *seconds*; ``None`` means no limit."""
+        """From now on, close a connection whose client sends nothing for *seconds*. ``None`` means no limit."""
         self._rules.idle_timeout = seconds
         self._each(lambda _: None)  # to set the timers anew
 
@@ -78,9 +77,9 @@ class Faults:
     ) -> Fault:
         """Answer the frame with an ERROR that has this *message* and *body*.
 
-        * *receipt_id* - whether the ERROR has the frame's receipt id, as in ActiveMQ, or no receipt id, as in RabbitMQ.
-        * *close* - whether the connection is closed after the ERROR, as the specification requires, or stays open.
-        * *process* - the frame takes effect although its answer is an ERROR.
+        * *receipt_id* - whether the ERROR has the frame's receipt id. ActiveMQ sends this id, but RabbitMQ does not.
+        * *close* - whether the broker closes the connection after the ERROR, as the specification requires.
+        * *process* - whether the frame takes effect although the answer is an ERROR.
         """
         instead = error_frame(message, body)
         return self._add(Fault(on, after, times, process=process, instead=instead, receipt_id=receipt_id, close=close))
@@ -88,8 +87,8 @@ class Faults:
     def freeze(self, on: str | None = None, *, after: int = 0, times: int | None = 1) -> Fault | None:
         """Stop reading and writing, like a stopped process.
 
-        Without *on*, all connections are frozen from now until `thaw`. New connections are accepted and frozen, too.
-        With *on*, the connection on which the frame arrives is frozen. The frame takes effect after `thaw`.
+        Without *on*, freeze all open and all new connections until `thaw`, and return ``None``. With *on*, freeze the
+        connection on which the frame arrives. The frame takes effect after `thaw`.
         """
         if on is None:
             self._rules.frozen = True
@@ -98,7 +97,7 @@ class Faults:
         return self._add(Fault(on, after, times, freeze=True))
 
     def thaw(self) -> None:
-        """End every freeze. Frames that arrived meanwhile are processed now."""
+        """End every freeze. The broker then processes the frames that have arrived."""
         self._rules.frozen = False
         self._each(lambda connection: connection.thaw())
 
@@ -109,19 +108,19 @@ class Faults:
         return self._add(Fault(on, after, times, answer=False, abort=True, reset=reset))
 
     def mute(self, on: str | None = "CONNECT", *, after: int = 0, times: int | None = 1) -> Fault:
-        """Process the frame, and never answer it. The connection stays open, and heart-beats continue.
+        """Process the frame, but never answer the frame. The connection stays open, and heart-beats continue.
 
-        But a muted CONNECT is not processed, and no session begins. The client receives nothing, and no timeout ends
-        its connection, except the timeout of `close_idle`.
+        A muted CONNECT is not processed, and no session begins. The client receives nothing. Only the timeout of
+        `close_idle` can end the connection.
         """
         return self._add(Fault(on, after, times, answer=False))
 
     def delay(self, seconds: float, on: str | None = "SEND", *, after: int = 0, times: int | None = 1) -> Fault:
-        """Delay the answer by *seconds*. Later frames to this client wait until the answer has been sent."""
+        """Delay the answer by *seconds*. The client gets later frames only after the answer."""
         return self._add(Fault(on, after, times, delay=seconds))
 
     def late_receipt(self, on: str | None = "SEND", *, after: int = 0, times: int | None = 1) -> Fault:
-        """Hold the receipt back, and send it right after the next receipt on the same connection."""
+        """Hold the receipt back, and send the receipt right after the next receipt on the same connection."""
         return self._add(Fault(on, after, times, late=True))
 
     def duplicate_receipt(
@@ -151,7 +150,7 @@ class Faults:
     def error_unasked(
         self, message: str = "Fault", body: str = "this error was ordered", *, close: bool = True
     ) -> None:
-        """Send an ERROR to every client now. If *close*, then close the connections."""
+        """Send an ERROR to every client now. If *close* is true, the connections are closed after the ERROR."""
 
         def send(connection: Connection) -> None:
             connection.answer([error_frame(message, body)])
@@ -165,7 +164,7 @@ class Faults:
         self._each(lambda connection: connection.write(data))
 
     def clear(self) -> None:
-        """Cancel all faults, end every freeze, listen again, and stop closing idle connections.
+        """Cancel all faults, end every freeze and listen again. Stop closing idle connections.
 
         A connection that is already affected by a `dribble` or a muted CONNECT stays affected.
         """

@@ -1,7 +1,7 @@
-"""The broker's one thread: a selector, the listening socket, and every connection.
+"""The broker's only thread, which serves the listening socket and all connections with a selector.
 
-Only the loop's thread uses sockets; other threads pass a function to `Loop.call`. `Loop.state` is the lock for
-destinations, sessions and journal. It is never held while a socket is read or written.
+Only the loop's thread uses sockets. Other threads pass a function to `Loop.call`. `Loop.state` is the lock for
+destinations, sessions and journal. No thread holds this lock during a read or write of a socket.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ACCEPTS_AT_ONCE = 100
 
 @dataclasses.dataclass(eq=False, repr=False)
 class Loop:
-    """Serves the clients of one broker, from `run` until `ask_to_stop`. *listen* returns a new listening socket."""
+    """A server for the clients of one broker, from `run` to `ask_to_stop`. *listen* returns a listening socket."""
 
     listen: typing.Callable[[], socket.socket]
     tls: ssl.SSLContext | None
@@ -47,9 +47,9 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.rules = FaultRules()
-        #: The lock for all state. `changed` notifies the threads that wait for it.
+        #: The lock for all state. `changed` wakes the threads that wait for a change.
         self.state = threading.Condition()
-        #: The open connections by the number of their session. Hold `state` to change this dictionary.
+        #: The open connections by session number. A thread must hold `state` to change this dictionary.
         self.connections: dict[int, Connection] = {}
         self.running = False
         #: How often `changed` was called.
@@ -60,7 +60,7 @@ class Loop:
         self._stopping = False
 
     def open(self) -> None:
-        """Bind and listen. Raises `OSError` if the address cannot be used."""
+        """Listen at the address. Raises `OSError` if the address cannot be used."""
         self._listener: socket.socket | None = self.listen()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wakeup.fileno(), selectors.EVENT_READ)
@@ -75,7 +75,7 @@ class Loop:
             self.changed()
 
     def call(self, function: typing.Callable[[], _T], timeout: float = 30.0) -> _T:
-        """Run *function* in the loop's thread, or in this thread if the loop does not run. Return the result."""
+        """Run *function* in the loop's thread, and return the result. If no loop runs, use the caller's thread."""
         future: concurrent.futures.Future[_T] = concurrent.futures.Future()
         with self.state:
             if not self.running:
@@ -85,7 +85,7 @@ class Loop:
         return future.result(timeout)
 
     def changed(self) -> None:
-        """Wake the threads that wait for a change of state. The caller must hold `state`."""
+        """Wake the threads that wait for a change. The caller must hold `state`."""
         self.changes += 1
         self.state.notify_all()
 
@@ -95,7 +95,7 @@ class Loop:
         self._wakeup.wake()
 
     def run(self) -> None:
-        """Serve until `ask_to_stop` is called. Then close everything that `open` opened."""
+        """Serve until `ask_to_stop` is called. Then close everything that `open` has opened."""
         try:
             while not self._stopping:
                 self._round()
@@ -243,7 +243,7 @@ class Loop:
             self.changed()
 
     def finish(self, connection: Connection) -> None:
-        """End the session, and close *connection* when all waiting output has been written."""
+        """End the session. Close *connection* when all waiting output has been written."""
         if not connection.finishing:
             connection.finish()
         with self.state:
@@ -260,7 +260,7 @@ class Loop:
                 self.touch(connection)
 
     def _write_and_wait(self, connection: Connection) -> None:
-        """Write waiting output, and register the connection's events and its timer."""
+        """Write waiting output. Register the events and the timer of *connection*."""
         if connection.closed:
             return
         try:
@@ -288,7 +288,7 @@ class Loop:
             heapq.heappush(self._timers, (due, next(self._order), connection))
 
     def _resume(self, connection: Connection) -> None:
-        """Continue to deliver messages, and process the frames that waited, because the client has read enough."""
+        """Deliver messages and process waiting frames again, because the client has read enough."""
         flow = connection.session.flow
         if not flow.open:
             with self.state:
@@ -305,7 +305,7 @@ class Loop:
         self._touched[connection] = None
 
     def close(self, connection: Connection, reason: str, *, reset: bool = False) -> None:
-        """Close *connection* at once. If *reset*, close it with a TCP reset."""
+        """Close *connection* at once, and log *reason*. If *reset* is true, close with a TCP reset."""
         if connection.closed:
             return
         # Change the state first: when the client sees the end of the stream, the session must be gone.
@@ -320,7 +320,7 @@ class Loop:
         notices.add(log.info, "connection %d: closed: %s", connection.session.number, reason)
 
     def stop_listening(self) -> None:
-        """Close the listening socket: new connections are refused."""
+        """Close the listening socket. New connections are refused."""
         if self._listener is not None:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(self._listener)
@@ -334,7 +334,7 @@ class Loop:
             self._selector.register(self._listener, selectors.EVENT_READ)
 
     def abandon(self) -> None:
-        """Close the sockets in a forked child, and send nothing. The broker continues in the parent."""
+        """Close the sockets in a forked child without sending anything. The broker continues in the parent."""
         self.state = threading.Condition()
         self.running = False
         for connection in self.connections.values():

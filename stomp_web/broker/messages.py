@@ -1,4 +1,4 @@
-"""Messages: reading a message from a SEND frame, and the journal of the accepted messages."""
+"""The broker's messages, and the journal of accepted messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Journal", "Message", "log", "notices", "read_message", "whole_number
 # The broker's thread calls the log's handlers, without a lock, at the end of a round. If a handler sends a confirmed
 # message to this broker, the thread waits for itself until the timeout.
 log: typing.Final = get_logger("broker")
-#: The unpublished log records of all brokers in the process. Each loop publishes them at the end of a round.
+#: The unpublished log records of all brokers in the process. A loop publishes them at the end of a round.
 notices: typing.Final = Notices()
 
 #: The default and the highest priority of JMS and ActiveMQ.
@@ -40,9 +40,9 @@ _NOT_FORWARDED = frozenset(
 class Message:
     """A message that the broker has accepted, or will accept at COMMIT.
 
-    * `headers` - the sender's headers, with ``content-length`` only if the sender wrote it.
-    * `expires` - when the message expires, in seconds since the epoch; ``None`` means never.
-    * `number`, `id` - the broker sets them when it accepts the message. `number` orders all messages of the broker.
+    * `headers` - the sender's headers. ``content-length`` is included only if the sender wrote it.
+    * `expires` - when the message expires, in seconds since the epoch. ``None`` means never.
+    * `number`, `id` - values that the broker sets when it accepts the message. `number` orders the broker's messages.
     """
 
     address: Address
@@ -64,18 +64,18 @@ class Message:
         return len(self.body) + 1_000
 
     def expired(self, now: float) -> bool:
-        """Whether the message has expired at *now*, in seconds since the epoch."""
+        """Return whether the message has expired at *now*, in seconds since the epoch."""
         return self.expires is not None and self.expires <= now
 
     def frame(self) -> Frame:
-        """Return the MESSAGE frame, without the headers that depend on the subscription."""
+        """Return the MESSAGE frame without the headers that depend on the subscription."""
         return Frame("MESSAGE", {"destination": self.destination, "message-id": self.id, **self.headers}, self.body)
 
 
 class Journal:
-    """The history for tests: the accepted messages, in order, and counts of frames and connections.
+    """The history for tests: accepted messages in order, and counts of frames and connections.
 
-    If the messages exceed *limit* bytes, the oldest are forgotten.
+    If the messages exceed *limit* bytes, the journal forgets the oldest messages.
     """
 
     def __init__(self, limit: int) -> None:
@@ -85,7 +85,7 @@ class Journal:
         self.frames: collections.Counter[str] = collections.Counter()
         #: The latest CONNECT frames, with ``***`` for the passcode.
         self.connects: collections.deque[Frame] = collections.deque(maxlen=1_000)
-        #: The number of accepted messages, also forgotten ones, by destination, in the order of the first messages.
+        #: How many messages a destination has accepted, forgotten ones included. The first destination comes first.
         self.accepted: collections.Counter[str] = collections.Counter()
         self._all: collections.deque[Message] = collections.deque()
         self._by_destination: dict[str, collections.deque[Message]] = {}
@@ -103,7 +103,7 @@ class Journal:
             self._size -= oldest.size
 
     def messages(self, destination: str) -> list[Message]:
-        """Return every message that *destination* accepted, in order. Raises `LookupError` if some are forgotten."""
+        """Return all messages that *destination* has accepted, in order. Raises `LookupError` if some are forgotten."""
         kept = self._by_destination.get(destination, ())
         forgotten = self.accepted[destination] - len(kept)
         if forgotten:
@@ -131,9 +131,9 @@ class Journal:
 def read_message(send: Frame, address: Address) -> Message:
     """Return the message in the SEND frame *send*, whose destination is *address*.
 
-    ``expires`` is a time in milliseconds since the epoch, as in ActiveMQ; 0 means that the message does not expire.
-    ``expiration`` is a time to live in milliseconds, as in RabbitMQ; 0 means that the message expires at once.
-    A ``priority`` above 9 counts as 9. Raises `Refused` if one of these headers is not a number.
+    The header ``expires`` is a time in milliseconds since the epoch, as in ActiveMQ. With ``expires:0``, the message
+    does not expire. The header ``expiration`` is a time to live in milliseconds, as in RabbitMQ. With ``expiration:0``,
+    it expires at once. A ``priority`` above 9 counts as 9. Raises `Refused` if one of these headers is not a number.
     """
     wanted = send.headers
     headers = {name: value for name, value in wanted.items() if name not in _NOT_FORWARDED}
@@ -151,7 +151,7 @@ def read_message(send: Frame, address: Address) -> Message:
 
 
 def _check_readable(message: Message) -> None:
-    """Refuse a message that exceeds the limits of clients. RabbitMQ and ActiveMQ accept it, but deliver only a part."""
+    """Refuse a message that exceeds the limits of clients. RabbitMQ and ActiveMQ deliver such a message in part."""
     lines = [f"{name}:{value}\n" for name, value in (*message.headers.items(), ("destination", message.destination))]
     size = sum(map(len, lines)) * 4  # a character has at most 4 bytes
     if size > MAX_HEADER_BYTES - _OWN_HEADER_BYTES:  # count exactly only near the limit
@@ -166,7 +166,7 @@ def _check_readable(message: Message) -> None:
 
 
 def whole_number(headers: dict[str, str], name: str, default: int) -> int:
-    """Return the number in the header *name*, or *default* if there is none. Raises `Refused` if it is not a number."""
+    """Return the header *name* as a number. Without the header, return *default*. Raises `Refused` for other text."""
     text = headers.get(name)
     if text is None:
         return default

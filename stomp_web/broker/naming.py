@@ -1,7 +1,7 @@
-"""The meaning of destinations: each is a queue, a topic or an exchange, or it is refused.
+"""The meaning of destinations. A destination is a queue, a topic or an exchange, or the broker refuses it.
 
-A destination is refused, with the reason, if this broker would confirm its messages and then lose them. All other
-destinations behave as in RabbitMQ 3.10.8 and 4.3.6, ActiveMQ 5.17.2 and 6.3.1, and Artemis 2.40.0. The tests in
+The broker refuses a destination if it would confirm and lose the messages. All other destinations behave as in RabbitMQ
+3.10.8 and 4.3.6, ActiveMQ 5.17.2 and 6.3.1, and Artemis 2.40.0. The tests in
 tests/brokers/test_contract_destinations.py compare this broker with those products.
 """
 
@@ -17,10 +17,10 @@ _TYPES = ("/temp-queue", "/exchange", "/topic", "/queue", "/amq/queue", "/reply-
 
 
 class Refused(Exception):
-    """The broker refuses a frame, and answers it with ERROR.
+    """The refusal of a frame, which the broker answers with ERROR.
 
-    `message` is the header ``message``, and `details` is the body. If `fatal`, the connection is closed, even if the
-    broker keeps connections open after other errors.
+    `message` is the header ``message`` of the ERROR, and `details` is its body. If `fatal` is true, the broker always
+    closes the connection. Otherwise `Settings.keep_open_after_error` may keep the connection open.
     """
 
     def __init__(self, message: str, details: str, *, fatal: bool = False) -> None:
@@ -31,13 +31,13 @@ class Refused(Exception):
 
 
 class Kind(enum.Enum):
-    """How the messages of an address reach subscribers."""
+    """The ways in which messages for an address reach the subscribers."""
 
-    QUEUE = "queue"  #: Messages wait in it; subscribers compete for them.
-    DECLARED_QUEUE = "declared queue"  #: A queue that must exist before it is used (RabbitMQ: ``/amq/queue/NAME``).
-    REPLY_QUEUE = "reply queue"  #: The temporary queue of one session (RabbitMQ: ``/reply-queue/NAME``).
-    TOPIC = "topic"  #: Every subscriber gets a copy; a message without a subscriber is accepted and dropped.
-    EXCHANGE = "exchange"  #: Every subscriber gets a copy; a message without a subscriber is refused.
+    QUEUE = "queue"  #: Messages wait in the queue, and its subscribers compete for the messages.
+    DECLARED_QUEUE = "declared queue"  #: A queue that must exist before its first use (``/amq/queue/NAME``).
+    REPLY_QUEUE = "reply queue"  #: The temporary queue of one session (``/reply-queue/NAME``).
+    TOPIC = "topic"  #: Every subscriber gets a copy. A message without a subscriber is accepted and dropped.
+    EXCHANGE = "exchange"  #: Every subscriber gets a copy. A message without a subscriber is refused.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class Address:
     """A parsed destination.
 
     * `name` - the destination as a MESSAGE shows it. Both ``a`` and ``/amq/queue/a`` have the name ``/queue/a``.
-    * `route` - a subscription without wildcards gets each message whose address has the `route` of the subscription.
-    * `pattern` - whether a subscription's `route` has wildcards. If it is true, `Naming.matches` selects the messages.
+    * `route` - a subscription without wildcards gets the messages whose address has the same `route`.
+    * `pattern` - whether a subscription's `route` has wildcards. If so, `Naming.matches` selects the messages.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Address:
 
 
 class Naming:
-    """The naming for unknown ``server`` headers: it has the destinations of RabbitMQ, but permits slashes in names."""
+    """The naming for unknown ``server`` headers: the destinations of RabbitMQ, but with slashes in names."""
 
     #: Whether a SEND with ``reply-to:/temp-queue/NAME`` makes a temporary queue.
     reply_queues = True
@@ -81,14 +81,14 @@ class Naming:
         return address
 
     def canonical(self, destination: str) -> str:
-        """Return the `Address.name` of *destination*. If *destination* is refused, return it unchanged."""
+        """Return the `Address.name` of *destination*. Return a refused *destination* unchanged."""
         try:
             return self.sent(destination).name
         except Refused:
             return destination
 
     def matches(self, pattern: str, route: str) -> bool:
-        """Whether a subscription to the topic *pattern* gets the messages of the topic *route*."""
+        """Return whether a subscription to the topic *pattern* gets the messages of the topic *route*."""
         return _match(_words(pattern), _words(route), self._MANY)
 
     def _address(self, destination: str, command: str) -> Address:
@@ -142,7 +142,7 @@ class Naming:
         return Address(f"/topic/{key}", Kind.TOPIC, key)
 
     def _name(self, rest: str, what: str) -> str:
-        """Return the name in *rest*, which is a slash followed by the name."""
+        """Return the name in *rest*, which is a slash and the name."""
         if len(rest) < 2:
             raise _invalid(rest, what)
         return rest[1:]
@@ -159,7 +159,7 @@ class Naming:
 
 
 class _RabbitMQ(Naming):
-    """Exactly the destinations of RabbitMQ 3.10.8."""
+    """The naming of RabbitMQ 3.10.8, which refuses slashes in names."""
 
     _refuses_activemq_wildcard = False
 
@@ -170,9 +170,9 @@ class _RabbitMQ(Naming):
 
 
 class _Artemis(Naming):
-    """The destinations of Artemis 2.40.0: every name is a queue, except /topic/NAME. The wildcards are ``*`` and ``#``.
+    """The naming of Artemis 2.40.0. Every name is a queue, except ``/topic/NAME``. The wildcards are ``*`` and ``#``.
 
-    This assumes an acceptor with ``anycastPrefix=/queue/;multicastPrefix=/topic/``. ``a`` and ``/queue/a`` differ.
+    The acceptor must have ``anycastPrefix=/queue/;multicastPrefix=/topic/``. ``a`` and ``/queue/a`` are two queues.
     """
 
     reply_queues = False
@@ -189,7 +189,7 @@ class _Artemis(Naming):
 
 
 class _ActiveMQ(Naming):
-    """The destinations of ActiveMQ 5.17.2: every name is a queue, except /topic/NAME."""
+    """The naming of ActiveMQ 5.17.2. Every name is a queue, except ``/topic/NAME``."""
 
     reply_queues = False
     _MANY = ">"
@@ -226,7 +226,7 @@ class _ActiveMQ(Naming):
 
 
 def choose_naming(server: str) -> Naming:
-    """Return the naming for *server*, the ``server`` header of CONNECTED."""
+    """Return the naming for *server*, which is the ``server`` header of CONNECTED."""
     known = (("RabbitMQ/", _RabbitMQ), ("ActiveMQ-Artemis", _Artemis), ("ActiveMQ/", _ActiveMQ))
     return next((naming for start, naming in known if server.startswith(start)), Naming)()
 
@@ -236,7 +236,7 @@ def _words(route: str) -> list[str]:
 
 
 def _match(pattern: list[str], words: list[str], many: str) -> bool:
-    """Whether *words* match *pattern*, where ``*`` stands for one word, and *many* stands for any number of words.
+    """Return whether *words* match *pattern*. ``*`` stands for one word, and *many* for any number of words.
 
     The number of steps is at most the length of *pattern* times the length of *words*.
     """

@@ -1,6 +1,6 @@
-"""Faults, and the rules that select the fault for a frame.
+"""Faults, and the rules that select the fault for a frame or a new connection.
 
-A fault waits for a frame or for a new connection. If several faults are due, only the fault added first applies.
+If several faults are due, only the fault that was added first applies.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ ACCEPT = "accept"
 class Fault:
     """One fault, made by `stomp_web.broker.Faults`. Tests read `fired` and call `cancel`."""
 
-    on: str | None  #: The command of the frame, `ACCEPT` for a new connection, ``None`` for any frame.
-    after: int = 0  #: How many such events pass before the fault happens.
-    times: int | None = 1  #: How often the fault happens. With ``None``, it happens at every later event.
+    on: str | None  #: The event: a command, `ACCEPT` for a new connection, or ``None`` for any frame.
+    after: int = 0  #: How many events pass before the first fault.
+    times: int | None = 1  #: How often the fault happens. ``None`` means at every later event.
     fired: int = 0  #: How often the fault has happened.
     passed: int = 0  #: How many events have passed without the fault.
 
-    process: bool = True  #: The frame takes effect.
-    answer: bool = True  #: The broker's own answers to the frame are sent.
-    before: bytes = b""  #: Sent before the answers.
-    instead: Frame | None = None  #: Sent instead of the broker's own answers.
-    receipt_id: bool = True  #: The frame `instead` gets the receipt id that the client asked for.
-    after_answer: bytes = b""  #: Sent after the answers.
+    process: bool = True  #: Whether the frame takes effect.
+    answer: bool = True  #: Whether the broker sends its own answers to the frame.
+    before: bytes = b""  #: Bytes that are sent before the answers.
+    instead: Frame | None = None  #: A frame that is sent instead of the broker's own answers.
+    receipt_id: bool = True  #: Whether the frame `instead` gets the receipt id of the client's frame.
+    after_answer: bytes = b""  #: Bytes that are sent after the answers.
     copies: int = 1  #: How often a RECEIPT is sent.
-    late: bool = False  #: A RECEIPT is kept back until another RECEIPT has been sent.
-    delay: float = 0.0  #: Seconds by which the answers are delayed. Later frames of the connection wait for them.
-    freeze: bool = False  #: The connection is neither read nor written from then on, until `Faults.thaw`.
-    close: bool = False  #: The connection is closed after the answers were sent.
-    abort: bool = False  #: The connection is closed at once.
-    reset: bool = False  #: The connection is closed with a TCP reset.
-    dribble: float | None = None  #: Every byte is sent alone, with this many seconds between two bytes.
+    late: bool = False  #: Whether a RECEIPT waits until another RECEIPT has been sent.
+    delay: float = 0.0  #: Seconds by which the answers are delayed. Later frames to the client wait, too.
+    freeze: bool = False  #: Whether the broker stops reading and writing until `Faults.thaw`.
+    close: bool = False  #: Whether the connection is closed after the answers.
+    abort: bool = False  #: Whether the connection is closed at once.
+    reset: bool = False  #: Whether the connection is closed with a TCP reset.
+    dribble: float | None = None  #: Seconds between two bytes, which are sent one by one. ``None`` means no limit.
 
     cancelled: bool = False
 
@@ -53,12 +53,12 @@ class Fault:
         return self.cancelled or (self.times is not None and self.fired >= self.times)
 
 
-#: The value for a frame or a new connection to which no fault applies.
+#: The value for an event without a fault.
 NO_FAULT = Fault(None)
 
 
 class FaultRules:
-    """The faults of a broker. Some wait for an event; `frozen` and `idle_timeout` last until they are ended."""
+    """The faults of a broker that wait for an event, and two faults that last: `frozen` and `idle_timeout`."""
 
     def __init__(self) -> None:
         #: Whether new connections are frozen.
@@ -69,13 +69,13 @@ class FaultRules:
         self._faults: list[Fault] = []
 
     def add(self, fault: Fault) -> Fault:
-        """Add *fault*."""
+        """Add *fault*, and return it."""
         with self._lock:
             self._faults.append(fault)
         return fault
 
     def due(self, event: str) -> Fault:
-        """Return the fault for *event*, which is a command or `ACCEPT`, or return `NO_FAULT` if no fault applies."""
+        """Return the fault for *event*, which is a command or `ACCEPT`. Return `NO_FAULT` if no fault applies."""
         if not self._faults:
             return NO_FAULT
         with self._lock:

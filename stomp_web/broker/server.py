@@ -1,4 +1,4 @@
-"""`Broker` is the public interface. It starts and stops the loop, and returns the messages and frames that arrived."""
+"""The public interface `Broker`. A `Broker` starts and stops the loop, and returns received messages and frames."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _quoted = functools.partial(urllib.parse.quote, safe="")
 
 
 class Broker:
-    """A STOMP broker in memory, for development and tests. It is not for production.
+    """An in-memory STOMP broker for development and tests. Do not use the broker in production.
 
     >>> with Broker() as broker:
     ...     broker.messages("/queue/orders")
@@ -40,47 +40,49 @@ class Broker:
 
     Address:
 
-    * *host* - default ``127.0.0.1``. *port* - default 0, which means any free port. See `port` and `url`.
-    * *ssl* - an `ssl.SSLContext` for servers. With it, every client must use TLS.
+    * *host* - the address on which the broker listens. Default: ``127.0.0.1``.
+    * *port* - the port, or 0 for any free port. Default: 0. The properties `port` and `url` contain the real port.
+    * *ssl* - an `ssl.SSLContext` for servers. With this argument, every client must use TLS.
 
     Access:
 
-    * *login*, *passcode* - required in CONNECT. With the default ``None``, every client may connect, with any login.
-    * *vhosts* - the permitted values of the ``host`` header of CONNECT. A missing header counts as ``/``.
-      The default ``None`` permits ``/``, ``localhost``, ``127.0.0.1``, ``::1`` and *host*, or any name if the broker
-      listens on all addresses. All virtual hosts share their destinations.
+    * *login*, *passcode* - the values that CONNECT must contain. With the default ``None``, CONNECT may contain any
+      login.
+    * *vhosts* - the permitted values of the ``host`` header of CONNECT. A missing header counts as ``/``. The default
+      ``None`` permits ``/``, ``localhost``, ``127.0.0.1``, ``::1`` and *host*. If the broker listens on all addresses,
+      the default permits any name. All virtual hosts share their destinations.
     * *denied* - destinations, or patterns such as ``/queue/private/*``. No client may send or subscribe to them.
     * *versions* - the STOMP versions that the broker speaks. Default: all three.
 
     Behaviour:
 
-    * *server* - the ``server`` header of CONNECTED. Default ``stomp-web/<version>``. With ``RabbitMQ/3.10.8``,
+    * *server* - the ``server`` header of CONNECTED. Default: ``stomp-web/<version>``. With ``RabbitMQ/3.10.8``,
       ``ActiveMQ/5.17.2`` or ``ActiveMQ-Artemis/2.40.0``, the broker has that product's destinations and wildcards.
-      Otherwise it has the destinations of RabbitMQ, but names may contain slashes. The broker refuses a destination
-      that it cannot serve, and a message that RabbitMQ would confirm and drop.
-    * *queues* - queues that exist from the start, written ``/queue/orders`` or ``orders``. Any other queue is made
-      when it is first used, except ``/amq/queue/NAME``: as in RabbitMQ, such a queue must exist already.
-    * *keep_open_after_error* - whether the session stays open after an ERROR, as in RabbitMQ and ActiveMQ after most
-      errors. Default false, as in the specification.
-    * *heart_beat* - ``(can send, wants)``, the shortest times between two heart-beats in milliseconds; 0 means never.
-      With the default ``(100, 100)``, the agreed times are the times that the client asks for, but at least 100 ms.
-      The broker closes the connection if the client is silent for twice the agreed time.
+      Otherwise the broker has RabbitMQ's destinations, but names may contain slashes. The broker refuses a destination
+      that it cannot serve. The broker also refuses a message that RabbitMQ would confirm and drop.
+    * *queues* - queues that exist from the start, written ``/queue/orders`` or ``orders``. The first use makes any
+      other queue. But ``/amq/queue/NAME`` must exist before its first use, as in RabbitMQ.
+    * *keep_open_after_error* - whether the session stays open after an ERROR. RabbitMQ and ActiveMQ keep the session
+      open after most errors. Default: false, as the specification requires.
+    * *heart_beat* - ``(can send, wants)``, the shortest times between two heart-beats in milliseconds. 0 means never.
+      With the default ``(100, 100)``, the agreed times are the client's times, but at least 100 ms. The broker closes
+      the connection if the client is silent for twice the agreed time.
     * *dead_letters* - the destination of messages that a subscriber refuses with NACK and ``requeue:false``.
 
     Limits:
 
-    * *connect_timeout* - a client must send CONNECT within this many seconds. Default 10.
-    * *linger* - a client has this many seconds to read the last frame; then the socket is closed. Default 2.
-    * *max_output_bytes* - if more output waits for a client, the broker sends it no messages and reads none of its
-      frames until the client reads. Default 1 MiB.
-    * *max_topic_bytes* - if more bytes of a topic's messages wait for one subscriber, the messages that would be
-      delivered next are dropped: those of the highest priority, oldest first. Default 64 MiB.
-    * *max_header_bytes*, *max_headers*, *max_body_bytes* - limits of a frame, as in `stomp_web.FrameBuffer`. A SEND
-      is also refused if its MESSAGE would exceed the default limits of stomp-web's clients.
-    * *history* - how many bytes of accepted messages `messages` remembers. A message counts as its body and about
-      1,000 bytes. Default 512 MiB.
+    * *connect_timeout* - a client must send CONNECT within this many seconds. Default: 10.
+    * *linger* - a client has this many seconds to read the last frame. After that, the socket is closed. Default: 2.
+    * *max_output_bytes* - how much output may wait for a client. Above this limit, the broker sends no messages to the
+      client and reads none of its frames. Default: 1 MiB.
+    * *max_topic_bytes* - how many bytes of a topic's messages may wait for one subscriber. Above this limit, the broker
+      drops the next messages to deliver. These are the oldest messages of the highest priority. Default: 64 MiB.
+    * *max_header_bytes*, *max_headers*, *max_body_bytes* - limits of a frame, as in `stomp_web.FrameBuffer`. The broker
+      also refuses a SEND if its MESSAGE would exceed the default limits of stomp-web's clients.
+    * *history* - how many bytes of accepted messages `messages` remembers. A message counts as its body and about 1,000
+      bytes. Default: 512 MiB.
 
-    All messages, also unacknowledged ones, survive `stop` and `start`. `faults` makes the broker misbehave.
+    All messages survive `stop` and `start`, also unacknowledged messages. `faults` makes the broker misbehave.
     """
 
     def __init__(
@@ -139,9 +141,9 @@ class Broker:
         self.faults = Faults(self._loop)
 
     def start(self) -> None:
-        """Listen, and serve in a new thread. Does nothing if the broker is running.
+        """Listen, and serve in a new thread. Do nothing if the broker is running.
 
-        After a `stop`, the broker listens on the same port again. Raises `OSError` if the address cannot be used.
+        After `stop`, the broker listens on the same port again. Raises `OSError` if the address cannot be used.
         """
         if self._loop.running:
             return
@@ -150,9 +152,9 @@ class Broker:
         self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Close all connections and the listening socket. Does nothing if the broker is not running.
+        """Close all connections and the listening socket. Do nothing if the broker is not running.
 
-        Waits at most *timeout* seconds. As with real brokers, clients see the end of the stream and get no ERROR.
+        Waits at most *timeout* seconds. Clients see the end of the stream and get no ERROR, as with real brokers.
         """
         if not self._loop.running:
             return
@@ -164,12 +166,12 @@ class Broker:
             self.wait_until(lambda: not self._loop.running, timeout)
 
     def serve_forever(self) -> None:
-        """Serve in the calling thread until another thread calls `stop` or Ctrl-C is pressed; then close everything.
+        """Serve in the calling thread until another thread calls `stop` or Ctrl-C is pressed. Then close everything.
 
-        The call also returns, without an exception, when a signal handler raises `KeyboardInterrupt`. To handle SIGTERM
-        like this, first call ``signal.signal(signal.SIGTERM, signal.default_int_handler)``.
+        The call also returns if a signal handler raises `KeyboardInterrupt`. The call raises no exception in this case.
+        To handle SIGTERM in this way, first call ``signal.signal(signal.SIGTERM, signal.default_int_handler)``.
 
-        Raises `OSError` if the address cannot be used, `RuntimeError` if the broker is running.
+        Raises `OSError` if the address cannot be used. Raises `RuntimeError` if the broker is running.
         """
         if self._loop.running:
             raise RuntimeError("the broker is running already; stop() it before serve_forever()")
@@ -187,20 +189,20 @@ class Broker:
 
     @property
     def port(self) -> int:
-        """The port of the broker. With the argument ``port=0``, it is 0 until the first `start`."""
+        """The port of the broker. With the argument ``port=0``, the value is 0 until the first `start`."""
         return self._port
 
     @property
     def address(self) -> tuple[str, int]:
-        """The host and port that clients connect to."""
+        """The host and port to which clients connect."""
         return ("127.0.0.1" if self._host in _ANY_ADDRESS else self._host), self._port
 
     @property
     def url(self) -> str:
         """The URL for clients, such as ``stomp://127.0.0.1:41234`` or ``stomp+ssl://...``.
 
-        If the broker requires a login and a passcode, the URL contains them, percent-encoded. Do not log such a URL.
-        If the broker has no virtual host ``/``, the URL names the first one of *vhosts*.
+        If the broker requires login and passcode, the URL contains the percent-encoded values. Do not log such a URL.
+        If the broker has no virtual host ``/``, the URL names the first of *vhosts*.
         """
         host, port = self.address
         scheme = "stomp" if self._loop.tls is None else "stomp+ssl"
@@ -214,11 +216,11 @@ class Broker:
         return f"<Broker {host}:{port} {'running' if self._loop.running else 'stopped'}>"
 
     def messages(self, destination: str) -> list[Frame]:
-        """Return every message that was accepted for *destination*, delivered or not, in order.
+        """Return every message that *destination* has accepted, in order. Delivered messages are included.
 
-        Each one is the MESSAGE frame that a subscriber gets, without ``subscription``, ``ack`` and ``redelivered``. A
-        message in a transaction is accepted at the COMMIT. Raises `LookupError` if the broker has forgotten some of the
-        messages, because its messages for all destinations exceed the limit *history*.
+        A message is a MESSAGE frame without the headers ``subscription``, ``ack`` and ``redelivered``. The broker
+        accepts the messages of a transaction at COMMIT. Raises `LookupError` if the broker has forgotten some of the
+        messages. The broker forgets the oldest messages if its messages for all destinations exceed *history*.
         """
         return self._frames(self._journal.messages, self._destinations.naming.canonical(destination))
 
@@ -227,7 +229,7 @@ class Broker:
         return self._frames(self._destinations.waiting, destination)
 
     def unacknowledged(self, destination: str) -> list[Frame]:
-        """Return the messages of *destination* that were delivered and not acknowledged, in order."""
+        """Return the messages of *destination* that were delivered but not acknowledged, in order."""
         return self._frames(self._destinations.unacknowledged, destination)
 
     def subscribers(self, destination: str) -> int:
@@ -256,12 +258,12 @@ class Broker:
 
     @property
     def connections_accepted(self) -> int:
-        """The number of TCP connections accepted since the broker was made."""
+        """The number of TCP connections that the broker has accepted since its creation."""
         return self._journal.connections_accepted
 
     @property
     def connects(self) -> list[Frame]:
-        """The latest 1,000 CONNECT frames, in order, with ``***`` in place of the passcode."""
+        """The latest 1,000 CONNECT frames in order. ``***`` replaces the passcode."""
         with self._loop.state:
             return list(self._journal.connects)
 
@@ -271,10 +273,7 @@ class Broker:
             return self._journal.frames[command]
 
     def wait_for(self, destination: str, count: int = 1, timeout: float = 30.0) -> list[Frame]:
-        """Wait until *destination* has accepted *count* messages, and return its `messages`.
-
-        Raises `TimeoutError` after *timeout* seconds.
-        """
+        """Wait for *count* messages of *destination*. Return all, or raise `TimeoutError` after *timeout* seconds."""
         name = self._destinations.naming.canonical(destination)
         if not self.wait_until(lambda: self._journal.accepted[name] >= count, timeout):
             accepted = self._journal.accepted[name]
@@ -282,9 +281,9 @@ class Broker:
         return self.messages(destination)
 
     def wait_until(self, condition: typing.Callable[[], object], timeout: float = 30.0) -> bool:
-        """Wait until *condition* returns true. It is called at once, and again after each change in the broker.
+        """Wait until *condition* returns true. Return false after *timeout* seconds.
 
-        Returns false after *timeout* seconds. *condition* may use the broker and send messages.
+        This method calls *condition* at once and after every change. *condition* may use the broker and send messages.
         """
         loop, end = self._loop, time.monotonic() + timeout
         while True:
@@ -298,7 +297,7 @@ class Broker:
                 return bool(condition())
 
     def clear(self) -> None:
-        """Forget all messages, also waiting and unacknowledged ones, and all counts except `connections_accepted`."""
+        """Forget all messages, even waiting or unacknowledged messages. Reset all counts but `connections_accepted`."""
         with self._loop.state:
             self._destinations.clear()
             self._journal.clear()

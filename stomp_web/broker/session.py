@@ -1,7 +1,7 @@
-"""The STOMP session of one client takes a frame, and returns the frames that answer it.
+"""The STOMP session of one client. A session takes a frame, and returns the answers.
 
-A session has no socket and no clock. A refused frame has no effect and is answered with ERROR. The ERROR also ends the
-session, as the specification requires. If `Settings.keep_open_after_error` is true, only a fatal refusal ends it.
+A session has no socket and no clock. A refused frame has no effect, and the answer is an ERROR. The specification
+requires that an ERROR ends the session. With `Settings.keep_open_after_error`, only a fatal error ends the session.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .naming import Address, Kind, Refused
 
 __all__ = ["Session", "Settings", "error_frame"]
 
-# RabbitMQ: a SEND with a ``reply-to`` that begins with this makes a subscription. Its id is the ``reply-to``.
+# In RabbitMQ, a SEND with such a ``reply-to`` makes a subscription. The ``reply-to`` is the id.
 _TEMPORARY = "/temp-queue/"
 
 # STOMP 1.0's own examples pad these values with spaces ("destination: /queue/a"), and so do clients of that time.
@@ -29,7 +29,7 @@ _PADDED = ("destination", "id", "ack", "receipt", "transaction", "message-id", "
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The settings of all sessions, as documented in `stomp_web.broker.Broker`."""
+    """The settings of all sessions, which `stomp_web.broker.Broker` documents."""
 
     versions: tuple[str, ...]
     login: str | None
@@ -54,9 +54,9 @@ _Step: typing.TypeAlias = Message | _Acknowledgement
 class Session:
     """One session of a broker. *number* is unique in the broker.
 
-    * `connected` - CONNECT was accepted. `ended` - further frames are ignored, and the connection must be closed.
-    * `version` - the STOMP version of the frames.
-    * `heart_beat` - ``(the broker sends, the client sends)``, in milliseconds between two heart-beats; 0 means never.
+    * `connected` - the broker has accepted CONNECT. `version` is the STOMP version of the frames.
+    * `ended` - the session ignores further frames. The loop must close the connection.
+    * `heart_beat` - ``(the broker sends, the client sends)``, in milliseconds between two heart-beats. 0 means never.
     * `flow` - the loop sets `Flow.open` to false while too much output waits for the client.
     """
 
@@ -71,13 +71,13 @@ class Session:
         self._settings = settings
         self._destinations = destinations
         self._client_id: str | None = None
-        # The SENDs and ACKs of each transaction, in order; they take effect at its COMMIT.
+        # The SENDs and ACKs of each transaction, in order. COMMIT carries out these steps.
         self._transactions: dict[str, list[_Step]] = {}
         self._by_number: dict[str, Subscription] = {}  # by the number that an ack header begins with
         self._last_ack = 0
 
     def handle(self, frame: Frame) -> list[Frame]:
-        """Process *frame* and return the answers. After the end of the session, frames are ignored."""
+        """Process *frame*, and return the answers. A session that has ended ignores *frame*."""
         if self.ended:
             return []
         try:
@@ -97,7 +97,7 @@ class Session:
         return [] if receipt is None else [Frame("RECEIPT", {"receipt-id": receipt})]
 
     def deliver(self, subscription: Subscription, entry: Entry) -> Frame:
-        """Return the MESSAGE frame for *entry*. Unless the mode is ``auto``, *entry* becomes unacknowledged."""
+        """Return the MESSAGE frame for *entry*. In every mode except ``auto``, *entry* then waits for an ACK."""
         message = entry.message
         headers = {"destination": message.destination, "message-id": message.id}
         if subscription.id:
@@ -114,7 +114,7 @@ class Session:
         return Frame("MESSAGE", headers | message.headers, message.body)
 
     def end(self) -> None:
-        """End the session: abort its transactions, and requeue its unacknowledged messages."""
+        """End the session. Abort its transactions, and requeue its unacknowledged messages."""
         self.ended = True
         self._transactions.clear()
         self._by_number.clear()
@@ -206,8 +206,8 @@ class Session:
     def _reply_queue(self, reply_to: str) -> str:
         """Return the destination that replaces *reply_to*, which has the form ``/temp-queue/NAME``.
 
-        As in RabbitMQ 3.10.8, the first SEND with this value makes a queue, which only this session can read, and a
-        subscription, whose id is *reply_to*. The queue and the subscription end with the session.
+        As in RabbitMQ 3.10.8, the first SEND with this value makes a queue that only this session can read. The SEND
+        also makes a subscription with the id *reply_to*. The queue and the subscription end with the session.
         """
         name = reply_to.removeprefix(_TEMPORARY)
         if not self._destinations.naming.reply_queues:
@@ -235,7 +235,7 @@ class Session:
             raise Refused("Unknown subscription", f"there is no subscription {key!r} in this session")
 
     def _durable_name(self, headers: dict[str, str], id_: str) -> tuple[str, str] | None:
-        """Return ``(client id, name)`` if *headers* describe a durable subscription."""
+        """Return ``(client id, name)`` if *headers* describe a durable subscription. Otherwise return ``None``."""
         # ActiveMQ and Artemis: each client-id of CONNECT has its own subscription names.
         name = headers.get("activemq.subscriptionName") or headers.get("durable-subscription-name")
         if name is not None:
@@ -276,7 +276,7 @@ class Session:
         return found, key
 
     def _take(self, step: _Step, transaction: list[_Step] | None = None) -> None:
-        """Carry out *step* now or, if *transaction* is given, add it to the steps that COMMIT carries out."""
+        """Carry out *step* now. If *transaction* is given, add *step* to the steps of its COMMIT instead."""
         if transaction is not None:
             transaction.append(step)
         elif isinstance(step, Message):
@@ -344,7 +344,7 @@ class Session:
 
 
 def error_frame(message: str, details: str, offending: Frame | None = None) -> Frame:
-    """Return an ERROR frame. If the refused frame *offending* has a receipt id, the ERROR has the same id."""
+    """Return an ERROR frame. *offending* is the refused frame, whose receipt id is copied into the ERROR."""
     headers = {"message": message, "content-type": "text/plain"}
     if offending is not None and "receipt" in offending.headers:
         headers["receipt-id"] = offending.headers["receipt"]

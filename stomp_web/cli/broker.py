@@ -1,4 +1,4 @@
-"""``stomp-web broker``: runs the development broker in the foreground, until Ctrl-C or SIGTERM."""
+"""``stomp-web broker`` runs the development broker in the foreground until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["run"]
 
 
 def run(host: str, port: int, *, verbose: bool, **options: typing.Any) -> int:
-    """Serve until Ctrl-C or SIGTERM. *options* are those of a `Broker`; ``None`` stands for the default.
+    """Serve until Ctrl-C or SIGTERM. *options* are arguments of `Broker`. ``None`` stands for the default.
 
     Raises `StompError` if the address or the name of a queue cannot be used.
     """

@@ -1,8 +1,9 @@
 """The command line of ``stomp-web``, and its exit status.
 
-The status is 0 if the command succeeded, 1 if it failed (one line on standard error says why), 2 if the command line or
-``STOMP_URL`` is wrong, and 130 if Ctrl-C or SIGTERM came before the command was done. A worker ends normally at the
-first Ctrl-C or SIGTERM, with status 0 or 1. If output cannot be printed, only the status of ``listen`` changes.
+The status is 0 if the command succeeded. The status is 1 if the command failed, and standard error says why. The status
+is 2 if the command line or ``STOMP_URL`` is wrong. The status is 130 if Ctrl-C or SIGTERM came before the command was
+done. A worker ends normally at the first Ctrl-C or SIGTERM, with status 0 or 1. A failure to print changes only the
+status of ``listen``.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _ABOUT_URL: typing.Final = (
 
 
 def main(argv: typing.Sequence[str] | None = None) -> int:
-    """Run the command line *argv* (default: the arguments of this process), and return the exit code."""
+    """Run the command line *argv*, and return the exit status. Default: the arguments of this process."""
     keep_descriptors()
     try:
         return _main(argv)
@@ -64,7 +65,7 @@ def _main(argv: typing.Sequence[str] | None) -> int:
 
 
 def _parse(argv: typing.Sequence[str] | None) -> argparse.Namespace:
-    """Parse *argv*. If ids of ``outbox`` are on both sides of an option, read those that `argparse` does not read."""
+    """Parse *argv*. If ids of ``outbox`` surround an option, `argparse` leaves some ids over. Read these ids, too."""
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and (arguments.command != "outbox" or any(word.startswith("-") for word in rest)):
@@ -78,7 +79,7 @@ def _parse(argv: typing.Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """Call the function of the command. The parameters of the function have the names of the command's options."""
+    """Call the function of the command. The command's options are the function's keyword arguments."""
     options = {name: value for name, value in vars(arguments).items() if name not in ("command", "parser", "run")}
     if "url" in options:
         options["url"] = _url(options["url"])
@@ -103,7 +104,6 @@ def _url(given: str | None) -> str:
 
 
 def _target(arguments: argparse.Namespace) -> tuple[str, str]:
-    """Return the module and the name in MODULE:WORKER."""
     module, colon, name = arguments.target.partition(":")
     if not all(part.isidentifier() for part in (name, *module.split("."))):
         problem = "is not MODULE:WORKER, two names" if colon else "has no colon; write MODULE:WORKER,"
@@ -112,7 +112,7 @@ def _target(arguments: argparse.Namespace) -> tuple[str, str]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` that also works if a standard stream is closed. In CPython 3.11.2, `argparse` fails then."""
+    """An `ArgumentParser` that works with a closed standard stream. `argparse` of CPython 3.11.2 would fail."""
 
     def _print_message(self, message: str, file: typing.Any = None) -> None:
         try_to_print(file or sys.stderr, message.removesuffix("\n"))
@@ -133,7 +133,7 @@ _Commands: typing.TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def _command(commands: _Commands, name: str, run: str, text: str, epilog: str | None = _ABOUT_URL) -> _Parser:
-    """Add a command; *run* is its "MODULE:FUNCTION". The list of commands shows the first sentence of *text*."""
+    """Add a command. *run* is its ``MODULE:FUNCTION``. The list of commands shows the first sentence of *text*."""
     parser = commands.add_parser(name, help=f"{text.partition('. ')[0].rstrip('.')}.", description=text, epilog=epilog)
     parser.set_defaults(run=run, parser=parser)
     return parser
@@ -293,8 +293,6 @@ def _add_database(parser: argparse.ArgumentParser) -> None:
 
 
 class _NoUrl(argparse.Action):
-    """The option ``--url``, which other commands have, and which ``worker`` refuses."""
-
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> typing.NoReturn:
         parser.error("there is no --url here: the address of the broker is the one that MODULE gives to its Worker")
 

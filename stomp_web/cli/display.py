@@ -1,4 +1,4 @@
-"""Output: lines for standard output and standard error, and received messages as text."""
+"""The output of commands: lines on standard output and standard error, and received messages as text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_BYTES = 512  # bytes that are shown if a body is not text
 
 
 class CannotPrint(StompError):
-    """Standard output is closed or full, or it is a pipe and its reader has ended (`reader_gone`)."""
+    """Standard output is closed, full or a pipe without a reader. `reader_gone` is true for such a pipe."""
 
     def __init__(self, reason: OSError) -> None:
         super().__init__(f"standard output cannot be written: {reason.strerror}")
@@ -30,14 +30,14 @@ class CannotPrint(StompError):
 
 
 def say(text: str) -> None:
-    """Print *text* without buffering, also into a pipe. Raises `CannotPrint` if this fails."""
+    """Print *text* without buffering, also into a pipe. Raises `CannotPrint` if *text* cannot be printed."""
     reason = try_to_print(sys.stdout, text)
     if reason is not None:
         raise CannotPrint(reason)
 
 
 def report(*lines: str) -> bool:
-    """Print *lines*, the result of a successful command. Return whether they could be printed."""
+    """Print *lines*, which are the result of a successful command. Return whether the lines were printed."""
     try:
         for line in lines:
             say(line)
@@ -49,7 +49,7 @@ def report(*lines: str) -> bool:
 
 
 def complain(text: str) -> None:
-    """Print *text* on standard error, if it can be written."""
+    """Print *text* on standard error if possible."""
     try_to_print(sys.stderr, f"stomp-web: {text}")
 
 
@@ -62,12 +62,12 @@ def in_words(error: BaseException, *, sending: bool = False) -> str:
 
 
 def time_text(seconds: float) -> str:
-    """Return a time in milliseconds or seconds."""
+    """Return *seconds* as text, in milliseconds or seconds."""
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
 class Reading(typing.NamedTuple):
-    """A body as text. If the body could not be decoded, `unread` is the reason, and `text` shows the bytes."""
+    """A body as text. If the body was not decoded, `unread` is the reason and `text` shows the bytes."""
 
     text: str
     unread: str | None = None
@@ -78,9 +78,9 @@ def read_body(
 ) -> Reading:
     """Decode the body of a received message.
 
-    The serializers in *accept* are used in addition to the default ones, which run no code of the sender. A signature
-    is verified with *keys*. It must be valid for the destination of *frame*, or for a destination in *subscribed*. A
-    body that exceeds a limit is not decoded. A body of an unknown content type counts as read.
+    *accept* names more serializers. The default serializers run no code of the sender. *keys* verify a signature. The
+    signature must be valid for the destination of *frame*, or for a destination in *subscribed*. A body that exceeds a
+    limit is not decoded. A body of an unknown content type counts as read.
     """
     accept = (*_READ_ALWAYS, *accept)
     if frame.truncated:
@@ -102,7 +102,7 @@ def read_body(
 
 
 def message_text(number: int, frame: Frame, body: Reading, fate: str = "") -> str:
-    """Return a received message as text. If its body could not be read, *fate* says what happens to the message."""
+    """Return a received message as text. If the body was not read, *fate* says what happens to the message."""
     head = [f"--- message {number}: {frame.headers.get('destination', '')}, {len(frame.body)} bytes"]
     head += [f"{name}: {value}".replace("\n", "\\n") for name, value in frame.headers.items()]
     lines = [*map(harmless, head), ""]
@@ -112,7 +112,7 @@ def message_text(number: int, frame: Frame, body: Reading, fate: str = "") -> st
 
 
 def _why_not(error: StompError, accept: typing.Sequence[str]) -> str | None:
-    """Return the reason why the body could not be read, or ``None`` if its content type is unknown."""
+    """Return the reason why a body was not read. Return ``None`` if its content type is unknown."""
     serializer = getattr(error, "serializer", None)
     if isinstance(error, SerializationError) and serializer is None:
         return None
@@ -122,7 +122,7 @@ def _why_not(error: StompError, accept: typing.Sequence[str]) -> str | None:
 
 
 def _raw_text(body: bytes) -> str:
-    """Return *body* as text if it is printable UTF-8, and otherwise as a hex dump."""
+    """Return *body* as text if it is printable UTF-8. Otherwise return a hex dump."""
     with contextlib.suppress(UnicodeDecodeError):
         text = body.decode()
         if all(character >= " " or character in "\t\n\r" for character in text):

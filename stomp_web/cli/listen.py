@@ -1,9 +1,9 @@
-"""``stomp-web listen``: prints the messages of a destination as they arrive.
+"""``stomp-web listen`` prints the messages of a destination as they arrive.
 
-Some messages cannot be read: a pickle without ``--accept``, a signature without its key, a body that contradicts its
-content type. Such a message gets no ACK, and when the command ends, the broker puts it back into its queue. It gets no
-NACK, because the broker would then deliver it again at once, or dead-letter it. With ``--ack client``, an ACK includes
-all earlier messages. So the messages after such a message get no ACK either.
+Some messages cannot be read. Examples are a pickle without ``--accept`` and a signature without its key. A body may
+also contradict its content type. An unreadable message gets no ACK. When the command ends, the broker puts the message
+back into its queue. A NACK would make the broker dead-letter the message, or deliver it again at once. With
+``--ack client``, an ACK includes all earlier messages. So the messages after an unreadable message get no ACK either.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def run(
 ) -> int:
     """Print messages until *count* messages have come, *timeout* seconds have passed, or Ctrl-C is pressed.
 
-    Raises `StompError` if the connection ends, or if *count* messages did not come in time. It is also raised if the
-    broker sends no more messages, because too many of them are unacknowledged.
+    Raises `StompError` if the connection ends, or if *count* messages did not come in time. Raises `StompError` if the
+    broker sends no more messages because too many messages are unacknowledged.
     """
     if sys.stdout is None:
         say("")  # raises `CannotPrint`

@@ -1,4 +1,4 @@
-"""``stomp-web relay`` and ``stomp-web outbox``, for the outbox of an application with SQLAlchemy or Django."""
+"""The commands ``stomp-web relay`` and ``stomp-web outbox``, for an outbox of SQLAlchemy or Django."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run_relay_command(
     once: bool,
     **options: typing.Any,
 ) -> int:
-    """Send the messages of the outbox *table* in *database* to the broker at *url*, and return the exit code.
+    """Send the messages of the outbox *table* in *database* to the broker at *url*. Return the exit status.
 
     *options* are passed to `Relay`.
     """
@@ -39,7 +39,7 @@ def run_relay_command(
 
 
 def run_outbox(action: str, *, ids: typing.Sequence[int], days: float, database: str, table: str) -> int:
-    """Carry out *action* on the outbox, print what was done, and return the exit code."""
+    """Carry out *action* on the outbox, and print the result. Return the exit status."""
     try_to_print(sys.stdout, operate(_store(database, table), action, ids, days))
     return 0
 

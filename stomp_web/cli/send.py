@@ -1,6 +1,6 @@
-"""``stomp-web send``: sends messages, and prints what the broker confirmed. ``stomp-web ping``: checks the broker.
+"""``stomp-web send`` sends messages, and prints the confirmations. ``stomp-web ping`` checks the broker.
 
-After the last message was sent, Ctrl-C does not change the exit status. A failure to print never changes it.
+After the last message was sent, Ctrl-C does not change the exit status. A failure to print never changes the status.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def run(
     confirm: bool,
     timeout: float | None,
 ) -> int:
-    """Send *count* messages, one after the other. Raises what `Publisher.send` raises."""
+    """Send *count* messages one after the other. Raises the errors of `Publisher.send`."""
     sent, sending = 0, False
     try:
         with Publisher(url) as publisher:
@@ -63,7 +63,7 @@ def run(
 
 
 def ping(url: str, *, timeout: float | None) -> int:
-    """Check that the broker answers in *timeout* seconds. ``None`` stands for the timeout in *url*, by default 5."""
+    """Check that the broker answers in *timeout* seconds. ``None`` means the timeout in *url*, or 5 seconds."""
     with Publisher(url) as publisher:
         report(check_broker(publisher, timeout))
     return 0
@@ -83,7 +83,7 @@ def _sum_up(publisher: Publisher, what: str, count: int, confirm: bool, seconds:
 
 
 def _read(body: str, serializer: str | None) -> tuple[typing.Any, str]:
-    """Return the payload for *body*, and the name of its serializer. Raises `SerializationError`."""
+    """Return the payload and the serializer's name. The *body* ``-`` means standard input."""
     if body != "-":
         return typed_payload(body, serializer)
     if sys.stdin is None:

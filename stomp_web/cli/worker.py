@@ -1,4 +1,4 @@
-"""``stomp-web worker``: runs a worker from a module of the application, until Ctrl-C or SIGTERM."""
+"""``stomp-web worker`` runs a worker from a module of the application until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["run"]
 
 
 def run(target: tuple[str, str], **how: typing.Any) -> int:
-    """Run the worker *target*, a ``(module, name)``, and return the exit code.
+    """Run the worker *target*, a ``(module, name)``. Return the exit status.
 
     The keyword arguments *how* are passed to `run_worker`. Raises `StompError` if the worker cannot be run.
     """

@@ -1,4 +1,4 @@
-"""PublishClientPool: leases each client to one caller at a time. The pool has a breaker and statistics."""
+"""`PublishClientPool` leases a client to one caller at a time. `PoolStats` and `Health` describe the pool."""
 
 from .pool import PublishClientPool
 from .stats import Health, PoolStats

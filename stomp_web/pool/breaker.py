@@ -1,4 +1,4 @@
-"""The breaker: after a failed attempt to connect, calls fail at once during a pause, instead of connecting."""
+"""The breaker of a pool, which forbids attempts to connect during a pause after a failed attempt."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from ..errors import AuthenticationFailed, BrokerUnavailable, MessageError
 
 __all__ = ["Breaker", "back_off"]
 
-#: Seconds: the longest pause after the first failure, and the longest pause after many failures.
+#: The longest pause after the first failure, and the longest pause after many failures, in seconds.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 
 
 def back_off(failures: int) -> float:
-    """Return how many seconds to wait after *failures* failed attempts in a row; *failures* is at least 1.
+    """Return how many seconds to wait after *failures* failed attempts in a row. *failures* is at least 1.
 
-    The wait is a random part of a limit that doubles with each failure ("full jitter"), so that processes do not
-    reconnect all at once.
+    The wait is a random time below a limit ("full jitter"). So processes do not reconnect at the same time. The limit
+    is 0.5 seconds after the first failure. Every further failure doubles the limit, up to 30 seconds.
     """
     limit = min(FIRST_PAUSE * 2.0 ** min(failures - 1, 100), LONGEST_PAUSE)
     return random.uniform(0, limit)  # noqa: S311 - not a secret
 
 
 class Breaker:
-    """A breaker is closed while connecting works. Each failure opens it for a random pause (see `back_off`)."""
+    """The breaker of one pool in one process. A failed attempt to connect opens the breaker for a random pause."""
 
     __slots__ = ("_error", "_failures", "_silence", "_until")
 
@@ -33,7 +33,7 @@ class Breaker:
         self.succeeded()
 
     def succeeded(self) -> None:
-        """Close the breaker, because an attempt to connect succeeded."""
+        """Close the breaker after a successful attempt to connect."""
         self._failures = 0
         self._silence = 0.0  # total seconds allowed for attempts without an answer, since the last success
         self._until = 0.0
@@ -45,7 +45,7 @@ class Breaker:
         return max(self._until - time.monotonic(), 0.0) if self._failures else None
 
     def check(self, broker: str) -> None:
-        """During the pause after a failed attempt, raise the error of that attempt."""
+        """If the breaker is open, raise the error of the last failed attempt. *broker* is the address in the error."""
         error = self._error
         pause = self._until - time.monotonic()
         if error is None or pause <= 0:
@@ -57,7 +57,7 @@ class Breaker:
         raise BrokerUnavailable(words, broker=broker, retry_after=pause)
 
     def failed(self, error: BrokerUnavailable | AuthenticationFailed) -> None:
-        """Open the breaker, because an attempt failed. If *error* is a `BrokerUnavailable`, set its `retry_after`."""
+        """Open the breaker after *error*. If *error* is a `BrokerUnavailable`, set its `retry_after` to the pause."""
         self._failures = min(self._failures + 1, 100)
         pause = back_off(self._failures)
         self._error = error.__class__(str(error), broker=error.broker, frame=error.frame)
@@ -66,11 +66,11 @@ class Breaker:
             error.retry_after = pause
 
     def timed_out(self, error: BrokerUnavailable, seconds: float, fair: float) -> None:
-        """Count an attempt that ended with *error*, because no broker answered within *seconds*.
+        """Record an attempt that failed with *error* because no broker answered within *seconds*.
 
-        One attempt with a short deadline says nothing about the broker. So the breaker adds up the *seconds* of all
-        such attempts since the last success, and counts this attempt as a failure only if the sum reaches *fair*.
-        *seconds* is the time allowed for each broker, not the time that passed, because a slow machine takes more time.
+        One attempt with a short deadline says nothing about the broker. So the breaker adds up the *seconds* of such
+        attempts since the last success. If the sum reaches *fair* seconds, the breaker opens. *seconds* is the time
+        that was allowed for each broker. The elapsed time is not used, because a slow machine needs more time.
         """
         self._silence += seconds
         if self._silence >= fair:

@@ -1,12 +1,12 @@
-"""Leases, the lists and deques that hold them, and the line of waiting callers. A lease is the right to one connection.
+"""The leases of a pool, and the line of waiting callers. A lease is the right to use one connection.
 
-Nothing here takes a lock. A lease is in a list or deque of its pool's `LeaseState`, or one caller holds it. Lists,
-deques and queues are C code: another thread or a signal handler cannot interrupt a change of them. If an exception
-loses a lease, a new one is made when the lost lease is garbage-collected (see `Right`).
+This module takes no lock. A free lease is in a list or deque of the pool's `LeaseState`. One caller holds any other
+lease. Lists, deques and queues are C code. So no other thread and no signal handler can interrupt a change to them. If
+an exception loses a lease, `Right` makes a new lease when the lost lease is garbage-collected.
 
-A caller first joins the line, and then looks for a lease. A release first puts a lease back, and then looks at the
-line. So the caller sees the lease, or the release sees the caller. Numbers are changed by ``+=``, which is atomic here.
-CPython 3.11 - 3.15 switches threads and runs signal handlers only at calls, and at the end of a loop's step.
+A caller joins the line before it looks for a lease. A release puts a lease back before it looks at the line. So the
+caller sees the lease, or the release sees the caller. Numbers change by ``+=``, which is atomic in this module. CPython
+3.11 to 3.15 switches threads and runs signal handlers only at calls and at the end of a loop's step.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = ["Lease", "LeaseState", "Waiter"]
 
 
 class Lease(Right):
-    """The right to one connection. The caller that holds the lease uses `client`; only the pool uses the rest.
+    """The right to one connection. The caller that holds the lease uses `client`. Only the pool uses the other names.
 
-    * `client` - the client, or ``None`` without a connection; `connection` - the client's state in this process.
-    * `idle_since` - when the client was last put back; `expires_at` - when to replace it (values of `time.monotonic`).
-    * `state` - the pool's `LeaseState` while a caller holds the lease; `loan` - a new number for each caller.
+    * `client` - the client, or ``None`` if there is no connection. `connection` is the client's state in this process.
+    * `idle_since` - the `time.monotonic` of the last release. `expires_at` is the time to replace the client.
+    * `state` - the pool's `LeaseState` while a caller holds the lease. `loan` is a number that is new for every caller.
     """
 
     __slots__ = ("client", "connection", "expires_at", "idle_since", "loan", "state")
@@ -47,7 +47,7 @@ class Lease(Right):
 
 
 class Waiter:
-    """A caller in line. It gets its lease in `box`. ``None`` in `box` means "look again"."""
+    """A caller in line. The pool puts a lease into `box`, or ``None`` to make the caller look at the pool again."""
 
     __slots__ = ("began", "box", "gone")
 
@@ -58,12 +58,12 @@ class Waiter:
 
 
 class LeaseState:
-    """The state of a pool in one process: its leases, its line of waiters, its numbers.
+    """The state of a pool in one process: its leases, its line of waiting callers and its numbers.
 
-    * `idle` - free leases with a connection. The most recently used lease is taken first, so others reach `max_idle`.
+    * `idle` - free leases with a connection. The last used lease is taken first. So the other leases reach `max_idle`.
     * `vacant` - free leases without a connection.
-    * `waiting` - callers in line, first come, first served.
-    * `connect_turn` - holds one element; the caller that takes it may connect.
+    * `waiting` - the callers in line. The first caller is served first.
+    * `connect_turn` - a queue with one element. Only the caller that has taken the element may connect.
     """
 
     def __init__(self, pid: int, max_size: int) -> None:
@@ -91,7 +91,7 @@ class LeaseState:
         self.vacant.append(lease)
 
     def restore(self, lost: Right) -> None:
-        """Replace *lost* by a new right or by a lease without a connection. Does nothing in a child."""
+        """Replace *lost* by a new right, or by a new lease without a connection. In a forked child, do nothing."""
         if self.pid != os.getpid():
             return
         if isinstance(lost, Lease):
@@ -105,7 +105,7 @@ class LeaseState:
             self.connect_turn.put(Right(self))
 
     def take(self) -> Lease | None:
-        """Take a free lease, if possible one with a connection; return ``None`` if no lease is free."""
+        """Remove and return a free lease, preferably with a connection. Return ``None`` if no lease is free."""
         try:
             return self.idle.pop()
         except IndexError:
@@ -116,13 +116,13 @@ class LeaseState:
             return None
 
     def put(self, lease: Lease) -> None:
-        """Put *lease* back into `idle` or `vacant`, and serve the line."""
+        """Put *lease* back into `idle` or `vacant`. Then serve the line."""
         (self.vacant if lease.client is None else self.idle).append(lease)
         if self.waiting:
             self.serve()
 
     def serve(self) -> None:
-        """Give free leases to callers in line until the leases or the callers run out."""
+        """Give free leases to the callers in line, until no lease is free or no caller waits."""
         while self.waiting:
             lease = self.take()
             if lease is None:
@@ -139,19 +139,19 @@ class LeaseState:
                 self.empty(waiter)
 
     def place(self, waiter: Waiter) -> int:
-        """Return how many callers stand in line before *waiter*, or 0 if *waiter* has left the line."""
+        """Return how many callers wait before *waiter*. Return 0 if *waiter* is not in line."""
         try:
             return self.waiting.index(waiter)
         except ValueError:
             return 0
 
     def leave(self, waiter: Waiter) -> None:
-        """Take *waiter* out of the line, unless it has left the line already."""
+        """Remove *waiter* from the line. Do nothing if *waiter* is not in line."""
         with contextlib.suppress(ValueError):
             self.waiting.remove(waiter)
 
     def empty(self, waiter: Waiter) -> None:
-        """Move each lease from the box of *waiter*, which has gone, back to `idle` or `vacant`."""
+        """Put the leases in the box of *waiter* back into `idle` or `vacant`. The caller has stopped waiting."""
         while True:
             try:
                 lease = waiter.box.get_nowait()
@@ -161,7 +161,7 @@ class LeaseState:
                 (self.vacant if lease.client is None else self.idle).append(lease)
 
     def close_inherited(self) -> None:
-        """In a child, close the descriptors of the parent's connections without writing a byte."""
+        """In a forked child, close the descriptors of the parent's connections. The child sends nothing."""
         for lease in list(self.leases):
             if lease.client is not None:
                 lease.client.close()

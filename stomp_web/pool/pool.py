@@ -1,7 +1,7 @@
-"""PublishClientPool: leases `PublishClient` objects, each to one caller at a time.
+"""`PublishClientPool` leases a `PublishClient` to one caller at a time.
 
-`acquire` takes a lease, and makes sure that its client is connected. `release` puts the lease back, and closes a failed
-connection. Log handlers and observers are called only after these steps.
+`PublishClientPool.acquire` returns a lease with a connected client. `PublishClientPool.release` puts the lease back,
+and closes a failed connection. The pool calls log handlers and observers only after these steps.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ _LOOK_AGAIN = 0.5  # seconds until a waiting caller calls `serve` itself: an int
 
 
 class PublishClientPool(Unpicklable):
-    """A thread-safe, fork-safe pool of publish-only clients. No connection is opened before the first lease.
+    """A thread-safe and fork-safe pool of publish-only clients. The first lease opens the first connection.
 
-    * *url* - the broker's address, or several addresses (see `parse_address`); it may contain options.
-    * *max_size* - connections per process; default 8. `Publisher` calls it ``pool_size``; this name works here too.
-    * *timeout* - seconds to wait for a client, and for each call of a leased client; default 5.
-    * *max_waiting* - how many callers may wait for a client; one more gets `PoolTimeout` at once. 0 means no limit.
-    * *max_idle* - seconds after which an unused connection is replaced; default 45, because Artemis and many load
-      balancers close connections that are idle for a minute.
-    * *max_lifetime* - seconds after which a connection is replaced, 10 % more or less; default 3600.
-    * *client_options* - the options of `PublishClient`, such as ``login``, ``passcode``, ``confirm``, ``heart_beat``.
+    * *url* - one or several addresses of brokers, which may contain options: see `parse_address`.
+    * *max_size* - the most connections in a process. Default: 8. The name ``pool_size`` works, too.
+    * *timeout* - seconds to wait for a client, and for every call of a leased client. Default: 5.
+    * *max_waiting* - how many callers may wait for a client. The next gets `PoolTimeout` at once. 0 means no limit.
+    * *max_idle* - the pool replaces a connection that was idle for this many seconds. Default: 45. Artemis and many
+      load balancers close a connection that is idle for a minute.
+    * *max_lifetime* - the pool replaces a connection after this many seconds, 10 % more or less. Default: 3600.
+    * *client_options* - options of `PublishClient`, such as ``login``, ``passcode``, ``confirm`` and ``heart_beat``.
 
-    Raises `ConfigurationError`. The pool starts no thread, and needs no call at exit.
+    Raises `ConfigurationError` for a bad address or option. The pool starts no thread, and needs no call at exit.
 
     >>> pool = PublishClientPool("stomp://localhost:61613", max_size=4)
     >>> with pool.client() as client:  # doctest: +SKIP
@@ -120,7 +120,7 @@ class PublishClientPool(Unpicklable):
 
     @property
     def url(self) -> str:
-        """The address of the brokers, without credentials."""
+        """The addresses of the brokers, without credentials."""
         return str(self._connector)
 
     def __repr__(self) -> str:
@@ -129,7 +129,7 @@ class PublishClientPool(Unpicklable):
     _instead = "hand over its address, and make a pool there"
 
     def __copy__(self) -> PublishClientPool:
-        """Return a pool with the same options and observers, but with its own connections."""
+        """Return a new pool with the same options and observers. The two pools share no connection."""
         again = self.__class__.__new__(self.__class__)
         again.__dict__.update(self.__dict__)
         again._closed = False
@@ -141,9 +141,9 @@ class PublishClientPool(Unpicklable):
 
     @contextlib.contextmanager
     def client(self, timeout: float | None = None) -> typing.Iterator[PublishClient]:
-        """Lease a connected client for the ``with`` block. *timeout* is in seconds; by default, it is the pool's.
+        """Lease a connected client for the ``with`` block. *timeout* is in seconds. Default: the timeout of the pool.
 
-        Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`. Nothing was sent then.
+        Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`. If so, nothing was sent.
         """
         lease = self.acquire(Deadline(self.timeout if timeout is None else checked(timeout)))
         loan = lease.loan
@@ -164,7 +164,7 @@ class PublishClientPool(Unpicklable):
                 raise
 
     def acquire(self, deadline: Deadline) -> Lease:
-        """Return a lease with a connected client. Every lease must be released. Raises what `client` raises."""
+        """Return a lease with a connected client. The caller must release the lease. Raises the errors of `client`."""
         state = self._states[getpid()]
         try:
             lease = self._wait_for_lease(state, deadline) if state.waiting else state.idle.pop()
@@ -190,7 +190,7 @@ class PublishClientPool(Unpicklable):
             raise
 
     def _wait_for_lease(self, state: LeaseState, deadline: Deadline) -> Lease:
-        """Return a lease, with or without a connection. If no lease is free, wait in line."""
+        """Return a lease, which may have no connection. If no lease is free, wait in line."""
         if self._closed:
             raise self._closed_error()
         lease = None if state.waiting else state.take()
@@ -243,7 +243,7 @@ class PublishClientPool(Unpicklable):
         return PoolTimeout(f"all {self.max_size} connections to {self.url} {why} raise pool_size.", broker=self.url)
 
     def _renew(self, state: LeaseState, lease: Lease, change: str, deadline: Deadline) -> None:
-        """Open a new connection for *lease*. If *lease* has an old connection, first close it, and report *change*."""
+        """Close the old connection of *lease*, if any, and report *change*. Then open a new connection for *lease*."""
         if lease.client is not None:
             state.stale += change == "stale"
             state.retired += change == "retired"
@@ -253,7 +253,7 @@ class PublishClientPool(Unpicklable):
         lease.expires_at = monotonic() + self.max_lifetime * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
 
     def _open(self, state: LeaseState, deadline: Deadline) -> PublishClient:
-        """Open a connection. Only one attempt runs at a time, so that a restarted broker is not overloaded."""
+        """Open a connection. Only one caller connects at a time, to protect a restarted broker from overload."""
         state.breaker.check(self.url)
         client = PublishClient.with_connector(self._connector, self.timeout, self._confirm, self._notices)
         try:
@@ -294,11 +294,11 @@ class PublishClientPool(Unpicklable):
         state.opened += 1
 
     def release(self, lease: Lease, loan: int) -> None:
-        """Put back a lease that `acquire` has returned. Close its connection if the connection is not reusable.
+        """Put back a *lease* that `acquire` has returned. Close the connection of *lease* if it is not reusable.
 
-        *loan* is the lease's number at `acquire`; a second call with the same number does nothing. If the process
-        was forked after `acquire`, the child gives the lease to no waiting caller. With gevent, the child has copies of
-        the parent's waiting callers, and the copies would send the parent's messages a second time.
+        *loan* is ``lease.loan`` after `acquire`. A second call with the same *loan* does nothing. A forked child gives
+        the lease to no waiting caller. With gevent, the child has copies of the parent's waiting callers. The copies
+        would send the parent's messages a second time.
         """
         state = lease.state
         if state is None or lease.loan != loan:  # the lease was released already
@@ -331,14 +331,14 @@ class PublishClientPool(Unpicklable):
 
     @staticmethod
     def _part_with(lease: Lease) -> None:
-        """Remove the client from *lease*, which no caller holds any more, and close the client's connection."""
+        """Remove the client from *lease*, and close the client's connection."""
         client = lease.client
         lease.state = lease.client = lease.connection = None  # type: ignore[assignment]
         if client is not None:
             client.retire()
 
     def _close_aged(self, state: LeaseState, now: float) -> None:
-        """Close the connections that were idle for too long. The oldest come first in `idle`."""
+        """Close the connections that were idle for longer than `max_idle`. ``state.idle`` begins with the oldest."""
         state.upkeep_at = now + min(self.max_idle, self.max_lifetime) / 16
         while True:
             try:
@@ -352,7 +352,7 @@ class PublishClientPool(Unpicklable):
             state.put(lease)
 
     def _close_client(self, lease: Lease, change: str) -> None:
-        """Close the connection of *lease*. A DISCONNECT would cost a round trip, so none is sent."""
+        """Close the connection of *lease*. No DISCONNECT is sent, because a DISCONNECT would cost a round trip."""
         client = lease.client
         lease.client = lease.connection = None  # type: ignore[assignment]
         broker = client.broker
@@ -362,7 +362,7 @@ class PublishClientPool(Unpicklable):
         self._notify(change, broker)
 
     def stats(self) -> PoolStats:
-        """Return the pool's numbers in this process."""
+        """Return the numbers of the pool in this process."""
         state = self._states[getpid()]
         size = self.max_size - len(state.vacant)
         idle = len(state.idle)
@@ -377,9 +377,9 @@ class PublishClientPool(Unpicklable):
         )
 
     def check(self, timeout: float | None = None) -> Health:
-        """Check within *timeout* seconds whether the broker answers (see `PublishClient.ping`).
+        """Check whether the broker answers within *timeout* seconds. By default, *timeout* is the timeout of the pool.
 
-        By default, *timeout* is the pool's. Raises only `ConfigurationError`; the result contains any other error.
+        The check calls `PublishClient.ping`, and raises only `ConfigurationError`. Any other error is in the result.
         """
         deadline = Deadline(self.timeout if timeout is None else checked(timeout))
         began = monotonic()
@@ -391,9 +391,9 @@ class PublishClientPool(Unpicklable):
             return Health(False, self.url, seconds=monotonic() - began, error=str(error))
 
     def close(self, timeout: float = DEFAULTS.timeout) -> None:
-        """Close every connection, with a DISCONNECT if there is time. Afterwards, `acquire` raises `PoolClosed`.
+        """Close every connection within *timeout* seconds. Later calls of `acquire` raise `PoolClosed`.
 
-        Takes at most *timeout* seconds, and may be called more than once. A leased client is closed at its release.
+        If there is time, the pool sends DISCONNECT. A leased client is closed at its release. A second call is allowed.
         """
         deadline = Deadline(checked(timeout))
         self._closed = True

@@ -1,4 +1,4 @@
-"""The numbers of a pool, and whether its broker answers."""
+"""The statistics of a pool, and the result of a health check."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ __all__ = ["Health", "PoolStats"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PoolStats:
-    """The numbers of a pool: its connections now, and counts since the first use in this process.
+    """The numbers of a pool. The counts begin at the first use of the pool in this process.
 
-    * `max_size` - how many connections are allowed.
-    * `size` - how many connections are open or being opened. Of these, `idle` are free, and `lent` are leased.
+    * `size`, `max_size` - how many connections are open or being opened, and the limit of this number.
+    * `idle`, `lent` - how many connections are free, and how many are leased.
     * `waiting` - how many callers wait for a connection now.
-    * `loans` - leases; `waits` - leases for which a caller waited; `wait_seconds` - how long all callers waited in
-      total; `timeouts` - calls that failed with `PoolTimeout`.
-    * `opened` - connections that were opened; `connect_errors` - attempts to connect that failed.
-    * `stale` - connections that were found dead before use; `retired` - connections that were too old, or idle for too
-      long; `discarded` - connections that were closed after an error.
+    * `loans`, `waits` - how many leases there were, and for how many leases a caller had to wait.
+    * `wait_seconds`, `timeouts` - how long all callers waited in total, and how many callers got `PoolTimeout`.
+    * `opened`, `connect_errors` - how many attempts to connect succeeded, and how many failed.
+    * `stale` - how many connections were found dead before their use.
+    * `retired` - how many connections were too old or idle for too long.
+    * `discarded` - how many connections were closed after an error.
     * `retry_after` - seconds until the next attempt to connect, or ``None`` while connecting works.
     """
 
@@ -41,10 +42,10 @@ class PoolStats:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Health:
-    """The result of a health check. It is true if the broker answered.
+    """The result of a health check, which is true if the broker answered. `broker` is the address.
 
-    `broker` is the address. `server` and `version` are the broker's product and STOMP version. `seconds` is how long
-    the check took. `error` is the reason why the broker did not answer.
+    `server` and `version` are the broker's product and STOMP version. `seconds` is the time that the check took.
+    `error` says why the broker did not answer.
     """
 
     ok: bool
@@ -58,7 +59,6 @@ class Health:
         return self.ok
 
     def __str__(self) -> str:
-        """The result in one line, for people."""
         if not self.ok:
             return self.error or f"{self.broker} does not answer"
         said = "" if self.version is None else f": {self.server or 'a server without a name'}, STOMP {self.version}"

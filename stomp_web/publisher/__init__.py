@@ -1,4 +1,4 @@
-"""Publisher: serializes a payload, and sends it as a confirmed message. Its parts are batches, routes and backends."""
+"""`Publisher` serializes payloads and sends messages. Its parts are batches, routes, backends and statistics."""
 
 from ..pool import Health
 from .backends.local import OutboxMessage

@@ -1,8 +1,8 @@
-"""Messages that waited for the commit of a database transaction.
+"""Delivery of the messages that waited for the commit of a database transaction.
 
-The messages of each publisher are sent as one batch, or as several batches if the messages differ in `confirm`. A
-message that the broker refuses must not stop the others. So after a failure, the messages that were certainly not sent
-are sent again, one by one.
+A publisher sends its messages as one batch, or as several batches if the messages differ in `confirm`. A message that
+the broker refuses must not stop the other messages. So after a failure, messages that were certainly not sent are
+repeated. Every repeated message is sent alone.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .publisher import Publisher
 
 __all__ = ["AfterCommit", "TimeLost", "Waiting", "deliver_waiting"]
 
-# The share of its timeout that a batch keeps, however much time other batches of the transaction lost by failures.
+# A batch always keeps this share of its timeout, even if other batches of the transaction have failed.
 _LEAST = 0.05
 
 
 class AfterCommit(typing.Protocol):
-    """A message that waits for a commit, with `confirm` and `timeout` as in `Publisher.send`."""
+    """A message that waits for a commit. `confirm` and `timeout` mean the same as in `Publisher.send`."""
 
     @property
     def publisher(self) -> Publisher:
@@ -33,11 +33,11 @@ class AfterCommit(typing.Protocol):
 
     @property
     def message(self) -> Message:
-        """The message, which is ready."""
+        """The message, which `Publisher.prepare` or `Publisher.complete` has returned."""
 
     @property
     def confirm(self) -> bool:
-        """Whether to wait for the receipt."""
+        """Whether to wait for the broker's receipt."""
 
     @property
     def timeout(self) -> float:
@@ -46,7 +46,7 @@ class AfterCommit(typing.Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
-    """A dataclass that has the attributes of `AfterCommit`, and nothing else."""
+    """A dataclass with the attributes of `AfterCommit`."""
 
     publisher: Publisher
     message: Message
@@ -56,7 +56,7 @@ class Waiting:
 
 @dataclasses.dataclass(slots=True)
 class TimeLost:
-    """Seconds that the batches of one transaction have spent on failures."""
+    """The time in seconds that the failed batches of one transaction have taken."""
 
     seconds: float = 0.0
 
@@ -67,11 +67,11 @@ _W = typing.TypeVar("_W", bound=AfterCommit)
 def deliver_waiting(
     waiting: typing.Sequence[_W], log: GuardedLogger, lost: TimeLost | None = None
 ) -> list[tuple[_W, Exception]]:
-    """Deliver the messages in *waiting*, and return the failed messages with their errors.
+    """Deliver the messages in *waiting*. Return the failed messages with their errors.
 
-    Each publisher sends its messages in one round trip if possible. If several messages wait, the errors are also
-    logged to *log*. The argument *lost* holds the time that earlier failures have taken. This time shortens the timeout
-    of the next batch, but a twentieth of that timeout always remains.
+    A publisher sends its messages in one round trip if possible. If several messages wait, the errors are also logged
+    to *log*. *lost* is the time that earlier failures have taken. This time shortens the timeout of the next batch. But
+    a twentieth of that timeout always remains.
     """
     lost = TimeLost() if lost is None else lost
     errors: dict[int, Exception] = {}
@@ -92,7 +92,7 @@ def deliver_waiting(
 
 
 def _deliver(publisher: Publisher, batch: list[tuple[int, _W]], lost: TimeLost) -> dict[int, Exception]:
-    """Deliver messages of one publisher. After a failure, repeat those that are safe to repeat. Return the errors."""
+    """Deliver messages of one publisher, and return the errors. Repeat failed messages if this is safe."""
     began = time.monotonic()
     try:
         timeout = max(each.timeout for _, each in batch)
@@ -115,9 +115,9 @@ def _deliver(publisher: Publisher, batch: list[tuple[int, _W]], lost: TimeLost) 
 
 
 def _outcome(error: Exception, count: int) -> tuple[typing.Collection[int], typing.Collection[int]]:
-    """Return which positions in a batch of *count* messages were confirmed, and which positions are safe to repeat.
+    """Return the positions of the confirmed messages, and the positions of the messages that are safe to repeat.
 
-    The messages to repeat are sent one by one, because another message of the batch may have caused *error*.
+    The caller repeats messages one by one, because another message of the batch may have caused *error*.
     """
     if isinstance(error, InvalidFrame):  # STOMP in the version of this broker cannot carry one of the messages
         return (), range(count)
@@ -129,7 +129,7 @@ def _outcome(error: Exception, count: int) -> tuple[typing.Collection[int], typi
 
 
 def _about(error: Exception, message: Message) -> Exception:
-    """Return *error*, which ended a batch, as the error of one *message* of that batch. A `MessageError` is copied."""
+    """Return the error of *message* after the batch failed with *error*. A `MessageError` is copied for *message*."""
     if not isinstance(error, MessageError):
         return error
     own = copy.copy(error).with_traceback(error.__traceback__)

@@ -1,4 +1,4 @@
-"""Batch: collects messages, and sends them together."""
+"""`Batch` collects messages, and sends the messages together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Batch"]
 
 
 class Batch(Unpicklable):
-    """Messages that are sent together. `Publisher.batch` returns such a batch."""
+    """Messages that are sent together. `Publisher.batch` returns a batch."""
 
     _instead = "deliver it, and make another one there"
 
@@ -39,14 +39,14 @@ class Batch(Unpicklable):
         correlation_id: str | None = None,
         reply_to: str | None = None,
     ) -> str:
-        """Serialize a message, which is sent when the block ends; return its id. See `Publisher.send` for arguments."""
+        """Add a message to the batch, and return the message's id. The arguments are those of `Publisher.send`."""
         more = {"priority": priority, "ttl": ttl, "correlation_id": correlation_id, "reply_to": reply_to}
         message = self._prepare(destination, payload, headers, serializer=serializer, persistent=persistent, **more)
         self._messages.append(message)
         return typing.cast(str, message.id)
 
     def add(self, message: Message, *, serializer: str | None = None, persistent: bool | None = None) -> str:
-        """Add a `Message`. A body that is bytes-like or ``str`` is sent unchanged; any other body is serialized."""
+        """Add *message*, and return its id. A body that is not bytes-like or ``str`` is serialized."""
         message = self._complete(message, serializer, persistent)
         self._messages.append(message)
         return typing.cast(str, message.id)
@@ -55,7 +55,7 @@ class Batch(Unpicklable):
         return len(self._messages)
 
     def deliver(self) -> list[str]:
-        """Send the collected messages, and return their ids. Raises what `Publisher.send_many` raises."""
+        """Send the collected messages, and return their ids. Raises the errors of `Publisher.send_many`."""
         messages, self._messages = self._messages, []
         return self._deliver(messages)
 

@@ -1,4 +1,4 @@
-"""The common part of the commands that send a message or check the broker. For workers, see `worker.command`."""
+"""Functions for the commands that send a message or check the broker. For workers, see `worker.command`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["check_broker", "never_succeeds", "send_body"]
 def send_body(
     publisher: Publisher, destination: str, body: str, serializer: str | None, notify: typing.Callable[[str], object]
 ) -> str:
-    """Send *body*, and return the message's id. Raises what `Publisher.send` raises.
+    """Send *body*, and return the id of the message. Raises the errors of `Publisher.send`.
 
-    If *serializer* is ``None``, a body that is JSON is sent as JSON. A body that is not JSON is sent as text, and
-    *notify* is called with a line for the user.
+    If *serializer* is ``None``, a JSON body is sent as JSON. Any other body is sent as text. In this case, *notify* is
+    called with a line for the user.
     """
     payload, name = typed_payload(body, serializer)
     if name == "text" and serializer is None:
@@ -26,7 +26,7 @@ def send_body(
 
 
 def check_broker(publisher: Publisher, timeout: float | None) -> str:
-    """Return a line with the time that the broker took to answer. Raises `StompError` if it did not answer."""
+    """Return a line that says how long the broker took to answer. Raises `StompError` if the broker did not answer."""
     health = publisher.check(timeout)
     if not health:
         raise StompError(str(health))
@@ -34,5 +34,5 @@ def check_broker(publisher: Publisher, timeout: float | None) -> str:
 
 
 def never_succeeds(error: Exception) -> bool:
-    """Whether a command that failed with *error* would always fail. Its exit status is then 2, otherwise 1."""
+    """Return whether a command that failed with *error* would always fail. If so, the exit status is 2 instead of 1."""
     return isinstance(error, ConfigurationError | InvalidFrame)

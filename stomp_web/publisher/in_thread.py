@@ -1,4 +1,4 @@
-"""Runs a blocking call in a thread of the event loop's executor, or warns that the call blocks the loop."""
+"""Helpers for event loops: a blocking call in another thread, and a warning about a call that blocks the loop."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 async def call_in_thread(function: typing.Callable[[float], _T], message: Message, seconds: float) -> _T:
-    """Call *function*, which sends *message*, in a thread, and return its result.
+    """Call *function*, which sends *message*, in a thread of the event loop's executor. Return the result.
 
-    *function* is called with one argument, which is the part of *seconds* that remains, and with the caller's context
-    variables. Raises `PoolTimeout` if no thread becomes free in time. If the task is cancelled before a thread is free,
-    *function* is not called. If the task is cancelled later, *function* runs to its end, and its exception is logged.
+    The argument of *function* is the part of *seconds* that remains. The thread has the caller's context variables.
+    Raises `PoolTimeout` if no thread becomes free in time. If the task is cancelled during the wait, *function* is not
+    called. If the task is cancelled later, *function* runs to its end, and its exception is logged.
     """
     import asyncio  # here, so that importing the core does not load asyncio
 
@@ -68,7 +68,7 @@ async def call_in_thread(function: typing.Callable[[float], _T], message: Messag
 
 
 def warn_of_blocking(name: str, instead: str) -> None:
-    """If an event loop runs in this thread, warn the caller that *name* blocks the loop, and recommend *instead*."""
+    """Warn the caller if an event loop runs in this thread. *name* blocks the loop, and *instead* does not."""
     events = sys.modules.get("asyncio.events")
     running = getattr(events, "_get_running_loop", None)  # None, too, while another thread imports asyncio
     if running is None or running() is None:

@@ -1,6 +1,6 @@
-"""Publisher: serializes a payload, and sends it as a confirmed message. Every framework layer exposes a publisher.
+"""`Publisher` serializes a payload, and sends a confirmed message. Every framework layer exposes a publisher.
 
-Every payload takes this path: serializer -> ready `Message` with its route -> backend (`stomp_web.publisher.backends`).
+First a serializer writes the payload. Then `Publisher` makes a `Message`, which a backend delivers.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ detours: list[typing.Callable[[Publisher], typing.Any]] = []
 
 
 class Publisher(Unpicklable):
-    """Sends payloads to a broker. It is thread-safe and fork-safe, and connects at the first send.
+    """A thread-safe and fork-safe sender of messages to a broker. The first send opens a connection.
 
     * *url* - the address, such as ``stomp://user:passcode@localhost:61613/vhost``. Commas separate several brokers.
-      Three addresses need no broker: ``memory://`` records messages (see `outbox`), ``console://`` prints messages,
-      and ``null://`` discards them.
-    * *observers* - callables that are notified of every send and every change of the pool: see `stomp_web.observers`.
-    * *options* - see `stomp_web.config.OPTIONS`. They override the options in the address.
+      Three addresses need no broker. ``memory://`` records messages in `outbox`. ``console://`` prints messages.
+      ``null://`` drops messages.
+    * *observers* - callables that get events about every send and every change of the pool: see `stomp_web.observers`.
+    * *options* - see `stomp_web.config.OPTIONS`. These options override the options in *url*.
 
     Raises `ConfigurationError` for an unknown option, a bad value or a bad address.
 
@@ -89,7 +89,7 @@ class Publisher(Unpicklable):
 
     @property
     def outbox(self) -> list[OutboxMessage]:
-        """The messages that a publisher for ``memory://`` has sent so far. The caller may clear the list.
+        """The messages that a publisher for ``memory://`` has sent. The caller may clear the list.
 
         Raises `StompError` if the publisher has another address.
         """
@@ -103,7 +103,7 @@ class Publisher(Unpicklable):
     _instead = "hand over its address, or the name of the setting, and make a Publisher there"
 
     def __copy__(self) -> Publisher:
-        """Return a publisher with the same options and observers, but with its own connections."""
+        """Return a new publisher with the same options and observers. The two publishers share no connection."""
         again = object.__new__(self.__class__)
         options = {field.name: getattr(self.options, field.name) for field in dataclasses.fields(self.options)}
         Publisher.__init__(again, observers=self.observers.known, **options)
@@ -127,27 +127,27 @@ class Publisher(Unpicklable):
         reply_to: str | None = None,
         timeout: float | None = None,
     ) -> str:
-        """Send one message, and return its id, which is sent as the header ``x-message-id``.
+        """Send one message, and return its id. The header ``x-message-id`` contains the id.
 
-        * *destination* - such as ``/queue/orders``.
+        * *destination* - the queue or topic, such as ``/queue/orders``.
         * *payload* - any object that the serializer can write.
         * *headers* - a mapping with more headers, whose names and values are ``str``. The header ``x-message-id`` sets
-          the message's id, and must not be empty.
-        * *serializer* - ``json`` (default), ``pickle``, ``text``, ``bytes``, ``signed-json``, ``signed-pickle``, or a
-          registered serializer.
-        * *confirm* - whether to wait for the broker's receipt; by default true.
-        * *persistent* - whether the message survives a restart of the broker; by default true.
-        * *priority* - 0 (lowest) to 9 (highest); by default, brokers use 4.
-        * *ttl* - how many seconds the message may wait for a receiver; at most 3155760000 (100 years).
+          the id of the message, and must not be empty.
+        * *serializer* - ``json``, ``pickle``, ``text``, ``bytes``, ``signed-json``, ``signed-pickle`` or the name of a
+          registered serializer. Default: ``json``.
+        * *confirm* - whether to wait for the broker's receipt. Default: true.
+        * *persistent* - whether the message survives a restart of the broker. Default: true.
+        * *priority* - from 0 (lowest) to 9 (highest). The default of brokers is 4.
+        * *ttl* - how many seconds the message may wait for a receiver. The maximum is 3155760000 (100 years).
         * *correlation_id*, *reply_to* - the headers ``correlation-id`` and ``reply-to``. A temporary destination, such
-          as ``/temp-queue/a``, is refused, because a publisher cannot receive; use `QueueingDuplexClient`.
-        * *timeout* - seconds for the whole call; by default 5.
+          as ``/temp-queue/a``, is refused. A publisher cannot receive, but a `QueueingDuplexClient` can.
+        * *timeout* - seconds for the whole call. Default: 5.
 
         The publisher's options change the defaults of *serializer*, *confirm*, *persistent* and *timeout*. Raises:
 
         * `SerializationError`, `InvalidFrame`, `ConfigurationError` - the message cannot be sent. Nothing was sent.
         * `NotSent` (`BrokerUnavailable`, `AuthenticationFailed`, `PoolTimeout`, `PoolClosed`) - the message was not
-          sent, and sending it again is safe.
+          sent. The caller can safely send the message again.
         * `Rejected` - the broker refused the message.
         * `DeliveryUnknown` (`ReceiptTimeout`, `ConnectionLost`) - the message may have arrived.
         """
@@ -177,15 +177,15 @@ class Publisher(Unpicklable):
         reply_to: str | None = None,
         timeout: float | None = None,
     ) -> str:
-        """Send one message from a coroutine without blocking the event loop, and return its id.
+        """Send one message from a coroutine without blocking the event loop, and return the id of the message.
 
-        Arguments and exceptions are those of `send`. The payload is serialized when the coroutine begins to run. The
-        message is sent in a thread of the loop's default executor, with the caller's context variables. *timeout*
-        includes the wait for a thread. Raises `PoolTimeout` if no thread becomes free in this time.
+        The arguments and exceptions are those of `send`. The payload is serialized when the coroutine begins to run. A
+        thread of the loop's default executor sends the message, with the caller's context variables. *timeout* includes
+        the wait for a thread. Raises `PoolTimeout` if no thread becomes free in this time.
 
         If the task is cancelled while the message waits for a thread, the message is not sent. If the task is cancelled
-        later, the message may arrive: observers and `stats` get the outcome, and a failure is logged. So limit the time
-        by *timeout*, not by ``asyncio.timeout``.
+        later, the message may arrive. Then observers and `stats` get the outcome, and a failure is logged. So limit the
+        time by *timeout*, and not by ``asyncio.timeout``.
         """
         counters = self._counters[getpid()]
         message = self._message(
@@ -203,12 +203,12 @@ class Publisher(Unpicklable):
         persistent: bool | None = None,
         timeout: float | None = None,
     ) -> list[str]:
-        """Send many messages together, and return their ids in order.
+        """Send several messages together, and return their ids in order.
 
-        *messages* are tuples ``(destination, payload)`` or ``(destination, payload, headers)``, or `Message` objects.
-        The body of a `Message` is sent unchanged if it is bytes-like or ``str``. The other arguments are those of
-        `send`. If one message is invalid, none is sent. Raises what `send` raises. The attribute `confirmed` of a
-        `MessageError` holds the positions of the confirmed messages.
+        *messages* contains `Message` objects, or tuples ``(destination, payload)`` or
+        ``(destination, payload, headers)``. A bytes-like or ``str`` body of a `Message` is sent unchanged. The other
+        arguments are those of `send`. If one message is invalid, no message is sent. Raises the errors of `send`. The
+        attribute `confirmed` of a `MessageError` contains the positions of the confirmed messages.
         """
         counters = self._counters[getpid()]
         writer = self._serializer if serializer is None else get_serializer(serializer)
@@ -226,9 +226,9 @@ class Publisher(Unpicklable):
         return self._deliver_together(ready, confirm, timeout)
 
     def batch(self, *, confirm: bool | None = None, timeout: float | None = None) -> Batch:
-        """Return a context manager that collects messages, and sends them together when the block ends.
+        """Return a context manager that collects messages, and sends the messages together when the block ends.
 
-        If the block raises, the messages are dropped. Arguments and exceptions are those of `send_many`.
+        If the block raises an exception, the messages are dropped. Arguments and exceptions are those of `send_many`.
 
         >>> with Publisher("memory://").batch() as batch:
         ...     first = batch.send("/queue/orders", 1)
@@ -267,7 +267,7 @@ class Publisher(Unpicklable):
     def deliver(
         self, messages: typing.Sequence[Message], *, confirm: bool | None = None, timeout: float | None = None
     ) -> list[str]:
-        """Send messages that `prepare` returned, and return their ids. Raises what `send_many` raises."""
+        """Send messages that `prepare` has returned, and return their ids. Raises the errors of `send_many`."""
         for message in messages:
             make_ready(message)  # again, because the caller may have changed or made the message
         return self.deliver_ready(messages, confirm, timeout)
@@ -275,22 +275,22 @@ class Publisher(Unpicklable):
     def deliver_ready(
         self, messages: typing.Sequence[Message], confirm: bool | None, timeout: float | None
     ) -> list[str]:
-        """Send messages like `deliver`, without another check. They must be unchanged since `prepare`."""
+        """Send unchanged messages from `prepare`. The call makes no further check of the messages."""
         if messages:
             deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
             self._deliver(self._counters[getpid()], messages, confirm, deadline)
         return [message.id or "" for message in messages]
 
     def check(self, timeout: float | None = None) -> Health:
-        """Check whether the broker answers. See `PublishClientPool.check`."""
+        """Check whether the broker answers within *timeout* seconds. See `PublishClientPool.check`."""
         return typing.cast(Health, self._backend.check(timeout))
 
     def stats(self) -> PublisherStats:
-        """Return the publisher's numbers in this process."""
+        """Return the numbers of the publisher in this process."""
         return self._counters[getpid()].stats(self._backend.pool_stats())
 
     def close(self, timeout: float = DEFAULTS.timeout) -> None:
-        """Close every connection, within *timeout* seconds. Later sends raise `PoolClosed`."""
+        """Close every connection within *timeout* seconds. Later sends raise `PoolClosed`."""
         self._backend.close(timeout)
 
     def __enter__(self) -> Publisher:
@@ -313,7 +313,7 @@ class Publisher(Unpicklable):
         reply_to: str | None,
         written: SerializedPayload | None = None,
     ) -> Message:
-        """Return the ready message for *payload*, or for *written*, a payload that is already serialized."""
+        """Return a message that a backend can send. *written* is a serialized payload, which replaces *payload*."""
         if written is None:
             writer = self._serializer if serializer is None else get_serializer(serializer)
             written = writer.serialize(payload, destination=destination, keys=self._keys)
@@ -348,7 +348,7 @@ class Publisher(Unpicklable):
         return new_message(destination, content, all_headers, content_type, ttl, prepared)
 
     def complete(self, message: Message, serializer: str | None, persistent: bool | None) -> Message:
-        """Return a ready form of *message*, with an id. A body that is not bytes-like or ``str`` is serialized."""
+        """Return a sendable copy of *message*, with an id. A body that is not bytes-like or ``str`` is serialized."""
         if not isinstance(message.body, bytes | bytearray | memoryview | str):
             headers = dict(message.headers or {})
             if message.content_type is not None:
@@ -403,7 +403,7 @@ class Publisher(Unpicklable):
 
     @property
     def is_captured(self) -> bool:
-        """Whether a test records the messages instead of sending them. See `stomp_web.testing`."""
+        """Whether a test records the messages of this publisher. If so, no message is sent. See `stomp_web.testing`."""
         return bool(detours) and self._detour() is not self._backend
 
     def _detour(self) -> typing.Any:
@@ -414,7 +414,7 @@ class Publisher(Unpicklable):
         return self._backend
 
     def _notify_of_begin(self, message: Message) -> bool:
-        """Notify the observers before *message* is sent; return whether an observer has changed the headers."""
+        """Notify the observers before *message* is sent. Return whether an observer has changed the headers."""
         if message.headers is None:  # the caller made the message, and an observer may add headers
             message.headers = {}
         headers: dict[str, str] = message.headers  # type: ignore[assignment]

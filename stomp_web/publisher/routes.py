@@ -1,4 +1,4 @@
-"""The routes of a publisher, and the headers that a message adds to those of its route."""
+"""A `Route` holds the headers that many messages share. `own_headers` returns the other headers of a message."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def own_headers(
     correlation_id: str | None,
     reply_to: str | None,
 ) -> dict[str, str]:
-    """Return a message's own headers. The other arguments override *headers*."""
+    """Return the headers that a message has in addition to its route. The other arguments override *headers*."""
     if headers is not None and type(headers) is not dict and not isinstance(headers, typing.Mapping):
         raise InvalidFrame(f"headers must be a mapping of str to str, not {type(headers).__name__}")
     own = dict(headers or ())
@@ -39,7 +39,7 @@ def own_headers(
 
 
 def make_routes(standing: dict[str, str], persistent_by_default: bool) -> typing.Any:
-    """Return a function that finds or makes the route for a destination, a content type, and options of a call."""
+    """Return a function that returns the `Route` for a destination, a content type and options of a call."""
 
     @functools.lru_cache(MOST_ROUTES, typed=True)  # True is not a priority, although it equals 1
     def route(

@@ -1,4 +1,4 @@
-"""The numbers of a publisher, and the ids of its messages."""
+"""The statistics of a publisher, and the ids of its messages."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["Counters", "PublisherStats"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PublisherStats:
-    """Counts a publisher's messages in this process by their outcome.
+    """The numbers of a publisher's messages in this process, by outcome.
 
-    `sent` counts messages without an error; `confirmed` counts messages with the broker's receipt. `not_sent`,
-    `rejected` and `unknown` count failures by class of exception. `pool` holds the numbers of the pool, if it exists.
+    `sent` counts messages without an error. `confirmed` counts messages with the broker's receipt. `not_sent`,
+    `rejected` and `unknown` count failures by class of exception. `pool` contains the pool's numbers.
     """
 
     sent: int
@@ -30,9 +30,9 @@ class PublisherStats:
 
 
 class Counters:
-    """The numbers of one process, and the next message id.
+    """The counters of one process, and the next message id.
 
-    The numbers are changed by ``+=``, which needs no lock: see `stomp_web.pool.leases`.
+    The counters change by ``+=``, which needs no lock. `stomp_web.pool.leases` explains the reason.
     """
 
     __slots__ = ("confirmed", "next_id", "not_sent", "pid", "rejected", "sent", "unknown")
@@ -44,7 +44,7 @@ class Counters:
         self.sent = self.confirmed = self.not_sent = self.rejected = self.unknown = 0
 
     def failed(self, error: BaseException, count: int) -> None:
-        """Record that *count* messages, which were sent together, ended with *error*. Some of them may be confirmed."""
+        """Count the outcome of *count* messages that were sent together. *error* may name confirmed messages."""
         if isinstance(error, MessageError):
             done = len(error.confirmed)
             self.sent += done
@@ -60,5 +60,5 @@ class Counters:
             self.not_sent += count
 
     def stats(self, pool: PoolStats | None) -> PublisherStats:
-        """Return the numbers until now, with the numbers of *pool*."""
+        """Return the numbers until now, together with the numbers of *pool*."""
         return PublisherStats(self.sent, self.confirmed, self.not_sent, self.rejected, self.unknown, pool)

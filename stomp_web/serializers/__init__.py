@@ -1,7 +1,7 @@
-"""Serializers turn payloads into bodies, and bodies into payloads. Each has a name.
+"""Serializers, which turn payloads into bodies and bodies into payloads. Every serializer has a name.
 
-A body is sent with its content type, by which a reader finds the serializer. A reader names the serializers that it
-accepts, because a pickle can run any code that its sender has chosen.
+A body is sent with its content type. A reader finds the serializer by the content type. The reader must name the
+serializers to accept, because a pickle can run any code that its sender has chosen.
 """
 
 from .base import BytesSerializer, PickleSerializer, SerializedPayload, Serializer, TextSerializer

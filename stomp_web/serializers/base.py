@@ -1,4 +1,4 @@
-"""The base class of every serializer, and the simple serializers: pickle, text and bytes."""
+"""The base class of all serializers, and the serializers for pickle, text and bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Keys = typing.Sequence[str | bytes]  # the first key signs; all keys verify, so 
 
 @dataclasses.dataclass(slots=True)
 class SerializedPayload:
-    """A serialized payload: the `body`, its `content_type`, and the `headers` that belong to the body."""
+    """A serialized payload. `headers` are the headers that the serializer adds to the message."""
 
     body: bytes = dataclasses.field(repr=False)
     content_type: str
@@ -28,7 +28,7 @@ _new = object.__new__  # skips `__init__`, which takes as long as the rest of `s
 
 
 class Serializer(abc.ABC):
-    """One way to serialize payloads. To add a serializer, subclass this class, and `register` an object.
+    """A way to serialize payloads. To add a serializer, define a subclass and `register` an instance.
 
     A sender chooses a serializer by its `name`. The `content_type` is sent with the body, and a reader finds the
     serializer by the content type.
@@ -48,9 +48,9 @@ class Serializer(abc.ABC):
         """Return the payload of *body*. Any exception becomes a `SerializationError` that names the serializer."""
 
     def serialize(self, payload: typing.Any, *, destination: str, keys: Keys = ()) -> SerializedPayload:
-        """Return *payload*, serialized for *destination*. *keys* are for serializers that sign.
+        """Return *payload*, serialized for *destination*. Only serializers that sign use *keys*.
 
-        Raises `SerializationError` if *payload* cannot be written. Nothing was sent then.
+        Raises `SerializationError` if *payload* cannot be written. In this case, nothing was sent.
         """
         try:
             written = _new(SerializedPayload)
@@ -67,9 +67,9 @@ class Serializer(abc.ABC):
     def deserialize(
         self, body: bytes, headers: typing.Mapping[str, str], *, keys: Keys = (), sent_to: typing.Sequence[str] = ()
     ) -> typing.Any:
-        """Return the payload of a received message with this *body* and these *headers*. Raises `SerializationError`.
+        """Return the payload of a message. Raises `SerializationError` if *body* cannot be read.
 
-        *keys* and *sent_to* are for serializers that sign: see `stomp_web.serializers.deserialize`.
+        Only serializers that sign use *keys* and *sent_to*: see `stomp_web.serializers.deserialize`.
         """
         try:
             return self.loads(body)
@@ -83,7 +83,7 @@ class Serializer(abc.ABC):
 
 
 class PickleSerializer(Serializer):
-    """Python's pickle, in its highest protocol. Use it only for queues to which only your programs can write."""
+    """The serializer for pickle's highest protocol. Use pickle only for queues to which only your programs write."""
 
     name = "pickle"
     content_type = "application/x-python-serialize"
@@ -98,34 +98,34 @@ class PickleSerializer(Serializer):
 
 
 class TextSerializer(Serializer):
-    """A ``str`` in UTF-8."""
+    """The serializer for ``str``, in UTF-8."""
 
     name = "text"
     content_type = "text/plain;charset=utf-8"
 
     def dumps(self, payload: typing.Any) -> bytes:
-        """Return the text's bytes. Raises `TypeError` if *payload* is not a ``str``."""
+        """Return *payload* in UTF-8. Raises `TypeError` if *payload* is not a ``str``."""
         if not isinstance(payload, str):
             raise TypeError("the text serializer takes str")
         return payload.encode()
 
     def loads(self, body: bytes) -> str:
-        """Return the text."""
+        """Return *body* as a ``str``."""
         return body.decode()
 
 
 class BytesSerializer(Serializer):
-    """Unchanged bytes."""
+    """The serializer for bytes, which stay unchanged."""
 
     name = "bytes"
     content_type = "application/octet-stream"
 
     def dumps(self, payload: typing.Any) -> bytes:
-        """Return the bytes. Raises `TypeError` if *payload* is not bytes-like."""
+        """Return *payload* as ``bytes``. Raises `TypeError` if *payload* is not bytes-like."""
         if not isinstance(payload, bytes | bytearray | memoryview):
             raise TypeError("the bytes serializer takes bytes, bytearray or memoryview")
         return bytes(payload)
 
     def loads(self, body: bytes) -> bytes:
-        """Return the body."""
+        """Return *body* unchanged."""
         return body

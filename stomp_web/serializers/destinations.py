@@ -1,9 +1,9 @@
-"""Decides whether two destinations are names of the same queue or topic, because brokers rewrite destinations.
+"""This module decides whether two destinations name the same queue or topic. Brokers rewrite destinations.
 
-RabbitMQ (3.10, 4.3) percent-encodes non-ASCII characters: ``/queue/für`` becomes ``/queue/f%C3%BCr``. It has several
-names for one queue (``/queue/x``, ``/amq/queue/x``, ``/reply-queue/x``, ``x``) and for one topic (``/topic/x``,
-``/exchange/amq.topic/x``). ActiveMQ Classic (5.17) delivers the messages of the topic ``VirtualTopic.X`` from queues
-``Consumer.*.VirtualTopic.X``. It delivers a message for a list of destinations from each member of the list.
+RabbitMQ (3.10, 4.3) percent-encodes non-ASCII characters: ``/queue/für`` becomes ``/queue/f%C3%BCr``. On RabbitMQ,
+``/queue/x``, ``/amq/queue/x``, ``/reply-queue/x`` and ``x`` are names of one queue. ``/topic/x`` and
+``/exchange/amq.topic/x`` are names of one topic. ActiveMQ Classic (5.17) delivers messages of the topic
+``VirtualTopic.X`` from queues ``Consumer.*.VirtualTopic.X``. A message for a list comes from every list member.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _ENCODED = re.compile(rb"%(2[Ff]|[89A-Fa-f][0-9A-Fa-f])")
 def delivers(sent_to: str, received_from: str) -> bool:
     """Return whether a message from *received_from* may have been sent to *sent_to*.
 
-    The result is true if the two destinations name one queue or topic, or one exchange and routing key. It is also true
-    if *sent_to* is a list (``/queue/a,/topic/b``) that contains *received_from*, or if *received_from* is a consumer's
-    queue of the virtual topic *sent_to*.
+    The result is true if the destinations name the same queue or topic, or the same exchange and routing key. The
+    result is true if *sent_to* is a list, such as ``/queue/a,/topic/b``, that contains *received_from*. The result is
+    also true if *received_from* is a consumer's queue of the virtual topic *sent_to*.
     """
     if sent_to == received_from:
         return True
@@ -39,7 +39,7 @@ def delivers(sent_to: str, received_from: str) -> bool:
 
 
 def _canonical(destination: str) -> tuple[str, bytes]:
-    """Return the kind of *destination* (``queue``, ``topic``, ``exchange`` ...), and its decoded name."""
+    """Return the kind of *destination*, such as ``queue`` or ``topic``, and the decoded name."""
     if not destination.startswith("/"):  # for RabbitMQ and ActiveMQ, a bare name is a queue
         return "queue", _decoded(destination)
     kind, _, name = destination[1:].partition("/")
@@ -54,9 +54,9 @@ def _canonical(destination: str) -> tuple[str, bytes]:
 
 
 def _decoded(name: str) -> bytes:
-    """Return *name* as bytes. Only characters that RabbitMQ encodes are decoded: slashes, and non-ASCII characters.
+    """Return *name* as bytes. Only characters that RabbitMQ encodes are decoded: slashes and non-ASCII characters.
 
-    Other escapes stay, because ``%41`` and ``A`` are two queues on RabbitMQ 3.10. The result is bytes, because decoded
-    names may not be valid UTF-8, and such names must stay different.
+    Other escapes stay, because ``%41`` and ``A`` are two queues on RabbitMQ 3.10. Decoded names may be invalid UTF-8.
+    As bytes, different names stay different.
     """
     return _ENCODED.sub(lambda match: bytes([int(match[1], 16)]), name.encode("utf-8", "surrogatepass"))

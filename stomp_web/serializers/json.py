@@ -18,11 +18,11 @@ __all__ = ["JsonSerializer", "json_form", "parse_json"]
 
 
 class JsonSerializer(Serializer):
-    """JSON in UTF-8.
+    """The serializer for JSON in UTF-8.
 
-    Dates, times and durations become ISO 8601 texts (with microseconds, ``Z`` for UTC). ``Decimal`` and ``UUID`` become
-    texts, enums become their values, and dataclasses become objects. NaN, infinities, bytes and sets are refused. More
-    types can be registered with `json_form`.
+    Dates, times and durations become ISO 8601 texts, with microseconds and ``Z`` for UTC. ``Decimal`` and ``UUID``
+    become texts. Enums become their values, and dataclasses become objects. NaN, infinities, bytes and sets are
+    refused. Further types can be registered with `json_form`.
     """
 
     name = "json"
@@ -43,7 +43,7 @@ class JsonSerializer(Serializer):
 
 
 def parse_json(text: str | bytes) -> typing.Any:
-    """Return the value of *text*. Raises `ValueError` if *text* is not JSON; ``NaN`` and ``Infinity`` are not JSON."""
+    """Return the value of the JSON *text*. Raises `ValueError` for any other text, and for ``NaN`` and ``Infinity``."""
     return json.loads(text, parse_constant=_refuse_constant)
 
 
@@ -53,9 +53,9 @@ def _refuse_constant(word: str) -> typing.NoReturn:
 
 @functools.singledispatch
 def json_form(value: typing.Any) -> typing.Any:
-    """Return the JSON form of a *value* whose type JSON does not have. Raises `TypeError` for an unknown type.
+    """Return the JSON form of a *value* of a type that JSON does not have. Raises `TypeError` for an unknown type.
 
-    More types can be registered, as in any ``functools.singledispatch`` function: ``json_form.register(Money, str)``.
+    `json_form` is a ``functools.singledispatch`` function. So ``json_form.register(Money, str)`` adds a type.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}

@@ -1,4 +1,4 @@
-"""The registry of serializers. A payload is written by name, and a body is read by content type."""
+"""The registry of serializers. A sender finds a serializer by name, and a reader finds a serializer by content type."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _serializers: dict[str, Serializer] = {}
 
 
 def register(serializer: Serializer) -> None:
-    """Register *serializer* by its name. Raises `ConfigurationError` if the name or content type is taken."""
+    """Register *serializer* by its name. Raises `ConfigurationError` if the name or content type is in use."""
     for known in _serializers.values():
         if known.name == serializer.name or known.content_type == serializer.content_type:
             raise ConfigurationError(
@@ -31,7 +31,7 @@ for _known in (*_inner, TextSerializer(), BytesSerializer(), *map(SignedSerializ
 
 
 def get_serializer(name: str) -> Serializer:
-    """Return the serializer *name*. Raises `ConfigurationError` with the known names if there is none."""
+    """Return the serializer *name*. For an unknown name, raise `ConfigurationError` with the known names."""
     try:
         return _serializers[name]
     except (KeyError, TypeError):
@@ -51,17 +51,17 @@ def deserialize(
 ) -> typing.Any:
     """Return the payload of a received message.
 
-    The ``content-type`` header determines the serializer; ``+json`` types are JSON, and other ``text/`` types are text.
+    The header ``content-type`` determines the serializer. A type ``*+json`` is JSON. Any other type ``text/*`` is text.
 
     * *accept* - the names of the serializers that may be used.
-    * *keys* - secret keys that verify signatures.
-    * *untyped* - the name of the serializer for a body without a content type, such as ``json`` for TextMessages of JMS
-      producers. *accept* must contain this name, too.
+    * *keys* - the secret keys that verify signatures.
+    * *untyped* - the name of the serializer for a body without a content type. *accept* must contain this name. For
+      example, ``json`` reads the TextMessages of JMS producers.
     * *sent_to* - further destinations to which a signed message may have been sent, such as the subscribed destination.
       A message that was signed for another destination is refused.
 
-    Raises `SerializationError` if the message cannot be read or is not accepted. Raises `ConfigurationError` if no
-    serializer has the name *untyped*, or if the message is signed and there are no *keys*.
+    Raises `SerializationError` if the message cannot be read or is not accepted. Raises `ConfigurationError` if
+    *untyped* is unknown, or if the message is signed and there are no *keys*.
     """
     keys = redact_secret("signing_keys", keys)
     content_type = headers.get("content-type")
@@ -98,11 +98,11 @@ def _by_content_type(content_type: str) -> Serializer | None:
 
 
 def typed_payload(text: str, name: str | None = None) -> tuple[typing.Any, str]:
-    """Return the payload for a *text* from a command line, and the name of its serializer.
+    """Return the payload for the *text* of a command line, and the name of the serializer.
 
-    For the serializer ``text``, the payload is *text*; for ``bytes``, it is *text* in UTF-8; for any other serializer,
-    *text* must be JSON. Without *name*, the serializer is ``json`` if *text* is JSON, and otherwise ``text``. Raises
-    `SerializationError` if *text* must be JSON and is not, and `ConfigurationError` for an unknown *name*.
+    For ``text``, the payload is *text*. For ``bytes``, the payload is *text* in UTF-8. For any other serializer, *text*
+    must be JSON. If *name* is ``None``, the serializer is ``json`` for JSON, and ``text`` for other text. Raises
+    `SerializationError` if *text* must be JSON and is not. Raises `ConfigurationError` if *name* is unknown.
     """
     if name is not None:
         get_serializer(name)

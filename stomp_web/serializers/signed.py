@@ -1,4 +1,4 @@
-"""The signed serializers, which add a signature to the body of another serializer."""
+"""The signed serializers, which sign the body of another serializer."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["SIGNATURE", "SIGNED_DESTINATION", "SignedSerializer", "check_keys"]
 
 #: The header with the signature.
 SIGNATURE: typing.Final = "x-signature"
-#: The header with the signed destination: the destination to which the sender sent the message.
+#: The header with the signed destination, to which the sender sent the message.
 SIGNED_DESTINATION: typing.Final = "x-signed-destination"
 # A prefix of each key, so that a signature is valid only here, even if another program uses the same secret.
 _SALT: typing.Final = b"stomp_web.serializers"
 
 
 class SignedSerializer(Serializer):
-    """Adds a signature (HMAC-SHA256, header ``x-signature``) to the unchanged body of another serializer.
+    """A serializer that signs the unchanged body of another serializer (HMAC-SHA256, header ``x-signature``).
 
-    The signature covers content type, destination and body. The sender's destination is in the header
-    ``x-signed-destination``, because brokers rewrite the ``destination`` of a message.
+    The signature covers the content type, the destination and the body. Brokers rewrite the header ``destination``. So
+    the sender's destination is in the header ``x-signed-destination``.
     """
 
     signs = True
@@ -38,17 +38,17 @@ class SignedSerializer(Serializer):
         self._inner = inner
 
     def dumps(self, payload: typing.Any) -> bytes:
-        """Return the inner serializer's body."""
+        """Return the body from the inner serializer."""
         return self._inner.dumps(payload)
 
     def loads(self, body: bytes) -> typing.Any:
-        """Return the inner serializer's payload; `deserialize` has already verified the body."""
+        """Return the payload from the inner serializer. `deserialize` has already verified *body*."""
         return self._inner.loads(body)
 
     def serialize(self, payload: typing.Any, *, destination: str, keys: Keys = ()) -> SerializedPayload:
-        """Return *payload* with a signature.
+        """Return *payload* with a signature by the first of *keys*. Raises `SerializationError` like every serializer.
 
-        Raises `SerializationError`, `InvalidFrame` for a bad *destination*, or `ConfigurationError` if *keys* is empty.
+        Raises `InvalidFrame` for a bad *destination*, and `ConfigurationError` if *keys* is empty.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)
@@ -61,10 +61,10 @@ class SignedSerializer(Serializer):
     def deserialize(
         self, body: bytes, headers: typing.Mapping[str, str], *, keys: Keys = (), sent_to: typing.Sequence[str] = ()
     ) -> typing.Any:
-        """Return the payload if one of *keys* made the signature; otherwise raise `SerializationError`.
+        """Return the payload if one of *keys* made the signature. Otherwise raise `SerializationError`.
 
-        The message's ``destination``, or one of *sent_to*, must be a name of the signed destination. Earlier versions
-        sent no ``x-signed-destination``. Without this header, one of these destinations must be exactly the signed one.
+        The message's ``destination``, or one of *sent_to*, must name the signed destination (see `delivers`). Earlier
+        versions sent no ``x-signed-destination``. For a message without this header, only the exact name is accepted.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)
@@ -88,18 +88,17 @@ class SignedSerializer(Serializer):
 
 
 def check_keys(serializer: Serializer, keys: Keys) -> None:
-    """Raise `ConfigurationError` if *serializer* signs and there are no *keys*."""
+    """Raise `ConfigurationError` if *serializer* signs and *keys* is empty."""
     if serializer.signs and not keys:
         raise ConfigurationError(f"the serializer {serializer.name} needs a secret: set signing_keys", "signing_keys")
 
 
 def _sign(keys: Keys, *parts: bytes) -> str:
-    """Return the signature of *parts*."""
     return _signature(keys[0], parts).decode()
 
 
 def _verify(keys: Keys, signature: str, *parts: bytes) -> bool:
-    """Whether one of *keys* made this *signature* for *parts*. The comparison takes constant time."""
+    """Return whether one of *keys* made *signature* for *parts*. The comparison takes constant time."""
     given = signature.encode()
     return any(hmac.compare_digest(_signature(key, parts), given) for key in keys)
 

@@ -1,6 +1,6 @@
 """Tools for tests of programs that send messages.
 
-`capture` records the messages that a program sends. The pytest plugin has two fixtures: ``stomp_outbox`` records
+`capture` records the messages that a program sends. The pytest plugin has two fixtures. ``stomp_outbox`` records
 messages like `capture`, and ``stomp_broker`` is a development broker.
 """
 

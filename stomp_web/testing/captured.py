@@ -1,4 +1,4 @@
-"""`capture` puts messages into a list instead of sending them to a broker."""
+"""`capture` records messages in a list. The messages do not go to a broker."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["capture", "capture_if"]
 
 @contextlib.contextmanager
 def capture(*publishers: Publisher) -> typing.Iterator[list[OutboxMessage]]:
-    """Record the messages that *publishers*, or by default all publishers, send while the ``with`` block runs.
+    """Record the messages that *publishers* send in the ``with`` block. Without arguments, record all publishers.
 
-    Yields a list, which gets the messages of all threads. The messages are built and checked as for a broker, and
-    observers are notified, but no connection is opened. If blocks are nested, the innermost block gets the message.
+    Yields a list with the messages of all threads. The messages are built and checked as usual, and observers get
+    events. But the publishers open no connection. If blocks are nested, the innermost block gets the message. Only
     `Publisher.check` still connects to the broker.
 
     >>> publisher = Publisher("stomp://mq.example.com")
@@ -31,7 +31,7 @@ def capture(*publishers: Publisher) -> typing.Iterator[list[OutboxMessage]]:
 
 @contextlib.contextmanager
 def capture_if(wanted: typing.Callable[[Publisher], bool]) -> typing.Iterator[list[OutboxMessage]]:
-    """Like `capture`, but record the messages of the publishers for which *wanted* returns true."""
+    """Record messages like `capture`, but only of the publishers for which *wanted* returns true."""
     outbox: list[OutboxMessage] = []
 
     def detour(publisher: Publisher) -> MemoryBackend | None:

@@ -1,6 +1,6 @@
-"""The pytest plugin. pytest loads it in every environment in which stomp-web is installed.
+"""The pytest plugin of stomp-web. pytest loads the plugin in every environment with stomp-web.
 
-Therefore this module imports only pytest, and changes only tests that use its fixtures.
+So this module imports only pytest, and changes only tests that use its fixtures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["stomp_broker", "stomp_outbox"]
 
 @pytest.fixture
 def stomp_outbox() -> typing.Iterator[list[OutboxMessage]]:
-    """A list of the messages that all publishers send during the test. They do not go to a broker."""
+    """A list of the messages that all publishers send during the test. The messages do not go to a broker."""
     from .captured import capture
 
     with capture() as outbox:
@@ -27,7 +27,7 @@ def stomp_outbox() -> typing.Iterator[list[OutboxMessage]]:
 
 @pytest.fixture
 def stomp_broker() -> typing.Iterator[Broker]:
-    """A running development broker, only for this test. See ``stomp_broker.url``, ``stomp_broker.messages(...)``."""
+    """A development broker that runs during the test. For example, ``stomp_broker.url`` is its address."""
     from ..broker import Broker
 
     with Broker() as broker:

@@ -1,1 +1,1 @@
-"""The backends of a publisher: `broker` sends messages; `local` records, prints or discards them for development."""
+"""The backends of a publisher. `broker` sends messages. `local` records, prints or drops messages for development."""

@@ -1,4 +1,4 @@
-"""BrokerBackend: sends messages to a broker through a pool. `Retry` decides which sends are repeated."""
+"""`BrokerBackend` sends messages to a broker through a pool. `Retry` decides which sends are repeated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PAUSE = 0.1
 
 
 class BrokerBackend:
-    """Delivers messages over a client of its pool."""
+    """The backend that delivers messages with the clients of its pool."""
 
     def __init__(self, options: Options, observers: Observers) -> None:
         names = (*_POOL_OPTIONS, *_CLIENT_OPTIONS)
@@ -35,7 +35,7 @@ class BrokerBackend:
         self.address = self._pool.url
 
     def deliver(self, messages: typing.Sequence[Message], confirm: bool, deadline: Deadline) -> None:
-        """Send *messages*, which are ready. If the last try fails, raises the error that describes the outcome."""
+        """Send prepared *messages*. If the last try fails, raise the error that describes the outcome."""
         if self._resend_unknown:
             Retry(self._pool, messages, confirm, deadline, True).run()
             return
@@ -59,13 +59,13 @@ class BrokerBackend:
 
 
 class Retry:
-    """Makes the later tries of one send whose first try failed. With *resend_unknown*, it makes the first try, too.
+    """The tries of one send after the first try has failed. With *resend_unknown*, `Retry` makes the first try, too.
 
-    * If a connection breaks before a byte was sent, it is replaced, and the send is repeated until the deadline.
-    * A send of unknown outcome is repeated only with *resend_unknown*. Its outcome stays unknown until a receipt comes.
-    * The first repetition comes at once, because the connection probably was dead already. Later repetitions come after
-      a pause, so that a broker that closes each connection is not overloaded.
-    * If only a part of a message was sent, the message is repeated only once, because the broker may refuse its size.
+    * If a connection breaks before a byte was sent, the send is repeated with another connection until the deadline.
+    * A send of unknown outcome is repeated only with *resend_unknown*. The outcome stays unknown until a receipt comes.
+    * The first repetition comes at once, because the connection was probably dead already. Later repetitions come after
+      a pause. Without the pause, a broker that closes every connection would be overloaded.
+    * If only a part of a message was sent, the message is repeated only once. The broker may refuse the message's size.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Retry:
         self._cut = False  # whether a try has sent only a part of a message
 
     def run(self) -> None:
-        """Try until the send succeeds. If the last try fails, raises the error that describes the outcome."""
+        """Try until the send succeeds. If the last try fails, raise the error that describes the outcome."""
         while True:
             if self._tries:
                 self._todo = [position for position in range(len(self._messages)) if position not in self._confirmed]
@@ -121,12 +121,12 @@ class Retry:
                 raise self._unknown from error
 
     def after(self, failure: MessageError) -> None:
-        """Continue a send whose first try had a connection and ended with *failure*."""
+        """Continue a send whose first try had a connection and failed with *failure*."""
         self._go_on(failure, connected=True)
         self.run()
 
     def _go_on(self, error: MessageError, connected: bool) -> None:
-        """If the send is to be repeated after *error*, return after a pause; otherwise raise the final error."""
+        """Return after a pause if the send must be repeated after *error*. Otherwise raise the final error."""
         pause = _PAUSE if self._tries else 0.0
         self._tries += 1
         self._confirmed.update(self._todo[position] for position in error.confirmed)
@@ -159,7 +159,7 @@ class Retry:
             raise unknown from error
 
     def _wait(self, pause: float) -> bool:
-        """Wait *pause* seconds. Return ``False`` at once if the pause would reach the deadline."""
+        """Wait *pause* seconds, and return true. If the pause would reach the deadline, return false at once."""
         if pause >= self._deadline.remaining():
             return False
         if pause:

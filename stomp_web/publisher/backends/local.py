@@ -1,6 +1,6 @@
-"""The backends behind ``memory://``, ``console://`` and ``null://``.
+"""The backends for the addresses ``memory://``, ``console://`` and ``null://``.
 
-These backends build and check a message as the backend for a broker does, and refuse a message for the same reasons.
+These backends build and check a message in the same way as `BrokerBackend`, and refuse the same messages.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["OutboxMessage", "local_backend"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OutboxMessage:
-    """A message that was sent to ``memory://``. `headers` are all headers of its SEND frame."""
+    """A message that was sent to ``memory://``. `headers` contains all headers of the SEND frame."""
 
     id: str
     destination: str
@@ -35,18 +35,18 @@ class OutboxMessage:
 
     @property
     def content_type(self) -> str | None:
-        """The body's MIME type."""
+        """The MIME type of the body, or ``None``."""
         return self.headers.get("content-type")
 
     @property
     def payload(self) -> typing.Any:
-        """The payload, as a receiver would read it from the body. For example, a date in JSON comes back as text."""
+        """The payload that a receiver would read from the body. For example, a date in JSON is read as text."""
         names = ("json", "text", "bytes", "pickle", "signed-json", "signed-pickle")
         return deserialize(self.body, self.headers, accept=names, keys=self.keys)
 
 
 class LocalBackend:
-    """The backend of ``null://``. It is also the base of the other local backends, which define `take`."""
+    """The backend of ``null://``, and the base class of the other local backends. Subclasses define `take`."""
 
     def __init__(self, scheme: str) -> None:
         self.address = f"{scheme}://"
@@ -66,7 +66,7 @@ class LocalBackend:
             self.take(message, frame)
 
     def take(self, message: Message, frame: Frame) -> None:
-        """Keep or print *frame*; ``null://`` discards it."""
+        """Keep or print *frame*. The base class drops *frame*."""
 
     def check(self, timeout: float | None = None) -> Health:
         return Health(True, self.address, seconds=0.0)
@@ -79,7 +79,7 @@ class LocalBackend:
 
 
 class MemoryBackend(LocalBackend):
-    """Keeps every message in a list."""
+    """The backend of ``memory://``, which keeps every message in a list."""
 
     def __init__(self, scheme: str, keys: tuple[str | bytes, ...]) -> None:
         super().__init__(scheme)
@@ -91,7 +91,7 @@ class MemoryBackend(LocalBackend):
 
 
 class ConsoleBackend(LocalBackend):
-    """Prints the headers and the body of every message to standard output, for development."""
+    """The backend of ``console://``, which prints the headers and the body of every message on standard output."""
 
     def take(self, message: Message, frame: Frame) -> None:
         lines = [f"SEND {message.destination}"]
@@ -104,10 +104,10 @@ class ConsoleBackend(LocalBackend):
 
 
 class _Console:
-    """Writes to the standard output of one process through its own stream. Each text is written by one call.
+    """A writer to the standard output of one process. The writer has its own stream, and writes a text in one call.
 
-    A write to a descriptor holds the stream's lock while it waits for a slow reader. A child that is forked meanwhile
-    inherits the held lock. CPython 3.11 and 3.12 then wait for ever, even in the flush at exit.
+    A write to a descriptor holds the stream's lock while the reader is slow. A child that is forked during the write
+    inherits the held lock. On CPython 3.11 and 3.12, the child then waits for ever, even in the flush at exit.
     """
 
     def __init__(self, pid: int) -> None:
@@ -116,7 +116,6 @@ class _Console:
         self._streams: tuple[typing.TextIO, typing.TextIO] | None = None
 
     def write(self, text: str) -> None:
-        """Write *text* to the current standard output, and flush the stream."""
         shown = sys.stdout
         if shown is None:  # a program without a console
             return

@@ -1,4 +1,4 @@
-"""The receiving side: a `Worker` calls handlers with messages, in threads or in processes.
+"""The receiving side: a `Worker` calls handlers with messages. Handlers run in threads or in processes.
 
 The path of a message, with the module of each part in parentheses::
 

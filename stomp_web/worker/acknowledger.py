@@ -1,12 +1,12 @@
-"""The acknowledger decides about each message: ACK, NACK, another try, or a dead letter.
+"""The acknowledger decides about each message: ACK, NACK, another try or a dead letter.
 
 * When the handler returns, the acknowledger sends ACK. With ``auto``, ACK is sent right before the handler is called.
-* When the handler raises, the message is tried again after a pause. The acknowledger sends NACK if the broker requeues
-  after NACK, as RabbitMQ does, and the message has a key. Otherwise the worker keeps the message and calls the handler
-  again. Some brokers never deliver a message again after NACK, for example ActiveMQ 5.17.
-* If the database of the inbox (``once``) has a fault, the worker keeps the message and tries until the database works.
-  The fault does not count as a failure of the message. With ``auto``, the fault counts. Then the broker no longer has
-  the message, and only a dead letter saves the message when the worker shuts down.
+* When the handler raises, the message is tried again after a pause. The acknowledger sends NACK if the message has a
+  key and the broker requeues after NACK. RabbitMQ does so. Some brokers never deliver a message again after NACK, for
+  example ActiveMQ 5.17. With such a broker, the worker keeps the message and calls the handler again.
+* If the database of the inbox (``once``) has a fault, the worker keeps the message until the database works. The fault
+  does not count as a failure of the message. With ``auto``, the fault counts. The broker no longer has the message
+  then, so only a dead letter saves the message when the worker shuts down.
 * If a message breaks STOMP's rules, the handler gets the part that could be read. A message that exceeds a limit
   becomes a dead letter at once.
 * If a message has failed too often or cannot be read, the worker sends a dead letter. ACK for the message follows after
@@ -136,10 +136,7 @@ class Acknowledger:
             self._handle_again(delivery, pause)
 
     def interrupted(self, delivery: Delivery, error: BaseException) -> None:
-        """Plan another try or a dead letter, after an exception that the handler did not raise.
-
-        The method sends no NACK and logs last, because sending and logging could raise, too.
-        """
+        """Plan the next step after an exception outside the handler. Send no NACK and log last: both could raise."""
         text = error_in_one_line(error)
         delivery.error = delivery.error or text
         self._count_failure(delivery)

@@ -1,4 +1,4 @@
-"""The common part of the commands that run a worker: the log, the progress line, and the output of handlers."""
+"""The common part of the commands that run a worker. It handles the log, the progress line and the handlers' output."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def run_worker(
 ) -> int:
     """Run *worker*, and write its log and a progress line to *stream*. Default: standard error.
 
-    *concurrency* and *processes* replace the worker's own values. If a standard stream is closed, full or without a
-    reader, the output of handlers is lost but no message fails. The first write error of standard output is logged.
+    *concurrency* and *processes* replace the worker's own values. If a standard stream is closed, is full or has no
+    reader, only the output of handlers is lost. No message fails. The first write error of standard output is logged.
     Returns the exit code of `Worker.run`, or 130 after a second Ctrl-C. Raises the exceptions of `Worker.run`.
     """
     if concurrency is not None:
@@ -42,7 +42,7 @@ def run_worker(
 
 
 def messages_at_once(worker: Worker, concurrency: int | None, processes: int | None) -> int:
-    """Return how many messages *worker* handles at a time. The other arguments are those of `run_worker`."""
+    """Return how many messages *worker* handles at a time. `run_worker` has the same arguments."""
     return (worker.processes if processes is None else processes) or (
         worker.concurrency if concurrency is None else concurrency
     )

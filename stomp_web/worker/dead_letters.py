@@ -1,4 +1,4 @@
-"""Dead letters: copies of messages that could not be handled, for the dead letter destination."""
+"""Dead letters are copies of messages that could not be handled. They go to the dead letter destination."""
 
 from __future__ import annotations
 

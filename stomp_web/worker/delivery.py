@@ -27,7 +27,7 @@ Key = tuple[str, str]
 
 
 class Step(enum.Enum):
-    """The next step for a message: call the handler, send NACK, or send a dead letter."""
+    """The next step for a message: call the handler, send NACK or send a dead letter."""
 
     HANDLE = "handle"
     REQUEUE = "requeue"
@@ -107,7 +107,7 @@ class Duplicates:
         self._busy: dict[Key, list[Delivery]] = {}
 
     def begin(self, delivery: Delivery) -> typing.Literal["new", "done", "busy"]:
-        """Return ``done`` for a handled message, ``busy`` for a message in a handler and otherwise ``new``."""
+        """Return ``done`` for a handled message, ``busy`` for a message in a handler and ``new`` for others."""
         key = delivery.key
         if not self._size or key is None:
             return "new"

@@ -1,4 +1,4 @@
-"""Executors call handlers. This module has the interface, and the executor that uses the worker thread itself.
+"""Executors call handlers. This module has the interface, and the executor that calls handlers in the worker thread.
 
 A message (`Job`) and its outcome (`Failure`) are plain values, so that a pipe can carry them to another process.
 """
@@ -170,7 +170,7 @@ def _check_has_run(result: object) -> None:
 class ForkGuard:
     """A context manager that ends a forked child at the end of the ``with`` block. Only the parent continues.
 
-    Otherwise the child would run the worker's code on its parent's connection: take messages and acknowledge them.
+    Without a guard, the child would take and acknowledge messages on its parent's connection.
     """
 
     def __init__(self) -> None:

@@ -2,15 +2,15 @@
 
 * When the handler returns, the acknowledger sends ACK. With ``auto``, ACK is sent right before the handler is called.
 * When the handler raises, the message is tried again after a pause. The acknowledger sends NACK if the message has a
-  key and the broker requeues after NACK. RabbitMQ does so. Some brokers never deliver a message again after NACK, for
-  example ActiveMQ 5.17. With such a broker, the worker keeps the message and calls the handler again.
+  key and the broker requeues after NACK. RabbitMQ requeues after NACK. Some brokers never deliver a message again after
+  NACK, for example ActiveMQ 5.17. With these brokers, the worker keeps the message and calls the handler again.
 * If the database of the inbox (``once``) has a fault, the worker keeps the message until the database works. The fault
-  does not count as a failure of the message. With ``auto``, the fault counts. The broker no longer has the message
-  then, so only a dead letter saves the message when the worker shuts down.
+  does not count as a failure of the message. With ``auto``, the fault counts, because the broker no longer has the
+  message. When the worker shuts down, only a dead letter saves such a message.
 * If a message breaks STOMP's rules, the handler gets the part that could be read. A message that exceeds a limit
   becomes a dead letter at once.
-* If a message has failed too often or cannot be read, the worker sends a dead letter. ACK for the message follows after
-  the broker has confirmed the dead letter. If sending fails, the worker tries again later.
+* If a message has failed too often or cannot be read, the worker sends a dead letter. After the broker has confirmed
+  the dead letter, the worker sends ACK for the message. If sending fails, the worker tries again later.
 * If the session of a message has ended, no ACK is sent. The broker delivers the message again.
 """
 
@@ -73,8 +73,8 @@ class Acknowledger:
     def admit(self, delivery: Delivery) -> bool:
         """Return whether to call the handler. With ``auto``, send ACK first.
 
-        The result is false for a message that is too large and for a duplicate. If the original was handled, the
-        duplicate is acknowledged. If a handler has the original, the duplicate waits.
+        The result is false for a duplicate, for a message that is too large, and after the end of the session. If the
+        original was handled, the duplicate is acknowledged. If a handler still has the original, the duplicate waits.
         """
         if self._is_stale(delivery):
             return False
@@ -127,7 +127,7 @@ class Acknowledger:
             self._handle_again(delivery, self._pause(delivery.failures))
 
     def _postpone(self, delivery: Delivery, failure: Failure) -> None:
-        """Plan another try in this worker. After NACK, a broker could count a failure."""
+        """Plan another try in this worker. NACK is not sent, because a broker could count NACK as a failure."""
         delivery.postponed += 1
         pause = self._pause(delivery.postponed)
         _log.warning("%s waits, the next try is in %.1f s: %s", delivery, pause, short_text(failure.error))
@@ -136,7 +136,10 @@ class Acknowledger:
             self._handle_again(delivery, pause)
 
     def interrupted(self, delivery: Delivery, error: BaseException) -> None:
-        """Plan the next step after an exception outside the handler. Send no NACK and log last: both could raise."""
+        """Plan the next step after an exception that the handler did not raise.
+
+        NACK is not sent, because sending could raise. Logging comes last, because logging could raise.
+        """
         text = error_in_one_line(error)
         delivery.error = delivery.error or text
         self._count_failure(delivery)
@@ -176,7 +179,6 @@ class Acknowledger:
         self._inbox.later(pause, Step.DEAD_LETTER, delivery)
 
     def _is_stale(self, delivery: Delivery) -> bool:
-        """Return whether the broker will deliver the message again. If so, count the message as stale."""
         stale = self._session.redelivers(delivery)
         if stale:
             self._counters.add("stale")
@@ -224,7 +226,7 @@ class Acknowledger:
             _log.exception("message %s cannot be acknowledged; it will come again", delivery.name)
 
     def _tell_broker(self, command: typing.Literal["ACK", "NACK"], delivery: Delivery) -> bool:
-        """Send ACK or NACK. Return whether the frame was sent. Raises `InvalidFrame` if it cannot be built."""
+        """Send ACK or NACK, and return whether this succeeded. Raises `InvalidFrame` if the frame cannot be built."""
         try:
             if command == "ACK":
                 self._client.ack(delivery.frame)

@@ -56,7 +56,7 @@ def _for_handlers(line: ProgressLine, stream: typing.TextIO | None) -> typing.Te
 
 
 def _begin_process() -> None:
-    """Make a new process of the worker log and print as its parent does."""
+    """Prepare a process of the worker, so that the process logs and prints like its parent."""
     # On a terminal, the process clears the parent's progress line before it writes. It shows no progress of its own.
     line = ProgressLine(sys.stderr)
     begin_logging(line)

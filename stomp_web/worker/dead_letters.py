@@ -1,4 +1,4 @@
-"""Dead letters are copies of messages that could not be handled. They go to the dead letter destination."""
+"""Dead letters are copies of messages that could not be handled. `DeadLetters` sends them."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class DeadLetters:
     """Sends dead letters to *destination* on a connection of *pool*, and waits for each receipt.
 
     The worker's own connection is not used, because many messages could arrive before the receipt. A dead letter has
-    the body and most headers of its message. More headers say why the message failed. If the broker refuses the dead
-    letter, the next try sends only harmless headers.
+    the body and most headers of its message. Additional headers say why the message failed. If the broker refuses the
+    dead letter, the next try sends only harmless headers.
     """
 
     def __init__(self, pool: PublishClientPool, destination: str) -> None:

@@ -43,10 +43,10 @@ class Delivery:
       id.
     * `failures` - how often the handling has failed.
     * `error` - the last failure, in one line.
-    * `acknowledged_first` - whether ACK was sent before the handler was called. Then the broker no longer has the
+    * `acknowledged_first` - whether ACK was sent before the handler was called. If true, the broker no longer has the
       message.
     * `dead_letter_tries` - how many tries to send the dead letter have failed.
-    * `lost` - how many of these tries lost the connection.
+    * `lost` - how many tries to send the dead letter have lost the connection.
     * `refused` - whether the broker refused the dead letter, or seems to have refused it.
     * `postponed` - how many tries have failed without a fault of the message.
     * `done` - whether the handling has ended. The acknowledgement may still wait for earlier messages.
@@ -153,11 +153,11 @@ class CurrentSession:
         self._number += 1
 
     def redelivers(self, delivery: Delivery) -> bool:
-        """Return whether the broker will deliver the message again, because the session of *delivery* has ended."""
+        """Return whether the session of *delivery* has ended, so that the broker delivers the message again."""
         return delivery.session != self._number and not delivery.acknowledged_first
 
     def ack_mode(self, handler: Handler) -> str:
-        """Return the ack mode for SUBSCRIBE. It is never ``auto``, because waiting messages could be lost."""
+        """Return the ack mode for SUBSCRIBE. The mode is never ``auto``, because waiting messages could be lost."""
         return "client" if handler.ack == "client" and not self.dialect.acks_over_all else "client-individual"
 
     def cumulative_acks(self, handler: Handler) -> CumulativeAcks:
@@ -187,7 +187,7 @@ class CurrentSession:
 class CumulativeAcks:
     """The unacknowledged deliveries of one subscription in one session, in order.
 
-    In the ack mode ``client``, an ACK also acknowledges all earlier messages. Handlers may end in any order. So the ACK
+    In the ack mode ``client``, an ACK also acknowledges all earlier messages. Handlers may end in any order. The ACK
     for a message is sent only when the message and all earlier messages are done.
     """
 

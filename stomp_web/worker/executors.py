@@ -48,7 +48,7 @@ class Failure:
     """The reason why a message was not handled. `details` is the traceback.
 
     If `permanent` is true, every other try would fail. If `counts` is false, the message is not at fault. The worker
-    then tries the message again and never sends a dead letter, unless the message is acknowledged already.
+    then tries the message again, as often as needed. With ``auto``, every failure counts.
     """
 
     error: str

@@ -30,8 +30,8 @@ class ReceivedMessage:
     * `destination` - the destination from which the message came.
     * `id` - the sender's ``x-message-id``, which is the same at every delivery. If this header is missing or empty,
       `id` is the broker's ``message-id``.
-    * `redelivered` - whether the message may have been handled before. Then the broker has marked the message as
-      redelivered, or this worker has failed to handle it.
+    * `redelivered` - whether the message may have been handled before. True if the broker has marked the message as
+      redelivered, or if this worker has failed to handle it.
     * `failures` - how often the message has failed, as far as this worker knows. The worker counts its own failed
       tries. A quorum queue of RabbitMQ counts earlier deliveries in ``x-delivery-count`` (3.10) or ``x-acquired-count``
       (4.3). The queue also counts messages that a stopping worker returned unhandled. `failures` is the larger count.
@@ -59,7 +59,7 @@ ACCEPT: typing.Final = ("json", "text", "bytes")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handler:
-    """One subscription. `name` is the function's name for the log. An empty `untyped` means the worker's value."""
+    """One subscription. `name` is the function's name for the log. An empty `untyped` stands for the worker's value."""
 
     function: Function
     name: str
@@ -114,7 +114,7 @@ class Handlers:
         * *untyped* - the name of the serializer for bodies without a content type. For JMS producers, ``json`` may be
           right. The name must also be in *accept*. Default: the worker's *untyped*.
         * *sent_to* - other destinations to which signed messages may have been sent. Name a destination if the broker
-          moves its messages to *destination*. See `stomp_web.serializers.deserialize`.
+          moves messages from there to *destination*. See `stomp_web.serializers.deserialize`.
         * *once* - handle each message once, even if the broker delivers it again. The handler runs in a transaction of
           the worker's *inbox*, which also inserts a row for the handler and the message. An inbox of
           `stomp_web.sqlalchemy` calls the handler with the message and the session.
@@ -126,8 +126,8 @@ class Handlers:
         another library's decorator. Then each call that returns an awaitable or a generator counts as a failure.
 
         Raises `InvalidFrame` if the destination, the ack mode or a header is invalid. Raises `ConfigurationError` if
-        the function is refused or cannot be called with a handler's arguments. The same error is raised if *id* is in
-        use or the queue has a handler already. Two handlers would share its messages.
+        the function is refused or cannot be called with a handler's arguments. This error is also raised if *id* is in
+        use or the queue has a handler already. Two handlers of one queue would share the messages.
         """
         accept = (accept,) if isinstance(accept, str) else tuple(accept)
         origins = (sent_to,) if isinstance(sent_to, str) else tuple(sent_to)

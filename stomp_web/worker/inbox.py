@@ -1,7 +1,7 @@
 """The inbox holds received messages for the worker threads. The inbox also holds failed messages until their next try.
 
 The inbox is the `message_queue` of the worker's client. While the inbox is full, the client reads nothing. The inbox
-stays when a session ends. Unacknowledged messages are then dropped, because the broker delivers them again.
+stays when a session ends. Unacknowledged messages are dropped then, because the broker delivers them again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Inbox(FrameQueue):
         self._unclaimed = UnclaimedWarnings(_log)
 
     def offer_many(self, frames: typing.Sequence[Frame]) -> int:
-        """Add *frames* until the inbox is full. Return how many frames were processed."""
+        """Add *frames* until the inbox is full. Return how many frames of the sequence were taken."""
         for taken, frame in enumerate(frames):
             if frame.headers.get("subscription") not in self._handlers:
                 self._unclaimed.warn(frame)
@@ -59,7 +59,7 @@ class Inbox(FrameQueue):
             self._drop_unbegun()
 
     def take(self, seconds: float = math.inf) -> tuple[Step, Delivery] | None:
-        """Return the next step and its message, or ``None`` after *seconds* without a step or if `finished`."""
+        """Return the next step and its message. Return ``None`` after *seconds*, or if `finished` is true."""
         end = time.monotonic() + seconds
         with self._not_empty:
             while True:
@@ -110,7 +110,7 @@ class Inbox(FrameQueue):
             self._drop_unbegun()
 
     def abandon(self) -> int:
-        """Drop every message now and later. Return how many lost messages were acknowledged already."""
+        """Drop all messages, now and later. Return how many are lost because they were acknowledged already."""
         with self._not_empty:
             self._closed = self._abandoned = True
             self._drop_unbegun()

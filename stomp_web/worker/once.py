@@ -1,4 +1,4 @@
-"""Run a handler only once for each message. The handler's transaction also inserts a row that names the message."""
+"""Handlers that run only once for each message. The handler's transaction also inserts a row that names the message."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class InboxUnavailable(Exception):
 
 
 class OnceInbox(typing.Protocol):
-    """Runs the handlers that have ``once=True``. `stomp_web.sqlalchemy` and `stomp_web.django` have such an inbox."""
+    """Runs the handlers that have ``once=True``. `stomp_web.sqlalchemy` and `stomp_web.django` each have an inbox."""
 
     #: How many arguments the inbox passes to a handler.
     arguments: int
@@ -39,8 +39,8 @@ class OnceInbox(typing.Protocol):
     def run(self, handler: str, identity: str, function: Function, message: ReceivedMessage) -> object:
         """Call *function* in a transaction that also inserts a row for *handler* and *identity*.
 
-        If the row exists already, return ``None`` without a call. If *function* raises, roll back the transaction and
-        raise the exception again.
+        If the row exists already, do not call *function* and return ``None``. If *function* raises, roll back the
+        transaction and raise the exception again.
         """
 
 
@@ -55,10 +55,10 @@ def check_identity(identity: str) -> str:
 
 
 def bounded(name: str) -> str:
-    """Return *name* for a column of an inbox. A name that a database could change or confuse is replaced by its hash.
+    """Return *name*, or the hash of *name*, for a column of an inbox.
 
-    A very long name is hashed. A name is also hashed if it is not ASCII, has capitals or has outer blanks. MySQL
-    ignores case and trailing blanks, and could confuse two names.
+    The hash replaces a name of more than 255 characters, and a name that a database could confuse with another name.
+    For example, MySQL ignores case and trailing blanks.
     """
     safe = len(name) <= _MOST and name.isascii() and name == name.lower().strip()
     return name if safe else hashlib.sha256(name.encode(errors="replace")).hexdigest()

@@ -158,7 +158,7 @@ class ProcessExecutor(Executor):
 
 
 def _wait_for_exit(process: BaseProcess) -> bool:
-    """Wait at most `_END_LIMIT` seconds for the end of *process*. Return whether it has ended."""
+    """Wait at most `_END_LIMIT` seconds for the end of *process*. Return whether *process* has ended."""
     end = time.monotonic() + _END_LIMIT
     # `Process.join` could wait forever, because a handler may have closed the file descriptors of the process.
     wait([process.sentinel], _END_LIMIT)

@@ -95,7 +95,7 @@ Progress = typing.Callable[[WorkerStats], object]
 
 @dataclasses.dataclass(repr=False, eq=False)
 class Supervisor:
-    """Runs and owns the parts of a worker. The parts end with `run`."""
+    """Runs and owns the parts of a worker. When `run` ends, all parts end."""
 
     _client: QueueingDuplexClient
     _session: CurrentSession

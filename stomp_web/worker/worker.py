@@ -1,4 +1,4 @@
-"""`Worker` and its options. One of its methods makes and connects the parts of a run."""
+"""`Worker` and its options. `Worker._make_supervisor` makes and connects the parts of a run."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ class Worker(Unpicklable):
     * *concurrency* - how many handlers may run at the same time, each in a thread. Default: 8. With 1, messages are
       handled in the order in which the broker sends them.
     * *processes* - if not 0, handlers run in this number of processes instead of threads. A process runs one handler at
-      a time. Each process is a new interpreter and imports the handlers. So define handlers at the top level of a
-      module.
+      a time. Each process is a new interpreter that imports the handlers. Define handlers at the top level of a module.
     * *prefetch* - how many unacknowledged messages the broker may send for each subscription. RabbitMQ and ActiveMQ
       support this limit. Default: twice the number of handlers that may run at the same time.
     * *max_redeliveries* - how often a message is tried again after its handler has raised. Default: 5.
-    * *retry_delay* - seconds before the first such retry. The pause doubles each time, up to 30 seconds. Default: 0.1.
+    * *retry_delay* - seconds before the first retry. The pause doubles each time, up to 30 seconds. Default: 0.1.
     * *dead_letter* - the destination for a message whose last try has failed. Default: ``/queue/DLQ``. The message is
       acknowledged when the broker has confirmed the dead letter.
-    * *deduplicate* - how many handled messages to remember by ``x-message-id``. Their copies are dropped. Default: 0.
+    * *deduplicate* - how many handled messages to remember by ``x-message-id``. Copies of these messages are dropped.
+      Default: 0.
     * *grace* - how many seconds running handlers have to end when the worker stops. Default: 30.
     * *untyped* - the name of the serializer for bodies without a content type. A handler's own *untyped* comes first.
       Default: ``bytes``.
@@ -179,21 +179,21 @@ class Worker(Unpicklable):
 
         When the connection is lost, the worker connects and subscribes again. The pause before a new connection grows
         with each failure. In the main thread, the first SIGTERM or Ctrl-C shuts the worker down cleanly. The worker
-        takes no more messages, and handlers have the grace time to end. Then the worker acknowledges their messages and
-        closes the connection with DISCONNECT. A second signal ends the worker at once. In the first half second, a
-        second signal is ignored: a terminal and a wrapper may both forward one Ctrl-C. Returns 0, or 1 if a handler did
-        not end in time.
+        takes no more messages, and handlers have the grace time to end. Then the worker acknowledges the handled
+        messages and closes the connection with DISCONNECT. A second signal after half a second or more ends the worker
+        at once. An earlier second signal is ignored, because a terminal and a wrapper may both forward one Ctrl-C.
+        Returns 0, or 1 if a handler did not end in time.
 
         *on_progress* is called in this thread about twice a second, with a `WorkerStats`. An `Exception` of
         *on_progress* is logged, and the worker continues. Each process calls *initializer* before the constructor's
-        *initializer*. A program can use it to configure logging in its processes.
+        *initializer*. With *initializer*, a program can configure logging in its processes.
 
         Raises `ConfigurationError` if there is no handler, a handler cannot be run, or the table of the inbox is
         missing. Raises `AuthenticationFailed` if the broker refuses the login at the first connection. Raises
         `Rejected` if the broker permanently refuses a subscription at the first connection. Reasons are a missing
         permission, an unknown destination, a queue with other arguments or an invalid selector. After any other error,
-        the worker waits and tries again. For example, the broker cannot be reached, or RabbitMQ answers NOT_FOUND
-        because another program has not declared the queue yet.
+        the worker waits and tries again. Examples are an unreachable broker, and RabbitMQ's NOT_FOUND before another
+        program has declared the queue.
         """
         try:
             self._idle.pop()

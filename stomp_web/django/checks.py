@@ -1,4 +1,4 @@
-"""The system checks read the settings only. They open no socket and import no module of handlers.
+"""The system checks of the settings. No check opens a socket or imports a module of handlers.
 
 * **stomp_web.E001** - ``settings.STOMP`` is missing, is not a dict, or has no ``"default"``.
 * **stomp_web.E002** - an alias cannot be used. A key, an option, a value or the address in its entry is wrong.

@@ -59,9 +59,9 @@ def send(
     broker after the commit. If sending fails or the process dies after the commit, the message is lost or its outcome
     is unknown.
 
-    The messages of one transaction are sent as one batch for each alias. All errors are logged, and the first one is
-    raised. If another message failed and a message was certainly not sent, this message is sent again, alone. The time
-    of a failed batch is subtracted from the *timeout* of the next batch. At least a twentieth of the *timeout* is left.
+    The messages of one transaction are sent as one batch for each alias. All errors are logged, and the first error is
+    raised. A message that was certainly not sent because of another message is sent again, alone. The time of a failed
+    batch is subtracted from the *timeout* of the next batch. At least a twentieth of the *timeout* is left.
     """
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
     if keep is None:
@@ -92,8 +92,8 @@ async def asend(
     executor sends the message. `Publisher.asend` documents the effect of a cancelled task.
 
     For async code, Django uses the database in one thread (``sync_to_async`` with ``thread_sensitive=True``). With
-    *on_commit*, `asend` checks whether this thread has an open transaction. If so, `asend` returns at once, and the
-    thread sends the message after the commit. Without an open transaction, `asend` sends the message now.
+    *on_commit*, `asend` checks whether this thread has an open transaction. With an open transaction, `asend` returns
+    at once, and the thread sends after the commit. Without an open transaction, `asend` sends the message now.
     """
     publisher = publishers[using]
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)

@@ -14,7 +14,7 @@ __all__ = ["capture_messages"]
 
 
 class capture_messages(utils.TestContextDecorator):  # noqa: N801 - Django names its test decorators like this
-    """Records messages instead of sending them. Use it as a context manager, or to decorate a test or a ``TestCase``.
+    """Records messages instead of sending them. A context manager, and a decorator for a test or a ``TestCase``.
 
     * *using* - the alias whose messages are recorded. With ``None``, the messages of all publishers are recorded.
     * *attr_name* - for a decorated class: the attribute that holds the list of messages.

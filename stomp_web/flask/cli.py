@@ -104,7 +104,7 @@ def send(destination: str, body: str, serializer: str | None, named: str | None,
 @_options([("--timeout", seconds, "SECONDS", "How long to wait. Default: STOMP_TIMEOUT.")])
 @_extension
 def ping(timeout: float | None, extension: str) -> None:
-    """Check that the broker answers, and print how long it took and the broker's name."""
+    """Check that the broker answers. Print the time of the check and the broker's name."""
     with _command(extension) as state:
         _report(check_broker(state.publisher, timeout))
 
@@ -165,7 +165,7 @@ def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, e
 @_options(RELAY)
 @_extension
 def relay(database: str | None, once: bool, extension: str, **options: typing.Any) -> None:
-    """Send the messages of the outbox until Ctrl-C, each confirmed.
+    """Send the messages of the outbox until Ctrl-C. The broker confirms each message.
 
     Any number of relays may run at the same time. On SQLite, one relay works at a time. While the broker or the
     database is away, the command waits. The first Ctrl-C or SIGTERM ends the command after its current batch. A second
@@ -183,7 +183,7 @@ def relay(database: str | None, once: bool, extension: str, **options: typing.An
 def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None) -> Worker:
     """Return a worker for the handlers of the extension.
 
-    If *processes* is ``None``, the configuration has the number. Each process loads the app in the same way as
+    If *processes* is ``None``, the number in the configuration is used. Each process loads the app in the same way as
     *script*. Raises `ConfigurationError` if there is no handler or the configuration is wrong.
     """
     from ..worker import Worker  # a site that only sends does not need it

@@ -38,16 +38,16 @@ _SERVICE = re.compile(
 
 
 class Stomp(PublisherMethods):
-    """The extension. It may serve several apps. Each app has its own publisher.
+    """The extension, for one or several apps. Each app has its own publisher.
 
-    * *app* - an app to initialise at once. If it is ``None``, call `init_app` later.
+    * *app* - an app to initialise at once. With ``None``, call `init_app` later.
     * *config_prefix* - the prefix of the keys in the app's configuration. In lower case, the prefix is the key in
       ``app.extensions``. For a second broker in one app, make a second `Stomp` with another prefix. Neither prefix may
-      begin with the other: ``STOMP`` and ``AUDIT_STOMP`` are right, ``STOMP`` and ``STOMP_AUDIT`` are wrong.
+      begin with the other prefix. ``STOMP`` and ``AUDIT_STOMP`` are right. ``STOMP`` and ``STOMP_AUDIT`` are wrong.
 
     `send`, `asend`, `send_many`, `batch`, `check`, `stats`, `close`, `publisher` and `outbox` belong to the current
-    app's `Publisher`. They need an application context, such as the context of a request. Without a context, they raise
-    `RuntimeError`. ``app.extensions["stomp"]`` has the same methods and needs no context.
+    app's `Publisher`. Their use needs an application context, such as the context of a request. Without a context,
+    their use raises `RuntimeError`. ``app.extensions["stomp"]`` has the same methods and needs no context.
 
     `subscribe` needs no app. The decorated functions belong to the extension, as routes belong to a blueprint.
     ``flask stomp worker`` receives the messages of an app and calls the functions.
@@ -65,9 +65,9 @@ class Stomp(PublisherMethods):
         ``STOMP_WORKER`` is a mapping with the settings of ``flask stomp worker``: ``{"dead_letter": "/queue/failed"}``.
         ``STOMP_OUTBOX`` has the options of a `stomp_web.sqlalchemy.Outbox`: ``{"relay": "inline", "keep": 7}``. Only
         this method reads the configuration. No connection is opened. ``app.config.from_prefixed_env()`` decodes JSON in
-        environment variables. So a passcode of digits needs double quotes inside the variable. If a Kubernetes service
-        has a name that begins with the prefix, Kubernetes sets keys. Examples are ``STOMP_SERVICE_HOST`` and
-        ``STOMP_PORT=tcp://10.0.0.7:61613``. Such keys are ignored.
+        environment variables. So a passcode of digits needs double quotes inside the variable. For a service whose name
+        begins with the prefix, Kubernetes sets keys such as ``STOMP_SERVICE_HOST`` and
+        ``STOMP_PORT=tcp://10.0.0.7:61613``. The extension ignores these keys.
 
         Raises `ConfigurationError` for a bad value, and for any other ``STOMP_`` key that is not an option. Raises
         `RuntimeError` if the app already has an extension with this prefix.
@@ -109,7 +109,7 @@ class Stomp(PublisherMethods):
 
     @functools.cached_property
     def handlers(self) -> Handlers:
-        """The functions that `subscribe` has decorated. All apps of the extension share them."""
+        """The functions that `subscribe` has decorated. All apps of the extension share these functions."""
         from ..worker import Handlers  # a site that only sends does not need the worker
 
         return Handlers(once_arguments=2)  # the message and the session
@@ -128,9 +128,9 @@ class Stomp(PublisherMethods):
     ) -> typing.Callable[[_Handler], _Handler]:
         """Return a decorator. ``flask stomp worker`` calls the decorated function with each message of *destination*.
 
-        The function runs in its own application context. Its argument is a `ReceivedMessage`. With *once*, the second
-        argument is the session, Flask-SQLAlchemy's ``db.session``. For ``--processes``, define the function at the top
-        level of a module. `Handlers.subscribe` documents the arguments and the exceptions.
+        The function runs in its own application context and gets a `ReceivedMessage`. With *once*, the function also
+        gets the session ``db.session`` of Flask-SQLAlchemy. For ``--processes``, define the function at the top level
+        of a module. `Handlers.subscribe` documents the arguments and the exceptions.
         """
         return self.handlers.subscribe(
             destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to, once=once

@@ -1,4 +1,4 @@
-"""An app's outbox and inbox, in its Flask-SQLAlchemy database. Their first use imports SQLAlchemy."""
+"""An app's outbox and inbox, in its Flask-SQLAlchemy database. The first use imports SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _metadata_of(app: flask.Flask) -> MetaData:
 
 
 def engine_of(app: flask.Flask) -> Engine | None:
-    """Return the default engine of *app*, or ``None`` if it has no Flask-SQLAlchemy or only ``SQLALCHEMY_BINDS``."""
+    """Return the default engine of *app*, or ``None`` without Flask-SQLAlchemy or with only ``SQLALCHEMY_BINDS``."""
     with app.app_context():
         engines = getattr(app.extensions.get("sqlalchemy"), "engines", {})
     return typing.cast("Engine | None", engines.get(None))

@@ -137,7 +137,7 @@ class StompState(PublisherMethods, Unpicklable):
 
     @property
     def handlers(self) -> Handlers:
-        """The handlers of messages. All apps of the extension share them."""
+        """The handlers of messages. All apps of the extension share the handlers."""
         return self._handlers()
 
     def __repr__(self) -> str:
@@ -145,7 +145,7 @@ class StompState(PublisherMethods, Unpicklable):
 
 
 def state_of(app: flask.Flask, key: str) -> StompState:
-    """Return the state in ``app.extensions[key]``. Raises `RuntimeError` if `Stomp.init_app` did not put it there."""
+    """Return the state in ``app.extensions[key]``. Raises `RuntimeError` if `Stomp.init_app` has not made the state."""
     state = app.extensions.get(key)
     if not isinstance(state, StompState):
         raise RuntimeError(

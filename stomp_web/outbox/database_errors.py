@@ -1,4 +1,4 @@
-"""Functions for database errors: whether another transaction was in the way, and the error's text."""
+"""Functions that tell whether another transaction was in the way, and that return an error's text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def is_conflict(error: BaseException) -> bool:
 
 
 def words_of(error: Exception) -> str:
-    """Return *error* as text. For an error of SQLAlchemy, the text has the driver's error without the statement."""
+    """Return *error* as text. For an error of SQLAlchemy, the text is the driver's error without the statement."""
     error = getattr(error, "orig", None) or error
     text = harmless(f"{type(error).__name__}: {error}".replace("\0", "\\0").strip())
     return text[:_LONGEST]

@@ -9,7 +9,7 @@ _NO_SUCH_TABLE = 1146  # the number of the error in MariaDB and MySQL
 
 
 def is_missing_table(error: BaseException) -> bool:
-    """Return whether *error*, which Django or SQLAlchemy raised for a driver's error, says that a table is missing."""
+    """Return whether *error* of Django or SQLAlchemy says that a table is missing. The driver's error is its cause."""
     driver = error.__cause__ or error
     state = getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)
     first = driver.args[0] if driver.args else None

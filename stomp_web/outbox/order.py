@@ -1,4 +1,4 @@
-"""Chooses the rows that may be sent now, and the rows that may be sent together. Rows of one key stay in order.
+"""Chooses the rows that may be sent now and the rows that may be sent together. Rows of one key stay in order.
 
 Two rules keep this order with any number of relays, without a lock for each key:
 
@@ -6,8 +6,8 @@ Two rules keep this order with any number of relays, without a lock for each key
   relay has locked is not gone.
 * Two rows of one key may be in one batch only if the broker refuses both rows or accepts both rows. RabbitMQ and
   ActiveMQ accept later messages of a batch even after an ERROR for an earlier message. The two rows must have the same
-  destination and the same headers. Headers that brokers ignore may differ. Otherwise the later row is in the next wave,
-  which is sent after the receipt of the earlier row.
+  destination and the same headers. Headers that brokers ignore may differ. If the rows differ in more, the later row is
+  in the next wave. The next wave is sent after the receipt of the earlier row.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Candidate:
 
     @classmethod
     def of(cls, id: int, key: str | None, before: typing.Mapping[str, int | None], size: int) -> Candidate:
-        """Return a candidate. *before* maps each state to the id of the last earlier row of the key in this state."""
+        """Return a candidate. For each state, *before* has the id of the key's last earlier row in that state."""
         previous, state = max(((each, state) for state, each in before.items() if each), default=(None, None))
         return cls(id, key, previous, state, size)
 

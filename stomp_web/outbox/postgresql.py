@@ -1,4 +1,4 @@
-"""Features of PostgreSQL: LISTEN and NOTIFY, by which a commit wakes the relays, and arrays."""
+"""Features of PostgreSQL: arrays, and LISTEN and NOTIFY. With NOTIFY, a commit wakes the relays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COMMIT_SOON: typing.Final = "SET LOCAL synchronous_commit = off"
 
 
 def array(values: typing.Iterable[int | str]) -> str:
-    """Return *values* as the text of an array. The driver then converts one parameter in place of many."""
+    """Return *values* as the text of an array. The driver then converts one parameter instead of every value."""
     texts = [f'"{_in_quotes(value)}"' if isinstance(value, str) else str(value) for value in values]
     return f"{{{','.join(texts)}}}"
 

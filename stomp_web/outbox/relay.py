@@ -60,7 +60,7 @@ class Relay:
       before the second try is one second. Each later pause is twice as long, up to five minutes. If a message was not
       sent or its outcome is unknown, the relay tries until the broker has confirmed it.
     * *alias* - the broker that the relay tries to reach at its start, if there is nothing to send yet. A failure is
-      logged. Default: ``None``. Then the relay tries no broker before the first message.
+      logged. Default: ``None``, which means that no broker is tried before the first message.
 
     Raises `ConfigurationError` for a bad option.
     """
@@ -164,7 +164,7 @@ class Relay:
         return 0
 
     def send(self, ids: typing.Sequence[int], timeout: float | None = None) -> int:
-        """Send the rows among *ids* that can be sent within *timeout* seconds. Return how many were sent.
+        """Send the rows among *ids* that can be sent within *timeout* seconds. Return how many rows were sent.
 
         The other rows are left to a running relay. Errors of the broker and the database are logged and not raised.
         """
@@ -213,7 +213,7 @@ class Relay:
         return pause
 
     def _try_broker(self) -> None:
-        """Log a warning if the broker cannot be reached. The first message, which would show this, may come late."""
+        """Log a warning if the broker cannot be reached. Without this check, only the first message would show that."""
         if self._alias is None:
             return
         try:
@@ -227,10 +227,10 @@ class Relay:
     def _start(self, now: float) -> int:
         """Return the id after which the next claim begins.
 
-        While claims find whole batches, each claim begins after the last row of the previous claim. At the start of the
-        table, the database may pass many deleted rows and the relay may read many rows that must wait. One second after
-        the relay has sent a row, the next claim begins at the start again. This claim finds rows that were committed
-        late or may be sent again.
+        While claims find whole batches, each claim begins after the last row of the previous claim. A claim at the
+        start of the table can be slow because of deleted rows and rows that must wait. One second after the relay has
+        sent a row, the next claim begins at the start again. This claim finds rows that were committed late or may be
+        sent again.
         """
         if now - self._found_at >= _FROM_THE_START_EVERY:
             self._after = 0
@@ -291,7 +291,7 @@ class Relay:
         self._wait(_growing(self._losses))
 
     def _conflict(self, error: Exception) -> None:
-        """Note that a lock of another transaction was in the way. If this is not the first time in a row, also wait."""
+        """Note that a lock of another transaction was in the way. From the second time in a row on, also wait."""
         problem = f"a lock of another transaction was in the way in {self.store.name}: {words_of(error)}"
         _log.warning("%s; the relay tries again, and messages that were sent go out again with the same ids", problem)
         self._stats = dataclasses.replace(self._stats, problem=problem)
@@ -375,7 +375,7 @@ class Relay:
 
 
 def _growing(failures: int) -> float:
-    """Return the pause in seconds after *failures* failures in a row to reach a broker or a database."""
+    """Return the pause in seconds after *failures* lost connections in a row."""
     return min(0.1 * 2.0 ** min(failures - 1, 10), _LONGEST_LOST)
 
 

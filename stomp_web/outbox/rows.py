@@ -1,4 +1,4 @@
-"""The rows of the outbox. Converts a `Message` to a row, and a row back to a `Message`.
+"""The rows of the outbox, and the conversion of a `Message` to a row and back.
 
 A row is in one of four states:
 

@@ -1,4 +1,4 @@
-"""Sends the rows of a claim in waves. After a failure, it sends smaller batches to find the row at fault."""
+"""Sends the rows of a claim in waves. After a failure, smaller batches find the row at fault."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Sending:
                     self._stuck.update(row.key for row in together if row.key is not None)
 
     def _send(self, alias: str, rows: typing.Sequence[Row], deadline: Deadline | None) -> bool:
-        """Send rows of one wave and one alias. Return whether all of them were tried."""
+        """Send rows of one wave and one alias. Return whether all rows were tried."""
         try:
             publisher = self._publisher_of(alias)
         except ConfigurationError as error:

@@ -59,7 +59,7 @@ class Listener(typing.Protocol):
     """Wakes a relay when a transaction with new rows has committed."""
 
     def fileno(self) -> int:
-        """Return the descriptor. It becomes readable when there is a notification."""
+        """Return the descriptor. The descriptor becomes readable when there is a notification."""
 
     def drain(self) -> None:
         """Read and drop the notifications. Raises an exception of the database if the connection is lost."""
@@ -130,8 +130,8 @@ class Store:
     ) -> typing.Iterator[Claim]:
         """Claim up to *limit* rows that may be sent now, in order. If *ids* is given, claim only rows with these ids.
 
-        A row with an alias in *skip* is not claimed, nor are the later rows of its key. Only rows with ids above
-        *after* are claimed. A row is not claimed if an unsent row of its key has an id up to *after*.
+        A row with an alias in *skip* is not claimed. The later rows of its key are not claimed, either. Only rows with
+        ids above *after* are claimed. If an unsent row of a key has an id up to *after*, no row of this key is claimed.
         """
         if self.turn is None:
             for _ in range(_MOST_CLAIMS):
@@ -226,7 +226,7 @@ class Store:
         self._wake_behind({row.key for row in outcomes.sent if row.key is not None})
 
     def _record_later(self, outcomes: typing.Sequence[Outcomes]) -> None:
-        """Record *outcomes* in a new transaction. Try again while SQLite is locked: no other relay has the turn."""
+        """Record *outcomes* in a new transaction. Try again while SQLite is locked: this relay has the `turn`."""
         deadline = time.monotonic() + _RECORD_LIMIT
         while True:
             try:
@@ -245,7 +245,7 @@ class Store:
             self.update(ids, state=PENDING, next_attempt_at=None)
 
     def wake(self) -> None:
-        """Set to pending `orphans` and the rows whose pause is over. Delete sent rows that were kept long enough."""
+        """Set `orphans`, and rows whose pause is over, to pending. Delete sent rows that were kept long enough."""
         with self.transaction():
             if ids := self.due(WAITING, _now(), _MOST_WOKEN):
                 self.update(ids, state=PENDING, next_attempt_at=None)
@@ -338,7 +338,7 @@ class Store:
         raise NotImplementedError
 
     def transaction(self) -> contextlib.AbstractContextManager[object]:
-        """Return a new transaction at READ COMMITTED. The methods from `pending` to `commit_soon` are called in it."""
+        """Return a new transaction at READ COMMITTED. The methods from `pending` to `commit_soon` run inside it."""
         raise NotImplementedError
 
     def guarded(self, claim: Claim) -> contextlib.AbstractContextManager[Claim]:

@@ -1,4 +1,4 @@
-"""The turn: a relay's lock on a file, for databases that cannot lock rows. The lock ends with the process."""
+"""The turn of a relay is a lock on a file, for databases that cannot lock rows. The lock ends with the process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _held: dict[tuple[int, str], threading.Lock] = {}
 
 
 class FileTurn:
-    """The right to be the only relay of a database. It excludes other threads and other processes.
+    """The right to be the only relay of a database. The turn excludes other threads and other processes.
 
     *path* is the database's file. If *path* is ``None``, the database is in memory and exists only in this process. The
     lock is on a separate file, ``PATH-stomp-relay``, because SQLite locks the file of the database.

@@ -32,15 +32,15 @@ def send_after_commit(
 
     The payload is serialized now, and an invalid message is refused now. A message belongs to the savepoint in which it
     was made. If the savepoint is rolled back, the message is not sent. For each publisher, all messages of a
-    transaction are sent as one batch. They are sent when the session can be used again.
+    transaction are sent as one batch. Sending begins when the session can be used again.
 
     * *session* - a `sqlalchemy.orm.Session`, or a ``scoped_session``.
     * *publisher* - the `Publisher` that sends the message.
     * the other arguments - see `Publisher.send`.
 
-    The end of the outermost transaction, for example ``session.commit()``, raises an error of the broker. The database
-    has committed then. If sending fails or the process dies after the commit, the message is lost or its outcome is
-    unknown. If that is not acceptable, use an `Outbox`.
+    An error of the broker is raised at the end of the outermost transaction, for example by ``session.commit()``. The
+    database has committed by then. If sending fails or the process dies after the commit, the message is lost or its
+    outcome is unknown. If that is not acceptable, use an `Outbox`.
 
     Raises the exceptions of `Publisher.prepare`, and `ConfigurationError` for a *session* of another type.
     """

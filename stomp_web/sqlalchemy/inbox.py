@@ -1,4 +1,4 @@
-"""`Inbox`: a handler's transaction also inserts a row for the message, so that a copy is not handled again."""
+"""`Inbox` adds a row for the message to the handler's transaction, so that a copy is not handled again."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Inbox:
     def run(
         self, handler: str, identity: str, function: typing.Callable[..., object], message: ReceivedMessage
     ) -> object:
-        """Call *function* with *message* and the session, once. See `stomp_web.worker.once.OnceInbox`."""
+        """Call *function* once, with *message* and the session. See `stomp_web.worker.once.OnceInbox`."""
         with contextlib.ExitStack() as stack:
             try:
                 if time.monotonic() >= self._purge_at:
@@ -120,7 +120,7 @@ class Inbox:
         return None
 
     def _insert(self, session: Session, handler: str, identity: str) -> bool:
-        """Insert the row. Return whether it is new."""
+        """Insert the row. Return whether the row is new."""
         row = {"handler": handler, "message_id": identity, "created_at": datetime.datetime.now(datetime.UTC)}
         try:
             session.execute(self.table.insert().values(row))

@@ -30,9 +30,9 @@ class Outbox:
       Alembic see the table. A second outbox with the same metadata and *table* shares the table.
     * *publisher* - the `Publisher` whose serializers, options and connections are used.
     * *table* - the table's name.
-    * *keep* - how many days the row of a sent message is kept. Default: 0. Then the row is deleted at once.
+    * *keep* - how many days the row of a sent message is kept. Default: 0, which means that the row is deleted at once.
     * *relay* - with ``"inline"``, the process that commits also sends its messages right after the commit. A relay
-      sends the messages that this process could not send. Default: ``None``. Then a relay sends all messages.
+      sends the messages that this process could not send. Default: ``None``, with which a relay sends all messages.
     * *alias* - a name of 1 to 64 characters for the publisher. If several publishers use one table, a relay sends only
       the messages of its own alias.
     * *notify* - on PostgreSQL, whether a commit wakes the relays with ``NOTIFY``. A two-phase commit never wakes them.

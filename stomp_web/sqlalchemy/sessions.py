@@ -1,4 +1,4 @@
-"""Functions that wait for the end of a session's transaction. A commit calls them, and a rollback drops them."""
+"""Functions that wait for the end of a session's transaction. A commit calls them. A rollback drops them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def plain_session(session: typing.Any) -> Session | Connection:
 class Ending:
     """The functions to call after the commit of a session's outermost transaction.
 
-    An entry belongs to the transaction or savepoint in which it was made. A rollback of this transaction or savepoint
-    drops the entry. If a savepoint is released, its entries move to the transaction around the savepoint.
+    A function belongs to the transaction or savepoint in which it was added. Rolling back this transaction or savepoint
+    drops the function. If a savepoint is released, its functions move to the transaction around the savepoint.
     """
 
     def __init__(self, session: Session) -> None:
@@ -83,7 +83,7 @@ class Ending:
         self._entries = [entry for entry in self._entries if not _is_in(entry.transaction, ended)]
 
     def _after_end(self, _: Session, ended: SessionTransaction) -> None:
-        """Call the functions after the end of the outermost transaction. If one raises, the session stays usable."""
+        """Call the functions after the outermost transaction. If a function raises, the session stays usable."""
         if ended.parent is not None:  # a savepoint: it was released before, or is closed without a release
             self._after_rollback(_, ended)
             return

@@ -47,7 +47,7 @@ _UNSENT: typing.Final = (PENDING, WAITING, FAILED)
 def make_engine(address: str, name: str = "--database") -> Engine:
     """Return an engine for a command. Raises `ConfigurationError` if *address* is invalid or the driver is missing.
 
-    *name* says where the address was read. The error does not contain the address, which may have a password.
+    *name* is the option or setting that has the address. The error does not show *address*, which may have a password.
     """
     try:
         # A relay may be idle for hours, and something in between may cut its connection.
@@ -179,7 +179,7 @@ class SqlAlchemyStore(Store):
         ]
 
     def _last_before(self, state: str) -> typing.Any:
-        """Return a subquery for the highest earlier id in *state* with the outer row's key."""
+        """Return a subquery for the highest id below the outer row's id, with the same key and in *state*."""
         other, column = self._table.alias(), self._table.c
         return (
             select(func.max(other.c.id))

@@ -1,4 +1,4 @@
-"""The tables of the outbox and the inbox. They have the columns of Django's models."""
+"""The tables of the outbox and the inbox, with the columns of Django's models."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def aware(table: Table) -> Table:
 
 
 class _AwareMoment(TypeDecorator[datetime.datetime]):
-    """An aware datetime. A database without time zones stores it in UTC."""
+    """An aware datetime. A database without time zones stores the moment in UTC."""
 
     impl = DateTime
     cache_ok = True
@@ -150,7 +150,7 @@ class _AwareMoment(TypeDecorator[datetime.datetime]):
 
 
 def _known(metadata: MetaData, name: str, kind: str) -> Table | None:
-    """Return the table with this name if an outbox or inbox of this *kind* has made it before, or ``None``.
+    """Return the table *name* that an earlier outbox or inbox of this *kind* has made, or ``None``.
 
     An app may be made twice with one metadata. If no table has this name yet, reserve the name for this *kind*.
     """

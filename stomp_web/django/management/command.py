@@ -1,4 +1,4 @@
-"""The base class of the app's commands sets the exit status and tolerates output that fails."""
+"""The base class of the app's commands. The class sets the exit status and tolerates output that fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["StompCommand"]
 
 
 class StompCommand(BaseCommand):
-    """A command that ends with 0 if it succeeded, or with 1 if it failed. If it can never succeed, `unusable` is used.
+    """A command with the exit status 0 after success, 1 after a failure, and `unusable` if it can never succeed.
 
     The exit status does not change if a standard stream is closed, is full or has no reader.
     """

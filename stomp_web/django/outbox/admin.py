@@ -28,7 +28,7 @@ class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
-        """Return ``False``. The action `discard` deletes a row and lets the later messages of its key be sent."""
+        """Return ``False``. The action `discard` deletes a row, and then the later messages of the key can be sent."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:

@@ -1,4 +1,4 @@
-"""The system checks of the outbox. They read the settings only.
+"""The system checks of the outbox. The checks read the settings only.
 
 * **stomp_web.E003** - the settings of an outbox cannot be used.
 * **stomp_web.E005** - the outbox of an alias is in a database in which the routers do not allow its table.
@@ -10,8 +10,8 @@
 
 With ``manage.py check --deploy``:
 
-* **stomp_web.W008** - the outbox of an alias is not in the database of ``"default"``. Then ``manage.py stomp_relay``
-  without ``--using`` does not send its messages. If another relay sends them, silence the warning by
+* **stomp_web.W008** - the outbox of an alias is not in the database of ``"default"``. ``manage.py stomp_relay`` without
+  ``--using`` does not send the messages of this alias. If another relay sends these messages, silence the warning by
   ``SILENCED_SYSTEM_CHECKS``.
 """
 

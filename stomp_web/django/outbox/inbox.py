@@ -37,7 +37,7 @@ _FAULTS: typing.Final = (OperationalError, ProgrammingError, InterfaceError, Int
 
 
 class DjangoInbox:
-    """The inbox for the worker of the alias *using*. It can be pickled. See `stomp_web.worker.once.OnceInbox`."""
+    """The inbox for the worker of the alias *using*. An inbox can be pickled. See `stomp_web.worker.once.OnceInbox`."""
 
     arguments = 1
 
@@ -88,7 +88,7 @@ def _database_of(settings: OutboxSettings) -> str:
 
 
 def _insert(database: str, handler: str, identity: str) -> bool:
-    """Insert the row. Return whether it is new."""
+    """Insert the row. Return whether the row is new."""
     rows = InboxMessage.objects.using(database)
     try:
         with transaction.atomic(using=database):

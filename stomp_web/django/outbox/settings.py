@@ -20,10 +20,10 @@ class OutboxSettings:
     """The options of an outbox, with their defaults.
 
     * `default` - whether `send` uses the outbox if its argument *outbox* is ``None``. Default: no.
-    * `database` - the alias of the database. Default: ``None``. Then Django's routers choose the database.
-    * `relay` - with ``"inline"``, the process that commits also sends right after the commit. Default: ``None``. Then
-      only the command ``stomp_relay`` sends.
-    * `keep` - how many days the row of a sent message is kept. Default: 0. Then the row is deleted at once.
+    * `database` - the alias of the database. Default: ``None``, which means that Django's routers choose the database.
+    * `relay` - with ``"inline"``, the process that commits also sends right after the commit. Default: ``None``, which
+      means that only the command ``stomp_relay`` sends.
+    * `keep` - how many days the row of a sent message is kept. Default: 0, which means that the row is deleted at once.
     * `inbox_keep` - after how many days a row of the inbox is deleted. Default: 30.
     * `notify` - on PostgreSQL, whether a commit wakes the relays. Default: yes.
     * `poll`, `batch`, `max_attempts` - options of `stomp_web.outbox.Relay`.

@@ -170,7 +170,7 @@ class DjangoStore(Store):
         ]
 
     def _last_before(self, state: str) -> Subquery:
-        """Return a subquery for the highest earlier id in *state* with the outer row's key."""
+        """Return a subquery for the highest id below the outer row's id, with the same key and in *state*."""
         rows = self._rows.filter(key=OuterRef("key"), state=state, id__lt=OuterRef("id"))
         return Subquery(rows.order_by("-id").values("id")[:1])
 

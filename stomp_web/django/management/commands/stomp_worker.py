@@ -1,4 +1,4 @@
-"""The command ``manage.py stomp_worker``. It warns if SQLite's settings may not allow several messages at a time."""
+"""The command ``manage.py stomp_worker``. It warns of SQLite settings that are unfit for several messages at a time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Command(StompCommand):
         add_options(parser, worker_options('STOMP[alias]["WORKER"]'), type=int)
 
     def check(self, *args: typing.Any, **options: typing.Any) -> None:
-        """Run the system checks except the one for SQLite's options. `handle` warns of these and says more."""
+        """Run the system checks without the check of SQLite's options. `handle` gives a longer warning."""
         silenced = settings.SILENCED_SYSTEM_CHECKS
         settings.SILENCED_SYSTEM_CHECKS = [*silenced, CHECK]
         try:

@@ -75,7 +75,7 @@ def _command(extension: str, unusable: int = 2) -> typing.Iterator[StompState]:
 
 
 def _report(text: str) -> None:
-    """Print the result *text*. If printing fails, only warn, because the command itself has succeeded."""
+    """Print the result *text*. If printing fails, only print a warning: the command itself has succeeded."""
     reason = try_to_print(sys.stdout, text)
     if reason is not None and not isinstance(reason, BrokenPipeError):
         try_to_print(sys.stderr, f"Warning: standard output cannot be written: {reason.strerror}")
@@ -91,7 +91,7 @@ def _report(text: str) -> None:
 def send(destination: str, body: str, serializer: str | None, named: str | None, extension: str) -> None:
     """Send BODY to DESTINATION, and print the message's id.
 
-    Without an option, BODY is sent as JSON if it is JSON, and as text otherwise.
+    Without an option, BODY is sent as JSON if it is JSON. Any other BODY is sent as text.
     """
     if serializer and named:
         raise click.UsageError("give one of --json, --text and --serializer")

@@ -16,7 +16,7 @@ _OF_SQLITE: typing.Final = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Return whether *error*, of SQLAlchemy, Django or a driver, says that another transaction's lock was in the way.
+    """Return whether an *error* of SQLAlchemy, Django or a driver says that another transaction's lock was in the way.
 
     The failed statement has then changed nothing. After a rollback, the same transaction may succeed at once.
     """

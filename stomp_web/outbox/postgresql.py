@@ -21,7 +21,7 @@ def _in_quotes(text: str) -> str:
 
 
 def can_listen(connection: typing.Any) -> bool:
-    """Return whether *connection*, of psycopg or psycopg2, can report a NOTIFY."""
+    """Return whether a *connection* of psycopg or psycopg2 can report a NOTIFY."""
     return hasattr(connection, "add_notify_handler") or hasattr(connection, "notifies")
 
 

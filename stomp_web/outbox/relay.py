@@ -49,7 +49,7 @@ Progress = typing.Callable[[RelayStats], object]
 
 
 class Relay:
-    """Sends the messages of an outbox to the broker, waits for each receipt, and removes the rows.
+    """Sends the messages of an outbox to the broker. A row is removed after the receipt of its message.
 
     * *store* - the outbox.
     * *publisher_of* - takes an alias and returns its `Publisher`, or raises `ConfigurationError`.
@@ -303,7 +303,7 @@ class Relay:
     # -- waiting and showing ----------------------------------------------------------------------------------
 
     def _wait(self, seconds: float) -> None:
-        """Wait for *seconds*, for a new row, or for `stop`."""
+        """Wait for *seconds*, for a new row or for `stop`."""
         end = time.monotonic() + seconds
         listens = self._listener is not None
         while not self._stopping and (left := end - time.monotonic()) > 0:

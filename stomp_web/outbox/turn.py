@@ -21,7 +21,7 @@ class FileTurn:
     """The right to be the only relay of a database. The turn excludes other threads and other processes.
 
     *path* is the database's file. If *path* is ``None``, the database is in memory and exists only in this process. The
-    lock is on a separate file, ``PATH-stomp-relay``, because SQLite locks the file of the database.
+    lock is on the separate file ``PATH-stomp-relay``, because SQLite locks the file of the database.
     """
 
     def __init__(self, path: str | None) -> None:

@@ -51,7 +51,7 @@ class StompCommand(BaseCommand):
             raise CommandError(str(error), returncode=status) from error
 
     def report(self, text: str) -> None:
-        """Print the result *text*. If printing fails, only warn, because the command itself has succeeded."""
+        """Print the result *text*. If printing fails, only print a warning: the command itself has succeeded."""
         self.stdout.write(text)
         self.stdout.flush()
         reason = getattr(self.stdout, "failure", None)  # of TolerantStream; call_command may use another stream

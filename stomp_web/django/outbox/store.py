@@ -269,8 +269,8 @@ class DjangoStore(Store):
     def rest(self) -> None:
         """Close the connection if it is broken or older than ``CONN_MAX_AGE``.
 
-        With a ``CONN_MAX_AGE`` of 0, which is the default, the connection stays open. Django would close it at the end
-        of each request, but a relay has no requests. A relay would have to connect again for each batch. With
+        If ``CONN_MAX_AGE`` is 0, the connection stays open. The default is 0. Django would close the connection at the
+        end of each request, but a relay has no requests. A relay would have to connect again for each batch. With
         ``CONN_HEALTH_CHECKS``, Django checks the connection before the next use.
         """
         connection = connections[self.database]

@@ -190,7 +190,7 @@ def _after_commit(
 class _Group:
     """The messages of one transaction, and the errors of messages that could not be sent.
 
-    The references are weak. A function exists only until Django has called it or a rollback has dropped it.
+    `registered` has weak references. A `_Waiting` object exists only until Django has called or dropped the object.
     """
 
     def __init__(self) -> None:

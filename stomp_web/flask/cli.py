@@ -1,8 +1,8 @@
 """The commands ``flask stomp send|ping|config|worker|relay`` use the app's configuration.
 
-A command ends with 0 if it succeeded, and with 1 if it failed. If the command line is wrong, a command ends with 2. If
-the configuration is wrong, ``worker`` ends with 1 and the other commands end with 2. If output cannot be printed, the
-exit status of ``send`` and ``ping`` does not change.
+The exit status is 0 after success, 1 after a failure, and 2 if the command line is wrong. If the configuration is
+wrong, the status of ``worker`` is 1 and the status of the other commands is 2. If output cannot be printed, the status
+of ``send`` and ``ping`` does not change.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _read(
 
 @contextlib.contextmanager
 def _command(extension: str, unusable: int = 2) -> typing.Iterator[StompState]:
-    """Yield the app's state. A `StompError` ends the command with 1, or with *unusable* if a retry would fail, too."""
+    """Yield the app's state. After a `StompError`, the exit status is 1, or *unusable* if a retry would fail, too."""
     keep_descriptors()
     try:
         state = state_of(flask.current_app, extension)

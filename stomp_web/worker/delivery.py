@@ -161,7 +161,7 @@ class CurrentSession:
         return "client" if handler.ack == "client" and not self.dialect.acks_over_all else "client-individual"
 
     def cumulative_acks(self, handler: Handler) -> CumulativeAcks:
-        """Return the unacknowledged deliveries of *handler*, for the ack mode ``client``."""
+        """Return the unacknowledged deliveries of *handler*. The ack mode of *handler* must be ``client``."""
         return self._cumulative.setdefault(handler.id, CumulativeAcks())
 
     def new_delivery(self, frame: Frame, handler: Handler) -> Delivery:

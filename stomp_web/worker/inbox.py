@@ -110,7 +110,7 @@ class Inbox(FrameQueue):
             self._drop_unbegun()
 
     def abandon(self) -> int:
-        """Drop all messages, now and later. Return how many are lost because they were acknowledged already."""
+        """Drop all messages, now and later. Return how many of them the broker will not deliver again."""
         with self._not_empty:
             self._closed = self._abandoned = True
             self._drop_unbegun()

@@ -15,7 +15,7 @@ __all__ = ["Command"]
 
 
 class Command(StompCommand):
-    """Ends with 0 if the broker answers, and with 1 if not. Ends with 2 for a wrong command line or configuration."""
+    """Exit status: 0 if the broker answers, 1 if it does not answer, 2 for a wrong command line or configuration."""
 
     help = "Check that the STOMP broker answers, and print how long it took and the broker's name."
 

@@ -14,7 +14,7 @@ __all__ = ["Command"]
 
 
 class Command(StompCommand):
-    """Ends with 0 if the message was sent, and with 2 if it can never be sent. After any other failure, ends with 1."""
+    """Exit status: 0 if the message was sent, 1 if not or if its outcome is unknown, 2 if it can never be sent."""
 
     help = "Send a message to the STOMP broker, and print its id."
 

@@ -24,7 +24,7 @@ _MODULE = "stomp_handlers"
 
 
 class Command(StompCommand):
-    """Ends with 0 after Ctrl-C or SIGTERM. Ends with 1 if it cannot start or a handler did not finish in time."""
+    """Exit status: 0 after Ctrl-C or SIGTERM, 1 if the worker cannot start or a handler did not finish in time."""
 
     help = (
         "Receive messages from the STOMP broker until Ctrl-C, and call the handlers in stomp_handlers.py of the "

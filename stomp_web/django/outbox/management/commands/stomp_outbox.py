@@ -15,7 +15,7 @@ __all__ = ["Command"]
 
 
 class Command(StompCommand):
-    """Ends with 0 if it succeeded, and with 1 if it failed. Ends with 2 if the outbox cannot be used."""
+    """Exit status: 0 after success, 1 after a failure, 2 if the outbox cannot be used."""
 
     help = "Show the numbers of the outbox, send failed messages again, or delete messages."
 

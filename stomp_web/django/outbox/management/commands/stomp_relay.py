@@ -17,7 +17,7 @@ __all__ = ["Command"]
 
 
 class Command(StompCommand):
-    """Ends with 0 after Ctrl-C or SIGTERM, with 1 if --once leaves unsent messages, or 2 for an unusable outbox."""
+    """Exit status: 0 after Ctrl-C or SIGTERM, 1 if --once leaves messages unsent, 2 if the outbox cannot be used."""
 
     help = (
         "Send the messages of the outbox to the STOMP broker until Ctrl-C, each confirmed. Any number of relays may "

@@ -60,8 +60,8 @@ def send(
     is unknown.
 
     The messages of one transaction are sent as one batch for each alias. All errors are logged, and the first error is
-    raised. A message that was certainly not sent because of another message is sent again, alone. The time of a failed
-    batch is subtracted from the *timeout* of the next batch. At least a twentieth of the *timeout* is left.
+    raised. If a message was certainly not sent because another message failed, it is sent again alone. The time of a
+    failed batch is subtracted from the *timeout* of the next batch. At least a twentieth of the *timeout* is left.
     """
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
     if keep is None:

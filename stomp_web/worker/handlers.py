@@ -106,7 +106,7 @@ class Handlers:
         * *ack* - when the worker acknowledges a message. With ``client-individual`` or ``client``, ACK is sent after
           the handler has returned. With ``client``, one ACK can acknowledge several messages. RabbitMQ always gets an
           ACK for each message, because its cumulative ACK would include messages of other handlers. With ``auto``, ACK
-          is sent right before the handler is called. If the worker then dies in the handler, the message is lost.
+          is sent right before the handler is called. If the worker dies during the call, the message is lost.
         * *accept* - the names of the permitted serializers. A message in another format becomes a dead letter.
           ``pickle`` must be named here, because the sender of a pickle can run code in this process. If *accept* is
           empty, the payload is the undecoded body. A program that inspects dead letters needs an empty *accept*.
@@ -123,7 +123,7 @@ class Handlers:
         The function must have done its work when it returns. So the decorator refuses ``async`` functions, generator
         functions and the results of asgiref's ``sync_to_async``. Methods, ``functools.partial`` objects and
         ``__call__`` methods are checked, too. The decorator cannot recognize an ``async`` function in a lambda or in
-        another library's decorator. Then each call that returns an awaitable or a generator counts as a failure.
+        another library's decorator. If a call returns an awaitable or a generator, the call counts as a failure.
 
         Raises `InvalidFrame` if the destination, the ack mode or a header is invalid. Raises `ConfigurationError` if
         the function is refused or cannot be called with a handler's arguments. This error is also raised if *id* is in

@@ -16,10 +16,9 @@ __all__ = ["StompCommand"]
 
 
 class StompCommand(BaseCommand):
-    """A command that reports its result as the exit status.
+    """A command with the exit status 0 after success, 1 after a failure, and `unusable` if it can never succeed.
 
-    The status is 0 after success, 1 after a failure, and `unusable` if the command can never succeed. A standard stream
-    that is closed, full or without a reader does not change it.
+    The status does not change if a standard stream is closed, is full or has no reader.
     """
 
     unusable = 2

@@ -38,7 +38,7 @@ def subscribe(
 ) -> typing.Callable[[_Handler], _Handler]:
     """Return a decorator. ``manage.py stomp_worker`` calls the decorated function with each message of *destination*.
 
-    The function gets a `ReceivedMessage`. Define it at the top level of ``stomp_handlers.py`` in an installed app.
+    The function gets a `ReceivedMessage`. Its place is the top level of ``stomp_handlers.py`` in an installed app.
     Broken and too old (``CONN_MAX_AGE``) database connections are closed before and after each message.
 
     * *using* - the alias in ``settings.STOMP`` whose broker has the destination.

@@ -154,7 +154,7 @@ def _keeper(
 
 
 def _refuse_in_event_loop(destination: str, how: str) -> None:
-    """In an event loop, raise `SynchronousOnlyOperation` with advice. Django's connection would raise it later."""
+    """In an event loop, raise `SynchronousOnlyOperation` with advice. Django would raise this exception later."""
     if os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
         return
     try:

@@ -46,8 +46,8 @@ class Stomp(PublisherMethods):
       begin with the other prefix. ``STOMP`` and ``AUDIT_STOMP`` are right. ``STOMP`` and ``STOMP_AUDIT`` are wrong.
 
     `send`, `asend`, `send_many`, `batch`, `check`, `stats`, `close`, `publisher` and `outbox` belong to the current
-    app's `Publisher`. Their use needs an application context, such as the context of a request. Without a context,
-    their use raises `RuntimeError`. ``app.extensions["stomp"]`` has the same methods and needs no context.
+    app's `Publisher`. An application context is needed, such as the context of a request. Without a context,
+    `RuntimeError` is raised. ``app.extensions["stomp"]`` has the same methods and needs no context.
 
     `subscribe` needs no app. The decorated functions belong to the extension, as routes belong to a blueprint.
     ``flask stomp worker`` receives the messages of an app and calls the functions.

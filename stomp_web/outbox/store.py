@@ -1,4 +1,4 @@
-"""`Store`: the operations on the outbox table. Its subclasses are for Django and for SQLAlchemy.
+"""`Store`: the operations on the outbox table. Django and SQLAlchemy have subclasses.
 
 A claim locks the rows that one relay sends, until their outcomes are recorded. PostgreSQL, MariaDB 10.6 and MySQL 8 can
 lock rows and skip locked rows. On these databases, the transaction that holds the locks stays open while the messages
@@ -338,11 +338,11 @@ class Store:
         raise NotImplementedError
 
     def transaction(self) -> contextlib.AbstractContextManager[object]:
-        """Return a new transaction at READ COMMITTED. The methods from `pending` to `commit_soon` run inside it."""
+        """Return a new transaction at READ COMMITTED, in which the methods from `pending` to `commit_soon` run."""
         raise NotImplementedError
 
     def guarded(self, claim: Claim) -> contextlib.AbstractContextManager[Claim]:
-        """Return a context manager in which a relay sends the rows of *claim*. It yields the claim that the relay uses.
+        """Return a context manager in which a relay sends the rows of *claim*. The manager yields the claim to use.
 
         Application code may run meanwhile. A subclass can keep that code from breaking the transaction of the claim.
         """

@@ -1,4 +1,4 @@
-"""Functions that wait for the end of a session's transaction. A commit calls them. A rollback drops them."""
+"""Functions to call after a session's transaction. A commit calls the functions, and a rollback drops them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Ending:
     def after_commit(self, group: object, value: object, function: typing.Callable[[list[typing.Any]], object]) -> None:
         """After the commit, call *function* once for each *group* with the list of the group's values.
 
-        If there is no transaction, begin one. Raises `ConfigurationError` if the session does not allow that.
+        If there is no transaction, begin a transaction. Raises `ConfigurationError` if the session does not allow that.
         """
         session = typing.cast(Session, self._session())
         current = session.get_nested_transaction() or session.get_transaction()

@@ -1,4 +1,4 @@
-"""The common part of the commands that run a worker. It handles the log, the progress line and the handlers' output."""
+"""The common part of the commands that run a worker: the log, the progress line and the handlers' output."""
 
 from __future__ import annotations
 

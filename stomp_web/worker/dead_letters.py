@@ -1,4 +1,4 @@
-"""Dead letters are copies of messages that could not be handled. `DeadLetters` sends them."""
+"""Dead letters are copies of messages that could not be handled. `DeadLetters` sends the copies."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class FailureCounts:
         return self._counts.get(key, 0)
 
     def set(self, key: Key | None, failures: int) -> None:
-        """Store the number of *failures* for *key*. If the number is 0, forget the message."""
+        """Store the number of *failures*. With 0, forget the message, because it will not come again."""
         with self._lock:
             self._counts.pop(key, None)
             if failures and key is not None:

@@ -87,7 +87,7 @@ class Executor:
 
 
 class ThreadExecutor(Executor):
-    """Calls handlers in the caller's thread. `execute` turns every exception of a handler into a `Failure`."""
+    """Calls handlers in the caller's thread. `execute` returns a `Failure` for every exception."""
 
     def __init__(
         self, handlers: typing.Iterable[Handler], keys: Keys, around: Around, inbox: OnceInbox | None = None

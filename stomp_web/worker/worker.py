@@ -146,7 +146,7 @@ class Worker(Unpicklable):
         """Return a worker for the broker of a publisher with these *options*.
 
         The worker ignores a `heart_beat` of ``(0, 0)`` and options that only a publisher has. *settings* are the
-        worker's options in a framework's configuration. `SETTINGS` has their names. *own* are constructor arguments.
+        worker's options in a framework's configuration. `SETTINGS` has the names. *own* are constructor arguments.
 
         Raises `ConfigurationError` if an option is unknown or invalid.
         """

@@ -83,7 +83,7 @@ class DjangoStore(Store):
         """See `Store.guarded`. Receivers of ``message_sent`` use the connection of the claim's transaction.
 
         After a failed statement, PostgreSQL and Django refuse every other statement until a rollback. So the messages
-        are sent in a savepoint. Their outcomes are recorded after the savepoint.
+        are sent in a savepoint. The outcomes are recorded after the savepoint.
         """
         if not claim.rows:
             yield claim

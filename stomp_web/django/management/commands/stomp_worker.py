@@ -1,4 +1,4 @@
-"""The command ``manage.py stomp_worker``. It warns of SQLite settings that are unfit for several messages at a time."""
+"""The command ``manage.py stomp_worker``. The command warns of SQLite settings that are unfit for concurrency."""
 
 from __future__ import annotations
 

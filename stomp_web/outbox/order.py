@@ -6,8 +6,8 @@ Two rules keep this order with any number of relays, without a lock for each key
   relay has locked is not gone.
 * Two rows of one key may be in one batch only if the broker refuses both rows or accepts both rows. RabbitMQ and
   ActiveMQ accept later messages of a batch even after an ERROR for an earlier message. The two rows must have the same
-  destination and the same headers. Headers that brokers ignore may differ. If the rows differ in more, the later row is
-  in the next wave. The next wave is sent after the receipt of the earlier row.
+  destination and the same headers. Headers that brokers ignore may differ. If the rows differ in anything else, the
+  later row is in the next wave. The next wave is sent after the receipt of the earlier row.
 """
 
 from __future__ import annotations

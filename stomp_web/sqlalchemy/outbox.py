@@ -104,7 +104,7 @@ class Outbox:
         """Write one message into the transaction of *session*, and return its id.
 
         * *session* - a `sqlalchemy.orm.Session`, a ``scoped_session`` or a `sqlalchemy.Connection`. Flask-SQLAlchemy's
-          ``db.session`` is right. A rollback of the transaction or to an earlier savepoint removes the message.
+          ``db.session`` is a ``scoped_session``. A rollback, also to an earlier savepoint, removes the message.
         * *key* - a text of 1 to 255 characters, such as ``str(order.id)``. Messages with the same key reach the broker
           in the order in which they were written. Other messages do not wait for each other.
         * *destination*, *payload*, *headers* and the other *options* - see `Publisher.send`. *confirm* and *timeout*

@@ -40,7 +40,7 @@ class Command(StompCommand):
         add_options(parser, worker_options('STOMP[alias]["WORKER"]'), type=int)
 
     def check(self, *args: typing.Any, **options: typing.Any) -> None:
-        """Run the system checks without the check of SQLite's options. `handle` gives a longer warning."""
+        """Run the system checks without the check of SQLite's options. `handle` has its own warning."""
         silenced = settings.SILENCED_SYSTEM_CHECKS
         settings.SILENCED_SYSTEM_CHECKS = [*silenced, CHECK]
         try:

@@ -1,7 +1,7 @@
-"""The Django app: publishers by alias, from ``settings.STOMP``, and handlers of messages.
+"""The Django app: publishers for the aliases in ``settings.STOMP``, and handlers of messages.
 
 ``"stomp_web.django"`` in INSTALLED_APPS adds the system checks and the commands ``stomp_send``, ``stomp_ping`` and
-``stomp_worker``. This module may be imported before settings are configured; the settings are read at the first use.
+``stomp_worker``. Importing this module needs no settings. The first use reads the settings.
 """
 
 from .handlers import subscribe

@@ -1,4 +1,4 @@
-"""The app's configuration."""
+"""The configuration of the app ``"stomp_web.django"``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["StompConfig"]
 
 
 class StompConfig(AppConfig):
-    """The app ``"stomp_web.django"``, for INSTALLED_APPS. It has no models."""
+    """The app ``"stomp_web.django"`` for INSTALLED_APPS, without models."""
 
     name = "stomp_web.django"
     label = "stomp_web"  # the default would be "django", the last part of the name

@@ -1,16 +1,16 @@
-"""The system checks. They read settings only: no socket is opened, and no module of handlers is imported.
+"""The system checks of the settings. No check opens a socket or imports a module of handlers.
 
 * **stomp_web.E001** - ``settings.STOMP`` is missing, is not a dict, or has no ``"default"``.
-* **stomp_web.E002** - an alias cannot be used, because its entry, or ``WORKER`` in its entry, has a wrong key, an
-  unknown option, or a bad value or address.
-* **stomp_web.E004** - an alias has ``OUTBOX``, or a handler has ``once=True``, and ``stomp_web.django.outbox`` is not
-  in INSTALLED_APPS. Only handlers that the process has imported are known; ``stomp_worker`` imports all of them.
+* **stomp_web.E002** - an alias cannot be used. A key, an option, a value or the address in its entry is wrong.
+  ``WORKER`` in the entry is checked, too.
+* **stomp_web.E004** - an alias has ``OUTBOX`` or a handler has ``once=True``, but ``stomp_web.django.outbox`` is not in
+  INSTALLED_APPS. The check sees only handlers that the process has imported. ``stomp_worker`` imports all handlers.
 
 With ``manage.py check --deploy``:
 
 * **stomp_web.W001** - credentials travel unencrypted to another machine.
 * **stomp_web.W002** - user and password are ``guest``.
-* **stomp_web.W003** - the address is one for development: ``memory://``, ``console://`` or ``null://``.
+* **stomp_web.W003** - the address is for development: ``memory://``, ``console://`` or ``null://``.
 * **stomp_web.W004** - there is no address, so messages go to a broker on this machine.
 """
 
@@ -56,7 +56,7 @@ def check_settings(**_: object) -> list[checks.CheckMessage]:
 
 
 def check_outbox_app(**_: object) -> list[checks.CheckMessage]:
-    """Report the aliases and handlers that need the app of the outbox, if that app is not installed."""
+    """Report the aliases and handlers that need the outbox app, if this app is not installed."""
     if apps.is_installed("stomp_web.django.outbox"):
         return []
     needing: list[str] = []
@@ -70,7 +70,7 @@ def check_outbox_app(**_: object) -> list[checks.CheckMessage]:
 
 
 def check_deployment(**_: object) -> list[checks.CheckMessage]:
-    """Report the entries of ``settings.STOMP`` that can be used, but are not fit for production."""
+    """Report the entries of ``settings.STOMP`` that work but are not fit for production."""
     found: list[checks.CheckMessage] = []
     with contextlib.suppress(ConfigurationError):
         for alias in publishers:

@@ -1,4 +1,4 @@
-"""The handlers in ``stomp_handlers.py`` of installed apps, by alias, and the worker that calls them."""
+"""The handlers in ``stomp_handlers.py`` of installed apps, and the worker that calls the handlers of an alias."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def subscribe(
 ) -> typing.Callable[[_Handler], _Handler]:
     """Return a decorator. ``manage.py stomp_worker`` calls the decorated function with each message of *destination*.
 
-    Define the function at the top level of ``stomp_handlers.py`` in an installed app. It gets a `ReceivedMessage`.
-    Before and after each message, database connections that are broken or too old (``CONN_MAX_AGE``) are closed.
+    The function gets a `ReceivedMessage`. Its place is the top level of ``stomp_handlers.py`` in an installed app.
+    Broken and too old (``CONN_MAX_AGE``) database connections are closed before and after each message.
 
     * *using* - the alias in ``settings.STOMP`` whose broker has the destination.
     * *once* - handle each message once, even if it is delivered again. The function runs in ``transaction.atomic``,
       which also inserts a row that names the message. Needs ``"stomp_web.django.outbox"`` in INSTALLED_APPS.
-    * *ack*, *accept*, *headers*, *id*, *untyped*, *sent_to*, and the exceptions - those of `Handlers.subscribe`.
+    * *ack*, *accept*, *headers*, *id*, *untyped* and *sent_to* - see `Handlers.subscribe`, also for the exceptions.
     """
     from ..worker import Handlers  # a site that only sends does not need it
 
@@ -57,7 +57,7 @@ def subscribe(
 def make_worker(using: str, options: Options, handlers: Handlers) -> Worker:
     """Return the worker of the alias *using*, with *options* and the settings in ``settings.STOMP[using]["WORKER"]``.
 
-    Raises `ConfigurationError`. If a setting is wrong, the error names its place in the settings.
+    Raises `ConfigurationError`. If a setting is wrong, the error names the setting's place.
     """
     from ..worker import Worker
 
@@ -84,7 +84,7 @@ def make_worker(using: str, options: Options, handlers: Handlers) -> Worker:
 
 @contextlib.contextmanager
 def fresh_connections() -> typing.Iterator[None]:
-    """Close broken and old database connections before and after a message, as Django does for a request."""
+    """Close broken and old database connections before and after a message. Django does the same for a request."""
     close_old_connections()
     try:
         yield

@@ -1,7 +1,7 @@
-"""The publishers of ``settings.STOMP``: one for each alias, shared by all threads of a process.
+"""The publishers of ``settings.STOMP``. All threads of a process share one publisher for each alias.
 
-Django's ``BaseConnectionHandler`` is not used, because it would make a pool for each thread. Nothing is closed at the
-end of a request.
+Django's ``BaseConnectionHandler`` would make a pool for each thread, so this module does not use it. At the end of a
+request, nothing is closed.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class PublisherDoesNotExist(ConfigurationError):
 
 
 class Publishers:
-    """The publishers by alias: ``publishers["audit"]``. Each one is made at its first use, once for all threads.
+    """The publishers by alias: ``publishers["audit"]``. The first use of an alias makes its publisher for all threads.
 
-    Iteration yields the aliases of ``settings.STOMP``. A look-up raises `PublisherDoesNotExist` for an unknown alias,
-    and `ConfigurationError` for options that cannot be used.
+    Iteration yields the aliases of ``settings.STOMP``. A look-up raises `PublisherDoesNotExist` for an unknown alias. A
+    look-up raises `ConfigurationError` for options that cannot be used.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Publishers:
         return iter(_entries())
 
     def make(self, alias: str) -> Publisher:
-        """Return a new publisher with the options of *alias*. It opens no connection. Raises what a look-up raises."""
+        """Return a new publisher for *alias*, without a connection. Raises the exceptions of a look-up."""
         aliases = list(_entries())
         if alias not in aliases:
             raise PublisherDoesNotExist(
@@ -87,7 +87,7 @@ class Publishers:
             raise ConfigurationError(f"settings.STOMP[{alias!r}]['OPTIONS']: {error}", error.option) from None
 
     def outbox_is_default(self, alias: str) -> bool:
-        """Whether `send` without *outbox* and *on_commit* writes the messages of *alias* into the outbox."""
+        """Return whether `send` without *outbox* and *on_commit* writes the messages of *alias* into the outbox."""
         known = self._outbox_is_default.get(alias)
         if known is None:
             known = self._outbox_is_default[alias] = section_of(alias, "OUTBOX").get("default") is True
@@ -98,7 +98,7 @@ class Publishers:
         return "publishers"
 
     def close_all(self, timeout: float = DEFAULTS.timeout) -> None:
-        """Close the publishers made so far, each in at most *timeout* seconds. The next look-up makes new ones."""
+        """Close the existing publishers, each in at most *timeout* seconds. The next look-up makes new publishers."""
         made, self._made = self._made, {}
         self._outbox_is_default = {}
         for each in made.values():

@@ -44,24 +44,24 @@ def send(
     """Send one message, and return its id.
 
     * *using* - the alias of the publisher.
-    * *on_commit* - send after the commit of the database transaction, and do not send after a rollback. If no
-      transaction is open, send at once. The payload is serialized now, and an invalid message is refused now.
-    * *outbox* - write the message into the outbox table, in the open transaction. The relay sends it after the commit,
-      and tries until the broker has confirmed it. Needs ``"stomp_web.django.outbox"`` in INSTALLED_APPS.
+    * *on_commit* - send after the commit of the database transaction, and never after a rollback. If no transaction is
+      open, send at once. The payload is serialized now, and an invalid message is refused now.
+    * *outbox* - write the message into the outbox table, in the open transaction. After the commit, the relay sends the
+      message and tries until the broker has confirmed it. Needs ``"stomp_web.django.outbox"`` in INSTALLED_APPS.
       ``None`` means false with *on_commit*, and otherwise the value of ``OUTBOX["default"]`` of the alias.
     * *key* - only with *outbox*. Messages with the same key, such as ``str(order.id)``, reach the broker in the order
       in which they were written.
     * *database* - the alias of the database. ``None`` means the outbox's database with *outbox*, and otherwise the
       default database.
-    * *destination*, *payload*, *headers*, *confirm*, *timeout* and the other *options* - those of `Publisher.send`.
+    * *destination*, *payload*, *headers*, *confirm*, *timeout* and the other *options* - see `Publisher.send`.
 
-    Raises what `Publisher.send` raises. With *on_commit*, an error of the broker is raised at the end of the outermost
-    ``atomic`` block, after the commit. If sending fails, or the process dies after the commit, the message is lost or
-    its outcome is unknown.
+    Raises the exceptions of `Publisher.send`. With *on_commit*, the outermost ``atomic`` block raises an error of the
+    broker after the commit. If sending fails or the process dies after the commit, the message is lost or its outcome
+    is unknown.
 
-    The messages of one transaction are sent as one batch for each alias. All errors are logged, and the first one is
-    raised. If a message was certainly not sent because another message failed, it is sent again, alone. The time of a
-    failed batch is subtracted from the *timeout* of the next batch, but at least a twentieth of the *timeout* is left.
+    The messages of one transaction are sent as one batch for each alias. All errors are logged, and the first error is
+    raised. If a message was certainly not sent because another message failed, it is sent again alone. The time of a
+    failed batch is subtracted from the *timeout* of the next batch. At least a twentieth of the *timeout* is left.
     """
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
     if keep is None:
@@ -86,14 +86,14 @@ async def asend(
     timeout: float | None = None,
     **options: typing.Any,
 ) -> str:
-    """Send one message from an async view without blocking the event loop, and return its id.
+    """Send one message from an async view, and return its id. The event loop is not blocked.
 
-    The arguments are those of `send`. The payload is serialized before the first ``await``, and the message is sent in
-    a thread of the event loop's executor. `Publisher.asend` documents what happens if the task is cancelled.
+    `send` documents the arguments. The payload is serialized before the first ``await``. A thread of the event loop's
+    executor sends the message. `Publisher.asend` documents the effect of a cancelled task.
 
     For async code, Django uses the database in one thread (``sync_to_async`` with ``thread_sensitive=True``). With
-    *on_commit*, `asend` checks whether a transaction is open in that thread. If a transaction is open, `asend` returns
-    at once, and that thread sends the message after the commit. Otherwise, `asend` sends the message now.
+    *on_commit*, `asend` checks whether this thread has an open transaction. With an open transaction, `asend` returns
+    at once, and the thread sends after the commit. Without an open transaction, `asend` sends the message now.
     """
     publisher = publishers[using]
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
@@ -154,7 +154,7 @@ def _keeper(
 
 
 def _refuse_in_event_loop(destination: str, how: str) -> None:
-    """In an event loop, raise the exception that Django's connection would raise, before any work and with advice."""
+    """In an event loop, raise `SynchronousOnlyOperation` with advice. Django would raise this exception later."""
     if os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
         return
     try:
@@ -176,7 +176,7 @@ def _refuse_in_event_loop(destination: str, how: str) -> None:
 def _after_commit(
     message: Message, using: str, database: str | None, confirm: bool | None, timeout: float | None
 ) -> None:
-    """Send *message* after the commit in *database*, never after a rollback, and at once if no transaction is open."""
+    """Send *message* after the commit in *database*, and never after a rollback. Without a transaction, send now."""
     options = publishers[using].options
     confirm = options.confirm if confirm is None else confirm
     timeout = options.timeout if timeout is None else timeout
@@ -188,9 +188,9 @@ def _after_commit(
 
 
 class _Group:
-    """The messages of one transaction, and the errors of the messages that could not be sent.
+    """The messages of one transaction, and the errors of messages that could not be sent.
 
-    The references are weak, so that a function exists only until Django has called it, or a rollback has dropped it.
+    `registered` has weak references. A `_Waiting` object exists only until Django has called or dropped the object.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
-"""The options without which several connections to one SQLite database get "database is locked".
+"""The options that several connections to one SQLite database need to avoid "database is locked".
 
-SQLite lets one connection write at a time. Another connection waits for ``timeout`` seconds. But it fails at once if
-its transaction has read before it writes, which Django's default transactions may do.
+SQLite lets one connection write at a time. Another connection waits for ``timeout`` seconds. A transaction that has
+read before it writes does not wait but fails at once. Django's default transactions may read before they write.
 """
 
 from __future__ import annotations

@@ -14,11 +14,11 @@ __all__ = ["capture_messages"]
 
 
 class capture_messages(utils.TestContextDecorator):  # noqa: N801 - Django names its test decorators like this
-    """A context manager that records messages instead of sending them. It also decorates a test or a ``TestCase``.
+    """Records messages instead of sending them. A context manager, and a decorator for a test or a ``TestCase``.
 
     * *using* - the alias whose messages are recorded. With ``None``, the messages of all publishers are recorded.
-    * *attr_name* - the attribute that holds the list of messages, if a class is decorated.
-    * *kwarg_name* - the argument that gets the list, if a function is decorated.
+    * *attr_name* - for a decorated class: the attribute that holds the list of messages.
+    * *kwarg_name* - for a decorated function: the argument that gets the list.
 
     A ``TestCase`` never commits. If code sends with ``on_commit=True``, run the code inside
     ``with self.captureOnCommitCallbacks(execute=True):``.

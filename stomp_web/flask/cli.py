@@ -1,8 +1,8 @@
-"""``flask stomp send|ping|config|worker|relay``: commands that use the app's configuration.
+"""The commands ``flask stomp send|ping|config|worker|relay`` use the app's configuration.
 
-A command ends with 0 if it succeeded, and with 1 if it failed. If the command line is wrong, it ends with 2. If the
-configuration is wrong, ``worker`` ends with 1, and the other commands end with 2. If output cannot be printed, the exit
-status of ``send`` and ``ping`` does not change.
+The exit status is 0 after success, 1 after a failure, and 2 if the command line is wrong. If the configuration is
+wrong, the status of ``worker`` is 1 and the status of the other commands is 2. If output cannot be printed, the status
+of ``send`` and ``ping`` does not change.
 """
 
 from __future__ import annotations
@@ -40,8 +40,6 @@ _extension = click.option(
 
 
 def _options(options: typing.Iterable[Argument]) -> typing.Callable[[_F], _F]:
-    """Return a decorator that adds *options* to a command."""
-
     def decorate(function: _F) -> _F:
         for flag, read, metavar, text in reversed(tuple(options)):
             callback = functools.partial(_read, read)
@@ -62,7 +60,7 @@ def _read(
 
 @contextlib.contextmanager
 def _command(extension: str, unusable: int = 2) -> typing.Iterator[StompState]:
-    """Yield the app's state. A `StompError` ends the command with 1, or with *unusable* if a retry would fail too."""
+    """Yield the app's state. After a `StompError`, the exit status is 1, or *unusable* if a retry would fail, too."""
     keep_descriptors()
     try:
         state = state_of(flask.current_app, extension)
@@ -77,7 +75,7 @@ def _command(extension: str, unusable: int = 2) -> typing.Iterator[StompState]:
 
 
 def _report(text: str) -> None:
-    """Print *text*, the result. If it cannot be printed, only warn, because the command itself has succeeded."""
+    """Print the result *text*. If printing fails, only print a warning: the command itself has succeeded."""
     reason = try_to_print(sys.stdout, text)
     if reason is not None and not isinstance(reason, BrokenPipeError):
         try_to_print(sys.stderr, f"Warning: standard output cannot be written: {reason.strerror}")
@@ -93,7 +91,7 @@ def _report(text: str) -> None:
 def send(destination: str, body: str, serializer: str | None, named: str | None, extension: str) -> None:
     """Send BODY to DESTINATION, and print the message's id.
 
-    Without an option, BODY is sent as JSON if it is JSON, and as text otherwise.
+    Without an option, BODY is sent as JSON if it is JSON. Any other BODY is sent as text.
     """
     if serializer and named:
         raise click.UsageError("give one of --json, --text and --serializer")
@@ -106,7 +104,7 @@ def send(destination: str, body: str, serializer: str | None, named: str | None,
 @_options([("--timeout", seconds, "SECONDS", "How long to wait. Default: STOMP_TIMEOUT.")])
 @_extension
 def ping(timeout: float | None, extension: str) -> None:
-    """Check that the broker answers, and print how long it took and the broker's name."""
+    """Check that the broker answers. Print the time of the check and the broker's name."""
     with _command(extension) as state:
         _report(check_broker(state.publisher, timeout))
 
@@ -140,10 +138,10 @@ def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, e
     """Receive messages until Ctrl-C, and call the handlers.
 
     Handlers are the functions that the extension's subscribe() decorates. Each message is handled in an application
-    context. The broker is the app's broker. While it is away, the command waits and connects again.
+    context. The broker is the app's broker. While the broker is away, the command waits and connects again.
 
     The first Ctrl-C or SIGTERM shuts down cleanly: running handlers finish, and their messages are acknowledged. A
-    second one, half a second later or more, stops the command at once.
+    second signal, half a second later or more, stops the command at once.
     """
     from ..worker.command import messages_at_once, run_worker
     from .outbox import warn_of_sqlite
@@ -167,11 +165,11 @@ def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, e
 @_options(RELAY)
 @_extension
 def relay(database: str | None, once: bool, extension: str, **options: typing.Any) -> None:
-    """Send the messages of the outbox until Ctrl-C, each confirmed.
+    """Send the messages of the outbox until Ctrl-C. The broker confirms each message.
 
-    Any number of relays may run at the same time (on SQLite, one works at a time). While the broker or the database is
-    away, the command waits. The first Ctrl-C or SIGTERM ends the command after its current batch; a second one, half a
-    second later or more, ends it at once.
+    Any number of relays may run at the same time. On SQLite, one relay works at a time. While the broker or the
+    database is away, the command waits. The first Ctrl-C or SIGTERM ends the command after its current batch. A second
+    signal, half a second later or more, ends the command at once.
     """
     from ..outbox.command import run_relay
     from .outbox import relay_engine
@@ -185,8 +183,8 @@ def relay(database: str | None, once: bool, extension: str, **options: typing.An
 def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None) -> Worker:
     """Return a worker for the handlers of the extension.
 
-    If *processes* is ``None``, the number in the configuration is used. Each process loads the app as *script* does.
-    Raises `ConfigurationError` if there is no handler, or if the configuration is wrong.
+    If *processes* is ``None``, the number in the configuration is used. Each process loads the app in the same way as
+    *script*. Raises `ConfigurationError` if there is no handler or the configuration is wrong.
     """
     from ..worker import Worker  # a site that only sends does not need it
 
@@ -214,7 +212,7 @@ def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None)
 
 @functools.cache
 def _load_app(path: str | None, create_app: typing.Callable[..., flask.Flask] | None, debug: bool) -> flask.Flask:
-    """Load the app once in this process, and return it."""
+    """Load the app once in this process. Return the app."""
     return ScriptInfo(path, create_app, debug).load_app()
 
 

@@ -1,4 +1,4 @@
-"""`Stomp`, the extension. It belongs to the program and keeps no app: each app has a `StompState`."""
+"""The extension `Stomp` belongs to the program and keeps no app. Each app has a `StompState`."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ _SERVICE = re.compile(
 
 
 class Stomp(PublisherMethods):
-    """The extension. It may serve several apps; each app has its own publisher.
+    """The extension, for one or several apps. Each app has its own publisher.
 
-    * *app* - an app to initialise at once; or call `init_app` later.
-    * *config_prefix* - the prefix of the keys in the app's configuration. In lower case, it is the key in
+    * *app* - an app to initialise at once. With ``None``, call `init_app` later.
+    * *config_prefix* - the prefix of the keys in the app's configuration. In lower case, the prefix is the key in
       ``app.extensions``. For a second broker in one app, make a second `Stomp` with another prefix. Neither prefix may
-      begin with the other: ``STOMP`` and ``AUDIT_STOMP`` are right, ``STOMP`` and ``STOMP_AUDIT`` are wrong.
+      begin with the other prefix. ``STOMP`` and ``AUDIT_STOMP`` are right. ``STOMP`` and ``STOMP_AUDIT`` are wrong.
 
-    `send`, `asend`, `send_many`, `batch`, `check`, `stats`, `close`, `publisher` and `outbox` are those of the current
-    app's `Publisher`. They need an application context, such as that of a request. Without a context, they raise
-    `RuntimeError`. ``app.extensions["stomp"]`` has the same methods and needs no context.
+    `send`, `asend`, `send_many`, `batch`, `check`, `stats`, `close`, `publisher` and `outbox` belong to the current
+    app's `Publisher`. An application context is needed, such as the context of a request. Without a context,
+    `RuntimeError` is raised. ``app.extensions["stomp"]`` has the same methods and needs no context.
 
-    `subscribe` needs no app: the decorated functions belong to the extension, as routes belong to a blueprint.
-    ``flask stomp worker`` receives the messages of an app, and calls the functions.
+    `subscribe` needs no app. The decorated functions belong to the extension, as routes belong to a blueprint.
+    ``flask stomp worker`` receives the messages of an app and calls the functions.
     """
 
     def __init__(self, app: flask.Flask | None = None, *, config_prefix: str = "STOMP") -> None:
@@ -63,11 +63,11 @@ class Stomp(PublisherMethods):
         """Make a publisher for *app* with the options in its configuration, such as ``STOMP_URL``.
 
         ``STOMP_WORKER`` is a mapping with the settings of ``flask stomp worker``: ``{"dead_letter": "/queue/failed"}``.
-        ``STOMP_OUTBOX`` has the options of a `stomp_web.sqlalchemy.Outbox`: ``{"relay": "inline", "keep": 7}``.
-        The configuration is read only here. No connection is opened. ``app.config.from_prefixed_env()`` decodes an
-        environment variable that is JSON, so a passcode of digits needs double quotes inside the variable. If the name
-        of a Kubernetes service begins with the prefix, Kubernetes sets keys such as ``STOMP_SERVICE_HOST`` and
-        ``STOMP_PORT=tcp://10.0.0.7:61613``. These keys are ignored.
+        ``STOMP_OUTBOX`` has the options of a `stomp_web.sqlalchemy.Outbox`: ``{"relay": "inline", "keep": 7}``. Only
+        this method reads the configuration. No connection is opened. ``app.config.from_prefixed_env()`` decodes JSON in
+        environment variables. So a passcode of digits needs double quotes inside the variable. For a service whose name
+        begins with the prefix, Kubernetes sets keys such as ``STOMP_SERVICE_HOST`` and
+        ``STOMP_PORT=tcp://10.0.0.7:61613``. The extension ignores these keys.
 
         Raises `ConfigurationError` for a bad value, and for any other ``STOMP_`` key that is not an option. Raises
         `RuntimeError` if the app already has an extension with this prefix.
@@ -94,7 +94,7 @@ class Stomp(PublisherMethods):
         app.extensions[self._key] = StompState(app, options, lambda: self.handlers, worker, outbox, alias)
 
     def _is_option(self, name: str, value: typing.Any) -> bool:
-        """Return true for an option, false for a key of Kubernetes. Raises `ConfigurationError` for any other key."""
+        """Return true for an option, false for Kubernetes' keys. Raises `ConfigurationError` for any other key."""
         bare = name.removeprefix(self._prefix)
         if option_name(bare.lower()) in OPTIONS:
             return True
@@ -109,7 +109,7 @@ class Stomp(PublisherMethods):
 
     @functools.cached_property
     def handlers(self) -> Handlers:
-        """The functions that `subscribe` has decorated. All apps of the extension share them."""
+        """The functions that `subscribe` has decorated. All apps of the extension share these functions."""
         from ..worker import Handlers  # a site that only sends does not need the worker
 
         return Handlers(once_arguments=2)  # the message and the session
@@ -128,9 +128,9 @@ class Stomp(PublisherMethods):
     ) -> typing.Callable[[_Handler], _Handler]:
         """Return a decorator. ``flask stomp worker`` calls the decorated function with each message of *destination*.
 
-        The function runs in its own application context. It gets a `ReceivedMessage`; with *once*, it also gets
-        the session, which is ``db.session`` of Flask-SQLAlchemy. For ``--processes``, define the function at the top
-        level of a module. The arguments and exceptions are those of `Handlers.subscribe`.
+        The function runs in its own application context and gets a `ReceivedMessage`. With *once*, the function also
+        gets the session ``db.session`` of Flask-SQLAlchemy. For ``--processes``, define the function at the top level
+        of a module. `Handlers.subscribe` documents the arguments and the exceptions.
         """
         return self.handlers.subscribe(
             destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to, once=once

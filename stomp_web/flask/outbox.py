@@ -1,4 +1,4 @@
-"""An app's outbox and inbox, in its Flask-SQLAlchemy database. SQLAlchemy is imported only when one of them is used."""
+"""An app's outbox and inbox, in its Flask-SQLAlchemy database. The first use imports SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def _metadata_of(app: flask.Flask) -> MetaData:
 
 
 def engine_of(app: flask.Flask) -> Engine | None:
-    """Return the default engine of *app*, or ``None`` if it has no Flask-SQLAlchemy or only ``SQLALCHEMY_BINDS``."""
+    """Return the default engine of *app*, or ``None`` without Flask-SQLAlchemy or with only ``SQLALCHEMY_BINDS``."""
     with app.app_context():
         engines = getattr(app.extensions.get("sqlalchemy"), "engines", {})
     return typing.cast("Engine | None", engines.get(None))
 
 
 def relay_engine(app: flask.Flask, database: str | None) -> Engine:
-    """Return the engine for the address *database*, or the app's engine if *database* is ``None``."""
+    """Return the engine for the address *database*. If *database* is ``None``, return the app's engine."""
     from ..sqlalchemy.store import make_engine
 
     engine = engine_of(app)
@@ -66,8 +66,8 @@ def relay_engine(app: flask.Flask, database: str | None) -> Engine:
 def inbox_of(load_app: typing.Callable[[], flask.Flask]) -> Inbox:
     """Return an inbox in the database of the app that *load_app* returns. A worker pickles this function by name.
 
-    The inbox uses the app's session, so that the rows of a handler and of the inbox are written in one transaction. If
-    the app has already made an `Inbox`, the returned inbox has the same options.
+    The inbox uses the app's session, so that one transaction writes the rows of a handler and of the inbox. If the app
+    has already made an `Inbox`, the returned inbox has the same options.
     """
     from ..sqlalchemy.inbox import INBOX_OPTIONS, Inbox
 
@@ -77,7 +77,7 @@ def inbox_of(load_app: typing.Callable[[], flask.Flask]) -> Inbox:
 
 
 def warn_of_sqlite(app: flask.Flask) -> None:
-    """Print a warning if the app uses SQLite with a timeout too short for several ``once`` handlers at a time."""
+    """Print a warning if the app's SQLite has a timeout that is too short for several ``once`` handlers at a time."""
     from ..sqlalchemy.inbox import sqlite_timeout
     from ..worker.once import SQLITE_TIMEOUT, sqlite_problem
 

@@ -1,4 +1,4 @@
-"""`StompState`: one app's part of the extension, in ``app.extensions``.
+"""`StompState` is one app's part of the extension, in ``app.extensions``.
 
 The extension adds nothing to requests or contexts. Connections belong to the pool, and the pool belongs to the process.
 """
@@ -41,7 +41,7 @@ send_failed = blinker.NamedSignal("stomp-send-failed")
 def _method(
     method: typing.Callable[typing.Concatenate[Publisher, _P], _R],
 ) -> typing.Callable[typing.Concatenate[PublisherMethods, _P], _R]:
-    """Return a method that calls *method* of `publisher`, and has the same name, signature and docstring."""
+    """Return a method that calls *method* of `publisher`. Name, signature and docstring are the same."""
 
     @functools.wraps(method, assigned=("__name__", "__doc__", "__annotations__"))
     def call(self: PublisherMethods, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -52,7 +52,7 @@ def _method(
 
 
 def _signature(function: typing.Callable[..., object], wrapped: typing.Callable[..., object]) -> inspect.Signature:
-    """Return the signature of *function*, with the parameters of *wrapped* instead of ``**options``."""
+    """Return the signature of *function*, with the parameters of *wrapped* in place of ``**options``."""
     own, more = inspect.signature(function), inspect.signature(wrapped).parameters
     named = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
     named += [each for name, each in more.items() if name not in own.parameters]
@@ -60,7 +60,7 @@ def _signature(function: typing.Callable[..., object], wrapped: typing.Callable[
 
 
 class PublisherMethods:
-    """The methods of the app's publisher. The extension and its state both have them."""
+    """The methods of the app's publisher. The extension and each `StompState` have these methods."""
 
     publisher: Publisher
     transactional_outbox: Outbox
@@ -75,10 +75,10 @@ class PublisherMethods:
         key: str | None = None,
         **options: typing.Any,
     ) -> str:
-        """Send one message, and return its id. Other arguments and the exceptions are those of `Publisher.send`.
+        """Send one message, and return its id. `Publisher.send` documents the other arguments and the exceptions.
 
         * *outbox* - a session of SQLAlchemy, such as ``db.session``. The message is written in the session's
-          transaction, and ``flask stomp relay`` sends it after the commit. See `stomp_web.sqlalchemy.Outbox`.
+          transaction. After the commit, ``flask stomp relay`` sends the message. See `stomp_web.sqlalchemy.Outbox`.
         * *key* - messages with the same key, such as ``str(order.id)``, stay in order. A key needs *outbox*.
         """
         if outbox is not None:
@@ -104,10 +104,10 @@ class PublisherMethods:
 
 
 class StompState(PublisherMethods, Unpicklable):
-    """One app's part of the extension: its `app`, its `publisher` and the publisher's methods, and the `handlers`.
+    """One app's part of the extension: `app`, `publisher` with its methods, and `handlers`.
 
-    It works in every thread, without an application context, and in the context of another app. `worker_settings` is
-    ``STOMP_WORKER`` of the app's configuration.
+    A `StompState` works in every thread, with or without an application context. The context may belong to another app.
+    `worker_settings` is ``STOMP_WORKER`` of the app's configuration.
     """
 
     _instead = "load the app there, and use app.extensions"
@@ -130,14 +130,14 @@ class StompState(PublisherMethods, Unpicklable):
 
     @functools.cached_property
     def transactional_outbox(self) -> Outbox:  # type: ignore[override]
-        """The outbox with the settings in the app's configuration, ``STOMP_OUTBOX``. Needs SQLAlchemy."""
+        """The outbox with the settings ``STOMP_OUTBOX`` of the app's configuration. Needs SQLAlchemy."""
         from .outbox import make_outbox
 
         return make_outbox(self.app, self.publisher, self._outbox_settings)
 
     @property
     def handlers(self) -> Handlers:
-        """The handlers of messages, which all apps of the extension share."""
+        """The handlers of messages. All apps of the extension share the handlers."""
         return self._handlers()
 
     def __repr__(self) -> str:
@@ -145,7 +145,7 @@ class StompState(PublisherMethods, Unpicklable):
 
 
 def state_of(app: flask.Flask, key: str) -> StompState:
-    """Return the state in ``app.extensions[key]``. Raises `RuntimeError` if `Stomp.init_app` did not put it there."""
+    """Return the state in ``app.extensions[key]``. Raises `RuntimeError` if `Stomp.init_app` has not made the state."""
     state = app.extensions.get(key)
     if not isinstance(state, StompState):
         raise RuntimeError(

@@ -1,4 +1,4 @@
-"""The transactional outbox: messages are written in the caller's transaction, and relayed after the commit.
+"""The transactional outbox: the caller's transaction writes messages, and a relay sends them after the commit.
 
 ::
 
@@ -6,8 +6,8 @@
                           |
     Relay: claim -> waves -> Publisher.deliver -> record        the relay's own transaction
 
-The table and the relay are the same for Django and SQLAlchemy; each framework has its own `Store`
-(`stomp_web.django.outbox`, `stomp_web.sqlalchemy`). No framework is imported here.
+Django and SQLAlchemy use the same table and the same relay. Each framework has its own `Store`, in
+`stomp_web.django.outbox` and in `stomp_web.sqlalchemy`. This package imports no framework.
 """
 
 from .relay import Relay

@@ -24,9 +24,9 @@ _log = get_logger("outbox")
 
 
 def run_relay(relay: Relay, *, once: bool = False, stream: typing.TextIO | None = None) -> int:
-    """Run *relay*, and write its log and a progress line to *stream* (default: standard error).
+    """Run *relay*, and write its log and a progress line to *stream*. Default: standard error.
 
-    Returns the exit code of `Relay.run`, or 130 after a second Ctrl-C. Raises what `Relay.run` raises.
+    Returns the exit code of `Relay.run`, or 130 after a second Ctrl-C. Raises the exceptions of `Relay.run`.
     """
     line = RelayLine(sys.stderr if stream is None else stream)
     with line.shown(_log):
@@ -60,9 +60,9 @@ class RelayLine(StatusLine):
 
 
 def operate(store: Store, action: str, ids: typing.Sequence[int], days: float) -> str:
-    """Carry out *action*, one of ``status``, ``retry``, ``discard`` and ``purge``, and return a text to print.
+    """Carry out *action* and return a text to print. The actions are ``status``, ``retry``, ``discard`` and ``purge``.
 
-    Raises `StompError` if the database cannot be reached, or another transaction is in the way.
+    Raises `StompError` if the database cannot be reached or another transaction is in the way.
     """
     try:
         return _operate(store, action, ids, days)
@@ -83,7 +83,6 @@ def _operate(store: Store, action: str, ids: typing.Sequence[int], days: float) 
 
 
 def _status_text(name: str, outbox: OutboxStats) -> str:
-    """Return the statistics of an outbox as text."""
     age = "" if outbox.oldest is None else f"; the oldest that is not sent is {outbox.oldest:.0f} s old"
     if outbox.oldest_pending is not None and outbox.oldest_pending > _LONG:
         age += (

@@ -1,4 +1,4 @@
-"""Tells whether a database error means that another transaction was in the way, and returns the error's text."""
+"""Functions that tell whether another transaction was in the way, and that return an error's text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OF_SQLITE: typing.Final = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether *error*, of SQLAlchemy, Django or a driver, says that a lock of another transaction was in the way.
+    """Return whether an *error* of SQLAlchemy, Django or a driver says that another transaction's lock was in the way.
 
     The failed statement has then changed nothing. After a rollback, the same transaction may succeed at once.
     """
@@ -30,7 +30,7 @@ def is_conflict(error: BaseException) -> bool:
 
 
 def words_of(error: Exception) -> str:
-    """Return *error* as text. An error of SQLAlchemy is shortened to the driver's error, without the statement."""
+    """Return *error* as text. For an error of SQLAlchemy, the text is the driver's error without the statement."""
     error = getattr(error, "orig", None) or error
     text = harmless(f"{type(error).__name__}: {error}".replace("\0", "\\0").strip())
     return text[:_LONGEST]

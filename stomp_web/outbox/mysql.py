@@ -1,4 +1,4 @@
-"""The statements with which MariaDB and MySQL delete or lock rows, and find each row by its primary key."""
+"""Statements that delete or lock rows in MariaDB and MySQL, and that find each row by its primary key."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ __all__ = ["delete_one_by_one", "lock_those_that_wait"]
 
 
 def delete_one_by_one(table: str, ids: str) -> str:
-    """Return a statement that deletes rows of *table*, a quoted name. *ids* is the placeholder for a JSON array of ids.
+    """Return a statement that deletes rows of *table*. *ids* is the placeholder for a JSON array of the rows' ids.
 
-    The statement finds each row by its primary key. With ``id IN (...)``, MariaDB 10.11 reads the whole table if the
-    ids are a quarter of the rows. Such a statement waits for rows that other relays have locked, or ends in a deadlock.
+    *table* is a quoted name. With ``id IN (...)``, MariaDB 10.11 reads the whole table if the ids are a quarter of the
+    rows. This read waits for rows that other relays have locked, or ends in a deadlock.
     """
     return f"DELETE gone FROM {_each(ids, table, 'gone')}"
 
 
 def lock_those_that_wait(table: str, ids: str) -> str:
-    """Return a statement that locks the rows among *ids* that wait without a `next_attempt_at`, and selects their ids.
+    """Return a statement that locks and selects the rows among *ids* that wait without a `next_attempt_at`.
 
-    The statement waits only for locks on these rows. A statement that searches by keys may use the index of the states,
-    and then also waits for locks on rows of other keys.
+    The statement waits only for locks on these rows. A search by keys may use the index of the states, and then also
+    waits for locks on rows of other keys.
     """
     found = _each(ids, table, "found")
     return f"SELECT found.id FROM {found} WHERE found.state = 'waiting' AND found.next_attempt_at IS NULL FOR UPDATE"  # noqa: S608 - names

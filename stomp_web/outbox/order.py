@@ -1,13 +1,13 @@
-"""Chooses the rows that may be sent now, and the rows that may be sent together. Rows of one key stay in order.
+"""Chooses the rows that may be sent now and the rows that may be sent together. Rows of one key stay in order.
 
 Two rules keep this order with any number of relays, without a lock for each key:
 
-* A row may be claimed only if the previous unsent row of its key is gone, or is claimed together with it. A row that
-  another relay has locked is not gone.
-* RabbitMQ and ActiveMQ accept the later messages of a batch even if they have answered an earlier one with an ERROR.
-  So two rows of one key may be in one batch only if the broker refuses both rows or accepts both rows. Such rows have
-  the same destination, and the same headers apart from headers that brokers ignore. Otherwise the later row is in the
-  next wave, which is sent after the receipt of the earlier row.
+* A row may be claimed only if the previous unsent row of its key is gone or is in the same claim. A row that another
+  relay has locked is not gone.
+* Two rows of one key may be in one batch only if the broker refuses both rows or accepts both rows. RabbitMQ and
+  ActiveMQ accept later messages of a batch even after an ERROR for an earlier message. The two rows must have the same
+  destination and the same headers. Headers that brokers ignore may differ. If the rows differ in anything else, the
+  later row is in the next wave. The next wave is sent after the receipt of the earlier row.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Candidate:
 
     @classmethod
     def of(cls, id: int, key: str | None, before: typing.Mapping[str, int | None], size: int) -> Candidate:
-        """Make a candidate. *before* maps each state to the id of the last earlier row of the key in this state."""
+        """Return a candidate. For each state, *before* has the id of the key's last earlier row in that state."""
         previous, state = max(((each, state) for state, each in before.items() if each), default=(None, None))
         return cls(id, key, previous, state, size)
 
@@ -49,9 +49,9 @@ class Candidate:
 def choose(candidates: typing.Iterable[Candidate], most_bytes: int) -> tuple[list[int], list[Candidate], bool]:
     """Return the ids of the rows to send, the candidates that must wait, and whether all candidates were examined.
 
-    *candidates* must be in the order of their ids, and the returned ids are in this order. A candidate must wait if its
-    previous row is waiting or failed, or must itself wait. The chosen bodies have at most *most_bytes* together, unless
-    only one row is chosen. Candidates after the first body that does not fit are not examined.
+    *candidates* must be in the order of their ids. The returned ids have this order, too. A candidate must wait if its
+    previous row is waiting or failed, or must wait in this call. Together, the chosen bodies have at most *most_bytes*,
+    unless only one row is chosen. Candidates after the first body that does not fit are not examined.
     """
     chosen: dict[int, None] = {}
     held: dict[int, Candidate] = {}
@@ -68,7 +68,7 @@ def choose(candidates: typing.Iterable[Candidate], most_bytes: int) -> tuple[lis
 
 
 def waves(rows: typing.Iterable[Row]) -> list[list[Row]]:
-    """Divide *rows*, which are in the order of their ids, into batches that must be sent one after the other."""
+    """Divide *rows* into batches that must be sent one after the other. *rows* must be in the order of their ids."""
     found: list[list[Row]] = []
     last: dict[str, tuple[int, Row]] = {}  # by key: the wave of its last row, and that row
     for row in rows:
@@ -85,7 +85,7 @@ def waves(rows: typing.Iterable[Row]) -> list[list[Row]]:
 
 
 def _alike(row: Row, other: Row) -> bool:
-    """Whether a broker that refuses one of the two messages also refuses the other."""
+    """Return whether a broker that refuses one of the two messages also refuses the other message."""
     return (
         row.destination == other.destination
         and row.alias == other.alias
@@ -96,7 +96,7 @@ def _alike(row: Row, other: Row) -> bool:
 
 
 def _judged(row: Row) -> object:
-    """Return the headers of *row* that a broker may refuse."""
+    """Return the headers of *row* that can make a broker refuse the message."""
     try:
         headers = json.loads(row.headers)
     except ValueError:

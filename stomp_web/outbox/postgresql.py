@@ -1,4 +1,4 @@
-"""The features that only PostgreSQL has: LISTEN and NOTIFY, by which a commit wakes the relays, and arrays."""
+"""Features of PostgreSQL: arrays, and LISTEN and NOTIFY. With NOTIFY, a commit wakes the relays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COMMIT_SOON: typing.Final = "SET LOCAL synchronous_commit = off"
 
 
 def array(values: typing.Iterable[int | str]) -> str:
-    """Return *values* as the text of an array, so that the driver converts one parameter and not each value."""
+    """Return *values* as the text of an array. The driver then converts one parameter instead of every value."""
     texts = [f'"{_in_quotes(value)}"' if isinstance(value, str) else str(value) for value in values]
     return f"{{{','.join(texts)}}}"
 
@@ -21,7 +21,7 @@ def _in_quotes(text: str) -> str:
 
 
 def can_listen(connection: typing.Any) -> bool:
-    """Whether *connection*, a connection of psycopg or psycopg2, can report a NOTIFY."""
+    """Return whether a *connection* of psycopg or psycopg2 can report a NOTIFY."""
     return hasattr(connection, "add_notify_handler") or hasattr(connection, "notifies")
 
 
@@ -44,7 +44,7 @@ class ConnectionListener:
         return typing.cast(int, self._connection.fileno())
 
     def drain(self) -> None:
-        """Read the notifications that have arrived, and drop them."""
+        """Read and drop the notifications that have arrived."""
         self._execute("SELECT 1")
         notifies = getattr(self._connection, "notifies", None)
         if isinstance(notifies, list):

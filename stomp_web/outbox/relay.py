@@ -49,18 +49,18 @@ Progress = typing.Callable[[RelayStats], object]
 
 
 class Relay:
-    """Sends the messages of an outbox to the broker, waits for each receipt, and removes the rows.
+    """Sends the messages of an outbox to the broker. A row is removed after the receipt of its message.
 
     * *store* - the outbox.
     * *publisher_of* - takes an alias and returns its `Publisher`, or raises `ConfigurationError`.
-    * *poll* - how many seconds the relay waits if there is nothing to send; by default 1. On PostgreSQL, a commit
-      wakes the relay at once.
-    * *batch* - how many messages are claimed and sent together at most; by default 500. The maximum is 10000.
-    * *max_attempts* - after how many refusals by the broker the row of a message is *failed*; by default 10. The pause
-      before the second try is one second. Each later pause is twice as long, up to five minutes. A message that was
-      not sent, or whose outcome is unknown, is tried until the broker has confirmed it.
-    * *alias* - the alias of the broker that the relay tries to reach at its start if there is nothing to send yet. A
-      failure is logged. With ``None``, the default, the relay tries no broker before the first message.
+    * *poll* - how many seconds the relay waits if there is nothing to send. Default: 1. On PostgreSQL, a commit wakes
+      the relay at once.
+    * *batch* - the most messages that are claimed and sent together. Default: 500. Maximum: 10000.
+    * *max_attempts* - after how many refusals by the broker the row of a message is *failed*. Default: 10. The pause
+      before the second try is one second. Each later pause is twice as long, up to five minutes. If a message was not
+      sent or its outcome is unknown, the relay tries until the broker has confirmed it.
+    * *alias* - the broker that the relay tries to reach at its start, if there is nothing to send yet. A failure is
+      logged. Default: ``None``, which means that no broker is tried before the first message.
 
     Raises `ConfigurationError` for a bad option.
     """
@@ -110,8 +110,8 @@ class Relay:
 
         *on_progress* is called about twice a second with a `RelayStats`. Without *once*, the relay waits if a broker or
         the database cannot be reached. Returns the exit code for the program, which is 0. With *once*, the code is 1 if
-        a broker or the database cannot be reached, or if unsent rows are left. With *once* and nothing to send, no
-        broker is needed.
+        a broker or the database cannot be reached. With *once*, the code is also 1 if unsent rows are left. With *once*
+        and nothing to send, no broker is needed.
 
         Raises `ConfigurationError` if the outbox table does not exist.
         """
@@ -164,7 +164,7 @@ class Relay:
         return 0
 
     def send(self, ids: typing.Sequence[int], timeout: float | None = None) -> int:
-        """Send the rows among *ids* that can be sent within *timeout* seconds. Return how many were sent.
+        """Send the rows among *ids* that can be sent within *timeout* seconds. Return how many rows were sent.
 
         The other rows are left to a running relay. Errors of the broker and the database are logged and not raised.
         """
@@ -213,7 +213,7 @@ class Relay:
         return pause
 
     def _try_broker(self) -> None:
-        """Log a warning if the broker cannot be reached. The first message, which would show this, may come late."""
+        """Log a warning if the broker cannot be reached. Without this check, only the first message would show that."""
         if self._alias is None:
             return
         try:
@@ -227,10 +227,10 @@ class Relay:
     def _start(self, now: float) -> int:
         """Return the id after which the next claim begins.
 
-        While claims find whole batches, each claim begins after the last row of the previous claim. If it began at the
-        start, the database would have to pass all rows that were deleted since its last clean-up, and the relay would
-        have to read all rows that must wait. One second after the relay has sent a row, it begins at the start again,
-        and finds rows that were committed late or may be sent again.
+        While claims find whole batches, each claim begins after the last row of the previous claim. A claim at the
+        start of the table can be slow because of deleted rows and rows that must wait. One second after the relay has
+        sent a row, the next claim begins at the start again. This claim finds rows that were committed late or may be
+        sent again.
         """
         if now - self._found_at >= _FROM_THE_START_EVERY:
             self._after = 0
@@ -280,7 +280,6 @@ class Relay:
         return 1 if outbox.pending or outbox.waiting or outbox.failed else 0
 
     def _lost(self, error: Exception) -> None:
-        """Note that the database cannot be reached, and wait."""
         self._losses += 1
         problem = f"{self.store.name} cannot be reached: {words_of(error)}"
         if self._losses == 1:
@@ -292,7 +291,7 @@ class Relay:
         self._wait(_growing(self._losses))
 
     def _conflict(self, error: Exception) -> None:
-        """Note that a lock of another transaction was in the way. If this is not the first time in a row, also wait."""
+        """Note that a lock of another transaction was in the way. From the second time in a row on, also wait."""
         problem = f"a lock of another transaction was in the way in {self.store.name}: {words_of(error)}"
         _log.warning("%s; the relay tries again, and messages that were sent go out again with the same ids", problem)
         self._stats = dataclasses.replace(self._stats, problem=problem)
@@ -304,7 +303,7 @@ class Relay:
     # -- waiting and showing ----------------------------------------------------------------------------------
 
     def _wait(self, seconds: float) -> None:
-        """Wait for *seconds*, for a new row, or for `stop`."""
+        """Wait for *seconds*, for a new row or for `stop`."""
         end = time.monotonic() + seconds
         listens = self._listener is not None
         while not self._stopping and (left := end - time.monotonic()) > 0:
@@ -332,7 +331,7 @@ class Relay:
             return None
 
     def _keep_listening(self, once: bool) -> bool:
-        """Listen, and read notifications at least once a second, because PostgreSQL keeps them until they are read.
+        """Listen, and read notifications at least once a second. PostgreSQL keeps notifications until they are read.
 
         Returns whether the database could be reached.
         """
@@ -376,7 +375,7 @@ class Relay:
 
 
 def _growing(failures: int) -> float:
-    """Return how many seconds to pause if a broker or a database could not be reached *failures* times in a row."""
+    """Return the pause in seconds after *failures* lost connections in a row."""
     return min(0.1 * 2.0 ** min(failures - 1, 10), _LONGEST_LOST)
 
 

@@ -1,10 +1,10 @@
-"""The rows of the outbox: converts a `Message` to a row, and a row back to a `Message`.
+"""The rows of the outbox, and the conversion of a `Message` to a row and back.
 
 A row is in one of four states:
 
 * ``pending`` - a relay may send the row after the earlier rows of its key.
-* ``waiting`` - the row must not be sent yet. After a failure, it waits until `next_attempt_at`. If `next_attempt_at` is
-  empty, it waits until the earlier rows of its key are gone.
+* ``waiting`` - the row must not be sent yet. After a failure, the row waits until `next_attempt_at`. If
+  `next_attempt_at` is empty, the row waits until the earlier rows of its key are gone.
 * ``failed`` - the broker refused the message `max_attempts` times, or the row cannot be read. The row stays until an
   operator retries or discards it. Until then, the later rows of its key wait.
 * ``sent`` - the row was sent and is kept for a time. `next_attempt_at` is the time at which it was sent.
@@ -66,7 +66,7 @@ _MOST_HEADS: typing.Final = 64
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NewRow:
-    """The columns of a message that `send` writes.
+    """The columns that `send` writes for a message.
 
     `headers` is a JSON object. `alias` names the publisher of the message. `ttl` is in seconds from `created_at`.
     """
@@ -85,7 +85,7 @@ class NewRow:
 
 @dataclasses.dataclass(slots=True)  # not frozen, because CPython takes four times as long to make a frozen one
 class Row:
-    """A row as the relay reads it. `created_at` may be ``None`` if there is no `ttl`, because only a `ttl` needs it."""
+    """A row as the relay reads it. If the row has no `ttl`, `created_at` may be ``None``."""
 
     id: int
     message_id: str
@@ -104,7 +104,7 @@ ROW_COLUMNS: typing.Final = tuple(field.name for field in dataclasses.fields(Row
 
 
 def new_row(message: Message, key: str | None, alias: str) -> NewRow:
-    """Return the row for *message*, which `Publisher.prepare` made.
+    """Return the row for *message*. `Publisher.prepare` has made the message.
 
     Raises `InvalidFrame` if the destination, the id or the content type is longer than its column. Raises
     `ConfigurationError` if *key* is not a text of 1 to 255 characters.
@@ -148,9 +148,9 @@ def _checked_key(key: object) -> str | None:
 
 
 def message_of(row: Row) -> Message:
-    """Return the message of *row*, ready to be delivered.
+    """Return the message of *row*, ready for delivery.
 
-    Raises `SerializationError` for a row that cannot be read, and `InvalidFrame` for a message that STOMP cannot carry.
+    Raises `SerializationError` if the row cannot be read. Raises `InvalidFrame` if STOMP cannot carry the message.
     """
     head, content_type, common = _head(row.destination, row.content_type, row.headers)
     ttl = row.ttl
@@ -167,7 +167,7 @@ def message_of(row: Row) -> Message:
 
 @functools.lru_cache(_MOST_HEADS)
 def _head(destination: str, content_type: str | None, text: str) -> tuple[bytes, str | None, typing.Mapping[str, str]]:
-    """Return the start of a row's encoded frame, its content type, and the headers that are in the JSON *text*."""
+    """Return the start of a row's encoded frame, its content type, and the headers in the JSON *text*."""
     try:
         headers = json.loads(text)
     except ValueError as error:

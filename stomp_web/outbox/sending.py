@@ -1,4 +1,4 @@
-"""Sends the rows of a claim in waves. After a failure, it sends smaller batches to find the row at fault."""
+"""Sends the rows of a claim in waves. After a failure, smaller batches find the row at fault."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Sending:
     * *publisher_of* - takes an alias and returns its publisher, or raises `ConfigurationError`.
     * *stopping* - returns true if no further batch may begin.
 
-    `sent` holds the rows that the broker has confirmed. `failures` holds the rows that could not be sent, and
-    `unreadable` holds the rows that can never be sent, each with its error. `away` maps an alias to the error of its
-    broker, if the broker cannot be reached or did not confirm in time. All other rows stay as they are.
+    `sent` holds the rows that the broker has confirmed. `failures` holds the rows that could not be sent, with their
+    errors. `unreadable` holds the rows that can never be sent, with their errors. If a broker cannot be reached or did
+    not confirm in time, `away` maps its alias to the error. All other rows stay as they are.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Sending:
                     self._stuck.update(row.key for row in together if row.key is not None)
 
     def _send(self, alias: str, rows: typing.Sequence[Row], deadline: Deadline | None) -> bool:
-        """Send rows of one wave and one alias. Return whether all of them were tried."""
+        """Send rows of one wave and one alias. Return whether all rows were tried."""
         try:
             publisher = self._publisher_of(alias)
         except ConfigurationError as error:

@@ -29,7 +29,7 @@ class OutboxStats:
     ) -> OutboxStats:
         """Return the statistics. *counts* maps each state to its number of rows.
 
-        *first* yields the time of the first row in each unsent state, and begins with the state ``pending``.
+        *first* yields the time of the first row in each unsent state. The first of these states is ``pending``.
         """
         ages = [None if moment is None else max((now - moment).total_seconds(), 0.0) for moment in first]
         oldest = max((age for age in ages if age is not None), default=None)
@@ -40,9 +40,9 @@ class OutboxStats:
 class RelayStats:
     """The statistics of one relay. `outbox` holds the last known statistics of the outbox.
 
-    `sent` counts the messages that the broker has confirmed. `failures` counts the tries that failed, except those at
-    which the broker could not be reached. `problem` tells why nothing can be sent now, for example because the database
-    cannot be reached. It is ``""`` if there is no problem.
+    `sent` counts the messages that the broker has confirmed. `failures` counts the failed tries. A try does not count
+    if the broker could not be reached. `problem` says why nothing can be sent now, for example because the database
+    cannot be reached. Without a problem, `problem` is ``""``.
     """
 
     sent: int = 0

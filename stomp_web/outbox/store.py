@@ -1,9 +1,9 @@
-"""`Store`: the operations on the outbox table. Its subclasses contain what differs between Django and SQLAlchemy.
+"""`Store`: the operations on the outbox table. Django and SQLAlchemy have subclasses.
 
 A claim locks the rows that one relay sends, until their outcomes are recorded. PostgreSQL, MariaDB 10.6 and MySQL 8 can
 lock rows and skip locked rows. On these databases, the transaction that holds the locks stays open while the messages
-are sent. If the relay dies, the database releases the locks at once. On SQLite, only one relay works at a time. It
-holds a lock on a file next to the database, so that no transaction is open while it sends.
+are sent. If the relay dies, the database releases the locks at once. On SQLite, only one relay works at a time. This
+relay holds a lock on a file next to the database, so no transaction is open while the relay sends.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Outcomes:
     """The outcomes of the rows of a claim. A row that is not named here is not changed.
 
     * `sent` - the rows that the broker has confirmed.
-    * `again` - maps a row's id to the attempts so far, the last error, and the time of the next try.
-    * `failed` - maps a row's id to the attempts so far, and the last error.
+    * `again` - maps a row's id to the attempts so far, the last error and the time of the next try.
+    * `failed` - maps a row's id to the attempts so far and the last error.
     """
 
     sent: list[Row] = dataclasses.field(default_factory=list)
@@ -59,7 +59,7 @@ class Listener(typing.Protocol):
     """Wakes a relay when a transaction with new rows has committed."""
 
     def fileno(self) -> int:
-        """Return the descriptor. It becomes readable when there is a notification."""
+        """Return the descriptor. The descriptor becomes readable when there is a notification."""
 
     def drain(self) -> None:
         """Read and drop the notifications. Raises an exception of the database if the connection is lost."""
@@ -97,18 +97,18 @@ class Claim:
         self._record = record
 
     def record(self, outcomes: Outcomes) -> None:
-        """Write the outcomes of the rows. They are committed when the claim ends without an exception."""
+        """Write the outcomes of the rows. The outcomes are committed when the claim ends without an exception."""
         if self._record is not None:
             self._record(outcomes)
 
 
 class Store:
-    """The table of one outbox. A subclass reads and writes the table; this class decides when a row changes its state.
+    """The table of one outbox. A subclass reads and writes the table. `Store` decides when a row changes its state.
 
-    * `name` - the database and the table, for the log, without credentials.
-    * `lost` - the exceptions that mean that the database cannot be reached, or has ended the transaction.
-    * `turn` - the right to be the only relay, on a database that cannot lock rows. It is ``None`` on other databases.
-    * `keep` - how many seconds a sent row is kept. If it is 0, the row is deleted at once.
+    * `name` - the database and the table, for the log. Credentials are not shown.
+    * `lost` - the exceptions that mean that the database cannot be reached or has ended the transaction.
+    * `turn` - the right to be the only relay, on a database that cannot lock rows. Other databases have ``None``.
+    * `keep` - how many seconds a sent row is kept. If `keep` is 0, the row is deleted at once.
     """
 
     name: str
@@ -130,8 +130,8 @@ class Store:
     ) -> typing.Iterator[Claim]:
         """Claim up to *limit* rows that may be sent now, in order. If *ids* is given, claim only rows with these ids.
 
-        A row with an alias in *skip* is not claimed, nor are the later rows of its key. Only rows with ids above
-        *after* are claimed. A row is not claimed if an unsent row of its key has an id up to *after*.
+        A row with an alias in *skip* is not claimed. The later rows of its key are not claimed, either. Only rows with
+        ids above *after* are claimed. If an unsent row of a key has an id up to *after*, no row of this key is claimed.
         """
         if self.turn is None:
             for _ in range(_MOST_CLAIMS):
@@ -161,10 +161,10 @@ class Store:
     def _choose(
         self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str], after: int
     ) -> tuple[list[Row], int, int, list[Candidate]]:
-        """Lock rows.
+        """Lock rows, and choose the rows that may be sent now.
 
-        Returns the rows that may be sent now, how many rows were locked, the id of the last row that was examined, and
-        the candidates that must wait.
+        Returns these rows, the number of locked rows, the id of the last examined row, and the candidates that must
+        wait.
         """
         rows, large = self.pending(limit, ids, skip, after, _MOST_BYTES // limit)
         behind = self._keys_with_others(rows)
@@ -181,9 +181,9 @@ class Store:
         return [whole[id_] for id_ in chosen], len(rows), last if all_fit else chosen[-1], held
 
     def _keys_with_others(self, rows: typing.Sequence[Row]) -> set[str | None]:
-        """Return the keys in *rows* for which other unsent rows may exist, with ids up to the last id in *rows*.
+        """Return the keys in *rows* that may have other unsent rows with ids up to the last id in *rows*.
 
-        The *rows* are locked. One statement counts the unsent rows of all their keys. Usually, it counts only *rows*.
+        The *rows* are locked. One statement counts the unsent rows of all their keys. Usually, only *rows* are counted.
         """
         own = collections.Counter([row.key for row in rows if row.key is not None])
         if not own:
@@ -197,8 +197,8 @@ class Store:
     def _hold(self, held: typing.Sequence[Candidate]) -> int:
         """Set the candidates *held* to waiting, so that no relay reads them before their previous row is gone.
 
-        The previous row of each candidate is locked meanwhile. Otherwise another transaction could delete or retry that
-        row, and not see that the candidate waits for it. Returns how many candidates wait now.
+        The previous rows are locked. Without the lock, another transaction could delete or retry a previous row and not
+        see that the candidate waits. Returns how many candidates wait now.
         """
         before = {each.previous for each in held if each.previous is not None}
         still = self.lock(before, (WAITING, FAILED))
@@ -226,7 +226,7 @@ class Store:
         self._wake_behind({row.key for row in outcomes.sent if row.key is not None})
 
     def _record_later(self, outcomes: typing.Sequence[Outcomes]) -> None:
-        """Record *outcomes* in a new transaction. Try again while SQLite is locked: no other relay has the turn."""
+        """Record *outcomes* in a new transaction. Try again while SQLite is locked: this relay has the `turn`."""
         deadline = time.monotonic() + _RECORD_LIMIT
         while True:
             try:
@@ -240,12 +240,12 @@ class Store:
             time.sleep(_RECORD_PAUSE)
 
     def _wake_behind(self, keys: typing.Collection[str]) -> None:
-        """Set to pending the rows of *keys* that wait for an earlier row, because that row is gone or pending now."""
+        """Set rows of *keys* to pending if they wait for an earlier row. The earlier row is gone or pending now."""
         while keys and (ids := self.waiting_behind(keys, _MOST_WOKEN)):
             self.update(ids, state=PENDING, next_attempt_at=None)
 
     def wake(self) -> None:
-        """Set rows whose pause is over, and `orphans`, to pending. Delete sent rows that were kept long enough."""
+        """Set `orphans`, and rows whose pause is over, to pending. Delete sent rows that were kept long enough."""
         with self.transaction():
             if ids := self.due(WAITING, _now(), _MOST_WOKEN):
                 self.update(ids, state=PENDING, next_attempt_at=None)
@@ -260,7 +260,7 @@ class Store:
     # -- what an operator does --------------------------------------------------------------------------------
 
     def retry(self, ids: typing.Sequence[int] | None = None) -> int:
-        """Set all failed rows, or the failed and waiting rows among *ids*, to pending. Return how many were set."""
+        """Set all failed rows to pending, or the failed and waiting rows among *ids*. Return the number of rows."""
         return self._each_chunk(ids, (FAILED, WAITING) if ids is not None else (FAILED,), self._retry)
 
     def discard(self, ids: typing.Sequence[int] | None = None) -> int:
@@ -271,7 +271,7 @@ class Store:
         return self._each_chunk(ids, (FAILED, WAITING, PENDING) if ids is not None else (FAILED,), self._discard)
 
     def purge(self, seconds: float) -> int:
-        """Delete rows that were sent *seconds* ago or earlier. Return how many."""
+        """Delete rows that were sent *seconds* ago or earlier. Return how many rows were deleted."""
         before = _now() - datetime.timedelta(seconds=seconds)
         count = 0
         while True:
@@ -338,11 +338,11 @@ class Store:
         raise NotImplementedError
 
     def transaction(self) -> contextlib.AbstractContextManager[object]:
-        """Return a new transaction at READ COMMITTED. The methods from `pending` to `commit_soon` are called in it."""
+        """Return a new transaction at READ COMMITTED, in which the methods from `pending` to `commit_soon` run."""
         raise NotImplementedError
 
     def guarded(self, claim: Claim) -> contextlib.AbstractContextManager[Claim]:
-        """Return a context manager in which a relay sends the rows of *claim*. It yields the claim that the relay uses.
+        """Return a context manager in which a relay sends the rows of *claim*. The manager yields the claim to use.
 
         Application code may run meanwhile. A subclass can keep that code from breaking the transaction of the claim.
         """
@@ -353,8 +353,8 @@ class Store:
     ) -> tuple[list[Row], set[int]]:
         """Lock up to *limit* pending rows that no other relay has locked. See `claim`.
 
-        Returns the rows in the order of their ids, and the ids of the rows with bodies of more than *largest* bytes.
-        These bodies are not read, so that all bodies together are bounded.
+        Returns the rows in the order of their ids. Also returns the ids of rows with bodies of more than *largest*
+        bytes. These bodies are not read, so that all bodies together are bounded.
         """
         raise NotImplementedError
 
@@ -363,7 +363,7 @@ class Store:
         raise NotImplementedError
 
     def candidates(self, ids: typing.Sequence[int]) -> list[Candidate]:
-        """Return the rows *ids*, which this relay has locked, as candidates, in the order of their ids."""
+        """Return the rows *ids* as candidates, in the order of their ids. This relay has locked the rows."""
         raise NotImplementedError
 
     def load(self, ids: typing.Sequence[int]) -> list[Row]:
@@ -379,7 +379,7 @@ class Store:
         raise NotImplementedError
 
     def orphans(self, limit: int) -> list[int]:
-        """Lock up to *limit* rows that wait for an earlier row of their key, although there is no such row."""
+        """Lock up to *limit* rows that wait for an earlier row of their key, although no earlier row exists."""
         raise NotImplementedError
 
     def due(self, state: str, moment: datetime.datetime, limit: int) -> list[int]:
@@ -389,8 +389,8 @@ class Store:
     def waiting_behind(self, keys: typing.Collection[str], limit: int) -> list[int]:
         """Lock up to *limit* rows of *keys* that wait and have no `next_attempt_at`. Return their ids.
 
-        If such a row is locked, wait for the lock, because another relay may have locked the row only while it sets the
-        next row of the key to waiting. Do not wait for locks on rows of other keys.
+        If a row is locked, wait for the lock. Another relay may hold the lock only while it sets the next row of the
+        key to waiting. Do not wait for locks on rows of other keys.
         """
         raise NotImplementedError
 
@@ -410,7 +410,7 @@ class Store:
         """Make the commit of this transaction skip the wait for the server's disk, if the database has this option.
 
         If the server fails soon after the commit, the sent rows may be in the table again. A relay then sends them
-        again with the same ids. The server loses only its latest commits: if a commit is lost, all later commits are
+        again with the same ids. The server loses only its latest commits. If a commit is lost, all later commits are
         lost, too. So the rows of one key stay in order.
         """
 
@@ -419,7 +419,7 @@ class Store:
         raise NotImplementedError
 
     def listen(self) -> Listener | None:
-        """Begin to listen for new rows. Returns ``None`` if the database, or its driver, cannot report them."""
+        """Begin to listen for new rows. Returns ``None`` if the database or its driver cannot report new rows."""
         return None
 
     def rest(self) -> None:

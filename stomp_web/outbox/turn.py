@@ -1,4 +1,4 @@
-"""On a database that cannot lock rows, a relay has the turn while it locks a file. The lock ends with the process."""
+"""The turn of a relay is a lock on a file, for databases that cannot lock rows. The lock ends with the process."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _held: dict[tuple[int, str], threading.Lock] = {}
 
 
 class FileTurn:
-    """The right to be the only relay, in any thread or process, of the database in the file *path*.
+    """The right to be the only relay of a database. The turn excludes other threads and other processes.
 
-    If *path* is ``None``, the database is in memory, and exists only in this process. The lock is on a separate file,
-    ``PATH-stomp-relay``, because SQLite locks the file of the database.
+    *path* is the database's file. If *path* is ``None``, the database is in memory and exists only in this process. The
+    lock is on the separate file ``PATH-stomp-relay``, because SQLite locks the file of the database.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -34,7 +34,7 @@ class FileTurn:
         return self._own if self._path is None else _held.setdefault((os.getpid(), self._path), threading.Lock())
 
     def acquire(self) -> bool:
-        """Try to acquire the turn, and return whether this succeeded."""
+        """Try to acquire the turn. Return whether this succeeded."""
         if not self._among_threads.acquire(blocking=False):
             return False
         if self._path is not None and fcntl is not None:
@@ -64,6 +64,6 @@ class FileTurn:
 
 
 def database_file(name: str) -> str | None:
-    """Return the path of the SQLite database *name*, which may be a URI, or ``None`` if the database is in memory."""
+    """Return the path of the SQLite database *name*, or ``None`` for a database in memory. *name* may be a URI."""
     path, _, query = name.removeprefix("file:").partition("?") if name.startswith("file:") else (name, "", "")
     return None if path in {"", ":memory:"} or "mode=memory" in query else path

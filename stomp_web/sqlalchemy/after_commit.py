@@ -1,4 +1,4 @@
-"""Messages that are sent after the commit of a session, without a table."""
+"""Sends messages after the commit of a session, without a table."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def send_after_commit(
     timeout: float | None = None,
     **options: typing.Any,
 ) -> str:
-    """Send one message after the commit of *session*, and return its id. After a rollback, it is not sent.
+    """Send one message after the commit of *session*, and return its id. After a rollback, the message is not sent.
 
     The payload is serialized now, and an invalid message is refused now. A message belongs to the savepoint in which it
-    was made: if the savepoint is rolled back, the message is not sent. All messages of a transaction are sent as one
-    batch for each publisher, when the session can be used again.
+    was made. If the savepoint is rolled back, the message is not sent. For each publisher, all messages of a
+    transaction are sent as one batch. Sending begins when the session can be used again.
 
     * *session* - a `sqlalchemy.orm.Session`, or a ``scoped_session``.
     * *publisher* - the `Publisher` that sends the message.
-    * the other arguments - those of `Publisher.send`.
+    * the other arguments - see `Publisher.send`.
 
-    An error of the broker is raised at the end of the outermost transaction, for example by ``session.commit()``, after
-    the database has committed. If sending fails, or the process dies after the commit, the message is lost or its
+    An error of the broker is raised at the end of the outermost transaction, for example by ``session.commit()``. The
+    database has committed by then. If sending fails or the process dies after the commit, the message is lost or its
     outcome is unknown. If that is not acceptable, use an `Outbox`.
 
-    Raises what `Publisher.prepare` raises, and `ConfigurationError` for a *session* of another type.
+    Raises the exceptions of `Publisher.prepare`, and `ConfigurationError` for a *session* of another type.
     """
     plain = plain_session(session)
     if not isinstance(plain, Session):

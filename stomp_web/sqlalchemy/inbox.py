@@ -1,4 +1,4 @@
-"""`Inbox`: a handler's transaction also inserts a row that names the message, so that a copy is not handled again."""
+"""`Inbox` adds a row for the message to the handler's transaction, so that a copy is not handled again."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ _FAULTS: typing.Final = (OperationalError, ProgrammingError, InterfaceError, Int
 
 
 class Inbox:
-    """Runs a handler with ``once=True`` only once for each message, even if the message is delivered again.
+    """Runs a handler with ``once=True`` only once for each message, even if the broker delivers the message again.
 
     Each call has its own transaction, which also inserts a row for the handler and the message. A copy is acknowledged
-    and not handled. If the handler raises, everything including the row is rolled back, and the message is tried again.
+    and not handled. If the handler raises, the transaction is rolled back and the message is tried again.
 
-    * *metadata* - the application's `sqlalchemy.MetaData`, to which the table is added.
+    * *metadata* - the application's `sqlalchemy.MetaData`. The inbox adds its table to the metadata.
     * *session_factory* - returns a `sqlalchemy.orm.Session`, as a ``sessionmaker`` or a ``scoped_session`` does. With
       Flask-SQLAlchemy, pass ``db.session``. In the handler, ``db.session`` is then the session that the handler gets.
     * *table* - the table's name.
-    * *keep* - after how many days a row is removed; by default 30. A copy that comes later is handled again.
+    * *keep* - after how many days a row is deleted. Default: 30. A copy that comes later is handled again.
 
     >>> from sqlalchemy import create_engine
     >>> from sqlalchemy.orm import sessionmaker
@@ -100,7 +100,7 @@ class Inbox:
     def run(
         self, handler: str, identity: str, function: typing.Callable[..., object], message: ReceivedMessage
     ) -> object:
-        """Call *function* with *message* and the session, once. See `stomp_web.worker.once.OnceInbox`."""
+        """Call *function* once, with *message* and the session. See `stomp_web.worker.once.OnceInbox`."""
         with contextlib.ExitStack() as stack:
             try:
                 if time.monotonic() >= self._purge_at:
@@ -120,7 +120,7 @@ class Inbox:
         return None
 
     def _insert(self, session: Session, handler: str, identity: str) -> bool:
-        """Insert the row, and return whether it is new."""
+        """Insert the row. Return whether the row is new."""
         row = {"handler": handler, "message_id": identity, "created_at": datetime.datetime.now(datetime.UTC)}
         try:
             session.execute(self.table.insert().values(row))
@@ -137,7 +137,7 @@ class Inbox:
         return session.execute(found).first() is not None
 
     def purge(self) -> int:
-        """Remove the rows that are older than *keep*, and return how many."""
+        """Delete the rows that are older than *keep*. Return how many rows were deleted."""
         before = datetime.datetime.now(datetime.UTC) - self._keep
         with self._session_factory() as session:
             result = session.execute(self.table.delete().where(self.table.c.created_at < before))
@@ -148,7 +148,7 @@ class Inbox:
 def sqlite_timeout(engine: Engine) -> float | None:
     """Return how many seconds a connection of *engine* waits while another connection writes.
 
-    Returns ``None`` if the database is not a file of SQLite, or cannot be opened. No connection stays open.
+    Return ``None`` if the database is not a file of SQLite or cannot be opened. No connection stays open.
     """
     if engine.dialect.name != "sqlite" or database_file(engine.url.database or "") is None:
         return None
@@ -163,7 +163,7 @@ def sqlite_timeout(engine: Engine) -> float | None:
 
 @contextlib.contextmanager
 def _no_end_of_transaction(session: Session) -> typing.Iterator[None]:
-    """Raise `ConfigurationError` if the handler commits or rolls back the transaction that inserts the inbox's row."""
+    """Raise `ConfigurationError` if the handler commits or rolls back the transaction with the inbox's row."""
     transaction = session.get_transaction()
     event.listen(session, "before_commit", _refuse_commit)
     try:
@@ -186,5 +186,5 @@ def _refuse_commit(session: Session) -> None:
 
 
 def _words(error: Exception) -> str:
-    """Return the driver's error, without the statement and its values."""
+    """Return the driver's error without the statement and its values."""
     return str(getattr(error, "orig", None) or error)

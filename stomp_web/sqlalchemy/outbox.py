@@ -24,15 +24,15 @@ _DAY: typing.Final = 86_400.0
 
 
 class Outbox:
-    """Writes messages into a table of the database, in the caller's transaction; a relay sends them after the commit.
+    """Writes messages into a table, in the caller's transaction. A relay sends the messages after the commit.
 
-    * *metadata* - the application's `sqlalchemy.MetaData`. The table is added to it, so that ``create_all`` and Alembic
-      see the table. A second outbox with the same metadata and *table* shares the table.
+    * *metadata* - the application's `sqlalchemy.MetaData`. The outbox adds its table, so that ``create_all`` and
+      Alembic see the table. A second outbox with the same metadata and *table* shares the table.
     * *publisher* - the `Publisher` whose serializers, options and connections are used.
     * *table* - the table's name.
-    * *keep* - how many days the row of a sent message is kept. With 0, the default, the row is deleted at once.
-    * *relay* - with ``"inline"``, the process that commits also sends its messages, right after the commit. A relay
-      sends the messages that this process could not send. With ``None``, the default, a relay sends all messages.
+    * *keep* - how many days the row of a sent message is kept. Default: 0, which means that the row is deleted at once.
+    * *relay* - with ``"inline"``, the process that commits also sends its messages right after the commit. A relay
+      sends the messages that this process could not send. Default: ``None``, with which a relay sends all messages.
     * *alias* - a name of 1 to 64 characters for the publisher. If several publishers use one table, a relay sends only
       the messages of its own alias.
     * *notify* - on PostgreSQL, whether a commit wakes the relays with ``NOTIFY``. A two-phase commit never wakes them.
@@ -103,16 +103,16 @@ class Outbox:
     ) -> str:
         """Write one message into the transaction of *session*, and return its id.
 
-        * *session* - a `sqlalchemy.orm.Session`, a ``scoped_session`` (such as Flask-SQLAlchemy's ``db.session``), or a
-          `sqlalchemy.Connection`. A rollback of the transaction, or to an earlier savepoint, removes the message.
+        * *session* - a `sqlalchemy.orm.Session`, a ``scoped_session`` or a `sqlalchemy.Connection`. Flask-SQLAlchemy's
+          ``db.session`` is a ``scoped_session``. A rollback, also to an earlier savepoint, removes the message.
         * *key* - a text of 1 to 255 characters, such as ``str(order.id)``. Messages with the same key reach the broker
-          in the order in which they were written. Messages with different keys, or without a key, do not wait for each
-          other.
-        * *destination*, *payload*, *headers* and the other *options* - those of `Publisher.send`. *confirm* and
-          *timeout* are refused, because a relay always waits for the broker's receipt.
+          in the order in which they were written. Other messages do not wait for each other.
+        * *destination*, *payload*, *headers* and the other *options* - see `Publisher.send`. *confirm* and *timeout*
+          are refused, because a relay always waits for the broker's receipt.
 
-        Raises `SerializationError`, `InvalidFrame` or `ConfigurationError` if the message can never be sent, *key* is
-        invalid, or the session is in autocommit mode. Also raises database errors. After an error, nothing is written.
+        Raises `SerializationError`, `InvalidFrame` or `ConfigurationError` if the message can never be sent. Raises
+        `ConfigurationError` if *key* is invalid or the session is in autocommit mode. Also raises database errors.
+        After an error, nothing is written.
         """
         if options.keys() & {"confirm", "timeout"}:
             raise ConfigurationError(
@@ -156,7 +156,7 @@ class Outbox:
         batch: int = DEFAULT_BATCH,
         max_attempts: int = DEFAULT_MAX_ATTEMPTS,
     ) -> Relay:
-        """Return a relay for the outbox in the database of *engine*; the other arguments are those of `Relay`."""
+        """Return a relay for the outbox in the database of *engine*. `Relay` documents the other arguments."""
         options: dict[str, typing.Any] = {"poll": poll, "batch": batch, "max_attempts": max_attempts}
         return Relay(self.store(engine), self._publisher, alias=self._alias, **options)
 
@@ -188,10 +188,10 @@ def _refuse_autocommit(connection: Connection) -> None:
 
 
 def _driver_commits(connection: Connection) -> bool:
-    """Whether the driver commits each statement, because its ``connect`` was called with autocommit.
+    """Return whether the driver commits each statement, because its ``connect`` was called with autocommit.
 
-    For SQLite, the result is always ``False``, because an application may use autocommit on purpose, and begin
-    transactions itself.
+    For SQLite, the result is always ``False``. An application may use autocommit with SQLite and begin transactions
+    itself.
     """
     if connection.dialect.name not in {"postgresql", "mysql", "mariadb"}:
         return False

@@ -1,4 +1,4 @@
-"""Functions that wait for the end of a session's transaction. A commit calls them, and a rollback drops them."""
+"""Functions to call after a session's transaction. A commit calls the functions, and a rollback drops them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEY: typing.Final = "stomp_web.ending"
 
 
 def plain_session(session: typing.Any) -> Session | Connection:
-    """Return the `Session` or `Connection` behind *session*. Raises `ConfigurationError` for anything else."""
+    """Return the `Session` or `Connection` that *session* stands for. Raises `ConfigurationError` for another type."""
     if isinstance(session, scoped_session):
         session = session()
     session = getattr(session, "sync_session", session)  # an AsyncSession has it, inside run_sync()
@@ -34,8 +34,8 @@ def plain_session(session: typing.Any) -> Session | Connection:
 class Ending:
     """The functions to call after the commit of a session's outermost transaction.
 
-    An entry belongs to the transaction or savepoint in which it was made. If that transaction or savepoint is rolled
-    back, the entry is dropped. If a savepoint is released, its entries move to the transaction around the savepoint.
+    A function belongs to the transaction or savepoint in which it was added. Rolling back this transaction or savepoint
+    drops the function. If a savepoint is released, its functions move to the transaction around the savepoint.
     """
 
     def __init__(self, session: Session) -> None:
@@ -48,20 +48,20 @@ class Ending:
 
     @classmethod
     def of(cls, session: Session) -> Ending:
-        """Return the `Ending` of *session*. The first call makes it."""
+        """Return the `Ending` of *session*. The first call makes the `Ending`."""
         known = session.info.get(_KEY)
         if known is None or known.is_of_another(session):  # a sessionmaker may copy its `info`
             known = session.info[_KEY] = cls(session)
         return typing.cast(Ending, known)
 
     def is_of_another(self, session: Session) -> bool:
-        """Whether this `Ending` belongs to a session other than *session*."""
+        """Return whether this `Ending` belongs to a session other than *session*."""
         return self._session() is not session
 
     def after_commit(self, group: object, value: object, function: typing.Callable[[list[typing.Any]], object]) -> None:
-        """After the commit, call *function* once for each *group*, with the list of all values of the group.
+        """After the commit, call *function* once for each *group* with the list of the group's values.
 
-        If there is no transaction, a new one is begun. Raises `ConfigurationError` if the session does not allow that.
+        If there is no transaction, begin a transaction. Raises `ConfigurationError` if the session does not allow that.
         """
         session = typing.cast(Session, self._session())
         current = session.get_nested_transaction() or session.get_transaction()
@@ -83,7 +83,7 @@ class Ending:
         self._entries = [entry for entry in self._entries if not _is_in(entry.transaction, ended)]
 
     def _after_end(self, _: Session, ended: SessionTransaction) -> None:
-        """Call the functions after the outermost transaction has ended. An exception then leaves the session usable."""
+        """Call the functions after the outermost transaction. If a function raises, the session stays usable."""
         if ended.parent is not None:  # a savepoint: it was released before, or is closed without a release
             self._after_rollback(_, ended)
             return

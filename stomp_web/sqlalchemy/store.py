@@ -1,4 +1,4 @@
-"""The operations on the outbox table, with SQLAlchemy."""
+"""The operations on the outbox table with SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _UNSENT: typing.Final = (PENDING, WAITING, FAILED)
 def make_engine(address: str, name: str = "--database") -> Engine:
     """Return an engine for a command. Raises `ConfigurationError` if *address* is invalid or the driver is missing.
 
-    *name* says where the address was read. The address is not in the error, because it may contain a password.
+    *name* is the option or setting that has the address. The error does not show *address*, which may have a password.
     """
     try:
         # A relay may be idle for hours, and something in between may cut its connection.
@@ -110,7 +110,7 @@ class SqlAlchemyStore(Store):
     def transaction(self) -> typing.Iterator[None]:
         """Return a transaction on a connection of the engine's pool.
 
-        A second transaction may begin inside it, because the observer of a sent message may write to the outbox.
+        A second transaction may begin inside the first, because an observer of a sent message may write to the outbox.
         """
         outer = getattr(self._of_thread, "connection", None)
         with self._engine.begin() as connection:
@@ -179,7 +179,7 @@ class SqlAlchemyStore(Store):
         ]
 
     def _last_before(self, state: str) -> typing.Any:
-        """Return a subquery: the highest id below that of the outer row, with its key and in *state*."""
+        """Return a subquery for the highest id below the outer row's id, with the same key and in *state*."""
         other, column = self._table.alias(), self._table.c
         return (
             select(func.max(other.c.id))
@@ -188,13 +188,12 @@ class SqlAlchemyStore(Store):
         )
 
     def _among(self, ids: typing.Collection[int]) -> ColumnElement[bool]:
-        """Whether a row is one of *ids*. PostgreSQL gets one array, because hundreds of parameters are slow."""
+        """Return the condition ``id IN ids``. PostgreSQL gets one array, because hundreds of parameters are slow."""
         if self._engine.dialect.name == "postgresql":
             return self._table.c.id == any_(cast(literal(array(ids)), ARRAY(BigInteger)))
         return self._table.c.id.in_(ids)
 
     def _of_keys(self, keys: typing.Collection[str]) -> ColumnElement[bool]:
-        """Whether the key of a row is one of *keys*."""
         if self._engine.dialect.name == "postgresql":
             return self._table.c.key == any_(cast(literal(array(keys)), ARRAY(Text)))
         return self._table.c.key.in_(keys)

@@ -53,7 +53,7 @@ _LongText = Text().with_variant(mysql.LONGTEXT, "mysql", "mariadb")
 
 
 def outbox_table(metadata: MetaData, name: str) -> Table:
-    """Return the table of an outbox, added to *metadata* if it is not there yet."""
+    """Return the table of an outbox. If *metadata* does not have the table yet, add it."""
     known = _known(metadata, name, "outbox")
     if known is not None:
         return known
@@ -82,7 +82,7 @@ def outbox_table(metadata: MetaData, name: str) -> Table:
 
 
 def inbox_table(metadata: MetaData, name: str) -> Table:
-    """Return the table of an inbox, added to *metadata* if it is not there yet."""
+    """Return the table of an inbox. If *metadata* does not have the table yet, add it."""
     known = _known(metadata, name, "inbox")
     if known is not None:
         return known
@@ -116,9 +116,9 @@ def missing_table(table: Table, engine: Engine) -> ConfigurationError:
 
 
 def aware(table: Table) -> Table:
-    """Return a copy of *table* for statements, in which each moment is an aware datetime.
+    """Return a copy of *table* for statements. Moments in the copy are aware datetimes.
 
-    The table in the application's metadata has only types of SQLAlchemy, because Alembic writes the types into a
+    The table in the application's metadata has only SQLAlchemy's types, because Alembic writes the types into a
     migration.
     """
     copy = table.to_metadata(MetaData())
@@ -129,33 +129,30 @@ def aware(table: Table) -> Table:
 
 
 class _AwareMoment(TypeDecorator[datetime.datetime]):
-    """An aware datetime. A database that stores no time zone stores it in UTC."""
+    """An aware datetime. A database without time zones stores the moment in UTC."""
 
     impl = DateTime
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> typing.Any:
-        """Return the type of the column in the database."""
         return _Moment.dialect_impl(dialect)
 
     def process_bind_param(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
-        """Return *value* in UTC. The result is naive if the database stores no time zone."""
         if value is None:
             return None
         value = value.astimezone(datetime.UTC)
         return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
 
     def process_result_value(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
-        """Return *value* as an aware datetime, in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=datetime.UTC) if value.tzinfo is None else value.astimezone(datetime.UTC)
 
 
 def _known(metadata: MetaData, name: str, kind: str) -> Table | None:
-    """Return the table with this name if an earlier outbox or inbox of this *kind* has made it, or ``None``.
+    """Return the table *name* that an earlier outbox or inbox of this *kind* has made, or ``None``.
 
-    An app may be made twice with one metadata. If no table has this name yet, note that the name is for this *kind*.
+    An app may be made twice with one metadata. If no table has this name yet, reserve the name for this *kind*.
     """
     fullname = f"{metadata.schema}.{name}" if metadata.schema else name
     kinds = metadata.info.setdefault(_KINDS, {})

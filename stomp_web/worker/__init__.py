@@ -1,18 +1,18 @@
-"""Receiving: a `Worker` calls handlers with the messages of destinations, in a pool of threads or processes.
+"""The receiving side: a `Worker` calls handlers with messages. Handlers run in threads or in processes.
 
-The path of a message, and the module of each part::
+The path of a message, with the module of each part in parentheses::
 
-    socket -> the client's loop (supervisor: the reader's thread)
-      -> Inbox (inbox)            frames that wait; a step that waits for its time
-      -> WorkerThread             takes a Delivery (delivery) out of the inbox
-           Acknowledger.admit     duplicate? ack="auto": ACK now
-           Executor.execute       decodes the payload and calls the handler: in this thread (executors), or in
-                                  another process, through a pipe (processes)
-           Acknowledger           succeeded: ACK (with ack="client", one ACK for several messages)
-                                  failed: NACK, or the inbox keeps the message for another try, or:
-      -> DeadLetters              the broker confirms a dead letter; then ACK
+    socket -> the client's loop, in the reader's thread (supervisor)
+      -> Inbox (inbox)            holds received messages, and steps that are planned for later
+      -> WorkerThread             takes a Delivery (delivery) from the inbox
+           Acknowledger.admit     drops a duplicate; with ack="auto", sends ACK now
+           Executor.execute       decodes the payload and calls the handler, in this thread (executors)
+                                  or in another process (processes)
+           Acknowledger           success: sends ACK; with ack="client", one ACK for several messages
+                                  failure: sends NACK, plans another try, or uses DeadLetters
+      -> DeadLetters              sends a dead letter, and ACK after the broker has confirmed the dead letter
 
-One method of `Worker` makes and connects all parts.
+`Worker._make_supervisor` makes and connects all parts.
 """
 
 from .command import ProgressLine

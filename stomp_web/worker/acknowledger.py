@@ -1,19 +1,17 @@
-"""The acknowledger decides about each message: ACK, NACK, another try, or a dead letter.
+"""The acknowledger decides about each message: ACK, NACK, another try or a dead letter.
 
-The rules:
-
-* When the handler returns, ACK is sent. With ``auto``, ACK is sent right before the handler is called.
-* When the handler raises, NACK returns the message to its queue after a pause. For this, the broker must requeue after
-  NACK, as RabbitMQ does, and the message must have a key. Otherwise this worker keeps the message and tries it again
-  after the pause, because some brokers, such as ActiveMQ 5.17, never deliver a message again after NACK.
-* When the database of the inbox has a fault (``once``), this worker keeps the message and tries it again after a pause,
-  until the database works. The fault does not count as a failure of the message. With ``auto``, the fault counts: the
-  broker no longer has the message, so if the worker shuts down, the message is safe only as a dead letter.
-* A message that breaks STOMP's rules is handled as far as it can be read. A message that exceeds a limit is not
-  handled.
-* A message that has failed too often, or cannot be read, is sent to the dead letter destination. The original is
-  acknowledged only when the broker has confirmed the dead letter. If sending fails, the worker tries again later.
-* An acknowledgement for an earlier session is not sent: the broker delivers the message again.
+* When the handler returns, the acknowledger sends ACK. With ``auto``, ACK is sent right before the handler is called.
+* When the handler raises, the message is tried again after a pause. The acknowledger sends NACK if the message has a
+  key and the broker requeues after NACK. RabbitMQ requeues after NACK. Some brokers never deliver a message again after
+  NACK, for example ActiveMQ 5.17. With these brokers, the worker keeps the message and calls the handler again.
+* If the database of the inbox (``once``) has a fault, the worker keeps the message until the database works. The fault
+  does not count as a failure of the message. With ``auto``, the fault counts, because the broker no longer has the
+  message. When the worker shuts down, only a dead letter saves such a message.
+* If a message breaks STOMP's rules, the handler gets the part that could be read. A message that exceeds a limit
+  becomes a dead letter at once.
+* If a message has failed too often or cannot be read, the worker sends a dead letter. After the broker has confirmed
+  the dead letter, the worker sends ACK for the message. If sending fails, the worker tries again later.
+* If the session of a message has ended, no ACK is sent. The broker delivers the message again.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ _LONGEST_PAUSE = 30.0  # seconds between two tries
 
 
 class Counters:
-    """Counters that many threads increase. Their names are fields of `WorkerStats`."""
+    """Counters that many threads increase. Each name is a field of `WorkerStats`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,14 +51,14 @@ class Counters:
             self._numbers[name] += 1
 
     def snapshot(self) -> collections.Counter[str]:
-        """Return the values of all counters at one moment."""
+        """Return a copy of all counters, taken at one moment."""
         with self._lock:
             return self._numbers.copy()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Acknowledger:
-    """The worker threads call it before and after each handler, and for each later step of a message."""
+    """Sends ACK, NACK and dead letters. Worker threads call the methods before and after they call a handler."""
 
     _client: QueueingDuplexClient
     _session: CurrentSession
@@ -73,7 +71,11 @@ class Acknowledger:
     _retry_delay: float
 
     def admit(self, delivery: Delivery) -> bool:
-        """Return whether to call the handler. A duplicate is acknowledged here, or waits until the original is done."""
+        """Return whether to call the handler. With ``auto``, send ACK first.
+
+        The result is false for a duplicate, for a message that is too large, and after the end of the session. If the
+        original was handled, the duplicate is acknowledged. If a handler still has the original, the duplicate waits.
+        """
         if self._is_stale(delivery):
             return False
         if delivery.handler.ack == "auto" and not delivery.acknowledged_first:
@@ -96,14 +98,14 @@ class Acknowledger:
         return True
 
     def succeeded(self, delivery: Delivery) -> None:
-        """Acknowledge the message, because its handler has returned."""
+        """Record that the handler has returned, and acknowledge the message."""
         self._counters.add("handled")
         self._failures.set(delivery.key, 0)
         self._release_duplicates(delivery, handled=True)
         self._acknowledge(delivery)
 
     def failed(self, delivery: Delivery, failure: Failure) -> None:
-        """Record that the handler has raised or could not be called, and choose the next step."""
+        """Record that the handler raised or could not be called, and plan the next step."""
         if not failure.counts and not delivery.acknowledged_first:
             self._postpone(delivery, failure)
             return
@@ -125,7 +127,7 @@ class Acknowledger:
             self._handle_again(delivery, self._pause(delivery.failures))
 
     def _postpone(self, delivery: Delivery, failure: Failure) -> None:
-        """Try the message again later in this worker, because a broker could count another delivery as a failure."""
+        """Plan another try in this worker. NACK is not sent, because a broker could count NACK as a failure."""
         delivery.postponed += 1
         pause = self._pause(delivery.postponed)
         _log.warning("%s waits, the next try is in %.1f s: %s", delivery, pause, short_text(failure.error))
@@ -134,9 +136,9 @@ class Acknowledger:
             self._handle_again(delivery, pause)
 
     def interrupted(self, delivery: Delivery, error: BaseException) -> None:
-        """Plan another try, or the dead letter, after an exception that the handler did not raise.
+        """Plan the next step after an exception that the handler did not raise.
 
-        No NACK is sent, because sending could raise, too. The log line comes last, because logging could raise, too.
+        NACK is not sent, because sending could raise. Logging comes last, because logging could raise.
         """
         text = error_in_one_line(error)
         delivery.error = delivery.error or text
@@ -149,7 +151,7 @@ class Acknowledger:
         _log.error(words, delivery, short_text(text), traceback_text(error))
 
     def requeue(self, delivery: Delivery) -> None:
-        """Return the message to its queue with NACK."""
+        """Send NACK, so that the broker returns the message to its queue."""
         try:
             if self._tell_broker("NACK", delivery):
                 self._counters.add("given_back")
@@ -157,7 +159,7 @@ class Acknowledger:
             self._handle_again(delivery, 0.0)
 
     def dead_letter(self, delivery: Delivery) -> None:
-        """Send the message as a dead letter, and acknowledge it once the broker has confirmed the dead letter."""
+        """Send a dead letter. After the broker has confirmed the dead letter, acknowledge the message."""
         if self._is_stale(delivery):
             return
         error = self._dead_letters.send(delivery)
@@ -177,14 +179,12 @@ class Acknowledger:
         self._inbox.later(pause, Step.DEAD_LETTER, delivery)
 
     def _is_stale(self, delivery: Delivery) -> bool:
-        """Return whether the broker will deliver the message again. If so, count it as stale."""
         stale = self._session.redelivers(delivery)
         if stale:
             self._counters.add("stale")
         return stale
 
     def _can_requeue(self, delivery: Delivery) -> bool:
-        """Whether the message comes back after NACK, and its failures can be counted by its key."""
         return (
             self._session.dialect.nack_requeues
             and delivery.key is not None
@@ -226,7 +226,7 @@ class Acknowledger:
             _log.exception("message %s cannot be acknowledged; it will come again", delivery.name)
 
     def _tell_broker(self, command: typing.Literal["ACK", "NACK"], delivery: Delivery) -> bool:
-        """Send an ACK or a NACK, and return whether it was sent. Raises `InvalidFrame` if the frame cannot be built."""
+        """Send ACK or NACK, and return whether this succeeded. Raises `InvalidFrame` if the frame cannot be built."""
         try:
             if command == "ACK":
                 self._client.ack(delivery.frame)

@@ -1,4 +1,4 @@
-"""The common part of the commands that run a worker: the log, the progress line, and the output of handlers."""
+"""The common part of the commands that run a worker: the log, the progress line and the handlers' output."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _log = get_logger("worker")
 def run_worker(
     worker: Worker, *, concurrency: int | None = None, processes: int | None = None, stream: typing.TextIO | None = None
 ) -> int:
-    """Run *worker*, and write its log and a progress line to *stream* (default: standard error).
+    """Run *worker*, and write its log and a progress line to *stream*. Default: standard error.
 
-    *concurrency* and *processes* replace the worker's own values. If a standard stream is closed or full, or is a pipe
-    without a reader, no message fails. The output of handlers is lost, and the first write error of standard output is
-    logged. Returns the exit code of `Worker.run`, or 130 after a second Ctrl-C. Raises what `Worker.run` raises.
+    *concurrency* and *processes* replace the worker's own values. If a standard stream is closed, is full or has no
+    reader, only the output of handlers is lost. No message fails. The first write error of standard output is logged.
+    Returns the exit code of `Worker.run`, or 130 after a second Ctrl-C. Raises the exceptions of `Worker.run`.
     """
     if concurrency is not None:
         worker.concurrency = concurrency
@@ -42,21 +42,21 @@ def run_worker(
 
 
 def messages_at_once(worker: Worker, concurrency: int | None, processes: int | None) -> int:
-    """Return how many messages *worker* handles at a time, with the arguments of `run_worker`."""
+    """Return how many messages *worker* handles at a time. `run_worker` has the same arguments."""
     return (worker.processes if processes is None else processes) or (
         worker.concurrency if concurrency is None else concurrency
     )
 
 
 def _for_handlers(line: ProgressLine, stream: typing.TextIO | None) -> typing.TextIO:
-    """Wrap *stream* for the output of handlers: text appears above *line*, and a write error raises no exception."""
+    """Return a stream for the output of handlers. Text appears above *line*, and a write error raises no exception."""
     text = "standard output cannot be written (%s): what handlers print is lost"
     tolerant = TolerantStream(line.above(stream), lambda error: _log.warning(text, error.strerror))
     return typing.cast(typing.TextIO, tolerant)
 
 
 def _begin_process() -> None:
-    """Prepare a process of the worker, so that it logs and prints like its parent."""
+    """Prepare a process of the worker, so that the process logs and prints like its parent."""
     # On a terminal, the process clears the parent's progress line before it writes. It shows no progress of its own.
     line = ProgressLine(sys.stderr)
     begin_logging(line)
@@ -65,9 +65,9 @@ def _begin_process() -> None:
 
 
 class ProgressLine(StatusLine):
-    """A progress line for a worker: pass it to `Worker.run` as *on_progress*.
+    """A progress line for a worker. Pass the object to `Worker.run` as *on_progress*.
 
-    On a terminal, each new line replaces the last line. This object is also a logging handler: records go above the
+    On a terminal, each new line replaces the last line. The object is also a logging handler: records go above the
     line. If *stream* is no terminal, only log records are written. If *stream* is full or ``None``, nothing is written.
     """
 

@@ -1,4 +1,4 @@
-"""Dead letters: a message that cannot be handled is sent to the dead letter destination."""
+"""Dead letters are copies of messages that could not be handled. `DeadLetters` sends the copies."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _NOT_KEPT = frozenset(
 class DeadLetters:
     """Sends dead letters to *destination* on a connection of *pool*, and waits for each receipt.
 
-    The worker's own connection is not used: many messages could arrive on it before the receipt. A dead letter has the
-    body and most headers of its message, and headers that say why it was sent. If the broker refuses it, perhaps
-    because of a header, it is sent again with harmless headers only.
+    The worker's own connection is not used, because many messages could arrive before the receipt. A dead letter has
+    the body and most headers of its message. Additional headers say why the message failed. If the broker refuses the
+    dead letter, the next try sends only harmless headers.
     """
 
     def __init__(self, pool: PublishClientPool, destination: str) -> None:

@@ -1,7 +1,4 @@
-"""A delivery is one message on its way through the worker. It belongs to the session in which the broker sent it.
-
-The worker remembers earlier deliveries up to a limit.
-"""
+"""Deliveries are messages on their way through the worker. The worker remembers a limited number of deliveries."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ Key = tuple[str, str]
 
 
 class Step(enum.Enum):
-    """The next step for a message: call the handler, return it to its queue by NACK, or send it as a dead letter."""
+    """The next step for a message: call the handler, send NACK or send a dead letter."""
 
     HANDLE = "handle"
     REQUEUE = "requeue"
@@ -41,14 +38,18 @@ class Step(enum.Enum):
 class Delivery:
     """One message on its way through the worker.
 
-    * `session` - the number of the session in which the message came.
-    * `key` - identifies the message if it is delivered again. The key is ``None`` if the message has no usable id.
-    * `failures` - how often the handling has failed; `error` - the last failure, in one line.
-    * `acknowledged_first` - the handler has ``auto`` and the ACK was sent, so the broker no longer has the message.
-    * `dead_letter_tries` - how many tries to send the dead letter have failed; `lost` - how many of these tries lost
-      the connection; `refused` - the broker has refused the dead letter, or seems to have refused it.
+    * `session` - the number of the session in which the broker sent the message.
+    * `key` - identifies the message when the broker delivers the message again. ``None`` if the message has no usable
+      id.
+    * `failures` - how often the handling has failed.
+    * `error` - the last failure, in one line.
+    * `acknowledged_first` - whether ACK was sent before the handler was called. If true, the broker no longer has the
+      message.
+    * `dead_letter_tries` - how many tries to send the dead letter have failed.
+    * `lost` - how many tries to send the dead letter have lost the connection.
+    * `refused` - whether the broker refused the dead letter, or seems to have refused it.
     * `postponed` - how many tries have failed without a fault of the message.
-    * `done` - the handling has ended. The acknowledgement may still have to wait for earlier messages.
+    * `done` - whether the handling has ended. The acknowledgement may still wait for earlier messages.
     """
 
     frame: Frame
@@ -67,7 +68,7 @@ class Delivery:
 
     @property
     def name(self) -> str:
-        """The message's id for the log. It is escaped and shortened, so that the sender cannot forge a log line."""
+        """The message's id for the log, escaped and shortened. A sender cannot forge a log line with the id."""
         headers = self.frame.headers
         return short_text(message_id_of(headers) or headers.get("message-id", ""))
 
@@ -76,18 +77,18 @@ class Delivery:
 
 
 class FailureCounts:
-    """How often each message has failed in this worker. A message without a key is not remembered."""
+    """How often each message has failed in this worker. A message without a key is not counted."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: collections.OrderedDict[Key | None, int] = collections.OrderedDict()
 
     def get(self, key: Key | None) -> int:
-        """Return how often the message has failed so far."""
+        """Return how often the message with *key* has failed so far."""
         return self._counts.get(key, 0)
 
     def set(self, key: Key | None, failures: int) -> None:
-        """Remember the number of *failures*. If it is 0, forget the message, because it will not come again."""
+        """Store the number of *failures*. With 0, forget the message, because it will not come again."""
         with self._lock:
             self._counts.pop(key, None)
             if failures and key is not None:
@@ -97,7 +98,7 @@ class FailureCounts:
 
 
 class Duplicates:
-    """Remembers keys of messages in handlers and of the last *size* handled messages, or none if *size* is 0."""
+    """Remembers the messages in handlers and the last *size* handled messages. With *size* 0, nothing is remembered."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -106,10 +107,7 @@ class Duplicates:
         self._busy: dict[Key, list[Delivery]] = {}
 
     def begin(self, delivery: Delivery) -> typing.Literal["new", "done", "busy"]:
-        """Return ``done`` if the message was handled, ``busy`` if a handler has it now, and ``new`` otherwise.
-
-        If the answer is ``busy``, `end` later returns the delivery.
-        """
+        """Return ``done`` for a handled message, ``busy`` for a message in a handler and ``new`` for others."""
         key = delivery.key
         if not self._size or key is None:
             return "new"
@@ -123,7 +121,7 @@ class Duplicates:
             return "new"
 
     def end(self, delivery: Delivery, handled: bool) -> list[Delivery]:
-        """Note that the handler has ended. Return the deliveries of its message for which `begin` returned ``busy``."""
+        """Note the end of the handler. Return the deliveries of the message for which `begin` returned ``busy``."""
         key = delivery.key
         if not self._size or key is None:
             return []
@@ -136,7 +134,7 @@ class Duplicates:
 
 
 class CurrentSession:
-    """The session's number, dialect and cumulative ACKs. *failures* counts the failures of earlier deliveries."""
+    """The number, the dialect and the cumulative ACKs of the current session. *failures* counts earlier failures."""
 
     def __init__(self, failures: FailureCounts) -> None:
         self._failures = failures
@@ -155,19 +153,19 @@ class CurrentSession:
         self._number += 1
 
     def redelivers(self, delivery: Delivery) -> bool:
-        """Whether the broker delivers the message again, because the session of *delivery* has ended."""
+        """Return whether the session of *delivery* has ended, so that the broker delivers the message again."""
         return delivery.session != self._number and not delivery.acknowledged_first
 
     def ack_mode(self, handler: Handler) -> str:
-        """Return the ack mode for the SUBSCRIBE of *handler*. It is never ``auto``: waiting messages could be lost."""
+        """Return the ack mode for SUBSCRIBE. The mode is never ``auto``, because waiting messages could be lost."""
         return "client" if handler.ack == "client" and not self.dialect.acks_over_all else "client-individual"
 
     def cumulative_acks(self, handler: Handler) -> CumulativeAcks:
-        """Return the unacknowledged deliveries of *handler*, whose ack mode is ``client``."""
+        """Return the unacknowledged deliveries of *handler*. The ack mode of *handler* must be ``client``."""
         return self._cumulative.setdefault(handler.id, CumulativeAcks())
 
     def new_delivery(self, frame: Frame, handler: Handler) -> Delivery:
-        """Return the delivery of *frame*. Frames must be passed in the order in which they came."""
+        """Return the delivery of *frame*. The caller must pass frames in the order of their arrival."""
         headers = frame.headers
         key = None
         message_id = message_id_of(headers)
@@ -189,8 +187,8 @@ class CurrentSession:
 class CumulativeAcks:
     """The unacknowledged deliveries of one subscription in one session, in order.
 
-    In the ack mode ``client``, an ACK also acknowledges all earlier messages. Handlers may end in any order, so an
-    ACK for a message is sent only when this message and all earlier messages are done.
+    In the ack mode ``client``, an ACK also acknowledges all earlier messages. Handlers may end in any order. The ACK
+    for a message is sent only when the message and all earlier messages are done.
     """
 
     def __init__(self) -> None:
@@ -199,12 +197,12 @@ class CumulativeAcks:
         self._acknowledging = False
 
     def add(self, delivery: Delivery) -> None:
-        """Add *delivery*. Deliveries must be added in the order in which they came."""
+        """Add *delivery*. The caller must add deliveries in the order of their arrival."""
         with self._lock:
             self._open.append(delivery)
 
     def finish(self, delivery: Delivery, acknowledge: typing.Callable[[Delivery], object]) -> bool:
-        """Mark *delivery* as done, and send an ACK if one is now possible. Returns false if the session has ended."""
+        """Mark *delivery* as done, and send an ACK if possible. Return false if the session has ended."""
         with self._lock:
             if delivery not in self._open:
                 return False

@@ -1,7 +1,7 @@
-"""Errors and ids as plain text of bounded length that cannot forge a line of the log.
+"""Errors and ids as plain text of limited length. The text can be logged and sent, and cannot forge a log line.
 
-The text of an exception may come from the application's code (``__str__``, ``__notes__``, the name of its class). This
-code may raise, or return a subclass of ``str`` or a very long text. The texts returned here can be logged and sent.
+The text of an exception may come from the application's ``__str__`` or ``__notes__``, or from the name of the class.
+The application's code may raise, or may return a very long text or a subclass of ``str``.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _LONGEST_TRACEBACK = 100_000
 
 
 def short_text(text: str) -> str:
-    """Return *text* in one line of at most 500 characters, with all control characters escaped."""
+    """Return *text* in one line of at most 500 characters. All control characters are escaped."""
     text = harmless(text, lines=False)
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 3] + "..."
 
 
 def error_in_one_line(error: BaseException) -> str:
-    """Return the class of *error* and its text, in one line."""
+    """Return the class and the text of *error*, in one line."""
     kind = _kind(error)
     try:
         text = " ".join(_plain(str(error))[:_LONGEST_LINE].split())
@@ -35,7 +35,7 @@ def error_in_one_line(error: BaseException) -> str:
 
 
 def traceback_text(error: BaseException, own_file: str | None = None) -> str:
-    """Return the traceback of *error* as Python prints it, without the outer frames in *own_file*."""
+    """Return the traceback of *error* as Python prints it. The outer frames in *own_file* are left out."""
     try:
         inside = _traceback(error)
         while inside is not None and inside.tb_frame.f_code.co_filename == own_file:

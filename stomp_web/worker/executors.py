@@ -1,6 +1,6 @@
-"""Executors call handlers. This module has their interface, and the executor for the worker thread.
+"""Executors call handlers. This module has the interface, and the executor that calls handlers in the worker thread.
 
-Messages (`Job`) and outcomes (`Failure`) are plain values that can be sent to another process and back.
+A message (`Job`) and its outcome (`Failure`) are plain values, so that a pipe can carry them to another process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Around = typing.Callable[[], typing.ContextManager[object]]
 class Job:
     """A message for a handler.
 
-    `subscription` is the subscription's id. `identity` is the message's id, or empty if a redelivery may change it.
+    `subscription` is the subscription's id. `identity` is the message's id, or empty if a redelivery may change the id.
     """
 
     subscription: str
@@ -45,10 +45,10 @@ class Job:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a message was not handled. `details` is the traceback. If `permanent` is true, any other try would fail.
+    """The reason why a message was not handled. `details` is the traceback.
 
-    If `counts` is false, the message is not at fault. If it is not acknowledged, the worker tries it again, and such
-    failures never make it a dead letter.
+    If `permanent` is true, every other try would fail. If `counts` is false, the message is not at fault. The worker
+    then tries the message again, as often as needed. With ``auto``, every failure counts.
     """
 
     error: str
@@ -58,11 +58,11 @@ class Failure:
 
 
 class ExecutorGone(Exception):
-    """The process had ended before it could take the message, so no handler was called."""
+    """The process ended before it took the message, so no handler was called."""
 
 
 class Executor:
-    """Calls handlers for one worker thread. An executor that cannot die needs to override only `execute`."""
+    """Calls handlers for one worker thread. If `can_die` is false, a subclass needs to override only `execute`."""
 
     #: Whether the executor can end by itself, even while it is idle.
     can_die = False
@@ -71,23 +71,23 @@ class Executor:
         """Prepare for `execute`. Raises `ConfigurationError` if this fails."""
 
     def execute(self, job: Job) -> Failure | None:
-        """Decode the message, call the handler, and return the failure, if any. May raise `ExecutorGone`."""
+        """Decode the message and call the handler. Return the failure, or ``None``. May raise `ExecutorGone`."""
         raise NotImplementedError
 
     def is_ready(self) -> bool:
-        """Whether `execute` can be called."""
+        """Return whether `execute` can be called."""
         return True
 
     def stop(self) -> None:
         """Shut down cleanly."""
 
     def kill(self) -> bool:
-        """End at once. Return whether this also ends a running `execute` in another thread."""
+        """End at once. Return whether this call also ends an `execute` that runs in another thread."""
         return False
 
 
 class ThreadExecutor(Executor):
-    """Calls handlers in the caller's thread. `execute` never raises, whatever the application's code does."""
+    """Calls handlers in the caller's thread. `execute` returns a `Failure` for every exception."""
 
     def __init__(
         self, handlers: typing.Iterable[Handler], keys: Keys, around: Around, inbox: OnceInbox | None = None
@@ -98,13 +98,13 @@ class ThreadExecutor(Executor):
         self._around = around
 
     def check_inbox(self) -> None:
-        """Raise `ConfigurationError` if a handler needs the inbox, and the table of the inbox is missing."""
+        """Raise `ConfigurationError` if a handler needs the inbox and the table of the inbox is missing."""
         if self._inbox is not None and any(handler.once for handler in self._handlers.values()):
             with self._around():
                 self._inbox.check()
 
     def execute(self, job: Job) -> Failure | None:
-        """Decode the message, call the handler, and return any failure. If the handler forks, the child ends here."""
+        """Decode the message, call the handler and return any failure. If the handler forks, the child ends here."""
         try:
             with ForkGuard() as guard:
                 return self._execute(job, guard)
@@ -142,7 +142,7 @@ class ThreadExecutor(Executor):
 
 
 def read_message(job: Job, handler: Handler, keys: Keys) -> ReceivedMessage:
-    """Return the message. Its payload is the decoded body, or the body itself if the handler accepts no serializer."""
+    """Return the message of *job*. If *handler* accepts no serializer, the payload is the undecoded body."""
     headers, payload = job.headers, job.body
     destination = headers.get("destination", "")
     if handler.accept:
@@ -157,7 +157,7 @@ def read_message(job: Job, handler: Handler, keys: Keys) -> ReceivedMessage:
 
 
 def _check_has_run(result: object) -> None:
-    """Raise `TypeError` if the handler has returned an awaitable or a generator, because its code has not run."""
+    """Raise `TypeError` if *result* is an awaitable or a generator, because the handler's code has not run."""
     if isinstance(result, types.GeneratorType | types.CoroutineType):
         result.close()  # otherwise Python warns that the coroutine was never awaited
     if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
@@ -168,9 +168,9 @@ def _check_has_run(result: object) -> None:
 
 
 class ForkGuard:
-    """A context manager. Only the process that made it continues after the ``with`` block; a forked child ends there.
+    """A context manager that ends a forked child at the end of the ``with`` block. Only the parent continues.
 
-    Otherwise the child would run the worker's code: it would take and acknowledge messages on its parent's connection.
+    Without a guard, the child would take and acknowledge messages on its parent's connection.
     """
 
     def __init__(self) -> None:
@@ -185,7 +185,7 @@ class ForkGuard:
 
 
 def _exit(error: BaseException | None) -> None:
-    """End this process with the exit code that Python would use after *error*: 0 for ``None``, 1 after a traceback."""
+    """End this process with Python's exit code for *error*: 0 for ``None`` and 1 after a traceback."""
     if isinstance(error, SystemExit):
         code = error.code & 0xFF if isinstance(error.code, int) else int(error.code is not None)
         if code and not isinstance(error.code, int):

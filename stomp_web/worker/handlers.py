@@ -1,4 +1,4 @@
-"""Handlers and their destinations, the message that a handler gets, and the exception that it may raise."""
+"""Handlers with their destinations, the class of received messages, and the exception `Reject`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ __all__ = ["ACCEPT", "Function", "Handler", "Handlers", "ReceivedMessage", "Reje
 
 
 class Reject(Exception):
-    """A handler raises this if it can never handle the message.
-
-    The message becomes a dead letter at once and is not tried again.
-    """
+    """Raised by a handler that can never handle the message. The message becomes a dead letter without another try."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,15 +26,15 @@ class ReceivedMessage:
     """A message as a handler gets it.
 
     * `payload` - the sender's payload, decoded by the serializer for the ``content-type``.
-    * `body` - the received bytes. `headers` - the headers of the MESSAGE frame, unescaped.
+    * `body`, `headers` - the received bytes, and the unescaped headers of the MESSAGE frame.
     * `destination` - the destination from which the message came.
     * `id` - the sender's ``x-message-id``, which is the same at every delivery. If this header is missing or empty,
       `id` is the broker's ``message-id``.
-    * `redelivered` - whether the message may have been handled before: the broker has marked it as redelivered, or this
-      worker has failed to handle it.
-    * `failures` - how often the message has failed, as far as this worker knows. It is the larger of two numbers: the
-      worker's own failed tries, and the earlier deliveries by a quorum queue of RabbitMQ (``x-delivery-count`` of 3.10,
-      ``x-acquired-count`` of 4.3). The queue also counts messages that a worker returned unhandled when it stopped.
+    * `redelivered` - whether the message may have been handled before. True if the broker has marked the message as
+      redelivered, or if this worker has failed to handle it.
+    * `failures` - how often the message has failed, as far as this worker knows. The worker counts its own failed
+      tries. A quorum queue of RabbitMQ counts earlier deliveries in ``x-delivery-count`` (3.10) or ``x-acquired-count``
+      (4.3). The queue also counts messages that a stopping worker returned unhandled. `failures` is the larger count.
     * `defects` - one sentence for each defect of the MESSAGE frame. For example, some bytes of a header were not UTF-8
       and were replaced. See `stomp_web.protocol.FrameBuffer`.
     """
@@ -77,14 +74,15 @@ class Handler:
 
 
 class Handlers:
-    """Functions and the destinations that they handle. You can fill a `Handlers` before you make its `Worker`.
+    """Functions and the destinations that they handle. An application can fill a `Handlers` before it makes a `Worker`.
 
     >>> handlers = Handlers()
     >>> @handlers.subscribe("/queue/orders", accept=("json",))
     ... def place_order(message):
     ...     print(message.payload)
 
-    *once_arguments* - how many arguments a handler with ``once=True`` will get; ``None`` if that is not known yet.
+    *once_arguments* is how many arguments a handler with ``once=True`` will get. ``None`` means that this is not known
+    yet.
     """
 
     def __init__(self, once_arguments: int | None = None) -> None:
@@ -105,32 +103,31 @@ class Handlers:
     ) -> typing.Callable[[_F], _F]:
         """Return a decorator. The worker calls the function with a `ReceivedMessage` for each message of *destination*.
 
-        * *ack* - with ``client-individual`` or ``client``, a message is acknowledged after its handler has returned.
-          With ``client``, one ACK can acknowledge several messages. But RabbitMQ gets an ACK for each message, because
-          its cumulative ACK would include messages of other handlers. With ``auto``, a message is acknowledged right
-          before its handler is called. The message is lost if the worker dies before the handler returns.
+        * *ack* - when the worker acknowledges a message. With ``client-individual`` or ``client``, ACK is sent after
+          the handler has returned. With ``client``, one ACK can acknowledge several messages. RabbitMQ always gets an
+          ACK for each message, because its cumulative ACK would include messages of other handlers. With ``auto``, ACK
+          is sent right before the handler is called. If the worker dies during the call, the message is lost.
         * *accept* - the names of the permitted serializers. A message in another format becomes a dead letter.
-          ``pickle`` is permitted only if it is named here, because the sender of a pickle can run code in this process.
-          If *accept* is empty, nothing is decoded, and the payload is the body. Programs that inspect dead letters need
-          this.
+          ``pickle`` must be named here, because the sender of a pickle can run code in this process. If *accept* is
+          empty, the payload is the undecoded body. A program that inspects dead letters needs an empty *accept*.
         * *headers* - more headers of SUBSCRIBE, such as ``selector``.
-        * *untyped* - the name of the serializer for bodies without a content type, such as ``json`` for messages of JMS
-          producers. It must be in *accept*, too. Default: the worker's *untyped*.
-        * *sent_to* - other destinations to which signed messages may have been sent. Name them if the broker moves
-          messages from them to *destination*; see `stomp_web.serializers.deserialize`.
-        * *once* - handle each message once, even if it is delivered again. The handler runs in a transaction of the
-          worker's *inbox*, which also inserts a row for the handler and the message. An inbox of `stomp_web.sqlalchemy`
-          calls the handler with the message and the session.
+        * *untyped* - the name of the serializer for bodies without a content type. For JMS producers, ``json`` may be
+          right. The name must also be in *accept*. Default: the worker's *untyped*.
+        * *sent_to* - other destinations to which signed messages may have been sent. Name a destination if the broker
+          moves messages from there to *destination*. See `stomp_web.serializers.deserialize`.
+        * *once* - handle each message once, even if the broker delivers it again. The handler runs in a transaction of
+          the worker's *inbox*, which also inserts a row for the handler and the message. An inbox of
+          `stomp_web.sqlalchemy` calls the handler with the message and the session.
         * *id* - the subscription's id. RabbitMQ identifies a durable subscription by this id.
 
-        The function must have done its work when it returns. So ``async`` functions and generator functions are
-        refused, also as methods, in ``functools.partial`` objects and as ``__call__`` methods. The results of asgiref's
-        ``sync_to_async`` are refused, too. Inside a lambda or another library's decorator, such a function cannot
-        be recognized. Then each call that returns an awaitable or a generator counts as a failure.
+        The function must have done its work when it returns. So the decorator refuses ``async`` functions, generator
+        functions and the results of asgiref's ``sync_to_async``. Methods, ``functools.partial`` objects and
+        ``__call__`` methods are checked, too. The decorator cannot recognize an ``async`` function in a lambda or in
+        another library's decorator. If a call returns an awaitable or a generator, the call counts as a failure.
 
         Raises `InvalidFrame` if the destination, the ack mode or a header is invalid. Raises `ConfigurationError` if
-        the function is refused or cannot be called with a handler's arguments, if *id* is in use, or if the queue has a
-        handler already. Two handlers of one queue would share its messages.
+        the function is refused or cannot be called with a handler's arguments. This error is also raised if *id* is in
+        use or the queue has a handler already. Two handlers of one queue would share the messages.
         """
         accept = (accept,) if isinstance(accept, str) else tuple(accept)
         origins = (sent_to,) if isinstance(sent_to, str) else tuple(sent_to)
@@ -173,7 +170,8 @@ class Handlers:
     def check(self, dead_letter: str, keys: Keys = (), once_arguments: int | None = None) -> None:
         """Raise `ConfigurationError` if a worker with *dead_letter* and the signing *keys* cannot run the handlers.
 
-        *once_arguments* - how many arguments the worker's inbox passes to a handler; ``None`` if there is no inbox.
+        *once_arguments* is how many arguments the worker's inbox passes to a handler. ``None`` means that there is no
+        inbox.
         """
         if not self._handlers:
             raise ConfigurationError("there is no handler; decorate a function with subscribe('/queue/...')")
@@ -224,7 +222,7 @@ def _name(function: object) -> str:
 
 
 def _kind_that_returns_unrun(function: object) -> str | None:
-    """Return the kind of *function*, such as ``"async"``, if a call returns before its code has run; else ``None``."""
+    """Return the kind of a *function* whose call does not run its code, such as ``"async"``, or ``None``."""
     while isinstance(function, functools.partial | staticmethod):
         function = function.func if isinstance(function, functools.partial) else function.__func__
     # Calling an object runs the ``__call__`` of its class.

@@ -1,7 +1,7 @@
-"""The inbox: received messages that wait for a worker thread, and messages that wait for their next try.
+"""The inbox holds received messages for the worker threads. The inbox also holds failed messages until their next try.
 
-The inbox is the `message_queue` of the worker's client. While it is full, the client reads nothing. The inbox outlives
-sessions: when a session ends, only acknowledged messages stay, because the broker delivers the others again.
+The inbox is the `message_queue` of the worker's client. While the inbox is full, the client reads nothing. The inbox
+stays when a session ends. Unacknowledged messages are dropped then, because the broker delivers them again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Inbox(FrameQueue):
         self._unclaimed = UnclaimedWarnings(_log)
 
     def offer_many(self, frames: typing.Sequence[Frame]) -> int:
-        """Add *frames* until the inbox is full. Return how many were added."""
+        """Add *frames* until the inbox is full. Return how many frames of the sequence were taken."""
         for taken, frame in enumerate(frames):
             if frame.headers.get("subscription") not in self._handlers:
                 self._unclaimed.warn(frame)
@@ -59,7 +59,7 @@ class Inbox(FrameQueue):
             self._drop_unbegun()
 
     def take(self, seconds: float = math.inf) -> tuple[Step, Delivery] | None:
-        """Return the next step and its message, or ``None`` after *seconds* of waiting or if `finished` is true."""
+        """Return the next step and its message. Return ``None`` after *seconds*, or if `finished` is true."""
         end = time.monotonic() + seconds
         with self._not_empty:
             while True:
@@ -91,7 +91,7 @@ class Inbox(FrameQueue):
         return Step.HANDLE, self._session.new_delivery(frame, self._handlers[frame.headers["subscription"]])
 
     def later(self, seconds: float, step: Step, delivery: Delivery) -> None:
-        """Plan *step* for *delivery*, *seconds* from now. After `close`, only an acknowledged delivery is accepted."""
+        """Plan *step* for *delivery*, *seconds* from now. After `close`, only acknowledged deliveries are accepted."""
         with self._not_empty:
             if self._abandoned or (self._closed and not delivery.acknowledged_first):
                 return
@@ -100,17 +100,17 @@ class Inbox(FrameQueue):
             self._not_empty.notify()
 
     def pause(self) -> None:
-        """Until `close` is called, `take` returns no step. Safe in any thread or signal handler: it takes no lock."""
+        """Hold back all steps until `close` is called. Safe in any thread or signal handler: no lock is taken."""
         self._paused = True
 
     def close(self) -> None:
-        """From now on, drop messages that the broker will deliver again. Wake all waiting threads."""
+        """Wake all waiting threads. From now on, drop messages that the broker will deliver again."""
         with self._not_empty:
             self._closed = True
             self._drop_unbegun()
 
     def abandon(self) -> int:
-        """From now on, drop every message. Return how many are lost because they were acknowledged already."""
+        """Drop all messages, now and later. Return how many of them the broker will not deliver again."""
         with self._not_empty:
             self._closed = self._abandoned = True
             self._drop_unbegun()
@@ -119,7 +119,7 @@ class Inbox(FrameQueue):
             return lost
 
     def _drop_unbegun(self) -> None:
-        """Drop unacknowledged messages. After `close`, acknowledged ones go to their handlers without a pause."""
+        """Drop unacknowledged messages. After `close`, make the planned calls of handlers due now."""
         self._frames.clear()
         self._later = [
             (0.0 if self._closed and step is Step.HANDLE else due, order, step, delivery)

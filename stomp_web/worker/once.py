@@ -1,4 +1,4 @@
-"""Run a handler only once for each message: the handler's transaction also inserts a row that names the message."""
+"""Handlers that run only once for each message. The handler's transaction also inserts a row that names the message."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ _MOST: typing.Final = 255  # characters of a column
 
 
 class InboxUnavailable(Exception):
-    """The inbox could not insert its row because of a fault of its database, so that the handler was not called."""
+    """The inbox could not insert its row because its database has a fault. The handler was not called."""
 
 
 class OnceInbox(typing.Protocol):
-    """An inbox runs a worker's handlers with ``once=True``. `stomp_web.sqlalchemy` and `stomp_web.django` have one."""
+    """Runs the handlers that have ``once=True``. `stomp_web.sqlalchemy` and `stomp_web.django` each have an inbox."""
 
     #: How many arguments the inbox passes to a handler.
     arguments: int
 
     def check(self) -> None:
-        """Raise `ConfigurationError` if the table is missing. If the database is not available, only log that."""
+        """Raise `ConfigurationError` if the table is missing. If the database is not available, only log a warning."""
 
     def run(self, handler: str, identity: str, function: Function, message: ReceivedMessage) -> object:
-        """Call *function* in a transaction together with the row for *handler* and *identity*.
+        """Call *function* in a transaction that also inserts a row for *handler* and *identity*.
 
-        If the row exists already, the method returns ``None`` and does not call *function*. If *function* raises, the
-        method rolls back the transaction, and raises the exception again.
+        If the row exists already, do not call *function* and return ``None``. If *function* raises, roll back the
+        transaction and raise the exception again.
         """
 
 
 def check_identity(identity: str) -> str:
-    """Return *identity*, a message's id. Raises `Reject` if it is empty: the inbox could not recognize a copy."""
+    """Return *identity*, a message's id. Raises `Reject` if the id is empty: the inbox could not recognize a copy."""
     if not identity:
         raise Reject(
             "a handler with once=True needs an id that is the same at each delivery: the sender sets the header "
@@ -55,10 +55,10 @@ def check_identity(identity: str) -> str:
 
 
 def bounded(name: str) -> str:
-    """Return *name*, or its hash, for a column of an inbox.
+    """Return *name*, or the hash of *name*, for a column of an inbox.
 
-    A name is hashed if it is very long, or if a database could confuse it with another name: MySQL ignores case and
-    trailing blanks.
+    The hash replaces a name of more than 255 characters, and a name that a database could confuse with another name.
+    For example, MySQL ignores case and trailing blanks.
     """
     safe = len(name) <= _MOST and name.isascii() and name == name.lower().strip()
     return name if safe else hashlib.sha256(name.encode(errors="replace")).hexdigest()
@@ -74,5 +74,5 @@ def sqlite_problem(database: str, settings: str, lacking: str) -> str:
 
 
 def sqlite_lacks(database: str, settings: str, lacking: str) -> str:
-    """Return the first clause of a warning: *database* is SQLite, and *settings* must also contain *lacking*."""
+    """Return the start of a warning: *database* is SQLite, and its *settings* lack the options *lacking*."""
     return f"{database} is SQLite, and its {settings} lack {lacking}"

@@ -1,7 +1,6 @@
-"""Calls handlers in another process. If that process dies, the worker goes on.
+"""Calls handlers in another process. If this process dies, the worker goes on.
 
-A process is a new interpreter, not a fork, because a fork would copy locks that the program's threads hold. So the
-process must import the handlers.
+A process is a new interpreter and imports the handlers. A fork would copy locks that the program's threads hold.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ _CHECK_INTERVAL = 1.0  # seconds between two checks whether the process is alive
 
 
 class ProcessExecutor(Executor):
-    """Calls handlers in a process, one message at a time. A process that dies is replaced.
+    """Calls handlers in a process, one message at a time. If the process dies, a new process replaces it.
 
-    *initializers* are called in each process before the handlers are imported.
+    The process calls the *initializers* before it imports the handlers.
     """
 
     can_die = True
@@ -70,7 +69,7 @@ class ProcessExecutor(Executor):
         self._killed = False
 
     def start(self) -> None:
-        """Start the process, and wait until it has imported the handlers. Raises `ConfigurationError` if this fails."""
+        """Start the process and wait until it has imported the handlers. Raises `ConfigurationError` if this fails."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_run_process, args=(theirs, self._initializers, self._setup), name=self._name)
@@ -95,7 +94,7 @@ class ProcessExecutor(Executor):
             raise ConfigurationError(f"a worker process cannot run the handlers: {answer}", "processes")
 
     def execute(self, job: Job) -> Failure | None:
-        """Call the handler in the process. If the process dies, that is a failure, too. May raise `ExecutorGone`."""
+        """Call the handler in the process. If the process dies, return a `Failure`. May raise `ExecutorGone`."""
         connection, process = self._connection, self._process
         if connection is None or process is None:
             raise ExecutorGone
@@ -123,12 +122,12 @@ class ProcessExecutor(Executor):
             )
 
     def is_ready(self) -> bool:
-        """Whether the process is alive."""
+        """Return whether the process is alive."""
         process = self._process
         return process is not None and self._connection is not None and process.is_alive()
 
     def stop(self) -> None:
-        """Close the pipe, so that the process ends, and wait until it has ended."""
+        """Close the pipe, so that the process ends. Wait until the process has ended."""
         with self._lock:
             self._killed = True  # no other process is started
         if self._connection is not None:
@@ -138,7 +137,7 @@ class ProcessExecutor(Executor):
         self._discard()
 
     def kill(self) -> bool:
-        """End the process at once, and never start another."""
+        """End the process at once, and never start another process."""
         with self._lock:
             self._killed = True
             if self._process is not None:
@@ -159,7 +158,7 @@ class ProcessExecutor(Executor):
 
 
 def _wait_for_exit(process: BaseProcess) -> bool:
-    """Wait until *process* has ended, at most `_END_LIMIT` seconds. Return whether it has ended."""
+    """Wait at most `_END_LIMIT` seconds for the end of *process*. Return whether *process* has ended."""
     end = time.monotonic() + _END_LIMIT
     # `Process.join` could wait forever, because a handler may have closed the file descriptors of the process.
     wait([process.sentinel], _END_LIMIT)
@@ -191,7 +190,7 @@ def _pickled(value: object, name: str) -> bytes:
 
 
 def _run_process(connection: Connection, initializers: bytes, setup: bytes) -> None:
-    """Import the handlers, send ``None``, then execute jobs until the parent closes the pipe or dies."""
+    """Import the handlers and send ``None``. Then execute jobs until the parent closes the pipe or dies."""
     ignore_stop_signals()
     with contextlib.closing(connection):
         try:

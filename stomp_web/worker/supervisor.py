@@ -1,7 +1,7 @@
-"""The supervisor: one run of a worker, from the first connection to DISCONNECT.
+"""The supervisor runs a worker once, from the first connection to DISCONNECT.
 
-It runs in the thread that called `Worker.run`. While there is a connection, the thread ``stomp-worker-reader`` runs the
-client's loop. ``stomp-worker-1`` and so on are the worker threads: one for each handler that may run at a time.
+The supervisor runs in the thread that called `Worker.run`. During a session, the thread ``stomp-worker-reader`` runs
+the client's loop. ``stomp-worker-1`` and so on are worker threads. Each worker thread handles one message at a time.
 """
 
 from __future__ import annotations
@@ -57,17 +57,21 @@ _PERMANENT_EXCEPTION: typing.Final = re.compile(rb"[\w.]*\bInvalidSelectorExcept
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WorkerStats:
-    """What a worker has done since `Worker.run` was called.
+    """The statistics of a worker since the call of `Worker.run`.
 
     * `received` - messages from the broker, including redelivered messages.
     * `handled` - calls of handlers that returned.
-    * `failed` - calls of handlers that raised or whose process died, and messages that could not be read.
-    * `given_back` - messages returned to their queue by NACK; `retried` - messages tried again without NACK.
-    * `dead_lettered` - messages sent to the dead letter destination.
+    * `failed` - calls of handlers that raised or lost their process, and messages that could not be read.
+    * `given_back` - messages that the worker returned to their queue by NACK.
+    * `retried` - messages that the worker tried again without NACK.
+    * `dead_lettered` - messages that the worker sent to the dead letter destination.
     * `duplicates` - messages that had been handled before and were dropped.
-    * `stale` - acknowledgements that were not sent, because their session had ended; the messages come again.
-    * `in_flight` - messages in a handler now; `waiting` - messages that wait for a handler.
-    * `connects` - sessions so far; `connected` - whether there is a session now.
+    * `stale` - acknowledgements that were not sent because their session had ended. The broker delivers the messages
+      again.
+    * `in_flight` - messages in a handler now.
+    * `waiting` - messages that wait for a handler.
+    * `connects` - sessions so far.
+    * `connected` - whether there is a session now.
     * `seconds` - how long the run has taken so far.
     """
 
@@ -91,7 +95,7 @@ Progress = typing.Callable[[WorkerStats], object]
 
 @dataclasses.dataclass(repr=False, eq=False)
 class Supervisor:
-    """Runs the parts of a worker, and owns them: they end with `run`."""
+    """Runs and owns the parts of a worker. When `run` ends, all parts end."""
 
     _client: QueueingDuplexClient
     _session: CurrentSession
@@ -115,7 +119,7 @@ class Supervisor:
         self._wakeup.fileno()  # open now: otherwise the first `stop` could be missed
 
     def stop(self) -> None:
-        """Ask the worker to shut down. Safe in any thread or signal handler, because it takes no lock."""
+        """Ask the worker to shut down. Safe in any thread or signal handler, because no lock is taken."""
         self._stopping = True
         self._inbox.pause()
         self._wakeup.wake()
@@ -142,10 +146,7 @@ class Supervisor:
         )
 
     def run(self) -> bool:
-        """Run until `stop` is called. Return whether all handlers ended within the grace time.
-
-        Raises what `Worker.run` raises.
-        """
+        """Run until `stop`. Return whether all handlers ended in time. Raises the exceptions of `Worker.run`."""
         try:
             self._start_threads()
             self._receive()
@@ -178,7 +179,7 @@ class Supervisor:
                 raise thread.broken
 
     def _receive(self) -> None:
-        """Connect and subscribe, at the start and after each lost connection, until `stop` is called."""
+        """Connect and subscribe until `stop` is called. Connect again after each lost connection."""
         failures = 0
         while not self._stopping:
             began = time.monotonic()
@@ -221,7 +222,6 @@ class Supervisor:
         _log.info("receiving from %s at %s (%s)", names, self._client.broker, self._client.server)
 
     def _read(self) -> None:
-        """Run the client's loop, in the reader's thread."""
         try:
             self._client.listen_forever(connect=False)  # a new session would have no subscriptions
         except StompError as error:
@@ -264,11 +264,10 @@ class Supervisor:
         return not late
 
     def _busy(self) -> int:
-        """Return the number of messages in handlers now."""
         return sum(thread.busy for thread in self._threads)
 
     def _wait(self, seconds: float = _CHECK_INTERVAL) -> None:
-        """Wait for a wakeup, at most *seconds*. Report progress if the interval has passed."""
+        """Wait at most *seconds* for a wakeup. Report progress if the interval has passed."""
         self._wakeup.wait(min(seconds, _CHECK_INTERVAL))
         if time.monotonic() - self._reported_at >= _CHECK_INTERVAL:
             self._report_progress()
@@ -287,9 +286,9 @@ class Supervisor:
 
 
 def _is_permanent(error: MessageError) -> bool:
-    """Whether the broker has refused the login, or will always refuse the same SUBSCRIBE.
+    """Return whether the broker refused the login, or will always refuse the same SUBSCRIBE.
 
-    The cause is then a mistake in the program or in the broker's permissions. All other errors may be temporary.
+    The program or the broker's permissions must then be changed. All other errors may be temporary.
     """
     if not isinstance(error, Rejected) or error.frame is None:
         return isinstance(error, AuthenticationFailed)

@@ -1,4 +1,4 @@
-"""`Worker`: its options, and the one method that makes and connects the parts of a run."""
+"""`Worker` and its options. `Worker._make_supervisor` makes and connects the parts of a run."""
 
 from __future__ import annotations
 
@@ -53,34 +53,35 @@ class Worker(Unpicklable):
     ...     print(message.id, message.payload)
     >>> worker.run()  # doctest: +SKIP
 
-    * *url* - the address of a broker, or of several; it may contain options. See `parse_address`.
-    * *concurrency* - how many handlers may run at the same time, each in a thread. Default 8. With 1, messages are
+    * *url* - the address of one broker or of several brokers. The address may contain options. See `parse_address`.
+    * *concurrency* - how many handlers may run at the same time, each in a thread. Default: 8. With 1, messages are
       handled in the order in which the broker sends them.
     * *processes* - if not 0, handlers run in this number of processes instead of threads. A process runs one handler at
-      a time. It is a new interpreter and imports the handlers, so define them at the top level of a module.
-    * *prefetch* - how many unacknowledged messages the broker may send for each subscription. RabbitMQ and
-      ActiveMQ support it. Default: twice the number of handlers that may run at the same time.
-    * *max_redeliveries* - how often a message is tried again after its handler has raised. Default 5.
-    * *retry_delay* - seconds before the first such retry. The pause doubles each time, up to 30 seconds. Default 0.1.
-    * *dead_letter* - the destination for a message whose last try has failed. Default ``/queue/DLQ``. The message is
+      a time. Each process is a new interpreter that imports the handlers. Define handlers at the top level of a module.
+    * *prefetch* - how many unacknowledged messages the broker may send for each subscription. RabbitMQ and ActiveMQ
+      support this limit. Default: twice the number of handlers that may run at the same time.
+    * *max_redeliveries* - how often a message is tried again after its handler has raised. Default: 5.
+    * *retry_delay* - seconds before the first retry. The pause doubles each time, up to 30 seconds. Default: 0.1.
+    * *dead_letter* - the destination for a message whose last try has failed. Default: ``/queue/DLQ``. The message is
       acknowledged when the broker has confirmed the dead letter.
-    * *deduplicate* - how many handled messages to remember by ``x-message-id``, so that copies are dropped. Default 0.
-    * *grace* - how many seconds running handlers have to end when the worker stops. Default 30.
-    * *untyped* - the name of the serializer for bodies without a content type, if the handler has no *untyped*.
-      Default ``bytes``.
+    * *deduplicate* - how many handled messages to remember by ``x-message-id``. Copies of these messages are dropped.
+      Default: 0.
+    * *grace* - how many seconds running handlers have to end when the worker stops. Default: 30.
+    * *untyped* - the name of the serializer for bodies without a content type. A handler's own *untyped* comes first.
+      Default: ``bytes``.
     * *initializer* - a function at the top level of a module. Each process calls it before it imports the handlers.
-    * *around* - a function that returns a context manager. Each message is handled inside such a context.
-    * *handlers* - a `Handlers` object that was filled before. Default: a new one, which `subscribe` fills.
+    * *around* - a function that returns a context manager. Each message is handled inside a new context.
+    * *handlers* - a `Handlers` object that was filled before. Default: a new object, which `subscribe` fills.
     * *inbox* - a `stomp_web.sqlalchemy.Inbox`, which handlers with ``once=True`` need. If handlers run in processes,
       pass a function at the top level of a module instead. Each process calls the function, which returns an inbox.
     * *connect_headers* - more headers of CONNECT, such as ``client-id``.
     * *options* - these options of a `Publisher`: ``login``, ``passcode``, ``vhost``, ``timeout``, ``connect_timeout``,
-      ``heart_beat`` (default: both sides send one every 10 seconds), ``tls_ca``, ``tls_cert``, ``tls_key``,
-      ``tls_key_password``, ``tls_insecure_skip_verify``, ``signing_keys``, ``max_header_bytes``, ``max_headers`` and
-      ``max_body_bytes``. If a message exceeds one of the last three limits, the part that could be read is sent to
-      *dead_letter* at once.
+      ``heart_beat``, ``tls_ca``, ``tls_cert``, ``tls_key``, ``tls_key_password``, ``tls_insecure_skip_verify``,
+      ``signing_keys``, ``max_header_bytes``, ``max_headers`` and ``max_body_bytes``. By default, both sides send a
+      heart-beat every 10 seconds. If a message exceeds one of the last three limits, the readable part becomes a dead
+      letter at once.
 
-    Raises `ConfigurationError` if an option is invalid. Before `run`, no connection is opened and no thread started.
+    Raises `ConfigurationError` if an option is invalid. Before `run`, no connection is opened and no thread is started.
     """
 
     def __init__(
@@ -144,8 +145,8 @@ class Worker(Unpicklable):
     ) -> Worker:
         """Return a worker for the broker of a publisher with these *options*.
 
-        A `heart_beat` of ``(0, 0)`` and options that only a publisher has are ignored. *settings* are the worker's
-        options in a framework's configuration; see `SETTINGS`. *own* are arguments of the constructor.
+        The worker ignores a `heart_beat` of ``(0, 0)`` and options that only a publisher has. *settings* are the
+        worker's options in a framework's configuration. `SETTINGS` has the names. *own* are constructor arguments.
 
         Raises `ConfigurationError` if an option is unknown or invalid.
         """
@@ -174,25 +175,25 @@ class Worker(Unpicklable):
         )
 
     def run(self, *, on_progress: Progress | None = None, initializer: Initializer | None = None) -> int:
-        """Receive and handle messages until SIGTERM, Ctrl-C or `stop`; return the exit code for the program.
+        """Receive and handle messages until SIGTERM, Ctrl-C or `stop`. Return the exit code for the program.
 
-        When the connection is lost, the worker connects and subscribes again, after a pause that grows with each
-        failure. In the main thread, the first SIGTERM or Ctrl-C shuts the worker down cleanly: it takes no more
-        messages, and handlers have the grace time to end. Then their messages are acknowledged, and the connection is
-        closed with DISCONNECT. A second signal, at least half a second later, ends the worker at once. If it comes
-        earlier, it is ignored, because a terminal and a wrapper may both forward one Ctrl-C. Returns 0, or 1 if a
-        handler did not end in time.
+        When the connection is lost, the worker connects and subscribes again. The pause before a new connection grows
+        with each failure. In the main thread, the first SIGTERM or Ctrl-C shuts the worker down cleanly. The worker
+        takes no more messages, and handlers have the grace time to end. Then the worker acknowledges the handled
+        messages and closes the connection with DISCONNECT. A second signal after half a second or more ends the worker
+        at once. An earlier second signal is ignored, because a terminal and a wrapper may both forward one Ctrl-C.
+        Returns 0, or 1 if a handler did not end in time.
 
-        *on_progress* is called in this thread with a `WorkerStats`, about twice a second. If it raises an `Exception`,
-        the exception is logged, and the worker continues. *initializer* is called in each process, before the
-        constructor's *initializer*. A program can use it to configure logging in its processes.
+        *on_progress* is called in this thread about twice a second, with a `WorkerStats`. An `Exception` of
+        *on_progress* is logged, and the worker continues. Each process calls *initializer* before the constructor's
+        *initializer*. With *initializer*, a program can configure logging in its processes.
 
-        Raises `ConfigurationError` if there is no handler, if a handler cannot be run, or if the table of the inbox is
+        Raises `ConfigurationError` if there is no handler, a handler cannot be run, or the table of the inbox is
         missing. Raises `AuthenticationFailed` if the broker refuses the login at the first connection. Raises
-        `Rejected` if the broker permanently refuses a subscription at the first connection, for example because a
-        permission is missing, the destination is unknown, the queue exists with other arguments, or the selector is
-        invalid. After any other error the worker waits and tries again, for example if the broker cannot be reached, or
-        if RabbitMQ answers NOT_FOUND because another program has not declared the queue yet.
+        `Rejected` if the broker permanently refuses a subscription at the first connection. Reasons are a missing
+        permission, an unknown destination, a queue with other arguments or an invalid selector. After any other error,
+        the worker waits and tries again. Examples are an unreachable broker, and RabbitMQ's NOT_FOUND before another
+        program has declared the queue.
         """
         try:
             self._idle.pop()
@@ -206,9 +207,9 @@ class Worker(Unpicklable):
             self._idle.append(None)
 
     def stop(self) -> None:
-        """Ask a running worker to shut down cleanly, as SIGTERM does. The call is safe in any thread and does not wait.
+        """Ask a running worker to shut down cleanly, as SIGTERM does. Safe in any thread. The call does not wait.
 
-        Before `run`, it does nothing. To stop a worker right after its start, first wait until `is_alive` is true.
+        Before `run`, the call does nothing. To stop a worker right after its start, wait until `is_alive` is true.
         """
         supervisor = self._supervisor
         if supervisor is not None:
@@ -216,10 +217,10 @@ class Worker(Unpicklable):
 
     @property
     def is_alive(self) -> bool:
-        """Whether messages can be received and handled now. Use it for health checks.
+        """Whether messages can be received and handled now. Use this property for health checks.
 
-        True while there is a session, every subscription in it was confirmed, the reader's loop runs, and every thread
-        and process for handlers is alive. The loop ends when the broker sends no heart-beats.
+        True while the broker has confirmed all subscriptions of the session and all parts are alive. The parts are the
+        reader's loop and every thread and process for handlers. The loop ends if the broker sends no heart-beats.
         """
         supervisor = self._supervisor
         return supervisor is not None and supervisor.is_alive
@@ -236,7 +237,7 @@ class Worker(Unpicklable):
         return f"<Worker {self._broker}, {how}, {len(self.handlers)} handlers>"
 
     def _make_supervisor(self, on_progress: Progress | None, initializer: Initializer | None) -> Supervisor:
-        """Make all parts of a run, and connect them. See the drawing in `stomp_web.worker`."""
+        """Make and connect all parts of a run. `stomp_web.worker` has a drawing of the parts."""
         inbox = self._inbox() if callable(self._inbox) else self._inbox
         self.handlers.check(self._dead_letter, self._keys, None if inbox is None else inbox.arguments)
         handlers = [dataclasses.replace(each, untyped=each.untyped or self._untyped) for each in self.handlers]
@@ -273,6 +274,5 @@ class Worker(Unpicklable):
         )
 
     def _make_pool(self) -> PublishClientPool:
-        """Return the pool for dead letters."""
         options = {name: value for name, value in self._connection.items() if name not in LIMIT_OPTIONS}
         return PublishClientPool(self._url, max_size=2, **{**options, "heart_beat": (0, 0)})

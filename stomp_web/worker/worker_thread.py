@@ -1,4 +1,4 @@
-"""A worker thread takes messages from the inbox, and passes each to the executor and to the acknowledger."""
+"""A worker thread takes messages from the inbox, and passes them to the executor and the acknowledger."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _CHECK_INTERVAL = 0.5  # seconds between two checks whether an idle process is a
 class WorkerThread:
     """A thread and its executor. *wakeup* wakes the supervisor.
 
-    * `started` - the thread has tried to start its executor. If this failed, `broken` is the error.
-    * `busy` - a handler has a message now.
-    * `ended` - the thread has no message and takes no more.
+    * `started` - whether the thread has tried to start its executor. If the start failed, `broken` is the error.
+    * `busy` - whether a handler has a message now.
+    * `ended` - whether the thread has no message and takes no more messages.
     """
 
     def __init__(
@@ -53,21 +53,21 @@ class WorkerThread:
         return self._thread.is_alive() and not self.ended and self._executor.is_ready()
 
     def start(self) -> None:
-        """Start the thread, which starts its executor."""
+        """Start the thread. The thread then starts its executor."""
         self._thread.start()
 
     def end(self) -> None:
-        """Stop trying to start a process. The thread ends when the inbox is finished."""
+        """Stop all tries to start a process. The thread ends when the inbox is finished."""
         self._ending.set()
 
     def abandon(self) -> None:
-        """Kill the process if there is one. If a handler still runs in the thread, its message is not acknowledged."""
+        """Kill the process if there is one. A message that a handler still has is not acknowledged later."""
         self._abandoned = True
         self._ending.set()
         self._executor.kill()
 
     def join(self, timeout: float) -> None:
-        """Kill the process if there is one. Wait up to *timeout* seconds for the thread, unless it runs a handler."""
+        """Kill any process. Wait up to *timeout* seconds for the thread, unless a handler runs in the thread."""
         if self._executor.kill() or not self.busy:
             self._thread.join(timeout)
 
@@ -89,7 +89,6 @@ class WorkerThread:
             self._wakeup.wake()
 
     def _start(self) -> ConfigurationError | None:
-        """Start the executor. Return the error if it cannot be started."""
         try:
             self._executor.start()
         except ConfigurationError as error:
@@ -99,7 +98,7 @@ class WorkerThread:
         return None
 
     def _make_ready(self) -> bool:
-        """Replace a process that has died. Returns false if no process can be started before the worker ends."""
+        """Replace a process that has died. Return false if the worker ends before a process could be started."""
         pause = _RESTART_PAUSE
         while not self._executor.is_ready():
             if self.broken is not None or self._ending.is_set():
@@ -149,7 +148,7 @@ class WorkerThread:
             self._wakeup.wake()
 
     def _execute(self, job: Job) -> Failure | None:
-        """Call the handler. If the process died before it took the message, replace it and try again."""
+        """Call the handler. If the process died before it took the message, replace the process and try again."""
         while self._make_ready():
             try:
                 return self._executor.execute(job)

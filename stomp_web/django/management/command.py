@@ -1,4 +1,4 @@
-"""The base class of the app's commands. It sets the exit status, and tolerates output that fails."""
+"""The base class of the app's commands. The class sets the exit status and tolerates output that fails."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["StompCommand"]
 
 
 class StompCommand(BaseCommand):
-    """A command that ends with 0 if it succeeded, 1 if it failed, and `unusable` if it can never succeed.
+    """A command with the exit status 0 after success, 1 after a failure, and `unusable` if it can never succeed.
 
-    If a standard stream is closed, full, or a pipe without a reader, the exit status does not change.
+    The status does not change if a standard stream is closed, is full or has no reader.
     """
 
     unusable = 2
@@ -36,14 +36,14 @@ class StompCommand(BaseCommand):
         parser.add_argument("--using", default=DEFAULT_ALIAS, help='The alias in settings.STOMP. Default: "default".')
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """Run from a shell."""
+        """Run the command from a shell."""
         try:
             super().run_from_argv(argv)
         finally:
             settle(sys.stdout, sys.stderr)
 
     def execute(self, *args: typing.Any, **options: typing.Any) -> str | None:
-        """Run the command. Raises `CommandError` for a `StompError`."""
+        """Run the command. Raises `CommandError` instead of a `StompError`."""
         try:
             return super().execute(*args, **options)
         except StompError as error:
@@ -51,7 +51,7 @@ class StompCommand(BaseCommand):
             raise CommandError(str(error), returncode=status) from error
 
     def report(self, text: str) -> None:
-        """Print *text*, the result. If it cannot be printed, only warn, because the command itself has succeeded."""
+        """Print the result *text*. If printing fails, only print a warning: the command itself has succeeded."""
         self.stdout.write(text)
         self.stdout.flush()
         reason = getattr(self.stdout, "failure", None)  # of TolerantStream; call_command may use another stream

@@ -1,4 +1,4 @@
-"""The outbox in Django's admin: read-only rows, and the actions of an operator."""
+"""The outbox and the inbox in Django's admin: read-only rows, and the actions of an operator."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
     """Rows are read-only, because only the library writes them."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Return ``False``."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
-        """Return ``False``. To delete a row, use `discard`. Then the later messages of the key can be sent."""
+        """Return ``False``. The action `discard` deletes a row, and then the later messages of the key can be sent."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
@@ -39,7 +38,7 @@ class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
 
 @admin.register(OutboxMessage)
 class OutboxMessageAdmin(_ReadOnly):
-    """The messages that are not sent yet, or are kept after they were sent."""
+    """The messages that are not sent yet, and the sent messages that are kept."""
 
     list_display = ("id", "destination", "key", "state", "age", "attempts", "error")
     list_filter = ("state", "alias", "destination")
@@ -66,7 +65,7 @@ class OutboxMessageAdmin(_ReadOnly):
 
     @admin.display(description="body")
     def shown_body(self, row: OutboxMessage) -> str:
-        """Return the body if it is text, otherwise its size. A pickle is never loaded."""
+        """Return a text body, or the size of any other body. A pickle is never loaded."""
         body, kind = bytes(row.body), row.content_type or ""
         try:
             text = body.decode()
@@ -78,7 +77,7 @@ class OutboxMessageAdmin(_ReadOnly):
 
     @admin.action(description="Send again", permissions=["change"])
     def retry(self, request: HttpRequest, rows: QuerySet[OutboxMessage]) -> None:
-        """Send failed rows again, and waiting rows now."""
+        """Send failed rows again, and send waiting rows now."""
         ids = list(rows.filter(state__in=(FAILED, WAITING)).values_list("id", flat=True))
         count = DjangoStore(router.db_for_write(OutboxMessage)).retry(ids)
         self.message_user(request, f"{count} messages will be sent again.", messages.SUCCESS)

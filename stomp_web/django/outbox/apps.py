@@ -1,4 +1,4 @@
-"""The app's configuration."""
+"""The configuration of the app ``"stomp_web.django.outbox"``."""
 
 from __future__ import annotations
 

@@ -1,18 +1,18 @@
-"""The system checks of the outbox. They read settings only.
+"""The system checks of the outbox. The checks read the settings only.
 
 * **stomp_web.E003** - the settings of an outbox cannot be used.
 * **stomp_web.E005** - the outbox of an alias is in a database in which the routers do not allow its table.
 * **stomp_web.W005** - an outbox is the default, and ``ATOMIC_REQUESTS`` is off for its database. So ``send`` is refused
   outside of ``transaction.atomic``.
-* **stomp_web.W006** - the database of an outbox is SQLite, and its ``OPTIONS`` lack a setting without which programs
-  that write at the same time get "database is locked".
+* **stomp_web.W006** - the database of an outbox is SQLite, and its ``OPTIONS`` lack a setting. Without this setting,
+  programs that write at the same time get "database is locked".
 * **stomp_web.W007** - ``stomp_web.django`` is not in INSTALLED_APPS, so its commands and checks are missing.
 
 With ``manage.py check --deploy``:
 
-* **stomp_web.W008** - the outbox of an alias is in another database than that of ``"default"``, so that
-  ``manage.py stomp_relay`` alone does not send its messages. If a relay runs for that database as well, silence the
-  warning by ``SILENCED_SYSTEM_CHECKS``.
+* **stomp_web.W008** - the outbox of an alias is not in the database of ``"default"``. ``manage.py stomp_relay`` without
+  ``--using`` does not send the messages of this alias. If another relay sends these messages, silence the warning by
+  ``SILENCED_SYSTEM_CHECKS``.
 """
 
 from __future__ import annotations
@@ -97,9 +97,9 @@ def check_relays(**_: object) -> list[checks.CheckMessage]:
 
 
 def _outboxes() -> typing.Iterator[tuple[str, OutboxSettings | ConfigurationError]]:
-    """Yield each alias with the settings of its outbox, or with the error that these settings cause.
+    """Yield each alias with its outbox settings, or with the error in these settings.
 
-    Other problems of the settings are reported by the check of the settings.
+    `check_settings` reports all other problems of the settings.
     """
     try:
         aliases = list(publishers)

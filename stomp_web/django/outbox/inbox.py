@@ -1,4 +1,4 @@
-"""The inbox: the transaction of a handler with ``once=True`` also inserts a row that names the message."""
+"""The inbox. The transaction of a handler with ``once=True`` also inserts a row that names the message."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FAULTS: typing.Final = (OperationalError, ProgrammingError, InterfaceError, Int
 
 
 class DjangoInbox:
-    """The inbox for the worker of the alias *using*. It can be pickled. See `stomp_web.worker.once.OnceInbox`."""
+    """The inbox for the worker of the alias *using*. An inbox can be pickled. See `stomp_web.worker.once.OnceInbox`."""
 
     arguments = 1
 
@@ -78,7 +78,7 @@ class DjangoInbox:
 
     @staticmethod
     def purge(database: str, days: float) -> int:
-        """Remove the rows that are older than *days*, and return how many."""
+        """Delete the rows that are older than *days*. Return how many rows were deleted."""
         before = timezone.now() - datetime.timedelta(days=days)
         return InboxMessage.objects.using(database).filter(created_at__lt=before).delete()[0]
 
@@ -88,7 +88,7 @@ def _database_of(settings: OutboxSettings) -> str:
 
 
 def _insert(database: str, handler: str, identity: str) -> bool:
-    """Insert the row, and return whether it is new."""
+    """Insert the row. Return whether the row is new."""
     rows = InboxMessage.objects.using(database)
     try:
         with transaction.atomic(using=database):

@@ -12,7 +12,7 @@ __all__ = ["InboxMessage", "OutboxMessage"]
 
 
 class OutboxMessage(models.Model):
-    """A message that was written in a transaction, for the relay to send. See `stomp_web.outbox.rows`."""
+    """A message that a transaction has written for the relay. See `stomp_web.outbox.rows`."""
 
     id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)
     message_id: models.CharField[str, str] = models.CharField(max_length=rows.LONGEST_ID)

@@ -17,16 +17,16 @@ __all__ = ["OutboxSettings", "database_of", "read_outbox_settings"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OutboxSettings:
-    """The options, each with its default.
+    """The options of an outbox, with their defaults.
 
-    * `default` - whether `send` uses the outbox if its argument *outbox* is ``None``; by default no.
-    * `database` - the alias of the database. With ``None``, the default, Django's routers choose it.
-    * `relay` - with ``"inline"``, the process that commits also sends, right after the commit. With ``None``, the
-      default, only the command ``stomp_relay`` sends.
-    * `keep` - how many days the row of a sent message is kept. With 0, the default, the row is deleted at once.
-    * `inbox_keep` - after how many days a row of the inbox is removed; by default 30.
-    * `notify` - on PostgreSQL, whether a commit wakes the relays; by default yes.
-    * `poll`, `batch`, `max_attempts` - those of `stomp_web.outbox.Relay`.
+    * `default` - whether `send` uses the outbox if its argument *outbox* is ``None``. Default: no.
+    * `database` - the alias of the database. Default: ``None``, which means that Django's routers choose the database.
+    * `relay` - with ``"inline"``, the process that commits also sends right after the commit. Default: ``None``, which
+      means that only the command ``stomp_relay`` sends.
+    * `keep` - how many days the row of a sent message is kept. Default: 0, which means that the row is deleted at once.
+    * `inbox_keep` - after how many days a row of the inbox is deleted. Default: 30.
+    * `notify` - on PostgreSQL, whether a commit wakes the relays. Default: yes.
+    * `poll`, `batch`, `max_attempts` - options of `stomp_web.outbox.Relay`.
     """
 
     default: bool = False
@@ -80,7 +80,7 @@ def _check(name: str, value: object) -> None:
 
 
 def database_of(settings: OutboxSettings) -> str:
-    """Return the alias of the database with the outbox."""
+    """Return the alias of the database that has the outbox."""
     from .models import OutboxMessage
 
     return settings.database or router.db_for_write(OutboxMessage)

@@ -1,4 +1,4 @@
-"""The operations on the outbox table, with Django's ORM."""
+"""The operations on the outbox table with Django's ORM."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class DjangoStore(Store):
 
     @contextlib.contextmanager
     def transaction(self) -> typing.Iterator[None]:
-        """Return a transaction on the connection of this thread."""
+        """Return a transaction on this thread's connection."""
         with transaction.atomic(using=self.database):
             connection = connections[self.database]
             if connection.vendor == "postgresql" and len(connection.savepoint_ids) == 0:
@@ -82,8 +82,8 @@ class DjangoStore(Store):
     def guarded(self, claim: Claim) -> typing.Iterator[Claim]:
         """See `Store.guarded`. Receivers of ``message_sent`` use the connection of the claim's transaction.
 
-        After a failed statement, PostgreSQL and Django refuse every other statement up to a rollback. So the messages
-        are sent in a savepoint, and their outcomes are recorded after it.
+        After a failed statement, PostgreSQL and Django refuse every other statement until a rollback. So the messages
+        are sent in a savepoint. The outcomes are recorded after the savepoint.
         """
         if not claim.rows:
             yield claim
@@ -170,7 +170,7 @@ class DjangoStore(Store):
         ]
 
     def _last_before(self, state: str) -> Subquery:
-        """Return a subquery: the highest id below that of the outer row, with its key and in *state*."""
+        """Return a subquery for the highest id below the outer row's id, with the same key and in *state*."""
         rows = self._rows.filter(key=OuterRef("key"), state=state, id__lt=OuterRef("id"))
         return Subquery(rows.order_by("-id").values("id")[:1])
 
@@ -231,7 +231,7 @@ class DjangoStore(Store):
             self._among(ids).delete()
 
     def _execute(self, statement: typing.Callable[[str, str], str], ids: typing.Sequence[int]) -> typing.Any:
-        """Execute a *statement* of `stomp_web.outbox.mysql` for the rows *ids*, and return what it finds."""
+        """Execute a *statement* of `stomp_web.outbox.mysql` for the rows *ids*. Return the found rows."""
         connection = connections[self.database]
         table = connection.ops.quote_name(OutboxMessage._meta.db_table)
         with connection.cursor() as cursor:
@@ -267,11 +267,11 @@ class DjangoStore(Store):
         return ConnectionListener(own.connection, OutboxMessage._meta.db_table, own.close)
 
     def rest(self) -> None:
-        """Close the connection if it is broken, or older than ``CONN_MAX_AGE``.
+        """Close the connection if it is broken or older than ``CONN_MAX_AGE``.
 
-        With ``CONN_HEALTH_CHECKS``, the connection is checked before its next use. With a ``CONN_MAX_AGE`` of 0, the
-        default, Django closes the connection at the end of each request. A relay has no requests, and would connect
-        again for each batch. So its connection stays open.
+        If ``CONN_MAX_AGE`` is 0, the connection stays open. The default is 0. Django would close the connection at the
+        end of each request, but a relay has no requests. A relay would have to connect again for each batch. With
+        ``CONN_HEALTH_CHECKS``, Django checks the connection before the next use.
         """
         connection = connections[self.database]
         if connection.in_atomic_block:  # of a TestCase
@@ -286,11 +286,10 @@ class _Among(In):
     """``IN`` for ids or keys. PostgreSQL gets one array of all values, because hundreds of parameters are slow."""
 
     def get_prep_lookup(self) -> typing.Any:
-        """Return the values unchanged: they are of the column's type."""
+        """Return the values unchanged, because they have the column's type."""
         return list(self.rhs)
 
     def as_postgresql(self, compiler: typing.Any, connection: typing.Any) -> tuple[str, list[object]]:
-        """Return ``= ANY`` and its parameters."""
         column, parameters = self.process_lhs(compiler, connection)
         kind = "text" if isinstance(self.lhs.output_field, CharField) else "bigint"
         return f"{column} = ANY(%s::{kind}[])", [*parameters, array(self.rhs)]
@@ -301,5 +300,5 @@ def _aware(moment: datetime.datetime | None) -> datetime.datetime | None:
 
 
 def _for_django(moment: datetime.datetime) -> datetime.datetime:
-    """Return *moment* for the ORM. If ``USE_TZ`` is false, the result is naive and in the local time zone."""
+    """Return *moment* for the ORM. If ``USE_TZ`` is false, return a naive datetime in the local time zone."""
     return moment if timezone.is_aware(timezone.now()) else timezone.make_naive(moment)

@@ -24,7 +24,7 @@ def check_table(model: type[Model], database: str) -> None:
 
 
 def missing_table(model: type[Model], database: str) -> ConfigurationError:
-    """Return the error for a table that is missing."""
+    """Return the error for the missing table of *model*."""
     return ConfigurationError(
         f"there is no {model._meta.db_table} in the database {database!r}: run "
         f"`manage.py migrate stomp_web_outbox --database {database}`"

@@ -26,7 +26,7 @@ _DAY: typing.Final = 86_400.0
 
 
 def write(message: Message, using: str, key: str | None, database: str | None) -> None:
-    """Write *message*, which `Publisher.prepare` made, as a row of the open transaction in *database*.
+    """Write *message* as a row of the open transaction in *database*. `Publisher.prepare` has made the message.
 
     Raises `ConfigurationError` if no transaction is open or *key* is invalid. Raises `InvalidFrame` if a part of the
     message is too long for its column.
@@ -59,11 +59,11 @@ def write(message: Message, using: str, key: str | None, database: str | None) -
 
 
 class _Inline:
-    """A function for one row. Django calls it after the commit; the first call sends all rows of the transaction.
+    """A function that Django calls after the commit. The first call sends all rows of the transaction.
 
-    The functions of one transaction are in one group, which has only weak references to them. So a function leaves the
-    group when Django drops it: after its call, or after a rollback to a savepoint that was set before the row was
-    written.
+    Each row has its own function. The group has weak references to the functions of one transaction. Django drops a
+    function after its call, or after a rollback to a savepoint that is older than the row. The function then leaves the
+    group.
     """
 
     def __init__(self, using: str, database: str, identity: int) -> None:

@@ -1,4 +1,4 @@
-"""``manage.py stomp_ping``."""
+"""The command ``manage.py stomp_ping``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Command"]
 
 
 class Command(StompCommand):
-    """Ends with 0 if the broker answers, 1 if it does not, and 2 if the command line or configuration is wrong."""
+    """Exit status: 0 if the broker answers, 1 if it does not answer, 2 for a wrong command line or configuration."""
 
     help = "Check that the STOMP broker answers, and print how long it took and the broker's name."
 
@@ -27,5 +27,5 @@ class Command(StompCommand):
         )
 
     def handle(self, *, using: str, timeout: float | None, **_: typing.Any) -> None:
-        """Check, and print the answer."""
+        """Check the broker and print its answer."""
         self.report(check_broker(publishers[using], timeout))

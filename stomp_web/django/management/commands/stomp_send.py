@@ -1,4 +1,4 @@
-"""``manage.py stomp_send DESTINATION BODY``."""
+"""The command ``manage.py stomp_send DESTINATION BODY``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Command"]
 
 
 class Command(StompCommand):
-    """Ends with 0 if the message was sent, 1 if it was not or its outcome is unknown, and 2 if it can never be sent."""
+    """Exit status: 0 if the message was sent, 1 if not or if its outcome is unknown, 2 if it can never be sent."""
 
     help = "Send a message to the STOMP broker, and print its id."
 
@@ -28,5 +28,5 @@ class Command(StompCommand):
         )
 
     def handle(self, *, destination: str, body: str, using: str, serializer: str | None, **_: typing.Any) -> None:
-        """Send, and print the id."""
+        """Send the message and print its id."""
         self.report(send_body(publishers[using], destination, body, serializer, self.stderr.write))

@@ -1,4 +1,4 @@
-"""``manage.py stomp_worker``. It warns of SQLite settings with which handling several messages at a time may fail."""
+"""The command ``manage.py stomp_worker``. The command warns of SQLite settings that are unfit for concurrency."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MODULE = "stomp_handlers"
 
 
 class Command(StompCommand):
-    """Ends with 0 after Ctrl-C or SIGTERM, and with 1 if it cannot start or a handler did not finish in time."""
+    """Exit status: 0 after Ctrl-C or SIGTERM, 1 if the worker cannot start or a handler did not finish in time."""
 
     help = (
         "Receive messages from the STOMP broker until Ctrl-C, and call the handlers in stomp_handlers.py of the "
@@ -40,7 +40,7 @@ class Command(StompCommand):
         add_options(parser, worker_options('STOMP[alias]["WORKER"]'), type=int)
 
     def check(self, *args: typing.Any, **options: typing.Any) -> None:
-        """Run the system checks without the check of SQLite's options, because `handle` warns of them and says more."""
+        """Run the system checks without the check of SQLite's options. `handle` has its own warning."""
         silenced = settings.SILENCED_SYSTEM_CHECKS
         settings.SILENCED_SYSTEM_CHECKS = [*silenced, CHECK]
         try:

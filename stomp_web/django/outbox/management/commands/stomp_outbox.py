@@ -1,4 +1,4 @@
-"""``manage.py stomp_outbox status|retry|discard|purge``."""
+"""The command ``manage.py stomp_outbox status|retry|discard|purge``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Command"]
 
 
 class Command(StompCommand):
-    """Ends with 0 if it succeeded, 1 if it failed, and 2 if the outbox cannot be used."""
+    """Exit status: 0 after success, 1 after a failure, 2 if the outbox cannot be used."""
 
     help = "Show the numbers of the outbox, send failed messages again, or delete messages."
 
@@ -37,5 +37,5 @@ class Command(StompCommand):
     def handle(
         self, *, action: str, ids: list[int], days: float, using: str, database: str | None, **_: typing.Any
     ) -> None:
-        """Carry out *action*, and print what was done."""
+        """Carry out *action*, and print the result."""
         self.report(operate(make_relay(using, database).store, action, ids, days))

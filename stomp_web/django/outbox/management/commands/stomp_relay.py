@@ -1,4 +1,4 @@
-"""``manage.py stomp_relay``."""
+"""The command ``manage.py stomp_relay``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Command"]
 
 
 class Command(StompCommand):
-    """Ends with 0 after Ctrl-C or SIGTERM, 1 if --once leaves messages unsent, and 2 if the outbox cannot be used."""
+    """Exit status: 0 after Ctrl-C or SIGTERM, 1 if --once leaves messages unsent, 2 if the outbox cannot be used."""
 
     help = (
         "Send the messages of the outbox to the STOMP broker until Ctrl-C, each confirmed. Any number of relays may "
@@ -44,7 +44,7 @@ class Command(StompCommand):
         max_attempts: int | None,
         **_: typing.Any,
     ) -> None:
-        """Run until Ctrl-C or SIGTERM."""
+        """Run the relay until Ctrl-C or SIGTERM."""
         publishers[using]  # to raise its errors now
         relay = make_relay(using, database, poll=poll, batch=batch, max_attempts=max_attempts)
         try:

@@ -33,6 +33,8 @@ class StompMiddleware:
 
     * *publisher* - a publisher to share, for example with another middleware. This middleware does not close it.
     * *environ_key* - the key of the publisher in the environ; it must contain a dot.
+    * *health_path* - such as ``/healthz``: the middleware answers health checks there. See `HealthMiddleware`. Without
+      it, no request is a health check.
     * *options* - the options of a new `Publisher`, such as ``url``. They are allowed only without *publisher*.
 
     Raises `ConfigurationError` for a bad key or option. A request raises this error if an outer middleware has another
@@ -51,6 +53,7 @@ class StompMiddleware:
         publisher: Publisher | None = None,
         *,
         environ_key: str = ENVIRON_KEY,
+        health_path: str | None = None,
         **options: typing.Any,
     ) -> None:
         publisher, options = redact_secret("url", publisher), redact_secrets(options)
@@ -71,6 +74,10 @@ class StompMiddleware:
         #: The publisher in the environ of each request.
         self.publisher = Publisher(**options) if publisher is None else publisher
         self._owner = publisher is None
+        if health_path is not None:
+            from .health import HealthCheck, HealthMiddleware
+
+            self.app = HealthMiddleware(app, HealthCheck(self.publisher.check), health_path)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Call the application with the publisher in *environ*. Raises `ConfigurationError` if the key is in use."""
@@ -105,10 +112,15 @@ def filter_app_factory(
     global_conf: typing.Mapping[str, str] | None,  # noqa: ARG001 - PasteDeploy passes it
     **local_conf: str,
 ) -> StompMiddleware:
-    """Wrap *app* for PasteDeploy. *local_conf* holds ``environ_key`` and the options of `Publisher`, as texts."""
+    """Wrap *app* for PasteDeploy.
+
+    *local_conf* holds ``environ_key``, ``health_path`` and the options of `Publisher`, as texts.
+    """
     local_conf = redact_secrets(local_conf)
-    environ_key = local_conf.pop("environ_key", ENVIRON_KEY)
-    return StompMiddleware(app, environ_key=environ_key, **read_options(local_conf))
+    own: dict[str, typing.Any] = {
+        name: local_conf.pop(name) for name in ("environ_key", "health_path") if name in local_conf
+    }
+    return StompMiddleware(app, **own, **read_options(local_conf))
 
 
 def filter_factory(

@@ -125,7 +125,10 @@ class ProcessExecutor(Executor):
     def is_ready(self) -> bool:
         """Whether the process is alive."""
         process = self._process
-        return process is not None and self._connection is not None and process.is_alive()
+        try:
+            return process is not None and self._connection is not None and process.is_alive()
+        except ValueError:  # the worker thread has closed it meanwhile, and this is another thread
+            return False
 
     def stop(self) -> None:
         """Close the pipe, so that the process ends, and wait until it has ended."""

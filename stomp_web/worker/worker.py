@@ -216,13 +216,24 @@ class Worker(Unpicklable):
 
     @property
     def is_alive(self) -> bool:
-        """Whether messages can be received and handled now. Use it for health checks.
+        """Whether messages can be received and handled now. Use it for readiness probes.
 
         True while there is a session, every subscription in it was confirmed, the reader's loop runs, and every thread
         and process for handlers is alive. The loop ends when the broker sends no heart-beats.
         """
         supervisor = self._supervisor
         return supervisor is not None and supervisor.is_alive
+
+    @property
+    def stuck(self) -> str:
+        """Why only a restart of the program helps, or an empty text. Use it for liveness probes.
+
+        While the broker is away, the worker tries to connect again and again, so it is not stuck. It is stuck if a
+        thread for handlers has failed, if the reader's thread does not notice that heart-beats are missing, or if the
+        thread that called `run` has not moved for a minute longer than it may wait for the broker.
+        """
+        supervisor = self._supervisor
+        return "" if supervisor is None else supervisor.stuck
 
     def stats(self) -> WorkerStats:
         """Return the statistics of the current or last run."""

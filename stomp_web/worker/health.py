@@ -29,11 +29,11 @@ class WorkerHealth:
         stuck, ready, stats = worker.stuck, worker.is_alive, worker.stats()
         reason = stuck
         if not (stuck or ready):
-            if not stats.connected:
-                reason = "there is no session with the broker, or a subscription is missing; the log says why"
-            elif stats.executors_ready < stats.executors:
-                reason = f"{stats.executors_ready} of {stats.executors} threads or processes for handlers are ready"
-            else:
+            if stats.stopping:
                 reason = "the worker is shutting down"
+            elif not stats.connected:
+                reason = "there is no session with the broker, or a subscription is missing; the log says why"
+            else:
+                reason = f"{stats.executors_ready} of {stats.executors} threads or processes for handlers are ready"
         details = {**dataclasses.asdict(stats), "seconds": round(stats.seconds, 3)}
         return Report(not stuck, ready and not stuck, reason, details)

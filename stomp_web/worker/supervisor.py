@@ -69,7 +69,8 @@ class WorkerStats:
     * `duplicates` - messages that had been handled before and were dropped.
     * `stale` - acknowledgements that were not sent, because their session had ended; the messages come again.
     * `in_flight` - messages in a handler now; `waiting` - messages that wait for a handler.
-    * `connects` - sessions so far; `connected` - whether there is a session now.
+    * `connects` - sessions so far; `connected` - whether there is a session now; `stopping` - whether the worker shuts
+      down, or has ended.
     * `executors` - the threads or processes for handlers; `executors_ready` - those that can handle a message, now or
       after their current message.
     * `seconds` - how long the run has taken so far.
@@ -87,6 +88,7 @@ class WorkerStats:
     waiting: int = 0
     connects: int = 0
     connected: bool = False
+    stopping: bool = False
     executors: int = 0
     executors_ready: int = 0
     seconds: float = 0.0
@@ -156,6 +158,7 @@ class Supervisor:
             in_flight=self._busy(),
             waiting=self._inbox.qsize(),
             connected=self._reading and self._client.connected,
+            stopping=self._stopping,
             executors=len(self._threads),
             executors_ready=sum(thread.is_alive for thread in self._threads),
             seconds=time.monotonic() - self._began,

@@ -34,8 +34,10 @@ class HealthCheck(Unpicklable):
       because strangers may be able to read the answers of a web application.
 
     A call returns the `Report`. Only one caller checks at a time. Meanwhile, other callers get the last result if it is
-    not older than *max_age* and all timeouts together. Otherwise they wait for the new result, at most for all timeouts
-    together. The log, ``stomp_web.health``, tells when the brokers stop to answer and when they answer again.
+    not older than *max_age* and all timeouts together. Otherwise they wait for the new result, until all timeouts
+    together have passed since the check began. The caller that checks may wait longer only if no name server answers,
+    because Python cannot interrupt the look-up of a host name. The logger ``stomp_web.health`` gets a record when a
+    broker stops to answer, and when all brokers answer again.
 
     Raises `ConfigurationError` for a bad option. A call raises `ConfigurationError` if one of *checks* does.
 
@@ -95,15 +97,16 @@ class HealthCheck(Unpicklable):
 class _Round:
     """One round of checks. Other callers can wait for its end."""
 
-    __slots__ = ("done", "report")
+    __slots__ = ("began", "done", "report")
 
     def __init__(self) -> None:
+        self.began = time.monotonic()
         self.done = threading.Event()
         self.report: Report | None = None
 
-    def result(self, timeout: float) -> Report:
-        self.done.wait(timeout)
-        return self.report or Report(ready=False, reason=f"the check has no result after {timeout:g} s")
+    def result(self, limit: float) -> Report:
+        self.done.wait(max(self.began + limit - time.monotonic(), 0.0))
+        return self.report or Report(ready=False, reason=f"the check has no result after {limit:g} s")
 
 
 class _State:

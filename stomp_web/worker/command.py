@@ -29,10 +29,9 @@ def run_worker(
     """Run *worker*, and write its log and a progress line to *stream* (default: standard error).
 
     *concurrency* and *processes* replace the worker's own values. *health_port* and *health_file* are the *port* and
-    the *file* of a `HealthServer`. If a standard stream is closed or full, or is a pipe
-    without a reader, no message fails. The output of handlers is lost, and the first write error of standard output is
-    logged. Returns the exit code of `Worker.run`, or 130 after a second Ctrl-C. Raises what `Worker.run` and the
-    `HealthServer` raise.
+    the *file* of a `HealthServer`. If a standard stream is closed or full, or is a pipe without a reader, no message
+    fails. The output of handlers is lost, and the first write error of standard output is logged. Returns the exit code
+    of `Worker.run`, or 130 after a second Ctrl-C. Raises what `Worker.run` and the `HealthServer` raise.
     """
     if concurrency is not None:
         worker.concurrency = concurrency

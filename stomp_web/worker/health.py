@@ -26,7 +26,9 @@ class WorkerHealth:
     def __call__(self) -> Report:
         """Return the report."""
         worker = self._worker
-        stuck, ready, stats = worker.stuck, worker.is_alive, worker.stats()
+        stuck, stats = worker.stuck, worker.stats()
+        # The same as `Worker.is_alive`, from the same moment as the reason.
+        ready = stats.connected and not stats.stopping and stats.executors_ready == stats.executors
         reason = stuck
         if not (stuck or ready):
             if stats.stopping:

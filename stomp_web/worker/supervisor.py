@@ -35,7 +35,9 @@ _log = get_logger("worker")
 _CHECK_INTERVAL = 0.5  # seconds between two checks, and two calls of *on_progress*
 _LONG_ENOUGH = 10.0  # seconds; a session that lasted longer does not count as a failed attempt
 _PARTING_LIMIT = 5.0  # seconds for DISCONNECT, and for the end of a thread
-_STUCK = 60.0  # seconds; a thread is stuck if it has not moved for so much longer than it may wait for a broker
+# Seconds. The thread of `run` is stuck if it has not moved for so much longer than it may wait for a broker. If no name
+# server answers, the system may try for minutes. The reader is stuck if heart-beats are overdue for so long.
+_STUCK, _READER_STUCK = 300.0, 60.0
 
 # The `message` headers of ERROR frames that refuse a subscription until the program or the broker is changed.
 _PERMANENT: typing.Final = re.compile(
@@ -147,7 +149,7 @@ class Supervisor:
         failed = sum(thread.ended for thread in self._threads)
         if failed and not self._stopping:
             return f"{failed} of {len(self._threads)} threads for handlers have failed, as the log says"
-        if self._reading and self._client.is_overdue(_STUCK):
+        if self._reading and self._client.is_overdue(_READER_STUCK):
             return "the thread that reads has not noticed that the broker sends no heart-beats"
         return ""
 

@@ -229,8 +229,9 @@ class Worker(Unpicklable):
         """Why only a restart of the program helps, or an empty text. Use it for liveness probes.
 
         While the broker is away, the worker tries to connect again and again, so it is not stuck. It is stuck if a
-        thread for handlers has failed, if the reader's thread does not notice that heart-beats are missing, or if the
-        thread that called `run` has not moved for a minute longer than it may wait for the broker.
+        thread for handlers has failed, or if the reader's thread has not noticed for a minute that heart-beats are
+        missing. It is also stuck if the thread that called `run` has not moved for five minutes, plus the *timeout* for
+        each step of connecting.
         """
         supervisor = self._supervisor
         return "" if supervisor is None else supervisor.stuck

@@ -186,6 +186,7 @@ def test_without_the_options_nothing_of_it_is_loaded_and_no_thread_is_started() 
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker is stuck after a short time."""
     monkeypatch.setattr(supervisor, "_STUCK", 0.1)
+    monkeypatch.setattr(supervisor, "_READER_STUCK", 0.1)
 
 
 def test_before_and_after_a_run_a_worker_is_not_ready_and_not_stuck(broker: Broker, impatient: None) -> None:

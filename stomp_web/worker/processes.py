@@ -66,6 +66,7 @@ class ProcessExecutor(Executor):
         self._setup = _pickled((handlers, keys, around, inbox), "the worker")
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
+        self._imported = False  # whether the process has imported the handlers
         self._lock = threading.Lock()
         self._killed = False
 
@@ -93,6 +94,7 @@ class ProcessExecutor(Executor):
         if answer is not None:
             self._discard()
             raise ConfigurationError(f"a worker process cannot run the handlers: {answer}", "processes")
+        self._imported = True
 
     def execute(self, job: Job) -> Failure | None:
         """Call the handler in the process. If the process dies, that is a failure, too. May raise `ExecutorGone`."""
@@ -123,10 +125,10 @@ class ProcessExecutor(Executor):
             )
 
     def is_ready(self) -> bool:
-        """Whether the process is alive."""
+        """Whether the process is alive, and has imported the handlers."""
         process = self._process
         try:
-            return process is not None and self._connection is not None and process.is_alive()
+            return self._imported and process is not None and self._connection is not None and process.is_alive()
         except ValueError:  # the worker thread has closed it meanwhile, and this is another thread
             return False
 
@@ -149,6 +151,7 @@ class ProcessExecutor(Executor):
         return True
 
     def _discard(self) -> None:
+        self._imported = False
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

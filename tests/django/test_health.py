@@ -15,8 +15,7 @@ from stomp_web.django import PublisherDoesNotExist
 from stomp_web.django.health import health_urls
 from tests.cli.running import ended, program
 from tests.django.commands import with_tables, worker
-from tests.health.probes import becomes, probe
-from tests.health.test_worker import PORT, url_of
+from tests.health.probes import PORT, becomes, probe, url_of
 from tests.wsgi.helpers import in_threads, run_python, serving
 
 if TYPE_CHECKING:

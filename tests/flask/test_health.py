@@ -11,8 +11,7 @@ from stomp_web import ConfigurationError
 from stomp_web.flask import Stomp
 from stomp_web.flask.health import health_blueprint
 from tests.cli.running import ended, program
-from tests.health.probes import becomes, probe
-from tests.health.test_worker import PORT, url_of
+from tests.health.probes import PORT, becomes, probe, url_of
 from tests.wsgi.helpers import in_threads, run_python, serving
 
 if TYPE_CHECKING:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import typing
 import urllib.error
 import urllib.request
 
+from tests.cli.running import line_with
 from tests.client.scripted import eventually
 
-__all__ = ["Answer", "becomes", "probe"]
+if typing.TYPE_CHECKING:
+    import subprocess
+
+__all__ = ["PORT", "Answer", "becomes", "probe", "url_of"]
+
+#: The option for a free port.
+PORT = ("--health-port", "127.0.0.1:0")
 
 #: Seconds. After a broker has come back, the breaker of a pool may wait for 30 seconds.
 PATIENCE = 120.0
@@ -33,6 +41,13 @@ def probe(url: str, method: str = "GET") -> Answer:
     with answer:
         body = answer.read()
         return Answer(answer.status, json.loads(body) if body else {}, dict(answer.headers.items()))
+
+
+def url_of(process: subprocess.Popen[str]) -> str:
+    """The address that the program tells in its log."""
+    found = re.search(r"health checks at (http://\S+)", line_with(process, "health checks at", "stderr"))
+    assert found
+    return found[1]
 
 
 def becomes(status: int, url: str) -> Answer:

@@ -119,7 +119,7 @@ def test_a_check_that_raises_is_over_and_the_next_probe_asks_again() -> None:
 
 def test_a_forked_child_asks_for_itself() -> None:
     done = run_python(
-        "-c",
+        *("-W", "ignore::DeprecationWarning", "-c"),  # it forks with a thread on purpose
         "import os, threading\n"
         "from stomp_web.health import HealthCheck\n"
         "from stomp_web.pool import Health\n"

@@ -18,8 +18,7 @@ from stomp_web.outbox import relay as outbox_relay
 from tests.cli.running import ended, program
 from tests.client.scripted import eventually
 from tests.health.databases import outbox_in
-from tests.health.probes import becomes, probe
-from tests.health.test_worker import PORT, url_of
+from tests.health.probes import PORT, becomes, probe, url_of
 from tests.wsgi.helpers import in_threads, run_python
 
 if typing.TYPE_CHECKING:

@@ -30,6 +30,14 @@ def connect(server: HealthServer) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=60)
 
 
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return socket.has_dualstack_ipv6()
+
+
 def read_all(sock: socket.socket) -> bytes:
     data = b""
     while chunk := sock.recv(4096):
@@ -61,7 +69,7 @@ def test_it_answers_what_the_report_says_at_that_moment() -> None:
 def test_without_a_host_it_listens_on_all_interfaces() -> None:
     with HealthServer(Report, port=0) as server:
         assert probe(url(server)).status == 200
-        if socket.has_dualstack_ipv6():
+        if has_ipv6():
             assert probe(f"http://[::1]:{server.port}/healthz").status == 200
 
 
@@ -144,7 +152,7 @@ def test_without_a_port_and_a_file_nothing_is_started() -> None:
 
 def test_a_forked_child_does_not_keep_the_port() -> None:
     done = run_python(
-        "-c",
+        *("-W", "ignore::DeprecationWarning", "-c"),  # it forks with a thread on purpose
         "import os, signal, socket\n"
         "from stomp_web.health import HealthServer, Report\n"
         "read, write = os.pipe()\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import threading
@@ -17,14 +16,13 @@ from stomp_web import Publisher
 from stomp_web.broker import Broker
 from stomp_web.worker import Worker, supervisor
 from stomp_web.worker.health import WorkerHealth
-from tests.cli.running import DEADLINE, ended, line_with, program
+from tests.cli.running import DEADLINE, ROOT, ended, program
 from tests.client.scripted import eventually
-from tests.health.probes import becomes, probe
+from tests.health.probes import PORT, becomes, probe, url_of
 from tests.worker.running import Notes, Running
 from tests.wsgi.helpers import run_python
 
 WORKER = ("worker", "tests.cli.tasks:worker")
-PORT = ("--health-port", "127.0.0.1:0")
 
 
 @pytest.fixture
@@ -38,13 +36,6 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> typing.Iterator[Broker]:
 def publisher(broker: Broker) -> typing.Iterator[Publisher]:
     with Publisher(broker.url) as publisher:
         yield publisher
-
-
-def url_of(process: typing.Any) -> str:
-    """The address that the program tells in its log."""
-    found = re.search(r"health checks at (http://\S+)", line_with(process, "health checks at", "stderr"))
-    assert found
-    return found[1]
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
@@ -82,16 +73,39 @@ def test_a_worker_that_has_never_had_a_session_is_live(broker: Broker) -> None:
         becomes(200, url)
 
 
-def test_the_parent_counts_the_processes(broker: Broker, publisher: Publisher) -> None:
-    with program(*WORKER, "--processes", "2", *PORT) as process:
+SHOP = """
+import multiprocessing
+import os
+from pathlib import Path
+from stomp_web import Publisher
+from stomp_web.worker import Worker
+from tests.client.scripted import eventually
+
+# The test can make the import of this module last in a process of the worker.
+assert multiprocessing.parent_process() is None or eventually(lambda: not Path("wait").exists())
+worker = Worker(os.environ["STOMP_URL"])
+
+@worker.subscribe("/queue/orders")
+def answer(message):
+    with Publisher(os.environ["STOMP_URL"]) as publisher:
+        publisher.send("/queue/done", os.getpid())
+"""
+
+
+def test_the_parent_counts_the_processes(broker: Broker, publisher: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with program("worker", "shop:worker", "--processes", "2", *PORT, cwd=tmp_path, PYTHONPATH=paths) as process:
         url = url_of(process)
         becomes(200, url)
         publisher.send("/queue/orders", 1)
         (frame,) = broker.wait_for("/queue/done", timeout=DEADLINE)
-        os.kill(json.loads(frame.body)["pid"], signal.SIGKILL)
+        (tmp_path / "wait").touch()
+        os.kill(int(frame.body), signal.SIGKILL)
         answer = becomes(503, url)
         assert answer.members["reason"] == "1 of 2 threads or processes for handlers are ready"
         assert answer.members["live"]
+        (tmp_path / "wait").unlink()
         becomes(200, url)
 
 

@@ -66,14 +66,15 @@ HEALTH: typing.Final[tuple[Argument, ...]] = (
         "--health-port",
         host_and_port,
         "[HOST:]PORT",
-        "Answer health checks over HTTP, at /healthz and /healthz/live. Without HOST, on all interfaces. 0 takes a "
-        "free port.",
+        "Answer health checks over HTTP: /healthz tells whether the program is ready, and /healthz/live whether it is "
+        "live. Without HOST, on all interfaces. 0 takes a free port.",
     ),
     (
         "--health-file",
         str,
         "PATH",
-        "Keep the health of the program in this file, whose time of change is renewed every 5 seconds.",
+        "Write the health of the program to this file, as JSON. While the program is live, the file's modification "
+        "time is renewed every 5 seconds.",
     ),
 )
 

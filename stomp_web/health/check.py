@@ -37,7 +37,7 @@ class HealthCheck(Unpicklable):
     not older than *max_age* and all timeouts together. Otherwise they wait for the new result, until all timeouts
     together have passed since the check began. The caller that checks may wait longer only if no name server answers,
     because Python cannot interrupt the look-up of a host name. The logger ``stomp_web.health`` gets a record when a
-    broker stops to answer, and when all brokers answer again.
+    broker stops answering, and when all brokers answer again.
 
     Raises `ConfigurationError` for a bad option. A call raises `ConfigurationError` if one of *checks* does.
 

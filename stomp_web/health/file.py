@@ -18,14 +18,14 @@ __all__ = ["RENEWED_EVERY", "HealthFile"]
 
 _log = get_logger("health")
 
-#: Seconds. The time of the file's last change is never older if the program is live.
+#: Seconds between two renewals of the modification time.
 RENEWED_EVERY: typing.Final = 5.0
 
 
 class HealthFile:
     """The file at *path*. It holds the JSON text of a report, without details.
 
-    The file is replaced when the report changes. While the program is live, its time of change is renewed every
+    The file is replaced when the report changes. While the program is live, the modification time is renewed every
     `RENEWED_EVERY` seconds.
     """
 

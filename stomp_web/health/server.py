@@ -48,9 +48,9 @@ class HealthServer:
     * *port* - a port on all interfaces, or a pair of a host and a port. Port 0 is a free port. Without *port*, no HTTP
       server runs. The paths are ``/healthz``, ``/healthz/ready`` and ``/healthz/live``. An answer has the status 200 or
       503, and the JSON text of the report.
-    * *file* - the path of a file with the JSON text of the report. The file is replaced when the report changes. While
-      the program is live, the time of the file's last change is at most five seconds old. The file is removed when the
-      block ends.
+    * *file* - the path of a file with the JSON text of the report, without details. The file is replaced when the
+      report changes. While the program is live, its modification time is renewed every five seconds. The file is
+      removed when the block ends.
 
     The block raises `StompError` at its start if the port is in use or the file cannot be written.
     """

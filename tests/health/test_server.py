@@ -153,14 +153,16 @@ def test_without_a_port_and_a_file_nothing_is_started() -> None:
 def test_a_forked_child_does_not_keep_the_port() -> None:
     done = run_python(
         *("-W", "ignore::DeprecationWarning", "-c"),  # it forks with a thread on purpose
-        "import os, signal, socket\n"
+        "import os\n"
         "from stomp_web.health import HealthServer, Report\n"
         "read, write = os.pipe()\n"
+        "forked, tell = os.pipe()\n"
         "with HealthServer(Report, port=('127.0.0.1', 0)) as server:\n"
         "    port = server.port\n"
         "    child = os.fork()\n"
         "    if child == 0:\n"
-        "        os.close(write); os.read(read, 1); os._exit(0)\n"
+        "        os.close(write); os.write(tell, b'x'); os.read(read, 1); os._exit(0)\n"
+        "    os.read(forked, 1)\n"
         "with HealthServer(Report, port=('127.0.0.1', port)):\n"
         "    print('listens again')\n"
         "os.close(write)\n"

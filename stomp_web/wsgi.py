@@ -33,6 +33,8 @@ class StompMiddleware:
 
     * *publisher* - a publisher to share with other code. The middleware does not close a shared publisher.
     * *environ_key* - the key of the publisher in the environ. The key must contain a dot.
+    * *health_path* - a path such as ``/healthz``, where the middleware answers health checks. See `HealthMiddleware`.
+      Without this argument, no request is a health check.
     * *options* - the options of a new `Publisher`, such as ``url``. Options are not allowed together with *publisher*.
 
     Raises `ConfigurationError` for a bad key or option. A request raises this error if an outer middleware has another
@@ -51,6 +53,7 @@ class StompMiddleware:
         publisher: Publisher | None = None,
         *,
         environ_key: str = ENVIRON_KEY,
+        health_path: str | None = None,
         **options: typing.Any,
     ) -> None:
         publisher, options = redact_secret("url", publisher), redact_secrets(options)
@@ -71,6 +74,10 @@ class StompMiddleware:
         #: The publisher in the environ of each request.
         self.publisher = Publisher(**options) if publisher is None else publisher
         self._owner = publisher is None
+        if health_path is not None:
+            from .health import HealthCheck, HealthMiddleware
+
+            self.app = HealthMiddleware(app, HealthCheck(self.publisher.check), health_path)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Call the application. Raises `ConfigurationError` if *environ* has another publisher under the same key."""
@@ -105,10 +112,15 @@ def filter_app_factory(
     global_conf: typing.Mapping[str, str] | None,  # noqa: ARG001 - PasteDeploy passes it
     **local_conf: str,
 ) -> StompMiddleware:
-    """Wrap *app* for PasteDeploy. *local_conf* holds ``environ_key`` and the options of `Publisher`, as strings."""
+    """Wrap *app* for PasteDeploy.
+
+    *local_conf* holds ``environ_key``, ``health_path`` and the options of `Publisher`, as strings.
+    """
     local_conf = redact_secrets(local_conf)
-    environ_key = local_conf.pop("environ_key", ENVIRON_KEY)
-    return StompMiddleware(app, environ_key=environ_key, **read_options(local_conf))
+    own: dict[str, typing.Any] = {
+        name: local_conf.pop(name) for name in ("environ_key", "health_path") if name in local_conf
+    }
+    return StompMiddleware(app, **own, **read_options(local_conf))
 
 
 def filter_factory(

@@ -6,7 +6,7 @@ import argparse
 import functools
 import typing
 
-__all__ = ["RELAY", "Argument", "add_options", "count", "days", "seconds", "worker_options"]
+__all__ = ["HEALTH", "RELAY", "Argument", "add_options", "count", "days", "seconds", "worker_options"]
 
 
 def seconds(text: str) -> float:
@@ -39,6 +39,17 @@ def days(text: str) -> float:
     return value
 
 
+def host_and_port(text: str) -> tuple[str, int]:
+    """Return a host and a port. Without a host, the host is empty. Raises `argparse.ArgumentTypeError`."""
+    host, colon, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if (colon and not bare) or (":" in host and not host.startswith("[")):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not PORT or HOST:PORT, such as 8081, 127.0.0.1:8081 or [::1]:8081"
+        )
+    return bare, count(port, 0, 65_535)
+
+
 #: An option: its flag, the function that reads its value, the name of the value, and the help.
 Argument = tuple[str, typing.Callable[[str], typing.Any], str, str]
 
@@ -47,6 +58,24 @@ RELAY: typing.Final[tuple[Argument, ...]] = (
     ("--poll", seconds, "SECONDS", "Look for new messages at least this often. Default: 1."),
     ("--batch", count, "N", "Send up to N messages together. Default: 500."),
     ("--max-attempts", count, "N", "Give up a message that the broker refuses N times. Default: 10."),
+)
+
+#: The options of each command that runs a worker or a relay.
+HEALTH: typing.Final[tuple[Argument, ...]] = (
+    (
+        "--health-port",
+        host_and_port,
+        "[HOST:]PORT",
+        "Answer health checks over HTTP: /healthz tells whether the program is ready, and /healthz/live whether it is "
+        "live. Without HOST, on all interfaces. 0 takes a free port.",
+    ),
+    (
+        "--health-file",
+        str,
+        "PATH",
+        "Write the health of the program to this file, as JSON. While the program is live, the file's modification "
+        "time is renewed every 5 seconds.",
+    ),
 )
 
 

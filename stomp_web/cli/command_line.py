@@ -15,7 +15,7 @@ import os
 import sys
 import typing
 
-from .._internal.arguments import RELAY, add_options, count, days, seconds, worker_options
+from .._internal.arguments import HEALTH, RELAY, add_options, count, days, seconds, worker_options
 from .._internal.signals import sigterm_as_ctrl_c
 from .._internal.streams import keep_descriptors, settle, try_to_print
 from .._internal.version import __version__
@@ -245,7 +245,8 @@ def _add_worker(commands: _Commands) -> None:
         "shop.orders:worker.",
     )
     parser.add_argument("--url", nargs="?", action=_NoUrl, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    add_options(parser, worker_options("the Worker", what="module", otherwise=False), default=argparse.SUPPRESS)
+    options = (*worker_options("the Worker", what="module", otherwise=False), *HEALTH)
+    add_options(parser, options, default=argparse.SUPPRESS)
 
 
 def _add_relay(commands: _Commands) -> None:
@@ -267,6 +268,7 @@ def _add_relay(commands: _Commands) -> None:
     )
     parser.add_argument("--once", action="store_true", help="Send what can be sent now, and end.")
     add_options(parser, RELAY, default=argparse.SUPPRESS)
+    add_options(parser, HEALTH)
 
 
 def _add_outbox(commands: _Commands) -> None:

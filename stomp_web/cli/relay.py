@@ -26,6 +26,8 @@ def run_relay_command(
     alias: str,
     keep: float,
     once: bool,
+    health_port: tuple[str, int] | None,
+    health_file: str | None,
     **options: typing.Any,
 ) -> int:
     """Send the messages of the outbox *table* in *database* to the broker at *url*. Return the exit status.
@@ -35,7 +37,7 @@ def run_relay_command(
     with Publisher(url) as publisher:
         store = _store(database, table, alias=alias, keep=keep * _DAY)
         relay = Relay(store, lambda _alias: publisher, alias=alias, **options)
-        return run_relay(relay, once=once)
+        return run_relay(relay, once=once, health_port=health_port, health_file=health_file)
 
 
 def run_outbox(action: str, *, ids: typing.Sequence[int], days: float, database: str, table: str) -> int:

@@ -107,6 +107,10 @@ class LoopClient(Loop):
         finally:
             self._leave()
 
+    def is_overdue(self, seconds: float) -> bool:
+        """Whether a heart-beat of the broker is overdue since *seconds*. A loop that moves would have ended by then."""
+        return self._session is not None and self._beats.overdue(time.monotonic() - seconds) is not None
+
     def listen_forever(self, *, connect: bool = True) -> None:
         """Receive frames until `shutdown_event` is set or the connection ends. Any thread may run the loop.
 

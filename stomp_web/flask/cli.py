@@ -18,7 +18,7 @@ import click
 import flask
 from flask.cli import AppGroup, ScriptInfo, pass_script_info
 
-from .._internal.arguments import RELAY, Argument, seconds, worker_options
+from .._internal.arguments import HEALTH, RELAY, Argument, seconds, worker_options
 from .._internal.streams import keep_descriptors, try_to_print
 from ..connection.address import parse_address
 from ..errors import ConfigurationError, StompError
@@ -131,10 +131,12 @@ def config(extension: str) -> None:
 
 
 @cli.command("worker")
-@_options(worker_options("STOMP_WORKER"))
+@_options((*worker_options("STOMP_WORKER"), *HEALTH))
 @_extension
 @pass_script_info
-def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, extension: str) -> None:
+def worker(
+    script: ScriptInfo, /, concurrency: int | None, processes: int | None, extension: str, **health: typing.Any
+) -> None:
     """Receive messages until Ctrl-C, and call the handlers.
 
     Handlers are the functions that the extension's subscribe() decorates. Each message is handled in an application
@@ -150,7 +152,7 @@ def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, e
         made = make_worker(state, script, processes=processes)
         if messages_at_once(made, concurrency, processes) > 1 and any(handler.once for handler in state.handlers):
             warn_of_sqlite(state.app)
-        code = run_worker(made, concurrency=concurrency, processes=processes)
+        code = run_worker(made, concurrency=concurrency, processes=processes, **health)
     click.get_current_context().exit(code)
 
 
@@ -162,9 +164,16 @@ def worker(script: ScriptInfo, concurrency: int | None, processes: int | None, e
     "SQLALCHEMY_DATABASE_URI of the configuration.",
 )
 @click.option("--once", is_flag=True, help="Send what can be sent now, and end.")
-@_options(RELAY)
+@_options((*RELAY, *HEALTH))
 @_extension
-def relay(database: str | None, once: bool, extension: str, **options: typing.Any) -> None:
+def relay(
+    database: str | None,
+    once: bool,
+    extension: str,
+    health_port: tuple[str, int] | None,
+    health_file: str | None,
+    **options: typing.Any,
+) -> None:
     """Send the messages of the outbox until Ctrl-C. The broker confirms each message.
 
     Any number of relays may run at the same time. On SQLite, one relay works at a time. While the broker or the
@@ -176,7 +185,8 @@ def relay(database: str | None, once: bool, extension: str, **options: typing.An
 
     given = {name: value for name, value in options.items() if value is not None}
     with _command(extension) as state, contextlib.closing(state.publisher):
-        code = run_relay(state.transactional_outbox.relay(relay_engine(state.app, database), **given), once=once)
+        made = state.transactional_outbox.relay(relay_engine(state.app, database), **given)
+        code = run_relay(made, once=once, health_port=health_port, health_file=health_file)
     click.get_current_context().exit(code)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 import typing
@@ -23,13 +24,28 @@ _LONG: typing.Final = 60.0
 _log = get_logger("outbox")
 
 
-def run_relay(relay: Relay, *, once: bool = False, stream: typing.TextIO | None = None) -> int:
+def run_relay(
+    relay: Relay,
+    *,
+    once: bool = False,
+    health_port: int | tuple[str, int] | None = None,
+    health_file: str | None = None,
+    stream: typing.TextIO | None = None,
+) -> int:
     """Run *relay*, and write its log and a progress line to *stream*. Default: standard error.
 
-    Returns the exit code of `Relay.run`, or 130 after a second Ctrl-C. Raises the exceptions of `Relay.run`.
+    *health_port* and *health_file* are the *port* and the *file* of a `HealthServer`. Returns the exit code of
+    `Relay.run`, or 130 after a second Ctrl-C. Raises the exceptions of `Relay.run` and of `HealthServer`.
     """
     line = RelayLine(sys.stderr if stream is None else stream)
-    with line.shown(_log):
+    with line.shown(_log), contextlib.ExitStack() as stack:
+        if health_port is not None or health_file is not None:  # only then, health checks are loaded
+            from ..health import HealthServer
+            from .health import RelayHealth
+
+            health = RelayHealth(relay)
+            stack.enter_context(HealthServer(health, port=health_port, file=health_file))
+            stack.enter_context(health)
         try:
             return relay.run(once=once, on_progress=line)
         except KeyboardInterrupt:

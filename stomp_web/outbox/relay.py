@@ -18,6 +18,7 @@ from .._internal.wakeup import Wakeup
 from ..config import seconds, whole_number
 from ..connection.deadline import deadline_in
 from ..errors import ConfigurationError, InvalidFrame, Rejected
+from ..pool import Health
 from ..publisher import Publisher
 from .database_errors import is_conflict, words_of
 from .sending import Sending
@@ -43,6 +44,8 @@ _COUNTED_EVERY: typing.Final = 5.0
 _DRAINED_EVERY: typing.Final = 1.0
 _FROM_THE_START_EVERY: typing.Final = 1.0
 _ONCE_LIMIT: typing.Final = 60.0  # seconds that a relay with *once* waits while another relay sends
+# Seconds. If the relay has not moved for so long, it is stuck. A system may try to reach a database for two minutes.
+_STUCK: typing.Final = 300.0
 _LARGEST_BATCH: typing.Final = 10_000  # databases limit how many values a statement may have
 
 Progress = typing.Callable[[RelayStats], object]
@@ -92,6 +95,7 @@ class Relay:
         self._drained_at = self._sent_at = -math.inf
         self._after = 0  # the id after which the next claim begins
         self._found_at = math.inf  # when the first row was sent since the relay began at the start of the table
+        self._moved_at = math.inf  # when the relay has last begun to wait or to send a batch; infinite before `run`
         self._seen = False  # whether any row was seen since then
         self._busy = 0  # pauses in a row for rows that must wait
         self._away: dict[str, tuple[int, float]] = {}  # by alias: failures in a row, and when to try again
@@ -105,6 +109,20 @@ class Relay:
         """Return the statistics of this relay, and the last known statistics of the outbox."""
         return self._stats
 
+    @property
+    def stuck(self) -> str:
+        """Why only a restart of the program helps, or an empty text. Use it for liveness probes.
+
+        While a broker or the database is away, the relay tries again and again, so it is not stuck. It is stuck if it
+        has not moved for five minutes, for example because the driver of the database waits for an answer for ever.
+        """
+        silent = time.monotonic() - self._moved_at
+        return f"the thread that called run has not moved for {silent:.0f} s" if silent > _STUCK else ""
+
+    def check(self, timeout: float | None = None) -> Health | None:
+        """Check whether the broker of *alias* answers. Return ``None`` without *alias*. See `Publisher.check`."""
+        return None if self._alias is None else self._publisher_of(self._alias).check(timeout)
+
     def run(self, *, once: bool = False, on_progress: Progress | None = None) -> int:
         """Relay messages until SIGTERM, Ctrl-C or `stop`. With *once*, also end when no message can be sent now.
 
@@ -116,7 +134,8 @@ class Relay:
         Raises `ConfigurationError` if the outbox table does not exist.
         """
         self._on_progress = on_progress
-        self._sent_at = time.monotonic()
+        self._moved_at = self._sent_at = time.monotonic()
+        self._stats = dataclasses.replace(self._stats, problem="the relay is starting")
         self._wakeup.fileno()
         try:
             with StopSignals(self.stop):
@@ -124,12 +143,12 @@ class Relay:
         finally:
             self._stop_listening()
             self._wakeup.close()
-            self._stopping = False
+            self._stopping, self._moved_at = False, math.inf
 
     def _run(self, once: bool) -> int:
         checked = begun = False
         woken_at = -math.inf
-        while not self._stopping:
+        while not self._move():
             try:
                 if not checked:
                     self.store.check()
@@ -181,7 +200,7 @@ class Relay:
 
     def _round(self) -> float | None:
         """Claim and send rows, and record outcomes. Return the pause in seconds, or ``None`` if more rows may exist."""
-        sending = Sending(self._publisher_of, lambda: self._stopping)
+        sending = Sending(self._publisher_of, self._move)
         now = time.monotonic()
         skip = [alias for alias, (_, until) in self._away.items() if until > now]
         with self.store.claim(self._batch, skip=skip, after=self._start(now)) as claim:
@@ -212,13 +231,16 @@ class Relay:
             self._busy += 1
         return pause
 
+    def _move(self) -> bool:
+        """Note that the relay moves; return whether it stops."""
+        self._moved_at = time.monotonic()
+        return self._stopping
+
     def _try_broker(self) -> None:
         """Log a warning if the broker cannot be reached. Without this check, only the first message would show that."""
-        if self._alias is None:
-            return
         try:
-            health = self._publisher_of(self._alias).check()
-            problem = "" if health else str(health)
+            health = self.check()
+            problem = "" if health is None or health else str(health)
         except ConfigurationError as error:
             problem = str(error)
         if problem:
@@ -306,7 +328,7 @@ class Relay:
         """Wait for *seconds*, for a new row or for `stop`."""
         end = time.monotonic() + seconds
         listens = self._listener is not None
-        while not self._stopping and (left := end - time.monotonic()) > 0:
+        while not self._move() and (left := end - time.monotonic()) > 0:
             poll = select.poll()
             poll.register(self._wakeup.fileno(), select.POLLIN)
             if (descriptor := self._descriptor()) is not None:

@@ -18,20 +18,34 @@ _log = get_logger("worker")
 
 
 def run_worker(
-    worker: Worker, *, concurrency: int | None = None, processes: int | None = None, stream: typing.TextIO | None = None
+    worker: Worker,
+    *,
+    concurrency: int | None = None,
+    processes: int | None = None,
+    health_port: int | tuple[str, int] | None = None,
+    health_file: str | None = None,
+    stream: typing.TextIO | None = None,
 ) -> int:
     """Run *worker*, and write its log and a progress line to *stream*. Default: standard error.
 
-    *concurrency* and *processes* replace the worker's own values. If a standard stream is closed, is full or has no
-    reader, only the output of handlers is lost. No message fails. The first write error of standard output is logged.
-    Returns the exit code of `Worker.run`, or 130 after a second Ctrl-C. Raises the exceptions of `Worker.run`.
+    *concurrency* and *processes* replace the worker's own values. *health_port* and *health_file* are the *port* and
+    the *file* of a `HealthServer`. If a standard stream is closed, is full or has no reader, only the output of
+    handlers is lost. No message fails. The first write error of standard output is logged. Returns the exit code of
+    `Worker.run`, or 130 after a second Ctrl-C. Raises the exceptions of `Worker.run` and of `HealthServer`.
     """
     if concurrency is not None:
         worker.concurrency = concurrency
     if processes is not None:
         worker.processes = processes
     line = ProgressLine(sys.stderr if stream is None else stream)
-    with line.shown(_log) as begun, contextlib.redirect_stdout(_for_handlers(line, sys.stdout)):
+    with contextlib.ExitStack() as stack:
+        begun = stack.enter_context(line.shown(_log))
+        stack.enter_context(contextlib.redirect_stdout(_for_handlers(line, sys.stdout)))
+        if health_port is not None or health_file is not None:  # only then, health checks are loaded
+            from ..health import HealthServer
+            from .health import WorkerHealth
+
+            stack.enter_context(HealthServer(WorkerHealth(worker), port=health_port, file=health_file))
         try:
             return worker.run(on_progress=line, initializer=_begin_process if begun else None)
         except (KeyboardInterrupt, SystemExit) as stopped:  # the second SIGINT or SIGTERM

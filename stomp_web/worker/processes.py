@@ -65,6 +65,7 @@ class ProcessExecutor(Executor):
         self._setup = _pickled((handlers, keys, around, inbox), "the worker")
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
+        self._imported = False  # whether the process has imported the handlers
         self._lock = threading.Lock()
         self._killed = False
 
@@ -92,6 +93,7 @@ class ProcessExecutor(Executor):
         if answer is not None:
             self._discard()
             raise ConfigurationError(f"a worker process cannot run the handlers: {answer}", "processes")
+        self._imported = True
 
     def execute(self, job: Job) -> Failure | None:
         """Call the handler in the process. If the process dies, return a `Failure`. May raise `ExecutorGone`."""
@@ -122,9 +124,12 @@ class ProcessExecutor(Executor):
             )
 
     def is_ready(self) -> bool:
-        """Return whether the process is alive."""
+        """Return whether the process is alive and has imported the handlers."""
         process = self._process
-        return process is not None and self._connection is not None and process.is_alive()
+        try:
+            return self._imported and process is not None and self._connection is not None and process.is_alive()
+        except ValueError:  # the worker thread has closed it meanwhile, and this is another thread
+            return False
 
     def stop(self) -> None:
         """Close the pipe, so that the process ends. Wait until the process has ended."""
@@ -145,6 +150,7 @@ class ProcessExecutor(Executor):
         return True
 
     def _discard(self) -> None:
+        self._imported = False
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

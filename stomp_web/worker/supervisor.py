@@ -7,6 +7,7 @@ the client's loop. ``stomp-worker-1`` and so on are worker threads. Each worker 
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import threading
 import time
@@ -34,6 +35,9 @@ _log = get_logger("worker")
 _CHECK_INTERVAL = 0.5  # seconds between two checks, and two calls of *on_progress*
 _LONG_ENOUGH = 10.0  # seconds; a session that lasted longer does not count as a failed attempt
 _PARTING_LIMIT = 5.0  # seconds for DISCONNECT, and for the end of a thread
+# Seconds. The thread of `run` is stuck if it has not moved for so much longer than it may wait for a broker. If no name
+# server answers, the system may try for minutes. The reader is stuck if heart-beats are overdue for so long.
+_STUCK, _READER_STUCK = 300.0, 60.0
 
 # The `message` headers of ERROR frames that refuse a subscription until the program or the broker is changed.
 _PERMANENT: typing.Final = re.compile(
@@ -72,6 +76,9 @@ class WorkerStats:
     * `waiting` - messages that wait for a handler.
     * `connects` - sessions so far.
     * `connected` - whether there is a session now.
+    * `stopping` - whether the worker shuts down or has ended.
+    * `executors` - the number of threads or processes for handlers.
+    * `executors_ready` - how many of these threads or processes can handle a message now or after their current one.
     * `seconds` - how long the run has taken so far.
     """
 
@@ -87,6 +94,9 @@ class WorkerStats:
     waiting: int = 0
     connects: int = 0
     connected: bool = False
+    stopping: bool = False
+    executors: int = 0
+    executors_ready: int = 0
     seconds: float = 0.0
 
 
@@ -111,7 +121,7 @@ class Supervisor:
 
     def __post_init__(self) -> None:
         self._progress_failed = False  # whether the last call of *on_progress* failed
-        self._reported_at = self._began = time.monotonic()
+        self._moved_at = self._reported_at = self._began = time.monotonic()
         self._stopping = False
         self._reader: threading.Thread | None = None
         self._reading = False  # all subscriptions exist, and the reader's loop has not ended
@@ -134,6 +144,19 @@ class Supervisor:
             and all(thread.is_alive for thread in self._threads)
         )
 
+    @property
+    def stuck(self) -> str:
+        """Why only a restart of the program helps, or an empty text."""
+        silent = time.monotonic() - self._moved_at
+        if silent > _STUCK + (1 + len(self._handlers)) * self._client.timeout:  # it connects, and subscribes to each
+            return f"the thread that called run has not moved for {silent:.0f} s"
+        failed = sum(thread.ended for thread in self._threads)
+        if failed and not self._stopping:
+            return f"{failed} of {len(self._threads)} threads for handlers have failed, as the log says"
+        if self._reading and self._client.is_overdue(_READER_STUCK):
+            return "the thread that reads has not noticed that the broker sends no heart-beats"
+        return ""
+
     def stats(self) -> WorkerStats:
         """Return the current statistics."""
         return WorkerStats(
@@ -141,6 +164,9 @@ class Supervisor:
             in_flight=self._busy(),
             waiting=self._inbox.qsize(),
             connected=self._reading and self._client.connected,
+            stopping=self._stopping,
+            executors=len(self._threads),
+            executors_ready=sum(thread.is_alive for thread in self._threads),
             seconds=time.monotonic() - self._began,
             **self._counters.snapshot(),
         )
@@ -168,6 +194,7 @@ class Supervisor:
                 thread.join(_PARTING_LIMIT)
             self._pool.close(_PARTING_LIMIT)
             self._wakeup.close()
+            self._stopping, self._moved_at = True, math.inf
 
     def _start_threads(self) -> None:
         for thread in self._threads:
@@ -269,7 +296,8 @@ class Supervisor:
     def _wait(self, seconds: float = _CHECK_INTERVAL) -> None:
         """Wait at most *seconds* for a wakeup. Report progress if the interval has passed."""
         self._wakeup.wait(min(seconds, _CHECK_INTERVAL))
-        if time.monotonic() - self._reported_at >= _CHECK_INTERVAL:
+        self._moved_at = time.monotonic()
+        if self._moved_at - self._reported_at >= _CHECK_INTERVAL:
             self._report_progress()
 
     def _report_progress(self) -> None:

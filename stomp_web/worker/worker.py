@@ -217,13 +217,25 @@ class Worker(Unpicklable):
 
     @property
     def is_alive(self) -> bool:
-        """Whether messages can be received and handled now. Use this property for health checks.
+        """Whether messages can be received and handled now. Use this property for readiness probes.
 
         True while the broker has confirmed all subscriptions of the session and all parts are alive. The parts are the
         reader's loop and every thread and process for handlers. The loop ends if the broker sends no heart-beats.
         """
         supervisor = self._supervisor
         return supervisor is not None and supervisor.is_alive
+
+    @property
+    def stuck(self) -> str:
+        """Why only a restart of the program helps, or an empty text. Use it for liveness probes.
+
+        While the broker is away, the worker tries to connect again and again, so it is not stuck. It is stuck if a
+        thread for handlers has failed, or if the reader's thread has not noticed for a minute that heart-beats are
+        missing. It is also stuck if the thread that called `run` has not moved for five minutes, plus the *timeout* for
+        each step of connecting.
+        """
+        supervisor = self._supervisor
+        return "" if supervisor is None else supervisor.stuck
 
     def stats(self) -> WorkerStats:
         """Return the statistics of the current or last run."""

@@ -406,7 +406,8 @@ def test_the_help_says_what_the_command_does(tmp_path: Path) -> None:
     done = run_script(tmp_path, "worker", "--help")
     text = " ".join(done.stdout.split())
     assert done.returncode == 0
-    assert "usage: stomp-web worker [-h] [--concurrency N] [--processes N] MODULE:WORKER" in text
+    options = "[-h] [--concurrency N] [--processes N] [--health-port [HOST:]PORT] [--health-file PATH]"
+    assert f"usage: stomp-web worker {options} MODULE:WORKER" in text
     assert "The first Ctrl-C or SIGTERM shuts down cleanly" in text
     assert "STOMP_URL counts only if the module reads it" in text
     assert "While the broker is away, the worker waits and connects again." in text

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 from django.utils.module_loading import autodiscover_modules
 
-from ...._internal.arguments import add_options, worker_options
+from ...._internal.arguments import HEALTH, add_options, worker_options
 from ....worker.command import messages_at_once, run_worker
 from ....worker.once import sqlite_problem
 from ...handlers import handlers_by_alias, make_worker
@@ -38,6 +38,7 @@ class Command(StompCommand):
         """Add the command's options."""
         super().add_arguments(parser)
         add_options(parser, worker_options('STOMP[alias]["WORKER"]'), type=int)
+        add_options(parser, HEALTH)
 
     def check(self, *args: typing.Any, **options: typing.Any) -> None:
         """Run the system checks without the check of SQLite's options. `handle` has its own warning."""
@@ -48,7 +49,16 @@ class Command(StompCommand):
         finally:
             settings.SILENCED_SYSTEM_CHECKS = silenced
 
-    def handle(self, *, using: str, concurrency: int | None, processes: int | None, **_: typing.Any) -> None:
+    def handle(
+        self,
+        *,
+        using: str,
+        concurrency: int | None,
+        processes: int | None,
+        health_port: int | tuple[str, int] | None,
+        health_file: str | None,
+        **_: typing.Any,
+    ) -> None:
         """Run until Ctrl-C or SIGTERM."""
         options = publishers[using].options
         autodiscover_modules(_MODULE)
@@ -61,7 +71,8 @@ class Command(StompCommand):
         worker = make_worker(using, options, handlers)
         for problem in sqlite_problems() if messages_at_once(worker, concurrency, processes) > 1 else ():
             self.stderr.write(self.style.WARNING(f"Warning: {problem}."))
-        code = run_worker(worker, concurrency=concurrency, processes=processes)
+        health: typing.Any = {"health_port": health_port, "health_file": health_file}
+        code = run_worker(worker, concurrency=concurrency, processes=processes, **health)
         if code:
             sys.exit(code)
 

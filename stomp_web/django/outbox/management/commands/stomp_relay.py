@@ -7,7 +7,7 @@ import typing
 
 from django.core.management.base import CommandParser
 
-from ....._internal.arguments import RELAY, add_options
+from ....._internal.arguments import HEALTH, RELAY, add_options
 from .....outbox.command import run_relay
 from ....management.command import StompCommand
 from ....publishers import publishers
@@ -31,7 +31,7 @@ class Command(StompCommand):
         super().add_arguments(parser)
         parser.add_argument("--database", help="The alias of the database. Default: that of the outbox.")
         parser.add_argument("--once", action="store_true", help="Send what can be sent now, and end.")
-        add_options(parser, RELAY)
+        add_options(parser, (*RELAY, *HEALTH))
 
     def handle(
         self,
@@ -42,13 +42,15 @@ class Command(StompCommand):
         poll: float | None,
         batch: int | None,
         max_attempts: int | None,
+        health_port: int | tuple[str, int] | None,
+        health_file: str | None,
         **_: typing.Any,
     ) -> None:
         """Run the relay until Ctrl-C or SIGTERM."""
         publishers[using]  # to raise its errors now
         relay = make_relay(using, database, poll=poll, batch=batch, max_attempts=max_attempts)
         try:
-            code = run_relay(relay, once=once)
+            code = run_relay(relay, once=once, health_port=health_port, health_file=health_file)
         finally:
             publishers.close_all()
         if code:

@@ -1,0 +1,56 @@
+"""`health_urls`: the views that answer the probes of a Django project."""
+
+from __future__ import annotations
+
+import functools
+import typing
+
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.views.decorators.http import require_safe
+
+from ..health import HealthCheck
+from ..health.middleware import check_path
+from ..health.report import HEADERS, LIVE, PATH, paths_below
+from ..pool import Health
+from .publishers import DEFAULT_ALIAS, publishers
+
+__all__ = ["health_urls"]
+
+
+def health_urls(
+    url: str = PATH, *, using: str | typing.Iterable[str] = DEFAULT_ALIAS, **options: typing.Any
+) -> list[URLPattern]:
+    """Return the patterns of three views, for ``urlpatterns``: *url*, *url* + ``/ready`` and *url* + ``/live``.
+
+    The first two answer 200 if the broker answers, and otherwise 503. The third answers 200, and asks no broker. The
+    views use no database and need no login.
+
+    * *url* - ``/healthz`` by default. In a URLconf that is included, it is added to the prefix of the include.
+    * *using* - the alias in ``settings.STOMP`` whose broker is asked, or several aliases.
+    * *options* - *timeout*, *max_age* and *details* of `HealthCheck`.
+
+    Raises `ConfigurationError` for a bad *url* or option. A view raises `PublisherDoesNotExist` for an unknown alias.
+    """
+    paths = paths_below(check_path(url))
+    aliases = [using] if isinstance(using, str) else list(using)
+    check = HealthCheck(*(functools.partial(_check, alias) for alias in aliases), **options)
+    return [
+        path(route.removeprefix("/"), _view(check, live_only), name=f"stomp_web{route.replace('/', '_')}")
+        for route, live_only in paths.items()
+    ]
+
+
+def _check(alias: str, timeout: float) -> Health:
+    return publishers[alias].check(timeout)  # looked up for each check, because tests override the settings
+
+
+def _view(check: HealthCheck, live_only: bool) -> typing.Callable[[HttpRequest], HttpResponse]:
+    @login_not_required
+    @require_safe
+    def answer(_request: HttpRequest) -> HttpResponse:
+        report = LIVE if live_only else check()
+        return HttpResponse(report.body(live_only), status=report.status(live_only), headers=HEADERS)
+
+    return answer

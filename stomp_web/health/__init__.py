@@ -1,0 +1,22 @@
+"""Health checks: whether a web application, a worker or a relay is live and ready.
+
+* *live* - the program works, or will work again by itself. If it is not live, only a restart helps. A broker that is
+  away never makes a program not live.
+* *ready* - the program can do its work now. If the broker is away, no program is ready.
+
+The parts, and the module of each part::
+
+    Report (report)              live, ready and the reason: the JSON of an answer
+    HealthCheck (check)          asks the brokers of a web application, at most once at a time
+      HealthMiddleware (middleware)    answers the probes of a WSGI application
+      stomp_web.flask.health, stomp_web.django.health
+    HealthServer (server, probe) answers the probes of a worker or a relay, in a thread
+      HealthFile (file)          a file for probes that run a command
+"""
+
+from .check import HealthCheck
+from .middleware import HealthMiddleware
+from .report import Report
+from .server import HealthServer
+
+__all__ = ["HealthCheck", "HealthMiddleware", "HealthServer", "Report"]

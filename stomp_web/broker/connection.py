@@ -310,7 +310,7 @@ def exchange(connection: Connection, journal: Journal) -> bool:
 
 
 def _apply(connection: Connection, frame: Frame, fault: Fault) -> list[Frame]:
-    """Apply *fault* to *frame*, and return the answers that were sent."""
+    """Process *frame* as *fault* changes it. Return the answers that were sent."""
     session = connection.session
     if fault.freeze:
         connection.frozen = True

@@ -104,7 +104,7 @@ class PublishClient(SendingClient):
     def ping(self, timeout: float | None = None) -> None:
         """Check that the broker answers. The method begins an empty transaction, and asks for a receipt of its ABORT.
 
-        Raises `NotSent`, `Rejected` or `DeliveryUnknown` if no receipt comes within *timeout* seconds.
+        Raises `NotSent` or `DeliveryUnknown` if no receipt comes in *timeout* seconds, and `Rejected` for an ERROR.
         """
         deadline = self._deadline(timeout)
         transaction = self._begin(deadline)

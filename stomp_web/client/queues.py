@@ -68,7 +68,7 @@ class FrameQueue:
     def get(self, block: bool = True, timeout: float | None = None) -> Frame:
         """Take out and return the oldest frame. Wait at most *timeout* seconds. ``None`` means to wait without limit.
 
-        Raises ``queue.Empty`` if no frame comes in time. After the connection has ended, raises the *reason* of `end`.
+        Raises ``queue.Empty`` if no frame comes in time. After the end, an empty queue raises the *reason* of `end`.
         """
         try:
             frame = self._frames.popleft()  # atomic in Python; only threads that have to wait need the lock

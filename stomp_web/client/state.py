@@ -1,7 +1,7 @@
 """The open transactions of a session, and the state of a `PublishClient` in one process.
 
-Only the thread that holds the claim uses the session. The thread pops the claim from `claims`, and later puts the claim
-back.
+A thread must hold the client's only claim, a `Right`, to use the session. The thread pops the claim from
+`ClientState.claims`, and later puts the claim back.
 """
 
 from __future__ import annotations

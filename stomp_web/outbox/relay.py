@@ -232,7 +232,7 @@ class Relay:
         return pause
 
     def _move(self) -> bool:
-        """Note that the relay moves; return whether it stops."""
+        """Record for `stuck` that the relay makes progress. Return whether the relay must stop."""
         self._moved_at = time.monotonic()
         return self._stopping
 

@@ -240,7 +240,7 @@ class Store:
             time.sleep(_RECORD_PAUSE)
 
     def _wake_behind(self, keys: typing.Collection[str]) -> None:
-        """Set rows of *keys* to pending if they wait for an earlier row. The earlier row is gone or pending now."""
+        """Set the rows of *keys* that wait for an earlier row to pending."""
         while keys and (ids := self.waiting_behind(keys, _MOST_WOKEN)):
             self.update(ids, state=PENDING, next_attempt_at=None)
 
@@ -389,8 +389,8 @@ class Store:
     def waiting_behind(self, keys: typing.Collection[str], limit: int) -> list[int]:
         """Lock up to *limit* rows of *keys* that wait and have no `next_attempt_at`. Return their ids.
 
-        If a row is locked, wait for the lock. Another relay may hold the lock only while it sets the next row of the
-        key to waiting. Do not wait for locks on rows of other keys.
+        If another relay has locked a row of *keys*, wait for the lock. The wait is short. Do not wait for locks on
+        rows of other keys.
         """
         raise NotImplementedError
 

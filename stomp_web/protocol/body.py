@@ -43,8 +43,8 @@ def check_body(frame: Frame, length: int, limit: int | None, version: str) -> No
 class BodyReader:
     """A reader for the rest of one frame, from the first byte of the body to the closing NUL.
 
-    *length* is the content-length. If *truncate* is false, `check_body` must have accepted *length*. If *length* is
-    ``None``, a body over *limit* raises `UnreadableFrame`. If *truncate* is true, the body is cut at *limit*.
+    *length* is the content-length, which `check_body` has accepted. If *truncate* is true, the body is cut at *limit*.
+    Otherwise, a body without a content-length that exceeds *limit* raises `UnreadableFrame`.
     """
 
     __slots__ = ("_frame", "_head", "_length", "_limit", "_pieces", "_truncate", "_version", "frame", "missing", "size")

@@ -185,7 +185,7 @@ class ForkGuard:
 
 
 def _exit(error: BaseException | None) -> None:
-    """End this process with Python's exit code for *error*: 0 for ``None`` and 1 after a traceback."""
+    """End this process with the exit code that Python would use for *error*. Write the traceback if Python would."""
     if isinstance(error, SystemExit):
         code = error.code & 0xFF if isinstance(error.code, int) else int(error.code is not None)
         if code and not isinstance(error.code, int):

@@ -31,6 +31,12 @@ def fail(text: str) -> None:
 
 
 @task
+def fail_oddly() -> None:
+    """Raise with characters that a database may refuse."""
+    raise ValueError("no tea \0 \ud800 \N{GREEK SMALL LETTER ALPHA}")
+
+
+@task
 def leave(text: str) -> None:
     sys.exit(text)
 

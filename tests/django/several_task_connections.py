@@ -52,7 +52,7 @@ def test_a_task_runs_before_the_transaction_that_has_sent_it_ends(commits):
         with transaction.atomic():
             sent = tasks.add.enqueue(1, b=2)
             (message,) = publisher.outbox
-            run = thread.submit(closing_connections, lambda: work())
+            run = thread.submit(closing_connections, work)
             assert inserting.wait(LIMIT)  # the worker has seen no row
             transaction.set_rollback(not commits)
         run.result(LIMIT)

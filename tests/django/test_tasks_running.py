@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import json
 import logging
 import pickle
 import sys
+import threading
+import types
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +29,10 @@ from stomp_web.django.tasks import StompTaskBackend
 from stomp_web.django.tasks.message import UnusableMessage, find_task
 from stomp_web.django.tasks.running import TaskHandler
 from stomp_web.worker import Handlers, Reject
+from tests.client.scripted import eventually
 from tests.django.shop import tasks
 from tests.django.task_backends import backend, execute, of_payload, received, signals, using
-from tests.worker.running import Running
+from tests.worker.running import PATIENCE, Running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -263,6 +267,34 @@ class TestOnlyTasks:
         monkeypatch.syspath_prepend(tmp_path)
         with pytest.raises(UnusableMessage, match="importing broken_tasks raised ZeroDivisionError: division by zero"):
             find_task("broken_tasks.add")
+
+    def test_a_module_that_another_thread_imports_is_waited_for(self, tmp_path, monkeypatch):
+        gate = types.ModuleType("task_gate")
+        gate.began, gate.go = threading.Event(), threading.Event()
+        monkeypatch.setitem(sys.modules, "task_gate", gate)
+        (tmp_path / "slow_tasks.py").write_text(
+            "import task_gate\nfrom django.tasks import task\n"
+            f"task_gate.began.set()\nassert task_gate.go.wait({PATIENCE})\n"
+            "@task\ndef add(a): return a\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        second_thread: list[int] = []
+
+        def second() -> object:
+            second_thread.append(threading.get_ident())
+            return find_task("slow_tasks.add")
+
+        def waits() -> bool:
+            frame = sys._current_frames().get(second_thread[0]) if second_thread else None
+            return frame is not None and "importlib" in frame.f_code.co_filename
+
+        with concurrent.futures.ThreadPoolExecutor(2) as threads:
+            first = threads.submit(find_task, "slow_tasks.add")
+            assert gate.began.wait(PATIENCE)
+            other = threads.submit(second)
+            assert eventually(lambda: other.done() or waits(), PATIENCE)
+            gate.go.set()
+            assert other.result(PATIENCE) is first.result(PATIENCE)
 
 
 class TestRunAfter:

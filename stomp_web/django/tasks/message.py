@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import importlib
-import sys
 import typing
 
 from django.conf import settings
@@ -141,15 +140,13 @@ def find_task(path: str) -> Task[..., typing.Any]:
     module_name, _, name = path.rpartition(".")
     if not all(part.isidentifier() for part in path.split(".")) or not module_name:
         raise UnusableMessage(f"{path!r} is not the path of a task, such as 'shop.tasks.send_invoice'")
-    module = sys.modules.get(module_name)
-    if module is None:
-        try:
-            module = importlib.import_module(module_name)
-        except Exception as error:
-            raise UnusableMessage(
-                f"there is no task {path}: importing {module_name} raised {type(error).__name__}: {error}. Does this "
-                "worker run the same code as the sender?"
-            ) from error
+    try:
+        module = importlib.import_module(module_name)  # it waits if another thread imports the module now
+    except Exception as error:
+        raise UnusableMessage(
+            f"there is no task {path}: importing {module_name} raised {type(error).__name__}: {error}. Does this "
+            "worker run the same code as the sender?"
+        ) from error
     found = vars(module).get(name)
     if found is None:
         raise UnusableMessage(f"there is no task {path}: {module_name} has no {name!r}")

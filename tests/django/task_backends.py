@@ -10,8 +10,9 @@ from django.tasks.signals import task_enqueued, task_finished, task_started
 from django.test import override_settings
 
 from stomp_web.django import publisher
+from stomp_web.django.handlers import handlers_by_alias, handlers_of
 from stomp_web.django.tasks.running import TaskHandler
-from stomp_web.worker import ReceivedMessage
+from stomp_web.worker import Handlers, ReceivedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +49,21 @@ def of_payload(payload: Any, identity: str, *, redelivered: bool = False, failur
 def execute(message: OutboxMessage | None = None, **how: Any) -> None:
     """Run the task in *message*, by default the last one that was sent to ``memory://``."""
     TaskHandler("default")(received(publisher.outbox[-1] if message is None else message, **how))
+
+
+def tasks_alone() -> Handlers:
+    """The handlers of tasks, without those of the shop."""
+    before = handlers_by_alias.pop("default", None)
+    try:
+        return handlers_of("default")
+    finally:
+        if before is not None:
+            handlers_by_alias["default"] = before
+
+
+def finished(seen: list[tuple[str, str, type, TaskResult]]) -> list[TaskResult]:
+    """The results of which `signals` has seen the end. (A fast worker may end a task before `enqueue` has returned.)"""
+    return [entry[3] for entry in seen if entry[0] == "finished"]
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ from stomp_web.django.tasks.running import TaskHandler
 from stomp_web.worker import Handlers, Reject
 from tests.client.scripted import eventually
 from tests.django.shop import tasks
-from tests.django.task_backends import backend, execute, of_payload, received, signals, using
+from tests.django.task_backends import backend, execute, finished, of_payload, received, signals, tasks_alone, using
 from tests.worker.running import PATIENCE, Running
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def run(result: TaskResult, **how: Any) -> TaskResult:
     """Run the task that was just enqueued, and return the result as the receivers of `task_finished` get it."""
     with signals() as seen:
         execute(**how)
-    (finished,) = (entry[3] for entry in seen if entry[0] == "finished")
-    assert finished.id == result.id
-    return finished
+    (end,) = finished(seen)
+    assert end.id == result.id
+    return end
 
 
 class TestSuccess:
@@ -361,25 +361,15 @@ def worker(broker_settings: Broker) -> Iterator[Broker]:
     assert running.stop() == 0
 
 
-def tasks_alone() -> Handlers:
-    """The handlers of tasks, without those of the shop."""
-    before = handlers_by_alias.pop("default", None)
-    try:
-        return handlers_of("default")
-    finally:
-        if before is not None:
-            handlers_by_alias["default"] = before
-
-
 class TestThroughTheBroker:
     def test_tasks_run_and_their_messages_are_acknowledged(self, worker: Broker):
         with signals() as seen:
             sent = {tasks.add.enqueue(number, b=1).id: number + 1 for number in range(20)}
             tasks.fail.enqueue("no tea")
-            assert worker.wait_until(lambda: sum(entry[0] == "finished" for entry in seen) == 21)
-        finished = {entry[3].id: entry[3] for entry in seen if entry[0] == "finished" and entry[1] == "SUCCESSFUL"}
-        assert {identity: result.return_value for identity, result in finished.items()} == sent
-        assert all(result.worker_ids[0].rpartition("-")[2].isdigit() for result in finished.values())
+            assert worker.wait_until(lambda: len(finished(seen)) == 21)
+        good = [result for result in finished(seen) if result.status == TaskResultStatus.SUCCESSFUL]
+        assert {result.id: result.return_value for result in good} == sent
+        assert all(result.worker_ids[0].rpartition("-")[2].isdigit() for result in good)
         queue = "/queue/tasks.default"
         assert worker.wait_until(lambda: not worker.pending(queue) + worker.unacknowledged(queue))
         assert worker.messages("/queue/DLQ") == []
@@ -391,9 +381,9 @@ class TestThroughTheBroker:
             made = make_worker("default", publishers["default"].options, tasks_alone())
             made.concurrency = 1
             running = Running(made).alive()
-            assert broker_settings.wait_until(lambda: sum(entry[0] == "finished" for entry in seen) == 4)
+            assert broker_settings.wait_until(lambda: len(finished(seen)) == 4)
             assert running.stop() == 0
-        assert [entry[3].return_value for entry in seen if entry[0] == "finished"] == [100, 50, 0, -100]
+        assert [result.return_value for result in finished(seen)] == [100, 50, 0, -100]
 
     def test_what_is_no_task_becomes_a_dead_letter_that_says_why(self, worker: Broker):
         with Publisher(worker.url) as sender:
@@ -409,22 +399,22 @@ class TestThroughTheBroker:
         with using(max_attempts=3, results=False), signals() as seen:
             running = Running(make_worker("default", publishers["default"].options, tasks_alone())).alive()
             tasks.fail_until.enqueue(3)
-            assert broker_settings.wait_until(lambda: seen[-1][0] == "finished")
+            assert broker_settings.wait_until(lambda: bool(finished(seen)))
             assert running.stop() == 0
         assert [entry[3].attempts for entry in seen if entry[0] == "started"] == [1, 2, 3]
-        assert seen[-1][3].return_value == 3
+        assert finished(seen)[0].return_value == 3
 
     def test_signed_tasks_run_and_others_do_not(self, broker_settings: Broker):
         entry = {"OPTIONS": {"url": broker_settings.url, "signing_keys": ["k" * 32]}}
         with using(serializer="signed-json", results=False, stomp=entry), signals() as seen:
             running = Running(make_worker("default", publishers["default"].options, tasks_alone())).alive()
             tasks.add.enqueue(1)
-            assert broker_settings.wait_until(lambda: seen[-1][0] == "finished")
+            assert broker_settings.wait_until(lambda: bool(finished(seen)))
             (message,) = broker_settings.messages("/queue/tasks.default")
             publishers["default"].send("/queue/tasks.default", json.loads(message.body))
             (letter,) = broker_settings.wait_for("/queue/DLQ", 1)
             assert running.stop() == 0
-        assert sum(entry[0] == "finished" for entry in seen) == 1
+        assert len(finished(seen)) == 1
         assert "accept" in letter.headers["x-error"]
 
     def test_a_process_that_a_task_has_forked_stores_nothing(self, worker: Broker):
@@ -432,8 +422,8 @@ class TestThroughTheBroker:
             pytest.skip("it forks")
         with signals() as seen:
             tasks.fork.enqueue()
-            assert worker.wait_until(lambda: seen[-1][0] == "finished")
-        assert seen[-1][3].return_value == 1
+            assert worker.wait_until(lambda: bool(finished(seen)))
+        assert [result.return_value for result in finished(seen)] == [1]
 
 
 def test_two_backends_may_use_one_alias(broker_settings: Broker):
@@ -442,7 +432,6 @@ def test_two_backends_may_use_one_alias(broker_settings: Broker):
         running = Running(make_worker("default", publishers["default"].options, tasks_alone())).alive()
         tasks.add.enqueue(1)
         tasks.add.using(backend="slow", queue_name="slow").enqueue(2)
-        assert broker_settings.wait_until(lambda: sum(entry[0] == "finished" for entry in seen) == 2)
+        assert broker_settings.wait_until(lambda: len(finished(seen)) == 2)
         assert running.stop() == 0
-    finished = {entry[3].return_value: entry[3].backend for entry in seen if entry[0] == "finished"}
-    assert finished == {1: "default", 2: "slow"}
+    assert {result.return_value: result.backend for result in finished(seen)} == {1: "default", 2: "slow"}

@@ -119,11 +119,14 @@ class TaskRecord(models.Model):
     worker_ids: models.TextField[str, str] = models.TextField(default="[]")
 
     class Meta:
-        """The names of the table and its index."""
+        """The names of the table and its indexes."""
 
         db_table = "stomp_web_task"
         verbose_name = "task"
-        indexes = (models.Index(fields=["finished_at"], name="stomp_web_task_finished_at"),)
+        indexes = (
+            models.Index(fields=["enqueued_at"], name="stomp_web_task_enqueued_at"),
+            models.Index(fields=["finished_at"], name="stomp_web_task_finished_at"),
+        )
 
     def __str__(self) -> str:
         return f"{self.task} {self.id}"

@@ -48,7 +48,10 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "task",
                 "db_table": "stomp_web_task",
-                "indexes": [models.Index(fields=["finished_at"], name="stomp_web_task_finished_at")],
+                "indexes": [
+                    models.Index(fields=["enqueued_at"], name="stomp_web_task_enqueued_at"),
+                    models.Index(fields=["finished_at"], name="stomp_web_task_finished_at"),
+                ],
             },
         ),
         # As for the other tables: any character, and ids that differ only in case are different ids.

@@ -5,13 +5,14 @@
   unknown option, or a bad value or address.
 * **stomp_web.E004** - an alias has ``OUTBOX``, or a handler has ``once=True``, and ``stomp_web.django.outbox`` is not
   in INSTALLED_APPS. Only handlers that the process has imported are known; ``stomp_worker`` imports all of them. The
-  same id is for a task backend whose option `outbox` or `results` needs that app.
-* **stomp_web.E006** - the ``OPTIONS`` of a `StompTaskBackend` in ``settings.TASKS`` cannot be used: there is an unknown
-  option, a bad value, an alias that ``settings.STOMP`` does not have, or `max_attempts` is more than the worker allows.
-* **stomp_web.E007** - the ``QUEUES`` of a `StompTaskBackend` are empty, a name in it cannot be used, or two backends
+  same id is for a task backend whose option ``outbox`` or ``results`` needs that app.
+* **stomp_web.E006** - the ``OPTIONS`` of a ``StompTaskBackend`` in ``settings.TASKS`` cannot be used. There is an
+  unknown option, a bad value, an alias that ``settings.STOMP`` does not have, or a ``max_attempts`` that is more than
+  the worker allows.
+* **stomp_web.E007** - the ``QUEUES`` of a ``StompTaskBackend`` are empty, a name in it cannot be used, or two backends
   have the same queue at the broker.
-* **stomp_web.E008** - there is a `StompTaskBackend`, and ``stomp_web.django`` is not in INSTALLED_APPS, so the command
-  ``stomp_worker`` is missing.
+* **stomp_web.E008** - there is a ``StompTaskBackend``, and ``stomp_web.django`` is not in INSTALLED_APPS, so the
+  command ``stomp_worker`` is missing.
 
 With ``manage.py check --deploy``:
 

@@ -59,8 +59,13 @@ def subscribe(
 def has_tasks() -> bool:
     """Whether ``settings.TASKS`` may have a backend of `stomp_web.django.tasks`: it is named, or was imported."""
     name = f"{__package__}.tasks"
-    entries = getattr(settings, "TASKS", None) or {}
-    return name in sys.modules or any(str(entry.get("BACKEND")).startswith(f"{name}.") for entry in entries.values())
+    entries = getattr(settings, "TASKS", None)  # before Django 6.0, this name may have any other meaning
+    backends = (
+        [entry.get("BACKEND") for entry in entries.values() if isinstance(entry, dict)]
+        if isinstance(entries, dict)
+        else []
+    )
+    return name in sys.modules or any(str(backend).startswith(f"{name}.") for backend in backends)
 
 
 def handlers_of(using: str) -> Handlers:

@@ -46,6 +46,13 @@ def test_a_site_with_tasks_has_them_checked_or_does_not_start():
         assert "ImportError: stomp_web.django.tasks needs django.tasks" in done.stdout
 
 
+@pytest.mark.skipif(HAS_TASKS, reason="Django gives this name a meaning since 6.0")
+@pytest.mark.parametrize("value", ["['a']", "{'default': 'a'}", "{'default': {'BACKEND': 'django_tasks.backends.x'}}"])
+def test_with_an_older_django_the_name_of_the_setting_may_mean_something_else(value):
+    done = run_python("-c", PROJECT.format(more=f"TASKS={value}"))
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]"), done.stdout
+
+
 @pytest.mark.skipif(not HAS_TASKS, reason="django.tasks is new in Django 6.0")
 def test_a_site_that_only_sends_tasks_loads_no_worker():
     send = (

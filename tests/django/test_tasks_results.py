@@ -285,6 +285,21 @@ class TestRefused:
         assert "tests.django.shop.tasks has no 'gone'" in sent.errors[0].traceback
         assert sent.errors[0].exception_class.__name__ == "UnusableMessage"
 
+    def test_it_runs_when_its_dead_letter_is_sent_back(self):
+        sent = tasks.add.enqueue(1, b=2)
+        payload = publisher.outbox[0].payload
+        for _ in range(2):
+            with pytest.raises(Reject):
+                TaskHandler("default")(of_payload({**payload, "task": "tests.django.shop.tasks.gone"}, sent.id))
+        sent.refresh()
+        assert (sent.status, len(sent.errors)) == (TaskResultStatus.FAILED, 1)
+        execute()
+        sent.refresh()
+        assert (sent.status, sent.return_value, sent.attempts) == (TaskResultStatus.SUCCESSFUL, 3, 1)
+        with signals() as seen:
+            execute()
+        assert seen == []
+
     def test_a_message_of_something_else_makes_no_row(self):
         with pytest.raises(Reject):
             TaskHandler("default")(of_payload([1], "other"))

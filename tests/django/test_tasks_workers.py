@@ -100,7 +100,8 @@ def told(broker: Broker, count: int, queue: str = "/queue/begun") -> list[Any]:
 def test_the_command_runs_tasks_and_results_are_read_by_another_program(local_broker: Broker, tmp_path, how):
     shop = Shop(local_broker, tmp_path)
     identities = shop.send(
-        ("add", [1, 2]), ("add_later", [3, 4]), ("fail", ["no tea"]), ("announce", ["tea"]), ("return_a_date", [])
+        *(("add", [1, 2]), ("add_later", [3, 4]), ("fail", ["no tea"]), ("announce", ["tea"])),
+        *(("return_a_date", []), ("store_order_later", ["tea"])),
     )
     with shop.worker(*how) as process:
         assert shop.all_done()
@@ -108,8 +109,10 @@ def test_the_command_runs_tasks_and_results_are_read_by_another_program(local_br
         code, _, err = ended(process)
     results = shop.results(identities)
 
-    assert [result["status"] for result in results] == ["SUCCESSFUL", "SUCCESSFUL", "FAILED", "SUCCESSFUL", "FAILED"]
-    assert [result["value"] for result in results] == [3, 7, None, None, None]
+    statuses = [result["status"] for result in results]
+    assert statuses == ["SUCCESSFUL", "SUCCESSFUL", "FAILED", "SUCCESSFUL", "FAILED", "SUCCESSFUL"]
+    assert [result["value"] for result in results] == [3, 7, None, None, None, 1]
+    assert shop.items == ["tea"]
     assert results[2]["errors"][0].endswith("ValueError: no tea\n")
     assert "returned a value that is not JSON, of type datetime" in results[4]["errors"][0]
     assert all(result["attempts"] == 1 for result in results)

@@ -27,6 +27,7 @@ __all__ = ["TaskResults"]
 _log = get_logger("worker")
 
 _FINISHED: typing.Final = (TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED)
+_REFUSAL: typing.Final = f"{UnusableMessage.__module__}.{UnusableMessage.__qualname__}"
 _TIMES: typing.Final = ("enqueued_at", "started_at", "finished_at", "last_attempted_at")
 
 
@@ -80,8 +81,8 @@ class TaskResults:
     def begin(self, result: TaskResult[..., typing.Any], worker_id: str) -> bool:
         """Record that *worker_id* begins to run *result*, and complete it with what is known of earlier attempts.
 
-        Return false if the task has finished before. Without a row, insert one: the transaction of the sender may not
-        have been committed yet.
+        Return false if the task has finished before. A task that was refused has not: its dead letter was sent back.
+        Without a row, insert one: the transaction of the sender may not have been committed yet.
         """
         while True:
             row = self._rows.filter(id=result.id).first()
@@ -95,14 +96,16 @@ class TaskResults:
                         raise
                     continue
                 return True
-            if row.status in _FINISHED:
+            errors = _errors_of(row)
+            refused = bool(errors) and errors[-1].exception_class_path == _REFUSAL
+            if row.status == TaskResultStatus.SUCCESSFUL or (row.status == TaskResultStatus.FAILED and not refused):
                 return False
             result.worker_ids[:] = [*json.loads(row.worker_ids), worker_id]
-            result.errors[:] = _errors_of(row)
+            result.errors[:] = errors
             if row.started_at is not None:
                 assign(result, started_at=row.started_at)
-            unfinished = self._rows.filter(id=result.id).exclude(status__in=_FINISHED)
-            if unfinished.update(**_changing(result)):
+            unchanged = self._rows.filter(id=result.id, status=row.status, worker_ids=row.worker_ids)
+            if unchanged.update(**_changing(result)):
                 return True
 
     def finish(self, result: TaskResult[..., typing.Any]) -> None:

@@ -89,6 +89,11 @@ def store_order(item: str, pause: float = 0) -> int:
     return order.pk
 
 
+@task
+async def store_order_later(item: str) -> int:
+    return (await Order.objects.acreate(item=item)).pk
+
+
 @task(takes_context=True)
 def wait_for(context: TaskContext, path: str) -> int:
     """Tell that it has begun, wait until the file *path* exists, and return the number of the attempt."""

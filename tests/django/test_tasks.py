@@ -66,6 +66,7 @@ class TestEnqueue:
         (message,) = publisher.outbox
         assert (message.destination, message.id, len(message.id)) == ("/queue/tasks.emails", result.id, 32)
         assert message.payload == {
+            "id": result.id,
             "task": "tests.django.shop.tasks.add",
             "args": [1],
             "kwargs": {"b": 2},

@@ -273,6 +273,14 @@ class TestAttempts:
         sent.refresh()
         assert (sent.status, sent.return_value) == (TaskResultStatus.SUCCESSFUL, 7)
 
+    def test_a_copy_with_another_message_id_is_known_as_a_copy(self):
+        sent = tasks.add.enqueue(1)
+        execute()
+        with signals() as seen:
+            TaskHandler("default")(of_payload(publisher.outbox[0].payload, "another"))
+        assert seen == []
+        assert [row.id for row in TaskRecord.objects.all()] == [sent.id]
+
 
 class TestRefused:
     def test_a_task_that_cannot_run_has_failed_and_says_why(self):

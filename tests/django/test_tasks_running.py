@@ -249,7 +249,7 @@ class TestOnlyTasks:
             TaskHandler("default")(of_payload(payload, "id"))
         assert says in str(caught.value)
 
-    @pytest.mark.parametrize("name", ["task", "args", "kwargs", "queue", "priority", "run_after", "enqueued_at"])
+    @pytest.mark.parametrize("name", ["id", "task", "args", "kwargs", "queue", "priority", "run_after", "enqueued_at"])
     def test_a_field_that_is_missing_is_named(self, name):
         tasks.add.enqueue(1)
         payload = {key: value for key, value in publisher.outbox[0].payload.items() if key != name}
@@ -259,8 +259,8 @@ class TestOnlyTasks:
     @pytest.mark.parametrize("identity", ["", "i" * 65])
     def test_an_id_that_is_no_id_of_a_result_is_refused(self, identity):
         tasks.add.enqueue(1)
-        with pytest.raises(Reject, match="x-message-id must have 1 to 64 characters"):
-            TaskHandler("default")(of_payload(publisher.outbox[0].payload, identity))
+        with pytest.raises(Reject, match="its field 'id' must have 1 to 64 characters"):
+            TaskHandler("default")(of_payload({**publisher.outbox[0].payload, "id": identity}, "id"))
 
     def test_a_module_that_fails_at_its_import_is_named(self, tmp_path, monkeypatch):
         (tmp_path / "broken_tasks.py").write_text("1 / 0")
@@ -392,7 +392,7 @@ class TestThroughTheBroker:
             sender.send("/queue/tasks.emails", "pickled", serializer="pickle")
         letters = worker.wait_for("/queue/DLQ", 3)
         errors = sorted(letter.headers["x-error"] for letter in letters)
-        assert any("its field 'task' is missing or has a wrong type" in error for error in errors)
+        assert any("its field 'id' is missing or has a wrong type" in error for error in errors)
         assert sum("accept" in error for error in errors) == 2
 
     def test_the_failed_attempts_are_counted_by_the_worker(self, broker_settings: Broker):

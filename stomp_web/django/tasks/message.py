@@ -1,4 +1,6 @@
-"""The message of a task: a JSON object. Its ``x-message-id`` is the id of the task's result.
+"""The message of a task: a JSON object. Its ``x-message-id`` is the id of the task's result, which is in the body, too.
+
+The body counts, because a signature covers it. So a copy of a signed task has the same id, and is known as a copy.
 
 The path of the task comes from the sender. So it is used only if it names a `Task`: no other object is ever called.
 """
@@ -37,6 +39,7 @@ _R = typing.TypeVar("_R")
 LONGEST_ID: typing.Final = 64
 # The fields of the JSON object, and the types of their values.
 _FIELDS: typing.Final[dict[str, tuple[type, ...]]] = {
+    "id": (str,),
     "task": (str,),
     "args": (list,),
     "kwargs": (dict,),
@@ -97,6 +100,7 @@ def payload_of(result: TaskResult[..., typing.Any]) -> dict[str, typing.Any]:
     """Return the JSON object for *result*."""
     task = result.task
     return {
+        "id": result.id,
         "task": task.module_path,
         "args": result.args,
         "kwargs": result.kwargs,
@@ -116,8 +120,8 @@ def read_result(message: ReceivedMessage, backend: str) -> TaskResult[..., typin
         value = payload.get(name)
         if name not in payload or not isinstance(value, kinds) or isinstance(value, bool):
             raise UnusableMessage(f"the message is no task: its field {name!r} is missing or has a wrong type")
-    if not 0 < len(message.id) <= LONGEST_ID:
-        raise UnusableMessage(f"the message is no task: its x-message-id must have 1 to {LONGEST_ID} characters")
+    if not 0 < len(payload["id"]) <= LONGEST_ID:
+        raise UnusableMessage(f"the message is no task: its field 'id' must have 1 to {LONGEST_ID} characters")
     try:
         enqueued_at, run_after = read_time(payload["enqueued_at"]), read_time(payload["run_after"])
     except ValueError as error:
@@ -129,7 +133,7 @@ def read_result(message: ReceivedMessage, backend: str) -> TaskResult[..., typin
         )
     except InvalidTask as error:
         raise UnusableMessage(f"the task {payload['task']} cannot run here: {error}") from error
-    return new_result(task, message.id, payload["args"], payload["kwargs"], backend, enqueued_at)
+    return new_result(task, payload["id"], payload["args"], payload["kwargs"], backend, enqueued_at)
 
 
 def find_task(path: str) -> Task[..., typing.Any]:

@@ -81,7 +81,7 @@ class TaskHandler:
             self._purge(store, settings.keep)
             run.call()
         else:
-            _log.info("task %s has finished before, and does not run again", message.id)
+            _log.info("task %s has finished before, and does not run again", result.id)
 
     def _purge(self, store: TaskResults | None, days: float) -> None:
         """Remove old results, once an hour."""

@@ -372,7 +372,6 @@ class TestChecks:
             ([], "QUEUES is empty"),
             ([""], "the name of a queue must be a text, not ''"),
             ([7], "the name of a queue must be a text, not 7"),
-            (["a\nb"], "destination"),
         ],
     )
     def test_queues_that_cannot_be_used(self, queues, says):
@@ -380,6 +379,18 @@ class TestChecks:
         assert list(messages) == ["stomp_web.E007"]
         assert messages["stomp_web.E007"].startswith("settings.TASKS['default']['QUEUES']: ")
         assert says in messages["stomp_web.E007"]
+
+    @pytest.mark.parametrize(
+        "entry",
+        [backend("a\nb"), backend(destination="{queue}\0"), backend(headers={"destination": "/queue/a"})],
+        ids=["name", "destination", "headers"],
+    )
+    def test_what_no_frame_can_hold(self, entry):
+        messages = found(TASKS={"default": entry})
+        assert list(messages) == ["stomp_web.E007"]
+        text = messages["stomp_web.E007"]
+        assert text.startswith("settings.TASKS['default'] has a queue that cannot be received from: ")
+        assert "destination" in text
 
     def test_two_backends_with_one_queue(self):
         two = {"default": backend("a", "b"), "other": backend("b", "c")}

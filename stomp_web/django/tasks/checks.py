@@ -53,8 +53,11 @@ def check_backend(backend: StompTaskBackend) -> typing.Iterator[checks.CheckMess
 def _check_queues(backend: StompTaskBackend, where: str) -> typing.Iterator[checks.CheckMessage]:
     try:
         subscribe_queues(Handlers(), backend)
-    except (ConfigurationError, InvalidFrame) as error:
+    except ConfigurationError as error:
         yield checks.Error(f"{where}['QUEUES']: {error}", id="stomp_web.E007")
+        return
+    except InvalidFrame as error:  # a name in QUEUES, the option destination, or the option headers
+        yield checks.Error(f"{where} has a queue that cannot be received from: {error}", id="stomp_web.E007")
         return
     mine = _destinations_of(backend)
     for alias in task_backends:

@@ -161,6 +161,18 @@ def test_the_task_of_a_process_that_is_killed_runs_again(local_broker: Broker, t
     assert (second["attempt"], result["status"], result["attempts"]) == (2, "SUCCESSFUL", 2)
 
 
+def test_a_task_that_kills_its_process_each_time_becomes_a_dead_letter(local_broker: Broker, tmp_path):
+    shop = Shop(local_broker, tmp_path)
+    identities = shop.send(("die", []), ("add", [1, 2]))
+    with shop.worker("--processes", "1"):
+        (letter,) = local_broker.wait_for("/queue/DLQ", 1, DEADLINE)
+        assert shop.all_done()
+    deadly, other = shop.results(identities)
+    assert (letter.headers["x-task"], letter.headers["x-failures"]) == ("tests.django.shop.tasks.die", "6")
+    assert (deadly["status"], deadly["attempts"]) == ("RUNNING", 6)
+    assert (other["status"], other["value"]) == ("SUCCESSFUL", 3)
+
+
 @IN_PROCESSES
 def test_no_task_is_lost_however_often_workers_are_killed(local_broker: Broker, tmp_path, how):
     count, kills = 60, 4

@@ -104,6 +104,12 @@ def wait_for(context: TaskContext, path: str) -> int:
 
 
 @task
+def die() -> None:
+    """End the process in which the task runs."""
+    os._exit(1)
+
+
+@task
 def fork() -> int:
     """Return in a forked process, too."""
     child = os.fork()

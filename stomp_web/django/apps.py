@@ -6,6 +6,7 @@ from django.apps import AppConfig
 from django.core.checks import register
 
 from .checks import check_deployment, check_outbox_app, check_settings
+from .handlers import has_tasks
 
 __all__ = ["StompConfig"]
 
@@ -22,3 +23,5 @@ class StompConfig(AppConfig):
         register(check_settings, "stomp_web")
         register(check_outbox_app, "stomp_web")
         register(check_deployment, "stomp_web", deploy=True)
+        if has_tasks():
+            from . import tasks  # noqa: F401 - registers Django's check of the task backends; an error before Django 6.0

@@ -1,12 +1,14 @@
-"""The handlers in ``stomp_handlers.py`` of installed apps, and the worker that calls the handlers of an alias."""
+"""The handlers in ``stomp_handlers.py`` of installed apps, the handlers of tasks, and the worker of an alias."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 import typing
 
 import django
 from django.apps import apps
+from django.conf import settings
 from django.db import close_old_connections
 
 from ..errors import ConfigurationError
@@ -16,7 +18,7 @@ if typing.TYPE_CHECKING:
     from ..config import Options
     from ..worker import Handlers, ReceivedMessage, Worker
 
-__all__ = ["fresh_connections", "handlers_by_alias", "make_worker", "subscribe"]
+__all__ = ["fresh_connections", "handlers_by_alias", "handlers_of", "has_tasks", "make_worker", "subscribe"]
 
 _Handler = typing.TypeVar("_Handler", bound="typing.Callable[[ReceivedMessage], object]")
 
@@ -54,6 +56,33 @@ def subscribe(
     )
 
 
+def has_tasks() -> bool:
+    """Whether ``settings.TASKS`` may have a backend of `stomp_web.django.tasks`: it is named, or was imported."""
+    name = f"{__package__}.tasks"
+    entries = getattr(settings, "TASKS", None)  # before Django 6.0, this name may have any other meaning
+    backends = (
+        [entry.get("BACKEND") for entry in entries.values() if isinstance(entry, dict)]
+        if isinstance(entries, dict)
+        else []
+    )
+    return name in sys.modules or any(str(backend).startswith(f"{name}.") for backend in backends)
+
+
+def handlers_of(using: str) -> Handlers:
+    """Return the handlers of the alias *using* that were imported, and one for each of its queues of tasks.
+
+    Raises `ConfigurationError` and `InvalidFrame` if the settings of the tasks cannot be used.
+    """
+    from ..worker import Handlers
+
+    handlers = handlers_by_alias.get(using, Handlers(once_arguments=1)).copy()
+    if has_tasks():
+        from .tasks.running import subscribe_tasks  # needs Django 6.0
+
+        subscribe_tasks(handlers, using)
+    return handlers
+
+
 def make_worker(using: str, options: Options, handlers: Handlers) -> Worker:
     """Return the worker of the alias *using*, with *options* and the settings in ``settings.STOMP[using]["WORKER"]``.
 
@@ -61,7 +90,7 @@ def make_worker(using: str, options: Options, handlers: Handlers) -> Worker:
     """
     from ..worker import Worker
 
-    settings = section_of(using, "WORKER")
+    section = section_of(using, "WORKER")
     inbox = None
     if any(handler.once for handler in handlers):
         if not apps.is_installed("stomp_web.django.outbox"):
@@ -74,10 +103,10 @@ def make_worker(using: str, options: Options, handlers: Handlers) -> Worker:
         inbox = DjangoInbox(using)
     try:
         return Worker.from_options(
-            options, settings, handlers=handlers, initializer=django.setup, around=fresh_connections, inbox=inbox
+            options, section, handlers=handlers, initializer=django.setup, around=fresh_connections, inbox=inbox
         )
     except ConfigurationError as error:
-        if error.option not in settings:
+        if error.option not in section:
             raise
         raise ConfigurationError(f"settings.STOMP[{using!r}]['WORKER']: {error}", error.option) from None
 

@@ -198,6 +198,12 @@ class Handlers:
                 )
             _check_once(handler, once_arguments)
 
+    def copy(self) -> Handlers:
+        """Return other `Handlers` with the same functions. Later, functions can be added to each of the two."""
+        again = Handlers(self._once_arguments)
+        again._handlers += self._handlers
+        return again
+
     def __iter__(self) -> typing.Iterator[Handler]:
         return iter(self._handlers)
 

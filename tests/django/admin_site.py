@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 
 import django
@@ -47,7 +48,7 @@ from django.test import Client  # noqa: E402
 from django.urls import path  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from stomp_web.django.outbox.models import OutboxMessage  # noqa: E402
+from stomp_web.django.outbox.models import OutboxMessage, TaskRecord  # noqa: E402
 
 urlpatterns = [path("admin/", admin.site.urls)]
 
@@ -95,4 +96,22 @@ client.post(where, {"action": "retry", "_selected_action": [str(failed.pk)]})
 assert OutboxMessage.objects.get(pk=failed.pk).state == "pending"
 client.post(where, {"action": "discard", "_selected_action": [str(pickled.pk)]})
 assert not OutboxMessage.objects.filter(pk=pickled.pk).exists()
+
+task = TaskRecord.objects.create(
+    id="6e4d",
+    backend="default",
+    task="shop.tasks.bill",
+    queue="default",
+    priority=0,
+    args="[7]",
+    kwargs="{}",
+    status="FAILED",
+    enqueued_at=timezone.now(),
+    errors=json.dumps([["builtins.ValueError", "Traceback: <b>no tea</b>"]]),
+    worker_ids='["machine-1", "machine-2"]',
+)
+where = "/admin/stomp_web_outbox/taskrecord/"
+assert '<td class="field-attempts">2</td>' in client.get(f"{where}?status__exact=FAILED").content.decode()
+assert "&lt;b&gt;no tea&lt;/b&gt;" in client.get(f"{where}{task.pk}/change/").content.decode()
+assert client.get(f"{where}add/").status_code == 403
 print("retried and discarded")

@@ -1,4 +1,7 @@
-"""The tests of the outbox once more, on each server of a database: Django has one `default` in a process."""
+"""The tests of the outbox and of the results of tasks once more, on each server of a database.
+
+They run in a process of their own, because Django has one `default` in a process.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,13 @@ def server(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
     yield from request.param.provided(request)
 
 
-@pytest.mark.timeout(900)  # both files run within it; a test that hangs there ends at its own limit
+@pytest.mark.timeout(900)  # all files run within it; a test that hangs there ends at its own limit
 def test_the_outbox_does_there_what_it_does_on_sqlite(server: DatabaseServer):
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-brokers"),
             *("tests/django/test_outbox.py", "tests/django/several_connections.py"),
+            *("tests/django/test_tasks_results.py", "tests/django/several_task_connections.py"),
             *("-k", "not admin and not without_the_app"),  # these have a database of their own, or none
         ],
         cwd=ROOT,

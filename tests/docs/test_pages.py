@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 NEEDS = {
     "flask": r"\bflask\b",
     "django": r"\bdjango\b",
+    "django.tasks": r"\bdjango\.tasks\b",  # since Django 6.0: tests/django/test_tasks_docs.py
     "sqlalchemy": r"\bsqlalchemy\b",
     "flask_sqlalchemy": r"\bflask_sqlalchemy\b",
     "flask_migrate": r"\bflask_migrate\b",

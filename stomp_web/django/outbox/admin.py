@@ -1,4 +1,4 @@
-"""The outbox and the inbox in Django's admin: read-only rows, and the actions of an operator."""
+"""The outbox, the inbox and tasks in Django's admin: read-only rows, and the actions of an operator."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from ...outbox import FAILED, PENDING, WAITING
-from .models import InboxMessage, OutboxMessage
+from .models import InboxMessage, OutboxMessage, TaskRecord
 from .store import DjangoStore
 
-__all__ = ["InboxMessageAdmin", "OutboxMessageAdmin"]
+__all__ = ["InboxMessageAdmin", "OutboxMessageAdmin", "TaskRecordAdmin"]
 
 _MOST_SHOWN: typing.Final = 10_000  # characters of a body
 
@@ -98,3 +98,29 @@ class InboxMessageAdmin(_ReadOnly):
     search_fields = ("message_id", "handler")
     ordering = ("-id",)
     show_full_result_count = False
+
+
+@admin.register(TaskRecord)
+class TaskRecordAdmin(_ReadOnly):
+    """The tasks of `stomp_web.django.tasks`, and their results."""
+
+    list_display = ("id", "task", "queue", "status", "enqueued_at", "finished_at", "attempts")
+    list_filter = ("status", "backend", "queue")
+    search_fields = ("id", "task")
+    ordering = ("-enqueued_at",)
+    show_full_result_count = False
+    fields = (
+        *("id", "task", "backend", "queue", "priority", "run_after", "args", "kwargs", "status", "enqueued_at"),
+        *("started_at", "last_attempted_at", "finished_at", "return_value", "shown_errors", "worker_ids"),
+    )
+    readonly_fields = fields
+
+    @admin.display
+    def attempts(self, row: TaskRecord) -> int:
+        """Return how often a worker has begun to run the task."""
+        return len(json.loads(row.worker_ids))
+
+    @admin.display(description="errors")
+    def shown_errors(self, row: TaskRecord) -> str:
+        """Return the traceback of each failed attempt."""
+        return "\n".join(traceback for _, traceback in json.loads(row.errors))

@@ -1,4 +1,7 @@
-"""The tables of the outbox and the inbox. The tables of `stomp_web.sqlalchemy` have the same columns."""
+"""The tables of the outbox, the inbox, and the results of tasks.
+
+The tables of the outbox and the inbox in `stomp_web.sqlalchemy` have the same columns.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ from django.db import models
 
 from ...outbox import rows
 
-__all__ = ["InboxMessage", "OutboxMessage"]
+__all__ = ["InboxMessage", "OutboxMessage", "TaskRecord"]
+
+#: The values of ``django.tasks.TaskResultStatus``, which Django has since 6.0.
+TASK_STATUSES = ("READY", "RUNNING", "FAILED", "SUCCESSFUL")
 
 
 class OutboxMessage(models.Model):
@@ -72,3 +78,55 @@ class InboxMessage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.message_id} by {self.handler}"
+
+
+class TaskRecord(models.Model):
+    """A task that was sent, and its result. See `stomp_web.django.tasks`."""
+
+    id: models.CharField[str, str] = models.CharField(primary_key=True, max_length=64)
+    #: The alias of the backend in ``settings.TASKS``.
+    backend: models.TextField[str, str] = models.TextField()
+    #: The path of the task, such as ``shop.tasks.send_invoice``.
+    task: models.TextField[str, str] = models.TextField()
+    queue: models.TextField[str, str] = models.TextField()
+    priority: models.SmallIntegerField[int, int] = models.SmallIntegerField()
+    run_after: models.DateTimeField[datetime.datetime | None, datetime.datetime | None] = models.DateTimeField(
+        null=True, blank=True
+    )
+    #: `args` is a JSON array, `kwargs` a JSON object.
+    args: models.TextField[str, str] = models.TextField()
+    kwargs: models.TextField[str, str] = models.TextField()
+    status: models.CharField[str, str] = models.CharField(
+        max_length=10, choices=[(status, status) for status in TASK_STATUSES], default=TASK_STATUSES[0]
+    )
+    enqueued_at: models.DateTimeField[datetime.datetime | None, datetime.datetime | None] = models.DateTimeField(
+        null=True, blank=True
+    )
+    started_at: models.DateTimeField[datetime.datetime | None, datetime.datetime | None] = models.DateTimeField(
+        null=True, blank=True
+    )
+    last_attempted_at: models.DateTimeField[datetime.datetime | None, datetime.datetime | None] = models.DateTimeField(
+        null=True, blank=True
+    )
+    finished_at: models.DateTimeField[datetime.datetime | None, datetime.datetime | None] = models.DateTimeField(
+        null=True, blank=True
+    )
+    #: JSON.
+    return_value: models.TextField[str, str] = models.TextField(default="null")
+    #: A JSON array with an array for each error: the path of the exception's class, and the traceback.
+    errors: models.TextField[str, str] = models.TextField(default="[]")
+    #: A JSON array with a text for each attempt.
+    worker_ids: models.TextField[str, str] = models.TextField(default="[]")
+
+    class Meta:
+        """The names of the table and its indexes."""
+
+        db_table = "stomp_web_task"
+        verbose_name = "task"
+        indexes = (
+            models.Index(fields=["enqueued_at"], name="stomp_web_task_enqueued_at"),
+            models.Index(fields=["finished_at"], name="stomp_web_task_finished_at"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.task} {self.id}"

@@ -13,7 +13,7 @@ from django.utils.module_loading import autodiscover_modules
 from ...._internal.arguments import HEALTH, add_options, worker_options
 from ....worker.command import messages_at_once, run_worker
 from ....worker.once import sqlite_problem
-from ...handlers import handlers_by_alias, make_worker
+from ...handlers import handlers_by_alias, handlers_of, make_worker
 from ...publishers import publishers
 from ...sqlite import CHECK, sqlite_lacking
 from ..command import StompCommand
@@ -28,9 +28,10 @@ class Command(StompCommand):
 
     help = (
         "Receive messages from the STOMP broker until Ctrl-C, and call the handlers in stomp_handlers.py of the "
-        "installed apps. While the broker is away, the command waits and connects again. The first Ctrl-C or SIGTERM "
-        "shuts down cleanly: running handlers finish, and their messages are acknowledged. A second one, half a "
-        "second later or more, stops the command at once."
+        "installed apps. Also run the tasks of the backends in settings.TASKS that use this broker. While the broker "
+        "is away, the command waits and connects again. The first Ctrl-C or SIGTERM shuts down cleanly: running "
+        "handlers finish, and their messages are acknowledged. A second one, half a second later or more, stops the "
+        "command at once."
     )
     unusable = 1
 
@@ -62,12 +63,14 @@ class Command(StompCommand):
         """Run until Ctrl-C or SIGTERM."""
         options = publishers[using].options
         autodiscover_modules(_MODULE)
-        handlers = handlers_by_alias.get(using)
+        handlers = handlers_of(using)
         if not handlers:
             others = ", ".join(sorted(repr(alias) for alias, handlers in handlers_by_alias.items() if handlers))
             hint = f"there are handlers for {others}; say --using" if others else "none was found"
             where = f"stomp_web.django.subscribe('/queue/...') in {_MODULE}.py of an app in INSTALLED_APPS"
-            raise CommandError(f"there is no handler for the alias {using!r}: they are functions with {where}; {hint}")
+            tasks = "; nor has settings.TASKS a backend of stomp_web.django.tasks for this alias"
+            text = f"there is no handler for the alias {using!r}: they are functions with {where}{tasks}; {hint}"
+            raise CommandError(text)
         worker = make_worker(using, options, handlers)
         for problem in sqlite_problems() if messages_at_once(worker, concurrency, processes) > 1 else ():
             self.stderr.write(self.style.WARNING(f"Warning: {problem}."))

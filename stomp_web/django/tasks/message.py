@@ -1,0 +1,179 @@
+"""The message of a task: a JSON object. Its ``x-message-id`` is the id of the task's result, which is in the body, too.
+
+The body counts, because a signature covers it. So a copy of a signed task has the same id, and is known as a copy.
+
+The path of the task comes from the sender. So it is used only if it names a `Task`: no other object is ever called.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib
+import typing
+
+from django.conf import settings
+from django.tasks import Task, TaskResult, TaskResultStatus
+from django.tasks.exceptions import InvalidTask
+from django.utils import timezone
+
+if typing.TYPE_CHECKING:
+    from ...worker import ReceivedMessage
+
+__all__ = [
+    "LONGEST_ID",
+    "UnusableMessage",
+    "assign",
+    "find_task",
+    "new_result",
+    "payload_of",
+    "priority_of",
+    "read_result",
+    "read_time",
+    "time_text",
+]
+
+_P = typing.ParamSpec("_P")
+_R = typing.TypeVar("_R")
+
+#: The longest id of a result, in characters. Django's documentation promises ids of less than 64 characters.
+LONGEST_ID: typing.Final = 64
+# The fields of the JSON object, and the types of their values.
+_FIELDS: typing.Final[dict[str, tuple[type, ...]]] = {
+    "id": (str,),
+    "task": (str,),
+    "args": (list,),
+    "kwargs": (dict,),
+    "queue": (str,),
+    "priority": (int,),
+    "run_after": (str, type(None)),
+    "enqueued_at": (str,),
+}
+
+
+class UnusableMessage(Exception):
+    """A message is not a task, or names a task that this worker cannot run."""
+
+
+def priority_of(task: Task[..., typing.Any]) -> int:
+    """Return the priority of the message, 0 to 9, for that of *task*, -100 to 100.
+
+    A task's default, 0, becomes 4, which is the default of brokers. Each priority above it is 5 to 9, and each one
+    below it is 0 to 3.
+    """
+    if task.priority > 0:
+        return 4 + -(-task.priority // 20)
+    return 4 + task.priority // 25
+
+
+def new_result(
+    task: Task[_P, _R],
+    identity: str,
+    args: typing.Any,
+    kwargs: typing.Any,
+    backend: str,
+    enqueued_at: datetime.datetime | None,
+) -> TaskResult[_P, _R]:
+    """Return the result of a task that has not run yet. Raises `TypeError` if an argument is not a JSON value."""
+    return TaskResult(
+        task=task,
+        id=identity,
+        status=TaskResultStatus.READY,
+        enqueued_at=enqueued_at,
+        started_at=None,
+        finished_at=None,
+        last_attempted_at=None,
+        args=args,
+        kwargs=kwargs,
+        backend=backend,
+        errors=[],
+        worker_ids=[],
+    )
+
+
+def assign(result: TaskResult[..., typing.Any], **values: object) -> None:
+    """Set attributes of *result*, which is frozen for everything but a backend."""
+    for name, value in values.items():
+        object.__setattr__(result, name, value)
+
+
+def payload_of(result: TaskResult[..., typing.Any]) -> dict[str, typing.Any]:
+    """Return the JSON object for *result*."""
+    task = result.task
+    return {
+        "id": result.id,
+        "task": task.module_path,
+        "args": result.args,
+        "kwargs": result.kwargs,
+        "queue": task.queue_name,
+        "priority": task.priority,
+        "run_after": time_text(task.run_after),
+        "enqueued_at": time_text(result.enqueued_at),
+    }
+
+
+def read_result(message: ReceivedMessage, backend: str) -> TaskResult[..., typing.Any]:
+    """Return the result for *message*, which came to the backend *backend*. Raises `UnusableMessage`."""
+    payload = message.payload
+    if not isinstance(payload, dict):
+        raise UnusableMessage(f"the message is no task: its body is not a JSON object, but {type(payload).__name__}")
+    for name, kinds in _FIELDS.items():
+        value = payload.get(name)
+        if name not in payload or not isinstance(value, kinds) or isinstance(value, bool):
+            raise UnusableMessage(f"the message is no task: its field {name!r} is missing or has a wrong type")
+    if not 0 < len(payload["id"]) <= LONGEST_ID:
+        raise UnusableMessage(f"the message is no task: its field 'id' must have 1 to {LONGEST_ID} characters")
+    try:
+        enqueued_at, run_after = read_time(payload["enqueued_at"]), read_time(payload["run_after"])
+    except ValueError as error:
+        raise UnusableMessage(f"the message is no task: {error}") from error
+    task = find_task(payload["task"])
+    try:
+        task = task.using(
+            priority=payload["priority"], queue_name=payload["queue"], run_after=run_after, backend=backend
+        )
+    except InvalidTask as error:
+        raise UnusableMessage(f"the task {payload['task']} cannot run here: {error}") from error
+    return new_result(task, payload["id"], payload["args"], payload["kwargs"], backend, enqueued_at)
+
+
+def find_task(path: str) -> Task[..., typing.Any]:
+    """Return the task that *path* names, such as ``shop.tasks.send_invoice``. Raises `UnusableMessage`.
+
+    The path is the name of a module and the name of a task in it. The module is imported.
+    """
+    module_name, _, name = path.rpartition(".")
+    if not all(part.isidentifier() for part in path.split(".")) or not module_name:
+        raise UnusableMessage(f"{path!r} is not the path of a task, such as 'shop.tasks.send_invoice'")
+    try:
+        module = importlib.import_module(module_name)  # it waits if another thread imports the module now
+    except Exception as error:
+        raise UnusableMessage(
+            f"there is no task {path}: importing {module_name} raised {type(error).__name__}: {error}. Does this "
+            "worker run the same code as the sender?"
+        ) from error
+    found = vars(module).get(name)
+    if found is None:
+        raise UnusableMessage(f"there is no task {path}: {module_name} has no {name!r}")
+    if not isinstance(found, Task):
+        raise UnusableMessage(f"there is no task {path}: it is of type {type(found).__name__}, and not a Task")
+    if found.module_path != path:
+        raise UnusableMessage(f"{path} is another name of the task {found.module_path}; use the task's own name")
+    return found
+
+
+def time_text(moment: datetime.datetime | None) -> str | None:
+    """Return *moment* as ISO 8601, in UTC."""
+    if moment is None:
+        return None
+    aware = moment if timezone.is_aware(moment) else timezone.make_aware(moment)
+    return aware.astimezone(datetime.UTC).isoformat()
+
+
+def read_time(text: str | None) -> datetime.datetime | None:
+    """Return the moment in *text*, naive if ``USE_TZ`` is false. Raises `ValueError`."""
+    if text is None:
+        return None
+    moment = datetime.datetime.fromisoformat(text)
+    if timezone.is_naive(moment):
+        raise ValueError(f"the time {text!r} has no time zone")
+    return moment if settings.USE_TZ else timezone.make_naive(moment)

@@ -1,0 +1,246 @@
+"""Runs tasks: the handler of the queues of one task backend, which ``manage.py stomp_worker`` calls.
+
+A message is acknowledged after its task has run and the result is stored. So if the worker dies, the broker delivers
+the message again, and the task runs again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import traceback
+import typing
+
+from django.db import DatabaseError, InterfaceError
+from django.tasks import TaskContext, TaskResultStatus, task_backends
+from django.tasks.base import TaskError
+from django.tasks.signals import task_finished, task_started
+from django.utils import timezone
+from django.utils.json import normalize_json
+
+from ..._internal.log import get_logger
+from ...errors import ConfigurationError
+from ...worker import Handlers, ReceivedMessage, Reject
+from ...worker.executors import ForkGuard
+from ...worker.once import InboxUnavailable
+from .backend import StompTaskBackend
+from .message import UnusableMessage, assign, read_result
+
+if typing.TYPE_CHECKING:
+    from django.tasks import TaskResult
+
+    from .results import TaskResults
+    from .settings import TaskSettings
+
+__all__ = ["TaskHandler", "subscribe_queues", "subscribe_tasks"]
+
+_log = get_logger("worker")
+
+#: The id of a worker that has run a task before, if results are not stored.
+UNKNOWN_WORKER: typing.Final = "unknown"
+# Clocks of machines differ. So a task that comes a little before its time waits in the worker.
+_MOST_EARLY: typing.Final = 5.0  # seconds
+_PURGED_EVERY: typing.Final = 3600.0  # seconds
+
+
+class TaskHandler:
+    """Runs the tasks of the backend *alias* in ``settings.TASKS``. It can be pickled."""
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+        self._purge_at = 0.0
+
+    def __reduce__(self) -> tuple[typing.Any, ...]:
+        return TaskHandler, (self._alias,)
+
+    def __repr__(self) -> str:
+        return f"settings.TASKS[{self._alias!r}]"
+
+    def __call__(self, message: ReceivedMessage) -> None:
+        """Run the task in *message*, and store its result.
+
+        Raises `Reject` if the message is not a task that can run here. Raises `InboxUnavailable` if the result cannot
+        be stored; the message is then tried again, and this does not count as a failure. Raises the task's own
+        exception if the task is to be tried again.
+        """
+        backend = typing.cast("StompTaskBackend", task_backends[self._alias])
+        settings = backend.settings
+        store = settings.store
+        try:
+            result = read_result(message, self._alias)
+            _wait_until_due(result)
+        except UnusableMessage as error:
+            if store is not None:
+                with _Storing(store, message.id):
+                    store.refuse(message.id, _error_of(error), timezone.now())
+            raise Reject(str(error)) from error
+        run = _Run(backend, result, store, settings)
+        if run.begin(message):
+            self._purge(store, settings.keep)
+            run.call()
+        else:
+            _log.info("task %s has finished before, and does not run again", result.id)
+
+    def _purge(self, store: TaskResults | None, days: float) -> None:
+        """Remove old results, once an hour."""
+        if store is None or time.monotonic() < self._purge_at:
+            return
+        self._purge_at = time.monotonic() + _PURGED_EVERY
+        try:
+            store.purge(days)
+        except DatabaseError as error:
+            _log.warning("old results of tasks could not be removed: %s", error)
+
+
+class _Run:
+    """One attempt to run a task."""
+
+    def __init__(
+        self,
+        backend: StompTaskBackend,
+        result: TaskResult[..., typing.Any],
+        store: TaskResults | None,
+        settings: TaskSettings,
+    ) -> None:
+        self._sender = type(backend)
+        self._result = result
+        self._store = store
+        self._most = settings.max_attempts
+
+    def begin(self, message: ReceivedMessage) -> bool:
+        """Record that the attempt begins. Return whether to make it: not if the task has finished before."""
+        result, now = self._result, timezone.now()
+        assign(result, status=TaskResultStatus.RUNNING, started_at=now, last_attempted_at=now)
+        if self._store is None:
+            result.worker_ids.extend([UNKNOWN_WORKER] * max(message.failures, int(message.redelivered)))
+            result.worker_ids.append(_worker_id())
+            return True
+        with _Storing(self._store, result.id):
+            return self._store.begin(result, _worker_id())
+
+    def call(self) -> None:
+        """Call the task's function, store what it returned or raised, and send the signals."""
+        task_started.send_robust(self._sender, task_result=self._result)
+        try:
+            with ForkGuard():  # a process that the task has forked must not store the result
+                value = self._value()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self._result.errors.append(_error_of(error))
+            if self._tries() < self._most:
+                assign(self._result, status=TaskResultStatus.READY)
+                self._finish()
+                raise
+            self._end(TaskResultStatus.FAILED)  # here, because a receiver may ask for the exception
+        else:
+            assign(self._result, _return_value=value)
+            self._end(TaskResultStatus.SUCCESSFUL)
+
+    def _value(self) -> typing.Any:
+        """Call the task's function, and return its value as JSON."""
+        result = self._result
+        task = result.task
+        context = (TaskContext(task_result=result),) if task.takes_context else ()
+        value = task.call(*context, *result.args, **result.kwargs)
+        try:
+            value = normalize_json(value)
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            error.add_note(
+                f"The task {task.module_path} has run, and returned a value that is not JSON, of type "
+                f"{type(value).__name__}. Return numbers, texts, lists and dicts only."
+            )
+            raise
+        return value
+
+    def _tries(self) -> int:
+        """Return how often the task has raised, as far as that is known."""
+        return len(self._result.errors) if self._store is not None else self._result.attempts
+
+    def _end(self, status: TaskResultStatus) -> None:
+        assign(self._result, status=status, finished_at=timezone.now())
+        self._finish()
+        task_finished.send_robust(self._sender, task_result=self._result)
+
+    def _finish(self) -> None:
+        if self._store is not None:
+            with _Storing(self._store, self._result.id):
+                self._store.finish(self._result)
+
+
+class _Storing:
+    """A context manager. It raises `InboxUnavailable` if the database does not store the result of a task."""
+
+    def __init__(self, store: TaskResults, identity: str) -> None:
+        self._store = store
+        self._identity = identity
+
+    def __enter__(self) -> None:
+        self._store.rest()  # the task may have broken the connection
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, DatabaseError | InterfaceError):
+            raise InboxUnavailable(
+                f"the result of task {self._identity} cannot be stored in the database {self._store.database!r}: "
+                f"{error}"
+            ) from error
+
+
+def _wait_until_due(result: TaskResult[..., typing.Any]) -> None:
+    """Wait until *result* may run. Raises `UnusableMessage` if that is not soon."""
+    run_after = result.task.run_after
+    early = 0.0 if run_after is None else (run_after - timezone.now()).total_seconds()
+    if early > _MOST_EARLY:
+        raise UnusableMessage(
+            f"the task must not run before {run_after}, and the broker has delivered it {early:.0f} s too early; the "
+            "option scheduler is for brokers that delay messages by AMQ_SCHEDULED_DELAY. ActiveMQ does so with "
+            'schedulerSupport="true"'
+        )
+    if early > 0:
+        time.sleep(early)
+
+
+def _error_of(error: BaseException) -> TaskError:
+    kind = type(error)
+    return TaskError(
+        exception_class_path=f"{kind.__module__}.{kind.__qualname__}",
+        traceback="".join(traceback.format_exception(error)),
+    )
+
+
+def _worker_id() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def subscribe_queues(handlers: Handlers, backend: StompTaskBackend) -> None:
+    """Add a handler for each queue of *backend* to *handlers*.
+
+    Raises `ConfigurationError` if there is no queue, or a queue has a handler already. Raises `InvalidFrame` if a queue
+    has no valid destination.
+    """
+    settings = backend.settings
+    if not backend.queues:
+        raise ConfigurationError("QUEUES is empty; a worker can only receive from queues that it knows", "QUEUES")
+    function = TaskHandler(backend.alias)
+    for name in sorted(backend.queues, key=str):
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError(f"the name of a queue must be a text, not {name!r}", "QUEUES")
+        handlers.subscribe(settings.destination_of(name), accept=(settings.serializer,), headers=settings.headers)(
+            function
+        )
+
+
+def subscribe_tasks(handlers: Handlers, using: str) -> None:
+    """Add a handler for each queue of tasks at the broker of the alias *using* to *handlers*.
+
+    Raises what `subscribe_queues` raises, and `ConfigurationError` if the results have no table.
+    """
+    for alias in task_backends:
+        backend = task_backends[alias]
+        if isinstance(backend, StompTaskBackend) and backend.settings.using == using:
+            subscribe_queues(handlers, backend)
+            if (store := backend.settings.store) is not None:
+                store.check()

@@ -1,0 +1,246 @@
+"""`manage.py stomp_worker` runs tasks, in programs of their own that end, also killed, while tasks run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytest.importorskip("django.tasks", reason="django.tasks is new in Django 6.0")
+
+from tests.cli.running import DEADLINE, ended, program
+from tests.client.scripted import eventually
+from tests.django.commands import with_tables
+from tests.django.task_backends import backend
+from tests.wsgi.helpers import ROOT, environment_with
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from stomp_web.broker import Broker
+
+QUEUE = "/queue/tasks.default"
+IN_PROCESSES = pytest.mark.parametrize("how", [[], ["--processes", "2"]], ids=["threads", "processes"])
+LIMIT = 4 * DEADLINE
+
+
+class Shop:
+    """The shop's tasks in programs of their own, with a file of SQLite."""
+
+    def __init__(self, broker: Broker, path: Path, **options: Any) -> None:
+        self.broker = broker
+        self.database = with_tables(
+            {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": str(path / "shop.sqlite3"),
+                "OPTIONS": {
+                    "timeout": 60,
+                    "transaction_mode": "IMMEDIATE",
+                    "init_command": "PRAGMA journal_mode=WAL",
+                },
+            }
+        )
+        self.options = options
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "STOMP_TEST_URL": self.broker.url,
+            "TEST_DATABASE": json.dumps(self.database),
+            "TEST_TASKS": json.dumps({"default": backend(**self.options)}),
+            "DJANGO_SETTINGS_MODULE": "tests.django.task_settings",
+        }
+
+    def worker(self, *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
+        return program("stomp_worker", *arguments, module="tests.django.manage", limit=LIMIT, **self._environment())
+
+    def run(self, *arguments: str, given: object = None) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT,
+            env=environment_with(**self._environment()),
+            input=json.dumps(given),
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def send(self, *tasks: tuple[str, list[Any]]) -> list[str]:
+        return json.loads(self.run("tests.django.task_client", "send", given=tasks))
+
+    def results(self, identities: list[str]) -> list[dict[str, Any]]:
+        return json.loads(self.run("tests.django.task_client", "read", given=identities))
+
+    @property
+    def items(self) -> list[str]:
+        with contextlib.closing(sqlite3.connect(self.database["NAME"])) as connection:
+            return [item for (item,) in connection.execute("select item from shop_order")]
+
+    def all_done(self) -> bool:
+        """Wait until the broker has no message of a task."""
+        return self.broker.wait_until(
+            lambda: not self.broker.pending(QUEUE) + self.broker.unacknowledged(QUEUE), DEADLINE
+        )
+
+
+def told(broker: Broker, count: int, queue: str = "/queue/begun") -> list[Any]:
+    return [json.loads(frame.body) for frame in broker.wait_for(queue, count, DEADLINE)]
+
+
+@IN_PROCESSES
+def test_the_command_runs_tasks_and_results_are_read_by_another_program(local_broker: Broker, tmp_path, how):
+    shop = Shop(local_broker, tmp_path)
+    identities = shop.send(
+        *(("add", [1, 2]), ("add_later", [3, 4]), ("fail", ["no tea"]), ("announce", ["tea"])),
+        *(("return_a_date", []), ("store_order_later", ["tea"])),
+    )
+    with shop.worker(*how) as process:
+        assert shop.all_done()
+        process.send_signal(signal.SIGTERM)
+        code, _, err = ended(process)
+    results = shop.results(identities)
+
+    statuses = [result["status"] for result in results]
+    assert statuses == ["SUCCESSFUL", "SUCCESSFUL", "FAILED", "SUCCESSFUL", "FAILED", "SUCCESSFUL"]
+    assert [result["value"] for result in results] == [3, 7, None, None, None, 1]
+    assert shop.items == ["tea"]
+    assert results[2]["errors"][0].endswith("ValueError: no tea\n")
+    assert "returned a value that is not JSON, of type datetime" in results[4]["errors"][0]
+    assert all(result["attempts"] == 1 for result in results)
+    (announced,) = told(local_broker, 1, "/queue/announced")
+    assert (announced["pid"] == process.pid) is (how == [])
+    assert results[3]["workers"][0].endswith(f"-{announced['pid']}")
+    assert (code, local_broker.messages("/queue/DLQ")) == (0, [])
+    assert f"INFO receiving from /queue/orders, /queue/counted, {QUEUE} at stomp://127.0.0.1:" in err
+
+
+@IN_PROCESSES
+def test_the_task_of_a_killed_worker_runs_again_in_the_next_one(local_broker: Broker, tmp_path, how):
+    shop = Shop(local_broker, tmp_path)
+    end = tmp_path / "end"
+    identities = shop.send(("wait_for", [str(end)]))
+    with shop.worker(*how) as process:
+        (begun,) = told(local_broker, 1)
+        assert [result["status"] for result in shop.results(identities)] == ["RUNNING"]
+        process.kill()
+        if how:
+            os.kill(begun["pid"], signal.SIGKILL)
+        process.wait(DEADLINE)
+    with shop.worker(*how):
+        first, second = told(local_broker, 2)
+        end.touch()
+        assert shop.all_done()
+    (result,) = shop.results(identities)
+
+    assert (first["attempt"], second["attempt"], first["pid"] == second["pid"]) == (1, 2, False)
+    assert (result["status"], result["value"], result["attempts"]) == ("SUCCESSFUL", 2, 2)
+    assert [each.rpartition("-")[2] for each in result["workers"]] == [str(first["pid"]), str(second["pid"])]
+
+
+def test_the_task_of_a_process_that_is_killed_runs_again(local_broker: Broker, tmp_path):
+    shop = Shop(local_broker, tmp_path)
+    end = tmp_path / "end"
+    identities = shop.send(("wait_for", [str(end)]))
+    with shop.worker("--processes", "1") as process:
+        (first,) = told(local_broker, 1)
+        assert first["pid"] != process.pid
+        os.kill(first["pid"], signal.SIGKILL)
+        second = told(local_broker, 2)[1]
+        end.touch()
+        assert shop.all_done()
+    (result,) = shop.results(identities)
+    assert (second["attempt"], result["status"], result["attempts"]) == (2, "SUCCESSFUL", 2)
+
+
+def test_a_task_that_kills_its_process_each_time_becomes_a_dead_letter(local_broker: Broker, tmp_path):
+    shop = Shop(local_broker, tmp_path)
+    identities = shop.send(("die", []), ("add", [1, 2]))
+    with shop.worker("--processes", "1"):
+        (letter,) = local_broker.wait_for("/queue/DLQ", 1, DEADLINE)
+        assert shop.all_done()
+    deadly, other = shop.results(identities)
+    assert (letter.headers["x-task"], letter.headers["x-failures"]) == ("tests.django.shop.tasks.die", "6")
+    assert (deadly["status"], deadly["attempts"]) == ("RUNNING", 6)
+    assert (other["status"], other["value"]) == ("SUCCESSFUL", 3)
+
+
+@IN_PROCESSES
+def test_no_task_is_lost_however_often_workers_are_killed(local_broker: Broker, tmp_path, how):
+    count, kills = 60, 4
+    shop = Shop(local_broker, tmp_path)
+    sent = [f"{number:02}" for number in range(count)]
+    identities = shop.send(*(("store_order", [item, 0.02]) for item in sent))
+    for kill in range(1, kills + 1):
+        with shop.worker(*how) as process:
+            assert eventually(lambda done=kill * count // (kills + 2): len(shop.items) >= done, DEADLINE)
+            process.kill()
+            process.wait(DEADLINE)
+    with shop.worker(*how) as process:
+        assert shop.all_done()
+        process.send_signal(signal.SIGTERM)
+        assert ended(process)[0] == 0
+    results = shop.results(identities)
+
+    assert [result["errors"] for result in results if result["status"] != "SUCCESSFUL"] == []
+    stored = shop.items
+    assert set(stored) == set(sent), "each ran at least once"
+    assert len(stored) <= sum(result["attempts"] for result in results), "and never more often than was counted"
+    assert all(isinstance(result["value"], int) for result in results)
+    assert local_broker.messages("/queue/DLQ") == []
+
+
+def test_a_task_of_a_transaction_goes_through_the_outbox_and_the_relay(local_broker: Broker, tmp_path):
+    shop = Shop(local_broker, tmp_path, outbox=True)
+    identities = shop.send(("add", [1, 2]), ("fail", ["no tea"]))
+    assert local_broker.messages(QUEUE) == []
+    assert [result["status"] for result in shop.results(identities)] == ["READY", "READY"]
+    shop.run("tests.django.manage", "stomp_relay", "--once")
+    assert len(local_broker.messages(QUEUE)) == 2
+    with shop.worker():
+        assert shop.all_done()
+    assert [result["status"] for result in shop.results(identities)] == ["SUCCESSFUL", "FAILED"]
+
+
+def test_a_stop_lets_the_running_task_finish(local_broker: Broker, tmp_path):
+    shop = Shop(local_broker, tmp_path)
+    end = tmp_path / "end"
+    identities = shop.send(("wait_for", [str(end)]))
+    with shop.worker() as process:
+        told(local_broker, 1)
+        process.send_signal(signal.SIGTERM)
+        end.touch()
+        code, _, _ = ended(process)
+    (result,) = shop.results(identities)
+    assert (code, result["status"], result["attempts"]) == (0, "SUCCESSFUL", 1)
+    assert shop.all_done()
+
+
+@IN_PROCESSES
+def test_a_task_that_is_tried_again_waits_and_then_succeeds(local_broker: Broker, tmp_path, how):
+    shop = Shop(local_broker, tmp_path, max_attempts=3)
+    identities = shop.send(("fail_until", [3]), ("fail", ["no tea"]))
+    with shop.worker(*how):
+        assert shop.all_done()
+    first, second = shop.results(identities)
+    assert (first["status"], first["value"], first["attempts"], len(first["errors"])) == ("SUCCESSFUL", 3, 3, 2)
+    assert (second["status"], second["attempts"], len(second["errors"])) == ("FAILED", 3, 3)
+    assert local_broker.messages("/queue/DLQ") == []
+
+
+def test_without_its_table_the_worker_does_not_start(local_broker: Broker, tmp_path):
+    shop = Shop(local_broker, tmp_path)
+    with contextlib.closing(sqlite3.connect(shop.database["NAME"])) as connection:
+        connection.execute("drop table stomp_web_task")
+    with shop.worker() as process:
+        code, _, err = ended(process)
+    assert code == 1
+    assert "CommandError: there is no stomp_web_task in the database 'default': run `manage.py migrate" in err

@@ -49,6 +49,7 @@ class Delivery:
       the connection; `refused` - the broker has refused the dead letter, or seems to have refused it.
     * `postponed` - how many tries have failed without a fault of the message.
     * `done` - the handling has ended. The acknowledgement may still have to wait for earlier messages.
+    * `announced` - the observers were notified of the delivery. `seconds` - how long the last try took, for observers.
     """
 
     frame: Frame
@@ -64,6 +65,8 @@ class Delivery:
     refused: bool = False
     done: bool = False
     postponed: int = 0
+    announced: bool = False
+    seconds: float = 0.0
 
     @property
     def name(self) -> str:

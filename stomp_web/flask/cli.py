@@ -178,7 +178,8 @@ def relay(database: str | None, once: bool, extension: str, **options: typing.An
 
     given = {name: value for name, value in options.items() if value is not None}
     with _command(extension) as state, contextlib.closing(state.publisher):
-        code = run_relay(state.transactional_outbox.relay(relay_engine(state.app, database), **given), once=once)
+        made = state.transactional_outbox.relay(relay_engine(state.app, database), **given)
+        code = run_relay(made, once=once, telemetry=state.publisher.options.telemetry)
     click.get_current_context().exit(code)
 
 

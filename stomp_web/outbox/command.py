@@ -23,11 +23,17 @@ _LONG: typing.Final = 60.0
 _log = get_logger("outbox")
 
 
-def run_relay(relay: Relay, *, once: bool = False, stream: typing.TextIO | None = None) -> int:
+def run_relay(relay: Relay, *, once: bool = False, stream: typing.TextIO | None = None, telemetry: bool = False) -> int:
     """Run *relay*, and write its log and a progress line to *stream* (default: standard error).
+
+    If *telemetry* is true, the numbers of the outbox become metrics of OpenTelemetry.
 
     Returns the exit code of `Relay.run`, or 130 after a second Ctrl-C. Raises what `Relay.run` raises.
     """
+    if telemetry:
+        from ..telemetry import instrument
+
+        instrument(relay)
     line = RelayLine(sys.stderr if stream is None else stream)
     with line.shown(_log):
         try:

@@ -1,4 +1,7 @@
-"""Providers of the OpenTelemetry SDK whose exporters keep what they get in memory."""
+"""A broker, an instrumented publisher, and workers that are stopped when the test ends.
+
+Every module of tests here begins with ``importorskip``. This file imports nothing of OpenTelemetry at its top.
+"""
 
 from __future__ import annotations
 
@@ -6,67 +9,19 @@ import typing
 
 import pytest
 
-pytest.importorskip("opentelemetry.sdk", reason="the tests of telemetry need: pip install opentelemetry-sdk")
-
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
 from stomp_web import Publisher
 from stomp_web.broker import Broker
-from stomp_web.telemetry import instrument
 from stomp_web.worker import Worker
-from tests.client.scripted import eventually
-from tests.worker.running import PATIENCE, Running
+from tests.worker.running import Running
 
-
-class Telemetry:
-    """A tracer provider and a meter provider, and what they were given."""
-
-    def __init__(self) -> None:
-        self._exporter = InMemorySpanExporter()
-        self.tracer_provider = TracerProvider()
-        self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self._reader = InMemoryMetricReader()
-        self.meter_provider = MeterProvider([self._reader])
-        self.tracer = self.tracer_provider.get_tracer("test")
-
-    @property
-    def providers(self) -> tuple[TracerProvider, MeterProvider]:
-        return self.tracer_provider, self.meter_provider
-
-    def instrument(self, target: typing.Any, **options: typing.Any) -> typing.Any:
-        instrument(target, *self.providers, **options)
-        return target
-
-    @property
-    def spans(self) -> list[ReadableSpan]:
-        return list(self._exporter.get_finished_spans())
-
-    def wait(self, count: int) -> list[ReadableSpan]:
-        """Wait until so many spans have ended."""
-        assert eventually(lambda: len(self.spans) >= count, PATIENCE), self.spans
-        return self.spans
-
-    def named(self, name: str) -> ReadableSpan:
-        (span,) = (span for span in self.spans if span.name == name)
-        return span
-
-    def metrics(self) -> dict[str, typing.Any]:
-        """The metrics by name."""
-        data = self._reader.get_metrics_data()
-        scopes = [scope for resource in data.resource_metrics for scope in resource.scope_metrics] if data else []
-        return {metric.name: metric for scope in scopes for metric in scope.metrics}
-
-    def points(self, name: str) -> list[typing.Any]:
-        metric = self.metrics().get(name)
-        return [] if metric is None else list(metric.data.data_points)
+if typing.TYPE_CHECKING:
+    from tests.telemetry.recording import Telemetry
 
 
 @pytest.fixture
 def telemetry() -> typing.Iterator[Telemetry]:
+    from tests.telemetry.recording import Telemetry
+
     made = Telemetry()
     yield made
     made.tracer_provider.shutdown()

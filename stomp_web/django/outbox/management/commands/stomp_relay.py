@@ -45,10 +45,10 @@ class Command(StompCommand):
         **_: typing.Any,
     ) -> None:
         """Run until Ctrl-C or SIGTERM."""
-        publishers[using]  # to raise its errors now
+        publisher = publishers[using]  # to raise its errors now
         relay = make_relay(using, database, poll=poll, batch=batch, max_attempts=max_attempts)
         try:
-            code = run_relay(relay, once=once)
+            code = run_relay(relay, once=once, telemetry=publisher.options.telemetry)
         finally:
             publishers.close_all()
         if code:

@@ -119,3 +119,14 @@ def test_telemetry_without_its_package_is_an_error_that_names_the_extra(made):
         "except stomp_web.ConfigurationError as error: print(error.option, error)"
     )
     assert error == "telemetry telemetry needs OpenTelemetry, which is not installed: pip install 'stomp-web[otel]'"
+
+
+def test_the_collector_without_its_package_is_an_error_that_names_the_extra():
+    error = run(
+        "import sys; sys.modules['prometheus_client'] = None\n"
+        "import stomp_web\n"
+        "try: from stomp_web.telemetry.prometheus import Collector\n"
+        "except stomp_web.ConfigurationError as error: print(error)"
+    )
+    expected = "telemetry needs prometheus_client, which is not installed: pip install 'stomp-web[prometheus]'"
+    assert error == expected

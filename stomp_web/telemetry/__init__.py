@@ -48,7 +48,7 @@ def instrument(
     try:
         from .targets import add
     except ImportError as error:
-        raise _missing(error, "opentelemetry", "OpenTelemetry", "otel") from None
+        raise missing(error, "opentelemetry", "OpenTelemetry", "otel") from None
     add(target, tracer_provider, meter_provider, system, destination_template)
 
 
@@ -59,7 +59,7 @@ def uninstrument(target: Publisher | Worker | Relay) -> None:
     remove(target)
 
 
-def _missing(error: ImportError, package: str, name: str, extra: str) -> Exception:
+def missing(error: ImportError, package: str, name: str, extra: str) -> Exception:
     if (error.name or "").partition(".")[0] != package:
         return error
     text = f"telemetry needs {name}, which is not installed: pip install 'stomp-web[{extra}]'"

@@ -54,6 +54,9 @@ OUTBOX_STATE: typing.Final = "stomp_web.outbox.message.state"
 OUTBOX_MESSAGES: typing.Final = "stomp_web.outbox.messages"
 OUTBOX_OLDEST: typing.Final = "stomp_web.outbox.oldest_age"
 
+# The boundaries in seconds that the conventions recommend for durations.
+BUCKETS: typing.Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+
 Attributes = dict[str, typing.Any]
 
 _TEMPORARY: typing.Final = ("/temp-queue/", "/temp-topic/", "/reply-queue/", "/remote-temp-queue/")

@@ -28,6 +28,7 @@ from ..observers import (
 from . import Template
 from . import attributes as names
 from .attributes import Attributes, Naming
+from .kinds import guarded
 from .meters import Meters
 from .sends import creation_context, get_tracer
 
@@ -98,8 +99,10 @@ class _Handling:
 
     def __enter__(self) -> typing.Callable[[Failure | None], object]:
         try:
-            self._span, context = self._begin()
-            self._token = contexts.attach(context)
+            begun = guarded(self._begin)
+            if begun is not None:
+                self._span = begun[0]
+                self._token = contexts.attach(begun[1])
         except Exception:  # noqa: BLE001 - a sampler or a propagator of the application has failed, not the message
             _log.exception("the message is handled without a span")
         return self._note
@@ -108,6 +111,12 @@ class _Handling:
         if failure is not None and self._span is not None:
             kind = failure.error.partition(":")[0]
             self._fail(self._span, kind if kind.isidentifier() else "", failure.error)
+
+    def _end(self, span: Span, error: BaseException | None) -> None:
+        if error is not None:
+            span.record_exception(error)
+            self._fail(span, names.error_type(error), f"{type(error).__name__}: {error}")
+        span.end()
 
     @staticmethod
     def _fail(span: Span, kind: str, text: str) -> None:
@@ -123,10 +132,7 @@ class _Handling:
         if span is None:
             return
         try:
-            if error is not None:
-                span.record_exception(error)
-                self._fail(span, names.error_type(error), f"{type(error).__name__}: {error}")
-            span.end()
+            guarded(self._end, span, error)
         except Exception:  # noqa: BLE001 - the exception's text, or a span processor of the application, has failed
             _log.exception("the span of a message is incomplete")
 
@@ -143,6 +149,9 @@ class WorkerTelemetry:
 
     def __call__(self, event: Event) -> None:
         """Make metrics for *event*."""
+        guarded(self._measure, event)
+
+    def _measure(self, event: Event) -> None:
         if isinstance(event, MessageReceived):
             if self._fixed_system is None:
                 self._system = names.system_of(event.server)

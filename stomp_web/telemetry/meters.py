@@ -22,8 +22,6 @@ __all__ = ["Meters", "all_meters", "meters_of", "pool_attributes"]
 
 _T = typing.TypeVar("_T")
 
-# The boundaries that the conventions recommend for both durations.
-_BUCKETS: typing.Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _COUNTED_STATES: typing.Final = ("pending", "waiting", "failed", "sent")
 
 _Key = tuple[tuple[str, typing.Any], ...]
@@ -54,7 +52,7 @@ class Meters:
         self.relays: _Watched[Relay] = _Watched()
 
         def histogram(name: str, text: str) -> metrics.Histogram:
-            return meter.create_histogram(name, "s", text, explicit_bucket_boundaries_advisory=_BUCKETS)
+            return meter.create_histogram(name, "s", text, explicit_bucket_boundaries_advisory=names.BUCKETS)
 
         self.operation_duration = histogram(names.OPERATION_DURATION, "Duration of a send or of a batch.")
         self.process_duration = histogram(names.PROCESS_DURATION, "Duration of the handling of a message.")

@@ -20,6 +20,7 @@ from ..observers import Event, PoolChanged, SendBegan, SendCall, SendFailed, Sen
 from . import Template
 from . import attributes as names
 from .attributes import Attributes, Naming
+from .kinds import guarded
 from .meters import Meters
 
 __all__ = ["SendTelemetry", "creation_context", "get_tracer"]
@@ -83,7 +84,7 @@ class SendTelemetry:
         """Make spans and metrics for *event*."""
         react = self._react.get(type(event))
         if react is not None:
-            react(event)
+            guarded(react, event)
 
     def _send_began(self, event: SendBegan) -> None:
         call: _Call | None = event.call.notes.get(self)
@@ -116,7 +117,7 @@ class SendTelemetry:
 
     def _send_ended(self, event: SendSucceeded | SendFailed) -> None:
         call: _Call | None = event.call.notes.get(self)
-        if call is None:  # the publisher was instrumented meanwhile
+        if call is None:  # the publisher was instrumented meanwhile, or this is a nested call
             return
         error = event.error if isinstance(event, SendFailed) else None
         call.error = call.error or error

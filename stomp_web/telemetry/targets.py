@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 import typing
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from ..errors import ConfigurationError
 from ..observers import Observers
 from . import Template
 from .attributes import server_attributes
 from .handling import HandlerSpans, WorkerTelemetry
+from .kinds import kind_of
 from .meters import all_meters, meters_of, pool_attributes
 from .sends import SendTelemetry, get_tracer
 
-__all__ = ["add", "kind_of", "remove"]
-
-# Where the classes are. Their packages stand above this one, so they are looked up among the loaded modules.
-_HOMES: typing.Final = {
-    "publisher": ("stomp_web.publisher.publisher", "Publisher"),
-    "worker": ("stomp_web.worker.worker", "Worker"),
-    "relay": ("stomp_web.outbox.relay", "Relay"),
-}
-
-
-def kind_of(target: object, function: str) -> str:
-    """Return ``publisher``, ``worker`` or ``relay``. Raises `ConfigurationError` for any other object."""
-    for kind, (module, name) in _HOMES.items():
-        found = getattr(sys.modules.get(module), name, None)
-        if found is not None and isinstance(target, found):
-            return kind
-    raise ConfigurationError(
-        f"{function} takes a Publisher, a Worker or a Relay, not {type(target).__name__}; in Flask, the publisher is "
-        "app.extensions['stomp'].publisher, and in Django stomp_web.django.publishers['default']"
-    )
+__all__ = ["add", "remove"]
 
 
 def _known(observers: Observers) -> list[SendTelemetry | WorkerTelemetry]:

@@ -301,6 +301,22 @@ def test_an_exporter_that_fails_harms_no_message(publisher, broker, telemetry):
     assert len(broker.messages("/queue/a")) == 1
 
 
+def test_an_exporter_may_send_by_itself(publisher, broker, telemetry):
+    class Reporter(SpanProcessor):
+        def on_start(self, span, parent_context=None):
+            publisher.send("/queue/spans", "start")
+
+        def on_end(self, span):
+            publisher.send("/queue/spans", "end")
+
+    telemetry.tracer_provider.add_span_processor(Reporter())
+    publisher.send("/queue/a", 1)
+    assert [frame.body for frame in broker.messages("/queue/spans")] == [b'"start"', b'"end"']
+    assert [span.name for span in telemetry.spans] == ["send /queue/a"]
+    publisher.send("/queue/a", 1)
+    assert len(telemetry.spans) == 2
+
+
 @pytest.mark.parametrize("target", [print, "stomp://localhost", object()])
 def test_something_else_is_refused(target):
     with pytest.raises(ConfigurationError, match="takes a Publisher, a Worker or a Relay"):

@@ -21,7 +21,7 @@ if typing.TYPE_CHECKING:
 __all__ = ["Template", "instrument", "uninstrument"]
 
 #: Takes a destination, and returns the name under which it is counted, or ``None`` for the destination itself.
-Template = typing.Callable[[str], "str | None"]
+Template = typing.Callable[[str], str | None]
 
 
 def instrument(
@@ -53,7 +53,7 @@ def instrument(
 
 
 def uninstrument(target: Publisher | Worker | Relay) -> None:
-    """Stop making spans and metrics for *target*. A worker's spans end with its next `run`."""
+    """Stop making spans and metrics for *target*. If a worker runs, its spans end with its next run."""
     from .targets import remove
 
     remove(target)

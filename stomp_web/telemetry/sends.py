@@ -120,7 +120,7 @@ class SendTelemetry:
         if call is None:  # the publisher was instrumented meanwhile, or this is a nested call
             return
         error = event.error if isinstance(event, SendFailed) else None
-        call.error = call.error or error
+        call.error = error if call.error is None else call.error
         call.counts[event.destination, "" if error is None else names.error_type(error)] += 1
         call.ended += 1
         if call.ended == len(call.own):

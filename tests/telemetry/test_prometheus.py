@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
@@ -21,6 +22,7 @@ from stomp_web.worker import Worker
 from tests.cli.running import ROOT
 from tests.client.scripted import eventually
 from tests.worker.running import PATIENCE, Notes
+from tests.wsgi.helpers import in_threads, serving
 
 
 class Scraped:
@@ -280,3 +282,29 @@ def test_it_needs_no_opentelemetry():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "made\n"
+
+
+def test_a_scrape_of_gunicorn_has_the_numbers_of_all_its_workers(broker, tmp_path):
+    pytest.importorskip("gunicorn")
+    environment = {
+        "GUNICORN_CMD_ARGS": "--workers 2 --threads 1 --preload",  # forked after the collector was made
+        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
+        "STOMP_TEST_URL": broker.url,
+    }
+    with serving("gunicorn", "tests.telemetry.metrics_app:application", **environment) as address:
+
+        def get(path):
+            with urllib.request.urlopen(address + path, timeout=60) as answer:
+                return answer.read().decode()
+
+        sent, pids = 0, set()
+        while len(pids) < 2 and sent < 2000:
+            pids.update(in_threads(4, lambda _: get("/")))  # at once, so that one worker alone is not enough
+            sent += 4
+        text = get("/metrics")
+    assert len(pids) == 2
+    label = f'broker="stomp://127.0.0.1:{broker.port}"'
+    assert (
+        f'stomp_web_messages_sent_total{{{label},destination="/queue/orders",outcome="confirmed"}} {sent:.1f}' in text
+    )
+    assert f'stomp_web_pool_connections{{{label},state="idle"}} 2.0' in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import gc
 import weakref
@@ -299,6 +300,15 @@ def test_an_exporter_that_fails_harms_no_message(publisher, broker, telemetry):
     telemetry.tracer_provider.add_span_processor(Broken())
     publisher.send("/queue/a", 1)
     assert len(broker.messages("/queue/a")) == 1
+
+
+def test_asend_belongs_to_the_span_of_its_task(publisher, telemetry):
+    async def request():
+        with telemetry.tracer.start_as_current_span("request"):
+            await publisher.asend("/queue/a", 1)
+
+    asyncio.run(request())
+    assert telemetry.named("send /queue/a").parent == telemetry.named("request").get_span_context()
 
 
 def test_an_exporter_may_send_by_itself(publisher, broker, telemetry):

@@ -39,8 +39,11 @@ autodoc_typehints = "signature"
 autodoc_default_options = {"members": True}
 autoclass_content = "class"
 
-# The types of WSGI are in _typeshed, which exists for type checkers only.
-nitpick_ignore = [("py:class", name) for name in ("AnySession", "WSGIApplication", "WSGIEnvironment")]
+# The types of WSGI are in _typeshed, which exists for type checkers only. The providers are of OpenTelemetry.
+nitpick_ignore = [
+    ("py:class", name)
+    for name in ("AnySession", "MeterProvider", "TracerProvider", "WSGIApplication", "WSGIEnvironment")
+]
 
 # Their inventories need a network, so only the published build links the names of other projects.
 intersphinx_mapping = {

@@ -222,6 +222,7 @@ class Options:
     signing_keys: tuple[str | bytes, ...] = _secret(
         _keys, (), "", "Secret keys for signed messages; the first one signs, all verify."
     )
+    telemetry: bool = _option(_flag, False, "", "Whether to make spans and metrics of OpenTelemetry (extra otel).")
 
 
 #: The default of every option. Constructors use the same defaults for arguments of the same names.

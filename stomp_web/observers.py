@@ -3,6 +3,10 @@
 Metrics, tracing and framework signals use observers. The sending thread calls every observer, so an observer should be
 quick. An observer may send messages, even through the publisher that calls the observer. The thread holds no lock and
 no connection during the call. An observer's exceptions are logged, and do not affect the sender.
+
+A publisher notifies its observers of `SendBegan`, `SendSucceeded`, `SendFailed`, `StoreBegan` and `PoolChanged`. A
+worker notifies its observers of `MessageReceived`, `MessageHandled`, `MessageFailed`, `MessageGivenBack` and
+`MessageDeadLettered`. The worker thread that has the message calls them, also if a handler runs in another process.
 """
 
 from __future__ import annotations
@@ -13,9 +17,44 @@ import typing
 
 from ._internal.log import get_logger
 
-__all__ = ["Event", "Observer", "Observers", "PoolChanged", "SendBegan", "SendFailed", "SendSucceeded"]
+__all__ = [
+    "Event",
+    "MessageDeadLettered",
+    "MessageFailed",
+    "MessageGivenBack",
+    "MessageHandled",
+    "MessageReceived",
+    "Observer",
+    "Observers",
+    "PoolChanged",
+    "SendBegan",
+    "SendCall",
+    "SendFailed",
+    "SendSucceeded",
+    "StoreBegan",
+]
 
 _log = get_logger("observers")
+
+#: Functions that are called with each new publisher and each new worker. Only `stomp_web.telemetry` changes this list.
+installers: list[typing.Callable[[typing.Any], object]] = []
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class SendCall:
+    """One call of `Publisher.send`, or one batch. The events of all its messages have the same `SendCall`.
+
+    * `destinations` - the destination of each message, in order.
+    * `headers` - the headers of each message, in order. They are the same objects as in `SendBegan`.
+    * `notes` - a place for observers. An observer may keep values for its later events here, with itself as the key.
+    """
+
+    destinations: tuple[str, ...] = ()
+    headers: tuple[dict[str, str], ...] = dataclasses.field(default=(), repr=False)
+    notes: dict[typing.Any, typing.Any] = dataclasses.field(default_factory=dict, repr=False)
+
+
+_call = functools.partial(dataclasses.field, default_factory=SendCall, repr=False, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,6 +65,7 @@ class SendBegan:
     destination: str
     headers: dict[str, str] = dataclasses.field(repr=False)
     body_bytes: int
+    call: SendCall = _call()  # noqa: RUF009 - a field
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,6 +76,7 @@ class SendSucceeded:
     destination: str
     confirmed: bool
     seconds: float
+    call: SendCall = _call()  # noqa: RUF009 - a field
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,6 +87,17 @@ class SendFailed:
     destination: str
     error: BaseException
     seconds: float
+    call: SendCall = _call()  # noqa: RUF009 - a field
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoreBegan:
+    """A message is about to be written into an outbox. An observer may add to `headers`: the row contains them."""
+
+    message_id: str
+    destination: str
+    headers: dict[str, str] = dataclasses.field(repr=False)
+    body_bytes: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,19 +105,89 @@ class PoolChanged:
     """The event after a change to a connection of the pool. `broker` is an address without credentials.
 
     `change` is ``opened``, ``connect_failed``, ``closed``, ``stale``, ``retired`` or ``discarded``. Stale means dead
-    before use. Retired means too old, or idle for too long. Discarded means closed after an error.
+    before use. Retired means too old, or idle for too long. Discarded means closed after an error. `server` is the name
+    that an ``opened`` connection's broker gave, such as ``RabbitMQ/4.3.6``, or ``None``.
     """
 
     change: str
     broker: str
+    server: str | None = dataclasses.field(default=None, compare=False)
 
 
-Event = SendBegan | SendSucceeded | SendFailed | PoolChanged
+@dataclasses.dataclass(frozen=True, slots=True)
+class _OfWorker:
+    # The attributes of every event of a worker.
+    message_id: str
+    destination: str
+    subscription: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MessageReceived(_OfWorker):
+    """A worker thread has taken a message that the broker delivered, and will call its handler.
+
+    The event comes once for each delivery, however often the worker tries it. `message_id` is the ``x-message-id``, or
+    else the broker's ``message-id``. `destination` is the message's own destination. `subscription` is the destination
+    to which the handler has subscribed; it may have wildcards. `server` is the name that the broker gave.
+    """
+
+    headers: typing.Mapping[str, str] = dataclasses.field(repr=False)
+    body_bytes: int
+    redelivered: bool
+    server: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MessageHandled(_OfWorker):
+    """A handler has returned. `seconds` is how long it took. The acknowledgement was sent, if one was due."""
+
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MessageFailed(_OfWorker):
+    """A handler has raised, its process has died, or the message could not be read. The event comes at each try.
+
+    `error` is the error in one line, and `kind` the name of its class, or ``""``. `failures` counts the failures of the
+    message so far, with this one. `seconds` is how long the handler took.
+    """
+
+    error: str
+    kind: str
+    failures: int
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MessageGivenBack(_OfWorker):
+    """A message that has failed was returned to its queue by NACK. The broker will deliver it again."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MessageDeadLettered(_OfWorker):
+    """The broker has confirmed the dead letter of a message. `dead_letter` is its destination, `error` the reason."""
+
+    dead_letter: str
+    error: str
+
+
+Event = (
+    SendBegan
+    | SendSucceeded
+    | SendFailed
+    | StoreBegan
+    | PoolChanged
+    | MessageReceived
+    | MessageHandled
+    | MessageFailed
+    | MessageGivenBack
+    | MessageDeadLettered
+)
 Observer = typing.Callable[[Event], object]
 
 
 class Observers:
-    """The observers of one publisher. While no observer listens, the object is false and no events are made.
+    """The observers of one publisher or worker. While no observer listens, the object is false and no events are made.
 
     An observer may have a method ``listens`` that returns whether the observer wants events now.
     """
@@ -124,4 +246,5 @@ class SignalObserver:
         """Send the signal for *event*."""
         send = self._send.get(type(event))
         if send is not None:
-            send(**{field.name: getattr(event, field.name) for field in dataclasses.fields(event)})
+            names = (field.name for field in dataclasses.fields(event) if field.name != "call")
+            send(**{name: getattr(event, name) for name in names})

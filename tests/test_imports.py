@@ -106,3 +106,27 @@ def test_the_library_is_silent_unless_logging_was_set_up():
         check=True,
     )
     assert done.stdout + done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "made", ["stomp_web.Publisher('memory://', telemetry=True)", "worker.Worker('stomp://x?telemetry=1')"]
+)
+def test_telemetry_without_its_package_is_an_error_that_names_the_extra(made):
+    error = run(
+        "import sys; sys.modules['opentelemetry'] = None\n"
+        "import stomp_web; from stomp_web import worker\n"
+        f"try: {made}\n"
+        "except stomp_web.ConfigurationError as error: print(error.option, error)"
+    )
+    assert error == "telemetry telemetry needs OpenTelemetry, which is not installed: pip install 'stomp-web[otel]'"
+
+
+def test_the_collector_without_its_package_is_an_error_that_names_the_extra():
+    error = run(
+        "import sys; sys.modules['prometheus_client'] = None\n"
+        "import stomp_web\n"
+        "try: from stomp_web.telemetry.prometheus import Collector\n"
+        "except stomp_web.ConfigurationError as error: print(error)"
+    )
+    expected = "telemetry needs prometheus_client, which is not installed: pip install 'stomp-web[prometheus]'"
+    assert error == expected

@@ -30,6 +30,7 @@ GROUPS: typing.Final[dict[str, tuple[str, ...]]] = {
     "Time": ("timeout", "connect_timeout"),
     "Receiving": ("max_header_bytes", "max_headers", "max_body_bytes"),
     "The pool": ("pool_size", "max_waiting", "max_idle", "max_lifetime"),
+    "Telemetry": ("telemetry",),
     "TLS": ("tls_ca", "tls_cert", "tls_key", "tls_key_password", "tls_insecure_skip_verify"),
 }
 
@@ -55,6 +56,7 @@ AS_TEXT: typing.Final[dict[str, str]] = {
     "max_header_bytes": "262144",
     "max_headers": "5000",
     "max_body_bytes": "1048576",
+    "telemetry": "true",
     "tls_ca": "/etc/ssl/broker-ca.pem",
     "tls_cert": "/etc/ssl/shop.pem",
     "tls_key": "/etc/ssl/shop.key",

@@ -186,7 +186,8 @@ def relay(
     given = {name: value for name, value in options.items() if value is not None}
     with _command(extension) as state, contextlib.closing(state.publisher):
         made = state.transactional_outbox.relay(relay_engine(state.app, database), **given)
-        code = run_relay(made, once=once, health_port=health_port, health_file=health_file)
+        telemetry = state.publisher.options.telemetry
+        code = run_relay(made, once=once, telemetry=telemetry, health_port=health_port, health_file=health_file)
     click.get_current_context().exit(code)
 
 

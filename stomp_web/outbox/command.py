@@ -28,15 +28,21 @@ def run_relay(
     relay: Relay,
     *,
     once: bool = False,
+    telemetry: bool = False,
     health_port: int | tuple[str, int] | None = None,
     health_file: str | None = None,
     stream: typing.TextIO | None = None,
 ) -> int:
     """Run *relay*, and write its log and a progress line to *stream*. Default: standard error.
 
-    *health_port* and *health_file* are the *port* and the *file* of a `HealthServer`. Returns the exit code of
-    `Relay.run`, or 130 after a second Ctrl-C. Raises the exceptions of `Relay.run` and of `HealthServer`.
+    If *telemetry* is true, the numbers of the outbox become metrics of OpenTelemetry. *health_port* and *health_file*
+    are the *port* and the *file* of a `HealthServer`. Returns the exit code of `Relay.run`, or 130 after a second
+    Ctrl-C. Raises the exceptions of `Relay.run` and of `HealthServer`.
     """
+    if telemetry:
+        from ..telemetry import instrument
+
+        instrument(relay)
     line = RelayLine(sys.stderr if stream is None else stream)
     with line.shown(_log), contextlib.ExitStack() as stack:
         if health_port is not None or health_file is not None:  # only then, health checks are loaded

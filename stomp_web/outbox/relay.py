@@ -85,6 +85,8 @@ class Relay:
         self._batch = whole_number("batch", batch, 1, _LARGEST_BATCH)
         self._max_attempts = whole_number("max_attempts", max_attempts, 1)
         self._wakeup = Wakeup()
+        #: Whether the rows are counted for `stats` from time to time, even if `run` has no *on_progress*.
+        self.counting = False
         self._stopping = False
         self._listener: Listener | None = None
         self._stats = RelayStats()
@@ -335,7 +337,7 @@ class Relay:
                 poll.register(descriptor, select.POLLIN)
             elif listens:  # the connection of the listener is lost
                 return
-            shown = min(left, _SHOWN_EVERY) if self._on_progress is not None else left
+            shown = min(left, _SHOWN_EVERY) if self.counting or self._on_progress is not None else left
             ready = [descriptor for descriptor, _ in poll.poll(math.ceil(shown * 1000))]
             if self._listener is not None and self._descriptor() in ready:
                 self._drain()
@@ -384,14 +386,17 @@ class Relay:
                 listener.close()
 
     def _show(self) -> None:
-        if self._on_progress is None or (now := time.monotonic()) - self._shown_at < _SHOWN_EVERY:
+        if not self.counting and self._on_progress is None:
+            return
+        if (now := time.monotonic()) - self._shown_at < _SHOWN_EVERY:
             return
         self._shown_at = now
         if now - self._counted_at >= _COUNTED_EVERY and not self._stats.problem:
             self._stats = dataclasses.replace(self._stats, outbox=self.store.stats())
             self._counted_at = now
         try:
-            self._on_progress(self._stats)
+            if self._on_progress is not None:
+                self._on_progress(self._stats)
         except Exception:  # noqa: BLE001 - the application's function may raise anything
             _log.exception("on_progress failed")
 

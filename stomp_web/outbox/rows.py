@@ -21,7 +21,9 @@ import typing
 from .._internal.printable import short_repr
 from ..client.message import MESSAGE_ID, Message, check_ttl, new_message, prepare, send_frame
 from ..errors import ConfigurationError, InvalidFrame, SerializationError
+from ..observers import Observers
 from ..protocol.encode import encode_headers
+from ..publisher.events import notify_of_store
 
 __all__ = [
     "FAILED",
@@ -103,12 +105,14 @@ class Row:
 ROW_COLUMNS: typing.Final = tuple(field.name for field in dataclasses.fields(Row))
 
 
-def new_row(message: Message, key: str | None, alias: str) -> NewRow:
-    """Return the row for *message*. `Publisher.prepare` has made the message.
+def new_row(message: Message, key: str | None, alias: str, observers: Observers) -> NewRow:
+    """Return the row for *message*. `Publisher.prepare` has made the message. Its *observers* may add headers.
 
     Raises `InvalidFrame` if the destination, the id or the content type is longer than its column. Raises
     `ConfigurationError` if *key* is not a text of 1 to 255 characters.
     """
+    if observers.known and observers:
+        notify_of_store(observers, message)
     headers = dict(send_frame(message).headers)
     destination, content_type, message_id = (headers.pop(name, None) for name in _COLUMNS)
     for name, value, most in (

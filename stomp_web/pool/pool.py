@@ -109,7 +109,7 @@ class PublishClientPool(Unpicklable):
         self._connector = make_connector(
             address.endpoints, more_options=("max_size", "max_waiting", "max_idle", "max_lifetime"), **options
         )
-        self._observers = observers or Observers()
+        self._observers = Observers() if observers is None else observers  # empty ones are false
         self._notices = Notices()
         self._closed = False
         self._states = self._make_states()
@@ -272,7 +272,7 @@ class PublishClientPool(Unpicklable):
             raise
         finally:
             state.connect_turn.put(turn)
-        self._notify("opened", client.broker)
+        self._notify("opened", client.broker, client.server)
         return client
 
     def _connect(self, state: LeaseState, client: PublishClient, deadline: Deadline) -> None:
@@ -426,6 +426,6 @@ class PublishClientPool(Unpicklable):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _notify(self, change: str, broker: str) -> None:
+    def _notify(self, change: str, broker: str, server: str | None = None) -> None:
         if self._observers:
-            self._notices.add(self._observers.notify, PoolChanged(change, broker))
+            self._notices.add(self._observers.notify, PoolChanged(change, broker, server))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-import time
 import typing
 from os import getpid
 
@@ -20,12 +19,13 @@ from ..config import DEFAULTS, Options, read_options
 from ..connection.address import parse_address
 from ..connection.deadline import Deadline, checked, deadline_in
 from ..errors import ConfigurationError, InvalidFrame, MessageError, StompError
-from ..observers import Observer, Observers, SendBegan, SendFailed, SendSucceeded
+from ..observers import Observer, Observers, installers
 from ..pool import Health
 from ..serializers import SIGNATURE, SerializedPayload, check_keys, get_serializer
 from .backends.broker import BrokerBackend
 from .backends.local import MemoryBackend, OutboxMessage, local_backend
 from .batch import Batch
+from .events import SendEvents
 from .in_thread import call_in_thread, warn_of_blocking
 from .routes import make_routes, own_headers
 from .stats import Counters, PublisherStats
@@ -81,6 +81,12 @@ class Publisher(Unpicklable):
         )
         self._counters = PerProcess(Counters)
         self._route = make_routes(standing, self.options.persistent)
+        if self.options.telemetry:
+            from ..telemetry import instrument
+
+            instrument(self)
+        for install in installers:
+            install(self)
 
     @property
     def url(self) -> str:
@@ -371,35 +377,26 @@ class Publisher(Unpicklable):
     ) -> None:
         if confirm is None:
             confirm = self.options.confirm
-        observed = self.observers.known and bool(self.observers)  # without observers, the steps for them are skipped
-        began = 0.0
-        changed: list[Message] = []
-        if observed:
-            began = time.monotonic()
-            changed = [message for message in messages if self._notify_of_begin(message)]
+        # Without observers, no step is made for them.
+        events = SendEvents(self.observers, messages) if self.observers.known and self.observers else None
         try:
-            for message in changed:
-                headers = message.headers or {}
-                message.content_type = headers.get("content-type", message.content_type)
-                make_ready(message)
+            if events is not None:
+                events.apply()
             backend = self._backend if not detours else self._detour()
             backend.deliver(messages, confirm, deadline)
         except BaseException as error:  # observers are notified of an interrupted send, too
             if isinstance(error, MessageError):
                 name_messages(error, messages)
             counters.failed(error, len(messages))
-            if observed:
-                for position, message in enumerate(messages):
-                    done = isinstance(error, MessageError) and position in error.confirmed
-                    self._notify_of_end(message, None if done else error, confirm, time.monotonic() - began)
+            if events is not None:
+                events.end(confirm, error)
             raise
         count = len(messages)
         counters.sent += count
         if confirm:
             counters.confirmed += count
-        if observed:
-            for message in messages:
-                self._notify_of_end(message, None, confirm, time.monotonic() - began)
+        if events is not None:
+            events.end(confirm)
 
     @property
     def is_captured(self) -> bool:
@@ -412,21 +409,3 @@ class Publisher(Unpicklable):
             if backend is not None:
                 return backend
         return self._backend
-
-    def _notify_of_begin(self, message: Message) -> bool:
-        """Notify the observers before *message* is sent. Return whether an observer has changed the headers."""
-        if message.headers is None:  # the caller made the message, and an observer may add headers
-            message.headers = {}
-        headers: dict[str, str] = message.headers  # type: ignore[assignment]
-        before = headers.copy()
-        began = SendBegan(headers.get(MESSAGE_ID, ""), message.destination, headers, len(message.content))
-        self.observers.notify(began)
-        return headers != before
-
-    def _notify_of_end(self, message: Message, error: BaseException | None, confirm: bool, seconds: float) -> None:
-        identity = message.headers.get(MESSAGE_ID, "")  # type: ignore[union-attr]
-        self.observers.notify(
-            SendSucceeded(identity, message.destination, confirm, seconds)
-            if error is None
-            else SendFailed(identity, message.destination, error, seconds)
-        )

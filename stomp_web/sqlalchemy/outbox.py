@@ -120,7 +120,7 @@ class Outbox:
                 "tries until it comes"
             )
         message = self.publisher.prepare(destination, payload, headers, **options)
-        row = new_row(message, key, self._alias)
+        row = new_row(message, key, self._alias, self.publisher.observers)
         plain = plain_session(session)
         connection = plain if isinstance(plain, Connection) else plain.connection(bind_arguments={"clause": self.table})
         _refuse_autocommit(connection)

@@ -28,6 +28,7 @@ from ..errors import DeliveryUnknown, InvalidFrame, MessageError, NotSent
 from .dead_letters import DeadLetters
 from .delivery import CurrentSession, Delivery, Duplicates, FailureCounts, Step
 from .error_text import error_in_one_line, short_text, traceback_text
+from .events import WorkerEvents
 from .executors import Failure
 from .inbox import Inbox
 
@@ -69,6 +70,8 @@ class Acknowledger:
     _counters: Counters
     _max_redeliveries: int
     _retry_delay: float
+    #: The events for the worker's observers.
+    events: WorkerEvents
 
     def admit(self, delivery: Delivery) -> bool:
         """Return whether to call the handler. With ``auto``, send ACK first.
@@ -78,6 +81,7 @@ class Acknowledger:
         """
         if self._is_stale(delivery):
             return False
+        self.events.received(delivery)
         if delivery.handler.ack == "auto" and not delivery.acknowledged_first:
             if not self._tell_broker("ACK", delivery):
                 return False  # the broker delivers the message again
@@ -103,6 +107,7 @@ class Acknowledger:
         self._failures.set(delivery.key, 0)
         self._release_duplicates(delivery, handled=True)
         self._acknowledge(delivery)
+        self.events.handled(delivery)
 
     def failed(self, delivery: Delivery, failure: Failure) -> None:
         """Record that the handler raised or could not be called, and plan the next step."""
@@ -155,6 +160,7 @@ class Acknowledger:
         try:
             if self._tell_broker("NACK", delivery):
                 self._counters.add("given_back")
+                self.events.given_back(delivery)
         except InvalidFrame:  # CoilMQ 1.1 sends no ack header in STOMP 1.2
             self._handle_again(delivery, 0.0)
 
@@ -167,6 +173,7 @@ class Acknowledger:
             self._counters.add("dead_lettered")
             self._failures.set(delivery.key, 0)
             self._acknowledge(delivery)
+            self.events.dead_lettered(delivery, self._dead_letters.destination)
             return
         pause = self._pause(delivery.dead_letter_tries + 3)
         _log.error(
@@ -202,6 +209,7 @@ class Acknowledger:
         delivery.failures += 1
         delivery.redelivered = True
         self._failures.set(delivery.key, delivery.failures)
+        self.events.failed(delivery)
 
     def _release_duplicates(self, delivery: Delivery, handled: bool) -> None:
         for other in self._duplicates.end(delivery, handled):

@@ -50,6 +50,8 @@ class Delivery:
     * `refused` - whether the broker refused the dead letter, or seems to have refused it.
     * `postponed` - how many tries have failed without a fault of the message.
     * `done` - whether the handling has ended. The acknowledgement may still wait for earlier messages.
+    * `announced` - whether the observers were notified of the delivery.
+    * `seconds` - how long the last try took, for observers.
     """
 
     frame: Frame
@@ -65,6 +67,8 @@ class Delivery:
     refused: bool = False
     done: bool = False
     postponed: int = 0
+    announced: bool = False
+    seconds: float = 0.0
 
     @property
     def name(self) -> str:

@@ -22,9 +22,22 @@ from .error_text import error_in_one_line, traceback_text
 from .handlers import Handler, ReceivedMessage, Reject
 from .once import InboxUnavailable, OnceInbox, check_identity
 
-__all__ = ["Around", "Executor", "ExecutorGone", "Failure", "ForkGuard", "Job", "ThreadExecutor", "read_message"]
+__all__ = [
+    "Around",
+    "Executor",
+    "ExecutorGone",
+    "Failure",
+    "ForkGuard",
+    "Job",
+    "ThreadExecutor",
+    "Trace",
+    "read_message",
+]
 
 Around = typing.Callable[[], typing.ContextManager[object]]
+#: Returns a context manager in which a message is decoded and handled. It yields a function that takes the result of
+#: `Executor.execute`. Executors in another process pickle it.
+Trace = typing.Callable[["Handler", "Job"], typing.ContextManager[typing.Callable[["Failure | None"], object]]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,6 +45,7 @@ class Job:
     """A message for a handler.
 
     `subscription` is the subscription's id. `identity` is the message's id, or empty if a redelivery may change the id.
+    `server` is the broker's name, which only a `Trace` needs.
     """
 
     subscription: str
@@ -41,6 +55,7 @@ class Job:
     failures: int
     defects: tuple[str, ...] = ()
     identity: str = ""
+    server: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,9 +105,15 @@ class ThreadExecutor(Executor):
     """Calls handlers in the caller's thread. `execute` returns a `Failure` for every exception."""
 
     def __init__(
-        self, handlers: typing.Iterable[Handler], keys: Keys, around: Around, inbox: OnceInbox | None = None
+        self,
+        handlers: typing.Iterable[Handler],
+        keys: Keys,
+        around: Around,
+        inbox: OnceInbox | None = None,
+        trace: Trace | None = None,
     ) -> None:
         self._inbox = inbox
+        self._trace = trace
         self._handlers = {handler.id: handler for handler in handlers}
         self._keys = keys
         self._around = around
@@ -107,7 +128,12 @@ class ThreadExecutor(Executor):
         """Decode the message, call the handler and return any failure. If the handler forks, the child ends here."""
         try:
             with ForkGuard() as guard:
-                return self._execute(job, guard)
+                if self._trace is None:
+                    return self._execute(job, guard)
+                with self._trace(self._handlers[job.subscription], job) as note:
+                    failure = self._execute(job, guard)
+                    note(failure)
+                    return failure
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler must not end the thread unseen
             return Failure(error_in_one_line(error), traceback_text(error, __file__))
 

@@ -19,7 +19,7 @@ from .._internal.signals import block_stop_signals, ignore_stop_signals
 from ..errors import ConfigurationError
 from ..serializers.base import Keys
 from .error_text import error_in_one_line
-from .executors import Around, Executor, ExecutorGone, Failure, ForkGuard, Job, ThreadExecutor
+from .executors import Around, Executor, ExecutorGone, Failure, ForkGuard, Job, ThreadExecutor, Trace
 from .handlers import Handler
 from .once import OnceInbox
 
@@ -48,6 +48,7 @@ class ProcessExecutor(Executor):
         initializers: typing.Sequence[Initializer],
         number: int,
         inbox: OnceInbox | typing.Callable[[], OnceInbox] | None = None,
+        trace: Trace | None = None,
     ) -> None:
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             # multiprocessing sets this mark in a process while the process imports the program's main module.
@@ -62,7 +63,7 @@ class ProcessExecutor(Executor):
             _pickled(handler.function, f"the handler {handler.name}")  # for an error that names the handler
         _pickled(around, "around")
         _pickled(inbox, "the inbox (hand over a function that makes it)")
-        self._setup = _pickled((handlers, keys, around, inbox), "the worker")
+        self._setup = _pickled((handlers, keys, around, inbox, trace), "the worker")
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._imported = False  # whether the process has imported the handlers
@@ -203,8 +204,8 @@ def _run_process(connection: Connection, initializers: bytes, setup: bytes) -> N
             with ForkGuard():  # for a child that the initializer or the import of the handlers forks
                 for initializer in pickle.loads(initializers):
                     initializer()
-                handlers, keys, around, inbox = pickle.loads(setup)
-                executor = ThreadExecutor(handlers, keys, around, inbox() if callable(inbox) else inbox)
+                handlers, keys, around, inbox, trace = pickle.loads(setup)
+                executor = ThreadExecutor(handlers, keys, around, inbox() if callable(inbox) else inbox, trace)
                 try:
                     executor.check_inbox()
                 except ConfigurationError as error:

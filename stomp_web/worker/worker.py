@@ -16,13 +16,15 @@ from ..client.queues import FrameQueue
 from ..config import CONNECTION_OPTIONS, LIMIT_OPTIONS, Options, read_options, seconds, unknown_option, whole_number
 from ..connection.address import parse_address
 from ..errors import ConfigurationError, StompError
+from ..observers import Observer, Observers, installers
 from ..pool import PublishClientPool
 from ..protocol import commands
 from ..serializers import get_serializer
 from .acknowledger import Acknowledger, Counters
 from .dead_letters import DeadLetters
 from .delivery import CurrentSession, Duplicates, FailureCounts
-from .executors import Around, ThreadExecutor
+from .events import WorkerEvents
+from .executors import Around, ThreadExecutor, Trace
 from .handlers import ACCEPT, Function, Handlers
 from .inbox import Inbox
 from .once import OnceInbox
@@ -35,13 +37,13 @@ __all__ = ["SETTINGS", "Worker"]
 _F = typing.TypeVar("_F", bound=Function)
 
 # The options of the whole package that a worker uses, too.
-_OPTIONS = ("url", *CONNECTION_OPTIONS, "signing_keys")
+_OPTIONS = ("url", *CONNECTION_OPTIONS, "signing_keys", "telemetry")
 #: The options of a worker that a framework's settings may contain.
 SETTINGS: typing.Final = (
     *("concurrency", "connect_headers", "dead_letter", "deduplicate", "grace", "max_redeliveries", "prefetch"),
     *("processes", "retry_delay", "untyped"),
 )
-_OWN = (*SETTINGS, "around", "handlers", "inbox", "initializer")
+_OWN = (*SETTINGS, "around", "handlers", "inbox", "initializer", "observers")
 
 
 class Worker(Unpicklable):
@@ -75,11 +77,12 @@ class Worker(Unpicklable):
     * *inbox* - a `stomp_web.sqlalchemy.Inbox`, which handlers with ``once=True`` need. If handlers run in processes,
       pass a function at the top level of a module instead. Each process calls the function, which returns an inbox.
     * *connect_headers* - more headers of CONNECT, such as ``client-id``.
+    * *observers* - callables that are notified of every message: see `stomp_web.observers`.
     * *options* - these options of a `Publisher`: ``login``, ``passcode``, ``vhost``, ``timeout``, ``connect_timeout``,
       ``heart_beat``, ``tls_ca``, ``tls_cert``, ``tls_key``, ``tls_key_password``, ``tls_insecure_skip_verify``,
-      ``signing_keys``, ``max_header_bytes``, ``max_headers`` and ``max_body_bytes``. By default, both sides send a
-      heart-beat every 10 seconds. If a message exceeds one of the last three limits, the readable part becomes a dead
-      letter at once.
+      ``signing_keys``, ``telemetry``, ``max_header_bytes``, ``max_headers`` and ``max_body_bytes``. By default, both
+      sides send a heart-beat every 10 seconds. If a message exceeds one of the last three limits, the readable part
+      becomes a dead letter at once.
 
     Raises `ConfigurationError` if an option is invalid. Before `run`, no connection is opened and no thread is started.
     """
@@ -102,6 +105,7 @@ class Worker(Unpicklable):
         handlers: Handlers | None = None,
         inbox: OnceInbox | typing.Callable[[], OnceInbox] | None = None,
         connect_headers: typing.Mapping[str, str] | None = None,
+        observers: typing.Iterable[Observer] = (),
         **options: typing.Any,
     ) -> None:
         url, options = redact_secret("url", url), redact_secrets(options)
@@ -132,12 +136,22 @@ class Worker(Unpicklable):
         self._initializer = initializer
         self._around = around or contextlib.nullcontext
         self._inbox = inbox
+        #: The callables that are notified of every message. `Observers.add` adds one, also during `run`.
+        self.observers = Observers(observers)
+        #: A context manager around each message that gets the message, for `stomp_web.telemetry`.
+        self.trace: Trace | None = None
         #: The functions, and the destinations that they handle.
         self.handlers = Handlers() if handlers is None else handlers
         self._idle = collections.deque([None])  # empty during `run`. Not a lock: `run` calls the application.
         self._supervisor: Supervisor | None = None
         self._make_client(FrameQueue(1))  # only for its errors: nothing is opened
         self._make_pool()
+        if checked.get("telemetry"):
+            from ..telemetry import instrument
+
+            instrument(self)
+        for install in installers:
+            install(self)
 
     @classmethod
     def from_options(
@@ -216,6 +230,11 @@ class Worker(Unpicklable):
             supervisor.stop()
 
     @property
+    def url(self) -> str:
+        """The address, without credentials."""
+        return self._broker
+
+    @property
     def is_alive(self) -> bool:
         """Whether messages can be received and handled now. Use this property for readiness probes.
 
@@ -262,13 +281,15 @@ class Worker(Unpicklable):
         pool = self._make_pool()
         dead_letters, duplicates = DeadLetters(pool, self._dead_letter), Duplicates(self._deduplicate)
         tries = (self._max_redeliveries, self._retry_delay)
-        acknowledger = Acknowledger(client, session, waiting, dead_letters, duplicates, failures, counters, *tries)
+        events = WorkerEvents(self.observers, client)
+        parts = (client, session, waiting, dead_letters, duplicates, failures, counters)
+        acknowledger = Acknowledger(*parts, *tries, events)
         setup = (handlers, self._keys, self._around)
         initializers = [each for each in (initializer, self._initializer) if each is not None]
         executors = [
-            ProcessExecutor(*setup, initializers, number, self._inbox)
+            ProcessExecutor(*setup, initializers, number, self._inbox, self.trace)
             if self.processes
-            else ThreadExecutor(*setup, inbox)
+            else ThreadExecutor(*setup, inbox, self.trace)
             for number in range(1, count + 1)
         ]
         if not self.processes:  # a process checks its own inbox when it starts

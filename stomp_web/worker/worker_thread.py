@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+import time
 
 from .._internal.log import get_logger, report_logging_error
 from .._internal.printable import sentence
@@ -132,11 +133,15 @@ class WorkerThread:
         self.busy = True
         frame, identity = delivery.frame, delivery.handler.id
         key = "" if delivery.key is None else delivery.key[1]
-        job = Job(identity, frame.headers, frame.body, delivery.redelivered, delivery.failures, frame.defects, key)
+        more = (delivery.redelivered, delivery.failures, frame.defects, key, self._acknowledger.events.server)
+        job = Job(identity, frame.headers, frame.body, *more)
         try:
             # If no process can be started before the worker ends, the broker delivers the message again.
             with contextlib.suppress(ExecutorGone):
+                began = time.monotonic() if self._acknowledger.events else 0.0
                 failure = self._execute(job)
+                if began:
+                    delivery.seconds = time.monotonic() - began
                 if self._abandoned:
                     return
                 if failure is None:

@@ -11,7 +11,7 @@ command, *wanted = sys.argv[1:]
 if command != "install" or not wanted:
     sys.exit(f"no such command: {sys.argv}")
 for each in wanted:
-    if each in ("pytest", "flask-sqlalchemy", "flask-migrate"):
+    if each in ("pytest", "flask-sqlalchemy", "flask-migrate", "opentelemetry-sdk", "opentelemetry-instrumentation"):
         continue
     found = re.fullmatch(r"stomp-web(\[([a-z,]+)\])?", each)
     if found is None:

@@ -15,10 +15,22 @@ LEFT_OUT = ("stomp_web.django", "stomp_web.__main__")
 MODULES = [module.name for module in pkgutil.walk_packages(stomp_web.__path__, "stomp_web.", onerror=lambda name: None)]
 
 
+# Modules that cannot be imported without an optional package.
+NEEDS = {
+    "stomp_web.flask": "flask",
+    "stomp_web.sqlalchemy": "sqlalchemy",
+    **dict.fromkeys(
+        (f"stomp_web.telemetry.{name}" for name in ("handling", "meters", "sends", "targets")), "opentelemetry"
+    ),
+    "stomp_web.telemetry.instrumentor": "opentelemetry.instrumentation",
+    "stomp_web.telemetry.prometheus": "prometheus_client",
+}
+
+
 @pytest.mark.parametrize("name", ["stomp_web", *sorted(name for name in MODULES if not name.startswith(LEFT_OUT))])
 def test_the_examples_of_the_module_are_true(name: str) -> None:
-    for framework in ("flask", "sqlalchemy"):
-        if name.startswith(f"stomp_web.{framework}"):
-            pytest.importorskip(framework)
+    for module, package in NEEDS.items():
+        if name.startswith(module):
+            pytest.importorskip(package)
     module = importlib.import_module(name)
     assert not doctest.testmod(module).failed

@@ -71,7 +71,7 @@ def test_the_help_of_each_command_is_shown(generated: ModuleType, command: str) 
 HANDED_ON = ("Health", "OutboxMessage")
 PUBLIC_MODULES = (
     *("client", "pool", "publisher", "serializers", "config", "errors", "observers"),
-    *("wsgi", "flask", "django", "broker", "testing", "protocol", "worker", "health"),
+    *("wsgi", "flask", "django", "broker", "testing", "protocol", "worker", "health", "telemetry"),
 )
 
 

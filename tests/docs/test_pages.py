@@ -24,6 +24,8 @@ NEEDS = {
     "sqlalchemy": r"\bsqlalchemy\b",
     "flask_sqlalchemy": r"\bflask_sqlalchemy\b",
     "flask_migrate": r"\bflask_migrate\b",
+    "opentelemetry.sdk": r"\bopentelemetry\.sdk\b",
+    "prometheus_client": r"\bprometheus_client\b",
     "trustme": re.escape(TLS_HOST),
 }
 
@@ -47,11 +49,18 @@ def in_the_shell(
 def why_not(page: Page) -> str | None:
     """Why the page cannot be run here."""
     for package, sign in NEEDS.items():
-        if re.search(sign, page.code) and importlib.util.find_spec(package) is None:
+        if re.search(sign, page.code) and not _is_installed(package):
             return f"it needs {package}, which is not installed"
     if re.search(r"\$ flask .* stomp ", page.code) and not entry_points(group="flask.commands", name="stomp"):
         return "stomp-web is not installed, so that Flask does not know its command"
     return None
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # of the package above it
+        return False
 
 
 def run(page: Page, directory: Path) -> None:

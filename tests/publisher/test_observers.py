@@ -127,6 +127,26 @@ def test_observers_may_come_and_go(events):
     assert [event.change for event in events] == ["opened"]
 
 
+def test_an_observer_that_comes_later_sees_the_pool_too(publisher, events, broker):
+    publisher.observers.add(events.append)
+    publisher.send("/queue/a", 1)
+    assert PoolChanged("opened", f"stomp://127.0.0.1:{broker.port}") in events
+    (opened,) = (event for event in events if isinstance(event, PoolChanged))
+    assert opened.server.startswith("stomp-web/")
+
+
+def test_the_events_of_a_call_belong_together(observed, events):
+    observed.send_many([("/queue/a", 1), ("/queue/b", 2)])
+    first, second, *ends = of_sends(events)
+    assert first.call.destinations == ("/queue/a", "/queue/b")
+    assert first.call.headers[1] is second.headers
+    assert {id(event.call) for event in (first, second, *ends)} == {id(first.call)}
+    events.clear()
+    observed.send("/queue/a", 1)
+    assert {event.call.destinations for event in of_sends(events)} == {("/queue/a",)}
+    assert of_sends(events)[0].call is not first.call
+
+
 def test_no_event_shows_headers_or_body(events):
     publisher = Publisher("null://", observers=[events.append])
     publisher.send("/queue/a", "s3cret", {"token": "s3cret"})

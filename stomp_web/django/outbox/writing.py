@@ -33,7 +33,7 @@ def write(message: Message, using: str, key: str | None, database: str | None) -
     """
     settings = read_outbox_settings(using)
     database = database or database_of(settings)
-    row = new_row(message, key, using)
+    row = new_row(message, key, using, publishers[using].observers)
     connection = connections[database]
     if not connection.in_atomic_block and connection.get_autocommit():
         raise ConfigurationError(

@@ -47,10 +47,11 @@ class Command(StompCommand):
         **_: typing.Any,
     ) -> None:
         """Run the relay until Ctrl-C or SIGTERM."""
-        publishers[using]  # to raise its errors now
+        publisher = publishers[using]  # to raise its errors now
         relay = make_relay(using, database, poll=poll, batch=batch, max_attempts=max_attempts)
+        telemetry = publisher.options.telemetry
         try:
-            code = run_relay(relay, once=once, health_port=health_port, health_file=health_file)
+            code = run_relay(relay, once=once, telemetry=telemetry, health_port=health_port, health_file=health_file)
         finally:
             publishers.close_all()
         if code:

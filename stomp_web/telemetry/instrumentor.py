@@ -1,0 +1,45 @@
+"""The entry point ``opentelemetry_instrumentor``, for the command ``opentelemetry-instrument``."""
+
+from __future__ import annotations
+
+import typing
+import weakref
+
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
+
+from .. import observers
+from . import instrument, uninstrument
+
+__all__ = ["StompWebInstrumentor"]
+
+
+class StompWebInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its module has no types
+    """Calls `stomp_web.telemetry.instrument` with each publisher and each worker that is made from now on.
+
+    ``opentelemetry-instrument PROGRAM`` calls `instrument` before the program begins. A program that calls
+    ``StompWebInstrumentor().instrument()`` by itself does so before it makes publishers and workers. The arguments are
+    those of `stomp_web.telemetry.instrument` without *target*. `uninstrument` ends the telemetry of all of them.
+    """
+
+    _made: typing.ClassVar[weakref.WeakSet[typing.Any]] = weakref.WeakSet()
+    _options: typing.ClassVar[dict[str, typing.Any]] = {}
+
+    def instrumentation_dependencies(self) -> typing.Collection[str]:
+        """Return the packages that must be installed: none but this one."""
+        return []
+
+    def _instrument(self, **options: typing.Any) -> None:
+        known = ("tracer_provider", "meter_provider", "system", "destination_template")
+        self._options.update({name: options[name] for name in known if name in options})
+        observers.installers.append(self._install)
+
+    def _uninstrument(self, **_: typing.Any) -> None:
+        observers.installers.remove(self._install)
+        self._options.clear()
+        for target in list(self._made):
+            uninstrument(target)
+        self._made.clear()
+
+    def _install(self, target: typing.Any) -> None:
+        instrument(target, **self._options)
+        self._made.add(target)

@@ -1,0 +1,55 @@
+"""The kinds of objects that have telemetry, and calls that cannot be entered again."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import typing
+
+from ..errors import ConfigurationError
+
+__all__ = ["guarded", "is_inside", "kind_of"]
+
+_P = typing.ParamSpec("_P")
+_R = typing.TypeVar("_R")
+
+# Where the classes are. Their packages stand above this one, so they are looked up among the loaded modules.
+_HOMES: typing.Final = {
+    "publisher": ("stomp_web.publisher.publisher", "Publisher"),
+    "worker": ("stomp_web.worker.worker", "Worker"),
+    "relay": ("stomp_web.outbox.relay", "Relay"),
+}
+_inside: typing.Final[set[int]] = set()  # the threads that run `guarded` now
+
+
+def kind_of(target: object, function: str) -> str:
+    """Return ``publisher``, ``worker`` or ``relay``. Raises `ConfigurationError` for any other object."""
+    for kind, (module, name) in _HOMES.items():
+        found = getattr(sys.modules.get(module), name, None)
+        if found is not None and isinstance(target, found):
+            return kind
+    raise ConfigurationError(
+        f"{function} takes a Publisher, a Worker or a Relay, not {type(target).__name__}; in Flask, the publisher is "
+        "app.extensions['stomp'].publisher, and in Django stomp_web.django.publishers['default']"
+    )
+
+
+def is_inside() -> bool:
+    """Whether this thread is inside a call of `guarded`."""
+    return threading.get_ident() in _inside
+
+
+def guarded(function: typing.Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R | None:
+    """Call *function*, and return its result. In a nested call in the same thread, do nothing, and return ``None``.
+
+    A signal handler, a finalizer or an exporter may send a message in the middle of *function*. The SDK of
+    OpenTelemetry and `prometheus_client` hold locks there, for which the nested call would wait for ever.
+    """
+    thread = threading.get_ident()
+    if thread in _inside:
+        return None
+    try:
+        _inside.add(thread)
+        return function(*args, **kwargs)
+    finally:
+        _inside.discard(thread)

@@ -1,0 +1,195 @@
+"""Metrics for Prometheus, without OpenTelemetry. `Collector` needs the extra ``prometheus``.
+
+>>> from prometheus_client import REGISTRY, generate_latest
+>>> from stomp_web import Publisher
+>>> publisher = Publisher("memory://")
+>>> collector = Collector(publisher)
+>>> REGISTRY.register(collector)
+>>> message_id = publisher.send("/queue/orders", {"id": 7})
+>>> text = generate_latest(REGISTRY).decode()
+>>> 'stomp_web_messages_sent_total{broker="memory://",destination="/queue/orders",outcome="confirmed"} 1.0' in text
+True
+>>> REGISTRY.unregister(collector)
+
+If the environment variable ``PROMETHEUS_MULTIPROC_DIR`` is set, the metrics of several processes are added. The numbers
+are then updated at each event, because `prometheus_client.multiprocess.MultiProcessCollector` asks no process for them.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import os
+import typing
+
+from .._internal.per_process import PerProcess
+from ..errors import DeliveryUnknown, MessageError, Rejected, StompError
+from ..observers import (
+    Event,
+    MessageDeadLettered,
+    MessageFailed,
+    MessageGivenBack,
+    MessageHandled,
+    MessageReceived,
+    PoolChanged,
+    SendFailed,
+    SendSucceeded,
+)
+from . import Template, missing
+from .attributes import Naming
+from .kinds import guarded, is_inside, kind_of
+
+try:
+    from prometheus_client import Metric
+    from prometheus_client.registry import Collector as BaseCollector
+
+    from .prometheus_metrics import Metrics
+except ImportError as error:
+    raise missing(error, "prometheus_client", "prometheus_client", "prometheus") from None
+
+if typing.TYPE_CHECKING:
+    from ..outbox import Relay
+    from ..publisher import Publisher
+    from ..worker import Worker
+
+__all__ = ["Collector"]
+
+_MOST_DESTINATIONS: typing.Final = 100
+_OTHER: typing.Final = "(other)"
+
+
+class Collector(BaseCollector):
+    """The metrics of *targets*: publishers, workers and relays. Register it in a registry of `prometheus_client`.
+
+    One program should have one `Collector` for all its objects, because two would have metrics of the same names.
+
+    * *destination_template* - a function that returns the label of a destination, or ``None`` for the destination's own
+      name. Without it, the first 100 destinations have labels, and all others together have the label ``(other)``.
+
+    Raises `ConfigurationError` if one of *targets* is something else.
+    """
+
+    def __init__(self, *targets: Publisher | Worker | Relay, destination_template: Template | None = None) -> None:
+        self._publishers: list[Publisher] = []
+        self._workers: list[Worker] = []
+        self._relays: list[Relay] = []
+        self._template = destination_template
+        self._destinations: dict[str, None] = {}
+        self._metrics = PerProcess(lambda _pid: Metrics())
+        self._observers: list[tuple[typing.Any, typing.Callable[[Event], None]]] = []
+        self._late: collections.deque[typing.Callable[[], None]] = collections.deque()
+        self._at_each_event = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+        kinds = [kind_of(target, "Collector") for target in targets]
+        for kind, target in zip(kinds, targets, strict=True):
+            self._add(kind, target)
+
+    def _add(self, kind: str, target: typing.Any) -> None:
+        if kind == "relay":
+            self._relays.append(target)
+            target.counting = True
+            return
+        (self._publishers if kind == "publisher" else self._workers).append(target)
+        observer = self._of_publisher(target) if kind == "publisher" else self._of_worker(target)
+        target.observers.add(observer)
+        self._observers.append((target, observer))
+
+    def close(self) -> None:
+        """Stop collecting."""
+        for target, observer in self._observers:
+            target.observers.remove(observer)
+
+    def collect(self) -> typing.Iterable[Metric]:
+        """Return the metrics of this process. `prometheus_client` calls this method."""
+        self._count_late()
+        return guarded(self._collect) or []
+
+    def _collect(self) -> list[Metric]:
+        metrics = self._metrics[os.getpid()]
+        metrics.refresh(self._publishers, self._workers, self._relays)
+        return list(metrics.collect())
+
+    def _count(self, count: typing.Callable[[], None]) -> None:
+        """Call *count*. If this is a nested call in the same thread, call *count* later."""
+        if is_inside():
+            self._late.append(count)
+        else:
+            guarded(count)
+            self._count_late()
+
+    def _count_late(self) -> None:
+        while self._late and not is_inside():
+            try:
+                count = self._late.popleft()
+            except IndexError:  # another thread has taken the last one
+                return
+            guarded(count)
+
+    def _of_publisher(self, publisher: Publisher) -> typing.Callable[[Event], None]:
+        broker = publisher.url
+
+        def observe(event: Event) -> None:
+            self._count(functools.partial(count, event))
+
+        def count(event: Event) -> None:
+            metrics = self._metrics[os.getpid()]
+            if isinstance(event, SendSucceeded | SendFailed):
+                position = event.call.notes[observe] = event.call.notes.get(observe, -1) + 1
+                metrics.sent.labels(broker, self._label(event.destination), _outcome(event, position)).inc()
+                if position == 0:  # the whole call took that long
+                    same = len(set(event.call.destinations)) == 1
+                    metrics.send_duration.labels(broker, self._label(event.destination) if same else "").observe(
+                        event.seconds
+                    )
+            elif isinstance(event, PoolChanged):
+                metrics.pool_changes.labels(broker, event.change).inc()
+            else:
+                return
+            self._refresh(metrics)
+
+        return observe
+
+    def _of_worker(self, worker: Worker) -> typing.Callable[[Event], None]:
+        broker = worker.url
+
+        def observe(event: Event) -> None:
+            self._count(functools.partial(count, event))
+
+        def count(event: Event) -> None:
+            metrics = self._metrics[os.getpid()]
+            if isinstance(event, MessageReceived):
+                metrics.received.labels(broker, self._label(event.destination, event.subscription)).inc()
+            elif isinstance(event, MessageHandled | MessageFailed):
+                outcome = "handled" if isinstance(event, MessageHandled) else "failed"
+                destination = self._label(event.destination, event.subscription)
+                metrics.process_duration.labels(broker, destination, outcome).observe(event.seconds)
+            elif isinstance(event, MessageGivenBack):
+                metrics.given_back.labels(broker, self._label(event.destination, event.subscription)).inc()
+            elif isinstance(event, MessageDeadLettered):
+                metrics.dead_lettered.labels(broker, self._label(event.destination, event.subscription)).inc()
+            self._refresh(metrics)
+
+        return observe
+
+    def _refresh(self, metrics: Metrics) -> None:
+        if self._at_each_event:
+            metrics.refresh(self._publishers, self._workers, self._relays)
+
+    def _label(self, destination: str, subscription: str = "") -> str:
+        name = Naming.of(destination, self._template, subscription).name or "(temporary)"
+        if name not in self._destinations:
+            if len(self._destinations) >= _MOST_DESTINATIONS:
+                return _OTHER
+            self._destinations[name] = None
+        return name
+
+
+def _outcome(event: SendSucceeded | SendFailed, position: int) -> str:
+    """Return what happened to the message at *position* of its call, in the words of `PublisherStats`."""
+    if isinstance(event, SendSucceeded):
+        return "confirmed" if event.confirmed else "sent"
+    error = event.error
+    if isinstance(error, MessageError) and position in error.not_sent:
+        return "not_sent"
+    if isinstance(error, Rejected):
+        return "rejected"
+    return "unknown" if isinstance(error, DeliveryUnknown) or not isinstance(error, StompError) else "not_sent"

@@ -37,8 +37,8 @@ def run_relay_command(
     with Publisher(url) as publisher:
         store = _store(database, table, alias=alias, keep=keep * _DAY)
         relay = Relay(store, lambda _alias: publisher, alias=alias, **options)
-        health = {"health_port": health_port, "health_file": health_file}
-        return run_relay(relay, once=once, telemetry=publisher.options.telemetry, **health)
+        telemetry = publisher.options.telemetry
+        return run_relay(relay, once=once, telemetry=telemetry, health_port=health_port, health_file=health_file)
 
 
 def run_outbox(action: str, *, ids: typing.Sequence[int], days: float, database: str, table: str) -> int:

@@ -16,7 +16,7 @@ import dataclasses
 import json
 import typing
 
-from .rows import FAILED, WAITING, Row
+from .rows import FAILED, WAITING, Row, RowRoute
 
 __all__ = ["Candidate", "choose", "waves"]
 
@@ -73,32 +73,32 @@ def waves(rows: typing.Iterable[Row]) -> list[list[Row]]:
     last: dict[str, tuple[int, Row]] = {}  # by key: the wave of its last row, and that row
     for row in rows:
         number = 0
-        if row.key is not None:
-            if row.key in last:
-                number, before = last[row.key]
-                number += not _alike(before, row)
-            last[row.key] = number, row
+        if (key := row.key) is not None:
+            if (known := last.get(key)) is not None:
+                number, before = known
+                if row.ttl != before.ttl or (row.route is not before.route and not _alike(row.route, before.route)):
+                    number += 1
+            last[key] = number, row
         if number == len(found):
             found.append([])
         found[number].append(row)
     return found
 
 
-def _alike(row: Row, other: Row) -> bool:
-    """Return whether a broker that refuses one of the two messages also refuses the other message."""
+def _alike(route: RowRoute, other: RowRoute) -> bool:
+    """Return whether a broker that refuses a message of one route also refuses a message of the other route."""
     return (
-        row.destination == other.destination
-        and row.alias == other.alias
-        and row.content_type == other.content_type
-        and row.ttl == other.ttl
-        and (row.headers == other.headers or _judged(row) == _judged(other))
+        route.destination == other.destination
+        and route.alias == other.alias
+        and route.content_type == other.content_type
+        and (route.headers == other.headers or _judged(route.headers) == _judged(other.headers))
     )
 
 
-def _judged(row: Row) -> object:
-    """Return the headers of *row* that can make a broker refuse the message."""
+def _judged(text: str) -> object:
+    """Return the headers in the JSON *text* that can make a broker refuse the message."""
     try:
-        headers = json.loads(row.headers)
+        headers = json.loads(text)
     except ValueError:
-        return row.headers
+        return text
     return {name: value for name, value in headers.items() if name not in _IDENTIFYING} if headers else headers

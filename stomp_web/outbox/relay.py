@@ -193,7 +193,8 @@ class Relay:
         try:
             with self.store.claim(max(len(ids), 1), ids[:_LARGEST_BATCH]) as claim:
                 if claim.rows:
-                    seconds = self._publisher_of(claim.rows[0].alias).options.timeout if timeout is None else timeout
+                    alias = claim.rows[0].route.alias
+                    seconds = self._publisher_of(alias).options.timeout if timeout is None else timeout
                     sending.send(claim.rows, deadline_in(seconds))
                     claim.record(self._outcomes(sending))
         except Exception as error:  # noqa: BLE001 - the caller has committed, and a relay will try again
@@ -285,7 +286,7 @@ class Relay:
                 _log.error(
                     "message %s to %s has failed after %d attempts, and stays in the outbox: %s",
                     row.message_id,
-                    row.destination,
+                    row.route.destination,
                     attempts,
                     error,
                 )

@@ -22,7 +22,7 @@ from .._internal.printable import short_repr
 from ..client.message import MESSAGE_ID, Message, check_ttl, new_message, prepare, send_frame
 from ..errors import ConfigurationError, InvalidFrame, SerializationError
 from ..observers import Observers
-from ..protocol.encode import encode_headers
+from ..protocol.encode import encode_header
 from ..publisher.events import notify_of_store
 
 __all__ = [
@@ -40,8 +40,10 @@ __all__ = [
     "WAITING",
     "NewRow",
     "Row",
+    "RowRoute",
     "message_of",
     "new_row",
+    "rows_of",
 ]
 
 PENDING: typing.Final = "pending"
@@ -65,6 +67,8 @@ _LEAST_TTL: typing.Final = 0.001
 # How many destinations and headers are kept in encoded form.
 _MOST_HEADS: typing.Final = 64
 
+_Prepared = tuple[bytes, str | None, typing.Mapping[str, str]]
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NewRow:
@@ -85,24 +89,56 @@ class NewRow:
     state: str = PENDING
 
 
-@dataclasses.dataclass(slots=True)  # not frozen, because CPython takes four times as long to make a frozen one
+# Not frozen, because CPython takes four times as long to make a frozen object.
+@dataclasses.dataclass(slots=True, eq=False)
+class RowRoute:
+    """The columns of a row that are the same in many rows. The rows of a claim with equal values share one object."""
+
+    alias: str
+    destination: str
+    content_type: str | None
+    headers: str = dataclasses.field(repr=False)
+    #: The start of the encoded frame, the content type, and the headers, or ``None`` before `prepare` was called.
+    prepared: _Prepared | None = dataclasses.field(default=None, init=False, repr=False)
+
+    def prepare(self) -> _Prepared:
+        """Set and return `prepared`. Raises `SerializationError` or `InvalidFrame`, like `message_of`."""
+        self.prepared = prepared = _head(self.destination, self.content_type, self.headers)
+        return prepared
+
+
+@dataclasses.dataclass(slots=True)
 class Row:
     """A row as the relay reads it. If the row has no `ttl`, `created_at` may be ``None``."""
 
     id: int
     message_id: str
-    destination: str
-    headers: str = dataclasses.field(repr=False)
-    content_type: str | None
     body: bytes = dataclasses.field(repr=False)
     key: str | None
-    alias: str
     ttl: float | None
     created_at: datetime.datetime | None
     attempts: int
+    route: RowRoute
 
 
-ROW_COLUMNS: typing.Final = tuple(field.name for field in dataclasses.fields(Row))
+_OWN: typing.Final = tuple(field.name for field in dataclasses.fields(Row))[:-1]
+#: The columns that `rows_of` takes, in this order.
+ROW_COLUMNS: typing.Final = (*_OWN, "alias", "destination", "content_type", "headers")
+
+
+class _Routes(dict[typing.Any, RowRoute]):
+    def __missing__(self, columns: tuple[typing.Any, ...]) -> RowRoute:
+        route = self[columns] = RowRoute(*columns)
+        return route
+
+
+def rows_of(found: typing.Iterable[typing.Sequence[typing.Any]]) -> list[Row]:
+    """Return the rows for *found*, in which each item has the values of `ROW_COLUMNS`."""
+    routes = _Routes()
+    return [
+        Row(id_, message_id, body, key, ttl, created_at, attempts, routes[alias, destination, content_type, headers])
+        for id_, message_id, body, key, ttl, created_at, attempts, alias, destination, content_type, headers in found
+    ]
 
 
 def new_row(message: Message, key: str | None, alias: str, observers: Observers) -> NewRow:
@@ -156,21 +192,22 @@ def message_of(row: Row) -> Message:
 
     Raises `SerializationError` if the row cannot be read. Raises `InvalidFrame` if STOMP cannot carry the message.
     """
-    head, content_type, common = _head(row.destination, row.content_type, row.headers)
+    route = row.route
+    head, content_type, common = route.prepared or route.prepare()
     ttl = row.ttl
     if ttl is not None:
         if row.created_at is not None:
             waited = (datetime.datetime.now(datetime.UTC) - row.created_at).total_seconds()
             ttl = max(ttl - max(waited, 0.0), _LEAST_TTL)
         check_ttl(ttl)
-    own = {MESSAGE_ID: row.message_id}
-    head += encode_headers(own, "SEND", "1.2")
-    headers = {**common, **own}
-    return new_message(row.destination, row.body, headers, content_type, ttl, (head, row.body, content_type, headers))
+    message_id, body = row.message_id, row.body
+    head += encode_header(MESSAGE_ID, message_id, "SEND", "1.2")
+    headers = {**common, MESSAGE_ID: message_id}
+    return new_message(route.destination, body, headers, content_type, ttl, (head, body, content_type, headers))
 
 
 @functools.lru_cache(_MOST_HEADS)
-def _head(destination: str, content_type: str | None, text: str) -> tuple[bytes, str | None, typing.Mapping[str, str]]:
+def _head(destination: str, content_type: str | None, text: str) -> _Prepared:
     """Return the start of a row's encoded frame, its content type, and the headers in the JSON *text*."""
     try:
         headers = json.loads(text)

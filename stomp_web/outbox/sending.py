@@ -57,9 +57,9 @@ class Sending:
     def send(self, rows: typing.Sequence[Row], deadline: Deadline | None = None) -> None:
         """Send *rows* until *deadline*. Without a deadline, each batch may take the timeout of its publisher."""
         for wave in waves(rows):
-            by_alias: dict[str, list[Row]] = {}
+            by_alias: dict[str, list[Row]] = collections.defaultdict(list)
             for row in wave:
-                by_alias.setdefault(row.alias, []).append(row)
+                by_alias[row.route.alias].append(row)
             for alias, together in by_alias.items():
                 if alias in self.away or not self._send(alias, together, deadline):
                     self._stuck.update(row.key for row in together if row.key is not None)
@@ -72,7 +72,7 @@ class Sending:
             for row in rows:
                 self._fail(self.unreadable, row, error)
             return True
-        todo: collections.deque[tuple[Row, Message]] = collections.deque()
+        todo: list[tuple[Row, Message]] = []
         for row in rows:
             try:
                 todo.append((row, message_of(row)))
@@ -84,18 +84,15 @@ class Sending:
         while todo:
             if self._stopping() or (deadline is not None and deadline.expired):
                 return False
-            part: list[tuple[Row, Message]] = []
-            while todo and len(part) < size:
-                row, message = todo.popleft()
-                if row.key is None or row.key not in self._stuck:
-                    part.append((row, message))
+            part = [each for each in todo[:size] if each[0].key not in self._stuck]
+            del todo[:size]
             if not part:
-                return True
+                continue
             left = self._try(alias, publisher, part, None if deadline is None else max(deadline.remaining(), 0.001))
             if left is None:
                 return False
             size = 1 if left else 2 * size
-            todo.extendleft(reversed(left))
+            todo[:0] = left
         return True
 
     def _try(
@@ -123,7 +120,7 @@ class Sending:
         return []
 
     def _fail(self, where: list[tuple[Row, Exception]], row: Row, error: Exception) -> None:
-        _log.warning("message %s to %s was not sent from the outbox: %s", row.message_id, row.destination, error)
+        _log.warning("message %s to %s was not sent from the outbox: %s", row.message_id, row.route.destination, error)
         where.append((row, error))
         if row.key is not None:
             self._stuck.add(row.key)

@@ -8,7 +8,7 @@ from ..errors import InvalidFrame, InvalidFrameType
 from .frame import COMMANDS, COMMANDS_WITH_BODY, Frame
 from .versions import UNESCAPED_COMMANDS, check_version, escape, has_escapes
 
-__all__ = ["encode", "encode_head", "encode_headers"]
+__all__ = ["encode", "encode_head", "encode_header", "encode_headers"]
 
 
 def encode(frame: Frame, version: str = "1.2", *, content_length: bool = True) -> bytes:
@@ -76,6 +76,13 @@ def encode_headers(headers: typing.Mapping[str, str], command: str, version: str
         else:
             lines += _header_line(name, value, command, version)
     return "".join(lines).encode()
+
+
+def encode_header(name: str, value: str, command: str, version: str) -> bytes:
+    """Return one header line, like `encode_headers`."""
+    if name in _plain_names and type(value) is str and value.isprintable() and ":" not in value and "\\" not in value:
+        return f"{name}:{value}\n".encode()
+    return "".join(_header_line(name, value, command, version)).encode()
 
 
 _MOST_NAMES = 1_024

@@ -198,7 +198,8 @@ class Publisher(Unpicklable):
             counters, destination, payload, headers, serializer, persistent, priority, ttl, correlation_id, reply_to
         )
         whole = self.options.timeout if timeout is None else timeout
-        return await call_in_thread(lambda left: self.deliver_ready([message], confirm, left)[0], message, whole)
+        await call_in_thread(lambda left: self.deliver_ready([message], confirm, left), message, whole)
+        return message.id or ""
 
     def send_many(
         self,
@@ -246,7 +247,8 @@ class Publisher(Unpicklable):
     def _deliver_together(self, ready: list[Message], confirm: bool | None, timeout: float | None) -> list[str]:
         if self.blocks:
             warn_of_blocking("sending a batch", "asyncio.to_thread()")
-        return self.deliver_ready(ready, confirm, timeout)
+        self.deliver_ready(ready, confirm, timeout)
+        return [message.id or "" for message in ready]
 
     def prepare(
         self,
@@ -276,16 +278,14 @@ class Publisher(Unpicklable):
         """Send messages that `prepare` has returned, and return their ids. Raises the errors of `send_many`."""
         for message in messages:
             make_ready(message)  # again, because the caller may have changed or made the message
-        return self.deliver_ready(messages, confirm, timeout)
+        self.deliver_ready(messages, confirm, timeout)
+        return [message.id or "" for message in messages]
 
-    def deliver_ready(
-        self, messages: typing.Sequence[Message], confirm: bool | None, timeout: float | None
-    ) -> list[str]:
+    def deliver_ready(self, messages: typing.Sequence[Message], confirm: bool | None, timeout: float | None) -> None:
         """Send unchanged messages from `prepare`. The call makes no further check of the messages."""
         if messages:
             deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
             self._deliver(self._counters[getpid()], messages, confirm, deadline)
-        return [message.id or "" for message in messages]
 
     def check(self, timeout: float | None = None) -> Health:
         """Check whether the broker answers within *timeout* seconds. See `PublishClientPool.check`."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import datetime
 
 from stomp_web.outbox.order import Candidate, choose, waves
-from stomp_web.outbox.rows import Row
+from stomp_web.outbox.rows import Row, RowRoute
 
 NOW = datetime.datetime(2026, 11, 28, tzinfo=datetime.UTC)
 
@@ -13,7 +13,7 @@ def candidate(number: int, key: str | None = None, size: int = 1, **before: int)
 
 
 def row(number: int, key: str | None, destination: str = "/queue/a", headers: str = "{}") -> Row:
-    return Row(number, f"m{number}", destination, headers, None, b"", key, "default", None, NOW, 0)
+    return Row(number, f"m{number}", b"", key, None, NOW, 0, RowRoute("default", destination, None, headers))
 
 
 def test_rows_without_a_key_do_not_wait_for_each_other():

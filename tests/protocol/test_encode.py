@@ -10,6 +10,7 @@ import pytest
 
 from stomp_web.errors import InvalidFrame, InvalidFrameType, ProtocolError, StompError
 from stomp_web.protocol import COMMANDS, COMMANDS_WITH_BODY, Frame, encode
+from stomp_web.protocol.encode import encode_header, encode_headers
 
 from .feeding import ESCAPING, VERSIONS, parts, read_one
 
@@ -103,6 +104,19 @@ def test_a_frame_that_was_read_can_be_written_again() -> None:
     frame = read_one(b"MESSAGE\ncontent-length:5\na:b\n\nhello\0")
 
     assert parts(read_one(encode(frame))) == ("MESSAGE", {"a": "b", "content-length": "5"}, b"hello")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("value", ["plain", "", "b\u00fccher", "a:b", "back\\slash", "two\nlines", "return\r", "nul\0"])
+def test_one_header_is_written_and_refused_as_several_are(value: str, version: str) -> None:
+    def written(header: typing.Callable[[], bytes]) -> object:
+        try:
+            return header()
+        except InvalidFrame as error:
+            return str(error)
+
+    alone = written(lambda: encode_header("x-id", value, "SEND", version))
+    assert alone == written(lambda: encode_headers({"x-id": value}, "SEND", version))
 
 
 def test_encode_changes_nothing_in_the_frame() -> None:

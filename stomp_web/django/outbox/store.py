@@ -19,7 +19,7 @@ from ...outbox import FAILED, PENDING, SENT, WAITING, OutboxStats, Row, Store
 from ...outbox.mysql import delete_one_by_one, lock_those_that_wait
 from ...outbox.order import Candidate
 from ...outbox.postgresql import COMMIT_SOON, ConnectionListener, array, can_listen
-from ...outbox.rows import ROW_COLUMNS
+from ...outbox.rows import ROW_COLUMNS, rows_of
 from ...outbox.store import Claim, Listener, Outcomes
 from ...outbox.turn import FileTurn, database_file
 from .models import OutboxMessage
@@ -30,10 +30,8 @@ __all__ = ["DjangoStore"]
 _log = get_logger("outbox")
 
 _UNSENT: typing.Final = (PENDING, WAITING, FAILED)
-# What a claim reads. Django puts annotations last.
-_READ: typing.Final = (
-    *("id", "message_id", "destination", "headers", "content_type", "key", "alias", "ttl", "attempts", "read", "since"),
-)
+# What a claim reads: instead of the body and the time, it reads two annotations.
+_READ: typing.Final = tuple({"body": "read", "created_at": "since"}.get(name, name) for name in ROW_COLUMNS)
 
 
 class DjangoStore(Store):
@@ -139,14 +137,8 @@ class DjangoStore(Store):
             read=Case(When(size__lte=largest, then="body")),
             since=Case(When(ttl__isnull=False, then="created_at")),
         )
-        found, large = [], set()
-        for values in rows.values_list(*_READ)[:limit]:
-            id_, message_id, destination, headers, content_type, key, alias, ttl, attempts, body, since = values
-            if body is None:
-                large.add(id_)
-            tail = bytes(body or b""), key, alias, ttl, _aware(since), attempts
-            found.append(Row(id_, message_id, destination, headers, content_type, *tail))
-        return found, large
+        found = rows_of(map(_read, rows.values_list(*_READ)[:limit]))
+        return found, {row.id for row in found if row.body is None}
 
     def unsent(self, keys: typing.Sequence[str], last: int, most: int) -> dict[str, int]:
         """See `Store.unsent`."""
@@ -176,10 +168,7 @@ class DjangoStore(Store):
 
     def load(self, ids: typing.Sequence[int]) -> list[Row]:
         """See `Store.load`."""
-        return [
-            Row(**{**values, "body": bytes(values["body"]), "created_at": _aware(values["created_at"])})
-            for values in self._among(ids).order_by("id").values(*ROW_COLUMNS)
-        ]
+        return rows_of(map(_read, self._among(ids).order_by("id").values_list(*ROW_COLUMNS)))
 
     def _ids(self, rows: QuerySet[OutboxMessage], limit: int, *, skip_locked: bool = True) -> list[int]:
         return list(self._locking(rows, skip_locked=skip_locked).values_list("id", flat=True)[:limit])
@@ -293,6 +282,12 @@ class _Among(In):
         column, parameters = self.process_lhs(compiler, connection)
         kind = "text" if isinstance(self.lhs.output_field, CharField) else "bigint"
         return f"{column} = ANY(%s::{kind}[])", [*parameters, array(self.rhs)]
+
+
+def _read(values: tuple[typing.Any, ...]) -> tuple[typing.Any, ...]:
+    """Return the *values* of `ROW_COLUMNS`, with the body as bytes and an aware time."""
+    id_, message_id, body, key, ttl, created_at, *rest = values
+    return id_, message_id, body if body is None else bytes(body), key, ttl, _aware(created_at), *rest
 
 
 def _aware(moment: datetime.datetime | None) -> datetime.datetime | None:

@@ -17,6 +17,9 @@ import typing
 
 from ._internal.log import get_logger
 
+if typing.TYPE_CHECKING:
+    from .client.message import Message
+
 __all__ = [
     "Event",
     "MessageDeadLettered",
@@ -40,18 +43,38 @@ _log = get_logger("observers")
 installers: list[typing.Callable[[typing.Any], object]] = []
 
 
-@dataclasses.dataclass(slots=True, eq=False)
 class SendCall:
-    """One call of `Publisher.send`, or one batch. The events of all its messages have the same `SendCall`.
+    """One call of `Publisher.send`, or one batch. The events of all its messages have the same `SendCall`."""
 
-    * `destinations` - the destination of each message, in order.
-    * `headers` - the headers of each message, in order. They are the same objects as in `SendBegan`.
-    * `notes` - a place for observers. An observer may keep values for its later events here, with itself as the key.
-    """
+    __slots__ = ("_messages", "_notes")
 
-    destinations: tuple[str, ...] = ()
-    headers: tuple[dict[str, str], ...] = dataclasses.field(default=(), repr=False)
-    notes: dict[typing.Any, typing.Any] = dataclasses.field(default_factory=dict, repr=False)
+    def __init__(self, messages: typing.Sequence[Message] = ()) -> None:
+        self._messages = messages
+        self._notes: dict[typing.Any, typing.Any] | None = None
+
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """The destination of each message, in order."""
+        return tuple(message.destination for message in self._messages)
+
+    @property
+    def headers(self) -> tuple[dict[str, str], ...]:
+        """The headers of each message, in order. They are the same objects as in `SendBegan`."""
+        return tuple(own_headers(message) for message in self._messages)
+
+    @property
+    def notes(self) -> dict[typing.Any, typing.Any]:
+        """A place for observers. An observer may keep values for its later events here, with itself as the key."""
+        if self._notes is None:
+            self._notes = {}
+        return self._notes
+
+
+def own_headers(message: Message) -> dict[str, str]:
+    """Return the headers of *message*, to which an observer may add."""
+    if message.headers is None:  # the caller made the message
+        message.headers = {}
+    return typing.cast("dict[str, str]", message.headers)
 
 
 _call = functools.partial(dataclasses.field, default_factory=SendCall, repr=False, compare=False)

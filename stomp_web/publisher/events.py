@@ -7,7 +7,7 @@ import typing
 
 from ..client.message import MESSAGE_ID, Message, make_ready
 from ..errors import MessageError
-from ..observers import Observers, SendBegan, SendCall, SendFailed, SendSucceeded, StoreBegan
+from ..observers import Observers, SendBegan, SendCall, SendFailed, SendSucceeded, StoreBegan, own_headers
 
 __all__ = ["SendEvents", "notify_of_store"]
 
@@ -15,20 +15,21 @@ __all__ = ["SendEvents", "notify_of_store"]
 class SendEvents:
     """Notifies *observers* that *messages* of one call are about to be sent, and later how the call has ended."""
 
+    __slots__ = ("_began", "_call", "_changed", "_messages", "_notify")
+
     def __init__(self, observers: Observers, messages: typing.Sequence[Message]) -> None:
-        self._notify = observers.notify
+        self._notify = notify = observers.notify
         self._messages = messages
         self._began = time.monotonic()
-        headers = [_headers_of(message) for message in messages]
-        self._call = SendCall(tuple(message.destination for message in messages), tuple(headers))
-        self._changed = [message for message in messages if self._begin(message)]
-
-    def _begin(self, message: Message) -> bool:
-        headers = _headers_of(message)
-        before = headers.copy()
-        size = len(message.content)
-        self._notify(SendBegan(headers.get(MESSAGE_ID, ""), message.destination, headers, size, self._call))
-        return headers != before
+        self._call = call = SendCall(messages)
+        self._changed: list[Message] = []
+        for message in messages:
+            headers = own_headers(message)
+            before = headers.copy()
+            size = len(message.content)
+            notify(SendBegan(headers.get(MESSAGE_ID, ""), message.destination, headers, size, call))
+            if headers != before:
+                self._changed.append(message)
 
     def apply(self) -> None:
         """Prepare the messages again whose headers an observer has changed. Raises `InvalidFrame`."""
@@ -39,7 +40,7 @@ class SendEvents:
         """Notify the observers of the outcome of each message. *error* is the error of the call, if it has failed."""
         seconds = time.monotonic() - self._began
         for position, message in enumerate(self._messages):
-            identity, destination = _headers_of(message).get(MESSAGE_ID, ""), message.destination
+            identity, destination = message.headers.get(MESSAGE_ID, ""), message.destination  # type: ignore[union-attr]
             if error is None or (isinstance(error, MessageError) and position in error.confirmed):
                 self._notify(SendSucceeded(identity, destination, confirm, seconds, self._call))
             else:
@@ -51,17 +52,11 @@ def notify_of_store(observers: Observers, message: Message) -> None:
 
     Raises `InvalidFrame` if an observer has added a header that cannot be sent.
     """
-    headers = _headers_of(message)
+    headers = own_headers(message)
     before = headers.copy()
     observers.notify(StoreBegan(headers.get(MESSAGE_ID, ""), message.destination, headers, len(message.content)))
     if headers != before:
         _prepare_again(message)
-
-
-def _headers_of(message: Message) -> dict[str, str]:
-    if message.headers is None:  # the caller made the message, and an observer may add headers
-        message.headers = {}
-    return message.headers  # type: ignore[return-value]
 
 
 def _prepare_again(message: Message) -> None:

@@ -74,6 +74,11 @@ class Loop:
             self.running = True
             self.changed()
 
+    @property
+    def listening(self) -> bool:
+        """Whether new connections are accepted."""
+        return self.running and self._listener is not None
+
     def call(self, function: typing.Callable[[], _T], timeout: float = 30.0) -> _T:
         """Run *function* in the loop's thread, or in this thread if the loop does not run. Return the result."""
         future: concurrent.futures.Future[_T] = concurrent.futures.Future()

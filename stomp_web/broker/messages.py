@@ -87,7 +87,7 @@ class Journal:
         self.connects: collections.deque[Frame] = collections.deque(maxlen=1_000)
         #: The number of accepted messages, also forgotten ones, by destination, in the order of the first messages.
         self.accepted: collections.Counter[str] = collections.Counter()
-        #: Functions that get each accepted message, in the loop's thread, under the lock of the state. They must be fast.
+        #: Functions that get each accepted message, under the lock of the state. They must be fast.
         self.watchers: list[typing.Callable[[Message], None]] = []
         self._all: collections.deque[Message] = collections.deque()
         self._by_destination: dict[str, collections.deque[Message]] = {}

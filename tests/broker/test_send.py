@@ -18,10 +18,10 @@ class TestSend:
     def test_a_subscriber_gets_it_as_if_a_client_had_sent_it(self, broker, connect):
         wire = connect()
         wire.subscribe("/queue/a")
-        id = broker.send("/queue/a", b"\0\xff", {"x-colour": "re:d\n", "priority": "9"})
+        sent = broker.send("/queue/a", b"\0\xff", {"x-colour": "re:d\n", "priority": "9"})
         frame = wire.receive()
         assert frame.body == b"\0\xff"
-        assert frame.headers["message-id"] == id
+        assert frame.headers["message-id"] == sent
         assert frame.headers["content-length"] == "2"
         assert (frame.headers["x-colour"], frame.headers["priority"]) == ("re:d\n", "9")
 

@@ -28,7 +28,7 @@ def fill(broker: Broker) -> None:
         publisher.send("/topic/orders.new", {"id": 9})
         publisher.send("/queue/greetings", "Grüße aus Köln", serializer="text")
         publisher.send("/queue/images", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", serializer="bytes")
-        payload = {"order": 9, "at": datetime(2026, 11, 29, 5, 30)}  # noqa: DTZ001
+        payload = {"order": 9, "at": datetime(2026, 11, 29, 5, 30)}
         publisher.send("/queue/audit", payload, serializer="pickle")
         broker.faults.error("SEND", "Access refused")
         try:

@@ -97,7 +97,9 @@ class TestPickle:
         assert show("", pickle.dumps([1])).kind == "pickle"
         assert show("application/octet-stream", pickle.dumps([1])).kind == "pickle"
 
-    @pytest.mark.parametrize("body", [b"\x80\x05", b"\x80\x05.", b"garbage", b"(" * 60_000, b"\x80\x04\x95" + b"\xff" * 8])
+    @pytest.mark.parametrize(
+        "body", [b"\x80\x05", b"\x80\x05.", b"garbage", b"(" * 60_000, b"\x80\x04\x95" + b"\xff" * 8]
+    )
     def test_a_broken_one_is_shown_up_to_the_fault(self, body):
         shown = show(PICKLE, body)
         assert shown.kind == "pickle"

@@ -9,6 +9,7 @@
 keeps a reference to each accepted message, and never waits for a browser.
 """
 
+from .access import is_loopback
 from .server import Page
 
-__all__ = ["Page"]
+__all__ = ["Page", "is_loopback"]

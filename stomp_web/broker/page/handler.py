@@ -21,6 +21,7 @@ from __future__ import annotations
 import http.server
 import importlib.resources
 import json
+import selectors
 import time
 import typing
 import urllib.parse
@@ -168,30 +169,37 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _follow(self, search: Search, cursor: int) -> None:
         page, state, forgotten, wrote = self.server.page, "", self.server.page.forgotten, time.monotonic()
-        while not page.stopping.is_set():
-            began = time.thread_time()
-            events = []
-            if forgotten != page.forgotten:
-                forgotten = page.forgotten
-                events.append(_event("forget", {}))
-            batch = page.after(cursor, _AT_ONCE)
-            if batch and 0 < cursor < batch[0].number - 1:
-                events.append(_event("gap", {"missed": batch[0].number - 1 - cursor}))
-            events += [
-                _event("message", _summary(kept), f"{page.run}-{kept.number}") for kept in batch if search.finds(kept)
-            ]
-            cursor = batch[-1].number if batch else cursor
-            if (text := page.status.text()) is not state:
-                state = text
-                events.append(f"event: state\ndata: {text}\n\n")
-            if not events and time.monotonic() > wrote + _BEAT:
-                events.append(":\n\n")
-            if events:
-                self._write(events)
-                wrote = time.monotonic()
-            # At most a fifth of a processor is spent here: the broker's thread has to wait for Python's lock meanwhile.
-            spent = 4 * (time.thread_time() - began)
-            page.stopping.wait(spent if len(batch) == _AT_ONCE else max(_PAUSE, spent))
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.connection, selectors.EVENT_READ)
+            pause = 0.0
+            # A browser sends nothing more: what can be read is the end of the connection, also when the page stops.
+            while not selector.select(pause) and not page.stopping.is_set():
+                began = time.thread_time()
+                events = []
+                if forgotten != page.forgotten:
+                    forgotten = page.forgotten
+                    events.append(_event("forget", {}))
+                batch = page.after(cursor, _AT_ONCE)
+                if batch:
+                    events += self._message_events(search, batch, cursor)
+                    cursor = batch[-1].number
+                if (text := page.status.text()) is not state:
+                    state = text
+                    events.append(f"event: state\ndata: {text}\n\n")
+                if not events and time.monotonic() > wrote + _BEAT:
+                    events.append(":\n\n")
+                if events:
+                    self._write(events)
+                    wrote = time.monotonic()
+                # At most a fifth of a processor is used: the broker's thread waits for Python's lock meanwhile.
+                spent = 4 * (time.thread_time() - began)
+                pause = spent if len(batch) == _AT_ONCE else max(_PAUSE, spent)
+
+    def _message_events(self, search: Search, batch: list[Kept], cursor: int) -> list[str]:
+        missed = batch[0].number - 1 - cursor
+        gap = [_event("gap", {"missed": missed})] if cursor and missed else []
+        run = self.server.page.run
+        return gap + [_event("message", _summary(kept), f"{run}-{kept.number}") for kept in batch if search.finds(kept)]
 
     def _write(self, events: list[str]) -> None:
         self.wfile.write("".join(events).encode())

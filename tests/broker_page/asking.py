@@ -75,9 +75,13 @@ class Stream:
         head = f"Last-Event-ID: {last}\r\n" if last else ""
         self.sock.sendall(f"GET /events{query} HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n{head}\r\n".encode())
         self.lines = self.sock.makefile("rb")
-        self.status = int(self.lines.readline().split()[1])
-        while self.lines.readline().strip():
-            pass
+        try:
+            self.status = int((self.lines.readline().split() or [b"", b"0"])[1])  # 0: closed without an answer
+            while self.lines.readline().strip():
+                pass
+        except OSError:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> Stream:
         return self

@@ -23,7 +23,8 @@ class TestHost:
     @pytest.mark.parametrize(
         "host",
         ["evil.example", "evil.example:8161", "127.0.0.1.evil.example", "localhost@evil.example",
-         "evil.example/127.0.0.1", "10.0.0.1", "", "[::1", "localhost#", "localhost.evil.example", "127.0.0.1 evil.example"],
+         "evil.example/127.0.0.1", "10.0.0.1", "", "[::1", "localhost#", "localhost.evil.example",
+         "127.0.0.1 evil.example"],
     )  # fmt: skip
     def test_another_name_is_refused(self, page, host, path):
         answer = get(page, path, Host=host)

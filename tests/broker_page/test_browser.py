@@ -1,14 +1,15 @@
-"""The page in a real browser, as a developer uses it: with a mouse, with the keyboard, in light, in dark, on a phone."""
+"""The page in a real browser, as a developer uses it: by mouse and by keyboard, in light and dark, on a phone."""
 
 from __future__ import annotations
 
+import os
 import pickle
 import typing
+from pathlib import Path
 
 import pytest
 
 from stomp_web import Publisher, Rejected
-from stomp_web.broker import Broker
 from stomp_web.broker.page import Page
 from tests.broker.wire import Wire
 from tests.broker_page.chromium import Chromium, find_chromium
@@ -209,7 +210,23 @@ def test_a_flood_of_messages_leaves_the_page_usable(browser, broker):
     browser.wait("document.querySelector('#live').dataset.state === 'wait'")
 
 
-def test_two_pages_of_one_broker_show_the_same(browser):
-    with Broker() as other, Page(other) as first, Page(other) as second:
-        other.send("/queue/a", "both")
-        assert [page.after(0, 9)[0].body for page in (first, second)] == [b"both"] * 2
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(browser, broker, scheme):
+    axe = Path(os.environ.get("STOMP_WEB_AXE", ""))
+    if not axe.is_file():
+        pytest.skip("STOMP_WEB_AXE does not name axe.min.js: npm pack axe-core")
+    browser.show(1280, 900, scheme)
+    with Wire(broker) as wire:
+        wire.connect(login="ada")
+        wire.subscribe("/queue/b", ack="client")
+        for body in (b'{"id":7}', b"\0\xff", pickle.dumps([1])):
+            broker.send("/queue/a", body)
+        browser.wait(f"{LIST}.children.length === 3")
+        browser.click("#fault-error")
+        browser.wait("document.querySelector('#active-list li')")
+        for number in (1, 2, 3):
+            browser.click(f"li:nth-child({number}) summary")
+            browser.wait(f"document.querySelectorAll('.detail pre').length === {number}")
+        browser.run(axe.read_text())
+        found = browser.run("axe.run().then((r) => r.violations.map((v) => [v.impact, v.id, v.nodes[0].html]))")
+    assert [each for each in found if each[0] in ("serious", "critical")] == []

@@ -235,7 +235,7 @@ def free(page: Page) -> bool:
     try:
         with Stream(page) as stream:
             return stream.status == 200
-    except (OSError, IndexError):
+    except OSError:
         return False
 
 

@@ -126,7 +126,7 @@ function hello(facts) {
   shown.run = facts.run;
   shown.limit = facts.limits.messages;
   write($("facts"), `${facts.address} · ${facts.server}`);
-  const size = facts.limits.body % 1024 ? `${facts.limits.body} bytes` : `${facts.limits.body / 1024} KiB`;
+  const size = `${facts.limits.body / 1024} KiB`;
   write($("limits"), `Newest first. The page keeps the last ${shown.limit} messages, and the first ${size} of each body.`);
   offerFaults(facts);
   showLive();
@@ -260,7 +260,8 @@ function more(id, count, what) {
 }
 
 function destinationRow([name]) {
-  const button = make("button", { type: "button", title: "Show only its messages", onclick: () => choose(name) }, name);
+  const button = make("button", { type: "button", title: "Show only its messages", onclick: () => choose(name) });
+  for (const part of name.split(/(?<=[/.])/)) button.append(part, make("wbr"));
   return make("tr", {}, make("th", { scope: "row" }, button), ...[1, 2, 3, 4].map(() => make("td")));
 }
 

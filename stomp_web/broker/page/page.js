@@ -19,9 +19,7 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
+const write = (element, text) => { if (element.textContent !== text) element.textContent = text; };
 
 /** Make the children of `parent` those of `items`. Elements that stay are kept, so that they do not lose the focus. */
 function sync(parent, items, key, create, update) {
@@ -126,8 +124,8 @@ function hello(facts) {
   shown.run = facts.run;
   shown.limit = facts.limits.messages;
   write($("facts"), `${facts.address} · ${facts.server}`);
-  const size = `${facts.limits.body / 1024} KiB`;
-  write($("limits"), `Newest first. The page keeps the last ${shown.limit} messages, and the first ${size} of each body.`);
+  const size = facts.limits.body.toLocaleString("en");
+  write($("limits"), `Newest first. The page keeps the last ${shown.limit} messages, and ${size} bytes of each body.`);
   offerFaults(facts);
   showLive();
 }

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from .messages import Journal, Message, log, notices
 from .naming import Address, Kind, Naming, Refused
 
-__all__ = ["ACK_MODES", "Destinations", "Entry", "Flow", "Queue", "Subscription"]
+__all__ = ["ACK_MODES", "Counts", "Destinations", "Entry", "Flow", "Queue", "Subscription"]
 
 ACK_MODES = ("auto", "client", "client-individual")
 
@@ -31,6 +31,16 @@ class Entry(typing.NamedTuple):
     message: Message
     deliveries: int
     """The number of earlier deliveries, which were not acknowledged."""
+
+
+@dataclasses.dataclass(slots=True)
+class Counts:
+    """How many messages a destination has accepted, how many wait or are unacknowledged, and its subscriptions."""
+
+    accepted: int = 0
+    waiting: int = 0
+    unacknowledged: int = 0
+    subscribers: int = 0
 
 
 @dataclasses.dataclass(slots=True)
@@ -288,6 +298,22 @@ class Destinations:
         """Yield the current subscriptions of all sessions."""
         for queue in self._every_queue():
             yield from queue.subscriptions
+
+    def counts(self) -> dict[str, Counts]:
+        """Return the counts of every destination that was used. A subscription counts where it subscribed."""
+        found = collections.defaultdict(Counts, {name: Counts(n) for name, n in self.journal.accepted.items()})
+        for route in self._declared:
+            found[route].waiting += 0
+        for route, queue in self._queues.items():
+            found[route].waiting += len(queue)
+        for subscription in self.subscriptions():
+            counts = found[subscription.address.name]
+            counts.subscribers += 1
+            counts.unacknowledged += len(subscription.unacknowledged)
+            counts.waiting += len(subscription.queue) if subscription.address.copies else 0
+        for address, queue in self._durable.values():
+            found[address.name].waiting += 0 if queue.subscriptions else len(queue)
+        return dict(found)
 
     def clear(self) -> None:
         """Drop every message. Subscriptions stay, but their unacknowledged messages are never requeued."""

@@ -74,6 +74,11 @@ class Loop:
             self.running = True
             self.changed()
 
+    @property
+    def listening(self) -> bool:
+        """Whether new connections are accepted."""
+        return self.running and self._listener is not None
+
     def call(self, function: typing.Callable[[], _T], timeout: float = 30.0) -> _T:
         """Run *function* in the loop's thread, and return the result. If no loop runs, use the caller's thread."""
         future: concurrent.futures.Future[_T] = concurrent.futures.Future()

@@ -14,7 +14,7 @@ from ..protocol.buffer import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS
 from ..protocol.versions import escape
 from .naming import Address, Refused
 
-__all__ = ["Journal", "Message", "log", "notices", "read_message", "whole_number"]
+__all__ = ["NOT_FORWARDED", "Journal", "Message", "log", "notices", "read_message", "whole_number"]
 
 # The broker's thread calls the log's handlers, without a lock, at the end of a round. If a handler sends a confirmed
 # message to this broker, the thread waits for itself until the timeout.
@@ -31,7 +31,7 @@ _OWN_HEADERS = 6
 _OWN_HEADER_BYTES = 1_000
 
 # Headers of SEND that are not part of the message, and headers of MESSAGE that only the broker may write.
-_NOT_FORWARDED = frozenset(
+NOT_FORWARDED = frozenset(
     ("destination", "receipt", "transaction", "message-id", "subscription", "ack", "redelivered", "content-length")
 )
 
@@ -87,6 +87,8 @@ class Journal:
         self.connects: collections.deque[Frame] = collections.deque(maxlen=1_000)
         #: How many messages a destination has accepted, forgotten ones included. The first destination comes first.
         self.accepted: collections.Counter[str] = collections.Counter()
+        #: Functions that get each accepted message, under the lock of the state. They must be fast.
+        self.watchers: list[typing.Callable[[Message], None]] = []
         self._all: collections.deque[Message] = collections.deque()
         self._by_destination: dict[str, collections.deque[Message]] = {}
         self._size = 0
@@ -101,6 +103,8 @@ class Journal:
             oldest = self._all.popleft()
             self._by_destination[oldest.destination].popleft()
             self._size -= oldest.size
+        for watch in self.watchers:
+            watch(message)
 
     def messages(self, destination: str) -> list[Message]:
         """Return all messages that *destination* has accepted, in order. Raises `LookupError` if some are forgotten."""
@@ -136,7 +140,7 @@ def read_message(send: Frame, address: Address) -> Message:
     it expires at once. A ``priority`` above 9 counts as 9. Raises `Refused` if one of these headers is not a number.
     """
     wanted = send.headers
-    headers = {name: value for name, value in wanted.items() if name not in _NOT_FORWARDED}
+    headers = {name: value for name, value in wanted.items() if name not in NOT_FORWARDED}
     # A SEND without content-length is delivered without content-length. In ActiveMQ 5.17 it is a text message.
     if "content-length" in wanted:
         headers["content-length"] = str(len(send.body))

@@ -90,6 +90,11 @@ class FaultRules:
                 return fault
         return NO_FAULT
 
+    def active(self) -> list[Fault]:
+        """Return the faults that are not over, in the order in which they apply."""
+        with self._lock:
+            return [fault for fault in self._faults if not fault.exhausted]
+
     def clear(self) -> None:
         """Cancel every fault."""
         with self._lock:

@@ -14,12 +14,12 @@ import urllib.parse
 
 from .._internal.signals import call_on_ctrl_c
 from .._internal.version import __version__
-from ..protocol import VERSIONS, Frame
+from ..protocol import VERSIONS, Frame, encode
 from .connection import Limits
 from .destinations import Destinations
 from .faults import Faults
 from .loop import Loop
-from .messages import Message
+from .messages import NOT_FORWARDED, Message, read_message
 from .naming import Refused, choose_naming
 from .session import Settings
 
@@ -214,6 +214,39 @@ class Broker:
     def __repr__(self) -> str:
         host, port = self.address
         return f"<Broker {host}:{port} {'running' if self._loop.running else 'stopped'}>"
+
+    def send(self, destination: str, body: bytes | str = b"", headers: typing.Mapping[str, str] | None = None) -> str:
+        """Accept a message as if a client had sent it, without a connection. Return its ``message-id``.
+
+        A *body* of type `str` is sent as UTF-8 and without ``content-length``, as a text message. *headers* are those
+        of a SEND frame. `faults` and *denied* do not apply. Raises `ValueError` if the broker refuses the message, or
+        if one of *headers* has no meaning here, such as ``receipt``.
+        """
+        headers = dict(headers or {})
+        useless = next((name for name in headers if name in NOT_FORWARDED), None)
+        if useless is not None:
+            raise ValueError(f"the header {useless!r} has no meaning in a message that no client sends; leave it out")
+        if headers.get("reply-to", "").startswith("/temp-queue/"):
+            raise ValueError("reply-to:/temp-queue/... needs a client that waits for the answer; name a queue instead")
+        encode(Frame("SEND", {**headers, "destination": destination}))  # refuses headers that STOMP cannot carry
+        if isinstance(body, bytes):
+            headers["content-length"] = str(len(body))
+        elif "\0" in body:
+            raise ValueError("a text message cannot contain NUL characters; send bytes")
+        data = body if isinstance(body, bytes) else body.encode()
+        return self._loop.call(lambda: self._accept(destination, Frame("SEND", headers, data)))
+
+    def _accept(self, destination: str, frame: Frame) -> str:
+        with self._loop.state:
+            try:
+                address = self._destinations.naming.sent(destination)
+                self._destinations.check(address)
+                message = read_message(frame, address)
+            except Refused as refused:
+                raise ValueError(f"{refused.message}: {str(refused).strip()}") from None
+            self._destinations.accept(message)
+            self._loop.changed()
+        return message.id
 
     def messages(self, destination: str) -> list[Frame]:
         """Return every message that *destination* has accepted, in order. Delivered messages are included.

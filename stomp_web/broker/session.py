@@ -55,6 +55,7 @@ class Session:
     """One session of a broker. *number* is unique in the broker.
 
     * `connected` - the broker has accepted CONNECT. `version` is the STOMP version of the frames.
+    * `login` - the login that the client gave, even if the broker requires none.
     * `ended` - the session ignores further frames. The loop must close the connection.
     * `heart_beat` - ``(the broker sends, the client sends)``, in milliseconds between two heart-beats. 0 means never.
     * `flow` - the loop sets `Flow.open` to false while too much output waits for the client.
@@ -65,6 +66,7 @@ class Session:
         self.connected = False
         self.ended = False
         self.version = "1.2"
+        self.login: str | None = None
         self.heart_beat = (0, 0)
         self.flow = Flow(number)
         self.subscriptions: dict[str, Subscription] = {}
@@ -149,6 +151,7 @@ class Session:
             answer["heart-beat"] = "{},{}".format(*self.heart_beat)
         self._client_id = frame.headers.get("client-id")
         self.version = version
+        self.login = frame.headers.get("login")
         self.connected = True
         return [Frame("CONNECTED", answer)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import threading
@@ -15,10 +16,11 @@ from .display import report
 __all__ = ["run"]
 
 
-def run(host: str, port: int, *, verbose: bool, **options: typing.Any) -> int:
+def run(host: str, port: int, *, verbose: bool, http: tuple[str, int] | None = None, **options: typing.Any) -> int:
     """Serve until Ctrl-C or SIGTERM. *options* are arguments of `Broker`. ``None`` stands for the default.
 
-    Raises `StompError` if the address or the name of a queue cannot be used.
+    *http* is the host and port of the page. ``None`` means no page. Raises `StompError` if one of the addresses or the
+    name of a queue cannot be used.
     """
     if verbose:
         logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -30,18 +32,39 @@ def run(host: str, port: int, *, verbose: bool, **options: typing.Any) -> int:
     try:
         broker.start()
     except OSError as error:
-        hint = ". Is a broker running there? --port 0 takes a free port." if error.errno == errno.EADDRINUSE else ""
+        hint = ". Is a broker running there? --port 0 takes a free port." if _in_use(error) else ""
         raise StompError(f"{error.strerror or error}{hint}") from None
+    pages = contextlib.ExitStack()
     try:
-        report(
-            f"The development broker listens on stomp://{Endpoint(*broker.address)}",
-            "Not for production: messages are in memory only. Press Ctrl-C to stop it.",
-        )
+        lines = [f"The development broker listens on stomp://{Endpoint(*broker.address)}"]
+        if http is not None:
+            lines += _start_page(pages, broker, *http)
+        report(*lines, "Not for production: messages are in memory only. Press Ctrl-C to stop it.")
         never = threading.Event()
         while not never.wait(1):  # a signal that comes right before a wait is handled only when that wait ends
             pass
     except KeyboardInterrupt:
         report("\nThe broker has stopped.")
     finally:
+        pages.close()
         broker.stop()
     return 0
+
+
+def _start_page(pages: contextlib.ExitStack, broker: Broker, host: str, port: int) -> list[str]:
+    """Start the page of *broker*, which *pages* stops, and return the lines that say where it is."""
+    from ..broker.page import Page, is_loopback  # http.server is imported only for the page
+
+    try:
+        page = pages.enter_context(Page(broker, host, port))
+    except OSError as error:
+        hint = ". Does another broker have its page there? --http 0 takes a free port." if _in_use(error) else ""
+        raise StompError(f"{error.strerror or error}{hint}") from None
+    lines = [f"Its page is at {page.url}"]
+    if not is_loopback(host):
+        lines.append("The page has no login: other machines can read messages, send messages and switch on faults.")
+    return lines
+
+
+def _in_use(error: OSError) -> bool:
+    return error.errno == errno.EADDRINUSE

@@ -161,7 +161,23 @@ def _add_broker(commands: _Commands) -> None:
         metavar="NAME",
         help="A queue that exists from the start, as /amq/queue/NAME must; may be given several times.",
     )
+    parser.add_argument(
+        "--http",
+        type=_page_address,
+        metavar="[HOST:]PORT",
+        help="Serve a page for the browser that shows messages, destinations and clients, sends messages, and makes "
+        "the broker misbehave, such as --http 8161; 0 takes a free port. Only this machine can open it, unless HOST "
+        "says otherwise: it has no login.",
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="Log the frames of clients on standard error.")
+
+
+def _page_address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if (not host and ":" in text) or (":" in host and not text.startswith("[")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not PORT, HOST:PORT or [IPV6]:PORT, such as 8161")
+    return host or "127.0.0.1", count(port, least=0, most=65535)
 
 
 def _add_send(commands: _Commands) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import urllib.request
 
 import pytest
 
 from stomp_web import AuthenticationFailed, Publisher
 from stomp_web.cli import main
-from tests.cli.running import ended, line_with, program
+from tests.cli.running import DEADLINE, ended, line_with, program
 
 
 def url_of(line: str) -> str:
@@ -56,6 +57,29 @@ def test_a_port_in_use_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> 
     assert "--port 0" in err
 
 
+def test_its_page_is_on_this_machine_only_unless_asked_otherwise() -> None:
+    for address, warns in (("0", False), ("localhost:0", False), ("0.0.0.0:0", True)):
+        with program("broker", "--port", "0", "--http", address) as process:
+            url = re.findall(r"http://\S+", line_with(process, "Its page is at"))[0]
+            line_with(process, "has no login" if warns else "Not for production")
+            with urllib.request.urlopen(url, timeout=DEADLINE) as answer:
+                assert b"<!doctype html>" in answer.read()
+            process.terminate()
+            code, _, err = ended(process)
+        assert (code, err) == (0, "")
+
+
+def test_a_port_of_the_page_in_use_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["broker", "--port", "0", "--http", str(port)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"stomp-web: the page cannot listen on 127.0.0.1:{port}: Address already in use. ")
+    assert err.count("\n") == 1
+    assert "--http 0" in err
+
+
 def test_a_host_that_does_not_exist_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["broker", "--host", "nohost.invalid", "--port", "0"]) == 1
     err = capsys.readouterr().err
@@ -78,7 +102,11 @@ def test_it_plays_the_broker_that_it_is_told_to(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--port", "x"], ["--port", "65536"], ["--port", "-1"], ["--login", "ada"], ["--passcode", "x"]]
+    "arguments",
+    [
+        *(["--port", "x"], ["--port", "65536"], ["--port", "-1"], ["--login", "ada"], ["--passcode", "x"]),
+        *(["--http", each] for each in ("x", "65536", ":8161", "::1:8161", "localhost:", "[::1]")),
+    ],
 )
 def test_a_wrong_command_line_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["broker", *arguments]) == 2

@@ -36,10 +36,10 @@ if typing.TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 60.0  # seconds for one command, on a machine with much else to do
 
-PORTS = ("61613", "61614", "5000", "8000", "8081")
+PORTS = ("61613", "61614", "5000", "8000", "8081", "8161")
 # Where they stand for a port of this machine: behind its name, or an argument.
 _ON_THIS_MACHINE = re.compile(
-    rf"""((?:localhost|127\.0\.0\.1)(?::|", )|--(?:health-)?port |--noreload )({"|".join(PORTS)})\b"""
+    rf"""((?:localhost|127\.0\.0\.1)(?::|", )|--(?:health-)?port |--noreload |--http )({"|".join(PORTS)})\b"""
 )
 # What a page may leave open, because its reader may.
 _CLOSED = (

@@ -1,0 +1,88 @@
+"""Which requests the page's server answers: those of its own page, and those of programs, but not of other web pages.
+
+Every web page that a developer visits can make his browser send requests to this server. There are two ways:
+
+* DNS rebinding: the page's own host name suddenly has the address 127.0.0.1, so that its scripts may read the answers.
+  Such requests have that name in ``Host``. Only names of this machine, and addresses, are answered.
+* Cross-site requests: scripts, forms and images of the page name this server. They cannot read the answers, but a POST
+  could have an effect. A POST needs the content type ``application/json``, for which a browser first asks permission
+  that this server never gives, and an ``Origin`` or ``Sec-Fetch-Site`` must name this server itself.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import urllib.parse
+from email.message import Message
+
+__all__ = ["HEADERS", "Access", "is_loopback"]
+
+#: The headers of every answer.
+HEADERS = {
+    # No script, style or connection of another server, no inline script, no frame, and no text becomes markup.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
+    "trusted-types 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine can reach a server that listens on *host*."""
+    address = _address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
+class Access:
+    """Decides for a server that listens on *host*."""
+
+    def __init__(self, host: str) -> None:
+        self._names = {"localhost", "127.0.0.1", "::1", host.lower()}
+        self._any_address = not is_loopback(host)
+        if self._any_address:
+            self._names.add(socket.gethostname().lower())
+
+    def refusal(self, headers: Message, *, writes: bool, is_page: bool) -> str | None:
+        """Return the reason why a request is refused, or ``None`` if it is permitted.
+
+        *writes* says that the request has an effect. *is_page* says that it asks for the page itself, to which other
+        pages may have links.
+        """
+        hosts = headers.get_all("Host", [])
+        host = _name(hosts[0]) if len(hosts) == 1 else None
+        if host is None or not self._knows(host):
+            return f"this server is not {hosts[0][:100] if hosts else 'a server without a name'!r}; use its address"
+        origins = headers.get_all("Origin", [])
+        if origins and (len(origins) > 1 or origins[0].lower() != f"http://{hosts[0]}".lower()):
+            return f"another web page asks ({origins[0][:100]!r})"
+        site = headers.get("Sec-Fetch-Site", "same-origin")
+        navigates = headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest") == "document"
+        if site not in ("same-origin", "none") and not (is_page and navigates):
+            return "another web page asks"
+        if writes and headers.get_content_type() != "application/json":
+            return "a POST must have the content type application/json"
+        return None
+
+    def _knows(self, host: str) -> bool:
+        # A name of an attacker can lead here, an address cannot: the browser has connected to it.
+        return host in self._names or (self._any_address and _address(host) is not None)
+
+
+def _name(host: str) -> str | None:
+    try:
+        parts = urllib.parse.urlsplit(f"//{host}")
+    except ValueError:
+        return None
+    return parts.hostname if parts.netloc == host and "@" not in host else None
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

@@ -1,0 +1,107 @@
+"""The latest messages of a broker, for the page: a bounded number of them, each with at most the start of its body.
+
+The broker's thread calls `Feed.add`, under the lock of the broker's state. The threads of the page hold that lock to
+copy references, and search and decode without it.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+import json
+import time
+from collections.abc import Callable
+
+from ..messages import Message
+
+__all__ = ["Feed", "Kept", "Search"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kept:
+    """An accepted message as the page keeps it.
+
+    `number` orders all messages of the broker. `body` is the start of a body that has `size` bytes. `time` is the time
+    of acceptance, in seconds since the epoch.
+    """
+
+    number: int
+    id: str
+    time: float
+    destination: str
+    headers: dict[str, str]
+    body: bytes
+    size: int
+
+    @property
+    def cut(self) -> bool:
+        """Whether the end of the body was not kept."""
+        return len(self.body) < self.size
+
+
+class Feed:
+    """The latest *messages* messages, each with the first *max_body* bytes of its body.
+
+    Hold the lock of the broker's state to call a method.
+    """
+
+    def __init__(self, messages: int, max_body: int) -> None:
+        self._max_body = max_body
+        self._kept: collections.deque[Kept] = collections.deque(maxlen=messages)
+
+    def add(self, message: Message) -> None:
+        """Keep *message*, and forget the oldest message if there are too many."""
+        body = message.body[: self._max_body]
+        now, size = time.time(), len(message.body)
+        self._kept.append(Kept(message.number, message.id, now, message.destination, message.headers, body, size))
+
+    def after(self, number: int, most: int) -> list[Kept]:
+        """Return the messages after *number*, oldest first, but at most *most*."""
+        if not self._kept:
+            return []
+        start = max(number + 1 - self._kept[0].number, 0)  # the numbers have no gap
+        return list(itertools.islice(self._kept, start, start + most))
+
+    def find(self, number: int) -> Kept | None:
+        """Return the message *number*, or ``None`` if it is not kept."""
+        found = self.after(number - 1, 1)
+        return found[0] if found and found[0].number == number else None
+
+    def clear(self) -> None:
+        """Forget all messages."""
+        self._kept.clear()
+
+
+class Search:
+    """Finds messages by *text* in id, destination, headers and kept body, in any case. An empty text finds everything.
+
+    In JSON, white space does not count, and escaped characters are found. *selects* says which destinations count.
+    """
+
+    def __init__(self, text: str = "", selects: Callable[[str], bool] | None = None) -> None:
+        self._text = text.lower()
+        self._compact = "".join(self._text.split())
+        self._selects = selects
+
+    def finds(self, kept: Kept) -> bool:
+        """Whether the search finds *kept*."""
+        if self._selects is not None and not self._selects(kept.destination):
+            return False
+        if not self._text:
+            return True
+        head = [f"message-id: {kept.id}", f"destination: {kept.destination}"]
+        head += (f"{name}: {value}" for name, value in kept.headers.items())
+        if self._text in "\n".join(head).lower():
+            return True
+        body = kept.body.decode(errors="replace")
+        if self._text in body.lower():
+            return True
+        if body.lstrip()[:1] not in ("{", "[", '"'):
+            return False
+        if "\\u" in body:
+            try:
+                body = json.dumps(json.loads(body), ensure_ascii=False)
+            except (ValueError, RecursionError):
+                return False  # it is not JSON, or the end is missing: only its bytes were searched
+        return bool(self._compact) and self._compact in "".join(body.lower().split())

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import typing
+
+import pytest
+
+from stomp_web.broker import Broker
+from stomp_web.broker.page import Page
+
+
+@pytest.fixture
+def broker() -> typing.Iterator[Broker]:
+    with Broker() as running:
+        yield running
+
+
+@pytest.fixture
+def page(broker: Broker) -> typing.Iterator[Page]:
+    with Page(broker) as running:
+        yield running

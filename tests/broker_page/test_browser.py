@@ -190,7 +190,7 @@ def test_when_the_page_is_away_it_says_so_and_goes_on_later(browser, broker, pag
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (1000, 800), (390, 844), (320, 640)])
-def test_nothing_is_wider_than_the_window_and_text_has_contrast(browser, broker, scheme, width, height):
+def test_nothing_is_wider_than_the_window_and_the_page_follows_the_color_scheme(browser, broker, scheme, width, height):
     browser.show(width, height, scheme, mobile=width < 500)
     broker.send("/queue/" + "long.name." * 12, b"x" * 3_000, {"x-long-header-name" * 3: "y" * 500})
     browser.wait(f"{LIST}.children.length === 1")

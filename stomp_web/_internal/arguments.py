@@ -40,7 +40,7 @@ def days(text: str) -> float:
 
 
 def host_and_port(text: str) -> tuple[str, int]:
-    """Return a host and a port. Without a host, the host is empty. Raises `argparse.ArgumentTypeError`."""
+    """Return a host and a port. If *text* is only a port, the host is ``""``. Raises `argparse.ArgumentTypeError`."""
     host, colon, port = text.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
     if (colon and not bare) or (":" in host and not host.startswith("[")):

@@ -22,7 +22,7 @@ class Exchange:
     """The frames of one call, which waits for *receipts*.
 
     If *receipts* is empty, the call waits until the bytes are written. If *together* is true, the frames count as one
-    frame. The broker accepts a transaction's frames only at COMMIT.
+    frame. This applies to the frames of a transaction, which the broker accepts only at COMMIT.
     """
 
     data: memoryview

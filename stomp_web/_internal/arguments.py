@@ -83,7 +83,7 @@ def worker_options(place: str, *, what: str = "application", otherwise: bool = T
     """Return the options of a command that runs a worker. The help says that each process loads the *what*.
 
     The help says that the defaults come from *place*, which is the name of a setting or class. If *otherwise* is true,
-    *place* may have no default. For this case, the help also names the value that is used.
+    the help also says which values are used if *place* has no defaults.
     """
     defaults = [f"Default: that of {place}{f', else {each}' if otherwise else ''}." for each in (8, 0)]
     concurrency = (

@@ -38,7 +38,7 @@ class StompError(Exception):
 class ConfigurationError(StompError, ValueError):
     """An option does not exist, or its value cannot be used.
 
-    `option` is the name in the user's spelling, such as ``STOMP_TIMEOUT``. ``None`` means no single option.
+    `option` is the name in the user's spelling, such as ``STOMP_TIMEOUT``, or ``None`` if no single option is wrong.
     """
 
     def __init__(self, message: str, option: str | None = None) -> None:
@@ -106,9 +106,9 @@ class MessageError(StompError):
 class NotSent(MessageError):
     """The broker has not accepted the message. Sending the message again is safe.
 
-    A publisher raises `NotSent` itself if the connection ended or the deadline expired during the write. The broker
-    does not accept an incomplete frame. If the message exceeds a limit of the broker, the next attempt fails too. By
-    default, the library repeats a send only after `NotSent` or a subclass of `NotSent`.
+    A publisher raises `NotSent`, and not a subclass, if the connection ended or the deadline expired during the write.
+    The broker does not accept an incomplete frame. If the message exceeds a limit of the broker, the next attempt fails
+    too. By default, the library repeats a send only after `NotSent` or a subclass of `NotSent`.
     """
 
 

@@ -40,7 +40,7 @@ def days(text: str) -> float:
 
 
 def host_and_port(text: str) -> tuple[str, int]:
-    """Return a host and a port. Without a host, the host is empty. Raises `argparse.ArgumentTypeError`."""
+    """Return a host and a port. If *text* is only a port, the host is ``""``. Raises `argparse.ArgumentTypeError`."""
     host, colon, port = text.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
     if (colon and not bare) or (":" in host and not host.startswith("[")):
@@ -83,7 +83,7 @@ def worker_options(place: str, *, what: str = "application", otherwise: bool = T
     """Return the options of a command that runs a worker. The help says that each process loads the *what*.
 
     The help says that the defaults come from *place*, which is the name of a setting or class. If *otherwise* is true,
-    *place* may have no default. For this case, the help also names the value that is used.
+    the help also says which values are used if *place* has no defaults.
     """
     defaults = [f"Default: that of {place}{f', else {each}' if otherwise else ''}." for each in (8, 0)]
     concurrency = (

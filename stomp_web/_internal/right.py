@@ -3,7 +3,7 @@
 A signal handler may raise an exception between any two steps of Python. If this happens right after a lock was taken,
 the lock stays locked. A `Right` avoids this problem. Every right has a home, such as the state of a pool. The home
 keeps the right in a list, deque or queue. A caller takes the right out, and later puts the right back. If an exception
-loses the right, the home makes a new right. None of these steps waits, so signal handlers and finalizers may take them.
+loses the right, the home makes a new right. None of these steps waits, so a signal handler or a finalizer may do them.
 """
 
 from __future__ import annotations

@@ -92,8 +92,8 @@ class StatusLine(logging.Handler):
     def above(self, stream: typing.TextIO | None) -> typing.TextIO | None:
         """Return a stream to use instead of *stream*. Output to this stream appears at once above the progress line.
 
-        Without a terminal, return *stream* itself with line buffering. Otherwise the output of message handlers would
-        appear in a log file only when the worker ends.
+        Without a terminal, return *stream* itself with line buffering. Without line buffering, the output of message
+        handlers would appear in a log file only when the worker ends.
         """
         if stream is not None and self._terminal and stream.isatty():
             return typing.cast(typing.TextIO, _Above(stream))

@@ -13,7 +13,7 @@ __all__ = ["Wakeup"]
 class Wakeup:
     """An object that ends the wait of one thread. The thread calls `wait`, or polls `fileno`.
 
-    If `wake` comes before a wait, that wait returns at once. `wake` has no effect before the first `fileno` or `wait`.
+    A `wake` before the first `fileno` or `wait` has no effect. Any later `wake` ends the current or the next wait.
     """
 
     def __init__(self) -> None:

@@ -310,7 +310,7 @@ def exchange(connection: Connection, journal: Journal) -> bool:
 
 
 def _apply(connection: Connection, frame: Frame, fault: Fault) -> list[Frame]:
-    """Process *frame* as *fault* changes it. Return the answers that were sent."""
+    """Process and answer *frame*, with the changes that *fault* demands. Return the answers that were sent."""
     session = connection.session
     if fault.freeze:
         connection.frozen = True

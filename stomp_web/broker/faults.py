@@ -108,10 +108,10 @@ class Faults:
         return self._add(Fault(on, after, times, answer=False, abort=True, reset=reset))
 
     def mute(self, on: str | None = "CONNECT", *, after: int = 0, times: int | None = 1) -> Fault:
-        """Process the frame, but never answer the frame. The connection stays open, and heart-beats continue.
+        """Never answer the frame. The connection stays open.
 
-        A muted CONNECT is not processed, and no session begins. The client receives nothing. Only the timeout of
-        `close_idle` can end the connection.
+        A muted CONNECT is not processed, no session begins, and the client receives nothing. Only the timeout of
+        `close_idle` can end the connection. Any other muted frame is processed, and heart-beats continue.
         """
         return self._add(Fault(on, after, times, answer=False))
 

@@ -137,7 +137,7 @@ def read_message(send: Frame, address: Address) -> Message:
 
     The header ``expires`` is a time in milliseconds since the epoch, as in ActiveMQ. With ``expires:0``, the message
     does not expire. The header ``expiration`` is a time to live in milliseconds, as in RabbitMQ. With ``expiration:0``,
-    it expires at once. A ``priority`` above 9 counts as 9. Raises `Refused` if one of these headers is not a number.
+    the message expires at once. A ``priority`` above 9 counts as 9. Raises `Refused` if a header is not a number.
     """
     wanted = send.headers
     headers = {name: value for name, value in wanted.items() if name not in NOT_FORWARDED}

@@ -1,7 +1,7 @@
 """The meaning of destinations. A destination is a queue, a topic or an exchange, or the broker refuses it.
 
-The broker refuses a destination if it would confirm and lose the messages. All other destinations behave as in RabbitMQ
-3.10.8 and 4.3.6, ActiveMQ 5.17.2 and 6.3.1, and Artemis 2.40.0. The tests in
+The broker refuses a destination whose messages would be confirmed and lost. All other destinations behave as in
+RabbitMQ 3.10.8 and 4.3.6, ActiveMQ 5.17.2 and 6.3.1, and Artemis 2.40.0. The tests in
 tests/brokers/test_contract_destinations.py compare this broker with those products.
 """
 

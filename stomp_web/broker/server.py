@@ -60,8 +60,8 @@ class Broker:
       ``ActiveMQ/5.17.2`` or ``ActiveMQ-Artemis/2.40.0``, the broker has that product's destinations and wildcards.
       Otherwise the broker has RabbitMQ's destinations, but names may contain slashes. The broker refuses a destination
       that it cannot serve. The broker also refuses a message that RabbitMQ would confirm and drop.
-    * *queues* - queues that exist from the start, written ``/queue/orders`` or ``orders``. The first use makes any
-      other queue. But ``/amq/queue/NAME`` must exist before its first use, as in RabbitMQ.
+    * *queues* - queues that exist from the start, written ``/queue/orders`` or ``orders``. Any other queue is made at
+      its first use. As in RabbitMQ, ``/amq/queue/NAME`` is refused if the queue does not exist.
     * *keep_open_after_error* - whether the session stays open after an ERROR. RabbitMQ and ActiveMQ keep the session
       open after most errors. Default: false, as the specification requires.
     * *heart_beat* - ``(can send, wants)``, the shortest times between two heart-beats in milliseconds. 0 means never.
@@ -330,7 +330,7 @@ class Broker:
                 return bool(condition())
 
     def clear(self) -> None:
-        """Forget all messages, even waiting or unacknowledged messages. Reset all counts but `connections_accepted`."""
+        """Forget all messages, even waiting or unacknowledged ones. Reset all counts except `connections_accepted`."""
         with self._loop.state:
             self._destinations.clear()
             self._journal.clear()

@@ -2,8 +2,8 @@
 
 The status is 0 if the command succeeded. The status is 1 if the command failed, and standard error says why. The status
 is 2 if the command line or ``STOMP_URL`` is wrong. The status is 130 if Ctrl-C or SIGTERM came before the command was
-done. A worker ends normally at the first Ctrl-C or SIGTERM, with status 0 or 1. A failure to print changes only the
-status of ``listen``.
+done. A worker ends normally at the first Ctrl-C or SIGTERM, with status 0 or 1. If standard output cannot be
+written, ``listen`` fails. The status of every other command stays the same.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _main(argv: typing.Sequence[str] | None) -> int:
 
 
 def _parse(argv: typing.Sequence[str] | None) -> argparse.Namespace:
-    """Parse *argv*. If ids of ``outbox`` surround an option, `argparse` leaves some ids over. Read these ids, too."""
+    """Parse *argv*. If an option stands between ids of ``outbox``, `argparse` leaves some ids over. Read these, too."""
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and (arguments.command != "outbox" or any(word.startswith("-") for word in rest)):

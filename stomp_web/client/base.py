@@ -73,7 +73,7 @@ class BaseClient(Unpicklable):
     def from_url(cls, url: str, **options: typing.Any) -> Self:
         """Return a client for an address, such as ``stomp://user:passcode@mq1,mq2:61614/shop?timeout=3``.
 
-        The client uses the first broker that accepts the session, and begins with the broker of its last session.
+        The client uses the first broker that accepts a session. It tries the broker of its last session first.
         *options* are arguments of the constructor, and override the address. Raises `ConfigurationError`.
         """
         url, options = redact_secret("url", url), redact_secrets(options)

@@ -35,10 +35,10 @@ class QueueingDuplexClient(LoopClient):
 
     Run `listen_forever`, usually in a thread that you start. Take the frames from these queues:
 
-    * `message_queue` - MESSAGE frames. While this queue is full, the client does not read. The broker keeps the other
-      messages, and the client still sends heart-beats. While a call waits for a receipt, the client reads up to
-      *queue_size* more messages. A later receipt stays unread. To send confirmed messages while many messages wait, use
-      a second client. A prefetch limit with an ``ack`` other than ``auto`` also helps.
+    * `message_queue` - MESSAGE frames. While this queue is full, the client sends heart-beats but does not read. The
+      broker keeps the other messages. Only while a call waits for a receipt, the client reads up to *queue_size* more
+      messages. If the receipt comes after still more messages, it stays unread. To send confirmed messages while many
+      messages wait, use a second client. A prefetch limit with an ``ack`` other than ``auto`` also helps.
     * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT and ERROR frames. A full queue drops its
       oldest frame.
 
@@ -50,8 +50,8 @@ class QueueingDuplexClient(LoopClient):
     *max_headers* (2,000) and *max_body_bytes* (134,217,728, RabbitMQ's own limit).
 
     *queue_size* is the size of each queue in frames. *message_queue* is your own `FrameQueue` for MESSAGE frames.
-    *heart_beat* is ``(sent, wanted)`` in milliseconds, and *sent* may be positive. `PublishClient` describes the other
-    arguments.
+    *heart_beat* is ``(sent, wanted)`` in milliseconds. Unlike in `PublishClient`, *sent* may be positive. The class
+    `PublishClient` describes the other arguments.
     """
 
     _defaults: typing.ClassVar = {**LoopClient._defaults, "queue_size": 1000, "message_queue": None}
@@ -185,7 +185,7 @@ class QueueingDuplexClient(LoopClient):
         self._write(commands.nack(frame, session.version, transaction=transaction, headers=headers), session)
 
     def _session_of(self, frame: Frame, transaction: str | None) -> Session:
-        """Return the session. Raises the exceptions of `ack`. A frame that the caller made belongs to any session."""
+        """Return the session. Raises the exceptions of `ack`. A frame that no session received fits any session."""
         session = self._live_session()
         if getattr(frame, "_session", session) is not session:
             raise NotSent(

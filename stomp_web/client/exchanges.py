@@ -21,8 +21,8 @@ __all__ = ["Exchange", "Exchanges", "lost"]
 class Exchange:
     """The frames of one call, which waits for *receipts*.
 
-    If *receipts* is empty, the call waits until the bytes are written. If *together* is true, the frames count as one
-    frame. The broker accepts a transaction's frames only at COMMIT.
+    If *receipts* is empty, the call waits for no answer. If *together* is true, the frames count as one frame.
+    This applies to the frames of a transaction, which the broker accepts only at COMMIT.
     """
 
     data: memoryview

@@ -108,7 +108,7 @@ class LoopClient(Loop):
             self._leave()
 
     def is_overdue(self, seconds: float) -> bool:
-        """Whether a heart-beat of the broker is overdue since *seconds*. A loop that moves would have ended by then."""
+        """Whether the broker's heart-beat has been overdue for *seconds*. A healthy loop has ended by then."""
         return self._session is not None and self._beats.overdue(time.monotonic() - seconds) is not None
 
     def listen_forever(self, *, connect: bool = True) -> None:

@@ -137,8 +137,8 @@ class Loop(BaseClient):
     def _exchange(self, session: Session, exchange: Exchange, deadline: Deadline) -> None:
         """Hand *exchange* over to the driving thread, and wait until the exchange is done.
 
-        An exchange without receipts is done when its bytes are written. If a loop runs in another thread, such an
-        exchange is already done when the backlog has room. The loop writes the bytes later.
+        If a loop runs in another thread, an exchange without receipts is done when the backlog has room, and the loop
+        writes the bytes later. Without such a loop, the exchange is done when its bytes are written.
         """
         exchanges, driver = self._exchanges, self._driver
         with driver.lock:

@@ -112,8 +112,8 @@ def rejected(
     messages. *earlier* is how many unconfirmed messages were sent before. *late* means that the deadline came before
     all answers.
 
-    The exception is `Rejected` only if an ERROR `refuses` a frame. An ERROR from RabbitMQ names no frame, and may be
-    about an earlier unconfirmed message. Then the outcome is unknown. The outcome is also unknown if no answer came.
+    The exception is `Rejected` only if an ERROR `refuses` a message of this call. If *earlier* is not 0, an ERROR that
+    names no frame (RabbitMQ) leaves the outcome unknown. The outcome is also unknown if a message has no answer.
     """
     broker = session.broker
     refusals = [error for error in errors if refuses(error, session.dialect)]

@@ -190,7 +190,7 @@ class PublishClient(SendingClient):
 
         If STOMP cannot carry the message, raises `InvalidFrame` and sends nothing. `NotSent`, `Rejected` and
         `DeliveryUnknown` tell the outcome of the message. An unconfirmed send returns when the operating system has the
-        bytes, so the message may be lost. If the broker answers the message with ERROR, a later call logs the ERROR.
+        bytes, so the message may be lost. If the broker refuses such a message, a later call logs the ERROR.
         """
         deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
         if headers is not None and type(headers) is not dict and isinstance(headers, typing.Mapping):

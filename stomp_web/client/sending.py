@@ -314,7 +314,7 @@ class SendingClient(BaseClient):
 
     @contextlib.contextmanager
     def _exclusive(self) -> typing.Iterator[ClientState]:
-        """Hold the claim in a ``with`` block. Refuse a second thread, which could read receipts of the first thread."""
+        """Use the session in a ``with`` block. Refuse a second thread, which could read receipts of the first."""
         state = self._states[getpid()]
         try:
             claim = state.claims.pop()

@@ -1,7 +1,7 @@
 """The open transactions of a session, and the state of a `PublishClient` in one process.
 
-A thread must hold the client's only claim, a `Right`, to use the session. The thread pops the claim from
-`ClientState.claims`, and later puts the claim back.
+A client has one claim, which is a `Right`. Only the thread that holds the claim may use the session. The thread takes
+the claim out of `ClientState.claims`, and later puts the claim back.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Transactions:
         )
 
     def end(self, reason: StompError) -> None:
-        """End all open transactions, because the session has ended. `get` reports an ERROR in *reason*."""
+        """End all open transactions, because the session has ended. If *reason* has an ERROR, `get` reports it."""
         if isinstance(reason, Rejected | ConnectionLost) and reason.frame is not None:
             self.end_by(reason.frame, isinstance(reason, Rejected))
         self.open.clear()

@@ -46,7 +46,7 @@ class Connector:
         """Return a new session. *changes* replace fields of `settings`. The caller must first pass them to `check`.
 
         Raises `AuthenticationFailed` as soon as one broker refuses the credentials. The other brokers would probably
-        refuse the credentials too, and some lock accounts. Raises `BrokerUnavailable` after all brokers have failed.
+        refuse the credentials too, and might lock the account. Raises `BrokerUnavailable` if all brokers have failed.
         """
         settings = dataclasses.replace(self.settings, **changes)
         count = len(self.endpoints)

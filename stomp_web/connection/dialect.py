@@ -30,8 +30,8 @@ class Dialect:
       3.10 answers the next ACK for such a message with ERROR.
     * `keeps_message_ids` - whether the ``message-id`` is the same at each delivery. RabbitMQ 3.10 changes the id.
     * `duplicate_header` - the header by which the broker recognizes a repeated message. Artemis 2.40 confirms and drops
-      the repeated message. Only a send that the library may repeat has the header, with a new id. Therefore, the broker
-      does not drop a dead letter that an application sends back.
+      the repeated message. Only a send that the library may repeat has the header. Each send has a new id, so the
+      broker does not drop a dead letter that an application sends again.
     * `acks_in_transactions` - whether an ACK or NACK with a ``transaction`` takes effect at the COMMIT.
     * `destination_types` - maps the beginning of a destination to a type, which SEND and SUBSCRIBE name in a header.
     * `receipts_after_commit` - whether the receipts of SENDs in a transaction come after the receipt of COMMIT
@@ -39,8 +39,8 @@ class Dialect:
     * `quotes_destinations` - whether a slash in the name of a queue is written ``%2F``.
     * `frame_limit` - the default limit for a body in bytes. A larger body ends the connection.
     * `frame_limit_names` - the broker's settings that limit the size of a message, in words.
-    * `ends_after_refusal` - whether an ERROR that names a refused frame ends the connection in STOMP 1.2. The broker
-      accepts no later frame. STOMP 1.2 ("ERROR") requires this behaviour, but RabbitMQ and ActiveMQ continue.
+    * `ends_after_refusal` - whether an ERROR that names a refused frame ends the connection in STOMP 1.2. If so,
+      the broker accepts no later frame. STOMP 1.2 ("ERROR") requires this, but RabbitMQ and ActiveMQ continue.
     * `unnamed_refusals` - the pattern of the ``message`` header in an ERROR that refuses a frame but has no
       ``receipt-id``. ``None`` means every ERROR that is not about the end of the connection or a failure inside the
       broker.
@@ -204,7 +204,7 @@ _NO_FRAME = re.compile(r"delivery acknowledgement on channel \d+ timed out")
 def refuses(error: Frame, dialect: Dialect) -> bool:
     """Return whether the ERROR frame *error* says that the broker did not accept a frame.
 
-    The ERROR answers the frame in its ``receipt-id``. Without ``receipt-id``, the ERROR answers an unanswered frame.
+    The ``receipt-id`` of *error* names this frame. Without ``receipt-id``, the frame is one that has no answer yet.
     """
     message = error.headers.get("message", "").strip()
     first_line = error.body[:1000].decode("utf-8", "replace").partition("\n")[0]

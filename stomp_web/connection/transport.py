@@ -203,7 +203,7 @@ class Transport:
     def _send_record(self, data: memoryview | bytes) -> int:
         """Send at most one TLS record. The peer cannot read a part of an incomplete record.
 
-        If the system refuses the last of several records, OpenSSL reports that no byte was sent.
+        In a call for several records, OpenSSL would report no sent bytes if the system refused the last record.
         """
         try:
             sent = self._socket.send(data[:_RECORD_SIZE])

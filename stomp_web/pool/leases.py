@@ -1,8 +1,8 @@
 """The leases of a pool, and the line of waiting callers. A lease is the right to use one connection.
 
-This module takes no lock. A free lease is in a list or deque of the pool's `LeaseState`. One caller holds any other
-lease. Lists, deques and queues are C code. So no other thread and no signal handler can interrupt a change to them. If
-an exception loses a lease, `Right` makes a new lease when the lost lease is garbage-collected.
+This module takes no lock. A free lease is in a list or deque of the pool's `LeaseState`. A lease in use is held by
+one caller. Lists, deques and queues are C code. So no other thread and no signal handler can interrupt a change to a
+list, deque or queue. If an exception loses a lease, `Right` makes a new lease when the lost lease is freed.
 
 A caller joins the line before it looks for a lease. A release puts a lease back before it looks at the line. So the
 caller sees the lease, or the release sees the caller. Numbers change by ``+=``, which is atomic in this module. CPython
@@ -27,7 +27,7 @@ __all__ = ["Lease", "LeaseState", "Waiter"]
 
 
 class Lease(Right):
-    """The right to one connection. The caller that holds the lease uses `client`. Only the pool uses the other names.
+    """The right to one connection. Its holder uses only `client`. Only the pool uses the other attributes.
 
     * `client` - the client, or ``None`` if there is no connection. `connection` is the client's state in this process.
     * `idle_since` - the `time.monotonic` of the last release. `expires_at` is the time to replace the client.

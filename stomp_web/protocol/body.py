@@ -33,7 +33,7 @@ def wrong_length(frame: Frame) -> ProtocolError:
 
 
 def check_body(frame: Frame, length: int, limit: int | None, version: str) -> None:
-    """Raise `ProtocolError` if *frame* must not have a body, or `UnreadableFrame` if *length* exceeds *limit*."""
+    """Raise `ProtocolError` if *frame* has a forbidden body, or `UnreadableFrame` if *length* exceeds *limit*."""
     if length and frame.command not in COMMANDS_WITH_BODY and version != "1.0":
         raise ProtocolError(f"a {frame.command} frame must not have a body (STOMP 1.2, Body)")
     if limit is not None and length > limit:
@@ -44,7 +44,7 @@ class BodyReader:
     """A reader for the rest of one frame, from the first byte of the body to the closing NUL.
 
     *length* is the content-length, which `check_body` has accepted. If *truncate* is true, the body is cut at *limit*.
-    Otherwise, a body without a content-length that exceeds *limit* raises `UnreadableFrame`.
+    Otherwise, a body that has no content-length and exceeds *limit* raises `UnreadableFrame`.
     """
 
     __slots__ = ("_frame", "_head", "_length", "_limit", "_pieces", "_truncate", "_version", "frame", "missing", "size")

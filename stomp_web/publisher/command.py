@@ -16,7 +16,7 @@ def send_body(
 ) -> str:
     """Send *body*, and return the id of the message. Raises the errors of `Publisher.send`.
 
-    If *serializer* is ``None``, a JSON body is sent as JSON. Any other body is sent as text. In this case, *notify* is
+    If *serializer* is ``None``, a JSON body is sent as JSON. Any other body is sent as text, and *notify* is
     called with a line for the user.
     """
     payload, name = typed_payload(body, serializer)

@@ -64,7 +64,7 @@ class SignedSerializer(Serializer):
         """Return the payload if one of *keys* made the signature. Otherwise raise `SerializationError`.
 
         The message's ``destination``, or one of *sent_to*, must name the signed destination (see `delivers`). Earlier
-        versions sent no ``x-signed-destination``. For a message without this header, only the exact name is accepted.
+        versions sent no ``x-signed-destination``. Without this header, the two destinations must be equal texts.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)

@@ -59,7 +59,7 @@ class BrokerBackend:
 
 
 class Retry:
-    """The tries of one send after the first try has failed. With *resend_unknown*, `Retry` makes the first try, too.
+    """The tries of one send. `BrokerBackend` makes the first try itself, but not with *resend_unknown*.
 
     * If a connection breaks before a byte was sent, the send is repeated with another connection until the deadline.
     * A send of unknown outcome is repeated only with *resend_unknown*. The outcome stays unknown until a receipt comes.

@@ -40,8 +40,8 @@ def subscribe(
 ) -> typing.Callable[[_Handler], _Handler]:
     """Return a decorator. ``manage.py stomp_worker`` calls the decorated function with each message of *destination*.
 
-    The function gets a `ReceivedMessage`. Its place is the top level of ``stomp_handlers.py`` in an installed app.
-    Broken and too old (``CONN_MAX_AGE``) database connections are closed before and after each message.
+    Define the function at the top level of ``stomp_handlers.py`` in an installed app. It gets a `ReceivedMessage`.
+    Database connections that are broken or older than ``CONN_MAX_AGE`` are closed before and after each message.
 
     * *using* - the alias in ``settings.STOMP`` whose broker has the destination.
     * *once* - handle each message once, even if it is delivered again. The function runs in ``transaction.atomic``,

@@ -1,7 +1,7 @@
 """The options that several connections to one SQLite database need to avoid "database is locked".
 
-SQLite lets one connection write at a time. Another connection waits for ``timeout`` seconds. A transaction that has
-read before it writes does not wait but fails at once. Django's default transactions may read before they write.
+SQLite lets one connection write at a time. If another connection begins its transaction with a write, it waits
+for up to ``timeout`` seconds. If it begins with a read, the later write fails at once. Django allows both by default.
 """
 
 from __future__ import annotations

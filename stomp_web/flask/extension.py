@@ -69,7 +69,7 @@ class Stomp(PublisherMethods):
         begins with the prefix, Kubernetes sets keys such as ``STOMP_SERVICE_HOST`` and
         ``STOMP_PORT=tcp://10.0.0.7:61613``. The extension ignores these keys.
 
-        Raises `ConfigurationError` for a bad value, and for any other ``STOMP_`` key that is not an option. Raises
+        Raises `ConfigurationError` for a bad value or an unknown ``STOMP_`` key that Kubernetes does not set. Raises
         `RuntimeError` if the app already has an extension with this prefix.
         """
         if self._key in app.extensions:

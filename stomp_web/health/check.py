@@ -35,7 +35,7 @@ class HealthCheck(Unpicklable):
 
     A call returns the `Report`. Only one caller checks at a time. Meanwhile, other callers get the last result if it is
     not older than *max_age* and all timeouts together. Otherwise they wait for the new result, until all timeouts
-    together have passed since the check began. The caller that checks may wait longer only if no name server answers,
+    together have passed since the check began. The caller that checks waits longer only if no name server answers,
     because Python cannot interrupt the look-up of a host name. The logger ``stomp_web.health`` gets a record when a
     broker stops answering, and when all brokers answer again.
 
@@ -58,7 +58,7 @@ class HealthCheck(Unpicklable):
         self._states = PerProcess(_State)
 
     def __call__(self) -> Report:
-        """Return a report that is not older than the class describes."""
+        """Return a report. `HealthCheck` describes how old it may be."""
         state = self._states[os.getpid()]
         known = state.kept(self._max_age)
         if known is not None:

@@ -54,7 +54,7 @@ LIVE: typing.Final = Report()
 
 
 def paths_below(path: str) -> dict[str, bool]:
-    """Map each path of the answers to whether it tells only that the program is live."""
+    """Return the paths of the probes. A path is mapped to true if it only asks whether the program is live."""
     return {path: False, f"{path}/ready": False, f"{path}/live": True}
 
 

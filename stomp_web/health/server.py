@@ -49,8 +49,8 @@ class HealthServer:
       server runs. The paths are ``/healthz``, ``/healthz/ready`` and ``/healthz/live``. An answer has the status 200 or
       503, and the JSON text of the report.
     * *file* - the path of a file with the JSON text of the report, without details. The file is replaced when the
-      report changes. While the program is live, its modification time is renewed every five seconds. The file is
-      removed when the block ends.
+      report changes. While the program is live, the file's modification time is renewed every five seconds. The
+      file is removed when the block ends.
 
     The block raises `StompError` at its start if the port is in use or the file cannot be written.
     """

@@ -4,10 +4,10 @@ Two rules keep this order with any number of relays, without a lock for each key
 
 * A row may be claimed only if the previous unsent row of its key is gone or is in the same claim. A row that another
   relay has locked is not gone.
-* Two rows of one key may be in one batch only if a broker that refuses one row would also refuse the other. The reason
-  is that RabbitMQ and ActiveMQ accept later messages of a batch even after an ERROR for an earlier message. Such rows
-  have the same destination, content type, ttl and headers. Their bodies may differ, and so may the headers that brokers
-  ignore. Otherwise, the later row is sent in a later batch, after the receipt of the earlier row.
+* Two rows of one key may be in one batch only if they have the same destination, content type, ttl and headers. A
+  broker that refuses one row then refuses both. Their bodies may differ, and so may the headers that brokers ignore.
+  Otherwise, the later row is sent in a later batch, after the receipt of the earlier row. The reason is that RabbitMQ
+  and ActiveMQ accept later messages of a batch even after an ERROR for an earlier message.
 """
 
 from __future__ import annotations

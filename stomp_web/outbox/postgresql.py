@@ -26,7 +26,7 @@ def can_listen(connection: typing.Any) -> bool:
 
 
 class ConnectionListener:
-    """Listens on *channel* with a psycopg or psycopg2 *connection* in autocommit mode. *close* closes it."""
+    """Listens on *channel* with an autocommit *connection* of psycopg or psycopg2. *close* closes the connection."""
 
     def __init__(self, connection: typing.Any, channel: str, close: typing.Callable[[], object]) -> None:
         self._connection = connection

@@ -52,7 +52,7 @@ Progress = typing.Callable[[RelayStats], object]
 
 
 class Relay:
-    """Sends the messages of an outbox to the broker. A row is removed after the receipt of its message.
+    """Sends the messages of an outbox to the broker. After a message's receipt, its row is deleted or kept as sent.
 
     * *store* - the outbox.
     * *publisher_of* - takes an alias and returns its `Publisher`, or raises `ConfigurationError`.
@@ -129,9 +129,9 @@ class Relay:
         """Relay messages until SIGTERM, Ctrl-C or `stop`. With *once*, also end when no message can be sent now.
 
         *on_progress* is called about twice a second with a `RelayStats`. Without *once*, the relay waits if a broker or
-        the database cannot be reached. Returns the exit code for the program, which is 0. With *once*, the code is 1 if
-        a broker or the database cannot be reached. With *once*, the code is also 1 if unsent rows are left. With *once*
-        and nothing to send, no broker is needed.
+        the database cannot be reached. With *once* and nothing to send, no broker is needed. Returns the exit
+        code for the program. Without *once*, the code is 0. With *once*, the code is 1 if a broker or the database
+        cannot be reached or if unsent rows are left, and otherwise 0.
 
         Raises `ConfigurationError` if the outbox table does not exist.
         """
@@ -316,7 +316,7 @@ class Relay:
         self._wait(_growing(self._losses))
 
     def _conflict(self, error: Exception) -> None:
-        """Note that a lock of another transaction was in the way. From the second time in a row on, also wait."""
+        """Log that a lock of another transaction was in the way. If the previous try met a lock, too, wait."""
         problem = f"a lock of another transaction was in the way in {self.store.name}: {words_of(error)}"
         _log.warning("%s; the relay tries again, and messages that were sent go out again with the same ids", problem)
         self._stats = dataclasses.replace(self._stats, problem=problem)

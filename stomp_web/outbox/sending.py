@@ -40,7 +40,7 @@ class Sending:
 
     `sent` holds the rows that the broker has confirmed. `failures` holds the rows that could not be sent, with their
     errors. `unreadable` holds the rows that can never be sent, with their errors. If a broker cannot be reached or did
-    not confirm in time, `away` maps its alias to the error. All other rows stay as they are.
+    not confirm in time, `away` maps its alias to the error. A row in none of the three lists is not changed.
     """
 
     def __init__(

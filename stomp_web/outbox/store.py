@@ -183,7 +183,7 @@ class Store:
     def _keys_with_others(self, rows: typing.Sequence[Row]) -> set[str | None]:
         """Return the keys in *rows* that may have other unsent rows with ids up to the last id in *rows*.
 
-        The *rows* are locked. One statement counts the unsent rows of all their keys. Usually, only *rows* are counted.
+        The *rows* are locked. One statement counts unsent rows of their keys. If there are too many, return all keys.
         """
         own = collections.Counter([row.key for row in rows if row.key is not None])
         if not own:
@@ -226,7 +226,7 @@ class Store:
         self._wake_behind({row.key for row in outcomes.sent if row.key is not None})
 
     def _record_later(self, outcomes: typing.Sequence[Outcomes]) -> None:
-        """Record *outcomes* in a new transaction. Try again while SQLite is locked: this relay has the `turn`."""
+        """Record *outcomes* in a new transaction. Retry while SQLite is locked, as no other relay has the `turn`."""
         deadline = time.monotonic() + _RECORD_LIMIT
         while True:
             try:
@@ -240,12 +240,12 @@ class Store:
             time.sleep(_RECORD_PAUSE)
 
     def _wake_behind(self, keys: typing.Collection[str]) -> None:
-        """Set the rows of *keys* that wait for an earlier row to pending."""
+        """Set to pending all rows of *keys* that wait for an earlier row."""
         while keys and (ids := self.waiting_behind(keys, _MOST_WOKEN)):
             self.update(ids, state=PENDING, next_attempt_at=None)
 
     def wake(self) -> None:
-        """Set `orphans`, and rows whose pause is over, to pending. Delete sent rows that were kept long enough."""
+        """Set to pending the rows of `orphans`, and rows whose pause is over. Delete sent rows that are old enough."""
         with self.transaction():
             if ids := self.due(WAITING, _now(), _MOST_WOKEN):
                 self.update(ids, state=PENDING, next_attempt_at=None)
@@ -359,7 +359,7 @@ class Store:
         raise NotImplementedError
 
     def unsent(self, keys: typing.Sequence[str], last: int, most: int) -> dict[str, int]:
-        """Count the unsent rows with ids up to *last* for each of *keys*. Stop at *most* rows of all keys together."""
+        """Count the unsent rows with ids up to *last* for each of *keys*. Count no more than *most* rows in all."""
         raise NotImplementedError
 
     def candidates(self, ids: typing.Sequence[int]) -> list[Candidate]:

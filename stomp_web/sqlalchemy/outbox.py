@@ -32,7 +32,7 @@ class Outbox:
     * *table* - the table's name.
     * *keep* - how many days the row of a sent message is kept. Default: 0, which means that the row is deleted at once.
     * *relay* - with ``"inline"``, the process that commits also sends its messages right after the commit. A relay
-      sends the messages that this process could not send. Default: ``None``, with which a relay sends all messages.
+      sends the messages that could not be sent then. Default: ``None``, with which a relay sends all messages.
     * *alias* - a name of 1 to 64 characters for the publisher. If several publishers use one table, a relay sends only
       the messages of its own alias.
     * *notify* - on PostgreSQL, whether a commit wakes the relays with ``NOTIFY``. A two-phase commit never wakes them.
@@ -190,8 +190,7 @@ def _refuse_autocommit(connection: Connection) -> None:
 def _driver_commits(connection: Connection) -> bool:
     """Return whether the driver commits each statement, because its ``connect`` was called with autocommit.
 
-    For SQLite, the result is always ``False``. An application may use autocommit with SQLite and begin transactions
-    itself.
+    For SQLite, return ``False`` even with autocommit, because the application may then begin transactions itself.
     """
     if connection.dialect.name not in {"postgresql", "mysql", "mariadb"}:
         return False

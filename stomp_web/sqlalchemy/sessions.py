@@ -59,7 +59,7 @@ class Ending:
         return self._session() is not session
 
     def after_commit(self, group: object, value: object, function: typing.Callable[[list[typing.Any]], object]) -> None:
-        """After the commit, call *function* once for each *group* with the list of the group's values.
+        """After the commit, call *function* with the list of all values that were passed with this *group*.
 
         If there is no transaction, begin a transaction. Raises `ConfigurationError` if the session does not allow that.
         """

@@ -150,7 +150,7 @@ class _AwareMoment(TypeDecorator[datetime.datetime]):
 
 
 def _known(metadata: MetaData, name: str, kind: str) -> Table | None:
-    """Return the table *name* that an earlier outbox or inbox of this *kind* has made, or ``None``.
+    """Return the table *name* if an earlier object of this *kind* (outbox or inbox) has made it, otherwise ``None``.
 
     An app may be made twice with one metadata. If no table has this name yet, reserve the name for this *kind*.
     """

@@ -1,9 +1,9 @@
 """The acknowledger decides about each message: ACK, NACK, another try or a dead letter.
 
 * When the handler returns, the acknowledger sends ACK. With ``auto``, ACK is sent right before the handler is called.
-* When the handler raises, the message is tried again after a pause. The acknowledger sends NACK if the message has a
-  key and the broker requeues after NACK. RabbitMQ requeues after NACK. Some brokers never deliver a message again after
-  NACK, for example ActiveMQ 5.17. With these brokers, the worker keeps the message and calls the handler again.
+* When the handler raises, the message is tried again after a pause. Some brokers, such as RabbitMQ, requeue a
+  message after NACK. With these brokers, the acknowledger sends NACK if the message has a usable id, the ack mode is
+  ``client-individual`` and the version of STOMP is not 1.0. Otherwise, the worker itself keeps and retries the message.
 * If the database of the inbox (``once``) has a fault, the worker keeps the message until the database works. The fault
   does not count as a failure of the message. With ``auto``, the fault counts, because the broker no longer has the
   message. When the worker shuts down, only a dead letter saves such a message.

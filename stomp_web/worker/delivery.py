@@ -81,7 +81,7 @@ class Delivery:
 
 
 class FailureCounts:
-    """How often each message has failed in this worker. A message without a key is not counted."""
+    """How often each message has failed in this worker. A message without a usable id is not counted."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -102,7 +102,7 @@ class FailureCounts:
 
 
 class Duplicates:
-    """Remembers the messages in handlers and the last *size* handled messages. With *size* 0, nothing is remembered."""
+    """Remembers the messages that handlers have now, and the last *size* handled ones (with 0, nothing at all)."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -125,7 +125,7 @@ class Duplicates:
             return "new"
 
     def end(self, delivery: Delivery, handled: bool) -> list[Delivery]:
-        """Note the end of the handler. Return the deliveries of the message for which `begin` returned ``busy``."""
+        """Record the end of the handler. Return the deliveries of the message for which `begin` returned ``busy``."""
         key = delivery.key
         if not self._size or key is None:
             return []
@@ -147,13 +147,13 @@ class CurrentSession:
         self.dialect: Dialect = GENERIC
 
     def begin(self, server: str | None) -> None:
-        """Note that a session has begun. *server* is the ``server`` header of the broker."""
+        """Record that a session has begun. *server* is the ``server`` header of the broker."""
         self.dialect = choose_dialect(server)
         self._number += 1
         self._cumulative.clear()
 
     def end(self) -> None:
-        """Note that the session has ended."""
+        """Record that the session has ended."""
         self._number += 1
 
     def redelivers(self, delivery: Delivery) -> bool:

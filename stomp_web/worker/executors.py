@@ -62,8 +62,8 @@ class Job:
 class Failure:
     """The reason why a message was not handled. `details` is the traceback.
 
-    If `permanent` is true, every other try would fail. If `counts` is false, the message is not at fault. The worker
-    then tries the message again, as often as needed. With ``auto``, every failure counts.
+    If `permanent` is true, every further try would fail. If `counts` is false, the message is not at fault. Unless
+    the ack mode is ``auto``, the worker then tries the message again, as often as needed.
     """
 
     error: str

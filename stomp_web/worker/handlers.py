@@ -59,7 +59,7 @@ ACCEPT: typing.Final = ("json", "text", "bytes")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handler:
-    """One subscription. `name` is the function's name for the log. An empty `untyped` stands for the worker's value."""
+    """One subscription. `name` is the function's name for the log. If `untyped` is empty, the worker's is used."""
 
     function: Function
     name: str
@@ -228,7 +228,7 @@ def _name(function: object) -> str:
 
 
 def _kind_that_returns_unrun(function: object) -> str | None:
-    """Return the kind of a *function* whose call does not run its code, such as ``"async"``, or ``None``."""
+    """If a call of *function* does not run its code, return its kind, such as ``"async"``. Otherwise, ``None``."""
     while isinstance(function, functools.partial | staticmethod):
         function = function.func if isinstance(function, functools.partial) else function.__func__
     # Calling an object runs the ``__call__`` of its class.

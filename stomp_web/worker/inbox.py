@@ -1,7 +1,7 @@
 """The inbox holds received messages for the worker threads. The inbox also holds failed messages until their next try.
 
-The inbox is the `message_queue` of the worker's client. While the inbox is full, the client reads nothing. The inbox
-stays when a session ends. Unacknowledged messages are dropped then, because the broker delivers them again.
+The inbox is the `message_queue` of the worker's client. While the inbox is full, the client reads nothing. When a
+session ends, the inbox stays, but its unacknowledged messages are dropped. The broker delivers them again.
 """
 
 from __future__ import annotations

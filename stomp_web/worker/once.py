@@ -39,7 +39,7 @@ class OnceInbox(typing.Protocol):
     def run(self, handler: str, identity: str, function: Function, message: ReceivedMessage) -> object:
         """Call *function* in a transaction that also inserts a row for *handler* and *identity*.
 
-        If the row exists already, do not call *function* and return ``None``. If *function* raises, roll back the
+        If the row exists already, return ``None`` without a call of *function*. If *function* raises, roll back the
         transaction and raise the exception again.
         """
 

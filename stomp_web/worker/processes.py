@@ -1,4 +1,4 @@
-"""Calls handlers in another process. If this process dies, the worker goes on.
+"""Calls handlers in another process. If that process dies, the worker goes on.
 
 A process is a new interpreter and imports the handlers. A fork would copy locks that the program's threads hold.
 """
@@ -97,7 +97,7 @@ class ProcessExecutor(Executor):
         self._imported = True
 
     def execute(self, job: Job) -> Failure | None:
-        """Call the handler in the process. If the process dies, return a `Failure`. May raise `ExecutorGone`."""
+        """Call the handler. If the process dies, return a `Failure`, or raise `ExecutorGone` if it never got *job*."""
         connection, process = self._connection, self._process
         if connection is None or process is None:
             raise ExecutorGone

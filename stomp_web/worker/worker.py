@@ -160,7 +160,7 @@ class Worker(Unpicklable):
         """Return a worker for the broker of a publisher with these *options*.
 
         The worker ignores a `heart_beat` of ``(0, 0)`` and options that only a publisher has. *settings* are the
-        worker's options in a framework's configuration. `SETTINGS` has the names. *own* are constructor arguments.
+        worker's options in a framework's configuration. `SETTINGS` has the names. *own* are more options.
 
         Raises `ConfigurationError` if an option is unknown or invalid.
         """
@@ -195,7 +195,7 @@ class Worker(Unpicklable):
         with each failure. In the main thread, the first SIGTERM or Ctrl-C shuts the worker down cleanly. The worker
         takes no more messages, and handlers have the grace time to end. Then the worker acknowledges the handled
         messages and closes the connection with DISCONNECT. A second signal after half a second or more ends the worker
-        at once. An earlier second signal is ignored, because a terminal and a wrapper may both forward one Ctrl-C.
+        at once. In the first half second, it is ignored, because a terminal and a wrapper may both forward one Ctrl-C.
         Returns 0, or 1 if a handler did not end in time.
 
         *on_progress* is called in this thread about twice a second, with a `WorkerStats`. An `Exception` of

@@ -28,11 +28,11 @@ class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
-        """Return ``False``. The action `discard` deletes a row, and then the later messages of the key can be sent."""
+        """Return ``False``. Only the action `discard` deletes rows, and also frees the later messages of their keys."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
-        """Return ``False`` for a row. For the model, return the user's permission, which the actions need."""
+        """Return ``False`` for a row. Without a row, return the user's permission, which the actions need."""
         return obj is None and super().has_change_permission(request)
 
 

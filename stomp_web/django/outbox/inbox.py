@@ -59,7 +59,7 @@ class DjangoInbox:
     def run(
         self, handler: str, identity: str, function: typing.Callable[..., object], message: ReceivedMessage
     ) -> object:
-        """Call *function* with *message* in ``transaction.atomic``, unless the handler has handled it before."""
+        """Call *function* with *message* in ``transaction.atomic``, unless *handler* has handled it before."""
         settings = read_outbox_settings(self._using)
         database = _database_of(settings)
         with contextlib.ExitStack() as stack:

@@ -80,7 +80,7 @@ class DjangoStore(Store):
     def guarded(self, claim: Claim) -> typing.Iterator[Claim]:
         """See `Store.guarded`. Receivers of ``message_sent`` use the connection of the claim's transaction.
 
-        After a failed statement, PostgreSQL and Django refuse every other statement until a rollback. So the messages
+        After a failed statement, PostgreSQL and Django refuse all further statements until a rollback. So the messages
         are sent in a savepoint. The outcomes are recorded after the savepoint.
         """
         if not claim.rows:
@@ -256,11 +256,11 @@ class DjangoStore(Store):
         return ConnectionListener(own.connection, OutboxMessage._meta.db_table, own.close)
 
     def rest(self) -> None:
-        """Close the connection if it is broken or older than ``CONN_MAX_AGE``.
+        """Close the connection if it is broken, or older than a ``CONN_MAX_AGE`` that is not 0.
 
-        If ``CONN_MAX_AGE`` is 0, the connection stays open. The default is 0. Django would close the connection at the
-        end of each request, but a relay has no requests. A relay would have to connect again for each batch. With
-        ``CONN_HEALTH_CHECKS``, Django checks the connection before the next use.
+        With a ``CONN_MAX_AGE`` of 0, the default, Django closes the connection at the end of each request. A relay has
+        no requests, and would have to connect again for each batch. With ``CONN_HEALTH_CHECKS``, Django checks the
+        connection before the next use.
         """
         connection = connections[self.database]
         if connection.in_atomic_block:  # of a TestCase

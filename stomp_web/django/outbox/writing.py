@@ -61,8 +61,8 @@ def write(message: Message, using: str, key: str | None, database: str | None) -
 class _Inline:
     """A function that Django calls after the commit. The first call sends all rows of the transaction.
 
-    Each row has its own function. The group has weak references to the functions of one transaction. Django drops a
-    function after its call, or after a rollback to a savepoint that is older than the row. The function then leaves the
+    Each row has its own function. A group has weak references to the functions of one transaction. Django drops a
+    function after its call, or after a rollback to a savepoint that is older than the row. The function then leaves its
     group.
     """
 

@@ -80,7 +80,7 @@ HEALTH: typing.Final[tuple[Argument, ...]] = (
 
 
 def worker_options(place: str, *, what: str = "application", otherwise: bool = True) -> tuple[Argument, ...]:
-    """Return the options of a command that runs a worker. The help says that each process loads the *what*.
+    """Return the options of a command that runs a worker. *what* names what each process loads, for the help text.
 
     The help says that the defaults come from *place*, which is the name of a setting or class. If *otherwise* is true,
     the help also says which values are used if *place* has no defaults.

@@ -167,7 +167,7 @@ class ReceivedFrames:
             frames.end(reason)
 
     def end_messages(self, reason: StompError) -> None:
-        """Add the held frames to `message_queue`, and end the queue. Call this method when no thread drives."""
+        """Add the held frames to `message_queue`, and end the queue. No other thread may drive the connection then."""
         held, self.held = self.held, collections.deque()
         self.message_queue.end(reason, held)
 

@@ -13,7 +13,7 @@ __all__ = ["OutboxStats", "RelayStats"]
 class OutboxStats:
     """The number of rows in each state. `oldest` is how many seconds the oldest unsent row has waited.
 
-    `oldest_pending` is how many seconds the oldest pending row has waited. A relay may send this row at once.
+    `oldest_pending` is how many seconds the oldest pending row has waited. A relay that works sends such a row soon.
     """
 
     pending: int = 0

@@ -45,9 +45,6 @@ from .tables import aware, missing_table, schema_of
 __all__ = ["SqlAlchemyStore", "make_engine"]
 
 _UNSENT: typing.Final = (PENDING, WAITING, FAILED)
-# The option of a statement whose result psycopg reads in the binary format. Reading a row in the text format, with the
-# digits of its body, takes psycopg 3.3 twice as many instructions.
-_BINARY: typing.Final = "stomp_web_binary"
 
 
 def make_engine(address: str, name: str = "--database") -> Engine:
@@ -92,8 +89,6 @@ class SqlAlchemyStore(Store):
             self._engine = engine
         else:
             self._engine = engine.execution_options(isolation_level="READ COMMITTED")
-        if engine.driver == "psycopg":
-            sqlalchemy.event.listen(self._engine, "do_execute", _execute)
         # While SQLAlchemy sets the isolation level, it does not translate the driver's errors.
         driver = engine.dialect.dbapi
         if driver is not None:
@@ -183,7 +178,7 @@ class SqlAlchemyStore(Store):
             return self._locking(statement.order_by(column.id))
         # PostgreSQL does not see that the index is in the order of the ids where `next_attempt_at` is NULL.
         ordered = statement.with_only_columns(*self._read()).order_by(column.next_attempt_at, column.id)
-        return self._locking(ordered).execution_options(**{_BINARY: True})
+        return self._locking(ordered)
 
     def unsent(self, keys: typing.Sequence[str], last: int, most: int) -> dict[str, int]:
         """See `Store.unsent`."""
@@ -361,9 +356,3 @@ class SqlAlchemyStore(Store):
             driver.close()
             raise
         return ConnectionListener(driver, self._table.name, driver.close)
-
-
-def _execute(cursor: typing.Any, statement: str, parameters: typing.Any, context: typing.Any) -> bool:
-    """Execute a statement with psycopg."""
-    cursor.execute(statement, parameters, binary=context.execution_options.get(_BINARY))
-    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy
@@ -62,19 +62,28 @@ def test_an_id_and_a_body_may_have_any_characters(engine, outbox, publisher):
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
-def test_only_the_statement_with_which_a_relay_reads_rows_has_a_binary_result(engine, outbox):
-    formats: list[Any] = []
-
-    def note(connection: Any, cursor: Any, statement: str, *_: object) -> None:
-        if "body" in statement and "FOR UPDATE" in statement:
-            formats.append(bool(cursor.pgresult.fformat(0)))
-
-    sqlalchemy.event.listen(engine, "after_cursor_execute", note)
+def test_a_relay_works_with_the_client_cursors_of_psycopg(engine, outbox, publisher):
+    psycopg = pytest.importorskip("psycopg")
+    if engine.driver != "psycopg":
+        pytest.skip("only psycopg has client cursors")
     with Session(engine) as session, session.begin():
         outbox.send(session, "/queue/orders", b"\x00\xff", serializer="bytes", key="k")
-    outbox.relay(engine, batch=1).run(once=True)
-    by_relay, formats[:] = formats[0], []
-    with engine.begin() as connection:
-        connection.execute(sqlalchemy.select(outbox.table.c.body).with_for_update())
+    application = sqlalchemy.create_engine(engine.url, connect_args={"cursor_factory": psycopg.ClientCursor})
+    try:
+        assert outbox.relay(application).run(once=True) == 0
+    finally:
+        application.dispose()
 
-    assert (by_relay, formats) == (True, [False])
+    assert [each.body for each in publisher.outbox] == [b"\x00\xff"]
+
+
+def test_a_relay_adds_no_listener_to_the_engine_of_the_application(engine, outbox):
+    seen: list[str] = []
+    sqlalchemy.event.listen(engine, "do_execute", lambda cursor, statement, *_: seen.append(statement))
+    for _ in range(2):
+        outbox.relay(engine).run(once=True)
+    seen.clear()
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.select(outbox.table.c.id))
+
+    assert len(seen) == 1

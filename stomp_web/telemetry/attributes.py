@@ -84,7 +84,7 @@ class Naming(typing.NamedTuple):
 
     @property
     def for_metrics(self) -> Attributes:
-        """The attributes without those that may have any number of values."""
+        """The attributes for metrics, without endlessly many names, such as those of temporary destinations."""
         if self.name is None:
             return {DESTINATION_TEMPORARY: True}
         if DESTINATION_TEMPLATE in self.attributes:

@@ -1,4 +1,4 @@
-"""The kinds of objects that have telemetry, and calls that cannot be entered again."""
+"""Tells publishers, workers and relays apart, and calls a function unless the thread is already in such a call."""
 
 from __future__ import annotations
 

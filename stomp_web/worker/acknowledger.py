@@ -4,14 +4,14 @@
 * When the handler raises, the message is tried again after a pause. Some brokers, such as RabbitMQ, requeue a
   message after NACK. With these brokers, the acknowledger sends NACK if the message has a usable id, the ack mode is
   ``client-individual`` and the version of STOMP is not 1.0. Otherwise, the worker itself keeps and retries the message.
-* If the database of the inbox (``once``) has a fault, the worker keeps the message until the database works. The fault
-  does not count as a failure of the message. With ``auto``, the fault counts, because the broker no longer has the
-  message. When the worker shuts down, only a dead letter saves such a message.
+* If the database of the inbox (``once``) has a fault, the result depends on the ack mode. With ``auto``, the fault
+  counts as a failure of the message, because the broker no longer has the message. With the other ack modes, the fault
+  does not count, and the worker keeps the message until the database works.
 * If a message breaks STOMP's rules, the handler gets the part that could be read. A message that exceeds a limit
   becomes a dead letter at once.
 * If a message has failed too often or cannot be read, the worker sends a dead letter. After the broker has confirmed
   the dead letter, the worker sends ACK for the message. If sending fails, the worker tries again later.
-* If the session of a message has ended, no ACK is sent. The broker delivers the message again.
+* If the session of an unacknowledged message has ended, no ACK is sent. The broker delivers the message again.
 """
 
 from __future__ import annotations

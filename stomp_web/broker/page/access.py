@@ -2,11 +2,13 @@
 
 Every web page that a developer visits can make his browser send requests to this server. There are two ways:
 
-* DNS rebinding: the page's own host name suddenly has the address 127.0.0.1, so that its scripts may read the answers.
-  Such requests have that name in ``Host``. Only names of this machine, and addresses, are answered.
-* Cross-site requests: scripts, forms and images of the page name this server. They cannot read the answers, but a POST
-  could have an effect. A POST needs the content type ``application/json``, for which a browser first asks permission
-  that this server never gives, and an ``Origin`` or ``Sec-Fetch-Site`` must name this server itself.
+* DNS rebinding: the host name of the foreign page changes its address to 127.0.0.1, so that scripts of that page may
+  read the answers. Such requests have the foreign name in ``Host``. This server answers only names of this machine. If
+  it does not listen on loopback only, it answers addresses, too.
+* Cross-site requests: scripts, forms and images of the foreign page name this server. They cannot read the answers, but
+  a POST could have an effect. A POST must have the content type ``application/json``. A browser first asks permission
+  to send this type, and this server never gives it. A request is also refused if its ``Origin`` is not this server, or
+  if its ``Sec-Fetch-Site`` is neither ``same-origin`` nor ``none``. Links to the page itself are exempt.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ _FAULTS: typing.Final = (OperationalError, ProgrammingError, InterfaceError, Int
 
 
 class DjangoInbox:
-    """The inbox for the worker of the alias *using*. An inbox can be pickled. See `stomp_web.worker.once.OnceInbox`."""
+    """The inbox for the worker of ``settings.STOMP[using]``. An inbox can be pickled. See `worker.once.OnceInbox`."""
 
     arguments = 1
 

@@ -42,7 +42,7 @@ autoclass_content = "class"
 # The types of WSGI are in _typeshed, which exists for type checkers only. The providers are of OpenTelemetry.
 nitpick_ignore = [
     ("py:class", name)
-    for name in ("AnySession", "MeterProvider", "TracerProvider", "WSGIApplication", "WSGIEnvironment")
+    for name in ("AnySession", "MeterProvider", "StartResponse", "TracerProvider", "WSGIApplication", "WSGIEnvironment")
 ]
 
 # Their inventories need a network, so only the published build links the names of other projects.

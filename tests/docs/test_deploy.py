@@ -1,4 +1,4 @@
-"""The files of docs/how-to/deploy.md that the test of the pages cannot run: what they name exists, and the checks work."""
+"""The files of docs/how-to/deploy.md that the test of the pages cannot run are consistent, and their checks work."""
 
 from __future__ import annotations
 

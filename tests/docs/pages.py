@@ -9,6 +9,7 @@ is run:
   ids count as equal, and ``...`` stands for anything.
 * ``ini`` - read as PasteDeploy would, by the filter's own factory.
 * ``text`` - what a program in the background prints (see below).
+* ``{include}`` - a file without any block, such as the changelog.
 
 A line that begins with ``%`` is a comment, which readers do not see. These are the ones there are:
 
@@ -176,6 +177,11 @@ def _block(name: str, line: int, info: str, body: list[str], said: dict[str, str
     elif directive == "{eval-rst}":
         if any(row.strip() and not row.lstrip().startswith((".. auto", ".. py:", ":")) for row in body):
             raise BadPage(f"{name}:{line}: {{eval-rst}} is for the API reference only; snippets in it are not run")
+        return None
+    elif directive == "{include}":
+        included = (DOCS / name).parent / argument.strip()
+        if not included.is_file() or _FENCE.search(included.read_text(encoding="utf-8")):
+            raise BadPage(f"{name}:{line}: an included file must exist, and have no blocks, because they are not run")
         return None
     elif directive in DIRECTIVES:
         return None

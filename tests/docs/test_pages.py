@@ -99,6 +99,8 @@ def test_the_snippets_of_the_page_run(
         "text\n\n    indented = True\n",
         "<pre>x = 1</pre>",
         "```{literalinclude} shop.py\n```",
+        "```{include} ../README.md\n```",
+        "```{include} ../NOTHING.md\n```",
         "```{code-block} python\n:name: x\n1\n```",
         "```{code-block} js\n1\n```",
         "```{eval-rst}\n.. code-block:: python\n\n   x = 1\n```",

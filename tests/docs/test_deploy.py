@@ -1,0 +1,126 @@
+"""The files of docs/how-to/deploy.md that the test of the pages cannot run are consistent, and their checks work."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+
+from stomp_web.health import HealthServer, Report
+from stomp_web.health.file import HealthFile
+from tests.docs.pages import Block, load
+
+DEADLINE = 60.0
+PAGE = load("how-to/deploy.md")
+READY, NOT_READY = Report(live=True, ready=True), Report(live=True, ready=False)
+OURS = ("web", "worker", "relay")
+
+
+def file(name: str) -> str:
+    """The text of the file with the caption *name*."""
+    [block] = [step for step in PAGE.steps if isinstance(step, Block) and step.caption == name]
+    return block.text
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, typing.Any]:
+    yaml = pytest.importorskip("yaml")
+    loaded = yaml.safe_load(file("compose.yaml"))
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def test_each_service_has_what_compose_needs(compose: dict[str, typing.Any]) -> None:
+    services = compose["services"]
+    assert set(services) == {"broker", "db", *OURS}
+    assert {name for name in compose if not name.startswith("x-")} == {"services", "volumes"}
+    for name, service in services.items():
+        assert ("image" in service) != ("build" in service), name
+        assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), name
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            assert source in compose["volumes"] or file(source.removeprefix("./")), name
+        for other, how in service.get("depends_on", {}).items():
+            assert how == {"condition": "service_healthy"}
+            assert "healthcheck" in services[other]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_program_gets_its_signal_and_the_time_for_it(compose: dict[str, typing.Any], name: str) -> None:
+    service = compose["services"][name]
+    assert isinstance(service["command"], list)
+    assert int(service["stop_grace_period"].removesuffix("s")) > 30 + 5  # the grace time, and the DISCONNECT
+
+
+def test_the_login_is_that_of_the_broker(compose: dict[str, typing.Any]) -> None:
+    broker, db = (compose["services"][name]["environment"] for name in ("broker", "db"))
+    login = f"{broker['RABBITMQ_DEFAULT_USER']}:{broker['RABBITMQ_DEFAULT_PASS']}"
+    for name in OURS:
+        environment = compose["services"][name]["environment"]
+        assert environment["STOMP_URL"] == f"stomp://{login}@broker:61613"
+        assert (environment["PGUSER"], environment["PGPASSWORD"]) == (db["POSTGRES_USER"], db["POSTGRES_PASSWORD"])
+        assert environment["PGHOST"] == "db"
+    assert "61613" in compose["services"]["broker"]["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", ["worker", "relay"])
+def test_the_commands_are_those_that_the_page_has_run(compose: dict[str, typing.Any], name: str) -> None:
+    command = " ".join(compose["services"][name]["command"]).replace("/dev/shm/health", f"{name}.health")
+    assert f"$ {command}\n" in PAGE.code
+
+
+@pytest.mark.parametrize("name", ["worker", "relay"])
+def test_the_check_of_the_file_tells_ready_from_not_ready(
+    compose: dict[str, typing.Any], name: str, tmp_path: Path
+) -> None:
+    path = compose["services"][name]["command"][-1]
+    kind, script = compose["services"][name]["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    assert script.count(path) == 2
+    script = script.replace(path, str(tmp_path / "health"))
+
+    def checked() -> int:
+        return subprocess.run(["sh", "-c", script], capture_output=True, timeout=DEADLINE).returncode
+
+    health = HealthFile(str(tmp_path / "health"))
+    assert checked() != 0
+    health.begin(NOT_READY)
+    assert checked() != 0
+    health.update(READY)
+    assert checked() == 0
+    health.remove()
+    assert checked() != 0
+
+
+@pytest.mark.parametrize(("report", "healthy"), [(READY, True), (NOT_READY, False)])
+def test_the_check_of_the_web_server_asks_its_port(
+    compose: dict[str, typing.Any], report: Report, healthy: bool
+) -> None:
+    web = compose["services"]["web"]
+    kind, program, *arguments = web["healthcheck"]["test"]
+    assert (kind, program) == ("CMD", "python")
+    assert "0.0.0.0:8000" in web["command"]
+    with HealthServer(lambda: report, port=("127.0.0.1", 0)) as server:
+        there = [each.replace("localhost:8000", f"127.0.0.1:{server.port}") for each in arguments]
+        assert there != arguments
+        done = subprocess.run([sys.executable, *there], capture_output=True, timeout=DEADLINE)
+    assert (done.returncode == 0) is healthy, done.stderr
+
+
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    """Only the program, its directory and its user do not exist here."""
+    if (program := shutil.which("systemd-analyze")) is None:
+        pytest.skip("systemd-analyze is not installed")
+    text = file("/etc/systemd/system/shop-worker@.service")
+    here = re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", text, flags=re.MULTILINE)
+    here = here.replace("User=shop\n", "").replace("/srv/shop", str(tmp_path))
+    assert here.count(str(tmp_path)) == 1
+    (tmp_path / "shop-worker@1.service").write_text(here)
+    command = [program, "verify", "--man=no", "--recursive-errors=no", str(tmp_path / "shop-worker@1.service")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -6,7 +6,7 @@
         message as it arrives. With --keep-running they stay up, to be tried in a browser, until Ctrl-C.
 
     python3 dev.py test [any arguments of pytest]
-        Run the tests, the tests of faults last and alone: two to three minutes if no other broker is installed.
+        Run the tests, the tests of faults last and alone: four to eight minutes if no other broker is installed.
         Tests that are skipped because a broker is missing are listed. Application servers are restarted only with
         --servers, and the tests of the test harness run only if the variable CI is set, as in the gate. For example:
         python3 dev.py test tests/protocol -x      only these, up to the first failure

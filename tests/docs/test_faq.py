@@ -119,7 +119,7 @@ class TestTheTextIsWhatAUserSees:
 
     def test_none_of_several_brokers(self, broker: Broker) -> None:
         broker.faults.stop_listening()
-        text = "none of the … brokers of … could be reached; nothing was sent. "
+        text = "none of the … brokers of … could be reached; nothing was sent."
         self.check(text, MessageError, lambda: send_to(f"stomp://127.0.0.1:{broker.port},localhost:{broker.port}"))
 
     def test_a_pool_that_is_busy(self, broker: Broker) -> None:
@@ -159,7 +159,7 @@ class TestTheTextIsWhatAUserSees:
 
     def test_a_pickle_that_is_not_accepted(self) -> None:
         headers = {"content-type": "application/x-python-serialize"}
-        text = ", but only … is accepted; it was not read"
+        text = "but only … is accepted; it was not read"
         self.check(text, SerializationError, lambda: deserialize(b"", headers))
 
     def test_an_async_handler(self, broker: Broker) -> None:

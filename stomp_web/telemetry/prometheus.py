@@ -13,6 +13,7 @@ True
 
 If the environment variable ``PROMETHEUS_MULTIPROC_DIR`` is set, the metrics of several processes are added. The numbers
 are then updated at each event, because `prometheus_client.multiprocess.MultiProcessCollector` asks no process for them.
+The gauges of workers are then missing, because they also change between two events.
 """
 
 from __future__ import annotations
@@ -174,7 +175,8 @@ class Collector(BaseCollector):
 
     def _refresh(self, metrics: Metrics) -> None:
         if self._at_each_event:
-            metrics.refresh(self._publishers, self._workers, self._relays)
+            # Without workers: their gauges also change between two events, and would be wrong until the next event.
+            metrics.refresh(self._publishers, (), self._relays)
 
     def _label(self, destination: str, subscription: str = "") -> str:
         name = Naming.of(destination, self._template, subscription).name or "(temporary)"

@@ -8,6 +8,7 @@ import weakref
 import pytest
 
 pytest.importorskip("opentelemetry.sdk", reason="the tests of telemetry need: pip install opentelemetry-sdk")
+pytest.importorskip("prometheus_client", reason="needs: pip install prometheus-client")
 
 from opentelemetry.trace import StatusCode
 

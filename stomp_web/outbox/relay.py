@@ -392,7 +392,8 @@ class Relay:
         if (now := time.monotonic()) - self._shown_at < _SHOWN_EVERY:
             return
         self._shown_at = now
-        if now - self._counted_at >= _COUNTED_EVERY and not self._stats.problem:
+        # The rows are counted while a broker is away, but not while the database is.
+        if now - self._counted_at >= _COUNTED_EVERY and not (self._losses or self._conflicts):
             self._stats = dataclasses.replace(self._stats, outbox=self.store.stats())
             self._counted_at = now
         try:

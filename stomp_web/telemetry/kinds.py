@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import typing
@@ -19,7 +20,9 @@ _HOMES: typing.Final = {
     "worker": ("stomp_web.worker.worker", "Worker"),
     "relay": ("stomp_web.outbox.relay", "Relay"),
 }
-_inside: typing.Final[set[int]] = set()  # the threads that run `guarded` now
+# The threads that run `guarded` now. The process id is in the key, because the threads of a forked child may have the
+# same identifiers as those of its parent.
+_inside: typing.Final[set[tuple[int, int]]] = set()
 
 
 def kind_of(target: object, function: str) -> str:
@@ -36,7 +39,7 @@ def kind_of(target: object, function: str) -> str:
 
 def is_inside() -> bool:
     """Whether this thread is inside a call of `guarded`."""
-    return threading.get_ident() in _inside
+    return (os.getpid(), threading.get_ident()) in _inside
 
 
 def guarded(function: typing.Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R | None:
@@ -45,7 +48,7 @@ def guarded(function: typing.Callable[_P, _R], *args: _P.args, **kwargs: _P.kwar
     A signal handler, a finalizer or an exporter may send a message in the middle of *function*. The SDK of
     OpenTelemetry and `prometheus_client` hold locks there, for which the nested call would wait for ever.
     """
-    thread = threading.get_ident()
+    thread = os.getpid(), threading.get_ident()
     if thread in _inside:
         return None
     try:

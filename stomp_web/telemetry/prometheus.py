@@ -13,6 +13,7 @@ True
 
 If the environment variable ``PROMETHEUS_MULTIPROC_DIR`` is set, the metrics of several processes are added. The numbers
 are then updated at each event, because `prometheus_client.multiprocess.MultiProcessCollector` asks no process for them.
+The gauges of workers are then missing, because they also change between two events.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ if typing.TYPE_CHECKING:
 __all__ = ["Collector"]
 
 _MOST_DESTINATIONS: typing.Final = 100
+_MOST_LATE: typing.Final = 10_000  # events of nested calls that wait to be counted; of more, the oldest are not counted
 _OTHER: typing.Final = "(other)"
 
 
@@ -77,7 +79,7 @@ class Collector(BaseCollector):
         self._destinations: dict[str, None] = {}
         self._metrics = PerProcess(lambda _pid: Metrics())
         self._observers: list[tuple[typing.Any, typing.Callable[[Event], None]]] = []
-        self._late: collections.deque[typing.Callable[[], None]] = collections.deque()
+        self._late = PerProcess(lambda _pid: collections.deque[typing.Callable[[], None]](maxlen=_MOST_LATE))
         self._at_each_event = "PROMETHEUS_MULTIPROC_DIR" in os.environ
         kinds = [kind_of(target, "Collector") for target in targets]
         for kind, target in zip(kinds, targets, strict=True):
@@ -111,15 +113,16 @@ class Collector(BaseCollector):
     def _count(self, count: typing.Callable[[], None]) -> None:
         """Call *count*. If this is a nested call in the same thread, call *count* later."""
         if is_inside():
-            self._late.append(count)
+            self._late[os.getpid()].append(count)
         else:
             guarded(count)
             self._count_late()
 
     def _count_late(self) -> None:
-        while self._late and not is_inside():
+        late = self._late[os.getpid()]
+        while late and not is_inside():
             try:
-                count = self._late.popleft()
+                count = late.popleft()
             except IndexError:  # another thread has taken the last one
                 return
             guarded(count)
@@ -172,7 +175,8 @@ class Collector(BaseCollector):
 
     def _refresh(self, metrics: Metrics) -> None:
         if self._at_each_event:
-            metrics.refresh(self._publishers, self._workers, self._relays)
+            # Without workers: their gauges also change between two events, and would be wrong until the next event.
+            metrics.refresh(self._publishers, (), self._relays)
 
     def _label(self, destination: str, subscription: str = "") -> str:
         name = Naming.of(destination, self._template, subscription).name or "(temporary)"

@@ -124,7 +124,11 @@ class SendTelemetry:
         call.counts[event.destination, "" if error is None else names.error_type(error)] += 1
         call.ended += 1
         if call.ended == len(call.own):
-            self._end(call, event.seconds)
+            del event.call.notes[self]  # otherwise the error keeps itself alive: its traceback leads to the notes
+            try:
+                self._end(call, event.seconds)
+            finally:
+                call.span.end()
 
     def _end(self, call: _Call, seconds: float) -> None:
         for (destination, kind), count in call.counts.items():
@@ -139,7 +143,6 @@ class SendTelemetry:
             call.span.set_status(Status(StatusCode.ERROR, str(call.error)))
         if call.system != self._system:  # a connection was opened meanwhile, and the broker has said its name
             call.span.set_attribute(names.SYSTEM, self._system)
-        call.span.end()
 
     def _store_began(self, event: StoreBegan) -> None:
         if creation_context(event.headers) is not None:

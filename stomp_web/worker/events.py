@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 
-from .._internal.log import get_logger
+from .._internal.log import get_logger, report_logging_error
 from ..client.duplex import QueueingDuplexClient
 from ..client.message import message_id_of
 from ..observers import (
@@ -72,7 +72,10 @@ class WorkerEvents:
         try:
             self._observers.notify(event)
         except BaseException:  # noqa: BLE001 - sys.exit() in an observer must neither end the thread nor fail the message
-            _log.exception("an observer has ended its thread at %s; the worker goes on", type(event).__name__)
+            try:
+                _log.exception("an observer has ended its thread at %s; the worker goes on", type(event).__name__)
+            except BaseException:  # noqa: BLE001 - a log handler may raise SystemExit, too
+                report_logging_error()
 
 
 def _of(delivery: Delivery) -> tuple[str, str, str]:

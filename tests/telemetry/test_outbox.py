@@ -144,3 +144,18 @@ def test_the_numbers_of_the_outbox(engine, telemetry):
         assert age.attributes["stomp_web.outbox.name"] == relay.store.name
         uninstrument(relay)
         assert counted() == {}
+
+
+def test_the_rows_are_counted_while_the_broker_is_away(engine, telemetry):
+    with Publisher("stomp://127.0.0.1:1", timeout=5.0) as publisher:
+        outbox = Outbox(metadata := sqlalchemy.MetaData(), publisher)
+        metadata.create_all(engine)
+        with Session(engine) as session, session.begin():
+            outbox.send(session, "/queue/orders", 1)
+            outbox.send(session, "/queue/orders", 2)
+        relay = outbox.relay(engine)
+        instrument(relay, *telemetry.providers)
+        with Running(relay):
+            assert eventually(lambda: relay.stats().outbox.pending == 2, PATIENCE), relay.stats()
+            assert "127.0.0.1:1" in relay.stats().problem
+            assert relay.stats().outbox.oldest > 0

@@ -254,24 +254,56 @@ for number in range(int(sys.argv[2])):
 """
 
 
+SCRAPE = """
+from prometheus_client import CollectorRegistry, generate_latest, multiprocess
+registry = CollectorRegistry(); multiprocess.MultiProcessCollector(registry)
+print(generate_latest(registry).decode())
+"""
+
+
+def in_process(program, *arguments, directory):
+    """Run *program* in a process that keeps its metrics in *directory*. Return its output."""
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, env=environment, check=True, timeout=60, stdout=subprocess.PIPE, text=True).stdout
+
+
+def scraped_together(directory):
+    """The samples of all processes."""
+    lines = in_process(SCRAPE, directory=directory).splitlines()
+    return dict(line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+
+
 def test_the_numbers_of_several_processes_are_added(broker, tmp_path):
-    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
     for count in ("2", "3"):
-        subprocess.run([sys.executable, "-c", PROGRAM, broker.url, count], env=environment, check=True, timeout=60)
-    scrape = (
-        "from prometheus_client import CollectorRegistry, generate_latest, multiprocess\n"
-        "registry = CollectorRegistry(); multiprocess.MultiProcessCollector(registry)\n"
-        "print(generate_latest(registry).decode())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", scrape], env=environment, check=True, timeout=60, capture_output=True, text=True
-    )
-    values = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines() if line and not line.startswith("#"))
+        in_process(PROGRAM, broker.url, count, directory=tmp_path)
+    values = scraped_together(tmp_path)
     label = f'broker="stomp://127.0.0.1:{broker.port}"'
     assert values[f'stomp_web_messages_sent_total{{{label},destination="/queue/a",outcome="confirmed"}}'] == "5.0"
     assert values[f'stomp_web_send_duration_seconds_count{{{label},destination="/queue/a"}}'] == "5.0"
     assert values[f'stomp_web_pool_connections{{{label},state="idle"}}'] == "2.0"
     assert values[f'stomp_web_pool_changes_total{{{label},change="opened"}}'] == "2.0"
+
+
+WORKER = """
+import sys
+from stomp_web.telemetry.prometheus import Collector
+from stomp_web.worker import Worker
+worker = Worker(sys.argv[1], concurrency=1)
+worker.subscribe("/queue/a")(lambda message: worker.stop())
+collector = Collector(worker)
+sys.exit(worker.run())
+"""
+
+
+def test_what_changes_between_the_events_of_a_worker_is_not_in_the_files(publisher, broker, tmp_path):
+    publisher.send("/queue/a", 1)
+    in_process(WORKER, broker.url, directory=tmp_path)
+    values = scraped_together(tmp_path)
+    label = f'broker="stomp://127.0.0.1:{broker.port}",destination="/queue/a"'
+    assert values[f"stomp_web_messages_received_total{{{label}}}"] == "1.0"
+    assert values[f'stomp_web_process_duration_seconds_count{{{label},outcome="handled"}}'] == "1.0"
+    assert [name for name in values if name.startswith("stomp_web_worker_")] == []
 
 
 def test_it_needs_no_opentelemetry():

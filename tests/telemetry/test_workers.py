@@ -123,7 +123,8 @@ def test_each_try_has_a_span_of_its_own(telemetry, start):
         publisher.send("/queue/a", 1)
         telemetry.wait(3)
         running.stop()
-    sent, first, second = telemetry.spans
+    sent = telemetry.named("send /queue/a")
+    first, second = (span for span in telemetry.spans if span is not sent)  # the send may end after the first try
     assert {first.parent.span_id, second.parent.span_id} == {sent.context.span_id}
     assert [span.status.status_code for span in (first, second)] == [StatusCode.ERROR, StatusCode.UNSET]
     (given_back,) = telemetry.points("stomp_web.worker.given_back.messages")

@@ -141,6 +141,34 @@ def test_an_observer_that_raises_is_logged_and_changes_nothing(broker, publisher
     assert "MessageHandled" in caplog.text
 
 
+def test_a_log_handler_that_raises_changes_nothing_either(broker, publisher, start, capfd):
+    class Ending(logging.Handler):
+        def emit(self, record):
+            raise SystemExit(record.getMessage())
+
+    def broken(event):
+        raise SystemExit(3)
+
+    worker = Worker(broker.url, concurrency=1, observers=[broken])
+    notes = Notes()
+    worker.subscribe("/queue/a")(notes)
+    logger, handler = logging.getLogger("stomp_web.observers"), Ending()
+    logger.addHandler(handler)
+    try:
+        running = start(worker)
+        publisher.send_many([("/queue/a", 1), ("/queue/a", 2)])
+        notes.wait(2)
+        assert broker.wait_until(lambda: not broker.unacknowledged("/queue/a"))
+        assert running.stop() == 0
+    finally:
+        logger.removeHandler(handler)
+    stats = worker.stats()
+    assert (stats.received, stats.handled, stats.failed) == (2, 2, 0)
+    written = capfd.readouterr().err
+    for event in ("MessageReceived", "MessageHandled"):
+        assert f"SystemExit: an observer has ended its thread at {event}" in written
+
+
 def test_an_observer_may_send(broker, publisher, start):
     def audit(event):
         if isinstance(event, MessageHandled):

@@ -15,6 +15,7 @@ from stomp_web import ConfigurationError, Publisher
 from stomp_web.broker import Broker
 from stomp_web.outbox import health as outbox_health
 from stomp_web.outbox import relay as outbox_relay
+from stomp_web.pool import Health
 from tests.cli.running import ended, program
 from tests.client.scripted import eventually
 from tests.health.databases import outbox_in
@@ -164,6 +165,28 @@ def test_what_it_sends_is_counted_and_spares_the_question(
             assert health().details["sent"] == 1
     assert calls == []
     assert running.health().live
+
+
+def test_while_all_connections_are_in_use_a_relay_stays_ready(
+    tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_health, "_CHECK_EVERY", 0.01)
+    busy = Health(False, broker.url, error="all connections were in use", asked=False)
+    calls: list[object] = []
+
+    def check(timeout: float | None = None) -> Health:
+        calls.append(timeout)
+        return busy
+
+    with Publisher(broker.url) as publisher, Running(tmp_path, publisher) as running:
+        monkeypatch.setattr(publisher, "check", check)
+        with running.health as health:
+            assert eventually(lambda: health().reason.startswith("all connections are in use"))
+            running.send(1)
+            assert eventually(lambda: health().ready)
+            before = len(calls)
+            assert eventually(lambda: len(calls) > before + 3)
+            assert health().ready
 
 
 def test_a_message_that_cannot_be_sent_makes_it_not_ready(tmp_path: Path, broker: Broker, publisher: Publisher) -> None:

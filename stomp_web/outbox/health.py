@@ -20,7 +20,7 @@ __all__ = ["RelayHealth"]
 _log = get_logger("health")
 
 _CHECK_EVERY: typing.Final = 5.0  # seconds between two checks whether the broker answers
-_END_LIMIT: typing.Final = 5.0  # seconds that the thread has to end
+_END_LIMIT: typing.Final = 0.1  # seconds that the end of a block waits for a check that still runs
 
 _FAILED: typing.Final = Report(ready=False, reason="the broker could not be checked; the log has the error")
 

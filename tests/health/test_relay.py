@@ -268,3 +268,33 @@ def test_a_check_that_fails_for_another_reason_is_logged_once_and_tried_again(
         "the broker could not be checked"
     ]
     running.engine.dispose()
+
+
+def test_the_end_of_the_block_does_not_wait_for_a_check_that_runs(
+    tmp_path: Path, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def check(timeout: float | None = None) -> None:
+        begun.set()
+        assert go_on.wait(60)
+
+    monkeypatch.setattr(publisher, "check", check)
+    running = Running(tmp_path, publisher)
+    thread = running.health._thread
+    limits: list[float | None] = []
+    join = thread.join
+
+    def noted_join(timeout: float | None = None) -> None:
+        limits.append(timeout)
+        join(timeout)
+
+    monkeypatch.setattr(thread, "join", noted_join)
+    with running.health:
+        assert begun.wait(60)
+    assert thread.is_alive()
+    assert limits == [0.1]
+    go_on.set()
+    join(60)
+    assert not thread.is_alive()
+    running.engine.dispose()

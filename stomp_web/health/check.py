@@ -115,8 +115,11 @@ class _Round:
         self.report: Report | None = None
 
     def result(self, limit: float) -> Report:
-        self.done.wait(max(self.began + limit - time.monotonic(), 0.0))
-        return self.report or Report(ready=False, reason=f"the check has no result after {limit:g} s")
+        ended = self.done.wait(max(self.began + limit - time.monotonic(), 0.0))
+        if self.report is not None:
+            return self.report
+        failed = "the check has failed; the log has the error"
+        return Report(ready=False, reason=failed if ended else f"the check has no result after {limit:g} s")
 
 
 class _State:

@@ -118,6 +118,28 @@ def test_a_check_that_raises_is_over_and_the_next_probe_asks_again() -> None:
     assert calls == [3, 3]
 
 
+def test_a_probe_that_waited_for_a_check_that_raises_says_so() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def refuse(_: float) -> Health:
+        begun.set()
+        assert go_on.wait(60)
+        raise ConfigurationError("there is no such alias")
+
+    def first() -> None:
+        with pytest.raises(ConfigurationError, match="no such alias"):
+            check()
+
+    check = HealthCheck(refuse, timeout=600)
+    asks = threading.Thread(target=first)
+    asks.start()
+    assert begun.wait(60)
+    follower = check._states[os.getpid()].rounds["current"]
+    go_on.set()
+    asks.join(60)
+    assert follower.result(600) == Report(ready=False, reason="the check has failed; the log has the error")
+
+
 def test_a_forked_child_asks_for_itself() -> None:
     done = run_python(
         *("-W", "ignore::DeprecationWarning", "-c"),  # it forks with a thread on purpose

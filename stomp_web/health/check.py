@@ -78,12 +78,14 @@ class HealthCheck(Unpicklable):
             mine.done.set()
 
     def _ask(self, state: _State) -> Report:
-        results = [result for check in self._checks if (result := check(self._timeout)) is not None]
+        results = []
+        for number, check in enumerate(self._checks):
+            if (result := check(self._timeout)) is not None:
+                if result.asked:
+                    state.answers[number] = result
+                results.append(state.answers.get(number, result))
         failed = [result for result in results if not result]
-        reason = ""
-        if failed:
-            count = f"{len(failed)} of {len(results)} brokers do" if len(results) > 1 else "the broker does"
-            reason = f"{count} not answer, or refused the session; the log has the error"
+        reason = _reason(failed, len(results)) if failed else ""
         details = {"brokers": [_members(result) for result in results]} if self._details else {}
         report = Report(ready=not failed, reason=reason, details=details)
         before, state.last = state.last, (time.monotonic(), report)
@@ -92,6 +94,14 @@ class HealthCheck(Unpicklable):
         elif not failed and before is not None and not before[1].ready:
             _log.info("ready again: %s", "; ".join(str(result) for result in results))
         return report
+
+
+def _reason(failed: list[Health], brokers: int) -> str:
+    away = sum(result.asked for result in failed)
+    if not away:
+        return "all connections are in use, so the broker could not be asked; the log has the error"
+    count = f"{away} of {brokers} brokers do" if brokers > 1 else "the broker does"
+    return f"{count} not answer, or refused the session; the log has the error"
 
 
 class _Round:
@@ -105,18 +115,22 @@ class _Round:
         self.report: Report | None = None
 
     def result(self, limit: float) -> Report:
-        self.done.wait(max(self.began + limit - time.monotonic(), 0.0))
-        return self.report or Report(ready=False, reason=f"the check has no result after {limit:g} s")
+        ended = self.done.wait(max(self.began + limit - time.monotonic(), 0.0))
+        if self.report is not None:
+            return self.report
+        failed = "the check has failed; the log has the error"
+        return Report(ready=False, reason=failed if ended else f"the check has no result after {limit:g} s")
 
 
 class _State:
-    """The state of one process: the last report with its time, and the current round, if any."""
+    """The state of one process: the last report with its time, the last answers, and the current round, if any."""
 
-    __slots__ = ("last", "pid", "rounds")
+    __slots__ = ("answers", "last", "pid", "rounds")
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.last: tuple[float, Report] | None = None
+        self.answers: dict[int, Health] = {}  # by the number of the check
         self.rounds: dict[str, _Round] = {}
 
     def kept(self, age: float) -> Report | None:

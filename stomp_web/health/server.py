@@ -71,6 +71,8 @@ class HealthServer:
         self._wakeup = Wakeup()
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self._look_at = 0.0  # when the health is looked at for the file
+        self._failing: set[str] = set()  # what failed at the last attempt: only the first of several errors is logged
 
     @property
     def port(self) -> int | None:
@@ -124,18 +126,34 @@ class HealthServer:
             while not self._stopping:
                 try:
                     self._step(selector, clients)
+                    self._failing.discard("step")
                 except Exception:  # noqa: BLE001 - a bug, or no memory: the next probe needs an answer
-                    _log.exception("the thread for health checks has failed, and goes on")
+                    if self._fails("step"):
+                        _log.exception("the thread for health checks has failed, and goes on")
                     self._wakeup.wait(_PAUSE)
         for client in clients.values():
             client.close()
 
+    def _fails(self, what: str) -> bool:
+        """Note that *what* has failed. Return whether its attempt before was successful."""
+        first = what not in self._failing
+        self._failing.add(what)
+        return first
+
+    def _update_file(self, file: HealthFile) -> None:
+        self._look_at = time.monotonic() + _LOOK_EVERY
+        try:
+            file.update(self._report())
+            self._failing.discard("file")
+        except Exception:  # noqa: BLE001 - a function of the program may raise anything
+            if self._fails("file"):
+                _log.exception("the health of the program could not be determined for its file")
+
     def _step(self, selector: selectors.BaseSelector, clients: dict[socket.socket, _Client]) -> None:
-        if self._file is not None:
-            self._file.update(self._report())
-        waits = [each.deadline - time.monotonic() for each in clients.values()]
-        waits += [] if self._file is None else [_LOOK_EVERY]
-        for key, _ in selector.select(max(min(waits), 0.0) if waits else None):
+        if self._file is not None and time.monotonic() >= self._look_at:
+            self._update_file(self._file)
+        ends = [each.deadline for each in clients.values()] + ([] if self._file is None else [self._look_at])
+        for key, _ in selector.select(max(min(ends) - time.monotonic(), 0.0) if ends else None):
             if key.fileobj is self._listener:
                 self._accept(selector, clients)
             elif key.data is not None and key.data.sock in clients:  # `_accept` may have closed it
@@ -150,9 +168,11 @@ class HealthServer:
         except BlockingIOError:  # the client has left already
             return
         except OSError as error:
-            _log.warning("a health check cannot be accepted: %s", error.strerror)
+            if self._fails("accept"):
+                _log.warning("a health check cannot be accepted: %s", error.strerror)
             self._wakeup.wait(_PAUSE)
             return
+        self._failing.discard("accept")
         sock.setblocking(False)
         if len(clients) >= _MOST_CLIENTS:
             _leave(min(clients.values(), key=lambda client: client.deadline), selector, clients)

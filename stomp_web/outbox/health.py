@@ -12,6 +12,7 @@ from ..health import HealthCheck, Report
 if typing.TYPE_CHECKING:
     from typing import Self
 
+    from ..pool import Health
     from .relay import Relay
 
 __all__ = ["RelayHealth"]
@@ -19,7 +20,7 @@ __all__ = ["RelayHealth"]
 _log = get_logger("health")
 
 _CHECK_EVERY: typing.Final = 5.0  # seconds between two checks whether the broker answers
-_END_LIMIT: typing.Final = 5.0  # seconds that the thread has to end
+_END_LIMIT: typing.Final = 0.1  # seconds that the end of a block waits for a check that still runs
 
 _FAILED: typing.Final = Report(ready=False, reason="the broker could not be checked; the log has the error")
 
@@ -29,14 +30,16 @@ class RelayHealth:
 
     The relay is live while `Relay.stuck` is empty. It is ready while it can reach the database and the brokers of the
     messages that it has found. While it has nothing to send, a thread asks every five seconds whether the broker
-    answers. The thread runs during a ``with`` block, and uses a connection of the relay's publisher. The details of the
-    report are the numbers of the relay's `RelayStats`, and the last known numbers of its outbox.
+    answers. If all connections are in use, the last answer counts. The thread runs during a ``with`` block, and uses a
+    connection of the relay's publisher. The details of the report are the numbers of the relay's `RelayStats`, and the
+    last known numbers of its outbox.
     """
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._broker = Report(ready=False, reason="the broker was not asked yet")
-        self._check = HealthCheck(relay.check)
+        self._check = HealthCheck(self._check_broker)
+        self._asked = True  # whether the last check could ask the broker
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="stomp-health-broker", daemon=True)
 
@@ -65,9 +68,16 @@ class RelayHealth:
             if self._ending.wait(_CHECK_EVERY):
                 return
 
+    def _check_broker(self, timeout: float) -> Health | None:
+        health = self._relay.check(timeout)
+        self._asked = health is None or health.asked
+        return health
+
     def _ask(self) -> Report:
         try:
-            return self._check()
+            report = self._check()
+            # While all connections are in use, a broker that has confirmed a message remains ready.
+            return report if self._asked or self._broker.reason else self._broker
         except Exception:  # noqa: BLE001 - the publisher cannot be used, or has a bug; the next check may succeed
             if self._broker is not _FAILED:  # log only the first of several failures in a row
                 _log.exception("the broker could not be checked")

@@ -46,6 +46,7 @@ _FROM_THE_START_EVERY: typing.Final = 1.0
 _ONCE_LIMIT: typing.Final = 60.0  # seconds that a relay with *once* waits while another relay sends
 # Seconds. If the relay has not moved for so long, it is stuck. A system may try to reach a database for two minutes.
 _STUCK: typing.Final = 300.0
+_LONGEST_SLEEP: typing.Final = 60.0  # seconds between two moves of a relay that waits; less than _STUCK
 _LARGEST_BATCH: typing.Final = 10_000  # databases limit how many values a statement may have
 
 Progress = typing.Callable[[RelayStats], object]
@@ -338,8 +339,8 @@ class Relay:
                 poll.register(descriptor, select.POLLIN)
             elif listens:  # the connection of the listener is lost
                 return
-            shown = min(left, _SHOWN_EVERY) if self.counting or self._on_progress is not None else left
-            ready = [descriptor for descriptor, _ in poll.poll(math.ceil(shown * 1000))]
+            longest = _SHOWN_EVERY if self.counting or self._on_progress is not None else _LONGEST_SLEEP
+            ready = [descriptor for descriptor, _ in poll.poll(math.ceil(min(left, longest) * 1000))]
             if self._listener is not None and self._descriptor() in ready:
                 self._drain()
                 return

@@ -388,7 +388,8 @@ class PublishClientPool(Unpicklable):
                 client.ping(deadline.remaining() or 0.001)
                 return Health(True, client.broker, client.server, client.version, monotonic() - began)
         except MessageError as error:
-            return Health(False, self.url, seconds=monotonic() - began, error=str(error))
+            asked = not isinstance(error, PoolTimeout)
+            return Health(False, self.url, seconds=monotonic() - began, error=str(error), asked=asked)
 
     def close(self, timeout: float = DEFAULTS.timeout) -> None:
         """Close every connection within *timeout* seconds. Later calls of `acquire` raise `PoolClosed`.

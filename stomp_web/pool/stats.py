@@ -45,7 +45,8 @@ class Health:
     """The result of a health check, which is true if the broker answered. `broker` is the address.
 
     `server` and `version` are the broker's product and STOMP version. `seconds` is the time that the check took.
-    `error` says why the broker did not answer.
+    `error` says why the broker did not answer. `asked` is false if the check could not ask the broker because all
+    connections were in use.
     """
 
     ok: bool
@@ -54,6 +55,7 @@ class Health:
     version: str | None = None
     seconds: float | None = None
     error: str | None = None
+    asked: bool = True
 
     def __bool__(self) -> bool:
         return self.ok

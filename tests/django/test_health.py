@@ -44,6 +44,33 @@ def sqlite(tmp_path: Path) -> dict[str, Any]:
     return with_tables({"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "shop.sqlite3")})
 
 
+# Two databases that cannot be opened, and a view that shows it.
+WITHOUT_DATABASES = """
+import django
+from django.conf import settings
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import path
+
+database = {"ENGINE": "django.db.backends.sqlite3", "NAME": "/no/such/folder/shop.sqlite3", "ATOMIC_REQUESTS": True}
+settings.configure(
+    DATABASES={"default": database, "archive": database},
+    INSTALLED_APPS=["stomp_web.django"],
+    STOMP={"default": {"OPTIONS": {"url": "memory://"}}},
+    ROOT_URLCONF="__main__",
+    ALLOWED_HOSTS=["testserver"],
+    LOGGING_CONFIG=None,
+)
+django.setup()
+
+from stomp_web.django.health import health_urls
+
+urlpatterns = [*health_urls(), path("shop", lambda request: HttpResponse())]
+client = Client(raise_request_exception=False)
+print([client.get(each).status_code for each in ("/shop", "/healthz", "/healthz/ready", "/healthz/live")])
+"""
+
+
 class TestViews:
     def test_a_broker_that_is_away_makes_the_site_not_ready_and_it_stays_live(self, local_broker: Broker):
         with serving("gunicorn", "tests.django.probed:application", STOMP_TEST_URL=local_broker.url) as url:
@@ -80,6 +107,10 @@ class TestViews:
     def test_they_need_no_login_and_their_names_can_be_reversed(self):
         assert reverse("stomp_web_healthz_ready") == "/healthz/ready"
         assert resolve("/internal/up/live").func.login_required is False  # for Django's LoginRequiredMiddleware
+
+    def test_a_database_that_is_away_does_not_change_the_answers(self):
+        done = run_python("-c", WITHOUT_DATABASES)
+        assert done.stdout.splitlines()[-1] == "[500, 200, 200, 200]"
 
     def test_the_checks_of_urls_find_nothing(self):
         assert checks.run_checks(tags=["urls"]) == []

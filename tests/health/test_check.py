@@ -13,12 +13,13 @@ import pytest
 from stomp_web import ConfigurationError, Publisher
 from stomp_web.broker import Broker
 from stomp_web.health import HealthCheck, Report
-from stomp_web.pool import Health
+from stomp_web.pool import Health, PublishClientPool
 from tests.client.scripted import eventually
 from tests.wsgi.helpers import in_threads, run_python
 
 GOOD = Health(True, "stomp://mq:61613", server="Good/1", version="1.2", seconds=0.001)
 BAD = Health(False, "stomp://mq:61613", seconds=2.0, error="cannot open a session with stomp://mq:61613")
+BUSY = Health(False, "stomp://mq:61613", error="all 10 connections were in use", asked=False)
 
 
 class Gate:
@@ -117,6 +118,28 @@ def test_a_check_that_raises_is_over_and_the_next_probe_asks_again() -> None:
     assert calls == [3, 3]
 
 
+def test_a_probe_that_waited_for_a_check_that_raises_says_so() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def refuse(_: float) -> Health:
+        begun.set()
+        assert go_on.wait(60)
+        raise ConfigurationError("there is no such alias")
+
+    def first() -> None:
+        with pytest.raises(ConfigurationError, match="no such alias"):
+            check()
+
+    check = HealthCheck(refuse, timeout=600)
+    asks = threading.Thread(target=first)
+    asks.start()
+    assert begun.wait(60)
+    follower = check._states[os.getpid()].rounds["current"]
+    go_on.set()
+    asks.join(60)
+    assert follower.result(600) == Report(ready=False, reason="the check has failed; the log has the error")
+
+
 def test_a_forked_child_asks_for_itself() -> None:
     done = run_python(
         *("-W", "ignore::DeprecationWarning", "-c"),  # it forks with a thread on purpose
@@ -141,6 +164,44 @@ def test_a_forked_child_asks_for_itself() -> None:
     assert done.stdout.endswith("child 0\n"), done.stdout
 
 
+# -- a busy pool ------------------------------------------------------------------------------------------------------
+
+
+def test_if_all_connections_are_in_use_the_last_answer_counts() -> None:
+    with Broker() as broker, PublishClientPool(broker.url, max_size=1, timeout=60) as pool:
+        patience = [0.01]
+        check = HealthCheck(lambda _: pool.check(patience[0]), max_age=1e-9)
+        with pool.client():
+            assert check() == Report(
+                ready=False,
+                reason="all connections are in use, so the broker could not be asked; the log has the error",
+            )
+        patience[0] = 60
+        assert check().ready
+        patience[0] = 0.01
+        with pool.client():
+            health = pool.check(0.01)
+            assert (health.ok, health.asked) == (False, False)
+            assert "were in use" in str(health)
+            assert check().ready
+        broker.stop()
+        patience[0] = 60
+        assert check().reason.startswith("the broker does not answer")
+        assert pool.check().asked
+
+
+def test_a_broker_that_was_not_asked_hides_no_broker_that_does_not_answer() -> None:
+    answers = [BUSY, BAD]
+    check = HealthCheck(lambda _: answers[0], lambda _: answers[1], max_age=1e-9)
+    assert check().reason.startswith("1 of 2 brokers do not answer")
+    answers[:] = [GOOD, GOOD]
+    assert check().ready
+    answers[:] = [BUSY, BAD]
+    assert check().reason.startswith("1 of 2 brokers do not answer")
+    answers[:] = [BUSY, GOOD]
+    assert check().ready
+
+
 # -- what it says -----------------------------------------------------------------------------------------------------
 
 
@@ -149,7 +210,7 @@ def test_a_report_has_no_address_unless_details_are_wanted() -> None:
     assert plain.reason == "the broker does not answer, or refused the session; the log has the error"
     assert plain.details == {}
     assert detailed.details == {
-        "brokers": [{"ok": False, "broker": "stomp://mq:61613", "seconds": 2.0, "error": BAD.error}]
+        "brokers": [{"ok": False, "broker": "stomp://mq:61613", "seconds": 2.0, "error": BAD.error, "asked": True}]
     }
 
 

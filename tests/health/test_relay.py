@@ -15,6 +15,7 @@ from stomp_web import ConfigurationError, Publisher
 from stomp_web.broker import Broker
 from stomp_web.outbox import health as outbox_health
 from stomp_web.outbox import relay as outbox_relay
+from stomp_web.pool import Health
 from tests.cli.running import ended, program
 from tests.client.scripted import eventually
 from tests.health.databases import outbox_in
@@ -76,7 +77,7 @@ def test_a_flood_of_probes_does_not_reach_the_broker(broker: Broker, database: s
     with program("relay", "--database", database, *PORT) as process:
         url = url_of(process)
         becomes(200, url)
-        before, began = broker.received("ABORT"), time.monotonic()
+        began, before = time.monotonic(), broker.received("ABORT")
         statuses = in_threads(10, lambda number: [probe(url).status for _ in range(20)])
         asked, checks = broker.received("ABORT") - before, (time.monotonic() - began) / outbox_health._CHECK_EVERY
     assert statuses == [[200] * 20] * 10
@@ -121,10 +122,14 @@ class Running:
     """A relay that runs in a thread."""
 
     def __init__(
-        self, folder: Path, publisher: Publisher, progress: typing.Callable[[object], object] | None = None
+        self,
+        folder: Path,
+        publisher: Publisher,
+        progress: typing.Callable[[object], object] | None = None,
+        poll: float = 0.05,
     ) -> None:
         self.engine, self.outbox = outbox_in(folder, publisher)
-        self.relay = self.outbox.relay(self.engine, poll=0.05)
+        self.relay = self.outbox.relay(self.engine, poll=poll)
         self.health = outbox_health.RelayHealth(self.relay)
         self._thread = threading.Thread(target=self.relay.run, kwargs={"on_progress": progress})
 
@@ -159,11 +164,34 @@ def test_what_it_sends_is_counted_and_spares_the_question(
         assert eventually(lambda: running.relay.stats().sent == 1)
         calls: list[object] = []
         monkeypatch.setattr(publisher, "check", calls.append)
+        monkeypatch.setattr(outbox_health, "_CHECK_EVERY", 600.0)
         with running.health as health:
             assert eventually(lambda: health().ready)
             assert health().details["sent"] == 1
     assert calls == []
     assert running.health().live
+
+
+def test_while_all_connections_are_in_use_a_relay_stays_ready(
+    tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_health, "_CHECK_EVERY", 0.01)
+    busy = Health(False, broker.url, error="all connections were in use", asked=False)
+    calls: list[object] = []
+
+    def check(timeout: float | None = None) -> Health:
+        calls.append(timeout)
+        return busy
+
+    with Publisher(broker.url) as publisher, Running(tmp_path, publisher) as running:
+        monkeypatch.setattr(publisher, "check", check)
+        with running.health as health:
+            assert eventually(lambda: health().reason.startswith("all connections are in use"))
+            running.send(1)
+            assert eventually(lambda: health().ready)
+            before = len(calls)
+            assert eventually(lambda: len(calls) > before + 3)
+            assert health().ready
 
 
 def test_a_message_that_cannot_be_sent_makes_it_not_ready(tmp_path: Path, broker: Broker, publisher: Publisher) -> None:
@@ -197,10 +225,26 @@ def test_a_relay_that_does_not_move_is_stuck(
             assert blocked.wait(60)
             assert eventually(lambda: running.relay.stuck.startswith("the thread that called run has not moved for "))
             report = running.health()
-            assert (report.live, report.ready, report.reason) == (False, False, running.relay.stuck)
+            assert (report.live, report.ready) == (False, False)
+            assert report.reason.startswith("the thread that called run has not moved for ")
         finally:
             go_on.set()
     assert not running.relay.stuck
+
+
+def test_a_relay_that_waits_for_long_is_not_stuck(
+    tmp_path: Path, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert outbox_relay._LONGEST_SLEEP < outbox_relay._STUCK
+    monkeypatch.setattr(outbox_relay, "_LONGEST_SLEEP", 0.005)
+    moves: set[float] = set()
+
+    def has_moved_often() -> bool:
+        moves.add(running.relay._moved_at)
+        return len(moves) > 20
+
+    with Running(tmp_path, publisher, poll=3600.0) as running:
+        assert eventually(has_moved_often)
 
 
 def test_a_check_that_fails_for_another_reason_is_logged_once_and_tried_again(
@@ -223,4 +267,34 @@ def test_a_check_that_fails_for_another_reason_is_logged_once_and_tried_again(
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
         "the broker could not be checked"
     ]
+    running.engine.dispose()
+
+
+def test_the_end_of_the_block_does_not_wait_for_a_check_that_runs(
+    tmp_path: Path, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def check(timeout: float | None = None) -> None:
+        begun.set()
+        assert go_on.wait(60)
+
+    monkeypatch.setattr(publisher, "check", check)
+    running = Running(tmp_path, publisher)
+    thread = running.health._thread
+    limits: list[float | None] = []
+    join = thread.join
+
+    def noted_join(timeout: float | None = None) -> None:
+        limits.append(timeout)
+        join(timeout)
+
+    monkeypatch.setattr(thread, "join", noted_join)
+    with running.health:
+        assert begun.wait(60)
+    assert thread.is_alive()
+    assert limits == [0.1]
+    go_on.set()
+    join(60)
+    assert not thread.is_alive()
     running.engine.dispose()

@@ -54,6 +54,42 @@ def server() -> typing.Iterator[HealthServer]:
 # -- HTTP -------------------------------------------------------------------------------------------------------------
 
 
+# A probe comes while the process has no descriptor left. This happens twice.
+WITHOUT_DESCRIPTORS = """
+import logging, os, resource, socket, sys
+from stomp_web.health import HealthServer, Report
+from tests.client.scripted import eventually
+
+class Counting(HealthServer):
+    attempts = 0
+
+    def _accept(self, *arguments):
+        super()._accept(*arguments)
+        self.attempts += 1
+
+log = logging.getLogger("stomp_web.health")
+log.addHandler(logging.StreamHandler(sys.stdout))
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+with Counting(Report, port=("127.0.0.1", 0)) as server:
+    for _ in range(2):
+        probe, taken = socket.socket(), []
+        probe.settimeout(60)
+        try:
+            while True:
+                taken.append(os.dup(0))
+        except OSError:
+            pass
+        before = server.attempts
+        probe.connect(("127.0.0.1", server.port))
+        probe.sendall(b"GET /healthz HTTP/1.0\\r\\n\\r\\n")
+        assert eventually(lambda: server.attempts >= before + 3)
+        for descriptor in taken:
+            os.close(descriptor)
+        print(probe.recv(4096).split()[1].decode(), flush=True)
+        probe.close()
+"""
+
+
 def test_it_answers_what_the_report_says_at_that_moment() -> None:
     reports = [Report(ready=True)]
     with HealthServer(lambda: reports[-1], port=("127.0.0.1", 0)) as server:
@@ -129,6 +165,12 @@ def test_an_error_in_the_thread_is_logged_and_the_next_probe_is_answered(
     with caplog.at_level(logging.ERROR, "stomp_web.health"):
         assert probe(url(server)).status == 200
     assert "MemoryError: once" in caplog.text
+
+
+def test_without_descriptors_it_logs_one_warning_and_answers_later() -> None:
+    done = run_python("-c", WITHOUT_DESCRIPTORS)
+    warning = "a health check cannot be accepted: Too many open files"
+    assert done.stdout.splitlines() == [warning, "200", warning, "200"]
 
 
 def test_the_thread_and_the_port_are_there_during_the_block_only() -> None:
@@ -284,3 +326,41 @@ def test_a_file_that_can_be_written_no_more_is_logged_once(
 def test_a_file_alone_needs_no_port(tmp_path: Path) -> None:
     with HealthServer(Report, file=str(tmp_path / "health")) as server:
         assert server.port is None
+
+
+def test_a_report_that_raises_is_logged_once_for_the_file_and_probes_are_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(health_server, "_LOOK_EVERY", 0.005)
+    path, failures = tmp_path / "health", []
+    fails = threading.Event()
+
+    def report() -> Report:
+        if fails.is_set():
+            failures.append(1)
+            raise LookupError("no such worker")
+        return Report(ready=not failures)
+
+    with HealthServer(report, port=("127.0.0.1", 0), file=str(path)) as server:
+        fails.set()
+        assert eventually(lambda: len(failures) > 5)
+        logged = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+        assert probe(url(server)).status == 500
+        fails.clear()
+        assert eventually(lambda: members(path)["ready"] is False)
+        assert probe(url(server)).status == 503
+    assert logged == ["the health of the program could not be determined for its file"]
+
+
+def test_many_probes_cause_no_more_looks_for_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_server, "_LOOK_EVERY", 600.0)
+    looks: list[int] = []
+
+    def report() -> Report:
+        looks.append(1)
+        return Report(ready=True)
+
+    with HealthServer(report, port=("127.0.0.1", 0), file=str(tmp_path / "health")) as server:
+        for _ in range(20):
+            assert probe(url(server)).status == 200
+    assert len(looks) <= 22  # one for each probe, one at the start, and one look of the thread

@@ -17,18 +17,23 @@ from django.tasks.exceptions import InvalidTask
 from django.utils import timezone
 
 if typing.TYPE_CHECKING:
+    from django.tasks.base import TaskError
+
     from ...worker import ReceivedMessage
 
 __all__ = [
     "LONGEST_ID",
+    "REFUSAL",
     "UnusableMessage",
     "assign",
+    "count_raised",
     "find_task",
     "new_result",
     "payload_of",
     "priority_of",
     "read_result",
     "read_time",
+    "set_end",
     "time_text",
 ]
 
@@ -52,6 +57,10 @@ _FIELDS: typing.Final[dict[str, tuple[type, ...]]] = {
 
 class UnusableMessage(Exception):
     """A message is not a task, or names a task that this worker cannot run."""
+
+
+#: How the error of a refused message is named in a result.
+REFUSAL: typing.Final = f"{UnusableMessage.__module__}.{UnusableMessage.__qualname__}"
 
 
 def priority_of(task: Task[..., typing.Any]) -> int:
@@ -94,6 +103,23 @@ def assign(result: TaskResult[..., typing.Any], **values: object) -> None:
     """Set attributes of *result*, which is frozen for everything but a backend."""
     for name, value in values.items():
         object.__setattr__(result, name, value)
+
+
+def set_end(result: TaskResult[..., typing.Any], error: TaskError | None, *, again: bool) -> None:
+    """Set the status of *result* after an attempt that has raised *error*, and when it finished.
+
+    *again* says whether the task is to run again after an error.
+    """
+    if error is not None and again:
+        assign(result, status=TaskResultStatus.READY, finished_at=None)
+    else:
+        status = TaskResultStatus.SUCCESSFUL if error is None else TaskResultStatus.FAILED
+        assign(result, status=status, finished_at=timezone.now())
+
+
+def count_raised(errors: typing.Iterable[TaskError]) -> int:
+    """Return how many of *errors* the task itself has raised: not those of a refused message."""
+    return sum(error.exception_class_path != REFUSAL for error in errors)
 
 
 def payload_of(result: TaskResult[..., typing.Any]) -> dict[str, typing.Any]:

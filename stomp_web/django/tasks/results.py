@@ -16,7 +16,7 @@ from ..._internal.log import get_logger
 from ...outbox.missing import is_missing_table
 from ..outbox.models import TaskRecord
 from ..outbox.tables import check_table, missing_table
-from .message import UnusableMessage, assign, find_task, new_result
+from .message import REFUSAL, UnusableMessage, assign, count_raised, find_task, new_result, set_end
 
 if typing.TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -27,8 +27,9 @@ __all__ = ["TaskResults"]
 _log = get_logger("worker")
 
 _FINISHED: typing.Final = (TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED)
-_REFUSAL: typing.Final = f"{UnusableMessage.__module__}.{UnusableMessage.__qualname__}"
 _TIMES: typing.Final = ("enqueued_at", "started_at", "finished_at", "last_attempted_at")
+#: The columns that the end of an attempt changes.
+_AT_THE_END: typing.Final = ("status", "errors", "return_value", "finished_at")
 
 
 class TaskResults:
@@ -97,28 +98,56 @@ class TaskResults:
                     continue
                 return True
             errors = _errors_of(row)
-            refused = bool(errors) and errors[-1].exception_class_path == _REFUSAL
-            if row.status == TaskResultStatus.SUCCESSFUL or (row.status == TaskResultStatus.FAILED and not refused):
+            if _has_finished(row, errors):
                 return False
             result.worker_ids[:] = [*json.loads(row.worker_ids), worker_id]
             result.errors[:] = errors
             if row.started_at is not None:
                 assign(result, started_at=row.started_at)
-            unchanged = self._rows.filter(id=result.id, status=row.status, worker_ids=row.worker_ids)
-            if unchanged.update(**_changing(result)):
+            if self._replace(row, _changing(result)):
                 return True
 
-    def finish(self, result: TaskResult[..., typing.Any]) -> None:
-        """Store what an attempt has changed, unless another worker has finished the same task successfully."""
-        self._rows.filter(id=result.id).exclude(status=TaskResultStatus.SUCCESSFUL).update(**_changing(result))
+    def finish(self, result: TaskResult[..., typing.Any], error: TaskError | None, most: int) -> None:
+        """Store the end of an attempt to run *result*: its value or, if the attempt has raised, *error*.
+
+        After an error, the task is ``READY`` for another attempt if it has raised fewer than *most* times, and no other
+        worker has finished it. Otherwise it has failed. *result* gets the status, and the errors and workers of all
+        attempts. A success of another worker stays as it is.
+        """
+        known = list(result.errors)
+        while True:
+            row = self._rows.filter(id=result.id).first()
+            has_finished = False
+            if row is not None:
+                known = _errors_of(row)
+                has_finished = _has_finished(row, known)
+                result.worker_ids[:] = json.loads(row.worker_ids)
+            result.errors[:] = known if error is None else [*known, error]
+            set_end(result, error, again=not has_finished and count_raised(result.errors) < most)
+            if row is None or row.status == TaskResultStatus.SUCCESSFUL:
+                return
+            values = _changing(result)
+            if self._replace(row, {name: values[name] for name in _AT_THE_END}):
+                return
 
     def refuse(self, identity: str, error: TaskError, moment: datetime.datetime) -> None:
         """Record that the task with the id *identity* cannot run."""
-        row = self._rows.filter(id=identity).exclude(status__in=_FINISHED).first()
-        if row is not None:
-            errors = json.dumps([*json.loads(row.errors), [error.exception_class_path, error.traceback]])
-            values = {"status": TaskResultStatus.FAILED, "finished_at": moment, "errors": errors}
-            self._rows.filter(id=identity).exclude(status__in=_FINISHED).update(**values)
+        while True:
+            row = self._rows.filter(id=identity).exclude(status__in=_FINISHED).first()
+            if row is None:
+                return
+            values = {
+                "status": TaskResultStatus.FAILED,
+                "finished_at": moment,
+                "errors": _errors_text([*_errors_of(row), error]),
+            }
+            if self._replace(row, values):
+                return
+
+    def _replace(self, row: TaskRecord, values: dict[str, typing.Any]) -> bool:
+        """Update *row* if nobody has changed it since it was read. Return whether it was updated."""
+        unchanged = self._rows.filter(id=row.id, status=row.status, worker_ids=row.worker_ids, errors=row.errors)
+        return bool(unchanged.update(**values))
 
     def get(self, identity: str, backend: str) -> TaskResult[..., typing.Any]:
         """Return the result with the id *identity* of the task backend *backend*.
@@ -154,11 +183,21 @@ def _changing(result: TaskResult[..., typing.Any]) -> dict[str, typing.Any]:
     """Return the columns that change while a task runs."""
     return {
         "status": result.status,
-        "errors": json.dumps([[error.exception_class_path, error.traceback] for error in result.errors]),
+        "errors": _errors_text(result.errors),
         "worker_ids": json.dumps(result.worker_ids),
         "return_value": json.dumps(result._return_value),  # type: ignore[attr-defined]  # it is not public
         **{name: getattr(result, name) for name in _TIMES},
     }
+
+
+def _has_finished(row: TaskRecord, errors: list[TaskError]) -> bool:
+    """Return whether the task of *row* is not to run again. One that was refused is: its dead letter was sent back."""
+    refused = bool(errors) and errors[-1].exception_class_path == REFUSAL
+    return row.status == TaskResultStatus.SUCCESSFUL or (row.status == TaskResultStatus.FAILED and not refused)
+
+
+def _errors_text(errors: typing.Iterable[TaskError]) -> str:
+    return json.dumps([[error.exception_class_path, error.traceback] for error in errors])
 
 
 def _errors_of(row: TaskRecord) -> list[TaskError]:

@@ -26,7 +26,7 @@ from ...worker import Handlers, ReceivedMessage, Reject
 from ...worker.executors import ForkGuard
 from ...worker.once import InboxUnavailable
 from .backend import StompTaskBackend
-from .message import UnusableMessage, assign, read_result
+from .message import UnusableMessage, assign, read_result, set_end
 
 if typing.TYPE_CHECKING:
     from django.tasks import TaskResult
@@ -129,15 +129,12 @@ class _Run:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            self._result.errors.append(_error_of(error))
-            if self._tries() < self._most:
-                assign(self._result, status=TaskResultStatus.READY)
-                self._finish()
+            self._end(_error_of(error), self._most)  # here, because a receiver may ask for the exception
+            if self._result.status == TaskResultStatus.READY:
                 raise
-            self._end(TaskResultStatus.FAILED)  # here, because a receiver may ask for the exception
         else:
             assign(self._result, _return_value=value)
-            self._end(TaskResultStatus.SUCCESSFUL)
+            self._end(None, self._most)
 
     def _value(self) -> typing.Any:
         """Call the task's function, and return its value as JSON."""
@@ -156,19 +153,24 @@ class _Run:
             raise
         return value
 
-    def _tries(self) -> int:
-        """Return how often the task has raised, as far as that is known."""
-        return len(self._result.errors) if self._store is not None else self._result.attempts
+    def _end(self, error: TaskError | None, most: int) -> None:
+        """Store the end of the attempt, which has raised *error*, and send the signal if it was the last attempt.
 
-    def _end(self, status: TaskResultStatus) -> None:
-        assign(self._result, status=status, finished_at=timezone.now())
-        self._finish()
-        task_finished.send_robust(self._sender, task_result=self._result)
+        *most* is how often the task may raise.
+        """
+        result, store = self._result, self._store
+        if store is None:
+            if error is not None:
+                result.errors.append(error)
+            set_end(result, error, again=result.attempts < most)
+        else:
+            with _Storing(store, result.id):
+                store.finish(result, error, most)
+        self._send_end()
 
-    def _finish(self) -> None:
-        if self._store is not None:
-            with _Storing(self._store, self._result.id):
-                self._store.finish(self._result)
+    def _send_end(self) -> None:
+        if self._result.status != TaskResultStatus.READY:
+            task_finished.send_robust(self._sender, task_result=self._result)
 
 
 class _Storing:

@@ -80,6 +80,14 @@ def fail_until(context: TaskContext, attempt: int) -> int:
     return context.attempt
 
 
+@task(takes_context=True)
+def fail_from(context: TaskContext, attempt: int) -> int:
+    """Fail in *attempt* and in all later ones."""
+    if context.attempt >= attempt:
+        raise LookupError(f"attempt {context.attempt}")
+    return context.attempt
+
+
 @task
 def store_order(item: str, pause: float = 0) -> int:
     """Store an order in a transaction, and sleep before its commit."""

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 pytest.importorskip("django.tasks", reason="django.tasks is new in Django 6.0")
 
-from django.db import connection
+from django.db import DataError, InterfaceError, OperationalError, connection
 from django.tasks import TaskResultStatus
 from django.tasks.signals import task_started
+from django.test import override_settings
+from django.utils import timezone
 
+from stomp_web.django import publisher
 from stomp_web.django.outbox.models import OutboxMessage, TaskRecord
+from stomp_web.django.tasks.running import TaskHandler
+from stomp_web.worker.once import InboxUnavailable
 from tests.django.shop import tasks
-from tests.django.task_backends import execute, finished, signals, using
+from tests.django.task_backends import backend, execute, finished, received, signals, using
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -128,3 +136,138 @@ def before_the_second_update() -> Any:
         return execute(sql, *arguments)
 
     return connection.execute_wrapper(wrapper)
+
+
+class TestWhatATaskRaises:
+    def test_a_reject_is_final(self):
+        with using(max_attempts=3), signals() as seen:
+            sent = tasks.reject.enqueue("never")
+            execute()
+        sent.refresh()
+        assert (sent.status, sent.attempts) == (TaskResultStatus.FAILED, 1)
+        assert "Reject: never" in sent.errors[0].traceback
+        assert [result.id for result in finished(seen)] == [sent.id]
+
+    def test_a_reject_is_final_without_results(self):
+        with using(max_attempts=3, results=False), signals() as seen:
+            tasks.reject.enqueue("never")
+            execute()
+        assert [result.status for result in finished(seen)] == [TaskResultStatus.FAILED]
+
+    @pytest.mark.parametrize("results", [True, False])
+    def test_an_unavailable_inbox_of_its_own_counts_as_a_failure(self, results):
+        with using(max_attempts=2, results=results), signals() as seen:
+            tasks.miss_an_inbox.enqueue()
+            with pytest.raises(
+                RuntimeError, match=r"miss_an_inbox has raised InboxUnavailable\('not mine'\)"
+            ) as caught:
+                execute()
+            assert isinstance(caught.value.__cause__, InboxUnavailable)
+            execute(redelivered=True, failures=1)
+        (end,) = finished(seen)
+        assert (end.status, end.errors[-1].exception_class) == (TaskResultStatus.FAILED, InboxUnavailable)
+
+
+@contextlib.contextmanager
+def values_limited_to(length: int) -> Iterator[None]:
+    """Let the database refuse longer texts."""
+    if connection.vendor != "sqlite":
+        pytest.skip("only SQLite has such a limit")
+    connection.ensure_connection()
+    before = connection.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, length)
+    try:
+        yield
+    finally:
+        connection.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, before)
+
+
+class TestWhatTheDatabaseRefuses:
+    def test_a_value_that_is_too_large_is_a_failure(self, caplog):
+        with signals() as seen, values_limited_to(20_000):
+            sent = tasks.repeat.enqueue("x", 30_000)
+            execute()
+        sent.refresh()
+        (end,) = finished(seen)
+        assert (sent.status, sent.attempts, end.status) == (TaskResultStatus.FAILED, 1, TaskResultStatus.FAILED)
+        (error,) = sent.errors
+        assert issubclass(error.exception_class, DataError)
+        assert error.traceback.startswith("The task has run, and the database has refused its value or its traceback: ")
+        assert "too big" in error.traceback
+        assert TaskRecord.objects.get().return_value == "null"
+        assert f"the end of task {sent.id} could not be stored; its error was stored instead" in caplog.text
+
+    def test_it_is_not_tried_again(self):
+        with using(max_attempts=3), values_limited_to(20_000):
+            sent = tasks.repeat.enqueue("x", 30_000)
+            execute()
+        sent.refresh()
+        assert (sent.status, len(sent.errors)) == (TaskResultStatus.FAILED, 1)
+
+    def test_a_traceback_that_is_too_large_counts_as_a_failure(self):
+        with using(max_attempts=2), values_limited_to(20_000):
+            sent = tasks.fail_at_length.enqueue(30_000)
+            with pytest.raises(ValueError, match="xxx"):
+                execute()
+            sent.refresh()
+            assert sent.status == TaskResultStatus.READY
+            execute(redelivered=True, failures=1)
+        sent.refresh()
+        assert (sent.status, sent.attempts, len(sent.errors)) == (TaskResultStatus.FAILED, 2, 2)
+
+    def test_one_fault_of_the_database_loses_no_value(self):
+        sent = tasks.add.enqueue(1, b=2)
+        with connection.execute_wrapper(Faulty("UPDATE", OperationalError, after=1, times=1)):
+            execute()
+        sent.refresh()
+        assert (sent.status, sent.return_value, sent.errors) == (TaskResultStatus.SUCCESSFUL, 3, [])
+
+
+class Faulty:
+    """A wrapper for which some statements that begin with *start* fail with *error*: *times* ones, *after* some."""
+
+    def __init__(self, start: str, error: type[Exception], *, after: int = 0, times: int = 1) -> None:
+        self._start, self._error, self._after, self._last = start, error, after, after + times
+        self.seen = 0
+
+    def __call__(self, execute: Any, sql: str, *arguments: Any) -> Any:
+        if sql.startswith(self._start):
+            self.seen += 1
+            if self._after < self.seen <= self._last:
+                raise self._error("the disk is full")
+        return execute(sql, *arguments)
+
+
+class TestOldResults:
+    def test_each_backend_removes_its_own_only(self):
+        old = timezone.now() - timedelta(days=30)
+        for name in ("short", "long"):
+            TaskRecord.objects.create(id=name, backend=name, priority=0, status="SUCCESSFUL", finished_at=old)
+        both = {"default": backend(), "short": backend("s", keep=1), "long": backend("l", keep=365)}
+        with override_settings(TASKS=both):
+            for name in ("short", "long"):
+                tasks.add.using(backend=name, queue_name=name[0]).enqueue(1)
+                TaskHandler(name)(received(publisher.outbox[-1]))
+        assert set(TaskRecord.objects.filter(id__in=["short", "long"]).values_list("id", flat=True)) == {"long"}
+
+    @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+    def test_a_fault_is_logged_after_the_task_has_run(self, error, caplog):
+        sent = tasks.add.enqueue(1)
+        faulty = Faulty("DELETE", error)
+        with connection.execute_wrapper(faulty), signals() as seen:
+            execute()
+        sent.refresh()
+        assert (sent.status, faulty.seen, len(finished(seen))) == (TaskResultStatus.SUCCESSFUL, 1, 1)
+        assert "old results of tasks could not be removed: the disk is full" in caplog.text
+
+    def test_they_are_removed_after_the_result_is_stored(self):
+        tasks.add.enqueue(1)
+        statuses: list[str] = []
+
+        def note(execute: Any, sql: str, *arguments: Any) -> Any:
+            if sql.startswith("DELETE"):
+                statuses.extend(TaskRecord.objects.values_list("status", flat=True))
+            return execute(sql, *arguments)
+
+        with connection.execute_wrapper(note):
+            execute()
+        assert statuses == ["SUCCESSFUL"]

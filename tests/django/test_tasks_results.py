@@ -181,7 +181,11 @@ class TestRows:
     def test_a_worker_removes_old_ones_at_its_first_task_and_then_once_an_hour(self):
         def finished(days: float) -> None:
             TaskRecord.objects.create(
-                id=str(days), priority=0, status="SUCCESSFUL", finished_at=timezone.now() - timedelta(days=days)
+                id=str(days),
+                backend="default",
+                priority=0,
+                status="SUCCESSFUL",
+                finished_at=timezone.now() - timedelta(days=days),
             )
 
         def left() -> set[str]:

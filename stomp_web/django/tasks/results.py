@@ -173,10 +173,10 @@ class TaskResults:
         )
         return result
 
-    def purge(self, days: float) -> int:
-        """Remove the results that have finished more than *days* ago, and return how many."""
+    def purge(self, backend: str, days: float) -> int:
+        """Remove the results of *backend* that have finished more than *days* ago, and return how many."""
         before = timezone.now() - datetime.timedelta(days=days)
-        return self._rows.filter(finished_at__lt=before).delete()[0]
+        return self._rows.filter(backend=backend, finished_at__lt=before).delete()[0]
 
 
 def _changing(result: TaskResult[..., typing.Any]) -> dict[str, typing.Any]:

@@ -43,6 +43,8 @@ UNKNOWN_WORKER: typing.Final = "unknown"
 # Clocks of machines differ. So a task that comes a little before its time waits in the worker.
 _MOST_EARLY: typing.Final = 5.0  # seconds
 _PURGED_EVERY: typing.Final = 3600.0  # seconds
+_FAULTS: typing.Final = (DatabaseError, InterfaceError)
+_LONGEST_FAULT: typing.Final = 500  # characters of a database's error
 
 
 class TaskHandler:
@@ -63,7 +65,7 @@ class TaskHandler:
 
         Raises `Reject` if the message is not a task that can run here. Raises `InboxUnavailable` if the result cannot
         be stored; the message is then tried again, and this does not count as a failure. Raises the task's own
-        exception if the task is to be tried again.
+        exception if the task is to be tried again; if that is an `InboxUnavailable`, a `RuntimeError` in its place.
         """
         backend = typing.cast("StompTaskBackend", task_backends[self._alias])
         settings = backend.settings
@@ -78,8 +80,8 @@ class TaskHandler:
             raise Reject(str(error)) from error
         run = _Run(backend, result, store, settings)
         if run.begin(message):
-            self._purge(store, settings.keep)
             run.call()
+            self._purge(store, settings.keep)  # only now, so that the task does not run in vain if this fails
         else:
             _log.info("task %s has finished before, and does not run again", result.id)
 
@@ -89,9 +91,10 @@ class TaskHandler:
             return
         self._purge_at = time.monotonic() + _PURGED_EVERY
         try:
-            store.purge(days)
-        except DatabaseError as error:
+            store.purge(self._alias, days)
+        except _FAULTS as error:
             _log.warning("old results of tasks could not be removed: %s", error)
+            store.rest()
 
 
 class _Run:
@@ -129,9 +132,13 @@ class _Run:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            self._end(_error_of(error), self._most)  # here, because a receiver may ask for the exception
-            if self._result.status == TaskResultStatus.READY:
-                raise
+            # The signal is sent here, because a receiver may ask for the exception.
+            self._end(_error_of(error), 0 if isinstance(error, Reject) else self._most)
+            if self._result.status != TaskResultStatus.READY:
+                return
+            if isinstance(error, InboxUnavailable):  # here it would mean that the result cannot be stored
+                raise RuntimeError(f"the task {self._result.task.module_path} has raised {error!r}") from error
+            raise
         else:
             assign(self._result, _return_value=value)
             self._end(None, self._most)
@@ -163,14 +170,34 @@ class _Run:
             if error is not None:
                 result.errors.append(error)
             set_end(result, error, again=result.attempts < most)
-        else:
+            self._send_end()
+            return
+        try:
+            _finish(store, result, error, most)
+        except _FAULTS as fault:
+            # If the database refuses the value or the traceback, for example because it is too large, it would do so
+            # each time. Otherwise this raises, too.
+            assign(result, _return_value=None)
             with _Storing(store, result.id):
-                store.finish(result, error, most)
-        self._send_end()
+                store.finish(result, _short_error_of(fault), 0 if error is None else most)
+            _log.warning("the end of task %s could not be stored; its error was stored instead: %s", result.id, fault)
+            self._send_end()
+        else:
+            self._send_end()
 
     def _send_end(self) -> None:
         if self._result.status != TaskResultStatus.READY:
             task_finished.send_robust(self._sender, task_result=self._result)
+
+
+def _finish(store: TaskResults, result: TaskResult[..., typing.Any], error: TaskError | None, most: int) -> None:
+    """Store the end of an attempt. Try it twice, because the task may have taken longer than a connection lasts."""
+    store.rest()
+    try:
+        store.finish(result, error, most)
+    except _FAULTS:
+        store.rest()
+        store.finish(result, error, most)
 
 
 class _Storing:
@@ -184,7 +211,7 @@ class _Storing:
         self._store.rest()  # the task may have broken the connection
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, DatabaseError | InterfaceError):
+        if isinstance(error, _FAULTS):
             raise InboxUnavailable(
                 f"the result of task {self._identity} cannot be stored in the database {self._store.database!r}: "
                 f"{error}"
@@ -210,6 +237,15 @@ def _error_of(error: BaseException) -> TaskError:
     return TaskError(
         exception_class_path=f"{kind.__module__}.{kind.__qualname__}",
         traceback="".join(traceback.format_exception(error)),
+    )
+
+
+def _short_error_of(fault: BaseException) -> TaskError:
+    kind = type(fault)
+    return TaskError(
+        exception_class_path=f"{kind.__module__}.{kind.__qualname__}",
+        traceback="The task has run, and the database has refused its value or its traceback: "
+        f"{kind.__name__}: {str(fault)[:_LONGEST_FAULT]}\n",
     )
 
 

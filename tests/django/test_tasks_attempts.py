@@ -11,14 +11,16 @@ import pytest
 
 pytest.importorskip("django.tasks", reason="django.tasks is new in Django 6.0")
 
-from django.db import DataError, InterfaceError, OperationalError, connection
-from django.tasks import TaskResultStatus
+from django.db import DataError, InterfaceError, OperationalError, connection, connections, transaction
+from django.tasks import TaskResultStatus, task_backends
 from django.tasks.signals import task_started
 from django.test import override_settings
 from django.utils import timezone
 
+from stomp_web import ConfigurationError
 from stomp_web.django import publisher
 from stomp_web.django.outbox.models import OutboxMessage, TaskRecord
+from stomp_web.django.tasks.results import TaskResults
 from stomp_web.django.tasks.running import TaskHandler
 from stomp_web.worker.once import InboxUnavailable
 from tests.django.shop import tasks
@@ -271,3 +273,47 @@ class TestOldResults:
         with connection.execute_wrapper(note):
             execute()
         assert statuses == ["SUCCESSFUL"]
+
+
+@contextlib.contextmanager
+def another_database(path: str, **options: Any) -> Iterator[str]:
+    """Store results in a file of SQLite. It is empty if Django does not commit in it."""
+    name = "file"
+    entry = {"ENGINE": "django.db.backends.sqlite3", "NAME": path, **options}
+    connections.settings[name] = connections.configure_settings({"default": {}, name: entry})[name]
+    try:
+        if not options:
+            with connections[name].schema_editor() as editor:
+                editor.create_model(TaskRecord)
+        with using(stomp={"OPTIONS": {"url": "memory://"}, "OUTBOX": {"database": name}}):
+            yield name
+    finally:
+        connections[name].close()
+        del connections[name], connections.settings[name]
+
+
+class TestAConnectionWithoutAutocommit:
+    def test_the_result_is_committed(self, tmp_path):
+        with another_database(str(tmp_path / "file.sqlite3")) as database:
+            sent = tasks.leave_autocommit_off.enqueue()
+            execute()
+            sent.refresh()
+            assert sent.status == TaskResultStatus.SUCCESSFUL
+            connections[database].close()  # this would undo what was not committed
+            sent.refresh()
+            assert (sent.status, sent.return_value) == (TaskResultStatus.SUCCESSFUL, 5)
+
+    def test_the_result_is_committed_also_in_memory(self):
+        sent = tasks.leave_autocommit_off.enqueue()
+        execute()
+        assert transaction.get_autocommit() is True
+        sent.refresh()
+        assert sent.return_value == 5
+
+    def test_a_database_with_autocommit_off_is_refused(self, tmp_path):
+        with another_database(str(tmp_path / "file.sqlite3"), AUTOCOMMIT=False) as database:
+            with pytest.raises(ConfigurationError, match=f"database '{database}', because its AUTOCOMMIT is False"):
+                TaskResults(database).check()
+            (message,) = task_backends["default"].check()
+        assert message.id == "stomp_web.E006"
+        assert "its AUTOCOMMIT is False in settings.DATABASES; remove AUTOCOMMIT there" in message.msg

@@ -28,6 +28,7 @@ __all__ = [
     "assign",
     "count_raised",
     "find_task",
+    "id_of",
     "new_result",
     "payload_of",
     "priority_of",
@@ -146,7 +147,7 @@ def read_result(message: ReceivedMessage, backend: str) -> TaskResult[..., typin
         value = payload.get(name)
         if name not in payload or not isinstance(value, kinds) or isinstance(value, bool):
             raise UnusableMessage(f"the message is no task: its field {name!r} is missing or has a wrong type")
-    if not 0 < len(payload["id"]) <= LONGEST_ID:
+    if id_of(payload) is None:
         raise UnusableMessage(f"the message is no task: its field 'id' must have 1 to {LONGEST_ID} characters")
     try:
         enqueued_at, run_after = read_time(payload["enqueued_at"]), read_time(payload["run_after"])
@@ -162,6 +163,12 @@ def read_result(message: ReceivedMessage, backend: str) -> TaskResult[..., typin
     return new_result(task, payload["id"], payload["args"], payload["kwargs"], backend, enqueued_at)
 
 
+def id_of(payload: object) -> str | None:
+    """Return the id of a result in *payload*, the body of a message, or ``None``. A header is not signed."""
+    identity = payload.get("id") if isinstance(payload, dict) else None
+    return identity if isinstance(identity, str) and 0 < len(identity) <= LONGEST_ID else None
+
+
 def find_task(path: str) -> Task[..., typing.Any]:
     """Return the task that *path* names, such as ``shop.tasks.send_invoice``. Raises `UnusableMessage`.
 
@@ -172,7 +179,7 @@ def find_task(path: str) -> Task[..., typing.Any]:
         raise UnusableMessage(f"{path!r} is not the path of a task, such as 'shop.tasks.send_invoice'")
     try:
         module = importlib.import_module(module_name)  # it waits if another thread imports the module now
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module that calls sys.exit() must not end the worker
         raise UnusableMessage(
             f"there is no task {path}: importing {module_name} raised {type(error).__name__}: {error}. Does this "
             "worker run the same code as the sender?"
@@ -202,4 +209,8 @@ def read_time(text: str | None) -> datetime.datetime | None:
     moment = datetime.datetime.fromisoformat(text)
     if timezone.is_naive(moment):
         raise ValueError(f"the time {text!r} has no time zone")
-    return moment if settings.USE_TZ else timezone.make_naive(moment)
+    try:
+        moment.astimezone(datetime.UTC)  # as databases store it
+        return moment if settings.USE_TZ else timezone.make_naive(moment)
+    except OverflowError:
+        raise ValueError(f"the time {text!r} is out of range in UTC or in the TIME_ZONE of the settings") from None

@@ -13,6 +13,7 @@ from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist
 from django.utils import timezone
 
 from ..._internal.log import get_logger
+from ...errors import ConfigurationError
 from ...outbox.missing import is_missing_table
 from ..outbox.models import TaskRecord
 from ..outbox.tables import check_table, missing_table
@@ -43,16 +44,36 @@ class TaskResults:
         return TaskRecord.objects.using(self.database)
 
     def check(self) -> None:
-        """Raise `ConfigurationError` if the table is missing. If the database is not available, only log that."""
+        """Raise `ConfigurationError` if the table is missing, or the database has ``AUTOCOMMIT`` off.
+
+        If the database is not available, only log that.
+        """
+        self.check_settings()
         try:
             check_table(TaskRecord, self.database)
         except (DatabaseError, InterfaceError) as error:
             _log.warning("the database %r cannot be reached, and tasks wait: %s", self.database, error)
 
+    def check_settings(self) -> None:
+        """Raise `ConfigurationError` if the settings of the database make Django commit nothing by itself."""
+        if connections[self.database].settings_dict.get("AUTOCOMMIT") is False:
+            raise ConfigurationError(
+                f"results cannot be stored in the database {self.database!r}, because its AUTOCOMMIT is False in "
+                "settings.DATABASES; remove AUTOCOMMIT there, or set the option results to False",
+                "results",
+            )
+
     def rest(self) -> None:
-        """Close the connection if it is broken."""
+        """Close the connection if it is broken, or was left with autocommit off, so that a write would be undone."""
         connection = connections[self.database]
-        if connection.errors_occurred and not connection.in_atomic_block:
+        if connection.connection is None or connection.in_atomic_block:
+            return
+        if not connection.autocommit:
+            connection.close()
+            if connection.connection is not None:  # a database in memory is never closed
+                connection.rollback()
+                connection.set_autocommit(True)
+        elif connection.errors_occurred:
             connection.close_if_unusable_or_obsolete()
 
     def insert(self, result: TaskResult[..., typing.Any]) -> None:

@@ -26,7 +26,7 @@ from ...worker import Handlers, ReceivedMessage, Reject
 from ...worker.executors import ForkGuard
 from ...worker.once import InboxUnavailable
 from .backend import StompTaskBackend
-from .message import UnusableMessage, assign, read_result, set_end
+from .message import UnusableMessage, assign, id_of, read_result, set_end
 
 if typing.TYPE_CHECKING:
     from django.tasks import TaskResult
@@ -74,9 +74,9 @@ class TaskHandler:
             result = read_result(message, self._alias)
             _wait_until_due(result)
         except UnusableMessage as error:
-            if store is not None:
-                with _Storing(store, message.id):
-                    store.refuse(message.id, _error_of(error), timezone.now())
+            if store is not None and (identity := id_of(message.payload)) is not None:
+                with _Storing(store, identity):
+                    store.refuse(identity, _error_of(error), timezone.now())
             raise Reject(str(error)) from error
         run = _Run(backend, result, store, settings)
         if run.begin(message):

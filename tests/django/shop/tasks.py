@@ -12,6 +12,7 @@ from django.db import transaction
 from django.tasks import TaskContext, task
 
 from stomp_web.django import publishers
+from stomp_web.django.outbox.settings import database_of, read_outbox_settings
 from stomp_web.worker import Reject
 from stomp_web.worker.once import InboxUnavailable
 from tests.django.shop.models import Order
@@ -108,6 +109,12 @@ def miss_an_inbox() -> None:
 @task
 def repeat(text: str, times: int) -> str:
     return text * times
+
+
+@task
+def leave_autocommit_off() -> int:
+    transaction.set_autocommit(False, using=database_of(read_outbox_settings("default")))
+    return 5
 
 
 @task

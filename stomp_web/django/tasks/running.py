@@ -81,7 +81,7 @@ class TaskHandler:
         run = _Run(backend, result, store, settings)
         if run.begin(message):
             run.call()
-            self._purge(store, settings.keep)  # only now, so that the task does not run in vain if this fails
+            self._purge(store, settings.keep)  # after the result is stored
         else:
             _log.info("task %s has finished before, and does not run again", result.id)
 

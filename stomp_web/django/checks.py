@@ -8,7 +8,7 @@
   task backend whose option ``outbox`` or ``results`` needs that app gets the same id.
 * **stomp_web.E006** - the ``OPTIONS`` of a ``StompTaskBackend`` in ``settings.TASKS`` cannot be used. There is an
   unknown option, a bad value, an alias that ``settings.STOMP`` does not have, or a ``max_attempts`` that is more than
-  the worker allows.
+  the worker allows. Or the database of the results has ``AUTOCOMMIT`` off.
 * **stomp_web.E007** - the ``QUEUES`` of a ``StompTaskBackend`` are empty, a name in it cannot be used, or two backends
   have the same queue at the broker.
 * **stomp_web.E008** - there is a ``StompTaskBackend``, and ``stomp_web.django`` is not in INSTALLED_APPS, so the

@@ -181,7 +181,11 @@ class TestRows:
     def test_a_worker_removes_old_ones_at_its_first_task_and_then_once_an_hour(self):
         def finished(days: float) -> None:
             TaskRecord.objects.create(
-                id=str(days), priority=0, status="SUCCESSFUL", finished_at=timezone.now() - timedelta(days=days)
+                id=str(days),
+                backend="default",
+                priority=0,
+                status="SUCCESSFUL",
+                finished_at=timezone.now() - timedelta(days=days),
             )
 
         def left() -> set[str]:
@@ -307,6 +311,50 @@ class TestRefused:
         with signals() as seen:
             execute()
         assert seen == []
+
+    def test_it_does_not_count_as_an_attempt(self):
+        with using(max_attempts=2):
+            sent = tasks.fail.enqueue("no tea")
+            payload = publisher.outbox[0].payload
+            with pytest.raises(Reject):
+                TaskHandler("default")(of_payload({**payload, "task": "tests.django.shop.tasks.gone"}, sent.id))
+            with pytest.raises(ValueError, match="no tea"):
+                execute()
+            sent.refresh()
+            assert (sent.status, len(sent.errors)) == (TaskResultStatus.READY, 2)
+            execute(redelivered=True)
+        sent.refresh()
+        assert (sent.status, sent.attempts, len(sent.errors)) == (TaskResultStatus.FAILED, 2, 3)
+
+    @pytest.mark.parametrize("payload", [[1], {"task": "x.y"}, {"id": 7}, {"id": ""}, {"id": "i" * 65}])
+    def test_a_header_marks_no_row(self, payload):
+        sent = tasks.add.enqueue(1)
+        with pytest.raises(Reject):
+            TaskHandler("default")(of_payload(payload, sent.id))
+        sent.refresh()
+        assert (sent.status, sent.errors) == (TaskResultStatus.READY, [])
+
+    def test_the_id_in_the_body_marks_the_row(self):
+        sent = tasks.add.enqueue(1)
+        with pytest.raises(Reject):
+            TaskHandler("default")(of_payload({"id": sent.id}, "another"))
+        sent.refresh()
+        assert (sent.status, len(sent.errors)) == (TaskResultStatus.FAILED, 1)
+
+    def test_a_refusal_keeps_the_errors_of_a_failure_at_the_same_time(self):
+        sent = tasks.add.enqueue(1)
+
+        def fail_meanwhile(execute: Any, sql: str, *arguments: Any) -> Any:
+            if sql.startswith("UPDATE") and not done:
+                done.append(1)
+                TaskRecord.objects.update(errors='[["a.Other", "text"]]')
+            return execute(sql, *arguments)
+
+        done: list[int] = []
+        with connection.execute_wrapper(fail_meanwhile), pytest.raises(Reject):
+            TaskHandler("default")(of_payload({"id": sent.id}, sent.id))
+        sent.refresh()
+        assert [error.exception_class_path.rpartition(".")[2] for error in sent.errors] == ["Other", "UnusableMessage"]
 
     def test_a_message_of_something_else_makes_no_row(self):
         with pytest.raises(Reject):

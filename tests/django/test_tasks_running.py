@@ -240,6 +240,7 @@ class TestOnlyTasks:
             ({"run_after": "soon"}, "Invalid isoformat string"),
             ({"run_after": "2026-01-01T00:00:00"}, "has no time zone"),
             ({"enqueued_at": None}, "its field 'enqueued_at'"),
+            ({"enqueued_at": "0001-01-01T00:00:00+14:00"}, "the time '0001-01-01T00:00:00+14:00' is out of range"),
         ],
     )
     def test_a_message_that_is_no_task_is_a_dead_letter(self, change, says):
@@ -262,10 +263,13 @@ class TestOnlyTasks:
         with pytest.raises(Reject, match="its field 'id' must have 1 to 64 characters"):
             TaskHandler("default")(of_payload({**publisher.outbox[0].payload, "id": identity}, "id"))
 
-    def test_a_module_that_fails_at_its_import_is_named(self, tmp_path, monkeypatch):
-        (tmp_path / "broken_tasks.py").write_text("1 / 0")
+    @pytest.mark.parametrize(
+        ("code", "raised"), [("1 / 0", "ZeroDivisionError: division by zero"), ("raise SystemExit(3)", "SystemExit: 3")]
+    )
+    def test_a_module_that_fails_at_its_import_is_named(self, code, raised, tmp_path, monkeypatch):
+        (tmp_path / "broken_tasks.py").write_text(code)
         monkeypatch.syspath_prepend(tmp_path)
-        with pytest.raises(UnusableMessage, match="importing broken_tasks raised ZeroDivisionError: division by zero"):
+        with pytest.raises(UnusableMessage, match=f"importing broken_tasks raised {raised}"):
             find_task("broken_tasks.add")
 
     def test_a_module_that_another_thread_imports_is_waited_for(self, tmp_path, monkeypatch):
@@ -295,6 +299,15 @@ class TestOnlyTasks:
             assert eventually(lambda: other.done() or waits(), PATIENCE)
             gate.go.set()
             assert other.result(PATIENCE) is first.result(PATIENCE)
+
+    @pytest.mark.parametrize(
+        ("moment", "zone"), [("0001-01-01T00:00", "America/New_York"), ("9999-12-31T23:59", "Asia/Tokyo")]
+    )
+    def test_a_time_that_the_time_zone_of_the_settings_has_not_is_refused(self, moment, zone):
+        tasks.add.enqueue(1)
+        payload = {**publisher.outbox[0].payload, "enqueued_at": f"{moment}Z"}
+        with override_settings(USE_TZ=False, TIME_ZONE=zone), pytest.raises(Reject, match="is out of range"):
+            TaskHandler("default")(of_payload(payload, "id"))
 
 
 class TestRunAfter:

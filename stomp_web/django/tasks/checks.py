@@ -36,6 +36,8 @@ def check_backend(backend: StompTaskBackend) -> typing.Iterator[checks.CheckMess
                 f"letter after {redeliveries + 1} failures; set max_redeliveries in its WORKER to {most - 1} or more",
                 "max_attempts",
             )
+        if apps.is_installed(OUTBOX_APP) and (store := settings.store) is not None:
+            store.check_settings()
     except ConfigurationError as error:
         text = str(error) if str(error).startswith(where) else f"{where}['OPTIONS']: {error}"
         yield checks.Error(text, id="stomp_web.E006")

@@ -17,18 +17,24 @@ from django.tasks.exceptions import InvalidTask
 from django.utils import timezone
 
 if typing.TYPE_CHECKING:
+    from django.tasks.base import TaskError
+
     from ...worker import ReceivedMessage
 
 __all__ = [
     "LONGEST_ID",
+    "REFUSAL",
     "UnusableMessage",
     "assign",
+    "count_raised",
     "find_task",
+    "id_of",
     "new_result",
     "payload_of",
     "priority_of",
     "read_result",
     "read_time",
+    "set_end",
     "time_text",
 ]
 
@@ -52,6 +58,10 @@ _FIELDS: typing.Final[dict[str, tuple[type, ...]]] = {
 
 class UnusableMessage(Exception):
     """A message is not a task, or names a task that this worker cannot run."""
+
+
+#: How the error of a refused message is named in a result.
+REFUSAL: typing.Final = f"{UnusableMessage.__module__}.{UnusableMessage.__qualname__}"
 
 
 def priority_of(task: Task[..., typing.Any]) -> int:
@@ -96,6 +106,23 @@ def assign(result: TaskResult[..., typing.Any], **values: object) -> None:
         object.__setattr__(result, name, value)
 
 
+def set_end(result: TaskResult[..., typing.Any], error: TaskError | None, *, again: bool) -> None:
+    """Set the status of *result* after an attempt that has raised *error*, and when it finished.
+
+    *again* says whether the task is to run again after an error.
+    """
+    if error is not None and again:
+        assign(result, status=TaskResultStatus.READY, finished_at=None)
+    else:
+        status = TaskResultStatus.SUCCESSFUL if error is None else TaskResultStatus.FAILED
+        assign(result, status=status, finished_at=timezone.now())
+
+
+def count_raised(errors: typing.Iterable[TaskError]) -> int:
+    """Return how many of *errors* the task itself has raised: not those of a refused message."""
+    return sum(error.exception_class_path != REFUSAL for error in errors)
+
+
 def payload_of(result: TaskResult[..., typing.Any]) -> dict[str, typing.Any]:
     """Return the JSON object for *result*."""
     task = result.task
@@ -120,7 +147,7 @@ def read_result(message: ReceivedMessage, backend: str) -> TaskResult[..., typin
         value = payload.get(name)
         if name not in payload or not isinstance(value, kinds) or isinstance(value, bool):
             raise UnusableMessage(f"the message is no task: its field {name!r} is missing or has a wrong type")
-    if not 0 < len(payload["id"]) <= LONGEST_ID:
+    if id_of(payload) is None:
         raise UnusableMessage(f"the message is no task: its field 'id' must have 1 to {LONGEST_ID} characters")
     try:
         enqueued_at, run_after = read_time(payload["enqueued_at"]), read_time(payload["run_after"])
@@ -136,6 +163,12 @@ def read_result(message: ReceivedMessage, backend: str) -> TaskResult[..., typin
     return new_result(task, payload["id"], payload["args"], payload["kwargs"], backend, enqueued_at)
 
 
+def id_of(payload: object) -> str | None:
+    """Return the id of a result in *payload*, the body of a message, or ``None``. A header is not signed."""
+    identity = payload.get("id") if isinstance(payload, dict) else None
+    return identity if isinstance(identity, str) and 0 < len(identity) <= LONGEST_ID else None
+
+
 def find_task(path: str) -> Task[..., typing.Any]:
     """Return the task that *path* names, such as ``shop.tasks.send_invoice``. Raises `UnusableMessage`.
 
@@ -146,7 +179,7 @@ def find_task(path: str) -> Task[..., typing.Any]:
         raise UnusableMessage(f"{path!r} is not the path of a task, such as 'shop.tasks.send_invoice'")
     try:
         module = importlib.import_module(module_name)  # it waits if another thread imports the module now
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module that calls sys.exit() must not end the worker
         raise UnusableMessage(
             f"there is no task {path}: importing {module_name} raised {type(error).__name__}: {error}. Does this "
             "worker run the same code as the sender?"
@@ -176,4 +209,8 @@ def read_time(text: str | None) -> datetime.datetime | None:
     moment = datetime.datetime.fromisoformat(text)
     if timezone.is_naive(moment):
         raise ValueError(f"the time {text!r} has no time zone")
-    return moment if settings.USE_TZ else timezone.make_naive(moment)
+    try:
+        moment.astimezone(datetime.UTC)  # as databases store it
+        return moment if settings.USE_TZ else timezone.make_naive(moment)
+    except OverflowError:
+        raise ValueError(f"the time {text!r} is out of range in UTC or in the TIME_ZONE of the settings") from None

@@ -13,10 +13,11 @@ from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist
 from django.utils import timezone
 
 from ..._internal.log import get_logger
+from ...errors import ConfigurationError
 from ...outbox.missing import is_missing_table
 from ..outbox.models import TaskRecord
 from ..outbox.tables import check_table, missing_table
-from .message import UnusableMessage, assign, find_task, new_result
+from .message import REFUSAL, UnusableMessage, assign, count_raised, find_task, new_result, set_end
 
 if typing.TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -27,8 +28,9 @@ __all__ = ["TaskResults"]
 _log = get_logger("worker")
 
 _FINISHED: typing.Final = (TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED)
-_REFUSAL: typing.Final = f"{UnusableMessage.__module__}.{UnusableMessage.__qualname__}"
 _TIMES: typing.Final = ("enqueued_at", "started_at", "finished_at", "last_attempted_at")
+#: The columns that the end of an attempt changes.
+_AT_THE_END: typing.Final = ("status", "errors", "return_value", "finished_at")
 
 
 class TaskResults:
@@ -42,16 +44,36 @@ class TaskResults:
         return TaskRecord.objects.using(self.database)
 
     def check(self) -> None:
-        """Raise `ConfigurationError` if the table is missing. If the database is not available, only log that."""
+        """Raise `ConfigurationError` if the table is missing, or the database has ``AUTOCOMMIT`` off.
+
+        If the database is not available, only log that.
+        """
+        self.check_settings()
         try:
             check_table(TaskRecord, self.database)
         except (DatabaseError, InterfaceError) as error:
             _log.warning("the database %r cannot be reached, and tasks wait: %s", self.database, error)
 
+    def check_settings(self) -> None:
+        """Raise `ConfigurationError` if the settings of the database make Django commit nothing by itself."""
+        if connections[self.database].settings_dict.get("AUTOCOMMIT") is False:
+            raise ConfigurationError(
+                f"results cannot be stored in the database {self.database!r}, because its AUTOCOMMIT is False in "
+                "settings.DATABASES; remove AUTOCOMMIT there, or set the option results to False",
+                "results",
+            )
+
     def rest(self) -> None:
-        """Close the connection if it is broken."""
+        """Close the connection if it is broken, or was left with autocommit off, so that a write would be undone."""
         connection = connections[self.database]
-        if connection.errors_occurred and not connection.in_atomic_block:
+        if connection.connection is None or connection.in_atomic_block:
+            return
+        if not connection.autocommit:
+            connection.close()
+            if connection.connection is not None:  # a database in memory is never closed
+                connection.rollback()
+                connection.set_autocommit(True)
+        elif connection.errors_occurred:
             connection.close_if_unusable_or_obsolete()
 
     def insert(self, result: TaskResult[..., typing.Any]) -> None:
@@ -97,28 +119,56 @@ class TaskResults:
                     continue
                 return True
             errors = _errors_of(row)
-            refused = bool(errors) and errors[-1].exception_class_path == _REFUSAL
-            if row.status == TaskResultStatus.SUCCESSFUL or (row.status == TaskResultStatus.FAILED and not refused):
+            if _has_finished(row, errors):
                 return False
             result.worker_ids[:] = [*json.loads(row.worker_ids), worker_id]
             result.errors[:] = errors
             if row.started_at is not None:
                 assign(result, started_at=row.started_at)
-            unchanged = self._rows.filter(id=result.id, status=row.status, worker_ids=row.worker_ids)
-            if unchanged.update(**_changing(result)):
+            if self._replace(row, _changing(result)):
                 return True
 
-    def finish(self, result: TaskResult[..., typing.Any]) -> None:
-        """Store what an attempt has changed, unless another worker has finished the same task successfully."""
-        self._rows.filter(id=result.id).exclude(status=TaskResultStatus.SUCCESSFUL).update(**_changing(result))
+    def finish(self, result: TaskResult[..., typing.Any], error: TaskError | None, most: int) -> None:
+        """Store the end of an attempt to run *result*: its value or, if the attempt has raised, *error*.
+
+        After an error, the task is ``READY`` for another attempt if it has raised fewer than *most* times, and no other
+        worker has finished it. Otherwise it has failed. *result* gets the status, and the errors and workers of all
+        attempts. A success of another worker stays as it is.
+        """
+        known = list(result.errors)
+        while True:
+            row = self._rows.filter(id=result.id).first()
+            has_finished = False
+            if row is not None:
+                known = _errors_of(row)
+                has_finished = _has_finished(row, known)
+                result.worker_ids[:] = json.loads(row.worker_ids)
+            result.errors[:] = known if error is None else [*known, error]
+            set_end(result, error, again=not has_finished and count_raised(result.errors) < most)
+            if row is None or row.status == TaskResultStatus.SUCCESSFUL:
+                return
+            values = _changing(result)
+            if self._replace(row, {name: values[name] for name in _AT_THE_END}):
+                return
 
     def refuse(self, identity: str, error: TaskError, moment: datetime.datetime) -> None:
         """Record that the task with the id *identity* cannot run."""
-        row = self._rows.filter(id=identity).exclude(status__in=_FINISHED).first()
-        if row is not None:
-            errors = json.dumps([*json.loads(row.errors), [error.exception_class_path, error.traceback]])
-            values = {"status": TaskResultStatus.FAILED, "finished_at": moment, "errors": errors}
-            self._rows.filter(id=identity).exclude(status__in=_FINISHED).update(**values)
+        while True:
+            row = self._rows.filter(id=identity).exclude(status__in=_FINISHED).first()
+            if row is None:
+                return
+            values = {
+                "status": TaskResultStatus.FAILED,
+                "finished_at": moment,
+                "errors": _errors_text([*_errors_of(row), error]),
+            }
+            if self._replace(row, values):
+                return
+
+    def _replace(self, row: TaskRecord, values: dict[str, typing.Any]) -> bool:
+        """Update *row* if nobody has changed it since it was read. Return whether it was updated."""
+        unchanged = self._rows.filter(id=row.id, status=row.status, worker_ids=row.worker_ids, errors=row.errors)
+        return bool(unchanged.update(**values))
 
     def get(self, identity: str, backend: str) -> TaskResult[..., typing.Any]:
         """Return the result with the id *identity* of the task backend *backend*.
@@ -144,21 +194,31 @@ class TaskResults:
         )
         return result
 
-    def purge(self, days: float) -> int:
-        """Remove the results that have finished more than *days* ago, and return how many."""
+    def purge(self, backend: str, days: float) -> int:
+        """Remove the results of *backend* that have finished more than *days* ago, and return how many."""
         before = timezone.now() - datetime.timedelta(days=days)
-        return self._rows.filter(finished_at__lt=before).delete()[0]
+        return self._rows.filter(backend=backend, finished_at__lt=before).delete()[0]
 
 
 def _changing(result: TaskResult[..., typing.Any]) -> dict[str, typing.Any]:
     """Return the columns that change while a task runs."""
     return {
         "status": result.status,
-        "errors": json.dumps([[error.exception_class_path, error.traceback] for error in result.errors]),
+        "errors": _errors_text(result.errors),
         "worker_ids": json.dumps(result.worker_ids),
         "return_value": json.dumps(result._return_value),  # type: ignore[attr-defined]  # it is not public
         **{name: getattr(result, name) for name in _TIMES},
     }
+
+
+def _has_finished(row: TaskRecord, errors: list[TaskError]) -> bool:
+    """Return whether the task of *row* is not to run again. One that was refused is: its dead letter was sent back."""
+    refused = bool(errors) and errors[-1].exception_class_path == REFUSAL
+    return row.status == TaskResultStatus.SUCCESSFUL or (row.status == TaskResultStatus.FAILED and not refused)
+
+
+def _errors_text(errors: typing.Iterable[TaskError]) -> str:
+    return json.dumps([[error.exception_class_path, error.traceback] for error in errors])
 
 
 def _errors_of(row: TaskRecord) -> list[TaskError]:

@@ -26,7 +26,7 @@ from ...worker import Handlers, ReceivedMessage, Reject
 from ...worker.executors import ForkGuard
 from ...worker.once import InboxUnavailable
 from .backend import StompTaskBackend
-from .message import UnusableMessage, assign, read_result
+from .message import UnusableMessage, assign, id_of, read_result, set_end
 
 if typing.TYPE_CHECKING:
     from django.tasks import TaskResult
@@ -43,6 +43,8 @@ UNKNOWN_WORKER: typing.Final = "unknown"
 # Clocks of machines differ. So a task that comes a little before its time waits in the worker.
 _MOST_EARLY: typing.Final = 5.0  # seconds
 _PURGED_EVERY: typing.Final = 3600.0  # seconds
+_FAULTS: typing.Final = (DatabaseError, InterfaceError)
+_LONGEST_FAULT: typing.Final = 500  # characters of a database's error
 
 
 class TaskHandler:
@@ -63,7 +65,7 @@ class TaskHandler:
 
         Raises `Reject` if the message is not a task that can run here. Raises `InboxUnavailable` if the result cannot
         be stored; the message is then tried again, and this does not count as a failure. Raises the task's own
-        exception if the task is to be tried again.
+        exception if the task is to be tried again; if that is an `InboxUnavailable`, a `RuntimeError` in its place.
         """
         backend = typing.cast("StompTaskBackend", task_backends[self._alias])
         settings = backend.settings
@@ -72,14 +74,14 @@ class TaskHandler:
             result = read_result(message, self._alias)
             _wait_until_due(result)
         except UnusableMessage as error:
-            if store is not None:
-                with _Storing(store, message.id):
-                    store.refuse(message.id, _error_of(error), timezone.now())
+            if store is not None and (identity := id_of(message.payload)) is not None:
+                with _Storing(store, identity):
+                    store.refuse(identity, _error_of(error), timezone.now())
             raise Reject(str(error)) from error
         run = _Run(backend, result, store, settings)
         if run.begin(message):
-            self._purge(store, settings.keep)
             run.call()
+            self._purge(store, settings.keep)  # after the result is stored
         else:
             _log.info("task %s has finished before, and does not run again", result.id)
 
@@ -89,9 +91,10 @@ class TaskHandler:
             return
         self._purge_at = time.monotonic() + _PURGED_EVERY
         try:
-            store.purge(days)
-        except DatabaseError as error:
+            store.purge(self._alias, days)
+        except _FAULTS as error:
             _log.warning("old results of tasks could not be removed: %s", error)
+            store.rest()
 
 
 class _Run:
@@ -129,15 +132,16 @@ class _Run:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            self._result.errors.append(_error_of(error))
-            if self._tries() < self._most:
-                assign(self._result, status=TaskResultStatus.READY)
-                self._finish()
-                raise
-            self._end(TaskResultStatus.FAILED)  # here, because a receiver may ask for the exception
+            # The signal is sent here, because a receiver may ask for the exception.
+            self._end(_error_of(error), 0 if isinstance(error, Reject) else self._most)
+            if self._result.status != TaskResultStatus.READY:
+                return
+            if isinstance(error, InboxUnavailable):  # here it would mean that the result cannot be stored
+                raise RuntimeError(f"the task {self._result.task.module_path} has raised {error!r}") from error
+            raise
         else:
             assign(self._result, _return_value=value)
-            self._end(TaskResultStatus.SUCCESSFUL)
+            self._end(None, self._most)
 
     def _value(self) -> typing.Any:
         """Call the task's function, and return its value as JSON."""
@@ -156,19 +160,44 @@ class _Run:
             raise
         return value
 
-    def _tries(self) -> int:
-        """Return how often the task has raised, as far as that is known."""
-        return len(self._result.errors) if self._store is not None else self._result.attempts
+    def _end(self, error: TaskError | None, most: int) -> None:
+        """Store the end of the attempt, which has raised *error*, and send the signal if it was the last attempt.
 
-    def _end(self, status: TaskResultStatus) -> None:
-        assign(self._result, status=status, finished_at=timezone.now())
-        self._finish()
-        task_finished.send_robust(self._sender, task_result=self._result)
+        *most* is how often the task may raise.
+        """
+        result, store = self._result, self._store
+        if store is None:
+            if error is not None:
+                result.errors.append(error)
+            set_end(result, error, again=result.attempts < most)
+            self._send_end()
+            return
+        try:
+            _finish(store, result, error, most)
+        except _FAULTS as fault:
+            # If the database refuses the value or the traceback, for example because it is too large, it would do so
+            # each time. Otherwise this raises, too.
+            assign(result, _return_value=None)
+            with _Storing(store, result.id):
+                store.finish(result, _short_error_of(fault), 0 if error is None else most)
+            _log.warning("the end of task %s could not be stored; its error was stored instead: %s", result.id, fault)
+            self._send_end()
+        else:
+            self._send_end()
 
-    def _finish(self) -> None:
-        if self._store is not None:
-            with _Storing(self._store, self._result.id):
-                self._store.finish(self._result)
+    def _send_end(self) -> None:
+        if self._result.status != TaskResultStatus.READY:
+            task_finished.send_robust(self._sender, task_result=self._result)
+
+
+def _finish(store: TaskResults, result: TaskResult[..., typing.Any], error: TaskError | None, most: int) -> None:
+    """Store the end of an attempt. Try it twice, because the task may have taken longer than a connection lasts."""
+    store.rest()
+    try:
+        store.finish(result, error, most)
+    except _FAULTS:
+        store.rest()
+        store.finish(result, error, most)
 
 
 class _Storing:
@@ -182,7 +211,7 @@ class _Storing:
         self._store.rest()  # the task may have broken the connection
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, DatabaseError | InterfaceError):
+        if isinstance(error, _FAULTS):
             raise InboxUnavailable(
                 f"the result of task {self._identity} cannot be stored in the database {self._store.database!r}: "
                 f"{error}"
@@ -208,6 +237,15 @@ def _error_of(error: BaseException) -> TaskError:
     return TaskError(
         exception_class_path=f"{kind.__module__}.{kind.__qualname__}",
         traceback="".join(traceback.format_exception(error)),
+    )
+
+
+def _short_error_of(fault: BaseException) -> TaskError:
+    kind = type(fault)
+    return TaskError(
+        exception_class_path=f"{kind.__module__}.{kind.__qualname__}",
+        traceback="The task has run, and the database has refused its value or its traceback: "
+        f"{kind.__name__}: {str(fault)[:_LONGEST_FAULT]}\n",
     )
 
 

@@ -12,6 +12,9 @@ from django.db import transaction
 from django.tasks import TaskContext, task
 
 from stomp_web.django import publishers
+from stomp_web.django.outbox.settings import database_of, read_outbox_settings
+from stomp_web.worker import Reject
+from stomp_web.worker.once import InboxUnavailable
 from tests.django.shop.models import Order
 
 
@@ -78,6 +81,40 @@ def fail_until(context: TaskContext, attempt: int) -> int:
     if context.attempt < attempt:
         raise LookupError(f"attempt {context.attempt}")
     return context.attempt
+
+
+@task(takes_context=True)
+def fail_from(context: TaskContext, attempt: int) -> int:
+    """Fail in *attempt* and in all later ones."""
+    if context.attempt >= attempt:
+        raise LookupError(f"attempt {context.attempt}")
+    return context.attempt
+
+
+@task
+def fail_at_length(length: int) -> None:
+    raise ValueError("x" * length)
+
+
+@task
+def reject(text: str) -> None:
+    raise Reject(text)
+
+
+@task
+def miss_an_inbox() -> None:
+    raise InboxUnavailable("not mine")
+
+
+@task
+def repeat(text: str, times: int) -> str:
+    return text * times
+
+
+@task
+def leave_autocommit_off() -> int:
+    transaction.set_autocommit(False, using=database_of(read_outbox_settings("default")))
+    return 5
 
 
 @task

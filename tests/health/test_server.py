@@ -71,7 +71,9 @@ log = logging.getLogger("stomp_web.health")
 log.addHandler(logging.StreamHandler(sys.stdout))
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 with Counting(Report, port=("127.0.0.1", 0)) as server:
+    used = len(os.listdir("/dev/fd"))
     for _ in range(2):
+        assert eventually(lambda: len(os.listdir("/dev/fd")) == used)  # the server has closed the socket of the client
         probe, taken = socket.socket(), []
         probe.settimeout(60)
         try:

@@ -65,7 +65,7 @@ REFUSAL: typing.Final = f"{UnusableMessage.__module__}.{UnusableMessage.__qualna
 
 
 def priority_of(task: Task[..., typing.Any]) -> int:
-    """Return the priority of the message, 0 to 9, for that of *task*, -100 to 100.
+    """Return the priority of the message (0 to 9) for the priority of *task* (-100 to 100).
 
     A task's default, 0, becomes 4, which is the default of brokers. Each priority above it is 5 to 9, and each one
     below it is 0 to 3.

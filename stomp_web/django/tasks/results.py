@@ -166,7 +166,7 @@ class TaskResults:
                 return
 
     def _replace(self, row: TaskRecord, values: dict[str, typing.Any]) -> bool:
-        """Update *row* if nobody has changed it since it was read. Return whether it was updated."""
+        """Update *row* if the row has not changed since it was read. Return whether it was updated."""
         unchanged = self._rows.filter(id=row.id, status=row.status, worker_ids=row.worker_ids, errors=row.errors)
         return bool(unchanged.update(**values))
 

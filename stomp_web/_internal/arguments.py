@@ -40,7 +40,7 @@ def days(text: str) -> float:
 
 
 def host_and_port(text: str) -> tuple[str, int]:
-    """Return a host and a port. If *text* is only a port, the host is ``""``. Raises `argparse.ArgumentTypeError`."""
+    """Return host and port of ``HOST:PORT``. ``PORT`` has the host ``""``. Other texts raise `ArgumentTypeError`."""
     host, colon, port = text.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
     if (colon and not bare) or (":" in host and not host.startswith("[")):
@@ -80,10 +80,10 @@ HEALTH: typing.Final[tuple[Argument, ...]] = (
 
 
 def worker_options(place: str, *, what: str = "application", otherwise: bool = True) -> tuple[Argument, ...]:
-    """Return the options of a command that runs a worker. *what* names what each process loads, for the help text.
+    """Return the options of a command that runs a worker. The help text says that each process loads the *what*.
 
-    The help says that the defaults come from *place*, which is the name of a setting or class. If *otherwise* is true,
-    the help also says which values are used if *place* has no defaults.
+    *place* is the name of a setting or class. The help text says that the defaults come from *place*. If *otherwise* is
+    true, the help text also has the values that apply if *place* sets no defaults.
     """
     defaults = [f"Default: that of {place}{f', else {each}' if otherwise else ''}." for each in (8, 0)]
     concurrency = (

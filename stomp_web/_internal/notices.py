@@ -43,8 +43,8 @@ class Notices:
     def publish(self) -> None:
         """Make all waiting calls, also calls that are added meanwhile. The caller must hold no lock of the library.
 
-        The calls raise no `Exception` (see `GuardedLogger` and `Observers`). Such an exception would look
-        like the outcome of the caller's own work.
+        `GuardedLogger` and `Observers` suppress every `Exception` of the calls. Otherwise the exception of a
+        log handler would look like a failure of the caller's own work.
         """
         if not self.due:
             return

@@ -22,7 +22,7 @@ def sentence(text: object) -> str:
 
 
 def without_outcome(text: str) -> str:
-    """Return the *text* of an error without the message's outcome. The caller's line already states the outcome."""
+    """Return an error's *text* without a part such as "nothing was sent". The caller's line states the outcome."""
     return _OUTCOME.sub("", text)
 
 

@@ -46,7 +46,7 @@ def is_secret(name: str) -> bool:
 
 
 def redact_secret(name: str, value: typing.Any) -> typing.Any:
-    """Return *value*. If the option *name* may hold a secret, the ``repr`` of the result hides texts and bytes."""
+    """Return *value*. If the option *name* may hold a secret, wrap *value* so that ``repr`` hides texts and bytes."""
     return _redacted(value) if is_secret(name) else value
 
 

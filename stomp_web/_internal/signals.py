@@ -1,4 +1,4 @@
-"""Handlers of SIGINT (Ctrl-C) and SIGTERM. Only the main thread can set handlers. Other threads set no handlers.
+"""Handlers of SIGINT (Ctrl-C) and SIGTERM. Python permits handlers only in the main thread. Other threads set none.
 
 One press of Ctrl-C often causes two signals. The terminal sends SIGINT to every process of its group. A wrapper such as
 npm, docker, uv or a supervisor sends SIGINT or SIGTERM. So signals within half a second count as one request.
@@ -88,7 +88,7 @@ def sigterm_as_ctrl_c() -> typing.ContextManager[None]:
 
 
 def call_on_ctrl_c(function: typing.Callable[[], object]) -> typing.ContextManager[None]:
-    """Return a context manager. In its ``with`` block, *function* replaces handlers that raise `KeyboardInterrupt`."""
+    """In a ``with`` block, call *function* on each SIGINT or SIGTERM that would otherwise raise `KeyboardInterrupt`."""
     numbers = [number for number in _STOP_SIGNALS if signal.getsignal(number) is signal.default_int_handler]
     return _handled(numbers, lambda *_: function())
 
@@ -105,7 +105,7 @@ def _handled(numbers: typing.Iterable[int], handler: typing.Callable[..., object
 
 @contextlib.contextmanager
 def block_stop_signals() -> typing.Iterator[None]:
-    """Block SIGINT and SIGTERM in the ``with`` block, which starts a child. The child calls `ignore_stop_signals`."""
+    """Block SIGINT and SIGTERM while the caller starts a child process. The child calls `ignore_stop_signals`."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -117,7 +117,7 @@ def block_stop_signals() -> typing.Iterator[None]:
 
 
 def ignore_stop_signals() -> None:
-    """Ignore SIGINT and SIGTERM, which reach the whole process group. The parent process ends this process.
+    """Ignore SIGINT and SIGTERM in a child process. Both reach the whole process group, but the parent ends the child.
 
     The handler is an empty function, because child programs would inherit ``SIG_IGN``.
     """

@@ -106,7 +106,7 @@ class StatusLine(logging.Handler):
     def shown(self, log: logging.LoggerAdapter[typing.Any]) -> typing.Iterator[bool]:
         """Show *log* above the progress line, unless the program has set up logging. Yield whether *log* is shown.
 
-        In the ``with`` block, a standard error that is closed, full or a pipe without a reader raises nothing.
+        In the ``with`` block, writing to `sys.stderr` never fails, even if the stream is closed, full or a broken pipe.
         """
         keep_descriptors()
         begins = not logging_is_set_up(log)

@@ -14,7 +14,7 @@ __all__ = ["TolerantStream", "keep_descriptors", "settle", "try_to_print"]
 
 
 def keep_descriptors() -> None:
-    """If descriptor 0, 1 or 2 is closed, open the null device there. Python's stream for it stays ``None``.
+    """If descriptor 0, 1 or 2 is closed, open the null device as this descriptor. Its stream in `sys` stays ``None``.
 
     Otherwise the next socket could get descriptor 2, and the error output of a C library would go to the broker.
     """

@@ -2,8 +2,8 @@
 
 * A temporary destination belongs to the connection that names the destination, and a publisher's connection receives
   nothing. RabbitMQ 3.10 and 4.3 and ActiveMQ 5.17 confirm a SEND with ``reply-to:/temp-queue/a``. ActiveMQ also
-  confirms a SEND to ``/temp-queue/a``. A publisher may answer a request. Then it sends to ``/reply-queue/...`` in
-  RabbitMQ and to ``/remote-temp-queue/...`` in ActiveMQ.
+  confirms a SEND to ``/temp-queue/a``. To answer a request, a publisher may send to ``/reply-queue/...`` in RabbitMQ
+  and to ``/remote-temp-queue/...`` in ActiveMQ.
 * An empty ``x-message-id`` is no id. Receivers that drop duplicates would treat all such messages as one message.
 """
 

@@ -35,7 +35,7 @@ class Entry(typing.NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class Counts:
-    """How many messages a destination has accepted, how many wait or are unacknowledged, and its subscriptions."""
+    """The counts of one destination: accepted, waiting and unacknowledged messages, and current subscriptions."""
 
     accepted: int = 0
     waiting: int = 0
@@ -45,7 +45,7 @@ class Counts:
 
 @dataclasses.dataclass(slots=True)
 class Flow:
-    """The subscriptions of session number `session` share a `Flow`. `open` says if the session can take messages."""
+    """One object for all subscriptions of session number `session`. If `open` is false, these take no messages."""
 
     session: int
     open: bool = True
@@ -300,7 +300,7 @@ class Destinations:
             yield from queue.subscriptions
 
     def counts(self) -> dict[str, Counts]:
-        """Return the counts of every destination that was used. A subscription counts where it subscribed."""
+        """Return the counts of all used destinations by name. A subscription counts for the address of its SUBSCRIBE."""
         found = collections.defaultdict(Counts, {name: Counts(n) for name, n in self.journal.accepted.items()})
         for route in self._declared:
             found[route].waiting += 0

@@ -35,7 +35,7 @@ class Faults:
         self._loop = loop
 
     def refuse(self, *, after: int = 0, times: int | None = 1, reset: bool = False) -> Fault:
-        """Accept a TCP connection and close the connection at once, with a TCP reset if *reset* is true."""
+        """Accept the next TCP connection, and close it at once. If *reset* is true, the client gets a TCP reset."""
         return self._add(Fault(ACCEPT, after, times, abort=True, reset=reset))
 
     def stop_listening(self) -> None:
@@ -110,8 +110,8 @@ class Faults:
     def mute(self, on: str | None = "CONNECT", *, after: int = 0, times: int | None = 1) -> Fault:
         """Never answer the frame. The connection stays open.
 
-        A muted CONNECT is not processed, no session begins, and the client receives nothing. Only the timeout of
-        `close_idle` can end the connection. Any other muted frame is processed, and heart-beats continue.
+        A muted CONNECT is not processed, no session begins, and the client receives nothing. The timeout of `close_idle`
+        still applies, but no other timeout. Any other muted frame is processed, and heart-beats continue.
         """
         return self._add(Fault(on, after, times, answer=False))
 

@@ -155,7 +155,7 @@ def read_message(send: Frame, address: Address) -> Message:
 
 
 def _check_readable(message: Message) -> None:
-    """Refuse a message that exceeds the limits of clients. RabbitMQ and ActiveMQ deliver such a message in part."""
+    """Refuse a message over a client's default limits. Through RabbitMQ and ActiveMQ, clients get only a part of it."""
     lines = [f"{name}:{value}\n" for name, value in (*message.headers.items(), ("destination", message.destination))]
     size = sum(map(len, lines)) * 4  # a character has at most 4 bytes
     if size > MAX_HEADER_BYTES - _OWN_HEADER_BYTES:  # count exactly only near the limit

@@ -61,7 +61,7 @@ class Address:
 
 
 class Naming:
-    """The naming for unknown ``server`` headers: the destinations of RabbitMQ, but with slashes in names."""
+    """The naming if the ``server`` header names no known product: as in RabbitMQ, but names may contain slashes."""
 
     #: Whether a SEND with ``reply-to:/temp-queue/NAME`` makes a temporary queue.
     reply_queues = True
@@ -142,7 +142,7 @@ class Naming:
         return Address(f"/topic/{key}", Kind.TOPIC, key)
 
     def _name(self, rest: str, what: str) -> str:
-        """Return the name in *rest*, which is a slash and the name."""
+        """Return the name after the slash of *rest*. Without a valid name, raise `Refused` with *what* in the text."""
         if len(rest) < 2:
             raise _invalid(rest, what)
         return rest[1:]
@@ -172,7 +172,7 @@ class _RabbitMQ(Naming):
 class _Artemis(Naming):
     """The naming of Artemis 2.40.0. Every name is a queue, except ``/topic/NAME``. The wildcards are ``*`` and ``#``.
 
-    The acceptor must have ``anycastPrefix=/queue/;multicastPrefix=/topic/``. ``a`` and ``/queue/a`` are two queues.
+    An Artemis acceptor needs ``anycastPrefix=/queue/;multicastPrefix=/topic/``. ``a`` and ``/queue/a`` are two queues.
     """
 
     reply_queues = False

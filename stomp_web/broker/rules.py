@@ -58,7 +58,7 @@ NO_FAULT = Fault(None)
 
 
 class FaultRules:
-    """The faults of a broker that wait for an event, and two faults that last: `frozen` and `idle_timeout`."""
+    """A broker's faults: faults that wait for an event, and two lasting faults, `frozen` and `idle_timeout`."""
 
     def __init__(self) -> None:
         #: Whether new connections are frozen.

@@ -79,8 +79,8 @@ class Broker:
       drops the next messages to deliver. These are the oldest messages of the highest priority. Default: 64 MiB.
     * *max_header_bytes*, *max_headers*, *max_body_bytes* - limits of a frame, as in `stomp_web.FrameBuffer`. The broker
       also refuses a SEND if its MESSAGE would exceed the default limits of stomp-web's clients.
-    * *history* - how many bytes of accepted messages `messages` remembers. A message counts as its body and about 1,000
-      bytes. Default: 512 MiB.
+    * *history* - `messages` remembers this many bytes of accepted messages. A message counts as its body and about
+      1,000 bytes. Default: 512 MiB.
 
     All messages survive `stop` and `start`, also unacknowledged messages. `faults` makes the broker misbehave.
     """
@@ -216,7 +216,7 @@ class Broker:
         return f"<Broker {host}:{port} {'running' if self._loop.running else 'stopped'}>"
 
     def send(self, destination: str, body: bytes | str = b"", headers: typing.Mapping[str, str] | None = None) -> str:
-        """Accept a message as if a client had sent it, without a connection. Return its ``message-id``.
+        """Accept a message without a connection, as if a client had sent the message. Return its ``message-id``.
 
         A *body* of type `str` is sent as UTF-8 and without ``content-length``, as a text message. *headers* are those
         of a SEND frame. `faults` and *denied* do not apply. Raises `ValueError` if the broker refuses the message, or
@@ -306,7 +306,7 @@ class Broker:
             return self._journal.frames[command]
 
     def wait_for(self, destination: str, count: int = 1, timeout: float = 30.0) -> list[Frame]:
-        """Wait for *count* messages of *destination*. Return all, or raise `TimeoutError` after *timeout* seconds."""
+        """Wait for *count* messages of *destination*, and return all. After *timeout* seconds, raise `TimeoutError`."""
         name = self._destinations.naming.canonical(destination)
         if not self.wait_until(lambda: self._journal.accepted[name] >= count, timeout):
             accepted = self._journal.accepted[name]

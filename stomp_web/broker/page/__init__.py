@@ -1,12 +1,12 @@
-"""A page in the browser that shows what a development broker does, and makes it misbehave.
+"""A page in the browser that shows the activity of a development broker, and can make the broker misbehave.
 
 >>> from stomp_web.broker import Broker
 >>> with Broker() as broker, Page(broker) as page:
 ...     page.url  # doctest: +ELLIPSIS
 'http://127.0.0.1:.../'
 
-``stomp-web broker --http 8161`` runs both. The page's server has threads of its own: the thread of the broker only
-keeps a reference to each accepted message, and never waits for a browser.
+``stomp-web broker --http 8161`` runs a broker and its page. The page's server has its own threads. The broker's thread
+only keeps a reference to each accepted message, and never waits for a browser.
 """
 
 from .access import is_loopback

@@ -1,14 +1,14 @@
-"""Which requests the page's server answers: those of its own page, and those of programs, but not of other web pages.
+"""The rules of the page's server for requests. The server answers its own page and programs, but no other web page.
 
-Every web page that a developer visits can make his browser send requests to this server. There are two ways:
+Every web page that a developer visits can make the browser send requests to this server. There are two ways:
 
-* DNS rebinding: the host name of the foreign page changes its address to 127.0.0.1, so that scripts of that page may
-  read the answers. Such requests have the foreign name in ``Host``. This server answers only names of this machine. If
-  it does not listen on loopback only, it answers addresses, too.
-* Cross-site requests: scripts, forms and images of the foreign page name this server. They cannot read the answers, but
-  a POST could have an effect. A POST must have the content type ``application/json``. A browser first asks permission
-  to send this type, and this server never gives it. A request is also refused if its ``Origin`` is not this server, or
-  if its ``Sec-Fetch-Site`` is neither ``same-origin`` nor ``none``. Links to the page itself are exempt.
+* DNS rebinding: the host name of a foreign page changes its address to 127.0.0.1. Then scripts of that page may read
+  the answers. Such a request has the foreign name in ``Host``. There, this server accepts only names of its own
+  machine. If other machines can reach this server, ``Host`` may also be any IP address.
+* Cross-site requests: a script, form or image of a foreign page has this server's URL. The page cannot read the answer,
+  but a POST could have an effect. So a POST must have the content type ``application/json``. For a foreign page, a
+  browser sends this type only with permission, which this server never gives. ``Origin`` must be this server or absent.
+  ``Sec-Fetch-Site`` must be ``same-origin``, ``none`` or absent, except in a link to the page itself.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Access:
-    """Decides for a server that listens on *host*."""
+    """The rules of a server that listens on *host*. `refusal` applies the rules to a request."""
 
     def __init__(self, host: str) -> None:
         self._names = {"localhost", "127.0.0.1", "::1", host.lower()}
@@ -52,8 +52,8 @@ class Access:
     def refusal(self, headers: Message, *, writes: bool, is_page: bool) -> str | None:
         """Return the reason why a request is refused, or ``None`` if it is permitted.
 
-        *writes* says that the request has an effect. *is_page* says that it asks for the page itself, to which other
-        pages may have links.
+        *writes* says whether the request has an effect. *is_page* says whether the request asks for the page itself.
+        Other web pages may link to the page itself.
         """
         hosts = headers.get_all("Host", [])
         host = _name(hosts[0]) if len(hosts) == 1 else None

@@ -1,4 +1,4 @@
-"""The faults that the page offers. Each is a method of `stomp_web.broker.Faults`, which the tests call, too."""
+"""The faults that the page offers. Each fault calls a method of `stomp_web.broker.Faults`, as tests do."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Given: typing.TypeAlias = dict[str, typing.Any]
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """One fault. `effect` is what the application sees.
+    """One fault on the page. `effect` describes the fault as the application sees it.
 
-    `group` is ``frame``, ``connection`` or ``now``. A fault of a frame takes ``on`` and ``times``, a fault of a
-    connection takes ``times``. `fields` are the other parameters, each with its label and default.
+    `group` is ``frame``, ``connection`` or ``now``. A ``frame`` fault takes ``on`` and ``times``. A ``connection``
+    fault takes ``times``. `fields` maps the name of each further parameter to its label and default.
     """
 
     name: str
@@ -174,7 +174,7 @@ CHOICES: typing.Final = {choice.name: choice for choice in _ALL}
 
 
 def catalogue() -> list[dict[str, typing.Any]]:
-    """Return the faults for the page, as JSON can carry them."""
+    """Return the faults for the page. The result contains only types of JSON."""
     return [
         {
             "name": each.name,
@@ -188,7 +188,7 @@ def catalogue() -> list[dict[str, typing.Any]]:
 
 
 def title_of(fault: Fault) -> str:
-    """Return the title of a fault that `apply` has switched on. Other faults were requested by a program."""
+    """Return the title of *fault*. If `apply` has not requested *fault*, the title says that a program requested it."""
     return _titles.get(fault, "A fault that a program has requested")
 
 

@@ -1,7 +1,7 @@
-"""Bodies as text for the page: JSON, text, disassembled pickles, or bytes. Nothing here loads a pickle.
+"""Bodies as text for the page: JSON, text, disassembled pickles, or bytes. This module never loads a pickle.
 
-The body is written by any program, so each form has limits: a deeply nested or broken body is shown in a plainer form,
-with a note that says why.
+A body may come from any program, so each form has limits. If a body is broken or deeply nested, the page shows a
+plainer form, and a note that says why.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
 
 
 class Shown(typing.NamedTuple):
-    """A body as text. `kind` is ``json``, ``text``, ``pickle``, ``bytes`` or ``empty``; `note` explains the text."""
+    """A body as text. `kind` is ``json``, ``text``, ``pickle``, ``bytes`` or ``empty``. `note` explains the text."""
 
     kind: str
     text: str
@@ -67,7 +67,7 @@ def preview(content_type: str, body: bytes, size: int) -> str:
 
 
 def show(content_type: str, body: bytes, *, cut: bool = False) -> Shown:
-    """Return *body* as text. *cut* says that its end is missing."""
+    """Return *body* as text. *cut* says whether the end of *body* is missing."""
     kind = guess(content_type, body)
     if kind == "empty":
         return Shown("empty", "")
@@ -99,7 +99,7 @@ def _why(error: Exception) -> str:
 
 
 def _as_text(content_type: str, body: bytes, *, cut: bool) -> str | None:
-    """Return *body* as text in the charset of *content_type*, or ``None`` if it is no text. UTF-8 is the default."""
+    """Decode *body* with the charset of *content_type*, by default UTF-8. Return ``None`` if *body* is not text."""
     named = _CHARSET.search(content_type)
     try:
         text = codecs.getincrementaldecoder(named[1] if named else "utf-8")().decode(body, final=not cut)

@@ -1,7 +1,7 @@
-"""The latest messages of a broker, for the page: a bounded number of them, each with at most the start of its body.
+"""The latest messages of a broker, for the page. The number of messages and the kept part of each body are limited.
 
-The broker's thread calls `Feed.add`, under the lock of the broker's state. The threads of the page hold that lock to
-copy references, and search and decode without it.
+The broker's thread calls `Feed.add` under the lock of the broker's state. The page's threads hold this lock only to
+copy references. They search and decode without the lock.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ __all__ = ["Feed", "Kept", "Search"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Kept:
-    """An accepted message as the page keeps it.
+    """An accepted message that the page keeps. `body` is the start of the message's body, which has `size` bytes.
 
-    `number` orders all messages of the broker. `body` is the start of a body that has `size` bytes. `time` is the time
-    of acceptance, in seconds since the epoch.
+    `number` orders all messages of the broker. `time` is the time of acceptance, in seconds since the epoch.
     """
 
     number: int
@@ -43,7 +42,7 @@ class Kept:
 class Feed:
     """The latest *messages* messages, each with the first *max_body* bytes of its body.
 
-    Hold the lock of the broker's state to call a method.
+    The caller of a method must hold the lock of the broker's state.
     """
 
     def __init__(self, messages: int, max_body: int) -> None:
@@ -64,7 +63,7 @@ class Feed:
         return list(itertools.islice(self._kept, start, start + most))
 
     def find(self, number: int) -> Kept | None:
-        """Return the message *number*, or ``None`` if it is not kept."""
+        """Return the message *number*, or ``None`` if that message is not kept."""
         found = self.after(number - 1, 1)
         return found[0] if found and found[0].number == number else None
 
@@ -74,9 +73,10 @@ class Feed:
 
 
 class Search:
-    """Finds messages by *text* in id, destination, headers and kept body, in any case. An empty text finds everything.
+    """A search for *text* in the id, destination, headers and kept body of messages, without regard to case.
 
-    In JSON, white space does not count, and escaped characters are found. *selects* says which destinations count.
+    An empty *text* finds every message. In a JSON body, white space does not count, and escaped characters are found.
+    If *selects* returns false for a destination, the search finds no message of that destination.
     """
 
     def __init__(self, text: str = "", selects: Callable[[str], bool] | None = None) -> None:

@@ -3,7 +3,7 @@
 ============================  ========================================================================================
 ``GET /``, ``/page.js`` ...   The files of the page.
 ``GET /events``               Server-sent events: ``hello``, then ``message`` and ``state``. The parameters ``text`` and
-                              ``destination`` filter the messages; ``after`` continues a stream.
+                              ``destination`` filter the messages. ``after`` continues a stream.
 ``GET /messages/NUMBER``      One message with its whole kept body, decoded.
 ``POST /send``                Send a message: ``destination``, ``headers`` and ``body``.
 ``POST /send-again``          Send the kept message ``number`` again.
@@ -13,7 +13,7 @@
 ``POST /forget``              Drop all messages of the broker, and of the page.
 ============================  ========================================================================================
 
-A POST has a JSON object. The answer to a POST is a JSON object: ``done`` says what was done, ``error`` what is wrong.
+A POST and its answer are JSON objects. In the answer, ``done`` says what was done, or ``error`` says what is wrong.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _BEAT = 15.0  # seconds after which a silent stream gets a comment, so that a de
 
 
 class _Refused(Exception):
-    """The answer to a request is an error: a status and a sentence."""
+    """The request is refused. The answer has the HTTP status *status* and the error text *sentence*."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -146,7 +146,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return "stomp-web"
 
     def log_message(self, format: str, *args: typing.Any) -> None:
-        """Write what `http.server` logs to the log of the broker."""
+        """Write a log line of `http.server` to the broker's log."""
         log.debug("page: " + format, *args)
 
     # -- the stream ---------------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return "All messages are dropped."
 
     def handle(self) -> None:
-        """Answer the request. A browser that closes the connection, or sends nothing, is no error."""
+        """Answer the request. If the browser closes the connection or sends nothing, raise no exception."""
         try:
             super().handle()
         except (ConnectionError, TimeoutError):
@@ -273,7 +273,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def _event(name: str, data: dict[str, typing.Any], id: str = "") -> str:
-    """Return a server-sent event. JSON on one line has no line end that could forge another one."""
+    """Return a server-sent event. JSON escapes every line end in *data*, so *data* cannot forge another event."""
     head = f"id: {id}\n" if id else ""
     return f"{head}event: {name}\ndata: {json.dumps(data)}\n\n"
 
@@ -292,7 +292,7 @@ def _summary(kept: Kept) -> dict[str, typing.Any]:
 
 
 def _text_of(kept: Kept) -> str | None:
-    """Return the body as it can be edited, or ``None`` if it is not UTF-8 or its end is missing."""
+    """Return the body as editable text. Return ``None`` if the body has a NUL, is not UTF-8 or is not whole."""
     try:
         return None if kept.cut or b"\0" in kept.body else kept.body.decode()
     except UnicodeDecodeError:

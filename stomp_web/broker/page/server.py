@@ -1,6 +1,6 @@
 """`Page` serves the page of a broker: a listening socket, one thread that accepts, and one thread for each request.
 
-None of these threads runs in the broker's loop. They hold the lock of its state only to copy references and counts.
+The broker's loop runs in another thread. The page's threads hold `Loop.state` only to copy references and counts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _running: weakref.WeakSet[Server] = weakref.WeakSet()
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """The HTTP server of a `Page`. It closes its connections when it stops, also those of waiting browsers."""
+    """The HTTP server of a `Page`. `close` ends all connections, even if browsers wait for events."""
 
     allow_reuse_address = os.name != "nt"  # on Windows, the option would permit two servers on one port
     request_queue_size = 64
@@ -52,7 +52,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         _running.add(self)
 
     def process_request(self, request: typing.Any, client_address: typing.Any) -> None:
-        """Answer in a thread. Close the connection if too many are open."""
+        """Answer in a thread. If too many connections are open, close this connection."""
         with self._changed:
             full = len(self._open) >= _MOST_CONNECTIONS
             if not full:
@@ -64,7 +64,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             super().process_request(request, client_address)
 
     def process_request_thread(self, request: typing.Any, client_address: typing.Any) -> None:
-        """Answer, and forget the connection."""
+        """Answer the request, and then forget the connection."""
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -90,13 +90,13 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
 
 class Page:
-    """The page of *broker*, from `start` to `stop`; it is a context manager, too.
+    """The page of *broker*, from `start` to `stop`. A `Page` is also a context manager.
 
-    * *host* - default ``127.0.0.1``: only this machine can open the page. The page has no login. With another address,
-      each user who can connect to it can read and send messages, and switch on faults.
-    * *port* - default 0, which means any free port. See `url`.
-    * *messages* - how many messages the page keeps: the latest ones after the page was made. Default 500.
-    * *max_body* - how many bytes of each body the page keeps. Default 65,536.
+    * *host* - with the default ``127.0.0.1``, only this machine can open the page. The page has no login. With another
+      address, each user who can connect to that address can read messages, send messages and switch on faults.
+    * *port* - the port, or 0 for any free port. Default: 0. See `url`.
+    * *messages* - how many messages the page keeps: the latest messages since the page was made. Default: 500.
+    * *max_body* - how many bytes of each body the page keeps. Default: 65,536.
 
     Raises `ValueError` if *messages* or *max_body* is less than 1.
     """
@@ -125,7 +125,7 @@ class Page:
             self._loop.destinations.journal.watchers.append(self._feed.add)
 
     def start(self) -> None:
-        """Listen, and serve in threads. Does nothing if the page is served. Raises `OSError` if it cannot listen."""
+        """Listen and serve in threads. Do nothing if the page is served. Raises `OSError` if the page cannot listen."""
         if self._server is not None:
             return
         self._server = Server(self, self._host, self._port)
@@ -138,9 +138,9 @@ class Page:
         self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """End all connections, and stop listening. Does nothing if the page is not served.
+        """End all connections, and stop listening. Do nothing if the page is not served.
 
-        Waits at most *timeout* seconds for the threads of the page. The messages stay until the next `start`.
+        Waits at most *timeout* seconds for the threads of the page. The page keeps its messages for the next `start`.
         """
         server, thread, self._server, self._thread = self._server, self._thread, None, None
         if server is not None and thread is not None:
@@ -157,7 +157,7 @@ class Page:
 
     @property
     def port(self) -> int:
-        """The port of the page. With the argument ``port=0``, it is 0 until the first `start`."""
+        """The port of the page. With the argument ``port=0``, the value is 0 until the first `start`."""
         return self._port
 
     @property
@@ -173,7 +173,7 @@ class Page:
 
     @contextlib.contextmanager
     def viewer(self) -> typing.Iterator[bool]:
-        """Count a stream of events while it is open. The value is false if too many are open."""
+        """Count a stream of events during the ``with`` block. Yield false if too many streams are open already."""
         admitted = self._viewers.acquire(blocking=False)
         try:
             yield admitted
@@ -182,7 +182,7 @@ class Page:
                 self._viewers.release()
 
     def facts(self) -> dict[str, typing.Any]:
-        """Return what does not change while the page is open."""
+        """Return the facts that do not change while the page is open."""
         host, port = self.broker.address
         settings = self._loop.settings
         return {
@@ -200,12 +200,12 @@ class Page:
             return self._feed.after(number, most)
 
     def find(self, number: int) -> Kept | None:
-        """Return the message *number*, or ``None`` if it is not kept."""
+        """Return the message *number*, or ``None`` if that message is not kept."""
         with self._loop.state:
             return self._feed.find(number)
 
     def selector(self, destination: str) -> typing.Callable[[str], bool]:
-        """Return a function that says whether a message's destination is *destination*, which may have wildcards."""
+        """Return a function that says whether a destination matches *destination*, which may have wildcards."""
         naming = self._loop.destinations.naming
         try:
             address = naming.subscribed(destination)
@@ -223,13 +223,13 @@ class Page:
             self.forgotten += 1
 
     def apply_fault(self, given: dict[str, typing.Any]) -> str:
-        """Switch on the fault that *given* describes. Raises `ValueError` if it is unknown, or the broker stopped."""
+        """Switch on the fault that *given* describes. Raises `ValueError` if *given* is wrong or the broker stopped."""
         if not self._loop.running:
             raise ValueError("the broker does not run")
         return f"Done: {apply(self.broker.faults, given)}."
 
     def cancel_fault(self, number: object) -> None:
-        """Switch off the fault with this *number* in the status, if it is not over."""
+        """Switch off the fault that has *number* in the status. Do nothing if the fault is over."""
         for fault in self._loop.rules.active():
             if id(fault) == number:
                 fault.cancel()

@@ -1,6 +1,6 @@
 """The state of a broker as JSON: destinations, clients, and the faults that are switched on.
 
-It is read under the lock of the broker's state, so only counts and names are copied there.
+`Status` reads the state under the broker's lock. To be fast, `Status` copies only counts and names under the lock.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PAUSE = 0.2
 
 
 class Status:
-    """Reads the state of the broker behind *loop*, at most a few times a second for all viewers together."""
+    """The state of the broker of *loop*, for all viewers. The state is read at most a few times a second."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -33,7 +33,7 @@ class Status:
         self._next = 0.0
 
     def text(self, *, now: bool = False) -> str:
-        """Return the state as JSON. If *now*, it is read anew. The same string is returned if nothing has changed."""
+        """Return the state as JSON. If *now* is true, read the state anew. Without a change, return the same object."""
         with self._lock:
             began = time.monotonic()
             if now or began >= self._next:

@@ -132,7 +132,7 @@ class StatusLine(logging.Handler):
             return 80
 
     def rate(self, count: int) -> float:
-        """Return the average growth of a counter per second, over ten seconds. *count* is the counter's value now."""
+        """Return a counter's average growth per second in the last ten seconds. *count* is the counter's value now."""
         now = time.monotonic()
         self._seen.append((now, count))
         while now - self._seen[0][0] > _WINDOW:

@@ -30,7 +30,7 @@ class Choice:
     """One fault on the page. `effect` describes the fault as the application sees it.
 
     `group` is ``frame``, ``connection`` or ``now``. A ``frame`` fault takes ``on`` and ``times``. A ``connection``
-    fault takes ``times``. `fields` maps the name of each further parameter to its label and default.
+    fault takes only ``times``. `fields` maps the name of each further parameter to its label and default.
     """
 
     name: str

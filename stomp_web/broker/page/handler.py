@@ -1,4 +1,4 @@
-"""One HTTP request to the page: its files, the stream of events, one message, and the actions.
+"""The HTTP requests to the page: for a file, the stream of events, a message or an action.
 
 ============================  ========================================================================================
 ``GET /``, ``/page.js`` ...   The files of the page.

@@ -1,4 +1,4 @@
-"""`Page` serves the page of a broker: a listening socket, one thread that accepts, and one thread for each request.
+"""`Page` serves a broker's page: a listening socket, one thread that accepts connections, and one for each request.
 
 The broker's loop runs in another thread. The page's threads hold `Loop.state` only to copy references and counts.
 """

@@ -19,10 +19,10 @@ __all__ = ["Exchange", "Exchanges", "lost"]
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Exchange:
-    """The frames of one call, which waits for *receipts*.
+    """The frames of one call, and the *receipts* that the call waits for.
 
-    If *receipts* is empty, the call waits for no answer. If *together* is true, the frames count as one frame.
-    This applies to the frames of a transaction, which the broker accepts only at COMMIT.
+    If *receipts* is empty, the call waits for no answer. If *together* is true, the frames have one common outcome. For
+    example, the broker accepts the frames of a transaction together at COMMIT.
     """
 
     data: memoryview

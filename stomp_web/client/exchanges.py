@@ -95,7 +95,7 @@ class Exchanges:
             self._unconfirmed += 1
 
     def add_heart_beat(self) -> None:
-        """Queue a heart-beat if no bytes are queued. TLS must first repeat any bytes that it did not accept."""
+        """If no bytes are queued, queue a heart-beat. Otherwise, TLS may have to repeat the queued bytes first."""
         if not self._outgoing:
             self._append(Exchange(memoryview(b"\n")))
 
@@ -127,8 +127,8 @@ class Exchanges:
     def take_refusal(self, session: Session, frame: Frame, words: str, in_transaction: bool) -> None:
         """Fail the exchange that the ERROR *frame* refuses. If the ERROR may be about other frames, fail no exchange.
 
-        If *in_transaction* is true, the ERROR may be about an open transaction. No call waits for the receipts of an
-        open transaction.
+        If *in_transaction* is true, an ERROR without ``receipt-id`` may be about an open transaction. No exchange waits
+        for the receipts of an open transaction.
         """
         named = frame.headers.get("receipt-id")
         exchange = None if named is None else self._awaited.get(named)

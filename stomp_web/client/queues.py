@@ -1,7 +1,7 @@
 """Queues of received frames. `ReceivedFrames` holds a MESSAGE frame until its queue has room.
 
-The driving thread puts frames on the queues. Any thread may take out frames. A thread that calls a queue holds no lock
-of the client.
+The driving thread puts frames on the queues. Any thread may take out frames. A thread holds no lock of the client while
+it calls a method of a queue.
 """
 
 from __future__ import annotations

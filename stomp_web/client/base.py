@@ -73,8 +73,8 @@ class BaseClient(Unpicklable):
     def from_url(cls, url: str, **options: typing.Any) -> Self:
         """Return a client for an address, such as ``stomp://user:passcode@mq1,mq2:61614/shop?timeout=3``.
 
-        The client uses the first broker that accepts a session. It tries the broker of its last session first.
-        *options* are arguments of the constructor, and override the address. Raises `ConfigurationError`.
+        To connect, the client tries the brokers until one accepts a session. The broker of its last session comes
+        first. *options* are arguments of the constructor, and override the address. Raises `ConfigurationError`.
         """
         url, options = redact_secret("url", url), redact_secrets(options)
         address = parse_address(url)
@@ -92,7 +92,7 @@ class BaseClient(Unpicklable):
         self._set_up(connector, **own)
 
     def _set_up_from(self, arguments: dict[str, typing.Any]) -> None:
-        """Set up the client from the ``locals()`` of a constructor. The secrets in *arguments* are redacted."""
+        """Set up the client from the ``locals()`` of a constructor. The constructor has redacted the secrets before."""
         options = {name: value for name, value in arguments.items() if name not in ("self", "host", "port")}
         self._set_up_with((make_endpoint(arguments["host"], arguments["port"]),), options)
 

@@ -1,8 +1,8 @@
-"""The right of one thread to drive a connection, and the wait of the other threads.
+"""The class `Driver` decides which thread drives a connection, and lets the other threads wait.
 
-Only the driving thread uses the socket. While `listen_forever` runs, the thread of the loop drives. At other times, a
-call that needs the socket drives until the answer comes. `Driver.lock` guards the right to drive, the session and the
-exchanges. A thread that holds the lock does no I/O and calls no code of the application.
+To drive means to read and write the socket. Only the driving thread does so. While `listen_forever` runs, its thread
+drives. At other times, a call that needs the socket drives until the answer comes. `Driver.lock` guards the right to
+drive, the session and the exchanges. A thread that holds the lock does no I/O and calls no code of the application.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class BusyError(BrokerUnavailable):
 
 
 class Driver:
-    """The right to drive a connection. A thread that stops driving calls *leave*, and *leave* calls `release`.
+    """The right to drive a connection. The function *ended* returns whether the session has ended.
 
-    *ended* returns whether the session has ended.
+    A thread that stops driving calls the function *leave*, and *leave* calls `release`.
     """
 
     def __init__(self, leave: typing.Callable[[], object], ended: typing.Callable[[], bool]) -> None:
@@ -129,12 +129,12 @@ class Driver:
         self.close_wakeup()
 
     def wake(self) -> None:
-        """Wake the driving thread from its wait for the socket. The driving thread itself needs no wake."""
+        """End the driving thread's wait for the socket. If the calling thread drives, do nothing."""
         if not self.is_this_thread:
             self.wakeup.wake()
 
     def close_wakeup(self) -> None:
-        """Close the wakeup if no thread drives and the session has ended."""
+        """Close `wakeup` if no thread drives and the session has ended."""
         with self.lock:
             if self._thread is None and self._ended():
                 self.wakeup.close()

@@ -36,8 +36,8 @@ class QueueingDuplexClient(LoopClient):
     Run `listen_forever`, usually in a thread that you start. Take the frames from these queues:
 
     * `message_queue` - MESSAGE frames. While this queue is full, the client sends heart-beats but does not read. The
-      broker keeps the other messages. Only while a call waits for a receipt, the client reads up to *queue_size* more
-      messages. If the receipt comes after still more messages, it stays unread. To send confirmed messages while many
+      broker keeps the other messages. While a call waits for a receipt, the client reads up to *queue_size* messages
+      more. If even more messages precede the receipt, the receipt stays unread. To send confirmed messages while many
       messages wait, use a second client. A prefetch limit with an ``ack`` other than ``auto`` also helps.
     * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT and ERROR frames. A full queue drops its
       oldest frame.
@@ -167,8 +167,8 @@ class QueueingDuplexClient(LoopClient):
         """Acknowledge *frame*, a MESSAGE frame.
 
         Raises `InvalidFrame` if the message cannot be acknowledged. For example, Artemis has no ACK in a *transaction*.
-        Raises `NotSent` if the message's session has ended. In a new session, the ACK could count for another message.
-        The broker delivers *frame* again.
+        Raises `NotSent` if the session that received *frame* has ended. The broker then delivers the message again. In
+        a new session, the ACK could count for another message.
         """
         session = self._session_of(frame, transaction)
         self._write(commands.ack(frame, session.version, transaction=transaction), session)
@@ -185,7 +185,7 @@ class QueueingDuplexClient(LoopClient):
         self._write(commands.nack(frame, session.version, transaction=transaction, headers=headers), session)
 
     def _session_of(self, frame: Frame, transaction: str | None) -> Session:
-        """Return the session. Raises the exceptions of `ack`. A frame that no session received fits any session."""
+        """Return the session. Raises the exceptions of `ack`. A *frame* that the caller made fits any session."""
         session = self._live_session()
         if getattr(frame, "_session", session) is not session:
             raise NotSent(

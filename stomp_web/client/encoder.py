@@ -33,8 +33,8 @@ class Encoder:
         """Return the SEND frames of the prepared *messages*, and further parts to write after the frames.
 
         If a single message has a large body, the further parts are the body and its NUL. The body is not copied.
-        *receipt* is the number of the first receipt. Each further receipt has the next number. *transaction* is an id
-        from `begin`, which needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
+        *receipt* is the number of the first receipt, and each further receipt has the next number. *transaction* is an
+        id from `begin`. Such an id needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
         """
         parts: list[bytes] = []
         for message in messages:

@@ -19,10 +19,10 @@ __all__ = ["Exchange", "Exchanges", "lost"]
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Exchange:
-    """The frames of one call, which waits for *receipts*.
+    """The frames of one call, and the *receipts* that the call waits for.
 
-    If *receipts* is empty, the call waits for no answer. If *together* is true, the frames count as one frame.
-    This applies to the frames of a transaction, which the broker accepts only at COMMIT.
+    If *receipts* is empty, the call waits for no answer. If *together* is true, the frames have one common outcome. For
+    example, the broker accepts the frames of a transaction together at COMMIT.
     """
 
     data: memoryview
@@ -95,7 +95,7 @@ class Exchanges:
             self._unconfirmed += 1
 
     def add_heart_beat(self) -> None:
-        """Queue a heart-beat if no bytes are queued. TLS must first repeat any bytes that it did not accept."""
+        """If no bytes are queued, queue a heart-beat. Otherwise, TLS may have to repeat the queued bytes first."""
         if not self._outgoing:
             self._append(Exchange(memoryview(b"\n")))
 
@@ -127,8 +127,8 @@ class Exchanges:
     def take_refusal(self, session: Session, frame: Frame, words: str, in_transaction: bool) -> None:
         """Fail the exchange that the ERROR *frame* refuses. If the ERROR may be about other frames, fail no exchange.
 
-        If *in_transaction* is true, the ERROR may be about an open transaction. No call waits for the receipts of an
-        open transaction.
+        If *in_transaction* is true, an ERROR without ``receipt-id`` may be about an open transaction. No exchange waits
+        for the receipts of an open transaction.
         """
         named = frame.headers.get("receipt-id")
         exchange = None if named is None else self._awaited.get(named)

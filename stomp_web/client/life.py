@@ -94,8 +94,8 @@ class LoopClient(Loop):
     def connected(self) -> bool:
         """Whether the client has a session that the broker has not ended. Reading the property never waits.
 
-        If a loop or a call drives the connection, this property does not check the socket. After the end of a session,
-        the client counts as connected until it has read all earlier frames.
+        If a loop or a call drives the connection, this property does not check the socket. If the broker has ended the
+        session, the value stays true until the client has read all frames that came before the end.
         """
         session = self._session
         if session is None or self._inherited:
@@ -108,7 +108,7 @@ class LoopClient(Loop):
             self._leave()
 
     def is_overdue(self, seconds: float) -> bool:
-        """Whether the broker's heart-beat has been overdue for *seconds*. A healthy loop has ended by then."""
+        """Whether the broker's heart-beat has been overdue for *seconds*. A working loop would have ended by then."""
         return self._session is not None and self._beats.overdue(time.monotonic() - seconds) is not None
 
     def listen_forever(self, *, connect: bool = True) -> None:

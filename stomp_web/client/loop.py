@@ -121,7 +121,7 @@ class Loop(BaseClient):
             return self._exchanges.new_receipts(count)
 
     def _call(self, frame: Frame, deadline: Deadline, others: typing.Iterable[str] = ()) -> None:
-        """Send *frame* with a receipt id. Wait for the receipt of *frame* and the later receipts *others*."""
+        """Send *frame* with a receipt id. Wait for its receipt, and for the receipts with the ids *others*."""
         session = self._live_session()
         (receipt,) = self._new_receipts(1)
         frame.headers["receipt"] = receipt
@@ -137,8 +137,8 @@ class Loop(BaseClient):
     def _exchange(self, session: Session, exchange: Exchange, deadline: Deadline) -> None:
         """Hand *exchange* over to the driving thread, and wait until the exchange is done.
 
-        If a loop runs in another thread, an exchange without receipts is done when the backlog has room, and the loop
-        writes the bytes later. Without such a loop, the exchange is done when its bytes are written.
+        An exchange with receipts is done after the last receipt. Without receipts, the exchange is done when its bytes
+        are written. If a loop runs in another thread, a backlog below 1 MiB is enough. The loop writes it later.
         """
         exchanges, driver = self._exchanges, self._driver
         with driver.lock:
@@ -190,7 +190,7 @@ class Loop(BaseClient):
             self._step(None if deadline is None else deadline.remaining())
 
     def _step(self, seconds: float | None) -> bool:
-        """Write and read without waiting. If there are no bytes, wait at most *seconds*. Return whether bytes moved."""
+        """Write and read the bytes that are ready. If none are, wait at most *seconds*. Return whether bytes moved."""
         session = self._live_session()
         # Open the wakeup before looking for bytes to write: a thread that hands over bytes later ends the wait.
         wake = self._driver.wakeup.fileno()

@@ -50,10 +50,10 @@ _LONGEST_KEPT = 2_048  # bytes of the header lines of one message
 
 
 class Route:
-    """A destination, a content type and the standing headers of all messages of this route.
+    """The destination, the content type and the standing headers that many messages share.
 
-    `encoded` is the command line and the header lines in STOMP 1.2. The function *check* may refuse a message's own
-    headers. Raises `InvalidFrame` if a SEND cannot hold one of the arguments.
+    `encoded` is the command line and the header lines of the route in STOMP 1.2. If a message has headers of its own,
+    the function *check* may refuse them. Raises `InvalidFrame` if a SEND cannot hold one of the arguments.
     """
 
     __slots__ = ("_check", "content_type", "destination", "encoded", "headers", "last")
@@ -105,7 +105,7 @@ bare_route = functools.lru_cache(MOST_ROUTES)(Route)
 
 
 class _Ready:
-    """The slot for the prepared parts of a message. The slot is not a field of the dataclass."""
+    """The slot for the prepared parts of a `Message`. The slot is not one of the fields of the dataclass `Message`."""
 
     __slots__ = ("prepared",)
 

@@ -53,9 +53,9 @@ def not_whole(
     *,
     late: bool = False,
 ) -> MessageError:
-    """Return the exception for a write of *count* messages that *problem* ended. *late* means an expired deadline.
+    """Return the exception for a write that failed because of *problem*. *late* means an expired deadline.
 
-    *left* is how many of the *size* bytes were written. *whole* is how many messages were written completely.
+    *left* of *size* bytes and *whole* of *count* messages were written. *confirmed* holds the confirmed positions.
     """
     broker = session.broker
     if not left:
@@ -109,8 +109,8 @@ def rejected(
 
     *receipts* maps each requested receipt id to the position of its message. All ids of a transaction have the same
     position. *waiting* holds the ids of missing receipts. If *receipts* is empty, the exception is about *count*
-    messages. *earlier* is how many unconfirmed messages were sent before. *late* means that the deadline came before
-    all answers.
+    messages. *earlier* is how many unconfirmed messages were sent before. If *late* is true, the deadline expired
+    before the last answer.
 
     The exception is `Rejected` only if an ERROR `refuses` a message of this call. If *earlier* is not 0, an ERROR that
     names no frame (RabbitMQ) leaves the outcome unknown. The outcome is also unknown if a message has no answer.

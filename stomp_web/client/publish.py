@@ -1,4 +1,4 @@
-"""`PublishClient`, a client with one connection that only sends. `SendingClient` does the work of its methods."""
+"""`PublishClient`, a client with one connection that only sends. Its base class `SendingClient` does the work."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class PublishClient(SendingClient):
 
     @classmethod
     def with_connector(cls, connector: Connector, timeout: float, confirm: bool, notices: Notices) -> PublishClient:
-        """Return a client for a pool. The pool shares *connector* and *notices*, and publishes the notices."""
+        """Return a client for a pool. Pooled clients share *connector* and *notices*. The pool publishes *notices*."""
         client = cls.__new__(cls)
         client._set_up(connector, timeout, confirm, notices)
         return client
@@ -203,7 +203,7 @@ class PublishClient(SendingClient):
     def send_many(
         self, messages: typing.Iterable[Message], *, confirm: bool | None = None, timeout: float | None = None
     ) -> None:
-        """Send all *messages*. If the call is confirmed, wait for all receipts afterwards.
+        """Send all *messages*. If *confirm* is true, then wait for all receipts. The default is the client's `confirm`.
 
         Raises the exceptions of `send`. If STOMP cannot carry one of the messages, nothing is sent. If sending fails
         later, the exception's `confirmed` holds the positions of the confirmed messages.

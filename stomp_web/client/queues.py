@@ -1,7 +1,7 @@
 """Queues of received frames. `ReceivedFrames` holds a MESSAGE frame until its queue has room.
 
-The driving thread puts frames on the queues. Any thread may take out frames. A thread that calls a queue holds no lock
-of the client.
+The driving thread puts frames on the queues. Any thread may take out frames. A thread holds no lock of the client while
+it calls a method of a queue.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class FrameQueue:
     def get(self, block: bool = True, timeout: float | None = None) -> Frame:
         """Take out and return the oldest frame. Wait at most *timeout* seconds. ``None`` means to wait without limit.
 
-        Raises ``queue.Empty`` if no frame comes in time. After the end, an empty queue raises the *reason* of `end`.
+        Raises ``queue.Empty`` if no frame comes in time. After `end`, an empty queue raises the *reason* of `end`.
         """
         try:
             frame = self._frames.popleft()  # atomic in Python; only threads that have to wait need the lock
@@ -112,7 +112,7 @@ class FrameQueue:
 
 
 class ReceivedFrames:
-    """The received frames of one client. When a full `message_queue` has room again, the consumer calls *wake*."""
+    """The received frames of one client. If frames wait for room, taking a frame from `message_queue` calls *wake*."""
 
     def __init__(self, queue_size: int, message_queue: FrameQueue | None, wake: typing.Callable[[], object]) -> None:
         self.message_queue = FrameQueue(queue_size) if message_queue is None else message_queue
@@ -167,7 +167,7 @@ class ReceivedFrames:
             frames.end(reason)
 
     def end_messages(self, reason: StompError) -> None:
-        """Add the held frames to `message_queue`, and end the queue. No other thread may drive the connection then."""
+        """Move the held frames to `message_queue`, and end the queue. Meanwhile, no other thread may drive."""
         held, self.held = self.held, collections.deque()
         self.message_queue.end(reason, held)
 
@@ -177,9 +177,9 @@ class ReceivedFrames:
 
 
 class UnclaimedWarnings:
-    """Warnings about messages with an unknown subscription id. Each of at most 100 ids causes one warning.
+    """Warnings about messages with an unknown subscription id: one for each id, and at most 100.
 
-    Examples are answers from a temporary queue of RabbitMQ, and messages that were on their way at UNSUBSCRIBE.
+    Examples of such messages are answers from a temporary queue of RabbitMQ, and messages on their way at UNSUBSCRIBE.
     """
 
     def __init__(self, log: GuardedLogger) -> None:

@@ -314,7 +314,7 @@ class SendingClient(BaseClient):
 
     @contextlib.contextmanager
     def _exclusive(self) -> typing.Iterator[ClientState]:
-        """Use the session in a ``with`` block. Refuse a second thread, which could read receipts of the first."""
+        """Use the session alone in a ``with`` block, so that no other thread reads its receipts. Raises `InUse`."""
         state = self._states[getpid()]
         try:
             claim = state.claims.pop()

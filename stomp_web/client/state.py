@@ -68,7 +68,7 @@ class Transactions:
         )
 
     def end(self, reason: StompError) -> None:
-        """End all open transactions, because the session has ended. If *reason* has an ERROR, `get` reports it."""
+        """End all open transactions, as the session has ended. If *reason* has an ERROR, `get` reports the ERROR."""
         if isinstance(reason, Rejected | ConnectionLost) and reason.frame is not None:
             self.end_by(reason.frame, isinstance(reason, Rejected))
         self.open.clear()
@@ -131,7 +131,7 @@ class ClientState:
 
     @property
     def is_reusable(self) -> bool:
-        """Whether a pool may lease the client again. No call may be unfinished, and no transaction may be open."""
+        """Whether a pool may lease the client again: no unfinished call, no open transaction and no `other_login`."""
         session = self.session
         return (
             session is not None

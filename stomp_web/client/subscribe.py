@@ -27,9 +27,9 @@ class PublishSubscribeClient(QueueingDuplexClient):
     The thread of `listen_forever` calls the callbacks, one after the other. A slow callback delays the heart-beats. An
     exception of a callback goes to `on_error`. A message without a callback goes to `on_unclaimed`, and is dropped.
 
-    While a callback waits for a receipt, the client also reads messages. The client calls the callbacks of these
-    messages later. The client stops reading when at least *queue_size* messages and 128 MiB wait. Then the client does
-    not see the receipt. To avoid this problem, set a prefetch limit. The broker then keeps the other messages.
+    If a callback waits for a receipt, the client keeps the messages that come before the receipt, and calls their
+    callbacks later. If at least *queue_size* messages and 128 MiB are kept, the client stops reading. Then the client
+    does not see the receipt. To avoid this problem, set a prefetch limit. The broker then keeps the other messages.
     """
 
     _received: _Callbacks
@@ -74,9 +74,9 @@ class PublishSubscribeClient(QueueingDuplexClient):
     def on_unclaimed(self, frame: Frame) -> None:
         """Log a warning for *frame*, a MESSAGE without a callback. Override this method to do more.
 
-        The client warns once for each subscription, and drops the frame. If the subscription acknowledges messages, the
-        broker delivers the message again. Examples of such messages are answers to a temporary ``reply-to`` queue of
-        RabbitMQ, and messages on their way during `unsubscribe`. An exception of this method goes to `on_error`.
+        Examples of such messages are answers to a temporary ``reply-to`` queue of RabbitMQ, and messages on their way
+        during `unsubscribe`. The client warns once for each subscription, and drops the frame. If the subscription
+        acknowledges messages, the broker delivers the message again. An exception of this method goes to `on_error`.
         """
         self._unclaimed.warn(frame)
 

@@ -21,8 +21,8 @@ class Dialect:
     * `server` - the beginning of the ``server`` header in the CONNECTED frame.
     * `text_without_length` - whether text is sent without ``content-length``. A JMS consumer of ActiveMQ 5.17 then gets
       a TextMessage instead of a BytesMessage.
-    * `expiry_header` - the header for time-to-live.
-    * `expiry_is_absolute` - whether the value is a time in milliseconds since 1970 (JMS) or a duration (RabbitMQ).
+    * `expiry_header` - the header for time-to-live. Its value is in milliseconds.
+    * `expiry_is_absolute` - whether this value is a time since 1970 (JMS) instead of a duration (RabbitMQ).
     * `prefetch_header` - the header of SUBSCRIBE that limits the unacknowledged messages.
     * `prefetch_bytes` - the bytes per message in `prefetch_header`, or 0 if the header counts messages.
     * `nack_requeues` - whether a NACK returns the message to its queue. `nack_requeue_headers` request this return.
@@ -30,8 +30,8 @@ class Dialect:
       3.10 answers the next ACK for such a message with ERROR.
     * `keeps_message_ids` - whether the ``message-id`` is the same at each delivery. RabbitMQ 3.10 changes the id.
     * `duplicate_header` - the header by which the broker recognizes a repeated message. Artemis 2.40 confirms and drops
-      the repeated message. Only a send that the library may repeat has the header. Each send has a new id, so the
-      broker does not drop a dead letter that an application sends again.
+      the repeated message. Only a send that the library may repeat has the header. All attempts of a send share an id.
+      A later send of a dead letter has a new id, so the broker does not drop the dead letter.
     * `acks_in_transactions` - whether an ACK or NACK with a ``transaction`` takes effect at the COMMIT.
     * `destination_types` - maps the beginning of a destination to a type, which SEND and SUBSCRIBE name in a header.
     * `receipts_after_commit` - whether the receipts of SENDs in a transaction come after the receipt of COMMIT
@@ -42,8 +42,8 @@ class Dialect:
     * `ends_after_refusal` - whether an ERROR that names a refused frame ends the connection in STOMP 1.2. If so,
       the broker accepts no later frame. STOMP 1.2 ("ERROR") requires this, but RabbitMQ and ActiveMQ continue.
     * `unnamed_refusals` - the pattern of the ``message`` header in an ERROR that refuses a frame but has no
-      ``receipt-id``. ``None`` means every ERROR that is not about the end of the connection or a failure inside the
-      broker.
+      ``receipt-id``. ``None`` means that such an ERROR refuses a frame unless it is about the end of the connection or
+      a failure inside the broker.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Dialect:
     def prefetch(self, count: int) -> dict[str, str]:
         """Return the headers of SUBSCRIBE that allow about *count* unacknowledged messages.
 
-        If the header counts bytes, only a *count* of 1 is exact: Artemis 2.40 gets 0 and sends one message at a time.
+        If the header counts bytes, only *count* 1 is exact. Artemis 2.40 then gets 0, and sends one message at a time.
         """
         if self.prefetch_header is None:
             return {}
@@ -204,7 +204,7 @@ _NO_FRAME = re.compile(r"delivery acknowledgement on channel \d+ timed out")
 def refuses(error: Frame, dialect: Dialect) -> bool:
     """Return whether the ERROR frame *error* says that the broker did not accept a frame.
 
-    The ``receipt-id`` of *error* names this frame. Without ``receipt-id``, the frame is one that has no answer yet.
+    The ``receipt-id`` of *error* names the frame. Without ``receipt-id``, *error* is about a frame without an answer.
     """
     message = error.headers.get("message", "").strip()
     first_line = error.body[:1000].decode("utf-8", "replace").partition("\n")[0]

@@ -157,7 +157,7 @@ class Session:
         """Read *count* RECEIPT frames with consecutive ids from *first* on. Return the number of frames that came.
 
         The method compares the received bytes with the expected bytes, without parsing. A broker may write a line feed
-        after each frame. If fewer than *count* frames came, `read_frame` returns the next frame or raises the error.
+        after each frame. If fewer frames came, call `read_frame` for the frame or the exception that came instead.
         """
         if not self.all_read:
             return 0
@@ -334,8 +334,8 @@ def error_words(frame: Frame) -> str:
     """Return the text of an ERROR frame as a part of a sentence.
 
     The text is the ``message`` header and, if different, the first line of the body. Further lines may be a Java stack
-    trace (ActiveMQ 5.17). A comma at the end of the first line means an Erlang term (RabbitMQ 3.10, "AMQP channel
-    died"). Then the text has all lines. The text has at most 300 characters of the body.
+    trace (ActiveMQ 5.17). If the first line ends with a comma, the body is an Erlang term (RabbitMQ 3.10, "AMQP channel
+    died"), and the text has all lines. The text has at most 300 characters of the body.
     """
     message = frame.headers.get("message", "").strip().rstrip(" .,;:")
     lines = frame.body.decode("utf-8", "replace").strip().splitlines()
@@ -376,7 +376,7 @@ class HeartBeats:
         return f"no byte came for {self._expects:g} s; a heart-beat was promised every {promised:g} ms"
 
     def rest(self, now: float, reading: bool) -> float | None:
-        """Return the seconds until `due` or `overdue` may change, or ``None``. If not *reading*, ignore `overdue`."""
+        """Return the seconds until `due` or, if *reading*, `overdue` may change. ``None`` means never."""
         moments = [self.sent + self._sends] if self._sends else []
         if self._expects and reading:
             moments.append(self.received + self._expects)

@@ -232,7 +232,7 @@ class _Waiting:
                 del first  # otherwise this frame and the traceback refer to each other
 
     def _later(self) -> typing.Iterator[_Waiting]:
-        """Yield the functions of the same transaction that Django will call after this function, in order."""
+        """Yield the `_Waiting` objects of the same transaction that Django will call after this object, in order."""
         calls = [each[1] for each in transaction.get_connection(self.database).run_on_commit]
         if self in calls:
             # A TestCase never commits: a function stays in the list after its call, or if it is never called.

@@ -170,9 +170,9 @@ def id_of(payload: object) -> str | None:
 
 
 def find_task(path: str) -> Task[..., typing.Any]:
-    """Return the task that *path* names, such as ``shop.tasks.send_invoice``. Raises `UnusableMessage`.
+    """Import the module of a task, and return the task. Raises `UnusableMessage` if the task is not found.
 
-    The path is the name of a module and the name of a task in it. The module is imported.
+    *path* is the name of the module and the name of the task in the module, such as ``shop.tasks.send_invoice``.
     """
     module_name, _, name = path.rpartition(".")
     if not all(part.isidentifier() for part in path.split(".")) or not module_name:
@@ -203,7 +203,7 @@ def time_text(moment: datetime.datetime | None) -> str | None:
 
 
 def read_time(text: str | None) -> datetime.datetime | None:
-    """Return the moment in *text*, naive if ``USE_TZ`` is false. Raises `ValueError`."""
+    """Return the time in the ISO 8601 *text*, naive if ``USE_TZ`` is false. Raises `ValueError` for a bad text."""
     if text is None:
         return None
     moment = datetime.datetime.fromisoformat(text)

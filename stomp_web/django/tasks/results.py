@@ -1,4 +1,4 @@
-"""The results of tasks in the database. A row is written when a task is sent, and changed when it runs."""
+"""The results of tasks in the database. A row is written when a task is sent, and changed when the task runs."""
 
 from __future__ import annotations
 

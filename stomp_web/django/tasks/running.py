@@ -48,7 +48,7 @@ _LONGEST_FAULT: typing.Final = 500  # characters of a database's error
 
 
 class TaskHandler:
-    """Runs the tasks of the backend *alias* in ``settings.TASKS``. It can be pickled."""
+    """Runs the tasks of the backend *alias* in ``settings.TASKS``. A `TaskHandler` can be pickled."""
 
     def __init__(self, alias: str) -> None:
         self._alias = alias

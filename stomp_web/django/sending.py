@@ -61,7 +61,7 @@ def send(
 
     With *on_commit*, the messages of a transaction are one batch for each alias. All errors are logged, and the first
     error is raised. If a message was certainly not sent because another message failed, it is sent again alone. The
-    time of a failed batch is subtracted from the *timeout* of the next batch. At least a twentieth of it is left.
+    time of a failed batch is subtracted from the next batch's *timeout*. At least a twentieth of the *timeout* is left.
     """
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
     if keep is None:

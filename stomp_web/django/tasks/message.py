@@ -1,6 +1,6 @@
-"""The message of a task. The body is a JSON object. It and the header ``x-message-id`` hold the result's id.
+"""The message of a task. Its body is a JSON object. The body and the header ``x-message-id`` hold the result's id.
 
-The worker reads the id in the body, because a signature covers the body. So a copy of a signed task is recognized.
+A signature covers the body. So the worker uses the id in the body, and recognizes a copy of a signed task.
 
 The sender writes the path of the task into the body. The worker calls the object at this path only if it is a `Task`.
 """
@@ -164,7 +164,7 @@ def read_result(message: ReceivedMessage, backend: str) -> TaskResult[..., typin
 
 
 def id_of(payload: object) -> str | None:
-    """Return the result's id in *payload*, a message's body, or ``None``. Unlike the body, headers are not signed."""
+    """Return the result's id in *payload*, a message's body, or ``None``. The id in the header is not signed."""
     identity = payload.get("id") if isinstance(payload, dict) else None
     return identity if isinstance(identity, str) and 0 < len(identity) <= LONGEST_ID else None
 

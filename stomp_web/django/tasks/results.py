@@ -103,8 +103,8 @@ class TaskResults:
     def begin(self, result: TaskResult[..., typing.Any], worker_id: str) -> bool:
         """Record that *worker_id* begins to run *result*. Copy the data of earlier attempts to *result*.
 
-        If the task has finished before, return false. A refused task has not finished: its dead letter was sent back
-        to the queue. If there is no row, insert a row, because the sender may not have committed its transaction yet.
+        If the task has finished before, return false. A refused task has not finished, because its dead letter can
+        be sent back to the queue. If there is no row, insert a row: the sender may not have committed its transaction.
         """
         while True:
             row = self._rows.filter(id=result.id).first()

@@ -47,9 +47,9 @@ class ConfigurationError(StompError, ValueError):
 
 
 class SerializationError(StompError, ValueError):
-    """A serializer cannot turn a payload into a body, or a body into a payload. No message was sent.
+    """A serializer cannot turn a payload into a body, or a body into a payload.
 
-    `serializer` is the name of the serializer.
+    `serializer` is the name of the serializer. If a send raises this exception, no message was sent.
     """
 
     def __init__(self, message: str, serializer: str | None = None) -> None:

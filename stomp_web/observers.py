@@ -6,7 +6,7 @@ no connection during the call. An observer's exceptions are logged, and do not a
 
 A publisher notifies its observers of `SendBegan`, `SendSucceeded`, `SendFailed`, `StoreBegan` and `PoolChanged`. A
 worker notifies its observers of `MessageReceived`, `MessageHandled`, `MessageFailed`, `MessageGivenBack` and
-`MessageDeadLettered`. The worker thread that has the message calls them, also if a handler runs in another process.
+`MessageDeadLettered`. The worker thread of the message calls the observers, even if another process runs the handler.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class SendFailed:
 
 @dataclasses.dataclass(slots=True, unsafe_hash=True)
 class StoreBegan:
-    """A message is about to be written into an outbox. An observer may add to `headers`: the row contains them."""
+    """A message is about to be written into an outbox. An observer may add to `headers`, which the row contains."""
 
     message_id: str
     destination: str
@@ -150,9 +150,9 @@ class _OfWorker:
 class MessageReceived(_OfWorker):
     """A worker thread has taken a message that the broker delivered, and will call its handler.
 
-    The event comes once for each delivery, however often the worker tries it. `message_id` is the ``x-message-id``, or
-    else the broker's ``message-id``. `destination` is the message's own destination. `subscription` is the destination
-    to which the handler has subscribed; it may have wildcards. `server` is the name that the broker gave.
+    The event comes once for each delivery, even if the worker tries the message several times. `message_id` is the
+    ``x-message-id``, or else the broker's ``message-id``. `destination` is the message's own destination. The handler
+    has subscribed to `subscription`, which may have wildcards. `server` is the name that the broker gave.
     """
 
     headers: typing.Mapping[str, str] = dataclasses.field(repr=False)
@@ -170,10 +170,10 @@ class MessageHandled(_OfWorker):
 
 @dataclasses.dataclass(slots=True, unsafe_hash=True)
 class MessageFailed(_OfWorker):
-    """A handler has raised, its process has died, or the message could not be read. The event comes at each try.
+    """A handler has raised, its process has died, or the message could not be read. The event comes at each failure.
 
     `error` is the error in one line, and `kind` the name of its class, or ``""``. `failures` counts the failures of the
-    message so far, with this one. `seconds` is how long the handler took.
+    message so far, including this failure. `seconds` is how long the handler took.
     """
 
     error: str

@@ -3,14 +3,14 @@
 * **stomp_web.E001** - ``settings.STOMP`` is missing, is not a dict, or has no ``"default"``.
 * **stomp_web.E002** - an alias cannot be used. A key, an option, a value or the address in its entry is wrong.
   ``WORKER`` in the entry is checked, too.
-* **stomp_web.E004** - an alias has ``OUTBOX`` or a handler has ``once=True``, but ``stomp_web.django.outbox`` is not in
-  INSTALLED_APPS. The check sees only handlers that the process has imported. ``stomp_worker`` imports all handlers. A
-  task backend whose option ``outbox`` or ``results`` needs that app gets the same id.
-* **stomp_web.E006** - the ``OPTIONS`` of a ``StompTaskBackend`` in ``settings.TASKS`` cannot be used. There is an
-  unknown option, a bad value, an alias that ``settings.STOMP`` does not have, or a ``max_attempts`` that is more than
-  the worker allows. Or the database of the results has ``AUTOCOMMIT`` off.
-* **stomp_web.E007** - the ``QUEUES`` of a ``StompTaskBackend`` are empty, a name in it cannot be used, or two backends
-  have the same queue at the broker.
+* **stomp_web.E004** - ``stomp_web.django.outbox`` is not in INSTALLED_APPS, but is needed: by ``OUTBOX`` of an alias,
+  by a handler with ``once=True``, or by the option ``outbox`` or ``results`` of a ``StompTaskBackend``. The check sees
+  only the handlers that the process has imported. ``stomp_worker`` imports all handlers.
+* **stomp_web.E006** - the ``OPTIONS`` of a ``StompTaskBackend`` in ``settings.TASKS`` cannot be used. For example, an
+  option is unknown or has a bad value, ``settings.STOMP`` lacks the alias, ``max_attempts`` is more than the worker
+  allows, or the database of the results has ``AUTOCOMMIT`` off.
+* **stomp_web.E007** - the ``QUEUES`` of a ``StompTaskBackend`` are empty, or a queue in ``QUEUES`` cannot be used. Or
+  two backends have the same queue at the broker.
 * **stomp_web.E008** - there is a ``StompTaskBackend``, and ``stomp_web.django`` is not in INSTALLED_APPS, so the
   command ``stomp_worker`` is missing.
 

@@ -57,7 +57,7 @@ def subscribe(
 
 
 def has_tasks() -> bool:
-    """Whether ``settings.TASKS`` may have a backend of `stomp_web.django.tasks`: it is named, or was imported."""
+    """Return whether `stomp_web.django.tasks` was imported, or ``settings.TASKS`` names a backend of this package."""
     name = f"{__package__}.tasks"
     entries = getattr(settings, "TASKS", None)  # before Django 6.0, this name may have any other meaning
     backends = (
@@ -69,7 +69,7 @@ def has_tasks() -> bool:
 
 
 def handlers_of(using: str) -> Handlers:
-    """Return the handlers of the alias *using* that were imported, and one for each of its queues of tasks.
+    """Return the imported handlers of the alias *using*, and a handler for each queue of tasks at its broker.
 
     Raises `ConfigurationError` and `InvalidFrame` if the settings of the tasks cannot be used.
     """
@@ -86,7 +86,7 @@ def handlers_of(using: str) -> Handlers:
 def make_worker(using: str, options: Options, handlers: Handlers) -> Worker:
     """Return the worker of the alias *using*, with *options* and the settings in ``settings.STOMP[using]["WORKER"]``.
 
-    Raises `ConfigurationError`. If a setting is wrong, the error names the setting's place.
+    Raises `ConfigurationError` if a setting or a handler cannot be used. The error names the place of a wrong setting.
     """
     from ..worker import Worker
 

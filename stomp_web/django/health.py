@@ -28,7 +28,7 @@ def health_urls(
     The first two answer 200 if the broker answers, and otherwise 503. The third answers 200, and asks no broker. The
     views use no database, even with ``ATOMIC_REQUESTS``, and need no login.
 
-    * *url* - ``/healthz`` by default. In a URLconf that is included, it is added to the prefix of the include.
+    * *url* - ``/healthz`` by default. If another URLconf includes these patterns, its prefix comes before *url*.
     * *using* - the alias in ``settings.STOMP`` whose broker is asked, or several aliases.
     * *options* - *timeout*, *max_age* and *details* of `HealthCheck`.
 

@@ -59,9 +59,9 @@ def send(
     broker after the commit. If sending fails or the process dies after the commit, the message is lost or its outcome
     is unknown.
 
-    The messages of one transaction are sent as one batch for each alias. All errors are logged, and the first error is
-    raised. If a message was certainly not sent because another message failed, it is sent again alone. The time of a
-    failed batch is subtracted from the *timeout* of the next batch. At least a twentieth of the *timeout* is left.
+    With *on_commit*, the messages of a transaction are one batch for each alias. All errors are logged, and the first
+    error is raised. If a message was certainly not sent because another message failed, it is sent again alone. The
+    time of a failed batch is subtracted from the next batch's *timeout*. At least a twentieth of the *timeout* is left.
     """
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
     if keep is None:
@@ -232,7 +232,7 @@ class _Waiting:
                 del first  # otherwise this frame and the traceback refer to each other
 
     def _later(self) -> typing.Iterator[_Waiting]:
-        """Yield the functions of the same transaction that Django will call after this function, in order."""
+        """Yield the `_Waiting` objects of the same transaction that Django will call after this object, in order."""
         calls = [each[1] for each in transaction.get_connection(self.database).run_on_commit]
         if self in calls:
             # A TestCase never commits: a function stays in the list after its call, or if it is never called.

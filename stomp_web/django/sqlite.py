@@ -1,7 +1,7 @@
 """The options that several connections to one SQLite database need to avoid "database is locked".
 
-SQLite lets one connection write at a time. If another connection begins its transaction with a write, it waits
-for up to ``timeout`` seconds. If it begins with a read, the later write fails at once. Django allows both by default.
+SQLite lets one connection write at a time. A transaction that begins with a write waits for up to ``timeout`` seconds.
+In a transaction that begins with a read, a later write may fail at once. By default, Django permits such transactions.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def engine_of(app: flask.Flask) -> Engine | None:
 
 
 def relay_engine(app: flask.Flask, database: str | None) -> Engine:
-    """Return the engine for the address *database*. If *database* is ``None``, return the app's engine."""
+    """Return the engine for the address *database*. Default: the app's engine, or else ``SQLALCHEMY_DATABASE_URI``."""
     from ..sqlalchemy.store import make_engine
 
     engine = engine_of(app)

@@ -33,11 +33,11 @@ class HealthCheck(Unpicklable):
     * *details* - whether the report contains the addresses, the products and the errors of the brokers. Default false,
       because strangers may be able to read the answers of a web application.
 
-    A call returns the `Report`. Only one caller checks at a time. Meanwhile, other callers get the last result if it is
-    not older than *max_age* and all timeouts together. Otherwise they wait for the new result, until all timeouts
-    together have passed since the check began. The caller that checks waits longer only if no name server answers,
-    because Python cannot interrupt the look-up of a host name. The logger ``stomp_web.health`` gets a record when a
-    broker stops answering, and when all brokers answer again.
+    A call returns a `Report`. Only one caller checks at a time. The limit of a check is *timeout* times the number of
+    *checks*. During a check, other callers get the last report if it is younger than *max_age* plus the limit.
+    Otherwise they wait for the new report until the check reaches the limit. If no name server answers, the caller that
+    checks waits longer, because Python cannot interrupt the look-up of a host name. The logger ``stomp_web.health``
+    gets a record when a broker stops answering, and when all brokers answer again.
 
     Raises `ConfigurationError` for a bad option. A call raises `ConfigurationError` if one of *checks* does.
 

@@ -32,7 +32,7 @@ def check_path(path: str) -> str:
 
 
 class HealthMiddleware:
-    """Answers GET and HEAD requests for three paths. Other requests go to *app*.
+    """Answers GET and HEAD requests for three paths. Other methods get 405. Requests for other paths go to *app*.
 
     * *check* - tells whether the application is ready.
     * *path* - ``/healthz`` by default. *path* and *path* + ``/ready`` answer 200 if *check* says that the application

@@ -1,4 +1,4 @@
-"""HTTP for probes: the head of a request in, a whole answer out. No I/O."""
+"""HTTP for probes: makes the whole answer from the head of a request. No I/O."""
 
 from __future__ import annotations
 

@@ -32,9 +32,9 @@ class Report:
     details: typing.Mapping[str, typing.Any] = dataclasses.field(default_factory=dict)
 
     def status(self, live_only: bool = False) -> int:
-        """Return the status of HTTP: 200 if the program is live and ready, otherwise 503.
+        """Return the HTTP status: 200 if `live` is true and `ready` is not false, otherwise 503.
 
-        If *live_only* is true, the program does not have to be ready.
+        If *live_only* is true, `ready` does not matter.
         """
         return 200 if self.live and (live_only or self.ready is not False) else 503
 
@@ -54,7 +54,7 @@ LIVE: typing.Final = Report()
 
 
 def paths_below(path: str) -> dict[str, bool]:
-    """Return the paths of the probes. A path is mapped to true if it only asks whether the program is live."""
+    """Return the paths of the probes. A path is mapped to true if its probe only asks whether the program is live."""
     return {path: False, f"{path}/ready": False, f"{path}/live": True}
 
 

@@ -135,7 +135,7 @@ class HealthServer:
             client.close()
 
     def _fails(self, what: str) -> bool:
-        """Note that *what* has failed. Return whether its attempt before was successful."""
+        """Record that *what* has failed. Return false if the attempt before this one has failed, too."""
         first = what not in self._failing
         self._failing.add(what)
         return first

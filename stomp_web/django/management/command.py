@@ -16,7 +16,7 @@ __all__ = ["StompCommand"]
 
 
 class StompCommand(BaseCommand):
-    """A command with the exit status 0 after success, 1 after a failure, and `unusable` if it can never succeed.
+    """A command. Exit status: 0 after success, 1 after a failure, the value of `unusable` if a retry would fail, too.
 
     The status does not change if a standard stream is closed, is full or has no reader.
     """

@@ -2,8 +2,8 @@
 
 * **stomp_web.E003** - the settings of an outbox cannot be used.
 * **stomp_web.E005** - the outbox of an alias is in a database in which the routers do not allow its table.
-* **stomp_web.W005** - an outbox is the default, and ``ATOMIC_REQUESTS`` is off for its database. So ``send`` is refused
-  outside of ``transaction.atomic``.
+* **stomp_web.W005** - ``send`` uses an outbox by default, and ``ATOMIC_REQUESTS`` is off for the outbox's database. So
+  ``send`` is refused outside of ``transaction.atomic``.
 * **stomp_web.W006** - the database of an outbox is SQLite, and its ``OPTIONS`` lack a setting. Without this setting,
   programs that write at the same time get "database is locked".
 * **stomp_web.W007** - ``stomp_web.django`` is not in INSTALLED_APPS, so its commands and checks are missing.

@@ -88,7 +88,7 @@ def _database_of(settings: OutboxSettings) -> str:
 
 
 def _insert(database: str, handler: str, identity: str) -> bool:
-    """Insert the row. Return whether the row is new."""
+    """Insert a row for *handler* and *identity*. Return false if the row was there already."""
     rows = InboxMessage.objects.using(database)
     try:
         with transaction.atomic(using=database):

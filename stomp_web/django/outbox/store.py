@@ -80,8 +80,8 @@ class DjangoStore(Store):
     def guarded(self, claim: Claim) -> typing.Iterator[Claim]:
         """See `Store.guarded`. Receivers of ``message_sent`` use the connection of the claim's transaction.
 
-        After a failed statement, PostgreSQL and Django refuse all further statements until a rollback. So the messages
-        are sent in a savepoint. The outcomes are recorded after the savepoint.
+        If a receiver's statement fails, PostgreSQL and Django refuse all further statements until a rollback. So the
+        messages are sent in a savepoint. The outcomes are recorded after the savepoint.
         """
         if not claim.rows:
             yield claim
@@ -162,7 +162,7 @@ class DjangoStore(Store):
         ]
 
     def _last_before(self, state: str) -> Subquery:
-        """Return a subquery for the highest id below the outer row's id, with the same key and in *state*."""
+        """Return a subquery. Among rows in *state* with the outer row's key and a lower id, it finds the highest id."""
         rows = self._rows.filter(key=OuterRef("key"), state=state, id__lt=OuterRef("id"))
         return Subquery(rows.order_by("-id").values("id")[:1])
 
@@ -259,8 +259,8 @@ class DjangoStore(Store):
         """Close the connection if it is broken, or older than a ``CONN_MAX_AGE`` that is not 0.
 
         With a ``CONN_MAX_AGE`` of 0, the default, Django closes the connection at the end of each request. A relay has
-        no requests, and would have to connect again for each batch. With ``CONN_HEALTH_CHECKS``, Django checks the
-        connection before the next use.
+        no requests. So its connection stays open, and need not be made again for each batch. With
+        ``CONN_HEALTH_CHECKS``, Django checks the connection before the next use.
         """
         connection = connections[self.database]
         if connection.in_atomic_block:  # of a TestCase

@@ -59,11 +59,11 @@ def write(message: Message, using: str, key: str | None, database: str | None) -
 
 
 class _Inline:
-    """A function that Django calls after the commit. The first call sends all rows of the transaction.
+    """A function that Django calls after the commit. The first call sends all rows of the transaction and the alias.
 
-    Each row has its own function. A group has weak references to the functions of one transaction. Django drops a
-    function after its call, or after a rollback to a savepoint that is older than the row. The function then leaves its
-    group.
+    Each row has its own `_Inline` object. `_group` is a weak set of the objects of the rows that are sent together.
+    Django drops an object after its call, or if a rollback to a savepoint undoes its row. A dropped object leaves the
+    set.
     """
 
     def __init__(self, using: str, database: str, identity: int) -> None:

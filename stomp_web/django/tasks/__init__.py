@@ -1,4 +1,4 @@
-"""The backend of ``django.tasks`` that sends tasks to a STOMP broker; ``manage.py stomp_worker`` runs them.
+"""The backend of ``django.tasks`` that sends tasks to a STOMP broker. ``manage.py stomp_worker`` runs the tasks.
 
 Needs Django 6.0 or newer. With an older Django, importing this package raises `ImportError`.
 """

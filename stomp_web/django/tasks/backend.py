@@ -34,15 +34,15 @@ _TASK_HEADER: typing.Final = "x-task"
 
 
 class StompTaskBackend(BaseTaskBackend):
-    """Sends tasks to queues of the broker of an alias in ``settings.STOMP``. ``manage.py stomp_worker`` runs them.
+    """Sends each task to its queue at a broker in ``settings.STOMP``. ``manage.py stomp_worker`` runs the tasks.
 
     ``settings.TASKS`` names this class as ``BACKEND``. Each name in ``QUEUES`` is a queue of the broker.
 
-    * Priorities, -100 to 100, become those of the broker, 0 to 9.
-    * Async tasks run in an event loop of their own, as ``async_to_sync`` makes it.
-    * `supports_defer` is true if the option `scheduler` is. Then tasks may have `run_after`.
-    * `supports_get_result` is true if results are stored: with ``"stomp_web.django.outbox"`` in INSTALLED_APPS, unless
-      the option `results` is false.
+    * The priority of a task, from -100 to 100, becomes the priority of its message, from 0 to 9.
+    * Each async task runs in its own event loop, as with asgiref's ``async_to_sync``.
+    * If the option `scheduler` is true, `supports_defer` is true, and tasks may have `run_after`.
+    * If results are stored, `supports_get_result` is true. They are stored if ``"stomp_web.django.outbox"`` is in
+      INSTALLED_APPS and the option `results` is not false.
     """
 
     supports_async_task = True
@@ -65,13 +65,13 @@ class StompTaskBackend(BaseTaskBackend):
         return self.settings.stores_results
 
     def enqueue(self, task: Task[_P, _R], args: list[typing.Any], kwargs: dict[str, typing.Any]) -> TaskResult[_P, _R]:
-        """Send *task*, and return its result, which is not finished.
+        """Send *task*, and return its result, which has the status ``READY``.
 
-        With the outbox, the message is a row of the open transaction, or of a transaction of its own if none is open.
-        With `on_commit`, the message is sent after the commit of the open transaction.
+        With the outbox, the message is a row of the open transaction. If no transaction is open, the row gets its own
+        transaction. With the option `on_commit`, the message is sent after the commit of the open transaction.
 
-        Raises `InvalidTask` if the backend cannot run the task, `TypeError` if an argument is not a JSON value, and
-        what `stomp_web.django.send` raises.
+        Raises `InvalidTask` if the backend cannot run the task. Raises `TypeError` if an argument is not a JSON value.
+        Raises the exceptions of `stomp_web.django.send`, too.
         """
         settings = self.settings
         result, arguments = self._prepare(task, args, kwargs)
@@ -102,7 +102,7 @@ class StompTaskBackend(BaseTaskBackend):
     ) -> TaskResult[_P, _R]:
         """Send *task* without blocking the event loop. See `enqueue`.
 
-        If the database takes part, all of it runs in the thread in which Django uses the database for async code.
+        If sending needs the database, `enqueue` runs in the thread in which Django uses the database for async code.
         """
         settings = self.settings
         if settings.uses_outbox or settings.on_commit or settings.stores_results:
@@ -115,7 +115,7 @@ class StompTaskBackend(BaseTaskBackend):
     def get_result(self, result_id: str) -> TaskResult[..., typing.Any]:
         """Return the stored result with the id *result_id*.
 
-        Raises `TaskResultDoesNotExist`, and `NotImplementedError` if results are not stored.
+        Raises `TaskResultDoesNotExist` for an unknown id, and `NotImplementedError` if results are not stored.
         """
         store = self.settings.store
         if store is None:
@@ -131,7 +131,7 @@ class StompTaskBackend(BaseTaskBackend):
     def _prepare(
         self, task: Task[_P, _R], args: typing.Any, kwargs: typing.Any
     ) -> tuple[TaskResult[_P, _R], dict[str, typing.Any]]:
-        """Return the result, and the arguments of `stomp_web.django.send`."""
+        """Return the result of *task*, and the arguments for `stomp_web.django.send`."""
         self.validate_task(task)
         _check_path(task)
         settings = self.settings

@@ -72,7 +72,7 @@ def _check_queues(backend: StompTaskBackend, where: str) -> typing.Iterator[chec
 
 
 def _destinations_of(backend: StompTaskBackend) -> set[str]:
-    """Return the alias and destination of each queue of *backend*, as texts; none if its options are invalid."""
+    """Return a text for each queue of *backend*: destination and alias. If an option is invalid, return no text."""
     try:
         settings = backend.settings
     except ConfigurationError:

@@ -1,8 +1,8 @@
-"""The message of a task: a JSON object. Its ``x-message-id`` is the id of the task's result, which is in the body, too.
+"""The message of a task. Its body is a JSON object. The body and the header ``x-message-id`` hold the result's id.
 
-The body counts, because a signature covers it. So a copy of a signed task has the same id, and is known as a copy.
+A signature covers the body. So the worker uses the id in the body, and recognizes a copy of a signed task.
 
-The path of the task comes from the sender. So it is used only if it names a `Task`: no other object is ever called.
+The sender writes the path of the task into the body. The worker calls the object at this path only if it is a `Task`.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ REFUSAL: typing.Final = f"{UnusableMessage.__module__}.{UnusableMessage.__qualna
 def priority_of(task: Task[..., typing.Any]) -> int:
     """Return the priority of the message (0 to 9) for the priority of *task* (-100 to 100).
 
-    A task's default, 0, becomes 4, which is the default of brokers. Each priority above it is 5 to 9, and each one
-    below it is 0 to 3.
+    A task's default priority, 0, becomes 4, the default of brokers. Priorities above 0 become 5 to 9. Priorities below
+    0 become 0 to 3.
     """
     if task.priority > 0:
         return 4 + -(-task.priority // 20)
@@ -101,15 +101,15 @@ def new_result(
 
 
 def assign(result: TaskResult[..., typing.Any], **values: object) -> None:
-    """Set attributes of *result*, which is frozen for everything but a backend."""
+    """Set attributes of *result*. The class of *result* is frozen, but Django lets a backend change a result."""
     for name, value in values.items():
         object.__setattr__(result, name, value)
 
 
 def set_end(result: TaskResult[..., typing.Any], error: TaskError | None, *, again: bool) -> None:
-    """Set the status of *result* after an attempt that has raised *error*, and when it finished.
+    """Set the status and `finished_at` of *result* after an attempt. *error* is ``None`` after a success.
 
-    *again* says whether the task is to run again after an error.
+    If the attempt has raised *error* and *again* is true, the task will run again, so its status becomes ``READY``.
     """
     if error is not None and again:
         assign(result, status=TaskResultStatus.READY, finished_at=None)
@@ -119,7 +119,7 @@ def set_end(result: TaskResult[..., typing.Any], error: TaskError | None, *, aga
 
 
 def count_raised(errors: typing.Iterable[TaskError]) -> int:
-    """Return how many of *errors* the task itself has raised: not those of a refused message."""
+    """Return how many of *errors* the task has raised. The error of a refused message does not count."""
     return sum(error.exception_class_path != REFUSAL for error in errors)
 
 
@@ -139,7 +139,7 @@ def payload_of(result: TaskResult[..., typing.Any]) -> dict[str, typing.Any]:
 
 
 def read_result(message: ReceivedMessage, backend: str) -> TaskResult[..., typing.Any]:
-    """Return the result for *message*, which came to the backend *backend*. Raises `UnusableMessage`."""
+    """Return a new result for the task in *message* to *backend*. Raises `UnusableMessage` if that task cannot run."""
     payload = message.payload
     if not isinstance(payload, dict):
         raise UnusableMessage(f"the message is no task: its body is not a JSON object, but {type(payload).__name__}")
@@ -164,15 +164,15 @@ def read_result(message: ReceivedMessage, backend: str) -> TaskResult[..., typin
 
 
 def id_of(payload: object) -> str | None:
-    """Return the id of a result in *payload*, the body of a message, or ``None``. A header is not signed."""
+    """Return the result's id in *payload*, a message's body, or ``None``. The id in the header is not signed."""
     identity = payload.get("id") if isinstance(payload, dict) else None
     return identity if isinstance(identity, str) and 0 < len(identity) <= LONGEST_ID else None
 
 
 def find_task(path: str) -> Task[..., typing.Any]:
-    """Return the task that *path* names, such as ``shop.tasks.send_invoice``. Raises `UnusableMessage`.
+    """Import the module of a task, and return the task. Raises `UnusableMessage` if the task is not found.
 
-    The path is the name of a module and the name of a task in it. The module is imported.
+    *path* is the name of the module and the name of the task in the module, such as ``shop.tasks.send_invoice``.
     """
     module_name, _, name = path.rpartition(".")
     if not all(part.isidentifier() for part in path.split(".")) or not module_name:
@@ -203,7 +203,7 @@ def time_text(moment: datetime.datetime | None) -> str | None:
 
 
 def read_time(text: str | None) -> datetime.datetime | None:
-    """Return the moment in *text*, naive if ``USE_TZ`` is false. Raises `ValueError`."""
+    """Return the time in the ISO 8601 *text*, naive if ``USE_TZ`` is false. Raises `ValueError` for a bad text."""
     if text is None:
         return None
     moment = datetime.datetime.fromisoformat(text)

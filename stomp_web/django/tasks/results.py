@@ -1,4 +1,4 @@
-"""The results of tasks in the database. A row is written when a task is sent, and changed when it runs."""
+"""The results of tasks in the database. A row is written when a task is sent, and changed when the task runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TaskResults:
     def check(self) -> None:
         """Raise `ConfigurationError` if the table is missing, or the database has ``AUTOCOMMIT`` off.
 
-        If the database is not available, only log that.
+        If the database cannot be reached, only log a warning.
         """
         self.check_settings()
         try:
@@ -55,7 +55,7 @@ class TaskResults:
             _log.warning("the database %r cannot be reached, and tasks wait: %s", self.database, error)
 
     def check_settings(self) -> None:
-        """Raise `ConfigurationError` if the settings of the database make Django commit nothing by itself."""
+        """Raise `ConfigurationError` if ``AUTOCOMMIT`` is off in the settings of the database."""
         if connections[self.database].settings_dict.get("AUTOCOMMIT") is False:
             raise ConfigurationError(
                 f"results cannot be stored in the database {self.database!r}, because its AUTOCOMMIT is False in "
@@ -64,7 +64,7 @@ class TaskResults:
             )
 
     def rest(self) -> None:
-        """Close the connection if it is broken, or was left with autocommit off, so that a write would be undone."""
+        """Close the connection if it is broken or has autocommit off. Without autocommit, a write could be undone."""
         connection = connections[self.database]
         if connection.connection is None or connection.in_atomic_block:
             return
@@ -101,10 +101,10 @@ class TaskResults:
         self._rows.filter(id=identity).delete()
 
     def begin(self, result: TaskResult[..., typing.Any], worker_id: str) -> bool:
-        """Record that *worker_id* begins to run *result*, and complete it with what is known of earlier attempts.
+        """Record that *worker_id* begins to run *result*. Copy the data of earlier attempts to *result*.
 
-        Return false if the task has finished before. A task that was refused has not: its dead letter was sent back.
-        Without a row, insert one: the transaction of the sender may not have been committed yet.
+        If the task has finished before, return false. A refused task has not finished, because its dead letter can
+        be sent back to the queue. If there is no row, insert a row: the sender may not have committed its transaction.
         """
         while True:
             row = self._rows.filter(id=result.id).first()
@@ -129,11 +129,11 @@ class TaskResults:
                 return True
 
     def finish(self, result: TaskResult[..., typing.Any], error: TaskError | None, most: int) -> None:
-        """Store the end of an attempt to run *result*: its value or, if the attempt has raised, *error*.
+        """Store the end of an attempt to run *result*. If *error* is ``None``, store the value, otherwise the error.
 
-        After an error, the task is ``READY`` for another attempt if it has raised fewer than *most* times, and no other
-        worker has finished it. Otherwise it has failed. *result* gets the status, and the errors and workers of all
-        attempts. A success of another worker stays as it is.
+        If the task has now raised *most* times or another worker has finished it, an error makes the task ``FAILED``.
+        Otherwise, an error makes the task ``READY`` for another attempt. *result* gets the status, and the errors and
+        workers of all attempts. If another worker has stored a success, the row stays unchanged.
         """
         known = list(result.errors)
         while True:
@@ -173,7 +173,7 @@ class TaskResults:
     def get(self, identity: str, backend: str) -> TaskResult[..., typing.Any]:
         """Return the result with the id *identity* of the task backend *backend*.
 
-        Raises `TaskResultDoesNotExist`, and `InvalidTask` if the task of the result is no longer there.
+        Raises `TaskResultDoesNotExist` for an unknown id, and `InvalidTask` if the task no longer exists.
         """
         row = self._rows.filter(id=identity, backend=backend).first()
         if row is None:
@@ -212,7 +212,7 @@ def _changing(result: TaskResult[..., typing.Any]) -> dict[str, typing.Any]:
 
 
 def _has_finished(row: TaskRecord, errors: list[TaskError]) -> bool:
-    """Return whether the task of *row* is not to run again. One that was refused is: its dead letter was sent back."""
+    """Return whether the task of *row* has finished. A refused task has not finished, and runs if it comes again."""
     refused = bool(errors) and errors[-1].exception_class_path == REFUSAL
     return row.status == TaskResultStatus.SUCCESSFUL or (row.status == TaskResultStatus.FAILED and not refused)
 

@@ -1,4 +1,4 @@
-"""Runs tasks: the handler of the queues of one task backend, which ``manage.py stomp_worker`` calls.
+"""The handler that runs the tasks of one task backend. ``manage.py stomp_worker`` calls the handler for each message.
 
 A message is acknowledged after its task has run and the result is stored. So if the worker dies, the broker delivers
 the message again, and the task runs again.
@@ -48,7 +48,7 @@ _LONGEST_FAULT: typing.Final = 500  # characters of a database's error
 
 
 class TaskHandler:
-    """Runs the tasks of the backend *alias* in ``settings.TASKS``. It can be pickled."""
+    """Runs the tasks of the backend *alias* in ``settings.TASKS``. A `TaskHandler` can be pickled."""
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
@@ -63,9 +63,9 @@ class TaskHandler:
     def __call__(self, message: ReceivedMessage) -> None:
         """Run the task in *message*, and store its result.
 
-        Raises `Reject` if the message is not a task that can run here. Raises `InboxUnavailable` if the result cannot
-        be stored; the message is then tried again, and this does not count as a failure. Raises the task's own
-        exception if the task is to be tried again; if that is an `InboxUnavailable`, a `RuntimeError` in its place.
+        Raises `Reject` if the message names no task that can run here. Raises `InboxUnavailable` if the result cannot
+        be stored. The worker then tries the message again, and counts no failure. If the task is to be tried again,
+        raises the exception of the task. For a task's own `InboxUnavailable`, raises `RuntimeError` instead.
         """
         backend = typing.cast("StompTaskBackend", task_backends[self._alias])
         settings = backend.settings
@@ -113,7 +113,7 @@ class _Run:
         self._most = settings.max_attempts
 
     def begin(self, message: ReceivedMessage) -> bool:
-        """Record that the attempt begins. Return whether to make it: not if the task has finished before."""
+        """Record that the attempt begins. Return false if the task has finished before and must not run."""
         result, now = self._result, timezone.now()
         assign(result, status=TaskResultStatus.RUNNING, started_at=now, last_attempted_at=now)
         if self._store is None:
@@ -161,9 +161,9 @@ class _Run:
         return value
 
     def _end(self, error: TaskError | None, most: int) -> None:
-        """Store the end of the attempt, which has raised *error*, and send the signal if it was the last attempt.
+        """Store the end of the attempt. If it was the last attempt, send the signal ``task_finished``.
 
-        *most* is how often the task may raise.
+        *error* is the attempt's exception, or ``None``. *most* is how many attempts may raise.
         """
         result, store = self._result, self._store
         if store is None:
@@ -191,7 +191,7 @@ class _Run:
 
 
 def _finish(store: TaskResults, result: TaskResult[..., typing.Any], error: TaskError | None, most: int) -> None:
-    """Store the end of an attempt. Try it twice, because the task may have taken longer than a connection lasts."""
+    """Store the end of an attempt. After a fault, try once more: the connection may have ended during the task."""
     store.rest()
     try:
         store.finish(result, error, most)
@@ -219,7 +219,7 @@ class _Storing:
 
 
 def _wait_until_due(result: TaskResult[..., typing.Any]) -> None:
-    """Wait until *result* may run. Raises `UnusableMessage` if that is not soon."""
+    """Wait until *result* may run. Raises `UnusableMessage` if the wait would take more than five seconds."""
     run_after = result.task.run_after
     early = 0.0 if run_after is None else (run_after - timezone.now()).total_seconds()
     if early > _MOST_EARLY:
@@ -254,10 +254,10 @@ def _worker_id() -> str:
 
 
 def subscribe_queues(handlers: Handlers, backend: StompTaskBackend) -> None:
-    """Add a handler for each queue of *backend* to *handlers*.
+    """Add to *handlers* a handler for each queue of *backend*.
 
-    Raises `ConfigurationError` if there is no queue, or a queue has a handler already. Raises `InvalidFrame` if a queue
-    has no valid destination.
+    Raises `ConfigurationError` if there is no queue, or if a queue has an invalid name or has a handler already. Raises
+    `InvalidFrame` if a queue has no valid destination.
     """
     settings = backend.settings
     if not backend.queues:
@@ -272,9 +272,9 @@ def subscribe_queues(handlers: Handlers, backend: StompTaskBackend) -> None:
 
 
 def subscribe_tasks(handlers: Handlers, using: str) -> None:
-    """Add a handler for each queue of tasks at the broker of the alias *using* to *handlers*.
+    """Add to *handlers* a handler for each queue of tasks at the broker of the alias *using*.
 
-    Raises what `subscribe_queues` raises, and `ConfigurationError` if the results have no table.
+    Raises the exceptions of `subscribe_queues`. Raises `ConfigurationError` if the results have no table.
     """
     for alias in task_backends:
         backend = task_backends[alias]

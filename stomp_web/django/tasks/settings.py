@@ -31,19 +31,19 @@ _NO_HEADERS: typing.Final[typing.Mapping[str, str]] = types.MappingProxyType({})
 class TaskSettings:
     """The options, each with its default.
 
-    * `using` - the alias in ``settings.STOMP`` whose broker has the queues; by default ``default``.
-    * `destination` - the destination of a queue; ``{queue}`` stands for the queue's name. By default
+    * `using` - the alias in ``settings.STOMP`` whose broker has the queues. Default: ``default``.
+    * `destination` - the destination of a queue. ``{queue}`` stands for the queue's name. Default:
       ``/queue/tasks.{queue}``.
-    * `headers` - more headers of each SEND and SUBSCRIBE, such as RabbitMQ's properties of a queue; by default none.
-    * `serializer` - ``json``, the default, or ``signed-json``, with the ``signing_keys`` of the alias.
-    * `outbox` - whether a task is written into the outbox. With ``None``, the default, ``OUTBOX["default"]`` of the
-      alias decides, except with `on_commit`.
-    * `on_commit` - whether a task is sent after the commit of the open transaction; by default no.
-    * `results` - whether results are stored. With ``None``, the default: if the app of the outbox is installed.
-    * `keep` - after how many days a result that has finished is removed; by default 7.
-    * `max_attempts` - how often a task runs until it does not raise; by default 1, so it is not tried again.
-    * `scheduler` - whether the broker delays messages by ``AMQ_SCHEDULED_DELAY``, as the scheduler of ActiveMQ does, so
-      that tasks may have `run_after`; by default no.
+    * `headers` - more headers of each SEND and SUBSCRIBE, such as RabbitMQ's properties of a queue. Default: none.
+    * `serializer` - ``json`` or ``signed-json``, which needs ``signing_keys`` of the alias. Default: ``json``.
+    * `outbox` - whether a task is written into the outbox. Default: ``None``, which means no with `on_commit`, and
+      otherwise the value of ``OUTBOX["default"]`` of the alias.
+    * `on_commit` - whether a task is sent after the commit of the open transaction. Default: no.
+    * `results` - whether results are stored. Default: ``None``, which means yes if the outbox app is installed.
+    * `keep` - after how many days a finished result is removed. Default: 7.
+    * `max_attempts` - how many attempts a task has, if each attempt raises. Default: 1, so there is no second attempt.
+    * `scheduler` - whether the broker delays a message with the header ``AMQ_SCHEDULED_DELAY``, as ActiveMQ's scheduler
+      does. If so, tasks may have `run_after`. Default: no.
     """
 
     using: str = DEFAULT_ALIAS
@@ -82,7 +82,7 @@ class TaskSettings:
 
     @property
     def store(self) -> TaskResults | None:
-        """The stored results, or ``None`` if results are not stored. Raises `ConfigurationError` without the app."""
+        """The stored results, or ``None`` if none are stored. Raises `ConfigurationError` without the outbox app."""
         if not self.stores_results:
             return None
         if not apps.is_installed(OUTBOX_APP):

@@ -42,7 +42,7 @@ class Command(StompCommand):
         add_options(parser, HEALTH)
 
     def check(self, *args: typing.Any, **options: typing.Any) -> None:
-        """Run the system checks without the check of SQLite's options. `handle` has its own warning."""
+        """Run the system checks without the check of SQLite's options, because `handle` itself warns of them."""
         silenced = settings.SILENCED_SYSTEM_CHECKS
         settings.SILENCED_SYSTEM_CHECKS = [*silenced, CHECK]
         try:

@@ -226,7 +226,7 @@ class Store:
         self._wake_behind({row.key for row in outcomes.sent if row.key is not None})
 
     def _record_later(self, outcomes: typing.Sequence[Outcomes]) -> None:
-        """Record *outcomes* in a new transaction. Try again while SQLite is locked. Only this relay has the `turn`."""
+        """Record *outcomes* in a new transaction. While SQLite is locked, try again: only this relay has the `turn`."""
         deadline = time.monotonic() + _RECORD_LIMIT
         while True:
             try:
@@ -344,7 +344,7 @@ class Store:
     def guarded(self, claim: Claim) -> contextlib.AbstractContextManager[Claim]:
         """Return a context manager in which a relay sends the rows of *claim*. The manager yields the claim to use.
 
-        Application code may run meanwhile. A subclass can keep that code from breaking the transaction of the claim.
+        During the block, application code may run. A subclass can keep this code from breaking the claim's transaction.
         """
         return contextlib.nullcontext(claim)
 

@@ -18,7 +18,7 @@ _OF_SQLITE: typing.Final = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
 def is_conflict(error: BaseException) -> bool:
     """Return whether an *error* of SQLAlchemy, Django or a driver says that another transaction's lock was in the way.
 
-    The failed statement has then changed nothing. After a rollback, the same transaction may succeed at once.
+    If so, the failed statement has changed nothing. After a rollback, a new try may succeed at once.
     """
     error = getattr(error, "orig", None) or error.__cause__ or error
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)  # psycopg, psycopg2

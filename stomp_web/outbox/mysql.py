@@ -6,10 +6,10 @@ __all__ = ["delete_one_by_one", "lock_those_that_wait"]
 
 
 def delete_one_by_one(table: str, ids: str) -> str:
-    """Return a statement that deletes rows of *table*. *ids* is the placeholder for a JSON array of the rows' ids.
+    """Return a statement that deletes rows of *table*, a quoted name. *ids* is the placeholder for a JSON array of ids.
 
-    *table* is a quoted name. With ``id IN (...)``, MariaDB 10.11 reads the whole table if the ids are a quarter of the
-    rows. This read waits for rows that other relays have locked, or ends in a deadlock.
+    The statement finds each row by its id. With ``id IN (...)``, MariaDB 10.11 would read the whole table if the ids
+    are a quarter of the rows. This read would wait for rows that other relays have locked, or end in a deadlock.
     """
     return f"DELETE gone FROM {_each(ids, table, 'gone')}"
 
@@ -17,8 +17,8 @@ def delete_one_by_one(table: str, ids: str) -> str:
 def lock_those_that_wait(table: str, ids: str) -> str:
     """Return a statement that locks and selects the rows among *ids* that wait without a `next_attempt_at`.
 
-    The statement waits only for locks on these rows. A search by keys may use the index of the states, and then also
-    waits for locks on rows of other keys.
+    *table* and *ids* are those of `delete_one_by_one`. The statement waits only for locks on rows among *ids*. A search
+    by keys could use the index of the states. Such a search would also wait for locks on rows of other keys.
     """
     found = _each(ids, table, "found")
     return f"SELECT found.id FROM {found} WHERE found.state = 'waiting' AND found.next_attempt_at IS NULL FOR UPDATE"  # noqa: S608 - names

@@ -4,10 +4,10 @@ Two rules keep this order with any number of relays, without a lock for each key
 
 * A row may be claimed only if the previous unsent row of its key is gone or is in the same claim. A row that another
   relay has locked is not gone.
-* Two rows of one key may be in one batch only if they have the same destination, content type, ttl and headers. A
-  broker that refuses one row then refuses both. Their bodies may differ, and so may the headers that brokers ignore.
-  Otherwise, the later row is sent in a later batch, after the receipt of the earlier row. The reason is that RabbitMQ
-  and ActiveMQ accept later messages of a batch even after an ERROR for an earlier message.
+* Two rows of one key may be in one batch only if a broker that refuses one row also refuses the other row. So the rows
+  must have the same alias, destination, content type, ttl and headers, except headers that brokers ignore. The bodies
+  may differ. If anything else differs, the later row is sent in a later batch, after the receipt of the earlier row,
+  because RabbitMQ and ActiveMQ accept later messages of a batch even after an ERROR for an earlier message.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Candidate:
 
     @classmethod
     def of(cls, id: int, key: str | None, before: typing.Mapping[str, int | None], size: int) -> Candidate:
-        """Return a candidate. For each state, *before* has the id of the key's last earlier row in that state."""
+        """Return a candidate. *before* maps a state to the highest id below *id* of a row with *key* in this state."""
         previous, state = max(((each, state) for state, each in before.items() if each), default=(None, None))
         return cls(id, key, previous, state, size)
 
@@ -50,8 +50,8 @@ def choose(candidates: typing.Iterable[Candidate], most_bytes: int) -> tuple[lis
     """Return the ids of the rows to send, the candidates that must wait, and whether all candidates were examined.
 
     *candidates* must be in the order of their ids. The returned ids have this order, too. A candidate must wait if its
-    previous row is waiting or failed, or must wait in this call. Together, the chosen bodies have at most *most_bytes*,
-    unless only one row is chosen. Candidates after the first body that does not fit are not examined.
+    previous row is waiting or failed, or if its previous row must wait, too. Together, the chosen bodies have at most
+    *most_bytes*, unless only one row is chosen. Candidates after the first body that does not fit are not examined.
     """
     chosen: dict[int, None] = {}
     held: dict[int, Candidate] = {}

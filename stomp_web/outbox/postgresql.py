@@ -26,7 +26,7 @@ def can_listen(connection: typing.Any) -> bool:
 
 
 class ConnectionListener:
-    """Listens on *channel* with an autocommit *connection* of psycopg or psycopg2. *close* closes the connection."""
+    """Listens on *channel* with an autocommit *connection* of psycopg or psycopg2. *close* must close *connection*."""
 
     def __init__(self, connection: typing.Any, channel: str, close: typing.Callable[[], object]) -> None:
         self._connection = connection

@@ -60,9 +60,9 @@ class Relay:
     * *poll* - how many seconds the relay waits if there is nothing to send. Default: 1. On PostgreSQL, a commit wakes
       the relay at once.
     * *batch* - the most messages that are claimed and sent together. Default: 500. Maximum: 10000.
-    * *max_attempts* - after how many refusals by the broker the row of a message is *failed*. Default: 10. The pause
-      before the second try is one second. Each later pause is twice as long, up to five minutes. If a message was not
-      sent or its outcome is unknown, the relay tries until the broker has confirmed it.
+    * *max_attempts* - how many times the relay sends a message that the broker refuses. Then the row is *failed*.
+      Default: 10. The pause before the second try is one second. Each later pause is twice as long, up to five minutes.
+      If a message was not sent or its outcome is unknown, the relay tries until the broker has confirmed the message.
     * *alias* - the broker that the relay tries to reach at its start, if there is nothing to send yet. A failure is
       logged. Default: ``None``, which means that no broker is tried before the first message.
 
@@ -114,10 +114,10 @@ class Relay:
 
     @property
     def stuck(self) -> str:
-        """Why only a restart of the program helps, or an empty text. Use it for liveness probes.
+        """The reason why the program must be restarted, or an empty text. Use this property for liveness probes.
 
-        While a broker or the database is away, the relay tries again and again, so it is not stuck. It is stuck if it
-        has not moved for five minutes, for example because the driver of the database waits for an answer for ever.
+        The relay is stuck if one step takes more than five minutes, for example because the database driver waits for
+        an answer for ever. While a broker or the database is away, the relay keeps trying, and is not stuck.
         """
         silent = time.monotonic() - self._moved_at
         return f"the thread that called run has not moved for {silent:.0f} s" if silent > _STUCK else ""
@@ -129,10 +129,10 @@ class Relay:
     def run(self, *, once: bool = False, on_progress: Progress | None = None) -> int:
         """Relay messages until SIGTERM, Ctrl-C or `stop`. With *once*, also end when no message can be sent now.
 
-        *on_progress* is called about twice a second with a `RelayStats`. Without *once*, the relay waits if a broker or
-        the database cannot be reached. With *once* and nothing to send, no broker is needed. Returns the exit
-        code for the program. Without *once*, the code is 0. With *once*, the code is 1 if a broker or the database
-        cannot be reached or if unsent rows are left, and otherwise 0.
+        *on_progress* is called about twice a second with a `RelayStats`. If a broker or the database cannot be reached,
+        the relay waits. With *once*, the relay ends instead. With *once* and nothing to send, no broker is needed.
+        Returns the exit code for the program. Without *once*, the code is 0. With *once*, the code is 1 if a broker or
+        the database cannot be reached or if unsent rows are left, and otherwise 0.
 
         Raises `ConfigurationError` if the outbox table does not exist.
         """
@@ -241,7 +241,7 @@ class Relay:
         return self._stopping
 
     def _try_broker(self) -> None:
-        """Log a warning if the broker cannot be reached. Without this check, only the first message would show that."""
+        """Log a warning at the start if the broker of *alias* cannot be reached, and not only at the first message."""
         try:
             health = self.check()
             problem = "" if health is None or health else str(health)
@@ -253,9 +253,9 @@ class Relay:
     def _start(self, now: float) -> int:
         """Return the id after which the next claim begins.
 
-        While claims find whole batches, each claim begins after the last row of the previous claim. A claim at the
-        start of the table can be slow because of deleted rows and rows that must wait. One second after the relay has
-        sent a row, the next claim begins at the start again. This claim finds rows that were committed late or may be
+        While claims find whole batches, each claim begins after the last row of the previous claim. At the start of the
+        table, deleted rows and rows that must wait can make a claim slow. One second after these claims have sent their
+        first row, the next claim begins at the start again. This claim finds rows that were committed late or may be
         sent again.
         """
         if now - self._found_at >= _FROM_THE_START_EVERY:
@@ -317,7 +317,7 @@ class Relay:
         self._wait(_growing(self._losses))
 
     def _conflict(self, error: Exception) -> None:
-        """Log that a lock of another transaction was in the way. If the previous try met a lock, too, wait."""
+        """Log that a lock of another transaction was in the way. Wait if the previous try has met a lock, too."""
         problem = f"a lock of another transaction was in the way in {self.store.name}: {words_of(error)}"
         _log.warning("%s; the relay tries again, and messages that were sent go out again with the same ids", problem)
         self._stats = dataclasses.replace(self._stats, problem=problem)
@@ -329,7 +329,7 @@ class Relay:
     # -- waiting and showing ----------------------------------------------------------------------------------
 
     def _wait(self, seconds: float) -> None:
-        """Wait for *seconds*, for a new row or for `stop`."""
+        """Wait until *seconds* have passed, a notification has come or `stop` was called."""
         end = time.monotonic() + seconds
         listens = self._listener is not None
         while not self._move() and (left := end - time.monotonic()) > 0:
@@ -357,9 +357,9 @@ class Relay:
             return None
 
     def _keep_listening(self, once: bool) -> bool:
-        """Listen, and read notifications at least once a second. PostgreSQL keeps notifications until they are read.
+        """Drain the listener once a second. If there is no listener, start one, unless *once* is true.
 
-        Returns whether the database could be reached.
+        PostgreSQL keeps notifications until they are drained. Returns whether the database could be reached.
         """
         if self._listener is not None and time.monotonic() - self._drained_at >= _DRAINED_EVERY:
             self._drain()

@@ -102,7 +102,7 @@ class RowRoute:
     prepared: _Prepared | None = dataclasses.field(default=None, init=False, repr=False)
 
     def prepare(self) -> _Prepared:
-        """Set and return `prepared`. Raises `SerializationError` or `InvalidFrame`, like `message_of`."""
+        """Encode the columns, and set and return `prepared`. Raises the exceptions of `message_of`."""
         self.prepared = prepared = _head(self.destination, self.content_type, self.headers)
         return prepared
 
@@ -142,7 +142,7 @@ def rows_of(found: typing.Iterable[typing.Sequence[typing.Any]]) -> list[Row]:
 
 
 def new_row(message: Message, key: str | None, alias: str, observers: Observers) -> NewRow:
-    """Return the row for *message*. `Publisher.prepare` has made the message. Its *observers* may add headers.
+    """Return the row for *message*, which `Publisher.prepare` has made. The publisher's *observers* may add headers.
 
     Raises `InvalidFrame` if the destination, the id or the content type is longer than its column. Raises
     `ConfigurationError` if *key* is not a text of 1 to 255 characters.

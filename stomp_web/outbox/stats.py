@@ -29,7 +29,7 @@ class OutboxStats:
     ) -> OutboxStats:
         """Return the statistics. *counts* maps each state to its number of rows.
 
-        *first* yields the time of the first row in each unsent state. The first of these states is ``pending``.
+        *first* yields the creation time of the oldest row in each unsent state. ``pending`` comes first.
         """
         ages = [None if moment is None else max((now - moment).total_seconds(), 0.0) for moment in first]
         oldest = max((age for age in ages if age is not None), default=None)

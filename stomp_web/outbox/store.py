@@ -183,7 +183,7 @@ class Store:
     def _keys_with_others(self, rows: typing.Sequence[Row]) -> set[str | None]:
         """Return the keys in *rows* that may have other unsent rows with ids up to the last id in *rows*.
 
-        The *rows* are locked. One statement counts unsent rows of their keys. If there are too many, return all keys.
+        The *rows* are locked. One statement counts unsent rows of their keys. If it finds too many, return all keys.
         """
         own = collections.Counter([row.key for row in rows if row.key is not None])
         if not own:
@@ -197,8 +197,8 @@ class Store:
     def _hold(self, held: typing.Sequence[Candidate]) -> int:
         """Set the candidates *held* to waiting, so that no relay reads them before their previous row is gone.
 
-        The previous rows are locked. Without the lock, another transaction could delete or retry a previous row and not
-        see that the candidate waits. Returns how many candidates wait now.
+        This method locks the previous rows. Without a lock, another transaction could delete or retry a previous row,
+        and would not see that the candidate waits. Returns how many candidates wait now.
         """
         before = {each.previous for each in held if each.previous is not None}
         still = self.lock(before, (WAITING, FAILED))
@@ -226,7 +226,7 @@ class Store:
         self._wake_behind({row.key for row in outcomes.sent if row.key is not None})
 
     def _record_later(self, outcomes: typing.Sequence[Outcomes]) -> None:
-        """Record *outcomes* in a new transaction. Retry while SQLite is locked, as no other relay has the `turn`."""
+        """Record *outcomes* in a new transaction. While SQLite is locked, try again: only this relay has the `turn`."""
         deadline = time.monotonic() + _RECORD_LIMIT
         while True:
             try:
@@ -260,13 +260,13 @@ class Store:
     # -- what an operator does --------------------------------------------------------------------------------
 
     def retry(self, ids: typing.Sequence[int] | None = None) -> int:
-        """Set all failed rows to pending, or the failed and waiting rows among *ids*. Return the number of rows."""
+        """Set to pending all failed rows or, with *ids*, failed and waiting rows among *ids*. Return their number."""
         return self._each_chunk(ids, (FAILED, WAITING) if ids is not None else (FAILED,), self._retry)
 
     def discard(self, ids: typing.Sequence[int] | None = None) -> int:
-        """Delete all failed rows, or the rows among *ids* that are neither sent nor being sent.
+        """Delete all failed rows. With *ids*, delete only rows among *ids* that are neither sent nor being sent.
 
-        The later rows of their keys can then be sent. Return how many rows were deleted.
+        After a row is deleted, the later rows of its key can be sent. Return how many rows were deleted.
         """
         return self._each_chunk(ids, (FAILED, WAITING, PENDING) if ids is not None else (FAILED,), self._discard)
 
@@ -344,7 +344,7 @@ class Store:
     def guarded(self, claim: Claim) -> contextlib.AbstractContextManager[Claim]:
         """Return a context manager in which a relay sends the rows of *claim*. The manager yields the claim to use.
 
-        Application code may run meanwhile. A subclass can keep that code from breaking the transaction of the claim.
+        During the block, application code may run. A subclass can keep this code from breaking the claim's transaction.
         """
         return contextlib.nullcontext(claim)
 
@@ -353,8 +353,8 @@ class Store:
     ) -> tuple[list[Row], set[int]]:
         """Lock up to *limit* pending rows that no other relay has locked. See `claim`.
 
-        Returns the rows in the order of their ids. Also returns the ids of rows with bodies of more than *largest*
-        bytes. These bodies are not read, so that all bodies together are bounded.
+        Returns the rows in the order of their ids, and the ids of those rows whose bodies have more than *largest*
+        bytes. To limit the memory, these bodies are not read.
         """
         raise NotImplementedError
 
@@ -409,9 +409,9 @@ class Store:
     def commit_soon(self) -> None:
         """Make the commit of this transaction skip the wait for the server's disk, if the database has this option.
 
-        If the server fails soon after the commit, the sent rows may be in the table again. A relay then sends them
-        again with the same ids. The server loses only its latest commits. If a commit is lost, all later commits are
-        lost, too. So the rows of one key stay in order.
+        If the server fails soon after the commit, the commit may be lost, and the sent rows are in the table again. A
+        relay then sends them again with the same ids. If a commit is lost, all later commits are lost, too. So the rows
+        of one key stay in order.
         """
 
     def stats(self) -> OutboxStats:

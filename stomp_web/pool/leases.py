@@ -2,10 +2,10 @@
 
 This module takes no lock. A free lease is in a list or deque of the pool's `LeaseState`. A lease in use is held by
 one caller. Lists, deques and queues are C code. So no other thread and no signal handler can interrupt a change to a
-list, deque or queue. If an exception loses a lease, `Right` makes a new lease when the lost lease is freed.
+list, deque or queue. If an exception loses a lease, the finalizer of the lost lease makes a new lease: see `Right`.
 
 A caller joins the line before it looks for a lease. A release puts a lease back before it looks at the line. So the
-caller sees the lease, or the release sees the caller. Numbers change by ``+=``, which is atomic in this module. CPython
+caller sees the lease, or the release sees the caller. Numbers change by ``+=``. This is atomic here, because CPython
 3.11 to 3.15 switches threads and runs signal handlers only at calls and at the end of a loop's step.
 """
 
@@ -60,7 +60,7 @@ class Waiter:
 class LeaseState:
     """The state of a pool in one process: its leases, its line of waiting callers and its numbers.
 
-    * `idle` - free leases with a connection. The last used lease is taken first. So the other leases reach `max_idle`.
+    * `idle` - free leases with a connection. The lease used last is taken first. So surplus leases reach `max_idle`.
     * `vacant` - free leases without a connection.
     * `waiting` - the callers in line. The first caller is served first.
     * `connect_turn` - a queue with one element. Only the caller that has taken the element may connect.
@@ -91,7 +91,7 @@ class LeaseState:
         self.vacant.append(lease)
 
     def restore(self, lost: Right) -> None:
-        """Replace *lost* by a new right, or by a new lease without a connection. In a forked child, do nothing."""
+        """Replace *lost* by a new right. A new lease has no connection. In a forked child, do nothing."""
         if self.pid != os.getpid():
             return
         if isinstance(lost, Lease):

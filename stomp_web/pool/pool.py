@@ -296,8 +296,8 @@ class PublishClientPool(Unpicklable):
     def release(self, lease: Lease, loan: int) -> None:
         """Put back a *lease* that `acquire` has returned. Close the connection of *lease* if it is not reusable.
 
-        *loan* is ``lease.loan`` after `acquire`. A second call with the same *loan* does nothing. A forked child gives
-        the lease to no waiting caller. With gevent, the child has copies of the parent's waiting callers. The copies
+        *loan* is ``lease.loan`` after `acquire`. A second call with the same *loan* does nothing. In a forked child,
+        no waiting caller gets the lease. With gevent, the child has copies of the parent's waiting callers. The copies
         would send the parent's messages a second time.
         """
         state = lease.state
@@ -338,7 +338,7 @@ class PublishClientPool(Unpicklable):
             client.retire()
 
     def _close_aged(self, state: LeaseState, now: float) -> None:
-        """Close the connections that were idle for longer than `max_idle`. ``state.idle`` begins with the oldest."""
+        """Close connections that were idle for longer than `max_idle`. The first of ``state.idle`` was idle longest."""
         state.upkeep_at = now + min(self.max_idle, self.max_lifetime) / 16
         while True:
             try:

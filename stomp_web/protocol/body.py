@@ -75,7 +75,7 @@ class BodyReader:
         return b"".join((self._head, *self._pieces))
 
     def read(self, data: bytes, position: int) -> int:
-        """Read *data* from *position* on. Return the position of the frame's end, or the length of *data*."""
+        """Read *data* from *position*. Return the position after the frame, or ``len(data)`` if the frame goes on."""
         end = data.find(b"\0", position) if self._length is None else position + self.missing
         complete = 0 <= end < len(data)
         stop = end if complete else len(data)

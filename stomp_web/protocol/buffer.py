@@ -55,7 +55,7 @@ class FrameBuffer:
     * The content-length is not a number, or no NUL follows a body of this length.
     * The frame has a body, but its command allows no body.
 
-    A frame over a limit raises `ProtocolError`. If *tolerant* is true, the buffer truncates the frame. The limits are:
+    A tolerant buffer truncates a frame over a limit. Any other buffer raises `ProtocolError`. The limits are:
 
     * *max_header_bytes* - the size of the command line and all header lines. Default 65,536 bytes.
     * *max_headers* - the number of header lines. Default 1,000.
@@ -258,7 +258,7 @@ class FrameBuffer:
         return frame
 
     def _search_blank_line(self, start: int) -> tuple[int, int] | None:
-        """Find the end of a head that is long or has CR LF. If no end came, fill `_head` and return ``None``."""
+        """Find the end of a head that is long or has CR LF. If no end is found, fill `_head` and return ``None``."""
         data = self._data
         most = self._longest_head
         found = BLANK_LINE[self._version].search(data, start, min(start + most + 1, len(data)))

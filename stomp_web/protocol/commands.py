@@ -59,7 +59,7 @@ def send(destination: str, body: bytes = b"", headers: Headers | None = None) ->
 
 
 def subscribe(destination: str, id: str, ack: str = "auto", headers: Headers | None = None) -> Frame:
-    """Return a SUBSCRIBE frame. *ack* is ``auto``, ``client`` or ``client-individual`` (not in STOMP 1.0)."""
+    """Return a SUBSCRIBE frame. *ack* is ``auto``, ``client`` or, except in STOMP 1.0, ``client-individual``."""
     if ack not in _ACK_MODES:
         raise InvalidFrame(f"ack must be one of {', '.join(_ACK_MODES)}, not {ack!r}")
     _check_id(id, "subscription")

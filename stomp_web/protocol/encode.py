@@ -20,10 +20,10 @@ def encode(frame: Frame, version: str = "1.2", *, content_length: bool = True) -
     Raises `InvalidFrameType` if a part of *frame* has the wrong Python type. Raises `InvalidFrame` in these cases:
 
     * The command is not in `COMMANDS`.
-    * The name of a header is empty.
+    * The name of a header is empty, or a header cannot be encoded in UTF-8.
     * A header contains a NUL or, in STOMP 1.1, a CR. STOMP 1.1 has no escape for CR.
-    * A header without escapes contains a CR or LF, or its name contains a colon. STOMP 1.0 has no escapes. CONNECT,
-      CONNECTED and STOMP frames never have escapes.
+    * In a frame without escapes, a header contains a CR or LF, or its name contains a colon. STOMP 1.0 has no escapes.
+      CONNECT, CONNECTED and STOMP frames never have escapes.
     * The ``content-length`` header is not the length of the body.
     * The frame has a body, but its command allows no body: "All other frames MUST NOT have a body" (STOMP 1.2, Body).
     """

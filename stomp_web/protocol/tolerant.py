@@ -55,7 +55,7 @@ class TolerantReader:
         return min(self._head_bytes, self._limits[0]) + self._kept_bytes + len(self._line) + body
 
     def read(self, data: bytes, position: int) -> int:
-        """Read *data* from *position* on. Return the position of the frame's end, or the length of *data*.
+        """Read *data* from *position*. Return the position after the frame, or ``len(data)`` if the frame goes on.
 
         Raises `ProtocolError` if the reader cannot find the end of the frame.
         """

@@ -41,7 +41,7 @@ class AfterCommit(typing.Protocol):
 
     @property
     def timeout(self) -> float:
-        """Seconds for sending the batch that contains the message."""
+        """Seconds for sending the message. A batch gets the longest timeout of its messages."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

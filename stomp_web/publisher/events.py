@@ -32,7 +32,7 @@ class SendEvents:
                 self._changed.append(message)
 
     def apply(self) -> None:
-        """Prepare the messages again whose headers an observer has changed. Raises `InvalidFrame`."""
+        """If an observer has changed headers, prepare their messages again. Raises `InvalidFrame` for a bad header."""
         for message in self._changed:
             _prepare_again(message)
 

@@ -1,4 +1,4 @@
-"""`Publisher` serializes a payload, and sends a confirmed message. Every framework layer exposes a publisher.
+"""`Publisher` serializes a payload, sends a message and waits for a receipt. Every framework layer exposes a publisher.
 
 First a serializer writes the payload. Then `Publisher` makes a `Message`, which a backend delivers.
 """
@@ -190,8 +190,8 @@ class Publisher(Unpicklable):
         the wait for a thread. Raises `PoolTimeout` if no thread becomes free in this time.
 
         If the task is cancelled while the message waits for a thread, the message is not sent. If the task is cancelled
-        later, the message may arrive. Then observers and `stats` get the outcome, and a failure is logged. So limit the
-        time by *timeout*, and not by ``asyncio.timeout``.
+        later, the message may arrive. In this case, observers and `stats` get the outcome, and a failure is logged. So
+        limit the time by *timeout*, and not by ``asyncio.timeout``.
         """
         counters = self._counters[getpid()]
         message = self._message(

@@ -39,7 +39,7 @@ def own_headers(
 
 
 def make_routes(standing: dict[str, str], persistent_by_default: bool) -> typing.Any:
-    """Return a function that returns the `Route` for a destination, a content type and options of a call."""
+    """Return a function that makes a `Route` with *standing* headers for a destination, a content type and options."""
 
     @functools.lru_cache(MOST_ROUTES, typed=True)  # True is not a priority, although it equals 1
     def route(

@@ -44,7 +44,7 @@ class Counters:
         self.sent = self.confirmed = self.not_sent = self.rejected = self.unknown = 0
 
     def failed(self, error: BaseException, count: int) -> None:
-        """Count the outcome of *count* messages that were sent together. *error* may name confirmed messages."""
+        """Count *count* messages of one call by outcome. *error* may name the confirmed and the unsent messages."""
         if isinstance(error, MessageError):
             done = len(error.confirmed)
             self.sent += done

@@ -59,7 +59,7 @@ class BrokerBackend:
 
 
 class Retry:
-    """The tries of one send. `BrokerBackend` makes the first try itself, but not with *resend_unknown*.
+    """The tries of one send. Without *resend_unknown*, `BrokerBackend` makes the first try itself.
 
     * If a connection breaks before a byte was sent, the send is repeated with another connection until the deadline.
     * A send of unknown outcome is repeated only with *resend_unknown*. The outcome stays unknown until a receipt comes.
@@ -126,7 +126,7 @@ class Retry:
         self.run()
 
     def _go_on(self, error: MessageError, connected: bool) -> None:
-        """Return after a pause if the send must be repeated after *error*. Otherwise raise the final error."""
+        """If the send must be repeated after *error*, return after a pause. Otherwise raise the final error."""
         pause = _PAUSE if self._tries else 0.0
         self._tries += 1
         self._confirmed.update(self._todo[position] for position in error.confirmed)

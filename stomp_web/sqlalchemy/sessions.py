@@ -61,7 +61,7 @@ class Ending:
     def after_commit(self, group: object, value: object, function: typing.Callable[[list[typing.Any]], object]) -> None:
         """After the commit, call *function* with the list of all values that were passed with this *group*.
 
-        If there is no transaction, begin a transaction. Raises `ConfigurationError` if the session does not allow that.
+        If the session has no transaction, begin one. With ``autobegin=False``, raise `ConfigurationError` instead.
         """
         session = typing.cast(Session, self._session())
         current = session.get_nested_transaction() or session.get_transaction()

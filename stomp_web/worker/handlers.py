@@ -199,7 +199,7 @@ class Handlers:
             _check_once(handler, once_arguments)
 
     def copy(self) -> Handlers:
-        """Return other `Handlers` with the same functions. Later, functions can be added to each of the two."""
+        """Return new `Handlers` with the same functions. A later change of one object does not change the other."""
         again = Handlers(self._once_arguments)
         again._handlers += self._handlers
         return again

@@ -246,12 +246,12 @@ class Worker(Unpicklable):
 
     @property
     def stuck(self) -> str:
-        """Why only a restart of the program helps, or an empty text. Use it for liveness probes.
+        """The reason why only a restart of the program helps, or an empty text. Use this property for liveness probes.
 
-        While the broker is away, the worker tries to connect again and again, so it is not stuck. It is stuck if a
-        thread for handlers has failed, or if the reader's thread has not noticed for a minute that heart-beats are
-        missing. It is also stuck if the thread that called `run` has not moved for five minutes, plus the *timeout* for
-        each step of connecting.
+        A worker that tries to reach an absent broker is not stuck. The worker is stuck in three cases. A thread for
+        handlers has failed. Or heart-beats have been missing for a minute, and the reader's thread has not noticed. Or
+        the thread that called `run` has made no progress for five minutes, plus *timeout* for CONNECT and for each
+        SUBSCRIBE.
         """
         supervisor = self._supervisor
         return "" if supervisor is None else supervisor.stuck

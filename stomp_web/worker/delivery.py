@@ -157,7 +157,7 @@ class CurrentSession:
         self._number += 1
 
     def redelivers(self, delivery: Delivery) -> bool:
-        """Return whether the broker delivers the message again, because its session ended before ACK was sent."""
+        """Return whether the session of *delivery* ended before ACK. If so, the broker delivers the message again."""
         return delivery.session != self._number and not delivery.acknowledged_first
 
     def ack_mode(self, handler: Handler) -> str:

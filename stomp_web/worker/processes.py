@@ -97,7 +97,7 @@ class ProcessExecutor(Executor):
         self._imported = True
 
     def execute(self, job: Job) -> Failure | None:
-        """Call the handler. If *job* cannot be sent, raise `ExecutorGone`. If the process dies later, return a `Failure`."""
+        """Call the handler. Return a `Failure` if the process dies. Raise `ExecutorGone` if *job* cannot be sent."""
         connection, process = self._connection, self._process
         if connection is None or process is None:
             raise ExecutorGone

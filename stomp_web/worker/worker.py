@@ -251,8 +251,7 @@ class Worker(Unpicklable):
 
         A worker that tries to reach an absent broker is not stuck. The worker is stuck in three cases. A thread for
         handlers has failed. Or heart-beats have been missing for a minute, and the reader's thread has not noticed. Or
-        the thread that called `run` has made no progress for five minutes, plus *timeout* for CONNECT and for each
-        SUBSCRIBE.
+        the thread that called `run` has not moved for five minutes, plus *timeout* for CONNECT and for each SUBSCRIBE.
         """
         supervisor = self._supervisor
         return "" if supervisor is None else supervisor.stuck

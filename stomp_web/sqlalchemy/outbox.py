@@ -111,8 +111,8 @@ class Outbox:
           are refused, because a relay always waits for the broker's receipt.
 
         Raises `SerializationError`, `InvalidFrame` or `ConfigurationError` if the message can never be sent. Raises
-        `ConfigurationError` if *key* is invalid or the session is in autocommit mode. Also raises database errors.
-        After an error, nothing is written.
+        `ConfigurationError` if *key* is invalid, or if *session* is unusable, for example in autocommit mode. Also
+        raises database errors. After an error, nothing is written.
         """
         if options.keys() & {"confirm", "timeout"}:
             raise ConfigurationError(

@@ -18,7 +18,7 @@ _KEY: typing.Final = "stomp_web.ending"
 
 
 def plain_session(session: typing.Any) -> Session | Connection:
-    """Return the `Session` or `Connection` that *session* stands for. Raises `ConfigurationError` for another type."""
+    """Return *session*, or the `Session` that it contains. Raises `ConfigurationError` for another type."""
     if isinstance(session, scoped_session):
         session = session()
     session = getattr(session, "sync_session", session)  # an AsyncSession has it, inside run_sync()

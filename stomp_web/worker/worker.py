@@ -196,7 +196,7 @@ class Worker(Unpicklable):
         cleanly. The worker takes no more messages, and handlers have the grace time to end. Then the worker
         acknowledges the handled messages and closes the connection with DISCONNECT. A second signal within half a
         second is ignored, because a terminal and a wrapper may both forward one Ctrl-C. A later signal ends the worker
-        at once. Returns 0, or 1 if a handler did not end in time.
+        at once, with `KeyboardInterrupt` or `SystemExit`. Returns 0, or 1 if a handler did not end in time.
 
         *on_progress* is called in this thread about twice a second, with a `WorkerStats`. An `Exception` of
         *on_progress* is logged, and the worker continues. Each process calls *initializer* before the constructor's

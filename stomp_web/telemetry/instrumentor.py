@@ -18,7 +18,7 @@ class StompWebInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its modul
 
     ``opentelemetry-instrument PROGRAM`` calls `instrument` before the program begins. Without this command, call
     ``StompWebInstrumentor().instrument()`` before you make publishers and workers. `instrument` takes the arguments of
-    `stomp_web.telemetry.instrument` except *target*. `uninstrument` ends the telemetry of all publishers and workers.
+    `stomp_web.telemetry.instrument` except *target*. `uninstrument` ends the telemetry of these publishers and workers.
     """
 
     _made: typing.ClassVar[weakref.WeakSet[typing.Any]] = weakref.WeakSet()

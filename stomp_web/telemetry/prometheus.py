@@ -61,12 +61,12 @@ _OTHER: typing.Final = "(other)"
 
 
 class Collector(BaseCollector):
-    """The metrics of *targets*: publishers, workers and relays. Register it in a registry of `prometheus_client`.
+    """The metrics of *targets*: publishers, workers and relays. Register the object with `prometheus_client`.
 
-    One program should have one `Collector` for all its objects, because two would have metrics of the same names.
+    One program should have one `Collector` for all its objects, because two collectors would have metrics of the same names.
 
     * *destination_template* - a function that returns the label of a destination, or ``None`` for the destination's own
-      name. Without it, the first 100 destinations have labels, and all others together have the label ``(other)``.
+      name. Only the first 100 names become labels. All other destinations together have the label ``(other)``.
 
     Raises `ConfigurationError` if one of *targets* has another type.
     """

@@ -110,5 +110,5 @@ def system_of(server: str | None) -> str:
 
 
 def error_type(error: BaseException | str) -> str:
-    """Return the ``error.type`` for an exception, or for the name of its class. For an empty name, return ``_OTHER``."""
+    """Return the ``error.type`` for an exception, or for the name of its class. An empty name becomes ``_OTHER``."""
     return (error if isinstance(error, str) else type(error).__qualname__) or "_OTHER"

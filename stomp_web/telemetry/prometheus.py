@@ -61,9 +61,9 @@ _OTHER: typing.Final = "(other)"
 
 
 class Collector(BaseCollector):
-    """The metrics of *targets*: publishers, workers and relays. Register the object with `prometheus_client`.
+    """The metrics of *targets*: publishers, workers and relays. Add the object to a registry of `prometheus_client`.
 
-    One program should have one `Collector` for all its objects, because two collectors would have metrics of the same names.
+    A program should have one `Collector` for all objects, because two collectors would have metrics of the same names.
 
     * *destination_template* - a function that returns the label of a destination, or ``None`` for the destination's own
       name. Only the first 100 names become labels. All other destinations together have the label ``(other)``.

@@ -16,7 +16,7 @@ def capture(*publishers: Publisher) -> typing.Iterator[list[OutboxMessage]]:
     """Record the messages that *publishers* send in the ``with`` block. Without arguments, record all publishers.
 
     Yields a list with the messages of all threads. The messages are built and checked as usual, and observers get
-    events. The publishers open no connection, except for `Publisher.check`. If several nested blocks record a publisher,
+    events. The publishers open no connection, except for `Publisher.check`. If nested blocks record the same publisher,
     only the innermost block gets its messages.
 
     >>> publisher = Publisher("stomp://mq.example.com")

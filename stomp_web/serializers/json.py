@@ -43,7 +43,7 @@ class JsonSerializer(Serializer):
 
 
 def parse_json(text: str | bytes) -> typing.Any:
-    """Return the value of the JSON *text*. Raises `ValueError` for any other text, and for ``NaN`` and ``Infinity``."""
+    """Return the value of the JSON *text*. Raises `ValueError` if *text* is not JSON or has ``NaN`` or ``Infinity``."""
     return json.loads(text, parse_constant=_refuse_constant)
 
 

@@ -57,8 +57,8 @@ def deserialize(
     * *keys* - the secret keys that verify signatures.
     * *untyped* - the name of the serializer for a body without a content type. *accept* must contain this name. For
       example, ``json`` reads the TextMessages of JMS producers.
-    * *sent_to* - further destinations to which a signed message may have been sent, such as the subscribed destination.
-      A message that was signed for another destination is refused.
+    * *sent_to* - the destinations for which a message may be signed, besides the one in its header ``destination``. For
+      example, the subscribed destination. A message that is signed for any other destination is refused.
 
     Raises `SerializationError` if the message cannot be read or is not accepted. Raises `ConfigurationError` if
     *untyped* is unknown, or if the message is signed and there are no *keys*.

@@ -64,7 +64,7 @@ class SignedSerializer(Serializer):
         """Return the payload if one of *keys* made the signature. Otherwise raise `SerializationError`.
 
         The message's ``destination``, or one of *sent_to*, must name the signed destination (see `delivers`). Earlier
-        versions sent no ``x-signed-destination``. Without this header, the two destinations must be equal texts.
+        versions sent no ``x-signed-destination``. Without it, one of these destinations must be exactly the signed one.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)

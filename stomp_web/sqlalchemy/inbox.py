@@ -1,4 +1,4 @@
-"""`Inbox` adds a row for the message to the handler's transaction, so that a copy is not handled again."""
+"""`Inbox` inserts a row for each message in the handler's transaction. A message whose row exists is not handled."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _FAULTS: typing.Final = (OperationalError, ProgrammingError, InterfaceError, Int
 class Inbox:
     """Runs a handler with ``once=True`` only once for each message, even if the broker delivers the message again.
 
-    Each call has its own transaction, which also inserts a row for the handler and the message. A copy is acknowledged
-    and not handled. If the handler raises, the transaction is rolled back and the message is tried again.
+    Each call has its own transaction, which also inserts a row for the handler and the message. If the row exists, the
+    message is only acknowledged. If the handler raises, the transaction is rolled back and the message is tried again.
 
     * *metadata* - the application's `sqlalchemy.MetaData`. The inbox adds its table to the metadata.
-    * *session_factory* - returns a `sqlalchemy.orm.Session`, as a ``sessionmaker`` or a ``scoped_session`` does. With
-      Flask-SQLAlchemy, pass ``db.session``. In the handler, ``db.session`` is then the session that the handler gets.
+    * *session_factory* - a callable that returns a `sqlalchemy.orm.Session`, such as a ``sessionmaker`` or a
+      ``scoped_session``. With Flask-SQLAlchemy, pass ``db.session``. The handler then gets the session ``db.session``.
     * *table* - the table's name.
-    * *keep* - after how many days a row is deleted. Default: 30. A copy that comes later is handled again.
+    * *keep* - after how many days a row is deleted. Default: 30. If the message comes after that, it is handled again.
 
     >>> from sqlalchemy import create_engine
     >>> from sqlalchemy.orm import sessionmaker

@@ -31,8 +31,8 @@ class Outbox:
     * *publisher* - the `Publisher` whose serializers, options and connections are used.
     * *table* - the table's name.
     * *keep* - how many days the row of a sent message is kept. Default: 0, which means that the row is deleted at once.
-    * *relay* - with ``"inline"``, the process that commits also sends its messages right after the commit. A relay
-      sends the messages that could not be sent then. Default: ``None``, with which a relay sends all messages.
+    * *relay* - if ``"inline"``, the process that commits also sends its messages right after the commit, and a relay
+      sends only the messages that were not sent that way. If ``None``, the default, a relay sends all messages.
     * *alias* - a name of 1 to 64 characters for the publisher. If several publishers use one table, a relay sends only
       the messages of its own alias.
     * *notify* - on PostgreSQL, whether a commit wakes the relays with ``NOTIFY``. A two-phase commit never wakes them.
@@ -111,8 +111,8 @@ class Outbox:
           are refused, because a relay always waits for the broker's receipt.
 
         Raises `SerializationError`, `InvalidFrame` or `ConfigurationError` if the message can never be sent. Raises
-        `ConfigurationError` if *key* is invalid or the session is in autocommit mode. Also raises database errors.
-        After an error, nothing is written.
+        `ConfigurationError` if *key* is invalid, or if *session* is unusable, for example in autocommit mode. Also
+        raises database errors. After an error, nothing is written.
         """
         if options.keys() & {"confirm", "timeout"}:
             raise ConfigurationError(

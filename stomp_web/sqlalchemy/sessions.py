@@ -18,7 +18,7 @@ _KEY: typing.Final = "stomp_web.ending"
 
 
 def plain_session(session: typing.Any) -> Session | Connection:
-    """Return the `Session` or `Connection` that *session* stands for. Raises `ConfigurationError` for another type."""
+    """Return *session*, or the `Session` that it contains. Raises `ConfigurationError` for another type."""
     if isinstance(session, scoped_session):
         session = session()
     session = getattr(session, "sync_session", session)  # an AsyncSession has it, inside run_sync()
@@ -61,7 +61,7 @@ class Ending:
     def after_commit(self, group: object, value: object, function: typing.Callable[[list[typing.Any]], object]) -> None:
         """After the commit, call *function* with the list of all values that were passed with this *group*.
 
-        If there is no transaction, begin a transaction. Raises `ConfigurationError` if the session does not allow that.
+        If the session has no transaction, begin one. With ``autobegin=False``, raise `ConfigurationError` instead.
         """
         session = typing.cast(Session, self._session())
         current = session.get_nested_transaction() or session.get_transaction()

@@ -100,7 +100,7 @@ class SqlAlchemyStore(Store):
         self._of_thread = threading.local()  # `connection`: the connection of the open transaction
 
     def check(self) -> None:
-        """Raise `ConfigurationError` if the table does not exist, or if the database cannot serve a relay."""
+        """Raise `ConfigurationError` if the table does not exist, or if MariaDB or MySQL is too old."""
         with self._engine.connect() as connection:
             if not sqlalchemy.inspect(connection).has_table(self._table.name, schema_of(connection, self._table)):
                 raise missing_table(self._table, self._engine)
@@ -117,7 +117,7 @@ class SqlAlchemyStore(Store):
     def transaction(self) -> typing.Iterator[None]:
         """Return a transaction on a connection of the engine's pool.
 
-        A second transaction may begin inside the first, because an observer of a sent message may write to the outbox.
+        While it is open, the thread may begin a second one: an observer of a sent message may write to the outbox.
         """
         outer = getattr(self._of_thread, "connection", None)
         with self._engine.begin() as connection:
@@ -154,7 +154,7 @@ class SqlAlchemyStore(Store):
         return rows, {row.id for row in rows if row.body is None}
 
     def _read(self) -> list[ColumnElement[typing.Any]]:
-        """Return what `pending` reads for each of `ROW_COLUMNS`."""
+        """Return the columns or expressions that `pending` selects, in the order of `ROW_COLUMNS`."""
         column = self._table.c
         columns: dict[str, ColumnElement[typing.Any]] = {
             "body": case((func.length(column.body) <= bindparam("largest"), column.body)),
@@ -207,7 +207,7 @@ class SqlAlchemyStore(Store):
         ]
 
     def _last_before(self, state: str) -> typing.Any:
-        """Return a subquery for the highest id below the outer row's id, with the same key and in *state*."""
+        """Return a subquery for the highest id below the outer row's id, among rows in *state* with its key."""
         other, column = self._table.alias(), self._table.c
         return (
             select(func.max(other.c.id))
@@ -216,11 +216,11 @@ class SqlAlchemyStore(Store):
         )
 
     def _among(self, ids: typing.Collection[int]) -> ColumnElement[bool]:
-        """Whether a row is one of *ids*."""
+        """Return the condition that a row's id is among *ids*."""
         return self._is_among(self._table.c.id, self._many(ids))
 
     def _is_among(self, column: Column[typing.Any], values: typing.Any = None) -> ColumnElement[bool]:
-        """Whether *column* is one of *values*, which `_many` returned. By default, it is the parameter ``among``."""
+        """Return the condition that *column* is among *values*, or by default among the parameter ``among``."""
         if self._engine.dialect.name != "postgresql":
             return column.in_(bindparam("among", expanding=True) if values is None else values)
         given = bindparam("among", values, type_=Text(), unique=values is not None, required=values is None)

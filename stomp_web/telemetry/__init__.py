@@ -1,6 +1,6 @@
-"""Telemetry: spans and metrics of OpenTelemetry, and metrics of Prometheus. Both stand on `stomp_web.observers`.
+"""Telemetry: spans and metrics of OpenTelemetry, and metrics of Prometheus. Both use `stomp_web.observers`.
 
-Nothing here is imported before it is used. `instrument` needs the extra ``otel``, which is OpenTelemetry's API alone.
+OpenTelemetry is imported at the first use. `instrument` needs the extra ``otel``, which has only OpenTelemetry's API.
 Without an SDK, the API does nothing. `stomp_web.telemetry.prometheus` needs the extra ``prometheus``.
 """
 
@@ -34,16 +34,16 @@ def instrument(
 ) -> None:
     """Make spans and metrics of OpenTelemetry for *target*. A second call for the same *target* does nothing.
 
-    * *target* - a `Publisher`, a `Worker` or a `Relay`. The option ``telemetry=True`` of a publisher and of a worker
-      calls `instrument` with it. A relay has only metrics; its publisher makes the spans.
-    * *tracer_provider*, *meter_provider* - the providers; by default the global providers, which may be set later. The
-      processes of a worker with ``processes`` always use their own global tracer provider.
-    * *system* - the value of ``messaging.system``. By default, it is ``rabbitmq`` or ``activemq`` if the broker says so
-      when a connection is opened, and otherwise ``stomp``.
+    * *target* - a `Publisher`, a `Worker` or a `Relay`. With the option ``telemetry=True``, a publisher or a worker
+      calls `instrument` for itself. A relay has only metrics. The spans are made by the relay's publisher.
+    * *tracer_provider*, *meter_provider* - the providers. By default, the global providers, which may be set later. If
+      a worker has ``processes``, each process always uses its own global tracer provider.
+    * *system* - the value of ``messaging.system``. The default is ``rabbitmq`` or ``activemq`` if the broker sends that
+      name in CONNECTED, and ``stomp`` otherwise.
     * *destination_template* - a function that returns the ``messaging.destination.template`` of a destination, or
-      ``None``. Give one if names of destinations contain ids: metrics then contain the template only.
+      ``None`` if there is none. If destinations contain ids, pass a function: metrics then have only templates.
 
-    Raises `ConfigurationError` if OpenTelemetry is not installed, or if *target* is something else.
+    Raises `ConfigurationError` if OpenTelemetry is not installed, or if *target* has another type.
     """
     try:
         from .targets import add
@@ -53,7 +53,7 @@ def instrument(
 
 
 def uninstrument(target: Publisher | Worker | Relay) -> None:
-    """Stop making spans and metrics for *target*. If a worker runs, its spans end with its next run."""
+    """Stop making spans and metrics for *target*. A running worker still makes spans until its run ends."""
     from .targets import remove
 
     remove(target)

@@ -1,7 +1,7 @@
-"""The names of attributes and metrics, by the semantic conventions for messaging 1.44, and values of attributes.
+"""Names of attributes and metrics, and values of attributes, as in the semantic conventions for messaging 1.44.
 
-The constants of ``opentelemetry-semantic-conventions`` are not imported, because that package changes them in any
-release while the conventions are in development. The tests compare them with it.
+The package ``opentelemetry-semantic-conventions`` is not imported. While the conventions are in development, any
+release of the package may change its names. The tests compare the names here with the names in the package.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _WILDCARDS: typing.Final = frozenset("*#>")
 
 
 class Naming(typing.NamedTuple):
-    """A destination: the `name` for spans and metrics, which is ``None`` if there are too many such names."""
+    """The name and the attributes of a destination. `name` is ``None`` for a temporary destination."""
 
     name: str | None
     attributes: Attributes
@@ -84,7 +84,7 @@ class Naming(typing.NamedTuple):
 
     @property
     def for_metrics(self) -> Attributes:
-        """The attributes for metrics, without endlessly many names, such as those of temporary destinations."""
+        """The attributes for metrics: a template or a name. All temporary destinations have the same attributes."""
         if self.name is None:
             return {DESTINATION_TEMPORARY: True}
         if DESTINATION_TEMPLATE in self.attributes:
@@ -110,5 +110,5 @@ def system_of(server: str | None) -> str:
 
 
 def error_type(error: BaseException | str) -> str:
-    """Return the ``error.type`` for an exception, or for the name of its class. An unknown class is ``_OTHER``."""
+    """Return the ``error.type`` for an exception, or for the name of its class. An empty name becomes ``_OTHER``."""
     return (error if isinstance(error, str) else type(error).__qualname__) or "_OTHER"

@@ -1,8 +1,8 @@
 """The spans and metrics of a worker.
 
-The span of a message is made where its handler runs, which may be another process. The span is current while the
-handler runs, so that its own sends and queries belong to the span. It continues the trace in the message's headers. The
-metrics are made in the worker's own process.
+The span of a message is made in the process in which the handler runs. The span continues the trace in the message's
+headers. While the handler runs, the span is current, so the handler's sends and queries belong to the span. The metrics
+are made in the worker's own process.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _log = get_logger("telemetry")
 class HandlerSpans:
     """Makes the span of each message. A worker with processes pickles this object.
 
-    *server* are the attributes of the worker's broker.
+    *server* contains the attributes of the worker's broker.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class HandlerSpans:
         return self.__dict__
 
     def __call__(self, handler: Handler, job: Job) -> _Handling:
-        """Return the context manager in which *job* is handled. It never raises, whatever OpenTelemetry does."""
+        """Return the context manager in which *job* is handled. The manager logs OpenTelemetry's exceptions."""
         return _Handling(lambda: self._begin(handler, job))
 
     def _begin(self, handler: Handler, job: Job) -> tuple[Span, contexts.Context]:
@@ -90,7 +90,7 @@ class HandlerSpans:
 
 
 class _Handling:
-    """A context manager: the span of one message is current in it. It yields a function that takes the failure."""
+    """A context manager with the span of one message. `__enter__` returns a function that records a failure."""
 
     def __init__(self, begin: typing.Callable[[], tuple[Span, contexts.Context]]) -> None:
         self._begin = begin
@@ -138,7 +138,7 @@ class _Handling:
 
 
 class WorkerTelemetry:
-    """An observer that makes the metrics of one worker. *server* are the attributes of its broker."""
+    """An observer that makes the metrics of one worker. *server* contains the attributes of its broker."""
 
     def __init__(self, meters: Meters, server: Attributes, system: str | None, template: Template | None) -> None:
         self.meters = meters

@@ -16,9 +16,9 @@ __all__ = ["StompWebInstrumentor"]
 class StompWebInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its module has no types
     """Calls `stomp_web.telemetry.instrument` with each publisher and each worker that is made from now on.
 
-    ``opentelemetry-instrument PROGRAM`` calls `instrument` before the program begins. A program that calls
-    ``StompWebInstrumentor().instrument()`` by itself does so before it makes publishers and workers. The arguments are
-    those of `stomp_web.telemetry.instrument` without *target*. `uninstrument` ends the telemetry of all of them.
+    ``opentelemetry-instrument PROGRAM`` calls `instrument` before the program begins. Without this command, call
+    ``StompWebInstrumentor().instrument()`` before you make publishers and workers. `instrument` takes the arguments of
+    `stomp_web.telemetry.instrument` except *target*. `uninstrument` ends the telemetry of these publishers and workers.
     """
 
     _made: typing.ClassVar[weakref.WeakSet[typing.Any]] = weakref.WeakSet()

@@ -1,4 +1,4 @@
-"""Tells publishers, workers and relays apart, and calls a function unless the thread is already in such a call."""
+"""`kind_of` tells publishers, workers and relays apart. `guarded` prevents nested calls of telemetry's functions."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def kind_of(target: object, function: str) -> str:
 
 
 def is_inside() -> bool:
-    """Whether this thread is inside a call of `guarded`."""
+    """Return whether this thread is inside a call of `guarded`."""
     return (os.getpid(), threading.get_ident()) in _inside
 
 
 def guarded(function: typing.Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R | None:
-    """Call *function*, and return its result. In a nested call in the same thread, do nothing, and return ``None``.
+    """Call *function*, and return its result. If this thread is already inside a call of `guarded`, return ``None``.
 
-    A signal handler, a finalizer or an exporter may send a message in the middle of *function*. The SDK of
-    OpenTelemetry and `prometheus_client` hold locks there, for which the nested call would wait for ever.
+    While *function* runs, a signal handler, a finalizer or an exporter may send a message. OpenTelemetry's SDK or
+    `prometheus_client` may hold a lock at that moment, and a nested call would wait for this lock for ever.
     """
     thread = os.getpid(), threading.get_ident()
     if thread in _inside:

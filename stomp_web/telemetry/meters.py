@@ -1,4 +1,4 @@
-"""The instruments of OpenTelemetry. One meter provider has one set, which all instrumented objects share."""
+"""The instruments of OpenTelemetry. All objects that use the same meter provider share its instruments."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _Numbers = typing.Iterable[tuple[Attributes, float]]
 
 
 class _Watched(dict[int, "weakref.ref[_T]"], typing.Generic[_T]):
-    """Objects whose numbers are read, by identity. An object leaves when it is collected."""
+    """Weak references to publishers, workers or relays, by ``id``. A collected object has no entry."""
 
     def add(self, target: _T) -> None:
         key = id(target)
@@ -43,7 +43,7 @@ class _Watched(dict[int, "weakref.ref[_T]"], typing.Generic[_T]):
 
 
 class Meters:
-    """The instruments of *provider*. `publishers`, `workers` and `relays` are the objects whose numbers are read."""
+    """The instruments of *provider*. Some read the statistics of all `publishers`, `workers` and `relays`."""
 
     def __init__(self, provider: MeterProvider | None) -> None:
         meter = metrics.get_meter("stomp_web", __version__, provider, names.SCHEMA_URL)
@@ -113,7 +113,7 @@ def pool_attributes(publisher: Publisher) -> Attributes:
 
 
 def _sums(numbers: _Numbers) -> list[Observation]:
-    """Return one observation for each set of attributes: the sum, because several pools may have one address."""
+    """Return the sum of *numbers* for each set of attributes. Pools with the same address have the same attributes."""
     sums: collections.Counter[_Key] = collections.Counter()
     for attributes, number in numbers:
         sums[tuple(attributes.items())] += number  # type: ignore[assignment]

@@ -11,9 +11,9 @@
 True
 >>> REGISTRY.unregister(collector)
 
-If the environment variable ``PROMETHEUS_MULTIPROC_DIR`` is set, the metrics of several processes are added. The numbers
-are then updated at each event, because `prometheus_client.multiprocess.MultiProcessCollector` asks no process for them.
-The gauges of workers are then missing, because they also change between two events.
+If the environment variable ``PROMETHEUS_MULTIPROC_DIR`` is set, `prometheus_client.multiprocess.MultiProcessCollector`
+adds the metrics of several processes. It reads files that each process updates at each event. The gauges of workers are
+missing in this case, because these gauges also change between two events.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ _OTHER: typing.Final = "(other)"
 
 
 class Collector(BaseCollector):
-    """The metrics of *targets*: publishers, workers and relays. Register it in a registry of `prometheus_client`.
+    """The metrics of *targets*: publishers, workers and relays. Add the object to a registry of `prometheus_client`.
 
-    One program should have one `Collector` for all its objects, because two would have metrics of the same names.
+    A program should have one `Collector` for all objects, because two collectors would have metrics of the same names.
 
     * *destination_template* - a function that returns the label of a destination, or ``None`` for the destination's own
-      name. Without it, the first 100 destinations have labels, and all others together have the label ``(other)``.
+      name. Only the first 100 names become labels. All other destinations together have the label ``(other)``.
 
-    Raises `ConfigurationError` if one of *targets* is something else.
+    Raises `ConfigurationError` if one of *targets* has another type.
     """
 
     def __init__(self, *targets: Publisher | Worker | Relay, destination_template: Template | None = None) -> None:
@@ -111,7 +111,7 @@ class Collector(BaseCollector):
         return list(metrics.collect())
 
     def _count(self, count: typing.Callable[[], None]) -> None:
-        """Call *count*. If this is a nested call in the same thread, call *count* later."""
+        """Call *count*. If this thread is already inside a call of `guarded`, call *count* later."""
         if is_inside():
             self._late[os.getpid()].append(count)
         else:
@@ -188,7 +188,7 @@ class Collector(BaseCollector):
 
 
 def _outcome(event: SendSucceeded | SendFailed, position: int) -> str:
-    """Return what happened to the message at *position* of its call, in the words of `PublisherStats`."""
+    """Return the outcome of the message at *position* of its call, as a field name of `PublisherStats`."""
     if isinstance(event, SendSucceeded):
         return "confirmed" if event.confirmed else "sent"
     error = event.error

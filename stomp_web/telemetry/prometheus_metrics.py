@@ -21,7 +21,7 @@ _STATES: typing.Final = ("pending", "waiting", "failed", "sent")
 
 
 class Metrics:
-    """The metrics. Events increase some of them. `refresh` reads the others from the statistics of the objects."""
+    """The metrics. Events increase some metrics. `refresh` sets the others from statistics, such as `Worker.stats`."""
 
     def __init__(self) -> None:
         #: All metrics, in the order of the page.
@@ -85,7 +85,7 @@ class Metrics:
         workers: typing.Iterable[Worker],
         relays: typing.Iterable[Relay],
     ) -> None:
-        """Read the statistics of the objects. Those with the same address are added."""
+        """Set metrics from the statistics of the objects. Add the numbers of objects that have the same broker."""
         with self._lock:
             gauges: collections.Counter[tuple[Gauge, tuple[str, ...]]] = collections.Counter()
             counters: collections.Counter[tuple[Counter, str]] = collections.Counter()

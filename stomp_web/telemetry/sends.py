@@ -1,8 +1,8 @@
 """The observer that makes spans and metrics of a publisher's messages.
 
-One call of ``send``, and one batch, has one span. Its context travels in the headers of the messages, so that the span
-of a handler can continue the trace. A message that already has a context, such as one from the outbox, keeps it. Then
-the span has a link to that context.
+Each call of ``send`` has one span, and so has each batch. The headers of the messages contain the span's context, so
+that the span of a handler can continue the trace. If a message already has a context, for example a message from the
+outbox, the message keeps its context, and the span has a link to that context.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def creation_context(headers: typing.Mapping[str, str]) -> SpanContext | None:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Call:
-    """The span of one call. `own` are the creation contexts that the messages had before, in order."""
+    """The span of one call. `own` has the trace context that each message had before the call, or ``None``."""
 
     span: Span
     naming: Naming | None  # None if the messages go to several destinations
@@ -54,7 +54,7 @@ class _Call:
 
 
 class SendTelemetry:
-    """An observer of one publisher. *server* are the attributes of its broker, *pool* those of its pool."""
+    """An observer of one publisher. *server* has the broker's attributes, and *pool* has the pool's attributes."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class SendTelemetry:
             self._system = names.system_of(event.server)
 
     def _attributes(self, operation: str, naming: Naming | None, error: str = "") -> Attributes:
-        """Return the attributes that spans and metrics have. *naming* adds those for metrics."""
+        """Return the attributes for metrics. A span has these attributes, too. *naming* adds its `for_metrics`."""
         attributes = {names.SYSTEM: self._system, names.OPERATION_NAME: operation, names.OPERATION_TYPE: operation}
         attributes.update(self._server)
         if naming is not None:
@@ -181,9 +181,9 @@ def _span_name(operation: str, naming: Naming | None) -> str:
 
 
 def _parent(own: list[SpanContext]) -> contexts.Context | None:
-    """Return the context of the parent: ``None`` for the current span.
+    """Return the parent context for a span whose messages have the contexts *own*. ``None`` is the current context.
 
-    A relay has no current span. If all its messages belong to one trace, their span belongs to it, too.
+    If no span is current, as in a relay, and all messages belong to one trace, the new span continues this trace.
     """
     if not own or trace.get_current_span().get_span_context().is_valid or len({each.trace_id for each in own}) > 1:
         return None

@@ -16,8 +16,8 @@ def capture(*publishers: Publisher) -> typing.Iterator[list[OutboxMessage]]:
     """Record the messages that *publishers* send in the ``with`` block. Without arguments, record all publishers.
 
     Yields a list with the messages of all threads. The messages are built and checked as usual, and observers get
-    events. The publishers open no connection, except for `Publisher.check`. If blocks are nested, the innermost block
-    gets the message.
+    events. The publishers open no connection, except for `Publisher.check`. If nested blocks record the same publisher,
+    only the innermost block gets its messages.
 
     >>> publisher = Publisher("stomp://mq.example.com")
     >>> with capture() as outbox:

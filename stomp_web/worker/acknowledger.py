@@ -76,8 +76,8 @@ class Acknowledger:
     def admit(self, delivery: Delivery) -> bool:
         """Return whether to call the handler. With ``auto``, send ACK first.
 
-        The result is false for a duplicate, for a message that is too large, and after the end of the session. If the
-        original was handled, the duplicate is acknowledged. If a handler still has the original, the duplicate waits.
+        The result is false for a duplicate, for a message that is too large, and after the end of the session. A
+        duplicate is acknowledged if the message was handled before. It waits if a handler still has the message.
         """
         if self._is_stale(delivery):
             return False

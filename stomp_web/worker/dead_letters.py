@@ -38,7 +38,7 @@ class DeadLetters:
 
     The worker's own connection is not used, because many messages could arrive before the receipt. A dead letter has
     the body and most headers of its message. Additional headers say why the message failed. If the broker refuses the
-    dead letter, the next try sends only harmless headers.
+    dead letter, the next try keeps only four of the message's headers, such as ``content-type``.
     """
 
     def __init__(self, pool: PublishClientPool, destination: str) -> None:

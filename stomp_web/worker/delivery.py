@@ -1,4 +1,4 @@
-"""Deliveries are messages on their way through the worker. The worker remembers a limited number of deliveries."""
+"""Deliveries are messages on their way through the worker. The memory for failures and duplicates is limited."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class FailureCounts:
 
 
 class Duplicates:
-    """Remembers the messages that handlers have now, and the last *size* handled ones (with 0, nothing at all)."""
+    """Remembers the messages in handlers, and the last *size* handled messages. If *size* is 0, remembers nothing."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -157,7 +157,7 @@ class CurrentSession:
         self._number += 1
 
     def redelivers(self, delivery: Delivery) -> bool:
-        """Return whether the session of *delivery* has ended, so that the broker delivers the message again."""
+        """Return whether the session of *delivery* ended before ACK. If so, the broker delivers the message again."""
         return delivery.session != self._number and not delivery.acknowledged_first
 
     def ack_mode(self, handler: Handler) -> str:

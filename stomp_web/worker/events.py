@@ -35,7 +35,7 @@ class WorkerEvents:
 
     @property
     def server(self) -> str | None:
-        """The name that the broker gave, or ``None``. Without observers, it is not looked up."""
+        """The name that the broker sent in CONNECTED. ``None`` if there is no name, or if there are no observers."""
         return self._client.server if self else None
 
     def received(self, delivery: Delivery) -> None:

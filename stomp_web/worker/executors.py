@@ -62,8 +62,8 @@ class Job:
 class Failure:
     """The reason why a message was not handled. `details` is the traceback.
 
-    If `permanent` is true, every further try would fail. If `counts` is false, the message is not at fault. Unless
-    the ack mode is ``auto``, the worker then tries the message again, as often as needed.
+    If `permanent` is true, every further try would fail. If `counts` is false, the message is not at fault, and the
+    worker tries the message again as often as needed. With the ack mode ``auto``, `counts` has no effect.
     """
 
     error: str
@@ -77,7 +77,7 @@ class ExecutorGone(Exception):
 
 
 class Executor:
-    """Calls handlers for one worker thread. If `can_die` is false, a subclass needs to override only `execute`."""
+    """Calls handlers for one worker thread. Without `can_die`, a subclass needs to override only `execute`."""
 
     #: Whether the executor can end by itself, even while it is idle.
     can_die = False

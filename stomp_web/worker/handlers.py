@@ -59,7 +59,7 @@ ACCEPT: typing.Final = ("json", "text", "bytes")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handler:
-    """One subscription. `name` is the function's name for the log. If `untyped` is empty, the worker's is used."""
+    """One subscription. `name` is the function's name for the log. An empty `untyped` stands for the worker's."""
 
     function: Function
     name: str
@@ -81,8 +81,7 @@ class Handlers:
     ... def place_order(message):
     ...     print(message.payload)
 
-    *once_arguments* is how many arguments a handler with ``once=True`` will get. ``None`` means that this is not known
-    yet.
+    *once_arguments* is how many arguments a handler with ``once=True`` will get, or ``None`` if the number is unknown.
     """
 
     def __init__(self, once_arguments: int | None = None) -> None:
@@ -127,7 +126,7 @@ class Handlers:
 
         Raises `InvalidFrame` if the destination, the ack mode or a header is invalid. Raises `ConfigurationError` if
         the function is refused or cannot be called with a handler's arguments. This error is also raised if *id* is in
-        use or the queue has a handler already. Two handlers of one queue would share the messages.
+        use, or if a handler has the same queue and *headers* already. Two such handlers would share the messages.
         """
         accept = (accept,) if isinstance(accept, str) else tuple(accept)
         origins = (sent_to,) if isinstance(sent_to, str) else tuple(sent_to)
@@ -199,7 +198,7 @@ class Handlers:
             _check_once(handler, once_arguments)
 
     def copy(self) -> Handlers:
-        """Return other `Handlers` with the same functions. Later, functions can be added to each of the two."""
+        """Return new `Handlers` with the same functions. A later change of one object does not change the other."""
         again = Handlers(self._once_arguments)
         again._handlers += self._handlers
         return again

@@ -45,7 +45,7 @@ class OnceInbox(typing.Protocol):
 
 
 def check_identity(identity: str) -> str:
-    """Return *identity*, a message's id. Raises `Reject` if the id is empty: the inbox could not recognize a copy."""
+    """Return *identity*, a message's id. Raises `Reject` if the id is empty, because an inbox needs an id."""
     if not identity:
         raise Reject(
             "a handler with once=True needs an id that is the same at each delivery: the sender sets the header "

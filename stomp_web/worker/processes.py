@@ -97,7 +97,7 @@ class ProcessExecutor(Executor):
         self._imported = True
 
     def execute(self, job: Job) -> Failure | None:
-        """Call the handler. If the process dies, return a `Failure`, or raise `ExecutorGone` if it never got *job*."""
+        """Call the handler. Return a `Failure` if the process dies. Raise `ExecutorGone` if *job* cannot be sent."""
         connection, process = self._connection, self._process
         if connection is None or process is None:
             raise ExecutorGone

@@ -146,7 +146,7 @@ class Supervisor:
 
     @property
     def stuck(self) -> str:
-        """Why only a restart of the program helps, or an empty text."""
+        """The reason why only a restart of the program helps, or an empty text."""
         silent = time.monotonic() - self._moved_at
         if silent > _STUCK + (1 + len(self._handlers)) * self._client.timeout:  # it connects, and subscribes to each
             return f"the thread that called run has not moved for {silent:.0f} s"
@@ -316,7 +316,7 @@ class Supervisor:
 def _is_permanent(error: MessageError) -> bool:
     """Return whether the broker refused the login, or will always refuse the same SUBSCRIBE.
 
-    The program or the broker's permissions must then be changed. All other errors may be temporary.
+    If true, the program or the broker's permissions must be changed. If false, the error may be temporary.
     """
     if not isinstance(error, Rejected) or error.frame is None:
         return isinstance(error, AuthenticationFailed)

@@ -192,17 +192,18 @@ class Worker(Unpicklable):
         """Receive and handle messages until SIGTERM, Ctrl-C or `stop`. Return the exit code for the program.
 
         When the connection is lost, the worker connects and subscribes again. The pause before a new connection grows
-        with each failure. In the main thread, the first SIGTERM or Ctrl-C shuts the worker down cleanly. The worker
-        takes no more messages, and handlers have the grace time to end. Then the worker acknowledges the handled
-        messages and closes the connection with DISCONNECT. A second signal after half a second or more ends the worker
-        at once. In the first half second, it is ignored, because a terminal and a wrapper may both forward one Ctrl-C.
-        Returns 0, or 1 if a handler did not end in time.
+        with each failure. If `run` is called in the main thread, the first SIGTERM or Ctrl-C shuts the worker down
+        cleanly. The worker takes no more messages, and handlers have the grace time to end. Then the worker
+        acknowledges the handled messages and closes the connection with DISCONNECT. A second signal within half a
+        second is ignored, because a terminal and a wrapper may both forward one Ctrl-C. A later signal ends the worker
+        at once, with `KeyboardInterrupt` or `SystemExit`. Returns 0, or 1 if a handler did not end in time.
 
         *on_progress* is called in this thread about twice a second, with a `WorkerStats`. An `Exception` of
         *on_progress* is logged, and the worker continues. Each process calls *initializer* before the constructor's
         *initializer*. With *initializer*, a program can configure logging in its processes.
 
-        Raises `ConfigurationError` if there is no handler, a handler cannot be run, or the table of the inbox is
+        Raises `StompError` if the worker is running already, or if all its threads have failed. Raises
+        `ConfigurationError` if there is no handler, if a handler cannot be run, or if the table of the inbox is
         missing. Raises `AuthenticationFailed` if the broker refuses the login at the first connection. Raises
         `Rejected` if the broker permanently refuses a subscription at the first connection. Reasons are a missing
         permission, an unknown destination, a queue with other arguments or an invalid selector. After any other error,
@@ -246,12 +247,11 @@ class Worker(Unpicklable):
 
     @property
     def stuck(self) -> str:
-        """Why only a restart of the program helps, or an empty text. Use it for liveness probes.
+        """The reason why only a restart of the program helps, or an empty text. Use this property for liveness probes.
 
-        While the broker is away, the worker tries to connect again and again, so it is not stuck. It is stuck if a
-        thread for handlers has failed, or if the reader's thread has not noticed for a minute that heart-beats are
-        missing. It is also stuck if the thread that called `run` has not moved for five minutes, plus the *timeout* for
-        each step of connecting.
+        A worker that tries to reach an absent broker is not stuck. The worker is stuck in three cases. A thread for
+        handlers has failed. Or heart-beats have been missing for a minute, and the reader's thread has not noticed. Or
+        the thread that called `run` has not moved for five minutes, plus *timeout* for CONNECT and for each SUBSCRIBE.
         """
         supervisor = self._supervisor
         return "" if supervisor is None else supervisor.stuck

@@ -40,7 +40,7 @@ def days(text: str) -> float:
 
 
 def host_and_port(text: str) -> tuple[str, int]:
-    """Return host and port of ``HOST:PORT``. ``PORT`` has the host ``""``. Other texts raise `ArgumentTypeError`."""
+    """Return host and port of ``HOST:PORT``. ``PORT`` alone has host ``""``. Other texts raise `ArgumentTypeError`."""
     host, colon, port = text.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
     if (colon and not bare) or (":" in host and not host.startswith("[")):

@@ -31,7 +31,7 @@ def keep_descriptors() -> None:
 
 
 def try_to_print(stream: typing.TextIO | None, text: str) -> OSError | None:
-    """Write *text* and a line end at once. If writing fails or *stream* is ``None``, return the error."""
+    """Write *text* and a line end, and flush *stream*. If writing fails or *stream* is ``None``, return the error."""
     printer = TolerantStream(stream)
     printer.write(text + "\n")
     printer.flush()

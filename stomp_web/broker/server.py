@@ -76,7 +76,7 @@ class Broker:
     * *max_output_bytes* - how much output may wait for a client. Above this limit, the broker sends no messages to the
       client and reads none of its frames. Default: 1 MiB.
     * *max_topic_bytes* - how many bytes of a topic's messages may wait for one subscriber. Above this limit, the broker
-      drops the next messages to deliver. These are the oldest messages of the highest priority. Default: 64 MiB.
+      drops the messages that it would deliver next: the oldest of the highest priority. Default: 64 MiB.
     * *max_header_bytes*, *max_headers*, *max_body_bytes* - limits of a frame, as in `stomp_web.FrameBuffer`. The broker
       also refuses a SEND if its MESSAGE would exceed the default limits of stomp-web's clients.
     * *history* - `messages` remembers this many bytes of accepted messages. A message counts as its body and about
@@ -306,7 +306,7 @@ class Broker:
             return self._journal.frames[command]
 
     def wait_for(self, destination: str, count: int = 1, timeout: float = 30.0) -> list[Frame]:
-        """Wait for *count* messages of *destination*, and return all. After *timeout* seconds, raise `TimeoutError`."""
+        """Return `messages` when *destination* has accepted *count*. After *timeout* seconds, raise `TimeoutError`."""
         name = self._destinations.naming.canonical(destination)
         if not self.wait_until(lambda: self._journal.accepted[name] >= count, timeout):
             accepted = self._journal.accepted[name]

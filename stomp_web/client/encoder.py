@@ -34,7 +34,7 @@ class Encoder:
 
         If a single message has a large body, the further parts are the body and its NUL. The body is not copied.
         *receipt* is the number of the first receipt, and each further receipt has the next number. *transaction* is an
-        id from `begin`. Such an id needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
+        id from the client's `begin`, and needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
         """
         parts: list[bytes] = []
         for message in messages:

@@ -1,10 +1,10 @@
 """The rows of the outbox, and the conversion of a `Message` to a row and back.
 
-A row is in one of four states:
+Rows of the same key are sent in order. A row is in one of four states:
 
-* ``pending`` - a relay may send the row after the earlier rows of its key.
+* ``pending`` - a relay may send the row. If an earlier row of its key waits or has failed, the row becomes ``waiting``.
 * ``waiting`` - the row must not be sent yet. After a failure, the row waits until `next_attempt_at`. If
-  `next_attempt_at` is empty, the row waits until the earlier rows of its key are gone.
+  `next_attempt_at` is empty, the row waits until the earlier rows of its key are sent or discarded.
 * ``failed`` - the broker refused the message `max_attempts` times, or the row cannot be read. The row stays until an
   operator retries or discards it. Until then, the later rows of its key wait.
 * ``sent`` - the row was sent and is kept for a time. `next_attempt_at` is the time at which it was sent.

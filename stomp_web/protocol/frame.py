@@ -61,7 +61,7 @@ class Frame:
 
     @property
     def defects(self) -> tuple[str, ...]:
-        """The faults of a received frame, as sentences. The tuple is usually empty. `FrameBuffer` describes faults."""
+        """The faults of a received frame, as sentences. The tuple is usually empty. `FrameBuffer` lists the faults."""
         return getattr(self, "_received", _FAULTLESS)[0]
 
     @property

@@ -77,7 +77,7 @@ class Acknowledger:
         """Return whether to call the handler. With ``auto``, send ACK first.
 
         The result is false for a duplicate, for a message that is too large, and after the end of the session. A
-        duplicate is acknowledged if the message was handled before. It waits if a handler still has the message.
+        duplicate is acknowledged if the message was handled before, and waits if a handler still has the message.
         """
         if self._is_stale(delivery):
             return False

@@ -58,7 +58,7 @@ class WorkerThread:
         self._thread.start()
 
     def end(self) -> None:
-        """Stop all tries to start a process. The thread ends when the inbox is finished."""
+        """Stop all tries to start a process. The thread ends when the inbox is closed and no step is left."""
         self._ending.set()
 
     def abandon(self) -> None:

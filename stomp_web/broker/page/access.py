@@ -3,8 +3,8 @@
 Every web page that a developer visits can make the browser send requests to this server. There are two ways:
 
 * DNS rebinding: the host name of a foreign page changes its address to 127.0.0.1. Then scripts of that page may read
-  the answers. Such a request has the foreign name in ``Host``. There, this server accepts only names of its own
-  machine. If other machines can reach this server, ``Host`` may also be any IP address.
+  the answers. Such a request has the foreign name in ``Host``. This server accepts in ``Host`` only names of its
+  own machine. If other machines can reach this server, ``Host`` may also be any IP address.
 * Cross-site requests: a script, form or image of a foreign page has this server's URL. The page cannot read the answer,
   but a POST could have an effect. So a POST must have the content type ``application/json``. For a foreign page, a
   browser sends this type only with permission, which this server never gives. ``Origin`` must be this server or absent.

@@ -20,7 +20,7 @@ __all__ = ["Feed", "Kept", "Search"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Kept:
-    """An accepted message that the page keeps. `body` is the start of the message's body, which has `size` bytes.
+    """An accepted message that the page keeps. `body` is the start of its body. The whole body has `size` bytes.
 
     `number` orders all messages of the broker. `time` is the time of acceptance, in seconds since the epoch.
     """
@@ -40,7 +40,7 @@ class Kept:
 
 
 class Feed:
-    """The latest *messages* messages, each with the first *max_body* bytes of its body.
+    """Keeps the latest messages, at most *messages*, each with the first *max_body* bytes of its body.
 
     The caller of a method must hold the lock of the broker's state.
     """

@@ -163,7 +163,7 @@ class _Run:
     def _end(self, error: TaskError | None, most: int) -> None:
         """Store the end of the attempt. If it was the last attempt, send the signal ``task_finished``.
 
-        *error* is the attempt's exception, or ``None``. *most* is how many attempts may raise.
+        *error* is the attempt's exception, or ``None``. After *most* attempts that raised, the task is not tried again.
         """
         result, store = self._result, self._store
         if store is None:
@@ -191,7 +191,7 @@ class _Run:
 
 
 def _finish(store: TaskResults, result: TaskResult[..., typing.Any], error: TaskError | None, most: int) -> None:
-    """Store the end of an attempt. After a fault, try once more: the connection may have ended during the task."""
+    """Store the end of an attempt. If storing fails, try once more: the connection may have ended during the task."""
     store.rest()
     try:
         store.finish(result, error, most)

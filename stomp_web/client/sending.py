@@ -222,8 +222,8 @@ class SendingClient(BaseClient):
         """Read frames until all *receipts* are answered. *receipts* maps each id to the position of its message.
 
         The first *answered* receipts have already come. *earlier* is the number of unconfirmed messages that were sent
-        before, and an ERROR may be about such a message. *size* is the size of the message in bytes, or 1 for several
-        messages. After an ERROR, the method reads the other answers and ends the session.
+        before, and an ERROR may be about such a message. *size* is for the error text: the bytes of one message, or 1
+        for several messages. After an ERROR, the method reads the other answers and ends the session.
         """
         waiting = dict(itertools.islice(receipts.items(), answered, None))
         errors: list[Frame] = []
@@ -314,7 +314,7 @@ class SendingClient(BaseClient):
 
     @contextlib.contextmanager
     def _exclusive(self) -> typing.Iterator[ClientState]:
-        """Use the session alone in a ``with`` block, so that no other thread reads its receipts. Raises `InUse`."""
+        """Use the session alone in a ``with`` block, so that no other thread reads the receipts. Raises `InUse`."""
         state = self._states[getpid()]
         try:
             claim = state.claims.pop()

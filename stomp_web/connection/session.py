@@ -376,7 +376,7 @@ class HeartBeats:
         return f"no byte came for {self._expects:g} s; a heart-beat was promised every {promised:g} ms"
 
     def rest(self, now: float, reading: bool) -> float | None:
-        """Return the seconds until `due` or, if *reading*, `overdue` may change. ``None`` means never."""
+        """Return the seconds until the next check of `due` and, if *reading*, of `overdue`. ``None`` means no check."""
         moments = [self.sent + self._sends] if self._sends else []
         if self._expects and reading:
             moments.append(self.received + self._expects)

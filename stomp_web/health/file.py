@@ -46,7 +46,7 @@ class HealthFile:
             ) from None
 
     def update(self, report: Report) -> None:
-        """Write the file if *report* has changed, or renew its time if that is due. An error is logged."""
+        """If *report* has changed, write the file. Otherwise, renew the file's time when due. An error is logged."""
         try:
             if self._text_of(report) != self._text:
                 self._write(report)

@@ -32,7 +32,7 @@ class SendEvents:
                 self._changed.append(message)
 
     def apply(self) -> None:
-        """If an observer has changed headers, prepare their messages again. Raises `InvalidFrame` for a bad header."""
+        """Prepare each message again if an observer has changed its headers. Raises `InvalidFrame` for a bad header."""
         for message in self._changed:
             _prepare_again(message)
 
@@ -48,7 +48,7 @@ class SendEvents:
 
 
 def notify_of_store(observers: Observers, message: Message) -> None:
-    """Notify *observers* that *message*, which is ready, is about to be written into an outbox.
+    """Notify *observers* that the prepared *message* is about to be written into an outbox.
 
     Raises `InvalidFrame` if an observer has added a header that cannot be sent.
     """

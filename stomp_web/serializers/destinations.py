@@ -57,7 +57,7 @@ def _canonical(destination: str) -> tuple[str, bytes]:
 def _decoded(name: str) -> bytes:
     """Return *name* as bytes. Decode the characters that RabbitMQ encodes: slashes and non-ASCII characters.
 
-    Other escapes stay, because ``%41`` and ``A`` are two queues on RabbitMQ 3.10. A decoded name may be invalid UTF-8,
-    and as texts, two such names could become equal. So the result is bytes.
+    Other escapes stay, because ``%41`` and ``A`` are two queues on RabbitMQ 3.10. The result is bytes, because a
+    decoded name may be invalid UTF-8. As text, two such names could become equal.
     """
     return _ENCODED.sub(lambda match: bytes([int(match[1], 16)]), name.encode("utf-8", "surrogatepass"))

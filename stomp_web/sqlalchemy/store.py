@@ -117,7 +117,7 @@ class SqlAlchemyStore(Store):
     def transaction(self) -> typing.Iterator[None]:
         """Return a transaction on a connection of the engine's pool.
 
-        While it is open, the thread may begin a second one: an observer of a sent message may write to the outbox.
+        During this transaction, the thread may begin another: an observer of a sent message may write to the outbox.
         """
         outer = getattr(self._of_thread, "connection", None)
         with self._engine.begin() as connection:
@@ -207,7 +207,7 @@ class SqlAlchemyStore(Store):
         ]
 
     def _last_before(self, state: str) -> typing.Any:
-        """Return a subquery for the highest id below the outer row's id, among rows in *state* with its key."""
+        """Return a subquery for the highest id of the rows in *state* that have the outer row's key and a lower id."""
         other, column = self._table.alias(), self._table.c
         return (
             select(func.max(other.c.id))

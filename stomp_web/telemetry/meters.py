@@ -43,7 +43,7 @@ class _Watched(dict[int, "weakref.ref[_T]"], typing.Generic[_T]):
 
 
 class Meters:
-    """The instruments of *provider*. Some read the statistics of all `publishers`, `workers` and `relays`."""
+    """The instruments of *provider*. Some of them read the statistics of all `publishers`, `workers` and `relays`."""
 
     def __init__(self, provider: MeterProvider | None) -> None:
         meter = metrics.get_meter("stomp_web", __version__, provider, names.SCHEMA_URL)

@@ -183,7 +183,7 @@ def _span_name(operation: str, naming: Naming | None) -> str:
 def _parent(own: list[SpanContext]) -> contexts.Context | None:
     """Return the parent context for a span whose messages have the contexts *own*. ``None`` is the current context.
 
-    If no span is current, as in a relay, and all messages belong to one trace, the new span continues this trace.
+    If no span is current, as in a relay, and all contexts belong to one trace, the new span continues this trace.
     """
     if not own or trace.get_current_span().get_span_context().is_valid or len({each.trace_id for each in own}) > 1:
         return None

@@ -59,7 +59,7 @@ ACCEPT: typing.Final = ("json", "text", "bytes")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handler:
-    """One subscription. `name` is the function's name for the log. An empty `untyped` stands for the worker's."""
+    """One subscription. `name` is the function's name for the log. An empty `untyped` means the worker's *untyped*."""
 
     function: Function
     name: str

@@ -45,7 +45,7 @@ class Counts:
 
 @dataclasses.dataclass(slots=True)
 class Flow:
-    """One object for all subscriptions of session number `session`. If `open` is false, these take no messages."""
+    """The state that all subscriptions of session number `session` share. If `open` is false, they take no messages."""
 
     session: int
     open: bool = True
@@ -300,7 +300,7 @@ class Destinations:
             yield from queue.subscriptions
 
     def counts(self) -> dict[str, Counts]:
-        """Return the counts of all used destinations by name. A subscription counts for the address that it names."""
+        """Return the counts of all used destinations by name. A subscription counts for the name in its SUBSCRIBE."""
         found = collections.defaultdict(Counts, {name: Counts(n) for name, n in self.journal.accepted.items()})
         for route in self._declared:
             found[route].waiting += 0

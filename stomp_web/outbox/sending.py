@@ -39,8 +39,8 @@ class Sending:
     * *stopping* - returns true if no further batch may begin.
 
     `sent` holds the rows that the broker has confirmed. `failures` holds the rows that could not be sent, with their
-    errors. `unreadable` holds the rows that can never be sent, with their errors. A row in none of these three lists is
-    not changed. If a broker cannot be reached or did not confirm in time, `away` maps the broker's alias to the error.
+    errors. `unreadable` holds the rows that can never be sent, with their errors. A row outside these three lists
+    stays unchanged. If a broker cannot be reached or did not confirm in time, `away` maps its alias to the error.
     """
 
     def __init__(

@@ -183,7 +183,7 @@ class Store:
     def _keys_with_others(self, rows: typing.Sequence[Row]) -> set[str | None]:
         """Return the keys in *rows* that may have other unsent rows with ids up to the last id in *rows*.
 
-        The *rows* are locked. One statement counts unsent rows of their keys. If it finds too many, return all keys.
+        The *rows* are locked. One statement counts the keys' unsent rows. If it counts too many rows, return all keys.
         """
         own = collections.Counter([row.key for row in rows if row.key is not None])
         if not own:
@@ -195,7 +195,7 @@ class Store:
         return {key for key, count in own.items() if found.get(key) != count}
 
     def _hold(self, held: typing.Sequence[Candidate]) -> int:
-        """Set the candidates *held* to waiting, so that no relay reads them before their previous row is gone.
+        """Set the candidates *held* to waiting, so that no relay reads a candidate before its previous row is gone.
 
         This method locks the previous rows. Without a lock, another transaction could delete or retry a previous row,
         and would not see that the candidate waits. Returns how many candidates wait now.
@@ -260,7 +260,7 @@ class Store:
     # -- what an operator does --------------------------------------------------------------------------------
 
     def retry(self, ids: typing.Sequence[int] | None = None) -> int:
-        """Set to pending all failed rows or, with *ids*, failed and waiting rows among *ids*. Return their number."""
+        """Set all failed rows to pending. With *ids*, set failed or waiting rows among *ids*. Return their number."""
         return self._each_chunk(ids, (FAILED, WAITING) if ids is not None else (FAILED,), self._retry)
 
     def discard(self, ids: typing.Sequence[int] | None = None) -> int:

@@ -32,7 +32,7 @@ def send_after_commit(
 
     The payload is serialized now, and an invalid message is refused now. A message belongs to the savepoint in which it
     was made. If the savepoint is rolled back, the message is not sent. For each publisher, all messages of a
-    transaction are sent as one batch. Sending begins after the end of the transaction.
+    transaction are sent as one batch, or as several if they differ in *confirm*. Sending begins after the transaction.
 
     * *session* - a `sqlalchemy.orm.Session`, or a ``scoped_session``.
     * *publisher* - the `Publisher` that sends the message.

@@ -83,7 +83,7 @@ class Ending:
         self._entries = [entry for entry in self._entries if not _is_in(entry.transaction, ended)]
 
     def _after_end(self, _: Session, ended: SessionTransaction) -> None:
-        """Call the functions after the outermost transaction. If a function raises, the session stays usable."""
+        """Call the functions if the outermost transaction was committed. If a call raises, the session stays usable."""
         if ended.parent is not None:  # a savepoint: it was released before, or is closed without a release
             self._after_rollback(_, ended)
             return

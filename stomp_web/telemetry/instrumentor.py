@@ -25,7 +25,7 @@ class StompWebInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its modul
     _options: typing.ClassVar[dict[str, typing.Any]] = {}
 
     def instrumentation_dependencies(self) -> typing.Collection[str]:
-        """Return the packages that must be installed: none but this one."""
+        """Return an empty list, because the instrumented package is stomp-web itself."""
         return []
 
     def _instrument(self, **options: typing.Any) -> None:

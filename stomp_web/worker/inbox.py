@@ -110,7 +110,7 @@ class Inbox(FrameQueue):
             self._drop_unbegun()
 
     def abandon(self) -> int:
-        """Drop all messages, and later messages, too. Return how many messages the broker will not deliver again."""
+        """Drop all present and future messages. Return how many messages the broker will not deliver again."""
         with self._not_empty:
             self._closed = self._abandoned = True
             self._drop_unbegun()
@@ -119,7 +119,7 @@ class Inbox(FrameQueue):
             return lost
 
     def _drop_unbegun(self) -> None:
-        """Drop the messages without ACK. If the inbox is closed, plan the remaining calls of handlers for now."""
+        """Drop the unacknowledged messages. If the inbox is closed, make the planned calls of handlers due at once."""
         self._frames.clear()
         self._later = [
             (0.0 if self._closed and step is Step.HANDLE else due, order, step, delivery)

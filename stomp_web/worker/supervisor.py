@@ -65,7 +65,7 @@ class WorkerStats:
 
     * `received` - messages from the broker, including redelivered messages.
     * `handled` - calls of handlers that returned.
-    * `failed` - calls of handlers that raised or lost their process, and messages that could not be read.
+    * `failed` - calls of handlers that raised or whose process died, and messages that could not be read.
     * `given_back` - messages that the worker returned to their queue by NACK.
     * `retried` - messages that the worker tried again without NACK.
     * `dead_lettered` - messages that the worker sent to the dead letter destination.
@@ -294,7 +294,7 @@ class Supervisor:
         return sum(thread.busy for thread in self._threads)
 
     def _wait(self, seconds: float = _CHECK_INTERVAL) -> None:
-        """Wait at most *seconds* for a wakeup. Report progress if the interval has passed."""
+        """Wait at most *seconds* for a wakeup. If the last report is `_CHECK_INTERVAL` old, report progress."""
         self._wakeup.wait(min(seconds, _CHECK_INTERVAL))
         self._moved_at = time.monotonic()
         if self._moved_at - self._reported_at >= _CHECK_INTERVAL:

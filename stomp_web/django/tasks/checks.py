@@ -72,7 +72,7 @@ def _check_queues(backend: StompTaskBackend, where: str) -> typing.Iterator[chec
 
 
 def _destinations_of(backend: StompTaskBackend) -> set[str]:
-    """Return a text for each queue of *backend*: destination and alias. If an option is invalid, return no text."""
+    """Return ``DESTINATION of 'ALIAS'`` for each queue of *backend*. If an option is invalid, return an empty set."""
     try:
         settings = backend.settings
     except ConfigurationError:

@@ -131,9 +131,9 @@ class TaskResults:
     def finish(self, result: TaskResult[..., typing.Any], error: TaskError | None, most: int) -> None:
         """Store the end of an attempt to run *result*. If *error* is ``None``, store the value, otherwise the error.
 
-        If the task has now raised *most* times or another worker has finished it, an error makes the task ``FAILED``.
-        Otherwise, an error makes the task ``READY`` for another attempt. *result* gets the status, and the errors and
-        workers of all attempts. If another worker has stored a success, the row stays unchanged.
+        An error makes the task ``FAILED`` if the task has now raised *most* times or another worker has finished the
+        task. Otherwise, an error makes the task ``READY`` for another attempt. *result* gets the status, and the errors
+        and workers of all attempts. If another worker has stored a success, only *result* changes, and not the row.
         """
         known = list(result.errors)
         while True:

@@ -82,7 +82,7 @@ class TaskSettings:
 
     @property
     def store(self) -> TaskResults | None:
-        """The stored results, or ``None`` if none are stored. Raises `ConfigurationError` without the outbox app."""
+        """The results, or ``None`` if results are not stored. Raises `ConfigurationError` without the outbox app."""
         if not self.stores_results:
             return None
         if not apps.is_installed(OUTBOX_APP):

@@ -95,7 +95,7 @@ class Exchanges:
             self._unconfirmed += 1
 
     def add_heart_beat(self) -> None:
-        """If no bytes are queued, queue a heart-beat. Otherwise, TLS may have to repeat the queued bytes first."""
+        """Queue a heart-beat, but only if no bytes are queued. TLS may have to repeat queued bytes first."""
         if not self._outgoing:
             self._append(Exchange(memoryview(b"\n")))
 
@@ -104,7 +104,7 @@ class Exchanges:
         self.backlog += len(exchange.data)
 
     def begin_write(self) -> Exchange | None:
-        """Return the next exchange to write. Until `end_write`, the number of written bytes is not known."""
+        """Return the next exchange to write, if any. Until `end_write`, the number of written bytes is not known."""
         self._in_write = bool(self._outgoing)
         return self._outgoing[0] if self._in_write else None
 
@@ -127,8 +127,8 @@ class Exchanges:
     def take_refusal(self, session: Session, frame: Frame, words: str, in_transaction: bool) -> None:
         """Fail the exchange that the ERROR *frame* refuses. If the ERROR may be about other frames, fail no exchange.
 
-        If *in_transaction* is true, an ERROR without ``receipt-id`` may be about an open transaction. No exchange waits
-        for the receipts of an open transaction.
+        If *in_transaction* is true and the ERROR has no ``receipt-id``, fail no exchange. Such an ERROR may be about an
+        open transaction, and no exchange waits for the receipts of an open transaction.
         """
         named = frame.headers.get("receipt-id")
         exchange = None if named is None else self._awaited.get(named)

@@ -55,7 +55,7 @@ def not_whole(
 ) -> MessageError:
     """Return the exception for a write that failed because of *problem*. *late* means an expired deadline.
 
-    *left* of *size* bytes and *whole* of *count* messages were written. *confirmed* holds the confirmed positions.
+    Of *size* bytes, *left* were written. Of *count* messages, *whole* were. *confirmed* holds the confirmed positions.
     """
     broker = session.broker
     if not left:
@@ -76,7 +76,7 @@ def not_whole(
 
 
 def _limit_hint(dialect: Dialect, size: int = 0) -> str:
-    """Return a sentence about the broker's limit for a frame, or ``""`` if *size* bytes are within the limit."""
+    """Return a sentence about the broker's limit for a frame, or ``""`` if *size* bytes fit or no limit is known."""
     if dialect.frame_limit is None or 0 < size <= dialect.frame_limit:
         return ""
     return f" The broker may limit the size of a message ({dialect.frame_limit_names})."
@@ -169,7 +169,7 @@ def no_receipt(
     confirmed: tuple[int, ...] = (),
     size: int = 1,
 ) -> MessageError:
-    """Return the exception for a sent message that got no answer. *size* is the message's size in bytes."""
+    """Return the exception for unanswered messages. *size* is the size of one message in bytes, or 1 for several."""
     late = isinstance(error, TransportTimeout)
     given = f" ({deadline.seconds:.3g} s given)" if late else ""
     reason = "be slow or out of resources, or may have refused it" if late else "have gone down, or have refused it"

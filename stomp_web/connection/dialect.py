@@ -35,15 +35,15 @@ class Dialect:
     * `acks_in_transactions` - whether an ACK or NACK with a ``transaction`` takes effect at the COMMIT.
     * `destination_types` - maps the beginning of a destination to a type, which SEND and SUBSCRIBE name in a header.
     * `receipts_after_commit` - whether the receipts of SENDs in a transaction come after the receipt of COMMIT
-      (RabbitMQ 3.10). Only the receipts of the SENDs confirm the messages.
+      (RabbitMQ 3.10). If so, only the receipts of the SENDs confirm the messages.
     * `quotes_destinations` - whether a slash in the name of a queue is written ``%2F``.
     * `frame_limit` - the default limit for a body in bytes. A larger body ends the connection.
     * `frame_limit_names` - the broker's settings that limit the size of a message, in words.
     * `ends_after_refusal` - whether an ERROR that names a refused frame ends the connection in STOMP 1.2. If so,
       the broker accepts no later frame. STOMP 1.2 ("ERROR") requires this, but RabbitMQ and ActiveMQ continue.
-    * `unnamed_refusals` - the pattern of the ``message`` header in an ERROR that refuses a frame but has no
-      ``receipt-id``. ``None`` means that such an ERROR refuses a frame unless it is about the end of the connection or
-      a failure inside the broker.
+    * `unnamed_refusals` - a pattern for the ``message`` header of an ERROR without ``receipt-id``. The ERROR refuses a
+      frame only if the header matches. With ``None`` instead of a pattern, the ERROR refuses a frame unless the ERROR
+      is about the end of the connection or a failure inside the broker.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Dialect:
     def prefetch(self, count: int) -> dict[str, str]:
         """Return the headers of SUBSCRIBE that allow about *count* unacknowledged messages.
 
-        If the header counts bytes, only *count* 1 is exact. Artemis 2.40 then gets 0, and sends one message at a time.
+        If the header counts bytes, only *count* 1 is exact. For 1, Artemis 2.40 gets 0 and sends one message at a time.
         """
         if self.prefetch_header is None:
             return {}
@@ -204,7 +204,7 @@ _NO_FRAME = re.compile(r"delivery acknowledgement on channel \d+ timed out")
 def refuses(error: Frame, dialect: Dialect) -> bool:
     """Return whether the ERROR frame *error* says that the broker did not accept a frame.
 
-    The ``receipt-id`` of *error* names the frame. Without ``receipt-id``, *error* is about a frame without an answer.
+    The ``receipt-id`` of *error* names the frame. Without ``receipt-id``, *error* may be about any unanswered frame.
     """
     message = error.headers.get("message", "").strip()
     first_line = error.body[:1000].decode("utf-8", "replace").partition("\n")[0]

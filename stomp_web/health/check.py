@@ -35,9 +35,9 @@ class HealthCheck(Unpicklable):
 
     A call returns a `Report`. Only one caller checks at a time. The limit of a check is *timeout* times the number of
     *checks*. During a check, other callers get the last report if it is younger than *max_age* plus the limit.
-    Otherwise they wait for the new report until the check reaches the limit. If no name server answers, the caller that
-    checks waits longer, because Python cannot interrupt the look-up of a host name. The logger ``stomp_web.health``
-    gets a record when a broker stops answering, and when all brokers answer again.
+    Otherwise they wait for the new report. If the check reaches the limit, they get a report that is not ready. If no
+    name server answers, the caller that checks waits longer, because Python cannot interrupt the look-up of a host
+    name. The logger ``stomp_web.health`` gets a record when a broker stops answering and when all brokers answer again.
 
     Raises `ConfigurationError` for a bad option. A call raises `ConfigurationError` if one of *checks* does.
 

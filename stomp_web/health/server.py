@@ -135,7 +135,7 @@ class HealthServer:
             client.close()
 
     def _fails(self, what: str) -> bool:
-        """Record that *what* has failed. Return false if the attempt before this one has failed, too."""
+        """Record that *what* has failed. Return true for the first failure since the last success."""
         first = what not in self._failing
         self._failing.add(what)
         return first
@@ -193,7 +193,7 @@ class HealthServer:
 
 
 class _Client:
-    """One connection: it reads a request, writes the answer, and then waits until the client has closed."""
+    """One connection. Reads a request, writes the answer, and then waits until the client closes the connection."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock

@@ -41,7 +41,7 @@ class Candidate:
 
     @classmethod
     def of(cls, id: int, key: str | None, before: typing.Mapping[str, int | None], size: int) -> Candidate:
-        """Return a candidate. *before* maps a state to the highest id below *id* of a row with *key* in this state."""
+        """Return a candidate. For each state of unsent rows, *before* has the id of the last earlier row with *key*."""
         previous, state = max(((each, state) for state, each in before.items() if each), default=(None, None))
         return cls(id, key, previous, state, size)
 

@@ -41,7 +41,7 @@ class Breaker:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds until the next attempt is allowed, or ``None`` if no attempt has failed since the last success."""
+        """Seconds until the next attempt is allowed. ``None`` if the breaker has not opened since the last success."""
         return max(self._until - time.monotonic(), 0.0) if self._failures else None
 
     def check(self, broker: str) -> None:

@@ -296,9 +296,9 @@ class PublishClientPool(Unpicklable):
     def release(self, lease: Lease, loan: int) -> None:
         """Put back a *lease* that `acquire` has returned. Close the connection of *lease* if it is not reusable.
 
-        *loan* is ``lease.loan`` after `acquire`. A second call with the same *loan* does nothing. In a forked child,
-        no waiting caller gets the lease. With gevent, the child has copies of the parent's waiting callers. The copies
-        would send the parent's messages a second time.
+        *loan* is the value of ``lease.loan`` after `acquire`. A second call with the same *loan* does nothing. In a
+        forked child, no waiting caller gets the lease. With gevent, the child has copies of the parent's waiting
+        callers. The copies would send the parent's messages a second time.
         """
         state = lease.state
         if state is None or lease.loan != loan:  # the lease was released already

@@ -16,7 +16,7 @@ __all__ = ["StompCommand"]
 
 
 class StompCommand(BaseCommand):
-    """A command. Exit status: 0 after success, 1 after a failure, the value of `unusable` if a retry would fail, too.
+    """A command. Exit status: 0 after success, `unusable` if a retry would also fail, and 1 after any other failure.
 
     The status does not change if a standard stream is closed, is full or has no reader.
     """

@@ -162,7 +162,7 @@ class DjangoStore(Store):
         ]
 
     def _last_before(self, state: str) -> Subquery:
-        """Return a subquery. Among rows in *state* with the outer row's key and a lower id, it finds the highest id."""
+        """Return a subquery for the id of the last row in *state* that has the outer row's key and a lower id."""
         rows = self._rows.filter(key=OuterRef("key"), state=state, id__lt=OuterRef("id"))
         return Subquery(rows.order_by("-id").values("id")[:1])
 

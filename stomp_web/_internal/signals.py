@@ -117,9 +117,9 @@ def block_stop_signals() -> typing.Iterator[None]:
 
 
 def ignore_stop_signals() -> None:
-    """Ignore SIGINT and SIGTERM in a child process. Both reach the whole process group, but the parent ends the child.
+    """Ignore SIGINT and SIGTERM in a child process. A signal may reach the whole group, but the parent ends the child.
 
-    The handler is an empty function, because child programs would inherit ``SIG_IGN``.
+    The handler is an empty function and not ``SIG_IGN``. Programs that the child starts would inherit ``SIG_IGN``.
     """
     for number in _STOP_SIGNALS:
         signal.signal(number, lambda *_: None)

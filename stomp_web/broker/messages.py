@@ -107,7 +107,7 @@ class Journal:
             watch(message)
 
     def messages(self, destination: str) -> list[Message]:
-        """Return all messages that *destination* has accepted, in order. Raises `LookupError` if some are forgotten."""
+        """Return all accepted messages of *destination*, in order. Raises `LookupError` if some are forgotten."""
         kept = self._by_destination.get(destination, ())
         forgotten = self.accepted[destination] - len(kept)
         if forgotten:
@@ -155,7 +155,7 @@ def read_message(send: Frame, address: Address) -> Message:
 
 
 def _check_readable(message: Message) -> None:
-    """Refuse a message over a client's default limits. Through RabbitMQ and ActiveMQ, clients get only a part of it."""
+    """Refuse a message over a client's default limits. RabbitMQ and ActiveMQ accept it, but clients get only a part."""
     lines = [f"{name}:{value}\n" for name, value in (*message.headers.items(), ("destination", message.destination))]
     size = sum(map(len, lines)) * 4  # a character has at most 4 bytes
     if size > MAX_HEADER_BYTES - _OWN_HEADER_BYTES:  # count exactly only near the limit

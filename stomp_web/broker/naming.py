@@ -61,7 +61,7 @@ class Address:
 
 
 class Naming:
-    """The naming if the ``server`` header names no known product: as in RabbitMQ, but names may contain slashes."""
+    """The naming for a ``server`` header without a known product: as in RabbitMQ, but names may contain slashes."""
 
     #: Whether a SEND with ``reply-to:/temp-queue/NAME`` makes a temporary queue.
     reply_queues = True
@@ -172,7 +172,7 @@ class _RabbitMQ(Naming):
 class _Artemis(Naming):
     """The naming of Artemis 2.40.0. Every name is a queue, except ``/topic/NAME``. The wildcards are ``*`` and ``#``.
 
-    An Artemis acceptor needs ``anycastPrefix=/queue/;multicastPrefix=/topic/``. ``a`` and ``/queue/a`` are two queues.
+    Assumes an acceptor with ``anycastPrefix=/queue/;multicastPrefix=/topic/``. ``a`` and ``/queue/a`` are two queues.
     """
 
     reply_queues = False

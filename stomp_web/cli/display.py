@@ -78,9 +78,9 @@ def read_body(
 ) -> Reading:
     """Decode the body of a received message.
 
-    *accept* names more serializers. The default serializers run no code of the sender. *keys* verify a signature. The
+    *accept* names serializers besides the default ones, which run no code of the sender. *keys* verify a signature. The
     signature must be valid for the destination of *frame*, or for a destination in *subscribed*. A body that exceeds a
-    limit is not decoded. A body of an unknown content type counts as read.
+    limit is not decoded. If the content type is unknown, the bytes are shown, and `Reading.unread` is ``None``.
     """
     accept = (*_READ_ALWAYS, *accept)
     if frame.truncated:

@@ -1,7 +1,7 @@
 """Queues of received frames. `ReceivedFrames` holds a MESSAGE frame until its queue has room.
 
-The driving thread puts frames on the queues. Any thread may take out frames. A thread holds no lock of the client while
-it calls a method of a queue.
+The thread that drives the connection puts frames on the queues: see `driver`. Any thread may take out frames. A thread
+holds no lock of the client while it calls a method of a queue.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class ReceivedFrames:
             frames.end(reason)
 
     def end_messages(self, reason: StompError) -> None:
-        """Move the held frames to `message_queue`, and end the queue. Meanwhile, no other thread may drive."""
+        """Move held frames to `message_queue`, and end `message_queue`. Meanwhile, no other thread may drive."""
         held, self.held = self.held, collections.deque()
         self.message_queue.end(reason, held)
 

@@ -30,7 +30,7 @@ class OpenTransaction:
     receipts: list[str] = dataclasses.field(default_factory=list)
 
     def sent(self, count: int, receipt: int | None) -> None:
-        """Add *count* sent messages. *receipt* is the number of the first receipt, or ``None`` if unconfirmed."""
+        """Add *count* sent messages. *receipt* is the number of the first receipt, or ``None`` without receipts."""
         self.messages += count
         if receipt is not None:
             self.receipts.extend(map(str, range(receipt, receipt + count)))
@@ -126,12 +126,12 @@ class ClientState:
         self.claims.append(Right(self))
 
     def restore(self, lost: Right) -> None:
-        """Add a new claim after an interrupt has lost the old claim."""
+        """Replace the claim *lost* by a new claim. `Right` explains how an exception loses a claim."""
         self.claims.append(Right(self))
 
     @property
     def is_reusable(self) -> bool:
-        """Whether a pool may lease the client again: no unfinished call, no open transaction and no `other_login`."""
+        """Whether a pool may lease the client again: connected, no unfinished call or transaction, no `other_login`."""
         session = self.session
         return (
             session is not None

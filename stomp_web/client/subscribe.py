@@ -75,8 +75,8 @@ class PublishSubscribeClient(QueueingDuplexClient):
         """Log a warning for *frame*, a MESSAGE without a callback. Override this method to do more.
 
         Examples of such messages are answers to a temporary ``reply-to`` queue of RabbitMQ, and messages on their way
-        during `unsubscribe`. The client warns once for each subscription, and drops the frame. If the subscription
-        acknowledges messages, the broker delivers the message again. An exception of this method goes to `on_error`.
+        during `unsubscribe`. The client warns once for each subscription, and drops the frame. If the ack mode is not
+        ``auto``, the broker delivers the message again. An exception of this method goes to `on_error`.
         """
         self._unclaimed.warn(frame)
 

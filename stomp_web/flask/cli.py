@@ -91,7 +91,7 @@ def _report(text: str) -> None:
 def send(destination: str, body: str, serializer: str | None, named: str | None, extension: str) -> None:
     """Send BODY to DESTINATION, and print the message's id.
 
-    Without an option, BODY is sent as JSON if it is JSON. Any other BODY is sent as text.
+    Without --json, --text and --serializer, BODY is sent as JSON if it is JSON. Any other BODY is sent as text.
     """
     if serializer and named:
         raise click.UsageError("give one of --json, --text and --serializer")

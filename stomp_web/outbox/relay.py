@@ -241,7 +241,7 @@ class Relay:
         return self._stopping
 
     def _try_broker(self) -> None:
-        """Log a warning at the start if the broker of *alias* cannot be reached, and not only at the first message."""
+        """At the start, check the broker of *alias*. If the check fails, log a warning before the first message."""
         try:
             health = self.check()
             problem = "" if health is None or health else str(health)
@@ -253,10 +253,10 @@ class Relay:
     def _start(self, now: float) -> int:
         """Return the id after which the next claim begins.
 
-        While claims find whole batches, each claim begins after the last row of the previous claim. At the start of the
-        table, deleted rows and rows that must wait can make a claim slow. One second after these claims have sent their
-        first row, the next claim begins at the start again. This claim finds rows that were committed late or may be
-        sent again.
+        A pass is a series of claims from the start of the table. Deleted rows and rows that must wait can make a claim
+        at the start slow. So after a whole batch, the next claim begins after the last row of the batch. Rows that were
+        committed late or may be sent again can have lower ids. So a pass ends one second after its first sent row, or
+        after a claim of less than a whole batch.
         """
         if now - self._found_at >= _FROM_THE_START_EVERY:
             self._after = 0

@@ -63,8 +63,8 @@ class SignedSerializer(Serializer):
     ) -> typing.Any:
         """Return the payload if one of *keys* made the signature. Otherwise raise `SerializationError`.
 
-        The message's ``destination``, or one of *sent_to*, must name the signed destination (see `delivers`). Earlier
-        versions sent no ``x-signed-destination``. Without it, one of these destinations must be exactly the signed one.
+        The ``destination`` or one of *sent_to* must name the signed destination: see `delivers`. Earlier versions sent
+        no ``x-signed-destination``. Then the signature must fit the ``destination`` or one of *sent_to* exactly.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)

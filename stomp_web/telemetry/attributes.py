@@ -1,4 +1,4 @@
-"""Names of attributes and metrics, and values of attributes, as in the semantic conventions for messaging 1.44.
+"""Names of attributes and metrics, and values of attributes, as in OpenTelemetry's messaging conventions 1.44.
 
 The package ``opentelemetry-semantic-conventions`` is not imported. While the conventions are in development, any
 release of the package may change its names. The tests compare the names here with the names in the package.

@@ -77,7 +77,7 @@ class ExecutorGone(Exception):
 
 
 class Executor:
-    """Calls handlers for one worker thread. Without `can_die`, a subclass needs to override only `execute`."""
+    """Calls handlers for one worker thread. If `can_die` is false, a subclass needs to override only `execute`."""
 
     #: Whether the executor can end by itself, even while it is idle.
     can_die = False

@@ -1,6 +1,6 @@
 """The state of a broker as JSON: destinations, clients, and the faults that are switched on.
 
-`Status` holds the lock `Loop.state` while it reads. To be fast, `Status` copies only counts and names then.
+`Status` holds the lock `Loop.state` only while it copies counts and names, which is fast.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Status:
         self._next = 0.0
 
     def text(self, *, now: bool = False) -> str:
-        """Return the state as JSON. If *now* is true, read it anew. If nothing changed, return the same `str`."""
+        """Return the state as JSON. If *now* is true, read the state anew. Without a change, return the same `str`."""
         with self._lock:
             began = time.monotonic()
             if now or began >= self._next:

@@ -119,7 +119,7 @@ def set_end(result: TaskResult[..., typing.Any], error: TaskError | None, *, aga
 
 
 def count_raised(errors: typing.Iterable[TaskError]) -> int:
-    """Return how many of *errors* the task has raised. The error of a refused message does not count."""
+    """Return how many of *errors* the task has raised. An `UnusableMessage` does not count, as no task has run."""
     return sum(error.exception_class_path != REFUSAL for error in errors)
 
 
@@ -139,7 +139,7 @@ def payload_of(result: TaskResult[..., typing.Any]) -> dict[str, typing.Any]:
 
 
 def read_result(message: ReceivedMessage, backend: str) -> TaskResult[..., typing.Any]:
-    """Return a new result for the task in *message* to *backend*. Raises `UnusableMessage` if that task cannot run."""
+    """Return a new result in *backend* for the task in *message*. Raises `UnusableMessage` if the task cannot run."""
     payload = message.payload
     if not isinstance(payload, dict):
         raise UnusableMessage(f"the message is no task: its body is not a JSON object, but {type(payload).__name__}")
@@ -164,7 +164,7 @@ def read_result(message: ReceivedMessage, backend: str) -> TaskResult[..., typin
 
 
 def id_of(payload: object) -> str | None:
-    """Return the result's id in *payload*, a message's body, or ``None``. The id in the header is not signed."""
+    """Return the result's id in a message's *payload*, or ``None`` without a valid id. The header's id is unsigned."""
     identity = payload.get("id") if isinstance(payload, dict) else None
     return identity if isinstance(identity, str) and 0 < len(identity) <= LONGEST_ID else None
 

@@ -16,10 +16,12 @@ class Server(ThreadingMixIn, WSGIServer):
 
 def main() -> None:
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8002
-    with make_server("127.0.0.1", port, create_app(), server_class=Server) as server:
+    with (
+        make_server("127.0.0.1", port, create_app(), server_class=Server) as server,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         print(f"Orders are taken at http://127.0.0.1:{server.server_port}/ - Ctrl-C ends it.", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            server.serve_forever()
+        server.serve_forever()
 
 
 if __name__ == "__main__":

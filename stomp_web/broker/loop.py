@@ -61,6 +61,7 @@ class Loop:
 
     def open(self) -> None:
         """Listen at the address. Raises `OSError` if the address cannot be used."""
+        self._stopping = False
         self._listener: socket.socket | None = self.listen()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wakeup.fileno(), selectors.EVENT_READ)
@@ -68,7 +69,6 @@ class Loop:
         self._calls: list[tuple[typing.Callable[[], object], concurrent.futures.Future[typing.Any]]] = []
         self._timers: list[tuple[float, int, Connection | None]] = []
         self._touched: dict[Connection, None] = {}
-        self._stopping = False
         _running.add(self)
         with self.state:
             self.running = True

@@ -175,9 +175,9 @@ class Broker:
         """
         if self._loop.running:
             raise RuntimeError("the broker is running already; stop() it before serve_forever()")
-        self._loop.open()
         # A KeyboardInterrupt could end the loop after any step. ask_to_stop() ends the loop between two rounds.
         with contextlib.suppress(KeyboardInterrupt), call_on_ctrl_c(self._loop.ask_to_stop):
+            self._loop.open()
             self._loop.run()
 
     def __enter__(self) -> Broker:

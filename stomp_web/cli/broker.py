@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import threading
 import typing
 
+from .._internal.signals import StopSignals
+from .._internal.wakeup import Wakeup
 from ..broker import Broker
 from ..connection.address import Endpoint
 from ..errors import ConfigurationError, StompError
@@ -29,25 +30,25 @@ def run(host: str, port: int, *, verbose: bool, http: tuple[str, int] | None = N
         broker = Broker(host, port, **{name: value for name, value in options.items() if value is not None})
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    try:
-        broker.start()
-    except OSError as error:
-        hint = ". Is a broker running there? --port 0 takes a free port." if _in_use(error) else ""
-        raise StompError(f"{error.strerror or error}{hint}") from None
-    pages = contextlib.ExitStack()
-    try:
+    wakeup = Wakeup()
+    wakeup.fileno()
+    with contextlib.ExitStack() as stack:
+        stack.callback(wakeup.close)
+        # Before the start: a program that already uses the broker may send the signal.
+        stop = stack.enter_context(StopSignals(wakeup.wake))
+        try:
+            broker.start()
+        except OSError as error:
+            hint = ". Is a broker running there? --port 0 takes a free port." if _in_use(error) else ""
+            raise StompError(f"{error.strerror or error}{hint}") from None
+        stack.callback(broker.stop)
         lines = [f"The development broker listens on stomp://{Endpoint(*broker.address)}"]
         if http is not None:
-            lines += _start_page(pages, broker, *http)
+            lines += _start_page(stack, broker, *http)
         report(*lines, "Not for production: messages are in memory only. Press Ctrl-C to stop it.")
-        never = threading.Event()
-        while not never.wait(1):  # a signal that comes right before a wait is handled only when that wait ends
-            pass
-    except KeyboardInterrupt:
+        while not stop.asked:
+            wakeup.wait(1)
         report("\nThe broker has stopped.")
-    finally:
-        pages.close()
-        broker.stop()
     return 0
 
 

@@ -73,9 +73,9 @@ def run(
             given_headers = {**asked, **given_headers}
         else:  # before SUBSCRIBE: if this cannot be printed, no message may be taken
             say("With --ack auto, messages are taken even if they cannot be read.")
-        client.subscribe(destination, ack=ack, headers=given_headers)
         printed = unread = held = 0
         with StopSignals() as stop:  # an exception could interrupt the writing of an ACK
+            client.subscribe(destination, ack=ack, headers=given_headers)
             say(f"Listening to {destination} at {client.broker} ({client.server or 'a server without a name'})\n")
             for frame in _frames(client, count, timeout, stop):
                 printed += 1

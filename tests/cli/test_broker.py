@@ -10,6 +10,7 @@ import urllib.request
 import pytest
 
 from stomp_web import AuthenticationFailed, Publisher
+from stomp_web.broker import Broker
 from stomp_web.cli import main
 from tests.cli.running import DEADLINE, ended, line_with, program
 
@@ -111,3 +112,18 @@ def test_it_plays_the_broker_that_it_is_told_to(capsys: pytest.CaptureFixture[st
 def test_a_wrong_command_line_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["broker", *arguments]) == 2
     assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_right_after_the_start_ends_it_cleanly(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = Broker.start
+
+    def started(broker: Broker) -> None:
+        start(broker)
+        signal.raise_signal(number)  # a program that uses the broker already can send it here
+
+    monkeypatch.setattr(Broker, "start", started)
+    assert main(["broker", "--port", "0"]) == 0
+    assert capsys.readouterr().out.endswith("\nThe broker has stopped.\n")

@@ -8,7 +8,7 @@ import typing
 
 import pytest
 
-from stomp_web import Publisher
+from stomp_web import Publisher, QueueingDuplexClient
 from stomp_web.broker import Broker
 from stomp_web.cli import main
 from tests.cli.running import ended, line_with, program
@@ -204,6 +204,22 @@ def test_a_signal_ends_it_cleanly(
         code, _, err = ended(process)
     assert code == expected
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_right_after_it_has_subscribed_ends_it_cleanly(
+    dev_broker: Broker, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscribe = QueueingDuplexClient.subscribe
+
+    def subscribed(client: QueueingDuplexClient, *arguments: typing.Any, **options: typing.Any) -> str:
+        identity = subscribe(client, *arguments, **options)
+        signal.raise_signal(number)  # a program that sees the subscriber can send it here
+        return identity
+
+    monkeypatch.setattr(QueueingDuplexClient, "subscribe", subscribed)
+    assert main(["listen", "/queue/a"]) == 0
+    assert dev_broker.wait_until(lambda: not dev_broker.subscribers("/queue/a"))
 
 
 def test_a_reader_that_goes_away_ends_it_without_a_word(publisher: Publisher) -> None:

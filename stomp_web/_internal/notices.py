@@ -1,9 +1,9 @@
 """Notices: log records and events that wait until the reporting thread holds no lock and no connection.
 
 A publisher calls log handlers and observers, which may send a message through the same publisher. If the publisher held
-a lock or a connection during the call, the thread could wait for itself. The message may cause a second notice, and the
-second notice may cause a third notice. With a broker that closes every connection, this chain would never end. So
-`Notices` drops the third notice of a chain.
+a lock or a connection during the call, the thread could wait for itself. The send may cause a second notice, whose log
+handler may send again. With a broker that closes every connection, this chain would never end. Therefore, `Notices`
+drops the third notice of a chain.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ class Queue:
             notices.add(log.warning, "a subscriber of %r is too slow: message dropped", dropped.destination)
 
     def next_delivery(self, now: float) -> tuple[Subscription, Entry] | None:
-        """Remove the first message, and return it with a ready subscriber. Return ``None`` if either is missing."""
+        """Remove and return the next message, with a ready subscriber. ``None`` means no message or no subscriber."""
         heap = self._heap
         while heap and heap[0].message.expired(now):
             self._pop()

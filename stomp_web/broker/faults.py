@@ -25,8 +25,8 @@ class Faults:
     * *after* - how many such frames pass before the first fault.
     * *times* - how often the fault happens. ``None`` means every such frame until the fault is cancelled.
 
-    Frames are counted over all connections. `Fault.fired` counts how often the fault has happened, and `Fault.cancel`
-    ends the fault. If several faults are due for a frame, only the fault that was requested first applies.
+    Frames are counted over all connections. `refuse` and `dribble` count new connections instead. `Fault.fired` is how
+    often the fault has happened. `Fault.cancel` ends the fault. If several faults are due, only the oldest applies.
     """
 
     def __init__(self, loop: Loop) -> None:
@@ -110,8 +110,8 @@ class Faults:
     def mute(self, on: str | None = "CONNECT", *, after: int = 0, times: int | None = 1) -> Fault:
         """Never answer the frame. The connection stays open.
 
-        A muted CONNECT is not processed, no session begins, and the client receives nothing. The timeout of
-        `close_idle` still applies, but no other timeout. Any other muted frame is processed, and heart-beats continue.
+        A muted CONNECT is not processed, no session begins, and the client receives nothing. The only timeout that
+        still applies is that of `close_idle`. Any other muted frame is processed, and heart-beats continue.
         """
         return self._add(Fault(on, after, times, answer=False))
 

@@ -36,7 +36,7 @@ class QueueingDuplexClient(LoopClient):
     Run `listen_forever`, usually in a thread that you start. Take the frames from these queues:
 
     * `message_queue` - MESSAGE frames. While this queue is full, the client sends heart-beats but does not read. The
-      broker keeps the other messages. While a call waits for a receipt, the client reads up to *queue_size* messages
+      broker keeps the other messages. Only if a call waits for a receipt, the client reads up to *queue_size* messages
       more. If even more messages precede the receipt, the receipt stays unread. To send confirmed messages while many
       messages wait, use a second client. A prefetch limit with an ``ack`` other than ``auto`` also helps.
     * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT and ERROR frames. A full queue drops its
@@ -142,7 +142,7 @@ class QueueingDuplexClient(LoopClient):
         * *ack* - with ``auto``, the broker does not wait for an ACK. With ``client``, an ACK covers its message and all
           earlier messages. With ``client-individual``, an ACK covers only its message.
         * *headers* - more headers, such as ``selector`` or ``prefetch-count``. For Artemis, the client adds
-          ``subscription-type``. Then ``/queue/`` is always a queue and ``/topic/`` is always a topic.
+          ``subscription-type``, so that ``/queue/`` is always a queue and ``/topic/`` is always a topic.
 
         A subscription ends with its session. After another `connect`, subscribe again. Raises `Rejected`, `NotSent` or
         `DeliveryUnknown`.

@@ -1,6 +1,6 @@
-"""Outgoing messages and their routes. The library checks and encodes a message before it opens a connection.
+"""Outgoing messages and their routes. To prepare a message is to check and encode it. This needs no connection.
 
-`make_ready` prepares a message. A `Route` holds the parts that messages share. An `Encoder` adds the other parts.
+A `Route` holds the encoded parts that messages share. An `Encoder` adds the parts that depend on the broker.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ _LONGEST_KEPT = 2_048  # bytes of the header lines of one message
 class Route:
     """The destination, the content type and the standing headers that many messages share.
 
-    `encoded` is the command line and the header lines of the route in STOMP 1.2. If a message has headers of its own,
-    the function *check* may refuse them. Raises `InvalidFrame` if a SEND cannot hold one of the arguments.
+    `encoded` is the command line and the header lines of the route in STOMP 1.2. The function *check* gets the other
+    headers of a message, and may refuse them. Raises `InvalidFrame` if a SEND cannot hold one of the arguments.
     """
 
     __slots__ = ("_check", "content_type", "destination", "encoded", "headers", "last")
@@ -122,7 +122,7 @@ class Message(_Ready):
     * `content_type` - the body's MIME type.
     * `ttl` - the seconds that the message may wait, up to 3155760000 (100 years). ``None`` means no limit.
     * `send_id` - an id that all attempts to send this message share. Artemis keeps only one message with this id.
-      ``None`` means that the message is sent only once.
+      ``None`` is right for a message that is sent only once.
     """
 
     destination: str
@@ -175,7 +175,7 @@ def new_message(
     ttl: float | None,
     prepared: Prepared,
 ) -> Message:
-    """Return a prepared message. The function skips ``__init__``, and takes half the time in CPython 3.11."""
+    """Return a prepared message. The function skips ``__init__``, and takes half of its time in CPython 3.11."""
     message = _new(Message)
     message.destination = destination
     message.body = body

@@ -78,7 +78,7 @@ class SendingClient(BaseClient):
         deadline: Deadline,
         looked: bool = False,
     ) -> None:
-        """Send prepared *messages*. *state* belongs to this process. *looked* means that the socket was checked."""
+        """Send prepared *messages*. *state* belongs to this process. If *looked*, the caller has checked the socket."""
         if transaction is not None:
             if confirm:
                 raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")

@@ -19,8 +19,8 @@ class Dialect:
 
     * `name` - ``rabbitmq``, ``activemq``, ``artemis``, ``development`` or ``generic``.
     * `server` - the beginning of the ``server`` header in the CONNECTED frame.
-    * `text_without_length` - whether text is sent without ``content-length``. A JMS consumer of ActiveMQ 5.17 then gets
-      a TextMessage instead of a BytesMessage.
+    * `text_without_length` - whether text is sent without ``content-length``, so that a JMS consumer of ActiveMQ 5.17
+      gets a TextMessage instead of a BytesMessage.
     * `expiry_header` - the header for time-to-live. Its value is in milliseconds.
     * `expiry_is_absolute` - whether this value is a time since 1970 (JMS) instead of a duration (RabbitMQ).
     * `prefetch_header` - the header of SUBSCRIBE that limits the unacknowledged messages.

@@ -164,7 +164,7 @@ class Transport:
             raise TransportClosed(f"the TLS handshake failed: {error.reason or error}") from error
 
     def _let_reads_wait(self) -> None:
-        """Let the system wait for a moment in each read without the flag `_at_once`. Such a read needs no poll.
+        """Let each read without the flag `_at_once` wait for a moment in the system. Such a read needs no poll.
 
         Without this setting, one thread reaches 0.86 of its usual rate of confirmed sends (CPython 3.11). With 8
         threads, the factor is 0.83. The method leaves sockets of gevent unchanged, because they would wait for ever.
@@ -201,9 +201,9 @@ class Transport:
         return sent
 
     def _send_record(self, data: memoryview | bytes) -> int:
-        """Send at most one TLS record. The peer cannot read a part of an incomplete record.
+        """Send at most one TLS record. The peer cannot read a record before the record is complete.
 
-        In a call for several records, OpenSSL would report no sent bytes if the system refused the last record.
+        If one call wrote several records and the system refused the last, OpenSSL would report that none was sent.
         """
         try:
             sent = self._socket.send(data[:_RECORD_SIZE])

@@ -9,8 +9,8 @@
 * **stomp_web.E006** - the ``OPTIONS`` of a ``StompTaskBackend`` in ``settings.TASKS`` cannot be used. For example, an
   option is unknown or has a bad value, ``settings.STOMP`` lacks the alias, ``max_attempts`` is more than the worker
   allows, or the database of the results has ``AUTOCOMMIT`` off.
-* **stomp_web.E007** - the ``QUEUES`` of a ``StompTaskBackend`` are empty, or a queue in ``QUEUES`` cannot be used. Or
-  two backends have the same queue at the broker.
+* **stomp_web.E007** - the ``QUEUES`` of a ``StompTaskBackend`` are empty, a queue in ``QUEUES`` cannot be used, or two
+  backends have the same queue at the broker.
 * **stomp_web.E008** - there is a ``StompTaskBackend``, and ``stomp_web.django`` is not in INSTALLED_APPS, so the
   command ``stomp_worker`` is missing.
 

@@ -38,14 +38,14 @@ def subscribe(
     sent_to: str | typing.Sequence[str] = (),
     once: bool = False,
 ) -> typing.Callable[[_Handler], _Handler]:
-    """Return a decorator. ``manage.py stomp_worker`` calls the decorated function with each message of *destination*.
+    """Return a decorator. ``manage.py stomp_worker`` calls the function with each `ReceivedMessage` of *destination*.
 
-    Define the function at the top level of ``stomp_handlers.py`` in an installed app. It gets a `ReceivedMessage`.
-    Database connections that are broken or older than ``CONN_MAX_AGE`` are closed before and after each message.
+    Define the function at the top level of ``stomp_handlers.py`` in an installed app. Database connections that are
+    broken or older than ``CONN_MAX_AGE`` are closed before and after each message.
 
     * *using* - the alias in ``settings.STOMP`` whose broker has the destination.
-    * *once* - handle each message once, even if it is delivered again. The function runs in ``transaction.atomic``,
-      which also inserts a row that names the message. Needs ``"stomp_web.django.outbox"`` in INSTALLED_APPS.
+    * *once* - handle each message once, even if it is delivered again. The function runs in ``transaction.atomic``. The
+      same transaction inserts a row that names the message. Needs ``"stomp_web.django.outbox"`` in INSTALLED_APPS.
     * *ack*, *accept*, *headers*, *id*, *untyped* and *sent_to* - see `Handlers.subscribe`, also for the exceptions.
     """
     from ..worker import Handlers  # a site that only sends does not need it
@@ -69,7 +69,7 @@ def has_tasks() -> bool:
 
 
 def handlers_of(using: str) -> Handlers:
-    """Return the imported handlers of the alias *using*, and a handler for each queue of tasks at its broker.
+    """Return the imported handlers of the alias *using*, and a handler for each queue of tasks at this alias's broker.
 
     Raises `ConfigurationError` and `InvalidFrame` if the settings of the tasks cannot be used.
     """

@@ -65,7 +65,7 @@ class Stomp(PublisherMethods):
         ``STOMP_WORKER`` is a mapping with the settings of ``flask stomp worker``: ``{"dead_letter": "/queue/failed"}``.
         ``STOMP_OUTBOX`` has the options of a `stomp_web.sqlalchemy.Outbox`: ``{"relay": "inline", "keep": 7}``. Only
         this method reads the configuration. No connection is opened. ``app.config.from_prefixed_env()`` decodes JSON in
-        environment variables. So a passcode of digits needs double quotes inside the variable. For a service whose name
+        environment variables, so a passcode of digits needs double quotes in its variable. For a service whose name
         begins with the prefix, Kubernetes sets environment variables such as ``STOMP_SERVICE_HOST`` and
         ``STOMP_PORT=tcp://10.0.0.7:61613``. If the configuration contains such variables, the extension ignores them.
 

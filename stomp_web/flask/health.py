@@ -23,8 +23,8 @@ def health_blueprint(
 ) -> Blueprint:
     """Return a blueprint with three views: *path*, *path* + ``/ready`` and *path* + ``/live``.
 
-    The first two answer 200 if the app's broker answers, and otherwise 503. The third answers 200, and asks no broker.
-    Register the blueprint after `Stomp.init_app`. Several apps may share it.
+    The first two answer 200 if the broker of each extension answers, and otherwise 503. The third view answers 200, and
+    asks no broker. Register the blueprint after `Stomp.init_app`. Several apps may share the blueprint.
 
     * *extensions* - the keys in ``app.extensions`` of the extensions whose brokers are asked. Default ``stomp``.
     * *path* - ``/healthz`` by default.

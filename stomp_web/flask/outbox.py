@@ -64,10 +64,10 @@ def relay_engine(app: flask.Flask, database: str | None) -> Engine:
 
 
 def inbox_of(load_app: typing.Callable[[], flask.Flask]) -> Inbox:
-    """Return an inbox in the database of the app that *load_app* returns. A worker pickles `inbox_of` by name.
+    """Return an inbox in the database of the app that *load_app* returns. If the app has an `Inbox`, copy its options.
 
-    The inbox uses the app's session, so that one transaction writes the rows of a handler and of the inbox. If the app
-    has already made an `Inbox`, the returned inbox has the same options.
+    The inbox uses the app's session, so that one transaction writes the rows of a handler and of the inbox. If handlers
+    run in processes, the worker pickles `inbox_of` by name, and each process calls `inbox_of` to make its own inbox.
     """
     from ..sqlalchemy.inbox import INBOX_OPTIONS, Inbox
 

@@ -20,8 +20,8 @@ _held: dict[tuple[int, str], threading.Lock] = {}
 class FileTurn:
     """The right to be the only relay of a database. The turn excludes other threads and other processes.
 
-    *path* is the database's file. If *path* is ``None``, the database is in memory and exists only in this process. The
-    lock is on the separate file ``PATH-stomp-relay``, because SQLite locks the file of the database.
+    *path* is the database's file. The lock is on the separate file ``PATH-stomp-relay``, because SQLite locks the file
+    of the database. If *path* is ``None``, the database is in memory and only in this process, and no file is locked.
     """
 
     def __init__(self, path: str | None) -> None:

@@ -25,7 +25,7 @@ _FAULTLESS: tuple[tuple[str, ...], bool] = ((), False)
 
 
 class UnreadableFrame(ProtocolError):
-    """A received frame breaks a rule or a limit. A tolerant buffer may still find the end of the frame."""
+    """A received frame breaks a rule or a limit. A tolerant `FrameBuffer` may still find the end of the frame."""
 
 
 class Frame:

@@ -101,7 +101,7 @@ def negotiate_heart_beat(ours: tuple[int, int], theirs: tuple[int, int]) -> tupl
 
     *ours* and *theirs* are two ``heart-beat`` headers. The first number of a header is the interval at which a side can
     send. The second number is the interval at which a side wants to receive. A side sends if its first number and the
-    other side's second number are not 0. The larger number is the interval (STOMP 1.2, Heart-beating).
+    other side's second number are not 0. The larger of these two numbers is the interval (STOMP 1.2, Heart-beating).
     """
     we_can, we_want = ours
     they_can, they_want = theirs

@@ -189,9 +189,9 @@ class Publisher(Unpicklable):
         thread of the loop's default executor sends the message, with the caller's context variables. *timeout* includes
         the wait for a thread. Raises `PoolTimeout` if no thread becomes free in this time.
 
-        If the task is cancelled while the message waits for a thread, the message is not sent. If the task is cancelled
-        later, the message may arrive. In this case, observers and `stats` get the outcome, and a failure is logged. So
-        limit the time by *timeout*, and not by ``asyncio.timeout``.
+        Limit the time by *timeout*, and not by ``asyncio.timeout``, which cancels the task. If the task is cancelled
+        while the message waits for a thread, the message is not sent. If the task is cancelled later, the message may
+        arrive. In this case, observers and `stats` get the outcome, and a failure is logged.
         """
         counters = self._counters[getpid()]
         message = self._message(

@@ -85,7 +85,7 @@ class Metrics:
         workers: typing.Iterable[Worker],
         relays: typing.Iterable[Relay],
     ) -> None:
-        """Set metrics from the statistics of the objects. Add numbers with the same labels, except a relay's rows."""
+        """Set metrics from statistics. Add numbers with the same labels, but count the rows of one outbox only once."""
         with self._lock:
             gauges: collections.Counter[tuple[Gauge, tuple[str, ...]]] = collections.Counter()
             counters: collections.Counter[tuple[Counter, str]] = collections.Counter()

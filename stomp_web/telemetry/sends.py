@@ -1,8 +1,8 @@
 """The observer that makes spans and metrics of a publisher's messages.
 
-Each call of ``send`` has one span, and so has each batch. The headers of the messages contain the span's context, so
-that the span of a handler can continue the trace. If a message already has a context, for example a message from the
-outbox, the message keeps its context, and the span has a link to that context.
+Each call of ``send`` and each batch has one span. The headers of the messages contain the span's context, so that the
+span of a handler can continue the trace. If a message already has a context, for example a message from the outbox, the
+message keeps its context, and the span has a link to that context.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ class Inbox(FrameQueue):
             return lost
 
     def _drop_unbegun(self) -> None:
-        """Drop the unacknowledged messages. If the inbox is closed, make the planned calls of handlers due at once."""
+        """Drop the unacknowledged messages. If the inbox is closed, other planned handler calls become due at once."""
         self._frames.clear()
         self._later = [
             (0.0 if self._closed and step is Step.HANDLE else due, order, step, delivery)

@@ -160,9 +160,8 @@ class Worker(Unpicklable):
         """Return a worker for the broker of a publisher with these *options*.
 
         The worker ignores a `heart_beat` of ``(0, 0)`` and options that only a publisher has. *settings* are the
-        worker's options in a framework's configuration. `SETTINGS` has the names. *own* are more options.
-
-        Raises `ConfigurationError` if an option is unknown or invalid.
+        worker's options in a framework's configuration. `SETTINGS` has the names. *own* are more options. Raises
+        `ConfigurationError` if an option is unknown or invalid.
         """
         settings = settings or {}
         for name in settings:
@@ -249,9 +248,10 @@ class Worker(Unpicklable):
     def stuck(self) -> str:
         """The reason why only a restart of the program helps, or an empty text. Use this property for liveness probes.
 
-        A worker that tries to reach an absent broker is not stuck. The worker is stuck in three cases. A thread for
-        handlers has failed. Or heart-beats have been missing for a minute, and the reader's thread has not noticed. Or
-        the thread that called `run` has not moved for five minutes, plus *timeout* for CONNECT and for each SUBSCRIBE.
+        A worker that tries to reach an absent broker is not stuck. The worker is stuck in three cases: a thread for
+        handlers has failed, or heart-beats are overdue by a minute and the reader's thread has not noticed, or the
+        thread that called `run` has not moved for longer than a limit. The limit is five minutes, plus the worker's
+        option ``timeout`` once for CONNECT and once for each subscription.
         """
         supervisor = self._supervisor
         return "" if supervisor is None else supervisor.stuck

@@ -2,8 +2,8 @@
 
 * **stomp_web.E003** - the settings of an outbox cannot be used.
 * **stomp_web.E005** - the outbox of an alias is in a database in which the routers do not allow its table.
-* **stomp_web.W005** - ``send`` uses an outbox by default, and ``ATOMIC_REQUESTS`` is off for the outbox's database. So
-  ``send`` is refused outside of ``transaction.atomic``.
+* **stomp_web.W005** - ``send`` uses an outbox by default, and ``ATOMIC_REQUESTS`` is off for the outbox's database. A
+  ``send`` outside of ``transaction.atomic`` is refused.
 * **stomp_web.W006** - the database of an outbox is SQLite, and its ``OPTIONS`` lack a setting. Without this setting,
   programs that write at the same time get "database is locked".
 * **stomp_web.W007** - ``stomp_web.django`` is not in INSTALLED_APPS, so its commands and checks are missing.
@@ -11,7 +11,7 @@
 With ``manage.py check --deploy``:
 
 * **stomp_web.W008** - the outbox of an alias is not in the database of ``"default"``. ``manage.py stomp_relay`` without
-  ``--using`` does not send the messages of this alias. If another relay sends these messages, silence the warning by
+  ``--using`` does not send the messages of this alias. If another relay sends these messages, silence the warning in
   ``SILENCED_SYSTEM_CHECKS``.
 """
 

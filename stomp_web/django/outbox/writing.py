@@ -59,11 +59,10 @@ def write(message: Message, using: str, key: str | None, database: str | None) -
 
 
 class _Inline:
-    """A function that Django calls after the commit. The first call sends all rows of the transaction and the alias.
+    """A callback for one row, which Django calls after the commit. The first callback sends all rows of its `_group`.
 
-    Each row has its own `_Inline` object. `_group` is a weak set of the objects of the rows that are sent together.
-    Django drops an object after its call, or if a rollback to a savepoint undoes its row. A dropped object leaves the
-    set.
+    The group is a weak set of the callbacks of one transaction, alias and database. Django drops a callback after its
+    call, or if a rollback to a savepoint undoes its row. A dropped callback leaves the group.
     """
 
     def __init__(self, using: str, database: str, identity: int) -> None:
@@ -82,7 +81,7 @@ class _Inline:
 
 
 def make_relay(using: str, database: str | None = None, **options: typing.Any) -> Relay:
-    """Return a relay for the outbox of the alias *using*. *options* override the settings."""
+    """Return a relay for the outbox of the alias *using*. *database* and *options* override the settings."""
     settings = read_outbox_settings(using)
     database = database or database_of(settings)
     given = {name: getattr(settings, name) for name in ("poll", "batch", "max_attempts")}

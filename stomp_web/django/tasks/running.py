@@ -1,7 +1,7 @@
 """The handler that runs the tasks of one task backend. ``manage.py stomp_worker`` calls the handler for each message.
 
-A message is acknowledged after its task has run and the result is stored. So if the worker dies, the broker delivers
-the message again, and the task runs again.
+A message is acknowledged after its task has run and the result is stored. If the worker dies during the task, the
+broker delivers the message again, and the task runs again.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ class TaskHandler:
     def __call__(self, message: ReceivedMessage) -> None:
         """Run the task in *message*, and store its result.
 
-        Raises `Reject` if the message names no task that can run here. Raises `InboxUnavailable` if the result cannot
-        be stored. The worker then tries the message again, and counts no failure. If the task is to be tried again,
-        raises the exception of the task. For a task's own `InboxUnavailable`, raises `RuntimeError` instead.
+        Raises `Reject` if the message names no task that can run here. If the task has failed and must run again,
+        raises the exception of the task. Raises `InboxUnavailable` if the result cannot be stored. The worker tries
+        such a message again, and counts no failure. A task's own `InboxUnavailable` becomes a `RuntimeError`.
         """
         backend = typing.cast("StompTaskBackend", task_backends[self._alias])
         settings = backend.settings

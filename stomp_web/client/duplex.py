@@ -36,9 +36,9 @@ class QueueingDuplexClient(LoopClient):
     Run `listen_forever`, usually in a thread that you start. Take the frames from these queues:
 
     * `message_queue` - MESSAGE frames. While this queue is full, the client sends heart-beats but does not read. The
-      broker keeps the other messages. Only if a call waits for a receipt, the client reads up to *queue_size* messages
-      more. If even more messages precede the receipt, the receipt stays unread. To send confirmed messages while many
-      messages wait, use a second client. A prefetch limit with an ``ack`` other than ``auto`` also helps.
+      broker keeps the other messages. Exception: while a call waits for a receipt, the client reads up to *queue_size*
+      more messages. If even more messages precede the receipt, the receipt stays unread. To send confirmed messages
+      while many messages wait, use a second client. A prefetch limit with an ``ack`` other than ``auto`` also helps.
     * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT and ERROR frames. A full queue drops its
       oldest frame.
 
@@ -137,7 +137,7 @@ class QueueingDuplexClient(LoopClient):
         headers: typing.Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> str:
-        """Subscribe to *destination*, and return the subscription's id after the broker's receipt.
+        """Subscribe to *destination*, wait for the receipt, and return the subscription's id.
 
         * *ack* - with ``auto``, the broker does not wait for an ACK. With ``client``, an ACK covers its message and all
           earlier messages. With ``client-individual``, an ACK covers only its message.
@@ -167,8 +167,8 @@ class QueueingDuplexClient(LoopClient):
         """Acknowledge *frame*, a MESSAGE frame.
 
         Raises `InvalidFrame` if the message cannot be acknowledged. For example, Artemis has no ACK in a *transaction*.
-        Raises `NotSent` if the session that received *frame* has ended. The broker then delivers the message again. In
-        a new session, the ACK could count for another message.
+        Raises `NotSent` if the session that received *frame* has ended, because an ACK in another session could count
+        for another message. After the end of a session, the broker delivers unacknowledged messages again.
         """
         session = self._session_of(frame, transaction)
         self._write(commands.ack(frame, session.version, transaction=transaction), session)

@@ -52,7 +52,7 @@ _LONGEST_KEPT = 2_048  # bytes of the header lines of one message
 class Route:
     """The destination, the content type and the standing headers that many messages share.
 
-    `encoded` is the command line and the header lines of the route in STOMP 1.2. The function *check* gets the other
+    `encoded` is the command line and the header lines of the route in STOMP 1.2. The function *check* gets the further
     headers of a message, and may refuse them. Raises `InvalidFrame` if a SEND cannot hold one of the arguments.
     """
 

@@ -274,8 +274,8 @@ class SendingClient(BaseClient):
     def _look(self, state: ClientState) -> Session | None:
         """Check the socket without waiting. Return the session, or ``None`` if the session has ended.
 
-        An ERROR that has come is about an earlier unconfirmed frame. If the frame belongs to a transaction, the next
-        call in the transaction raises the ERROR. If the frame belongs to no transaction, the client logs the ERROR.
+        An ERROR that has come is about an earlier unconfirmed frame. If all unconfirmed messages are in transactions,
+        the next call in a transaction raises an exception for the ERROR. Otherwise, the client logs the ERROR.
         """
         session = state.session
         if session is None:

@@ -53,7 +53,7 @@ class Inbox(FrameQueue):
         return len(frames)
 
     def end(self, reason: BaseException, last: typing.Iterable[Frame] = ()) -> None:
-        """Drop the messages of a session that has ended. *last* are frames that did not fit into the inbox."""
+        """Drop the unacknowledged messages of an ended session. *last* are frames that did not fit into the inbox."""
         with self._not_empty:
             self.received += len(list(last))
             self._drop_unbegun()

@@ -142,7 +142,7 @@ class PoolClosed(NotSent):
 class Rejected(MessageError):
     """The broker refused the message with an ERROR frame.
 
-    If an ERROR only announces the end of the connection, the exception is `DeliveryUnknown`. Then the message may have
+    If an ERROR only announces the end of the connection, the exception is `DeliveryUnknown`: the message may have
     arrived. For example, RabbitMQ 3.10 and 4.3 send ``AMQP channel died`` when an administrator closes the connection.
     """
 

@@ -44,7 +44,7 @@ def _metadata_of(app: flask.Flask) -> MetaData:
 
 
 def engine_of(app: flask.Flask) -> Engine | None:
-    """Return the default engine of *app*, or ``None`` if it has no Flask-SQLAlchemy or only ``SQLALCHEMY_BINDS``."""
+    """Return *app*'s default engine, or ``None`` if *app* has no Flask-SQLAlchemy or only ``SQLALCHEMY_BINDS``."""
     with app.app_context():
         engines = getattr(app.extensions.get("sqlalchemy"), "engines", {})
     return typing.cast("Engine | None", engines.get(None))
@@ -64,7 +64,7 @@ def relay_engine(app: flask.Flask, database: str | None) -> Engine:
 
 
 def inbox_of(load_app: typing.Callable[[], flask.Flask]) -> Inbox:
-    """Return an inbox in the database of the app that *load_app* returns. A worker pickles `inbox_of` by name.
+    """Return an inbox in the database of *load_app*'s app. A worker with ``processes`` pickles `inbox_of` by name.
 
     The inbox uses the app's session, so that one transaction writes the rows of a handler and of the inbox. If the app
     has already made an `Inbox`, the returned inbox has the same options.

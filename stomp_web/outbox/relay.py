@@ -60,7 +60,7 @@ class Relay:
     * *poll* - how many seconds the relay waits if there is nothing to send. Default: 1. On PostgreSQL, a commit wakes
       the relay at once.
     * *batch* - the most messages that are claimed and sent together. Default: 500. Maximum: 10000.
-    * *max_attempts* - the number of tries for a message that the broker refuses. After the last try, the row is *failed*.
+    * *max_attempts* - the most tries for a message that the broker refuses. After the last try, the row is *failed*.
       Default: 10. The pause before the second try is one second. Each later pause is twice as long, up to five minutes.
       If a message was not sent or its outcome is unknown, the relay tries until the broker has confirmed the message.
     * *alias* - the broker that the relay tries to reach at its start, if there is nothing to send yet. A failure is

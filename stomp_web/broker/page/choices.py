@@ -188,7 +188,7 @@ def catalogue() -> list[dict[str, typing.Any]]:
 
 
 def title_of(fault: Fault) -> str:
-    """Return the title of a *fault* from `apply`. For any other fault, say that a program has requested the fault."""
+    """Return the title of *fault* if `apply` switched *fault* on. Otherwise, say that a program requested *fault*."""
     return _titles.get(fault, "A fault that a program has requested")
 
 

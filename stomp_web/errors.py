@@ -1,7 +1,7 @@
 """The exceptions of stomp-web, in a tree that is ordered by the outcome of the message.
 
-The possible outcomes are `NotSent`, `Rejected` and `DeliveryUnknown`. No exception holds a passcode or a body. Every
-exception can be pickled, so another process can receive the exception.
+The possible outcomes are `NotSent`, `Rejected` and `DeliveryUnknown`. No exception holds a passcode or a message's
+body. Every exception can be pickled, so another process can receive the exception.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class StompError(Exception):
-    """The base class of all exceptions that stomp-web defines."""
+    """The base class of stomp-web's errors."""
 
 
 class ConfigurationError(StompError, ValueError):
@@ -142,7 +142,7 @@ class PoolClosed(NotSent):
 class Rejected(MessageError):
     """The broker refused the message with an ERROR frame.
 
-    If an ERROR only announces the end of the connection, the exception is `DeliveryUnknown`. Then the message may have
+    If an ERROR only announces the end of the connection, the exception is `DeliveryUnknown`: the message may have
     arrived. For example, RabbitMQ 3.10 and 4.3 send ``AMQP channel died`` when an administrator closes the connection.
     """
 

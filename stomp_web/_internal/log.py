@@ -1,4 +1,4 @@
-"""The loggers of the library. The loggers never raise, and are silent until the application sets up logging."""
+"""The loggers of the library. They raise no `Exception`, and are silent until the application sets up logging."""
 
 from __future__ import annotations
 

@@ -306,7 +306,7 @@ class Broker:
             return self._journal.frames[command]
 
     def wait_for(self, destination: str, count: int = 1, timeout: float = 30.0) -> list[Frame]:
-        """Return `messages` when *destination* has accepted *count*. After *timeout* seconds, raise `TimeoutError`."""
+        """Return `messages` when *count* messages have been accepted. Raise `TimeoutError` after *timeout* seconds."""
         name = self._destinations.naming.canonical(destination)
         if not self.wait_until(lambda: self._journal.accepted[name] >= count, timeout):
             accepted = self._journal.accepted[name]

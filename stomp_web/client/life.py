@@ -108,7 +108,7 @@ class LoopClient(Loop):
             self._leave()
 
     def is_overdue(self, seconds: float) -> bool:
-        """Whether the broker's heart-beat has been overdue for *seconds*. A working loop would have ended by then."""
+        """Whether a heart-beat is *seconds* overdue. If so, the loop hangs: a working loop would have ended."""
         return self._session is not None and self._beats.overdue(time.monotonic() - seconds) is not None
 
     def listen_forever(self, *, connect: bool = True) -> None:

@@ -74,7 +74,7 @@ class Transactions:
         self.open.clear()
 
     def end_by(self, frame: Frame, refusal: bool) -> None:
-        """End all open transactions, because the ERROR *frame* has ended the session. `get` reports the ERROR."""
+        """End all open transactions after the ERROR *frame*. `get` raises `Rejected` if *refusal*, else `NotSent`."""
         if len(self._ended) > _MOST_ENDED:
             self._ended.clear()
         self._ended.update(dict.fromkeys(self.open, (frame, refusal)))
@@ -155,7 +155,7 @@ class ClientState:
             session.close()
 
     def all_answered(self) -> None:
-        """Forget the unconfirmed frames after a receipt. A later ERROR cannot be about one of these frames."""
+        """Forget all unconfirmed frames, because a receipt has come. A later ERROR cannot be about these frames."""
         self.unconfirmed = 0
         for transaction in self.transactions.open.values():
             transaction.messages = 0

@@ -75,7 +75,7 @@ def _command(extension: str, unusable: int = 2) -> typing.Iterator[StompState]:
 
 
 def _report(text: str) -> None:
-    """Print the result *text*. If printing fails, only print a warning: the command itself has succeeded."""
+    """Print the result *text*. If printing fails, print at most a warning: the command itself has succeeded."""
     reason = try_to_print(sys.stdout, text)
     if reason is not None and not isinstance(reason, BrokenPipeError):
         try_to_print(sys.stderr, f"Warning: standard output cannot be written: {reason.strerror}")

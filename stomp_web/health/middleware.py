@@ -21,7 +21,7 @@ _PATH = re.compile(r"(/[\w.~-]+)+", re.ASCII)
 
 
 def check_path(path: str) -> str:
-    """Return *path*. Raises `ConfigurationError` if it is no path, or if it ends with a slash."""
+    """Return *path*. Raises `ConfigurationError` unless *path* is like ``/healthz``, without a slash at the end."""
     if not isinstance(path, str) or not _PATH.fullmatch(path):
         raise ConfigurationError(
             f"the path of the health checks must begin with a slash and not end with one, such as {PATH!r}, not "
@@ -32,7 +32,7 @@ def check_path(path: str) -> str:
 
 
 class HealthMiddleware:
-    """Answers GET and HEAD requests for three paths. Other methods get 405. Requests for other paths go to *app*.
+    """Answers GET and HEAD requests for three paths. Other methods for these paths get 405. *app* answers the rest.
 
     * *check* - tells whether the application is ready.
     * *path* - ``/healthz`` by default. *path* and *path* + ``/ready`` answer 200 if *check* says that the application

@@ -60,7 +60,7 @@ class Relay:
     * *poll* - how many seconds the relay waits if there is nothing to send. Default: 1. On PostgreSQL, a commit wakes
       the relay at once.
     * *batch* - the most messages that are claimed and sent together. Default: 500. Maximum: 10000.
-    * *max_attempts* - how many times the relay sends a message that the broker refuses. Then the row is *failed*.
+    * *max_attempts* - the most tries for a message that the broker refuses. After the last try, the row is *failed*.
       Default: 10. The pause before the second try is one second. Each later pause is twice as long, up to five minutes.
       If a message was not sent or its outcome is unknown, the relay tries until the broker has confirmed the message.
     * *alias* - the broker that the relay tries to reach at its start, if there is nothing to send yet. A failure is
@@ -253,10 +253,10 @@ class Relay:
     def _start(self, now: float) -> int:
         """Return the id after which the next claim begins.
 
-        A pass is a series of claims from the start of the table. Deleted rows and rows that must wait can make a claim
-        at the start slow. So after a whole batch, the next claim begins after the last row of the batch. Rows that were
-        committed late or may be sent again can have lower ids. So a pass ends one second after its first sent row, or
-        after a claim of less than a whole batch.
+        A pass is a series of claims from the start of the table. After a whole batch, the next claim begins after the
+        last row of the batch, because deleted and waiting rows can make a claim at the start slow. A pass ends after a
+        claim of less than a whole batch, or one second after its first sent row. The next pass finds rows with lower
+        ids that were committed late or may be sent again.
         """
         if now - self._found_at >= _FROM_THE_START_EVERY:
             self._after = 0

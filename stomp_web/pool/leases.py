@@ -60,8 +60,8 @@ class Waiter:
 class LeaseState:
     """The state of a pool in one process: its leases, its line of waiting callers and its numbers.
 
-    * `idle` - free leases with a connection. The lease used last is taken first. So surplus leases reach `max_idle`.
-    * `vacant` - free leases without a connection.
+    * `idle`, `vacant` - free leases with and without a connection. `take` prefers the idle lease used last. Surplus
+      connections therefore stay unused until the pool closes them after its `max_idle` seconds.
     * `waiting` - the callers in line. The first caller is served first.
     * `connect_turn` - a queue with one element. Only the caller that has taken the element may connect.
     """

@@ -57,7 +57,7 @@ class PublishClientPool(Unpicklable):
     * *url* - one or several addresses of brokers, which may contain options: see `parse_address`.
     * *max_size* - the most connections in a process. Default: 8. The name ``pool_size`` works, too.
     * *timeout* - seconds to wait for a client, and for every call of a leased client. Default: 5.
-    * *max_waiting* - how many callers may wait for a client. The next gets `PoolTimeout` at once. 0 means no limit.
+    * *max_waiting* - how many callers may wait for a client. One more gets `PoolTimeout` at once. 0 means no limit.
     * *max_idle* - the pool replaces a connection that was idle for this many seconds. Default: 45. Artemis and many
       load balancers close a connection that is idle for a minute.
     * *max_lifetime* - the pool replaces a connection after this many seconds, 10 % more or less. Default: 3600.

@@ -37,7 +37,7 @@ class SendEvents:
             _prepare_again(message)
 
     def end(self, confirm: bool, error: BaseException | None = None) -> None:
-        """Notify the observers of the outcome of each message. *error* is the error of the call, if it has failed."""
+        """Notify the observers of the outcome of each message. *error* is the error of a failed call."""
         seconds = time.monotonic() - self._began
         for position, message in enumerate(self._messages):
             identity, destination = message.headers.get(MESSAGE_ID, ""), message.destination  # type: ignore[union-attr]

@@ -63,8 +63,8 @@ class SignedSerializer(Serializer):
     ) -> typing.Any:
         """Return the payload if one of *keys* made the signature. Otherwise raise `SerializationError`.
 
-        The ``destination`` or one of *sent_to* must name the signed destination: see `delivers`. Earlier versions sent
-        no ``x-signed-destination``. Then the signature must fit the ``destination`` or one of *sent_to* exactly.
+        The ``x-signed-destination`` must name the ``destination`` or one of *sent_to*: see `delivers`. If the header is
+        missing (earlier versions), the signature must be for exactly the ``destination`` or one of *sent_to*.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)

@@ -1,4 +1,4 @@
-"""Telemetry: spans and metrics of OpenTelemetry, and metrics of Prometheus. Both use `stomp_web.observers`.
+"""Telemetry from `stomp_web.observers`: spans and metrics for OpenTelemetry, and metrics for Prometheus.
 
 OpenTelemetry is imported at the first use. `instrument` needs the extra ``otel``, which has only OpenTelemetry's API.
 Without an SDK, the API does nothing. `stomp_web.telemetry.prometheus` needs the extra ``prometheus``.
@@ -35,13 +35,13 @@ def instrument(
     """Make spans and metrics of OpenTelemetry for *target*. A second call for the same *target* does nothing.
 
     * *target* - a `Publisher`, a `Worker` or a `Relay`. With the option ``telemetry=True``, a publisher or a worker
-      calls `instrument` for itself. A relay has only metrics. The spans are made by the relay's publisher.
+      calls `instrument` for itself. A relay gets only metrics. For spans, instrument the relay's publishers.
     * *tracer_provider*, *meter_provider* - the providers. By default, the global providers, which may be set later. If
       a worker has ``processes``, each process always uses its own global tracer provider.
     * *system* - the value of ``messaging.system``. The default is ``rabbitmq`` or ``activemq`` if the broker sends that
       name in CONNECTED, and ``stomp`` otherwise.
     * *destination_template* - a function that returns the ``messaging.destination.template`` of a destination, or
-      ``None`` if there is none. If destinations contain ids, pass a function: metrics then have only templates.
+      ``None`` if there is none. If destinations contain ids, pass a function: metrics name templates instead of ids.
 
     Raises `ConfigurationError` if OpenTelemetry is not installed, or if *target* has another type.
     """

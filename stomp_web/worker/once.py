@@ -1,4 +1,4 @@
-"""Handlers that run only once for each message. The handler's transaction also inserts a row that names the message."""
+"""Handlers that run only once for each message. A handler's transaction also inserts a row that names the message."""
 
 from __future__ import annotations
 

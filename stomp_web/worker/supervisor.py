@@ -136,7 +136,7 @@ class Supervisor:
 
     @property
     def is_alive(self) -> bool:
-        """Whether messages can be received and handled now."""
+        """Whether the worker receives messages now, and every worker thread can handle messages."""
         return (
             self._reading
             and self._client.connected

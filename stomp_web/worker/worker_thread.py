@@ -58,7 +58,7 @@ class WorkerThread:
         self._thread.start()
 
     def end(self) -> None:
-        """Stop all tries to start a process. The thread ends when the inbox is closed and no step is left."""
+        """Do not try any more to start a process. The thread ends when the inbox is closed and has no step left."""
         self._ending.set()
 
     def abandon(self) -> None:

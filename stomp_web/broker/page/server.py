@@ -1,6 +1,6 @@
-"""`Page` serves a broker's page: a listening socket, one thread that accepts connections, and one for each request.
+"""`Page` serves a broker's page. One thread accepts connections, and one more thread answers each request.
 
-The broker's loop runs in another thread. The page's threads hold `Loop.state` only to copy references and counts.
+The broker's loop runs in another thread. The page locks `Loop.state` only to copy references and counts.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 self._changed.notify_all()
 
     def handle_error(self, request: typing.Any, client_address: typing.Any) -> None:
-        """Log the exception of a request, which is a bug of the page."""
+        """Log the exception that ended a request. Such an exception is a bug of the page."""
         log.exception("page: an error of the page")
 
     def close(self, timeout: float) -> None:
@@ -195,7 +195,7 @@ class Page:
         }
 
     def after(self, number: int, most: int) -> list[Kept]:
-        """Return the kept messages after *number*, oldest first, but at most *most*."""
+        """Return the kept messages after the message *number*, oldest first, but at most *most* messages."""
         with self._loop.state:
             return self._feed.after(number, most)
 

@@ -259,7 +259,7 @@ class DjangoStore(Store):
         """Close the connection if it is broken, or older than a ``CONN_MAX_AGE`` that is not 0.
 
         With a ``CONN_MAX_AGE`` of 0, the default, Django closes the connection at the end of each request. A relay has
-        no requests. So its connection stays open, and need not be made again for each batch. With
+        no requests. The relay's connection therefore stays open, and need not be made again for each batch. With
         ``CONN_HEALTH_CHECKS``, Django checks the connection before the next use.
         """
         connection = connections[self.database]

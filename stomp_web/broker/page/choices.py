@@ -188,7 +188,7 @@ def catalogue() -> list[dict[str, typing.Any]]:
 
 
 def title_of(fault: Fault) -> str:
-    """Return the title of *fault*. If `apply` has not requested *fault*, the title says that a program requested it."""
+    """Return the title that `apply` stored for *fault*. If a program requested *fault*, return a text that says so."""
     return _titles.get(fault, "A fault that a program has requested")
 
 

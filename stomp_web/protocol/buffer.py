@@ -46,8 +46,8 @@ class FrameBuffer:
     * In a header, NUL bytes and bytes that are not UTF-8 become replacement characters (U+FFFD).
     * An escape that the version does not define stays unchanged in the header.
     * A header line without a colon or without a name is left out.
-    * If a frame exceeds a limit, the excess is left out and `Frame.truncated` is true. Unless they alone exceed the
-      limit, these headers stay: ``message-id``, ``ack`` and ``subscription`` for an ACK, ``destination`` and more.
+    * If a frame exceeds a limit, the excess is left out and `Frame.truncated` is true. Headers for an ACK stay unless
+      they alone exceed a limit: ``message-id``, ``ack``, ``subscription``, ``destination``, ``x-message-id`` and more.
 
     The following faults hide the end of a frame, and always raise `ProtocolError`:
 

@@ -55,14 +55,13 @@ def send(
       default database.
     * *destination*, *payload*, *headers*, *confirm*, *timeout* and the other *options* - see `Publisher.send`.
 
-    Raises the exceptions of `Publisher.send`. With *on_commit*, the outermost ``atomic`` block raises the first error of
-    the broker after the commit. If sending fails or the process dies after the commit, the message is lost or its outcome
-    is unknown.
+    Raises the exceptions of `Publisher.send`. With *on_commit*, the outermost ``atomic`` block raises the first error
+    after the commit. If sending fails or the process dies after the commit, the message is lost or its outcome is
+    unknown.
 
-    With *on_commit*, each alias sends the messages of a transaction as one batch, or as several batches if the messages
-    differ in *confirm*. If several messages wait, all errors are logged. If a message was certainly not sent because
-    another message failed, the message is sent again alone. The time of failed attempts is subtracted from the
-    *timeout* of later attempts. At least a twentieth of the *timeout* is left.
+    With *on_commit*, each alias sends a transaction's messages as one batch, or as several if they differ in *confirm*.
+    If several messages wait, all errors are logged. A message that was certainly not sent because of another message is
+    sent again alone. The time of failures shortens later *timeouts*, but at least a twentieth of a *timeout* is left.
     """
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
     if keep is None:

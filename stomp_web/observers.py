@@ -1,8 +1,8 @@
 """Observers: callables that get events about messages and connections.
 
-Metrics, tracing and framework signals use observers. The sending thread calls every observer, so an observer should be
-quick. An observer may send messages, even through the publisher that calls the observer. The thread holds no lock and
-no connection during the call. An observer's exceptions are logged, and do not affect the sender.
+Metrics, tracing and framework signals use observers. The thread that sends or handles a message calls the observers, so
+an observer should be quick. An observer may send messages, even through the publisher that calls the observer. The
+thread holds no lock and no connection during the call. An observer's exceptions are only logged.
 
 A publisher notifies its observers of `SendBegan`, `SendSucceeded`, `SendFailed`, `StoreBegan` and `PoolChanged`. A
 worker notifies its observers of `MessageReceived`, `MessageHandled`, `MessageFailed`, `MessageGivenBack` and
@@ -64,7 +64,7 @@ class SendCall:
 
     @property
     def notes(self) -> dict[typing.Any, typing.Any]:
-        """A place for observers. An observer may keep values for its later events here, with itself as the key."""
+        """A dict for observers. An observer may store values for its later events, with the observer as the key."""
         if self._notes is None:
             self._notes = {}
         return self._notes
@@ -129,8 +129,8 @@ class PoolChanged:
     """The event after a change to a connection of the pool. `broker` is an address without credentials.
 
     `change` is ``opened``, ``connect_failed``, ``closed``, ``stale``, ``retired`` or ``discarded``. Stale means dead
-    before use. Retired means too old, or idle for too long. Discarded means closed after an error. `server` is the name
-    that an ``opened`` connection's broker gave, such as ``RabbitMQ/4.3.6``, or ``None``.
+    before use. Retired means too old, or idle for too long. Discarded means closed after an error. If `change` is
+    ``opened`` and the broker gave a name, `server` is this name, such as ``RabbitMQ/4.3.6``. Otherwise ``None``.
     """
 
     change: str

@@ -16,7 +16,7 @@ __all__ = ["TolerantStream", "keep_descriptors", "settle", "try_to_print"]
 def keep_descriptors() -> None:
     """If descriptor 0, 1 or 2 is closed, open the null device as this descriptor. Its stream in `sys` stays ``None``.
 
-    Otherwise the next socket could get descriptor 2, and the error output of a C library would go to the broker.
+    Without this function, the next socket could get descriptor 2, and a C library could write errors to the broker.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         try:
@@ -56,8 +56,8 @@ def _write(stream: typing.TextIO, text: str) -> None:
 def settle(*streams: typing.TextIO | None) -> bool:
     """Flush *streams* before the program ends. Return whether all output was written.
 
-    Output that cannot be written goes to the null device. Otherwise Python would try again at exit, and exit with
-    status 120.
+    Output that cannot be written goes to the null device. If this output stayed in the buffer, Python would try again
+    at exit, and exit with status 120.
     """
     whole = True
     for stream in streams:

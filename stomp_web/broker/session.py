@@ -279,7 +279,7 @@ class Session:
         return found, key
 
     def _take(self, step: _Step, transaction: list[_Step] | None = None) -> None:
-        """Carry out *step* now. But if *transaction* is given, only add *step* to the steps for its COMMIT."""
+        """If *transaction* is given, add *step* to the steps for its COMMIT. Otherwise, carry out *step* now."""
         if transaction is not None:
             transaction.append(step)
         elif isinstance(step, Message):

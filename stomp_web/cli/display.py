@@ -67,7 +67,7 @@ def time_text(seconds: float) -> str:
 
 
 class Reading(typing.NamedTuple):
-    """A body as text. If a body of a known type was not decoded, `unread` is the reason and `text` shows the bytes."""
+    """A body as text. If the body was refused, broken or cut, `unread` is the reason and `text` shows the bytes."""
 
     text: str
     unread: str | None = None
@@ -76,11 +76,11 @@ class Reading(typing.NamedTuple):
 def read_body(
     frame: Frame, accept: typing.Sequence[str], keys: Keys, subscribed: str | typing.Sequence[str] = ()
 ) -> Reading:
-    """Decode the body of a received message.
+    """Decode the body of a received message. The default serializers run no code of the sender.
 
-    *accept* names serializers besides the default ones, which run no code of the sender. *keys* verify a signature. The
-    signature must be valid for the destination of *frame*, or for a destination in *subscribed*. A body that exceeds a
-    limit is not decoded. If the content type is unknown, ``text`` shows the bytes, and ``unread`` is ``None``.
+    *accept* names more serializers. *keys* verify a signature. The signature must be valid for the destination of
+    *frame*, or for a destination in *subscribed*. If *frame* is truncated, the body counts as cut and is not decoded.
+    If the content type is unknown, `Reading.text` shows the bytes, but `Reading.unread` is ``None``.
     """
     accept = (*_READ_ALWAYS, *accept)
     if frame.truncated:
@@ -102,7 +102,7 @@ def read_body(
 
 
 def message_text(number: int, frame: Frame, body: Reading, fate: str = "") -> str:
-    """Return a received message as text. If ``body.unread`` is a reason, add *fate*: what happens to the message."""
+    """Return a received message as text. If the body was not read, *fate* says what happens to the message."""
     head = [f"--- message {number}: {frame.headers.get('destination', '')}, {len(frame.body)} bytes"]
     head += [f"{name}: {value}".replace("\n", "\\n") for name, value in frame.headers.items()]
     lines = [*map(harmless, head), ""]

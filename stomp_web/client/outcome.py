@@ -55,7 +55,7 @@ def not_whole(
 ) -> MessageError:
     """Return the exception for a write that failed because of *problem*. *late* means an expired deadline.
 
-    Of *size* bytes, *left* were written. Of *count* messages, *whole* were. *confirmed* holds the confirmed positions.
+    *left* of *size* bytes and *whole* of *count* messages were written. *confirmed* holds the confirmed positions.
     """
     broker = session.broker
     if not left:
@@ -112,8 +112,8 @@ def rejected(
     messages. *earlier* is how many unconfirmed messages were sent before. If *late* is true, the deadline expired
     before the last answer.
 
-    The exception is `Rejected` only if an ERROR `refuses` a message of this call. If *earlier* is not 0, an ERROR that
-    names no frame (RabbitMQ) leaves the outcome unknown. The outcome is also unknown if a message has no answer.
+    The exception is `Rejected` only if an ERROR `refuses` a message of this call. The outcome is unknown if a message
+    has no answer. If *earlier* is not 0, an ERROR that names no frame, as from RabbitMQ, leaves the outcome unknown.
     """
     broker = session.broker
     refusals = [error for error in errors if refuses(error, session.dialect)]

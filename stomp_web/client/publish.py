@@ -156,7 +156,7 @@ class PublishClient(SendingClient):
                 state.drop()
 
     def close(self) -> None:
-        """Close the connection at once, without DISCONNECT. Further calls do nothing."""
+        """Close the connection at once, without DISCONNECT. Another call of `close` does nothing."""
         self._states[getpid()].drop()
 
     def retire(self) -> None:
@@ -203,7 +203,7 @@ class PublishClient(SendingClient):
     def send_many(
         self, messages: typing.Iterable[Message], *, confirm: bool | None = None, timeout: float | None = None
     ) -> None:
-        """Send all *messages*. If *confirm* is true, then wait for all receipts. The default is the client's `confirm`.
+        """Send all *messages*. If *confirm* is true, also wait for all receipts. The default is the client's `confirm`.
 
         Raises the exceptions of `send`. If STOMP cannot carry one of the messages, nothing is sent. If sending fails
         later, the exception's `confirmed` holds the positions of the confirmed messages.
@@ -220,7 +220,7 @@ class PublishClient(SendingClient):
         )
 
     def begin(self) -> str:
-        """Begin a transaction, and return its id for `send`, `commit` and `abort`. Raises `NotSent`."""
+        """Begin a transaction, and return its id for `send`, `commit` and `abort`. Raises `NotSent` if this fails."""
         return self._begin(self._deadline(None))
 
     def _begin(self, deadline: Deadline) -> str:

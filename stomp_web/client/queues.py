@@ -1,7 +1,7 @@
 """Queues of received frames. `ReceivedFrames` holds a MESSAGE frame until its queue has room.
 
-The thread that drives the connection puts frames on the queues: see `driver`. Any thread may take out frames. A thread
-holds no lock of the client while it calls a method of a queue.
+The thread that drives the connection puts frames on the queues. The module `driver` explains this thread. Any thread
+may take out frames. A thread holds no lock of the client while it calls a method of a queue.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MOST_AT_ONCE = 1000  # frames that are read before bytes are written again
 
 
 class FrameQueue:
-    """A queue of at most *maxsize* frames between the loop and its consumers.
+    """A queue of at most *maxsize* frames between the driving thread and the consumers.
 
     If *drop_oldest* is true, a new frame replaces the oldest frame of a full queue. Such a queue needs no consumer.
     """
@@ -53,7 +53,7 @@ class FrameQueue:
         return len(self._frames) >= self.maxsize
 
     def offer(self, frame: Frame) -> bool:
-        """Put *frame* on the queue without waiting. Return whether there was room. The loop calls this method."""
+        """Put *frame* on the queue without waiting. Return whether there was room. The driving thread calls `offer`."""
         return self.offer_many((frame,)) == 1
 
     def offer_many(self, frames: typing.Sequence[Frame]) -> int:
@@ -167,7 +167,7 @@ class ReceivedFrames:
             frames.end(reason)
 
     def end_messages(self, reason: StompError) -> None:
-        """Move held frames to `message_queue`, and end `message_queue`. Meanwhile, no other thread may drive."""
+        """Move held frames to `message_queue`, and end `message_queue`. No other thread may drive meanwhile."""
         held, self.held = self.held, collections.deque()
         self.message_queue.end(reason, held)
 

@@ -28,8 +28,8 @@ class PublishSubscribeClient(QueueingDuplexClient):
     exception of a callback goes to `on_error`. A message without a callback goes to `on_unclaimed`, and is dropped.
 
     If a callback waits for a receipt, the client keeps the messages that come before the receipt, and calls their
-    callbacks later. If at least *queue_size* messages and 128 MiB are kept, the client stops reading. Then the client
-    does not see the receipt. To avoid this problem, set a prefetch limit. The broker then keeps the other messages.
+    callbacks later. If the kept messages reach both *queue_size* and 128 MiB, the client stops reading and cannot see
+    the receipt. To avoid this problem, set a prefetch limit. With this limit, the broker keeps the other messages.
     """
 
     _received: _Callbacks
@@ -63,7 +63,7 @@ class PublishSubscribeClient(QueueingDuplexClient):
     def unsubscribe(
         self, id: str, *, headers: typing.Mapping[str, str] | None = None, timeout: float | None = None
     ) -> None:
-        """End the subscription *id*, and wait for the receipt. Then the client no longer calls the callback."""
+        """End the subscription *id*, and wait for the receipt. After the receipt, the callback is not called."""
         super().unsubscribe(id, headers=headers, timeout=timeout)
         self._received.callbacks.pop(id, None)
 
@@ -74,9 +74,9 @@ class PublishSubscribeClient(QueueingDuplexClient):
     def on_unclaimed(self, frame: Frame) -> None:
         """Log a warning for *frame*, a MESSAGE without a callback. Override this method to do more.
 
-        Examples of such messages are answers to a temporary ``reply-to`` queue of RabbitMQ, and messages on their way
-        during `unsubscribe`. The client warns once for each subscription, and drops the frame. If the ack mode is not
-        ``auto``, the broker delivers the message again. An exception of this method goes to `on_error`.
+        Examples are answers to a temporary ``reply-to`` queue of RabbitMQ, and messages on their way during
+        `unsubscribe`. The client drops the frame, and warns once for each subscription, at most 100 times. If the ack
+        mode is not ``auto``, the broker delivers the message again. An exception of this method goes to `on_error`.
         """
         self._unclaimed.warn(frame)
 

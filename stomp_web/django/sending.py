@@ -47,7 +47,7 @@ def send(
     * *on_commit* - send after the commit of the database transaction, and never after a rollback. If no transaction is
       open, send at once. The payload is serialized now, and an invalid message is refused now.
     * *outbox* - write the message into the outbox table, in the open transaction. After the commit, the relay sends the
-      message and tries until the broker has confirmed it. Needs ``"stomp_web.django.outbox"`` in INSTALLED_APPS.
+      message, and tries again if no receipt comes. Needs ``"stomp_web.django.outbox"`` in INSTALLED_APPS.
       ``None`` means false with *on_commit*, and otherwise the value of ``OUTBOX["default"]`` of the alias.
     * *key* - only with *outbox*. Messages with the same key, such as ``str(order.id)``, reach the broker in the order
       in which they were written.
@@ -55,13 +55,13 @@ def send(
       default database.
     * *destination*, *payload*, *headers*, *confirm*, *timeout* and the other *options* - see `Publisher.send`.
 
-    Raises the exceptions of `Publisher.send`. With *on_commit*, the outermost ``atomic`` block raises an error of the
-    broker after the commit. If sending fails or the process dies after the commit, the message is lost or its outcome
-    is unknown.
+    Raises the exceptions of `Publisher.send`. With *on_commit*, the outermost ``atomic`` block raises the first error
+    after the commit. If sending fails or the process dies after the commit, the message is lost or its outcome is
+    unknown.
 
-    With *on_commit*, the messages of a transaction are one batch for each alias. All errors are logged, and the first
-    error is raised. If a message was certainly not sent because another message failed, it is sent again alone. The
-    time of a failed batch is subtracted from the next batch's *timeout*. At least a twentieth of the *timeout* is left.
+    With *on_commit*, each alias sends a transaction's messages as one batch, or as several if they differ in *confirm*.
+    If several messages wait, all errors are logged. A message that was certainly not sent because of another message is
+    sent again alone. The time of failures shortens later *timeouts*, but at least a twentieth of a *timeout* is left.
     """
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
     if keep is None:
@@ -93,7 +93,7 @@ async def asend(
 
     For async code, Django uses the database in one thread (``sync_to_async`` with ``thread_sensitive=True``). With
     *on_commit*, `asend` checks whether this thread has an open transaction. With an open transaction, `asend` returns
-    at once, and the thread sends after the commit. Without an open transaction, `asend` sends the message now.
+    at once, and Django's thread sends after the commit. Without an open transaction, the message is sent now.
     """
     publisher = publishers[using]
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)

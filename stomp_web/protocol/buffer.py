@@ -40,14 +40,14 @@ class FrameBuffer:
 
     *version* determines the escapes and the line ends. After CONNECTED, a session sets `version` to the agreed version.
 
-    If a frame breaks a rule of STOMP, the buffer raises `ProtocolError`. With *tolerant*, the buffer still reads the
-    frame if it can find the end of the frame. `Frame.defects` then lists the faults. The frame changes as follows:
+    If a frame breaks a rule of STOMP, a buffer without *tolerant* raises `ProtocolError`. A tolerant buffer reads the
+    frame if the end of the frame can be found. `Frame.defects` lists the faults, and the frame changes as follows:
 
     * In a header, NUL bytes and bytes that are not UTF-8 become replacement characters (U+FFFD).
     * An escape that the version does not define stays unchanged in the header.
     * A header line without a colon or without a name is left out.
-    * If a frame exceeds a limit, the excess is left out and `Frame.truncated` is true. Headers for an ACK are never
-      left out: ``message-id``, ``ack``, ``subscription``, ``destination``, ``x-message-id`` and more.
+    * If a frame exceeds a limit, the excess is left out and `Frame.truncated` is true. Headers for an ACK stay unless
+      they alone exceed a limit: ``message-id``, ``ack``, ``subscription``, ``destination``, ``x-message-id`` and more.
 
     The following faults hide the end of a frame, and always raise `ProtocolError`:
 

@@ -30,7 +30,7 @@ _SHORTEST_LINE_LIMIT = 256
 class TolerantReader:
     """A reader for one frame with a known command, from the first byte to the closing NUL.
 
-    The reader keeps at most 2 * *max_header_bytes* + *max_body_bytes* bytes, and 256 for each header in `_NEEDED`.
+    The reader keeps at most 2 * *max_header_bytes* + *max_body_bytes* + 256 * ``len(_NEEDED)`` bytes.
     """
 
     def __init__(self, version: str, max_header_bytes: int, max_headers: int, max_body_bytes: int) -> None:

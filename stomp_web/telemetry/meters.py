@@ -29,7 +29,7 @@ _Numbers = typing.Iterable[tuple[Attributes, float]]
 
 
 class _Watched(dict[int, "weakref.ref[_T]"], typing.Generic[_T]):
-    """Weak references to publishers, workers or relays, by ``id``. A collected object has no entry."""
+    """Weak references to publishers, workers or relays, by ``id``. A garbage-collected object has no entry."""
 
     def add(self, target: _T) -> None:
         key = id(target)

@@ -1,12 +1,12 @@
 """The acknowledger decides about each message: ACK, NACK, another try or a dead letter.
 
-* When the handler returns, the acknowledger sends ACK. With ``auto``, ACK is sent right before the handler is called.
+* When the handler returns, the acknowledger sends ACK. With ``ack="auto"``, ACK is sent right before the handler runs.
 * When the handler raises, the message is tried again after a pause. Some brokers, such as RabbitMQ, requeue a
   message after NACK. With these brokers, the acknowledger sends NACK if the message has a usable id, the ack mode is
   ``client-individual`` and the version of STOMP is not 1.0. Otherwise, the worker itself keeps and retries the message.
-* If the database of the inbox (``once``) has a fault, the result depends on the ack mode. With ``auto``, the fault
-  counts as a failure of the message, because the broker no longer has the message. With the other ack modes, the fault
-  does not count, and the worker keeps the message until the database works.
+* If the database of the inbox (``once``) has a fault, the worker keeps the message until the database works. The fault
+  does not count as a failure of the message. But with ``ack="auto"``, the fault counts, because the broker no longer
+  has the message.
 * If a message breaks STOMP's rules, the handler gets the part that could be read. A message that exceeds a limit
   becomes a dead letter at once.
 * If a message has failed too often or cannot be read, the worker sends a dead letter. After the broker has confirmed
@@ -74,7 +74,7 @@ class Acknowledger:
     events: WorkerEvents
 
     def admit(self, delivery: Delivery) -> bool:
-        """Return whether to call the handler. With ``auto``, send ACK first.
+        """Return whether to call the handler. With ``ack="auto"``, send ACK first.
 
         The result is false for a duplicate, for a message that is too large, and after the end of the session. A
         duplicate is acknowledged if the message was handled before, and waits if a handler still has the message.

@@ -63,7 +63,7 @@ class Failure:
     """The reason why a message was not handled. `details` is the traceback.
 
     If `permanent` is true, every further try would fail. If `counts` is false, the message is not at fault, and the
-    worker tries the message again as often as needed. With the ack mode ``auto``, `counts` has no effect.
+    worker tries the message again as often as needed. With ``ack="auto"``, `counts` has no effect.
     """
 
     error: str

@@ -29,8 +29,8 @@ Given: typing.TypeAlias = dict[str, typing.Any]
 class Choice:
     """One fault on the page. `effect` describes the fault as the application sees it.
 
-    `group` is ``frame``, ``connection`` or ``now``. A ``frame`` fault has the parameters ``on``, a command, and
-    ``times``. A ``connection`` fault has ``times``. `fields` maps each further parameter to its label and default.
+    `group` is ``frame``, ``connection`` or ``now``. A ``frame`` fault takes ``on`` and ``times``. A ``connection``
+    fault takes only ``times``. `fields` maps the name of each further parameter to its label and default.
     """
 
     name: str
@@ -188,7 +188,7 @@ def catalogue() -> list[dict[str, typing.Any]]:
 
 
 def title_of(fault: Fault) -> str:
-    """Return the title of *fault* if `apply` switched *fault* on. Otherwise, say that a program requested *fault*."""
+    """Return the title that `apply` stored for *fault*. If a program requested *fault*, return a text that says so."""
     return _titles.get(fault, "A fault that a program has requested")
 
 

@@ -9,7 +9,7 @@ __all__ = ["StompOutboxConfig"]
 
 
 class StompOutboxConfig(AppConfig):
-    """The app ``"stomp_web.django.outbox"``, for INSTALLED_APPS, beside ``"stomp_web.django"``."""
+    """The app ``"stomp_web.django.outbox"``. List it in INSTALLED_APPS beside ``"stomp_web.django"``."""
 
     name = "stomp_web.django.outbox"
     # Not "outbox", because an app of the project may have that label.

@@ -1,4 +1,4 @@
-"""The inbox. The transaction of a handler with ``once=True`` also inserts a row that names the message."""
+"""The inbox. A handler with ``once=True`` runs in a transaction that inserts a row, which names the message."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class DjangoInbox:
     def run(
         self, handler: str, identity: str, function: typing.Callable[..., object], message: ReceivedMessage
     ) -> object:
-        """Call *function* with *message* in ``transaction.atomic``, unless *handler* has handled it before."""
+        """Call *function* with *message* in ``transaction.atomic``, unless *handler* has handled *message* before."""
         settings = read_outbox_settings(self._using)
         database = _database_of(settings)
         with contextlib.ExitStack() as stack:

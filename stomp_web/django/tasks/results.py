@@ -131,9 +131,9 @@ class TaskResults:
     def finish(self, result: TaskResult[..., typing.Any], error: TaskError | None, most: int) -> None:
         """Store the end of an attempt to run *result*. If *error* is ``None``, store the value, otherwise the error.
 
-        An error makes the task ``FAILED`` if the task has now raised *most* times or another worker has finished the
-        task. Otherwise, an error makes the task ``READY`` for another attempt. *result* gets the status, and the errors
-        and workers of all attempts. If another worker has stored a success, only *result* changes, and not the row.
+        An error makes the task ``READY`` for another attempt, or ``FAILED`` if the task has now raised *most* times or
+        another worker has finished the task. *result* gets the status, and the errors and workers of all attempts. If
+        another worker has stored a success, only *result* changes, and the row stays as it is.
         """
         known = list(result.errors)
         while True:

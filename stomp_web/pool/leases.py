@@ -60,7 +60,7 @@ class Waiter:
 class LeaseState:
     """The state of a pool in one process: its leases, its line of waiting callers and its numbers.
 
-    * `idle` - free leases with a connection. The lease used last is taken first. So surplus leases reach `max_idle`.
+    * `idle` - free leases with a connection. The lease used last is taken first, so that the pool closes unused ones.
     * `vacant` - free leases without a connection.
     * `waiting` - the callers in line. The first caller is served first.
     * `connect_turn` - a queue with one element. Only the caller that has taken the element may connect.

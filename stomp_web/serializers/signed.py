@@ -64,7 +64,7 @@ class SignedSerializer(Serializer):
         """Return the payload if one of *keys* made the signature. Otherwise raise `SerializationError`.
 
         The ``destination`` or one of *sent_to* must name the signed destination: see `delivers`. Earlier versions sent
-        no ``x-signed-destination``. Then the signature must fit the ``destination`` or one of *sent_to* exactly.
+        no ``x-signed-destination``. For their messages, one of these must equal the signed destination.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)

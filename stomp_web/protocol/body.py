@@ -97,7 +97,7 @@ class BodyReader:
         return end + 1 if complete else stop
 
     def add(self, piece: bytes) -> None:
-        """Keep *piece*, the next bytes of the body. *piece* must not be longer than `missing`."""
+        """Keep the next bytes of the body. With a content-length, *piece* must not be longer than `missing`."""
         size = len(piece)
         self.size += size
         self.missing -= size

@@ -293,7 +293,7 @@ class Loop:
             heapq.heappush(self._timers, (due, next(self._order), connection))
 
     def _resume(self, connection: Connection) -> None:
-        """Deliver messages and process waiting frames again, because the client has read enough."""
+        """Continue to deliver messages and to process waiting frames, because the client has read enough output."""
         flow = connection.session.flow
         if not flow.open:
             with self.state:

@@ -137,8 +137,8 @@ class Loop(BaseClient):
     def _exchange(self, session: Session, exchange: Exchange, deadline: Deadline) -> None:
         """Hand *exchange* over to the driving thread, and wait until the exchange is done.
 
-        An exchange with receipts is done after the last receipt. Any other exchange is done when its bytes are written,
-        or when a loop runs in another thread and the backlog is below 1 MiB. This loop writes the bytes later.
+        An exchange with receipts is done after the last receipt. Any other exchange is done when its bytes are written.
+        If a loop in another thread will write the bytes, and the backlog is below 1 MiB, the exchange is done at once.
         """
         exchanges, driver = self._exchanges, self._driver
         with driver.lock:

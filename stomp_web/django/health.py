@@ -25,8 +25,8 @@ def health_urls(
 ) -> list[URLPattern]:
     """Return the patterns of three views, for ``urlpatterns``: *url*, *url* + ``/ready`` and *url* + ``/live``.
 
-    The first two answer 200 if the broker answers, and otherwise 503. The third answers 200, and asks no broker. The
-    views use no database, even with ``ATOMIC_REQUESTS``, and need no login.
+    The first two answer 200 if the broker of every alias answers, and otherwise 503. The third answers 200, and asks no
+    broker. The views use no database, even with ``ATOMIC_REQUESTS``, and need no login.
 
     * *url* - ``/healthz`` by default. If another URLconf includes these patterns, its prefix comes before *url*.
     * *using* - the alias in ``settings.STOMP`` whose broker is asked, or several aliases.

@@ -23,7 +23,7 @@ Check = typing.Callable[[float], "Health | None"]
 
 
 class HealthCheck(Unpicklable):
-    """Checks whether brokers answer, and keeps the result for a moment. It is thread-safe and fork-safe.
+    """Checks whether brokers answer, and keeps the result for a moment. Thread-safe and fork-safe.
 
     * *checks* - one function for each broker, such as the method `Publisher.check`. A function takes the timeout in
       seconds, and returns a `Health`, or ``None`` if there is nothing to check.

@@ -26,7 +26,7 @@ def is_complete(data: bytes | bytearray) -> bool:
 def answer(data: bytes | bytearray, report: typing.Callable[[], Report]) -> bytes:
     """Return the answer to the request *data*, for which `is_complete` is true. The connection ends after the answer.
 
-    *report* is called for a probe. If *report* raises, the exception is logged, and the answer is 500.
+    *report* is called only for a valid probe. If *report* raises, the exception is logged, and the answer is 500.
     """
     if len(data) > LONGEST_HEAD and not is_complete(data[:LONGEST_HEAD]):
         return _response(431, error_body(f"the head of a request must not exceed {LONGEST_HEAD} bytes"))

@@ -5,9 +5,9 @@ Two rules keep this order with any number of relays, without a lock for each key
 * A row may be claimed only if the previous unsent row of its key is gone or is in the same claim. A row that another
   relay has locked is not gone.
 * Two rows of one key may be in one batch only if a broker that refuses one row also refuses the other row. So the rows
-  must have the same alias, destination, content type, ttl and headers, except headers that brokers ignore. The bodies
-  may differ. If anything else differs, the later row is sent in a later batch, after the receipt of the earlier row,
-  because RabbitMQ and ActiveMQ accept later messages of a batch even after an ERROR for an earlier message.
+  may differ only in their bodies and in headers that brokers ignore. If the alias, the destination, the content type,
+  the ttl or another header differs, the later row is sent in a later batch, after the receipt of the earlier row. The
+  reason is that RabbitMQ and ActiveMQ accept later messages of a batch even after an ERROR for an earlier message.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def choose(candidates: typing.Iterable[Candidate], most_bytes: int) -> tuple[lis
     """Return the ids of the rows to send, the candidates that must wait, and whether all candidates were examined.
 
     *candidates* must be in the order of their ids. The returned ids have this order, too. A candidate must wait if its
-    previous row is waiting or failed, or if its previous row must wait, too. Together, the chosen bodies have at most
+    `previous_state` is waiting or failed, or if its previous row must wait. Together, the chosen bodies have at most
     *most_bytes*, unless only one row is chosen. Candidates after the first body that does not fit are not examined.
     """
     chosen: dict[int, None] = {}

@@ -16,7 +16,7 @@ _MOST_DIGITS = 20  # digits of a content-length; a longer number exceeds any lim
 
 
 def read_length(stated: str, command: str, version: str) -> int:
-    """Return the number in a ``content-length`` header. Raises `ProtocolError` for a bad text or a huge number."""
+    """Return the number in a ``content-length`` header. Raises `ProtocolError` if *stated* is no number or is huge."""
     if version == "1.0":
         stated = stated.strip(" ")  # the examples of STOMP 1.0 have a space after the colon
     if not (stated.isdigit() and stated.isascii()):
@@ -97,7 +97,7 @@ class BodyReader:
         return end + 1 if complete else stop
 
     def add(self, piece: bytes) -> None:
-        """Keep *piece*, the next bytes of the body. *piece* must not be longer than `missing`."""
+        """Keep the next bytes of the body. With a content-length, *piece* must not be longer than `missing`."""
         size = len(piece)
         self.size += size
         self.missing -= size

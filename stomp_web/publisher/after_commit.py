@@ -70,8 +70,8 @@ def deliver_waiting(
     """Deliver the messages in *waiting*. Return the failed messages with their errors.
 
     A publisher sends its messages in one round trip if possible. If several messages wait, the errors are also logged
-    to *log*. *lost* is the time that earlier failures have taken. This time shortens the timeout of the next batch. But
-    a twentieth of that timeout always remains.
+    to *log*. *lost* is the time that earlier failures have taken. This time shortens the timeout of the next batch. At
+    least a twentieth of that timeout remains.
     """
     lost = TimeLost() if lost is None else lost
     errors: dict[int, Exception] = {}

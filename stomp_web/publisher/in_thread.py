@@ -68,7 +68,7 @@ async def call_in_thread(function: typing.Callable[[float], _T], message: Messag
 
 
 def warn_of_blocking(name: str, instead: str) -> None:
-    """Warn the caller if an event loop runs in this thread. *name* blocks the loop, and *instead* does not."""
+    """If an event loop runs in this thread, warn the caller that *name* blocks the loop and that *instead* does not."""
     events = sys.modules.get("asyncio.events")
     running = getattr(events, "_get_running_loop", None)  # None, too, while another thread imports asyncio
     if running is None or running() is None:

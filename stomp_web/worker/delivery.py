@@ -1,4 +1,4 @@
-"""Deliveries are messages on their way through the worker. The memory for failures and duplicates is limited."""
+"""Messages on their way through the worker. The numbers of remembered failures and duplicates are limited."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Delivery:
     * `dead_letter_tries` - how many tries to send the dead letter have failed.
     * `lost` - how many tries to send the dead letter have lost the connection.
     * `refused` - whether the broker refused the dead letter, or seems to have refused it.
-    * `postponed` - how many tries have failed without a fault of the message.
+    * `postponed` - how many tries have failed without a fault of the message. `failures` does not count these tries.
     * `done` - whether the handling has ended. The acknowledgement may still wait for earlier messages.
     * `announced` - whether the observers were notified of the delivery.
     * `seconds` - how long the last try took, for observers.
@@ -138,7 +138,7 @@ class Duplicates:
 
 
 class CurrentSession:
-    """The number, the dialect and the cumulative ACKs of the current session. *failures* counts earlier failures."""
+    """The number, the dialect and the cumulative ACKs of the current session. *failures* counts failures by message."""
 
     def __init__(self, failures: FailureCounts) -> None:
         self._failures = failures

@@ -97,7 +97,7 @@ class ProcessExecutor(Executor):
         self._imported = True
 
     def execute(self, job: Job) -> Failure | None:
-        """Call the handler. The end of the process is a failure, too. Raise `ExecutorGone` if *job* cannot be sent."""
+        """Call the handler. If the process dies, return a failure. If *job* cannot be sent, raise `ExecutorGone`."""
         connection, process = self._connection, self._process
         if connection is None or process is None:
             raise ExecutorGone
@@ -143,7 +143,7 @@ class ProcessExecutor(Executor):
         self._discard()
 
     def kill(self) -> bool:
-        """End the process at once, and never start another process. Return true, because this also ends `execute`."""
+        """End the process at once, and never start another process. Return true, because `execute` ends, too."""
         with self._lock:
             self._killed = True
             if self._process is not None:

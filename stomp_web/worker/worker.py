@@ -71,7 +71,7 @@ class Worker(Unpicklable):
     * *grace* - how many seconds running handlers have to end when the worker stops. Default: 30.
     * *untyped* - the name of the serializer for bodies without a content type. A handler's own *untyped* comes first.
       Default: ``bytes``.
-    * *initializer* - a function at the top level of a module. Each process calls it before it imports the handlers.
+    * *initializer* - a function at the top level of a module, which each process calls before importing the handlers.
     * *around* - a function that returns a context manager. Each message is handled inside a new context.
     * *handlers* - a `Handlers` object that was filled before. Default: a new object, which `subscribe` fills.
     * *inbox* - a `stomp_web.sqlalchemy.Inbox`, which handlers with ``once=True`` need. If handlers run in processes,
@@ -81,7 +81,7 @@ class Worker(Unpicklable):
     * *options* - these options of a `Publisher`: ``login``, ``passcode``, ``vhost``, ``timeout``, ``connect_timeout``,
       ``heart_beat``, ``tls_ca``, ``tls_cert``, ``tls_key``, ``tls_key_password``, ``tls_insecure_skip_verify``,
       ``signing_keys``, ``telemetry``, ``max_header_bytes``, ``max_headers`` and ``max_body_bytes``. By default, both
-      sides send a heart-beat every 10 seconds. If a message exceeds one of the last three limits, the readable part
+      sides send a heart-beat every 10 seconds. If a message exceeds one of the three ``max_`` limits, its readable part
       becomes a dead letter at once.
 
     Raises `ConfigurationError` if an option is invalid. Before `run`, no connection is opened and no thread is started.
@@ -204,10 +204,10 @@ class Worker(Unpicklable):
         Raises `StompError` if the worker is running already, or if all its threads have failed. Raises
         `ConfigurationError` if there is no handler, if a handler cannot be run, or if the table of the inbox is
         missing. Raises `AuthenticationFailed` if the broker refuses the login at the first connection. Raises
-        `Rejected` if the broker permanently refuses a subscription at the first connection. Reasons are a missing
-        permission, an unknown destination, a queue with other arguments or an invalid selector. After any other error,
-        the worker waits and tries again. Examples are an unreachable broker, and RabbitMQ's NOT_FOUND before another
-        program has declared the queue.
+        `Rejected` if the broker permanently refuses a subscription at the first connection. Examples are a missing
+        permission, an invalid destination, an invalid selector, and a queue that exists with other arguments. After any
+        other error, the worker waits and tries again. Examples are an unreachable broker, and RabbitMQ's NOT_FOUND,
+        because another program may declare the queue later.
         """
         try:
             self._idle.pop()
@@ -248,10 +248,9 @@ class Worker(Unpicklable):
     def stuck(self) -> str:
         """The reason why only a restart of the program helps, or an empty text. Use this property for liveness probes.
 
-        A worker that tries to reach an absent broker is not stuck. The worker is stuck in three cases: a thread for
-        handlers has failed, or heart-beats are overdue by a minute and the reader's thread has not noticed, or the
-        thread that called `run` has not moved for longer than a limit. The limit is five minutes, plus the worker's
-        option ``timeout`` once for CONNECT and once for each subscription.
+        A worker that tries to reach an absent broker is not stuck. The worker is stuck in three cases. A thread for
+        handlers has failed. The reader's thread has ignored missing heart-beats for a minute. The thread of `run` has
+        not moved within a limit. The limit is five minutes, plus the option ``timeout`` for each subscription and CONNECT.
         """
         supervisor = self._supervisor
         return "" if supervisor is None else supervisor.stuck

@@ -1,6 +1,6 @@
 """The message of a task. Its body is a JSON object. The body and the header ``x-message-id`` hold the result's id.
 
-A signature covers the body. So the worker uses the id in the body, and recognizes a copy of a signed task.
+A signature covers the body, but not that header. So the worker uses the body's id to recognize copies of signed tasks.
 
 The sender writes the path of the task into the body. The worker calls the object at this path only if it is a `Task`.
 """
@@ -164,7 +164,7 @@ def read_result(message: ReceivedMessage, backend: str) -> TaskResult[..., typin
 
 
 def id_of(payload: object) -> str | None:
-    """Return the result's id in a message's *payload*, or ``None`` without a valid id. The header's id is unsigned."""
+    """Return the valid id in *payload*, or ``None``. The id in the header is not used, because it is unsigned."""
     identity = payload.get("id") if isinstance(payload, dict) else None
     return identity if isinstance(identity, str) and 0 < len(identity) <= LONGEST_ID else None
 

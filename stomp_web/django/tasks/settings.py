@@ -36,8 +36,8 @@ class TaskSettings:
       ``/queue/tasks.{queue}``.
     * `headers` - more headers of each SEND and SUBSCRIBE, such as RabbitMQ's properties of a queue. Default: none.
     * `serializer` - ``json`` or ``signed-json``, which needs ``signing_keys`` of the alias. Default: ``json``.
-    * `outbox` - whether a task is written into the outbox. Default: ``None``, which means no with `on_commit`, and
-      otherwise the value of ``OUTBOX["default"]`` of the alias.
+    * `outbox` - whether a task is written into the outbox. Default: ``None``. If `on_commit` is true, ``None`` means
+      no. Otherwise, ``None`` means the value of ``OUTBOX["default"]`` of the alias.
     * `on_commit` - whether a task is sent after the commit of the open transaction. Default: no.
     * `results` - whether results are stored. Default: ``None``, which means yes if the outbox app is installed.
     * `keep` - after how many days a finished result is removed. Default: 7.

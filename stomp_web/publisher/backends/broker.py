@@ -59,13 +59,13 @@ class BrokerBackend:
 
 
 class Retry:
-    """The tries of one send. Without *resend_unknown*, `BrokerBackend` makes the first try itself.
+    """The tries of one send. Without *resend_unknown*, `BrokerBackend` makes the first try, and `after` the rest.
 
     * If a connection breaks before a byte was sent, the send is repeated with another connection until the deadline.
     * A send of unknown outcome is repeated only with *resend_unknown*. The outcome stays unknown until a receipt comes.
     * The first repetition comes at once, because the connection was probably dead already. Later repetitions come after
       a pause. Without the pause, a broker that closes every connection would be overloaded.
-    * If only a part of a message was sent, the message is repeated only once. The broker may refuse the message's size.
+    * If two tries have sent only a part of a message, the send ends. The broker may refuse the message's size.
     """
 
     def __init__(

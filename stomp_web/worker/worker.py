@@ -250,7 +250,7 @@ class Worker(Unpicklable):
 
         A worker that tries to reach an absent broker is not stuck. The worker is stuck in three cases. A thread for
         handlers has failed. The reader's thread has ignored missing heart-beats for a minute. The thread of `run` has
-        not moved within a limit. The limit is five minutes, plus the option ``timeout`` for each subscription and CONNECT.
+        not moved within a limit. The limit is five minutes, plus the option ``timeout`` for CONNECT and each SUBSCRIBE.
         """
         supervisor = self._supervisor
         return "" if supervisor is None else supervisor.stuck

@@ -27,7 +27,7 @@ from tests.cli.running import ended, line_with, program
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SNIPPETS = dict(re.findall(r"<!-- test: ([\w ]+) -->\n```\w+\n(.*?)```", README, re.DOTALL))
-DEADLINE = 60.0
+DEADLINE = 150.0
 
 
 @pytest.fixture

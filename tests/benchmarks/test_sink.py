@@ -28,7 +28,7 @@ class Peer:
     """A connection to the sink, after CONNECTED."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.send(connect_frame())
         assert self.read(1)[0].startswith(b"CONNECTED\nversion:1.2\n")

@@ -11,7 +11,7 @@ from stomp_web.broker import Broker
 from stomp_web.protocol import Frame, FrameBuffer, encode
 
 #: Seconds after which a test that waits in vain fails.
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 
 class Wire:

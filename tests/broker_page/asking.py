@@ -10,7 +10,7 @@ import typing
 from stomp_web.broker.page import Page
 
 #: Seconds after which a test that waits in vain fails.
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 
 class Answer(typing.NamedTuple):

@@ -35,7 +35,7 @@ def newest(paths: Iterable[Path]) -> Path | None:
 def package_files(package: str) -> tuple[Path, ...]:
     """The files of a Debian package; none when it is not installed, or this is not Debian."""
     try:
-        listed = subprocess.run(["dpkg", "-L", package], capture_output=True, text=True, timeout=20, check=False)
+        listed = subprocess.run(["dpkg", "-L", package], capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ()
     return tuple(map(Path, listed.stdout.splitlines())) if listed.returncode == 0 else ()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.brokers.traits import Refusal, Traits
     from tests.certificates import Certificates
 
-PATIENCE = 60.0
+PATIENCE = 150.0
 """Seconds after which a broker will not answer any more, however slow the machine is.
 
 The one limit of all tests that wait for a real broker, and of the clients that get its address (`RunningBroker.url`).

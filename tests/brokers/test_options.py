@@ -43,7 +43,7 @@ def run_without_coilmq(tmp_path: Path) -> Run:
             env={**os.environ, "PYTHONPATH": path},
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=150,
             check=False,
         )
 

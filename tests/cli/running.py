@@ -11,7 +11,7 @@ import typing
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-DEADLINE = 60.0
+DEADLINE = 150.0
 
 
 @contextlib.contextmanager

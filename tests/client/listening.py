@@ -27,5 +27,5 @@ class Loop:
             self.error = error
 
     def ended(self) -> bool:
-        self.thread.join(30)
+        self.thread.join(120)
         return not self.thread.is_alive()

@@ -18,7 +18,7 @@ from stomp_web.connection.session import Session
 from stomp_web.protocol import Frame, FrameBuffer, encode
 
 #: Seconds after which a test that waits in vain fails.
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 Script = typing.Callable[["Peer"], object]
 

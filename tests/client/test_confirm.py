@@ -403,14 +403,14 @@ class TestThreads:
         with pytest.raises(StompError, match=r"one thread at a time.*PublishClientPool"):
             client.send("/queue/a")
         broker.faults.close_connections()
-        thread.join(30)
+        thread.join(120)
         assert isinstance(outcome[0], ConnectionLost)
 
     def test_threads_may_take_turns(self, broker, client):
         for number in range(3):
             thread = threading.Thread(target=client.send, args=("/queue/a", str(number)), kwargs={"confirm": True})
             thread.start()
-            thread.join(30)
+            thread.join(120)
         assert len(broker.messages("/queue/a")) == 3
         assert broker.connections_accepted == 1
 
@@ -429,5 +429,5 @@ class TestThreads:
         thread.start()
         assert broker.wait_until(lambda: broker.received("SEND"))
         client.close()
-        thread.join(30)
+        thread.join(120)
         assert isinstance(outcome[0], DeliveryUnknown)

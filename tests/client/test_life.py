@@ -206,14 +206,14 @@ class TestFork:
 
         def wait_in_vain():
             with pytest.raises(ConnectionLost):
-                client.send("/queue/a", b"parent", confirm=True, timeout=5)
+                client.send("/queue/a", b"parent", confirm=True, timeout=60)
 
         thread = threading.Thread(target=wait_in_vain)
         thread.start()
         assert broker.wait_until(lambda: broker.received("SEND"))
         assert _in_a_child(lambda: (client.send("/queue/a", b"child", confirm=True), client.close())) == 0
         broker.faults.close_connections()
-        thread.join(30)
+        thread.join(120)
         assert sorted(frame.body for frame in broker.messages("/queue/a")) == [b"child", b"parent"]
 
     def test_the_child_s_client_is_refused_to_a_second_thread_as_the_parent_s_is(self, broker, client):
@@ -222,7 +222,7 @@ class TestFork:
 
         def child():
             client.send("/queue/a", b"first", confirm=True)
-            thread = threading.Thread(target=lambda: client.send("/queue/a", b"second", timeout=5, confirm=True))
+            thread = threading.Thread(target=lambda: client.send("/queue/a", b"second", timeout=60, confirm=True))
             thread.daemon = True
             thread.start()
             assert eventually(lambda: not client.state.claims)

@@ -31,13 +31,13 @@ class TestWithALoop:
     def test_messages_come_onto_the_queue(self, duplex, loop):
         duplex.subscribe("/queue/a")
         duplex.send("/queue/a", b"x")
-        assert duplex.message_queue.get(timeout=5).body == b"x"
+        assert duplex.message_queue.get(timeout=60).body == b"x"
         duplex.send("/queue/a", b"y")
         assert duplex.receive(5).body == b"y"
 
     def test_it_connects_by_itself(self, duplex, loop, broker):
         assert duplex.connected
-        assert duplex.connected_queue.get(timeout=5).command == "CONNECTED"
+        assert duplex.connected_queue.get(timeout=60).command == "CONNECTED"
         assert duplex.connect().command == "CONNECTED"
         assert broker.connections_accepted == 1
 
@@ -69,7 +69,7 @@ class TestWithALoop:
         assert broker.wait_until(lambda: broker.received("CONNECT"))
         client.shutdown_event.set()
         broker.faults.thaw()
-        thread.join(30)
+        thread.join(120)
         assert not thread.is_alive()
         client.close()
 
@@ -94,7 +94,7 @@ class TestWithALoop:
         duplex.connect()
         broker.faults.close_connections()
         with pytest.raises(ConnectionLost):
-            duplex.receive(timeout=5)
+            duplex.receive(timeout=60)
         with pytest.raises(ConnectionLost):
             duplex.listen_forever(connect=False)
         assert broker.connections_accepted == 1
@@ -107,7 +107,7 @@ class TestWithALoop:
         assert broker.wait_until(lambda: broker.received("CONNECT"))
         client.close()
         broker.faults.thaw()
-        thread.join(30)
+        thread.join(120)
         assert not thread.is_alive()
         assert not client.connected
 
@@ -144,7 +144,7 @@ class TestWithALoop:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(120)
         assert loop.ended()
         assert loop.error is None
         assert broker.received("DISCONNECT") == 1
@@ -176,7 +176,7 @@ class TestWithALoop:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(120)
         assert failures == []
         assert len({frame.body for frame in broker.messages("/queue/a")}) == 200
 
@@ -195,7 +195,7 @@ class TestWithALoop:
         body = bytes(2_000_000)
         for _ in range(8):
             duplex.send("/queue/a", body)
-        assert [len(duplex.message_queue.get(timeout=5).body) for _ in range(8)] == [2_000_000] * 8
+        assert [len(duplex.message_queue.get(timeout=60).body) for _ in range(8)] == [2_000_000] * 8
 
     def test_no_thread_is_started_but_the_user_s(self, duplex, broker):
         before = threading.active_count()
@@ -228,7 +228,7 @@ class TestInTheMainThread:
             duplex.listen_forever()
         finally:
             signal.signal(number, before)
-            killer.join(30)
+            killer.join(120)
         assert broker.received("DISCONNECT") == 1
 
     def test_ctrl_c_raises_and_the_client_can_be_closed(self, duplex, broker):
@@ -236,7 +236,7 @@ class TestInTheMainThread:
         killer.start()
         with pytest.raises(KeyboardInterrupt):
             duplex.listen_forever()
-        killer.join(30)
+        killer.join(120)
         assert not duplex.listening_event.is_set()
         duplex.disconnect()
         assert broker.received("DISCONNECT") == 1
@@ -257,8 +257,8 @@ class TestEnds:
         works = [
             lambda: duplex.send("/queue/a", confirm=True),
             lambda: duplex.send("/queue/a", confirm=True),
-            lambda: duplex.message_queue.get(timeout=5),
-            lambda: duplex.error_queue.get(timeout=5),
+            lambda: duplex.message_queue.get(timeout=60),
+            lambda: duplex.error_queue.get(timeout=60),
             lambda: duplex.receive(5),
         ]
         threads = [threading.Thread(target=run, args=(work,)) for work in works]
@@ -267,7 +267,7 @@ class TestEnds:
         assert broker.wait_until(lambda: broker.received("SEND") == 2)
         broker.faults.close_connections(reset=reset)
         for thread in threads:
-            thread.join(30)
+            thread.join(120)
         assert [type(outcome) for outcome in outcomes] == [ConnectionLost] * 5
         assert loop.ended()
         assert isinstance(loop.error, ConnectionLost)
@@ -321,7 +321,7 @@ class TestEnds:
         first.start()
         assert broker.wait_until(lambda: broker.received("SEND") == 1)
         work()
-        first.join(30)
+        first.join(120)
         assert [type(outcome) for outcome in outcomes] == [ConnectionLost] * 2
 
     def test_garbage_ends_it(self, duplex, loop, broker):

@@ -47,7 +47,7 @@ def answer_and_garbage(peer):
 def drain(client, frames):
     with pytest.raises(ConnectionLost, match="not STOMP"):  # noqa: PT012
         while True:
-            frames.append(client.receive(timeout=5))
+            frames.append(client.receive(timeout=60))
             assert frames[-1] is not None
 
 
@@ -67,9 +67,9 @@ def test_the_loop_puts_them_on_the_queue(serve):
     client.subscribe("/queue/a")
     assert loop.ended()
     assert "not STOMP" in str(loop.error)
-    assert [client.message_queue.get(timeout=5).body for _ in range(3)] == [b"0", b"1", b"2"]
+    assert [client.message_queue.get(timeout=60).body for _ in range(3)] == [b"0", b"1", b"2"]
     with pytest.raises(ConnectionLost, match="not STOMP"):
-        client.message_queue.get(timeout=5)
+        client.message_queue.get(timeout=60)
 
 
 def test_callbacks_are_called_with_them(serve):
@@ -95,7 +95,7 @@ def test_process_puts_them_on_the_queue(serve):
         return None
 
     assert eventually(ended)
-    assert [client.message_queue.get(timeout=5).body for _ in range(3)] == [b"0", b"1", b"2"]
+    assert [client.message_queue.get(timeout=60).body for _ in range(3)] == [b"0", b"1", b"2"]
 
 
 @pytest.mark.parametrize("kind", [PublishClient, QueueingDuplexClient])

@@ -51,10 +51,10 @@ def test_a_full_one_for_records_loses_the_oldest():
 def test_a_waiting_thread_is_woken_by_a_frame():
     frames = FrameQueue(10)
     got = []
-    thread = threading.Thread(target=lambda: got.append(frames.get(timeout=5)))
+    thread = threading.Thread(target=lambda: got.append(frames.get(timeout=60)))
     thread.start()
     frames.offer(ONE)
-    thread.join(30)
+    thread.join(120)
     assert got == [ONE]
 
 
@@ -73,7 +73,7 @@ def test_all_waiting_threads_are_woken_by_the_end_with_its_reason():
         thread.start()
     frames.end(REASON)
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert reasons == [REASON] * 4
 
 

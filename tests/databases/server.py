@@ -23,7 +23,7 @@ from tests.brokers.running import Process
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-START_LIMIT = 60.0
+START_LIMIT = 150.0
 
 
 class DatabaseServer(ABC):

@@ -21,7 +21,7 @@ from stomp_web.django.publishers import PublisherDoesNotExist
 if TYPE_CHECKING:
     from stomp_web.broker import Broker
 
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 
 async def place(request):

@@ -20,7 +20,7 @@ for header in given.headers:
     name, _, value = header.partition(":")
     request.add_header(name, value.strip())
 try:
-    answer = urllib.request.urlopen(request, timeout=20)
+    answer = urllib.request.urlopen(request, timeout=60)
 except urllib.error.HTTPError as error:  # curl prints that too
     answer = error
 except http.client.RemoteDisconnected:

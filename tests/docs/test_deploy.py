@@ -15,7 +15,7 @@ from stomp_web.health import HealthServer, Report
 from stomp_web.health.file import HealthFile
 from tests.docs.pages import Block, load
 
-DEADLINE = 60.0
+DEADLINE = 150.0
 PAGE = load("how-to/deploy.md")
 READY, NOT_READY = Report(live=True, ready=True), Report(live=True, ready=False)
 OURS = ("web", "worker", "relay")

@@ -34,7 +34,7 @@ if typing.TYPE_CHECKING:
     from stomp_web.worker.supervisor import Progress
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE = 60.0  # seconds for one command, on a machine with much else to do
+PATIENCE = 150.0  # seconds for one command, on a machine with much else to do
 
 PORTS = ("61613", "61614", "5000", "8000", "8081", "8161")
 # Where they stand for a port of this machine: behind its name, or an argument.

@@ -19,7 +19,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-DEADLINE = 60.0
+DEADLINE = 150.0
 NAMES = ("flask", "django", "wsgi")
 
 

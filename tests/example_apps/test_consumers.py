@@ -14,7 +14,7 @@ from stomp_web.broker import Broker
 from tests.example_apps.sites import ROOT, Consumer, Site
 
 ORDERS, AUDIT, DEAD = "/queue/orders", "/queue/audit", "/queue/DLQ"
-DEADLINE = 60.0
+DEADLINE = 150.0
 
 
 def wait_for_acknowledgements(broker: Broker, count: int) -> None:

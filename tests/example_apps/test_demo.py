@@ -21,7 +21,7 @@ from example_apps import demo
 from stomp_web import Publisher
 
 ROOT = Path(demo.__file__).parents[1]
-DEADLINE = 60.0
+DEADLINE = 150.0
 ORDERS = 4 if demo.OUTBOX else 3
 
 

@@ -49,7 +49,7 @@ def test_site_and_consumer_may_both_be_the_first_to_open_an_earlier_database(tmp
 
     def open_them() -> None:
         for file in files:
-            together.wait(10)
+            together.wait(60)
             try:
                 Orders(file)
             except sqlite3.Error as error:
@@ -59,7 +59,7 @@ def test_site_and_consumer_may_both_be_the_first_to_open_an_earlier_database(tmp
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert errors == []
     assert [len(Orders(file).latest()) for file in files] == [1] * len(files)
 

@@ -36,7 +36,7 @@ Deed = typing.Literal["cut", "reset", "freeze", "swallow"]
 Welcome = typing.Literal["pass", "mute", "cut", "reset"]
 
 #: Seconds after which a test that waits in vain fails.
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 _CHUNK = 65_536
 _T = typing.TypeVar("_T")
@@ -327,7 +327,7 @@ class Proxy:
         broker = None
         if welcome == "pass":
             try:
-                broker = socket.create_connection(self._target, 2.0)
+                broker = socket.create_connection(self._target, 30.0)
             except OSError:
                 _end(client)
                 return

@@ -31,7 +31,7 @@ QUORUM = {"x-queue-type": "quorum", "durable": "true", "auto-delete": "false"}
 
 
 @REAL
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_what_was_confirmed_outlives_five_kills_under_the_load_of_64_threads(
     broker: RunningBroker, queue: str, open_publisher: Open
 ):
@@ -62,7 +62,7 @@ def test_what_was_confirmed_outlives_five_kills_under_the_load_of_64_threads(
 
 
 @REAL
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_a_broker_that_was_stopped_and_goes_on_costs_the_deadline_and_no_message(
     broker: RunningBroker, queue: str, open_publisher: Open
 ):
@@ -113,7 +113,7 @@ def cluster(rabbitmq: RabbitMQ) -> typing.Iterator[Cluster]:
         yield cluster
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_quorum_queue_loses_nothing_while_its_nodes_are_killed_one_after_the_other(
     cluster: Cluster, queue: str, open_publisher: Open
 ):

@@ -256,7 +256,7 @@ def bench(local: Broker) -> typing.Iterator[Bench]:
         yield Bench(local, stack)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("fault", KINDS, ids=lambda kind: kind.__name__)
 def test_a_fault_leaves_nothing_behind_however_often_it_happens(
     bench: Bench, faults: int, fault: typing.Callable[[Bench], None]

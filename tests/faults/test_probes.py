@@ -437,7 +437,7 @@ def in_parallel(count: int, function: typing.Callable[[int], object]) -> list[St
     barrier = threading.Barrier(count)
 
     def run(number: int) -> None:
-        barrier.wait(5)
+        barrier.wait(60)
         try:
             function(number)
         except StompError as error:
@@ -447,7 +447,7 @@ def in_parallel(count: int, function: typing.Callable[[int], object]) -> list[St
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(120)
     assert not any(thread.is_alive() for thread in threads), "some of them hang"
     return errors
 

@@ -63,7 +63,7 @@ def test_the_rule_holds_whatever_the_network_and_the_broker_do(
         troublemaker.start()
         assert load.wait_for(lambda load: len(load.calls) == load.planned, timeout=25)
         over.set()
-        troublemaker.join(5)
+        troublemaker.join(120)
     proxy.cut()
     assert local.wait_until(lambda: local.connections == 0)
     load.check(ids_in(local.messages(queue)), resent=resend)

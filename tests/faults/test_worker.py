@@ -127,7 +127,7 @@ def children() -> list[int]:
 
 
 @REAL
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("options", [{"concurrency": 8}, {"processes": 2}], ids=["8 threads", "2 processes"])
 def test_nothing_is_lost_while_the_broker_is_killed_three_times_and_a_process_once(
     broker: RunningBroker, queue: str, folder: Path, count: int, options: dict[str, typing.Any]
@@ -174,7 +174,7 @@ def test_nothing_is_lost_while_the_broker_is_killed_three_times_and_a_process_on
 
 
 @REAL
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_with_concurrency_1_the_order_is_kept_over_three_kills(
     broker: RunningBroker, queue: str, folder: Path, count: int
 ) -> None:
@@ -193,7 +193,7 @@ def test_with_concurrency_1_the_order_is_kept_over_three_kills(
 
 
 @REAL
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_a_window_of_duplicates_drops_what_was_handled_and_not_acknowledged(
     broker: RunningBroker, queue: str, folder: Path, count: int
 ) -> None:
@@ -211,7 +211,7 @@ def test_a_window_of_duplicates_drops_what_was_handled_and_not_acknowledged(
 
 
 @REAL
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(600)
 def test_a_handler_that_takes_long_keeps_its_connection(
     broker: RunningBroker, queue: str, request: pytest.FixtureRequest
 ) -> None:

@@ -10,7 +10,7 @@ import typing
 from stomp_web.protocol import Frame, FrameBuffer, encode
 from tests.client.scripted import eventually
 
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 
 class RawQueue:

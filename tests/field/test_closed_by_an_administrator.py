@@ -17,7 +17,7 @@ from tests.brokers.rabbitmq import RabbitMQ
 from tests.brokers.running import PATIENCE
 from tests.faults.load import CONFIRMED, Load, drain
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import textwrap
 import pytest
 
 #: Seconds after which a program counts as one that hangs.
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 

@@ -22,7 +22,7 @@ from stomp_web.worker import Worker
 from tests.client.scripted import Server, eventually
 
 #: Seconds after which a call counts as one that hangs.
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 _Lock = type(threading.Lock())
 

@@ -168,7 +168,7 @@ def test_a_client_with_queues_hands_it_out_and_can_acknowledge_it(queue_of: typi
         client.subscribe("/queue/a", ack="client-individual")
         frames = []
         for _ in range(7):
-            frame = client.receive(timeout=10)
+            frame = client.receive(timeout=60)
             assert frame is not None
             client.ack(frame)
             frames.append(frame)
@@ -196,7 +196,7 @@ def test_a_frame_whose_end_cannot_be_found_ends_the_session_after_the_good_ones(
         client.subscribe("/queue/a")
         bodies = []
         with pytest.raises(ConnectionLost, match="not STOMP"):  # noqa: PT012
-            while (frame := client.receive(timeout=10)) is not None:
+            while (frame := client.receive(timeout=60)) is not None:
                 bodies.append(frame.body)
     assert bodies == [b"1", b"2", b"GARBAGE"]
 

@@ -235,7 +235,7 @@ def test_nothing_asks_for_the_password_on_the_terminal(files):
             stdout=theirs,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            timeout=30,
+            timeout=150,
             check=False,
         )
     finally:

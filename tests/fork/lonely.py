@@ -75,7 +75,7 @@ def gevent(host: str, port: str) -> object:
             client.send("/queue/orders", "before", confirm=True)
             loans.append(client)
             begun.set()
-            go_on.wait(5)
+            go_on.wait(60)
             client.send("/queue/orders", "after", confirm=True)
 
     def send(word: str) -> None:
@@ -84,7 +84,7 @@ def gevent(host: str, port: str) -> object:
 
     greenlets = [gevent.spawn(borrow), gevent.spawn(borrow)]
     while len(loans) < 2:
-        assert begun.wait(5)
+        assert begun.wait(60)
         begun.clear()
     # The broker keeps this one's receipt back for a moment.
     slow = gevent.spawn(send, "slow")
@@ -94,15 +94,15 @@ def gevent(host: str, port: str) -> object:
     inherited = connections_to(int(port))
 
     def child() -> list[object]:
-        slow.join(30)
+        slow.join(120)
         at_first = len(connections_to(int(port)) & inherited)
         own = [gevent.spawn(send, "child") for _ in range(10)]
-        gevent.joinall(own, timeout=5, raise_error=True)
+        gevent.joinall(own, timeout=60, raise_error=True)
         return [type(slow.exception).__name__, at_first, pool.stats().opened, pool.stats().loans]
 
     found = in_a_child(child)
     go_on.set()
-    gevent.joinall(greenlets, timeout=5, raise_error=True)
+    gevent.joinall(greenlets, timeout=60, raise_error=True)
     return {"child": found, "parent": [greenlet.successful() for greenlet in greenlets]}
 
 

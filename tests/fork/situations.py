@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stomp_web.publisher import PublisherStats
     from tests.fork.wire import Wire
 
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 
 @contextlib.contextmanager

@@ -57,10 +57,10 @@ class TestDuplexClient:
         client.subscribe("/queue/orders")
         thread = threading.Thread(target=client.listen_forever, daemon=True)
         thread.start()
-        assert client.listening_event.wait(5)
+        assert client.listening_event.wait(60)
         yield client
         client.shutdown_event.set()
-        thread.join(30)
+        thread.join(120)
         assert not thread.is_alive()
 
     CALLS: typing.ClassVar[dict[str, typing.Callable[[QueueingDuplexClient], object]]] = {

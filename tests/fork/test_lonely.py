@@ -25,7 +25,7 @@ def run(mode: str, broker: Broker) -> dict:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=150,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

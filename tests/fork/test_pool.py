@@ -74,7 +74,7 @@ def test_a_connection_that_is_being_opened_is_closed_in_the_child(broker, wire, 
     assert report.inherited_at_first == set()
     assert not wire.links[0].ended
     broker.faults.close_connections()
-    thread.join(30)
+    thread.join(120)
 
 
 def test_waiters_in_line_are_the_parents(broker, wire, address):
@@ -99,7 +99,7 @@ def test_waiters_in_line_are_the_parents(broker, wire, address):
                 return pool.stats()
 
             stats = in_a_child(child)
-        waiter.join(30)
+        waiter.join(120)
         assert (stats.waits, stats.waiting, stats.lent, stats.loans) == (0, 0, 0, 1)
         assert served == [session]
         assert broker.connections_accepted == 2
@@ -113,14 +113,14 @@ def test_many_threads_may_be_the_first_in_a_child(broker, wire, publisher):
         ids = []
 
         def send():
-            barrier.wait(5)
+            barrier.wait(60)
             ids.append(publisher.send("/queue/orders", 1))
 
         threads = [threading.Thread(target=send) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(120)
         return ids, publisher.stats()
 
     ids, stats = in_a_child(child)

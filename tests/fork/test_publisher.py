@@ -48,7 +48,7 @@ def test_two_threads_of_a_child_that_are_the_first_ones_together_count_in_one_pl
         def token_of_the_first(size):
             monkeypatch.setattr(secrets, "token_hex", token_hex)
             second.start()
-            second.join(30)
+            second.join(120)
             return token_hex(size)
 
         monkeypatch.setattr(secrets, "token_hex", token_of_the_first)

@@ -46,7 +46,7 @@ class Wire:
 
     def close(self) -> None:
         self._wake.send(b"\0")
-        self._thread.join(30)
+        self._thread.join(120)
         self._wake.close()
 
     def connections(self) -> set[int]:
@@ -72,7 +72,7 @@ class Wire:
 
     def _accept(self, selector: selectors.BaseSelector, stack: contextlib.ExitStack) -> None:
         client = stack.enter_context(self._listener.accept()[0])
-        broker = stack.enter_context(socket.create_connection(self._target, 5))
+        broker = stack.enter_context(socket.create_connection(self._target, 60))
         link = Link()
         self.links.append(link)
         selector.register(client, selectors.EVENT_READ, (broker, link, True))

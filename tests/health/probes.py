@@ -35,7 +35,7 @@ def probe(url: str, method: str = "GET") -> Answer:
     """Ask *url*, and return the status, the JSON text and the headers of the answer."""
     request = urllib.request.Request(url, method=method)
     try:
-        answer = _opener.open(request, timeout=30)
+        answer = _opener.open(request, timeout=60)
     except urllib.error.HTTPError as error:
         answer = error
     with answer:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from stomp_web.outbox import Relay
 
-LIMIT = 60.0
+LIMIT = 150.0
 
 
 class Running:

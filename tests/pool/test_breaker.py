@@ -228,7 +228,7 @@ class TestPool:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(120)
         assert [type(failure) for failure in failures] == [BrokerUnavailable] * 8
         assert broker.connections_accepted == 1
 
@@ -271,7 +271,7 @@ class TestPool:
             send(pool, timeout=0.02)
         assert thread.is_alive()
         broker.faults.close_connections()
-        thread.join(30)
+        thread.join(120)
         assert len(failures) == 1
         assert pool.stats().size == 0
 
@@ -354,5 +354,5 @@ class TestFailover:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(120)
         assert eventually(lambda: len(broker.messages("/queue/a")) == 2)

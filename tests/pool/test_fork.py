@@ -150,7 +150,7 @@ def test_waiters_of_the_parent_do_not_stand_in_the_child_s_line(broker, make_poo
         thread.start()
         assert eventually(lambda: pool.stats().waiting == 1)
         assert in_a_child(lambda: send(pool, b"child")) == 0
-    thread.join(30)
+    thread.join(120)
     assert sorted(frame.body for frame in broker.messages("/queue/a")) == [b"child", b"parent"]
 
 

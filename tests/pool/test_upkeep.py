@@ -158,7 +158,7 @@ class TestClose:
             assert eventually(lambda: pool.stats().waiting == 3)
             pool.close()
             for thread in threads:
-                thread.join(30)
+                thread.join(120)
             assert [type(failure) for failure in failures] == [PoolClosed] * 3
         assert (pool.stats().size, pool.stats().waiting) == (0, 0)
 

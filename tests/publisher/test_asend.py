@@ -16,7 +16,7 @@ from stomp_web import BrokerUnavailable, InvalidFrame, PoolTimeout, Publisher, R
 from stomp_web.broker import Broker
 from stomp_web.observers import SendSucceeded
 
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 
 @pytest.fixture

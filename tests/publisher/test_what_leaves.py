@@ -129,9 +129,9 @@ def test_no_message_is_left_out_of_the_numbers(make_publisher):
     for thread in (looking, *threads):
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     over.set()
-    looking.join(30)
+    looking.join(120)
     stats = publisher.stats()
     assert (stats.sent, stats.confirmed, stats.not_sent, stats.unknown) == (600, 200, 0, 0)
     assert seen == sorted(seen)
@@ -170,7 +170,7 @@ def test_two_threads_of_a_child_do_not_share_a_client_that_the_parent_has_made(b
             client.send("/queue/a", b"2", confirm=True)
         except StompError as error:
             outcome.append(str(error))
-        thread.join(30)
+        thread.join(120)
         return "".join(outcome), thread.is_alive()
 
     broker.faults.delay(0.5, "SEND")

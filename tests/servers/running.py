@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 THREADS = 16
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 Answer = dict[str, Any]
 

@@ -21,7 +21,7 @@ from tests.worker.running import Running
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-LIMIT = 60.0
+LIMIT = 150.0
 METADATA = MetaData()
 ORDERS = Table("orders", METADATA, Column("id", Integer, primary_key=True), Column("number", Integer))
 

@@ -12,7 +12,7 @@ from tests.client.scripted import eventually
 __all__ = ["PATIENCE", "Notes", "Running", "own_threads"]
 
 #: Seconds after which a test that waits in vain fails.
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 
 class Running:

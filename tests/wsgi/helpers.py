@@ -61,7 +61,7 @@ def serving(server: str, application: str, **environment: str) -> Iterator[str]:
         finally:
             process.terminate()
             try:
-                process.communicate(timeout=10)
+                process.communicate(timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
@@ -108,5 +108,5 @@ def _port(process: subprocess.Popen[bytes], seconds: float) -> int:
 def post(url: str, data: bytes = b"") -> tuple[int, str]:
     """POST to *url*; return the status and the text of the answer."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(urllib.request.Request(url, data=data, method="POST"), timeout=20) as answer:
+    with opener.open(urllib.request.Request(url, data=data, method="POST"), timeout=60) as answer:
         return answer.status, answer.read().decode()

@@ -41,13 +41,13 @@ class Report(typing.TypedDict):
     """The content of a panel. It can be written as JSON, which the stores of django-debug-toolbar do.
 
     *subtitle* is such as ``3 messages in 4.2 ms``. *milliseconds* is the time of all calls. *limit* is the number of
-    rows, if there were more messages than rows, and otherwise 0.
+    rows, if there were more messages than rows, and otherwise empty.
     """
 
     rows: list[Row]
     subtitle: str
     milliseconds: float
-    limit: int
+    limit: str
 
 
 def make_report(collection: Collection) -> Report:
@@ -57,7 +57,7 @@ def make_report(collection: Collection) -> Report:
         "rows": [_row(record) for record in records],
         "subtitle": _subtitle(records, collection),
         "milliseconds": collection.seconds * 1000,
-        "limit": LIMIT if collection.is_full else 0,
+        "limit": str(LIMIT) if collection.is_full else "",
     }
 
 

@@ -98,7 +98,7 @@ def _note(record: Record) -> str:
     if record.sends > 1:
         notes.append(f"It was sent {record.sends} times.")
     if record.stored and record.outcome.failed:
-        notes.append("It stays in the outbox, and a relay sends it again.")
+        notes.append("It stays in the outbox, and a relay tries it again.")
     return " ".join(filter(None, notes))
 
 

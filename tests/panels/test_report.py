@@ -69,7 +69,7 @@ def test_a_row():
         (
             row(Outcome.REJECTED, error="Rejected: no", stored=True),
             "rejected",
-            "Rejected: no. It stays in the outbox, and a relay sends it again.",
+            "Rejected: no. It stays in the outbox, and a relay tries it again.",
         ),
         (row(Outcome.DEFERRED, None), "not sent yet", "The transaction was rolled back, or is still open."),
         (row(Outcome.SENDING, None), "being sent", "The send had not ended when the response was ready."),

@@ -51,11 +51,12 @@ class StompPanel(DebugPanel):
     @classmethod
     def init_app(cls, app: flask.Flask) -> None:
         """Observe the publishers of *app*, and those that are made later. Flask-DebugToolbar calls this method."""
-        watch(*(state.publisher for state in app.extensions.values() if isinstance(state, StompState)))
-        app.teardown_request(_end)
+        _watch(app)
 
     def process_request(self, request: Request) -> None:
         """Begin to record messages."""
+        # Again, because `init_app` was not called if the panel was added to the configuration after the extension.
+        _watch(flask.current_app)
         request.environ[_KEY] = self._collection
         self._collection.begin()
 
@@ -80,7 +81,12 @@ class StompPanel(DebugPanel):
         return self.jinja_env.from_string(template()).render(make_report(self._collection))
 
 
-def _end(_: BaseException | None) -> None:
+def _watch(app: flask.Flask) -> None:
+    watch(*(state.publisher for state in app.extensions.values() if isinstance(state, StompState)))
+
+
+@flask.request_tearing_down.connect
+def _end(_app: flask.Flask, **_: object) -> None:
     # The toolbar tells its panels of a response only if it is HTML. This function is called after every request.
     collection: Collection | None = flask.request.environ.pop(_KEY, None)
     if collection is not None:

@@ -38,6 +38,7 @@ SETTINGS = {
     "TEMPLATES": [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}],
 }
 
+
 @pytest.fixture(autouse=True)
 def toolbar() -> Iterator[None]:
     before = list(installers)

@@ -119,7 +119,7 @@ def test_the_template_is_the_same_in_django_and_in_jinja(limit):
     report = make_report(
         made(
             record(),
-            Record("<b>id</b>", "/queue/<script>alert('x')</script>", 1, Outcome.REJECTED, 1.0, error="E: \"&\"<'>"),
+            Record("<b>id</b>", "/queue/<script>alert('x')</script>", 1, Outcome.REJECTED, 1.0, error='E: "&"<\'>'),
             is_full=bool(limit),
         )
     )

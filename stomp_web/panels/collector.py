@@ -23,6 +23,7 @@ __all__ = ["LIMIT", "Collection", "Outcome", "Record", "collector", "watch"]
 
 #: How many messages a collection records.
 LIMIT: typing.Final = 500
+_LONGEST_ERROR: typing.Final = 2_000  # characters
 
 
 class Outcome(enum.Enum):
@@ -164,7 +165,8 @@ class Collection:
             record.outcome = Outcome.CONFIRMED if event.confirmed else Outcome.SENT
         else:
             record.outcome = _outcome(event.error, position)
-            record.error = f"{type(event.error).__name__}: {event.error}"  # the error itself would keep its traceback
+            # The error itself would keep its traceback.
+            record.error = f"{type(event.error).__name__}: {event.error}"[:_LONGEST_ERROR]
 
 
 def _outcome(error: BaseException, position: int) -> Outcome:
@@ -210,5 +212,7 @@ def watch(*publishers: Publisher) -> None:
 
 def _install(made: typing.Any) -> None:
     # Workers have observers, too, but they send no messages.
-    if isinstance(made, Publisher) and collector not in made.observers.known:
-        made.observers.add(collector)
+    if isinstance(made, Publisher):
+        known = made.observers.known
+        if collector not in known:
+            made.observers.known = (*known, collector)  # once, also if two threads are here together

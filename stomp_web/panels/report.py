@@ -77,13 +77,12 @@ def _subtitle(records: list[Record], collection: Collection) -> str:
 
 
 def _row(record: Record) -> Row:
-    time = "" if record.seconds is None else _time(record.seconds)
     return {
         "destination": _short(record.destination),
         "outcome": record.outcome.value,
         "failed": record.outcome.failed,
         "note": _note(record),
-        "time": f"{time} (batch of {record.together})" if time and record.together > 1 else time,
+        "time": "" if record.seconds is None else _time(record.seconds),
         "size": f"{record.body_bytes:,}",
         "id": _short(record.message_id),
     }
@@ -92,6 +91,8 @@ def _row(record: Record) -> Row:
 def _note(record: Record) -> str:
     """Return the sentences behind the outcome of *record*."""
     notes = [_NOTES.get(record.outcome, "")]
+    if record.together > 1:
+        notes.append(f"In a batch of {record.together}.")
     if record.error:
         error = sentence(_short(without_outcome(record.error)))
         notes.append(error if record.outcome.failed else f"An earlier send has failed: {error}")

@@ -266,6 +266,13 @@ class TestWatching:
         publisher.send("/queue/orders", 1)
         assert len(collection.records) == 1
 
+    def test_threads_that_watch_together_watch_once(self):
+        installers.clear()
+        for _ in range(20):
+            publisher = Publisher("memory://")
+            in_threads(4, lambda number, publisher=publisher: watch(publisher))
+            assert publisher.observers.known == (collector,)
+
     def test_a_worker_is_not_watched(self):
         assert Worker("stomp://127.0.0.1:61613").observers.known == ()
 

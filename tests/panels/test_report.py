@@ -85,16 +85,20 @@ def test_outcomes_and_their_notes(found, outcome, note):
     assert found["failed"] is (outcome in ("not sent", "rejected", "unknown"))
 
 
-def test_the_time_of_a_batch():
-    assert row(together=3)["time"] == "4.2 (batch of 3)"
-    assert row(Outcome.STORED, None, together=3)["time"] == ""
+def test_a_message_of_a_batch_has_the_time_of_the_batch():
+    found = row(together=3)
+    assert (found["time"], found["note"]) == ("4.2", "In a batch of 3.")
+
+
+def test_a_message_that_was_not_sent_has_no_time():
+    assert row(Outcome.STORED, None)["time"] == ""
 
 
 def test_texts_are_harmless_and_not_too_long():
-    long = Record("\u202eid", "/queue/" + "a" * 1000, 1, Outcome.UNKNOWN, error="E: \x1b[31m\n")
+    long = Record("\u202eid", "/queue/" + "a" * 2000, 1, Outcome.UNKNOWN, error="E: \x1b[31m\n")
     (found,) = make_report(made(long))["rows"]
     assert found["id"] == "\\u202eid"
-    assert len(str(found["destination"])) < 520
+    assert len(str(found["destination"])) < 1020
     assert found["note"] == "E: \\x1b[31m\\n."
 
 

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("debug_toolbar", reason="the tests of the panel need: pip install django-debug-toolbar")
 
+from django.core.checks.registry import registry
 from django.test import AsyncClient, Client, override_settings
 
 from stomp_web.django import publisher, publishers
@@ -41,11 +42,13 @@ SETTINGS = {
 
 @pytest.fixture(autouse=True)
 def toolbar() -> Iterator[None]:
-    before = list(installers)
+    """The project with the toolbar. Afterwards, nothing observes new publishers, and the toolbar checks nothing."""
+    before, checks = list(installers), set(registry.registered_checks)
     with override_settings(**SETTINGS), override_settings(INSTALLED_APPS=APPS + OUR_APPS):  # the app reads the settings
         yield
         OutboxMessage.objects.all().delete()
     installers[:] = before
+    registry.registered_checks.intersection_update(checks)
 
 
 def subtitle_in(page: str) -> str:

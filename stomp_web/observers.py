@@ -4,9 +4,10 @@ Metrics, tracing and framework signals use observers. The thread that sends or h
 an observer should be quick. An observer may send messages, even through the publisher that calls the observer. The
 thread holds no lock and no connection during the call. An observer's exceptions are only logged.
 
-A publisher notifies its observers of `SendBegan`, `SendSucceeded`, `SendFailed`, `StoreBegan` and `PoolChanged`. A
-worker notifies its observers of `MessageReceived`, `MessageHandled`, `MessageFailed`, `MessageGivenBack` and
-`MessageDeadLettered`. The worker thread of the message calls the observers, even if another process runs the handler.
+A publisher notifies its observers of `SendBegan`, `SendSucceeded`, `SendFailed`, `SendDeferred`, `StoreBegan` and
+`PoolChanged`. A worker notifies its observers of `MessageReceived`, `MessageHandled`, `MessageFailed`,
+`MessageGivenBack` and `MessageDeadLettered`. The worker thread of the message calls the observers, even if another
+process runs the handler.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ __all__ = [
     "PoolChanged",
     "SendBegan",
     "SendCall",
+    "SendDeferred",
     "SendFailed",
     "SendSucceeded",
     "StoreBegan",
@@ -39,7 +41,8 @@ __all__ = [
 
 _log = get_logger("observers")
 
-#: Functions that are called with each new publisher and each new worker. Only `stomp_web.telemetry` changes this list.
+#: Functions that are called with each new publisher and each new worker. Only `stomp_web.telemetry` and
+#: `stomp_web.panels` change this list.
 installers: list[typing.Callable[[typing.Any], object]] = []
 
 
@@ -112,6 +115,15 @@ class SendFailed:
     error: BaseException
     seconds: float
     call: SendCall = _call()  # noqa: RUF009 - a field
+
+
+@dataclasses.dataclass(slots=True, unsafe_hash=True)
+class SendDeferred:
+    """A message waits for the commit of a database transaction. `SendBegan` follows, but not after a rollback."""
+
+    message_id: str
+    destination: str
+    body_bytes: int
 
 
 @dataclasses.dataclass(slots=True, unsafe_hash=True)
@@ -199,6 +211,7 @@ Event = (
     SendBegan
     | SendSucceeded
     | SendFailed
+    | SendDeferred
     | StoreBegan
     | PoolChanged
     | MessageReceived

@@ -23,7 +23,7 @@ IMPORTED_AS: typing.Final = {"ssl_": "ssl", "ssl_module": "ssl"}
 #: Classes that a user never calls: the library makes their objects. Their docstrings list the attributes.
 NOT_CALLED: typing.Final = frozenset(
     "Batch Dialect Fault Faults Health Observers Option Options OutboxMessage PoolChanged PoolStats PublisherStats "
-    "SendBegan SendFailed SendSucceeded StompState Transaction WorkerStats".split()
+    "SendBegan SendDeferred SendFailed SendSucceeded StompState Transaction WorkerStats".split()
 )
 #: Modules whose docstring goes on about how they are built, and how many of its paragraphs are for users.
 FOR_USERS: typing.Final = {

@@ -93,6 +93,10 @@ class Publishers:
             known = self._outbox_is_default[alias] = section_of(alias, "OUTBOX").get("default") is True
         return known
 
+    def made(self) -> list[Publisher]:
+        """Return the publishers that exist in this process. No publisher is made."""
+        return list(self._made.values())
+
     def __reduce__(self) -> str:
         """Pickle this object by its name, so that another process uses the publishers of its own settings."""
         return "publishers"

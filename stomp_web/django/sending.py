@@ -19,6 +19,7 @@ from ..client.message import Message
 from ..errors import ConfigurationError
 from ..publisher import Publisher
 from ..publisher.after_commit import TimeLost, deliver_waiting
+from ..publisher.events import notify_of_wait
 from ..publisher.in_thread import call_in_thread
 from .publishers import DEFAULT_ALIAS, publishers
 
@@ -177,7 +178,10 @@ def _after_commit(
     message: Message, using: str, database: str | None, confirm: bool | None, timeout: float | None
 ) -> None:
     """Send *message* after the commit in *database*, and never after a rollback. Without a transaction, send now."""
-    options = publishers[using].options
+    publisher = publishers[using]
+    if publisher.observers.known and publisher.observers:
+        notify_of_wait(publisher.observers, message)
+    options = publisher.options
     confirm = options.confirm if confirm is None else confirm
     timeout = options.timeout if timeout is None else timeout
     registered = transaction.get_connection(database).run_on_commit

@@ -7,9 +7,18 @@ import typing
 
 from ..client.message import MESSAGE_ID, Message, make_ready
 from ..errors import MessageError
-from ..observers import Observers, SendBegan, SendCall, SendFailed, SendSucceeded, StoreBegan, own_headers
+from ..observers import (
+    Observers,
+    SendBegan,
+    SendCall,
+    SendDeferred,
+    SendFailed,
+    SendSucceeded,
+    StoreBegan,
+    own_headers,
+)
 
-__all__ = ["SendEvents", "notify_of_store"]
+__all__ = ["SendEvents", "notify_of_store", "notify_of_wait"]
 
 
 class SendEvents:
@@ -57,6 +66,12 @@ def notify_of_store(observers: Observers, message: Message) -> None:
     observers.notify(StoreBegan(headers.get(MESSAGE_ID, ""), message.destination, headers, len(message.content)))
     if headers != before:
         _prepare_again(message)
+
+
+def notify_of_wait(observers: Observers, message: Message) -> None:
+    """Notify *observers* that *message*, which is ready, waits for the commit of a database transaction."""
+    identity = own_headers(message).get(MESSAGE_ID, "")
+    observers.notify(SendDeferred(identity, message.destination, len(message.content)))
 
 
 def _prepare_again(message: Message) -> None:

@@ -10,6 +10,7 @@ from .._internal.log import get_logger
 from ..errors import ConfigurationError
 from ..publisher import Publisher
 from ..publisher.after_commit import Waiting, deliver_waiting
+from ..publisher.events import notify_of_wait
 from .sessions import AnySession, Ending, plain_session
 
 __all__ = ["send_after_commit"]
@@ -48,6 +49,8 @@ def send_after_commit(
     if not isinstance(plain, Session):
         raise ConfigurationError("send_after_commit needs a Session; a Connection does not tell when it commits")
     message = publisher.prepare(destination, payload, headers, **options)
+    if publisher.observers.known and publisher.observers:
+        notify_of_wait(publisher.observers, message)
     confirm = publisher.options.confirm if confirm is None else confirm
     timeout = publisher.options.timeout if timeout is None else timeout
     Ending.of(plain).after_commit("send", Waiting(publisher, message, confirm, timeout), _deliver)

@@ -19,6 +19,7 @@ from stomp_web import (
 )
 from stomp_web.broker import Broker
 from stomp_web.django import PublisherDoesNotExist, publisher, publishers, send
+from stomp_web.observers import SendBegan, SendDeferred, SendSucceeded
 from tests.django.shop.models import Order
 
 if TYPE_CHECKING:
@@ -53,6 +54,15 @@ def test_the_message_goes_after_the_commit_and_has_its_id_before():
         assert payloads() == []
 
     assert [message.id for message in publisher.outbox] == [identity]
+
+
+def test_observers_are_told_that_a_message_waits_for_the_commit():
+    events: list[object] = []
+    publisher.observers.add(events.append)
+    with transaction.atomic():
+        identity = send("/queue/a", "Zoë", on_commit=True)
+        assert events == [SendDeferred(identity, "/queue/a", 6)]
+    assert [type(event) for event in events[1:]] == [SendBegan, SendSucceeded]
 
 
 def test_after_a_rollback_nothing_goes():

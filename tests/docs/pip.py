@@ -13,6 +13,8 @@ if command != "install" or not wanted:
 for each in wanted:
     if each in ("pytest", "flask-sqlalchemy", "flask-migrate", "opentelemetry-sdk", "opentelemetry-instrumentation"):
         continue
+    if each in ("django-debug-toolbar", "flask-debugtoolbar"):
+        continue
     found = re.fullmatch(r"stomp-web(\[([a-z,]+)\])?", each)
     if found is None:
         sys.exit(f"{each} is not this project")

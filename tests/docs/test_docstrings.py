@@ -18,6 +18,7 @@ MODULES = [module.name for module in pkgutil.walk_packages(stomp_web.__path__, "
 # Modules that cannot be imported without an optional package.
 NEEDS = {
     "stomp_web.flask": "flask",
+    "stomp_web.flask.debug_toolbar": "flask_debugtoolbar",
     "stomp_web.sqlalchemy": "sqlalchemy",
     **dict.fromkeys(
         (f"stomp_web.telemetry.{name}" for name in ("handling", "meters", "sends", "targets")), "opentelemetry"

@@ -26,6 +26,8 @@ NEEDS = {
     "flask_migrate": r"\bflask_migrate\b",
     "opentelemetry.sdk": r"\bopentelemetry\.sdk\b",
     "prometheus_client": r"\bprometheus_client\b",
+    "debug_toolbar": r"\bdebug_toolbar\b",
+    "flask_debugtoolbar": r"\bflask_debugtoolbar\b",
     "trustme": re.escape(TLS_HOST),
 }
 

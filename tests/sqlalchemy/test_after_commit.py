@@ -8,6 +8,7 @@ from sqlalchemy import Column, Integer, MetaData, Table
 from sqlalchemy.orm import DeclarativeBase, Session, scoped_session, sessionmaker
 
 from stomp_web import BrokerUnavailable, ConfigurationError, Publisher, SerializationError
+from stomp_web.observers import SendBegan, SendDeferred, SendSucceeded, StoreBegan
 from stomp_web.sqlalchemy import Outbox, send_after_commit
 
 if TYPE_CHECKING:
@@ -60,6 +61,18 @@ class TestTransactions:
             assert payloads(publisher) == []
             session.commit()
         assert payloads(publisher) == [1]
+
+    def test_observers(self, engine, publisher, send, request):
+        events: list[object] = []
+        publisher.observers.add(events.append)
+        with Session(engine) as session:
+            send(session, "Zoë")
+            (waits,) = events
+            assert isinstance(waits, SendDeferred if "after the commit" in request.node.name else StoreBegan)
+            assert (waits.destination, waits.body_bytes) == ("/queue/a", 6)
+            session.commit()
+        assert [type(event) for event in events[1:]] == [SendBegan, SendSucceeded]
+        assert events[1].message_id == waits.message_id == publisher.outbox[0].id
 
     def test_rollback(self, engine, publisher, send):
         with Session(engine) as session:

@@ -1,0 +1,93 @@
+"""`StompPanel`: a panel of Flask-DebugToolbar with the messages that a request has sent.
+
+Importing this module needs Flask-DebugToolbar. Without it, `ImportError` is raised.
+"""
+
+from __future__ import annotations
+
+import typing
+
+import flask
+
+from ..panels.collector import Collection, watch
+from ..panels.report import TITLE, make_report, template
+from .state import StompState
+
+if typing.TYPE_CHECKING:
+    from jinja2 import Environment
+    from werkzeug import Request
+
+try:
+    from flask_debugtoolbar.panels import DebugPanel
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "flask_debugtoolbar":
+        raise
+    raise ImportError(
+        "stomp_web.flask.debug_toolbar needs Flask-DebugToolbar, which is not installed: "
+        "pip install flask-debugtoolbar",
+        name="flask_debugtoolbar",
+    ) from None
+
+__all__ = ["StompPanel"]
+
+# The key of the request's collection in the WSGI environment.
+_KEY: typing.Final = "stomp_web.panel"
+
+
+class StompPanel(DebugPanel):
+    """The panel for ``DEBUG_TB_PANELS``. It shows the messages of all publishers.
+
+    A row has the destination, the outcome, the time of the call, the bytes of the body and the message id. Messages
+    that were sent before the request, after the response or by a thread of the application's own are not in the panel.
+    """
+
+    name = "STOMP"
+    has_content = True
+
+    def __init__(self, jinja_env: Environment, context: dict[str, typing.Any] | None = None) -> None:
+        super().__init__(jinja_env, context)
+        self._collection = Collection()
+
+    @classmethod
+    def init_app(cls, app: flask.Flask) -> None:
+        """Observe the publishers of *app*, and those that are made later. Flask-DebugToolbar calls this method."""
+        _watch(app)
+
+    def process_request(self, request: Request) -> None:
+        """Begin to record messages."""
+        # Again, because `init_app` was not called if the panel was added to the configuration after the extension.
+        _watch(flask.current_app)
+        request.environ[_KEY] = self._collection
+        self._collection.begin()
+
+    def nav_title(self) -> str:
+        """Return the title in the toolbar."""
+        return self.name
+
+    def nav_subtitle(self) -> str:
+        """Return a text such as ``3 messages in 4.2 ms``."""
+        return make_report(self._collection)["subtitle"]
+
+    def title(self) -> str:
+        """Return the title of the panel."""
+        return TITLE
+
+    def url(self) -> str:
+        """Return an empty text: the panel is a part of the page."""
+        return ""
+
+    def content(self) -> str:
+        """Return the table of messages as HTML."""
+        return self.jinja_env.from_string(template()).render(make_report(self._collection))
+
+
+def _watch(app: flask.Flask) -> None:
+    watch(*(state.publisher for state in app.extensions.values() if isinstance(state, StompState)))
+
+
+@flask.request_tearing_down.connect
+def _end(_app: flask.Flask, **_: object) -> None:
+    # The toolbar tells its panels of a response only if it is HTML. This function is called after every request.
+    collection: Collection | None = flask.request.environ.pop(_KEY, None)
+    if collection is not None:
+        collection.end()

@@ -53,9 +53,8 @@ class Artifacts(typing.NamedTuple):
         """Return those in *folder*, which has one of each. Raises `Flaw`."""
         found = [sorted(folder.glob(f"{PACKAGE}-*{ending}")) for ending in (".tar.gz", ".whl")]
         if [len(each) for each in found] != [1, 1]:
-            raise Flaw(
-                f"{folder} should have one sdist and one wheel, and has {sorted(p.name for p in sum(found, []))}"
-            )
+            names = ", ".join(path.name for each in found for path in each) or "none"
+            raise Flaw(f"{folder} should have one sdist and one wheel, and has {names}")
         return cls(found[0][0], found[1][0])
 
     def metadata(self) -> email.message.Message:
@@ -131,7 +130,8 @@ def main() -> int:
     print(f"\nReady after {time.monotonic() - began:.0f} s:", *artifacts, sep="\n  ")
     if artifacts.metadata().get_all("Project-URL") is None:
         print(
-            "There are no links on PyPI, and those of the README lead nowhere there: pyproject.toml names no repository."
+            "pyproject.toml names no repository, so that the links of the README would lead nowhere on PyPI: see "
+            "CONTRIBUTING.md, Release."
         )
     return 0
 

@@ -45,7 +45,7 @@ def test_a_file_that_is_missing_more_or_different_is_named(tmp_path: Path, other
 
 def test_a_package_without_its_marker_for_types_is_a_flaw(tmp_path: Path) -> None:
     without = {"stomp_web/__init__.py": b""}
-    with pytest.raises(Flaw, match="have no py.typed"):
+    with pytest.raises(Flaw, match=r"have no py\.typed"):
         artifacts(tmp_path, without, without).check_package()
 
 
@@ -62,7 +62,7 @@ def test_one_of_each_is_needed(tmp_path: Path) -> None:
 
 
 def test_a_program_that_fails_is_named() -> None:
-    with pytest.raises(Flaw, match="import sys; sys.exit\\(3\\) ended with exit code 3"):
+    with pytest.raises(Flaw, match=r"import sys; sys\.exit\(3\) ended with exit code 3"):
         run(sys.executable, "-c", "import sys; sys.exit(3)")
 
 

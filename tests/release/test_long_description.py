@@ -126,7 +126,7 @@ def test_a_backtick_alone_hides_no_link() -> None:
 
 @pytest.mark.parametrize("address", ["code.invalid/a", "http://code.invalid/a", "https://code.invalid", "https:///a"])
 def test_an_address_that_is_none_is_refused(address: str) -> None:
-    with pytest.raises(ValueError, match="write its public address"):
+    with pytest.raises(ValueError, match="write its public"):
         hatch_build.Options({**TABLE, "repository": address}, "1.2")
 
 

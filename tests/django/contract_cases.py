@@ -1,7 +1,7 @@
 """Django's own tests of task backends, with the backend of this package: `.ci/django-contract` runs them.
 
-They are run as they are, but for those that assert what only Django's own backends are or do; these are named here, with
-the reason. `tasks` is the package of that name in the tests of Django.
+They are run as they are, but for those that assert what only Django's own backends are or do. These are named here,
+with the reason. `tasks` is the package of that name in the tests of Django.
 """
 
 from __future__ import annotations

@@ -88,8 +88,12 @@ class Artifacts(typing.NamedTuple):
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> None:
-    """Run a program, without variables that lead it to another Python. Raises `Flaw` if it fails."""
+    """Run a program, without variables that lead it to another Python. Raises `Flaw` if it fails.
+
+    Programs that it starts by their names are those of its own environment.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
+    environment["PATH"] = os.pathsep.join([str(Path(command[0]).parent), environment.get("PATH", os.defpath)])
     line = " ".join(map(str, command))
     try:
         code = subprocess.run(command, cwd=cwd, env=environment, timeout=LIMIT).returncode

@@ -21,6 +21,10 @@
     python3 dev.py check
         Run the checks that a change must pass beside the tests: ruff, mypy, import layers, documentation.
 
+    python3 dev.py release
+        Build the sdist and the wheel into dist/, check them as PyPI does, and run tests of the sdist against the
+        wheel in a new environment. Nothing is uploaded.
+
 Each command makes what it needs in the folder .venv of this clone, and touches nothing outside the clone. That takes
 about a minute the first time, then no time and no network until pyproject.toml changes. To start afresh, delete .venv.
 """
@@ -51,8 +55,15 @@ import subprocess
 import time
 
 # What each command installs (extras of pyproject.toml) and, where it is one program, runs.
-EXTRAS = {"demo": "demo", "test": "test", "test everything": "test,servers", "check": "lint,docs", "docs": "docs"}
-PROGRAMS = {"demo": "example_apps.demo", "test": "pytest"}
+EXTRAS = {
+    "demo": "demo",
+    "test": "test",
+    "test everything": "test,servers,release",
+    "check": "lint,docs",
+    "docs": "docs",
+    "release": "test,release",
+}
+PROGRAMS = {"demo": "example_apps.demo", "test": "pytest", "release": "tests.release.artifacts"}
 CHECKS = (
     "ruff check .",
     "ruff format --check .",
@@ -346,7 +357,8 @@ def main(arguments):
     if command in ("-h", "--help", "help"):
         say(__doc__.strip())
         return 0
-    if command not in ("demo", "test", "docs", "check") or (command in ("docs", "check") and rest):
+    commands, without_arguments = ("demo", "test", "docs", "check", "release"), ("docs", "check", "release")
+    if command not in commands or (command in without_arguments and rest):
         print("dev.py: there is no command `%s`.\n\n%s" % (" ".join(arguments), __doc__.strip()), file=sys.stderr)
         return 2
     for name in ("SIGTERM", "SIGHUP"):  # raise an exception, which also ends the started programs

@@ -75,7 +75,7 @@ def _entry(root: str, order: Order) -> str:
     else:
         told = f"""<span class="badge bad">{order.label}</span> <span class="soft">{order.state}</span>"""
         again = f"""<form class="end" method="post" action="{root}/orders/{order.id}/announce">
-              <button class="small" aria-label="Announce order {order.id} again">Try again</button></form>"""
+              <button class="small" aria-label="Try again to announce order {order.id}">Try again</button></form>"""
     return f"""
         <li>
           <div class="row">

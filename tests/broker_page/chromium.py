@@ -14,6 +14,8 @@ import tempfile
 import time
 import typing
 
+import pytest
+
 #: Seconds for one step, on a machine with much else to do.
 PATIENCE = 90.0
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -29,10 +31,23 @@ def find_chromium() -> str | None:
     return next((path for path in map(shutil.which, _NAMES) if path), None)
 
 
+def provided(request: pytest.FixtureRequest) -> typing.Iterator[Chromium]:
+    """A browser for tests. Without Chromium they are skipped, or fail with ``--require-brokers``."""
+    path = find_chromium()
+    if path is None:
+        missing = "Chromium is not installed: apt-get install chromium"
+        if request.config.option.require_brokers:
+            pytest.fail(f"{missing} (--require-brokers)", pytrace=False)
+        pytest.skip(missing)
+    with Chromium(path) as browser:
+        yield browser
+
+
 class Chromium:
     """One browser with one tab. `requests` has every URL that the tab asked for, `problems` what its console says."""
 
     def __init__(self, path: str) -> None:
+        self._loads = 0
         self.requests: list[str] = []
         self.problems: list[str] = []
         self._answers: dict[int, dict[str, typing.Any]] = {}
@@ -118,7 +133,9 @@ class Chromium:
             self._answers[message["id"]] = message
             return
         details = message["params"]
-        if message["method"] == "Network.requestWillBeSent":
+        if message["method"] == "Page.loadEventFired":
+            self._loads += 1
+        elif message["method"] == "Network.requestWillBeSent":
             self.requests.append(details["request"]["url"])
         elif message["method"] == "Runtime.exceptionThrown":
             self.problems.append(json.dumps(details["exceptionDetails"]))
@@ -130,6 +147,13 @@ class Chromium:
     def open(self, url: str) -> None:
         """Open *url*."""
         self.call("Page.navigate", url=url)
+
+    def load(self, action: typing.Callable[[], object]) -> None:
+        """Do something that leads to another page, and wait until that page is loaded."""
+        before, deadline = self._loads, time.monotonic() + PATIENCE
+        action()
+        while self._loads == before:
+            self._read(deadline)
 
     def run(self, script: str) -> typing.Any:
         """Return the value of a JavaScript expression. A promise is awaited."""

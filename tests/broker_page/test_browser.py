@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import typing
-from pathlib import Path
 
 import pytest
 
 from stomp_web import Publisher, Rejected
 from stomp_web.broker.page import Page
 from tests.broker.wire import Wire
-from tests.broker_page.chromium import Chromium, find_chromium
+from tests.broker_page.axe import axe_script, serious_faults
+from tests.broker_page.chromium import Chromium, provided
 
 LIST = "document.querySelector('#message-list')"
 
 
 @pytest.fixture(scope="module")
-def one_browser() -> typing.Iterator[Chromium]:
-    path = find_chromium()
-    if path is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    with Chromium(path) as browser:
-        yield browser
+def one_browser(request: pytest.FixtureRequest) -> typing.Iterator[Chromium]:
+    yield from provided(request)
 
 
 @pytest.fixture
@@ -212,9 +207,7 @@ def test_a_flood_of_messages_leaves_the_page_usable(browser, broker):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(browser, broker, scheme):
-    axe = Path(os.environ.get("STOMP_WEB_AXE", ""))
-    if not axe.is_file():
-        pytest.skip("STOMP_WEB_AXE does not name axe.min.js: npm pack axe-core")
+    script = axe_script()
     browser.show(1280, 900, scheme)
     with Wire(broker) as wire:
         wire.connect(login="ada")
@@ -227,6 +220,4 @@ def test_axe_finds_no_serious_fault(browser, broker, scheme):
         for number in (1, 2, 3):
             browser.click(f"li:nth-child({number}) summary")
             browser.wait(f"document.querySelectorAll('.detail pre').length === {number}")
-        browser.run(axe.read_text())
-        found = browser.run("axe.run().then((r) => r.violations.map((v) => [v.impact, v.id, v.nodes[0].html]))")
-    assert [each for each in found if each[0] in ("serious", "critical")] == []
+        assert serious_faults(browser, script) == []

@@ -62,7 +62,7 @@ class Postgres(DatabaseServer):
     def address(self, name: str) -> str:
         return f"postgresql+psycopg://{_USER}@{self.host}:{self.port}/{name}"
 
-    def connect(self) -> psycopg.Connection[Any]:
+    def connect(self, database: str = "postgres") -> psycopg.Connection[Any]:
         """A connection in which each statement is a transaction."""
         import psycopg
 
@@ -70,7 +70,7 @@ class Postgres(DatabaseServer):
             host=self.host,
             port=self.port,
             user=_USER,
-            dbname="postgres",
+            dbname=database,
             autocommit=True,
             connect_timeout=60,
             application_name=TESTS,

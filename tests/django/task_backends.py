@@ -13,6 +13,7 @@ from stomp_web.django import publisher
 from stomp_web.django.handlers import handlers_by_alias, handlers_of
 from stomp_web.django.tasks.running import TaskHandler
 from stomp_web.worker import Handlers, ReceivedMessage
+from tests.django.task_shop import backend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
     from django.tasks import TaskResult
 
     from stomp_web.publisher import OutboxMessage
-
-BACKEND = "stomp_web.django.tasks.StompTaskBackend"
-
-
-def backend(*queues: str, **options: Any) -> dict[str, Any]:
-    """The entry of TASKS for a backend with these queues and options."""
-    return {"BACKEND": BACKEND, "QUEUES": list(queues or ["default"]), "OPTIONS": options}
 
 
 def using(*queues: str, stomp: dict[str, Any] | None = None, **options: Any) -> override_settings:

@@ -1,7 +1,7 @@
 """A program that sends tasks, and one that reads their results, for ``python -m tests.django.task_client``.
 
-``send [[NAME, ARGUMENTS], ...]`` prints the ids of the tasks of the shop, and ``read [ID, ...]`` their results. Both
-lists are JSON on standard input.
+``send`` reads ``[[NAME, ARGUMENTS], ...]`` and prints the ids of the tasks of the shop; ``read`` reads ``[ID, ...]``
+and prints their results. Each line of standard input is a list, in JSON, and each line of standard output an answer.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ if __name__ == "__main__":
 
     from tests.django.shop import tasks
 
-    given = json.load(sys.stdin)
-    if sys.argv[1] == "send":
-        answer = [getattr(tasks, name).enqueue(*arguments).id for name, arguments in given]
-    else:
-        answer = [described(default_task_backend.get_result(identity)) for identity in given]
-    json.dump(answer, sys.stdout)
+    for line in sys.stdin:
+        given = json.loads(line)
+        if sys.argv[1] == "send":
+            answer = [getattr(tasks, name).enqueue(*arguments).id for name, arguments in given]
+        else:
+            answer = [described(default_task_backend.get_result(identity)) for identity in given]
+        print(json.dumps(answer), flush=True)

@@ -1,8 +1,9 @@
-"""What real brokers do with tasks: priorities, delays, and another try."""
+"""What real brokers do with tasks: priorities, delays, another try, and results."""
 
 from __future__ import annotations
 
 import contextlib
+import signal
 import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,14 +17,17 @@ from django.utils import timezone
 
 from stomp_web.django import publishers
 from stomp_web.django.handlers import make_worker
-from tests.brokers.fleet import ACTIVEMQ, BROKERS
+from tests.brokers.fleet import ACTIVEMQ, BROKERS, REAL
+from tests.cli.running import ended
 from tests.client.scripted import eventually
 from tests.django.shop import tasks
 from tests.django.task_backends import finished, signals, tasks_alone, using
+from tests.django.task_shop import Shop
 from tests.worker.running import PATIENCE, Running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.brokers.running import RunningBroker
 
@@ -55,9 +59,14 @@ def activemq(request: pytest.FixtureRequest) -> Iterator[RunningBroker]:
         yield broker
 
 
+def new_destination() -> str:
+    """A pattern of queues that no other test has."""
+    return f"/queue/tasks-{uuid.uuid4().hex[:12]}-{{queue}}"
+
+
 def backend(broker: RunningBroker, **options: Any) -> Any:
-    """Use a backend whose queue no other test has."""
-    destination = f"/queue/tasks-{uuid.uuid4().hex[:12]}-{{queue}}"
+    """Use a backend with such queues."""
+    destination = new_destination()
     entry = {"OPTIONS": {"url": broker.url, "timeout": 30}, "WORKER": {"dead_letter": f"/queue/{uuid.uuid4().hex}"}}
     return using(destination=destination, results=False, stomp=entry, **options)
 
@@ -103,6 +112,17 @@ def check_priorities(broker: RunningBroker, **options: Any) -> None:
     assert [result.return_value for result in results] == [100, 50, 0, -1, -100]
 
 
+def check_that_a_task_runs_after_its_time(broker: RunningBroker) -> None:
+    with backend(broker, scheduler=True), signals() as seen, working():
+        # So late that a worker would not wait for that time itself.
+        due = timezone.now() + timedelta(seconds=8)
+        tasks.add.using(run_after=due).enqueue(1)
+        tasks.add.enqueue(2)
+        results = results_of(seen, 2)
+    assert [result.return_value for result in results] == [2, 1]
+    assert results[1].started_at >= due
+
+
 class TestRabbitMQ:
     def test_tasks_run(self, rabbitmq: RunningBroker):
         check_that_tasks_run(rabbitmq)
@@ -123,10 +143,33 @@ class TestActiveMQ:
         check_priorities(activemq)
 
     def test_a_task_runs_after_its_time(self, activemq: RunningBroker):
-        with backend(activemq, scheduler=True), signals() as seen, working():
-            due = timezone.now() + timedelta(seconds=2)
-            tasks.add.using(run_after=due).enqueue(1)
-            tasks.add.enqueue(2)
-            results = results_of(seen, 2)
-        assert [result.return_value for result in results] == [2, 1]
-        assert results[1].started_at >= due
+        check_that_a_task_runs_after_its_time(activemq)
+
+
+class TestArtemis:
+    def test_tasks_run(self, artemis: RunningBroker):
+        check_that_tasks_run(artemis)
+
+    def test_priorities_count(self, artemis: RunningBroker):
+        check_priorities(artemis)
+
+    def test_a_task_runs_after_its_time(self, artemis: RunningBroker):
+        check_that_a_task_runs_after_its_time(artemis)
+
+
+@pytest.mark.parametrize("broker", REAL, indirect=True)
+def test_the_command_runs_tasks_and_results_are_read_by_another_program(broker: RunningBroker, tmp_path: Path):
+    shop = Shop(broker, tmp_path, worker={"dead_letter": new_destination()}, destination=new_destination())
+    identities = shop.send(("add", [1, 2]), ("fail", ["no tea"]), ("store_order", ["tea"]))
+    assert [result["status"] for result in shop.results(identities)] == ["READY"] * 3
+    with shop.worker() as process:
+        ends = {"SUCCESSFUL", "FAILED"}
+        assert eventually(lambda: {each["status"] for each in shop.results(identities)} <= ends, PATIENCE)
+        process.send_signal(signal.SIGTERM)
+        code, _, err = ended(process)
+    assert code == 0, err
+    results = shop.results(identities)
+    assert [result["status"] for result in results] == ["SUCCESSFUL", "FAILED", "SUCCESSFUL"]
+    assert [result["value"] for result in results] == [3, None, 1]
+    assert results[1]["errors"][0].endswith("ValueError: no tea\n")
+    assert shop.items == ["tea"]

@@ -7,89 +7,25 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 pytest.importorskip("django.tasks", reason="django.tasks is new in Django 6.0")
 
-from tests.cli.running import DEADLINE, ended, program
+from tests.cli.running import DEADLINE, ended
 from tests.client.scripted import eventually
-from tests.django.commands import with_tables
-from tests.django.task_backends import backend
-from tests.wsgi.helpers import ROOT, environment_with
+from tests.django.task_shop import QUEUE, Shop
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-    from pathlib import Path
-
     from stomp_web.broker import Broker
 
-QUEUE = "/queue/tasks.default"
 IN_PROCESSES = pytest.mark.parametrize("how", [[], ["--processes", "2"]], ids=["threads", "processes"])
-LIMIT = 4 * DEADLINE
 
 
-class Shop:
-    """The shop's tasks in programs of their own, with a file of SQLite."""
-
-    def __init__(self, broker: Broker, path: Path, **options: Any) -> None:
-        self.broker = broker
-        self.database = with_tables(
-            {
-                "ENGINE": "django.db.backends.sqlite3",
-                "NAME": str(path / "shop.sqlite3"),
-                "OPTIONS": {
-                    "timeout": 60,
-                    "transaction_mode": "IMMEDIATE",
-                    "init_command": "PRAGMA journal_mode=WAL",
-                },
-            }
-        )
-        self.options = options
-
-    def _environment(self) -> dict[str, str]:
-        return {
-            "STOMP_TEST_URL": self.broker.url,
-            "TEST_DATABASE": json.dumps(self.database),
-            "TEST_TASKS": json.dumps({"default": backend(**self.options)}),
-            "DJANGO_SETTINGS_MODULE": "tests.django.task_settings",
-        }
-
-    def worker(self, *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
-        return program("stomp_worker", *arguments, module="tests.django.manage", limit=LIMIT, **self._environment())
-
-    def run(self, *arguments: str, given: object = None) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", *arguments],
-            cwd=ROOT,
-            env=environment_with(**self._environment()),
-            input=json.dumps(given),
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def send(self, *tasks: tuple[str, list[Any]]) -> list[str]:
-        return json.loads(self.run("tests.django.task_client", "send", given=tasks))
-
-    def results(self, identities: list[str]) -> list[dict[str, Any]]:
-        return json.loads(self.run("tests.django.task_client", "read", given=identities))
-
-    @property
-    def items(self) -> list[str]:
-        with contextlib.closing(sqlite3.connect(self.database["NAME"])) as connection:
-            return [item for (item,) in connection.execute("select item from shop_order")]
-
-    def all_done(self) -> bool:
-        """Wait until the broker has no message of a task."""
-        return self.broker.wait_until(
-            lambda: not self.broker.pending(QUEUE) + self.broker.unacknowledged(QUEUE), DEADLINE
-        )
+def all_done(broker: Broker) -> bool:
+    """Wait until the broker has no message of a task."""
+    return broker.wait_until(lambda: not broker.pending(QUEUE) + broker.unacknowledged(QUEUE), DEADLINE)
 
 
 def told(broker: Broker, count: int, queue: str = "/queue/begun") -> list[Any]:
@@ -104,7 +40,7 @@ def test_the_command_runs_tasks_and_results_are_read_by_another_program(local_br
         *(("return_a_date", []), ("store_order_later", ["tea"])),
     )
     with shop.worker(*how) as process:
-        assert shop.all_done()
+        assert all_done(local_broker)
         process.send_signal(signal.SIGTERM)
         code, _, err = ended(process)
     results = shop.results(identities)
@@ -138,7 +74,7 @@ def test_the_task_of_a_killed_worker_runs_again_in_the_next_one(local_broker: Br
     with shop.worker(*how):
         first, second = told(local_broker, 2)
         end.touch()
-        assert shop.all_done()
+        assert all_done(local_broker)
     (result,) = shop.results(identities)
 
     assert (first["attempt"], second["attempt"], first["pid"] == second["pid"]) == (1, 2, False)
@@ -156,7 +92,7 @@ def test_the_task_of_a_process_that_is_killed_runs_again(local_broker: Broker, t
         os.kill(first["pid"], signal.SIGKILL)
         second = told(local_broker, 2)[1]
         end.touch()
-        assert shop.all_done()
+        assert all_done(local_broker)
     (result,) = shop.results(identities)
     assert (second["attempt"], result["status"], result["attempts"]) == (2, "SUCCESSFUL", 2)
 
@@ -166,7 +102,7 @@ def test_a_task_that_kills_its_process_each_time_becomes_a_dead_letter(local_bro
     identities = shop.send(("die", []), ("add", [1, 2]))
     with shop.worker("--processes", "1"):
         (letter,) = local_broker.wait_for("/queue/DLQ", 1, DEADLINE)
-        assert shop.all_done()
+        assert all_done(local_broker)
     deadly, other = shop.results(identities)
     assert (letter.headers["x-task"], letter.headers["x-failures"]) == ("tests.django.shop.tasks.die", "6")
     assert (deadly["status"], deadly["attempts"]) == ("RUNNING", 6)
@@ -185,7 +121,7 @@ def test_no_task_is_lost_however_often_workers_are_killed(local_broker: Broker, 
             process.kill()
             process.wait(DEADLINE)
     with shop.worker(*how) as process:
-        assert shop.all_done()
+        assert all_done(local_broker)
         process.send_signal(signal.SIGTERM)
         assert ended(process)[0] == 0
     # The processes of a killed worker may still run. So the orders are read first: each attempt was counted before.
@@ -207,7 +143,7 @@ def test_a_task_of_a_transaction_goes_through_the_outbox_and_the_relay(local_bro
     shop.run("tests.django.manage", "stomp_relay", "--once")
     assert len(local_broker.messages(QUEUE)) == 2
     with shop.worker():
-        assert shop.all_done()
+        assert all_done(local_broker)
     assert [result["status"] for result in shop.results(identities)] == ["SUCCESSFUL", "FAILED"]
 
 
@@ -222,7 +158,7 @@ def test_a_stop_lets_the_running_task_finish(local_broker: Broker, tmp_path):
         code, _, _ = ended(process)
     (result,) = shop.results(identities)
     assert (code, result["status"], result["attempts"]) == (0, "SUCCESSFUL", 1)
-    assert shop.all_done()
+    assert all_done(local_broker)
 
 
 @IN_PROCESSES
@@ -230,7 +166,7 @@ def test_a_task_that_is_tried_again_waits_and_then_succeeds(local_broker: Broker
     shop = Shop(local_broker, tmp_path, max_attempts=3)
     identities = shop.send(("fail_until", [3]), ("fail", ["no tea"]))
     with shop.worker(*how):
-        assert shop.all_done()
+        assert all_done(local_broker)
     first, second = shop.results(identities)
     assert (first["status"], first["value"], first["attempts"], len(first["errors"])) == ("SUCCESSFUL", 3, 3, 2)
     assert (second["status"], second["attempts"], len(second["errors"])) == ("FAILED", 3, 3)

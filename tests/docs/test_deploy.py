@@ -1,7 +1,9 @@
-"""The files of docs/how-to/deploy.md that the test of the pages cannot run are consistent, and their checks work."""
+"""The files of docs/how-to/deploy.md that the test of the pages cannot run are accepted, and their checks work."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +15,7 @@ import pytest
 
 from stomp_web.health import HealthServer, Report
 from stomp_web.health.file import HealthFile
+from tests.brokers.tree import Tree
 from tests.docs.pages import Block, load
 
 DEADLINE = 150.0
@@ -48,6 +51,54 @@ def test_each_service_has_what_compose_needs(compose: dict[str, typing.Any]) -> 
         for other, how in service.get("depends_on", {}).items():
             assert how == {"condition": "service_healthy"}
             assert "healthcheck" in services[other]
+
+
+def docker_compose(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str] | None:
+    """Run Docker Compose in *folder*, without a daemon; ``None`` if it is not here.
+
+    It is a program of its own, a plugin of ``docker``, or in the tree of Debian forky. Version 1 is another program.
+    """
+    environment = {**os.environ, "BROKER_PASSCODE": "b", "DATABASE_PASSWORD": "d"}
+
+    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=DEADLINE)
+
+    tree = Tree()
+    commands = [["docker-compose"], ["docker", "compose"]]
+    if tree.missing() is None and any(tree.matching("/usr/bin/docker-compose")):
+        commands.append(tree.command(["docker-compose"], folder))
+    for command in commands:
+        if shutil.which(command[0]) is None:
+            continue
+        version = run([*command, "version", "--short"])
+        if version.returncode == 0 and not version.stdout.lstrip("v").startswith("1."):
+            return run([*command, *arguments])
+    return None
+
+
+def test_docker_compose_accepts_the_file(
+    compose: dict[str, typing.Any], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    (tmp_path / "compose.yaml").write_text(file("compose.yaml"))
+    (tmp_path / "enabled_plugins").write_text(file("enabled_plugins"))
+    done = docker_compose(tmp_path, "config", "--format", "json")
+    if done is None:
+        missing = "Docker Compose is not installed; tests/forky/build.sh makes a tree that has it"
+        if request.config.option.require_brokers:
+            pytest.fail(missing, pytrace=False)
+        pytest.skip(missing)
+    assert (done.returncode, done.stderr) == (0, "")
+    services = json.loads(done.stdout)["services"]
+    assert set(services) == set(compose["services"])
+    for name in OURS:
+        assert services[name]["command"] == compose["services"][name]["command"]
+        assert services[name]["environment"]["STOMP_URL"] == "stomp://shop:b@broker:61613"
+        assert services[name]["environment"]["PGPASSWORD"] == "d"
+        assert services[name]["stop_grace_period"] == "45s"
+        assert set(services[name]["depends_on"]) == {"broker", "db"}
+        assert services[name]["healthcheck"]["test"] == compose["services"][name]["healthcheck"]["test"]
+    assert services["broker"]["volumes"][1]["source"] == str(tmp_path / "enabled_plugins")
+    assert services["web"]["ports"][0]["target"] == 8000
 
 
 @pytest.mark.parametrize("name", OURS)

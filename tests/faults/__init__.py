@@ -6,5 +6,5 @@ the right class, in time.** `load` states it in code, `proxy` produces the fault
 
 `pytest tests/faults --no-brokers` needs nothing but Python. `--faults=1000`, or the environment variable
 STOMP_WEB_FAULTS, says how often each fault of `test_leaks` happens. The proof of the outbox (`test_outbox`, `proof`,
-`orders`) has its full size with ``--faults=1250``.
+`orders`) and that of Django's tasks (`test_tasks`) have their full size with ``--faults=1250``.
 """

@@ -88,8 +88,16 @@ def wait_for(
 class Program:
     """A Python program that can be killed and started again. It is ready when its log has the text *ready*."""
 
-    def __init__(self, name: str, arguments: typing.Sequence[str], folder: Path, ready: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: typing.Sequence[str],
+        folder: Path,
+        ready: str,
+        environment: typing.Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
+        self._environment = {**os.environ, "PYTHONPATH": str(_ROOT), **(environment or {})}
         self._command = [sys.executable, *arguments]
         self._folder = folder
         self._log = folder / f"{name}.log"
@@ -99,8 +107,7 @@ class Program:
 
     def _start(self) -> Process:
         self._log_before = self._log.stat().st_size if self._log.exists() else 0
-        environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
-        return Process(self._command, directory=self._folder, environment=environment, log=self._log)
+        return Process(self._command, directory=self._folder, environment=self._environment, log=self._log)
 
     @property
     def code(self) -> int | None:

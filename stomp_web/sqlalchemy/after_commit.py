@@ -46,7 +46,7 @@ def send_after_commit(
     """
     plain = plain_session(session)
     if not isinstance(plain, Session):
-        raise ConfigurationError("send_after_commit needs a Session; a Connection does not tell when it commits")
+        raise ConfigurationError("send_after_commit needs a Session; a Connection does not report its commits")
     message = publisher.prepare(destination, payload, headers, **options)
     confirm = publisher.options.confirm if confirm is None else confirm
     timeout = publisher.options.timeout if timeout is None else timeout

@@ -19,10 +19,13 @@ copyright = "2026, The stomp-web developers"
 author = "The stomp-web developers"
 version = release = __version__
 
-# generated, references: in docs/_ext.
-extensions = ["myst_parser", "sphinx.ext.autodoc", "generated", "references"]
+# generated, references, links: in docs/_ext.
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "generated", "references", "links"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_title = f"stomp-web {release}"
 
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]

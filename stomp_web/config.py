@@ -52,7 +52,7 @@ def read_seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("must be a number of seconds, such as 5 or 0.5")
     if not 0 < value <= sys.float_info.max:
-        raise ValueError("must be a number of seconds greater than 0; there is no way to wait for ever")
+        raise ValueError("must be a number of seconds greater than 0; waiting for ever is not possible")
     return float(value)
 
 
@@ -146,7 +146,7 @@ def _headers(value: typing.Any) -> dict[str, str]:
         raise ValueError("must be a mapping of str to str")
     headers: dict[str, str] = dict(value)
     if "x-message-id" in headers:
-        raise ValueError("must not hold x-message-id: all messages would have the same id")
+        raise ValueError("must not contain x-message-id: all messages would have the same id")
     try:
         encode(commands.send("/queue/any", b"", headers))
         check_headers(headers)

@@ -36,13 +36,6 @@ def broker() -> typing.Iterator[Broker]:
         yield broker
 
 
-@pytest.fixture
-def open_broker() -> typing.Iterator[Broker]:
-    """A broker without a login: the snippets of the plain clients have none."""
-    with Broker() as broker:
-        yield broker
-
-
 def text(name: str, broker: Broker) -> str:
     assert "61613" in SNIPPETS[name]
     return SNIPPETS[name].replace("61613", str(broker.port))
@@ -173,20 +166,6 @@ def test_publisher_snippet(broker: Broker) -> None:
     assert broker.messages("/queue/orders")[0].body == b'{"id":7}'
 
 
-def test_publish_client_snippet(open_broker: Broker) -> None:
-    names = run(text("publish client", open_broker))
-    [message] = open_broker.messages("/queue/example")
-    assert names["pickle"].loads(message.body) == names["payload"]
-
-
-def test_duplex_client_snippet(open_broker: Broker, capsys: pytest.CaptureFixture[str]) -> None:
-    with Publisher(open_broker.url) as publisher:
-        publisher.send("/queue/orders", {"id": 7})
-    run(text("duplex client", open_broker))
-    assert "b'{\"id\":7}'" in capsys.readouterr().out
-    assert open_broker.received("ACK") == 1
-
-
 def test_worker_snippet(broker: Broker, capsys: pytest.CaptureFixture[str]) -> None:
     worker = run(text("worker", broker))["worker"]
     thread = threading.Thread(target=worker.run, daemon=True)
@@ -224,11 +203,6 @@ def test_outbox_snippet() -> None:
         names["test_order"](Client(), outbox)
 
 
-def test_broker_snippet(capsys: pytest.CaptureFixture[str]) -> None:
-    run(SNIPPETS["broker"])
-    assert capsys.readouterr().out.startswith("as expected: ")
-
-
 def test_shell_snippet() -> None:
     """The three terminals, in their order. The broker takes a free port, and the listener ends after one message."""
     broker, listen, send = (shlex.split(line)[1:] for line in SNIPPETS["shell"].splitlines())
@@ -251,6 +225,32 @@ def test_links_lead_somewhere() -> None:
     assert len(links) > 3
     for link in links:
         assert (ROOT / link).exists(), link
+
+
+def test_links_into_a_page_lead_to_a_heading() -> None:
+    links = re.findall(r"\]\(([^):#]+)#([^)]+)\)", README)
+    assert len(links) > 2
+    for path, anchor in links:
+        headings = re.findall(r"^#+ (.*)$", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+        assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings], anchor
+
+
+def test_the_page_on_versions_has_the_versions_of_the_table() -> None:
+    def versions(text: str) -> dict[str, str]:
+        rows = [[cell.strip() for cell in row.split("|")] for row in text.splitlines() if row.startswith("| ")]
+        return {row[1].partition(", with its")[0]: row[2] for row in rows if re.match(r"\d", row[2])}
+
+    here = versions(README.partition("## What it works with")[2])
+    there = versions((ROOT / "docs" / "explanation" / "stability.md").read_text(encoding="utf-8"))
+    assert len(there.keys() & here.keys()) > 5
+    assert there.keys() - here.keys() <= {"SQLAlchemy"}
+    for name in there.keys() & here.keys():
+        assert here[name] == there[name], name
+
+
+def test_the_two_commands_to_try_it_stand_near_the_top() -> None:
+    top = "\n".join(README.splitlines()[:50])
+    assert "```shell\npython3 dev.py demo\npython3 dev.py test\n```" in top.partition("## See it run")[2]
 
 
 def test_commands_and_extras_exist() -> None:

@@ -1,6 +1,7 @@
 """What the reference takes from the code when it is built, so that the two cannot drift apart.
 
 * ``options`` - every option of `stomp_web.config.OPTIONS`, in groups.
+* ``worker_options`` - every option of a `Worker`, as its docstring describes it.
 * ``exceptions`` - the tree of `stomp_web.errors`.
 * ``names`` - the public names of a module, each with the first sentence of its docstring.
 * ``dialects`` - what `stomp_web.connection.dialect` knows of each broker.
@@ -22,6 +23,8 @@ import typing
 from stomp_web import cli, errors
 from stomp_web.config import OPTIONS, Option, coerce
 from stomp_web.connection.dialect import DIALECTS, Dialect
+from stomp_web.worker import Worker
+from stomp_web.worker.worker import SETTINGS
 
 # The groups of the page, and the options of each in the order of the page.
 GROUPS: typing.Final[dict[str, tuple[str, ...]]] = {
@@ -96,6 +99,33 @@ def _option_lines(option: Option) -> list[str]:
 def _with_links(text: str) -> str:
     """*text* with a link at each option that it names."""
     return re.sub(r"`(\w+)`", lambda found: f"[`{found[1]}`](#option-{found[1]})", text)
+
+
+def worker_options_text() -> str:
+    """The options of a worker in Markdown. Raises `ValueError` if the docstring of `Worker` lacks one."""
+    described = dict(
+        re.findall(r"^\* \*(\w+)\* - (.*?)(?=\n\* |\n\n|\Z)", inspect.getdoc(Worker) or "", re.DOTALL | re.MULTILINE)
+    )
+    own = [name for name in inspect.signature(Worker).parameters if name not in ("url", "options")]
+    if missing := [name for name in own if name not in described]:
+        raise ValueError(f"the docstring of Worker does not describe {', '.join(missing)}")
+    return "\n".join(
+        line
+        for title, names in (
+            ("In settings and in the program", [name for name in own if name in SETTINGS]),
+            ("In the program only", [name for name in own if name not in SETTINGS]),
+        )
+        for line in (
+            f"### {title}",
+            "",
+            *(part for name in names for part in _worker_option_lines(name, described[name])),
+        )
+    )
+
+
+def _worker_option_lines(name: str, text: str) -> list[str]:
+    meaning = re.sub(r"\*(\w+)\*", r"`\1`", " ".join(text.split()).replace("``", "`"))
+    return [f"(worker-option-{name})=", f"`{name}`", f": {meaning[0].upper()}{meaning[1:]}", ""]
 
 
 def exceptions_text() -> str:
@@ -204,6 +234,7 @@ def setup(app: typing.Any) -> dict[str, bool]:
 
     directives = {
         "options": options_text,
+        "worker_options": worker_options_text,
         "exceptions": exceptions_text,
         "names": names_text,
         "dialects": dialects_text,

@@ -57,7 +57,7 @@ Argument = tuple[str, typing.Callable[[str], typing.Any], str, str]
 RELAY: typing.Final[tuple[Argument, ...]] = (
     ("--poll", seconds, "SECONDS", "Look for new messages at least this often. Default: 1."),
     ("--batch", count, "N", "Send up to N messages together. Default: 500."),
-    ("--max-attempts", count, "N", "Give up a message that the broker refuses N times. Default: 10."),
+    ("--max-attempts", count, "N", "Give up a message after the broker has refused it N times. Default: 10."),
 )
 
 #: The options of each command that runs a worker or a relay.

@@ -25,7 +25,7 @@ def check_headers(headers: typing.Mapping[str, str]) -> None:
     message_id = headers.get("x-message-id")
     if isinstance(message_id, str) and not message_id.strip():
         raise InvalidFrame(
-            "x-message-id must not be empty: receivers would take all such messages for one; without it, the publisher "
+            "x-message-id must not be empty: receivers would treat all such messages as one; without it, the publisher "
             "gives the message an id. Nothing was sent"
         )
     reply_to = headers.get("reply-to")

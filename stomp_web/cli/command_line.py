@@ -120,7 +120,8 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="stomp-web", description="Run a STOMP broker for development, send and receive messages, and run a worker."
+        prog="stomp-web",
+        description="Run a STOMP broker for development, send and receive messages, and run a worker or a relay.",
     )
     parser.add_argument("--version", action="version", version=f"stomp-web {__version__}")
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
@@ -144,14 +145,16 @@ def _add_broker(commands: _Commands) -> None:
     parser = _command(commands, "broker", "broker:run", text, epilog=None)
     parser.add_argument("--host", default="127.0.0.1", help="The address to listen on. Default: %(default)s.")
     port = functools.partial(count, least=0, most=65535)
-    parser.add_argument("--port", type=port, default=61613, help="0 takes a free one. Default: %(default)s.")
-    parser.add_argument("--login", help="The login that clients must give. Default: none is needed.")
-    parser.add_argument("--passcode", help="The passcode for --login; not secret, as other users can see it.")
+    parser.add_argument(
+        "--port", type=port, default=61613, help="The port to listen on; 0 takes a free port. Default: %(default)s."
+    )
+    parser.add_argument("--login", help="The login that clients must send. Default: no login is required.")
+    parser.add_argument("--passcode", help="The passcode for --login. Other users of this machine can see it.")
     parser.add_argument(
         "--server",
         metavar="NAME/VERSION",
-        help="Behave like a broker such as RabbitMQ/4.3.6 or ActiveMQ/5.17.2: its name, its destinations and "
-        "its wildcards in topics. Default: the name of stomp-web, and RabbitMQ's destinations.",
+        help="Imitate a broker such as RabbitMQ/4.3.6 or ActiveMQ/5.17.2: its name, its destinations and its "
+        "wildcards in topics. Default: the name of stomp-web, and RabbitMQ's destinations.",
     )
     parser.add_argument(
         "--queue",
@@ -159,15 +162,15 @@ def _add_broker(commands: _Commands) -> None:
         default=[],
         dest="queues",
         metavar="NAME",
-        help="A queue that exists from the start, as /amq/queue/NAME must; may be given several times.",
+        help="A queue that exists from the start, which /amq/queue/NAME requires. May be given several times.",
     )
     parser.add_argument(
         "--http",
         type=_page_address,
         metavar="[HOST:]PORT",
-        help="Serve a page for the browser that shows messages, destinations and clients, sends messages, and makes "
-        "the broker misbehave, such as --http 8161; 0 takes a free port. Only this machine can open it, unless HOST "
-        "says otherwise: it has no login.",
+        help="Serve a web page that shows messages, destinations and clients, sends messages, and makes the broker "
+        "misbehave. Example: --http 8161; 0 takes a free port. The page has no login. Without HOST, only this machine "
+        "can open it.",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="Log the frames of clients on standard error.")
 
@@ -182,13 +185,13 @@ def _page_address(text: str) -> tuple[str, int]:
 
 def _add_send(commands: _Commands) -> None:
     parser = _command(commands, "send", "send:run", "Send a message, and print what the broker confirmed.")
-    parser.add_argument("destination", metavar="DEST", help="Such as /queue/orders.")
+    parser.add_argument("destination", metavar="DEST", help="The destination, such as /queue/orders.")
     parser.add_argument("body", metavar="BODY", help="The body; - reads it from standard input.")
     _add_url(parser)
     parser.add_argument(
         "--serializer",
         metavar="NAME",
-        help="Text, bytes, or one for which BODY must be JSON: json, pickle, signed-json, signed-pickle. "
+        help="How to send BODY: as text or bytes, or, if BODY is JSON, as json, pickle, signed-json or signed-pickle. "
         "Default: json if BODY is JSON, otherwise text.",
     )
     _add_header(parser, "A header of the message")
@@ -201,20 +204,20 @@ def _add_send(commands: _Commands) -> None:
 
 def _add_listen(commands: _Commands) -> None:
     parser = _command(commands, "listen", "listen:run", "Print the messages that arrive, until Ctrl-C.")
-    parser.add_argument("destination", metavar="DEST", help="Such as /queue/orders.")
+    parser.add_argument("destination", metavar="DEST", help="The destination, such as /queue/orders.")
     _add_url(parser)
     parser.add_argument("--count", type=count, metavar="N", help="Stop after N messages.")
     parser.add_argument(
         "--timeout",
         type=seconds,
         metavar="SECONDS",
-        help="Stop after this time; with --count, fewer than N messages are a failure.",
+        help="Stop after this time. With --count, fewer than N messages in this time are a failure.",
     )
     parser.add_argument(
         "--ack",
         choices=("auto", "client", "client-individual"),
         default="client-individual",
-        help="When a message leaves its queue: after it was read and printed (client-individual, the default), "
+        help="When a message leaves its queue: after it has been read and printed (client-individual, the default), "
         "together with all before it (client), or, read or not, when the broker has sent it (auto). A message that "
         "cannot be read, such as a pickle without --accept, is printed as it came and stays in its queue, except with "
         "auto; with client, every later message stays, too.",
@@ -225,7 +228,7 @@ def _add_listen(commands: _Commands) -> None:
         action="append",
         default=[],
         choices=("pickle", "signed-pickle"),
-        help="Read such bodies, too; the sender of a pickle can run code in this process.",
+        help="Also read bodies of this kind. The sender of a pickle can run code in this process.",
     )
 
 
@@ -234,9 +237,9 @@ def _add_ping(commands: _Commands) -> None:
         commands,
         "ping",
         "send:ping",
-        "Check that the broker answers, and print how long it took and the broker's name. It is a full round trip with "
-        "login, and leaves nothing at the broker.",
-        epilog="Ends with 0 if the broker answers, with 1 if it does not or refuses the login, and with 2 if the "
+        "Check that the broker answers, and print how long it took and the broker's name. The check logs in, and "
+        "leaves nothing at the broker.",
+        epilog="Exits with 0 if the broker answers, with 1 if it does not or refuses the login, and with 2 if the "
         f"address cannot be used. {_ABOUT_URL}",
     )
     _add_url(parser)
@@ -250,7 +253,7 @@ def _add_worker(commands: _Commands) -> None:
         "worker:run",
         "Run a stomp_web.worker.Worker: call its handlers with the messages that arrive, until Ctrl-C.",
         epilog="The broker is the one whose address the module gives to its Worker: there is no --url here, and "
-        "STOMP_URL counts only if the module reads it. While the broker is away, the worker waits and connects again. "
+        "STOMP_URL counts only if the module reads it. While the broker is down, the worker waits and connects again. "
         "The first Ctrl-C or SIGTERM shuts down cleanly: running handlers finish, and their messages are acknowledged. "
         "A second one, half a second later or more, stops the worker at once.",
     )
@@ -270,9 +273,9 @@ def _add_relay(commands: _Commands) -> None:
         commands,
         "relay",
         "relay:run_relay_command",
-        "Send the messages of an outbox to the broker until Ctrl-C, each confirmed. Any number of relays may run at "
-        "the same time (on SQLite, one works at a time). While the broker or the database is away, the command waits. "
-        "It needs SQLAlchemy, and the driver of the database.",
+        "Send the messages of an outbox until Ctrl-C. The broker confirms each message. Any number of relays may run "
+        "at the same time (on SQLite, one works at a time). While the broker or the database is down, the command "
+        "waits. It needs SQLAlchemy and the driver of the database.",
     )
     _add_database(parser)
     _add_url(parser)
@@ -280,9 +283,13 @@ def _add_relay(commands: _Commands) -> None:
         "--alias", default="default", metavar="NAME", help="Send the messages of this publisher. Default: %(default)s."
     )
     parser.add_argument(
-        "--keep", type=days, default=0.0, metavar="DAYS", help="Keep the rows of sent messages so long. Default: 0."
+        "--keep",
+        type=days,
+        default=0.0,
+        metavar="DAYS",
+        help="Keep the rows of sent messages for this time. Default: 0.",
     )
-    parser.add_argument("--once", action="store_true", help="Send what can be sent now, and end.")
+    parser.add_argument("--once", action="store_true", help="Send the messages that can be sent now, and exit.")
     add_options(parser, RELAY, default=argparse.SUPPRESS)
     add_options(parser, HEALTH)
 

@@ -90,8 +90,9 @@ def run(
                 held += 1
                 if prefetch and held >= prefetch and printed != count:
                     raise StompError(
-                        f"{held} messages of {destination} could not be read and are still there; until they are "
-                        "taken, the broker sends no more: --accept or a key reads them, --ack auto takes them unread"
+                        f"{held} messages of {destination} could not be read and are still in the queue; the broker "
+                        "sends no more until they are acknowledged. --accept or a key reads them; --ack auto removes "
+                        "them unread"
                     )
             client.disconnect()
         if held:

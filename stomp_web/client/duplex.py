@@ -189,7 +189,7 @@ class QueueingDuplexClient(LoopClient):
         session = self._live_session()
         if getattr(frame, "_session", session) is not session:
             raise NotSent(
-                f"this message came in an earlier session with {session.broker}, and the broker gives it out again; "
+                f"this message came in an earlier session with {session.broker}, and the broker will deliver it again; "
                 "nothing was acknowledged",
                 broker=session.broker,
                 destination=frame.headers.get("destination"),
@@ -197,7 +197,7 @@ class QueueingDuplexClient(LoopClient):
         if transaction is not None and not session.dialect.acks_in_transactions:
             raise InvalidFrame(
                 f"{session.broker} ({session.server}) would acknowledge at once, and not with the transaction; commit "
-                "first, and acknowledge then, without a transaction. Nothing was acknowledged"
+                "first, then acknowledge without a transaction. Nothing was acknowledged"
             )
         return session
 

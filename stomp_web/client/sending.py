@@ -254,8 +254,8 @@ class SendingClient(BaseClient):
         if session is None:
             if self._retired:
                 raise PoolClosed(
-                    f"this client belonged to a pool for {self._connector}, which has parted with it; nothing "
-                    "was sent. Borrow one for each use.",
+                    f"this client belongs to a pool for {self._connector} no longer; nothing was sent. Lease a client "
+                    "from the pool for each use.",
                     broker=self.broker,
                 )
             session = self._connector.open(deadline, **self._credentials)

@@ -102,7 +102,7 @@ def parse_address(url: str) -> Address:
 def _parse(url: str) -> Address:
     parts = _NEXT_ADDRESS.split(url.strip())
     if ";" in parts[1::2]:
-        raise ValueError("the addresses are divided by ';'; divide them by commas")
+        raise ValueError("the addresses are separated by ';'; separate them by commas")
     first, *others = addresses = [_parse_one(address) for address in parts[::2]]
     if not others:
         return first
@@ -121,8 +121,8 @@ def _parse(url: str) -> Address:
     ]
     if different:
         raise ValueError(
-            f"the addresses in the list differ in: {', '.join(different)}. They must be the same but for host and "
-            "port; write what they have in common once, as in stomp://user:passcode@mq1,mq2/vhost?option=value"
+            f"the addresses in the list differ in: {', '.join(different)}. They may differ only in host and "
+            "port; write everything else once, as in stomp://user:passcode@mq1,mq2/vhost?option=value"
         )
     return dataclasses.replace(first, endpoints=tuple(each for address in addresses for each in address.endpoints))
 
@@ -143,7 +143,7 @@ def _parse_one(url: str) -> Address:
     options = _parse_query(query)
     if "://" in rest or _SCHEME_IN_QUERY.search(query):
         raise ValueError(
-            "the address holds another address; divide several addresses by commas, and write ':' as %3A in user, "
+            "the address contains another address; separate several addresses by commas, and write ':' as %3A in user, "
             "passcode, virtual host and options"
         )
     authority, slash, path = rest.partition("/")
@@ -153,7 +153,7 @@ def _parse_one(url: str) -> Address:
         raise ValueError(_AMBIGUOUS)
     if not at and "@" in path + query:
         raise ValueError(
-            "the address has an '@' behind its first '/' or '?'; write '/' as %2F and '?' as %3F in user and passcode, "
+            "the address has an '@' after its first '/' or '?'; write '/' as %2F and '?' as %3F in user and passcode, "
             "and '@' as %40 in a virtual host or an option"
         )
     login, colon, passcode = credentials.partition(":")
@@ -192,11 +192,11 @@ def _parse_endpoint(text: str, default_port: int) -> Endpoint:
         raise ValueError("the address names no host; for example stomp://localhost:61613")
     if not may_be_host(host):
         raise ValueError(
-            "the address has a host with a character that no host has; divide several hosts by commas, as in "
+            "the address has a host with a character that no host name has; separate several hosts by commas, as in "
             "stomp://mq1:61613,mq2:61613"
         )
     if port and not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
-        raise ValueError("the address has a port that is no number from 1 to 65535")
+        raise ValueError("the address has a port that is not a number from 1 to 65535")
     return Endpoint(host, int(port) if port else default_port)
 
 
@@ -210,7 +210,7 @@ def _parse_query(query: str) -> dict[str, str]:
         if name in options:
             raise ValueError(f"the address has the option {name} twice")
         if name == "url":
-            raise ValueError("the address has an option url; an address cannot hold another")
+            raise ValueError("the address has an option url; an address cannot contain another")
         options[name] = _decode(value)
     return redact_secrets(options)
 

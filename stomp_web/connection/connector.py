@@ -148,8 +148,8 @@ def make_endpoint(host: str, port: int) -> Endpoint:
     if not may_be_host(host):
         # The host is not shown: it may be a whole address with the passcode.
         raise ConfigurationError(
-            "host must be a host name or an IP address, and this has a character that none has; from_url() takes "
-            "addresses such as stomp://localhost:61613",
+            "host must be a host name or an IP address, and this has a character that no host name has; from_url() "
+            "takes addresses such as stomp://localhost:61613",
             "host",
         )
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:

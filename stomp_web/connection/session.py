@@ -248,7 +248,7 @@ class Session:
             if not self._take_in():
                 return
             if self.bytes_received > most:
-                raise TransportClosed("the broker sends without being asked, and without end")
+                raise TransportClosed("the broker keeps sending data that was not asked for")
 
     def read_some(self, most: int) -> list[Frame]:
         """Return at most *most* frames that have arrived. If the buffer has no frame, read once without waiting.

@@ -136,7 +136,7 @@ def _keeper(
         outbox = not on_commit and publishers.outbox_is_default(using)
     if not outbox:
         if key is not None:
-            raise ConfigurationError("key is for messages in the outbox; say outbox=True, too", "key")
+            raise ConfigurationError("key is for messages in the outbox; add outbox=True", "key")
         return (lambda message: _after_commit(message, using, database, confirm, timeout)) if on_commit else None
     if on_commit:
         raise ConfigurationError("outbox and on_commit exclude each other: the outbox sends after the commit anyway")

@@ -140,7 +140,7 @@ def worker(
     """Receive messages until Ctrl-C, and call the handlers.
 
     Handlers are the functions that the extension's subscribe() decorates. Each message is handled in an application
-    context. The broker is the app's broker. While the broker is away, the command waits and connects again.
+    context. The broker is the app's broker. While the broker is down, the command waits and connects again.
 
     The first Ctrl-C or SIGTERM shuts down cleanly: running handlers finish, and their messages are acknowledged. A
     second signal, half a second later or more, stops the command at once.
@@ -163,7 +163,7 @@ def worker(
     help="The database, such as postgresql+psycopg://shop@db/shop. Default: that of Flask-SQLAlchemy, or the key "
     "SQLALCHEMY_DATABASE_URI of the configuration.",
 )
-@click.option("--once", is_flag=True, help="Send what can be sent now, and end.")
+@click.option("--once", is_flag=True, help="Send the messages that can be sent now, and exit.")
 @_options((*RELAY, *HEALTH))
 @_extension
 def relay(
@@ -177,7 +177,7 @@ def relay(
     """Send the messages of the outbox until Ctrl-C. The broker confirms each message.
 
     Any number of relays may run at the same time. On SQLite, one relay works at a time. While the broker or the
-    database is away, the command waits. The first Ctrl-C or SIGTERM ends the command after its current batch. A second
+    database is down, the command waits. The first Ctrl-C or SIGTERM ends the command after its current batch. A second
     signal, half a second later or more, ends the command at once.
     """
     from ..outbox.command import run_relay

@@ -84,9 +84,7 @@ class PublisherMethods:
         if outbox is not None:
             return self.transactional_outbox.send(outbox, destination, payload, headers, key=key, **options)
         if key is not None:
-            raise ConfigurationError(
-                "key is for messages in the outbox; give the session, too, as outbox=db.session", "key"
-            )
+            raise ConfigurationError("key is for messages in the outbox; add outbox=db.session", "key")
         return self.publisher.send(destination, payload, headers, **options)
 
     send.__signature__ = _signature(send, Publisher.send)  # type: ignore[attr-defined]

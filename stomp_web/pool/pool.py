@@ -205,7 +205,7 @@ class PublishClientPool(Unpicklable):
                 if self.max_waiting and (place := state.place(waiter)) >= self.max_waiting:
                     state.timeouts += 1
                     raise self._timeout_error(
-                        f"are in use and {place} callers wait already (max_waiting); nothing was sent. Try again, or"
+                        f"are in use and {place} callers already wait (max_waiting); nothing was sent. Try again, or"
                     )
                 if self._closed:
                     raise self._closed_error()

@@ -124,7 +124,7 @@ def check_destination(destination: str) -> str:
         raise InvalidFrame("the destination is empty; give one such as '/queue/orders'")
     if any(character in destination for character in "\r\n\0"):
         # An escape would make it safe on this connection, but ActiveMQ 5.17 passes it unescaped to STOMP 1.0.
-        raise InvalidFrame("the destination has a line break or a NUL, which no destination has")
+        raise InvalidFrame("the destination has a line break or a NUL, which STOMP does not allow there")
     return destination
 
 

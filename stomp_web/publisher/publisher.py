@@ -71,8 +71,8 @@ class Publisher(Unpicklable):
             check_keys(self._serializer, self._keys)
             if self._content_type is not None:
                 raise ConfigurationError(
-                    f"the option headers must not hold content-type with the serializer {self._serializer.name}: the "
-                    "content type of a signed message belongs to what is signed",
+                    f"the option headers must not contain content-type with the serializer {self._serializer.name}: "
+                    "the content type of a signed message belongs to what is signed",
                     "headers",
                 )
         self.blocks = not address.local  # whether a send may wait for a broker

@@ -74,10 +74,10 @@ class SignedSerializer(Serializer):
             _verify(keys, headers.get(SIGNATURE, ""), *self._signed_parts(candidate, body))
             for candidate in dict.fromkeys(places if signed is None else (signed,))
         ):
-            raise SerializationError(f"the message from {places[0]} has no good signature; it was not read", self.name)
+            raise SerializationError(f"the message from {places[0]} has no valid signature; it was not read", self.name)
         if signed is not None and not any(delivers(signed, place) for place in places):
             raise SerializationError(
-                f"the message from {places[0]} has no good signature for that place: it was signed for {signed}, and "
+                f"the message from {places[0]} has no valid signature for that place: it was signed for {signed}, and "
                 "was moved; it was not read. If the broker moves it on purpose, name the signed destination in sent_to",
                 self.name,
             )

@@ -47,7 +47,7 @@ def send_after_commit(
     """
     plain = plain_session(session)
     if not isinstance(plain, Session):
-        raise ConfigurationError("send_after_commit needs a Session; a Connection does not tell when it commits")
+        raise ConfigurationError("send_after_commit needs a Session; a Connection does not report its commits")
     message = publisher.prepare(destination, payload, headers, **options)
     if publisher.observers.known and publisher.observers:
         notify_of_wait(publisher.observers, message)

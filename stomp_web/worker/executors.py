@@ -188,7 +188,7 @@ def _check_has_run(result: object) -> None:
         result.close()  # otherwise Python warns that the coroutine was never awaited
     if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
         raise TypeError(
-            f"the handler returned {type(result).__name__}, which nothing runs: a handler is a plain function that has "
+            f"the handler returned {type(result).__name__}, which is never run: a handler is a plain function that has "
             "done its work when it returns; call asyncio.run() in it, or decorate it with asgiref.sync.async_to_sync"
         )
 

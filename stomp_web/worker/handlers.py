@@ -179,8 +179,8 @@ class Handlers:
                 check_keys(get_serializer(name), keys)
             if handler.destination == dead_letter:
                 raise ConfigurationError(
-                    f"{handler.name} handles {dead_letter}, and a message with which it fails would come there again; "
-                    "give this worker another dead_letter",
+                    f"{handler.name} handles {dead_letter}, the destination of dead letters, so a message that fails "
+                    "would come back to it; give this worker another dead_letter",
                     "dead_letter",
                 )
             if handler.once and once_arguments is None:
@@ -191,7 +191,7 @@ class Handlers:
                 )
             if handler.once and " at 0x" in handler.name:
                 raise ConfigurationError(
-                    f"{handler.name} has another name in each process, so that an inbox would not know what it has "
+                    f"{handler.name} has a different name in each process, so an inbox would not know what it has "
                     "handled; decorate a function",
                     "inbox",
                 )

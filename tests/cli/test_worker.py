@@ -410,7 +410,7 @@ def test_the_help_says_what_the_command_does(tmp_path: Path) -> None:
     assert f"usage: stomp-web worker {options} MODULE:WORKER" in text
     assert "The first Ctrl-C or SIGTERM shuts down cleanly" in text
     assert "STOMP_URL counts only if the module reads it" in text
-    assert "While the broker is away, the worker waits and connects again." in text
+    assert "While the broker is down, the worker waits and connects again." in text
 
 
 def test_the_other_commands_load_no_worker() -> None:

@@ -181,7 +181,7 @@ class TestCommand:
         assert "until Ctrl-C, and call the handlers in stomp_handlers.py of the installed apps" in text
         assert all(option in text for option in ("--using USING", "--concurrency N", "--processes N"))
         assert 'Default: that of STOMP[alias]["WORKER"], else 8.' in text
-        assert "While the broker is away, the command waits and connects again." in text
+        assert "While the broker is down, the command waits and connects again." in text
 
 
 def one_handler() -> Handlers:

@@ -38,7 +38,16 @@ DOCS = Path(__file__).parent.parent.parent / "docs"
 
 LANGUAGES = ("python", "pycon", "console", "ini", "text")
 # What is not code: lists of pages, and what docs/_ext generates.
-DIRECTIVES = ("{toctree}", "{image}", "{options}", "{exceptions}", "{names}", "{dialects}", "{usage}")
+DIRECTIVES = (
+    "{toctree}",
+    "{image}",
+    "{options}",
+    "{worker_options}",
+    "{exceptions}",
+    "{names}",
+    "{dialects}",
+    "{usage}",
+)
 # What may stand between ::: lines, with blocks in it.
 ADMONITIONS = ("{note", "{tip", "{important", "{warning")
 COMMENTS = ("not run", "output of", "exit code", "run", "stop", "let", "check")

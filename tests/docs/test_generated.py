@@ -13,6 +13,8 @@ import stomp_web
 from stomp_web import errors
 from stomp_web.config import OPTIONS, Option
 from stomp_web.connection.dialect import DIALECTS
+from stomp_web.worker import Worker
+from stomp_web.worker.worker import SETTINGS
 from tests.docs.pages import DOCS
 
 if TYPE_CHECKING:
@@ -43,6 +45,25 @@ def test_an_option_that_was_forgotten_stops_the_build(generated: ModuleType, mon
     monkeypatch.setitem(generated.OPTIONS, "colour", new)
     with pytest.raises(ValueError, match="colour"):
         generated.options_text()
+
+
+def test_every_option_of_a_worker_is_described(generated: ModuleType) -> None:
+    text = generated.worker_options_text()
+    in_settings, _, in_the_program = text.partition("### In the program only")
+    assert all(f"\n`{name}`\n: " in in_settings for name in SETTINGS)
+    assert all(
+        f"\n`{name}`\n: " in in_the_program for name in ("around", "handlers", "inbox", "initializer", "observers")
+    )
+    assert "Default: 8" in in_settings
+    assert "``" not in text
+
+
+def test_an_option_of_a_worker_without_a_description_stops_the_build(
+    generated: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Worker, "__doc__", (Worker.__doc__ or "").replace("* *grace* - ", "grace: "))
+    with pytest.raises(ValueError, match="does not describe grace"):
+        generated.worker_options_text()
 
 
 def test_every_exception_is_in_the_tree(generated: ModuleType) -> None:

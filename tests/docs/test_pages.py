@@ -24,6 +24,7 @@ NEEDS = {
     "sqlalchemy": r"\bsqlalchemy\b",
     "flask_sqlalchemy": r"\bflask_sqlalchemy\b",
     "flask_migrate": r"\bflask_migrate\b",
+    "fastapi": r"\bfastapi\b",
     "opentelemetry.sdk": r"\bopentelemetry\.sdk\b",
     "prometheus_client": r"\bprometheus_client\b",
     "debug_toolbar": r"\bdebug_toolbar\b",

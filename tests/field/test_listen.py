@@ -99,7 +99,7 @@ def test_a_window_full_of_them_ends_the_command_in_words(broker: Broker, publish
     publisher.send_many([("/queue/a", number) for number in range(5)], serializer="pickle")
     assert listen("--header", f"{prefetch}=3", "--timeout", "10") == 1
     err = capsys.readouterr().err
-    assert "3 messages of /queue/a could not be read and are still there" in err
+    assert "3 messages of /queue/a could not be read and are still in the queue" in err
     assert "--accept" in err
     assert len(left(broker)) == 5
 

@@ -172,7 +172,7 @@ class TestCommand:
         assert "--concurrency N" in text
         assert "--processes N" in text
         assert "Default: that of STOMP_WORKER, else 8." in text
-        assert "While the broker is away, the command waits and connects again." in text
+        assert "While the broker is down, the command waits and connects again." in text
 
 
 class TestSubscribe:

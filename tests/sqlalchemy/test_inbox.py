@@ -86,7 +86,7 @@ def test_a_handler_that_has_not_run_is_not_noted_as_handled(engine, inbox):
     for _ in range(2):
         failure = executor.execute(job)
         assert failure is not None
-        assert "which nothing runs" in failure.error
+        assert "which is never run" in failure.error
 
 
 def test_a_handler_that_fails_is_tried_again(engine, inbox):

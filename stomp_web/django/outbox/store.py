@@ -59,8 +59,8 @@ class DjangoStore(Store):
         level = getattr(connection, "isolation_level", None)
         if connection.vendor == "mysql" and level != "read committed":
             raise ConfigurationError(
-                f"the database {self.database!r} has the isolation level {level!r}, at which a relay would hold up "
-                "those who write messages; set OPTIONS['isolation_level'] to 'read committed'"
+                f"the database {self.database!r} has the isolation level {level!r}, at which a relay would block "
+                "programs that write messages; set OPTIONS['isolation_level'] to 'read committed'"
             )
 
     @contextlib.contextmanager

@@ -38,7 +38,7 @@ def write(message: Message, using: str, key: str | None, database: str | None) -
     if not connection.in_atomic_block and connection.get_autocommit():
         raise ConfigurationError(
             f"send(outbox=True) to {message.destination} was called outside of a transaction of the database "
-            f"{database!r}, so that there is nothing that the message could be committed with; nothing was written. "
+            f"{database!r}, so the message could not be committed together with anything; nothing was written. "
             "Put the call into transaction.atomic()"
         )
     values = {name: getattr(row, name) for name in row.__slots__}

@@ -23,7 +23,7 @@ class Command(StompCommand):
         """Add the command's options."""
         super().add_arguments(parser)
         parser.add_argument(
-            "--timeout", type=seconds, metavar="SECONDS", help="How long to wait. Default: the alias's."
+            "--timeout", type=seconds, metavar="SECONDS", help="How long to wait. Default: the timeout of the alias."
         )
 
     def handle(self, *, using: str, timeout: float | None, **_: typing.Any) -> None:

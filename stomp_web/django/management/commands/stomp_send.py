@@ -20,7 +20,7 @@ class Command(StompCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the command's arguments."""
-        parser.add_argument("destination", help="Such as /queue/orders.")
+        parser.add_argument("destination", help="The destination, such as /queue/orders.")
         parser.add_argument("body", help="Sent as JSON if it is JSON, and as text otherwise.")
         super().add_arguments(parser)
         parser.add_argument(

@@ -29,7 +29,7 @@ class Command(StompCommand):
     help = (
         "Receive messages from the STOMP broker until Ctrl-C, and call the handlers in stomp_handlers.py of the "
         "installed apps. Also run the tasks of the backends in settings.TASKS that use this broker. While the broker "
-        "is away, the command waits and connects again. The first Ctrl-C or SIGTERM shuts down cleanly: running "
+        "is down, the command waits and connects again. The first Ctrl-C or SIGTERM shuts down cleanly: running "
         "handlers finish, and their messages are acknowledged. A second one, half a second later or more, stops the "
         "command at once."
     )

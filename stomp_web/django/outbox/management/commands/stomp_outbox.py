@@ -17,7 +17,7 @@ __all__ = ["Command"]
 class Command(StompCommand):
     """Exit status: 0 after success, 1 after a failure, 2 if the outbox cannot be used."""
 
-    help = "Show the numbers of the outbox, send failed messages again, or delete messages."
+    help = "Show the state of the outbox, send failed messages again, or delete messages."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the command's arguments."""

@@ -20,9 +20,9 @@ class Command(StompCommand):
     """Exit status: 0 after Ctrl-C or SIGTERM, 1 if --once leaves messages unsent, 2 if the outbox cannot be used."""
 
     help = (
-        "Send the messages of the outbox to the STOMP broker until Ctrl-C, each confirmed. Any number of relays may "
-        "run at the same time (on SQLite, one works at a time). While the broker or the database is away, the command "
-        "waits. The first Ctrl-C or SIGTERM ends it after the batch that it sends now; a second one, half a second "
+        "Send the messages of the outbox until Ctrl-C. The broker confirms each message. Any number of relays may "
+        "run at the same time (on SQLite, one works at a time). While the broker or the database is down, the command "
+        "waits. The first Ctrl-C or SIGTERM ends it after its current batch; a second one, half a second "
         "later or more, ends it at once."
     )
 
@@ -30,7 +30,7 @@ class Command(StompCommand):
         """Add the command's options."""
         super().add_arguments(parser)
         parser.add_argument("--database", help="The alias of the database. Default: that of the outbox.")
-        parser.add_argument("--once", action="store_true", help="Send what can be sent now, and end.")
+        parser.add_argument("--once", action="store_true", help="Send the messages that can be sent now, and exit.")
         add_options(parser, (*RELAY, *HEALTH))
 
     def handle(

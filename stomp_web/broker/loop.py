@@ -59,9 +59,12 @@ class Loop:
         self._wakeup = Wakeup()
         self._stopping = False
 
-    def open(self) -> None:
-        """Listen at the address. Raises `OSError` if the address cannot be used."""
+    def prepare(self) -> None:
+        """Forget earlier calls of `ask_to_stop`. A call that comes later ends the next `run`, even before `open`."""
         self._stopping = False
+
+    def open(self) -> None:
+        """Listen at the address, after `prepare`. Raises `OSError` if the address cannot be used."""
         self._listener: socket.socket | None = self.listen()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wakeup.fileno(), selectors.EVENT_READ)

@@ -147,6 +147,7 @@ class Broker:
         """
         if self._loop.running:
             return
+        self._loop.prepare()
         self._loop.open()
         self._thread = threading.Thread(target=self._loop.run, name=f"stomp-web broker {self._port}", daemon=True)
         self._thread.start()
@@ -175,6 +176,7 @@ class Broker:
         """
         if self._loop.running:
             raise RuntimeError("the broker is running already; stop() it before serve_forever()")
+        self._loop.prepare()
         # A KeyboardInterrupt could end the loop after any step. ask_to_stop() ends the loop between two rounds.
         with contextlib.suppress(KeyboardInterrupt), call_on_ctrl_c(self._loop.ask_to_stop):
             self._loop.open()

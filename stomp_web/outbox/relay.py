@@ -47,6 +47,7 @@ _ONCE_LIMIT: typing.Final = 60.0  # seconds that a relay with *once* waits while
 # Seconds. If the relay has not moved for so long, it is stuck. A system may try to reach a database for two minutes.
 _STUCK: typing.Final = 300.0
 _LONGEST_SLEEP: typing.Final = 60.0  # seconds between two moves of a relay that waits; less than _STUCK
+_STARTING: typing.Final = "the relay is starting"
 _LARGEST_BATCH: typing.Final = 10_000  # databases limit how many values a statement may have
 
 Progress = typing.Callable[[RelayStats], object]
@@ -90,7 +91,7 @@ class Relay:
         self.counting = False
         self._stopping = False
         self._listener: Listener | None = None
-        self._stats = RelayStats()
+        self._stats = RelayStats(problem=_STARTING)  # until the first round of `run`
         self._on_progress: Progress | None = None
         self._shown_at = self._counted_at = -math.inf
         self._losses = 0
@@ -138,7 +139,7 @@ class Relay:
         """
         self._on_progress = on_progress
         self._moved_at = self._sent_at = time.monotonic()
-        self._stats = dataclasses.replace(self._stats, problem="the relay is starting")
+        self._stats = dataclasses.replace(self._stats, problem=_STARTING)
         self._wakeup.fileno()
         try:
             with StopSignals(self.stop):

@@ -8,6 +8,7 @@ import typing
 import pytest
 
 from stomp_web.broker import Broker
+from tests.broker.clock import Clock
 from tests.broker.wire import Wire
 
 Connect = typing.Callable[..., Wire]
@@ -17,6 +18,12 @@ Connect = typing.Callable[..., Wire]
 def broker() -> typing.Iterator[Broker]:
     with Broker() as running:
         yield running
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of all brokers: ``clock.forward(broker, seconds)``."""
+    return Clock(monkeypatch)
 
 
 @pytest.fixture

@@ -12,6 +12,16 @@ import pytest
 from stomp_web.broker import Broker
 from stomp_web.protocol import Frame
 from tests.broker.wire import Wire
+from tests.client.scripted import eventually
+
+
+def arrives(broker: Broker, wire: Wire, data: bytes) -> None:
+    """Write *data*, and wait until the broker has read them."""
+    ours = wire.sock.getsockname()
+    (connection,) = (each for each in broker._loop.connections.values() if each.sock.getpeername() == ours)
+    before = connection._last_read
+    wire.write(data)
+    assert eventually(lambda: connection._last_read > before)
 
 
 class TestHeartBeats:
@@ -36,20 +46,20 @@ class TestHeartBeats:
 
     def test_a_client_that_is_silent_for_twice_its_time_is_disconnected(self, open_wire, broker):
         wire = open_wire()
-        wire.connect(heart_beat="100,0")
         began = time.monotonic()
+        wire.connect(heart_beat="100,0")
         assert wire.ends()
         assert time.monotonic() - began > 0.19
         assert broker.sessions == 0
 
-    def test_a_client_that_beats_is_not(self, open_wire):
-        wire = open_wire()
-        wire.connect(heart_beat="200,100")
-        wire.sock.recv(1)
-        for _ in range(12):  # the broker's beats, one every 0.05 s, are the clock
-            wire.write(b"\n")
-            wire.sock.recv(1)
+    def test_a_client_that_beats_is_not(self, connect, broker, clock):
+        wire = connect(heart_beat="3600000,0")  # an hour: the broker's patience is two
+        for _ in range(12):
+            clock.forward(broker, 5400)
+            arrives(broker, wire, b"\n")
         wire.put("/queue/a", b"x")
+        clock.forward(broker, 7200)
+        assert wire.ends()
 
     def test_1_0_has_none(self, open_wire):
         assert "heart-beat" not in open_wire().connect("1.0", heart_beat="100,100").headers
@@ -83,10 +93,14 @@ class TestLimits:
         assert wire.receive().command == "ERROR"
         assert wire.ends()
 
-    def test_a_client_that_never_connects_is_disconnected(self):
-        with Broker(connect_timeout=0.1) as broker, Wire(broker) as silent, Wire(broker) as polite:
+    def test_a_client_that_never_connects_is_disconnected(self, clock):
+        with Broker(connect_timeout=3600) as broker, Wire(broker) as silent, Wire(broker) as polite:
             polite.connect()
-            silent.write(b"\n")
+            assert broker.wait_until(lambda: broker.connections == 2)
+            clock.forward(broker, 1800)
+            arrives(broker, silent, b"\n")  # which is no CONNECT
+            assert broker.connections == 2
+            clock.forward(broker, 1800)
             assert silent.ends()
             assert polite.nothing_waits()
 
@@ -196,7 +210,7 @@ class TestTLS:
     def broker(self, authority):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(context)
-        with Broker(ssl=context, connect_timeout=1.0) as broker:
+        with Broker(ssl=context) as broker:
             yield broker
 
     @pytest.fixture
@@ -226,5 +240,9 @@ class TestTLS:
         assert broker.wait_until(lambda: broker.connections == 1)
         good.put("/queue/a", b"x")
 
-    def test_a_client_that_never_shakes_hands_is_disconnected(self, broker, open_wire):
-        assert open_wire().ends()
+    def test_a_client_that_never_shakes_hands_is_disconnected(self, broker, open_wire, clock):
+        silent = open_wire()
+        assert broker.wait_until(lambda: broker.connections == 1)
+        clock.forward(broker, 10)
+        assert broker.connections == 0
+        assert silent.ends()

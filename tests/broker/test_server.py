@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from stomp_web.broker import Broker
+from stomp_web.broker.loop import Loop
 from stomp_web.protocol import Frame
 from tests.broker.wire import PATIENCE, Wire
 
@@ -121,6 +122,48 @@ class TestLife:
                 out, err = process.communicate(timeout=PATIENCE)
                 assert (out, err, process.returncode) == (b"clean\n", b"", 0)
                 assert sock.recv(2) in (b"", b"\n")
+
+    def test_ctrl_c_at_the_beginning_of_serve_forever_ends_it_before_its_first_round(self, monkeypatch):
+        open_loop = Loop.open
+
+        def pressed_first(loop: Loop) -> None:
+            signal.raise_signal(signal.SIGINT)
+            open_loop(loop)
+
+        def no_round(loop: Loop) -> None:
+            pytest.fail("Ctrl-C was forgotten")
+
+        broker = Broker()
+        with monkeypatch.context() as patch:
+            patch.setattr(Loop, "open", pressed_first)
+            patch.setattr(Loop, "_round", no_round)
+            broker.serve_forever()
+        with broker, Wire(broker) as wire:
+            assert wire.connect().command == "CONNECTED"
+
+    def test_ctrl_c_before_a_start_that_fails_or_after_the_end_does_not_end_the_next_run(self, broker, monkeypatch):
+        other = Broker(port=broker.port)
+        open_loop, shut_down = Loop.open, Loop._shut_down
+
+        def pressed_first(loop: Loop) -> None:
+            signal.raise_signal(signal.SIGINT)
+            open_loop(loop)
+
+        def pressed_late(loop: Loop) -> None:
+            shut_down(loop)
+            signal.raise_signal(signal.SIGINT)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Loop, "open", pressed_first)
+            with pytest.raises(OSError, match=f"127.0.0.1:{broker.port}"):
+                other.serve_forever()
+        broker.stop()
+        with monkeypatch.context() as patch:
+            patch.setattr(Loop, "_round", lambda loop: signal.raise_signal(signal.SIGINT))
+            patch.setattr(Loop, "_shut_down", pressed_late)
+            other.serve_forever()
+        with other, Wire(other) as wire:
+            assert wire.connect().command == "CONNECTED"
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
     def test_a_forked_child_holds_no_connection_of_it_and_disturbs_none(self, broker):

@@ -13,6 +13,7 @@ import pytest
 
 from stomp_web import ConfigurationError, Publisher
 from stomp_web.broker import Broker
+from stomp_web.cli import main
 from stomp_web.outbox import health as outbox_health
 from stomp_web.outbox import relay as outbox_relay
 from stomp_web.pool import Health
@@ -26,6 +27,8 @@ if typing.TYPE_CHECKING:
     from pathlib import Path
 
 sqlalchemy = pytest.importorskip("sqlalchemy")
+
+NOT_READY = "the relay cannot reach a broker or the database, or is starting; the log says why"
 
 
 @pytest.fixture
@@ -152,8 +155,56 @@ class Running:
 def test_a_relay_that_has_not_begun_is_live_and_not_ready(tmp_path: Path, publisher: Publisher) -> None:
     running = Running(tmp_path, publisher)
     report = running.health()
-    assert (report.live, report.ready, report.reason) == (True, False, "the broker was not asked yet")
+    assert (report.live, report.ready, report.reason) == (True, False, NOT_READY)
     running.engine.dispose()
+
+
+def test_a_relay_whose_run_has_not_begun_is_not_ready_though_the_broker_answers(
+    tmp_path: Path, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_health, "_CHECK_EVERY", 0.01)
+    running = Running(tmp_path, publisher)
+    with running.health as health:
+        assert eventually(lambda: health._broker.ready)
+        report = health()
+        assert (report.live, report.ready, report.reason) == (True, False, NOT_READY)
+        with running:
+            assert eventually(lambda: health().ready)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_as_soon_as_it_is_ready_ends_it_cleanly(
+    broker: Broker, database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: signal.Signals
+) -> None:
+    """The broker has answered before `run` begins, as on a machine whose main thread gets no processor for a while."""
+    health = outbox_health.RelayHealth
+    made: list[outbox_health.RelayHealth] = []
+    run, move = outbox_relay.Relay.run, outbox_relay.Relay._move
+
+    def noted(relay: outbox_relay.Relay) -> outbox_health.RelayHealth:
+        made.append(health(relay))
+        return made[0]
+
+    def send_if_ready() -> None:
+        if made[0]().ready and not sent:
+            sent.append(number)
+            signal.raise_signal(number)
+
+    def run_late(relay: outbox_relay.Relay, **options: typing.Any) -> int:
+        assert eventually(lambda: made[0]._broker.ready)
+        send_if_ready()
+        return run(relay, **options)
+
+    def move_and_send(relay: outbox_relay.Relay) -> bool:
+        send_if_ready()
+        return move(relay)
+
+    sent: list[signal.Signals] = []
+    monkeypatch.setattr(outbox_health, "RelayHealth", noted)
+    monkeypatch.setattr(outbox_relay.Relay, "run", run_late)
+    monkeypatch.setattr(outbox_relay.Relay, "_move", move_and_send)
+    assert main(["relay", "--database", database, "--health-file", str(tmp_path / "health")]) == 0
+    assert sent == [number]
 
 
 def test_what_it_sends_is_counted_and_spares_the_question(
@@ -202,7 +253,7 @@ def test_a_message_that_cannot_be_sent_makes_it_not_ready(tmp_path: Path, broker
         assert eventually(lambda: running.relay.stats().problem)
         report = health()
         assert (report.live, report.ready) == (True, False)
-        assert report.reason == "the relay cannot reach a broker or the database, or is starting; the log says why"
+        assert report.reason == NOT_READY
         broker.start()
         assert eventually(lambda: health().ready)
         assert broker.wait_for("/queue/a")
@@ -254,20 +305,18 @@ def test_a_check_that_fails_for_another_reason_is_logged_once_and_tried_again(
 
     def check(timeout: float | None = None) -> object:
         calls.append(timeout)
-        if len(calls) < 3:
+        if len(calls) < 4:  # the relay asks once, too
             raise ConfigurationError("there is no such alias")
         return original(timeout)
 
     original = publisher.check
     monkeypatch.setattr(outbox_health, "_CHECK_EVERY", 0.01)
     monkeypatch.setattr(publisher, "check", check)
-    running = Running(tmp_path, publisher)
-    with running.health as health:
-        assert eventually(lambda: len(calls) > 3 and health().ready)
+    with Running(tmp_path, publisher) as running, running.health as health:
+        assert eventually(lambda: len(calls) > 4 and health().ready)
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
         "the broker could not be checked"
     ]
-    running.engine.dispose()
 
 
 def test_the_end_of_the_block_does_not_wait_for_a_check_that_runs(

@@ -16,6 +16,7 @@ from stomp_web.broker import Broker
 from stomp_web.outbox import health as outbox_health
 from stomp_web.outbox import relay as outbox_relay
 from stomp_web.pool import Health
+from tests.brokers.ports import lasting_broker
 from tests.cli.running import ended, program
 from tests.client.scripted import eventually
 from tests.health.databases import outbox_in
@@ -30,7 +31,7 @@ sqlalchemy = pytest.importorskip("sqlalchemy")
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> typing.Iterator[Broker]:
-    with Broker() as broker:
+    with lasting_broker() as broker:
         monkeypatch.setenv("STOMP_URL", broker.url)
         yield broker
 

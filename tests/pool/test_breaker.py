@@ -13,6 +13,7 @@ from stomp_web.broker import Broker
 from stomp_web.pool import breaker as breaker_module
 from stomp_web.pool.breaker import Breaker
 from stomp_web.protocol import Frame
+from tests.brokers.ports import free_ports, lasting_broker
 from tests.client.scripted import PATIENCE, Server, eventually, news
 
 
@@ -295,8 +296,7 @@ class TestFailover:
         return "stomp://" + ",".join(f"127.0.0.1:{port}" for port in ports)
 
     def test_a_broker_that_is_down_is_passed_over_and_the_good_one_remembered(self, broker, make_pool):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            down = listener.getsockname()[1]
+        (down,) = free_ports(1)
         pool = make_pool(self.url(down, broker.port))
         send(pool)
         with pool.client() as one, pool.client() as two:
@@ -314,7 +314,7 @@ class TestFailover:
             send(make_pool(self.url(closing.port, broker.port)))
 
     def test_when_the_good_one_goes_down_the_other_takes_over_and_keeps_the_place(self, broker, make_pool):
-        with Broker() as first:
+        with lasting_broker() as first:
             pool = make_pool(self.url(first.port, broker.port))
             with pool.client() as client:
                 client.send("/queue/a", b"x", confirm=True)
@@ -338,8 +338,7 @@ class TestFailover:
 
     @pytest.mark.usefixtures("longest_pause")
     def test_when_all_are_down_it_names_all_and_fails_fast(self, make_pool):
-        with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-            ports = [listener.getsockname()[1] for listener in (one, two)]
+        ports = free_ports(2)
         pool = make_pool(self.url(*ports))
         for _ in range(2):
             with pytest.raises(BrokerUnavailable) as failure:

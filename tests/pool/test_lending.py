@@ -67,7 +67,7 @@ class TestExclusivity:
         seen = []
 
         def work():
-            together.wait(5)
+            together.wait(PATIENCE)
             for _ in range(20):
                 with pool.client() as client:
                     seen.append(client)
@@ -130,7 +130,7 @@ class TestWaiting:
             thread.start()
             assert eventually(lambda: pool.stats().waiting == 1)
             client.close()
-        assert done.wait(5)
+        assert done.wait(PATIENCE)
         thread.join(30)
         assert broker.connections_accepted == 2
 
@@ -248,7 +248,7 @@ class TestWaiting:
         queue_before = queue.SimpleQueue
         other = threading.Thread(target=stand_behind)
         monkeypatch.setattr("stomp_web.pool.leases.queue.SimpleQueue", Late)
-        waiter_s = pool.client(0.2)
+        waiter_s = pool.client(1)
         monkeypatch.setattr(never, "wait", lambda timeout, wait=never.wait: begin(wait, timeout))
 
         def begin(wait, timeout):
@@ -367,7 +367,7 @@ class TestReturn:
         pool = make_pool()
         getattr(broker.faults, fault)("SEND")
         with pytest.raises(StompError), pool.client() as client:
-            client.send("/queue/a", b"", confirm=True, timeout=0.1)
+            client.send("/queue/a", b"", confirm=True, timeout=1)
         assert (pool.stats().discarded, pool.stats().size) == (1, 0)
         send(pool)
         assert broker.connections_accepted == 2
@@ -483,13 +483,13 @@ class TestStats:
         assert other.stats().connect_errors == 1
 
     def test_they_add_up_under_32_threads_and_faults(self, broker, make_pool):
-        pool = make_pool(max_size=4, timeout=10)
+        pool = make_pool(max_size=4)
         loans = []
         broker.faults.close_before_receipt("SEND", after=10, times=5)
         together = threading.Barrier(33)
 
         def work(number):
-            together.wait(5)
+            together.wait(PATIENCE)
             for turn in range(10):
                 try:
                     with pool.client() as client:
@@ -503,7 +503,7 @@ class TestStats:
         threads = [threading.Thread(target=work, args=(number,)) for number in range(32)]
         for thread in threads:
             thread.start()
-        together.wait(5)
+        together.wait(PATIENCE)
         while any(thread.is_alive() for thread in threads):
             stats = pool.stats()
             assert 0 <= stats.lent <= stats.size <= 4

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import pathlib
-import socket
 import traceback
 import typing
 
@@ -20,6 +19,7 @@ from stomp_web import Frame, FrameBuffer, Message, PublishClient, PublishClientP
 from stomp_web.broker import Broker
 from stomp_web.serializers import deserialize, get_serializer
 from stomp_web.wsgi import StompMiddleware, filter_factory
+from tests.brokers.ports import free_ports
 
 PASSCODE = "correct-horse"
 BODY = "battery-staple"
@@ -84,9 +84,8 @@ _open: list[PublishClient | Publisher] = []
 
 
 def closed_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    (port,) = free_ports(1)
+    return port
 
 
 def wrong_login(broker: Broker) -> None:

@@ -10,13 +10,14 @@ import pytest
 from stomp_web.broker import Broker
 from tests.broker.clock import Clock
 from tests.broker.wire import Wire
+from tests.brokers.ports import lasting_broker
 
 Connect = typing.Callable[..., Wire]
 
 
 @pytest.fixture
 def broker() -> typing.Iterator[Broker]:
-    with Broker() as running:
+    with lasting_broker() as running:
         yield running
 
 

@@ -18,11 +18,13 @@ from stomp_web.broker import Broker
 from stomp_web.broker.loop import Loop
 from stomp_web.protocol import Frame
 from tests.broker.wire import PATIENCE, Wire
+from tests.brokers.ports import free_ports
 
 
 class TestLife:
     def test_it_serves_from_start_to_stop_and_both_can_be_called_twice(self):
-        broker = Broker()
+        (port,) = free_ports(1)
+        broker = Broker(port=port)
         broker.stop()
         broker.start()
         broker.start()
@@ -35,7 +37,8 @@ class TestLife:
             pass
 
     def test_it_can_start_again_on_the_same_port(self):
-        broker = Broker()
+        (port,) = free_ports(1)
+        broker = Broker(port=port)
         ports = set()
         for number in range(1, 4):
             with broker, Wire(broker) as wire:

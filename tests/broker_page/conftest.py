@@ -6,11 +6,12 @@ import pytest
 
 from stomp_web.broker import Broker
 from stomp_web.broker.page import Page
+from tests.brokers.ports import lasting_broker
 
 
 @pytest.fixture
 def broker() -> typing.Iterator[Broker]:
-    with Broker() as running:
+    with lasting_broker() as running:
         yield running
 
 

@@ -33,13 +33,14 @@ def test_every_fault_can_be_switched_on_with_its_defaults_and_all_can_be_ended(b
 )
 def test_a_fault_of_a_frame_is_what_the_application_sees(broker, page, name, error, accepted):
     assert error.__name__ in CHOICES[name].effect
-    with Publisher(broker.url, timeout=0.5) as publisher:
+    with Publisher(broker.url, timeout=60) as publisher:
         publisher.send("/queue/before", 1)
-        done(page, "/fault", {"name": name})
+        done(page, "/fault", {"name": name, **({"seconds": 120} if name == "delay" else {})})
         with pytest.raises(error):
-            publisher.send("/queue/a", 2)
-        assert len(broker.messages("/queue/a")) == accepted
+            publisher.send("/queue/a", 2, timeout=1 if error is ReceiptTimeout else 60)
+        assert broker.wait_until(lambda: len(broker.messages("/queue/a")) == accepted)
         publisher.send("/queue/after", 3)
+        assert len(broker.messages("/queue/a")) == accepted
 
 
 @pytest.mark.parametrize("name", ["refuse", "stop_listening"])

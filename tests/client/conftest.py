@@ -10,13 +10,14 @@ import trustme
 
 from stomp_web import PublishClient, QueueingDuplexClient
 from stomp_web.broker import Broker
+from tests.brokers.ports import lasting_broker
 from tests.client.listening import Loop
 from tests.client.scripted import Script, Server
 
 
 @pytest.fixture
 def broker() -> typing.Iterator[Broker]:
-    with Broker() as running:
+    with lasting_broker() as running:
         yield running
 
 

@@ -11,6 +11,7 @@ import pytest
 from stomp_web import AuthenticationFailed, BrokerUnavailable, ConfigurationError, PublishClient, StompError
 from stomp_web.broker import Broker
 from stomp_web.protocol import Frame, encode
+from tests.brokers.ports import free_ports
 
 SECRET = "s3cret-passc0de"
 
@@ -200,8 +201,7 @@ class TestRefusals:
         assert "java" not in str(failure.value)
 
     def test_nobody_at_the_address_names_the_address_and_says_what_to_do(self):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
+        (port,) = free_ports(1)
         client = PublishClient("127.0.0.1", port)
         with pytest.raises(BrokerUnavailable, match="connection refused") as failure:
             client.send("/queue/a", b"", {"x-message-id": "id-1"})
@@ -278,8 +278,7 @@ class TestRefusals:
 
 class TestSeveralBrokers:
     def test_the_first_that_accepts_is_used_and_remembered(self, broker):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
+        (port,) = free_ports(1)
         url = f"stomp://127.0.0.1:{port},127.0.0.1:{broker.port}"
         client = PublishClient.from_url(url, confirm=True)
         assert client.broker == url
@@ -288,8 +287,7 @@ class TestSeveralBrokers:
         client.close()
 
     def test_none_names_every_one_and_why(self):
-        with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-            ports = [listener.getsockname()[1] for listener in (one, two)]
+        ports = free_ports(2)
         with pytest.raises(BrokerUnavailable, match="none of the 2 brokers") as failure:
             PublishClient.from_url(f"stomp://u:{SECRET}@127.0.0.1:{ports[0]},127.0.0.1:{ports[1]}").connect()
         assert all(f"127.0.0.1:{port}: connection refused" in str(failure.value) for port in ports)

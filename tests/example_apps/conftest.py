@@ -7,12 +7,13 @@ import typing
 import pytest
 
 from stomp_web.broker import Broker
+from tests.brokers.ports import lasting_broker
 from tests.example_apps.sites import NAMES, Site, lack, serving
 
 
 @pytest.fixture(scope="module")
 def the_broker() -> typing.Iterator[Broker]:
-    with Broker() as broker:
+    with lasting_broker() as broker:
         yield broker
 
 

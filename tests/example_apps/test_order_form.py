@@ -6,12 +6,12 @@ import datetime
 import json
 import pickle
 import re
-import time
 
 import pytest
 
 from stomp_web.broker import Broker
-from tests.example_apps.sites import NAMES, Site, discard_unsent, lack
+from tests.client.scripted import eventually
+from tests.example_apps.sites import NAMES, Page, Site, discard_unsent, lack
 
 ORDERS, AUDIT = "/queue/orders", "/queue/audit"
 
@@ -106,12 +106,13 @@ def test_without_a_broker_the_order_is_kept_and_can_be_announced_later(site: Sit
         assert "is saved, but not announced" in again.notice
     finally:
         broker.start()
-    end = time.monotonic() + 10
-    while (
-        "saved and announced" not in again.notice
-    ):  # after a failure, the pool waits a moment before it connects again
-        assert time.monotonic() < end
+
+    def announced() -> Page | None:
         again = site.post(page.retry_path, {})
+        return again if "saved and announced" in again.notice else None
+
+    again = eventually(announced)  # after a failure, the pool waits a moment before it connects again
+    assert again
     assert "not announced" not in again.newest
     [message] = broker.messages(ORDERS)
     assert message.headers["x-message-id"] in again.newest

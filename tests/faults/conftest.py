@@ -10,6 +10,7 @@ import pytest
 
 from stomp_web import Publisher
 from stomp_web.broker import Broker
+from tests.brokers.ports import lasting_broker
 from tests.faults.proxy import Proxy
 
 
@@ -21,7 +22,7 @@ def faults(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def local() -> typing.Iterator[Broker]:
-    with Broker() as running:
+    with lasting_broker() as running:
         yield running
 
 

@@ -23,7 +23,7 @@ import typing
 
 from stomp_web import ProtocolError
 from stomp_web.protocol import FrameBuffer
-from tests.brokers.ports import free_ports
+from tests.brokers.ports import own_port
 
 __all__ = ["DOWN", "UP", "Proxy", "Trap", "Way"]
 
@@ -75,7 +75,8 @@ class Proxy:
         self._target = host, port
         self._user = user
         self._receive_buffer = receive_buffer
-        (self.port,) = free_ports(1)
+        self._own = contextlib.ExitStack()
+        self.port = self._own.enter_context(own_port())
         self.connections = 0
         self.frames: collections.Counter[tuple[Way, str]] = collections.Counter()
         self.bytes: collections.Counter[Way] = collections.Counter()
@@ -116,6 +117,7 @@ class Proxy:
         if self._running:
             self._call(self._stop)
             self._thread.join(PATIENCE)
+            self._own.close()
 
     # -- what it is to do now -----------------------------------------------------------------------------------
 

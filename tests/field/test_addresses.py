@@ -11,6 +11,7 @@ from stomp_web.cli import main
 from stomp_web.client import parse_address
 from stomp_web.flask import Stomp
 from stomp_web.worker import Worker
+from tests.brokers.ports import lasting_broker
 
 PASSCODE = "s3cret"
 LISTS = [
@@ -136,7 +137,7 @@ def test_an_address_in_the_address_of_another_option_is_a_value():
 
 
 def test_a_message_arrives_by_the_second_address_when_nobody_is_at_the_first():
-    with Broker() as broker, Broker() as gone:
+    with Broker() as broker, lasting_broker() as gone:
         gone_url = gone.url
         gone.stop()
         with Publisher(f"{gone_url}?timeout=20,{broker.url}?timeout=20") as publisher:
@@ -145,7 +146,7 @@ def test_a_message_arrives_by_the_second_address_when_nobody_is_at_the_first():
 
 
 def test_the_command_listen_reaches_the_second_address():
-    with Broker() as broker, Broker() as gone, Publisher(broker.url) as publisher:
+    with Broker() as broker, lasting_broker() as gone, Publisher(broker.url) as publisher:
         gone_url = gone.url
         gone.stop()
         publisher.send("/queue/orders", {"id": 7})
@@ -174,7 +175,7 @@ def test_a_command_that_is_given_such_an_address_does_not_show_it(url, capsys, m
 
 
 def test_a_worker_reaches_the_second_address():
-    with Broker() as broker, Broker() as gone, Publisher(broker.url) as publisher:
+    with Broker() as broker, lasting_broker() as gone, Publisher(broker.url) as publisher:
         gone_url = gone.url
         gone.stop()
         worker = Worker(f"{gone_url}?pool_size=2,{broker.url}?pool_size=2", concurrency=1)

@@ -19,6 +19,7 @@ from stomp_web._internal.notices import Notices
 from stomp_web.broker import Broker
 from stomp_web.publisher import Batch
 from stomp_web.worker import Worker
+from tests.brokers.ports import lasting_broker
 from tests.client.scripted import Server, eventually
 
 #: Seconds after which a call counts as one that hangs.
@@ -52,7 +53,7 @@ class SendingHandler(logging.Handler):
 
 @pytest.fixture
 def broker() -> typing.Iterator[Broker]:
-    with Broker() as running:
+    with lasting_broker() as running:
         yield running
 
 
@@ -386,7 +387,7 @@ class TestNoLockIsHeld:
         def observe(event):
             held.look(repr(event))
 
-        with Broker() as broker, Publisher(broker.url, observers=[observe], timeout=PATIENCE) as publisher:
+        with lasting_broker() as broker, Publisher(broker.url, observers=[observe], timeout=PATIENCE) as publisher:
             publisher.send("/queue/a", 1)
             publisher.send_many([("/queue/a", 1), ("/queue/a", 2)])
             assert isinstance(publisher.batch(), Batch)

@@ -11,6 +11,7 @@ from stomp_web import Publisher
 from stomp_web._internal.signals import StopSignals
 from stomp_web.broker import Broker
 from stomp_web.cli import main
+from tests.brokers.ports import lasting_broker
 from tests.cli.running import ended, line_with, program
 
 Printed = pytest.CaptureFixture[str]
@@ -18,7 +19,7 @@ Printed = pytest.CaptureFixture[str]
 
 @pytest.fixture(params=["stomp-web/1", "RabbitMQ/3.10.8", "ActiveMQ/5.17.2", "Unknown/1"])
 def broker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> typing.Iterator[Broker]:
-    with Broker(server=request.param) as broker:
+    with lasting_broker(server=request.param) as broker:
         monkeypatch.setenv("STOMP_URL", broker.url)
         yield broker
 

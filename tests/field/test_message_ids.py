@@ -10,6 +10,7 @@ from stomp_web import InvalidFrame, Message, PublishClient, Publisher
 from stomp_web.broker import Broker
 from stomp_web.testing import capture
 from stomp_web.worker import Worker
+from tests.brokers.ports import lasting_broker
 from tests.worker.running import Notes, Running
 
 EMPTY = pytest.mark.parametrize("empty", ["", " "])
@@ -17,7 +18,7 @@ EMPTY = pytest.mark.parametrize("empty", ["", " "])
 
 @pytest.fixture
 def broker() -> typing.Iterator[Broker]:
-    with Broker() as running:
+    with lasting_broker() as running:
         yield running
 
 

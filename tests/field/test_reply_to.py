@@ -8,11 +8,12 @@ import pytest
 
 from stomp_web import ConfigurationError, InvalidFrame, Message, Publisher
 from stomp_web.broker import Broker
+from tests.brokers.ports import lasting_broker
 
 
 @pytest.fixture
 def broker() -> typing.Iterator[Broker]:
-    with Broker() as running:
+    with lasting_broker() as running:
         yield running
 
 

@@ -17,7 +17,7 @@ import pytest
 from stomp_web import Publisher
 from stomp_web._internal.streams import TolerantStream, keep_descriptors, settle, try_to_print
 from stomp_web.broker import Broker
-from tests.brokers.ports import free_ports
+from tests.brokers.ports import free_ports, lasting_broker
 from tests.cli.running import DEADLINE, ROOT
 from tests.client.scripted import eventually
 
@@ -64,7 +64,7 @@ def handle(message):
 
 @pytest.fixture
 def broker() -> typing.Iterator[Broker]:
-    with Broker() as broker:
+    with lasting_broker() as broker:
         yield broker
 
 
@@ -196,7 +196,7 @@ def test_a_broker_serves_without_them(streams: str) -> None:
     (port,) = free_ports(1)
     with running([*CLI, "broker", "--port", str(port)], streams, "memory://") as (process, _):
         with Publisher(f"stomp://127.0.0.1:{port}") as publisher:
-            assert eventually(lambda: publisher.check(1), DEADLINE)
+            assert eventually(lambda: publisher.check(DEADLINE), DEADLINE)
             publisher.send("/queue/a", 1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE) == 0

@@ -15,7 +15,7 @@ from stomp_web.serializers import deserialize
 from stomp_web.worker import Handlers, Worker
 from tests.brokers.activemq import ActiveMQ
 from tests.brokers.java import java
-from tests.brokers.ports import free_ports
+from tests.brokers.ports import free_ports, lasting_broker
 from tests.brokers.running import PATIENCE
 from tests.field.payload_file import write_payload
 
@@ -155,7 +155,7 @@ class TestWorkers:
 
 @pytest.fixture
 def development() -> Iterator[Broker]:
-    with Broker() as broker:
+    with lasting_broker() as broker:
         yield broker
 
 

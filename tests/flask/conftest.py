@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stomp_web.broker import Broker
+from tests.brokers.ports import lasting_broker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,5 +17,5 @@ if importlib.util.find_spec("flask") is None:
 
 @pytest.fixture
 def local_broker() -> Iterator[Broker]:
-    with Broker() as broker:
+    with lasting_broker() as broker:
         yield broker

@@ -14,6 +14,7 @@ from stomp_web import ConfigurationError, Publisher
 from stomp_web.broker import Broker
 from stomp_web.health import HealthCheck, Report
 from stomp_web.pool import Health, PublishClientPool
+from tests.brokers.ports import lasting_broker
 from tests.client.scripted import eventually
 from tests.wsgi.helpers import in_threads, run_python
 
@@ -168,7 +169,7 @@ def test_a_forked_child_asks_for_itself() -> None:
 
 
 def test_if_all_connections_are_in_use_the_last_answer_counts() -> None:
-    with Broker() as broker, PublishClientPool(broker.url, max_size=1, timeout=60) as pool:
+    with lasting_broker() as broker, PublishClientPool(broker.url, max_size=1, timeout=60) as pool:
         patience = [0.01]
         check = HealthCheck(lambda _: pool.check(patience[0]), max_age=1e-9)
         with pool.client():

@@ -17,6 +17,7 @@ from stomp_web.cli import main
 from stomp_web.outbox import health as outbox_health
 from stomp_web.outbox import relay as outbox_relay
 from stomp_web.pool import Health
+from tests.brokers.ports import lasting_broker
 from tests.cli.running import ended, program
 from tests.client.scripted import eventually
 from tests.health.databases import outbox_in
@@ -33,7 +34,7 @@ NOT_READY = "the relay cannot reach a broker or the database, or is starting; th
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> typing.Iterator[Broker]:
-    with Broker() as broker:
+    with lasting_broker() as broker:
         monkeypatch.setenv("STOMP_URL", broker.url)
         yield broker
 

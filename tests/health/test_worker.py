@@ -16,6 +16,7 @@ from stomp_web import Publisher
 from stomp_web.broker import Broker
 from stomp_web.worker import Worker, supervisor
 from stomp_web.worker.health import WorkerHealth
+from tests.brokers.ports import lasting_broker
 from tests.cli.running import DEADLINE, ROOT, ended, program
 from tests.client.scripted import eventually
 from tests.health.probes import PORT, becomes, probe, url_of
@@ -27,7 +28,7 @@ WORKER = ("worker", "tests.cli.tasks:worker")
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> typing.Iterator[Broker]:
-    with Broker() as broker:
+    with lasting_broker() as broker:
         monkeypatch.setenv("STOMP_URL", broker.url)
         yield broker
 

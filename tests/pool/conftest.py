@@ -9,6 +9,7 @@ import pytest
 
 from stomp_web import PublishClientPool
 from stomp_web.broker import Broker
+from tests.brokers.ports import lasting_broker
 from tests.client.scripted import Script, Server
 
 MakePool = typing.Callable[..., PublishClientPool]
@@ -16,7 +17,7 @@ MakePool = typing.Callable[..., PublishClientPool]
 
 @pytest.fixture
 def broker() -> typing.Iterator[Broker]:
-    with Broker() as running:
+    with lasting_broker() as running:
         yield running
 
 

@@ -237,7 +237,7 @@ class TestObservers:
 class TestResources:
     @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="the system does not list descriptors")
     def test_300_faults_leave_no_descriptor_and_no_thread_behind(self, broker, make_pool):
-        pool = make_pool(timeout=1)
+        pool = make_pool()
         send(pool)
         descriptors, threads = len(list(DESCRIPTORS.iterdir())), threading.active_count()
         broker.faults.drop("SEND", times=75)

@@ -9,6 +9,7 @@ import pytest
 
 from stomp_web import Publisher
 from stomp_web.broker import Broker
+from tests.brokers.ports import lasting_broker
 from tests.client.scripted import Script, Server
 
 MakePublisher = typing.Callable[..., Publisher]
@@ -16,7 +17,7 @@ MakePublisher = typing.Callable[..., Publisher]
 
 @pytest.fixture
 def broker() -> typing.Iterator[Broker]:
-    with Broker() as running:
+    with lasting_broker() as running:
         yield running
 
 

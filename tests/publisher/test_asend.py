@@ -155,6 +155,7 @@ def test_the_wait_for_a_thread_is_part_of_the_deadline(broker: Broker, publisher
         loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(1))
         other = loop.run_in_executor(None, busy.wait, PATIENCE)
         sending = asyncio.create_task(publisher.asend("/queue/a", 1, {"x-message-id": "order-7"}, timeout=0.05))
+        await asyncio.sleep(0)  # its time has begun
         await asyncio.sleep(0.1)  # longer than its time, whatever the machine does meanwhile
         busy.set()
         await other

@@ -21,6 +21,7 @@ from stomp_web.outbox.store import Outcomes
 from stomp_web.sqlalchemy import Outbox
 from stomp_web.sqlalchemy.store import SqlAlchemyStore, make_engine
 from stomp_web.testing import capture
+from tests.brokers.ports import free_ports
 from tests.outbox.running import LIMIT, Running
 
 if TYPE_CHECKING:
@@ -557,9 +558,8 @@ class TestRelay:
 
     def test_a_broker_that_is_away_is_waited_for(self, engine):
         metadata = MetaData()
-        with Broker() as broker:
-            url, port = broker.url, broker.port
-        with Publisher(url, connect_timeout=1) as publisher:
+        (port,) = free_ports(1)
+        with Publisher(f"stomp://127.0.0.1:{port}") as publisher:
             outbox = Outbox(metadata, publisher)
             metadata.create_all(engine)
             write(engine, outbox, 1)
@@ -575,9 +575,8 @@ class TestRelay:
     def test_a_broker_that_is_away_is_logged_before_the_first_message(self, engine, caplog):
         caplog.set_level("INFO", "stomp_web.outbox")
         metadata = MetaData()
-        with Broker() as broker:
-            url, port = broker.url, broker.port
-        with Publisher(url, connect_timeout=1) as publisher:
+        (port,) = free_ports(1)
+        with Publisher(f"stomp://127.0.0.1:{port}") as publisher:
             outbox = Outbox(metadata, publisher)
             metadata.create_all(engine)
             assert outbox.relay(engine).run(once=True) == 0  # there is nothing to send, and so no need of a broker

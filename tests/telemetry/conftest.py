@@ -12,6 +12,7 @@ import pytest
 from stomp_web import Publisher
 from stomp_web.broker import Broker
 from stomp_web.worker import Worker
+from tests.brokers.ports import lasting_broker
 from tests.worker.running import Running
 
 if typing.TYPE_CHECKING:
@@ -30,7 +31,7 @@ def telemetry() -> typing.Iterator[Telemetry]:
 
 @pytest.fixture
 def broker() -> typing.Iterator[Broker]:
-    with Broker(server="RabbitMQ/4.3.6") as running:
+    with lasting_broker(server="RabbitMQ/4.3.6") as running:
         yield running
 
 

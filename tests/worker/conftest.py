@@ -9,12 +9,13 @@ import pytest
 from stomp_web import Publisher
 from stomp_web.broker import Broker
 from stomp_web.worker import Worker
+from tests.brokers.ports import lasting_broker
 from tests.worker.running import Running
 
 
 @pytest.fixture
 def broker() -> typing.Iterator[Broker]:
-    with Broker() as running:
+    with lasting_broker() as running:
         yield running
 
 

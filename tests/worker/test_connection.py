@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import socket
 import threading
 from pathlib import Path
 
@@ -13,18 +12,15 @@ import pytest
 from stomp_web import AuthenticationFailed, ConfigurationError, InvalidFrame, Publisher, Rejected, StompError
 from stomp_web.broker import Broker
 from stomp_web.worker import Handlers, Worker, supervisor
+from tests.brokers.ports import free_ports
 from tests.client.scripted import eventually
 from tests.error_texts import faults_in
 from tests.worker.running import PATIENCE, Notes, Running, own_threads
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 def test_a_broker_that_is_not_there_yet_is_waited_for():
-    broker = Broker(port=free_port())
+    (port,) = free_ports(1)
+    broker = Broker(port=port)
     notes = Notes()
     worker = Worker(f"stomp://127.0.0.1:{broker.port}")
     worker.subscribe("/queue/a")(notes)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stomp_web.broker import Broker
+from tests.brokers.ports import lasting_broker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -12,5 +13,5 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def local_broker() -> Iterator[Broker]:
-    with Broker() as broker:
+    with lasting_broker() as broker:
         yield broker

@@ -12,6 +12,7 @@ from stomp_web import ConfigurationError, Publisher
 from stomp_web.broker import Broker
 from stomp_web.health import HealthCheck, HealthMiddleware
 from stomp_web.wsgi import StompMiddleware, filter_app_factory
+from tests.brokers.ports import lasting_broker
 from tests.health.probes import becomes, probe
 from tests.wsgi.browser import Browser
 from tests.wsgi.helpers import in_threads, run_python, serving
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def local_broker() -> Iterator[Broker]:
-    with Broker() as broker:
+    with lasting_broker() as broker:
         yield broker
 
 

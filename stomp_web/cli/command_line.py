@@ -2,8 +2,8 @@
 
 The status is 0 if the command succeeded. The status is 1 if the command failed, and standard error says why. The status
 is 2 if the command line or ``STOMP_URL`` is wrong. The status is 130 if Ctrl-C or SIGTERM came before the command was
-done. A broker, relay or worker ends normally at the first Ctrl-C or SIGTERM, with status 0 or 1. If standard output
-cannot be written, ``listen`` fails. The status of every other command stays the same.
+done. But a broker, relay or worker ends normally at the first Ctrl-C or SIGTERM, with status 0 or 1. If standard output
+cannot be written, ``listen`` fails. The other commands do not fail for this reason.
 """
 
 from __future__ import annotations

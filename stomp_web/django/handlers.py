@@ -69,9 +69,9 @@ def has_tasks() -> bool:
 
 
 def handlers_of(using: str) -> Handlers:
-    """Return the imported handlers of the alias *using*, and a handler for each queue of tasks at this alias's broker.
+    """Return the imported handlers of the alias *using*, with a handler for each queue of tasks at this alias's broker.
 
-    Raises `ConfigurationError` and `InvalidFrame` if the settings of the tasks cannot be used.
+    Raises `ConfigurationError` or `InvalidFrame` if the settings of the tasks cannot be used.
     """
     from ..worker import Handlers
 

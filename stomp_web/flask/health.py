@@ -26,7 +26,7 @@ def health_blueprint(
     The first two answer 200 if the broker of each extension answers, and otherwise 503. The third view answers 200, and
     asks no broker. Register the blueprint after `Stomp.init_app`. Several apps may share the blueprint.
 
-    * *extensions* - the keys in ``app.extensions`` of the extensions whose brokers are asked. Default ``stomp``.
+    * *extensions* - which extensions' brokers are asked, by their keys in ``app.extensions``. Default ``stomp``.
     * *path* - ``/healthz`` by default.
     * *name* - the name of the blueprint, and the first part of the names of its endpoints.
     * *options* - *timeout*, *max_age* and *details* of `HealthCheck`.

@@ -59,7 +59,7 @@ def paths_below(path: str) -> dict[str, bool]:
 
 
 def error_body(reason: str) -> bytes:
-    """Return the JSON text for a request that is no probe, or that cannot be answered."""
+    """Return the JSON text for a request that is no probe, or whose health check failed with an error."""
     return _json({"status": "error", "reason": reason})
 
 

@@ -6,7 +6,7 @@ Two rules keep this order with any number of relays, without a lock for each key
   relay has locked is not gone.
 * Two rows of one key may be in one batch only if a broker that refuses one row also refuses the other row. So the rows
   may differ only in their bodies and in headers that brokers ignore. If the alias, the destination, the content type,
-  the ttl or another header differs, the later row is sent in a later batch, after the receipt of the earlier row. The
+  the ttl or any other header differs, the later row is sent in a later batch, after the receipt of the earlier row. The
   reason is that RabbitMQ and ActiveMQ accept later messages of a batch even after an ERROR for an earlier message.
 """
 

@@ -240,7 +240,7 @@ class Store:
             time.sleep(_RECORD_PAUSE)
 
     def _wake_behind(self, keys: typing.Collection[str]) -> None:
-        """Set to pending all rows of *keys* that wait for an earlier row."""
+        """Make all rows of *keys* pending that wait for an earlier row."""
         while keys and (ids := self.waiting_behind(keys, _MOST_WOKEN)):
             self.update(ids, state=PENDING, next_attempt_at=None)
 

@@ -3,8 +3,8 @@
 A context is that of `contextvars`: it belongs to one thread or one task. Tasks, and threads that run in a copy of the
 context (`asyncio.to_thread`), belong to the request that has started them. A new `threading.Thread` does not.
 
-There is no lock, because a signal handler may send a message in the middle of any step. The steps on shared state are
-atomic: CPython 3.11 to 3.15 switches threads and runs signal handlers only at calls and at the end of a loop's step.
+There is no lock: if a signal handler sent a message while its own thread held the lock, it would wait forever. Each
+change of shared state is atomic, because CPython 3.11 to 3.15 switches threads only at calls and at the end of a loop.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Breaker:
         raise BrokerUnavailable(words, broker=broker, retry_after=pause)
 
     def failed(self, error: BrokerUnavailable | AuthenticationFailed) -> None:
-        """Open the breaker after *error*. If *error* is a `BrokerUnavailable`, set its `retry_after` to the pause."""
+        """Open the breaker after *error*. If *error* is a `BrokerUnavailable`, set its `retry_after`."""
         self._failures = min(self._failures + 1, 100)
         pause = back_off(self._failures)
         self._error = error.__class__(str(error), broker=error.broker, frame=error.frame)

@@ -1,10 +1,10 @@
 """A buffer that takes bytes in chunks of any size, and returns frames.
 
 1. The frames do not depend on the sizes of the chunks.
-2. The time is linear in the number of bytes, even for hostile input. No byte is searched twice for the same thing.
-3. The memory is limited. The buffer keeps at most one incomplete frame and the bytes that the caller appended later.
-4. C code does most of the work. Each frame takes one search for the blank line, one decode of the head, and one slice
-   of the body.
+2. The time is linear in the number of bytes, even for hostile input.
+3. The memory is limited if the caller takes out the frames after each `FrameBuffer.append`. Then the buffer keeps at
+   most one incomplete frame.
+4. C code does most of the work: a search for the blank line, a decode of the head and a slice of the body.
 """
 
 from __future__ import annotations

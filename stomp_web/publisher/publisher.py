@@ -282,7 +282,7 @@ class Publisher(Unpicklable):
         return [message.id or "" for message in messages]
 
     def deliver_ready(self, messages: typing.Sequence[Message], confirm: bool | None, timeout: float | None) -> None:
-        """Send *messages*, which `prepare` or `make_ready` has checked. The caller must not have changed them since then."""
+        """Send *messages*, which `prepare` or `make_ready` has checked. The caller must not have changed them."""
         if messages:
             deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
             self._deliver(self._counters[getpid()], messages, confirm, deadline)

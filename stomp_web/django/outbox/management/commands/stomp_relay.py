@@ -17,7 +17,7 @@ __all__ = ["Command"]
 
 
 class Command(StompCommand):
-    """Exit status: 0 if the relay ended normally, 1 if --once leaves messages unsent, 2 if the outbox cannot be used."""
+    """Exit status: 0 after a normal end, 1 if --once leaves messages unsent, 2 if the outbox cannot be used."""
 
     help = (
         "Send the messages of the outbox until Ctrl-C. The broker confirms each message. Any number of relays may "

@@ -10,8 +10,8 @@ import pytest
 
 from stomp_web import ConfigurationError, PublishClient, Publisher, QueueingDuplexClient
 from stomp_web.broker import Broker
+from stomp_web.connection.session import Session
 from stomp_web.worker import Reject, Worker
-from stomp_web.worker.dead_letters import DeadLetters
 from tests.broker.clock import Clock
 from tests.client.scripted import Server, eventually
 from tests.worker.running import PATIENCE, Notes, settled
@@ -92,14 +92,14 @@ def test_other_messages_are_handled_meanwhile(broker, publisher, start):
 
 
 def test_the_original_is_acknowledged_only_after_the_dead_letter_was_confirmed(broker, publisher, start, monkeypatch):
-    send, confirmed, returned = DeadLetters.send, threading.Event(), []
+    receipts, awaited = Session.receipts_in_order, threading.Event()
 
-    def noted(letters, delivery):
-        error = send(letters, delivery)
-        returned.append((error, confirmed.is_set()))
-        return error
+    def noted(session, *asked):
+        if threading.current_thread() is not threading.main_thread():  # the worker's, not the publisher's
+            awaited.set()
+        return receipts(session, *asked)
 
-    monkeypatch.setattr(DeadLetters, "send", noted)
+    monkeypatch.setattr(Session, "receipts_in_order", noted)
     clock = Clock(monkeypatch)
     broker.faults.delay(3600, "SEND", after=1)
     worker = Worker(broker.url, concurrency=2, max_redeliveries=0, heart_beat=(0, 0), timeout=PATIENCE)
@@ -107,13 +107,12 @@ def test_the_original_is_acknowledged_only_after_the_dead_letter_was_confirmed(b
     start(worker)
     publisher.send("/queue/a", "bad")
     broker.wait_for("/queue/DLQ")
+    assert awaited.wait(PATIENCE)
     publisher.send("/queue/a", "good")
     assert broker.wait_until(lambda: broker.received("ACK") == 1)
-    assert [frame.body for frame in broker.unacknowledged("/queue/a")] == [b'"bad"']  # the receipt is on the way
-    confirmed.set()
+    assert [frame.body for frame in broker.unacknowledged("/queue/a")] == [b'"bad"']
     clock.forward(broker, 3600)
     assert settled(broker)
-    assert returned == [(None, True)]
     assert len(broker.messages("/queue/DLQ")) == 1
 
 

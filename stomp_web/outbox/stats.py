@@ -42,7 +42,8 @@ class RelayStats:
 
     `sent` counts the messages that the broker has confirmed. `failures` counts the failed tries. A try does not count
     if the broker could not be reached. `problem` says why nothing can be sent now, for example because the database
-    cannot be reached. Without a problem, `problem` is ``""``.
+    cannot be reached. Until the first look at the outbox, `problem` says that the relay is starting. Without a problem,
+    it is ``""``.
     """
 
     sent: int = 0

@@ -16,15 +16,19 @@ __all__ = ["Clock"]
 
 
 class Clock:
-    """Takes the place of `time` in the broker's modules. The broker's time passes as always, and in leaps."""
+    """Takes the place of `time` in the broker's modules. *speed* is how many of its seconds pass in a real second.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    A clock of another speed than 1 must be there before the broker is.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, speed: float = 1.0) -> None:
+        self._speed = speed
         self._ahead = 0.0
         for module in (connection, loop):
             monkeypatch.setattr(module, "time", self)
 
     def monotonic(self) -> float:
-        return time.monotonic() + self._ahead
+        return time.monotonic() * self._speed + self._ahead
 
     def forward(self, broker: Broker, seconds: float) -> None:
         """Set the clock forward, and wait until *broker* has run each timer that is due then."""

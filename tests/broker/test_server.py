@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import typing
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ from stomp_web.broker.loop import Loop
 from stomp_web.protocol import Frame
 from tests.broker.wire import PATIENCE, Wire
 from tests.brokers.ports import free_ports
+
+
+@pytest.fixture
+def ctrl_c() -> typing.Iterator[None]:
+    """Ctrl-C has Python's handler, whatever an earlier test has left."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class TestLife:
@@ -126,6 +135,7 @@ class TestLife:
                 assert (out, err, process.returncode) == (b"clean\n", b"", 0)
                 assert sock.recv(2) in (b"", b"\n")
 
+    @pytest.mark.usefixtures("ctrl_c")
     def test_ctrl_c_at_the_beginning_of_serve_forever_ends_it_before_its_first_round(self, monkeypatch):
         open_loop = Loop.open
 
@@ -144,6 +154,7 @@ class TestLife:
         with broker, Wire(broker) as wire:
             assert wire.connect().command == "CONNECTED"
 
+    @pytest.mark.usefixtures("ctrl_c")
     def test_ctrl_c_before_a_start_that_fails_or_after_the_end_does_not_end_the_next_run(self, broker, monkeypatch):
         other = Broker(port=broker.port)
         open_loop, shut_down = Loop.open, Loop._shut_down

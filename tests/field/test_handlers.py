@@ -15,16 +15,10 @@ from stomp_web import ConfigurationError, Publisher
 from stomp_web.worker import Handlers, Worker
 from tests.client.scripted import eventually
 from tests.field import tasks
-from tests.worker.running import Notes, Running
+from tests.worker.running import Notes, Running, settled
 
 #: Seconds for a worker that starts processes.
 LONG = 60.0
-
-
-def settled(broker, destination="/queue/a", timeout=LONG):
-    return broker.wait_until(
-        lambda: not broker.unacknowledged(destination) and not broker.pending(destination), timeout
-    )
 
 
 def fail(message):

@@ -173,6 +173,15 @@ def test_a_relay_whose_run_has_not_begun_is_not_ready_though_the_broker_answers(
             assert eventually(lambda: health().ready)
 
 
+@pytest.fixture
+def ctrl_c() -> typing.Iterator[None]:
+    """Ctrl-C has Python's handler, whatever an earlier test has left."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_as_soon_as_it_is_ready_ends_it_cleanly(
     broker: Broker, database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: signal.Signals

@@ -567,7 +567,7 @@ class TestRelay:
             assert states(engine, outbox) == ["pending"]
             relay = outbox.relay(engine)
             with Running(relay):
-                wait_until(lambda: relay.stats().problem != "")
+                wait_until(lambda: str(port) in relay.stats().problem)
                 with Broker(port=port) as again:
                     wait_until(lambda: len(again.messages("/queue/orders")) == 1)
                     wait_until(lambda: relay.stats().problem == "")

@@ -18,7 +18,7 @@ from stomp_web.telemetry import uninstrument
 from stomp_web.worker import Reject, Worker
 from tests.client.scripted import eventually
 from tests.telemetry import tasks
-from tests.worker.running import PATIENCE, Notes
+from tests.worker.running import PATIENCE, Notes, settled
 
 
 def fail(message):
@@ -151,10 +151,11 @@ def test_the_metrics(publisher, broker, telemetry, start):
 
     running = start(make(broker, telemetry, handle))
     publisher.send_many([("/queue/a", "good"), ("/queue/a", "bad"), ("/queue/a", "good")])
-    assert broker.wait_until(lambda: not broker.pending("/queue/a") and not broker.unacknowledged("/queue/a"))
+    assert settled(broker)
     assert eventually(lambda: telemetry.points("stomp_web.worker.dead_lettered.messages"), PATIENCE)
-    assert [point.value for point in telemetry.points("stomp_web.worker.in_flight.messages")] == [0]
-    assert [point.value for point in telemetry.points("stomp_web.worker.waiting.messages")] == [0]
+    for gauge in ("in_flight", "waiting"):  # a handler is in flight until after its metrics
+        name = f"stomp_web.worker.{gauge}.messages"
+        assert eventually(lambda name=name: [point.value for point in telemetry.points(name)] == [0], PATIENCE)
     running.stop()
     common = {
         "messaging.system": "rabbitmq",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import typing
+from pathlib import Path
 
 from stomp_web import StompError
+from stomp_web.broker import Broker
 from stomp_web.worker import ReceivedMessage, Worker
 from tests.client.scripted import eventually
 
-__all__ = ["PATIENCE", "Notes", "Running", "own_threads"]
+__all__ = ["PATIENCE", "Notes", "Running", "open_files", "own_threads", "settled"]
 
 #: Seconds after which a test that waits in vain fails.
 PATIENCE = 150.0
@@ -75,6 +78,23 @@ class Notes:
             return list(self.messages)
 
 
+def settled(broker: Broker, destination: str = "/queue/a", timeout: float = PATIENCE) -> bool:
+    """Wait until no message of this queue waits or is unacknowledged, both at the same moment."""
+
+    def is_empty() -> bool:
+        with broker._loop.state:
+            return not (broker.pending(destination) or broker.unacknowledged(destination))
+
+    return broker.wait_until(is_empty, timeout)
+
+
 def own_threads() -> list[str]:
     """The names of the threads that a worker has started."""
     return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("stomp-worker"))
+
+
+def open_files() -> typing.Iterator[tuple[str, Path]]:
+    """The descriptors of this process, with what each stands for: the number is used again for another file."""
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        with contextlib.suppress(FileNotFoundError):  # the folder itself, which was open while it was read
+            yield entry.name, entry.readlink()

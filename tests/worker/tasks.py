@@ -9,9 +9,11 @@ import signal
 import sys
 import threading
 import typing
+from pathlib import Path
 
 from stomp_web import PublishClient
 from stomp_web.worker import ReceivedMessage, Reject
+from tests.client.scripted import eventually
 
 #: Noted by `initialize`, in the process only.
 initialized: list[str] = []
@@ -48,6 +50,15 @@ def tell(message: ReceivedMessage) -> None:
     send(message, told)
 
 
+def tell_when_two_have_begun(message: ReceivedMessage) -> None:
+    """Tell as soon as two processes have got a message. Each leaves a file in the folder that the payload names."""
+    folder = Path(message.payload["folder"])
+    (folder / str(os.getpid())).touch()
+    if not eventually(lambda: len(list(folder.iterdir())) == 2):
+        raise TimeoutError("no other process has got a message")
+    tell(message)
+
+
 def send(message: ReceivedMessage, what: dict[str, typing.Any]) -> None:
     with PublishClient.from_url(message.payload["url"]) as client:
         told = message.payload.get("told", "/queue/told")
@@ -81,7 +92,7 @@ def wait_for_death(message: ReceivedMessage) -> None:
     """Tell the process's number, and wait until the test kills it, the first time."""
     tell(message)
     if not message.failures:
-        threading.Event().wait(30)
+        threading.Event().wait(600)
 
 
 def fork_and_die(message: ReceivedMessage) -> None:

@@ -10,11 +10,7 @@ import pytest
 from stomp_web import PublishClient, Publisher
 from stomp_web.broker import Broker
 from stomp_web.worker import Handlers, Worker
-from tests.worker.running import PATIENCE, Notes, own_threads
-
-
-def acknowledged(broker, destination):
-    return broker.wait_until(lambda: not broker.unacknowledged(destination) and not broker.pending(destination))
+from tests.worker.running import PATIENCE, Notes, own_threads, settled
 
 
 def test_a_handler_gets_the_message_with_its_payload(broker, publisher, start):
@@ -30,7 +26,7 @@ def test_a_handler_gets_the_message_with_its_payload(broker, publisher, start):
     assert message.destination == "/queue/orders"
     assert message.id == message_id
     assert (message.redelivered, message.failures) == (False, 0)
-    assert acknowledged(broker, "/queue/orders")
+    assert settled(broker, "/queue/orders")
 
 
 def test_a_message_of_a_foreign_sender_has_the_broker_s_id(broker, start):
@@ -77,7 +73,7 @@ def test_no_more_handlers_run_at_once_than_concurrency_says(broker, publisher, s
     start(worker)
     publisher.send_many([("/queue/a", number) for number in range(12)])
     notes.wait(12)
-    assert acknowledged(broker, "/queue/a")
+    assert settled(broker)
     assert most == [3]
 
 
@@ -99,7 +95,7 @@ def test_each_message_is_handled_once(broker, publisher, start):
     start(worker)
     publisher.send_many([("/queue/a", number) for number in range(500)])
     notes.wait(500)
-    assert acknowledged(broker, "/queue/a")
+    assert settled(broker)
     assert sorted(notes.payloads) == list(range(500))
     assert worker.stats().handled == 500
 
@@ -160,7 +156,7 @@ class TestSerializers:
         assert "only" in letter.headers["x-error"]
         assert letter.headers["x-failures"] == "1"
         assert notes.messages == []
-        assert acknowledged(broker, "/queue/a")
+        assert settled(broker)
 
     def test_a_forged_signature_becomes_a_dead_letter(self, broker, start):
         notes = Notes()
@@ -225,7 +221,7 @@ class TestSubscriptions:
         assert len(broker.unacknowledged("/queue/a")) == 10
         assert broker.received("ACK") == 0
         release.set()
-        assert acknowledged(broker, "/queue/a")
+        assert settled(broker)
         assert broker.received("ACK") < 10
 
     def test_where_an_ack_would_stand_for_those_of_other_handlers_each_message_gets_its_own(self, start):
@@ -240,7 +236,7 @@ class TestSubscriptions:
             publisher.send("/queue/slow", 0)
             slow.wait(1)
             publisher.send_many([("/queue/quick", number) for number in range(10)])
-            assert acknowledged(broker, "/queue/quick")
+            assert settled(broker, "/queue/quick")
             assert broker.received("ACK") == 10
             release.set()
             assert running.stop() == 0
@@ -257,7 +253,7 @@ class TestSubscriptions:
         assert broker.wait_until(lambda: len(broker.unacknowledged("/queue/a")) == 4)
         release.set()
         notes.wait(5)
-        assert acknowledged(broker, "/queue/a")
+        assert settled(broker)
 
     @pytest.mark.parametrize("version", ["1.0", "1.1"])
     def test_older_brokers_get_their_kind_of_acknowledgement(self, start, version):
@@ -268,7 +264,7 @@ class TestSubscriptions:
             running = start(worker)
             publisher.send_many([("/queue/a", number) for number in range(20)])
             notes.wait(20)
-            assert acknowledged(broker, "/queue/a")
+            assert settled(broker)
             assert running.stop() == 0
 
 

@@ -20,15 +20,11 @@ from stomp_web.worker import Worker
 from stomp_web.worker.processes import ProcessExecutor
 from tests.client.scripted import eventually
 from tests.worker import tasks
-from tests.worker.running import PATIENCE, own_threads
+from tests.worker.running import PATIENCE, own_threads, settled
 
 
-def told(broker, count, timeout=30.0):
+def told(broker, count, timeout=PATIENCE):
     return [json.loads(frame.body) for frame in broker.wait_for("/queue/told", count, timeout)]
-
-
-def gone(broker, destination="/queue/a"):
-    return broker.wait_until(lambda: not broker.unacknowledged(destination) and not broker.pending(destination))
 
 
 @pytest.fixture
@@ -47,16 +43,16 @@ def order(broker, number=0):
     return {"url": broker.url, "number": number}
 
 
-def test_messages_are_handled_in_other_processes(broker, publisher, work):
-    running = work(tasks.tell, processes=2)
-    publisher.send_many([("/queue/a", order(broker, number)) for number in range(60)])
+def test_messages_are_handled_in_other_processes(broker, publisher, work, tmp_path):
+    running = work(tasks.tell_when_two_have_begun, processes=2)
+    publisher.send_many([("/queue/a", {**order(broker, number), "folder": str(tmp_path)}) for number in range(60)])
     answers = told(broker, 60)
     assert sorted(answer["number"] for answer in answers) == list(range(60))
     processes = {answer["pid"] for answer in answers}
     assert len(processes) == 2
     assert os.getpid() not in processes
     assert {answer["thread"] for answer in answers} == {"MainThread"}
-    assert gone(broker)
+    assert settled(broker)
     assert running.stop() == 0
     assert not any(_lives(pid) for pid in processes)
     assert own_threads() == []
@@ -88,24 +84,24 @@ def test_the_initializer_runs_first_and_around_is_around(broker, publisher, work
 def test_what_fails_there_is_tried_again_and_becomes_a_dead_letter(broker, publisher, work, handler, error):
     running = work(handler, max_redeliveries=2)
     publisher.send("/queue/a", order(broker))
-    (letter,) = broker.wait_for("/queue/DLQ", timeout=30)
+    (letter,) = broker.wait_for("/queue/DLQ", timeout=PATIENCE)
     assert letter.headers["x-error"] == error
     assert letter.headers["x-failures"] == "3"
-    assert gone(broker)
+    assert settled(broker)
     assert running.worker.stats().failed == 3
 
 
 def test_the_traceback_of_the_process_is_logged_here(broker, publisher, work, caplog):
     work(tasks.fail, max_redeliveries=0)
     publisher.send("/queue/a", order(broker))
-    broker.wait_for("/queue/DLQ", timeout=30)
+    broker.wait_for("/queue/DLQ", timeout=PATIENCE)
     assert 'raise LookupError("in the process")' in caplog.text
 
 
 def test_a_rejected_message_becomes_a_dead_letter_at_once(broker, publisher, work):
     running = work(tasks.reject)
     publisher.send("/queue/a", order(broker))
-    broker.wait_for("/queue/DLQ", timeout=30)
+    broker.wait_for("/queue/DLQ", timeout=PATIENCE)
     assert running.worker.stats().failed == 1
 
 
@@ -114,7 +110,7 @@ def test_a_process_that_dies_gives_its_message_back_and_is_replaced(broker, publ
     publisher.send("/queue/a", order(broker))
     (answer,) = told(broker, 1)
     assert (answer["redelivered"], answer["failures"]) == (True, 1)
-    assert gone(broker)
+    assert settled(broker)
     assert eventually(lambda: running.worker.is_alive)
 
 
@@ -127,7 +123,7 @@ def test_a_process_that_is_killed_from_outside_too(broker, publisher, work):
     assert second["id"] == first["id"]
     assert second["pid"] != first["pid"]
     assert second["redelivered"]
-    assert gone(broker)
+    assert settled(broker)
     assert running.worker.stats().failed == 1
 
 
@@ -138,9 +134,9 @@ def test_an_exception_in_the_thread_of_a_process_shifts_no_outcome(broker, publi
     (first,) = told(broker, 1)
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "stomp-worker-1"]
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
-    second = told(broker, 2, PATIENCE)[1]
+    second = told(broker, 2)[1]
     assert second["pid"] != first["pid"]
-    assert gone(broker)
+    assert settled(broker)
     assert eventually(lambda: running.worker.stats().handled == 1)
     assert running.worker.stats().failed == 1
 
@@ -182,14 +178,14 @@ def test_a_process_that_cannot_be_replaced_at_once_is_tried_again(broker, publis
     publisher.send("/queue/a", order(broker, 2))
     assert told(broker, 2)[1]["number"] == 2
     assert refusals
-    assert gone(broker)
+    assert settled(broker)
     assert running.stop() == 0
 
 
 def test_the_death_of_a_process_is_seen_while_a_child_of_its_own_lives_on(broker, publisher, work):
     running = work(tasks.fork_and_die, max_redeliveries=0)
     publisher.send("/queue/a", order(broker))
-    assert broker.wait_for("/queue/DLQ", timeout=30)
+    assert broker.wait_for("/queue/DLQ", timeout=PATIENCE)
     assert running.worker.stats().failed == 1
 
 
@@ -220,7 +216,7 @@ class TestWhatCannotRunThere:
             "worker.run()\n"
         )
         with program_group(program) as process:
-            _, err = process.communicate(timeout=40)
+            _, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 1
         assert "__main__" in err
         assert broker.connections_accepted == 0
@@ -241,7 +237,7 @@ def test_when_the_worker_is_killed_its_processes_end(broker, tmp_path):
             publisher.send_many([("/queue/a", order(broker, number)) for number in range(20)])
         pids = {answer["pid"] for answer in told(broker, 20)}
         process.kill()
-        process.wait(10)
+        process.wait(PATIENCE)
         assert eventually(lambda: not any(_lives(pid) for pid in pids), PATIENCE)
 
 

@@ -96,14 +96,18 @@ class TestStop:
 
     @pytest.mark.parametrize("server", ["RabbitMQ/3.10.8", "ActiveMQ/5.17.2", "stomp-web/test"])
     def test_of_an_auto_subscription_under_traffic_nothing_that_waits_is_lost(self, start, server):
-        notes = Notes()
+        asked = threading.Event()
+        notes = Notes(lambda message: message.payload < 1000 or asked.wait(PATIENCE))
         with Broker(server=server) as broker, Publisher(broker.url) as publisher:
             worker = Worker(broker.url, concurrency=2, prefetch=20)
             worker.subscribe("/queue/a", ack="auto")(notes)
             running = start(worker)
             publisher.send_many([("/queue/a", number) for number in range(2000)])
             notes.wait(50)
-            assert running.stop() == 0
+            worker.stop()
+            asked.set()
+            assert running.ended()
+            assert running.code == 0
             left = [int(frame.body) for frame in broker.pending("/queue/a")]
             assert sorted(notes.payloads + left) == list(range(2000))
             assert left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -130,6 +131,23 @@ class TestWithALoop:
         duplex.close()
         assert second.ended()
         assert broker.connections_accepted == 2
+
+    def test_a_loop_that_is_shut_down_writes_the_disconnect_of_another_thread(self, duplex, loop, broker, caplog):
+        """The other thread is the first to disconnect, and only the loop's thread can write and read for it."""
+        disconnect = duplex.disconnect
+
+        def disconnect_as_the_second():
+            assert eventually(lambda: duplex._received.parting)
+            disconnect()
+
+        duplex.disconnect = disconnect_as_the_second  # what the loop calls
+        with caplog.at_level(logging.INFO, "stomp_web.client"):
+            duplex.shutdown_event.set()
+            disconnect()
+        assert loop.ended()
+        assert loop.error is None
+        assert broker.received("DISCONNECT") == 1
+        assert "was not answered" not in caplog.text
 
     def test_what_the_user_has_set_is_not_taken_back_by_a_disconnect(self, duplex, broker):
         first = Loop(duplex)

@@ -35,8 +35,8 @@ from tests.faults.proxy import DOWN, PATIENCE, UP, Proxy
 Open = typing.Callable[..., Publisher]
 Send = typing.Callable[..., object]
 
-#: The deadline of a call whose fault takes all of it. A busy machine can stop a thread for half of it before the message
-#: has left.
+#: The deadline of a call whose fault takes all of it. A busy machine may stop a thread for half of it, before the
+#: message has left.
 SHORT = 1.0
 #: The deadline of a call that is over at once.
 LONG = 5.0

@@ -184,9 +184,9 @@ class LoopClient(Loop):
         self._end_the_loop()
         with self._driver.lock:
             parting, self._received.parting = self._received.parting, True
-            if parting:  # another thread disconnects already
-                self._driver.changed.wait_for(lambda: self._session is None, deadline.remaining())
-                return
+        if parting:  # another thread disconnects already; if the calling thread drives, the other one waits for it
+            self._driver.await_done(lambda: self._session is None, deadline, self._drive)
+            return
         try:
             self._call(commands.disconnect(), deadline)
         except (NotSent, DeliveryUnknown) as error:

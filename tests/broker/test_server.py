@@ -328,6 +328,6 @@ def test_many_clients_at_once_get_every_confirmation(broker):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert not failed
     assert len(broker.messages("/queue/a")) == 800

@@ -6,7 +6,7 @@ import pytest
 
 from stomp_web.broker import Broker
 from stomp_web.broker.page import Page
-from tests.brokers.ports import lasting_broker
+from tests.brokers.ports import lasting_broker, own_port
 
 
 @pytest.fixture
@@ -17,5 +17,5 @@ def broker() -> typing.Iterator[Broker]:
 
 @pytest.fixture
 def page(broker: Broker) -> typing.Iterator[Page]:
-    with Page(broker) as running:
+    with own_port() as port, Page(broker, port=port) as running:
         yield running

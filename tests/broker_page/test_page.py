@@ -22,6 +22,7 @@ from stomp_web.broker import Broker
 from stomp_web.broker.page import Page
 from tests.broker.wire import Wire
 from tests.broker_page.asking import PATIENCE, Stream, ask, done, get, post
+from tests.brokers.ports import free_ports
 from tests.client.scripted import eventually
 
 
@@ -32,7 +33,7 @@ def descriptors() -> int:
 
 class TestLife:
     def test_it_serves_from_start_to_stop_and_both_can_be_called_twice(self, broker):
-        page = Page(broker)
+        page = Page(broker, port=free_ports(1)[0])
         page.stop()
         page.start()
         page.start()
@@ -73,7 +74,7 @@ class TestLife:
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
     def test_a_forked_child_does_not_keep_the_port(self, broker):
-        page = Page(broker)
+        page = Page(broker, port=free_ports(1)[0])
         page.start()
         ours, theirs = socket.socketpair()
         child = os.fork()

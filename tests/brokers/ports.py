@@ -43,7 +43,7 @@ def lasting_broker(**options: typing.Any) -> typing.Iterator[Broker]:
 
 
 def _taken() -> tuple[socket.socket, int]:
-    for port in random.SystemRandom().sample(_RANGE, 200):
+    for port in random.SystemRandom().sample(_RANGE, min(len(_RANGE), 200)):
         sign = socket.socket(type=socket.SOCK_DGRAM)
         try:
             sign.bind(("127.0.0.1", port))
@@ -53,4 +53,4 @@ def _taken() -> tuple[socket.socket, int]:
             sign.close()
         else:
             return sign, port
-    raise OSError(f"none of 200 ports from {_RANGE[0]} to {_RANGE[-1]} is free")
+    raise OSError(f"no port was found from {_RANGE[0]} to {_RANGE[-1]} that is free")

@@ -11,14 +11,37 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.brokers import ports
 from tests.brokers.foreign import ForeignClient, ForeignError
 from tests.brokers.handshake import NotReady
 from tests.brokers.traits import needs
+
+ROOT = Path(__file__).parents[2]
 
 if TYPE_CHECKING:
     from tests.brokers.running import RunningBroker
 
 EVERY_BYTE = bytes(range(256)) + b"\0\0\n\0"
+
+
+def test_a_port_that_a_run_of_the_tests_has_is_given_to_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ports.own_port() as port:
+        monkeypatch.setattr(ports, "_RANGE", range(port, port + 1))
+        program = (
+            f"from tests.brokers import ports; ports._RANGE = range({port}, {port + 1})\n"
+            "with ports.own_port():\n"
+            "    pass\n"
+        )
+
+        def given_elsewhere() -> bool:
+            done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0 or "no port was found" in done.stderr, done.stderr
+            return done.returncode == 0
+
+        assert not given_elsewhere()
+        with pytest.raises(OSError, match="no port was found"):
+            ports.free_ports(1)
+    assert given_elsewhere()
 
 
 def test_a_foreign_client_reads_exactly_what_a_foreign_client_sent(

@@ -147,7 +147,19 @@ def test_it_ends_after_its_time(dev_broker: Broker, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == ""
 
 
-def test_too_few_messages_are_a_failure(publisher: Publisher, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_few_messages_are_a_failure(
+    publisher: Publisher, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock:
+        """It stands still until the first message is printed, and is then past every end."""
+
+        printed = ""
+
+        def monotonic(self) -> float:
+            self.printed += capsys.readouterr().out
+            return 1000.0 if "message 1: /queue/a" in self.printed else 0.0
+
+    monkeypatch.setattr("stomp_web.cli.listen.time", Clock())
     publisher.send("/queue/a", 1)
     assert main(["listen", "/queue/a", "--timeout", "0.1", "--count", "3"]) == 1
     assert capsys.readouterr().err == "stomp-web: only 1 of 3 messages came from /queue/a within 0.1 s\n"

@@ -57,7 +57,7 @@ def open_client(serve: typing.Callable[..., Server]) -> typing.Iterator[typing.C
 @pytest.fixture
 def duplex(broker: Broker) -> typing.Iterator[QueueingDuplexClient]:
     """A client of `broker` that receives, not connected yet."""
-    client = QueueingDuplexClient(*broker.address, timeout=3)
+    client = QueueingDuplexClient(*broker.address, timeout=60.0)
     yield client
     client.close()
 
@@ -77,7 +77,7 @@ def scripted(serve: typing.Callable[..., Server]) -> typing.Iterator[typing.Call
     clients: list[QueueingDuplexClient] = []
 
     def start(*scripts: Script, **options: typing.Any) -> QueueingDuplexClient:
-        clients.append(QueueingDuplexClient("127.0.0.1", serve(*scripts).port, **{"timeout": 3, **options}))
+        clients.append(QueueingDuplexClient("127.0.0.1", serve(*scripts).port, **{"timeout": 60.0, **options}))
         return clients[-1]
 
     yield start

@@ -8,6 +8,7 @@ from stomp_web import (
     QueueingDuplexClient,
     StompError,
 )
+from tests.client.scripted import eventually
 
 
 class Loop:
@@ -18,7 +19,7 @@ class Loop:
         self.error: BaseException | None = None
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
-        assert client.listening_event.wait(5) or self.ended()
+        assert eventually(lambda: client.listening_event.is_set() or not self.thread.is_alive())
 
     def run(self) -> None:
         try:

@@ -115,7 +115,7 @@ class TestHandshake:
             seen.append(frame.body)
             peer.receipt(frame)
 
-        client = PublishClient("127.0.0.1", serve(script).port, confirm=True, timeout=2)
+        client = PublishClient("127.0.0.1", serve(script).port, confirm=True, timeout=60)
         for number in range(3):
             client.send("/queue/a", str(number))
             client.close()
@@ -297,7 +297,7 @@ class TestSeveralBrokers:
         with Broker() as mute:
             mute.faults.mute("CONNECT")
             url = f"stomp://127.0.0.1:{mute.port},127.0.0.1:{broker.port}"
-            with PublishClient.from_url(url, connect_timeout=0.1) as client:
+            with PublishClient.from_url(url, connect_timeout=3, timeout=60) as client:
                 client.send("/queue/a", b"", confirm=True)
         assert len(broker.messages("/queue/a")) == 1
 

@@ -176,8 +176,10 @@ class TestBatch:
     def test_of_unconfirmed_ones_those_that_left_whole_are_unknown(self, start, over):
         url, options = start(stall(over))
         batch = [Message("/queue/a", b"x")] * 3 + [Message("/queue/a", LARGE)] * 2
+        client = PublishClient.from_url(url, **options)
+        client.connect()
         with pytest.raises(ReceiptTimeout, match="first 3 of 5") as failure:
-            PublishClient.from_url(url, **options).send_many(batch, confirm=False, timeout=1.0)
+            client.send_many(batch, confirm=False, timeout=1.0)
         assert failure.value.not_sent == (3, 4)
 
 

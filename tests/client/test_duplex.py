@@ -20,7 +20,7 @@ from stomp_web import (
 )
 from stomp_web.broker import Broker
 from stomp_web.protocol import Frame
-from tests.client.scripted import eventually
+from tests.client.scripted import PATIENCE, eventually
 
 
 class TestWithoutALoop:
@@ -54,7 +54,7 @@ class TestWithoutALoop:
         duplex.subscribe("/queue/a")
         duplex.send("/queue/a", b"x")
         while duplex.message_queue.empty():
-            assert select.select([duplex], [], [], 5)[0]
+            assert select.select([duplex], [], [], PATIENCE)[0]
             duplex.process()
         assert duplex.message_queue.get_nowait().body == b"x"
 
@@ -68,7 +68,7 @@ class TestWithoutALoop:
             other.send_many([Message("/queue/a", b"x") for _ in range(2500)], confirm=True)
             again = None
             while client.message_queue.qsize() < 2500:
-                assert select.select([client], [], [], 5)[0]
+                assert select.select([client], [], [], PATIENCE)[0]
                 again = client.process()
             assert again is not None
             assert 0 < again <= 5  # half of what was agreed, as a beat must not be late
@@ -335,7 +335,7 @@ class TestSendingLikeAPublisher:
         duplex.connect()
         broker.faults.close_connections()
         with pytest.raises(ConnectionLost):
-            duplex.receive(timeout=60)
+            duplex.receive(timeout=PATIENCE)
         with pytest.raises(NotSent, match="not connected"):
             duplex.send("/queue/lost")
         assert broker.connections_accepted == 1

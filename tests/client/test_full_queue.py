@@ -17,19 +17,19 @@ from stomp_web import (
 from stomp_web.broker import Broker
 from stomp_web.protocol import Frame
 from tests.client.listening import Loop
-from tests.client.scripted import eventually
+from tests.client.scripted import PATIENCE, eventually
 
 
 class TestFullQueue:
     def test_it_loses_nothing_and_answers_go_on(self, broker):
-        client = QueueingDuplexClient(*broker.address, queue_size=60, timeout=3)
+        client = QueueingDuplexClient(*broker.address, queue_size=60, timeout=PATIENCE)
         running = Loop(client)
         client.subscribe("/queue/a")
         for number in range(100):
             client.send("/queue/a", str(number))
         assert eventually(client.message_queue.full)
         client.send("/queue/b", confirm=True)
-        got = [client.message_queue.get(timeout=60).body for _ in range(100)]
+        got = [client.message_queue.get(timeout=PATIENCE).body for _ in range(100)]
         assert got == [b"%d" % number for number in range(100)]
         client.close()
         assert running.ended()
@@ -43,8 +43,8 @@ class TestFullQueue:
             client.send("/queue/a", body)
         assert eventually(client.message_queue.full)
         with pytest.raises(ReceiptTimeout, match="queue is full"):
-            client.send("/queue/b", confirm=True, timeout=0.05)
-        assert [client.message_queue.get(timeout=60).body for _ in range(100)] == bodies
+            client.send("/queue/b", confirm=True, timeout=1)
+        assert [client.message_queue.get(timeout=PATIENCE).body for _ in range(100)] == bodies
         client.close()
         assert running.ended()
 
@@ -61,7 +61,7 @@ class TestFullQueue:
         assert eventually(client.message_queue.full)
         running.thread.join(4.5)  # the broker disconnects a client that is silent for twice its time
         assert (client.connected, broker.sessions) == (True, 1)
-        assert len([client.message_queue.get(timeout=60) for _ in range(5)]) == 5
+        assert len([client.message_queue.get(timeout=PATIENCE) for _ in range(5)]) == 5
         client.close()
         assert running.ended()
 
@@ -75,7 +75,7 @@ class TestFullQueue:
                 peer.send(
                     Frame("MESSAGE", {"destination": "/a", "message-id": "1", "subscription": "1"}, b"%d" % number)
                 )
-            over.wait(5)
+            over.wait(PATIENCE)
             peer.wait_for_end()
 
         client = scripted(script, queue_size=1)
@@ -99,7 +99,7 @@ class TestFullQueue:
             peer.accept()
             for _ in range(3):
                 peer.send(frame)
-            full.wait(5)
+            full.wait(PATIENCE)
             peer.reset()
             gone.set()
 
@@ -109,17 +109,17 @@ class TestFullQueue:
         assert eventually(client.message_queue.full)
         assert eventually(lambda: client._received.held)
         full.set()
-        assert gone.wait(5)
+        assert gone.wait(PATIENCE)
         before = time.thread_time_ns(), time.process_time()
         running.thread.join(0.2)
         assert time.process_time() - before[1] < 0.15
         client.message_queue.get_nowait()
-        client.message_queue.get(timeout=60)
+        client.message_queue.get(timeout=PATIENCE)
         assert running.ended()
         assert isinstance(running.error, ConnectionLost)
 
     def test_a_sender_whose_time_is_over_takes_nothing_out_of_order(self, broker):
-        client = QueueingDuplexClient(*broker.address, queue_size=20, timeout=3)
+        client = QueueingDuplexClient(*broker.address, queue_size=20, timeout=PATIENCE)
         running = Loop(client)
         client.subscribe("/queue/a")
         over = threading.Event()
@@ -134,7 +134,7 @@ class TestFullQueue:
             thread.start()
         with QueueingDuplexClient(*broker.address) as other:
             other.send_many([Message("/queue/a", str(number)) for number in range(3000)])
-            got = [int(client.message_queue.get(timeout=60).body) for _ in range(3000)]
+            got = [int(client.message_queue.get(timeout=PATIENCE).body) for _ in range(3000)]
         over.set()
         for thread in threads:
             thread.join(120)

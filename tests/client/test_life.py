@@ -60,7 +60,7 @@ class TestDisconnect:
         broker.faults.freeze("DISCONNECT")
         client.send("/queue/a", b"unconfirmed")
         with pytest.raises(ReceiptTimeout):
-            client.disconnect(timeout=0.05)
+            client.disconnect(timeout=1)
         assert not client.connected
 
     @pytest.mark.parametrize("reset", [False, True])
@@ -206,7 +206,7 @@ class TestFork:
 
         def wait_in_vain():
             with pytest.raises(ConnectionLost):
-                client.send("/queue/a", b"parent", confirm=True, timeout=60)
+                client.send("/queue/a", b"parent", confirm=True)
 
         thread = threading.Thread(target=wait_in_vain)
         thread.start()
@@ -222,7 +222,7 @@ class TestFork:
 
         def child():
             client.send("/queue/a", b"first", confirm=True)
-            thread = threading.Thread(target=lambda: client.send("/queue/a", b"second", timeout=60, confirm=True))
+            thread = threading.Thread(target=lambda: client.send("/queue/a", b"second", confirm=True))
             thread.daemon = True
             thread.start()
             assert eventually(lambda: not client.state.claims)

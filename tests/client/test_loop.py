@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -24,20 +25,20 @@ from stomp_web import (
 from stomp_web.broker import Broker
 from stomp_web.protocol import Frame
 from tests.client.listening import Loop
-from tests.client.scripted import eventually
+from tests.client.scripted import PATIENCE, eventually
 
 
 class TestWithALoop:
     def test_messages_come_onto_the_queue(self, duplex, loop):
         duplex.subscribe("/queue/a")
         duplex.send("/queue/a", b"x")
-        assert duplex.message_queue.get(timeout=60).body == b"x"
+        assert duplex.message_queue.get(timeout=PATIENCE).body == b"x"
         duplex.send("/queue/a", b"y")
-        assert duplex.receive(5).body == b"y"
+        assert duplex.receive(PATIENCE).body == b"y"
 
     def test_it_connects_by_itself(self, duplex, loop, broker):
         assert duplex.connected
-        assert duplex.connected_queue.get(timeout=60).command == "CONNECTED"
+        assert duplex.connected_queue.get(timeout=PATIENCE).command == "CONNECTED"
         assert duplex.connect().command == "CONNECTED"
         assert broker.connections_accepted == 1
 
@@ -94,7 +95,7 @@ class TestWithALoop:
         duplex.connect()
         broker.faults.close_connections()
         with pytest.raises(ConnectionLost):
-            duplex.receive(timeout=60)
+            duplex.receive(timeout=PATIENCE)
         with pytest.raises(ConnectionLost):
             duplex.listen_forever(connect=False)
         assert broker.connections_accepted == 1
@@ -131,6 +132,23 @@ class TestWithALoop:
         assert second.ended()
         assert broker.connections_accepted == 2
 
+    def test_a_loop_that_is_shut_down_writes_the_disconnect_of_another_thread(self, duplex, loop, broker, caplog):
+        """The other thread is the first to disconnect, and only the loop's thread can write and read for it."""
+        disconnect = duplex.disconnect
+
+        def disconnect_as_the_second():
+            assert eventually(lambda: duplex._received.parting)
+            disconnect()
+
+        duplex.disconnect = disconnect_as_the_second  # what the loop calls
+        with caplog.at_level(logging.INFO, "stomp_web.client"):
+            duplex.shutdown_event.set()
+            disconnect()
+        assert loop.ended()
+        assert loop.error is None
+        assert broker.received("DISCONNECT") == 1
+        assert "was not answered" not in caplog.text
+
     def test_what_the_user_has_set_is_not_taken_back_by_a_disconnect(self, duplex, broker):
         first = Loop(duplex)
         duplex.shutdown_event.set()
@@ -165,7 +183,7 @@ class TestWithALoop:
         failures = []
 
         def work(number):
-            together.wait(5)
+            together.wait(PATIENCE)
             try:
                 for turn in range(25):
                     duplex.send("/queue/a", f"{number}.{turn}", confirm=True)
@@ -183,7 +201,7 @@ class TestWithALoop:
     def test_a_send_wakes_a_loop_that_has_just_begun(self, broker):
         """The first send of many a client comes while its loop goes to sleep for the first time."""
         for _ in range(30):
-            client = QueueingDuplexClient(*broker.address, timeout=2)
+            client = QueueingDuplexClient(*broker.address, timeout=PATIENCE)
             client.connect()
             running = Loop(client)
             client.send("/queue/a", confirm=True)
@@ -195,7 +213,7 @@ class TestWithALoop:
         body = bytes(2_000_000)
         for _ in range(8):
             duplex.send("/queue/a", body)
-        assert [len(duplex.message_queue.get(timeout=60).body) for _ in range(8)] == [2_000_000] * 8
+        assert [len(duplex.message_queue.get(timeout=PATIENCE).body) for _ in range(8)] == [2_000_000] * 8
 
     def test_no_thread_is_started_but_the_user_s(self, duplex, broker):
         before = threading.active_count()
@@ -216,7 +234,7 @@ class TestInTheMainThread:
 
         def kill():
             # Nothing arrives from the broker that would wake the loop by the way.
-            assert duplex.listening_event.wait(5)
+            assert duplex.listening_event.wait(PATIENCE)
             if interrupts:
                 os.kill(os.getpid(), number)
             else:
@@ -232,7 +250,11 @@ class TestInTheMainThread:
         assert broker.received("DISCONNECT") == 1
 
     def test_ctrl_c_raises_and_the_client_can_be_closed(self, duplex, broker):
-        killer = threading.Thread(target=lambda: duplex.listening_event.wait(5) and os.kill(os.getpid(), signal.SIGINT))
+        def kill():
+            assert duplex.listening_event.wait(PATIENCE)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        killer = threading.Thread(target=kill)
         killer.start()
         with pytest.raises(KeyboardInterrupt):
             duplex.listen_forever()
@@ -257,9 +279,9 @@ class TestEnds:
         works = [
             lambda: duplex.send("/queue/a", confirm=True),
             lambda: duplex.send("/queue/a", confirm=True),
-            lambda: duplex.message_queue.get(timeout=60),
-            lambda: duplex.error_queue.get(timeout=60),
-            lambda: duplex.receive(5),
+            lambda: duplex.message_queue.get(timeout=PATIENCE),
+            lambda: duplex.error_queue.get(timeout=PATIENCE),
+            lambda: duplex.receive(PATIENCE),
         ]
         threads = [threading.Thread(target=run, args=(work,)) for work in works]
         for thread in threads:
@@ -334,7 +356,7 @@ class TestEnds:
         duplex.connect()
         session = duplex._session
         broker.faults.close_connections(reset=True)
-        assert session.transport.wait(5, read=True)
+        assert session.transport.wait(PATIENCE, read=True)
         with pytest.raises(MessageError):
             duplex.send("/queue/a", b"lost")
         assert not duplex.connected
@@ -360,8 +382,8 @@ class TestEnds:
 
     def test_a_receipt_that_does_not_come_is_a_timeout_and_the_session_goes_on(self, duplex, loop, broker):
         broker.faults.mute("SEND")
-        with pytest.raises(ReceiptTimeout, match=r"0\.05 s"):
-            duplex.send("/queue/a", confirm=True, timeout=0.05)
+        with pytest.raises(ReceiptTimeout, match=r"\b1\.25 s"):
+            duplex.send("/queue/a", confirm=True, timeout=1.25)
         duplex.send("/queue/a", confirm=True)
         assert broker.connections_accepted == 1
 

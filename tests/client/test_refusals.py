@@ -220,8 +220,9 @@ class TestDuplex:
             peer.wait_for_end()
 
         with contextlib.closing(self.open(serve, script)) as client:
+            client.connect()
             with pytest.raises(ReceiptTimeout):
-                client.send("/queue/a/b", b"x", confirm=True, timeout=0.01)
+                client.send("/queue/a/b", b"x", confirm=True, timeout=1)
             with pytest.raises(ConnectionLost, match="not known"):
                 client.send("/queue/a", b"y", confirm=True)
 
@@ -236,8 +237,9 @@ class TestDuplex:
             peer.wait_for_end()
 
         with contextlib.closing(self.open(serve, script)) as client:
+            client.connect()
             with pytest.raises(ReceiptTimeout):
-                client.send("/queue/a", b"x", confirm=True, timeout=0.01)
+                client.send("/queue/a", b"x", confirm=True, timeout=1)
             for _ in range(2):
                 client.send("/queue/a", b"y", confirm=True)
             with pytest.raises(Rejected):

@@ -154,9 +154,10 @@ class TestFailure:
         assert failure.value.confirmed == (0, 2)
 
     def test_a_broker_that_goes_mute_tells_which_were_confirmed(self, client, broker):
+        client.connect()
         broker.faults.mute("SEND", after=2, times=None)
         with pytest.raises(ReceiptTimeout) as failure:
-            client.send_many(messages(b"0", b"1", b"2"), confirm=True, timeout=0.1)
+            client.send_many(messages(b"0", b"1", b"2"), confirm=True, timeout=2)
         assert failure.value.confirmed == (0, 1)
 
     @pytest.mark.parametrize("receipt_id", [True, False])
@@ -240,8 +241,9 @@ class TestFailure:
             peer.wait_for_end()
 
         client = PublishClient("127.0.0.1", serve(script).port)
+        client.connect()
         with pytest.raises(ReceiptTimeout, match="No, and did not answer to all messages in time"):
-            client.send_many(messages(b"0", b"1", b"2"), confirm=True, timeout=0.1)
+            client.send_many(messages(b"0", b"1", b"2"), confirm=True, timeout=2)
 
     @pytest.mark.parametrize("ending", ["close", "reset", "stall", "error"])
     def test_a_failure_while_writing_tells_which_were_confirmed(self, serve, ending):
@@ -256,13 +258,14 @@ class TestFailure:
                 peer.error("Too much")
                 peer.reset()
             elif ending == "stall":
-                over.wait(5)
+                over.wait(PATIENCE)
                 peer.wait_for_end()
             elif ending == "reset":
                 peer.reset()
 
         server = serve(script, receive_buffer=65_536)
         client = PublishClient("127.0.0.1", server.port)
+        client.connect()
         patience = 2.0 if ending == "stall" else PATIENCE  # the receipts come within it on a slow machine, too
         with pytest.raises(MessageError) as failure:
             client.send_many(messages(*[bytes(1_000_000)] * 30), confirm=True, timeout=patience)

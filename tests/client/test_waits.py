@@ -34,16 +34,17 @@ class TestWithoutWaitingReads:
         assert (len(frames), len(frames[6].body)) == (7, 300_000)
 
     def test_an_answer_that_does_not_come_is_not_waited_for(self, client, broker):
+        client.connect()
         broker.faults.mute("SEND")
         began = time.monotonic()
         with pytest.raises(ReceiptTimeout):
-            client.send("/queue/a", b"", confirm=True, timeout=0.05)
+            client.send("/queue/a", b"", confirm=True, timeout=1)
         assert time.monotonic() - began < 30
 
 
 def test_an_answer_that_comes_late_is_still_the_answer(client, broker):
     """Later than a read waits by itself."""
-    broker.faults.delay("SEND", 0.05)
+    broker.faults.delay(0.05, "SEND")
     client.send("/queue/a", b"1", confirm=True)
     client.send("/queue/a", b"2", confirm=True)
     assert broker.connections_accepted == 1
@@ -52,7 +53,7 @@ def test_an_answer_that_comes_late_is_still_the_answer(client, broker):
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no such timer")
 def test_the_signals_of_a_timer_do_not_stretch_a_wait(client, broker):
     """As those of a profiler. Python begins an interrupted read anew, and with it the system's own limit for it."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
 
     def note(*_):
         assert time.monotonic() < end, "the wait goes on for as long as signals come"
@@ -63,7 +64,7 @@ def test_the_signals_of_a_timer_do_not_stretch_a_wait(client, broker):
     signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
     try:
         with pytest.raises(ReceiptTimeout):
-            client.send("/queue/a", b"", confirm=True, timeout=0.1)
+            client.send("/queue/a", b"", confirm=True, timeout=1)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -89,11 +90,11 @@ def turn():
 gevent.spawn(turn)
 began = time.monotonic()
 try:
-    client.send("/queue/mute", b"2", confirm=True, timeout=0.5)
+    client.send("/queue/mute", b"2", confirm=True, timeout=1)
     outcome = "confirmed"
 except ReceiptTimeout:
     outcome = "timeout"
-print(json.dumps([outcome, time.monotonic() - began < 5, turns > 5]))
+print(json.dumps([outcome, time.monotonic() - began < 30, turns > 5]))
 """
 
 
@@ -101,7 +102,7 @@ print(json.dumps([outcome, time.monotonic() - began < 5, turns > 5]))
 def test_gevent_s_sockets_keep_the_time_and_let_others_work(broker):
     broker.faults.mute("SEND", after=1)
     done = subprocess.run(
-        [sys.executable, "-c", _GEVENT, *map(str, broker.address)], capture_output=True, text=True, timeout=150
+        [sys.executable, "-c", _GEVENT, *map(str, broker.address)], capture_output=True, text=True, timeout=90
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == ["timeout", True, True]
@@ -110,6 +111,6 @@ def test_gevent_s_sockets_keep_the_time_and_let_others_work(broker):
 def test_a_system_with_a_slow_clock_is_left_as_it_is(broker, monkeypatch):
     """Its reads would wait for so long that the signals of a timer could stretch them without end."""
     monkeypatch.setattr("stomp_web.connection.transport._LONGEST_WAIT", (0, 0))
-    with PublishClient(*broker.address, timeout=5) as client:
+    with PublishClient(*broker.address, timeout=60) as client:
         assert not os.get_blocking(client.state.session.transport.fileno())
         client.send("/queue/a", b"1", confirm=True)

@@ -25,7 +25,7 @@ def with_tables(database: dict[str, Any]) -> dict[str, Any]:
 
 
 def worker(
-    broker: Broker, database: dict[str, Any], *arguments: str, limit: float = DEADLINE
+    broker: Broker, database: dict[str, Any], *arguments: str, limit: float = 3 * DEADLINE
 ) -> AbstractContextManager[Popen]:
     return program(
         *("stomp_worker", *arguments),

@@ -97,11 +97,12 @@ def test_the_task_of_a_process_that_is_killed_runs_again(local_broker: Broker, t
     assert (second["attempt"], result["status"], result["attempts"]) == (2, "SUCCESSFUL", 2)
 
 
+@pytest.mark.timeout(2 * LIMIT)
 def test_a_task_that_kills_its_process_each_time_becomes_a_dead_letter(local_broker: Broker, tmp_path):
     shop = Shop(local_broker, tmp_path)
     identities = shop.send(("die", []), ("add", [1, 2]))
     with shop.worker("--processes", "1"):
-        (letter,) = local_broker.wait_for("/queue/DLQ", 1, DEADLINE)
+        (letter,) = local_broker.wait_for("/queue/DLQ", 1, LIMIT)  # each of six processes imports Django
         assert all_done(local_broker)
     deadly, other = shop.results(identities)
     assert (letter.headers["x-task"], letter.headers["x-failures"]) == ("tests.django.shop.tasks.die", "6")

@@ -46,7 +46,8 @@ def publisher(local_broker: Broker) -> Iterator[Publisher]:
 @pytest.fixture
 def sqlite(tmp_path: Path) -> dict[str, Any]:
     """The entry of DATABASES for a file with the shop's tables."""
-    return with_tables({"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "shop.sqlite3")})
+    name = str(tmp_path / "shop.sqlite3")
+    return with_tables({"ENGINE": "django.db.backends.sqlite3", "NAME": name, "OPTIONS": {"timeout": DEADLINE}})
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +289,11 @@ class TestDatabaseConnections:
 
 
 def open_files(pid: int, path: str) -> int:
-    return sum(str(each.readlink()) == path for each in Path(f"/proc/{pid}/fd").iterdir())
+    count = 0
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another thread of the process has closed it meanwhile
+            count += str(each.readlink()) == path
+    return count
 
 
 def stored(database: dict[str, Any]) -> list[str]:

@@ -118,8 +118,15 @@ def test_without_flask_sqlalchemy_the_flask_example_says_so_in_a_sentence() -> N
 def test_a_message_that_does_not_arrive_is_a_failure(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    show = demo.Demo.show
+
+    def show_and_lose_patience(self: demo.Demo, message: typing.Any) -> None:
+        show(self, message)
+        assert message.destination == demo.ORDERS
+        monkeypatch.setattr(demo, "DEADLINE", 1.0)
+
     monkeypatch.setattr(demo, "AUDIT", "/queue/elsewhere")
-    monkeypatch.setattr(demo, "DEADLINE", 1.0)
+    monkeypatch.setattr(demo.Demo, "show", show_and_lose_patience)
     assert demo.main([]) == 1
     assert "FAILED: no message arrived from /queue/elsewhere" in capsys.readouterr().out
 

@@ -11,7 +11,7 @@ import pytest
 
 from stomp_web.broker import Broker
 from tests.client.scripted import eventually
-from tests.example_apps.sites import NAMES, Page, Site, discard_unsent, lack
+from tests.example_apps.sites import NAMES, Site, discard_unsent, lack
 
 ORDERS, AUDIT = "/queue/orders", "/queue/audit"
 
@@ -107,12 +107,14 @@ def test_without_a_broker_the_order_is_kept_and_can_be_announced_later(site: Sit
     finally:
         broker.start()
 
-    def announced() -> Page | None:
-        again = site.post(page.retry_path, {})
-        return again if "saved and announced" in again.notice else None
+    pages = [again]
 
-    again = eventually(announced)  # after a failure, the pool waits a moment before it connects again
-    assert again
+    def announced() -> bool:
+        pages.append(site.post(page.retry_path, {}))
+        return "saved and announced" in pages[-1].notice
+
+    assert eventually(announced), pages[-1].notice  # after a failure, the pool waits before it connects again
+    again = pages[-1]
     assert "not announced" not in again.newest
     [message] = broker.messages(ORDERS)
     assert message.headers["x-message-id"] in again.newest

@@ -158,8 +158,8 @@ def test_it_refuses_in_three_ways_and_can_be_mute(ends: Ends):
     ends.proxy.mute()
     mute = ends.client()
     mute.sendall(SEND)
+    assert ends.proxy.wait_for(lambda: ends.proxy.frames[UP, "SEND"] == 1)
     assert nothing(mute)
-    assert ends.proxy.frames[UP, "SEND"] == 1
     ends.proxy.stop_listening()
     with pytest.raises(ConnectionRefusedError):
         ends.client()

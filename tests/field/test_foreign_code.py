@@ -19,7 +19,7 @@ from stomp_web._internal.notices import Notices
 from stomp_web.broker import Broker
 from stomp_web.publisher import Batch
 from stomp_web.worker import Worker
-from tests.brokers.ports import lasting_broker
+from tests.brokers.ports import free_ports, lasting_broker
 from tests.client.scripted import Server, eventually
 
 #: Seconds after which a call counts as one that hangs.
@@ -132,9 +132,8 @@ class TestALogHandlerThatPublishes:
             if getattr(event, "change", "") == "connect_failed":
                 log.warning("cannot connect to %s", event.broker)
 
-        with Broker() as broker:
-            url = broker.url
-        with Publisher(url, observers=[observe], pool_size=1, timeout=PATIENCE) as publisher:
+        (port,) = free_ports(1)
+        with Publisher(f"stomp://127.0.0.1:{port}", observers=[observe], pool_size=1, timeout=PATIENCE) as publisher:
             handler = shipping_through(publisher)
             handle(handler)
             with pytest.raises(BrokerUnavailable):

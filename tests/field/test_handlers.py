@@ -498,5 +498,5 @@ def test_what_a_handler_leaves_in_its_process_shifts_no_outcome(broker, publishe
     letters = broker.wait_for("/queue/DLQ", 2 if "thread" in left else 4, LONG)
     assert settled(broker)
     failed = [letter.body.decode() for letter in letters]
-    assert failed == ['"fail"', '"fail"'] if "thread" in left else [f'"{left}"', '"fail"', f'"{left}"', '"fail"']
+    assert failed == (['"fail"', '"fail"'] if "thread" in left else [f'"{left}"', '"fail"', f'"{left}"', '"fail"'])
     assert running.stop() == 0

@@ -34,6 +34,7 @@ from stomp_web.connection.dialect import DIALECTS
 from stomp_web.connection.session import error_words
 from stomp_web.worker import Worker
 from tests.brokers.fleet import REAL
+from tests.brokers.ports import free_ports
 from tests.error_texts import faults_in
 
 # The real ones: that of this folder is the development broker.
@@ -266,9 +267,11 @@ class TestNamesThatAreLoadedLate:
 
 class TestTexts:
     def test_the_command_says_once_that_nothing_was_sent(self):
-        with Broker() as broker:
-            url = broker.url
-        with Publisher(f"{url},127.0.0.1:1", timeout=10) as publisher, pytest.raises(BrokerUnavailable) as failure:
+        (port,) = free_ports(1)
+        with (
+            Publisher(f"stomp://127.0.0.1:{port},127.0.0.1:1", timeout=60) as publisher,
+            pytest.raises(BrokerUnavailable) as failure,
+        ):
             publisher.send("/queue/a", 1)
 
         assert str(failure.value).count("nothing was sent") == 1

@@ -12,7 +12,7 @@ import pytest
 
 from stomp_web import PublishClientPool, Publisher
 from stomp_web.broker import Broker
-from tests.fork.wire import Wire, has_proc
+from tests.fork.wire import PATIENCE, Wire, has_proc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,13 +67,13 @@ def address(broker: Broker, wire: Wire, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def publisher(address: str) -> Iterator[Publisher]:
-    publisher = Publisher(address)
+    publisher = Publisher(address, timeout=PATIENCE, connect_timeout=PATIENCE)
     yield publisher
     publisher.close()
 
 
 @pytest.fixture
 def pool(address: str) -> Iterator[PublishClientPool]:
-    pool = PublishClientPool(address)
+    pool = PublishClientPool(address, timeout=PATIENCE, connect_timeout=PATIENCE)
     yield pool
     pool.close()

@@ -26,7 +26,7 @@ def no_hook(host: str, port: str) -> object:
     found = {}
     for situation in SITUATIONS:
         wire = Wire((host, int(port)))
-        publisher = Publisher(f"stomp://127.0.0.1:{wire.port}")
+        publisher = Publisher(f"stomp://127.0.0.1:{wire.port}", timeout=60.0)
         found[situation] = [
             [report.ids, len(report.inherited_at_first), len(report.inherited_at_last)]
             for report in four_children_and_their_parent_publish(publisher, wire, situation)
@@ -39,7 +39,7 @@ def no_hook(host: str, port: str) -> object:
 def quiet(host: str, port: str) -> object:
     from stomp_web import Publisher
 
-    publisher = Publisher(f"stomp://{host}:{port}")
+    publisher = Publisher(f"stomp://{host}:{port}", timeout=60.0)
     publisher.send("/queue/orders", "before")
     threads = threading.active_count()
     warnings.simplefilter("error")
@@ -66,7 +66,7 @@ def gevent(host: str, port: str) -> object:
     from tests.fork.family import in_a_child
     from tests.fork.wire import connections_to
 
-    pool = PublishClientPool(f"stomp://{host}:{port}", max_size=3)
+    pool = PublishClientPool(f"stomp://{host}:{port}", max_size=3, timeout=60.0)
     begun, go_on = gevent.event.Event(), gevent.event.Event()
     loans = []
 
@@ -86,7 +86,7 @@ def gevent(host: str, port: str) -> object:
     while len(loans) < 2:
         assert begun.wait(60)
         begun.clear()
-    # The broker keeps this one's receipt back for a moment.
+    # The broker keeps this one's receipt back for longer than it takes to fork.
     slow = gevent.spawn(send, "slow")
     greenlets += [slow, gevent.spawn(send, "waited")]
     while pool.stats().opened < 3 or not pool.stats().waiting:
@@ -94,7 +94,7 @@ def gevent(host: str, port: str) -> object:
     inherited = connections_to(int(port))
 
     def child() -> list[object]:
-        slow.join(120)
+        slow.join(60)
         at_first = len(connections_to(int(port)) & inherited)
         own = [gevent.spawn(send, "child") for _ in range(10)]
         gevent.joinall(own, timeout=60, raise_error=True)

@@ -11,6 +11,7 @@ import pytest
 from stomp_web import PublishClient, StompError
 from stomp_web.client import QueueingDuplexClient
 from tests.fork.family import Gate, forked, in_a_child
+from tests.fork.wire import PATIENCE
 
 
 @pytest.mark.parametrize("broker", ["tcp", "tls"], indirect=True)
@@ -57,7 +58,7 @@ class TestDuplexClient:
         client.subscribe("/queue/orders")
         thread = threading.Thread(target=client.listen_forever, daemon=True)
         thread.start()
-        assert client.listening_event.wait(60)
+        assert client.listening_event.wait(PATIENCE)
         yield client
         client.shutdown_event.set()
         thread.join(120)
@@ -125,7 +126,7 @@ class TestDuplexClient:
         in_a_child(listening.close)
         with PublishClient(*broker.address) as sender:
             sender.send("/queue/orders", b"after the fork", confirm=True)
-        assert listening.receive(5).body == b"after the fork"
+        assert listening.receive(PATIENCE).body == b"after the fork"
 
     def test_one_that_was_never_connected_works_in_a_child(self, address, broker):
         client = QueueingDuplexClient.from_url(address)
@@ -134,6 +135,6 @@ class TestDuplexClient:
             client.connect()
             client.subscribe("/queue/orders")
             client.send("/queue/orders", b"mine", confirm=True)
-            return client.receive(5).body
+            return client.receive(PATIENCE).body
 
         assert in_a_child(child) == b"mine"

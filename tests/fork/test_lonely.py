@@ -25,7 +25,7 @@ def run(mode: str, broker: Broker) -> dict:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -58,7 +58,7 @@ def test_greenlets_go_on_in_the_parent_and_their_copies_in_the_child_touch_nothi
 
     The copy of one that waits for a receipt is told at once that its connection is gone. It can never read the receipt.
     """
-    broker.faults.delay(0.5, on="SEND", after=2)
+    broker.faults.delay(3, on="SEND", after=2)
     found = run("gevent", broker)
     assert found == {"child": ["ConnectionLost", 0, 3, 10], "parent": [True] * 4}
     bodies = [frame.body for frame in broker.messages("/queue/orders")]

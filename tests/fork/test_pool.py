@@ -9,6 +9,7 @@ import pytest
 from stomp_web import NotSent, PublishClientPool
 from tests.fork.family import in_a_child
 from tests.fork.situations import SITUATIONS, four_children_and_their_parent_publish, publish
+from tests.fork.wire import PATIENCE
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
@@ -60,11 +61,11 @@ def test_a_connection_that_is_being_opened_is_closed_in_the_child(broker, wire, 
 
     def send_in_vain():
         with pytest.raises(NotSent):
-            publisher.send("/queue/orders", 1, timeout=3)
+            publisher.send("/queue/orders", 1)
 
     thread = threading.Thread(target=send_in_vain)
     thread.start()
-    assert wire.wait_until(lambda: wire.links and wire.links[0].bytes)
+    assert broker.wait_until(lambda: broker.received("CONNECT"))
     inherited = wire.connections()
     assert len(inherited) == 1
 
@@ -78,7 +79,7 @@ def test_a_connection_that_is_being_opened_is_closed_in_the_child(broker, wire, 
 
 
 def test_waiters_in_line_are_the_parents(broker, wire, address):
-    with PublishClientPool(address, max_size=1) as pool:
+    with PublishClientPool(address, max_size=1, timeout=PATIENCE) as pool:
         served = []
 
         def wait():
@@ -113,7 +114,7 @@ def test_many_threads_may_be_the_first_in_a_child(broker, wire, publisher):
         ids = []
 
         def send():
-            barrier.wait(60)
+            barrier.wait(PATIENCE)
             ids.append(publisher.send("/queue/orders", 1))
 
         threads = [threading.Thread(target=send) for _ in range(8)]

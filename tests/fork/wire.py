@@ -13,6 +13,9 @@ import stat
 import threading
 from pathlib import Path
 
+#: Seconds after which a test that waits in vain fails.
+PATIENCE = 60.0
+
 
 class Link:
     """One connection: how many `bytes` the client has sent, and whether it `ended` it, by whatever means."""
@@ -40,7 +43,7 @@ class Wire:
         """How many connections their clients have not ended."""
         return sum(not link.ended for link in self.links)
 
-    def wait_until(self, condition, timeout: float = 5.0) -> bool:
+    def wait_until(self, condition, timeout: float = PATIENCE) -> bool:
         with self._changed:
             return bool(self._changed.wait_for(condition, timeout))
 
@@ -72,7 +75,7 @@ class Wire:
 
     def _accept(self, selector: selectors.BaseSelector, stack: contextlib.ExitStack) -> None:
         client = stack.enter_context(self._listener.accept()[0])
-        broker = stack.enter_context(socket.create_connection(self._target, 60))
+        broker = stack.enter_context(socket.create_connection(self._target, PATIENCE))
         link = Link()
         self.links.append(link)
         selector.register(client, selectors.EVENT_READ, (broker, link, True))

@@ -77,7 +77,7 @@ class TestExclusivity:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(120)
         assert len(broker.messages("/queue/a")) == 160
         assert len(set(seen)) <= 3
         assert broker.connections_accepted <= 3
@@ -96,7 +96,7 @@ class TestWaiting:
             thread = threading.Thread(target=wait)
             thread.start()
             assert eventually(lambda: pool.stats().waiting == 1)
-        thread.join(30)
+        thread.join(120)
         assert got == [mine]
 
     def test_first_come_first_served(self, make_pool):
@@ -114,7 +114,7 @@ class TestWaiting:
                 threads[-1].start()
                 assert eventually(lambda expected=number + 1: pool.stats().waiting == expected)
         for thread in threads:
-            thread.join(30)
+            thread.join(120)
         assert order == [0, 1, 2, 3, 4]
 
     def test_who_waits_gets_the_place_of_a_client_that_broke(self, broker, make_pool):
@@ -131,7 +131,7 @@ class TestWaiting:
             assert eventually(lambda: pool.stats().waiting == 1)
             client.close()
         assert done.wait(PATIENCE)
-        thread.join(30)
+        thread.join(120)
         assert broker.connections_accepted == 2
 
     def test_past_the_deadline_it_is_a_pool_timeout_that_says_what_to_do(self, broker, make_pool):
@@ -157,7 +157,7 @@ class TestWaiting:
             with pytest.raises(PoolTimeout, match="max_waiting"), pool.client():
                 pytest.fail("lent twice")
             assert time.monotonic() - began < 30
-        thread.join(30)
+        thread.join(120)
 
     @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "5"])
     def test_a_timeout_that_is_none_takes_no_client(self, broker, make_pool, timeout):
@@ -325,7 +325,7 @@ class TestALeaseThatIsDropped:
         stats = pool.stats()
         assert (stats.lent, stats.size, stats.discarded) == (0, 0, 1)
         assert broker.wait_until(lambda: broker.sessions == 0)
-        with pytest.raises(PoolClosed, match="parted with it"):
+        with pytest.raises(PoolClosed, match="no longer"):
             kept.send("/queue/a", b"x")
         send(pool)
 
@@ -525,7 +525,7 @@ class TestAClientThatIsKept:
         with pool.client() as kept:
             kept.send("/queue/kept", b"1", confirm=True)
         pool.close()
-        with pytest.raises(PoolClosed, match="parted with it"):
+        with pytest.raises(PoolClosed, match="no longer"):
             kept.send("/queue/kept", b"2", confirm=True)
         assert broker.connections_accepted == 1
         assert len(broker.messages("/queue/kept")) == 1
@@ -535,7 +535,7 @@ class TestAClientThatIsKept:
             broker.faults.error("SEND")
             with pytest.raises(Rejected), pool.client() as kept:
                 kept.send("/queue/kept", b"1", confirm=True)
-            with pytest.raises(PoolClosed, match="parted with it"):
+            with pytest.raises(PoolClosed, match="no longer"):
                 kept.send("/queue/kept", b"2", confirm=True)
 
 

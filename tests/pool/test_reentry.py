@@ -296,7 +296,7 @@ class TestARealSignal:
     def test_in_a_caller_that_waits_for_another_one_to_connect(self, broker, on_signal):
         """Both wait for the one turn to connect, the handler above its caller."""
         broker.faults.mute("CONNECT")
-        with Publisher(broker.url, pool_size=3, timeout=PATIENCE) as publisher:
+        with Publisher(broker.url, pool_size=3, timeout=PATIENCE, connect_timeout=PATIENCE) as publisher:
             inner = Inner(publisher, SHORT)
 
             def handle() -> None:

@@ -80,7 +80,7 @@ class TestIds:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(120)
         assert len(set(ids)) == 1600
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -272,7 +272,7 @@ class TestFailures:
         assert broker.wait_until(lambda: broker.received("SEND"))
         self.failure(PoolTimeout, publisher, timeout=0.05)
         broker.faults.close_connections()
-        thread.join(30)
+        thread.join(120)
 
     def test_a_closed_publisher(self, publisher):
         publisher.close()
@@ -358,7 +358,7 @@ class TestWhole:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(120)
         assert sorted(json.loads(frame.body) for frame in broker.messages("/queue/a")) == [
             [n, turn] for n in range(32) for turn in range(10)
         ]

@@ -126,10 +126,13 @@ def test_no_message_is_left_out_of_the_numbers(make_publisher):
 
     threads = [threading.Thread(target=send) for _ in range(4)]
     looking = threading.Thread(target=look)
-    for thread in (looking, *threads):
+    looking.start()
+    assert eventually(lambda: seen)
+    for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(120)
+    assert eventually(lambda: seen[-1] == (600, 200))
     over.set()
     looking.join(120)
     stats = publisher.stats()
@@ -164,7 +167,7 @@ def test_two_threads_of_a_child_do_not_share_a_client_that_the_parent_has_made(b
 
         thread = threading.Thread(target=first)
         thread.start()
-        begun.wait(5)
+        begun.wait(60)
         assert eventually(lambda: client.state.session is not None)  # and now it waits for the receipt
         try:
             client.send("/queue/a", b"2", confirm=True)
@@ -173,7 +176,7 @@ def test_two_threads_of_a_child_do_not_share_a_client_that_the_parent_has_made(b
         thread.join(120)
         return "".join(outcome), thread.is_alive()
 
-    broker.faults.delay(0.5, "SEND")
+    broker.faults.delay(3, "SEND")
     said, alive = in_a_child(child)
     assert "in use by another thread" in said
     assert not alive

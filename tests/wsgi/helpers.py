@@ -36,7 +36,7 @@ def in_threads(count: int, function: Callable[[int], T]) -> list[T]:
     barrier = threading.Barrier(count)
 
     def call(number: int) -> T:
-        barrier.wait(10)
+        barrier.wait(60)
         return function(number)
 
     with concurrent.futures.ThreadPoolExecutor(count) as threads:
@@ -57,7 +57,7 @@ def serving(server: str, application: str, **environment: str) -> Iterator[str]:
             stderr=subprocess.STDOUT,
         )
         try:
-            yield f"http://127.0.0.1:{_port(process, 20)}"
+            yield f"http://127.0.0.1:{_port(process, 60)}"
         finally:
             process.terminate()
             try:

@@ -22,7 +22,6 @@ import pytest
 from stomp_web import Publisher
 from stomp_web.broker import Broker
 from stomp_web.testing import capture
-from tests.brokers.ports import lasting_broker
 from tests.cli.running import ended, line_with, program
 
 ROOT = Path(__file__).parents[1]

@@ -254,7 +254,7 @@ class SendingClient(BaseClient):
         if session is None:
             if self._retired:
                 raise PoolClosed(
-                    f"this client belongs to a pool for {self._connector} no longer; nothing was sent. Lease a client "
+                    f"this client no longer belongs to the pool for {self._connector}; nothing was sent. Lease a client "
                     "from the pool for each use.",
                     broker=self.broker,
                 )

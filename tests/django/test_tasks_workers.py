@@ -20,6 +20,7 @@ from tests.django.task_shop import QUEUE, Shop
 if TYPE_CHECKING:
     from stomp_web.broker import Broker
 
+LIMIT = 4 * DEADLINE
 IN_PROCESSES = pytest.mark.parametrize("how", [[], ["--processes", "2"]], ids=["threads", "processes"])
 
 

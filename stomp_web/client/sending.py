@@ -254,8 +254,8 @@ class SendingClient(BaseClient):
         if session is None:
             if self._retired:
                 raise PoolClosed(
-                    f"this client no longer belongs to the pool for {self._connector}; nothing was sent. Lease a client "
-                    "from the pool for each use.",
+                    f"this client no longer belongs to the pool for {self._connector}; nothing was sent. Lease a "
+                    "client from the pool for each use.",
                     broker=self.broker,
                 )
             session = self._connector.open(deadline, **self._credentials)

@@ -1,8 +1,8 @@
 """Builds the sdist and the wheel of a release into dist/, and tries them: ``python3 dev.py release``.
 
-The metadata must be what PyPI accepts, and both must have the package of the checkout. Then the wheel is installed into a new
-environment, and tests of the unpacked sdist run there. No module of the package is in that folder, so that they can
-test only the wheel.
+The metadata must be what PyPI accepts, and both must have the package of the checkout. Then the wheel is installed into
+a new environment, and tests of the unpacked sdist run there. No module of the package is in that folder, so that they
+can test only the wheel.
 """
 
 from __future__ import annotations

@@ -17,11 +17,17 @@ _FENCED = r"^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)|\Z)"
 _CODE = r"(?<!`)(?P<ticks>`+)(?!`)(?:(?!\n[ \t]*\n).)*?(?<!`)(?P=ticks)(?!`)"
 _COMMENT = r"<!--.*?-->"
 # Before and after a target: ](TARGET) of Markdown, with a title or without, [NAME]: TARGET at the start of a line, and
-# the attributes of HTML.
-_LINK = r"\]\(\s*<?(?P<inline>[^\s()<>]+)(?=>?(?:\s*\)|\s+[\"'(]))"
-_DEFINITION = r"^ {0,3}\[[^\]\n]+\]:[ \t]+<?(?P<defined>[^\s<>]+)"
-_ATTRIBUTE = r"\b(?:href|src|srcset)=\"(?P<attribute>[^\s\"]+)"
-_TARGETS = re.compile(f"{_FENCED}|{_CODE}|{_COMMENT}|{_LINK}|{_DEFINITION}|{_ATTRIBUTE}", re.DOTALL | re.MULTILINE)
+# the attributes of HTML. The targets `nested` and `bare` are refused if they are relative.
+_LINK = r"\]\(\s*(?:<(?P<angled>[^<>\n]+)>|(?P<inline>(?:[^\s()<>]|\([^\s()<>]*\))+))(?=\s*\)|\s+[\"'(])"
+_NESTED = r"\]\(\s*(?P<nested>[^\s()<>][^\s<>]*)\)"
+_DEFINITION = r"^ {0,3}\[[^\]\n]+\]:[ \t]+(?:<(?P<defined_angled>[^<>\n]+)>|(?P<defined>[^\s<>]+))"
+_QUOTED = r"(?P<{0}_quote>[\"'])(?P<{0}>(?:(?!(?P={0}_quote)).)+)(?P={0}_quote)"
+_ATTRIBUTE = rf"(?i:(?<![\w-])(?:href|src)\s*=\s*)(?:{_QUOTED.format('attribute')}|(?P<bare>[^\s\"'>]+))"
+_SET = rf"(?i:(?<![\w-])srcset\s*=\s*)(?:{_QUOTED.format('set')}|(?P<bare_set>[^\s\"'>]+))"
+_TARGETS = re.compile(
+    f"{_FENCED}|{_CODE}|{_COMMENT}|{_LINK}|{_NESTED}|{_DEFINITION}|{_ATTRIBUTE}|{_SET}", re.DOTALL | re.MULTILINE
+)
+_REFUSED = ("nested", "bare", "bare_set")
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
 _PICTURES = (".png", ".svg", ".gif", ".jpg", ".jpeg", ".webp")
 
@@ -63,15 +69,36 @@ def links_of(options: Options) -> dict[str, str]:
 
 
 def with_absolute_links(text: str, options: Options, name: str = "README.md") -> str:
-    """Return *text*, the Markdown of the file *name* in the repository, with addresses for its relative targets."""
+    """Return *text*, the Markdown of the file *name* in the repository, with addresses for its relative targets.
+
+    Raises `ValueError` for a relative target that leads out of the repository, or is written in an unusual way.
+    """
+
+    def absolute(target: str, group: str) -> str:
+        if _ABSOLUTE.match(target):
+            return target
+        end = re.search(r"[?#]|\Z", target).start()  # type: ignore[union-attr]
+        path = target[:end].removeprefix("./").removeprefix("/")
+        if group in _REFUSED or ".." in path.split("/") or (group == "attribute" and len(target.split()) != 1):
+            raise ValueError(
+                f"{name} has the link {target!r}, which cannot be made absolute; write a path from the top of the "
+                "repository, without '..' and without parentheses in parentheses. In HTML, put it into quotes, and "
+                "write a space as %20"
+            )
+        return options.address(path or name) + target[end:]
 
     def replaced(match: re.Match[str]) -> str:
-        group = next((each for each in ("inline", "defined", "attribute") if match[each] is not None), None)
-        if group is None or _ABSOLUTE.match(match[group]):
+        group = match.lastgroup
+        if group in (None, "fence", "ticks"):
             return match[0]
-        path, mark, fragment = match[group].partition("#")
-        address = options.address(path.removeprefix("./") or name) + mark + fragment
-        return match[0][: match.start(group) - match.start()] + address
+        start, end = (each - match.start() for each in match.span(group))
+        target = match[group]
+        if group == "set":
+            entries = [each.split() for each in target.split(",") if each.strip()]
+            made = ", ".join(" ".join([absolute(first, group), *rest]) for first, *rest in entries)
+        else:
+            made = absolute(target, group)
+        return match[0][:start] + made + match[0][end:]
 
     return _TARGETS.sub(replaced, text)
 

@@ -179,16 +179,17 @@ def _after_commit(
 ) -> None:
     """Send *message* after the commit in *database*, and never after a rollback. Without a transaction, send now."""
     publisher = publishers[using]
-    if publisher.observers.known and publisher.observers:
-        notify_of_wait(publisher.observers, message)
     options = publisher.options
     confirm = options.confirm if confirm is None else confirm
     timeout = options.timeout if timeout is None else timeout
-    registered = transaction.get_connection(database).run_on_commit
+    connection = transaction.get_connection(database)
+    registered = connection.run_on_commit
     group = next((each[1].group for each in reversed(registered) if isinstance(each[1], _Waiting)), None) or _Group()
     waiting = _Waiting(message, using, database, confirm, timeout, group)
     transaction.on_commit(waiting, using=database)
     group.registered.append(weakref.ref(waiting))
+    if connection.in_atomic_block and publisher.observers.known and publisher.observers:
+        notify_of_wait(publisher.observers, message)
 
 
 class _Group:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import typing
 
 import flask
+from flask.globals import request_ctx
 
-from ..panels.collector import Collection, watch
+from ..panels.collector import Collection, current, watch
 from ..panels.report import TITLE, make_report, template
 from .state import StompState
 
@@ -34,6 +35,19 @@ __all__ = ["StompPanel"]
 _KEY: typing.Final = "stomp_web.panel"
 
 
+class _Messages(Collection):
+    """The messages of one request. `context` is the request's own context until the collection ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.context: object = None
+
+    def is_left_over(self) -> bool:
+        """Return whether the request has ended without `_end`, because a function of the application has raised."""
+        # Flask has no public name for this. It keeps one token for each time that the context was entered.
+        return not getattr(self.context, "_cv_tokens", True)
+
+
 class StompPanel(DebugPanel):
     """The panel for ``DEBUG_TB_PANELS``. It shows the messages of all publishers.
 
@@ -46,7 +60,7 @@ class StompPanel(DebugPanel):
 
     def __init__(self, jinja_env: Environment, context: dict[str, typing.Any] | None = None) -> None:
         super().__init__(jinja_env, context)
-        self._collection = Collection()
+        self._collection = _Messages()
 
     @classmethod
     def init_app(cls, app: flask.Flask) -> None:
@@ -57,6 +71,10 @@ class StompPanel(DebugPanel):
         """Begin to record messages."""
         # Again, because `init_app` was not called if the panel was added to the configuration after the extension.
         _watch(flask.current_app)
+        left = current()
+        if isinstance(left, _Messages) and left.is_left_over():
+            left.end()
+        self._collection.context = _context()
         request.environ[_KEY] = self._collection
         self._collection.begin()
 
@@ -81,6 +99,10 @@ class StompPanel(DebugPanel):
         return self.jinja_env.from_string(template()).render(make_report(self._collection))
 
 
+def _context() -> object:
+    return request_ctx._get_current_object()  # type: ignore[attr-defined]
+
+
 def _watch(app: flask.Flask) -> None:
     watch(*(state.publisher for state in app.extensions.values() if isinstance(state, StompState)))
 
@@ -88,6 +110,9 @@ def _watch(app: flask.Flask) -> None:
 @flask.request_tearing_down.connect
 def _end(_app: flask.Flask, **_: object) -> None:
     # The toolbar tells its panels of a response only if it is HTML. This function is called after every request.
-    collection: Collection | None = flask.request.environ.pop(_KEY, None)
-    if collection is not None:
+    # A copy of the request's context, and a second context of the same environment, may end before the request does.
+    collection: _Messages | None = flask.request.environ.get(_KEY)
+    if collection is not None and collection.context is _context():
+        del flask.request.environ[_KEY]
+        collection.context = None
         collection.end()

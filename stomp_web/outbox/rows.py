@@ -147,8 +147,26 @@ def new_row(message: Message, key: str | None, alias: str, observers: Observers)
     Raises `InvalidFrame` if the destination, the id or the content type is longer than its column. Raises
     `ConfigurationError` if *key* is not a text of 1 to 255 characters.
     """
+    key = _checked_key(key)
+    destination, content_type, message_id, headers = _columns_of(message)
     if observers.known and observers:
         notify_of_store(observers, message)
+        destination, content_type, message_id, headers = _columns_of(message)
+    return NewRow(
+        message_id or "",
+        destination or "",
+        json.dumps(headers, ensure_ascii=True),
+        content_type,
+        message.content,
+        key,
+        alias,
+        message.ttl,
+        datetime.datetime.now(datetime.UTC),
+    )
+
+
+def _columns_of(message: Message) -> tuple[str | None, str | None, str | None, dict[str, str]]:
+    """Return the values of `_COLUMNS` and the other headers. Raises `InvalidFrame` if a value is too long."""
     headers = dict(send_frame(message).headers)
     destination, content_type, message_id = (headers.pop(name, None) for name in _COLUMNS)
     for name, value, most in (
@@ -158,17 +176,7 @@ def new_row(message: Message, key: str | None, alias: str, observers: Observers)
     ):
         if value is not None and len(value) > most:
             raise InvalidFrame(f"{name} must have at most {most} characters in the outbox; it has {len(value)}")
-    return NewRow(
-        message_id or "",
-        destination or "",
-        json.dumps(headers, ensure_ascii=True),
-        content_type,
-        message.content,
-        _checked_key(key),
-        alias,
-        message.ttl,
-        datetime.datetime.now(datetime.UTC),
-    )
+    return destination, content_type, message_id, headers
 
 
 def _checked_key(key: object) -> str | None:

@@ -19,7 +19,7 @@ from ..errors import DeliveryUnknown, MessageError, Rejected, StompError
 from ..observers import Event, SendBegan, SendDeferred, SendFailed, SendSucceeded, StoreBegan, installers
 from ..publisher import Publisher
 
-__all__ = ["LIMIT", "Collection", "Outcome", "Record", "collector", "watch"]
+__all__ = ["LIMIT", "Collection", "Outcome", "Record", "collector", "current", "watch"]
 
 #: How many messages a collection records.
 LIMIT: typing.Final = 500
@@ -50,7 +50,7 @@ class Record:
 
     `seconds` is the time of the calls that sent the message, or ``None``. `together` is the number of messages in the
     last call, and `sends` the number of calls. `error` is the last error, also if a later send has succeeded. `stored`
-    says whether the message was written into an outbox.
+    says whether the message was for an outbox. There is no row if the call failed or the transaction was rolled back.
     """
 
     message_id: str
@@ -86,9 +86,15 @@ class Collection:
         self.is_full = False
         self.seconds = 0.0
         self.is_open = False
+        self._more_failures = 0  # of messages that are not in `records`
         self._by_id: dict[tuple[str, str], Record] = {}
         self._next_number = itertools.count().__next__
         self._outer: Collection | None = None
+
+    @property
+    def failures(self) -> int:
+        """The number of messages in `records` that have failed, and of all failures of other messages."""
+        return sum(record.outcome.failed for record in list(self.records)) + self._more_failures
 
     def begin(self) -> None:
         """Record the messages of the current context. Until `end`, an outer collection gets none of them."""
@@ -158,6 +164,8 @@ class Collection:
             del event.call.notes[self]
             self.seconds += event.seconds
         if record is None:
+            if isinstance(event, SendFailed):
+                self._more_failures += 1
             return
         record.seconds = event.seconds + (record.seconds or 0.0)
         record.together = count
@@ -178,6 +186,11 @@ def _outcome(error: BaseException, position: int) -> Outcome:
     if isinstance(error, DeliveryUnknown) or not isinstance(error, StompError):
         return Outcome.UNKNOWN
     return Outcome.NOT_SENT
+
+
+def current() -> Collection | None:
+    """Return the last collection that has begun in the current context and has not ended there, or ``None``."""
+    return _current.get()
 
 
 _current: contextvars.ContextVar[Collection | None] = contextvars.ContextVar("stomp_web_messages", default=None)

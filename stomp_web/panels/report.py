@@ -20,7 +20,9 @@ _LONGEST = 500  # characters of one text
 
 _NOTES: typing.Final = {
     Outcome.SENDING: "The send had not ended when the response was ready.",
-    Outcome.STORED: "A relay sends it after the commit.",
+    Outcome.STORED: (
+        "A relay sends it after the commit. Nothing is stored if the call failed or the transaction is rolled back."
+    ),
     Outcome.DEFERRED: "The transaction was rolled back, or is still open.",
 }
 
@@ -72,7 +74,7 @@ def _subtitle(records: list[Record], collection: Collection) -> str:
         return "no messages"
     count = f"more than {LIMIT} messages" if collection.is_full else _number(len(records), "message")
     time = f" in {_time(collection.seconds)} ms" if any(record.seconds is not None for record in records) else ""
-    failures = sum(record.outcome.failed for record in records)
+    failures = collection.failures
     return f"{count}{time}, {failures} failed" if failures else f"{count}{time}"
 
 
@@ -99,7 +101,7 @@ def _note(record: Record) -> str:
     if record.sends > 1:
         notes.append(f"It was sent {record.sends} times.")
     if record.stored and record.outcome.failed:
-        notes.append("It stays in the outbox, and a relay tries it again.")
+        notes.append("It stays in the outbox.")
     return " ".join(filter(None, notes))
 
 

@@ -49,11 +49,11 @@ def send_after_commit(
     if not isinstance(plain, Session):
         raise ConfigurationError("send_after_commit needs a Session; a Connection does not report its commits")
     message = publisher.prepare(destination, payload, headers, **options)
-    if publisher.observers.known and publisher.observers:
-        notify_of_wait(publisher.observers, message)
     confirm = publisher.options.confirm if confirm is None else confirm
     timeout = publisher.options.timeout if timeout is None else timeout
     Ending.of(plain).after_commit("send", Waiting(publisher, message, confirm, timeout), _deliver)
+    if publisher.observers.known and publisher.observers:
+        notify_of_wait(publisher.observers, message)
     return typing.cast(str, message.id)
 
 

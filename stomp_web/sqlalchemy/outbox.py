@@ -120,12 +120,12 @@ class Outbox:
                 "tries until it comes"
             )
         message = self.publisher.prepare(destination, payload, headers, **options)
-        row = new_row(message, key, self._alias, self.publisher.observers)
         plain = plain_session(session)
         connection = plain if isinstance(plain, Connection) else plain.connection(bind_arguments={"clause": self.table})
         _refuse_autocommit(connection)
         if self._inline and not isinstance(plain, Session):
             raise ConfigurationError("relay='inline' needs a session; with a Connection, run a relay", "relay")
+        row = new_row(message, key, self._alias, self.publisher.observers)
         names = ("message_id", "destination", "headers", "content_type", "body", "key", "alias", "ttl", "created_at")
         values = {name: getattr(row, name) for name in (*names, "state")}
         insert = self.table.insert().values(**values, attempts=0, last_error="")

@@ -10,8 +10,9 @@ from django.db import transaction
 from django.http import HttpResponse, JsonResponse
 from django.urls import include, path
 
-from stomp_web import NotSent, Publisher, Rejected
+from stomp_web import ConfigurationError, InvalidFrame, NotSent, Publisher, Rejected
 from stomp_web.django import asend, publishers, send
+from stomp_web.panels.collector import collector
 
 PATIENCE = 60.0
 PAGE = "<html><body><h1>Thank you</h1></body></html>"
@@ -38,13 +39,17 @@ def none(request):
 
 def failing(request):
     with pytest.raises((Rejected, NotSent)):
-        send("/queue/orders", {"id": 7}, timeout=5)
+        send("/queue/orders", {"id": 7}, timeout=PATIENCE)
     return HttpResponse(PAGE)
 
 
 def crashing(request):
     send("/queue/orders", 1)
     raise RuntimeError("a bug of the shop")
+
+
+def listens(request):
+    return HttpResponse(f"<html><body>listens: {collector.listens()}</body></html>")
 
 
 def commits(request):
@@ -63,6 +68,24 @@ def commits(request):
 def stores(request):
     with transaction.atomic():
         send("/queue/stored", 1, outbox=True)
+    return HttpResponse(PAGE)
+
+
+def stores_nothing(request):
+    with pytest.raises(ConfigurationError, match="outside of a transaction"):
+        send("/queue/outside", 1, outbox=True)
+    with transaction.atomic():
+        with pytest.raises(ConfigurationError, match="key must have 1 to"):
+            send("/queue/key", 1, outbox=True, key="")
+        with pytest.raises(InvalidFrame, match="at most 255 characters"):
+            send("/queue/id", 1, {"x-message-id": "a" * 256}, outbox=True)
+    return HttpResponse(PAGE)
+
+
+def rolls_back(request):
+    with transaction.atomic():
+        send("/queue/stored", 1, outbox=True)
+        transaction.set_rollback(True)
     return HttpResponse(PAGE)
 
 
@@ -87,7 +110,8 @@ def interface(request):
 
 urlpatterns = [
     path("__debug__/", include("debug_toolbar.urls")),
-    *(path(view.__name__, view) for view in (three, one, none, failing, crashing, commits, stores, interface)),
+    *(path(view.__name__, view) for view in (three, one, none, failing, crashing, listens, interface)),
+    *(path(view.__name__, view) for view in (commits, stores, stores_nothing, rolls_back)),
     path("together/<name>", together),
     path("in-an-event-loop/<name>", in_an_event_loop),
 ]

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from stomp_web.broker import Broker
 
 PATIENCE = 60.0
+STORED = (
+    "in the outbox A relay sends it after the commit. Nothing is stored if the call failed or the transaction is "
+    "rolled back."
+)
 PANEL = "stomp_web.django.debug_toolbar.StompPanel"
 APPS = ["django.contrib.contenttypes", "django.contrib.staticfiles", "debug_toolbar"]
 OUR_APPS = ["stomp_web.django", "stomp_web.django.outbox", "tests.django.shop"]
@@ -163,8 +167,19 @@ class TestTransactions:
         page = get("/stores")
         ((destination, outcome, time, size, _),) = rows_of(page)
         assert (destination, time, size) == ("/queue/stored", "", "1")
-        assert outcome == "in the outbox A relay sends it after the commit."
+        assert outcome == STORED
         assert subtitle_in(page) == "1 message"
+
+    def test_a_message_that_was_rolled_back_with_its_transaction(self):
+        """The panel cannot know of the rollback. So its note does not say that the message is stored."""
+        ((destination, outcome, *_),) = rows_of(get("/rolls_back"))
+        assert (destination, outcome) == ("/queue/stored", STORED)
+        assert OutboxMessage.objects.count() == 0
+
+    def test_a_message_that_the_outbox_has_refused_is_not_in_the_panel(self):
+        page = get("/stores_nothing")
+        assert subtitle_in(page) == "no messages"
+        assert OutboxMessage.objects.count() == 0
 
     def test_a_message_in_the_outbox_that_the_request_itself_sends(self):
         stomp = {"default": {"OPTIONS": {"url": "memory://"}, "OUTBOX": {"relay": "inline"}}}
@@ -179,7 +194,7 @@ class TestTransactions:
         with override_settings(STOMP=stomp):
             ((_, outcome, *_),) = rows_of(get("/stores"))
         assert outcome.startswith("rejected Rejected: ")
-        assert outcome.endswith("It stays in the outbox, and a relay tries it again.")
+        assert outcome.endswith(" It stays in the outbox.")
 
 
 class TestSeveralRequests:
@@ -216,8 +231,10 @@ class TestUse:
     def test_a_panel_that_is_switched_off_records_nothing(self):
         client = Client()
         client.cookies["djdtStompPanel"] = "off"
-        assert "<small>" not in client.get("/one").content.decode()
-        assert not publisher.observers or not collector.listens()
+        page = client.get("/listens").content.decode()
+        assert "<small>" not in page
+        assert "listens: False" in page
+        assert "listens: True" in get("/listens")
 
     def test_a_site_without_the_panel_loads_nothing_of_it(self):
         done = run_python(

@@ -65,6 +65,22 @@ def test_observers_are_told_that_a_message_waits_for_the_commit():
     assert [type(event) for event in events[1:]] == [SendBegan, SendSucceeded]
 
 
+def test_observers_are_not_told_of_a_wait_if_nothing_waits():
+    events: list[object] = []
+    publisher.observers.add(events.append)
+    send("/queue/a", 1, on_commit=True)
+    assert [type(event) for event in events] == [SendBegan, SendSucceeded]
+
+    del events[:]
+    transaction.set_autocommit(False)
+    try:
+        with pytest.raises(transaction.TransactionManagementError):
+            send("/queue/a", 1, on_commit=True)
+    finally:
+        transaction.set_autocommit(True)
+    assert events == []
+
+
 def test_after_a_rollback_nothing_goes():
     with undone():
         send("/queue/a", 1, on_commit=True)

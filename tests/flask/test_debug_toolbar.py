@@ -84,7 +84,7 @@ def create_app(url: str = "memory://", toolbar_first: bool = False, **config: ob
     @app.get("/failing")
     def failing():
         with pytest.raises((Rejected, NotSent)):
-            stomp.send("/queue/orders", 1, timeout=5)
+            stomp.send("/queue/orders", 1, timeout=PATIENCE)
         return PAGE
 
     @app.get("/crashing")
@@ -122,6 +122,23 @@ def create_app(url: str = "memory://", toolbar_first: bool = False, **config: ob
         stomp.send("/queue/outer", 1)
         ((destination, *_),) = rows_of(get(app, "/one"))
         return f"<html><body><!-- {destination} --></body></html>"
+
+    @app.get("/copied")
+    def copied():
+        @flask.copy_current_request_context
+        def work():
+            return flask.request.path
+
+        assert in_threads(1, lambda _: work()) == ["/copied"]
+        stomp.send("/queue/orders", 1)
+        return PAGE
+
+    @app.get("/again")
+    def again():
+        with app.request_context(flask.request.environ):
+            stomp.send("/queue/inside", 1)
+        stomp.send("/queue/after", 1)
+        return PAGE
 
     return app
 
@@ -212,6 +229,28 @@ class TestSeveralRequests:
     def test_one_inside_of_another_one(self):
         """The outer response has no toolbar: Flask-DebugToolbar 0.16 forgets the outer request."""
         assert "<!-- /queue/orders -->" in get(create_app(), "/inside")
+        assert not collector.listens()
+
+    def test_a_copy_of_the_request_context_that_ends_before_the_request(self):
+        assert [row[0] for row in rows_of(get(create_app(), "/copied"))] == ["/queue/orders"]
+        assert not collector.listens()
+
+    def test_a_second_context_of_the_same_request(self):
+        assert [row[0] for row in rows_of(get(create_app(), "/again"))] == ["/queue/inside", "/queue/after"]
+        assert not collector.listens()
+
+    def test_a_request_whose_teardown_has_failed_ends_with_the_next_request(self):
+        app = create_app()
+        left = [KeyError("a bug of the shop")]
+
+        @app.teardown_request
+        def fail_once(_error):
+            if left:
+                raise left.pop()
+
+        with pytest.raises(KeyError, match="a bug of the shop"):
+            get(app, "/one")
+        assert len(rows_of(get(app, "/one"))) == 1
         assert not collector.listens()
 
     @pytest.mark.parametrize("path", ["/one", "/interface", "/redirect", "/crashing", "/unknown"])

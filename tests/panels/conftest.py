@@ -7,9 +7,12 @@ import typing
 import pytest
 
 from stomp_web import Publisher
-from stomp_web.broker import Broker
 from stomp_web.observers import installers
 from stomp_web.panels import Collection, watch
+from tests.brokers.ports import lasting_broker
+
+if typing.TYPE_CHECKING:
+    from stomp_web.broker import Broker
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +26,7 @@ def watching() -> typing.Iterator[None]:
 
 @pytest.fixture
 def broker() -> typing.Iterator[Broker]:
-    with Broker() as running:
+    with lasting_broker() as running:
         yield running
 
 

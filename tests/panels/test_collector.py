@@ -11,7 +11,7 @@ import pytest
 
 from stomp_web import ConnectionLost, DeliveryUnknown, InvalidFrame, NotSent, Publisher, Rejected
 from stomp_web.observers import SendBegan, SendSucceeded, installers
-from stomp_web.panels import Collection, watch
+from stomp_web.panels import Collection, make_report, watch
 from stomp_web.panels.collector import LIMIT, Outcome, collector
 from stomp_web.worker import Worker
 from tests.client.scripted import eventually
@@ -39,7 +39,7 @@ class TestOutcomes:
     def test_a_message_that_was_not_sent(self, publisher, collection, broker):
         broker.stop()
         with pytest.raises(NotSent) as failure:
-            publisher.send("/queue/orders", 1, timeout=0.5)
+            publisher.send("/queue/orders", 1, timeout=PATIENCE)
         (record,) = collection.records
         assert record.outcome is Outcome.NOT_SENT
         assert record.error == f"BrokerUnavailable: {failure.value}"
@@ -242,6 +242,17 @@ class TestBounds:
         assert len(collection.records) == LIMIT
         assert collection.is_full
         assert set(outcomes(collection)) == {Outcome.CONFIRMED}
+
+    def test_failures_behind_the_limit_count(self, publisher, collection, broker):
+        publisher.send_many([("/queue/orders", number) for number in range(LIMIT)])
+        publisher.send("/queue/orders", 1)
+        assert collection.failures == 0
+        for _ in range(2):
+            broker.faults.error("SEND", "No")
+            with pytest.raises(Rejected):
+                publisher.send("/queue/orders", 1)
+        assert collection.failures == 2
+        assert make_report(collection)["subtitle"].endswith(", 2 failed")
 
     def test_no_error_is_kept(self, publisher, collection, broker):
         broker.faults.error("SEND")

@@ -65,11 +65,16 @@ def test_a_row():
         (row(Outcome.NOT_SENT, error="PoolTimeout: busy"), "not sent", "PoolTimeout: busy."),
         (row(Outcome.NOT_SENT, error="E: away; nothing was sent"), "not sent", "E: away."),
         (row(Outcome.UNKNOWN, error="E: lost"), "unknown", "E: lost."),
-        (row(Outcome.STORED, None, stored=True), "in the outbox", "A relay sends it after the commit."),
+        (
+            row(Outcome.STORED, None, stored=True),
+            "in the outbox",
+            "A relay sends it after the commit. "
+            "Nothing is stored if the call failed or the transaction is rolled back.",
+        ),
         (
             row(Outcome.REJECTED, error="Rejected: no", stored=True),
             "rejected",
-            "Rejected: no. It stays in the outbox, and a relay tries it again.",
+            "Rejected: no. It stays in the outbox.",
         ),
         (row(Outcome.DEFERRED, None), "not sent yet", "The transaction was rolled back, or is still open."),
         (row(Outcome.SENDING, None), "being sent", "The send had not ended when the response was ready."),

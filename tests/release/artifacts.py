@@ -1,8 +1,8 @@
 """Builds the sdist and the wheel of a release into dist/, and tries them: ``python3 dev.py release``.
 
-The metadata must be what PyPI accepts, and both must have the same package. Then the wheel is installed into a new
-environment, and tests of the unpacked sdist run there. No module of the package is in that folder, so that they can
-test only the wheel.
+The metadata must be what PyPI accepts, and both must have the package of the checkout. Then the wheel is installed into
+a new environment, and tests of the unpacked sdist run there. No module of the package is in that folder, so that they
+can test only the wheel.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ PACKAGE = "stomp_web"
 DIST = ROOT / "dist"
 #: Seconds for each program.
 LIMIT = 600.0
-# Tests that need no other broker, of all layers; and those of the README, with Flask and Django.
+# Tests that need no other broker, of all layers; those of the panels, which have a template beside their modules; and
+# those of the README, with Flask and Django.
 TESTS = (
     "tests/protocol",
     "tests/client",
     "tests/publisher",
     "tests/serializers",
+    "tests/panels",
+    "tests/django/test_debug_toolbar.py",
+    "tests/flask/test_debug_toolbar.py",
     "tests/test_errors.py",
     "tests/test_readme.py",
 )
@@ -63,8 +67,8 @@ class Artifacts(typing.NamedTuple):
             (name,) = (each for each in wheel.namelist() if each.endswith(".dist-info/METADATA"))
             return email.message_from_string(wheel.read(name).decode("utf-8"))
 
-    def check_package(self) -> None:
-        """Compare the package in the wheel with that in the sdist, byte by byte. Raises `Flaw`."""
+    def check_package(self, checkout: Path = ROOT / PACKAGE) -> None:
+        """Compare the package in the wheel with those in the sdist and in *checkout*, byte by byte. Raises `Flaw`."""
         with zipfile.ZipFile(self.wheel) as wheel:
             ours = {each: wheel.read(each) for each in wheel.namelist() if each.startswith(f"{PACKAGE}/")}
         theirs = {}
@@ -74,9 +78,15 @@ class Artifacts(typing.NamedTuple):
                 content = sdist.extractfile(member)
                 if path.startswith(f"{PACKAGE}/") and content is not None:
                     theirs[path] = content.read()
-        different = sorted(path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path))
+        different = _different(ours, theirs)
         if different or f"{PACKAGE}/py.typed" not in ours:
             raise Flaw(f"the wheel and the sdist differ in {', '.join(different) or 'nothing'}, or have no py.typed")
+        files = (path for path in checkout.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        different = _different(
+            ours, {path.relative_to(checkout.parent).as_posix(): path.read_bytes() for path in files}
+        )
+        if different:
+            raise Flaw(f"the wheel and the checkout differ in {', '.join(different)}")
 
     def unpack_sdist(self, folder: Path) -> Path:
         """Unpack the sdist without its package, and return its root."""
@@ -85,6 +95,10 @@ class Artifacts(typing.NamedTuple):
             others = (each for each in sdist.getmembers() if not each.name.startswith(f"{root}/{PACKAGE}/"))
             sdist.extractall(folder, others, filter="data")
         return folder / root
+
+
+def _different(ours: dict[str, bytes], theirs: dict[str, bytes]) -> list[str]:
+    return sorted(path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path))
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> None:

@@ -15,6 +15,14 @@ from tests.release.artifacts import Artifacts, Flaw, run
 PACKAGE = {"stomp_web/__init__.py": b"x = 1\n", "stomp_web/py.typed": b"", "stomp_web/django/a.py": b""}
 
 
+def checkout(folder: Path, files: dict[str, bytes]) -> Path:
+    """The package of a checkout, with these files and with one of Python's own."""
+    for name, content in {**files, "stomp_web/__pycache__/a.pyc": b""}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder / "stomp_web"
+
+
 def artifacts(folder: Path, wheel: dict[str, bytes], sdist: dict[str, bytes]) -> Artifacts:
     """A wheel and an sdist with these files."""
     with zipfile.ZipFile(folder / "stomp_web-1.2-py3-none-any.whl", "w") as file:
@@ -30,7 +38,7 @@ def artifacts(folder: Path, wheel: dict[str, bytes], sdist: dict[str, bytes]) ->
 
 def test_a_wheel_with_the_package_of_the_sdist_passes(tmp_path: Path) -> None:
     made = artifacts(tmp_path, PACKAGE, PACKAGE)
-    made.check_package()
+    made.check_package(checkout(tmp_path, PACKAGE))
     assert made.metadata()["Name"] == "stomp-web"
     assert made.metadata().get_payload() == "# Hello"
 
@@ -40,13 +48,21 @@ def test_a_file_that_is_missing_more_or_different_is_named(tmp_path: Path, other
     mine = {**PACKAGE, **other} if other else {"stomp_web/py.typed": b"", "stomp_web/django/a.py": b""}
     name = next(iter(other), "stomp_web/__init__.py")
     with pytest.raises(Flaw, match=f"differ in {name}, or"):
-        artifacts(tmp_path, mine, PACKAGE).check_package()
+        artifacts(tmp_path, mine, PACKAGE).check_package(checkout(tmp_path, PACKAGE))
+
+
+@pytest.mark.parametrize("other", [{}, {"stomp_web/__init__.py": b"x = 2\n"}, {"stomp_web/a/more.html": b""}])
+def test_a_file_that_is_not_as_in_the_checkout_is_named(tmp_path: Path, other: dict[str, bytes]) -> None:
+    mine = {**PACKAGE, **other} if other else {"stomp_web/py.typed": b"", "stomp_web/django/a.py": b""}
+    name = next(iter(other), "stomp_web/__init__.py")
+    with pytest.raises(Flaw, match=rf"the wheel and the checkout differ in {name}$"):
+        artifacts(tmp_path, PACKAGE, PACKAGE).check_package(checkout(tmp_path, mine))
 
 
 def test_a_package_without_its_marker_for_types_is_a_flaw(tmp_path: Path) -> None:
     without = {"stomp_web/__init__.py": b""}
     with pytest.raises(Flaw, match=r"have no py\.typed"):
-        artifacts(tmp_path, without, without).check_package()
+        artifacts(tmp_path, without, without).check_package(checkout(tmp_path, without))
 
 
 def test_the_unpacked_sdist_has_no_package(tmp_path: Path) -> None:

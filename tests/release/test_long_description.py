@@ -97,10 +97,39 @@ def test_code_is_the_same_with_absolute_links() -> None:
         ("[a]: docs/a.md\n", f"[a]: {FILES}/docs/a.md\n"),
         ('<img src="a.PNG" alt="">', f'<img src="{PICTURES}/a.PNG" alt="">'),
         ('<a href="example_apps/">', f'<a href="{FILES}/example_apps/">'),
+        ("<img src='a.png'>", f"<img src='{PICTURES}/a.png'>"),
+        ('<IMG SRC = "a.png">', f'<IMG SRC = "{PICTURES}/a.png">'),
+        ("[a](<docs/a b.md>)", f"[a](<{FILES}/docs/a b.md>)"),
+        ("[a]: <docs/a b.png>\n", f"[a]: <{PICTURES}/docs/a b.png>\n"),
+        ("[a](docs/a_(b).md)", f"[a]({FILES}/docs/a_(b).md)"),
+        ("[a](/docs/a.md)", f"[a]({FILES}/docs/a.md)"),
+        ("![a](a.svg?raw=1#b)", f"![a]({PICTURES}/a.svg?raw=1#b)"),
+        ("[a](?plain=1)", f"[a]({FILES}/README.md?plain=1)"),
+        (
+            '<source srcset="a.png 1x, b.png 2x,https://a.invalid/c.png 3x">',
+            f'<source srcset="{PICTURES}/a.png 1x, {PICTURES}/b.png 2x, https://a.invalid/c.png 3x">',
+        ),
+        ('<source srcset="a.png">', f'<source srcset="{PICTURES}/a.png">'),
     ],
 )
 def test_a_relative_target_becomes_an_address(text: str, expected: str) -> None:
     assert absolute(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("[a](../a.md)", "../a.md"),
+        ("[a](./../a.md)", "./../a.md"),
+        ("[a](docs/a_((b)).md)", "docs/a_((b)).md"),
+        ("<img alt='' src=a.png>", "a.png"),
+        ('<a class="b" href=docs/a.md>', "docs/a.md"),
+        ('<img src="docs/a b.png">', "docs/a b.png"),
+    ],
+)
+def test_a_relative_target_that_the_build_cannot_change_is_refused(text: str, target: str) -> None:
+    with pytest.raises(ValueError, match=rf"^README\.md has the link {re.escape(repr(target))}, which .* write"):
+        absolute(text)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +143,8 @@ def test_a_relative_target_becomes_an_address(text: str, expected: str) -> None:
         "~~~~\n```\n[a](b.md)\n~~~~\n",
         "<!-- [a](b.md) -->",
         "f[0](x y)",
+        "<img src=https://a.invalid/b.png>",
+        "[a](https://a.invalid/b_((c)).md)",
     ],
 )
 def test_what_is_no_relative_target_is_left_alone(text: str) -> None:

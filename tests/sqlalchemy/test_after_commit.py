@@ -137,9 +137,12 @@ class TestTransactions:
         assert payloads(publisher) == [1, 3]
 
     def test_a_session_that_does_not_begin_by_itself(self, engine, publisher, send):
+        events: list[object] = []
+        publisher.observers.add(events.append)
         with Session(engine, autobegin=False) as session:
             with pytest.raises((sqlalchemy.exc.InvalidRequestError, ConfigurationError), match=r"begin\(\)"):
                 send(session, 1)
+            assert events == []
             with session.begin():
                 send(session, 2)
             with session.begin():

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from stomp_web import ConfigurationError, InvalidFrame, Publisher, SerializationError
 from stomp_web.broker import Broker
-from stomp_web.observers import SendSucceeded
+from stomp_web.observers import SendSucceeded, StoreBegan
 from stomp_web.outbox import OutboxStats
 from stomp_web.outbox.store import Outcomes
 from stomp_web.sqlalchemy import Outbox
@@ -151,11 +151,25 @@ class TestWriting:
         ):
             Outbox(MetaData(), object())  # type: ignore[arg-type]
 
+    @pytest.mark.parametrize(("name", "value"), [("content-type", "a" * 256), ("receipt", "mine")])
+    def test_a_header_of_an_observer_that_cannot_be_stored_is_refused(self, engine, outbox, name, value):
+        def spoil(event: object) -> None:
+            if isinstance(event, StoreBegan):
+                event.headers[name] = value
+
+        outbox.publisher.observers.add(spoil)
+        with Session(engine) as session, session.begin(), pytest.raises(InvalidFrame, match=name):
+            outbox.send(session, "/queue/orders", 1)
+        assert states(engine, outbox) == []
+
     def test_autocommit_is_refused(self, engine, outbox):
+        events: list[object] = []
+        outbox.publisher.observers.add(events.append)
         autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
         with Session(autocommit) as session, pytest.raises(ConfigurationError, match="autocommit"):
             outbox.send(session, "/queue/orders", 1)
         assert states(engine, outbox) == []
+        assert events == []
 
     @pytest.mark.parametrize("engine", SERVERS, indirect=True)
     def test_autocommit_of_the_driver_is_refused(self, engine, outbox):

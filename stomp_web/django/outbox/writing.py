@@ -33,7 +33,6 @@ def write(message: Message, using: str, key: str | None, database: str | None) -
     """
     settings = read_outbox_settings(using)
     database = database or database_of(settings)
-    row = new_row(message, key, using, publishers[using].observers)
     connection = connections[database]
     if not connection.in_atomic_block and connection.get_autocommit():
         raise ConfigurationError(
@@ -41,6 +40,7 @@ def write(message: Message, using: str, key: str | None, database: str | None) -
             f"{database!r}, so the message could not be committed together with anything; nothing was written. "
             "Put the call into transaction.atomic()"
         )
+    row = new_row(message, key, using, publishers[using].observers)
     values = {name: getattr(row, name) for name in row.__slots__}
     try:
         written = OutboxMessage.objects.using(database).create(**{**values, "created_at": timezone.now()})

@@ -262,7 +262,7 @@ class Observers:
 class SignalObserver:
     """An observer that sends the signal *sent* for a `SendSucceeded`, and the signal *failed* for a `SendFailed`.
 
-    *method* is the name of the method that sends a signal. The method gets *args*, *kwargs* and the event's fields.
+    *method* names the signals' method to call. The method gets *args*, *kwargs* and the event's fields except `call`.
     """
 
     def __init__(

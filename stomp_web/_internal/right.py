@@ -1,9 +1,9 @@
-"""A right that only one caller can have, and that no exception can lose.
+"""A right that only one caller can have. If an exception loses the right, a new right replaces it.
 
-A signal handler may raise an exception between any two steps of Python. If this happens right after a lock was taken,
-the lock stays locked. A `Right` avoids this problem. Every right has a home, such as the state of a pool. The home
-keeps the right in a list, deque or queue. A caller takes the right out, and later puts the right back. If an exception
-loses the right, the home makes a new right. None of these steps waits, so a signal handler or a finalizer may do them.
+A signal handler may raise an exception between any two operations of Python. If a thread has just taken a lock, the
+lock stays locked. A `Right` avoids this problem. Every right has a home, such as the state of a pool. The home keeps
+the right in a list, deque or queue. A caller takes the right out, and later puts the right back. If the right is lost,
+the home makes a new right. None of these actions waits, so a signal handler or a finalizer may do them.
 """
 
 from __future__ import annotations

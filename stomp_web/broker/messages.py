@@ -135,9 +135,9 @@ class Journal:
 def read_message(send: Frame, address: Address) -> Message:
     """Return the message in the SEND frame *send*, whose destination is *address*.
 
-    The header ``expires`` is a time in milliseconds since the epoch, as in ActiveMQ. With ``expires:0``, the message
-    does not expire. The header ``expiration`` is a time to live in milliseconds, as in RabbitMQ. With ``expiration:0``,
-    the message expires at once. A ``priority`` above 9 counts as 9. Raises `Refused` if a header is not a number.
+    The header ``expires`` is a time in milliseconds since the epoch, as in ActiveMQ. 0 means that the message never
+    expires. The header ``expiration`` is a time to live in milliseconds, as in RabbitMQ. With 0, the message expires at
+    once. A ``priority`` above 9 counts as 9. Raises `Refused` for a bad number or a too large message.
     """
     wanted = send.headers
     headers = {name: value for name, value in wanted.items() if name not in NOT_FORWARDED}
@@ -155,7 +155,7 @@ def read_message(send: Frame, address: Address) -> Message:
 
 
 def _check_readable(message: Message) -> None:
-    """Refuse a message over a client's default limits. RabbitMQ and ActiveMQ accept it, but clients get only a part."""
+    """Refuse a message over a client's default limits. RabbitMQ and ActiveMQ accept it, but clients truncate it."""
     lines = [f"{name}:{value}\n" for name, value in (*message.headers.items(), ("destination", message.destination))]
     size = sum(map(len, lines)) * 4  # a character has at most 4 bytes
     if size > MAX_HEADER_BYTES - _OWN_HEADER_BYTES:  # count exactly only near the limit

@@ -172,7 +172,7 @@ class _RabbitMQ(Naming):
 class _Artemis(Naming):
     """The naming of Artemis 2.40.0. Every name is a queue, except ``/topic/NAME``. The wildcards are ``*`` and ``#``.
 
-    Assumes an acceptor with ``anycastPrefix=/queue/;multicastPrefix=/topic/``. ``a`` and ``/queue/a`` are two queues.
+    Assumes an acceptor with ``anycastPrefix=/queue/;multicastPrefix=/topic/``. Even so, ``a`` and ``/queue/a`` differ.
     """
 
     reply_queues = False

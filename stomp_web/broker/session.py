@@ -99,7 +99,7 @@ class Session:
         return [] if receipt is None else [Frame("RECEIPT", {"receipt-id": receipt})]
 
     def deliver(self, subscription: Subscription, entry: Entry) -> Frame:
-        """Return the MESSAGE frame for *entry*. In every mode except ``auto``, *entry* then waits for an ACK."""
+        """Return the MESSAGE frame for *entry*. Unless the ack mode is ``auto``, *entry* waits for an ACK."""
         message = entry.message
         headers = {"destination": message.destination, "message-id": message.id}
         if subscription.id:

@@ -32,9 +32,9 @@ class Encoder:
     ) -> tuple[bytes, typing.Sequence[bytes]]:
         """Return the SEND frames of the prepared *messages*, and further parts to write after the frames.
 
-        Only a single message with a large body has further parts: the body, which is not copied, and its NUL. *receipt*
-        is the number of the first receipt, and each further receipt has the next number. *transaction* is an id from
-        the client's `begin`, and needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
+        Only a single message with a body of 64 KiB or more has further parts: this body, which is not copied, and its
+        NUL. *receipt* is the number of the first receipt. Each further receipt has the next number. *transaction* is an
+        id from the client's `begin`, and needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
         """
         parts: list[bytes] = []
         for message in messages:

@@ -1,4 +1,4 @@
-"""Outgoing messages and their routes. To prepare a message is to check and encode it. This needs no connection.
+"""Outgoing messages and their routes. Preparing a message means checking and encoding it, without a connection.
 
 A `Route` holds the encoded parts that messages share. An `Encoder` adds the parts that depend on the broker.
 """
@@ -175,7 +175,7 @@ def new_message(
     ttl: float | None,
     prepared: Prepared,
 ) -> Message:
-    """Return a prepared message. The function skips ``__init__``, and takes half of its time in CPython 3.11."""
+    """Return a prepared message without calling ``__init__``, which takes twice as long in CPython 3.11."""
     message = _new(Message)
     message.destination = destination
     message.body = body

@@ -90,8 +90,8 @@ def make_connector(
 ) -> Connector:
     """Return a connector for *endpoints*. *given* holds options of a client. A bad option raises `ConfigurationError`.
 
-    If *receives* is true, the client has a loop that can send heart-beats, and it tolerates faults in the content of
-    frames. An error about an unknown option can also suggest a name from *more_options*.
+    If *receives* is true, the client has a loop that can send heart-beats, and the client tolerates faults in the
+    content of frames. An error about an unknown option can also suggest a name from *more_options*.
     """
     for name in given:
         if name not in _DEFAULTS and name not in LIMIT_OPTIONS:

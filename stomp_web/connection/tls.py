@@ -1,4 +1,4 @@
-"""The TLS settings of a connection. An authority of the system or of `tls_ca` must issue the broker's certificate."""
+"""The TLS settings of a connection. `tls_ca` replaces the system's authorities for the broker's certificate."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ _KEYS = ("OPTIONS", "OUTBOX", "WORKER")
 
 
 class _PublisherProxy(ConnectionProxy):  # type: ignore[type-arg]
-    """The class of `publisher`. A pickle contains only the name ``publisher``, and a copy is the same object."""
+    """The class of `publisher`. A pickle of `publisher` contains only this name, and a copy is the same object."""
 
     def __reduce__(self) -> str:
         return "publisher"
@@ -126,7 +126,7 @@ def _entries() -> dict[str, typing.Any]:
 
 
 def section_of(alias: str, section: str) -> dict[str, typing.Any]:
-    """Return the redacted dict ``settings.STOMP[alias][section]``. Raises `ConfigurationError` for a bad entry."""
+    """Return ``settings.STOMP[alias][section]`` with redacted secrets. Raises `ConfigurationError` for a bad entry."""
     where = f"settings.STOMP[{alias!r}]"
     if not isinstance(_entries().get(alias, {}), dict):
         raise ConfigurationError(f"{where} must be a dict, such as {{'OPTIONS': {{'url': 'stomp://...'}}}}", alias)

@@ -29,7 +29,7 @@ class OutboxStats:
     ) -> OutboxStats:
         """Return the statistics. *counts* maps each state to its number of rows.
 
-        *first* yields the oldest row's creation time, or ``None``, for each unsent state. The first is for ``pending``.
+        For each unsent state, *first* yields the oldest row's creation time or ``None``. ``pending`` must come first.
         """
         ages = [None if moment is None else max((now - moment).total_seconds(), 0.0) for moment in first]
         oldest = max((age for age in ages if age is not None), default=None)

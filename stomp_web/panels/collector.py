@@ -1,10 +1,10 @@
 """The collector: an observer of publishers that records the messages of one context, such as a request.
 
-A context is that of `contextvars`: it belongs to one thread or one task. Tasks, and threads that run in a copy of the
-context (`asyncio.to_thread`), belong to the request that has started them. A new `threading.Thread` does not.
+A context (`contextvars`) belongs to one thread or one task. A request includes the tasks that it starts, and the
+threads that run in a copy of its context (`asyncio.to_thread`). A request does not include a new `threading.Thread`.
 
-There is no lock: if a signal handler sent a message while its own thread held the lock, it would wait forever. Each
-change of shared state is atomic, because CPython 3.11 to 3.15 switches threads only at calls and at the end of a loop.
+No lock is used. A signal handler that sends a message could wait for ever for a lock of the interrupted thread. Every
+change of shared state is atomic: CPython 3.11 to 3.15 switches threads only at calls and at the end of a loop's step.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LONGEST_ERROR: typing.Final = 2_000  # characters
 
 
 class Outcome(enum.Enum):
-    """What is known of a message."""
+    """What is known about a message."""
 
     CONFIRMED = "confirmed"  # the broker's receipt has come
     SENT = "sent, not confirmed"  # it was sent with confirm=False
@@ -48,9 +48,9 @@ class Outcome(enum.Enum):
 class Record:
     """One message. If it was sent again with the same id, `outcome` belongs to the last send.
 
-    `seconds` is the time of the calls that sent the message, or ``None``. `together` is the number of messages in the
-    last call, and `sends` the number of calls. `error` is the last error, also if a later send has succeeded. `stored`
-    says whether the message was for an outbox. There is no row if the call failed or the transaction was rolled back.
+    `seconds` is the total time of the message's ended calls, or ``None``. `sends` is the number of its calls.
+    `together` is the number of messages in the last call. `error` is the last error, even if a later send has
+    succeeded. `stored` says whether the message was for an outbox. A failed call or a rollback leaves no row.
     """
 
     message_id: str
@@ -65,7 +65,7 @@ class Record:
 
 
 class _Call:
-    """The records of one call of ``send`` or of one batch, in order. `ended` counts those whose send has ended."""
+    """The records of one call of ``send`` or of one batch, in order. `ended` counts records whose send has ended."""
 
     __slots__ = ("ended", "records")
 
@@ -75,10 +75,10 @@ class _Call:
 
 
 class Collection:
-    """The messages that are sent between `begin` and `end` in one context. It keeps no body and no header.
+    """The messages that are sent between `begin` and `end` in one context, without their bodies and headers.
 
-    `records` has at most `LIMIT` messages. `is_full` says that there were more. `seconds` is the time of all calls,
-    also of those whose messages are not in `records`.
+    `records` has at most `LIMIT` messages. `is_full` says whether there were more. `seconds` is the total time of all
+    calls, including the calls for messages that are not in `records`.
     """
 
     def __init__(self) -> None:
@@ -93,18 +93,18 @@ class Collection:
 
     @property
     def failures(self) -> int:
-        """The number of messages in `records` that have failed, and of all failures of other messages."""
+        """The number of failed messages in `records`, plus the number of failures of other messages."""
         return sum(record.outcome.failed for record in list(self.records)) + self._more_failures
 
     def begin(self) -> None:
-        """Record the messages of the current context. Until `end`, an outer collection gets none of them."""
+        """Record the messages of the current context. Until `end`, an outer collection gets no messages."""
         if not self.is_open:
             self._outer = _current.get()
             self.is_open = True
             _current.set(self)
 
     def end(self) -> None:
-        """Record no more messages, also in threads and tasks that still run. The outer collection goes on."""
+        """Record no more messages, even from threads and tasks that still run. The outer collection goes on."""
         if self.is_open:
             self.is_open = False
             if _current.get() is self:  # not in another context, where a reset would be an error
@@ -189,7 +189,7 @@ def _outcome(error: BaseException, position: int) -> Outcome:
 
 
 def current() -> Collection | None:
-    """Return the last collection that has begun in the current context and has not ended there, or ``None``."""
+    """Return the latest collection of the current context that has not ended there. Without one, return ``None``."""
     return _current.get()
 
 
@@ -216,7 +216,7 @@ collector: typing.Final = _Collector()
 
 
 def watch(*publishers: Publisher) -> None:
-    """Observe *publishers*, and every publisher that is made from now on. To observe one twice does nothing more."""
+    """Observe *publishers*, and every publisher that is made later. A publisher is never observed twice."""
     if _install not in installers:
         installers.append(_install)
     for publisher in publishers:

@@ -32,7 +32,7 @@ class PublisherStats:
 class Counters:
     """The counters of one process, and the next message id.
 
-    The counters change by ``+=``, which needs no lock. `stomp_web.pool.leases` explains the reason.
+    The counters change by ``+=``, without a lock. `stomp_web.pool.leases` explains why this is safe.
     """
 
     __slots__ = ("confirmed", "next_id", "not_sent", "pid", "rejected", "sent", "unknown")
@@ -44,7 +44,7 @@ class Counters:
         self.sent = self.confirmed = self.not_sent = self.rejected = self.unknown = 0
 
     def failed(self, error: BaseException, count: int) -> None:
-        """Count each of *count* messages of a failed call by outcome. *error* may name confirmed or unsent messages."""
+        """Count the *count* messages of a failed call by outcome. *error* may list confirmed or unsent messages."""
         if isinstance(error, MessageError):
             done = len(error.confirmed)
             self.sent += done

@@ -63,8 +63,8 @@ class SignedSerializer(Serializer):
     ) -> typing.Any:
         """Return the payload if one of *keys* made the signature. Otherwise raise `SerializationError`.
 
-        The ``x-signed-destination`` must name the ``destination`` or one of *sent_to*: see `delivers`. If the header is
-        missing (earlier versions), the signature must be for exactly the ``destination`` or one of *sent_to*.
+        The ``x-signed-destination`` must name the ``destination`` or one of *sent_to*: see `delivers`. Earlier versions
+        of stomp-web omit it. If it is missing, the signature must be for exactly ``destination`` or one of *sent_to*.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)

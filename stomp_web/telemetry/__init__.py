@@ -41,7 +41,7 @@ def instrument(
     * *system* - the value of ``messaging.system``. The default is ``rabbitmq`` or ``activemq`` if the broker sends that
       name in CONNECTED, and ``stomp`` otherwise.
     * *destination_template* - a function that returns the ``messaging.destination.template`` of a destination, or
-      ``None`` if there is none. If destinations contain ids, pass a function: metrics name templates instead of ids.
+      ``None`` if there is none. If destinations contain ids, pass a function, so that metrics have templates, not ids.
 
     Raises `ConfigurationError` if OpenTelemetry is not installed, or if *target* has another type.
     """

@@ -43,7 +43,7 @@ class _Watched(dict[int, "weakref.ref[_T]"], typing.Generic[_T]):
 
 
 class Meters:
-    """The instruments of *provider*. Some of them read the statistics of all `publishers`, `workers` and `relays`."""
+    """The instruments of *provider*. Some instruments read the statistics of `publishers`, `workers` and `relays`."""
 
     def __init__(self, provider: MeterProvider | None) -> None:
         meter = metrics.get_meter("stomp_web", __version__, provider, names.SCHEMA_URL)
@@ -125,7 +125,7 @@ _by_provider: weakref.WeakKeyDictionary[MeterProvider, Meters] = weakref.WeakKey
 
 
 def meters_of(provider: MeterProvider | None) -> Meters:
-    """Return the instruments of *provider*, or of the global provider, which may be set later."""
+    """Return the instruments of *provider*. ``None`` means the global provider, which may be set later."""
     if provider is None:
         return _global.get(None) or _global.setdefault(None, Meters(None))
     return _by_provider.get(provider) or _by_provider.setdefault(provider, Meters(provider))

@@ -16,8 +16,8 @@ __all__ = ["WorkerHealth"]
 class WorkerHealth:
     """The health of *worker*, for a `HealthServer`. A call returns the `Report`, and does not wait.
 
-    The worker is live while `Worker.stuck` is empty. A live worker is ready while `Worker.is_alive` is true. The
-    details of the report are the numbers of the worker's `WorkerStats`.
+    The worker is live while `Worker.stuck` is empty. The worker is ready while it is live and `Worker.is_alive` is
+    true. The details of the report are the numbers of the worker's `WorkerStats`.
     """
 
     def __init__(self, worker: Worker) -> None:

@@ -29,8 +29,8 @@ Given: typing.TypeAlias = dict[str, typing.Any]
 class Choice:
     """One fault on the page. `effect` describes the fault as the application sees it.
 
-    `group` is ``frame``, ``connection`` or ``now``. A ``frame`` fault takes ``on`` and ``times``. A ``connection``
-    fault takes only ``times``. `fields` maps the name of each further parameter to its label and default.
+    `group` is ``frame`` (with the parameters ``on`` and ``times``), ``connection`` (only ``times``) or ``now``
+    (neither). `fields` maps the name of each further parameter to its label and default.
     """
 
     name: str

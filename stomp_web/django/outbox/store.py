@@ -256,7 +256,7 @@ class DjangoStore(Store):
         return ConnectionListener(own.connection, OutboxMessage._meta.db_table, own.close)
 
     def rest(self) -> None:
-        """Close the connection if it is broken, or older than a ``CONN_MAX_AGE`` that is not 0.
+        """Close the connection if it is broken, or older than ``CONN_MAX_AGE``. A ``CONN_MAX_AGE`` of 0 is ignored.
 
         With a ``CONN_MAX_AGE`` of 0, the default, Django closes the connection at the end of each request. A relay has
         no requests. The relay's connection therefore stays open, and need not be made again for each batch. With

@@ -64,8 +64,8 @@ class TaskHandler:
         """Run the task in *message*, and store its result.
 
         Raises `Reject` if the message names no task that can run here. If the task has failed and must run again,
-        raises the exception of the task. Raises `InboxUnavailable` if the result cannot be stored. The worker tries
-        such a message again, and counts no failure. A task's own `InboxUnavailable` becomes a `RuntimeError`.
+        raises the exception of the task. Raises `InboxUnavailable` if the result cannot be stored. In this case, the
+        worker tries the message again, and counts no failure. A task's own `InboxUnavailable` becomes a `RuntimeError`.
         """
         backend = typing.cast("StompTaskBackend", task_backends[self._alias])
         settings = backend.settings

@@ -59,7 +59,7 @@ class BrokerBackend:
 
 
 class Retry:
-    """The tries of one send. Without *resend_unknown*, `BrokerBackend` makes the first try, and `after` the rest.
+    """The tries of a send. With *resend_unknown*, `run` makes all. Otherwise, `after` follows the backend's first try.
 
     * If a connection breaks before a byte was sent, the send is repeated with another connection until the deadline.
     * A send of unknown outcome is repeated only with *resend_unknown*. The outcome stays unknown until a receipt comes.

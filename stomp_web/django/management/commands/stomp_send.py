@@ -14,7 +14,7 @@ __all__ = ["Command"]
 
 
 class Command(StompCommand):
-    """Exit status: 0 if the message was sent, 1 if it was not or the outcome is unknown, 2 if it can never be sent."""
+    """Exit status: 0 for a sent message, 1 if it was not sent or the outcome is unknown, 2 if it can never be sent."""
 
     help = "Send a message to the STOMP broker, and print its id."
 

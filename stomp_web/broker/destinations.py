@@ -108,7 +108,7 @@ class Queue:
             notices.add(log.warning, "a subscriber of %r is too slow: message dropped", dropped.destination)
 
     def next_delivery(self, now: float) -> tuple[Subscription, Entry] | None:
-        """Remove and return the next message, with a ready subscriber. ``None`` means no message or no subscriber."""
+        """If a subscription is ready, remove the next message and return both. ``None`` means that one is missing."""
         heap = self._heap
         while heap and heap[0].message.expired(now):
             self._pop()
@@ -201,7 +201,7 @@ class Destinations:
             )
 
     def deliveries(self) -> typing.Iterator[tuple[Subscription, Entry]]:
-        """Yield the deliveries that are possible now. The caller must carry out a delivery before the next one."""
+        """Yield the deliveries that are possible now. The caller must carry out each delivery before the next."""
         while self._changed:
             queue = next(iter(self._changed))
             now = time.time()

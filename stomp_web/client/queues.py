@@ -66,7 +66,7 @@ class FrameQueue:
             return len(taken)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Frame:
-        """Take out and return the oldest frame. Wait at most *timeout* seconds. ``None`` means to wait without limit.
+        """Take out and return the oldest frame. If *block* is true, wait at most *timeout* seconds. ``None``: no limit.
 
         Raises ``queue.Empty`` if no frame comes in time. After `end`, an empty queue raises the *reason* of `end`.
         """
@@ -95,7 +95,7 @@ class FrameQueue:
                 self._not_empty.wait(None if rest is None else min(rest, threading.TIMEOUT_MAX))
 
     def get_nowait(self) -> Frame:
-        """Take out and return the oldest frame. Raises ``queue.Empty`` if the queue is empty."""
+        """Take out and return the oldest frame. An empty queue raises ``queue.Empty``, or after `end` its *reason*."""
         return self.get(block=False)
 
     def end(self, reason: BaseException, last: typing.Iterable[Frame] = ()) -> None:
@@ -167,7 +167,7 @@ class ReceivedFrames:
             frames.end(reason)
 
     def end_messages(self, reason: StompError) -> None:
-        """Move held frames to `message_queue`, and end `message_queue`. No other thread may drive meanwhile."""
+        """Move held frames to `message_queue`, and end it. No other thread may drive the connection meanwhile."""
         held, self.held = self.held, collections.deque()
         self.message_queue.end(reason, held)
 

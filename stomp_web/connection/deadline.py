@@ -48,7 +48,7 @@ class Deadline:
         return Deadline(min(self.remaining(), seconds))
 
     def share(self, parts: int) -> Deadline:
-        """Return the deadline of the first attempt if *parts* attempts share the remaining time equally."""
+        """Return the deadline of the first of *parts* attempts that share the remaining time equally."""
         return self.sooner(self.remaining() / parts)
 
 
@@ -56,7 +56,7 @@ _new = object.__new__
 
 
 def deadline_in(seconds: float) -> Deadline:
-    """Return ``Deadline(seconds)``. The function skips ``__init__``, and takes half the time in CPython 3.11."""
+    """Return ``Deadline(seconds)``. In CPython 3.11, `deadline_in` is twice as fast, because it skips ``__init__``."""
     deadline = _new(Deadline)
     deadline.seconds = seconds
     deadline.at = monotonic() + seconds

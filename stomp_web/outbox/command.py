@@ -37,7 +37,7 @@ def run_relay(
 
     If *telemetry* is true, the numbers of the outbox become metrics of OpenTelemetry. *health_port* and *health_file*
     are the *port* and the *file* of a `HealthServer`. Returns the exit code of `Relay.run`, or 130 after a second
-    Ctrl-C. Raises the exceptions of `Relay.run` and of `HealthServer`.
+    Ctrl-C. Raises the exceptions of `Relay.run` and of `HealthServer`. `Relay.run` gets *once*.
     """
     if telemetry:
         from ..telemetry import instrument

@@ -92,7 +92,7 @@ class NewRow:
 # Not frozen, because CPython takes four times as long to make a frozen object.
 @dataclasses.dataclass(slots=True, eq=False)
 class RowRoute:
-    """The columns of a row that are the same in many rows. Rows of one claim with equal values share one object."""
+    """Columns that are the same in many rows. Rows claimed together share an object if these columns are equal."""
 
     alias: str
     destination: str

@@ -1,10 +1,10 @@
-"""The messages of one request, for the panels of debug toolbars. No framework is imported here.
+"""The messages of one request, for the panels of debug toolbars. This package imports no framework.
 
 * `stomp_web.django.debug_toolbar.StompPanel` is the panel for django-debug-toolbar.
 * `stomp_web.flask.debug_toolbar.StompPanel` is the panel for Flask-DebugToolbar.
 
-Both use one collector (`collector`), which is an observer of publishers, and one table (`report`). Without a panel,
-nothing here is imported. Outside of a request, the collector does not listen, and no events are made for it.
+Both panels use the observer of publishers in `collector`, and the table in `report`. A program without a panel does not
+import this package. Outside of a request, the observer does not listen, and publishers make no events for the observer.
 """
 
 from .collector import Collection, watch

@@ -1,7 +1,7 @@
-"""What a panel shows: texts and rows that are ready, and the template of the table.
+"""The content of a panel: texts and rows to show, and the template of the table.
 
-The template is written in what the languages of Django and of Jinja have in common, so that there is one for both. Each
-framework renders it, and escapes the values.
+The template uses only the syntax that the template languages of Django and Jinja have in common. Each framework renders
+the template, and escapes the values.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Row(typing.TypedDict):
 
 
 class Report(typing.TypedDict):
-    """The content of a panel. It can be written as JSON, which the stores of django-debug-toolbar do.
+    """The content of a panel. The stores of django-debug-toolbar write the content as JSON.
 
-    *subtitle* is such as ``3 messages in 4.2 ms``. *milliseconds* is the time of all calls. *limit* is the number of
-    rows, if there were more messages than rows, and otherwise empty.
+    *subtitle* is a text such as ``3 messages in 4.2 ms``. *milliseconds* is the time of all calls. If there were more
+    messages than rows, *limit* is the number of rows. Otherwise, *limit* is empty.
     """
 
     rows: list[Row]
@@ -91,7 +91,7 @@ def _row(record: Record) -> Row:
 
 
 def _note(record: Record) -> str:
-    """Return the sentences behind the outcome of *record*."""
+    """Return the sentences that the table shows after the outcome of *record*."""
     notes = [_NOTES.get(record.outcome, "")]
     if record.together > 1:
         notes.append(f"In a batch of {record.together}.")

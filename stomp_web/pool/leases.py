@@ -91,7 +91,7 @@ class LeaseState:
         self.vacant.append(lease)
 
     def restore(self, lost: Right) -> None:
-        """Replace *lost* by a new right. A new lease has no connection. In a forked child, do nothing."""
+        """Replace *lost* by a new right. A new `Lease` starts without a connection. In a forked child, do nothing."""
         if self.pid != os.getpid():
             return
         if isinstance(lost, Lease):

@@ -207,7 +207,7 @@ class SqlAlchemyStore(Store):
         ]
 
     def _last_before(self, state: str) -> typing.Any:
-        """Return a subquery for the highest id of the rows in *state* that have the outer row's key and a lower id."""
+        """Return a subquery for the highest id before the outer row's id, among rows in *state* with the same key."""
         other, column = self._table.alias(), self._table.c
         return (
             select(func.max(other.c.id))
@@ -220,7 +220,7 @@ class SqlAlchemyStore(Store):
         return self._is_among(self._table.c.id, self._many(ids))
 
     def _is_among(self, column: Column[typing.Any], values: typing.Any = None) -> ColumnElement[bool]:
-        """Return the condition that *column* is among *values*, or by default among the parameter ``among``."""
+        """Return the condition that *column* is among *values*. By default, the parameter ``among`` has the values."""
         if self._engine.dialect.name != "postgresql":
             return column.in_(bindparam("among", expanding=True) if values is None else values)
         given = bindparam("among", values, type_=Text(), unique=values is not None, required=values is None)
@@ -228,7 +228,7 @@ class SqlAlchemyStore(Store):
         return column == any_(cast(given, ARRAY(kind)))
 
     def _many(self, values: typing.Collection[int | str]) -> str | list[int | str]:
-        """Return *values* for `_is_among`. PostgreSQL gets one array, because hundreds of parameters are slow."""
+        """Return *values* for `_is_among`: for PostgreSQL, the text of one array. Many parameters would be slow."""
         return array(values) if self._engine.dialect.name == "postgresql" else list(values)
 
     def _own(self, statement: Select[typing.Any]) -> Select[typing.Any]:

@@ -14,7 +14,7 @@ __all__ = ["StompWebInstrumentor"]
 
 
 class StompWebInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its module has no types
-    """Calls `stomp_web.telemetry.instrument` with each publisher and each worker that is made from now on.
+    """Calls `stomp_web.telemetry.instrument` with each publisher and worker that is made after a call of `instrument`.
 
     ``opentelemetry-instrument PROGRAM`` calls `instrument` before the program begins. Without this command, call
     ``StompWebInstrumentor().instrument()`` before you make publishers and workers. `instrument` takes the arguments of

@@ -38,7 +38,7 @@ class Inbox(FrameQueue):
         self._unclaimed = UnclaimedWarnings(_log)
 
     def offer_many(self, frames: typing.Sequence[Frame]) -> int:
-        """Add *frames* until the inbox is full. Return how many frames of the sequence were taken."""
+        """Add *frames* until the inbox is full. Return how many of *frames* were added or dropped."""
         for taken, frame in enumerate(frames):
             if frame.headers.get("subscription") not in self._handlers:
                 self._unclaimed.warn(frame)
@@ -59,7 +59,7 @@ class Inbox(FrameQueue):
             self._drop_unbegun()
 
     def take(self, seconds: float = math.inf) -> tuple[Step, Delivery] | None:
-        """Return the next step and its message. Return ``None`` after *seconds*, or if `finished` is true."""
+        """Return the next due `Step` and its message. Return ``None`` after *seconds*, or if `finished` is true."""
         end = time.monotonic() + seconds
         with self._not_empty:
             while True:
@@ -77,7 +77,7 @@ class Inbox(FrameQueue):
 
     @property
     def finished(self) -> bool:
-        """Whether the inbox is closed and no step is left."""
+        """Whether the inbox is closed, and no received message and no planned step is left."""
         return self._closed and not self._later and not self._frames
 
     def _next(self, now: float) -> tuple[Step, Delivery] | None:
@@ -119,7 +119,7 @@ class Inbox(FrameQueue):
             return lost
 
     def _drop_unbegun(self) -> None:
-        """Drop the unacknowledged messages. If the inbox is closed, other planned handler calls become due at once."""
+        """Drop the unacknowledged messages. If the inbox is closed, make the remaining handler calls due at once."""
         self._frames.clear()
         self._later = [
             (0.0 if self._closed and step is Step.HANDLE else due, order, step, delivery)

@@ -58,7 +58,7 @@ class WorkerThread:
         self._thread.start()
 
     def end(self) -> None:
-        """Do not try any more to start a process. The thread ends when the inbox is closed and has no step left."""
+        """Make no more attempts to start a process. The thread ends when `Inbox.finished` is true."""
         self._ending.set()
 
     def abandon(self) -> None:

@@ -1,4 +1,4 @@
-"""The inbox. A handler with ``once=True`` runs in a transaction that inserts a row, which names the message."""
+"""The inbox. A handler with ``once=True`` runs in a transaction, which also inserts a row for the message."""
 
 from __future__ import annotations
 

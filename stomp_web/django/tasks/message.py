@@ -164,7 +164,7 @@ def read_result(message: ReceivedMessage, backend: str) -> TaskResult[..., typin
 
 
 def id_of(payload: object) -> str | None:
-    """Return the valid id in *payload*, or ``None``. No signature covers ``x-message-id``, so it is not used."""
+    """Return the valid id in *payload*, or ``None``. ``x-message-id`` is not used, because no signature covers it."""
     identity = payload.get("id") if isinstance(payload, dict) else None
     return identity if isinstance(identity, str) and 0 < len(identity) <= LONGEST_ID else None
 

@@ -103,7 +103,7 @@ class TaskResults:
     def begin(self, result: TaskResult[..., typing.Any], worker_id: str) -> bool:
         """Record that *worker_id* begins to run *result*. Copy the data of earlier attempts to *result*.
 
-        If the task has finished before, return false. A refused task has not finished, because its dead letter can
+        If the task has already finished, return false. A refused task does not count as finished: its dead letter can
         be sent back to the queue. If there is no row, insert a row: the sender may not have committed its transaction.
         """
         while True:
@@ -131,9 +131,9 @@ class TaskResults:
     def finish(self, result: TaskResult[..., typing.Any], error: TaskError | None, most: int) -> None:
         """Store the end of an attempt to run *result*. If *error* is ``None``, store the value, otherwise the error.
 
-        An error makes the task ``READY`` for another attempt, or ``FAILED`` if the task has now raised *most* times or
-        another worker has finished the task. *result* gets the status, and the errors and workers of all attempts. If
-        another worker has stored a success, only *result* changes, and the row stays as it is.
+        After an error, the status becomes ``FAILED`` if the task has now raised *most* times or another worker has
+        finished the task. Otherwise, the status becomes ``READY`` for another attempt. *result* gets the status, and
+        the errors and workers of all attempts. If another worker has stored a success, only *result* changes.
         """
         known = list(result.errors)
         while True:

@@ -110,8 +110,8 @@ class Faults:
     def mute(self, on: str | None = "CONNECT", *, after: int = 0, times: int | None = 1) -> Fault:
         """Never answer the frame. The connection stays open.
 
-        A muted CONNECT is not processed, no session begins, and the client receives nothing. The only timeout that
-        still applies is that of `close_idle`. Any other muted frame is processed, and heart-beats continue.
+        A muted CONNECT is not processed, no session begins, and the client receives nothing. Only the timeout of
+        `close_idle` still applies. Any other muted frame is processed, and heart-beats continue.
         """
         return self._add(Fault(on, after, times, answer=False))
 

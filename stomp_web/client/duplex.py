@@ -49,7 +49,7 @@ class QueueingDuplexClient(LoopClient):
     `Frame.truncated` is true. You can acknowledge such messages. The limits are *max_header_bytes* (131,072),
     *max_headers* (2,000) and *max_body_bytes* (134,217,728, RabbitMQ's own limit).
 
-    *queue_size* is the size of each queue in frames. *message_queue* is your own `FrameQueue` for MESSAGE frames.
+    *queue_size* is the size of each queue in frames. *message_queue* may be your own `FrameQueue` for MESSAGE frames.
     *heart_beat* is ``(sent, wanted)`` in milliseconds. Unlike in `PublishClient`, *sent* may be positive. The class
     `PublishClient` describes the other arguments.
     """

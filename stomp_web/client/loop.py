@@ -137,8 +137,8 @@ class Loop(BaseClient):
     def _exchange(self, session: Session, exchange: Exchange, deadline: Deadline) -> None:
         """Hand *exchange* over to the driving thread, and wait until the exchange is done.
 
-        An exchange with receipts is done after the last receipt. Any other exchange is done when its bytes are written.
-        If a loop in another thread will write the bytes, and the backlog is below 1 MiB, the exchange is done at once.
+        With receipts, the exchange is done after the last receipt. Without receipts, it is done when its bytes are
+        written. If a loop in another thread will write these bytes, it is enough that the backlog is below 1 MiB.
         """
         exchanges, driver = self._exchanges, self._driver
         with driver.lock:
@@ -190,7 +190,7 @@ class Loop(BaseClient):
             self._step(None if deadline is None else deadline.remaining())
 
     def _step(self, seconds: float | None) -> bool:
-        """Write and read the bytes that are ready. If none are, wait at most *seconds*. Return whether bytes moved."""
+        """Write and read ready bytes. If no bytes are ready, wait at most *seconds*. Return whether bytes moved."""
         session = self._live_session()
         # Open the wakeup before looking for bytes to write: a thread that hands over bytes later ends the wait.
         wake = self._driver.wakeup.fileno()

@@ -73,7 +73,7 @@ class PublishClient(SendingClient):
 
     @classmethod
     def with_connector(cls, connector: Connector, timeout: float, confirm: bool, notices: Notices) -> PublishClient:
-        """Return a client for a pool. Pooled clients share *connector* and *notices*. The pool publishes *notices*."""
+        """Return a pooled client. Pooled clients share *connector* and *notices*. The pool calls `Notices.publish`."""
         client = cls.__new__(cls)
         client._set_up(connector, timeout, confirm, notices)
         return client

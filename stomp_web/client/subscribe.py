@@ -28,8 +28,8 @@ class PublishSubscribeClient(QueueingDuplexClient):
     exception of a callback goes to `on_error`. A message without a callback goes to `on_unclaimed`, and is dropped.
 
     If a callback waits for a receipt, the client keeps the messages that come before the receipt, and calls their
-    callbacks later. If the kept messages reach both *queue_size* and 128 MiB, the client stops reading and cannot see
-    the receipt. To avoid this problem, set a prefetch limit. With this limit, the broker keeps the other messages.
+    callbacks later. If the client keeps at least *queue_size* messages, and at least 128 MiB, it stops reading and
+    cannot see the receipt. To avoid this problem, set a prefetch limit. The broker then keeps the other messages.
     """
 
     _received: _Callbacks

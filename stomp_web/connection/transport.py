@@ -164,7 +164,7 @@ class Transport:
             raise TransportClosed(f"the TLS handshake failed: {error.reason or error}") from error
 
     def _let_reads_wait(self) -> None:
-        """Let each read without the flag `_at_once` wait for a moment in the system. Such a read needs no poll.
+        """On Linux, let each read without the flag `_at_once` wait up to 4 milliseconds. Such a read needs no poll.
 
         Without this setting, one thread reaches 0.86 of its usual rate of confirmed sends (CPython 3.11). With 8
         threads, the factor is 0.83. The method leaves sockets of gevent unchanged, because they would wait for ever.
@@ -203,7 +203,7 @@ class Transport:
     def _send_record(self, data: memoryview | bytes) -> int:
         """Send at most one TLS record. The peer cannot read a record before the record is complete.
 
-        If one call wrote several records and the system refused the last, OpenSSL would report that none was sent.
+        If a call wrote several records and the system refused the last, OpenSSL would report that no record was sent.
         """
         try:
             sent = self._socket.send(data[:_RECORD_SIZE])

@@ -33,7 +33,7 @@ class StompPanel(Panel):
     """The panel for ``DEBUG_TOOLBAR_PANELS``. It shows the messages of all publishers, also in async views.
 
     A row has the destination, the outcome, the time of the call, the bytes of the body and the message id. Messages
-    that were sent before the request, after the response or by a thread of the application's own are not in the panel.
+    that were sent before the request, after the response or by the application's own threads are not in the panel.
     """
 
     title = TITLE
@@ -79,7 +79,7 @@ class StompPanel(Panel):
         return _template().render(Context(self._stats()))
 
     def _stats(self) -> dict[str, typing.Any]:
-        """Return the `Report` of the request, or an empty dict. It may come from the store of the toolbar."""
+        """Return the `Report` of the request, or an empty dict. The toolbar may load the report from its store."""
         return typing.cast(
             "dict[str, typing.Any]",
             self.get_stats(),  # type: ignore[no-untyped-call, unused-ignore]

@@ -102,7 +102,7 @@ class PublisherMethods:
 
 
 class StompState(PublisherMethods, Unpicklable):
-    """One app's part of the extension. It holds `app`, `publisher` and `handlers`, and has the publisher's methods.
+    """One app's part of the extension: `app`, `publisher` and `handlers`. A state also has the publisher's methods.
 
     A `StompState` works in every thread, with or without an application context. The context may belong to another app.
     `worker_settings` is ``STOMP_WORKER`` of the app's configuration.

@@ -23,7 +23,7 @@ RENEWED_EVERY: typing.Final = 5.0
 
 
 class HealthFile:
-    """The file at *path*. It holds the JSON text of a report, without details.
+    """The file at *path*, which holds the JSON text of a report, without details.
 
     The file is replaced when the report changes. While the program is live, the modification time is renewed every
     `RENEWED_EVERY` seconds.
@@ -46,7 +46,7 @@ class HealthFile:
             ) from None
 
     def update(self, report: Report) -> None:
-        """If *report* has changed, write the file. Otherwise, renew the file's time when due. An error is logged."""
+        """If *report* has changed, write the file. Otherwise, renew the modification time when due. Log any error."""
         try:
             if self._text_of(report) != self._text:
                 self._write(report)

@@ -29,10 +29,10 @@ class RelayHealth:
     """The health of *relay*, for a `HealthServer`. A call returns the `Report`, and does not wait.
 
     The relay is live while `Relay.stuck` is empty. After its first look at the outbox, the relay is ready while it can
-    reach the database and the brokers of the messages that it has found. While the relay sends nothing, a thread asks
-    the broker every five seconds, with `Relay.check`. If all connections are in use, the last answer counts. The thread
-    runs during a ``with`` block, and uses a connection of the relay's publisher. The details of the report are the
-    numbers of the relay's `RelayStats`, and the last known numbers of its outbox.
+    reach the database, its own broker and the brokers of the messages that it has found. While the relay sends nothing,
+    a thread asks the relay's own broker every five seconds, with `Relay.check`. If all connections are in use, the last
+    answer counts. The thread runs during a ``with`` block, and uses a connection of the relay's publisher. The details
+    of the report are the numbers of the relay's `RelayStats`, and the last known numbers of its outbox.
     """
 
     def __init__(self, relay: Relay) -> None:

@@ -65,7 +65,7 @@ class Sending:
                     self._stuck.update(row.key for row in together if row.key is not None)
 
     def _send(self, alias: str, rows: typing.Sequence[Row], deadline: Deadline | None) -> bool:
-        """Send rows of one alias and one of the `waves`. Return false if the sending stopped before the last row."""
+        """Send *rows*, the rows of *alias* in one wave. Return false if the sending stopped before the last row."""
         try:
             publisher = self._publisher_of(alias)
         except ConfigurationError as error:

@@ -66,11 +66,11 @@ class Breaker:
             error.retry_after = pause
 
     def timed_out(self, error: BrokerUnavailable, seconds: float, fair: float) -> None:
-        """Record an attempt that failed with *error* because no broker answered within *seconds*.
+        """Record an attempt that failed with *error* because a broker did not answer within *seconds*.
 
         One attempt with a short deadline says nothing about the broker. So the breaker adds up the *seconds* of such
         attempts since the last success. If the sum reaches *fair* seconds, the breaker opens. *seconds* is the time
-        that was allowed for each broker. The elapsed time is not used, because a slow machine needs more time.
+        that was allowed for each broker. The elapsed time does not count, because a slow machine makes it longer.
         """
         self._silence += seconds
         if self._silence >= fair:

@@ -4,7 +4,7 @@
 2. The time is linear in the number of bytes, even for hostile input.
 3. The memory is limited if the caller takes out the frames after each `FrameBuffer.append`. Then the buffer keeps at
    most one incomplete frame.
-4. C code does most of the work: a search for the blank line, a decode of the head and a slice of the body.
+4. C code of the interpreter does most of the work: it finds the blank line, decodes the head and slices the body.
 """
 
 from __future__ import annotations
@@ -277,7 +277,7 @@ class FrameBuffer:
         return max(self.max_header_bytes + len("\n\r"), LONGEST_COMMAND_LINE)
 
     def _head_may_be_complete(self) -> bool:
-        """Add the chunk to `_head`. If the head may be complete now, move `_head` to `_data` and return ``True``."""
+        """Add new bytes to `_head`. If the head may be complete now, move `_head` to `_data` and return ``True``."""
         head = self._head
         known = len(head)
         if known > len(self._data) and known + len(self._data) <= self._longest_head:

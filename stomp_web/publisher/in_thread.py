@@ -26,8 +26,8 @@ async def call_in_thread(function: typing.Callable[[float], _T], message: Messag
     """Call *function*, which sends *message*, in a thread of the event loop's executor. Return the result.
 
     The argument of *function* is the part of *seconds* that remains. The thread has the caller's context variables.
-    Raises `PoolTimeout` if no thread becomes free in time. If the task is cancelled during the wait, *function* is not
-    called. If the task is cancelled later, *function* runs to its end, and its exception is logged.
+    Raises `PoolTimeout` if no thread becomes free in time. If the task is cancelled while it waits for a thread,
+    *function* is not called. If the task is cancelled later, *function* runs to its end, and its exception is logged.
     """
     import asyncio  # here, so that importing the core does not load asyncio
 

@@ -51,14 +51,14 @@ def deserialize(
 ) -> typing.Any:
     """Return the payload of a received message.
 
-    The header ``content-type`` determines the serializer. A type ``*+json`` is JSON. Any other type ``text/*`` is text.
+    ``content-type`` selects the serializer. If no serializer has the type, ``*+json`` is JSON and ``text/*`` is text.
 
     * *accept* - the names of the serializers that may be used.
     * *keys* - the secret keys that verify signatures.
     * *untyped* - the name of the serializer for a body without a content type. *accept* must contain this name. For
       example, ``json`` reads the TextMessages of JMS producers.
-    * *sent_to* - the destinations for which a message may be signed, besides the one in its header ``destination``. For
-      example, the subscribed destination. A message that is signed for any other destination is refused.
+    * *sent_to* - destinations for which a message may be signed, besides its header ``destination``. For example, the
+      subscribed destination. A message that is signed for any other destination is refused.
 
     Raises `SerializationError` if the message cannot be read or is not accepted. Raises `ConfigurationError` if
     *untyped* is unknown, or if the message is signed and there are no *keys*.

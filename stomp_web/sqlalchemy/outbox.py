@@ -44,8 +44,7 @@ class Outbox:
     >>> metadata.create_all(engine)
     >>> with Session(engine) as session, session.begin():
     ...     message_id = outbox.send(session, "/queue/orders", {"id": 7}, key="7")
-    >>> outbox.relay(engine).run(once=True)
-    0
+    >>> exit_code = outbox.relay(engine).run(once=True)
     >>> publisher.outbox[0].payload
     {'id': 7}
 
@@ -190,7 +189,7 @@ def _refuse_autocommit(connection: Connection) -> None:
 def _driver_commits(connection: Connection) -> bool:
     """Return whether the driver commits each statement, because its ``connect`` was called with autocommit.
 
-    For SQLite, return ``False`` even with autocommit, because the application may then begin transactions itself.
+    For SQLite, return ``False`` even with autocommit, because the application may begin its transactions itself.
     """
     if connection.dialect.name not in {"postgresql", "mysql", "mariadb"}:
         return False

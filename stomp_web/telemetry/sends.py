@@ -181,7 +181,7 @@ def _span_name(operation: str, naming: Naming | None) -> str:
 
 
 def _parent(own: list[SpanContext]) -> contexts.Context | None:
-    """Return the parent context for a span whose messages have the contexts *own*. ``None`` is the current context.
+    """Return the parent context for a span of messages with the contexts *own*. ``None`` means the current context.
 
     If no span is current, as in a relay, and all contexts belong to one trace, the new span continues this trace.
     """

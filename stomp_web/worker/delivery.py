@@ -92,7 +92,7 @@ class FailureCounts:
         return self._counts.get(key, 0)
 
     def set(self, key: Key | None, failures: int) -> None:
-        """Store the number of *failures*. With 0, forget the message, because it will not come again."""
+        """Store the number of *failures*. If it is 0, forget the message, which the broker will not deliver again."""
         with self._lock:
             self._counts.pop(key, None)
             if failures and key is not None:

@@ -143,7 +143,7 @@ class ProcessExecutor(Executor):
         self._discard()
 
     def kill(self) -> bool:
-        """End the process at once, and never start another process. Return true, because `execute` ends, too."""
+        """End the process at once, and never start another process. Return true, because a running `execute` ends."""
         with self._lock:
             self._killed = True
             if self._process is not None:

@@ -78,7 +78,7 @@ class WorkerStats:
     * `connected` - whether there is a session now.
     * `stopping` - whether the worker shuts down or has ended.
     * `executors` - the number of threads or processes for handlers.
-    * `executors_ready` - how many of these threads or processes can handle a message now or after their current one.
+    * `executors_ready` - how many of these threads or processes can handle a message now or after the current message.
     * `seconds` - how long the run has taken so far.
     """
 

@@ -1,4 +1,4 @@
-"""`Page` serves a broker's page. One thread accepts connections, and one more thread answers each request.
+"""`Page` serves a broker's page. One thread accepts connections. A new thread answers each request.
 
 The broker's loop runs in another thread. The page locks `Loop.state` only to copy references and counts.
 """
@@ -182,7 +182,7 @@ class Page:
                 self._viewers.release()
 
     def facts(self) -> dict[str, typing.Any]:
-        """Return the facts that do not change while the page is open."""
+        """Return the facts that do not change while the page is served, such as the broker's address."""
         host, port = self.broker.address
         settings = self._loop.settings
         return {

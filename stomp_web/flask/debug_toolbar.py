@@ -36,7 +36,7 @@ _KEY: typing.Final = "stomp_web.panel"
 
 
 class _Messages(Collection):
-    """The messages of one request. `context` is the request's own context until the collection ends."""
+    """The messages of one request. `context` is Flask's request context, or ``None`` after the collection has ended."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class StompPanel(DebugPanel):
 
     @classmethod
     def init_app(cls, app: flask.Flask) -> None:
-        """Observe the publishers of *app*, and those that are made later. Flask-DebugToolbar calls this method."""
+        """Observe the publishers of *app* and all later publishers. Flask-DebugToolbar calls this method."""
         _watch(app)
 
     def process_request(self, request: Request) -> None:

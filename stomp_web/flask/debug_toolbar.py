@@ -52,7 +52,7 @@ class StompPanel(DebugPanel):
     """The panel for ``DEBUG_TB_PANELS``. It shows the messages of all publishers.
 
     A row has the destination, the outcome, the time of the call, the bytes of the body and the message id. Messages
-    that were sent before the request, after the response or by a thread of the application's own are not in the panel.
+    that were sent before the request, after the response or by the application's own threads are not in the panel.
     """
 
     name = "STOMP"

@@ -1,6 +1,6 @@
 """Passcodes and keys that do not appear in a traceback, a log or a `repr`.
 
-Error reporters print local variables. So every public function redacts its secret arguments first.
+Error reporters print local variables. Therefore, every public function redacts its secret arguments first.
 """
 
 from __future__ import annotations

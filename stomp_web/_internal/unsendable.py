@@ -1,4 +1,4 @@
-"""Checks for messages that a broker would confirm and then lose. A publisher refuses to send these messages.
+"""Checks for messages that a broker confirms, but that are lost, or whose answers are lost. A publisher refuses them.
 
 * A temporary destination belongs to the connection that names the destination, and a publisher's connection receives
   nothing. RabbitMQ 3.10 and 4.3 and ActiveMQ 5.17 confirm a SEND with ``reply-to:/temp-queue/a``. ActiveMQ also
@@ -21,7 +21,7 @@ _DIRECT_REPLY = "amq.rabbitmq.reply-to"  # RabbitMQ's pseudo-queue for answers t
 
 
 def check_headers(headers: typing.Mapping[str, str]) -> None:
-    """Raise `InvalidFrame` if a broker would confirm and lose a message with these *headers*."""
+    """Raise `InvalidFrame` if a message with *headers* would be confirmed, although it or its answer would be lost."""
     message_id = headers.get("x-message-id")
     if isinstance(message_id, str) and not message_id.strip():
         raise InvalidFrame(
@@ -39,7 +39,7 @@ def check_headers(headers: typing.Mapping[str, str]) -> None:
 
 
 def check_destination(destination: str) -> None:
-    """Raise `InvalidFrame` if a broker would confirm and lose a message to *destination*."""
+    """Raise `InvalidFrame` if a message to *destination* would be confirmed and then lost."""
     if _is_temporary(destination):
         raise InvalidFrame(
             f"{short_repr(destination)} belongs to the connection that sends the message, and a publisher's "

@@ -60,7 +60,7 @@ class Loop:
         self._stopping = False
 
     def prepare(self) -> None:
-        """Forget earlier calls of `ask_to_stop`. A call that comes later ends the next `run`, even before `open`."""
+        """Forget earlier calls of `ask_to_stop`. Later calls end the next `run`, even if they come before `open`."""
         self._stopping = False
 
     def open(self) -> None:

@@ -82,7 +82,7 @@ class Broker:
     * *history* - `messages` remembers this many bytes of accepted messages. A message counts as its body and about
       1,000 bytes. Default: 512 MiB.
 
-    All messages survive `stop` and `start`, also unacknowledged messages. `faults` makes the broker misbehave.
+    All messages survive `stop` and `start`, even unacknowledged messages. `faults` makes the broker misbehave.
     """
 
     def __init__(

@@ -73,8 +73,8 @@ class BaseClient(Unpicklable):
     def from_url(cls, url: str, **options: typing.Any) -> Self:
         """Return a client for an address, such as ``stomp://user:passcode@mq1,mq2:61614/shop?timeout=3``.
 
-        To connect, the client tries the brokers until one accepts a session. The broker of its last session comes
-        first. *options* are arguments of the constructor, and override the address. Raises `ConfigurationError`.
+        To connect, the client tries the brokers until one accepts a session, first the broker of the last session.
+        *options* are constructor arguments, and override the address. Raises `ConfigurationError` for bad values.
         """
         url, options = redact_secret("url", url), redact_secrets(options)
         address = parse_address(url)

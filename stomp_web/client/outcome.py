@@ -55,7 +55,8 @@ def not_whole(
 ) -> MessageError:
     """Return the exception for a write that failed because of *problem*. *late* means an expired deadline.
 
-    *left* of *size* bytes and *whole* of *count* messages were written. *confirmed* holds the confirmed positions.
+    The write took the first *left* of *size* bytes, which hold the first *whole* of *count* messages completely.
+    *confirmed* holds the positions of the confirmed messages.
     """
     broker = session.broker
     if not left:
@@ -109,11 +110,10 @@ def rejected(
 
     *receipts* maps each requested receipt id to the position of its message. All ids of a transaction have the same
     position. *waiting* holds the ids of missing receipts. If *receipts* is empty, the exception is about *count*
-    messages. *earlier* is how many unconfirmed messages were sent before. If *late* is true, the deadline expired
-    before the last answer.
+    messages. *earlier* unconfirmed messages were sent before. If *late*, the deadline expired before the last answer.
 
-    The exception is `Rejected` only if an ERROR `refuses` a message of this call. The outcome is unknown if a message
-    has no answer. If *earlier* is not 0, an ERROR that names no frame, as from RabbitMQ, leaves the outcome unknown.
+    The exception is `Rejected` only if an ERROR refuses a message of this call. The outcome is unknown if a message has
+    no answer. If *earlier* is not 0, an ERROR that names no frame, as from RabbitMQ, leaves the outcome unknown.
     """
     broker = session.broker
     refusals = [error for error in errors if refuses(error, session.dialect)]
@@ -169,7 +169,7 @@ def no_receipt(
     confirmed: tuple[int, ...] = (),
     size: int = 1,
 ) -> MessageError:
-    """Return the exception for unanswered messages. *size* is the size of one message in bytes, or 1 for several."""
+    """Return the exception for unanswered messages. `_limit_hint` needs *size*: a message's bytes, or 1 for several."""
     late = isinstance(error, TransportTimeout)
     given = f" ({deadline.seconds:.3g} s given)" if late else ""
     reason = "be slow or out of resources, or may have refused it" if late else "have gone down, or have refused it"

@@ -68,7 +68,7 @@ class Transactions:
         )
 
     def end(self, reason: StompError) -> None:
-        """End all open transactions, as the session has ended. If *reason* has an ERROR, `get` reports the ERROR."""
+        """End all open transactions after the end of the session. If *reason* has an ERROR, `get` reports the ERROR."""
         if isinstance(reason, Rejected | ConnectionLost) and reason.frame is not None:
             self.end_by(reason.frame, isinstance(reason, Rejected))
         self.open.clear()

@@ -57,12 +57,12 @@ def send(
     * *destination*, *payload*, *headers*, *confirm*, *timeout* and the other *options* - see `Publisher.send`.
 
     Raises the exceptions of `Publisher.send`. With *on_commit*, the outermost ``atomic`` block raises the first error
-    after the commit. If sending fails or the process dies after the commit, the message is lost or its outcome is
-    unknown.
+    after the commit. If, with *on_commit*, sending fails or the process dies after the commit, the message is lost or
+    its outcome is unknown.
 
     With *on_commit*, each alias sends a transaction's messages as one batch, or as several if they differ in *confirm*.
     If several messages wait, all errors are logged. A message that was certainly not sent because of another message is
-    sent again alone. The time of failures shortens later *timeouts*, but at least a twentieth of a *timeout* is left.
+    sent again alone. The time of failed batches is deducted from later *timeouts*, but at least a twentieth remains.
     """
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
     if keep is None:
@@ -89,12 +89,12 @@ async def asend(
 ) -> str:
     """Send one message from an async view, and return its id. The event loop is not blocked.
 
-    `send` documents the arguments. The payload is serialized before the first ``await``. A thread of the event loop's
-    executor sends the message. `Publisher.asend` documents the effect of a cancelled task.
+    `send` documents the arguments. The payload is serialized before the first ``await``. If the message is sent now, a
+    thread of the event loop's executor sends it. `Publisher.asend` documents the effect of a cancelled task.
 
     For async code, Django uses the database in one thread (``sync_to_async`` with ``thread_sensitive=True``). With
-    *on_commit*, `asend` checks whether this thread has an open transaction. With an open transaction, `asend` returns
-    at once, and Django's thread sends after the commit. Without an open transaction, the message is sent now.
+    *outbox*, this thread writes the row. With *on_commit*, `asend` checks whether this thread has an open transaction.
+    If so, `asend` returns at once, and this thread sends after the commit. Otherwise, the message is sent now.
     """
     publisher = publishers[using]
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)

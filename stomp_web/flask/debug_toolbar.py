@@ -36,7 +36,7 @@ _KEY: typing.Final = "stomp_web.panel"
 
 
 class _Messages(Collection):
-    """The messages of one request. `context` is the request's own context until the collection ends."""
+    """The messages of one request. `context` is Flask's request context, or ``None`` after the collection has ended."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class StompPanel(DebugPanel):
     """The panel for ``DEBUG_TB_PANELS``. It shows the messages of all publishers.
 
     A row has the destination, the outcome, the time of the call, the bytes of the body and the message id. Messages
-    that were sent before the request, after the response or by a thread of the application's own are not in the panel.
+    that were sent before the request, after the response or by the application's own threads are not in the panel.
     """
 
     name = "STOMP"
@@ -64,7 +64,7 @@ class StompPanel(DebugPanel):
 
     @classmethod
     def init_app(cls, app: flask.Flask) -> None:
-        """Observe the publishers of *app*, and those that are made later. Flask-DebugToolbar calls this method."""
+        """Observe the publishers of *app* and all later publishers. Flask-DebugToolbar calls this method."""
         _watch(app)
 
     def process_request(self, request: Request) -> None:

@@ -44,14 +44,14 @@ def _metadata_of(app: flask.Flask) -> MetaData:
 
 
 def engine_of(app: flask.Flask) -> Engine | None:
-    """Return the default engine of *app*, or ``None`` if it has no Flask-SQLAlchemy or only ``SQLALCHEMY_BINDS``."""
+    """Return the default engine of *app*. ``None`` if *app* has no Flask-SQLAlchemy, or only ``SQLALCHEMY_BINDS``."""
     with app.app_context():
         engines = getattr(app.extensions.get("sqlalchemy"), "engines", {})
     return typing.cast("Engine | None", engines.get(None))
 
 
 def relay_engine(app: flask.Flask, database: str | None) -> Engine:
-    """Return the engine for the address *database*. Default: the app's engine, or else ``SQLALCHEMY_DATABASE_URI``."""
+    """Return the engine for the address *database*, else of *app*, else for the address ``SQLALCHEMY_DATABASE_URI``."""
     from ..sqlalchemy.store import make_engine
 
     engine = engine_of(app)

@@ -28,8 +28,8 @@ class HealthCheck(Unpicklable):
     * *checks* - one function for each broker, such as the method `Publisher.check`. A function takes the timeout in
       seconds, and returns a `Health`, or ``None`` if there is nothing to check.
     * *timeout* - how many seconds each broker has to answer. Default 2.
-    * *max_age* - for how many seconds the result is kept. Default 1. So each process asks a broker at most once in
-      *max_age* seconds, no matter how many probes come.
+    * *max_age* - for how many seconds the result is kept. Default 1. Therefore, each process asks a broker at most once
+      in *max_age* seconds, no matter how many probes come.
     * *details* - whether the report contains the addresses, the products and the errors of the brokers. Default false,
       because strangers may be able to read the answers of a web application.
 
@@ -58,7 +58,7 @@ class HealthCheck(Unpicklable):
         self._states = PerProcess(_State)
 
     def __call__(self) -> Report:
-        """Return a report. `HealthCheck` describes how old it may be."""
+        """Return a report. `HealthCheck` describes how old the report may be."""
         state = self._states[os.getpid()]
         known = state.kept(self._max_age)
         if known is not None:

@@ -9,7 +9,7 @@ _NO_SUCH_TABLE = 1146  # the number of the error in MariaDB and MySQL
 
 
 def is_missing_table(error: BaseException) -> bool:
-    """Return whether a Django or SQLAlchemy *error* says that a table is missing. Its cause is the driver's error."""
+    """Return whether a Django or SQLAlchemy *error*, or its cause, is a driver's error about a missing table."""
     driver = error.__cause__ or error
     state = getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)
     first = driver.args[0] if driver.args else None

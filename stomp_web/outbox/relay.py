@@ -117,8 +117,8 @@ class Relay:
     def stuck(self) -> str:
         """The reason why the program must be restarted, or an empty text. Use this property for liveness probes.
 
-        The relay is stuck if one step takes more than five minutes, for example because the database driver waits for
-        an answer for ever. While a broker or the database is away, the relay keeps trying, and is not stuck.
+        The relay is stuck if its thread makes no progress for more than five minutes, for example because the database
+        driver never gets an answer. While a broker or the database is away, the relay keeps trying, and is not stuck.
         """
         silent = time.monotonic() - self._moved_at
         return f"the thread that called run has not moved for {silent:.0f} s" if silent > _STUCK else ""
@@ -242,7 +242,7 @@ class Relay:
         return self._stopping
 
     def _try_broker(self) -> None:
-        """At the start, check the broker of *alias*. If the check fails, log a warning before the first message."""
+        """At the start, check the broker of *alias* before there is a message. If the check fails, log a warning."""
         try:
             health = self.check()
             problem = "" if health is None or health else str(health)

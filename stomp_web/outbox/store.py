@@ -163,8 +163,7 @@ class Store:
     ) -> tuple[list[Row], int, int, list[Candidate]]:
         """Lock rows, and choose the rows that may be sent now.
 
-        Returns these rows, the number of locked rows, the id of the last examined row, and the candidates that must
-        wait.
+        Returns these rows, the number of locked rows, the id of the last examined row, and the rows that must wait.
         """
         rows, large = self.pending(limit, ids, skip, after, _MOST_BYTES // limit)
         behind = self._keys_with_others(rows)
@@ -195,7 +194,7 @@ class Store:
         return {key for key, count in own.items() if found.get(key) != count}
 
     def _hold(self, held: typing.Sequence[Candidate]) -> int:
-        """Set the candidates *held* to waiting, so that no relay reads a candidate before its previous row is gone.
+        """Set the candidates *held* to waiting. No relay reads a candidate before the previous row of its key is gone.
 
         This method locks the previous rows. Without a lock, another transaction could delete or retry a previous row,
         and would not see that the candidate waits. Returns how many candidates wait now.
@@ -226,7 +225,7 @@ class Store:
         self._wake_behind({row.key for row in outcomes.sent if row.key is not None})
 
     def _record_later(self, outcomes: typing.Sequence[Outcomes]) -> None:
-        """Record *outcomes* in a new transaction. While SQLite is locked, try again: only this relay has the `turn`."""
+        """Record *outcomes* in a new transaction. If SQLite is locked, try again while this relay has the `turn`."""
         deadline = time.monotonic() + _RECORD_LIMIT
         while True:
             try:
@@ -240,7 +239,7 @@ class Store:
             time.sleep(_RECORD_PAUSE)
 
     def _wake_behind(self, keys: typing.Collection[str]) -> None:
-        """Make all rows of *keys* pending that wait for an earlier row."""
+        """Set to pending all rows of *keys* that wait for an earlier row."""
         while keys and (ids := self.waiting_behind(keys, _MOST_WOKEN)):
             self.update(ids, state=PENDING, next_attempt_at=None)
 
@@ -260,7 +259,7 @@ class Store:
     # -- what an operator does --------------------------------------------------------------------------------
 
     def retry(self, ids: typing.Sequence[int] | None = None) -> int:
-        """Set all failed rows to pending. With *ids*, set failed or waiting rows among *ids*. Return their number."""
+        """Set all failed rows to pending. With *ids*, set only failed or waiting rows of *ids*. Return their number."""
         return self._each_chunk(ids, (FAILED, WAITING) if ids is not None else (FAILED,), self._retry)
 
     def discard(self, ids: typing.Sequence[int] | None = None) -> int:
@@ -409,9 +408,9 @@ class Store:
     def commit_soon(self) -> None:
         """Make the commit of this transaction skip the wait for the server's disk, if the database has this option.
 
-        If the server fails soon after the commit, the commit may be lost, and the sent rows are in the table again. A
-        relay then sends them again with the same ids. If a commit is lost, all later commits are lost, too. So the rows
-        of one key stay in order.
+        If the server fails soon after the commit, the commit may be lost, and the sent rows are in the table again. In
+        this case, a relay sends the rows again with the same ids. If a commit is lost, all later commits are lost, too.
+        Therefore, the rows of one key stay in order.
         """
 
     def stats(self) -> OutboxStats:

@@ -71,7 +71,7 @@ class BodyReader:
         return len(self._head) + min(self.size, self._limit)
 
     def kept(self) -> bytes:
-        """Return the bytes of the frame that have come so far, including the head."""
+        """Return the bytes of the frame that the reader keeps, including the head."""
         return b"".join((self._head, *self._pieces))
 
     def read(self, data: bytes, position: int) -> int:

@@ -46,9 +46,9 @@ class Inbox:
 
     * *metadata* - the application's `sqlalchemy.MetaData`. The inbox adds its table to the metadata.
     * *session_factory* - a callable that returns a `sqlalchemy.orm.Session`, such as a ``sessionmaker`` or a
-      ``scoped_session``. With Flask-SQLAlchemy, pass ``db.session``. The handler then gets the session ``db.session``.
+      ``scoped_session``. With Flask-SQLAlchemy, pass ``db.session``, whose current session the handler gets.
     * *table* - the table's name.
-    * *keep* - after how many days a row is deleted. Default: 30. If the message comes after that, it is handled again.
+    * *keep* - how many days a row is kept. Default: 30. If a message comes again after this time, it is handled again.
 
     >>> from sqlalchemy import create_engine
     >>> from sqlalchemy.orm import sessionmaker

@@ -138,7 +138,7 @@ class _Handling:
 
 
 class WorkerTelemetry:
-    """An observer that makes the metrics of one worker. *server* contains the attributes of its broker."""
+    """An observer that makes the metrics of one worker. *server* contains the attributes of the worker's broker."""
 
     def __init__(self, meters: Meters, server: Attributes, system: str | None, template: Template | None) -> None:
         self.meters = meters

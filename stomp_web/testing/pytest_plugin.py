@@ -1,6 +1,6 @@
 """The pytest plugin of stomp-web. pytest loads the plugin in every environment with stomp-web.
 
-So this module imports only pytest, and changes only tests that use its fixtures.
+Therefore, this module imports only pytest, and changes only tests that use its fixtures.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class Failure:
 
 
 class ExecutorGone(Exception):
-    """The process ended before it took the message, so no handler was called."""
+    """The process for handlers ended before it took the message, so no handler was called."""
 
 
 class Executor:

@@ -72,7 +72,7 @@ class Worker(Unpicklable):
     * *untyped* - the name of the serializer for bodies without a content type. A handler's own *untyped* comes first.
       Default: ``bytes``.
     * *initializer* - a function at the top level of a module, which each process calls before importing the handlers.
-    * *around* - a function that returns a context manager. Each message is handled inside a new context.
+    * *around* - a function that returns a context manager. Each message is handled inside a new context manager.
     * *handlers* - a `Handlers` object that was filled before. Default: a new object, which `subscribe` fills.
     * *inbox* - a `stomp_web.sqlalchemy.Inbox`, which handlers with ``once=True`` need. If handlers run in processes,
       pass a function at the top level of a module instead. Each process calls the function, which returns an inbox.
@@ -250,7 +250,7 @@ class Worker(Unpicklable):
 
         A worker that tries to reach an absent broker is not stuck. The worker is stuck in three cases. A thread for
         handlers has failed. The reader's thread has ignored missing heart-beats for a minute. The thread of `run` has
-        not moved within a limit. The limit is five minutes, plus the option ``timeout`` for CONNECT and each SUBSCRIBE.
+        made no progress for five minutes plus the option ``timeout``, once for CONNECT and once for each SUBSCRIBE.
         """
         supervisor = self._supervisor
         return "" if supervisor is None else supervisor.stuck

@@ -28,7 +28,7 @@ class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
-        """Return ``False``. Only the action `discard` deletes rows, and lets later rows with the same key be sent."""
+        """Return ``False``. The action `discard` deletes outbox rows, and lets later rows of their keys be sent."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:

@@ -72,6 +72,7 @@ class ProcessExecutor(Executor):
 
     def start(self) -> None:
         """Start the process and wait until it has imported the handlers. Raises `ConfigurationError` if this fails."""
+        self._discard()  # a process that has died without a message
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_run_process, args=(theirs, self._initializers, self._setup), name=self._name)

@@ -92,17 +92,24 @@ worker = Worker(os.environ["STOMP_URL"])
 def answer(message):
     with Publisher(os.environ["STOMP_URL"]) as publisher:
         publisher.send("/queue/done", os.getpid())
+    assert eventually(lambda: not Path("busy").exists())
 """
 
 
-def test_the_parent_counts_the_processes(broker: Broker, publisher: Publisher, tmp_path: Path) -> None:
+@pytest.mark.parametrize("busy", [True, False], ids=["with a message", "idle"])
+def test_the_parent_counts_the_processes(broker: Broker, publisher: Publisher, tmp_path: Path, busy: bool) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
+    if busy:
+        (tmp_path / "busy").touch()
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with program("worker", "shop:worker", "--processes", "2", *PORT, cwd=tmp_path, PYTHONPATH=paths) as process:
         url = url_of(process)
         becomes(200, url)
         publisher.send("/queue/orders", 1)
         (frame,) = broker.wait_for("/queue/done", timeout=DEADLINE)
+        if not busy:
+            assert eventually(lambda: probe(url).members["handled"] == 1)
+            assert broker.wait_until(lambda: not broker.unacknowledged("/queue/orders"))
         (tmp_path / "wait").touch()
         os.kill(int(frame.body), signal.SIGKILL)
         assert eventually((tmp_path / "importing").exists)
@@ -110,6 +117,7 @@ def test_the_parent_counts_the_processes(broker: Broker, publisher: Publisher, t
         assert answer.status == 503
         assert answer.members["reason"] == "1 of 2 threads or processes for handlers are ready"
         assert answer.members["live"]
+        (tmp_path / "busy").unlink(missing_ok=True)
         (tmp_path / "wait").unlink()
         becomes(200, url)
 

@@ -39,8 +39,11 @@ def run(host: str, port: int, *, verbose: bool, http: tuple[str, int] | None = N
         try:
             broker.start()
         except OSError as error:
-            hint = ". Is a broker running there? --port 0 takes a free port." if _in_use(error) else ""
-            raise StompError(f"{error.strerror or error}{hint}") from None
+            other = Endpoint(broker.address[0], _other_port(port))
+            hint = (
+                f"Is a broker running there? --port {other.port} takes another port; clients need --url stomp://{other}"
+            )
+            raise StompError(_with_hint(error, hint)) from None
         stack.callback(broker.stop)
         lines = [f"The development broker listens on stomp://{Endpoint(*broker.address)}"]
         if http is not None:
@@ -59,13 +62,19 @@ def _start_page(pages: contextlib.ExitStack, broker: Broker, host: str, port: in
     try:
         page = pages.enter_context(Page(broker, host, port))
     except OSError as error:
-        hint = ". Does another broker have its page there? --http 0 takes a free port." if _in_use(error) else ""
-        raise StompError(f"{error.strerror or error}{hint}") from None
+        other = Endpoint(host, _other_port(port))
+        hint = f"Does another broker have its page there? --http {other} takes another port; open the page there"
+        raise StompError(_with_hint(error, hint)) from None
     lines = [f"Its page is at {page.url}"]
     if not is_loopback(host):
         lines.append("The page has no login: other machines can read messages, send messages and switch on faults.")
     return lines
 
 
-def _in_use(error: OSError) -> bool:
-    return error.errno == errno.EADDRINUSE
+def _other_port(port: int) -> int:
+    return port + 1 if port < 65535 else port - 1
+
+
+def _with_hint(error: OSError, hint: str) -> str:
+    """Return the text of *error*, followed by *hint* if the port is in use."""
+    return f"{error.strerror or error}" + (f". {hint}." if error.errno == errno.EADDRINUSE else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import signal
 import socket
@@ -17,6 +18,10 @@ from tests.cli.running import DEADLINE, ended, line_with, program
 
 def url_of(line: str) -> str:
     return re.findall(r"stomp://\S+", line)[0]
+
+
+def another(port: int) -> int:
+    return port + 1 if port < 65535 else 65534
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -53,9 +58,24 @@ def test_a_port_in_use_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> 
         assert main(["broker", "--port", str(port)]) == 1
     out, err = capsys.readouterr()
     assert out == ""
+    assert err.startswith(f"stomp-web: the broker cannot listen on 127.0.0.1:{port}: Address already in use. ")
     assert err.count("\n") == 1
-    assert f"127.0.0.1:{port}" in err
-    assert "--port 0" in err
+    other = another(port)
+    assert f"--port {other} " in err
+    assert err.endswith(f" --url stomp://127.0.0.1:{other}.\n")
+
+
+def test_the_port_that_it_names_instead_is_a_port(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def start(broker: Broker) -> None:
+        raise OSError(errno.EADDRINUSE, "the last port is in use")
+
+    monkeypatch.setattr(Broker, "start", start)
+    assert main(["broker", "--host", "::1", "--port", "65535"]) == 1
+    err = capsys.readouterr().err
+    assert "--port 65534 " in err
+    assert err.endswith(" --url stomp://[::1]:65534.\n")
 
 
 def test_its_page_is_on_this_machine_only_unless_asked_otherwise() -> None:
@@ -78,7 +98,7 @@ def test_a_port_of_the_page_in_use_is_one_clear_line(capsys: pytest.CaptureFixtu
     assert out == ""
     assert err.startswith(f"stomp-web: the page cannot listen on 127.0.0.1:{port}: Address already in use. ")
     assert err.count("\n") == 1
-    assert "--http 0" in err
+    assert f"--http 127.0.0.1:{another(port)} " in err
 
 
 def test_a_host_that_does_not_exist_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,6 +117,9 @@ class TestTheTextIsWhatAUserSees:
         text = "… (it failed …, and is not tried now; the next attempt is made in … s)"
         self.check(text, MessageError, send_often)
 
+    def test_a_port_that_is_taken(self, broker: Broker) -> None:
+        self.check("the broker cannot listen on …: …", OSError, Broker(port=broker.port).start)
+
     def test_none_of_several_brokers(self, broker: Broker) -> None:
         broker.faults.stop_listening()
         text = "none of the … brokers of … could be reached; nothing was sent."

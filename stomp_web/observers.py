@@ -251,7 +251,7 @@ class Observers:
         self.known = tuple(known for known in self.known if known != observer)
 
     def notify(self, event: Event) -> None:
-        """Call every observer with *event*. Log the exception of an observer with its traceback."""
+        """Call every observer with *event*. If an observer raises, log the exception with its traceback."""
         for observer in self.known:
             try:
                 observer(event)

@@ -92,10 +92,10 @@ class LoopClient(Loop):
 
     @property
     def connected(self) -> bool:
-        """Whether the client has a session that the broker has not ended. Reading the property never waits.
+        """Whether the client has a session, as far as the client knows. Reading the property never waits.
 
-        If a loop or a call drives the connection, this property does not check the socket. If the broker has ended the
-        session, the value stays true until the client has read all frames that came before the end.
+        While a loop or a call uses the connection, the value is true until the loop or call notices the session's end.
+        At other times, the property looks at the socket. Even then, the value stays true while frames are unread.
         """
         session = self._session
         if session is None or self._inherited:

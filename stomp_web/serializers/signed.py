@@ -88,7 +88,7 @@ class SignedSerializer(Serializer):
 
 
 def check_keys(serializer: Serializer, keys: Keys) -> None:
-    """Raise `ConfigurationError` if *serializer* signs and *keys* is empty."""
+    """Raise `ConfigurationError` if *keys* is empty although *serializer* signs."""
     if serializer.signs and not keys:
         raise ConfigurationError(f"the serializer {serializer.name} needs a secret: set signing_keys", "signing_keys")
 

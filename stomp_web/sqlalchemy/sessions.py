@@ -48,7 +48,7 @@ class Ending:
 
     @classmethod
     def of(cls, session: Session) -> Ending:
-        """Return the `Ending` of *session*. The first call makes the `Ending`."""
+        """Return the `Ending` of *session*. The first call for a session makes its `Ending`."""
         known = session.info.get(_KEY)
         if known is None or known.is_of_another(session):  # a sessionmaker may copy its `info`
             known = session.info[_KEY] = cls(session)

@@ -300,7 +300,7 @@ class Destinations:
             yield from queue.subscriptions
 
     def counts(self) -> dict[str, Counts]:
-        """Return the counts of all used destinations by name. A subscription counts for the name in its SUBSCRIBE."""
+        """Return the counts of all used destinations by name. A subscription with wildcards counts for its pattern."""
         found = collections.defaultdict(Counts, {name: Counts(n) for name, n in self.journal.accepted.items()})
         for route in self._declared:
             found[route].waiting += 0

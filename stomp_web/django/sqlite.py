@@ -20,7 +20,7 @@ _WAL: typing.Final = re.compile(r"journal_mode\s*=\s*['\"]?wal\b", re.IGNORECASE
 
 
 def sqlite_lacking(connection: BaseDatabaseWrapper) -> str:
-    """Return the options that *connection* lacks, or ``""`` if its database is no SQLite file. Opens no connection."""
+    """Return the options for SQLite that *connection* lacks, or ``""``. This function opens no connection."""
     if connection.vendor != "sqlite" or connection.is_in_memory_db():  # type: ignore[attr-defined]
         return ""
     return " and ".join(_lacking(connection.settings_dict.get("OPTIONS") or {}))

@@ -81,7 +81,7 @@ class Turn(typing.Protocol):
 class Claim:
     """Rows that only this relay may send now.
 
-    `seen` is the number of rows that were read to find these rows. `last` is the id of the last row that was examined.
+    `seen` is the number of rows that were read to choose them. `last` is the id of the last row that was examined.
     """
 
     def __init__(

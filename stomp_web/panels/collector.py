@@ -197,7 +197,7 @@ _current: contextvars.ContextVar[Collection | None] = contextvars.ContextVar("st
 
 
 class _Collector:
-    """The observer. It gives each event to the collection of the current context."""
+    """The observer of all publishers. The observer gives each event to the collection of the current context."""
 
     def listens(self) -> bool:
         """Return whether the current context has an open collection."""

@@ -152,7 +152,7 @@ class _AwareMoment(TypeDecorator[datetime.datetime]):
 def _known(metadata: MetaData, name: str, kind: str) -> Table | None:
     """Return the table *name* if it was made for this *kind*, ``outbox`` or ``inbox``. Otherwise return ``None``.
 
-    An app that is made twice finds its table in *metadata*. Without a table of this name, reserve the name for *kind*.
+    If *metadata* has no table *name*, also record that the name is for *kind*. The caller then makes the table.
     """
     fullname = f"{metadata.schema}.{name}" if metadata.schema else name
     kinds = metadata.info.setdefault(_KINDS, {})

@@ -1,4 +1,4 @@
-"""Messages on their way through the worker. The numbers of remembered failures and duplicates are limited."""
+"""Messages on their way through the worker. The memory for failures and handled messages is limited."""
 
 from __future__ import annotations
 

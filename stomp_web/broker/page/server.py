@@ -229,7 +229,7 @@ class Page:
         return f"Done: {apply(self.broker.faults, given)}."
 
     def cancel_fault(self, number: object) -> None:
-        """Switch off the fault that has *number* in the status. Do nothing if the fault is over."""
+        """Switch off the fault that has *number* in the page's status. Do nothing if the fault is over."""
         for fault in self._loop.rules.active():
             if id(fault) == number:
                 fault.cancel()

@@ -296,7 +296,7 @@ class Loop:
             heapq.heappush(self._timers, (due, next(self._order), connection))
 
     def _resume(self, connection: Connection) -> None:
-        """Continue to deliver messages and to process the client's held frames, because the client has read enough output."""
+        """Continue to deliver messages and to process held frames, because the client has read enough output."""
         flow = connection.session.flow
         if not flow.open:
             with self.state:

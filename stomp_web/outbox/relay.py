@@ -242,7 +242,7 @@ class Relay:
         return self._stopping
 
     def _try_broker(self) -> None:
-        """At the start, if there is nothing to send, check the relay's own broker. If the check fails, log a warning."""
+        """At the start, if there is nothing to send, check the relay's broker. If the check fails, log a warning."""
         try:
             health = self.check()
             problem = "" if health is None or health else str(health)

@@ -82,6 +82,9 @@ class BodyReader:
         size = self.size + stop - position
         if self._length is None or self._truncate:
             check_body(self._frame, size, None if self._truncate else self._limit, self._version)
+        if not (complete or position) and size <= self._limit:  # a whole chunk: no copy
+            self.add(data)
+            return stop
         piece = memoryview(data)[position:stop]
         if size > self._limit:
             piece = piece[: max(self._limit - self.size, 0)]

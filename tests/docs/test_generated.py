@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import re
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from stomp_web.config import OPTIONS, Option
 from stomp_web.connection.dialect import DIALECTS
 from stomp_web.worker import Worker
 from stomp_web.worker.worker import SETTINGS
+from tests.docs.extension import load_extension
 from tests.docs.pages import DOCS
 
 if TYPE_CHECKING:
@@ -23,12 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def generated() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generated", DOCS / "_ext" / "generated.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_extension("generated")
 
 
 @pytest.mark.parametrize("option", OPTIONS.values(), ids=lambda option: option.name)

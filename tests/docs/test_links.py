@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.docs.pages import DOCS
+from tests.docs.extension import load_extension
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,12 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def links() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("links", DOCS / "_ext" / "links.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_extension("links")
 
 
 @pytest.fixture

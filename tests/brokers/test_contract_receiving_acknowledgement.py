@@ -56,7 +56,7 @@ def test_ack_client_takes_all_messages_up_to_the_one_named(
         client.subscribe(destination, ack="client")
         _, two, _ = [take(client) for _ in range(3)]
         client.ack(two)
-    assert what_is_left(broker, writer, destination) == [(b"three", True)]
+    assert what_is_left(broker, writer, destination, at_least=1) == [(b"three", True)]
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
@@ -69,7 +69,7 @@ def test_ack_client_individual_takes_just_the_one_named(
         client.subscribe(destination, ack="client-individual")
         _, two, _ = [take(client) for _ in range(3)]
         client.ack(two)
-    assert what_is_left(broker, writer, destination) == left_behind(broker, b"one", b"three")
+    assert what_is_left(broker, writer, destination, at_least=2) == left_behind(broker, b"one", b"three")
 
 
 @pytest.mark.parametrize(("version", "mode"), MODES)
@@ -85,7 +85,7 @@ def test_messages_acknowledged_one_after_the_other_are_gone(
             frame = take(client)
             assert frame.body == body
             client.ack(frame)
-    assert [body for body, _ in what_is_left(broker, writer, destination)] == [b"three"]
+    assert [body for body, _ in what_is_left(broker, writer, destination, at_least=1)] == [b"three"]
 
 
 @pytest.mark.parametrize(("version", "mode"), MODES)
@@ -182,7 +182,7 @@ def test_a_nack_without_requeue_takes_the_message_out_of_its_queue(
         client.subscribe(destination, ack="client-individual")
         _, two, _ = [take(client) for _ in range(3)]
         client.nack(two, headers={"requeue": "false"})
-    assert what_is_left(broker, writer, destination) == left_behind(broker, b"one", b"three")
+    assert what_is_left(broker, writer, destination, at_least=2) == left_behind(broker, b"one", b"three")
 
 
 # Names with special characters.
@@ -225,4 +225,4 @@ def test_an_id_with_colons_is_unescaped_once_and_escaped_once_for_its_ack(
         assert ":" in named
         assert "\\" not in named
         client.ack(two)
-    assert what_is_left(broker, writer, destination) == left_behind(broker, b"one", b"three")
+    assert what_is_left(broker, writer, destination, at_least=2) == left_behind(broker, b"one", b"three")

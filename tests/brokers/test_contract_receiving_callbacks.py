@@ -126,7 +126,7 @@ def test_what_a_callback_did_not_acknowledge_because_it_failed_comes_again(
     writer.send(destination, "message")
     assert eventually(lambda: failed)
     calling.disconnect()
-    assert what_is_left(broker, writer, destination) == [(b"message", broker.traits.says_redelivered)]
+    assert what_is_left(broker, writer, destination, at_least=1) == [(b"message", broker.traits.says_redelivered)]
 
 
 def test_a_callback_is_called_no_more_after_unsubscribe(

@@ -79,7 +79,7 @@ def test_a_message_whose_ack_was_aborted_comes_again(
         transaction = client.begin()
         client.ack(take(client), transaction=transaction)
         client.abort(transaction)
-    assert what_is_left(broker, writer, destination) == [(b"question", broker.traits.says_redelivered)]
+    assert what_is_left(broker, writer, destination, at_least=1) == [(b"question", broker.traits.says_redelivered)]
 
 
 def test_an_exception_in_a_transactions_block_leaves_message_and_answer_undone(
@@ -101,7 +101,7 @@ def test_an_exception_in_a_transactions_block_leaves_message_and_answer_undone(
             answer_and_fail(client)
         client.send(destination, b"afterwards", confirm=True)
     assert inbox.get().body == b"afterwards"
-    assert what_is_left(broker, writer, questions) == [(b"question", broker.traits.says_redelivered)]
+    assert what_is_left(broker, writer, questions, at_least=1) == [(b"question", broker.traits.says_redelivered)]
 
 
 def test_a_client_that_is_gone_in_an_open_transaction_has_done_nothing(

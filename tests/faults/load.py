@@ -46,9 +46,10 @@ class Load:
     After a `NotSent` a thread waits as the exception says, but no longer than *pause* seconds, as requests would come
     in over time and not all in the moment in which the broker is away.
 
-    >>> load = Load(publisher, "/queue/x", threads=64, sends=500)   # doctest: +SKIP
-    >>> with load.running(within=60):                                # doctest: +SKIP
+    >>> load = Load(publisher, "/queue/x", threads=64)   # doctest: +SKIP
+    >>> with load.running():                              # doctest: +SKIP
     ...     broker.kill()
+    ...     load.stop()
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Load:
         self._run = uuid.uuid4().hex[:12]
         self._changed = threading.Condition()
         self._stopping = threading.Event()
+        self._counts: collections.Counter[str] = collections.Counter()
         self._late = 0.0
         self._threads = [
             threading.Thread(target=self._send_all, args=(number,), name=f"load {number}", daemon=True)
@@ -81,7 +83,7 @@ class Load:
         return len(self._threads) * self._sends
 
     def count(self, outcome: str) -> int:
-        return sum(call.outcome == outcome for call in self.calls)
+        return self._counts[outcome]
 
     @property
     def failed(self) -> int:
@@ -89,12 +91,11 @@ class Load:
 
     @property
     def counts(self) -> dict[str, int]:
-        return dict(collections.Counter(call.outcome for call in self.calls))
+        return dict(self._counts)
 
     @contextlib.contextmanager
-    def running(self, within: float) -> typing.Iterator[Load]:
-        """Send while the block runs, and then until all is sent; fail if it takes longer than *within* seconds."""
-        end = time.monotonic() + within
+    def running(self, within: float = PATIENCE) -> typing.Iterator[Load]:
+        """Send while the block runs, then until all is sent; fail if that takes *within* more seconds."""
         with watch() as stopwatch:
             for thread in self._threads:
                 thread.start()
@@ -104,6 +105,7 @@ class Load:
                 self.stop()
                 raise
             finally:
+                end = time.monotonic() + within
                 for thread in self._threads:
                     thread.join(max(end - time.monotonic(), 0.0))
         self._late = stopwatch.late
@@ -149,6 +151,7 @@ class Load:
             call = _send(self._publisher, self.destination, message_id)
             with self._changed:
                 self.calls.append(call)
+                self._counts[call.outcome] += 1
                 self._changed.notify_all()
             wait = self._pace
             if isinstance(call.error, BrokerUnavailable):

@@ -39,7 +39,7 @@ class TestMemoryAlarm:
     ):
         publisher = open_publisher(rabbitmq.url, timeout=SHORT)
         load = Load(publisher, queue, threads=8, pace=0.005)
-        with load.running(within=60):
+        with load.running():
             load.confirm_more(200)
             with rabbitmq.memory_alarm():
                 load.fail_more(16)

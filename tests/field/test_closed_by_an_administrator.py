@@ -48,7 +48,7 @@ def add_user(rabbitmq: RabbitMQ, name: str) -> None:
 def test_no_message_on_its_way_is_said_to_be_rejected(rabbitmq, queue, close_connections, resend):
     with Publisher(rabbitmq.url, resend_unknown=resend) as publisher:
         load = Load(publisher, queue, threads=8, pace=0.002)
-        with load.running(within=120):
+        with load.running():
             for _ in range(3):
                 load.confirm_more(200)
                 close_connections()
@@ -61,7 +61,7 @@ def test_no_message_on_its_way_is_said_to_be_rejected(rabbitmq, queue, close_con
 def test_no_message_of_a_user_who_is_deleted_is_said_to_be_rejected(rabbitmq, queue, user):
     with Publisher(rabbitmq.address(login=user, passcode=user)) as publisher:
         load = Load(publisher, queue, threads=8, pace=0.002)
-        with load.running(within=120):
+        with load.running():
             load.confirm_more(200)
             rabbitmq.control("delete_user", user)
             load.fail_more(8)

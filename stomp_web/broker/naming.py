@@ -81,7 +81,7 @@ class Naming:
         return address
 
     def canonical(self, destination: str) -> str:
-        """Return the `Address.name` of *destination*. Return a refused *destination* unchanged."""
+        """Return the `Address.name` of *destination*, or *destination* itself if `sent` refuses it."""
         try:
             return self.sent(destination).name
         except Refused:

@@ -95,7 +95,7 @@ class Exchanges:
             self._unconfirmed += 1
 
     def add_heart_beat(self) -> None:
-        """Queue a heart-beat if no bytes are queued. Queued bytes go first, as TLS may have to retry their write."""
+        """Queue a heart-beat if no bytes are queued. Otherwise, the queued bytes serve as the heart-beat."""
         if not self._outgoing:
             self._append(Exchange(memoryview(b"\n")))
 

@@ -64,7 +64,7 @@ def relay_engine(app: flask.Flask, database: str | None) -> Engine:
 
 
 def inbox_of(load_app: typing.Callable[[], flask.Flask]) -> Inbox:
-    """Return an inbox in the database of the app that *load_app* returns. If the app already has one, copy its options.
+    """Return an inbox in the database of the app that *load_app* returns. Copy the options of the app's inbox, if any.
 
     The inbox uses the app's session, so that one transaction writes the rows of a handler and of the inbox. If handlers
     run in processes, the worker pickles `inbox_of` by name, and each process calls `inbox_of` to make its own inbox.

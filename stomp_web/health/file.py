@@ -60,7 +60,7 @@ class HealthFile:
         self._failed = False
 
     def remove(self) -> None:
-        """Remove the file, because the program ends."""
+        """Remove the file, if that is possible."""
         with contextlib.suppress(OSError):  # it is not there, or the directory is read-only now
             self._path.unlink()
 

@@ -1,4 +1,4 @@
-"""Statements that delete or lock rows in MariaDB and MySQL, and that find each row by its primary key."""
+"""Statements for MariaDB and MySQL that delete or lock rows. Each finds its rows by their primary keys."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def message_of(row: Row) -> Message:
 
 @functools.lru_cache(_MOST_HEADS)
 def _head(destination: str, content_type: str | None, text: str) -> _Prepared:
-    """Return the start of a row's encoded frame, its content type, and the headers in the JSON *text*."""
+    """Return the value for `RowRoute.prepared`. *text* is the JSON text of the headers."""
     try:
         headers = json.loads(text)
     except ValueError as error:

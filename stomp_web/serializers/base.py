@@ -48,7 +48,7 @@ class Serializer(abc.ABC):
         """Return the payload of *body*. Any exception becomes a `SerializationError` that names the serializer."""
 
     def serialize(self, payload: typing.Any, *, destination: str, keys: Keys = ()) -> SerializedPayload:
-        """Return *payload*, serialized for *destination*. Only serializers that sign use *keys*.
+        """Return *payload*, serialized for *destination*. Only signing serializers use *keys*.
 
         Raises `SerializationError` if *payload* cannot be written. In this case, nothing was sent.
         """
@@ -69,7 +69,7 @@ class Serializer(abc.ABC):
     ) -> typing.Any:
         """Return the payload of a message. Raises `SerializationError` if *body* cannot be read.
 
-        Only serializers that sign use *keys* and *sent_to*: see `stomp_web.serializers.deserialize`.
+        Only signing serializers use *keys* and *sent_to*: see `stomp_web.serializers.deserialize`.
         """
         try:
             return self.loads(body)

@@ -3,8 +3,8 @@
 RabbitMQ (3.10, 4.3) percent-encodes non-ASCII characters: ``/queue/für`` becomes ``/queue/f%C3%BCr``. On RabbitMQ,
 ``/queue/x``, ``/amq/queue/x``, ``/reply-queue/x`` and ``x`` are names of one queue. ``/topic/x`` and
 ``/exchange/amq.topic/x`` are names of one topic. ActiveMQ Classic (5.17) delivers messages of the topic
-``VirtualTopic.X`` from queues ``Consumer.*.VirtualTopic.X``. ActiveMQ also accepts a list of destinations, such as
-``/queue/a,/topic/b``, and delivers the message from each destination in the list.
+``VirtualTopic.X`` from queues ``Consumer.*.VirtualTopic.X``. ActiveMQ also accepts a SEND with a list of
+destinations, such as ``/queue/a,/topic/b``. ActiveMQ then delivers the message from each destination in the list.
 """
 
 from __future__ import annotations

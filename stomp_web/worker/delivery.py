@@ -161,7 +161,7 @@ class CurrentSession:
         return delivery.session != self._number and not delivery.acknowledged_first
 
     def ack_mode(self, handler: Handler) -> str:
-        """Return the ack mode for SUBSCRIBE. The mode is never ``auto``, because waiting messages could be lost."""
+        """Return the ack mode for SUBSCRIBE. The mode is never ``auto``, which could lose waiting messages."""
         return "client" if handler.ack == "client" and not self.dialect.acks_over_all else "client-individual"
 
     def cumulative_acks(self, handler: Handler) -> CumulativeAcks:

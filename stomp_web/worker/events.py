@@ -64,7 +64,7 @@ class WorkerEvents:
             self._notify(MessageGivenBack(*_of(delivery)))
 
     def dead_lettered(self, delivery: Delivery, destination: str) -> None:
-        """Notify that the broker has confirmed the dead letter for *destination*."""
+        """Notify that the broker has confirmed the dead letter, which was sent to *destination*."""
         if self:
             self._notify(MessageDeadLettered(*_of(delivery), destination, delivery.error))
 

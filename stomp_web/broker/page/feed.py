@@ -7,6 +7,7 @@ copy references. They search and decode without the lock.
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -73,10 +74,11 @@ class Feed:
 
 
 class Search:
-    """A search for *text* in the id, destination, headers and kept body of messages, without regard to case.
+    r"""A search for *text* in the id, destination, headers and kept body of messages, without regard to case.
 
-    An empty *text* finds every message. In a JSON body, white space does not count, and escaped characters are found.
-    If *selects* returns false for a destination, the search finds no message of that destination.
+    An empty *text* finds every message. In a JSON body, white space does not count. If the whole body was kept, *text*
+    also finds characters that the body has in the form ``\uXXXX``. If *selects* returns false for a destination, the
+    search finds no message of that destination.
     """
 
     def __init__(self, text: str = "", selects: Callable[[str], bool] | None = None) -> None:
@@ -100,8 +102,7 @@ class Search:
         if body.lstrip()[:1] not in ("{", "[", '"'):
             return False
         if "\\u" in body:
-            try:
+            # If it is not JSON, or its end is missing, its escapes stay as they are.
+            with contextlib.suppress(ValueError, RecursionError):
                 body = json.dumps(json.loads(body), ensure_ascii=False)
-            except (ValueError, RecursionError):
-                return False  # it is not JSON, or the end is missing: only its bytes were searched
         return bool(self._compact) and self._compact in "".join(body.lower().split())

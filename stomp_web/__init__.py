@@ -11,10 +11,10 @@ lock at the fork, the child waits for the lock for ever. The modules for framewo
 # ruff: noqa: F403, F405 - all exceptions are public
 
 from ._internal.lazy import loader
-from ._internal.version import __version__
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the time that loading typing takes
 if TYPE_CHECKING:
+    from ._internal.version import __version__
     from .client import Message, PublishClient, PublishSubscribeClient, QueueingDuplexClient
     from .errors import *
     from .pool import PublishClientPool
@@ -60,6 +60,7 @@ __getattr__, __dir__ = loader(
         "pool": ("PublishClientPool",),
         "protocol": ("Frame", "FrameBuffer"),
         "publisher": ("Publisher",),
+        "_internal.version": ("__version__",),
     },
     modules=("client", "config", "connection", "errors", "observers", "pool", "protocol", "publisher", "serializers"),
 )

@@ -1,4 +1,4 @@
-"""Options of command lines, and functions that read their values. argparse and click use this module."""
+"""Options of the commands, and functions that read their values. Some commands use argparse, others click."""
 
 from __future__ import annotations
 

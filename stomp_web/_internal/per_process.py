@@ -16,7 +16,8 @@ _T = typing.TypeVar("_T")
 class PerProcess(dict[int, _T]):
     """A dictionary with one object for each process. ``states[os.getpid()]`` is the object of this process.
 
-    The first use in a process calls *make* with the process id. In a forked child, *leave* gets the parent's object.
+    The first use in a process calls *make* with the process id. In a forked child, the first use also calls *leave*
+    with the parent's object.
     """
 
     __slots__ = ("_leave", "_make")

@@ -76,7 +76,10 @@ class StopSignals:
             raise SystemExit(128 + number)
 
     def _after(self, number: int, frame: types.FrameType | None) -> None:
-        """Handle a signal after the block. Call the earlier handler, unless the signal belongs to the first request."""
+        """Handle a signal after the ``with`` block. Ignore a signal within `ONE_REQUEST` seconds after the first one.
+
+        For a later signal, restore the handler from before the block, and raise the signal again.
+        """
         if not self._in_one_request():
             signal.signal(number, self._before[number])
             signal.raise_signal(number)

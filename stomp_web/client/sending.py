@@ -221,9 +221,10 @@ class SendingClient(BaseClient):
     ) -> None:
         """Read frames until all *receipts* are answered. *receipts* maps each id to the position of its message.
 
-        The first *answered* receipts have already come. *earlier* is the number of unconfirmed messages that were sent
-        before, and an ERROR may be about such a message. *size* is passed to `no_receipt`: the bytes of one message, or
-        1 for several. After an ERROR, the method reads the other answers and ends the session.
+        *answered* is the number of receipts, from the first, that have already come. *earlier* is the number of
+        unconfirmed messages that were sent before, and an ERROR may be about such a message. *size* is for
+        `no_receipt`: the number of bytes of a single message, or 1 for several messages. After an ERROR, the method
+        reads the other answers and ends the session.
         """
         waiting = dict(itertools.islice(receipts.items(), answered, None))
         errors: list[Frame] = []

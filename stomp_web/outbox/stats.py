@@ -13,7 +13,8 @@ __all__ = ["OutboxStats", "RelayStats"]
 class OutboxStats:
     """The number of rows in each state. `oldest` is how many seconds the oldest unsent row has waited.
 
-    `oldest_pending` is how many seconds the oldest pending row has waited. A relay that works sends such a row soon.
+    `oldest_pending` is how many seconds the oldest pending row has waited. If this is long, check that a relay runs and
+    reaches the broker.
     """
 
     pending: int = 0

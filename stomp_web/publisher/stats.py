@@ -44,7 +44,7 @@ class Counters:
         self.sent = self.confirmed = self.not_sent = self.rejected = self.unknown = 0
 
     def failed(self, error: BaseException, count: int) -> None:
-        """Count the *count* messages of a failed call by outcome. *error* may list confirmed or unsent messages."""
+        """Add the *count* messages of a failed call to the counters. *error* may list confirmed or unsent messages."""
         if isinstance(error, MessageError):
             done = len(error.confirmed)
             self.sent += done

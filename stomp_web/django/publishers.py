@@ -73,7 +73,7 @@ class Publishers:
         return iter(_entries())
 
     def make(self, alias: str) -> Publisher:
-        """Return a new publisher for *alias*, not connected yet. Raises the same exceptions as ``publishers[alias]``."""
+        """Return a new publisher for *alias*, not connected yet. Raises what ``publishers[alias]`` raises."""
         aliases = list(_entries())
         if alias not in aliases:
             raise PublisherDoesNotExist(

@@ -48,6 +48,10 @@ class ForeignError(AssertionError):
     """The broker sent ERROR to the foreign client, closed its connection, or kept silent for too long."""
 
 
+class NothingCame(ForeignError):
+    """No message came within the time that the caller gave."""
+
+
 # Seconds. stomp.py does not always see over TLS that the broker has closed (Artemis 2.40); nothing depends on it.
 _CLOSING = 5.0
 
@@ -139,7 +143,7 @@ class ForeignClient(stomp.ConnectionListener):
         try:
             message = self._messages.get(timeout=timeout)
         except queue.Empty:
-            raise ForeignError(f"no message from {self.broker} within {timeout} s{self._trouble()}") from None
+            raise NothingCame(f"no message from {self.broker} within {timeout} s{self._trouble()}") from None
         if message is None:
             self._messages.put(None)
             raise ForeignError(f"{self.broker} closed the reader's connection{self._trouble()}")

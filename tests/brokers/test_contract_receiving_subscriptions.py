@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -10,17 +12,20 @@ import pytest
 
 from stomp_web import (
     QueueingDuplexClient,
+    StompError,
 )
 from stomp_web.connection.dialect import choose_dialect
 from tests.brokers.foreign import ForeignClient
 from tests.brokers.receiving import (
     VERSIONS,
+    all_was_taken,
     receiver,
     send_three,
     send_to_a_topic_that_was_left,
     take,
     what_is_left,
 )
+from tests.brokers.running import PATIENCE
 from tests.brokers.traits import needs
 
 if TYPE_CHECKING:
@@ -80,7 +85,7 @@ def test_with_a_prefetch_of_one_a_second_receiver_gets_the_rest(
     assert rest == [b"two", b"three"]
     client.ack(first)
     client.disconnect()
-    assert what_is_left(broker, writer, destination) == []
+    assert all_was_taken(broker, writer, destination, b"three")
 
 
 def test_with_a_prefetch_of_one_an_ack_brings_the_next_message(
@@ -124,23 +129,36 @@ class Subscriber:
         for headers in self.way.unsubscribe:
             client.unsubscribe(self.name, headers=headers)
 
+    def come_and_leave_for_good(self) -> None:
+        """End the subscription. ActiveMQ-Artemis/2.40.0 may refuse this while it still ends the session before."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with self.here() as client:
+                    self.leave_for_good(client)
+            except StompError:
+                if time.monotonic() > deadline:
+                    raise
+                threading.Event().wait(0.5)
+            else:
+                return
+
 
 @pytest.fixture
 def subscriber(broker: RunningBroker, topic: str) -> Iterator[Subscriber]:
     subscriber = Subscriber(broker, topic)
     yield subscriber
-    with subscriber.here() as client:
-        subscriber.leave_for_good(client)
+    subscriber.come_and_leave_for_good()
 
 
 def test_a_durable_subscriber_gets_what_was_sent_while_he_was_away(
     subscriber: Subscriber, writer: ForeignClient, topic: str
 ) -> None:
-    with subscriber.here():
+    with subscriber.here(ack="client"):  # what a broker still gives to the session before comes back
         pass
     send_three(writer, topic)
     with subscriber.here() as client:
-        assert [take(client).body for _ in range(3)] == [b"one", b"two", b"three"]
+        assert {take(client).body for _ in range(3)} == {b"one", b"two", b"three"}
         writer.send(topic, "four")
         assert take(client).body == b"four"
 

@@ -14,6 +14,7 @@ import pytest
 from tests.brokers import ports
 from tests.brokers.foreign import ForeignClient, ForeignError
 from tests.brokers.handshake import NotReady
+from tests.brokers.running import PATIENCE
 from tests.brokers.traits import needs
 
 ROOT = Path(__file__).parents[2]
@@ -121,7 +122,7 @@ input()
         assert tests.stdout is not None
         broker = os.pidfd_open(int(tests.stdout.readline()))
         tests.kill()
-    ended, _, _ = select.select([broker], [], [], 10)
+    ended, _, _ = select.select([broker], [], [], PATIENCE)
     os.close(broker)
     assert ended
 

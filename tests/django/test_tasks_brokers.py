@@ -113,14 +113,19 @@ def check_priorities(broker: RunningBroker, **options: Any) -> None:
 
 
 def check_that_a_task_runs_after_its_time(broker: RunningBroker) -> None:
-    with backend(broker, scheduler=True), signals() as seen, working():
-        # So late that a worker would not wait for that time itself.
-        due = timezone.now() + timedelta(seconds=8)
-        tasks.add.using(run_after=due).enqueue(1)
-        tasks.add.enqueue(2)
-        results = results_of(seen, 2)
-    assert [result.return_value for result in results] == [2, 1]
-    assert results[1].started_at >= due
+    # So late that a worker would not wait for that time itself. A machine that is too slow for that gets more time.
+    for seconds in (8, 60):
+        with backend(broker, scheduler=True), signals() as seen, working():
+            due = timezone.now() + timedelta(seconds=seconds)
+            tasks.add.using(run_after=due).enqueue(1)
+            tasks.add.enqueue(2)
+            two = timezone.now()
+            results = results_of(seen, 2)
+        times = {result.return_value: result.started_at for result in results}
+        assert times[1] >= due
+        if times[2] < due:
+            break
+    assert [result.return_value for result in results] == [2, 1], f"the second one was sent {two}, due was {due}"
 
 
 class TestRabbitMQ:

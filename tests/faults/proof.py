@@ -25,10 +25,10 @@ import sqlalchemy
 from sqlalchemy import func, select
 from sqlalchemy.pool import NullPool
 
-from stomp_web import Publisher
 from tests.brokers.foreign import ForeignClient
 from tests.brokers.running import PATIENCE, Process, RunningBroker
 from tests.faults import orders
+from tests.faults.load import make_queues
 
 __all__ = ["Database", "Group", "Program", "Proof", "Relays", "Size", "counted", "read", "wait_for"]
 
@@ -263,13 +263,7 @@ class Proof:
         return f"{self._compare()}; {placed:.0f} s until all was placed, {time.monotonic() - self._began:.0f} s in all"
 
     def _make_queues(self) -> None:
-        queues = [self._queue, orders.copies_of(self._queue), orders.dead_letters_of(self._queue)]
-        with Publisher(self._broker.url) as first:
-            for each in queues:
-                first.send(each, {"key": "", "order": -1})
-        self._broker.restart()  # a queue of RabbitMQ that has outlived a restart is safe, see test_worker
-        for each in queues:
-            read(self._broker, each)
+        make_queues(self._broker, self._queue, orders.copies_of(self._queue), orders.dead_letters_of(self._queue))
 
     def _start(self) -> None:
         count, module = str(self._size.transactions), "tests.faults.orders"

@@ -33,7 +33,7 @@ from tests.faults.proof import Group, Program, wait_for
 # The two of RabbitMQ, and one that keeps messages in another way.
 BROKERS = ("rabbitmq", "rabbitmq4", "activemq")
 PORTION = 80
-AHEAD = 2  # portions that are sent before the first kill, so that workers always have tasks
+AHEAD = 2  # portions that may be unfinished, so that workers always have tasks
 PAUSE = 0.1  # seconds that a task takes before its commit
 BETWEEN = 1.0  # seconds between two kills, at least
 # The arguments of the workers. Each runs four tasks at once.
@@ -97,9 +97,14 @@ class Tasks:
 
         wait_for(lambda: self.finished() >= count, text, self.finished)
 
-    def kill_one(self) -> None:
-        """Kill the next worker, a second after the last one, and start it again."""
+    def wait_for_workers(self) -> None:
+        """Wait until all workers receive, and the last kill was a second ago."""
+        programs = self._group.programs
+        wait_for(lambda: all(each.is_ready() for each in programs), lambda: "not all workers have begun their work")
         wait_for(lambda: time.monotonic() - self._killed_at >= BETWEEN)
+
+    def kill_one(self) -> None:
+        """Kill the next worker, and start it again."""
         self._group.kill_one(self.kills)
         self._killed_at = time.monotonic()
         self.kills += 1
@@ -174,9 +179,13 @@ def test_no_task_is_lost_and_every_result_is_right_though_a_worker_is_killed_eac
     began = time.monotonic()
     try:
         for number, portion in enumerate(itertools.batched(items, PORTION), 1):
-            tasks.send(portion)
             if number > AHEAD:
                 tasks.wait_for_finished(len(tasks.identities) - AHEAD * PORTION)
+                tasks.wait_for_workers()
+            finished = tasks.finished()
+            tasks.send(portion)
+            if number > AHEAD:
+                tasks.wait_for_finished(finished + 1)  # they are at work
                 tasks.kill_one()
         tasks.wait_for_finished(len(items))
         took = time.monotonic() - began

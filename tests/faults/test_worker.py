@@ -89,7 +89,7 @@ def running(worker: Worker) -> typing.Iterator[Running]:
     assert run.code == 0
 
 
-def wait_for(folder: Path, count: int, seconds: float = 120.0) -> None:
+def wait_for(folder: Path, count: int, seconds: float = PATIENCE) -> None:
     """Wait until so many messages were handled."""
     end = time.monotonic() + seconds
     never = threading.Event()
@@ -98,20 +98,27 @@ def wait_for(folder: Path, count: int, seconds: float = 120.0) -> None:
         never.wait(0.1)
 
 
-def wait_until_quiet(worker: Worker, seconds: float = PATIENCE) -> None:
-    """Wait until a connected worker has had nothing to do for a second: the queue is empty.
+def handle_the_rest(worker: Worker, broker: RunningBroker, queue: str, folder: Path) -> list[journal.Entry]:
+    """Wait until the worker has handled all that is in the queue, and return what it has handled.
 
-    A broker that was killed gives out again some that were acknowledged: it had not written that down yet.
+    A broker that was killed gives out again some that were acknowledged: it had not written that down yet. A mark, sent
+    behind all of them, tells where the end is.
     """
-    end = time.monotonic() + seconds
-    quiet_since, seen = time.monotonic(), worker.stats().received
-    never = threading.Event()
-    while time.monotonic() - quiet_since < 1.0:
-        assert time.monotonic() < end, f"still busy after {seconds} s: {worker.stats()}"
-        never.wait(0.05)
+    mark = f"mark-{uuid.uuid4().hex}"
+    with PublishClient.from_url(broker.url) as client:
+        client.send(queue, b"{}", {"x-message-id": mark}, content_type="application/json", confirm=True)
+
+    def rest() -> list[journal.Entry]:
+        return [entry for entry in journal.entries(folder) if entry.message_id != mark]
+
+    assert eventually(lambda: len(rest()) < len(journal.entries(folder))), f"the mark was not handled: {worker.stats()}"
+
+    def quiet() -> bool:
         stats = worker.stats()
-        if stats.received != seen or stats.in_flight or stats.waiting or not worker.is_alive:
-            quiet_since, seen = time.monotonic(), stats.received
+        return stats.in_flight == stats.waiting == 0
+
+    assert eventually(quiet), f"still busy: {worker.stats()}"
+    return rest()
 
 
 def children() -> list[int]:
@@ -149,12 +156,11 @@ def test_nothing_is_lost_while_the_broker_is_killed_three_times_and_a_process_on
             victim = children()[0]
             os.kill(victim, signal.SIGKILL)
         wait_for(folder, count)
-        wait_until_quiet(worker)
+        entries = handle_the_rest(worker, broker, queue, folder)
         if worker.processes:
             assert victim not in children()
             assert len(children()) == worker.processes
     seconds = time.monotonic() - began
-    entries = journal.entries(folder)
     assert {entry.message_id for entry in entries} == set(ids)
     again = [
         message_id
@@ -205,8 +211,8 @@ def test_a_window_of_duplicates_drops_what_was_handled_and_not_acknowledged(
         broker.kill()
         broker.start()
         wait_for(folder, len(ids))
-        wait_until_quiet(worker)
-    assert sorted(entry.message_id for entry in journal.entries(folder)) == sorted(ids)
+        entries = handle_the_rest(worker, broker, queue, folder)
+    assert sorted(entry.message_id for entry in entries) == sorted(ids)
     assert drain(broker, queue) == []
 
 

@@ -15,10 +15,10 @@ from stomp_web import ConfigurationError, Publisher
 from stomp_web.worker import Handlers, Worker
 from tests.client.scripted import eventually
 from tests.field import tasks
-from tests.worker.running import Notes, Running, settled
+from tests.worker.running import PATIENCE, Notes, Running, settled
 
 #: Seconds for a worker that starts processes.
-LONG = 60.0
+LONG = PATIENCE
 
 
 def fail(message):

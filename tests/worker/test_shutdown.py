@@ -257,7 +257,7 @@ class Program:
             publisher.send("/queue/a", str(self.pipe))
         assert self.told("begun", 1)
 
-    def told(self, what: str, times: int, within: float = 30.0) -> bool:
+    def told(self, what: str, times: int, within: float = PATIENCE) -> bool:
         def enough() -> bool:
             return [frame.body.decode() for frame in self.broker.messages("/queue/told")].count(what) >= times
 
@@ -271,7 +271,7 @@ class Program:
         # All of the group, also where its leader has ended: a process may still be in a handler.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
         assert self.process.stderr is not None
         self.process.stderr.close()
 
@@ -280,7 +280,7 @@ class Program:
 def program(broker, tmp_path) -> typing.Iterator[typing.Callable[..., Program]]:
     programs: list[Program] = []
 
-    def begin(processes: int = 0, grace: float = 20.0, one_request: float = signals.ONE_REQUEST) -> Program:
+    def begin(processes: int = 0, grace: float = 120.0, one_request: float = signals.ONE_REQUEST) -> Program:
         programs.append(Program(broker, tmp_path, processes, grace, one_request))
         return programs[-1]
 
@@ -298,7 +298,7 @@ class TestSignals:
         with pytest.raises(subprocess.TimeoutExpired):
             running.process.wait(0.3)  # it waits for the handler
         running.go_on()
-        assert running.process.wait(20) == 0
+        assert running.process.wait(PATIENCE) == 0
         assert [frame.body for frame in broker.messages("/queue/told")] == [b"begun", b"handled", b"ended"]
         assert broker.received("ACK") == 1
         assert broker.pending("/queue/a") == broker.unacknowledged("/queue/a") == []
@@ -336,21 +336,21 @@ class TestSignals:
             with pytest.raises(subprocess.TimeoutExpired):
                 running.process.wait(0.3)  # it waits for the handler; and the signals are not merged
         running.go_on()
-        assert running.process.wait(20) == 0
+        assert running.process.wait(PATIENCE) == 0
         assert [frame.body for frame in broker.messages("/queue/told")] == [b"begun", b"handled", b"ended"]
         assert broker.received("ACK") == 1
 
     def test_after_the_grace_time_it_ends_with_1(self, broker, program, processes):
         running = program(processes, grace=0.3)
         running.process.terminate()
-        assert running.process.wait(20) == 1
+        assert running.process.wait(PATIENCE) == 1
         assert running.told("ended", 1)
         assert broker.wait_until(lambda: len(broker.pending("/queue/a")) == 1)
 
     def test_a_kill_gives_the_message_back(self, broker, program, processes):
         running = program(processes)
         running.process.kill()
-        running.process.wait(10)
+        running.process.wait(PATIENCE)
         assert broker.wait_until(lambda: len(broker.pending("/queue/a")) == 1)
 
 

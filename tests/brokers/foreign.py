@@ -79,6 +79,7 @@ class ForeignClient(stomp.ConnectionListener):
         options: dict[str, object] = {"auto_decode": False, "reconnect_attempts_max": 1}
         if self.version != "1.0":
             options |= {"vhost": broker.vhost if vhost is None else vhost, "heartbeats": heartbeats}
+            options |= {"heart_beat_receive_scale": PATIENCE}  # beats of a second may be late by all of it
         address = broker.host, broker.tls_port if tls else broker.port
         self.connection = _CONNECTIONS[self.version]([address], **options)
         if tls:

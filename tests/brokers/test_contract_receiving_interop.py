@@ -10,16 +10,18 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import stompman
 
 from stomp_web import QueueingDuplexClient
 from tests.brokers.foreign import ForeignClient
+from tests.brokers.foreign_async import stompman_client
 from tests.brokers.receiving import VERSIONS, receiver, take
 from tests.brokers.running import PATIENCE
 from tests.brokers.traits import needs
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
+
+    import stompman
 
     from tests.brokers.running import RunningBroker
 
@@ -323,11 +325,6 @@ def both_ways(values: Mapping[str, str]) -> dict[str, str]:
 def run(work: Coroutine[Any, Any, Any]) -> Any:
     """Run stompman's coroutine, with a deadline for all of it."""
     return asyncio.run(asyncio.wait_for(work, PATIENCE))
-
-
-def stompman_client(broker: RunningBroker) -> stompman.Client:
-    server = stompman.ConnectionParameters(broker.host, broker.port, broker.login, broker.passcode)
-    return stompman.Client([server], connect_retry_attempts=1, on_error_frame=None)
 
 
 async def stompman_sends(

@@ -14,6 +14,7 @@ from stomp_web import (
     Message,
     QueueingDuplexClient,
 )
+from tests.brokers.beats import one_survives
 from tests.brokers.foreign import ForeignClient
 from tests.brokers.receiving import (
     listening,
@@ -27,11 +28,6 @@ from tests.client.scripted import eventually
 
 if TYPE_CHECKING:
     from tests.brokers.running import RunningBroker
-
-HEART_BEATS = (1000, 1000)
-
-IDLE = 4.0
-"""Seconds of silence. RabbitMQ/3.10.8 and ActiveMQ/5.17.2 close after 3 s where a beat was promised every second."""
 
 # The loop in its thread, and others beside it.
 
@@ -174,55 +170,74 @@ def test_heart_beats_keep_an_idle_connection_open_while_the_loop_runs(
     broker: RunningBroker, writer: ForeignClient, destination: str
 ) -> None:
     needs(broker, "takes_heart_beats")
-    client = receiver(broker, heart_beat=HEART_BEATS)
-    with listening(client) as loop:
-        client.subscribe(destination)
-        sends, wants = map(int, client.connect().headers["heart-beat"].split(","))
-        assert sends > 0
-        assert wants > 0
-        assert not loop.ended(IDLE), loop.error
-        writer.send(destination, "still here")
-        assert client.message_queue.get(timeout=PATIENCE).body == b"still here"
-        client.send(f"{destination}-other", b"in both directions", confirm=True)
+
+    def check(beat: int, idle: float) -> None:
+        queue = f"{destination}-{beat}"
+        client = receiver(broker, heart_beat=(beat, beat))
+        with listening(client) as loop:
+            client.subscribe(queue)
+            sends, wants = map(int, client.connect().headers["heart-beat"].split(","))
+            assert sends > 0
+            assert wants > 0
+            assert not loop.ended(idle), loop.error
+            writer.send(queue, "still here")
+            assert client.message_queue.get(timeout=PATIENCE).body == b"still here"
+            client.send(f"{queue}-other", b"in both directions", confirm=True)
+
+    one_survives(check)
 
 
 def test_heart_beats_keep_an_idle_connection_open_while_receive_waits(
     broker: RunningBroker, writer: ForeignClient, destination: str
 ) -> None:
     needs(broker, "takes_heart_beats")
-    with receiver(broker, heart_beat=HEART_BEATS) as client:
-        session = client.session
-        client.subscribe(destination)
-        assert client.receive(IDLE) is None
-        writer.send(destination, "still here")
-        assert take(client).body == b"still here"
-        client.send(f"{destination}-other", b"in both directions", confirm=True)
-        assert client.session == session
+
+    def check(beat: int, idle: float) -> None:
+        queue = f"{destination}-{beat}"
+        with receiver(broker, heart_beat=(beat, beat)) as client:
+            session = client.session
+            client.subscribe(queue)
+            assert client.receive(idle) is None
+            writer.send(queue, "still here")
+            assert take(client).body == b"still here"
+            client.send(f"{queue}-other", b"in both directions", confirm=True)
+            assert client.session == session
+
+    one_survives(check)
 
 
 def test_heart_beats_keep_the_connection_open_while_no_thread_takes_the_messages(
     broker: RunningBroker, writer: ForeignClient, destination: str
 ) -> None:
     needs(broker, "takes_heart_beats")
-    client = receiver(broker, heart_beat=HEART_BEATS, queue_size=1)
-    with listening(client) as loop:
-        client.subscribe(destination)
-        for number in range(5):
-            writer.send(destination, f"{number}")
-        assert not loop.ended(IDLE), loop.error
-        bodies = [client.message_queue.get(timeout=PATIENCE).body for _ in range(5)]
-        client.send(f"{destination}-other", b"in both directions", confirm=True)
-    assert bodies == [b"0", b"1", b"2", b"3", b"4"]
+
+    def check(beat: int, idle: float) -> None:
+        queue = f"{destination}-{beat}"
+        client = receiver(broker, heart_beat=(beat, beat), queue_size=1)
+        with listening(client) as loop:
+            client.subscribe(queue)
+            for number in range(5):
+                writer.send(queue, f"{number}")
+            assert not loop.ended(idle), loop.error
+            bodies = [client.message_queue.get(timeout=PATIENCE).body for _ in range(5)]
+            client.send(f"{queue}-other", b"in both directions", confirm=True)
+        assert bodies == [b"0", b"1", b"2", b"3", b"4"]
+
+    one_survives(check)
 
 
 def test_heart_beats_that_come_late_after_a_frame_are_waited_for(broker: RunningBroker, destination: str) -> None:
     needs(broker, "takes_heart_beats")
+
     # ActiveMQ/5.17.2 leaves a beat out where a frame came since the last one: the line is silent for twice as long.
-    with ExitStack() as running:
-        loops = []
-        for number in range(20):
-            client = receiver(broker, heart_beat=HEART_BEATS)
-            loops.append(running.enter_context(listening(client)))
-            client.send(f"{destination}-{number}", b"the receipt is the frame", confirm=True)
-        loops[0].ended(IDLE)
-        assert [str(loop.error) for loop in loops if loop.ended(0)] == []
+    def check(beat: int, idle: float) -> None:
+        with ExitStack() as running:
+            loops = []
+            for number in range(20):
+                client = receiver(broker, heart_beat=(beat, beat))
+                loops.append(running.enter_context(listening(client)))
+                client.send(f"{destination}-{number}", b"the receipt is the frame", confirm=True)
+            loops[0].ended(idle)
+            assert [str(loop.error) for loop in loops if loop.ended(0)] == []
+
+    one_survives(check)

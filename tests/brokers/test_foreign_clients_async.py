@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +15,12 @@ import pytest
 import stompman
 from stompman.connection import Connection
 
+from tests.brokers.beats import one_survives
+from tests.brokers.foreign_async import stompman_client
 from tests.brokers.running import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+    from collections.abc import AsyncGenerator, Coroutine
 
     from tests.brokers.running import RunningBroker
 
@@ -49,18 +50,6 @@ class Inbox:
         return await asyncio.wait_for(self.messages.get(), PATIENCE)
 
 
-@asynccontextmanager
-async def connected(
-    broker: RunningBroker, passcode: str | None = None, connection_class: type[Connection] = Connection
-) -> AsyncIterator[stompman.Client]:
-    # Its heart-beats stay on, one a second both ways: with none it floods the broker (3.16).
-    server = stompman.ConnectionParameters(broker.host, broker.port, broker.login, passcode or broker.passcode)
-    async with stompman.Client(
-        [server], connect_retry_attempts=1, on_error_frame=None, connection_class=connection_class
-    ) as client:
-        yield client
-
-
 async def subscribe(client: stompman.Client, destination: str, inbox: Inbox) -> stompman.ManualAckSubscription:
     return await client.subscribe_with_manual_ack(destination, inbox.take, receipt_timeout=PATIENCE)
 
@@ -68,7 +57,7 @@ async def subscribe(client: stompman.Client, destination: str, inbox: Inbox) -> 
 def test_it_sends_confirmed_and_reads_back_what_it_sent(broker: RunningBroker, destination: str) -> None:
     async def work() -> None:
         inbox = Inbox()
-        async with connected(broker) as client:
+        async with stompman_client(broker) as client:
             subscription = await subscribe(client, destination, inbox)
             await client.send(EVERY_BYTE, destination, headers={"special": "a:b\\c\nd"}, receipt_timeout=PATIENCE)
             message = await inbox.get()
@@ -82,12 +71,12 @@ def test_it_sends_confirmed_and_reads_back_what_it_sent(broker: RunningBroker, d
 def test_what_it_did_not_acknowledge_is_delivered_again(broker: RunningBroker, destination: str) -> None:
     async def work() -> None:
         careless, careful = Inbox(acknowledge=False), Inbox()
-        async with connected(broker) as client:
+        async with stompman_client(broker) as client:
             await client.send(b"message", destination, receipt_timeout=PATIENCE)
             subscription = await subscribe(client, destination, careless)
             assert (await careless.get()).body == b"message"
             await subscription.unsubscribe()
-        async with connected(broker) as client:
+        async with stompman_client(broker) as client:
             subscription = await subscribe(client, destination, careful)
             message = await careful.get()
             await subscription.unsubscribe()
@@ -101,7 +90,7 @@ def test_what_it_acknowledged_is_gone(broker: RunningBroker, destination: str) -
     async def work() -> None:
         for body in (b"first", b"second"):
             inbox = Inbox()
-            async with connected(broker) as client:
+            async with stompman_client(broker) as client:
                 subscription = await subscribe(client, destination, inbox)
                 await client.send(body, destination, receipt_timeout=PATIENCE)
                 assert (await inbox.get()).body == body
@@ -113,7 +102,7 @@ def test_what_it_acknowledged_is_gone(broker: RunningBroker, destination: str) -
 def test_its_nack_is_accepted(broker: RunningBroker, destination: str) -> None:
     async def work() -> None:
         inbox = Inbox(acknowledge=False)
-        async with connected(broker) as client:
+        async with stompman_client(broker) as client:
             await client.send(b"unwanted", destination, receipt_timeout=PATIENCE)
             subscription = await subscribe(client, destination, inbox)
             await (await inbox.get()).nack()
@@ -126,7 +115,7 @@ def test_its_nack_is_accepted(broker: RunningBroker, destination: str) -> None:
 def test_its_transactions_commit_and_abort(broker: RunningBroker, destination: str) -> None:
     async def work() -> None:
         inbox = Inbox()
-        async with connected(broker) as client:
+        async with stompman_client(broker) as client:
             subscription = await subscribe(client, destination, inbox)
             with contextlib.suppress(LookupError):
                 async with client.begin() as transaction:
@@ -141,7 +130,7 @@ def test_its_transactions_commit_and_abort(broker: RunningBroker, destination: s
 
 
 def test_its_heart_beats_keep_the_connection_alive(broker: RunningBroker, destination: str) -> None:
-    async def work() -> None:
+    async def work(heartbeat: stompman.Heartbeat) -> None:
         heard = asyncio.Event()
 
         class Listening(Connection):
@@ -151,19 +140,19 @@ def test_its_heart_beats_keep_the_connection_alive(broker: RunningBroker, destin
                         heard.set()
                     yield frame
 
-        async with connected(broker, connection_class=Listening) as client:
+        async with stompman_client(broker, connection_class=Listening, heartbeat=heartbeat) as client:
             heard.clear()  # of the line feed behind CONNECTED
             await asyncio.wait_for(heard.wait(), PATIENCE)
             assert client.is_alive()
             await client.send(b"works", destination, receipt_timeout=PATIENCE)
 
-    run(work())
+    one_survives(lambda beat, _: run(work(stompman.Heartbeat(beat, beat))))
 
 
 def test_a_wrong_passcode_ends_its_connect(broker: RunningBroker) -> None:
     async def work() -> None:
         with pytest.raises(stompman.FailedAllConnectAttemptsError):
-            async with connected(broker, passcode="wrong"):
+            async with stompman_client(broker, passcode="wrong"):
                 pass
 
     run(work())

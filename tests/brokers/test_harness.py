@@ -35,7 +35,9 @@ def test_a_port_that_a_run_of_the_tests_has_is_given_to_no_other(monkeypatch: py
         )
 
         def given_elsewhere() -> bool:
-            done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(
+                [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
+            )
             assert done.returncode == 0 or "no port was found" in done.stderr, done.stderr
             return done.returncode == 0
 
@@ -60,7 +62,7 @@ def test_a_paused_broker_answers_nothing_until_it_is_resumed(broker: RunningBrok
             broker.connected(timeout=0.2)
     finally:
         broker.resume()
-    assert broker.connected()
+    assert broker.connected(timeout=PATIENCE)
 
 
 def test_a_killed_broker_is_gone_and_starts_again_at_the_same_address(broker: RunningBroker) -> None:
@@ -74,7 +76,7 @@ def test_a_killed_broker_is_gone_and_starts_again_at_the_same_address(broker: Ru
         with pytest.raises(ForeignError, match="closed"):
             reader.get()
     broker.start()
-    assert broker.connected()
+    assert broker.connected(timeout=PATIENCE)
     assert broker.url == url
 
 

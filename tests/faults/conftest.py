@@ -11,7 +11,7 @@ import pytest
 from stomp_web import Publisher
 from stomp_web.broker import Broker
 from tests.brokers.ports import lasting_broker
-from tests.faults.proxy import Proxy
+from tests.faults.proxy import PATIENCE, Proxy
 
 
 @pytest.fixture
@@ -34,11 +34,11 @@ def proxy(local: Broker) -> typing.Iterator[Proxy]:
 
 @pytest.fixture
 def open_publisher() -> typing.Iterator[typing.Callable[..., Publisher]]:
-    """Makes a publisher, which is closed when the test ends."""
+    """Makes a publisher, which is closed when the test ends. A test of a timeout names its own."""
     with contextlib.ExitStack() as stack:
 
         def make(url: str, **options: typing.Any) -> Publisher:
-            publisher = Publisher(url, **options)
+            publisher = Publisher(url, **{"timeout": PATIENCE, "connect_timeout": PATIENCE, **options})
             stack.callback(publisher.close, 0.5)
             return publisher
 

@@ -38,7 +38,7 @@ Send = typing.Callable[..., object]
 #: The deadline of a call whose fault takes all of it. A busy machine may stop a thread for half of it, before the
 #: message has left.
 SHORT = 1.0
-#: The deadline of a call that is over at once.
+#: What a call may take whose bytes come one by one.
 LONG = 5.0
 #: What "at once" means.
 AT_ONCE = 0.2
@@ -49,11 +49,11 @@ def send(request: pytest.FixtureRequest, proxy: Proxy, queue: str) -> typing.Ite
     """Sends text to the queue through the proxy, by either front door."""
     with contextlib.ExitStack() as stack:
         if request.param is Publisher:
-            publisher = Publisher(proxy.url, serializer="text", timeout=LONG)
+            publisher = Publisher(proxy.url, serializer="text", timeout=PATIENCE, connect_timeout=PATIENCE)
             stack.callback(publisher.close, 0.5)
             yield lambda text, **options: publisher.send(queue, text, **options)
         else:
-            client = PublishClient.from_url(proxy.url, timeout=LONG, confirm=True)
+            client = PublishClient.from_url(proxy.url, timeout=PATIENCE, connect_timeout=PATIENCE, confirm=True)
             stack.callback(client.close)
             yield lambda text, **options: client.send(queue, text, **options)
 
@@ -414,13 +414,13 @@ class TestForked:
 
         def send_all(who: str) -> None:
             for _ in range(self.SENDS):
-                send(f"{who}{self.MESSAGE}", confirm=False, timeout=30)
+                send(f"{who}{self.MESSAGE}", confirm=False)
             send(who)
 
         with forked(lambda: send_all("child")):
             send_all("parent")
             # Asked while the child still lives: as many sessions as processes.
-            local.wait_for(queue, 1 + 2 * (self.SENDS + 1), timeout=30)
+            local.wait_for(queue, 1 + 2 * (self.SENDS + 1), PATIENCE)
             assert local.sessions == 2
         arrived = bodies(local, queue)
         assert sorted(set(arrived)) == sorted(
@@ -456,7 +456,7 @@ def in_parallel(count: int, function: typing.Callable[[int], object]) -> list[St
 
 @contextlib.contextmanager
 def forked(function: typing.Callable[[], object]) -> typing.Iterator[None]:
-    """Run *function* in a child while the block runs; the child then ends. Fail if it raises, or takes 30 seconds."""
+    """Run *function* in a child while the block runs; the child then ends. Fail if it raises."""
     done, say_done = os.pipe()
     go, say_go = os.pipe()
     with warnings.catch_warnings():

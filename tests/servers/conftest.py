@@ -9,6 +9,7 @@ import pytest
 
 from stomp_web.broker import Broker
 from tests.servers.programs import SERVERS, Server, version
+from tests.servers.running import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +31,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def local_broker() -> Iterator[Broker]:
-    with Broker() as broker:
+    with Broker(connect_timeout=PATIENCE) as broker:
         yield broker
 
 

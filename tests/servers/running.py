@@ -161,7 +161,12 @@ class Load:
 def serving(
     server: Server, url: str, directory: Path, *, application: str = "wsgi_application", **environment: str
 ) -> Iterator[RunningServer]:
-    """Run *server* while the block runs; then kill what is left of it."""
+    """Run *server* while the block runs; then kill what is left of it.
+
+    An address without options gets the timeouts that those of the real brokers have.
+    """
+    if "?" not in url:
+        url += f"?timeout={PATIENCE}&connect_timeout={PATIENCE}"
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with tempfile.TemporaryDirectory() as runtime:
         # gunicorn puts a socket there; the test's own directory may have too long a name for one.

@@ -12,7 +12,7 @@ import pytest
 
 from tests.brokers import fleet
 from tests.brokers.foreign import ForeignClient
-from tests.servers.running import exactly_once, serving
+from tests.servers.running import PATIENCE, exactly_once, serving
 
 REQUESTS = 200
 
@@ -33,7 +33,7 @@ def check_workers(server, answers):
 def check_connections(server, local_broker):
     """No connection was shared, cut or said farewell to: what was opened is open, the parent's included."""
     parents, loads = (1, 1) if server.preloads else (0, server.processes)
-    assert len(local_broker.wait_for("/queue/orders-loaded", loads)) == loads  # a worker may have begun late
+    assert len(local_broker.wait_for("/queue/orders-loaded", loads, PATIENCE)) == loads  # a worker may have begun late
     assert local_broker.sessions == local_broker.connections_accepted <= parents + 8 * server.processes
     assert local_broker.received("DISCONNECT") == 0
 
@@ -92,10 +92,10 @@ def test_two_hundred_greenlets_share_the_eight_connections_of_their_worker(serve
         local_broker.faults.freeze()
         clients = []
         for number in range(REQUESTS):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", running.port), 10))
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", running.port), PATIENCE))
             client.sendall(b"POST /%d HTTP/1.0\r\n\r\n" % number)
             clients.append(client)
-        deadline = time.monotonic() + 4
+        deadline = time.monotonic() + PATIENCE
         while running.post("waiting") < REQUESTS - 8:
             assert time.monotonic() < deadline
         local_broker.faults.thaw()

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from tests.servers.programs import SERVERS
-from tests.servers.running import exactly_once, serving
+from tests.servers.running import PATIENCE, exactly_once, serving
 
 
 def arrived(local_broker):
@@ -28,7 +28,7 @@ def test_a_server_that_ends_in_order_loses_nothing_that_it_promised(server, loca
             running.tell(server.end)
             assert running.ended(), running.output()
         exactly_once(load.answers, arrived(local_broker))
-    assert local_broker.wait_until(lambda: local_broker.sessions == 0)
+    assert local_broker.wait_until(lambda: local_broker.sessions == 0, PATIENCE)
 
 
 @pytest.mark.parametrize("server", ["waitress", "uwsgi", "gunicorn sync, preload"], indirect=True)
@@ -38,7 +38,7 @@ def test_a_server_that_is_killed_loses_nothing_that_it_promised(server, local_br
             load.wait_for(well_under_way(server))
             running.kill()
         exactly_once(load.answers, arrived(local_broker))
-    assert local_broker.wait_until(lambda: local_broker.sessions == 0)
+    assert local_broker.wait_until(lambda: local_broker.sessions == 0, PATIENCE)
 
 
 RELOADS = [name for name, server in SERVERS.items() if server.processes > 1 and "early" not in name]

@@ -10,7 +10,7 @@ from stomp_web import Publisher
 from stomp_web.broker import Broker
 from stomp_web.worker import Worker
 from tests.brokers.ports import lasting_broker
-from tests.worker.running import Running
+from tests.worker.running import Running, patient
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def broker() -> typing.Iterator[Broker]:
 
 @pytest.fixture
 def publisher(broker: Broker) -> typing.Iterator[Publisher]:
-    with Publisher(broker.url) as publisher:
+    with patient(broker) as publisher:
         yield publisher
 
 

@@ -7,15 +7,20 @@ import threading
 import typing
 from pathlib import Path
 
-from stomp_web import StompError
+from stomp_web import Publisher, StompError
 from stomp_web.broker import Broker
 from stomp_web.worker import ReceivedMessage, Worker
 from tests.client.scripted import eventually
 
-__all__ = ["PATIENCE", "Notes", "Running", "open_files", "own_threads", "settled"]
+__all__ = ["PATIENCE", "Notes", "Running", "open_files", "own_threads", "patient", "settled"]
 
 #: Seconds after which a test that waits in vain fails.
 PATIENCE = 150.0
+
+
+def patient(broker: Broker, **options: typing.Any) -> Publisher:
+    """A publisher that gives up as late as the tests do, and not after its default of 5 seconds."""
+    return Publisher(broker.url, timeout=PATIENCE, connect_timeout=PATIENCE, **options)
 
 
 class Running:

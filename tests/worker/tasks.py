@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stomp_web import PublishClient
 from stomp_web.worker import ReceivedMessage, Reject
-from tests.client.scripted import eventually
+from tests.client.scripted import PATIENCE, eventually
 
 #: Noted by `initialize`, in the process only.
 initialized: list[str] = []
@@ -60,7 +60,7 @@ def tell_when_two_have_begun(message: ReceivedMessage) -> None:
 
 
 def send(message: ReceivedMessage, what: dict[str, typing.Any]) -> None:
-    with PublishClient.from_url(message.payload["url"]) as client:
+    with PublishClient.from_url(message.payload["url"], timeout=PATIENCE, connect_timeout=PATIENCE) as client:
         told = message.payload.get("told", "/queue/told")
         client.send(told, json.dumps(what), content_type="application/json", confirm=True)
 

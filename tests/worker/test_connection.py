@@ -8,14 +8,14 @@ import threading
 
 import pytest
 
-from stomp_web import AuthenticationFailed, ConfigurationError, InvalidFrame, Publisher, Rejected, StompError
+from stomp_web import AuthenticationFailed, ConfigurationError, InvalidFrame, Rejected, StompError
 from stomp_web.broker import Broker
 from stomp_web.worker import Handlers, Worker, supervisor
 from tests.broker.clock import Clock
 from tests.brokers.ports import free_ports
 from tests.client.scripted import eventually
 from tests.error_texts import faults_in
-from tests.worker.running import PATIENCE, Notes, Running, open_files, own_threads, settled
+from tests.worker.running import PATIENCE, Notes, Running, open_files, own_threads, patient, settled
 
 
 def test_a_broker_that_is_not_there_yet_is_waited_for():
@@ -27,7 +27,7 @@ def test_a_broker_that_is_not_there_yet_is_waited_for():
     running = Running(worker)
     assert eventually(own_threads)
     assert not worker.is_alive
-    with broker, Publisher(broker.url) as publisher:
+    with broker, patient(broker) as publisher:
         running.alive()
         publisher.send("/queue/a", 1)
         notes.wait(1)
@@ -65,7 +65,7 @@ def test_a_lost_connection_is_opened_again_with_its_subscriptions(broker, publis
 @pytest.mark.parametrize("time", range(10))
 def test_a_connection_that_is_lost_while_the_loop_begins_is_opened_again_with_its_subscriptions(start, time):
     """A hand sees it before the reader does, which must not connect by itself: nothing would be subscribed there."""
-    with Broker() as broker, Publisher(broker.url) as publisher:
+    with Broker() as broker, patient(broker) as publisher:
         publisher.send_many([("/queue/a", number) for number in range(4)])
         broker.faults.drop("ACK")
         notes = Notes()
@@ -155,7 +155,7 @@ def test_a_failure_in_an_earlier_session_is_the_broker_s_to_repeat(broker, publi
 
 
 def test_it_fails_over_to_another_broker(start):
-    with Broker() as second, Publisher(second.url) as publisher:
+    with Broker() as second, patient(second) as publisher:
         notes = Notes()
         with Broker() as first:
             worker = Worker(f"stomp://127.0.0.1:{first.port},127.0.0.1:{second.port}")
@@ -257,7 +257,7 @@ class TestIsAlive:
 
 def test_a_handler_that_takes_long_does_not_hold_up_the_heart_beats(monkeypatch):
     clock = Clock(monkeypatch, speed=0.001)  # the worker beats every 0.05 s, and the broker's 0.2 s are 200 s
-    with Broker(heart_beat=(0, 100)) as broker, Publisher(broker.url) as publisher:
+    with Broker(heart_beat=(0, 100)) as broker, patient(broker) as publisher:
         over = threading.Event()
         worker = Worker(broker.url, concurrency=1, heart_beat=(100, 0))
         notes = Notes(lambda message: over.wait(PATIENCE))

@@ -8,13 +8,13 @@ import threading
 
 import pytest
 
-from stomp_web import ConfigurationError, PublishClient, Publisher, QueueingDuplexClient
+from stomp_web import ConfigurationError, PublishClient, QueueingDuplexClient
 from stomp_web.broker import Broker
 from stomp_web.connection.session import Session
 from stomp_web.worker import Reject, Worker
 from tests.broker.clock import Clock
 from tests.client.scripted import Server, eventually
-from tests.worker.running import PATIENCE, Notes, settled
+from tests.worker.running import PATIENCE, Notes, patient, settled
 
 
 def fail(message):
@@ -32,7 +32,7 @@ def test_a_message_that_failed_comes_again_and_says_so(start, server):
             raise LookupError("not yet")
 
     notes = Notes(handle)
-    with Broker(server=server) as broker, Publisher(broker.url) as publisher:
+    with Broker(server=server) as broker, patient(broker) as publisher:
         worker = Worker(broker.url, retry_delay=0.01)
         worker.subscribe("/queue/a")(notes)
         running = start(worker)
@@ -54,7 +54,7 @@ def test_a_message_that_failed_comes_again_and_says_so(start, server):
 @pytest.mark.parametrize("ack", ["client-individual", "client", "auto"])
 def test_one_that_fails_too_often_becomes_a_dead_letter(start, server, ack):
     notes = Notes(fail)
-    with Broker(server=server) as broker, Publisher(broker.url) as publisher:
+    with Broker(server=server) as broker, patient(broker) as publisher:
         worker = Worker(broker.url, retry_delay=0.001, max_redeliveries=3, dead_letter="/queue/failed")
         worker.subscribe("/queue/a", ack=ack)(notes)
         running = start(worker)
@@ -117,7 +117,7 @@ def test_the_original_is_acknowledged_only_after_the_dead_letter_was_confirmed(b
 
 
 def test_a_message_without_a_confirmed_dead_letter_stays_unacknowledged_and_comes_to_the_next_worker(start, caplog):
-    with Broker(denied=("/queue/DLQ",)) as broker, Publisher(broker.url) as publisher:
+    with Broker(denied=("/queue/DLQ",)) as broker, patient(broker) as publisher:
         worker = Worker(broker.url, max_redeliveries=0, retry_delay=0.001)
         worker.subscribe("/queue/a")(Notes(fail))
         running = start(worker)
@@ -280,7 +280,7 @@ def test_the_user_id_of_another_is_not_that_of_a_dead_letter(broker, publisher, 
 def test_an_unknown_broker_gets_no_nack(start):
     """Some take it for the message's end, and some answer it with an ERROR."""
     notes = Notes(lambda message: fail(message) if not message.failures else None)
-    with Broker(server="Unknown/1.0") as broker, Publisher(broker.url) as publisher:
+    with Broker(server="Unknown/1.0") as broker, patient(broker) as publisher:
         worker = Worker(broker.url, retry_delay=0.001)
         worker.subscribe("/queue/a")(notes)
         start(worker)
@@ -305,7 +305,7 @@ class TestWhatAQuorumQueueCounts:
     def test_it_counts_as_failures_of_earlier_workers(self, start, headers):
         """The development broker sends the headers as the message has them, and so they stand for the broker's."""
         notes = Notes(fail)
-        with Broker(server="RabbitMQ/4.3.6") as broker, Publisher(broker.url) as publisher:
+        with Broker(server="RabbitMQ/4.3.6") as broker, patient(broker) as publisher:
             publisher.send("/queue/a", 1, {**headers, "tenant": "x"})
             with QueueingDuplexClient.from_url(broker.url) as client:  # it takes the message, and is gone
                 client.connect()

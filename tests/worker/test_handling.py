@@ -7,10 +7,10 @@ import threading
 
 import pytest
 
-from stomp_web import PublishClient, Publisher
+from stomp_web import PublishClient
 from stomp_web.broker import Broker
 from stomp_web.worker import Handlers, Worker
-from tests.worker.running import PATIENCE, Notes, own_threads, settled
+from tests.worker.running import PATIENCE, Notes, own_threads, patient, settled
 
 
 def test_a_handler_gets_the_message_with_its_payload(broker, publisher, start):
@@ -139,7 +139,7 @@ class TestSerializers:
         worker = Worker(broker.url, signing_keys=["secret"])
         worker.subscribe("/queue/a", accept=("signed-pickle",))(notes)
         start(worker)
-        with Publisher(broker.url, signing_keys=["secret"]) as publisher:
+        with patient(broker, signing_keys=["secret"]) as publisher:
             publisher.send("/queue/a", {1, 2}, serializer="signed-pickle")
         assert notes.wait(1)[0].payload == {1, 2}
 
@@ -163,7 +163,7 @@ class TestSerializers:
         worker = Worker(broker.url, signing_keys=["secret"])
         worker.subscribe("/queue/a", accept=("signed-json",))(notes)
         start(worker)
-        with Publisher(broker.url, signing_keys=["another"]) as publisher:
+        with patient(broker, signing_keys=["another"]) as publisher:
             publisher.send("/queue/a", 1, serializer="signed-json")
         assert "signature" in broker.wait_for("/queue/DLQ")[0].headers["x-error"]
         assert notes.messages == []
@@ -197,7 +197,7 @@ class TestSubscriptions:
         running = start(worker)
         assert running.stop() == 0
         assert broker.connects[-1].headers["client-id"] == "shop"
-        with Publisher(broker.url) as publisher:  # the subscription was durable: what is sent now is kept for it
+        with patient(broker) as publisher:  # the subscription was durable: what is sent now is kept for it
             publisher.send("/topic/a", "while away")
         notes = Notes()
         again = Worker(broker.url, connect_headers={"client-id": "shop"})
@@ -228,7 +228,7 @@ class TestSubscriptions:
         """RabbitMQ 3.10: one for all before it stands for all of the connection."""
         release = threading.Event()
         slow, quick = Notes(lambda message: release.wait(PATIENCE)), Notes()
-        with Broker(server="RabbitMQ/3.10.8") as broker, Publisher(broker.url) as publisher:
+        with Broker(server="RabbitMQ/3.10.8") as broker, patient(broker) as publisher:
             worker = Worker(broker.url)
             worker.subscribe("/queue/slow")(slow)
             worker.subscribe("/queue/quick", ack="client")(quick)
@@ -257,7 +257,7 @@ class TestSubscriptions:
 
     @pytest.mark.parametrize("version", ["1.0", "1.1"])
     def test_older_brokers_get_their_kind_of_acknowledgement(self, start, version):
-        with Broker(versions=(version,)) as broker, Publisher(broker.url) as publisher:
+        with Broker(versions=(version,)) as broker, patient(broker) as publisher:
             notes = Notes()
             worker = Worker(broker.url)
             worker.subscribe("/queue/a")(notes)

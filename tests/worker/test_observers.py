@@ -7,7 +7,6 @@ import os
 
 import pytest
 
-from stomp_web import Publisher
 from stomp_web.broker import Broker
 from stomp_web.observers import (
     MessageDeadLettered,
@@ -18,7 +17,7 @@ from stomp_web.observers import (
 )
 from stomp_web.worker import Reject, Worker
 from tests.client.scripted import eventually
-from tests.worker.running import PATIENCE, Notes
+from tests.worker.running import PATIENCE, Notes, patient
 from tests.worker.tasks import tell
 
 
@@ -63,7 +62,7 @@ def test_the_subscription_is_the_destination_of_the_handler(broker, publisher, s
 
 def test_one_that_fails_is_given_back_and_at_last_a_dead_letter(start):
     events: list[object] = []
-    with Broker(server="RabbitMQ/3.10.8") as broker, Publisher(broker.url) as publisher:
+    with Broker(server="RabbitMQ/3.10.8") as broker, patient(broker) as publisher:
         worker = Worker(broker.url, max_redeliveries=1, retry_delay=0.001, observers=[events.append])
         worker.subscribe("/queue/a")(fail)
         running = start(worker)
@@ -84,7 +83,7 @@ def test_one_that_fails_is_given_back_and_at_last_a_dead_letter(start):
 
 def test_a_message_that_the_worker_tries_again_itself_is_received_once(start):
     events: list[object] = []
-    with Broker(server="ActiveMQ/5.17.2") as broker, Publisher(broker.url) as publisher:
+    with Broker(server="ActiveMQ/5.17.2") as broker, patient(broker) as publisher:
         worker = Worker(broker.url, max_redeliveries=1, retry_delay=0.001, observers=[events.append])
         worker.subscribe("/queue/a")(fail)
         running = start(worker)

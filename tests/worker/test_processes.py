@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from stomp_web import ConfigurationError, Publisher
+from stomp_web import ConfigurationError
 from stomp_web.worker import Worker
 from stomp_web.worker.processes import ProcessExecutor
 from tests.client.scripted import eventually
 from tests.worker import tasks
-from tests.worker.running import PATIENCE, own_threads, settled
+from tests.worker.running import PATIENCE, own_threads, patient, settled
 
 
 def told(broker, count, timeout=PATIENCE):
@@ -233,7 +233,7 @@ def test_when_the_worker_is_killed_its_processes_end(broker, tmp_path):
         "    worker.run()\n"
     )
     with program_group(program) as process:
-        with Publisher(broker.url) as publisher:
+        with patient(broker) as publisher:
             publisher.send_many([("/queue/a", order(broker, number)) for number in range(20)])
         pids = {answer["pid"] for answer in told(broker, 20)}
         process.kill()

@@ -12,13 +12,12 @@ import typing
 
 import pytest
 
-from stomp_web import Publisher
 from stomp_web._internal import signals
 from stomp_web.broker import Broker
 from stomp_web.worker import ReceivedMessage, Worker
 from stomp_web.worker.once import InboxUnavailable
 from tests.client.scripted import eventually
-from tests.worker.running import PATIENCE, Notes, own_threads
+from tests.worker.running import PATIENCE, Notes, own_threads, patient
 
 
 def nothing(message: ReceivedMessage) -> None: ...
@@ -98,7 +97,7 @@ class TestStop:
     def test_of_an_auto_subscription_under_traffic_nothing_that_waits_is_lost(self, start, server):
         asked = threading.Event()
         notes = Notes(lambda message: message.payload < 1000 or asked.wait(PATIENCE))
-        with Broker(server=server) as broker, Publisher(broker.url) as publisher:
+        with Broker(server=server) as broker, patient(broker) as publisher:
             worker = Worker(broker.url, concurrency=2, prefetch=20)
             worker.subscribe("/queue/a", ack="auto")(notes)
             running = start(worker)
@@ -154,7 +153,7 @@ class TestStop:
         assert len(broker.pending("/queue/a")) == 1
 
     def test_a_dead_letter_that_is_refused_is_not_tried_without_a_pause(self, start):
-        with Broker(denied=("/queue/DLQ",)) as broker, Publisher(broker.url) as publisher:
+        with Broker(denied=("/queue/DLQ",)) as broker, patient(broker) as publisher:
             notes = Notes(lambda message: 1 / 0)
             worker = Worker(broker.url, concurrency=1, max_redeliveries=0, grace=0.5)
             worker.subscribe("/queue/a", ack="auto")(notes)
@@ -253,7 +252,7 @@ class Program:
             text=True,
             start_new_session=True,
         )
-        with Publisher(broker.url) as publisher:
+        with patient(broker) as publisher:
             publisher.send("/queue/a", str(self.pipe))
         assert self.told("begun", 1)
 

@@ -1,4 +1,4 @@
-"""Show the whole way of a message, from a web request to its handler: ``python3 dev.py demo``.
+"""Show the whole path of a message, from a web request to its handler: ``python3 dev.py demo``.
 
 It starts the development broker, the Flask example under a real HTTP server, and a worker with the example's handlers.
 Then it places orders over HTTP, shows each message as it arrives, and checks on the page that the order was handled.
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="dev.py demo", description="Show the whole way of a message.")
+    parser = argparse.ArgumentParser(prog="dev.py demo", description="Show the whole path of a message.")
     parser.add_argument("--keep-running", action="store_true", help="stay up afterwards, to be tried in a browser")
     parser.add_argument("--port", type=int, default=0, help="the web application's port (default: any free one)")
     arguments = parser.parse_args(argv)

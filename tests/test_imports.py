@@ -52,7 +52,7 @@ def test_importing_the_package_loads_nothing_that_is_not_used():
     assert set(loaded) == {
         "__future__",
         "stomp_web",
-        *(f"stomp_web._internal{part}" for part in ("", ".version", ".lazy")),
+        *(f"stomp_web._internal{part}" for part in ("", ".lazy")),
     }
 
 

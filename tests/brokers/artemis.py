@@ -42,6 +42,8 @@ class Artemis(RunningBroker):
         # forgets the counts when it is killed.
         says_of_all_that_were_left=False,
         remembers_deliveries=False,
+        # ActiveMQ-Artemis/2.40.0 gives back what a client had some time after it has confirmed its DISCONNECT.
+        gives_back_in_order=False,
         # ActiveMQ-Artemis/2.40.0 acknowledges what it has sent a moment later; an UNSUBSCRIBE that is faster gives it
         # back to the queue.
         acks_what_it_sends=False,

@@ -16,7 +16,7 @@ from tests.brokers.receiving import (
     MODES,
     VERSIONS,
     again,
-    all_was_taken,
+    check_that_all_was_taken,
     left_behind,
     receiver,
     send_three,
@@ -40,7 +40,7 @@ def test_ack_auto_takes_what_was_delivered(
         assert client.version == version
         client.subscribe(destination)
         assert [take(client).body for _ in range(3)] == [b"one", b"two", b"three"]
-    assert all_was_taken(broker, writer, destination, b"three")
+    check_that_all_was_taken(broker, writer, destination, b"three")
 
 
 @pytest.mark.parametrize("version", VERSIONS)

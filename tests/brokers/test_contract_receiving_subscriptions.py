@@ -18,7 +18,7 @@ from stomp_web.connection.dialect import choose_dialect
 from tests.brokers.foreign import ForeignClient
 from tests.brokers.receiving import (
     VERSIONS,
-    all_was_taken,
+    check_that_all_was_taken,
     receiver,
     send_three,
     send_to_a_topic_that_was_left,
@@ -85,7 +85,7 @@ def test_with_a_prefetch_of_one_a_second_receiver_gets_the_rest(
     assert rest == [b"two", b"three"]
     client.ack(first)
     client.disconnect()
-    assert all_was_taken(broker, writer, destination, b"three")
+    check_that_all_was_taken(broker, writer, destination, b"three")
 
 
 def test_with_a_prefetch_of_one_an_ack_brings_the_next_message(
@@ -158,7 +158,10 @@ def test_a_durable_subscriber_gets_what_was_sent_while_he_was_away(
         pass
     send_three(writer, topic)
     with subscriber.here() as client:
-        assert {take(client).body for _ in range(3)} == {b"one", b"two", b"three"}
+        bodies = [take(client).body for _ in range(3)]
+        if not subscriber.broker.traits.gives_back_in_order:
+            bodies.sort(key=[b"one", b"two", b"three"].index)
+        assert bodies == [b"one", b"two", b"three"]
         writer.send(topic, "four")
         assert take(client).body == b"four"
 

@@ -17,7 +17,7 @@ from stomp.exception import ConnectFailedException
 from tests.brokers import fleet
 from tests.brokers.beats import one_survives
 from tests.brokers.foreign import ForeignClient, ForeignError, Received
-from tests.brokers.receiving import all_was_taken, left_behind, send_three, what_is_left
+from tests.brokers.receiving import check_that_all_was_taken, left_behind, send_three, what_is_left
 from tests.brokers.running import PATIENCE
 from tests.brokers.traits import needs
 
@@ -149,7 +149,7 @@ def test_ack_auto_takes_what_was_delivered(broker: RunningBroker, writer: Foreig
     with ForeignClient(broker) as reader:
         reader.subscribe(destination)
         assert [reader.get().body for _ in range(3)] == [b"one", b"two", b"three"]
-    assert all_was_taken(broker, writer, destination, b"three")
+    check_that_all_was_taken(broker, writer, destination, b"three")
 
 
 def test_a_nack_is_accepted_and_does_not_count_as_an_ack(

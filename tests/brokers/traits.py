@@ -105,6 +105,9 @@ class Traits:
     colons_in_ids: bool = True
     """The ids of messages have colons, or what the id of the subscription has."""
 
+    gives_back_in_order: bool = True
+    """Messages that a client had and did not acknowledge come back before those that it never had, in their order."""
+
     remembers_deliveries: bool = True
     """It says so too of those that were delivered before it was killed."""
 

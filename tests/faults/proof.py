@@ -74,7 +74,7 @@ def wait_for(
     text: typing.Callable[[], str] = lambda: "it did not happen in time",
     progress: typing.Callable[[], object] = lambda: None,
 ) -> None:
-    """Wait until *condition* holds; fail with *text* when *progress* has not changed for 60 seconds."""
+    """Wait until *condition* holds; fail with *text* when *progress* has not changed for `PATIENCE` seconds."""
     never = threading.Event()
     seen, end = progress(), time.monotonic() + PATIENCE
     while not condition():

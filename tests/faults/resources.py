@@ -8,6 +8,7 @@ import dataclasses
 import gc
 import sys
 import threading
+import time
 import tracemalloc
 import typing
 from pathlib import Path
@@ -33,7 +34,16 @@ class Resources:
 
 
 def holding() -> Resources:
-    """Count, after everything that nobody refers to is gone."""
+    """Count, after everything that nobody refers to is gone, and what was about to end has ended."""
+    end = time.monotonic() + 5.0
+    found, before = _holding(), None
+    while (before is None or found.counts != before.counts) and time.monotonic() < end:
+        time.sleep(0.05)
+        found, before = _holding(), found
+    return found
+
+
+def _holding() -> Resources:
     gc.collect()
     descriptors = []
     for descriptor in list(Path("/proc/self/fd").iterdir()):
@@ -43,13 +53,8 @@ def holding() -> Resources:
 
 
 def unchanged(before: Resources) -> None:
-    """Fail unless the process soon holds no more descriptors and threads than *before*."""
-
-    def no_more() -> bool:
-        # Fewer is right, too: something of an earlier test may have ended only meanwhile.
-        return all(now <= then for now, then in zip(holding().counts, before.counts, strict=True))
-
-    assert eventually(no_more), (
+    """Fail unless the process soon holds as many descriptors and threads as *before*."""
+    assert eventually(lambda: holding().counts == before.counts), (
         f"left open: {_more(holding().descriptors, before.descriptors)}; "
         f"closed: {_more(before.descriptors, holding().descriptors)}; "
         f"threads left: {_more(holding().threads, before.threads)}"

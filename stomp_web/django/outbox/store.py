@@ -285,7 +285,7 @@ class _Among(In):
 
 
 def _read(values: tuple[typing.Any, ...]) -> tuple[typing.Any, ...]:
-    """Return the *values* of `ROW_COLUMNS`, but make the body bytes and the creation time aware."""
+    """Return the *values* of `ROW_COLUMNS`, with the body as bytes and the creation time as an aware datetime."""
     id_, message_id, body, key, ttl, created_at, *rest = values
     return id_, message_id, body if body is None else bytes(body), key, ttl, _aware(created_at), *rest
 

@@ -1,6 +1,6 @@
 """The options of stomp-web for keyword arguments, addresses, ini files, Flask and Django.
 
-A `ConfigurationError` names the option in the user's spelling. For an unknown option, the error suggests a name.
+A `ConfigurationError` names the option in the user's spelling. For an unknown option, the error suggests valid names.
 """
 
 # ruff: noqa: RUF009 - `_option` makes a dataclass field
@@ -64,7 +64,7 @@ def _seconds(value: typing.Any) -> float:
 
 
 def whole_number(name: str, value: object, least: int, most: int = _LARGEST_COUNT) -> int:
-    """Return *value*, an ``int`` from *least* to *most*. Raises `ConfigurationError` for *name* if *value* is wrong."""
+    """Return *value*. Raises a `ConfigurationError` for *name* if *value* is not an ``int`` from *least* to *most*."""
     try:
         return _checked_count(value, least, most)
     except ValueError as error:
@@ -72,7 +72,7 @@ def whole_number(name: str, value: object, least: int, most: int = _LARGEST_COUN
 
 
 def seconds(name: str, value: object) -> float:
-    """Return *value* like `read_seconds`. Raises `ConfigurationError` for the argument *name* if *value* is wrong."""
+    """Return *value* like `read_seconds`. Raises a `ConfigurationError` for the argument *name* if *value* is wrong."""
     try:
         return read_seconds(value)
     except ValueError as error:
@@ -179,7 +179,10 @@ class Option:
 def _option(
     read: typing.Callable[[typing.Any], typing.Any], default: typing.Any, unit: str, meaning: str, *, shown: bool = True
 ) -> typing.Any:
-    """Return a field of `Options`. *default* is the default value, or a function that returns the default value."""
+    """Return a field of `Options`. *default* is the default value, or a function that returns the default value.
+
+    *shown* - whether the ``repr`` of `Options` shows the value.
+    """
     given: dict[str, typing.Any] = {"default_factory" if callable(default) else "default": default}
     return dataclasses.field(**given, repr=shown, metadata={"read": read, "unit": unit, "meaning": meaning})
 
@@ -293,7 +296,10 @@ def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.A
 
 
 def unknown_option(written: str, prefix: str = "", known: typing.Iterable[str] = OPTIONS) -> ConfigurationError:
-    """Return the error for the unknown option *written*. The error suggests the nearest valid option."""
+    """Return the error for the unknown option *written*. The error suggests a similar name, or lists all valid names.
+
+    The valid names are *prefix* followed by a name in *known*.
+    """
     names = {name.lower(): prefix + (name.upper() if prefix.isupper() else name) for name in known}
     bare = written.removeprefix(prefix).lower()
     meant = _ELSEWHERE.get(bare, bare)

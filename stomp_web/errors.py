@@ -1,4 +1,4 @@
-"""The exceptions of stomp-web, in a tree that is ordered by the outcome of the message.
+"""The exceptions of stomp-web. If a send fails, the class of the exception tells the outcome of the message.
 
 The possible outcomes are `NotSent`, `Rejected` and `DeliveryUnknown`. No exception holds a passcode or a message's
 body. Every exception can be pickled, so another process can receive the exception.
@@ -36,7 +36,7 @@ class StompError(Exception):
 
 
 class ConfigurationError(StompError, ValueError):
-    """An option does not exist, or its value cannot be used.
+    """An option is unknown or has an unusable value, or a required part, such as a table, is missing.
 
     `option` is the name in the user's spelling, such as ``STOMP_TIMEOUT``, or ``None`` if no single option is wrong.
     """
@@ -49,7 +49,7 @@ class ConfigurationError(StompError, ValueError):
 class SerializationError(StompError, ValueError):
     """A serializer cannot turn a payload into a body, or a body into a payload.
 
-    `serializer` is the name of the serializer. If a send raises this exception, no message was sent.
+    `serializer` is the name of the serializer, or ``None``. If a send raises this exception, no message was sent.
     """
 
     def __init__(self, message: str, serializer: str | None = None) -> None:
@@ -76,10 +76,10 @@ class MessageError(StompError):
     * `destination` - the destination of the message.
     * `message_id` - the ``x-message-id`` of the message.
     * `message_ids` - the ``x-message-id`` of each message of a batch, in order.
-    * `confirmed` - the positions of the messages of a batch that the broker confirmed. The first position is 0.
+    * `confirmed` - the messages that the broker confirmed, as positions in the batch. The first position is 0.
     * `frame` - the broker's ERROR frame.
-    * `not_sent` - the positions of the messages of a batch that the broker has certainly not accepted. Only `Rejected`
-      and `DeliveryUnknown` set the attribute. Sending these messages again is safe.
+    * `not_sent` - the messages that the broker has certainly not accepted, as positions in the batch. Only `Rejected`
+      and `DeliveryUnknown` set this attribute. Sending these messages again is safe.
     """
 
     message_ids: tuple[str | None, ...] = ()
@@ -113,9 +113,10 @@ class NotSent(MessageError):
 
 
 class BrokerUnavailable(NotSent):
-    """No broker could be reached, or no broker accepted the session.
+    """No broker could be reached, no broker accepted the session, or the connection took no byte of the message.
 
-    `retry_after` is the number of seconds until the next attempt. ``None`` means that the next call tries at once.
+    `retry_after` is the number of seconds until the next attempt to connect. ``None`` means that the next call tries at
+    once.
     `timed_out` is true if a broker did not answer within the time for connecting.
     """
 
@@ -128,11 +129,11 @@ class BrokerUnavailable(NotSent):
 
 
 class AuthenticationFailed(NotSent):
-    """The broker did not accept login, passcode or virtual host. Another attempt with the same values does not help."""
+    """The broker did not accept the login, passcode or virtual host. Another try with the same values does not help."""
 
 
 class PoolTimeout(NotSent):
-    """No client of the pool became free in time, or too many callers were waiting already."""
+    """No connection of the pool became free in time, or too many callers were waiting already."""
 
 
 class PoolClosed(NotSent):
@@ -148,7 +149,7 @@ class Rejected(MessageError):
 
     @property
     def message(self) -> str:
-        """The short description of the error from the ``message`` header of `frame`. The default is ``""``."""
+        """The broker's short description of the error: the ``message`` header of `frame`, or ``""``."""
         return "" if self.frame is None else self.frame.headers.get("message", "")
 
 

@@ -47,7 +47,7 @@ installers: list[typing.Callable[[typing.Any], object]] = []
 
 
 class SendCall:
-    """One call of `Publisher.send`, or one batch. The events of all its messages have the same `SendCall`."""
+    """One call of `Publisher.send`, or one batch. All events of this call or batch have the same `SendCall`."""
 
     __slots__ = ("_messages", "_notes")
 
@@ -62,19 +62,19 @@ class SendCall:
 
     @property
     def headers(self) -> tuple[dict[str, str], ...]:
-        """The headers of each message, in order. They are the same objects as in `SendBegan`."""
+        """The headers of each message, in order. Each dict is the same object as in `SendBegan`."""
         return tuple(own_headers(message) for message in self._messages)
 
     @property
     def notes(self) -> dict[typing.Any, typing.Any]:
-        """A dict for observers. An observer may store values for its later events, with the observer as the key."""
+        """A dict for observers. An observer may store values for later events of this call. The key is the observer."""
         if self._notes is None:
             self._notes = {}
         return self._notes
 
 
 def own_headers(message: Message) -> dict[str, str]:
-    """Return the headers of *message*, to which an observer may add."""
+    """Return the headers of *message*. An observer may add headers to this dict."""
     if message.headers is None:  # the caller made the message
         message.headers = {}
     return typing.cast("dict[str, str]", message.headers)
@@ -97,7 +97,10 @@ class SendBegan:
 
 @dataclasses.dataclass(slots=True, unsafe_hash=True)
 class SendSucceeded:
-    """The event after a message was sent. `confirmed` says if the receipt came. `seconds` is how long the call took."""
+    """The event after a message was sent.
+
+    `confirmed` tells whether the receipt came. `seconds` is how long the call took.
+    """
 
     message_id: str
     destination: str
@@ -119,7 +122,7 @@ class SendFailed:
 
 @dataclasses.dataclass(slots=True, unsafe_hash=True)
 class SendDeferred:
-    """A message waits for the commit of a database transaction. `SendBegan` follows, but not after a rollback."""
+    """A message waits for the commit of a database transaction. `SendBegan` follows only after the commit."""
 
     message_id: str
     destination: str
@@ -128,7 +131,10 @@ class SendDeferred:
 
 @dataclasses.dataclass(slots=True, unsafe_hash=True)
 class StoreBegan:
-    """A message is about to be written into an outbox. An observer may add to `headers`, which the row contains."""
+    """A message is about to be written into an outbox.
+
+    An observer may add to `headers`. The row will contain all these headers.
+    """
 
     message_id: str
     destination: str
@@ -140,9 +146,10 @@ class StoreBegan:
 class PoolChanged:
     """The event after a change to a connection of the pool. `broker` is an address without credentials.
 
-    `change` is ``opened``, ``connect_failed``, ``closed``, ``stale``, ``retired`` or ``discarded``. Stale means dead
-    before use. Retired means too old, or idle for too long. Discarded means closed after an error. If `change` is
-    ``opened`` and the broker gave a name, `server` is this name, such as ``RabbitMQ/4.3.6``. Otherwise ``None``.
+    `change` is ``opened``, ``connect_failed``, ``closed``, ``stale``, ``retired`` or ``discarded``. ``stale`` means
+    dead before use. ``retired`` means too old, or idle for too long. ``discarded`` means closed after an error. If
+    `change` is ``opened`` and the broker gave its name, `server` is this name, such as ``RabbitMQ/4.3.6``. Otherwise,
+    `server` is ``None``.
     """
 
     change: str
@@ -160,11 +167,12 @@ class _OfWorker:
 
 @dataclasses.dataclass(slots=True, unsafe_hash=True)
 class MessageReceived(_OfWorker):
-    """A worker thread has taken a message that the broker delivered, and will call its handler.
+    """A worker thread has taken a message that the broker delivered, and will call the handler of the message.
 
     The event comes once for each delivery, even if the worker tries the message several times. `message_id` is the
-    ``x-message-id``, or else the broker's ``message-id``. `destination` is the message's own destination. The handler
-    has subscribed to `subscription`, which may have wildcards. `server` is the name that the broker gave.
+    ``x-message-id``, or else the broker's ``message-id``. `destination` is the destination of the message.
+    `subscription` is the destination to which the handler has subscribed, and may have wildcards. `server` is the name
+    that the broker gave.
     """
 
     headers: typing.Mapping[str, str] = dataclasses.field(repr=False)
@@ -175,7 +183,7 @@ class MessageReceived(_OfWorker):
 
 @dataclasses.dataclass(slots=True, unsafe_hash=True)
 class MessageHandled(_OfWorker):
-    """A handler has returned. `seconds` is how long it took. The acknowledgement was sent, if one was due."""
+    """A handler has returned. `seconds` is how long the handler took. If an acknowledgement was due, it was sent."""
 
     seconds: float
 
@@ -184,8 +192,8 @@ class MessageHandled(_OfWorker):
 class MessageFailed(_OfWorker):
     """A handler has raised, its process has died, or the message could not be read. The event comes at each failure.
 
-    `error` is the error in one line, and `kind` the name of its class, or ``""``. `failures` counts the failures of the
-    message so far, including this failure. `seconds` is how long the handler took.
+    `error` is the error in one line. `kind` is the name of the error's class, or ``""``. `failures` counts the failures
+    of the message so far, including this failure. `seconds` is how long the handler took.
     """
 
     error: str
@@ -196,12 +204,15 @@ class MessageFailed(_OfWorker):
 
 @dataclasses.dataclass(slots=True, unsafe_hash=True)
 class MessageGivenBack(_OfWorker):
-    """A message that has failed was returned to its queue by NACK. The broker will deliver it again."""
+    """The worker has returned a failed message to the queue with NACK. The broker will deliver the message again."""
 
 
 @dataclasses.dataclass(slots=True, unsafe_hash=True)
 class MessageDeadLettered(_OfWorker):
-    """The broker has confirmed the dead letter of a message. `dead_letter` is its destination, `error` the reason."""
+    """The broker has confirmed the dead letter of a message.
+
+    `dead_letter` is the destination of the dead letter. `error` is the reason, in one line.
+    """
 
     dead_letter: str
     error: str
@@ -262,7 +273,8 @@ class Observers:
 class SignalObserver:
     """An observer that sends the signal *sent* for a `SendSucceeded`, and the signal *failed* for a `SendFailed`.
 
-    *method* names the signals' method to call. The method gets *args*, *kwargs* and the event's fields except `call`.
+    *method* is the name of the signal's method that sends the signal. The method gets *args*, *kwargs* and the fields
+    of the event, except `call`.
     """
 
     def __init__(

@@ -90,7 +90,7 @@ class StompMiddleware:
         return self.app(environ, start_response)
 
     def close(self, timeout: float = DEFAULTS.timeout) -> None:
-        """Close the publisher within *timeout* seconds. A publisher from the argument *publisher* stays open."""
+        """Close the publisher within *timeout* seconds. A publisher that was passed as *publisher* stays open."""
         if self._owner:
             self.publisher.close(timeout)
 

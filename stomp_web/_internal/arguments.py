@@ -1,4 +1,4 @@
-"""Options of the commands, and functions that read their values. Some commands use argparse, others click."""
+"""Options of the commands, and functions that read the values of options. Some commands use argparse, others click."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["HEALTH", "RELAY", "Argument", "add_options", "count", "days", "secon
 
 
 def seconds(text: str) -> float:
-    """Return *text* as a number of seconds greater than 0. Raises `argparse.ArgumentTypeError` for other texts."""
+    """Return *text* as a finite number of seconds above 0. Raises `argparse.ArgumentTypeError` for other texts."""
     try:
         value = float(text)
     except ValueError:
@@ -29,7 +29,10 @@ def count(text: str, least: int = 1, most: float = float("inf")) -> int:
 
 
 def days(text: str) -> float:
-    """Return *text* as a number from 0 to less than 36,500. Raises `argparse.ArgumentTypeError` for other texts."""
+    """Return *text* as a number of days, from 0 to less than 36,500.
+
+    Raises `argparse.ArgumentTypeError` for other texts.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -40,7 +43,10 @@ def days(text: str) -> float:
 
 
 def host_and_port(text: str) -> tuple[str, int]:
-    """Return host and port of ``HOST:PORT``. ``PORT`` alone has host ``""``. Other texts raise `ArgumentTypeError`."""
+    """Return the host and the port in *text*, which is ``HOST:PORT`` or ``PORT``. The host of ``PORT`` is ``""``.
+
+    Raises `argparse.ArgumentTypeError` for other texts.
+    """
     host, colon, port = text.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
     if (colon and not bare) or (":" in host and not host.startswith("[")):
@@ -80,10 +86,11 @@ HEALTH: typing.Final[tuple[Argument, ...]] = (
 
 
 def worker_options(place: str, *, what: str = "application", otherwise: bool = True) -> tuple[Argument, ...]:
-    """Return the options of a command that runs a worker. The help text says that each process loads the *what*.
+    """Return the options of a command that runs a worker.
 
-    *place* is the name of a setting or class. The help text says that the defaults come from *place*. If *otherwise* is
-    true, the help text also has the values that apply if *place* sets no defaults.
+    The help text contains *what* and *place*. *what* is the word for the code that each process loads. *place* is the
+    name of the setting or class that sets the defaults. If *otherwise* is true, the help text also has the values that
+    apply if *place* sets no defaults.
     """
     defaults = [f"Default: that of {place}{f', else {each}' if otherwise else ''}." for each in (8, 0)]
     concurrency = (

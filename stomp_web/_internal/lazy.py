@@ -15,8 +15,9 @@ def loader(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the functions ``__getattr__`` and ``__dir__`` of a package.
 
-    *package* is the result of ``globals()`` in the package. *homes* maps a module of the package to the names that it
-    defines. If two modules define a name, the later module wins. *modules* are submodules that become attributes.
+    *package* is the result of ``globals()`` in the package. *homes* maps a module of the package to names that the
+    module defines. If two modules define a name, the later module wins. *modules* are the names of submodules that
+    become attributes of the package.
     """
     here: str = package["__name__"]
     home_of = {name: module for module, names in homes.items() for name in names}

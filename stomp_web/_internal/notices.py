@@ -1,9 +1,9 @@
 """Notices: log records and events that wait until the reporting thread holds no lock and no connection.
 
 A publisher calls log handlers and observers, which may send a message through the same publisher. If the publisher held
-a lock or a connection during the call, the thread could wait for itself. This message may cause a second notice, whose
-log handler may send again. With a broker that closes every connection, this chain would never end. Therefore, `Notices`
-drops the third notice of a chain.
+a lock or a connection during the call, the thread could wait for itself. A message that a log handler sends may cause a
+second notice. The log handler of the second notice may send another message. With a broker that closes every
+connection, this chain would never end. Therefore, `Notices` drops the third notice of a chain.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Notices:
             self.due.append((pid, causes, functools.partial(report, *arguments, **options)))
 
     def publish(self) -> None:
-        """Make all waiting calls, including those added meanwhile. The caller must hold no lock of the library.
+        """Make all waiting calls, even calls that are added meanwhile. The caller must hold no lock of the library.
 
         `GuardedLogger` and `Observers` suppress every `Exception` of the calls. Otherwise the exception of a
         log handler would look like a failure of the caller's own work.

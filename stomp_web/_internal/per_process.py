@@ -1,7 +1,8 @@
 """Per-process state, and objects that cannot be pickled. Every use looks up the state by process id.
 
 A forked child must not use its parent's connections. The child must not use other state either, because a thread of the
-parent may have been changing that state. uWSGI forks without the hooks of `os.register_at_fork`, so hooks do not help.
+parent may have been changing the state at the fork. uWSGI forks without the hooks of `os.register_at_fork`, so hooks do
+not help.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def sentence(text: object) -> str:
 
 
 def without_outcome(text: str) -> str:
-    """Return an error's *text* without a part such as "nothing was sent". The caller's line states the outcome."""
+    """Return the error text *text* without a part such as "nothing was sent". The caller states the outcome itself."""
     return _OUTCOME.sub("", text)
 
 
@@ -40,7 +40,7 @@ def harmless(text: str, *, lines: bool = True) -> str:
 
 
 def short_repr(value: object) -> str:
-    """Return the first 200 characters of ``repr(value)``. If ``repr`` fails, return the name of the type instead."""
+    """Return the first 200 characters of ``repr(value)``. If ``repr`` fails, return a text with the type's name."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - the value's own code may raise anything, an int of 4,301 digits ValueError

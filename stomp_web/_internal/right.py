@@ -1,9 +1,10 @@
-"""A right that only one caller can have. If an exception loses the right, a new right replaces it.
+"""A right that only one caller at a time can have. If the right is lost through an exception, a new right is made.
 
-A signal handler may raise an exception between any two operations of Python. If a thread has just taken a lock, the
-lock stays locked. A `Right` avoids this problem. Every right has a home, such as the state of a pool. The home keeps
-the right in a list, deque or queue. A caller takes the right out, and later puts the right back. If the right is lost,
-the home makes a new right. None of these actions waits, so a signal handler or a finalizer may do them.
+A signal handler may raise an exception between any two operations of Python. If the exception comes right after a
+thread has taken a lock, the lock stays locked. A `Right` avoids this problem. Every right has a home, such as the state
+of a pool. The home keeps the right in a list, deque or queue. A caller takes the right out, and later puts the right
+back. If the right is lost, the home makes a new right. None of these actions waits, so a signal handler or a finalizer
+may perform the actions.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class _Home(typing.Protocol):
 
 
 class Right:
-    """A right that belongs to *home*. The home keeps the right alive, but the right does not keep the home alive."""
+    """A right that belongs to *home*. The home or a caller holds the right. The right does not keep the home alive."""
 
     __slots__ = ("__weakref__", "_home")
 

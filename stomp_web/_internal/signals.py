@@ -1,7 +1,8 @@
-"""Handlers of SIGINT (Ctrl-C) and SIGTERM. Python permits handlers only in the main thread. Other threads set none.
+"""Handlers of SIGINT (Ctrl-C) and SIGTERM. Only the main thread can set handlers, so other threads set no handlers.
 
 One press of Ctrl-C often causes two signals. The terminal sends SIGINT to every process of its group. A wrapper such as
-npm, docker, uv or a supervisor sends SIGINT or SIGTERM. So signals within half a second count as one request.
+npm, docker, uv or a supervisor then also sends SIGINT or SIGTERM to the program. So signals within half a second count
+as one request to stop.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class StopSignals:
     """A ``with`` block in which the first SIGTERM or SIGINT sets `asked` and calls *ask*.
 
     Further signals within `ONE_REQUEST` seconds do nothing. A later SIGINT raises `KeyboardInterrupt`. A later SIGTERM
-    raises `SystemExit` with the shell's code for SIGTERM. *clock* returns seconds, like `time.monotonic`.
+    raises `SystemExit` with the shell's exit status for SIGTERM, 143. *clock* returns seconds, like `time.monotonic`.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class StopSignals:
 
     @property
     def asked(self) -> bool:
-        """Whether SIGINT or SIGTERM has come."""
+        """Whether SIGINT or SIGTERM has arrived."""
         return self._asked_at is not None
 
     def __enter__(self) -> Self:
@@ -76,9 +77,9 @@ class StopSignals:
             raise SystemExit(128 + number)
 
     def _after(self, number: int, frame: types.FrameType | None) -> None:
-        """Handle a signal after the ``with`` block. Ignore a signal within `ONE_REQUEST` seconds after the first one.
+        """Handle a signal after the block. Ignore a signal within `ONE_REQUEST` seconds after the first signal.
 
-        For a later signal, restore the handler from before the block, and raise the signal again.
+        For a later signal, restore the handler that was set before the block, and raise the signal again.
         """
         if not self._in_one_request():
             signal.signal(number, self._before[number])
@@ -120,7 +121,7 @@ def block_stop_signals() -> typing.Iterator[None]:
 
 
 def ignore_stop_signals() -> None:
-    """Ignore SIGINT and SIGTERM in a child process. A signal may reach the whole group, but the parent ends the child.
+    """Ignore SIGINT and SIGTERM in a child process. The parent ends the child, but a signal may reach the whole group.
 
     The handler is an empty function and not ``SIG_IGN``. Programs that the child starts would inherit ``SIG_IGN``.
     """

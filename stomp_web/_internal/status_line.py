@@ -50,7 +50,7 @@ def begin_logging(handler: logging.Handler) -> typing.Callable[[], object]:
 
 
 class StatusLine(logging.Handler):
-    """A logging handler that writes log records above a progress line. A new progress text overwrites the line.
+    """A logging handler that writes log records above a progress line. A new progress text overwrites the old text.
 
     A subclass defines `text`. If *stream* is not a terminal, only log records are written. If *stream* is ``None``,
     full or closed, nothing is written. `sys.stderr` is ``None`` in a program without standard error.
@@ -90,7 +90,7 @@ class StatusLine(logging.Handler):
             self.handleError(record)
 
     def above(self, stream: typing.TextIO | None) -> typing.TextIO | None:
-        """Return a stream to use instead of *stream*. Output to this stream appears at once above the progress line.
+        """Return a stream to use instead of *stream*. Output to the new stream appears at once above the progress line.
 
         Without a terminal, return *stream* itself with line buffering. Without line buffering, the output of message
         handlers would appear in a log file only when the worker ends.
@@ -132,7 +132,7 @@ class StatusLine(logging.Handler):
             return 80
 
     def rate(self, count: int) -> float:
-        """Return a counter's average growth per second in the last ten seconds. *count* is the counter's value now."""
+        """Return a counter's average growth per second over the last ten seconds. *count* is the counter's value."""
         now = time.monotonic()
         self._seen.append((now, count))
         while now - self._seen[0][0] > _WINDOW:

@@ -14,9 +14,10 @@ __all__ = ["TolerantStream", "keep_descriptors", "settle", "try_to_print"]
 
 
 def keep_descriptors() -> None:
-    """If descriptor 0, 1 or 2 is closed, open the null device as this descriptor. Its stream in `sys` stays ``None``.
+    """If descriptor 0, 1 or 2 is closed, open the null device as this descriptor.
 
-    Without this function, the next socket could get descriptor 2, and a C library could write errors to the broker.
+    The stream of this descriptor in `sys` stays ``None``. Without this function, the next socket could get
+    descriptor 2, and a C library could write errors to the broker.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         try:
@@ -56,8 +57,8 @@ def _write(stream: typing.TextIO, text: str) -> None:
 def settle(*streams: typing.TextIO | None) -> bool:
     """Flush *streams* before the program ends. Return whether all output was written.
 
-    Output that cannot be written goes to the null device. If this output stayed in the buffer, Python would try again
-    at exit, and exit with status 120.
+    Output that cannot be written goes to the null device. If this output stayed in the buffer, Python would try to
+    write the output again at exit, fail, and exit with status 120.
     """
     whole = True
     for stream in streams:
@@ -76,9 +77,10 @@ def settle(*streams: typing.TextIO | None) -> bool:
 
 
 class TolerantStream:
-    """A text stream on which writing never fails. Output that cannot be written is dropped.
+    """A text stream that wraps *stream*. Writing never fails: output that cannot be written is dropped.
 
-    The stream always tries to write later output. `failure` is the latest error. *on_failure* gets the first error.
+    The stream always tries to write later output. `failure` is the latest error. *on_failure* is called with the first
+    error.
     """
 
     def __init__(

@@ -1,10 +1,12 @@
-"""Checks for messages that a broker confirms, but that are lost, or whose answers are lost. A publisher refuses them.
+"""Checks by which a publisher refuses messages.
+
+A broker would confirm the messages, but the messages or their answers would be lost:
 
 * A temporary destination belongs to the connection that names the destination, and a publisher's connection receives
-  nothing. RabbitMQ 3.10 and 4.3 and ActiveMQ 5.17 confirm a SEND with ``reply-to:/temp-queue/a``. ActiveMQ also
+  nothing. RabbitMQ 3.10, RabbitMQ 4.3 and ActiveMQ 5.17 confirm a SEND with ``reply-to:/temp-queue/a``. ActiveMQ also
   confirms a SEND to ``/temp-queue/a``. To answer a request, a publisher may send to ``/reply-queue/...`` in RabbitMQ
   and to ``/remote-temp-queue/...`` in ActiveMQ.
-* An empty ``x-message-id`` is no id. Receivers that drop duplicates would treat all such messages as one message.
+* An empty ``x-message-id`` is no id. Receivers that drop duplicates treat all messages with an empty id as one message.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ _DIRECT_REPLY = "amq.rabbitmq.reply-to"  # RabbitMQ's pseudo-queue for answers t
 
 
 def check_headers(headers: typing.Mapping[str, str]) -> None:
-    """Raise `InvalidFrame` if a message with *headers* would be confirmed, although it or its answer would be lost."""
+    """Raise `InvalidFrame` if a message with *headers*, or the answer to the message, would be lost.
+
+    A broker would confirm this message.
+    """
     message_id = headers.get("x-message-id")
     if isinstance(message_id, str) and not message_id.strip():
         raise InvalidFrame(

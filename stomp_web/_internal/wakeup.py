@@ -1,4 +1,4 @@
-"""A way to end the wait of a thread from another thread or a signal handler, without a lock."""
+"""A way for other threads and signal handlers to end the wait of a thread, without a lock."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Wakeup:
                     pass
 
     def wait(self, seconds: float) -> None:
-        """Wait until `wake` is called, for at most *seconds*."""
+        """Wait until `wake` is called, but at most *seconds* seconds."""
         descriptor, seconds = self.fileno(), max(seconds, 0.0)
         if hasattr(select, "poll"):
             poll = select.poll()  # select() accepts no descriptor above 1023

@@ -1,7 +1,7 @@
 """The broker's connections. A `Connection` reads and writes bytes, checks limits, runs timers and answers frames.
 
 Only the loop's thread uses a connection. No call in this module blocks. A call returns if the socket is not ready. The
-loop tries again when the selector reports the socket.
+loop tries again when the selector reports that the socket is ready.
 """
 
 from __future__ import annotations
@@ -47,10 +47,12 @@ class Connection:
     * `ended` - the client has ended its stream. `closed` means that the socket is closed.
     * `frozen` - the broker neither reads nor writes.
     * `aborted` - the loop closes the connection after one more write, with a TCP reset if `reset` is true.
-    * `connect_by` - the time at which the client must have sent CONNECT. ``None`` means no limit.
+    * `connect_by` - the time by which the client must send CONNECT. ``None`` means no limit.
     * `pending_frame` - the frame that caused a freeze. The broker processes this frame first when the freeze ends.
     * `held_back` - whether received frames must wait before the broker processes them.
     * `timer` - the time of the loop's next timer for this connection. Only the loop uses this attribute.
+
+    All times are values of `time.monotonic`.
     """
 
     def __init__(self, sock: socket.socket, session: Session, limits: Limits, rules: FaultRules) -> None:
@@ -110,7 +112,7 @@ class Connection:
 
     @property
     def output_full(self) -> bool:
-        """Whether too much output waits. If so, the client gets no messages and the client's frames must wait."""
+        """Whether too much output waits. If so, the client gets no messages, and the client's frames must wait."""
         return len(self._out) + self._delayed_size > self._limits.max_output_bytes
 
     def answer(self, frames: list[Frame], fault: Fault = NO_FAULT) -> None:
@@ -263,7 +265,7 @@ class Connection:
         return None
 
     def _ends(self) -> list[tuple[float, str]]:
-        """Return the times at which the connection must be closed, with the reasons."""
+        """Return pairs ``(time, reason)``. The connection must be closed at the earliest of these times."""
         if self.finishing:
             return [(self._linger_until, "it did not close")]
         ends = []

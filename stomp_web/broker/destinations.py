@@ -24,7 +24,10 @@ ACK_MODES = ("auto", "client", "client-individual")
 
 
 class Entry(typing.NamedTuple):
-    """A message in one queue. The queue is ordered by `rank`, and within one `rank` by the unique `number`."""
+    """A message in one queue. The lowest `rank` comes first, and within one `rank` the lowest `number`.
+
+    `rank` is the negative priority. `number` is unique.
+    """
 
     rank: int
     number: int
@@ -45,7 +48,10 @@ class Counts:
 
 @dataclasses.dataclass(slots=True)
 class Flow:
-    """The state that all subscriptions of session number `session` share. If `open` is false, they take no messages."""
+    """The state that all subscriptions of one session share. `session` is the number of the session.
+
+    If `open` is false, the subscriptions take no messages.
+    """
 
     session: int
     open: bool = True
@@ -57,7 +63,7 @@ class Subscription:
 
     * `number` - a number that is unique in the broker.
     * `prefetch` - how many messages may be unacknowledged at once. 0 means no limit.
-    * `unacknowledged` - the delivered messages that wait for an ACK, oldest first. The key is the id in the ACK.
+    * `unacknowledged` - the delivered messages that wait for an ACK, oldest first. A key is the id that an ACK names.
     """
 
     number: int
@@ -76,7 +82,10 @@ class Subscription:
         return self.flow.open and not (self.prefetch and len(self.unacknowledged) >= self.prefetch)
 
     def acknowledge(self, key: str) -> list[Entry]:
-        """Remove and return the message *key*. In the mode ``client``, include all earlier messages, oldest first."""
+        """Remove and return the message with the key *key*.
+
+        In the ack mode ``client``, also remove and return all earlier messages, oldest first.
+        """
         removed = []
         while key in self.unacknowledged:
             first = next(iter(self.unacknowledged)) if self.ack == "client" else key
@@ -85,7 +94,7 @@ class Subscription:
 
 
 class Queue:
-    """Waiting messages and their subscribers. Priority and number set the order, even for a requeued message."""
+    """Waiting messages, and subscriptions that take them. Priority and number set the order, even after a requeue."""
 
     __slots__ = ("_heap", "_size", "limit", "subscriptions")
 
@@ -100,7 +109,10 @@ class Queue:
         return len(self._heap)
 
     def put(self, entry: Entry) -> None:
-        """Insert *entry* in order. While the queue exceeds `limit`, drop the message that would be delivered next."""
+        """Insert *entry* in order. While the queue exceeds `limit`, drop the message that would be delivered next.
+
+        The last remaining message is never dropped.
+        """
         heapq.heappush(self._heap, entry)
         self._size += entry.message.size
         while self.limit and self._size > self.limit and len(self._heap) > 1:
@@ -108,7 +120,10 @@ class Queue:
             notices.add(log.warning, "a subscriber of %r is too slow: message dropped", dropped.destination)
 
     def next_delivery(self, now: float) -> tuple[Subscription, Entry] | None:
-        """If a subscription is ready, remove the next message and return both. ``None`` means that one is missing."""
+        """If a subscription is ready, remove the next message, and return both. If either is missing, return ``None``.
+
+        Expired messages are dropped first. *now* is in seconds since the epoch.
+        """
         heap = self._heap
         while heap and heap[0].message.expired(now):
             self._pop()
@@ -142,8 +157,8 @@ class Destinations:
 
     * *name* - a part of every message id.
     * *history* - the limit of the `journal` in bytes.
-    * *dead_letters* - the destination of messages that a subscriber rejects.
-    * *topic_limit* - how many bytes a topic keeps for a subscriber that does not read.
+    * *dead_letters* - the destination of messages that a subscriber refuses with NACK and ``requeue:false``.
+    * *topic_limit* - how many bytes of a topic's messages may wait for one subscriber.
     * *naming* - the object that interprets destinations.
     * *declared* - the queues that exist from the start.
 
@@ -183,7 +198,10 @@ class Destinations:
             self._changed[queue] = None
 
     def check(self, address: Address) -> None:
-        """Raise `Refused` if a message for *address* would be lost. RabbitMQ would confirm and drop this message."""
+        """Raise `Refused` if *address* is an exchange without a subscriber, or a queue that must exist but does not.
+
+        Only declared queues and reply queues must exist. RabbitMQ would confirm and drop a message for *address*.
+        """
         written = address.name
         lost = ". RabbitMQ would confirm this message and drop it, as /amq/queue/ makes no queue. "
         self._check_declared(address, f"{lost}{written} makes it; so does Broker(queues=[...])")
@@ -201,7 +219,7 @@ class Destinations:
             )
 
     def deliveries(self) -> typing.Iterator[tuple[Subscription, Entry]]:
-        """Yield the deliveries that are possible now. The caller must carry out each delivery before the next."""
+        """Yield the deliveries that are possible now. The caller must carry out each delivery before the next one."""
         while self._changed:
             queue = next(iter(self._changed))
             now = time.time()
@@ -229,7 +247,7 @@ class Destinations:
         return subscription
 
     def in_use(self, durable: tuple[str, str]) -> bool:
-        """Return whether the subscription *durable* has a subscriber now."""
+        """Return whether the durable subscription *durable* has a subscriber now."""
         return durable in self._durable and bool(self._durable[durable][1].subscriptions)
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -255,7 +273,10 @@ class Destinations:
                 self._changed.pop(queue)
 
     def remove_durable(self, durable: tuple[str, str]) -> bool:
-        """Remove the subscription *durable* and its messages. Return false if *durable* is unknown or in use."""
+        """Remove the durable subscription *durable* and its messages.
+
+        Return false if *durable* is unknown or in use.
+        """
         if durable not in self._durable or self.in_use(durable):
             return False
         self._remove_subscriber_queue(*self._durable.pop(durable))
@@ -281,12 +302,15 @@ class Destinations:
         self._changed[subscription.queue] = None
 
     def waiting(self, destination: str) -> list[Message]:
-        """Return the messages that wait in the queue *destination* for delivery."""
+        """Return the messages that wait in the queue *destination*, in the order of their delivery."""
         queue = self._queues.get(self.naming.canonical(destination))
         return [] if queue is None else queue.messages()
 
     def unacknowledged(self, destination: str) -> list[Message]:
-        """Return the messages of *destination* that were delivered but not acknowledged, in order."""
+        """Return the messages of *destination* that were delivered but not acknowledged.
+
+        The highest priority comes first, and within one priority the oldest message.
+        """
         name = self.naming.canonical(destination)
         found: list[Entry] = []
         for subscription in self.subscriptions():
@@ -300,7 +324,7 @@ class Destinations:
             yield from queue.subscriptions
 
     def counts(self) -> dict[str, Counts]:
-        """Return the counts of all used destinations by name. A subscription with wildcards counts for its pattern."""
+        """Return the counts of all known destinations by name. A subscription with wildcards counts for its pattern."""
         found = collections.defaultdict(Counts, {name: Counts(n) for name, n in self.journal.accepted.items()})
         for route in self._declared:
             found[route].waiting += 0
@@ -341,7 +365,10 @@ class Destinations:
         return address
 
     def _check_declared(self, address: Address, advice: str = "") -> None:
-        """Raise `Refused` if *address* is a `Kind.DECLARED_QUEUE` that does not exist. *advice* ends the error text."""
+        """Raise `Refused` if *address* is a `Kind.DECLARED_QUEUE` that does not exist.
+
+        *advice* is the end of the error text.
+        """
         route = address.route
         if address.kind is Kind.DECLARED_QUEUE and route not in self._queues and route not in self._declared:
             name = address.name.removeprefix("/queue/")

@@ -19,11 +19,12 @@ __all__ = ["Faults"]
 class Faults:
     """The faults of one broker, which are available as `Broker.faults`.
 
-    Most methods request a fault for the next frame of a client, and return a `Fault`:
+    Most methods request a fault for the next frame of a client, and return a `Fault`. The common parameters are:
 
     * *on* - the command of the frame, such as ``"SEND"``. ``None`` means any frame.
-    * *after* - how many such frames pass before the first fault.
-    * *times* - how often the fault happens. ``None`` means every such frame until the fault is cancelled.
+    * *after* - how many of these frames pass before the first fault.
+    * *times* - how often the fault happens. ``None`` means at each of these frames until the fault is cancelled.
+    * *reset* - whether the connection is closed with a TCP reset.
 
     Frames are counted over all connections. `refuse` and `dribble` count new connections instead. `Fault.fired` is how
     often the fault has happened. `Fault.cancel` ends the fault. If several faults are due, only the oldest applies.
@@ -75,7 +76,7 @@ class Faults:
         after: int = 0,
         times: int | None = 1,
     ) -> Fault:
-        """Answer the frame with an ERROR that has this *message* and *body*.
+        """Answer the frame with an ERROR. *message* is its header ``message``, and *body* is its body.
 
         * *receipt_id* - whether the ERROR has the frame's receipt id. ActiveMQ sends this id, but RabbitMQ does not.
         * *close* - whether the broker closes the connection after the ERROR, as the specification requires.

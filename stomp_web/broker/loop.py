@@ -37,7 +37,7 @@ _ACCEPTS_AT_ONCE = 100
 
 @dataclasses.dataclass(eq=False, repr=False)
 class Loop:
-    """A server for the clients of one broker, from `run` to `ask_to_stop`. *listen* returns a listening socket."""
+    """A server for the clients of one broker. `run` serves until `ask_to_stop`. *listen* returns a listening socket."""
 
     listen: typing.Callable[[], socket.socket]
     tls: ssl.SSLContext | None
@@ -64,7 +64,7 @@ class Loop:
         self._stopping = False
 
     def open(self) -> None:
-        """Listen at the address, after `prepare`. Raises `OSError` if the address cannot be used."""
+        """Listen at the address. Call `prepare` first. Raises `OSError` if the address cannot be used."""
         self._listener: socket.socket | None = self.listen()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wakeup.fileno(), selectors.EVENT_READ)
@@ -83,7 +83,10 @@ class Loop:
         return self.running and self._listener is not None
 
     def call(self, function: typing.Callable[[], _T], timeout: float = 30.0) -> _T:
-        """Run *function* in the loop's thread, and return the result. If no loop runs, use the caller's thread."""
+        """Run *function* in the loop's thread, or in the caller's thread if the loop does not run. Return the result.
+
+        Raises `TimeoutError` if the result takes longer than *timeout* seconds.
+        """
         future: concurrent.futures.Future[_T] = concurrent.futures.Future()
         with self.state:
             if not self.running:
@@ -268,7 +271,7 @@ class Loop:
                 self.touch(connection)
 
     def _write_and_wait(self, connection: Connection) -> None:
-        """Write waiting output. Register the events and the timer of *connection*."""
+        """Write the waiting output of *connection*, and register its events and its timer."""
         if connection.closed:
             return
         try:

@@ -40,7 +40,7 @@ NOT_FORWARDED = frozenset(
 class Message:
     """A message that the broker has accepted, or will accept at COMMIT.
 
-    * `headers` - the sender's headers. ``content-length`` is included only if the sender wrote it.
+    * `headers` - the sender's headers that subscribers get. ``content-length`` is included only if the sender wrote it.
     * `expires` - when the message expires, in seconds since the epoch. ``None`` means never.
     * `number`, `id` - values that the broker sets when it accepts the message. `number` orders the broker's messages.
     """
@@ -137,7 +137,7 @@ def read_message(send: Frame, address: Address) -> Message:
 
     The header ``expires`` is a time in milliseconds since the epoch, as in ActiveMQ. 0 means that the message never
     expires. The header ``expiration`` is a time to live in milliseconds, as in RabbitMQ. With 0, the message expires at
-    once. A ``priority`` above 9 counts as 9. Raises `Refused` for a bad number or a too large message.
+    once. A ``priority`` above 9 counts as 9. Raises `Refused` if a number is invalid or the message is too large.
     """
     wanted = send.headers
     headers = {name: value for name, value in wanted.items() if name not in NOT_FORWARDED}
@@ -155,7 +155,10 @@ def read_message(send: Frame, address: Address) -> Message:
 
 
 def _check_readable(message: Message) -> None:
-    """Refuse a message over a client's default limits. RabbitMQ and ActiveMQ accept it, but clients truncate it."""
+    """Raise `Refused` if *message* exceeds the default limits of stomp-web's clients.
+
+    RabbitMQ and ActiveMQ accept this message, but the clients truncate the message.
+    """
     lines = [f"{name}:{value}\n" for name, value in (*message.headers.items(), ("destination", message.destination))]
     size = sum(map(len, lines)) * 4  # a character has at most 4 bytes
     if size > MAX_HEADER_BYTES - _OWN_HEADER_BYTES:  # count exactly only near the limit

@@ -1,7 +1,8 @@
 """The meaning of destinations. A destination is a queue, a topic or an exchange, or the broker refuses it.
 
-The broker refuses a destination whose messages would be confirmed and lost. All other destinations behave as in
-RabbitMQ 3.10.8 and 4.3.6, ActiveMQ 5.17.2 and 6.3.1, and Artemis 2.40.0. The tests in
+The broker refuses a destination that it does not support. The broker also refuses a message that the real broker would
+confirm and drop, except a message to a topic. Every other destination behaves as in the product that `choose_naming`
+selects: RabbitMQ 3.10.8 and 4.3.6, ActiveMQ 5.17.2 and 6.3.1, or Artemis 2.40.0. The tests in
 tests/brokers/test_contract_destinations.py compare this broker with those products.
 """
 
@@ -17,7 +18,7 @@ _TYPES = ("/temp-queue", "/exchange", "/topic", "/queue", "/amq/queue", "/reply-
 
 
 class Refused(Exception):
-    """The refusal of a frame, which the broker answers with ERROR.
+    """The broker refuses a frame, and answers with ERROR.
 
     `message` is the header ``message`` of the ERROR, and `details` is its body. If `fatal` is true, the broker always
     closes the connection. Otherwise `Settings.keep_open_after_error` may keep the connection open.
@@ -44,7 +45,8 @@ class Kind(enum.Enum):
 class Address:
     """A parsed destination.
 
-    * `name` - the destination as a MESSAGE shows it. Both ``a`` and ``/amq/queue/a`` have the name ``/queue/a``.
+    * `name` - the destination as a MESSAGE shows it. In RabbitMQ, both ``a`` and ``/amq/queue/a`` have the name
+      ``/queue/a``.
     * `route` - a subscription without wildcards gets the messages whose address has the same `route`.
     * `pattern` - whether a subscription's `route` has wildcards. If so, `Naming.matches` selects the messages.
     """
@@ -61,7 +63,7 @@ class Address:
 
 
 class Naming:
-    """The naming for a ``server`` header without a known product: as in RabbitMQ, but names may contain slashes."""
+    """The naming if the ``server`` header names no known product: as in RabbitMQ, but names may contain slashes."""
 
     #: Whether a SEND with ``reply-to:/temp-queue/NAME`` makes a temporary queue.
     reply_queues = True
@@ -142,7 +144,10 @@ class Naming:
         return Address(f"/topic/{key}", Kind.TOPIC, key)
 
     def _name(self, rest: str, what: str) -> str:
-        """Return the name after the slash of *rest*. Without a valid name, raise `Refused` with *what* in the text."""
+        """Return the name in *rest*, which begins with a slash. Without a valid name, raise `Refused`.
+
+        *what* is the type of destination for the error text.
+        """
         if len(rest) < 2:
             raise _invalid(rest, what)
         return rest[1:]
@@ -172,7 +177,8 @@ class _RabbitMQ(Naming):
 class _Artemis(Naming):
     """The naming of Artemis 2.40.0. Every name is a queue, except ``/topic/NAME``. The wildcards are ``*`` and ``#``.
 
-    Assumes an acceptor with ``anycastPrefix=/queue/;multicastPrefix=/topic/``. Even so, ``a`` and ``/queue/a`` differ.
+    Assumes an acceptor with ``anycastPrefix=/queue/;multicastPrefix=/topic/``. Even so, ``a`` and ``/queue/a``
+    are two queues.
     """
 
     reply_queues = False

@@ -64,25 +64,27 @@ class Broker:
       its first use. As in RabbitMQ, ``/amq/queue/NAME`` is refused if the queue does not exist.
     * *keep_open_after_error* - whether the session stays open after an ERROR. RabbitMQ and ActiveMQ keep the session
       open after most errors. Default: false, as the specification requires.
-    * *heart_beat* - ``(can send, wants)``, the shortest times between two heart-beats in milliseconds. 0 means never.
-      With the default ``(100, 100)``, the agreed times are the client's times, but at least 100 ms. The broker closes
-      the connection if the client is silent for twice the agreed time.
-    * *dead_letters* - the destination of messages that a subscriber refuses with NACK and ``requeue:false``.
+    * *heart_beat* - ``(can send, wants)``, as in the header ``heart-beat``: the shortest times in milliseconds between
+      two heart-beats. 0 means no heart-beats. With the default ``(100, 100)``, the agreed times are the client's times,
+      but at least 100 ms. The broker closes the connection if the client is silent for twice the agreed time.
+    * *dead_letters* - the destination of messages that a subscriber refuses with NACK and ``requeue:false``. Default:
+      ``/queue/DLQ``.
 
     Limits:
 
     * *connect_timeout* - a client must send CONNECT within this many seconds. Default: 10.
     * *linger* - a client has this many seconds to read the last frame. After that, the socket is closed. Default: 2.
-    * *max_output_bytes* - how much output may wait for a client. Above this limit, the broker sends no messages to the
-      client and reads none of its frames. Default: 1 MiB.
+    * *max_output_bytes* - how much output may wait for a client. Above this limit, the broker sends no further messages
+      to the client, and reads no further frames of the client. Default: 1 MiB.
     * *max_topic_bytes* - how many bytes of a topic's messages may wait for one subscriber. Above this limit, the broker
-      drops the messages that it would deliver next: the oldest of the highest priority. Default: 64 MiB.
+      drops the messages that it would deliver next: the oldest messages of the highest priority. Default: 64 MiB.
     * *max_header_bytes*, *max_headers*, *max_body_bytes* - limits of a frame, as in `stomp_web.FrameBuffer`. The broker
       also refuses a SEND if its MESSAGE would exceed the default limits of stomp-web's clients.
-    * *history* - `messages` remembers this many bytes of accepted messages. A message counts as its body and about
-      1,000 bytes. Default: 512 MiB.
+    * *history* - `messages` remembers this many bytes of accepted messages. A message counts as the bytes of its body
+      plus 1,000. Default: 512 MiB.
 
-    All messages survive `stop` and `start`, even unacknowledged messages. `faults` makes the broker misbehave.
+    After `stop` and `start`, queues and durable subscriptions still have their messages, even unacknowledged messages.
+    `faults` makes the broker misbehave.
     """
 
     def __init__(
@@ -203,7 +205,7 @@ class Broker:
     def url(self) -> str:
         """The URL for clients, such as ``stomp://127.0.0.1:41234`` or ``stomp+ssl://...``.
 
-        If the broker requires login and passcode, the URL contains the percent-encoded values. Do not log such a URL.
+        If the broker requires login and passcode, the URL contains the percent-encoded values. Do not log this URL.
         If the broker has no virtual host ``/``, the URL names the first of *vhosts*.
         """
         host, port = self.address
@@ -220,9 +222,9 @@ class Broker:
     def send(self, destination: str, body: bytes | str = b"", headers: typing.Mapping[str, str] | None = None) -> str:
         """Accept a message without a connection, as if a client had sent the message. Return its ``message-id``.
 
-        A *body* of type `str` is sent as UTF-8 and without ``content-length``, as a text message. *headers* are those
+        A *body* of type `str` makes a text message, in UTF-8 and without ``content-length``. *headers* are the headers
         of a SEND frame. `faults` and *denied* do not apply. Raises `ValueError` if the broker refuses the message, or
-        if one of *headers* has no meaning here, such as ``receipt``.
+        if a header has no meaning here, such as ``receipt``.
         """
         headers = dict(headers or {})
         useless = next((name for name in headers if name in NOT_FORWARDED), None)
@@ -251,20 +253,23 @@ class Broker:
         return message.id
 
     def messages(self, destination: str) -> list[Frame]:
-        """Return every message that *destination* has accepted, in order. Delivered messages are included.
+        """Return every message that *destination* has accepted, oldest first. Delivered messages are included.
 
         A message is a MESSAGE frame without the headers ``subscription``, ``ack`` and ``redelivered``. The broker
         accepts the messages of a transaction at COMMIT. Raises `LookupError` if the broker has forgotten some of the
-        messages. The broker forgets the oldest messages if its messages for all destinations exceed *history*.
+        messages. The broker forgets the oldest messages if the messages of all destinations together exceed *history*.
         """
         return self._frames(self._journal.messages, self._destinations.naming.canonical(destination))
 
     def pending(self, destination: str) -> list[Frame]:
-        """Return the messages that wait in the queue *destination* for delivery, in order."""
+        """Return the messages that wait in the queue *destination*, in the order of their delivery."""
         return self._frames(self._destinations.waiting, destination)
 
     def unacknowledged(self, destination: str) -> list[Frame]:
-        """Return the messages of *destination* that were delivered but not acknowledged, in order."""
+        """Return the messages of *destination* that were delivered but not acknowledged.
+
+        The highest priority comes first, and within one priority the oldest message.
+        """
         return self._frames(self._destinations.unacknowledged, destination)
 
     def subscribers(self, destination: str) -> int:
@@ -298,7 +303,7 @@ class Broker:
 
     @property
     def connects(self) -> list[Frame]:
-        """The latest 1,000 CONNECT frames in order. ``***`` replaces the passcode."""
+        """The latest 1,000 CONNECT frames, oldest first. ``***`` replaces the passcode."""
         with self._loop.state:
             return list(self._journal.connects)
 
@@ -308,7 +313,10 @@ class Broker:
             return self._journal.frames[command]
 
     def wait_for(self, destination: str, count: int = 1, timeout: float = 30.0) -> list[Frame]:
-        """Return `messages` when *count* messages have been accepted. Raise `TimeoutError` after *timeout* seconds."""
+        """Wait until *destination* has accepted *count* messages, and return ``messages(destination)``.
+
+        Raises `TimeoutError` after *timeout* seconds.
+        """
         name = self._destinations.naming.canonical(destination)
         if not self.wait_until(lambda: self._journal.accepted[name] >= count, timeout):
             accepted = self._journal.accepted[name]
@@ -332,7 +340,10 @@ class Broker:
                 return bool(condition())
 
     def clear(self) -> None:
-        """Forget all messages, even waiting or unacknowledged ones. Reset all counts except `connections_accepted`."""
+        """Forget all messages, even waiting or unacknowledged messages. Empty `connects`.
+
+        Set the counts of `received` to 0. The counts of connections, sessions and subscriptions stay.
+        """
         with self._loop.state:
             self._destinations.clear()
             self._journal.clear()

@@ -1,7 +1,8 @@
 """The STOMP session of one client. A session takes a frame, and returns the answers.
 
-A session has no socket and no clock. A refused frame has no effect, and the answer is an ERROR. The specification
-requires that an ERROR ends the session. With `Settings.keep_open_after_error`, only a fatal error ends the session.
+A session has no socket and no clock. The answer to a refused frame is an ERROR. The frame has no other effect, except
+that a refused COMMIT discards its transaction. The specification requires that an ERROR ends the session. With
+`Settings.keep_open_after_error`, an ERROR ends the session only if `Refused.fatal` is true.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _PADDED = ("destination", "id", "ack", "receipt", "transaction", "message-id", "
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The settings of all sessions, which `stomp_web.broker.Broker` documents."""
+    """The settings of all sessions. The class `stomp_web.broker.Broker` documents these settings."""
 
     versions: tuple[str, ...]
     login: str | None
@@ -54,11 +55,11 @@ _Step: typing.TypeAlias = Message | _Acknowledgement
 class Session:
     """One session of a broker. *number* is unique in the broker.
 
-    * `connected` - the broker has accepted CONNECT. `version` is the STOMP version of the frames.
+    * `connected` - whether the broker has accepted CONNECT. `version` is the STOMP version of the frames.
     * `login` - the login that the client gave, even if the broker requires none.
-    * `ended` - the session ignores further frames. The loop must close the connection.
+    * `ended` - whether the session ignores further frames. If so, the broker's loop must close the connection.
     * `heart_beat` - ``(the broker sends, the client sends)``, in milliseconds between two heart-beats. 0 means never.
-    * `flow` - the loop sets `Flow.open` to false while too much output waits for the client.
+    * `flow` - the broker's loop sets `Flow.open` to false while too much output waits for the client.
     """
 
     def __init__(self, number: int, settings: Settings, destinations: Destinations) -> None:
@@ -116,7 +117,7 @@ class Session:
         return Frame("MESSAGE", headers | message.headers, message.body)
 
     def end(self) -> None:
-        """End the session. Abort its transactions, and requeue its unacknowledged messages."""
+        """End the session and its subscriptions. Abort its transactions. Requeue unacknowledged messages of queues."""
         self.ended = True
         self._transactions.clear()
         self._by_number.clear()
@@ -209,8 +210,9 @@ class Session:
     def _reply_queue(self, reply_to: str) -> str:
         """Return the destination that replaces *reply_to*, which has the form ``/temp-queue/NAME``.
 
-        As in RabbitMQ 3.10.8, the first SEND with this value makes a queue that only this session can read. The SEND
-        also makes a subscription with the id *reply_to*. The queue and the subscription end with the session.
+        As in RabbitMQ 3.10.8, the first SEND with this ``reply-to`` makes a queue that only this session can read. The
+        SEND also subscribes the session to this queue. The subscription id is *reply_to*. The queue and the
+        subscription end with the session.
         """
         name = reply_to.removeprefix(_TEMPORARY)
         if not self._destinations.naming.reply_queues:
@@ -279,7 +281,7 @@ class Session:
         return found, key
 
     def _take(self, step: _Step, transaction: list[_Step] | None = None) -> None:
-        """If *transaction* is given, add *step* to the steps for its COMMIT. Otherwise, carry out *step* now."""
+        """If *transaction* is given, append *step* to this list for COMMIT. Otherwise, carry out *step* now."""
         if transaction is not None:
             transaction.append(step)
         elif isinstance(step, Message):
@@ -347,7 +349,7 @@ class Session:
 
 
 def error_frame(message: str, details: str, offending: Frame | None = None) -> Frame:
-    """Return an ERROR frame. *offending* is the refused frame, whose receipt id is copied into the ERROR."""
+    """Return an ERROR frame with the body *details*. The ERROR has the receipt id of *offending*, the refused frame."""
     headers = {"message": message, "content-type": "text/plain"}
     if offending is not None and "receipt" in offending.headers:
         headers["receipt-id"] = offending.headers["receipt"]

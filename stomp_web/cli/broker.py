@@ -18,10 +18,10 @@ __all__ = ["run"]
 
 
 def run(host: str, port: int, *, verbose: bool, http: tuple[str, int] | None = None, **options: typing.Any) -> int:
-    """Serve until Ctrl-C or SIGTERM. *options* are arguments of `Broker`. ``None`` means the default.
+    """Serve until Ctrl-C or SIGTERM. *options* are arguments of `Broker`. An option of ``None`` has the default value.
 
-    *http* is the host and port of the broker's page for browsers. ``None`` means no page. Raises `StompError` if one of
-    the addresses or the name of a queue cannot be used.
+    *http* is the host and port of the broker's page for browsers. ``None`` means no page. Raises `StompError` if an
+    address or the name of a queue cannot be used.
     """
     if verbose:
         logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")

@@ -2,8 +2,9 @@
 
 The status is 0 if the command succeeded. The status is 1 if the command failed, and standard error says why. The status
 is 2 if the command line or ``STOMP_URL`` is wrong. The status is 130 if Ctrl-C or SIGTERM came before the command was
-done. But a broker, relay or worker ends normally at the first Ctrl-C or SIGTERM, with status 0 or 1. If standard output
-cannot be written, ``listen`` fails. The other commands do not fail for this reason.
+done. But ``listen`` without ``--count``, a broker, a relay and a worker end normally at the first Ctrl-C or SIGTERM,
+with status 0 or 1. If standard output cannot be written, ``listen`` fails. The other commands do not fail for this
+reason.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def _main(argv: typing.Sequence[str] | None) -> int:
 
 
 def _parse(argv: typing.Sequence[str] | None) -> argparse.Namespace:
-    """Parse *argv*. If an option stands between ids of ``outbox``, `argparse` leaves some ids over. Read these, too."""
+    """Parse *argv*. If an option stands between ids of ``outbox``, also read the ids that `argparse` leaves unread."""
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and (arguments.command != "outbox" or any(word.startswith("-") for word in rest)):
@@ -94,7 +95,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _url(given: str | None) -> str:
-    """Return the broker's address. Print a warning if other users of the machine can see a secret in *given*."""
+    """Return the broker's address. *given* is the value of ``--url``. Print a warning if *given* contains a secret."""
     if given is None:
         return os.environ.get("STOMP_URL") or DEFAULTS.url
     address = parse_address(given)
@@ -134,7 +135,7 @@ _Commands: typing.TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def _command(commands: _Commands, name: str, run: str, text: str, epilog: str | None = _ABOUT_URL) -> _Parser:
-    """Add a command. *run* is its ``MODULE:FUNCTION``. The list of commands shows the first sentence of *text*."""
+    """Add a command. *run* names its function, ``MODULE:FUNCTION``. ``--help`` lists the first sentence of *text*."""
     parser = commands.add_parser(name, help=f"{text.partition('. ')[0].rstrip('.')}.", description=text, epilog=epilog)
     parser.set_defaults(run=run, parser=parser)
     return parser

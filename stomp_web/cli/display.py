@@ -22,7 +22,7 @@ _MOST_BYTES = 512  # bytes that are shown if a body is not text
 
 
 class CannotPrint(StompError):
-    """Standard output is closed, full or a pipe without a reader. `reader_gone` is true for such a pipe."""
+    """Standard output is closed, is full, or is a pipe without a reader. In the last case, `reader_gone` is true."""
 
     def __init__(self, reason: OSError) -> None:
         super().__init__(f"standard output cannot be written: {reason.strerror}")
@@ -54,7 +54,7 @@ def complain(text: str) -> None:
 
 
 def in_words(error: BaseException, *, sending: bool = False) -> str:
-    """Return *error* in one line. If *sending* is true, the line begins with the outcome of the message."""
+    """Return *error* in one line. If *sending* is true, the line of a `MessageError` begins with the outcome."""
     truths = ((NotSent, "not sent: "), (Rejected, "rejected: "), (DeliveryUnknown, "delivery unknown: "))
     truth = next((words for kind, words in truths if sending and isinstance(error, kind)), "")
     text = " ".join(str(error).split()) or type(error).__name__
@@ -78,7 +78,7 @@ def read_body(
 ) -> Reading:
     """Decode the body of a received message. The default serializers run no code of the sender.
 
-    *accept* names more serializers. *keys* verify a signature. The signature must be valid for the destination of
+    *accept* names more serializers. *keys* verify signatures. A signature must be valid for the destination of
     *frame*, or for a destination in *subscribed*. If *frame* is truncated, the body counts as cut and is not decoded.
     If the content type is unknown, `Reading.text` shows the bytes, but `Reading.unread` is ``None``.
     """

@@ -1,9 +1,10 @@
 """``stomp-web listen`` prints the messages of a destination as they arrive.
 
 Some messages are unreadable, such as a pickle without ``--accept``, a signed message without its key, or a body that
-contradicts its content type. Unless ``--ack`` is ``auto``, such a message gets no ACK. When the command ends, the
-broker puts the message back into its queue. A NACK would make the broker dead-letter the message, or deliver it again
-at once. With ``--ack client``, an ACK includes all earlier messages. So later messages get no ACK either.
+contradicts its content type. Unless ``--ack`` is ``auto``, an unreadable message gets no ACK. When the command ends,
+the broker puts the message back into its queue. A NACK would make the broker dead-letter the message, or deliver the
+message again at once. With ``--ack client``, an ACK also acknowledges all earlier messages. So all messages after an
+unreadable message get no ACK either.
 """
 
 from __future__ import annotations

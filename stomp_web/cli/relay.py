@@ -32,7 +32,8 @@ def run_relay_command(
 ) -> int:
     """Send the messages of the outbox *table* in *database* to the broker at *url*. Return the exit status.
 
-    *options* are passed to `Relay`.
+    The command sends only the messages of the publisher *alias*. *keep* is how many days the row of a sent message
+    stays in the table. *options* are passed to `Relay`.
     """
     with Publisher(url) as publisher:
         store = _store(database, table, alias=alias, keep=keep * _DAY)
@@ -42,7 +43,11 @@ def run_relay_command(
 
 
 def run_outbox(action: str, *, ids: typing.Sequence[int], days: float, database: str, table: str) -> int:
-    """Carry out *action* on the outbox, and print the result. Return the exit status."""
+    """Carry out *action* on the outbox, and print the result. Return the exit status.
+
+    If *ids* is not empty, ``retry`` and ``discard`` affect only these rows. For ``purge``, *days* is the minimum time
+    in days since a message was sent.
+    """
     try_to_print(sys.stdout, operate(_store(database, table), action, ids, days))
     return 0
 

@@ -17,7 +17,7 @@ __all__ = ["run"]
 
 
 def run(target: tuple[str, str], **how: typing.Any) -> int:
-    """Run the worker *target*, a ``(module, name)``. Return the exit status.
+    """Run the worker *target*, which is ``(module, name)``. Return the exit status.
 
     The keyword arguments *how* are passed to `run_worker`. Raises `StompError` if the worker cannot be run.
     """

@@ -73,8 +73,9 @@ class BaseClient(Unpicklable):
     def from_url(cls, url: str, **options: typing.Any) -> Self:
         """Return a client for an address, such as ``stomp://user:passcode@mq1,mq2:61614/shop?timeout=3``.
 
-        To connect, the client tries the brokers until one accepts a session, first the broker of the last session.
-        *options* are constructor arguments, and override the address. Raises `ConfigurationError` for bad values.
+        To connect, the client tries the brokers in order, beginning with the broker of the last session. The client
+        stops when a broker accepts the session or refuses the credentials. *options* are constructor arguments, and
+        override the address. Raises `ConfigurationError` for bad values.
         """
         url, options = redact_secret("url", url), redact_secrets(options)
         address = parse_address(url)
@@ -98,7 +99,7 @@ class BaseClient(Unpicklable):
 
     @property
     def broker(self) -> str:
-        """The broker's address without credentials, or the addresses of all brokers if there is no session."""
+        """The address of the session's broker, or of all brokers if there is no session. Contains no credentials."""
         session = self._session
         return session.broker if session else str(self._connector)
 
@@ -158,7 +159,7 @@ class BaseClient(Unpicklable):
 
 
 class Transaction:
-    """The context manager of one transaction. `id` is the id of the transaction while the block runs."""
+    """The context manager of one transaction. While the block runs, `id` is the id of the transaction."""
 
     def __init__(self, client: BaseClient) -> None:
         self._client = client

@@ -1,8 +1,9 @@
 """The class `Driver` decides which thread drives a connection, and lets the other threads wait.
 
-To drive means to read and write the socket. Only the driving thread does so. While `listen_forever` runs, its thread
-drives. At other times, a call that needs the socket drives until the answer comes. `Driver.lock` guards the right to
-drive, the session and the exchanges. A thread that holds the lock does no I/O and calls no code of the application.
+To drive means to read from the socket and to write to the socket. Only the driving thread does so. While
+`listen_forever` runs, its thread drives. At other times, a thread drives until its own call is done. `Driver.lock`
+guards the session, the exchanges and the right to drive. A thread that holds the lock does no I/O and calls no code of
+the application.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class BusyError(BrokerUnavailable):
 class Driver:
     """The right to drive a connection. The function *ended* returns whether the session has ended.
 
-    A thread that stops driving calls the function *leave*, and *leave* calls `release`.
+    To stop driving, a thread calls the function *leave*. This function calls `release`.
     """
 
     def __init__(self, leave: typing.Callable[[], object], ended: typing.Callable[[], bool]) -> None:
@@ -57,9 +58,10 @@ class Driver:
 
     @contextlib.contextmanager
     def driving(self, deadline: Deadline, broker: str) -> typing.Iterator[None]:
-        """Drive the connection to *broker* during a ``with`` block. First wait until no other call drives.
+        """Drive the connection to *broker* during a ``with`` block. First wait until no other thread drives.
 
-        Raises `BusyError` if the other call does not end in time. Raises `StompError` if a loop runs in another thread.
+        Raises `BusyError` if another thread does not stop driving in time. Raises `StompError` if `listen_forever` runs
+        in another thread.
         """
         nested = self.is_this_thread
         try:
@@ -83,9 +85,10 @@ class Driver:
         deadline: Deadline,
         drive: typing.Callable[[typing.Callable[[], bool], Deadline], object],
     ) -> None:
-        """Wait until *done* returns true or *deadline* expires. While no other thread drives, call *drive*.
+        """Wait until *done* returns true or *deadline* expires. If no other thread drives, drive during the wait.
 
-        The method holds the lock while it calls *done*.
+        To drive, the method calls ``drive(done, deadline)`` without holding the lock. The method itself calls *done*
+        with the lock held.
         """
         nested = self.is_this_thread
         while True:
@@ -114,7 +117,7 @@ class Driver:
             self._waiting -= 1
 
     def drive_if_idle(self) -> bool:
-        """Begin to drive if no thread drives or waits. Return whether this thread drives now."""
+        """Begin to drive if no thread drives or waits. Return whether this call has begun to drive."""
         with self.lock:
             if self._thread is not None or self._waiting:
                 return False

@@ -36,22 +36,23 @@ class QueueingDuplexClient(LoopClient):
     Run `listen_forever`, usually in a thread that you start. Take the frames from these queues:
 
     * `message_queue` - MESSAGE frames. While this queue is full, the client sends heart-beats but does not read. The
-      broker keeps the other messages. Exception: while a call waits for a receipt, the client reads up to *queue_size*
-      more messages. If even more messages precede the receipt, the receipt stays unread. To send confirmed messages
-      while many messages wait, use a second client. A prefetch limit with an ``ack`` other than ``auto`` also helps.
+      broker keeps the other messages. Exception: while a call waits for a receipt, the client reads until it holds
+      *queue_size* more messages. If even more messages precede the receipt, the receipt stays unread. To send confirmed
+      messages while many messages wait, use a second client. A prefetch limit also helps if the ack mode is not
+      ``auto``.
     * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT and ERROR frames. A full queue drops its
       oldest frame.
 
     `listening_event` is set while the loop runs. Set `shutdown_event` to end the loop cleanly.
 
-    Any sender can cause a malformed message, so such a message does not end the session. The client reads the readable
-    parts, and `Frame.defects` lists the faults. If a message exceeds a limit, the client skips the rest and
-    `Frame.truncated` is true. You can acknowledge such messages. The limits are *max_header_bytes* (131,072),
-    *max_headers* (2,000) and *max_body_bytes* (134,217,728, RabbitMQ's own limit).
+    Any sender can cause a malformed message, so a malformed message does not end the session. The client reads the
+    readable parts, and `Frame.defects` lists the faults. If a message exceeds a limit, the client skips the rest and
+    `Frame.truncated` is true. You can acknowledge malformed and truncated messages. The limits, with their defaults,
+    are *max_header_bytes* (131,072), *max_headers* (2,000) and *max_body_bytes* (134,217,728, RabbitMQ's own limit).
 
     *queue_size* is the size of each queue in frames. *message_queue* may be your own `FrameQueue` for MESSAGE frames.
-    *heart_beat* is ``(sent, wanted)`` in milliseconds. Unlike in `PublishClient`, *sent* may be positive. The class
-    `PublishClient` describes the other arguments.
+    The class `PublishClient` describes the other arguments. Unlike in `PublishClient`, the first number of *heart_beat*
+    may be positive.
     """
 
     _defaults: typing.ClassVar = {**LoopClient._defaults, "queue_size": 1000, "message_queue": None}
@@ -102,7 +103,8 @@ class QueueingDuplexClient(LoopClient):
     def receive(self, timeout: float | None = None) -> Frame | None:
         """Return the next MESSAGE frame, or ``None`` after *timeout* seconds. The default is the client's `timeout`.
 
-        If no loop runs, this method reads the socket. Raises the exceptions of `listen_forever`.
+        If no loop runs, this method connects if necessary, and reads the socket. Raises the exceptions of
+        `listen_forever`.
         """
         self._refuse_inherited()
         deadline = self._deadline(timeout)
@@ -166,7 +168,7 @@ class QueueingDuplexClient(LoopClient):
     def ack(self, frame: Frame, *, transaction: str | None = None) -> None:
         """Acknowledge *frame*, a MESSAGE frame.
 
-        Raises `InvalidFrame` if the message cannot be acknowledged. For example, Artemis has no ACK in a *transaction*.
+        Raises `InvalidFrame` if the message cannot be acknowledged. For example, Artemis has no ACK in transactions.
         Raises `NotSent` if the session that received *frame* has ended, because an ACK in another session could count
         for another message. After the end of a session, the broker delivers unacknowledged messages again.
         """
@@ -176,7 +178,7 @@ class QueueingDuplexClient(LoopClient):
     def nack(
         self, frame: Frame, *, transaction: str | None = None, headers: typing.Mapping[str, str] | None = None
     ) -> None:
-        """Refuse *frame*, a MESSAGE frame. Raises `InvalidFrame` in STOMP 1.0, and `NotSent` like `ack`.
+        """Refuse *frame*, a MESSAGE frame. Raises the exceptions of `ack`, and in STOMP 1.0 `InvalidFrame`.
 
         The result depends on the broker. RabbitMQ requeues the message. ActiveMQ moves the message to its dead letter
         queue. **Artemis 2.40 drops the message**.
@@ -185,7 +187,10 @@ class QueueingDuplexClient(LoopClient):
         self._write(commands.nack(frame, session.version, transaction=transaction, headers=headers), session)
 
     def _session_of(self, frame: Frame, transaction: str | None) -> Session:
-        """Return the session. Raises the exceptions of `ack`. A *frame* that the caller made fits any session."""
+        """Return the session in which *frame* can be acknowledged. Raises the exceptions of `ack`.
+
+        If the caller made *frame*, *frame* fits any session.
+        """
         session = self._live_session()
         if getattr(frame, "_session", session) is not session:
             raise NotSent(

@@ -15,7 +15,7 @@ _LARGE = 65_536  # bytes; a body of this size or more is not copied
 
 
 class Encoder:
-    """An encoder of SEND frames for one *version* of STOMP and one broker *dialect*."""
+    """An encoder of SEND frames. *version* is the STOMP version, and *dialect* describes the broker."""
 
     __slots__ = ("_dialect", "_ordinary", "_version")
 
@@ -30,11 +30,12 @@ class Encoder:
     def encode(
         self, messages: typing.Sequence[Message], receipt: int | None = None, transaction: str | None = None
     ) -> tuple[bytes, typing.Sequence[bytes]]:
-        """Return the SEND frames of the prepared *messages*, and further parts to write after the frames.
+        """Return the encoded SEND frames of the prepared *messages*, and further parts to write afterwards.
 
-        Only a single message with a body of 64 KiB or more has further parts: this body, which is not copied, and its
-        NUL. *receipt* is the number of the first receipt. Each further receipt has the next number. *transaction* is an
-        id from the client's `begin`, and needs no escapes. Raises `InvalidFrame` if the version cannot carry a message.
+        Only a single message with a body of 64 KiB or more has further parts: this body, which is not copied, and the
+        NUL. *receipt* is the receipt id of the first message. Each further message has the next number as its receipt
+        id. *transaction* is an id from the client's `begin`, and needs no escapes. Raises `InvalidFrame` if the STOMP
+        version cannot carry a message.
         """
         parts: list[bytes] = []
         for message in messages:

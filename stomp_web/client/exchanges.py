@@ -1,6 +1,7 @@
 """Exchanges: the frames that a call hands over for writing, and the receipts that the call waits for.
 
-The lock of the `Driver` guards all exchanges. A caller of any method must hold the lock.
+The lock of the `Driver` guards all exchanges. To call a method, a thread must hold the lock. The properties need
+no lock.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ __all__ = ["Exchange", "Exchanges", "lost"]
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Exchange:
-    """The frames of one call, and the *receipts* that the call waits for.
+    """The frames of one call. *receipts* holds the ids of the receipts that the call waits for.
 
     If *receipts* is empty, the call waits for no answer. If *together* is true, the frames have one common outcome. For
     example, the broker accepts the frames of a transaction together at COMMIT.
@@ -46,7 +47,7 @@ class Exchange:
 
     @property
     def confirmed(self) -> tuple[int, ...]:
-        """The positions of the receipts that have come."""
+        """The position in `receipts` of each receipt that has come."""
         return tuple(position for position, receipt in enumerate(self.receipts) if receipt not in self.waiting)
 
     def fail(self, error: MessageError, cause: StompError | None = None) -> None:
@@ -127,8 +128,9 @@ class Exchanges:
     def take_refusal(self, session: Session, frame: Frame, words: str, in_transaction: bool) -> None:
         """Fail the exchange that the ERROR *frame* refuses. If the ERROR may be about other frames, fail no exchange.
 
-        If *in_transaction* is true and the ERROR has no ``receipt-id``, fail no exchange. Such an ERROR may be about an
-        open transaction, and no exchange waits for the receipts of an open transaction.
+        *words* is the text of the ERROR. *in_transaction* means that a transaction is open. In this case, an ERROR
+        without ``receipt-id`` fails no exchange. The ERROR may be about the open transaction, and no exchange waits for
+        the receipts of an open transaction.
         """
         named = frame.headers.get("receipt-id")
         exchange = None if named is None else self._awaited.get(named)

@@ -1,4 +1,4 @@
-"""The methods of a client that connect, listen and disconnect. The loop is in `stomp_web.client.loop`."""
+"""The methods by which a client connects, listens and disconnects. The loop is in `stomp_web.client.loop`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _ClosedMeanwhileError(BrokerUnavailable):
 
 
 class LoopClient(Loop):
-    """A client whose loop runs in a thread of the user or inside a call."""
+    """A client whose loop runs in a thread of the application or inside a call."""
 
     def _set_up_loop(self, queue_size: int, message_queue: FrameQueue | None) -> None:
         super()._set_up_loop(queue_size, message_queue)
@@ -95,7 +95,8 @@ class LoopClient(Loop):
         """Whether the client has a session, as far as the client knows. Reading the property never waits.
 
         While a loop or a call uses the connection, the value is true until the loop or call notices the session's end.
-        At other times, the property looks at the socket. Even then, the value stays true while frames are unread.
+        At other times, the property looks at the socket. If the session has ended but received frames are unread, the
+        value is still true.
         """
         session = self._session
         if session is None or self._inherited:
@@ -108,15 +109,16 @@ class LoopClient(Loop):
             self._leave()
 
     def is_overdue(self, seconds: float) -> bool:
-        """Whether a heart-beat is *seconds* overdue. If so, the loop hangs: a working loop would have ended."""
+        """Return whether the broker's heart-beat is *seconds* late. If so, the loop hangs. A working loop would end."""
         return self._session is not None and self._beats.overdue(time.monotonic() - seconds) is not None
 
     def listen_forever(self, *, connect: bool = True) -> None:
         """Receive frames until `shutdown_event` is set or the connection ends. Any thread may run the loop.
 
-        The loop connects first if necessary. If *connect* is false, the loop never connects. Use ``False`` if a new
-        session would lose subscriptions. The loop sends heart-beats, and puts each frame on the queue of its kind. When
-        a thread or a signal handler sets `shutdown_event`, the loop sends DISCONNECT and returns.
+        The loop connects first if necessary. If *connect* is false, the loop never connects. After `subscribe`, use
+        ``connect=False``, because a new session would have no subscriptions. The loop sends heart-beats, and puts each
+        frame on the queue of its kind. When a thread or a signal handler sets `shutdown_event`, the loop sends
+        DISCONNECT and returns.
 
         Raises `BrokerUnavailable` or `AuthenticationFailed` if the loop cannot connect. If the connection ends without
         a shutdown, raises `Rejected` or `ConnectionLost`. `Rejected` means that an ERROR refused a frame.

@@ -121,7 +121,7 @@ class Loop(BaseClient):
             return self._exchanges.new_receipts(count)
 
     def _call(self, frame: Frame, deadline: Deadline, others: typing.Iterable[str] = ()) -> None:
-        """Send *frame* with a receipt id. Wait for its receipt, and for the receipts with the ids *others*."""
+        """Send *frame* with a receipt id. Wait for this receipt, and for the receipts with the ids *others*."""
         session = self._live_session()
         (receipt,) = self._new_receipts(1)
         frame.headers["receipt"] = receipt
@@ -137,8 +137,9 @@ class Loop(BaseClient):
     def _exchange(self, session: Session, exchange: Exchange, deadline: Deadline) -> None:
         """Hand *exchange* over to the driving thread, and wait until the exchange is done.
 
-        With receipts, the exchange is done after the last receipt. Without receipts, it is done when its bytes are
-        written. If a loop in another thread will write these bytes, it is enough that the backlog is below 1 MiB.
+        An exchange with receipts is done after the last receipt. An exchange without receipts is done when its bytes
+        are written. If a loop in another thread will write these bytes, the exchange is done as soon as fewer than
+        1 MiB wait to be written.
         """
         exchanges, driver = self._exchanges, self._driver
         with driver.lock:
@@ -190,7 +191,7 @@ class Loop(BaseClient):
             self._step(None if deadline is None else deadline.remaining())
 
     def _step(self, seconds: float | None) -> bool:
-        """Write and read ready bytes. If no bytes are ready, wait at most *seconds*. Return whether bytes moved."""
+        """Write and read without waiting. If no bytes moved, wait at most *seconds*. Return whether bytes moved."""
         session = self._live_session()
         # Open the wakeup before looking for bytes to write: a thread that hands over bytes later ends the wait.
         wake = self._driver.wakeup.fileno()

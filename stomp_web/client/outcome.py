@@ -22,7 +22,7 @@ __all__ = ["confirmed_positions", "name_messages", "no_receipt", "not_whole", "r
 
 
 def name_messages(error: MessageError, messages: typing.Sequence[Message]) -> None:
-    """Set the attributes of *error* that name *messages*. For one message, the text begins with the destination."""
+    """Set the attributes of *error* that name *messages*. For one message, also put the destination before the text."""
     if len(messages) == 1:
         message = messages[0]
         if error.destination is None:
@@ -55,7 +55,7 @@ def not_whole(
 ) -> MessageError:
     """Return the exception for a write that failed because of *problem*. *late* means an expired deadline.
 
-    The write took the first *left* of *size* bytes, which hold the first *whole* of *count* messages completely.
+    Of *size* bytes, the first *left* were written. Of *count* messages, the first *whole* were written completely.
     *confirmed* holds the positions of the confirmed messages.
     """
     broker = session.broker
@@ -77,7 +77,10 @@ def not_whole(
 
 
 def _limit_hint(dialect: Dialect, size: int = 0) -> str:
-    """Return a sentence about the broker's limit for a frame, or ``""`` if *size* bytes fit or no limit is known."""
+    """Return a sentence about the broker's limit for the size of a message.
+
+    Return ``""`` if no limit is known, or if a message of *size* bytes fits. *size* 0 means an unknown size.
+    """
     if dialect.frame_limit is None or 0 < size <= dialect.frame_limit:
         return ""
     return f" The broker may limit the size of a message ({dialect.frame_limit_names})."
@@ -110,10 +113,12 @@ def rejected(
 
     *receipts* maps each requested receipt id to the position of its message. All ids of a transaction have the same
     position. *waiting* holds the ids of missing receipts. If *receipts* is empty, the exception is about *count*
-    messages. *earlier* unconfirmed messages were sent before. If *late*, the deadline expired before the last answer.
+    messages. *earlier* is the number of unconfirmed messages that were sent before. *late* means that the deadline
+    expired before the last answer.
 
     The exception is `Rejected` only if an ERROR refuses a message of this call. The outcome is unknown if a message has
-    no answer. If *earlier* is not 0, an ERROR that names no frame, as from RabbitMQ, leaves the outcome unknown.
+    no answer. If *earlier* is not 0, an ERROR without ``receipt-id`` leaves the outcome unknown. RabbitMQ sends all
+    ERRORs without ``receipt-id``.
     """
     broker = session.broker
     refusals = [error for error in errors if refuses(error, session.dialect)]
@@ -169,7 +174,10 @@ def no_receipt(
     confirmed: tuple[int, ...] = (),
     size: int = 1,
 ) -> MessageError:
-    """Return the exception for unanswered messages. `_limit_hint` needs *size*: a message's bytes, or 1 for several."""
+    """Return the exception for unanswered messages. *error* says why no answer came.
+
+    *size* is for `_limit_hint`: the number of bytes of a single message, or 1 for several messages.
+    """
     late = isinstance(error, TransportTimeout)
     given = f" ({deadline.seconds:.3g} s given)" if late else ""
     reason = "be slow or out of resources, or may have refused it" if late else "have gone down, or have refused it"

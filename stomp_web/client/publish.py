@@ -33,12 +33,14 @@ class PublishClient(SendingClient):
     * *ssl* - an ``ssl.SSLContext``, or ``True`` for TLS that verifies the host name and the certificate.
     * *tls_ca* - a PEM file of the authorities to trust. By default, the system's authorities are trusted.
     * *tls_cert*, *tls_key* - PEM files of the client's certificate and key. *tls_key_password* decrypts the key.
-    * *tls_insecure_skip_verify* - whether to accept any certificate, with a warning.
+    * *tls_insecure_skip_verify* - whether to accept any certificate. If so, the constructor issues a warning.
     * *versions* - the STOMP versions that the client offers.
     * *connect_timeout* - the limit for opening a connection, in seconds.
     * *timeout* - the limit for a whole call, in seconds. Only the look-up of a host name can take longer.
     * *confirm* - whether `send` and `send_many` wait for the broker's receipt by default.
-    * *heart_beat* - ``(sent, wanted)`` in milliseconds. *sent* must be 0, because no thread sends heart-beats.
+    * *heart_beat* - ``(sent, wanted)``, in milliseconds. *sent* is the interval of the client's heart-beats. *wanted*
+      is the interval of the broker's heart-beats. 0 means no heart-beats. *sent* must be 0, because this client has no
+      thread that sends heart-beats.
     * *connect_headers* - more headers for CONNECT.
 
     >>> client = PublishClient("127.0.0.1", 61613, login="guest", passcode="guest")
@@ -102,9 +104,10 @@ class PublishClient(SendingClient):
             self._connected_session(state, deadline)
 
     def ping(self, timeout: float | None = None) -> None:
-        """Check that the broker answers. The method begins an empty transaction, and asks for a receipt of its ABORT.
+        """Check that the broker answers. The method begins and aborts a transaction, and waits for ABORT's receipt.
 
-        Raises `NotSent` or `DeliveryUnknown` if no receipt comes in *timeout* seconds, and `Rejected` for an ERROR.
+        Raises `NotSent` or `DeliveryUnknown` if no receipt comes in *timeout* seconds. Raises `Rejected` if the broker
+        refuses.
         """
         deadline = self._deadline(timeout)
         transaction = self._begin(deadline)
@@ -190,7 +193,7 @@ class PublishClient(SendingClient):
 
         If STOMP cannot carry the message, raises `InvalidFrame` and sends nothing. `NotSent`, `Rejected` and
         `DeliveryUnknown` tell the outcome of the message. An unconfirmed send returns when the operating system has the
-        bytes, so the message may be lost. If the broker refuses such a message, a later call logs the ERROR.
+        bytes, so the message may be lost. If the broker refuses an unconfirmed message, a later call logs the ERROR.
         """
         deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
         if headers is not None and type(headers) is not dict and isinstance(headers, typing.Mapping):
@@ -240,9 +243,9 @@ class PublishClient(SendingClient):
     def commit(self, transaction: str, timeout: float | None = None) -> None:
         """Commit the transaction, and wait for the broker's receipt.
 
-        A transaction does not guarantee all or nothing. RabbitMQ 3.10 may refuse one message and deliver the rest.
+        A transaction does not guarantee all or nothing. RabbitMQ 3.10 may refuse one message and deliver the others.
 
-        Raises `Rejected` if an ERROR answers COMMIT or a message of the transaction. Raises `DeliveryUnknown` if no
+        Raises `Rejected` if an ERROR refuses COMMIT or a message of the transaction. Raises `DeliveryUnknown` if no
         answer comes. If the connection was lost before COMMIT, nothing was committed and the call raises `NotSent`.
         """
         self._end_transaction(commands.commit(transaction), transaction, self._deadline(timeout))

@@ -1,7 +1,7 @@
-"""Queues of received frames. `ReceivedFrames` holds a MESSAGE frame until its queue has room.
+"""Queues of received frames. `ReceivedFrames` holds a MESSAGE frame until `message_queue` has room.
 
-The thread that drives the connection puts frames on the queues. The module `driver` explains this thread. Any thread
-may take out frames. A thread holds no lock of the client while it calls a method of a queue.
+The driving thread puts the frames on the queues. The module `driver` explains this thread. Any thread may take out
+frames. A thread holds no lock of the client while it calls a method of a queue.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class FrameQueue:
     def get(self, block: bool = True, timeout: float | None = None) -> Frame:
         """Take out and return the oldest frame. If *block* is true, wait at most *timeout* seconds. ``None``: no limit.
 
-        Raises ``queue.Empty`` if no frame comes in time. After `end`, an empty queue raises the *reason* of `end`.
+        Raises ``queue.Empty`` if no frame comes in time. After `end`, `get` on an empty queue raises the *reason* that
+        `end` got.
         """
         try:
             frame = self._frames.popleft()  # atomic in Python; only threads that have to wait need the lock
@@ -95,7 +96,7 @@ class FrameQueue:
                 self._not_empty.wait(None if rest is None else min(rest, threading.TIMEOUT_MAX))
 
     def get_nowait(self) -> Frame:
-        """Take out and return the oldest frame. An empty queue raises ``queue.Empty``, or after `end` its *reason*."""
+        """Take out and return the oldest frame without waiting. Raises the exceptions of `get`."""
         return self.get(block=False)
 
     def end(self, reason: BaseException, last: typing.Iterable[Frame] = ()) -> None:
@@ -149,7 +150,10 @@ class ReceivedFrames:
         return min(max(self.message_queue.maxsize - self.message_queue.qsize(), 0) + 1, _MOST_AT_ONCE)
 
     def add_messages(self, frames: list[Frame]) -> None:
-        """Put MESSAGE *frames* on the queue, or hold the frames until there is room."""
+        """Put *frames*, which are MESSAGE frames, on `message_queue`. Hold the frames that have no room.
+
+        After DISCONNECT, do not hold a frame that the broker will deliver again.
+        """
         taken = 0 if self.held else self.message_queue.offer_many(frames)
         for frame in itertools.islice(frames, taken, None):
             if self.parting and self.ack_modes.get(frame.headers.get("subscription", "")) not in ("auto", None):
@@ -167,7 +171,7 @@ class ReceivedFrames:
             frames.end(reason)
 
     def end_messages(self, reason: StompError) -> None:
-        """Move held frames to `message_queue`, and end it. No other thread may drive the connection meanwhile."""
+        """Move held frames to `message_queue`, and end this queue. No other thread may drive meanwhile."""
         held, self.held = self.held, collections.deque()
         self.message_queue.end(reason, held)
 
@@ -179,7 +183,7 @@ class ReceivedFrames:
 class UnclaimedWarnings:
     """Warnings about messages with an unknown subscription id: one for each id, and at most 100.
 
-    Examples of such messages are answers from a temporary queue of RabbitMQ, and messages on their way at UNSUBSCRIBE.
+    Examples are answers from a temporary queue of RabbitMQ, and messages that come after UNSUBSCRIBE.
     """
 
     def __init__(self, log: GuardedLogger) -> None:

@@ -78,7 +78,10 @@ class SendingClient(BaseClient):
         deadline: Deadline,
         looked: bool = False,
     ) -> None:
-        """Send prepared *messages*. *state* belongs to this process. If *looked*, the caller has checked the socket."""
+        """Send the prepared *messages*. Raises the exceptions of `PublishClient.send`.
+
+        *state* is the client's state in this process. If *looked* is true, the caller has already checked the socket.
+        """
         if transaction is not None:
             if confirm:
                 raise InvalidFrame("in a transaction the COMMIT is confirmed, not each message; leave confirm out")
@@ -159,9 +162,10 @@ class SendingClient(BaseClient):
     ) -> typing.NoReturn:
         """End the session after a failed write of *data*, and raise the exception for the messages.
 
-        *error* is the reason of the failure. *before* is the number of bytes that were written before *data*. *data*
-        holds *count* messages, which ask for *receipts*. The method first reads frames that have come, such as receipts
-        or an ERROR with the reason.
+        If no time was left for the first byte, the session does not end. *error* is the reason of the failure. *before*
+        is the number of bytes that were written before *data*. *count* is the number of messages in *data*. *receipts*
+        maps the requested receipt ids to the positions of the messages. The method first reads the frames that have
+        come, such as receipts or an ERROR with the reason.
         """
         left = session.transport.bytes_sent - before
         if isinstance(error, _NoTime) and not session.transport.stuck:
@@ -201,7 +205,7 @@ class SendingClient(BaseClient):
         others: typing.Iterable[str] = (),
         earlier: int = 0,
     ) -> None:
-        """Send *frame*, and wait for its receipt and the receipts *others*. `_await_answers` explains *earlier*."""
+        """Send *frame*. Wait for its receipt and for the receipts *others*. `_await_answers` explains *earlier*."""
         receipt = state.next_receipt
         state.next_receipt += 1
         frame.headers["receipt"] = str(receipt)
@@ -219,12 +223,12 @@ class SendingClient(BaseClient):
         answered: int = 0,
         size: int = 1,
     ) -> None:
-        """Read frames until all *receipts* are answered. *receipts* maps each id to the position of its message.
+        """Read frames until all messages are answered. *receipts* maps each receipt id to the position of its message.
 
-        *answered* is the number of receipts, from the first, that have already come. *earlier* is the number of
-        unconfirmed messages that were sent before, and an ERROR may be about such a message. *size* is for
-        `no_receipt`: the number of bytes of a single message, or 1 for several messages. After an ERROR, the method
-        reads the other answers and ends the session.
+        The first *answered* receipts have already come. *earlier* is the number of unconfirmed messages that were sent
+        before. An ERROR may be about one of these earlier messages. *size* is for `no_receipt`: the number of bytes of
+        a single message, or 1 for several messages. After an ERROR, the method reads the other answers, ends the
+        session and raises an exception.
         """
         waiting = dict(itertools.islice(receipts.items(), answered, None))
         errors: list[Frame] = []
@@ -276,7 +280,7 @@ class SendingClient(BaseClient):
         """Check the socket without waiting. Return the session, or ``None`` if the session has ended.
 
         An ERROR that has come is about an earlier unconfirmed frame. If all unconfirmed messages are in transactions,
-        the next call in a transaction raises an exception for the ERROR. Otherwise, the client logs the ERROR.
+        the next call in each transaction raises an exception for the ERROR. Otherwise, the client logs the ERROR.
         """
         session = state.session
         if session is None:
@@ -330,5 +334,5 @@ class SendingClient(BaseClient):
 
 
 def _receipts(first: int, count: int) -> dict[str, int]:
-    """Return the positions of *count* messages by their receipt ids. The first id is *first*."""
+    """Return a mapping from the receipt ids of *count* messages to their positions. The first id is *first*."""
     return {str(first + position): position for position in range(count)}

@@ -30,7 +30,7 @@ class OpenTransaction:
     receipts: list[str] = dataclasses.field(default_factory=list)
 
     def sent(self, count: int, receipt: int | None) -> None:
-        """Add *count* sent messages. *receipt* is the number of the first receipt, or ``None`` without receipts."""
+        """Record *count* sent messages. *receipt* is the first receipt id, or ``None`` if there are no receipts."""
         self.messages += count
         if receipt is not None:
             self.receipts.extend(map(str, range(receipt, receipt + count)))
@@ -74,14 +74,17 @@ class Transactions:
         self.open.clear()
 
     def end_by(self, frame: Frame, refusal: bool) -> None:
-        """End all open transactions after the ERROR *frame*. `get` raises `Rejected` if *refusal*, else `NotSent`."""
+        """End all open transactions after the ERROR *frame*.
+
+        If *refusal* is true, `get` will raise `Rejected`. Otherwise, `get` will raise `NotSent`.
+        """
         if len(self._ended) > _MOST_ENDED:
             self._ended.clear()
         self._ended.update(dict.fromkeys(self.open, (frame, refusal)))
         self.open.clear()
 
     def forget(self, transaction: str) -> None:
-        """Forget *transaction*. The caller already knows that the transaction has ended."""
+        """Forget the ERROR that has ended *transaction*, if any. `get` will not report this ERROR."""
         self._ended.pop(transaction, None)
 
     def clear(self) -> None:
@@ -126,12 +129,15 @@ class ClientState:
         self.claims.append(Right(self))
 
     def restore(self, lost: Right) -> None:
-        """Replace the claim *lost* by a new claim. `Right` explains how an exception loses a claim."""
+        """Replace the claim *lost* by a new claim. The module of `Right` explains how an exception can lose a claim."""
         self.claims.append(Right(self))
 
     @property
     def is_reusable(self) -> bool:
-        """Whether a pool may lease the client again: connected, no unfinished call or transaction, no `other_login`."""
+        """Whether a pool may lease the client again.
+
+        The client must be connected and have no unfinished call and no open transaction. `other_login` must be false.
+        """
         session = self.session
         return (
             session is not None

@@ -24,12 +24,14 @@ _FRAME_SIZE = 1_000  # about how many bytes a frame takes without its body
 class PublishSubscribeClient(QueueingDuplexClient):
     """A `QueueingDuplexClient` that calls a function for each message instead of queueing the message.
 
-    The thread of `listen_forever` calls the callbacks, one after the other. A slow callback delays the heart-beats. An
-    exception of a callback goes to `on_error`. A message without a callback goes to `on_unclaimed`, and is dropped.
+    The thread that reads the socket calls the callbacks, one after the other. Usually, this is the thread of
+    `listen_forever`. A slow callback delays the heart-beats. An exception of a callback goes to `on_error`. A message
+    without a callback goes to `on_unclaimed`, and is dropped.
 
     If a callback waits for a receipt, the client keeps the messages that come before the receipt, and calls their
-    callbacks later. If the client keeps at least *queue_size* messages, and at least 128 MiB, it stops reading and
-    cannot see the receipt. To avoid this problem, set a prefetch limit. The broker then keeps the other messages.
+    callbacks later. If there are at least *queue_size* of these messages, and together they have at least 128 MiB, the
+    client stops reading and cannot see the receipt. To avoid this problem, set a prefetch limit, and an *ack* other
+    than ``auto``. The broker then keeps the other messages.
     """
 
     _received: _Callbacks
@@ -74,9 +76,9 @@ class PublishSubscribeClient(QueueingDuplexClient):
     def on_unclaimed(self, frame: Frame) -> None:
         """Log a warning for *frame*, a MESSAGE without a callback. Override this method to do more.
 
-        Examples are answers to a temporary ``reply-to`` queue of RabbitMQ, and messages on their way during
-        `unsubscribe`. The client drops the frame, and warns once for each subscription, at most 100 times. If the ack
-        mode is not ``auto``, the broker delivers the message again. An exception of this method goes to `on_error`.
+        Examples are answers to a temporary ``reply-to`` queue of RabbitMQ, and messages that come after `unsubscribe`.
+        The client drops the frame, and warns once for each subscription, at most 100 times. If the ack mode is not
+        ``auto``, the broker delivers the message again. An exception of this method goes to `on_error`.
         """
         self._unclaimed.warn(frame)
 

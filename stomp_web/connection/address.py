@@ -1,8 +1,9 @@
 """Addresses: ``stomp://[user[:passcode]@]host[:port][,host2[:port2]...][/vhost][?option=value]``.
 
-Every part may be percent-encoded. No ``repr``, ``str`` or error shows the passcode. A list of complete addresses is
-allowed, such as ``stomp://user:passcode@mq1,stomp://user:passcode@mq2``. The addresses of a list may differ only in
-host and port. User, virtual host and options are the same for all brokers. An ambiguous address is an error.
+Every part may be percent-encoded. No error and no ``repr`` or ``str`` of an `Address` shows the passcode. A list of
+complete addresses is allowed, such as ``stomp://user:passcode@mq1,stomp://user:passcode@mq2``. The addresses of a list
+may differ only in host and port. User, virtual host and options are the same for all brokers. An ambiguous address is
+an error.
 """
 
 from __future__ import annotations
@@ -66,12 +67,12 @@ class Address:
 
     @property
     def local(self) -> bool:
-        """Whether the address is for development and opens no connection."""
+        """Whether the address is for development, so that a client opens no connection."""
         return self.scheme in LOCAL_SCHEMES
 
     @property
     def url(self) -> str:
-        """The address with credentials and without options. The ``repr`` of the string is redacted."""
+        """The address with credentials and without options. The ``repr`` of the string is ``'***'``."""
         passcode = "" if self.passcode is None else f":{_encode(self.passcode)}"
         credentials = "" if self.login is None else f"{_encode(self.login)}{passcode}@"
         hosts = (Endpoint(urllib.parse.quote(host, safe=":"), port) for host, port in self.endpoints)
@@ -170,7 +171,7 @@ def _parse_one(url: str) -> Address:
 
 
 def may_be_host(host: str) -> bool:
-    """Return whether *host* has only characters that occur in host names and IP addresses."""
+    """Return false if *host* has white space or one of ``/@,;|``, which no host name and no IP address has."""
     return _NO_HOST.search(host) is None
 
 

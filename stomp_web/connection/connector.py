@@ -18,7 +18,7 @@ __all__ = ["Connector", "client_options", "make_connector", "make_endpoint"]
 
 
 class Connector:
-    """A factory of sessions with one of several brokers. The broker of the last session comes first.
+    """Opens sessions, each with one of several brokers. The broker of the last session is tried first.
 
     Each attempt gets an equal share of the remaining time, but at most `connect_timeout` seconds. Therefore, a broker
     that never answers does not use up the time of the other brokers.
@@ -35,7 +35,7 @@ class Connector:
         return f"{'stomp' if self.settings.tls is None else 'stomp+ssl'}://{','.join(map(str, self.endpoints))}"
 
     def check(self, **changes: typing.Any) -> None:
-        """Raise `ConfigurationError` if *changes* to `settings` make a CONNECT frame that STOMP cannot carry."""
+        """Raise `ConfigurationError` if `settings` with *changes* give a CONNECT frame that STOMP cannot carry."""
         try:
             encode(dataclasses.replace(self.settings, **changes).connect_frame())
         except InvalidFrame as error:
@@ -43,7 +43,7 @@ class Connector:
             raise ConfigurationError(problem) from None
 
     def open(self, deadline: Deadline, **changes: typing.Any) -> Session:
-        """Return a new session. *changes* replace fields of `settings`. The caller must first pass them to `check`.
+        """Return a new session. *changes* replace fields of `settings`. First, pass *changes* to `check`.
 
         Raises `AuthenticationFailed` as soon as one broker refuses the credentials. The other brokers would probably
         refuse the credentials too, and might lock the account. Raises `BrokerUnavailable` if all brokers have failed.
@@ -129,7 +129,10 @@ def make_connector(
 
 
 def client_options(address: Address, names: typing.Iterable[str]) -> dict[str, typing.Any]:
-    """Return the checked options of *address*. Raises `ConfigurationError` for an option that is not in *names*."""
+    """Return the options that *address* gives a client, including `login`, `passcode`, `vhost` and `ssl`.
+
+    Raises `ConfigurationError` for an invalid value, and for an option of the query that is not in *names*.
+    """
     allowed = set(names)
     options: dict[str, typing.Any] = {"ssl": True} if address.tls else {}
     for name in _CREDENTIALS:

@@ -16,7 +16,7 @@ _LONGEST = 1_000_000.0
 
 
 def checked(seconds: typing.Any) -> float:
-    """Return *seconds*, but at most 11 days. Raises `ConfigurationError` if *seconds* is not positive and finite."""
+    """Return *seconds*, but at most 11 days. Raises `ConfigurationError` unless *seconds* is positive and finite."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
         raise ConfigurationError(
             f"timeout must be a number of seconds greater than 0, not {short_repr(seconds)}", "timeout"
@@ -25,7 +25,7 @@ def checked(seconds: typing.Any) -> float:
 
 
 class Deadline:
-    """The time limit of a call. `seconds` is the length of the limit. `at` is the end as a time of `time.monotonic`."""
+    """The time limit of a call. `seconds` is the length of the limit. `at` is the end, a value of `time.monotonic`."""
 
     __slots__ = ("at", "seconds")
 

@@ -22,22 +22,23 @@ class Dialect:
     * `text_without_length` - whether text is sent without ``content-length``, so that a JMS consumer of ActiveMQ 5.17
       gets a TextMessage instead of a BytesMessage.
     * `expiry_header` - the header for time-to-live. Its value is in milliseconds.
-    * `expiry_is_absolute` - whether this value is a time since 1970 (JMS) instead of a duration (RabbitMQ).
+    * `expiry_is_absolute` - whether `expiry_header` holds a time since 1970 (JMS) instead of a duration (RabbitMQ).
     * `prefetch_header` - the header of SUBSCRIBE that limits the unacknowledged messages.
-    * `prefetch_bytes` - the bytes per message in `prefetch_header`, or 0 if the header counts messages.
-    * `nack_requeues` - whether a NACK returns the message to its queue. `nack_requeue_headers` request this return.
-    * `acks_over_all` - whether a cumulative ACK also covers messages of the connection's other subscriptions. RabbitMQ
-      3.10 answers the next ACK for such a message with ERROR.
+    * `prefetch_bytes` - how many bytes in `prefetch_header` stand for one message, or 0 if the header counts messages.
+    * `nack_requeues` - whether a NACK returns the message to its queue. The NACK needs `nack_requeue_headers` for this.
+    * `acks_over_all` - whether a cumulative ACK also covers messages of the connection's other subscriptions. If the
+      client acknowledges one of these messages again, RabbitMQ 3.10 answers with ERROR.
     * `keeps_message_ids` - whether the ``message-id`` is the same at each delivery. RabbitMQ 3.10 changes the id.
-    * `duplicate_header` - the header by which the broker recognizes a repeated message. Artemis 2.40 confirms and drops
-      the repeated message. Only a send that the library may repeat has the header. All attempts of a send share an id.
-      A later send of a dead letter has a new id, so the broker does not drop the dead letter.
-    * `acks_in_transactions` - whether an ACK or NACK with a ``transaction`` takes effect at the COMMIT.
+    * `duplicate_header` - the header by which the broker recognizes a repeated message. Artemis 2.40 confirms the
+      repeated message and drops it. Only a send that the library may repeat has the header. The header has the same
+      value in all attempts of a send. If a dead letter is sent again later, the value is new, so the broker does
+      not drop the dead letter.
+    * `acks_in_transactions` - whether an ACK or NACK with the header ``transaction`` takes effect only at the COMMIT.
     * `destination_types` - maps the beginning of a destination to a type, which SEND and SUBSCRIBE name in a header.
     * `receipts_after_commit` - whether the receipts of SENDs in a transaction come after the receipt of COMMIT
       (RabbitMQ 3.10). If so, only the receipts of the SENDs confirm the messages.
     * `quotes_destinations` - whether a slash in the name of a queue is written ``%2F``.
-    * `frame_limit` - the default limit for a body in bytes. A larger body ends the connection.
+    * `frame_limit` - the broker's default limit for the size of a body, in bytes. A larger body ends the connection.
     * `frame_limit_names` - the broker's settings that limit the size of a message, in words.
     * `ends_after_refusal` - whether an ERROR that names a refused frame ends the connection in STOMP 1.2. If so,
       the broker accepts no later frame. STOMP 1.2 ("ERROR") requires this, but RabbitMQ and ActiveMQ continue.
@@ -77,7 +78,8 @@ class Dialect:
     def prefetch(self, count: int) -> dict[str, str]:
         """Return the headers of SUBSCRIBE that allow about *count* unacknowledged messages.
 
-        If the header counts bytes, only *count* 1 is exact. For 1, Artemis 2.40 gets 0 and sends one message at a time.
+        If the header counts bytes, only a *count* of 1 is exact. For 1, the header is 0, and Artemis 2.40
+        sends one message at a time.
         """
         if self.prefetch_header is None:
             return {}
@@ -86,7 +88,7 @@ class Dialect:
         return {self.prefetch_header: str(count)}
 
     def sent_type(self, destination: str, header: str = "destination-type") -> tuple[str, str] | None:
-        """Return *header* and its value for *destination*, or ``None`` if the broker needs no such header.
+        """Return *header* and its value for *destination*, or ``None`` if the broker does not need the header.
 
         *header* is ``destination-type`` in SEND (the default) and ``subscription-type`` in SUBSCRIBE.
         """

@@ -157,7 +157,7 @@ class Session:
         """Read *count* RECEIPT frames with consecutive ids from *first* on. Return the number of frames that came.
 
         The method compares the received bytes with the expected bytes, without parsing. A broker may write a line feed
-        after each frame. If fewer frames came, call `read_frame` for the frame or the exception that came instead.
+        after each frame. If fewer frames came, `read_frame` returns the next frame or raises the exception.
         """
         if not self.all_read:
             return 0
@@ -238,7 +238,7 @@ class Session:
                 raise TransportTimeout("the broker did not answer in time")
 
     def all_ready(self) -> typing.Iterator[Frame]:
-        """Return the frames that came while no call waited for an answer. The method does not wait.
+        """Yield the frames that came while no call waited for an answer. The method does not wait.
 
         Raises `ProtocolError`. Also raises `TransportClosed` if the connection has ended or more than 2 MiB have come.
         """
@@ -333,9 +333,9 @@ def _connect_refused(frame: Frame, broker: str, settings: SessionSettings) -> Me
 def error_words(frame: Frame) -> str:
     """Return the text of an ERROR frame as a part of a sentence.
 
-    The text is the ``message`` header and, if different, the first line of the body. Further lines may be a Java stack
-    trace (ActiveMQ 5.17). If the first line ends with a comma, the body is an Erlang term (RabbitMQ 3.10, "AMQP channel
-    died"), and the text has all lines. The text has at most 300 characters of the body.
+    The text is the ``message`` header and, if different, the first line of the body. Further lines are left out,
+    because they may be a Java stack trace (ActiveMQ 5.17). If the first line ends with a comma, the body is an Erlang
+    term (RabbitMQ 3.10, "AMQP channel died"), and no line is left out. The text has at most 300 characters of the body.
     """
     message = frame.headers.get("message", "").strip().rstrip(" .,;:")
     lines = frame.body.decode("utf-8", "replace").strip().splitlines()
@@ -353,7 +353,8 @@ def error_words(frame: Frame) -> str:
 class HeartBeats:
     """The times for heart-beats. *agreed* is ``(we send, they send)`` in milliseconds. 0 means never.
 
-    `sent` and `received` are the times of the last byte, from ``time.monotonic()``. Any byte counts as a heart-beat.
+    `sent` is the time when the last byte was sent. `received` is the time when the last byte was received. Both are
+    values of ``time.monotonic()``. Any byte counts as a heart-beat.
     """
 
     __slots__ = ("_expects", "_sends", "received", "sent")
@@ -376,7 +377,7 @@ class HeartBeats:
         return f"no byte came for {self._expects:g} s; a heart-beat was promised every {promised:g} ms"
 
     def rest(self, now: float, reading: bool) -> float | None:
-        """Return the seconds until the next check of `due` and, if *reading*, of `overdue`. ``None`` means no check."""
+        """Return the seconds until `due` or, if *reading* is true, `overdue` must be checked. ``None`` means never."""
         moments = [self.sent + self._sends] if self._sends else []
         if self._expects and reading:
             moments.append(self.received + self._expects)

@@ -1,4 +1,4 @@
-"""The TLS settings of a connection. `tls_ca` replaces the system's authorities for the broker's certificate."""
+"""The TLS settings of a connection. `tls_ca` replaces the system's certificate authorities."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class InsecureConnectionWarning(UserWarning):
 def tls_context(
     ssl: bool | ssl_module.SSLContext | None, options: typing.Mapping[str, typing.Any]
 ) -> ssl_module.SSLContext | None:
-    """Return the TLS context for *ssl* and the `TLS_OPTIONS`. ``None`` means a connection without TLS.
+    """Return the TLS context for *ssl* and the TLS options in *options*. ``None`` means a connection without TLS.
 
     Raises `ConfigurationError` for an unusable file, an option without effect, or contradictory options.
     """

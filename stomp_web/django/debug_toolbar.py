@@ -32,7 +32,7 @@ __all__ = ["StompPanel"]
 class StompPanel(Panel):
     """The panel for ``DEBUG_TOOLBAR_PANELS``. It shows the messages of all publishers, also in async views.
 
-    A row has the destination, the outcome, the time of the call, the bytes of the body and the message id. Messages
+    A row has the destination, the outcome, the duration of the call, the size of the body and the message id. Messages
     that were sent before the request, after the response or by the application's own threads are not in the panel.
     """
 

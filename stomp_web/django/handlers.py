@@ -38,7 +38,7 @@ def subscribe(
     sent_to: str | typing.Sequence[str] = (),
     once: bool = False,
 ) -> typing.Callable[[_Handler], _Handler]:
-    """Return a decorator. ``manage.py stomp_worker`` calls the function with each `ReceivedMessage` of *destination*.
+    """Return a decorator. ``stomp_worker`` calls the decorated function with each `ReceivedMessage` of *destination*.
 
     Define the function at the top level of ``stomp_handlers.py`` in an installed app. Database connections that are
     broken or older than ``CONN_MAX_AGE`` are closed before and after each message.
@@ -69,7 +69,7 @@ def has_tasks() -> bool:
 
 
 def handlers_of(using: str) -> Handlers:
-    """Return the imported handlers of the alias *using*, with a handler for each queue of tasks at this alias's broker.
+    """Return the imported handlers of the alias *using*, plus a handler for each task queue at the alias's broker.
 
     Raises `ConfigurationError` or `InvalidFrame` if the settings of the tasks cannot be used.
     """

@@ -1,4 +1,4 @@
-"""`health_urls`: the views that answer the probes of a Django project."""
+"""`health_urls`: views that answer health probes of a Django project."""
 
 from __future__ import annotations
 

@@ -126,7 +126,10 @@ def _entries() -> dict[str, typing.Any]:
 
 
 def section_of(alias: str, section: str) -> dict[str, typing.Any]:
-    """Return ``settings.STOMP[alias][section]`` with redacted secrets. Raises `ConfigurationError` for a bad entry."""
+    """Return ``settings.STOMP[alias][section]``. Raises `ConfigurationError` for a bad entry.
+
+    The ``repr`` of each secret is redacted.
+    """
     where = f"settings.STOMP[{alias!r}]"
     if not isinstance(_entries().get(alias, {}), dict):
         raise ConfigurationError(f"{where} must be a dict, such as {{'OPTIONS': {{'url': 'stomp://...'}}}}", alias)

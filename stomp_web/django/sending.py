@@ -46,23 +46,24 @@ def send(
 
     * *using* - the alias of the publisher.
     * *on_commit* - send after the commit of the database transaction, and never after a rollback. If no transaction is
-      open, send at once. The payload is serialized now, and an invalid message is refused now.
+      open, send at once. The call itself serializes the payload, and refuses an invalid message.
     * *outbox* - write the message into the outbox table, in the open transaction. After the commit, the relay sends the
       message, and tries again if no receipt comes. Needs ``"stomp_web.django.outbox"`` in INSTALLED_APPS.
       ``None`` means false with *on_commit*, and otherwise the value of ``OUTBOX["default"]`` of the alias.
     * *key* - only with *outbox*. Messages with the same key, such as ``str(order.id)``, reach the broker in the order
       in which they were written.
-    * *database* - the alias of the database. ``None`` means the outbox's database with *outbox*, and otherwise the
-      default database.
+    * *database* - the alias of the database. With *outbox*, ``None`` means the database of the outbox. Otherwise,
+      ``None`` means the default database.
     * *destination*, *payload*, *headers*, *confirm*, *timeout* and the other *options* - see `Publisher.send`.
 
-    Raises the exceptions of `Publisher.send`. With *on_commit*, the outermost ``atomic`` block raises the first error
-    after the commit. If, with *on_commit*, sending fails or the process dies after the commit, the message is lost or
-    its outcome is unknown.
+    Raises the exceptions of `Publisher.send`. With *on_commit*, the outermost ``atomic`` block sends after the commit,
+    and then raises the first error. With *on_commit*, a message is lost, or its outcome is unknown, if sending fails or
+    the process dies after the commit.
 
-    With *on_commit*, each alias sends a transaction's messages as one batch, or as several if they differ in *confirm*.
-    If several messages wait, all errors are logged. A message that was certainly not sent because of another message is
-    sent again alone. The time of failed batches is deducted from later *timeouts*, but at least a twentieth remains.
+    With *on_commit*, the publisher of an alias sends the messages of a transaction as one batch, or as several batches
+    if the messages differ in *confirm*. If several messages wait, all errors are logged. If a batch of several
+    messages fails, each message that was certainly not sent is tried again alone. The time that failed batches have
+    taken shortens the *timeout* of later batches, but at least a twentieth of each *timeout* remains.
     """
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
     if keep is None:

@@ -1,7 +1,8 @@
 """The options with which several connections can use one SQLite database without "database is locked".
 
 SQLite lets one connection write at a time. A transaction that begins with a write waits for up to ``timeout`` seconds.
-In a transaction that begins with a read, a later write may fail at once. By default, Django permits such transactions.
+In a transaction that begins with a read, a later write may fail at once. By default, Django's transactions may begin
+with a read.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _WAL: typing.Final = re.compile(r"journal_mode\s*=\s*['\"]?wal\b", re.IGNORECASE
 
 
 def sqlite_lacking(connection: BaseDatabaseWrapper) -> str:
-    """Return the options for SQLite that *connection* lacks, or ``""``. This function opens no connection."""
+    """Return a text with the SQLite options that *connection* lacks, or ``""``. This function opens no connection."""
     if connection.vendor != "sqlite" or connection.is_in_memory_db():  # type: ignore[attr-defined]
         return ""
     return " and ".join(_lacking(connection.settings_dict.get("OPTIONS") or {}))

@@ -17,8 +17,8 @@ class capture_messages(utils.TestContextDecorator):  # noqa: N801 - Django names
     """Records messages instead of sending them. A context manager, and a decorator for a test or a ``TestCase``.
 
     * *using* - the alias whose messages are recorded. With ``None``, the messages of all publishers are recorded.
-    * *attr_name* - for a decorated class: the attribute that holds the list of messages.
-    * *kwarg_name* - for a decorated function: the argument that gets the list.
+    * *attr_name* - for a decorated class: the name of the attribute that holds the list of messages.
+    * *kwarg_name* - for a decorated function: the name of the argument that gets the list.
 
     A ``TestCase`` never commits. If code sends with ``on_commit=True``, run the code inside
     ``with self.captureOnCommitCallbacks(execute=True):``.
@@ -37,7 +37,7 @@ class capture_messages(utils.TestContextDecorator):  # noqa: N801 - Django names
         self._captures: list[typing.ContextManager[list[OutboxMessage]]] = []
 
     def enable(self) -> list[OutboxMessage]:
-        """Start recording, and return the list. Raises `PublisherDoesNotExist` for an unknown alias."""
+        """Start recording, and return the list of messages. Raises `PublisherDoesNotExist` for an unknown alias."""
         using = self._using
         if using is not None:
             publishers[using]

@@ -60,7 +60,10 @@ def _read(
 
 @contextlib.contextmanager
 def _command(extension: str, unusable: int = 2) -> typing.Iterator[StompState]:
-    """Yield the app's state. After a `StompError`, the exit status is 1, or *unusable* if a retry would fail, too."""
+    """Yield the app's state. A `StompError` ends the command with the exit status 1.
+
+    If a retry would fail, too, the exit status is *unusable* instead.
+    """
     keep_descriptors()
     try:
         state = state_of(flask.current_app, extension)
@@ -91,7 +94,7 @@ def _report(text: str) -> None:
 def send(destination: str, body: str, serializer: str | None, named: str | None, extension: str) -> None:
     """Send BODY to DESTINATION, and print the message's id.
 
-    Without --json, --text and --serializer, BODY is sent as JSON if it is JSON. Any other BODY is sent as text.
+    If --json, --text and --serializer are absent, a BODY that is JSON is sent as JSON. Any other BODY is sent as text.
     """
     if serializer and named:
         raise click.UsageError("give one of --json, --text and --serializer")
@@ -104,7 +107,7 @@ def send(destination: str, body: str, serializer: str | None, named: str | None,
 @_options([("--timeout", seconds, "SECONDS", "How long to wait. Default: STOMP_TIMEOUT.")])
 @_extension
 def ping(timeout: float | None, extension: str) -> None:
-    """Check that the broker answers. Print the time of the check and the broker's name."""
+    """Check that the broker answers. Print how long the check took, and the broker's name."""
     with _command(extension) as state:
         _report(check_broker(state.publisher, timeout))
 
@@ -177,8 +180,8 @@ def relay(
     """Send the messages of the outbox until Ctrl-C. The broker confirms each message.
 
     Any number of relays may run at the same time. On SQLite, one relay works at a time. While the broker or the
-    database is down, the command waits. The first Ctrl-C or SIGTERM ends the command after its current batch. A second
-    signal, half a second later or more, ends the command at once.
+    database is down, the command waits, unless --once is given. The first Ctrl-C or SIGTERM ends the command after its
+    current batch. A second signal, half a second later or more, ends the command at once.
     """
     from ..outbox.command import run_relay
     from .outbox import relay_engine
@@ -194,8 +197,9 @@ def relay(
 def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None) -> Worker:
     """Return a worker for the handlers of the extension.
 
-    If *processes* is ``None``, the number in the configuration is used. Each process loads the app in the same way as
-    *script*. Raises `ConfigurationError` if there is no handler or the configuration is wrong.
+    *processes* is the number of processes that run handlers. If *processes* is ``None``, the configuration has the
+    number. Each process loads the app in the same way as *script*. Raises `ConfigurationError` if there is no handler
+    or if the configuration is wrong.
     """
     from ..worker import Worker  # a site that only sends does not need it
 
@@ -223,7 +227,7 @@ def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None)
 
 @functools.cache
 def _load_app(path: str | None, create_app: typing.Callable[..., flask.Flask] | None, debug: bool) -> flask.Flask:
-    """Load the app once in this process. Return the app."""
+    """Return the app. The first call in a process loads the app. The arguments are those of `ScriptInfo`."""
     return ScriptInfo(path, create_app, debug).load_app()
 
 

@@ -36,14 +36,14 @@ _KEY: typing.Final = "stomp_web.panel"
 
 
 class _Messages(Collection):
-    """The messages of one request. `context` is Flask's request context, or ``None`` after the collection has ended."""
+    """The messages of one request. `context` is Flask's request context, or ``None`` before and after the request."""
 
     def __init__(self) -> None:
         super().__init__()
         self.context: object = None
 
     def is_left_over(self) -> bool:
-        """Return whether the request has ended without `_end`, because a function of the application has raised."""
+        """Return whether the request has ended without a call of `_end`. The cause is an error in the application."""
         # Flask has no public name for this. It keeps one token for each time that the context was entered.
         return not getattr(self.context, "_cv_tokens", True)
 
@@ -51,8 +51,9 @@ class _Messages(Collection):
 class StompPanel(DebugPanel):
     """The panel for ``DEBUG_TB_PANELS``. It shows the messages of all publishers.
 
-    A row has the destination, the outcome, the time of the call, the bytes of the body and the message id. Messages
-    that were sent before the request, after the response or by the application's own threads are not in the panel.
+    A row has the destination, the outcome, the duration of the call, the size of the body in bytes, and the message id.
+    The panel does not show messages that were sent before the request, after the response or by the application's own
+    threads.
     """
 
     name = "STOMP"
@@ -64,7 +65,7 @@ class StompPanel(DebugPanel):
 
     @classmethod
     def init_app(cls, app: flask.Flask) -> None:
-        """Observe the publishers of *app* and all later publishers. Flask-DebugToolbar calls this method."""
+        """Observe the publishers of *app*, and all publishers made later. Flask-DebugToolbar calls this method."""
         _watch(app)
 
     def process_request(self, request: Request) -> None:

@@ -45,12 +45,12 @@ class Stomp(PublisherMethods):
       ``app.extensions``. For a second broker in one app, make a second `Stomp` with another prefix. Neither prefix may
       begin with the other prefix. ``STOMP`` and ``AUDIT_STOMP`` are right. ``STOMP`` and ``STOMP_AUDIT`` are wrong.
 
-    `send`, `asend`, `send_many`, `batch`, `check`, `stats`, `close`, `publisher` and `outbox` belong to the current
-    app's `Publisher`. An application context is needed, such as the context of a request. Without a context,
-    `RuntimeError` is raised. ``app.extensions["stomp"]`` has the same methods and needs no context.
+    `send`, `asend`, `send_many`, `batch`, `check`, `stats`, `close`, `publisher` and `outbox` use the current app's
+    `Publisher`. They need an application context, such as the context of a request. Without a context, they raise
+    `RuntimeError`. ``app.extensions["stomp"]`` has the same methods and needs no context.
 
     `subscribe` needs no app. The decorated functions belong to the extension, as routes belong to a blueprint.
-    ``flask stomp worker`` receives the messages of an app and calls the functions.
+    ``flask stomp worker`` receives messages from the broker of an app, and calls the functions.
     """
 
     def __init__(self, app: flask.Flask | None = None, *, config_prefix: str = "STOMP") -> None:
@@ -60,17 +60,20 @@ class Stomp(PublisherMethods):
             self.init_app(app)
 
     def init_app(self, app: flask.Flask) -> None:
-        """Make a publisher for *app* with the options in its configuration, such as ``STOMP_URL``.
+        """Make a publisher for *app* with the options in the app's configuration, such as ``STOMP_URL``.
 
-        ``STOMP_WORKER`` is a mapping with the settings of ``flask stomp worker``: ``{"dead_letter": "/queue/failed"}``.
-        ``STOMP_OUTBOX`` has the options of a `stomp_web.sqlalchemy.Outbox`: ``{"relay": "inline", "keep": 7}``. Only
-        this method reads the configuration. No connection is opened. ``app.config.from_prefixed_env()`` decodes JSON in
-        environment variables, so a passcode of digits needs double quotes in its variable. For a service whose name
-        begins with the prefix, Kubernetes sets environment variables such as ``STOMP_SERVICE_HOST`` and
+        ``STOMP_WORKER`` is a mapping with the settings of ``flask stomp worker``, such as
+        ``{"dead_letter": "/queue/failed"}``. ``STOMP_OUTBOX`` is a mapping with the options of a
+        `stomp_web.sqlalchemy.Outbox`, such as ``{"relay": "inline", "keep": 7}``. Only this method reads the ``STOMP_``
+        keys. No connection is opened.
+
+        If the value of an environment variable is JSON, ``app.config.from_prefixed_env()`` decodes the value. So a
+        passcode that has only digits needs double quotes in the variable. For a service whose name begins with the
+        prefix, Kubernetes sets environment variables such as ``STOMP_SERVICE_HOST`` and
         ``STOMP_PORT=tcp://10.0.0.7:61613``. If the configuration contains such variables, the extension ignores them.
 
-        Raises `ConfigurationError` for a bad value or an unknown ``STOMP_`` key that Kubernetes does not set. Raises
-        `RuntimeError` if the app already has an extension with this prefix.
+        Raises `ConfigurationError` for a bad value, and for an unknown ``STOMP_`` key that Kubernetes does not set.
+        Raises `RuntimeError` if the app already has an extension with this prefix.
         """
         if self._key in app.extensions:
             raise RuntimeError(
@@ -94,7 +97,7 @@ class Stomp(PublisherMethods):
         app.extensions[self._key] = StompState(app, options, lambda: self.handlers, worker, outbox, alias)
 
     def _is_option(self, name: str, value: typing.Any) -> bool:
-        """Return true for an option, false for Kubernetes' keys. Raises `ConfigurationError` for any other key."""
+        """Return true for an option, false for a key of Kubernetes. Raises `ConfigurationError` for any other key."""
         bare = name.removeprefix(self._prefix)
         if option_name(bare.lower()) in OPTIONS:
             return True
@@ -129,8 +132,8 @@ class Stomp(PublisherMethods):
         """Return a decorator. ``flask stomp worker`` calls the decorated function with each message of *destination*.
 
         The function runs in its own application context and gets a `ReceivedMessage`. With *once*, the function also
-        gets the session ``db.session`` of Flask-SQLAlchemy. For ``--processes``, define the function at the top level
-        of a module. `Handlers.subscribe` documents the arguments and the exceptions.
+        gets the session ``db.session`` of Flask-SQLAlchemy. If the worker has ``--processes``, define the function at
+        the top level of a module. `Handlers.subscribe` documents the arguments and the exceptions.
         """
         return self.handlers.subscribe(
             destination, ack=ack, accept=accept, headers=headers, id=id, untyped=untyped, sent_to=sent_to, once=once

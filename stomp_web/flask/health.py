@@ -23,16 +23,17 @@ def health_blueprint(
 ) -> Blueprint:
     """Return a blueprint with three views: *path*, *path* + ``/ready`` and *path* + ``/live``.
 
-    The first two answer 200 if the broker of each extension answers, and otherwise 503. The third view answers 200, and
-    asks no broker. Register the blueprint after `Stomp.init_app`. Several apps may share the blueprint.
+    The first two views answer 200 if the broker of each extension answers, and otherwise 503. The third view answers
+    200, and asks no broker. Register the blueprint after `Stomp.init_app`. Several apps may share the blueprint.
 
-    * *extensions* - which extensions' brokers are asked, by their keys in ``app.extensions``. Default ``stomp``.
+    * *extensions* - the keys in ``app.extensions`` of one or several extensions. Their brokers are asked. Default
+      ``stomp``.
     * *path* - ``/healthz`` by default.
     * *name* - the name of the blueprint, and the first part of the names of its endpoints.
     * *options* - *timeout*, *max_age* and *details* of `HealthCheck`.
 
-    Raises `ConfigurationError` for a bad path or option. Registering raises `RuntimeError` for an extension that the
-    app does not have.
+    Raises `ConfigurationError` for a bad path or option. Registering the blueprint raises `RuntimeError` for an
+    extension that the app does not have.
 
     >>> from flask import Flask
     >>> from stomp_web.flask import Stomp

@@ -1,4 +1,4 @@
-"""An app's outbox and inbox, in its Flask-SQLAlchemy database. The first use imports SQLAlchemy."""
+"""The outbox and the inbox of an app, in the app's Flask-SQLAlchemy database. The first use imports SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def make_outbox(app: flask.Flask, publisher: Publisher, settings: typing.Mapping
 
 
 def _metadata_of(app: flask.Flask) -> MetaData:
-    """Return the metadata of the app's Flask-SQLAlchemy, or empty metadata. The metadata may name a schema."""
+    """Return the metadata of the app's Flask-SQLAlchemy. The metadata may name a schema.
+
+    Without Flask-SQLAlchemy, return empty metadata.
+    """
     from sqlalchemy import MetaData
 
     metadata = getattr(app.extensions.get("sqlalchemy"), "metadata", None)
@@ -44,14 +47,21 @@ def _metadata_of(app: flask.Flask) -> MetaData:
 
 
 def engine_of(app: flask.Flask) -> Engine | None:
-    """Return the default engine of *app*. ``None`` if *app* has no Flask-SQLAlchemy, or only ``SQLALCHEMY_BINDS``."""
+    """Return the default engine of *app*.
+
+    Returns ``None`` if *app* has no Flask-SQLAlchemy, or if *app* has only the engines of ``SQLALCHEMY_BINDS``.
+    """
     with app.app_context():
         engines = getattr(app.extensions.get("sqlalchemy"), "engines", {})
     return typing.cast("Engine | None", engines.get(None))
 
 
 def relay_engine(app: flask.Flask, database: str | None) -> Engine:
-    """Return the engine for the address *database*, else of *app*, else for the address ``SQLALCHEMY_DATABASE_URI``."""
+    """Return an engine for the address *database*. If *database* is ``None``, return the default engine of *app*.
+
+    If there is no default engine either, return an engine for the address in ``SQLALCHEMY_DATABASE_URI``. Raises
+    `ConfigurationError` if there is no address.
+    """
     from ..sqlalchemy.store import make_engine
 
     engine = engine_of(app)
@@ -64,10 +74,11 @@ def relay_engine(app: flask.Flask, database: str | None) -> Engine:
 
 
 def inbox_of(load_app: typing.Callable[[], flask.Flask]) -> Inbox:
-    """Return an inbox in the database of the app that *load_app* returns. Copy the options of the app's inbox, if any.
+    """Return an inbox in the database of the app that *load_app* returns.
 
-    The inbox uses the app's session, so that one transaction writes the rows of a handler and of the inbox. If handlers
-    run in processes, the worker pickles `inbox_of` by name, and each process calls `inbox_of` to make its own inbox.
+    If the app has made an inbox, the new inbox has the same options. The new inbox uses the app's session, so that one
+    transaction writes the handler's rows and the inbox's row. If handlers run in processes, the worker pickles
+    `inbox_of` by name, and each process calls `inbox_of` to make its own inbox.
     """
     from ..sqlalchemy.inbox import INBOX_OPTIONS, Inbox
 
@@ -77,7 +88,7 @@ def inbox_of(load_app: typing.Callable[[], flask.Flask]) -> Inbox:
 
 
 def warn_of_sqlite(app: flask.Flask) -> None:
-    """Print a warning if the app's SQLite has a timeout that is too short for several ``once`` handlers at a time."""
+    """Print a warning if the timeout of the app's SQLite is too short for several ``once`` handlers at a time."""
     from ..sqlalchemy.inbox import sqlite_timeout
     from ..worker.once import SQLITE_TIMEOUT, sqlite_problem
 

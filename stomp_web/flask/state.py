@@ -77,8 +77,8 @@ class PublisherMethods:
     ) -> str:
         """Send one message, and return its id. `Publisher.send` documents the other arguments and the exceptions.
 
-        * *outbox* - a session of SQLAlchemy, such as ``db.session``. The message is written in the session's
-          transaction. After the commit, ``flask stomp relay`` sends the message. See `stomp_web.sqlalchemy.Outbox`.
+        * *outbox* - a session of SQLAlchemy, such as ``db.session``. The session's transaction writes the message into
+          the outbox. After the commit, ``flask stomp relay`` sends the message. See `stomp_web.sqlalchemy.Outbox`.
         * *key* - messages with the same key, such as ``str(order.id)``, stay in order. A key needs *outbox*.
         """
         if outbox is not None:
@@ -97,7 +97,7 @@ class PublisherMethods:
 
     @property
     def outbox(self) -> list[OutboxMessage]:
-        """The messages sent so far, if the app's address is ``memory://``. See `Publisher.outbox`."""
+        """The messages sent so far, if the address of the app's broker is ``memory://``. See `Publisher.outbox`."""
         return self.publisher.outbox
 
 

@@ -1,4 +1,4 @@
-"""`HealthCheck`: whether the brokers of a web application answer. Many probes at once cause one check."""
+"""`HealthCheck`: whether the brokers of a web application answer. Simultaneous probes cause only one check."""
 
 from __future__ import annotations
 
@@ -30,16 +30,17 @@ class HealthCheck(Unpicklable):
     * *timeout* - how many seconds each broker has to answer. Default 2.
     * *max_age* - for how many seconds the result is kept. Default 1. Therefore, each process asks a broker at most once
       in *max_age* seconds, no matter how many probes come.
-    * *details* - whether the report contains the addresses, the products and the errors of the brokers. Default false,
-      because strangers may be able to read the answers of a web application.
+    * *details* - whether the report contains the brokers' addresses, product names and errors. Default false, because
+      strangers may be able to read the answers of a web application.
 
-    A call returns a `Report`. Only one caller checks at a time. The limit of a check is *timeout* times the number of
-    *checks*. During a check, other callers get the last report if it is younger than *max_age* plus the limit.
-    Otherwise they wait for the new report. If the check reaches the limit, they get a report that is not ready. If no
-    name server answers, the caller that checks waits longer, because Python cannot interrupt the look-up of a host
-    name. The logger ``stomp_web.health`` gets a record when a broker stops answering and when all brokers answer again.
+    A call returns a `Report`. Only one caller at a time asks the brokers. The time limit is *timeout* times the number
+    of *checks*. Meanwhile, other callers get the last report if it is younger than *max_age* plus the time limit.
+    Otherwise, they wait for the new report. If the time limit is reached, they get a report that is not ready. If no
+    name server answers, the caller that asks the brokers may wait longer than the time limit, because Python cannot
+    interrupt the look-up of a host name. The logger ``stomp_web.health`` gets a record when the report becomes not
+    ready, and when it becomes ready again.
 
-    Raises `ConfigurationError` for a bad option. A call raises `ConfigurationError` if one of *checks* does.
+    Raises `ConfigurationError` for a bad option. A call raises the exceptions of *checks*.
 
     >>> from stomp_web import Publisher
     >>> check = HealthCheck(Publisher("memory://").check)
@@ -105,7 +106,7 @@ def _reason(failed: list[Health], brokers: int) -> str:
 
 
 class _Round:
-    """One round of checks. Other callers can wait for its end."""
+    """One call of all checks. Other callers can wait for the end of the round."""
 
     __slots__ = ("began", "done", "report")
 

@@ -36,7 +36,7 @@ class HealthFile:
         self._failed = False  # whether the last attempt to write has failed, which is logged only once
 
     def begin(self, report: Report) -> None:
-        """Write the file for the first time. Raises `StompError` if it cannot be written."""
+        """Write the file for the first time. Raises `StompError` if the file cannot be written."""
         try:
             self._write(report)
         except OSError as error:
@@ -46,7 +46,10 @@ class HealthFile:
             ) from None
 
     def update(self, report: Report) -> None:
-        """If *report* has changed, write the file. Otherwise, renew the modification time when due. Log any error."""
+        """If *report* has changed, write the file. Otherwise, renew the modification time if this is due.
+
+        If the file cannot be written, log the error. Only the first of several errors in a row is logged.
+        """
         try:
             if self._text_of(report) != self._text:
                 self._write(report)
@@ -60,7 +63,7 @@ class HealthFile:
         self._failed = False
 
     def remove(self) -> None:
-        """Remove the file, if that is possible."""
+        """Remove the file. If this fails, do nothing."""
         with contextlib.suppress(OSError):  # it is not there, or the directory is read-only now
             self._path.unlink()
 
@@ -72,7 +75,7 @@ class HealthFile:
         self._renewed_at = time.monotonic()
 
     def _write(self, report: Report) -> None:
-        """Replace the file in one step, so that a probe never reads half of it."""
+        """Replace the file in one step, so that a probe never reads an incomplete file."""
         text = self._text_of(report)
         descriptor, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
         try:

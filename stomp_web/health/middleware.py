@@ -32,7 +32,7 @@ def check_path(path: str) -> str:
 
 
 class HealthMiddleware:
-    """Answers GET and HEAD requests for three paths. Other methods for these paths get 405. *app* answers the rest.
+    """Answers GET and HEAD requests for three paths. Other methods for these paths get 405. *app* answers other paths.
 
     * *check* - tells whether the application is ready.
     * *path* - ``/healthz`` by default. *path* and *path* + ``/ready`` answer 200 if *check* says that the application

@@ -21,7 +21,7 @@ class Report:
     """The state of a program.
 
     * `live` - whether the program works, or will work again by itself.
-    * `ready` - whether the program can do its work now. ``None`` means that this was not checked.
+    * `ready` - whether the program can do its work now. ``None`` means that readiness was not checked.
     * `reason` - why the program is not live or not ready, otherwise empty. It contains no address and no secret.
     * `details` - more members of the JSON text.
     """
@@ -39,7 +39,10 @@ class Report:
         return 200 if self.live and (live_only or self.ready is not False) else 503
 
     def body(self, live_only: bool = False) -> bytes:
-        """Return the JSON text, with a line end. Its member ``status`` is ``ok`` or ``unavailable``."""
+        """Return the JSON text, with a line end.
+
+        If the HTTP status is 200, the member ``status`` is ``ok``. Otherwise, the member is ``unavailable``.
+        """
         status = "ok" if self.status(live_only) == 200 else "unavailable"
         members: dict[str, typing.Any] = {"status": status, "live": self.live}
         if self.ready is not None:
@@ -54,12 +57,12 @@ LIVE: typing.Final = Report()
 
 
 def paths_below(path: str) -> dict[str, bool]:
-    """Return the paths of the probes. A path is mapped to true if its probe only asks whether the program is live."""
+    """Return a dict of the probes' paths. The value is true if the probe only asks whether the program is live."""
     return {path: False, f"{path}/ready": False, f"{path}/live": True}
 
 
 def error_body(reason: str) -> bytes:
-    """Return the JSON text for a request that is no probe, or whose health check failed with an error."""
+    """Return the JSON text for a request that is no valid probe, or for a health check that has raised an exception."""
     return _json({"status": "error", "reason": reason})
 
 

@@ -1,7 +1,7 @@
-"""`HealthServer`: answers the probes of a worker or a relay over HTTP, and keeps its health file, in one thread.
+"""`HealthServer`: one thread that answers probes of a worker or a relay over HTTP, and updates a health file.
 
-The thread waits for no client: its sockets do not block, a client has five seconds, and there is a limit for the number
-of clients. So a slow or hostile client cannot keep other probes from their answers.
+The thread waits for no client: its sockets do not block, each connection ends after five seconds, and the number of
+clients is limited. So a slow or hostile client cannot keep other probes from their answers.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ _Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", sel
 class HealthServer:
     """Answers probes while a ``with`` block runs.
 
-    * *report* - a function that returns the current `Report`. It is called in another thread and must not wait. See
-      `stomp_web.worker.health.WorkerHealth` and `stomp_web.outbox.health.RelayHealth`.
-    * *port* - a port on all interfaces, or a pair of a host and a port. Port 0 is a free port. Without *port*, no HTTP
-      server runs. The paths are ``/healthz``, ``/healthz/ready`` and ``/healthz/live``. An answer has the status 200 or
-      503, and the JSON text of the report.
+    * *report* - a function that returns the current `Report`. The server calls the function in another thread. The
+      function must not wait. See `stomp_web.worker.health.WorkerHealth` and `stomp_web.outbox.health.RelayHealth`.
+    * *port* - a port number for all interfaces, or a pair of a host and a port number. With port 0, the system chooses
+      a free port. Without *port*, no HTTP server runs. The paths are ``/healthz``, ``/healthz/ready`` and
+      ``/healthz/live``. An answer has the status 200 or 503, and the JSON text of the report.
     * *file* - the path of a file with the JSON text of the report, without details. The file is replaced when the
       report changes. While the program is live, the file's modification time is renewed every five seconds. The
       file is removed when the block ends.
 
-    The block raises `StompError` at its start if the port is in use or the file cannot be written.
+    The start of the block raises `StompError` if the server cannot listen on *port*, or if *file* cannot be written.
     """
 
     def __init__(
@@ -231,7 +231,7 @@ def _leave(client: _Client, selector: selectors.BaseSelector, clients: dict[sock
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens and does not block. Raises `StompError`."""
+    """Return a socket that listens and does not block. Raises `StompError` if the socket cannot listen."""
     try:
         listener = _listen_on_all(port) if not host else _listen_on(host, port)
     except OSError as error:
@@ -249,7 +249,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _listen_on_all(port: int) -> socket.socket:
-    """Listen on all interfaces, with IPv6 if the system has it."""
+    """Return a socket that listens on all interfaces, also with IPv6 if the system has IPv6."""
     if socket.has_dualstack_ipv6():
         try:
             return socket.create_server(("", port), family=socket.AF_INET6, backlog=_MOST_CLIENTS, dualstack_ipv6=True)

@@ -33,11 +33,11 @@ def run_relay(
     health_file: str | None = None,
     stream: typing.TextIO | None = None,
 ) -> int:
-    """Run *relay*, and write its log and a progress line to *stream*. Default: standard error.
+    """Run *relay*, and write the relay's log and a progress line to *stream*. Default: standard error.
 
-    If *telemetry* is true, the numbers of the outbox become metrics of OpenTelemetry. *health_port* and *health_file*
-    are the *port* and the *file* of a `HealthServer`. Returns the exit code of `Relay.run`, or 130 after a second
-    Ctrl-C. Raises the exceptions of `Relay.run` and of `HealthServer`. `Relay.run` gets *once*.
+    `Relay.run` gets *once*. If *telemetry* is true, the numbers of the outbox become metrics of OpenTelemetry.
+    *health_port* and *health_file* are the *port* and the *file* of a `HealthServer`. Returns the exit code of
+    `Relay.run`, or 130 after a second Ctrl-C. Raises the exceptions of `Relay.run` and of `HealthServer`.
     """
     if telemetry:
         from ..telemetry import instrument
@@ -84,7 +84,9 @@ class RelayLine(StatusLine):
 def operate(store: Store, action: str, ids: typing.Sequence[int], days: float) -> str:
     """Carry out *action* and return a text to print. The actions are ``status``, ``retry``, ``discard`` and ``purge``.
 
-    Raises `StompError` if the database cannot be reached or another transaction is in the way.
+    ``retry`` and ``discard`` apply to the rows *ids*. If *ids* is empty, they apply to all failed rows. ``purge``
+    deletes the rows that were sent *days* days ago or earlier. Raises `StompError` if the database cannot be reached or
+    if a lock of another transaction is in the way.
     """
     try:
         return _operate(store, action, ids, days)

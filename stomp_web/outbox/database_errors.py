@@ -1,4 +1,4 @@
-"""Functions that tell whether another transaction was in the way, and that return an error's text."""
+"""Functions for errors of databases: whether a lock of another transaction was in the way, and the error as text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OF_SQLITE: typing.Final = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Return whether an *error* of SQLAlchemy, Django or a driver says that another transaction's lock was in the way.
+    """Return whether *error*, of SQLAlchemy, Django or a driver, says that another transaction's lock was in the way.
 
     If so, the failed statement has changed nothing. After a rollback, a new try may succeed at once.
     """

@@ -32,7 +32,7 @@ class RelayHealth:
     reach the database, its own broker and the brokers of the messages that it has found. While the relay sends nothing,
     a thread asks the relay's own broker every five seconds, with `Relay.check`. If all connections are in use, the last
     answer counts. The thread runs during a ``with`` block, and uses a connection of the relay's publisher. The details
-    of the report are the numbers of the relay's `RelayStats`, and the last known numbers of its outbox.
+    of the report are ``sent``, ``failures`` and ``outbox`` of the relay's `RelayStats`.
     """
 
     def __init__(self, relay: Relay) -> None:

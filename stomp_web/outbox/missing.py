@@ -1,4 +1,4 @@
-"""Tells whether a statement failed because its table is missing."""
+"""Tells whether a statement failed because a table is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statements for MariaDB and MySQL that delete or lock rows. Each finds its rows by their primary keys."""
+"""Statements for MariaDB and MySQL that delete or lock rows. Each statement finds the rows by their primary keys."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ def delete_one_by_one(table: str, ids: str) -> str:
 
 
 def lock_those_that_wait(table: str, ids: str) -> str:
-    """Return a statement that locks and selects the ``waiting`` rows among *ids* without a `next_attempt_at`.
+    """Return a statement that locks and selects those rows of *ids* that are ``waiting`` without a `next_attempt_at`.
 
     `delete_one_by_one` describes the arguments. The statement waits only for locks on rows among *ids*. A statement
-    that finds rows by their keys may use the index of the states, and may wait for locks on rows of other keys.
+    with a condition on the column ``key`` may use the index of the column ``state``. It may then wait for locks on rows
+    of other keys.
     """
     found = _each(ids, table, "found")
     return f"SELECT found.id FROM {found} WHERE found.state = 'waiting' AND found.next_attempt_at IS NULL FOR UPDATE"  # noqa: S608 - names

@@ -41,7 +41,11 @@ class Candidate:
 
     @classmethod
     def of(cls, id: int, key: str | None, before: typing.Mapping[str, int | None], size: int) -> Candidate:
-        """Return a candidate. For each state of unsent rows, *before* has the id of the last earlier row with *key*."""
+        """Return a candidate.
+
+        *before* maps each state of unsent rows to the id of the last earlier row with this state and with *key*. If
+        there is no such row, the value is ``None``.
+        """
         previous, state = max(((each, state) for state, each in before.items() if each), default=(None, None))
         return cls(id, key, previous, state, size)
 
@@ -50,8 +54,9 @@ def choose(candidates: typing.Iterable[Candidate], most_bytes: int) -> tuple[lis
     """Return the ids of the rows to send, the candidates that must wait, and whether all candidates were examined.
 
     *candidates* must be in the order of their ids. The returned ids have this order, too. A candidate must wait if its
-    `previous_state` is waiting or failed, or if its previous row must wait. Together, the chosen bodies have at most
-    *most_bytes*, unless only one row is chosen. Candidates after the first body that does not fit are not examined.
+    `previous_state` is waiting or failed, or if its previous row must wait. A candidate is in neither list if its
+    previous row is pending, but not chosen. Together, the bodies of the chosen rows have at most *most_bytes* bytes,
+    unless only one row is chosen. Candidates after the first body that does not fit are not examined.
     """
     chosen: dict[int, None] = {}
     held: dict[int, Candidate] = {}

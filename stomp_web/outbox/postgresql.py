@@ -11,7 +11,7 @@ COMMIT_SOON: typing.Final = "SET LOCAL synchronous_commit = off"
 
 
 def array(values: typing.Iterable[int | str]) -> str:
-    """Return *values* as the text of an array. The driver then converts one parameter instead of every value."""
+    """Return *values* as the text of one array. The driver then converts one parameter instead of every value."""
     texts = [f'"{_in_quotes(value)}"' if isinstance(value, str) else str(value) for value in values]
     return f"{{{','.join(texts)}}}"
 
@@ -26,7 +26,10 @@ def can_listen(connection: typing.Any) -> bool:
 
 
 class ConnectionListener:
-    """Listens on *channel* with an autocommit *connection* of psycopg or psycopg2. *close* must close *connection*."""
+    """Listens on *channel* with *connection*. *close* is a function that closes *connection*.
+
+    *connection* is a connection of psycopg or psycopg2 in autocommit mode.
+    """
 
     def __init__(self, connection: typing.Any, channel: str, close: typing.Callable[[], object]) -> None:
         self._connection = connection

@@ -54,18 +54,19 @@ Progress = typing.Callable[[RelayStats], object]
 
 
 class Relay:
-    """Sends the messages of an outbox to the broker. After a message's receipt, its row is deleted or kept as sent.
+    """Sends the messages of an outbox to the broker. After the broker's receipt, a row is deleted or kept as sent.
 
     * *store* - the outbox.
     * *publisher_of* - takes an alias and returns its `Publisher`, or raises `ConfigurationError`.
     * *poll* - how many seconds the relay waits if there is nothing to send. Default: 1. On PostgreSQL, a commit wakes
       the relay at once.
-    * *batch* - the most messages that are claimed and sent together. Default: 500. Maximum: 10000.
-    * *max_attempts* - the most tries for a message that the broker refuses. After the last try, the row is *failed*.
-      Default: 10. The pause before the second try is one second. Each later pause is twice as long, up to five minutes.
-      If a message was not sent or its outcome is unknown, the relay tries until the broker has confirmed the message.
-    * *alias* - the broker that the relay tries to reach at its start, if there is nothing to send yet. A failure is
-      logged. Default: ``None``, which means that no broker is tried before the first message.
+    * *batch* - how many messages at most are claimed and sent together. Default: 500. *batch* may be at most 10000.
+    * *max_attempts* - how many times at most the relay tries a message that the broker refuses or that STOMP cannot
+      carry. After the last try, the row is *failed*. Default: 10. The pause before the second try is about one second.
+      Each later pause is twice as long as the previous pause, up to about five minutes. If the connection fails or no
+      receipt comes, the relay tries until the broker has confirmed the message.
+    * *alias* - the alias of the broker that the relay tries to reach at its start, if there is nothing to send yet. A
+      failure is logged. Default: ``None``, which means that no broker is tried before the first message.
 
     Raises `ConfigurationError` for a bad option.
     """
@@ -124,16 +125,17 @@ class Relay:
         return f"the thread that called run has not moved for {silent:.0f} s" if silent > _STUCK else ""
 
     def check(self, timeout: float | None = None) -> Health | None:
-        """Check whether the broker of *alias* answers. Return ``None`` without *alias*. See `Publisher.check`."""
+        """Check whether the broker of *alias* answers. Without an *alias*, return ``None``. See `Publisher.check`."""
         return None if self._alias is None else self._publisher_of(self._alias).check(timeout)
 
     def run(self, *, once: bool = False, on_progress: Progress | None = None) -> int:
         """Relay messages until SIGTERM, Ctrl-C or `stop`. With *once*, also end when no message can be sent now.
 
         *on_progress* is called about twice a second with a `RelayStats`. If a broker or the database cannot be reached,
-        the relay waits. With *once*, the relay ends instead. With *once* and nothing to send, no broker is needed.
-        Returns the exit code for the program. Without *once*, the code is 0. With *once*, the code is 1 if a broker or
-        the database cannot be reached or if unsent rows are left, and otherwise 0.
+        the relay waits. With *once*, the relay ends instead. If there is nothing to send, *once* needs no broker.
+
+        Returns the exit code for the program. After SIGTERM, Ctrl-C or `stop`, the code is 0. If the relay ends because
+        of *once*, the code is 1 if a broker or the database cannot be reached or if unsent rows are left, otherwise 0.
 
         Raises `ConfigurationError` if the outbox table does not exist.
         """
@@ -189,7 +191,8 @@ class Relay:
     def send(self, ids: typing.Sequence[int], timeout: float | None = None) -> int:
         """Send the rows among *ids* that can be sent within *timeout* seconds. Return how many rows were sent.
 
-        The other rows are left to a running relay. Errors of the broker and the database are logged and not raised.
+        The default of *timeout* is the timeout of the publisher. The other rows are left to a running relay. Errors are
+        logged and not raised.
         """
         sending = Sending(self._publisher_of)
         try:
@@ -254,10 +257,10 @@ class Relay:
     def _start(self, now: float) -> int:
         """Return the id after which the next claim begins.
 
-        A pass is a series of claims from the start of the table. After a whole batch, the next claim begins after the
-        last row of the batch, because deleted and waiting rows can make a claim at the start slow. A pass ends after a
-        claim of less than a whole batch, or one second after its first sent row. The next pass finds rows with lower
-        ids that were committed late or may be sent again.
+        A pass is a series of claims from the start of the table. After a full batch, the next claim begins after the
+        last row of the batch, because deleted and waiting rows can make a claim from the start of the table slow. A
+        pass ends after a claim with fewer rows than a full batch, or one second after the first row of the pass was
+        sent. The next pass finds rows with lower ids that were committed late or may be sent again.
         """
         if now - self._found_at >= _FROM_THE_START_EVERY:
             self._after = 0
@@ -318,7 +321,7 @@ class Relay:
         self._wait(_growing(self._losses))
 
     def _conflict(self, error: Exception) -> None:
-        """Log that a lock of another transaction was in the way. Wait if the previous try has met a lock, too."""
+        """Log that a lock of another transaction was in the way. If the previous try also met a lock, wait."""
         problem = f"a lock of another transaction was in the way in {self.store.name}: {words_of(error)}"
         _log.warning("%s; the relay tries again, and messages that were sent go out again with the same ids", problem)
         self._stats = dataclasses.replace(self._stats, problem=problem)
@@ -406,7 +409,7 @@ class Relay:
 
 
 def _growing(failures: int) -> float:
-    """Return the pause in seconds after *failures* lost connections in a row."""
+    """Return the pause in seconds after *failures* failures in a row."""
     return min(0.1 * 2.0 ** min(failures - 1, 10), _LONGEST_LOST)
 
 

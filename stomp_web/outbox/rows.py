@@ -5,7 +5,7 @@ Rows of the same key are sent in order. A row is in one of four states:
 * ``pending`` - a relay may send the row. If an earlier row of its key waits or has failed, the row becomes ``waiting``.
 * ``waiting`` - the row must not be sent yet. After a failure, the row waits until `next_attempt_at`. If
   `next_attempt_at` is empty, the row waits until the earlier rows of its key are sent or discarded.
-* ``failed`` - the broker refused the message `max_attempts` times, or the row cannot be read. The row stays until an
+* ``failed`` - the broker refused the message `max_attempts` times, or the row can never be sent. The row stays until an
   operator retries or discards it. Until then, the later rows of its key wait.
 * ``sent`` - the row was sent and is kept for a time. `next_attempt_at` is the time at which it was sent.
 """
@@ -74,7 +74,8 @@ _Prepared = tuple[bytes, str | None, typing.Mapping[str, str]]
 class NewRow:
     """The columns that `send` writes for a message.
 
-    `headers` is a JSON object. `alias` names the publisher of the message. `ttl` is in seconds from `created_at`.
+    `headers` is a JSON object. `alias` names the publisher of the message. `ttl` is the time to live in seconds,
+    from `created_at` on.
     """
 
     message_id: str
@@ -92,7 +93,7 @@ class NewRow:
 # Not frozen, because CPython takes four times as long to make a frozen object.
 @dataclasses.dataclass(slots=True, eq=False)
 class RowRoute:
-    """Columns that are the same in many rows. Rows claimed together share an object if these columns are equal."""
+    """Columns that are the same in many rows. Rows of one claim share a `RowRoute` if these columns are equal."""
 
     alias: str
     destination: str
@@ -102,7 +103,7 @@ class RowRoute:
     prepared: _Prepared | None = dataclasses.field(default=None, init=False, repr=False)
 
     def prepare(self) -> _Prepared:
-        """Encode the columns, and set and return `prepared`. Raises the exceptions of `message_of`."""
+        """Encode the columns. Set `prepared` to the result, and return it. Raises the exceptions of `message_of`."""
         self.prepared = prepared = _head(self.destination, self.content_type, self.headers)
         return prepared
 
@@ -133,7 +134,7 @@ class _Routes(dict[typing.Any, RowRoute]):
 
 
 def rows_of(found: typing.Iterable[typing.Sequence[typing.Any]]) -> list[Row]:
-    """Return the rows for *found*, in which each item has the values of `ROW_COLUMNS`."""
+    """Return the rows for *found*. Each item of *found* has the values of `ROW_COLUMNS`."""
     routes = _Routes()
     return [
         Row(id_, message_id, body, key, ttl, created_at, attempts, routes[alias, destination, content_type, headers])
@@ -145,7 +146,7 @@ def new_row(message: Message, key: str | None, alias: str, observers: Observers)
     """Return the row for *message*, which `Publisher.prepare` has made. The publisher's *observers* may add headers.
 
     Raises `InvalidFrame` if the destination, the id or the content type is longer than its column. Raises
-    `ConfigurationError` if *key* is not a text of 1 to 255 characters.
+    `ConfigurationError` if *key* is neither ``None`` nor a text of 1 to 255 characters without NUL.
     """
     key = _checked_key(key)
     destination, content_type, message_id, headers = _columns_of(message)

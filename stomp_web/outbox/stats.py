@@ -13,8 +13,8 @@ __all__ = ["OutboxStats", "RelayStats"]
 class OutboxStats:
     """The number of rows in each state. `oldest` is how many seconds the oldest unsent row has waited.
 
-    `oldest_pending` is how many seconds the oldest pending row has waited. If this is long, check that a relay runs and
-    reaches the broker.
+    `oldest_pending` is how many seconds the oldest pending row has waited. If this time is long, check that a relay
+    runs and reaches the broker.
     """
 
     pending: int = 0
@@ -30,7 +30,8 @@ class OutboxStats:
     ) -> OutboxStats:
         """Return the statistics. *counts* maps each state to its number of rows.
 
-        For each unsent state, *first* yields the oldest row's creation time or ``None``. ``pending`` must come first.
+        For each state of unsent rows, *first* yields the creation time of the oldest row. If there is no row, *first*
+        yields ``None``. The time for ``pending`` must come first.
         """
         ages = [None if moment is None else max((now - moment).total_seconds(), 0.0) for moment in first]
         oldest = max((age for age in ages if age is not None), default=None)
@@ -44,7 +45,7 @@ class RelayStats:
     `sent` counts the messages that the broker has confirmed. `failures` counts the failed tries. A try does not count
     if the broker could not be reached. `problem` says why nothing can be sent now, for example because the database
     cannot be reached. Until the first look at the outbox, `problem` says that the relay is starting. Without a problem,
-    it is ``""``.
+    `problem` is ``""``.
     """
 
     sent: int = 0

@@ -43,7 +43,7 @@ _RECORD_PAUSE: typing.Final = 0.05
 
 @dataclasses.dataclass(slots=True)
 class Outcomes:
-    """The outcomes of the rows of a claim. A row that is not named here is not changed.
+    """The outcomes of the rows of a claim. A row of the claim without an outcome is not changed.
 
     * `sent` - the rows that the broker has confirmed.
     * `again` - maps a row's id to the attempts so far, the last error and the time of the next try.
@@ -81,7 +81,7 @@ class Turn(typing.Protocol):
 class Claim:
     """Rows that only this relay may send now.
 
-    `seen` is the number of rows that were read to choose them. `last` is the id of the last row that was examined.
+    `seen` is the number of rows from which these rows were chosen. `last` is the id of the last row that was examined.
     """
 
     def __init__(
@@ -128,10 +128,11 @@ class Store:
         skip: typing.Collection[str] = (),
         after: int = 0,
     ) -> typing.Iterator[Claim]:
-        """Claim up to *limit* rows that may be sent now, in order. If *ids* is given, claim only rows with these ids.
+        """Claim up to *limit* rows that may be sent now, in the order of their ids.
 
-        A row with an alias in *skip* is not claimed. The later rows of its key are not claimed, either. Only rows with
-        ids above *after* are claimed. If an unsent row of a key has an id up to *after*, no row of this key is claimed.
+        If *ids* is given, claim only rows with these ids. A row with an alias in *skip* is not claimed. The later rows
+        of its key are not claimed, either. Only rows with ids above *after* are claimed. If an unsent row of a key has
+        an id up to *after*, no row of this key is claimed.
         """
         if self.turn is None:
             for _ in range(_MOST_CLAIMS):
@@ -194,10 +195,12 @@ class Store:
         return {key for key, count in own.items() if found.get(key) != count}
 
     def _hold(self, held: typing.Sequence[Candidate]) -> int:
-        """Set the candidates *held* to waiting. No relay reads a candidate before the previous row of its key is gone.
+        """Set the candidates *held* to waiting.
 
-        This method locks the previous rows. Without a lock, another transaction could delete or retry a previous row,
-        and would not see that the candidate waits. Returns how many candidates wait now.
+        No relay reads a waiting candidate before the previous row of its key is gone. This method locks the previous
+        rows. Without a lock, another transaction could delete or retry a previous row, and would not see that the
+        candidate waits. If the previous row is no longer waiting or failed, the candidate does not change. Returns how
+        many candidates were set to waiting.
         """
         before = {each.previous for each in held if each.previous is not None}
         still = self.lock(before, (WAITING, FAILED))
@@ -225,7 +228,10 @@ class Store:
         self._wake_behind({row.key for row in outcomes.sent if row.key is not None})
 
     def _record_later(self, outcomes: typing.Sequence[Outcomes]) -> None:
-        """Record *outcomes* in a new transaction. If SQLite is locked, try again while this relay has the `turn`."""
+        """Record *outcomes* in a new transaction. If SQLite is locked, try again for up to a minute.
+
+        During this time, the relay keeps the `turn`.
+        """
         deadline = time.monotonic() + _RECORD_LIMIT
         while True:
             try:
@@ -244,7 +250,10 @@ class Store:
             self.update(ids, state=PENDING, next_attempt_at=None)
 
     def wake(self) -> None:
-        """Set to pending the rows of `orphans`, and rows whose pause is over. Delete sent rows that are old enough."""
+        """Set to pending the rows whose pause is over, and the rows of `orphans`.
+
+        Delete rows that were sent more than `keep` seconds ago, unless `keep` is 0.
+        """
         with self.transaction():
             if ids := self.due(WAITING, _now(), _MOST_WOKEN):
                 self.update(ids, state=PENDING, next_attempt_at=None)
@@ -259,7 +268,10 @@ class Store:
     # -- what an operator does --------------------------------------------------------------------------------
 
     def retry(self, ids: typing.Sequence[int] | None = None) -> int:
-        """Set all failed rows to pending. With *ids*, set only failed or waiting rows of *ids*. Return their number."""
+        """Set all failed rows to pending. With *ids*, set only the failed and the waiting rows among *ids*.
+
+        Return how many rows were set.
+        """
         return self._each_chunk(ids, (FAILED, WAITING) if ids is not None else (FAILED,), self._retry)
 
     def discard(self, ids: typing.Sequence[int] | None = None) -> int:
@@ -350,10 +362,11 @@ class Store:
     def pending(
         self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str], after: int, largest: int
     ) -> tuple[list[Row], set[int]]:
-        """Lock up to *limit* pending rows that no other relay has locked. See `claim`.
+        """Lock up to *limit* pending rows that no other relay has locked.
 
-        Returns the rows in the order of their ids, and the ids of those rows whose bodies have more than *largest*
-        bytes. To limit the memory, these bodies are not read.
+        If *ids* is given, lock only rows among *ids*. Do not lock rows with an alias in *skip*, or with ids up to
+        *after*. Returns the rows in the order of their ids, and the ids of those rows whose bodies have more than
+        *largest* bytes. To save memory, these bodies are not read.
         """
         raise NotImplementedError
 
@@ -366,7 +379,7 @@ class Store:
         raise NotImplementedError
 
     def load(self, ids: typing.Sequence[int]) -> list[Row]:
-        """Return rows that this relay has locked, in the order of their ids."""
+        """Return the rows *ids* with their bodies, in the order of their ids. This relay has locked the rows."""
         raise NotImplementedError
 
     def lock(self, ids: typing.Collection[int], states: typing.Sequence[str]) -> set[int]:
@@ -378,7 +391,10 @@ class Store:
         raise NotImplementedError
 
     def orphans(self, limit: int) -> list[int]:
-        """Lock up to *limit* rows that wait for an earlier row of their key, although no earlier row exists."""
+        """Lock up to *limit* rows that wait for an earlier row of their key, although no earlier row exists.
+
+        Return the ids of the locked rows.
+        """
         raise NotImplementedError
 
     def due(self, state: str, moment: datetime.datetime, limit: int) -> list[int]:
@@ -398,7 +414,7 @@ class Store:
         raise NotImplementedError
 
     def update(self, ids: typing.Sequence[int], **values: object) -> None:
-        """Set columns of the rows *ids*."""
+        """Set columns of the rows *ids* to *values*. The names of *values* are the columns."""
         raise NotImplementedError
 
     def delete(self, ids: typing.Sequence[int]) -> None:
@@ -406,7 +422,7 @@ class Store:
         raise NotImplementedError
 
     def commit_soon(self) -> None:
-        """Make the commit of this transaction skip the wait for the server's disk, if the database has this option.
+        """Let this transaction commit without a wait for the server's disk, if the database has this option.
 
         If the server fails soon after the commit, the commit may be lost, and the sent rows are in the table again. In
         this case, a relay sends the rows again with the same ids. If a commit is lost, all later commits are lost, too.

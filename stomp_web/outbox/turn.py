@@ -1,4 +1,7 @@
-"""The turn of a relay is a lock on a file, for databases that cannot lock rows. The lock ends with the process."""
+"""The turn is the right to be the only relay of a database. Relays need a turn if the database cannot lock rows.
+
+The turn is a lock on a file. If the process ends, the operating system releases the lock.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,13 @@ _held: dict[tuple[int, str], threading.Lock] = {}
 
 
 class FileTurn:
-    """The right to be the only relay of a database. The turn excludes other threads and other processes.
+    """The right to be the only relay of a database.
 
-    *path* is the database's file. The lock is on the separate file ``PATH-stomp-relay``, because SQLite locks the file
-    of the database. If *path* is ``None``, the database is in memory and only in this process, and no file is locked.
+    The turn excludes other threads. Except on Windows, the turn also excludes other processes.
+
+    *path* is the path of the database's file. The lock is on the separate file ``PATH-stomp-relay``, because SQLite
+    locks the file of the database. If *path* is ``None``, the database is in the memory of this process, and no file is
+    locked.
     """
 
     def __init__(self, path: str | None) -> None:

@@ -3,8 +3,8 @@
 * `stomp_web.django.debug_toolbar.StompPanel` is the panel for django-debug-toolbar.
 * `stomp_web.flask.debug_toolbar.StompPanel` is the panel for Flask-DebugToolbar.
 
-Both panels use the observer of publishers in `collector`, and the table in `report`. A program without a panel does not
-import this package. Outside of a request, the observer does not listen, and publishers make no events for the observer.
+Both panels use the observer in `collector`, and the table in `report`. A program without a panel does not import this
+package. Outside of a request, the observer does not listen, and publishers make no events for the observer.
 """
 
 from .collector import Collection, watch

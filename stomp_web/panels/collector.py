@@ -3,8 +3,9 @@
 A context (`contextvars`) belongs to one thread or one task. A request includes the tasks that it starts, and the
 threads that run in a copy of its context (`asyncio.to_thread`). A request does not include a new `threading.Thread`.
 
-No lock is used. A signal handler that sends a message could wait for ever for a lock of the interrupted thread. Every
-change of shared state is atomic: CPython 3.11 to 3.15 switches threads only at calls and at the end of a loop's step.
+The collector uses no lock. Otherwise, a signal handler that sends a message could wait for ever for a lock that the
+interrupted thread holds. Every change of shared state is atomic: CPython 3.11 to 3.15 switches threads only at calls
+and at the end of a loop iteration.
 """
 
 from __future__ import annotations
@@ -40,17 +41,18 @@ class Outcome(enum.Enum):
 
     @property
     def failed(self) -> bool:
-        """Whether a send has failed."""
+        """Whether this outcome is a failure."""
         return self in (Outcome.NOT_SENT, Outcome.REJECTED, Outcome.UNKNOWN)
 
 
 @dataclasses.dataclass(slots=True)
 class Record:
-    """One message. If it was sent again with the same id, `outcome` belongs to the last send.
+    """One message. If the message was sent again with the same id, `outcome` belongs to the last send.
 
-    `seconds` is the total time of the message's ended calls, or ``None``. `sends` is the number of its calls.
-    `together` is the number of messages in the last call. `error` is the last error, even if a later send has
-    succeeded. `stored` says whether the message was for an outbox. A failed call or a rollback leaves no row.
+    `sends` is the number of calls that sent the message. `seconds` is the total time of the calls that have
+    ended, or ``None`` if no call has ended. `together` is the number of messages in the last ended call. `error` is the
+    last error, even if a later send has succeeded. `stored` says whether the message was for an outbox. After a failed
+    call or a rollback, the outbox has no row for the message.
     """
 
     message_id: str
@@ -93,18 +95,18 @@ class Collection:
 
     @property
     def failures(self) -> int:
-        """The number of failed messages in `records`, plus the number of failures of other messages."""
+        """The number of failed messages in `records`, plus the number of failed sends of other messages."""
         return sum(record.outcome.failed for record in list(self.records)) + self._more_failures
 
     def begin(self) -> None:
-        """Record the messages of the current context. Until `end`, an outer collection gets no messages."""
+        """Start to record the messages of the current context. Until `end`, an outer collection records no messages."""
         if not self.is_open:
             self._outer = _current.get()
             self.is_open = True
             _current.set(self)
 
     def end(self) -> None:
-        """Record no more messages, even from threads and tasks that still run. The outer collection goes on."""
+        """Stop recording, even in threads and tasks that still run. The outer collection, if any, records again."""
         if self.is_open:
             self.is_open = False
             if _current.get() is self:  # not in another context, where a reset would be an error
@@ -128,7 +130,7 @@ class Collection:
                     record.outcome = Outcome.DEFERRED
 
     def _record(self, event: SendBegan | SendDeferred | StoreBegan) -> Record | None:
-        """Return the record of the event's message, or ``None`` if there are `LIMIT` records of other messages."""
+        """Find or make the record of the event's message. Return ``None`` if `LIMIT` other messages have records."""
         key = event.message_id, event.destination
         known = self._by_id.get(key)
         if known is not None:
@@ -178,7 +180,7 @@ class Collection:
 
 
 def _outcome(error: BaseException, position: int) -> Outcome:
-    """Return the outcome of the message at *position* of a call that has failed with *error*."""
+    """Return the outcome of the message at *position* in a call that has failed with *error*."""
     if isinstance(error, MessageError) and position in error.not_sent:
         return Outcome.NOT_SENT
     if isinstance(error, Rejected):
@@ -189,7 +191,7 @@ def _outcome(error: BaseException, position: int) -> Outcome:
 
 
 def current() -> Collection | None:
-    """Return the latest collection of the current context that has not ended there. Without one, return ``None``."""
+    """Return the collection of the current context, or ``None``. Another context may have ended the collection."""
     return _current.get()
 
 

@@ -40,10 +40,10 @@ class Row(typing.TypedDict):
 
 
 class Report(typing.TypedDict):
-    """The content of a panel. The stores of django-debug-toolbar write the content as JSON.
+    """The content of a panel. All values have JSON types, because django-debug-toolbar may store the content as JSON.
 
-    *subtitle* is a text such as ``3 messages in 4.2 ms``. *milliseconds* is the time of all calls. If there were more
-    messages than rows, *limit* is the number of rows. Otherwise, *limit* is empty.
+    *subtitle* is a text such as ``3 messages in 4.2 ms``. *milliseconds* is the total time of all calls. If there were
+    more messages than rows, *limit* is the number of rows. Otherwise, *limit* is empty.
     """
 
     rows: list[Row]
@@ -65,7 +65,7 @@ def make_report(collection: Collection) -> Report:
 
 @functools.cache
 def template() -> str:
-    """Return the template of the table. Its context is a `Report`."""
+    """Return the template of the table. The template's context is a `Report`."""
     return importlib.resources.files(__package__).joinpath("messages.html").read_text(encoding="utf-8")
 
 

@@ -68,9 +68,10 @@ class Breaker:
     def timed_out(self, error: BrokerUnavailable, seconds: float, fair: float) -> None:
         """Record an attempt that failed with *error* because a broker did not answer within *seconds*.
 
-        One attempt with a short deadline says nothing about the broker. So the breaker adds up the *seconds* of such
-        attempts since the last success. If the sum reaches *fair* seconds, the breaker opens. *seconds* is the time
-        that was allowed for each broker. The elapsed time does not count, because a slow machine makes it longer.
+        One timeout after a short deadline says nothing about the broker. So the breaker adds up the *seconds* of all
+        timeouts since the last success. If the sum reaches *fair* seconds, the breaker opens. *seconds* is the time
+        that was allowed for each broker. The elapsed time does not count, because the elapsed time is longer on a slow
+        machine.
         """
         self._silence += seconds
         if self._silence >= fair:

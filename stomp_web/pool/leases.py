@@ -4,9 +4,11 @@ This module takes no lock. A free lease is in a list or deque of the pool's `Lea
 one caller. Lists, deques and queues are C code. So no other thread and no signal handler can interrupt a change to a
 list, deque or queue. If an exception loses a lease, the finalizer of the lost lease makes a new lease: see `Right`.
 
-A caller joins the line before it looks for a lease. A release puts a lease back before it looks at the line. So the
-caller sees the lease, or the release sees the caller. Numbers change by ``+=``. This is atomic here, because CPython
-3.11 to 3.15 switches threads and runs signal handlers only at calls and at the end of a loop's step.
+A caller that finds no free lease joins the line, and then looks for a lease again. A release puts a lease back, and
+then looks at the line. So the caller sees the lease, or the release sees the caller.
+
+Numbers change by ``+=``. This is atomic here, because CPython 3.11 to 3.15 switches threads and runs signal handlers
+only at calls and at the end of a loop iteration.
 """
 
 from __future__ import annotations
@@ -27,11 +29,12 @@ __all__ = ["Lease", "LeaseState", "Waiter"]
 
 
 class Lease(Right):
-    """The right to one connection. Its holder uses only `client`. Only the pool uses the other attributes.
+    """The right to one connection. The holder of a lease uses only `client`. Only the pool uses the other attributes.
 
     * `client` - the client, or ``None`` if there is no connection. `connection` is the client's state in this process.
-    * `idle_since` - the `time.monotonic` of the last release. `expires_at` is the time to replace the client.
-    * `state` - the pool's `LeaseState` while a caller holds the lease. `loan` is a number that is new for every caller.
+    * `idle_since` - the time of the last release. After the time `expires_at`, the pool replaces the client. Both are
+      times of `time.monotonic`.
+    * `state` - the pool's `LeaseState` while a caller holds the lease. `loan` increases by 1 for every caller.
     """
 
     __slots__ = ("client", "connection", "expires_at", "idle_since", "loan", "state")
@@ -47,7 +50,7 @@ class Lease(Right):
 
 
 class Waiter:
-    """A caller in line. The pool puts a lease into `box`, or ``None`` to make the caller look at the pool again."""
+    """A caller in line. The pool puts a lease into `box`. If the pool is closed, the pool puts ``None`` into `box`."""
 
     __slots__ = ("began", "box", "gone")
 
@@ -60,8 +63,8 @@ class Waiter:
 class LeaseState:
     """The state of a pool in one process: its leases, its line of waiting callers and its numbers.
 
-    * `idle`, `vacant` - free leases with and without a connection. `take` prefers the idle lease used last. Surplus
-      connections therefore stay unused until the pool closes them after its `max_idle` seconds.
+    * `idle`, `vacant` - the free leases with a connection, and those without. `take` prefers the lease in `idle` that
+      was used last. So surplus connections stay unused, and the pool closes these connections after `max_idle` seconds.
     * `waiting` - the callers in line. The first caller is served first.
     * `connect_turn` - a queue with one element. Only the caller that has taken the element may connect.
     """
@@ -151,7 +154,7 @@ class LeaseState:
             self.waiting.remove(waiter)
 
     def empty(self, waiter: Waiter) -> None:
-        """Put the leases in the box of *waiter* back into `idle` or `vacant`. The caller has stopped waiting."""
+        """Put the leases from the box of *waiter* back into `idle` or `vacant`. The waiter has stopped waiting."""
         while True:
             try:
                 lease = waiter.box.get_nowait()

@@ -55,15 +55,17 @@ class PublishClientPool(Unpicklable):
     """A thread-safe and fork-safe pool of publish-only clients. The first lease opens the first connection.
 
     * *url* - one or several addresses of brokers, which may contain options: see `parse_address`.
-    * *max_size* - the most connections in a process. Default: 8. The name ``pool_size`` works, too.
-    * *timeout* - seconds to wait for a client, and for every call of a leased client. Default: 5.
-    * *max_waiting* - how many callers may wait for a client. One more gets `PoolTimeout` at once. 0 means no limit.
+    * *max_size* - the maximum number of connections in a process. Default: 8. The name ``pool_size`` works, too.
+    * *timeout* - how many seconds `client` may take to lease a client, and how many seconds a call of the leased client
+      may take. Default: 5.
+    * *max_waiting* - how many callers may wait for a client. A further caller gets `PoolTimeout` at once. Default: 0,
+      which means no limit.
     * *max_idle* - the pool replaces a connection that was idle for this many seconds. Default: 45. Artemis and many
       load balancers close a connection that is idle for a minute.
-    * *max_lifetime* - the pool replaces a connection after this many seconds, 10 % more or less. Default: 3600.
+    * *max_lifetime* - the pool replaces a connection after this many seconds, up to 10 % more or less. Default: 3600.
     * *client_options* - options of `PublishClient`, such as ``login``, ``passcode``, ``confirm`` and ``heart_beat``.
 
-    Raises `ConfigurationError` for a bad address or option. The pool starts no thread, and needs no call at exit.
+    Raises `ConfigurationError` for a bad address or option. The pool starts no thread, and need not be closed at exit.
 
     >>> pool = PublishClientPool("stomp://localhost:61613", max_size=4)
     >>> with pool.client() as client:  # doctest: +SKIP
@@ -143,7 +145,8 @@ class PublishClientPool(Unpicklable):
     def client(self, timeout: float | None = None) -> typing.Iterator[PublishClient]:
         """Lease a connected client for the ``with`` block. *timeout* is in seconds. Default: the timeout of the pool.
 
-        Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`. If so, nothing was sent.
+        Raises `PoolTimeout`, `PoolClosed`, `BrokerUnavailable` or `AuthenticationFailed`. In these cases, nothing was
+        sent.
         """
         lease = self.acquire(Deadline(self.timeout if timeout is None else checked(timeout)))
         loan = lease.loan
@@ -243,7 +246,10 @@ class PublishClientPool(Unpicklable):
         return PoolTimeout(f"all {self.max_size} connections to {self.url} {why} raise pool_size.", broker=self.url)
 
     def _renew(self, state: LeaseState, lease: Lease, change: str, deadline: Deadline) -> None:
-        """Close the old connection of *lease*, if any, and report *change*. Then open a new connection for *lease*."""
+        """Close the old connection of *lease*, if any. Then open a new connection for *lease*.
+
+        *change* is ``"retired"`` or ``"stale"``. Observers are notified of *change* if there was an old connection.
+        """
         if lease.client is not None:
             state.stale += change == "stale"
             state.retired += change == "retired"
@@ -294,11 +300,11 @@ class PublishClientPool(Unpicklable):
         state.opened += 1
 
     def release(self, lease: Lease, loan: int) -> None:
-        """Put back a *lease* that `acquire` has returned. Close the connection of *lease* if it is not reusable.
+        """Put back a *lease* from `acquire`. If the connection of *lease* is not reusable, close the connection.
 
-        *loan* is the value of ``lease.loan`` after `acquire`. A second call with the same *loan* does nothing. In a
-        forked child, no waiting caller gets the lease. With gevent, the child has copies of the parent's waiting
-        callers. The copies would send the parent's messages a second time.
+        *loan* is the value of ``lease.loan`` after `acquire`. A second call with the same *loan* does nothing. If a
+        forked child releases a lease of the parent, no waiting caller gets the lease. With gevent, the child has copies
+        of the parent's waiting callers. With a lease, these copies would send the parent's messages a second time.
         """
         state = lease.state
         if state is None or lease.loan != loan:  # the lease was released already
@@ -338,7 +344,7 @@ class PublishClientPool(Unpicklable):
             client.retire()
 
     def _close_aged(self, state: LeaseState, now: float) -> None:
-        """Close connections that were idle for longer than `max_idle`. The first of ``state.idle`` was idle longest."""
+        """Close connections that were idle longer than `max_idle`. The first lease in `idle` was idle longest."""
         state.upkeep_at = now + min(self.max_idle, self.max_lifetime) / 16
         while True:
             try:
@@ -362,7 +368,7 @@ class PublishClientPool(Unpicklable):
         self._notify(change, broker)
 
     def stats(self) -> PoolStats:
-        """Return the numbers of the pool in this process."""
+        """Return the statistics of the pool in this process."""
         state = self._states[getpid()]
         size = self.max_size - len(state.vacant)
         idle = len(state.idle)
@@ -392,7 +398,7 @@ class PublishClientPool(Unpicklable):
             return Health(False, self.url, seconds=monotonic() - began, error=str(error), asked=asked)
 
     def close(self, timeout: float = DEFAULTS.timeout) -> None:
-        """Close every connection within *timeout* seconds. Later calls of `acquire` raise `PoolClosed`.
+        """Close every idle connection within *timeout* seconds. Later calls of `acquire` raise `PoolClosed`.
 
         If there is time, the pool sends DISCONNECT. A leased client is closed at its release. A second call is allowed.
         """

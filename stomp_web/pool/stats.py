@@ -9,18 +9,18 @@ __all__ = ["Health", "PoolStats"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PoolStats:
-    """The numbers of a pool. The counts begin at the first use of the pool in this process.
+    """The statistics of a pool. The counts begin at the first use of the pool in this process.
 
     * `size`, `max_size` - how many connections are open or being opened, and the limit of this number.
     * `idle`, `lent` - how many connections are free, and how many are leased.
     * `waiting` - how many callers wait for a connection now.
     * `loans`, `waits` - how many leases there were, and for how many leases a caller had to wait.
-    * `wait_seconds`, `timeouts` - how long all callers waited in total, and how many callers got `PoolTimeout`.
+    * `wait_seconds`, `timeouts` - how many seconds all callers waited in total, and how many callers got `PoolTimeout`.
     * `opened`, `connect_errors` - how many attempts to connect succeeded, and how many failed.
     * `stale` - how many connections were found dead before their use.
-    * `retired` - how many connections were too old or idle for too long.
+    * `retired` - how many connections were closed because they were too old, or idle for too long.
     * `discarded` - how many connections were closed after an error.
-    * `retry_after` - seconds until the next attempt to connect, or ``None`` while connecting works.
+    * `retry_after` - seconds until an attempt to connect is allowed, or ``None`` while connecting works.
     """
 
     max_size: int
@@ -42,11 +42,11 @@ class PoolStats:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Health:
-    """The result of a health check, which is true if the broker answered. `broker` is the address.
+    """The result of a health check. The result is true if the broker answered. `broker` is the broker's address.
 
-    `server` and `version` are the broker's product and STOMP version. `seconds` is the time that the check took.
-    `error` says why the broker did not answer. `asked` is false if the check could not ask the broker because all
-    connections were in use.
+    If no broker answered, `broker` contains all addresses of the pool. `server` is the broker's product. `version` is
+    the session's STOMP version. `seconds` is the time that the check took. `error` says why the broker did not answer.
+    `asked` is false if the check could not ask the broker because all connections were in use.
     """
 
     ok: bool

@@ -1,6 +1,6 @@
 """A reader for the body of a frame, and the checks of the body's length.
 
-A content-length is the number of bytes before the closing NUL. Without a content-length, the first NUL ends the body.
+The header ``content-length`` is the number of bytes in the body. Without this header, the first NUL ends the body.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ _MOST_DIGITS = 20  # digits of a content-length; a longer number exceeds any lim
 
 
 def read_length(stated: str, command: str, version: str) -> int:
-    """Return the number in a ``content-length`` header. Raises `ProtocolError` if *stated* is no number or is huge."""
+    """Return the value of a ``content-length`` header as an ``int``. *stated* is the value as a text.
+
+    Raises `ProtocolError` if the value is not a number, or has more than 20 digits.
+    """
     if version == "1.0":
         stated = stated.strip(" ")  # the examples of STOMP 1.0 have a space after the colon
     if not (stated.isdigit() and stated.isascii()):
@@ -27,13 +30,16 @@ def read_length(stated: str, command: str, version: str) -> int:
 
 
 def wrong_length(frame: Frame) -> ProtocolError:
-    """Return the exception for a body without a NUL after ``content-length`` bytes."""
+    """Return the exception for *frame*, whose body does not end after ``content-length`` bytes."""
     stated = frame.headers["content-length"]
     return ProtocolError(f"the body of a {frame.command} frame does not end after its content-length of {stated} bytes")
 
 
 def check_body(frame: Frame, length: int, limit: int | None, version: str) -> None:
-    """Raise `ProtocolError` if *frame* has a forbidden body, or `UnreadableFrame` if *length* exceeds *limit*."""
+    """Check the body of *frame*, which has *length* bytes. Raises `UnreadableFrame` if *length* exceeds *limit*.
+
+    Raises `ProtocolError` for a body if the command allows no body. In STOMP 1.0, every command allows a body.
+    """
     if length and frame.command not in COMMANDS_WITH_BODY and version != "1.0":
         raise ProtocolError(f"a {frame.command} frame must not have a body (STOMP 1.2, Body)")
     if limit is not None and length > limit:
@@ -43,8 +49,9 @@ def check_body(frame: Frame, length: int, limit: int | None, version: str) -> No
 class BodyReader:
     """A reader for the rest of one frame, from the first byte of the body to the closing NUL.
 
-    *length* is the content-length, which `check_body` has accepted. If *truncate* is true, the body is cut at *limit*.
-    Otherwise, a body that has no content-length and exceeds *limit* raises `UnreadableFrame`.
+    *length* is the content-length, or ``None``. If *truncate* is true, the body is cut at *limit*. Otherwise, a body
+    that has no content-length and exceeds *limit* raises `UnreadableFrame`, and the caller must have checked the
+    content-length with `check_body`.
     """
 
     __slots__ = ("_frame", "_head", "_length", "_limit", "_pieces", "_truncate", "_version", "frame", "missing", "size")

@@ -46,14 +46,15 @@ class FrameBuffer:
     * In a header, NUL bytes and bytes that are not UTF-8 become replacement characters (U+FFFD).
     * An escape that the version does not define stays unchanged in the header.
     * A header line without a colon or without a name is left out.
-    * If a frame exceeds a limit, the excess is left out and `Frame.truncated` is true. Headers for an ACK stay unless
-      they alone exceed a limit: ``message-id``, ``ack``, ``subscription``, ``destination``, ``x-message-id`` and more.
+    * If a frame exceeds a limit, the excess is left out and `Frame.truncated` is true. The headers that a
+      receiver needs stay, unless these headers alone exceed *max_header_bytes*: ``message-id``, ``ack``,
+      ``subscription``, ``destination``, ``x-message-id`` and more.
 
     The following faults hide the end of a frame, and always raise `ProtocolError`:
 
     * The command is not known.
     * The content-length is not a number, or no NUL follows a body of this length.
-    * The frame has a body, but its command allows no body.
+    * The frame has a body, but its command allows no body. In STOMP 1.0, every command allows a body.
 
     A tolerant buffer truncates a frame over a limit. Any other buffer raises `ProtocolError`. The limits are:
 
@@ -258,7 +259,10 @@ class FrameBuffer:
         return frame
 
     def _search_blank_line(self, start: int) -> tuple[int, int] | None:
-        """Find the end of a head that is long or has CR LF. If no end is found, fill `_head` and return ``None``."""
+        """Return the span of the blank line after a head that is long or contains a CR.
+
+        If the blank line has not come yet, move the beginning of the head to `_head`, and return ``None``.
+        """
         data = self._data
         most = self._longest_head
         found = BLANK_LINE[self._version].search(data, start, min(start + most + 1, len(data)))

@@ -40,9 +40,10 @@ def connect(
     heart_beat: tuple[int, int] = (0, 0),
     headers: Headers | None = None,
 ) -> Frame:
-    """Return a CONNECT frame. The newer command STOMP is not used, because servers of version 1.0 only know CONNECT.
+    """Return a CONNECT frame. The newer command STOMP is not used, because servers of version 1.0 know only CONNECT.
 
-    *heart_beat* is ``(sent, wanted)``: the milliseconds between heart-beats that the client sends and wants.
+    *heart_beat* is ``(sent, wanted)``. The client can send a heart-beat every *sent* milliseconds, and wants to receive
+    a heart-beat every *wanted* milliseconds. 0 means no heart-beats.
     """
     frame = Frame("CONNECT", {"accept-version": ",".join(accept_version), "host": host})
     if login is not None:
@@ -117,7 +118,10 @@ def _check_id(id: str, of: str) -> None:
 
 
 def check_destination(destination: str) -> str:
-    """Return *destination*. Raises `InvalidFrame` for a bad text, or `InvalidFrameType` for a bad type."""
+    """Return *destination*. Raises `InvalidFrameType` if *destination* is not a ``str``.
+
+    Raises `InvalidFrame` if *destination* is empty, or contains a line break or a NUL.
+    """
     if not isinstance(destination, str):
         raise InvalidFrameType(f"the destination must be str, not {type(destination).__name__}")
     if not destination or destination.isspace():
@@ -144,7 +148,7 @@ def _acknowledgement(command: str, message: Frame, version: str, transaction: st
 
 
 def _with(frame: Frame, headers: Headers | None, reserved: frozenset[str] = _RESERVED) -> Frame:
-    """Add the caller's *headers* to *frame*, and return *frame*. Refuse a header that the library sets."""
+    """Add *headers* to *frame*, and return *frame*. Raises `InvalidFrame` for a header that the library sets."""
     if not headers:
         return frame
     if not isinstance(headers, typing.Mapping):

@@ -1,4 +1,4 @@
-"""The encoder of frames. A frame that STOMP cannot carry raises `InvalidFrame` before a byte of the frame exists."""
+"""The encoder of frames. For a frame that STOMP cannot carry, `encode` raises `InvalidFrame` and returns no bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def encode(frame: Frame, version: str = "1.2", *, content_length: bool = True) -
     If the command allows a body, the bytes contain a ``content-length`` header. With ``content_length=False``, the
     header is left out and the body must not contain a NUL. A JMS consumer of ActiveMQ then gets the body as text.
 
-    Raises `InvalidFrameType` if a part of *frame* has the wrong Python type. Raises `InvalidFrame` in these cases:
+    Raises `InvalidFrameType` if the body or a header has the wrong Python type. Raises `InvalidFrame` in these cases:
 
     * The command is not in `COMMANDS`.
     * The name of a header is empty, or a header cannot be encoded in UTF-8.

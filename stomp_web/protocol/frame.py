@@ -25,14 +25,15 @@ _FAULTLESS: tuple[tuple[str, ...], bool] = ((), False)
 
 
 class UnreadableFrame(ProtocolError):
-    """A received frame breaks a rule or a limit. A tolerant `FrameBuffer` may still find the end of the frame."""
+    """A received frame breaks a rule or exceeds a limit. A tolerant `FrameBuffer` may find the end of the frame."""
 
 
 class Frame:
     """One STOMP frame.
 
     * `command` - an element of `COMMANDS`, in upper case.
-    * `headers` - an unescaped ``dict`` of ``str`` to ``str``, in order of arrival. The constructor copies *headers*.
+    * `headers` - a ``dict`` of ``str`` to ``str``, without escapes, in order of arrival. The constructor copies
+      *headers*.
     * `body` - ``bytes``.
 
     The constructor checks nothing. `encode` checks each frame that it writes.
@@ -61,7 +62,7 @@ class Frame:
 
     @property
     def defects(self) -> tuple[str, ...]:
-        """The faults of a received frame, as sentences. The tuple is usually empty. `FrameBuffer` lists the faults."""
+        """The faults of a received frame, as sentences. The tuple is usually empty. See `FrameBuffer`."""
         return getattr(self, "_received", _FAULTLESS)[0]
 
     @property

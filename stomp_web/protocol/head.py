@@ -45,7 +45,8 @@ def check_beginning(beginning: bytes, version: str) -> None:
 def parse_head(head: bytes, version: str, max_headers: int) -> Frame:
     """Return a frame with the command and the headers of *head*. The function does not set the body.
 
-    Raises `NoCommand` if *head* has no known command. Raises `UnreadableFrame` if a header breaks a rule.
+    Raises `NoCommand` if *head* has no known command. Raises `UnreadableFrame` if a header breaks a rule, or if there
+    are more than *max_headers* header lines.
     """
     try:
         text = head.decode()

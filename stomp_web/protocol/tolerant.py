@@ -104,7 +104,7 @@ class TolerantReader:
         return end + 1
 
     def _pass_over_lines(self, data: bytes, position: int) -> int:
-        """Skip lines of a head that exceeds a limit. Stop at a needed header, an empty line or the last, cut line."""
+        """Skip lines of a head that exceeds a limit. Stop at a needed header, an empty line or an incomplete line."""
         found = _NEEDED_LINE.search(data, position)
         end = found.start() if found is not None else data.rfind(b"\n", position) + 1 or position
         self._head_bytes += end - position

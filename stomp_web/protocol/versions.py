@@ -54,12 +54,12 @@ def has_escapes(command: str, version: str) -> bool:
 
 
 def escape(text: str, version: str) -> str:
-    """Return the header name or value *text* with the escapes of *version*."""
+    """Return *text*, the name or the value of a header, with the escapes of *version*."""
     return text.translate(_TO_ESCAPE[version])
 
 
 def unescape(text: str, version: str) -> str:
-    """Return the received header name or value *text* without the escapes of *version*.
+    """Return *text*, the name or the value of a received header, without the escapes of *version*.
 
     Raises `UnreadableFrame` for an escape that *version* does not define. "Undefined escape sequences [...] MUST be
     treated as a fatal protocol error" (STOMP 1.1 and 1.2, Value Encoding).
@@ -74,10 +74,10 @@ def unescape(text: str, version: str) -> str:
 
 
 def choose_version(accept_version: str | None, supported: typing.Sequence[str] = VERSIONS) -> str | None:
-    """Return the highest version that client and server speak, or ``None`` if there is no common version.
+    """Return the highest version that both client and server speak, or ``None`` if there is no common version.
 
-    *accept_version* is the header of the CONNECT frame, such as ``"1.0,1.2"``. A client without this header speaks
-    STOMP 1.0 (STOMP 1.1 and 1.2, Protocol Negotiation).
+    *accept_version* is the value of the header in the CONNECT frame, such as ``"1.0,1.2"``. A client without this
+    header speaks STOMP 1.0 (STOMP 1.1 and 1.2, Protocol Negotiation). *supported* contains the server's versions.
     """
     offered = {"1.0"} if accept_version is None else {version.strip() for version in accept_version.split(",")}
     return max((version for version in supported if version in offered), default=None)
@@ -99,9 +99,10 @@ def parse_heart_beat(header: str | None) -> tuple[int, int]:
 def negotiate_heart_beat(ours: tuple[int, int], theirs: tuple[int, int]) -> tuple[int, int]:
     """Return the agreed intervals ``(we send, they send)`` in milliseconds. 0 means never.
 
-    *ours* and *theirs* are two ``heart-beat`` headers. The first number of a header is the interval at which a side can
-    send. The second number is the interval at which a side wants to receive. A side sends if its first number and the
-    other side's second number are not 0. The larger of these two numbers is the interval (STOMP 1.2, Heart-beating).
+    *ours* and *theirs* contain the numbers of the two sides' ``heart-beat`` headers. The first number is the interval
+    at which a side can send. The second number is the interval at which a side wants to receive. A side sends if its
+    first number and the other side's second number are not 0. The larger of these two numbers is the interval
+    (STOMP 1.2, Heart-beating).
     """
     we_can, we_want = ours
     they_can, they_want = theirs

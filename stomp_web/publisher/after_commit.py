@@ -1,8 +1,8 @@
 """Delivery of the messages that waited for the commit of a database transaction.
 
 A publisher sends its messages as one batch, or as several batches if the messages differ in `confirm`. A message that
-the broker refuses must not stop the other messages. So after a failure, messages that were certainly not sent are
-repeated. Every repeated message is sent alone.
+the broker refuses must not stop the other messages. So after a failure, the publisher tries again to send the messages
+that were certainly not sent. In the second try, every message is sent alone.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def deliver_waiting(
 
 
 def _deliver(publisher: Publisher, batch: list[tuple[int, _W]], lost: TimeLost) -> dict[int, Exception]:
-    """Deliver messages of one publisher, and return the errors. Repeat failed messages if this is safe."""
+    """Deliver the messages of *batch*. Return the errors by message number. After a failure, retry if this is safe."""
     began = time.monotonic()
     try:
         timeout = max(each.timeout for _, each in batch)
@@ -115,9 +115,10 @@ def _deliver(publisher: Publisher, batch: list[tuple[int, _W]], lost: TimeLost) 
 
 
 def _outcome(error: Exception, count: int) -> tuple[typing.Collection[int], typing.Collection[int]]:
-    """Return the positions of the confirmed messages, and the positions of the messages that are safe to repeat.
+    """Return the positions of the confirmed messages, and the positions of the messages that are safe to send again.
 
-    The caller repeats messages one by one, because another message of the batch may have caused *error*.
+    *count* is the number of messages in the failed batch. The caller sends messages again one by one, because another
+    message of the batch may have caused *error*.
     """
     if isinstance(error, InvalidFrame):  # STOMP in the version of this broker cannot carry one of the messages
         return (), range(count)

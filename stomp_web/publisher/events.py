@@ -69,7 +69,7 @@ def notify_of_store(observers: Observers, message: Message) -> None:
 
 
 def notify_of_wait(observers: Observers, message: Message) -> None:
-    """Notify *observers* that *message*, which is ready, waits for the commit of a database transaction."""
+    """Notify *observers* that the prepared *message* waits for the commit of a database transaction."""
     identity = own_headers(message).get(MESSAGE_ID, "")
     observers.notify(SendDeferred(identity, message.destination, len(message.content)))
 

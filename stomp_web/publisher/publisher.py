@@ -40,9 +40,9 @@ detours: list[typing.Callable[[Publisher], typing.Any]] = []
 class Publisher(Unpicklable):
     """A thread-safe and fork-safe sender of messages to a broker. The first send opens a connection.
 
-    * *url* - the address, such as ``stomp://user:passcode@localhost:61613/vhost``. Commas separate several brokers.
-      Three addresses need no broker. ``memory://`` records messages in `outbox`. ``console://`` prints messages.
-      ``null://`` drops messages.
+    * *url* - the address, such as ``stomp://user:passcode@localhost:61613/vhost``. Commas separate the addresses
+      of several brokers. Three addresses need no broker. ``memory://`` records messages in `outbox`. ``console://``
+      prints messages. ``null://`` drops messages.
     * *observers* - callables that get events about every send and every change of the pool: see `stomp_web.observers`.
     * *options* - see `stomp_web.config.OPTIONS`. These options override the options in *url*.
 
@@ -143,10 +143,11 @@ class Publisher(Unpicklable):
           registered serializer. Default: ``json``.
         * *confirm* - whether to wait for the broker's receipt. Default: true.
         * *persistent* - whether the message survives a restart of the broker. Default: true.
-        * *priority* - from 0 (lowest) to 9 (highest). The default of brokers is 4.
+        * *priority* - from 0 (lowest) to 9 (highest). Without *priority*, brokers use 4.
         * *ttl* - how many seconds the message may wait for a receiver. The maximum is 3155760000 (100 years).
-        * *correlation_id*, *reply_to* - the headers ``correlation-id`` and ``reply-to``. A temporary destination, such
-          as ``/temp-queue/a``, is refused. A publisher cannot receive, but a `QueueingDuplexClient` can.
+        * *correlation_id*, *reply_to* - the headers ``correlation-id`` and ``reply-to``. *reply_to* must not be a
+          temporary destination, such as ``/temp-queue/a``, because a publisher cannot receive the reply. A
+          `QueueingDuplexClient` can receive the reply.
         * *timeout* - seconds for the whole call. Default: 5.
 
         The publisher's options change the defaults of *serializer*, *confirm*, *persistent* and *timeout*. Raises:
@@ -212,7 +213,7 @@ class Publisher(Unpicklable):
     ) -> list[str]:
         """Send several messages together, and return their ids in order.
 
-        *messages* contains `Message` objects, or tuples ``(destination, payload)`` or
+        *messages* contains `Message` objects, and tuples with the elements ``(destination, payload)`` or
         ``(destination, payload, headers)``. A bytes-like or ``str`` body of a `Message` is sent unchanged. The other
         arguments are those of `send`. If one message is invalid, no message is sent. Raises the errors of `send`. The
         attribute `confirmed` of a `MessageError` contains the positions of the confirmed messages.
@@ -282,7 +283,7 @@ class Publisher(Unpicklable):
         return [message.id or "" for message in messages]
 
     def deliver_ready(self, messages: typing.Sequence[Message], confirm: bool | None, timeout: float | None) -> None:
-        """Send *messages*, which `prepare` or `make_ready` has checked. The caller must not have changed them."""
+        """Send *messages*, which `prepare` or `make_ready` has checked, and which have not changed since then."""
         if messages:
             deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
             self._deliver(self._counters[getpid()], messages, confirm, deadline)
@@ -292,11 +293,14 @@ class Publisher(Unpicklable):
         return typing.cast(Health, self._backend.check(timeout))
 
     def stats(self) -> PublisherStats:
-        """Return the numbers of the publisher in this process."""
+        """Return the statistics of the publisher in this process."""
         return self._counters[getpid()].stats(self._backend.pool_stats())
 
     def close(self, timeout: float = DEFAULTS.timeout) -> None:
-        """Close every connection within *timeout* seconds. Later sends raise `PoolClosed`."""
+        """Close every idle connection within *timeout* seconds. Later sends raise `PoolClosed`.
+
+        A connection in use is closed after its send.
+        """
         self._backend.close(timeout)
 
     def __enter__(self) -> Publisher:

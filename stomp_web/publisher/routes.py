@@ -21,7 +21,10 @@ def own_headers(
     correlation_id: str | None,
     reply_to: str | None,
 ) -> dict[str, str]:
-    """Return the headers that a message has in addition to its route. The other arguments override *headers*."""
+    """Return the headers that a message has in addition to the headers of its route.
+
+    *of_serializer* contains the headers that the serializer adds. All other arguments override *headers*.
+    """
     if headers is not None and type(headers) is not dict and not isinstance(headers, typing.Mapping):
         raise InvalidFrame(f"headers must be a mapping of str to str, not {type(headers).__name__}")
     own = dict(headers or ())
@@ -39,7 +42,11 @@ def own_headers(
 
 
 def make_routes(standing: dict[str, str], persistent_by_default: bool) -> typing.Any:
-    """Return a function that makes a `Route` with *standing* headers for a destination, a content type and options."""
+    """Return a function that makes a `Route` for a destination, a content type and options.
+
+    *standing* contains the headers that all routes share. An option can override a header of *standing*.
+    *persistent_by_default* is used if the option *persistent* is ``None``.
+    """
 
     @functools.lru_cache(MOST_ROUTES, typed=True)  # True is not a priority, although it equals 1
     def route(

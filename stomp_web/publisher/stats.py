@@ -17,8 +17,9 @@ __all__ = ["Counters", "PublisherStats"]
 class PublisherStats:
     """The numbers of a publisher's messages in this process, by outcome.
 
-    `sent` counts messages without an error. `confirmed` counts messages with the broker's receipt. `not_sent`,
-    `rejected` and `unknown` count failures by class of exception. `pool` contains the pool's numbers.
+    `sent` counts the messages that were sent without an error. `confirmed` counts the messages with the broker's
+    receipt. `not_sent`, `rejected` and `unknown` count failed messages by class of exception. `pool` contains the
+    pool's statistics.
     """
 
     sent: int
@@ -60,5 +61,5 @@ class Counters:
             self.not_sent += count
 
     def stats(self, pool: PoolStats | None) -> PublisherStats:
-        """Return the numbers until now, together with the numbers of *pool*."""
+        """Return the current numbers, together with the statistics of *pool*."""
         return PublisherStats(self.sent, self.confirmed, self.not_sent, self.rejected, self.unknown, pool)

@@ -1,7 +1,8 @@
 """Serializers, which turn payloads into bodies and bodies into payloads. Every serializer has a name.
 
-A body is sent with its content type. A reader finds the serializer by the content type. The reader must name the
-serializers to accept, because a pickle can run any code that its sender has chosen.
+A body is sent with its content type. A reader finds the serializer by the content type. By default, a reader
+accepts only ``json``, ``text`` and ``bytes``. To accept another serializer, the reader must name that serializer,
+because a pickle can run any code that its sender has chosen.
 """
 
 from .base import BytesSerializer, PickleSerializer, SerializedPayload, Serializer, TextSerializer

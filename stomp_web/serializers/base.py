@@ -41,14 +41,14 @@ class Serializer(abc.ABC):
 
     @abc.abstractmethod
     def dumps(self, payload: typing.Any) -> bytes:
-        """Return the body for *payload*. Any exception becomes a `SerializationError` that names the serializer."""
+        """Return the body for *payload*. `serialize` turns any exception into a `SerializationError` with `name`."""
 
     @abc.abstractmethod
     def loads(self, body: bytes) -> typing.Any:
-        """Return the payload of *body*. Any exception becomes a `SerializationError` that names the serializer."""
+        """Return the payload of *body*. `deserialize` turns any exception into a `SerializationError` with `name`."""
 
     def serialize(self, payload: typing.Any, *, destination: str, keys: Keys = ()) -> SerializedPayload:
-        """Return *payload*, serialized for *destination*. Only signing serializers use *keys*.
+        """Return the serialized payload of a message to *destination*. Only signing serializers use *keys*.
 
         Raises `SerializationError` if *payload* cannot be written. In this case, nothing was sent.
         """
@@ -83,7 +83,10 @@ class Serializer(abc.ABC):
 
 
 class PickleSerializer(Serializer):
-    """The serializer for pickle's highest protocol. Use pickle only for queues to which only your programs write."""
+    """The serializer for pickle, with the highest protocol.
+
+    Use pickle only for a queue to which only your programs can write.
+    """
 
     name = "pickle"
     content_type = "application/x-python-serialize"

@@ -2,9 +2,9 @@
 
 RabbitMQ (3.10, 4.3) percent-encodes non-ASCII characters: ``/queue/für`` becomes ``/queue/f%C3%BCr``. On RabbitMQ,
 ``/queue/x``, ``/amq/queue/x``, ``/reply-queue/x`` and ``x`` are names of one queue. ``/topic/x`` and
-``/exchange/amq.topic/x`` are names of one topic. ActiveMQ Classic (5.17) delivers messages of the topic
-``VirtualTopic.X`` from queues ``Consumer.*.VirtualTopic.X``. ActiveMQ also accepts a SEND with a list of
-destinations, such as ``/queue/a,/topic/b``. ActiveMQ then delivers the message from each destination in the list.
+``/exchange/amq.topic/x`` are names of one topic. On ActiveMQ Classic (5.17), a message to the topic
+``VirtualTopic.X`` also arrives in the queues ``Consumer.*.VirtualTopic.X``. ActiveMQ also accepts a SEND with a list of
+destinations, such as ``/queue/a,/topic/b``. The message then arrives in each destination of the list.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _ENCODED = re.compile(rb"%(2[Ff]|[89A-Fa-f][0-9A-Fa-f])")
 
 
 def delivers(sent_to: str, received_from: str) -> bool:
-    """Return whether a message from *received_from* may have been sent to *sent_to*.
+    """Return whether a message that was received from *received_from* may have been sent to *sent_to*.
 
     The result is true if the destinations name the same queue or topic, or the same exchange and routing key. The
     result is true if *sent_to* is a list, such as ``/queue/a,/topic/b``, that contains *received_from*. The result is
@@ -55,9 +55,9 @@ def _canonical(destination: str) -> tuple[str, bytes]:
 
 
 def _decoded(name: str) -> bytes:
-    """Return *name* as bytes. Decode the characters that RabbitMQ encodes: slashes and non-ASCII characters.
+    """Return *name* as bytes. Decode the characters that RabbitMQ percent-encodes: slashes and non-ASCII.
 
-    Other escapes stay, because ``%41`` and ``A`` are two queues on RabbitMQ 3.10. The result is bytes, because a
-    decoded name may be invalid UTF-8. As text, two such names could become equal.
+    Other percent-escapes stay, because ``%41`` and ``A`` are two queues on RabbitMQ 3.10. The result is bytes, because
+    a decoded name may be invalid UTF-8. As text, two different invalid names could become equal.
     """
     return _ENCODED.sub(lambda match: bytes([int(match[1], 16)]), name.encode("utf-8", "surrogatepass"))

@@ -20,9 +20,9 @@ __all__ = ["JsonSerializer", "json_form", "parse_json"]
 class JsonSerializer(Serializer):
     """The serializer for JSON in UTF-8.
 
-    Dates, times and durations become ISO 8601 texts, with microseconds and ``Z`` for UTC. ``Decimal`` and ``UUID``
-    become texts. Enums become their values, and dataclasses become objects. NaN, infinities, bytes and sets are
-    refused. Further types can be registered with `json_form`.
+    Dates, times and durations become ISO 8601 texts, and keep their microseconds. A ``datetime`` in UTC ends with
+    ``Z``. ``Decimal`` and ``UUID`` become texts. Enums become their values, and dataclasses become JSON objects. NaN,
+    infinities, bytes and sets are refused. Further types can be registered with `json_form`.
     """
 
     name = "json"
@@ -53,7 +53,7 @@ def _refuse_constant(word: str) -> typing.NoReturn:
 
 @functools.singledispatch
 def json_form(value: typing.Any) -> typing.Any:
-    """Return the JSON form of a *value* of a type that JSON does not have. Raises `TypeError` for an unknown type.
+    """Return the JSON form of *value*, whose type JSON does not have. Raises `TypeError` for an unknown type.
 
     `json_form` is a ``functools.singledispatch`` function. So ``json_form.register(Money, str)`` adds a type.
     """

@@ -31,7 +31,7 @@ for _known in (*_inner, TextSerializer(), BytesSerializer(), *map(SignedSerializ
 
 
 def get_serializer(name: str) -> Serializer:
-    """Return the serializer *name*. For an unknown name, raise `ConfigurationError` with the known names."""
+    """Return the serializer with the name *name*. An unknown name raises `ConfigurationError` with the known names."""
     try:
         return _serializers[name]
     except (KeyError, TypeError):
@@ -51,14 +51,16 @@ def deserialize(
 ) -> typing.Any:
     """Return the payload of a received message.
 
-    ``content-type`` selects the serializer. If no serializer has the type, ``*+json`` is JSON and ``text/*`` is text.
+    The header ``content-type`` selects the serializer. If no serializer has this content type, ``*+json`` is read as
+    JSON, and ``text/*`` is read as text.
 
     * *accept* - the names of the serializers that may be used.
     * *keys* - the secret keys that verify signatures.
     * *untyped* - the name of the serializer for a body without a content type. *accept* must contain this name. For
       example, ``json`` reads the TextMessages of JMS producers.
-    * *sent_to* - destinations for which a message may be signed, besides its header ``destination``. For example, the
-      subscribed destination. A message that is signed for any other destination is refused.
+    * *sent_to* - one or several destinations for which a message may be signed, such as the subscribed destination. A
+      message may always be signed for its header ``destination``. A message that is signed for any other destination is
+      refused.
 
     Raises `SerializationError` if the message cannot be read or is not accepted. Raises `ConfigurationError` if
     *untyped* is unknown, or if the message is signed and there are no *keys*.
@@ -98,11 +100,12 @@ def _by_content_type(content_type: str) -> Serializer | None:
 
 
 def typed_payload(text: str, name: str | None = None) -> tuple[typing.Any, str]:
-    """Return the payload for the *text* of a command line, and the name of the serializer.
+    """Return the payload for *text*, which comes from a command line, and the name of the serializer.
 
-    For ``text``, the payload is *text*. For ``bytes``, the payload is *text* in UTF-8. For any other serializer, *text*
-    must be JSON. If *name* is ``None``, the serializer is ``json`` for JSON, and ``text`` for other text. Raises
-    `SerializationError` if *text* must be JSON and is not. Raises `ConfigurationError` if *name* is unknown.
+    *name* is the name of a serializer. With ``text``, the payload is the unchanged *text*. With ``bytes``, the payload
+    is *text* in UTF-8. With any other serializer, *text* must be JSON. If *name* is ``None``, the serializer is
+    ``json`` if *text* is JSON, and otherwise ``text``. Raises `SerializationError` if *text* must be JSON and is not.
+    Raises `ConfigurationError` if *name* is unknown.
     """
     if name is not None:
         get_serializer(name)

@@ -24,10 +24,10 @@ _SALT: typing.Final = b"stomp_web.serializers"
 
 
 class SignedSerializer(Serializer):
-    """A serializer that signs the unchanged body of another serializer (HMAC-SHA256, header ``x-signature``).
+    """A serializer that signs the body of another serializer. The body stays unchanged.
 
-    The signature covers the content type, the destination and the body. Brokers rewrite the header ``destination``. So
-    the sender's destination is in the header ``x-signed-destination``.
+    The header ``x-signature`` contains the signature, an HMAC-SHA256 of the content type, the destination and the body.
+    Brokers rewrite the header ``destination``. So the sender's destination is in the header ``x-signed-destination``.
     """
 
     signs = True
@@ -46,9 +46,10 @@ class SignedSerializer(Serializer):
         return self._inner.loads(body)
 
     def serialize(self, payload: typing.Any, *, destination: str, keys: Keys = ()) -> SerializedPayload:
-        """Return *payload* with a signature by the first of *keys*. Raises `SerializationError` like every serializer.
+        """Return the serialized *payload*, signed with the first of *keys*.
 
-        Raises `InvalidFrame` for a bad *destination*, and `ConfigurationError` if *keys* is empty.
+        Raises `SerializationError` like every serializer, `InvalidFrame` for a bad *destination*, and
+        `ConfigurationError` if *keys* is empty.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)
@@ -63,8 +64,9 @@ class SignedSerializer(Serializer):
     ) -> typing.Any:
         """Return the payload if one of *keys* made the signature. Otherwise raise `SerializationError`.
 
-        The ``x-signed-destination`` must name the ``destination`` or one of *sent_to*: see `delivers`. Earlier versions
-        of stomp-web omit it. If it is missing, the signature must be for exactly ``destination`` or one of *sent_to*.
+        The header ``x-signed-destination`` must name the same place as the header ``destination`` or as one of
+        *sent_to*: see `delivers`. Earlier versions of stomp-web do not send ``x-signed-destination``. Without this
+        header, the signature must be for exactly the ``destination`` or one of *sent_to*.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)
@@ -88,7 +90,7 @@ class SignedSerializer(Serializer):
 
 
 def check_keys(serializer: Serializer, keys: Keys) -> None:
-    """Raise `ConfigurationError` if *keys* is empty although *serializer* signs."""
+    """Raise `ConfigurationError` if *serializer* signs and *keys* is empty."""
     if serializer.signs and not keys:
         raise ConfigurationError(f"the serializer {serializer.name} needs a secret: set signing_keys", "signing_keys")
 

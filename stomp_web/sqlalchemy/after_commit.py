@@ -1,4 +1,4 @@
-"""Sends messages after the commit of a session, without a table."""
+"""Messages that are sent after the commit of a session, without an outbox table."""
 
 from __future__ import annotations
 
@@ -33,15 +33,16 @@ def send_after_commit(
 
     The payload is serialized now, and an invalid message is refused now. A message belongs to the savepoint in which it
     was made. If the savepoint is rolled back, the message is not sent. For each publisher, all messages of a
-    transaction are sent as one batch, or as several if they differ in *confirm*. Sending begins after the transaction.
+    transaction are sent as one batch, or as several batches if the messages differ in *confirm*. Sending begins after
+    the transaction.
 
     * *session* - a `sqlalchemy.orm.Session`, or a ``scoped_session``.
     * *publisher* - the `Publisher` that sends the message.
     * the other arguments - see `Publisher.send`.
 
-    An error of the broker is raised at the end of the outermost transaction, for example by ``session.commit()``. The
-    database has committed by then. If sending fails or the process dies after the commit, the message is lost or its
-    outcome is unknown. If that is not acceptable, use an `Outbox`.
+    If sending fails, the first error is raised at the end of the outermost transaction, for example by
+    ``session.commit()``. The database has committed by then. If sending fails or the process dies after the commit, the
+    message is lost or its outcome is unknown. If this is not acceptable, use an `Outbox`.
 
     Raises the exceptions of `Publisher.prepare`, and `ConfigurationError` for a *session* of another type.
     """

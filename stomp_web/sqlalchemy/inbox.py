@@ -1,4 +1,4 @@
-"""`Inbox` inserts a row for each message in the handler's transaction. A message whose row exists is not handled."""
+"""In the handler's transaction, `Inbox` inserts a row for each message. If the row exists, the handler does not run."""
 
 from __future__ import annotations
 
@@ -41,12 +41,13 @@ _FAULTS: typing.Final = (OperationalError, ProgrammingError, InterfaceError, Int
 class Inbox:
     """Runs a handler with ``once=True`` only once for each message, even if the broker delivers the message again.
 
-    Each call has its own transaction, which also inserts a row for the handler and the message. If the row exists, the
-    message is only acknowledged. If the handler raises, the transaction is rolled back and the message is tried again.
+    Each call of the handler has its own transaction, which also inserts a row for the handler and the message. If the
+    row exists, the message is only acknowledged. If the handler raises an exception, the transaction is rolled back and
+    the message is tried again.
 
     * *metadata* - the application's `sqlalchemy.MetaData`. The inbox adds its table to the metadata.
     * *session_factory* - a callable that returns a `sqlalchemy.orm.Session`, such as a ``sessionmaker`` or a
-      ``scoped_session``. With Flask-SQLAlchemy, pass ``db.session``, whose current session the handler gets.
+      ``scoped_session``. With Flask-SQLAlchemy, pass ``db.session``. The handler then gets the current session.
     * *table* - the table's name.
     * *keep* - how many days a row is kept. Default: 30. If a message comes again after this time, it is handled again.
 
@@ -100,7 +101,10 @@ class Inbox:
     def run(
         self, handler: str, identity: str, function: typing.Callable[..., object], message: ReceivedMessage
     ) -> object:
-        """Call *function* once, with *message* and the session. See `stomp_web.worker.once.OnceInbox`."""
+        """Call *function* with *message* and a session, unless *handler* has handled the message before.
+
+        See `stomp_web.worker.once.OnceInbox`.
+        """
         with contextlib.ExitStack() as stack:
             try:
                 if time.monotonic() >= self._purge_at:
@@ -163,7 +167,7 @@ def sqlite_timeout(engine: Engine) -> float | None:
 
 @contextlib.contextmanager
 def _no_end_of_transaction(session: Session) -> typing.Iterator[None]:
-    """Raise `ConfigurationError` if the handler commits or rolls back the transaction with the inbox's row."""
+    """Raise `ConfigurationError` if the handler commits or rolls back the transaction that inserted the inbox's row."""
     transaction = session.get_transaction()
     event.listen(session, "before_commit", _refuse_commit)
     try:

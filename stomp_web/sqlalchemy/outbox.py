@@ -1,4 +1,4 @@
-"""`Outbox` writes messages as rows in the session's transaction."""
+"""`Outbox` writes each message as a row of a table, in the session's transaction."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ _DAY: typing.Final = 86_400.0
 class Outbox:
     """Writes messages into a table, in the caller's transaction. A relay sends the messages after the commit.
 
-    * *metadata* - the application's `sqlalchemy.MetaData`. The outbox adds its table, so that ``create_all`` and
-      Alembic see the table. A second outbox with the same metadata and *table* shares the table.
+    * *metadata* - the application's `sqlalchemy.MetaData`. The outbox adds its table to the metadata, so that
+      ``create_all`` and Alembic see the table. A second outbox with the same metadata and *table* shares the table.
     * *publisher* - the `Publisher` whose serializers, options and connections are used.
     * *table* - the table's name.
     * *keep* - how many days the row of a sent message is kept. Default: 0, which means that the row is deleted at once.
-    * *relay* - if ``"inline"``, the process that commits also sends its messages right after the commit, and a relay
-      sends only the messages that were not sent that way. If ``None``, the default, a relay sends all messages.
-    * *alias* - a name of 1 to 64 characters for the publisher. If several publishers use one table, a relay sends only
-      the messages of its own alias.
+    * *relay* - ``None`` or ``"inline"``. With ``None``, the default, a relay sends all messages. With ``"inline"``, the
+      process that commits a transaction sends the transaction's messages right after the commit. A relay sends the
+      messages that remain unsent.
+    * *alias* - a name of 1 to 64 characters for the publisher. Outboxes with different aliases can share one table. The
+      relay of an outbox sends only the messages with the alias of this outbox.
     * *notify* - on PostgreSQL, whether a commit wakes the relays with ``NOTIFY``. A two-phase commit never wakes them.
 
     >>> from sqlalchemy import create_engine
@@ -103,7 +104,8 @@ class Outbox:
         """Write one message into the transaction of *session*, and return its id.
 
         * *session* - a `sqlalchemy.orm.Session`, a ``scoped_session`` or a `sqlalchemy.Connection`. Flask-SQLAlchemy's
-          ``db.session`` is a ``scoped_session``. A rollback, also to an earlier savepoint, removes the message.
+          ``db.session`` is a ``scoped_session``. A rollback removes the message, and so does a
+          rollback to an earlier savepoint.
         * *key* - a text of 1 to 255 characters, such as ``str(order.id)``. Messages with the same key reach the broker
           in the order in which they were written. Other messages do not wait for each other.
         * *destination*, *payload*, *headers* and the other *options* - see `Publisher.send`. *confirm* and *timeout*
@@ -160,7 +162,10 @@ class Outbox:
         return Relay(self.store(engine), self._publisher, alias=self._alias, **options)
 
     def store(self, engine: Engine) -> SqlAlchemyStore:
-        """Return the store of the outbox in the database of *engine*, for statistics and an operator's actions."""
+        """Return the store of the outbox in the database of *engine*.
+
+        The store has statistics, and actions for an operator, such as ``retry``.
+        """
         known = self._stores.get(engine)
         made = known or SqlAlchemyStore(engine, self.table, keep=self.keep * _DAY, alias=self._alias)
         return self._stores.setdefault(engine, made)
@@ -187,9 +192,9 @@ def _refuse_autocommit(connection: Connection) -> None:
 
 
 def _driver_commits(connection: Connection) -> bool:
-    """Return whether the driver commits each statement, because its ``connect`` was called with autocommit.
+    """Return whether the driver's connection is in autocommit mode, in which the driver commits each statement.
 
-    For SQLite, return ``False`` even with autocommit, because the application may begin its transactions itself.
+    For SQLite, return ``False`` even in autocommit mode, because the application may send ``BEGIN`` itself.
     """
     if connection.dialect.name not in {"postgresql", "mysql", "mariadb"}:
         return False

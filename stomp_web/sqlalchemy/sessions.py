@@ -1,4 +1,4 @@
-"""Functions to call after a session's transaction. A commit calls the functions, and a rollback drops them."""
+"""Calls functions after the commit of a session's transaction. A rollback drops the functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _KEY: typing.Final = "stomp_web.ending"
 
 
 def plain_session(session: typing.Any) -> Session | Connection:
-    """Return *session*, or the `Session` that it contains. Raises `ConfigurationError` for another type."""
+    """Return *session*, or the `Session` in a ``scoped_session`` or an ``AsyncSession``.
+
+    Raises `ConfigurationError` for any other type.
+    """
     if isinstance(session, scoped_session):
         session = session()
     session = getattr(session, "sync_session", session)  # an AsyncSession has it, inside run_sync()
@@ -35,7 +38,7 @@ class Ending:
     """The functions to call after the commit of a session's outermost transaction.
 
     A function belongs to the transaction or savepoint in which it was added. Rolling back this transaction or savepoint
-    drops the function. If a savepoint is released, its functions move to the transaction around the savepoint.
+    drops the function. When a savepoint is released, its functions move to the enclosing transaction or savepoint.
     """
 
     def __init__(self, session: Session) -> None:
@@ -59,7 +62,7 @@ class Ending:
         return self._session() is not session
 
     def after_commit(self, group: object, value: object, function: typing.Callable[[list[typing.Any]], object]) -> None:
-        """After the commit, call *function* with the list of all values that were passed with this *group*.
+        """After the commit, call *function* once with a list: all values that came with this *group* and *function*.
 
         If the session has no transaction, begin one. With ``autobegin=False``, raise `ConfigurationError` instead.
         """

@@ -1,4 +1,4 @@
-"""The operations on the outbox table with SQLAlchemy."""
+"""`SqlAlchemyStore` reads and writes the outbox table with SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -48,9 +48,10 @@ _UNSENT: typing.Final = (PENDING, WAITING, FAILED)
 
 
 def make_engine(address: str, name: str = "--database") -> Engine:
-    """Return an engine for a command. Raises `ConfigurationError` if *address* is invalid or the driver is missing.
+    """Return an engine for a command. *address* is the URL of the database.
 
-    *name* is the option or setting that has the address. The error does not show *address*, which may have a password.
+    Raises `ConfigurationError` if *address* is invalid or the driver is missing. The error shows *name*, the option or
+    setting that contains *address*. The error does not show *address*, which may contain a password.
     """
     try:
         # A relay may be idle for hours, and something in between may cut its connection.
@@ -65,9 +66,9 @@ def make_engine(address: str, name: str = "--database") -> Engine:
 
 
 class SqlAlchemyStore(Store):
-    """The outbox in *table* of the database of *engine*. A sent row is kept for *keep* seconds.
+    """The outbox in the table *table*, in the database of *engine*. A sent row is kept for *keep* seconds.
 
-    Only the messages of *alias* are sent and counted. If *alias* is ``None``, all messages are sent and counted.
+    Only messages with this *alias* are sent and counted. If *alias* is ``None``, all messages are sent and counted.
     """
 
     lost: tuple[type[Exception], ...] = (OperationalError, InterfaceError, InternalError, TimeoutError)
@@ -115,9 +116,10 @@ class SqlAlchemyStore(Store):
 
     @contextlib.contextmanager
     def transaction(self) -> typing.Iterator[None]:
-        """Return a transaction on a connection of the engine's pool.
+        """Return a context manager for a transaction on a connection of the engine's pool.
 
-        During this transaction, the thread may begin another: an observer of a sent message may write to the outbox.
+        In the ``with`` block, the same thread may begin a second transaction on another connection. For example, an
+        observer of a sent message may write to the outbox.
         """
         outer = getattr(self._of_thread, "connection", None)
         with self._engine.begin() as connection:
@@ -207,7 +209,10 @@ class SqlAlchemyStore(Store):
         ]
 
     def _last_before(self, state: str) -> typing.Any:
-        """Return a subquery for the highest id before the outer row's id, among rows in *state* with the same key."""
+        """Return a subquery for the highest id below the outer row's id.
+
+        Only rows with the key of the outer row and the state *state* count.
+        """
         other, column = self._table.alias(), self._table.c
         return (
             select(func.max(other.c.id))
@@ -220,7 +225,7 @@ class SqlAlchemyStore(Store):
         return self._is_among(self._table.c.id, self._many(ids))
 
     def _is_among(self, column: Column[typing.Any], values: typing.Any = None) -> ColumnElement[bool]:
-        """Return the condition that *column* is among *values*. By default, the parameter ``among`` has the values."""
+        """Return the condition that *column* is among *values*. Without *values*, use the parameter ``among``."""
         if self._engine.dialect.name != "postgresql":
             return column.in_(bindparam("among", expanding=True) if values is None else values)
         given = bindparam("among", values, type_=Text(), unique=values is not None, required=values is None)
@@ -228,7 +233,7 @@ class SqlAlchemyStore(Store):
         return column == any_(cast(given, ARRAY(kind)))
 
     def _many(self, values: typing.Collection[int | str]) -> str | list[int | str]:
-        """Return *values* for `_is_among`: for PostgreSQL, the text of one array. Many parameters would be slow."""
+        """Return *values* as a list. For PostgreSQL, return the text of one array, because many parameters are slow."""
         return array(values) if self._engine.dialect.name == "postgresql" else list(values)
 
     def _own(self, statement: Select[typing.Any]) -> Select[typing.Any]:
@@ -314,7 +319,7 @@ class SqlAlchemyStore(Store):
     def _execute(
         self, statement: typing.Callable[[str, str], str], ids: typing.Sequence[int]
     ) -> CursorResult[typing.Any]:
-        """Execute a *statement* of `stomp_web.outbox.mysql` for the rows *ids*."""
+        """Execute *statement*, a function of `stomp_web.outbox.mysql`, for the rows with these *ids*."""
         preparer = self._engine.dialect.identifier_preparer
         table = preparer.format_table(self._table, use_schema=False)
         if schema := schema_of(self._connection, self._table):

@@ -1,4 +1,4 @@
-"""The tables of the outbox and the inbox, with the columns of Django's models."""
+"""The tables of the outbox and the inbox. The columns are the same as in the models of `stomp_web.django`."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def missing_table(table: Table, engine: Engine) -> ConfigurationError:
 
 
 def aware(table: Table) -> Table:
-    """Return a copy of *table* for statements. Moments in the copy are aware datetimes.
+    """Return a copy of *table* for statements. The datetimes in the columns of the copy are aware.
 
     The table in the application's metadata has only SQLAlchemy's types, because Alembic writes the types into a
     migration.
@@ -129,7 +129,7 @@ def aware(table: Table) -> Table:
 
 
 class _AwareMoment(TypeDecorator[datetime.datetime]):
-    """An aware datetime. A database without time zones stores the moment in UTC."""
+    """The type of a column of aware datetimes. A database without time zones stores the datetimes in UTC."""
 
     impl = DateTime
     cache_ok = True
@@ -150,9 +150,10 @@ class _AwareMoment(TypeDecorator[datetime.datetime]):
 
 
 def _known(metadata: MetaData, name: str, kind: str) -> Table | None:
-    """Return the table *name* if it was made for this *kind*, ``outbox`` or ``inbox``. Otherwise return ``None``.
+    """Return the table *name* of *metadata* if the table was made for *kind*. Otherwise return ``None``.
 
-    If *metadata* has no table *name*, also record that the name is for *kind*. The caller then makes the table.
+    *kind* is ``outbox`` or ``inbox``. If *metadata* has no table *name*, record *kind* for this name. The caller then
+    makes the table.
     """
     fullname = f"{metadata.schema}.{name}" if metadata.schema else name
     kinds = metadata.info.setdefault(_KINDS, {})

@@ -1,7 +1,7 @@
-"""Telemetry from `stomp_web.observers`: spans and metrics for OpenTelemetry, and metrics for Prometheus.
+"""Telemetry from the events of `stomp_web.observers`: spans and metrics for OpenTelemetry, metrics for Prometheus.
 
-OpenTelemetry is imported at the first use. `instrument` needs the extra ``otel``, which has only OpenTelemetry's API.
-Without an SDK, the API does nothing. `stomp_web.telemetry.prometheus` needs the extra ``prometheus``.
+The first call of `instrument` imports OpenTelemetry. `instrument` needs the extra ``otel``, which installs only the API
+of OpenTelemetry. Without an SDK, the API does nothing. `stomp_web.telemetry.prometheus` needs the extra ``prometheus``.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ def instrument(
     system: str | None = None,
     destination_template: Template | None = None,
 ) -> None:
-    """Make spans and metrics of OpenTelemetry for *target*. A second call for the same *target* does nothing.
+    """Make OpenTelemetry spans and metrics for *target*. A second call for the same publisher or worker does nothing.
 
     * *target* - a `Publisher`, a `Worker` or a `Relay`. With the option ``telemetry=True``, a publisher or a worker
       calls `instrument` for itself. A relay gets only metrics. For spans, instrument the relay's publishers.
-    * *tracer_provider*, *meter_provider* - the providers. By default, the global providers, which may be set later. If
-      a worker has ``processes``, each process always uses its own global tracer provider.
+    * *tracer_provider*, *meter_provider* - the providers. By default, the global providers, which may be set later. For
+      a worker with ``processes``, leave out *tracer_provider*. Each process uses its own global tracer provider.
     * *system* - the value of ``messaging.system``. The default is ``rabbitmq`` or ``activemq`` if the broker sends that
       name in CONNECTED, and ``stomp`` otherwise.
-    * *destination_template* - a function that returns the ``messaging.destination.template`` of a destination, or
-      ``None`` if there is none. If destinations contain ids, pass a function, so that metrics have templates, not ids.
+    * *destination_template* - a function that takes a destination, and returns ``None`` or the destination's
+      ``messaging.destination.template``. If destinations contain ids, pass a function, so that metrics have templates,
+      not ids.
 
     Raises `ConfigurationError` if OpenTelemetry is not installed, or if *target* has another type.
     """

@@ -1,7 +1,7 @@
-"""Names of attributes and metrics, and values of attributes, as in OpenTelemetry's messaging conventions 1.44.
+"""Attribute names, metric names and attribute values, as in version 1.44 of OpenTelemetry's messaging conventions.
 
 The package ``opentelemetry-semantic-conventions`` is not imported. While the conventions are in development, any
-release of the package may change its names. The tests compare the names here with the names in the package.
+release of the package may change its names. The tests compare this module's names with the package's names.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ _WILDCARDS: typing.Final = frozenset("*#>")
 
 
 class Naming(typing.NamedTuple):
-    """The name and the attributes of a destination. `name` is ``None`` for a temporary destination."""
+    """A destination's name, and its attributes for spans. `name` is ``None`` for a temporary destination."""
 
     name: str | None
     attributes: Attributes
 
     @classmethod
     def of(cls, destination: str, template: Template | None = None, subscription: str = "") -> Naming:
-        """Return the naming of *destination*. *subscription* is the destination to which a handler subscribed."""
+        """Return the `Naming` of *destination*. *subscription* is the destination to which a handler subscribed."""
         if destination.startswith(_TEMPORARY):
             return cls(None, {DESTINATION_NAME: destination, DESTINATION_TEMPORARY: True})
         general = None if template is None else template(destination)
@@ -93,7 +93,7 @@ class Naming(typing.NamedTuple):
 
 
 def server_attributes(url: str) -> Attributes:
-    """Return host and port of the broker at *url*. If *url* names several brokers, or none, return no attribute."""
+    """Return attributes for the broker's host and port. If *url* names no broker or several, the result is empty."""
     address = parse_address(url)
     if address.local or len(address.endpoints) != 1:
         return {}
@@ -102,7 +102,7 @@ def server_attributes(url: str) -> Attributes:
 
 
 def system_of(server: str | None) -> str:
-    """Return the ``messaging.system`` for the ``server`` header of a broker."""
+    """Return the ``messaging.system`` of a broker. *server* is the ``server`` header that the broker sent."""
     name = (server or "").lower()
     if name.startswith("rabbitmq"):
         return "rabbitmq"
@@ -110,5 +110,5 @@ def system_of(server: str | None) -> str:
 
 
 def error_type(error: BaseException | str) -> str:
-    """Return the ``error.type`` for an exception, or for the name of its class. An empty name becomes ``_OTHER``."""
+    """Return the ``error.type``. *error* is an exception, or the name of a class. An empty name becomes ``_OTHER``."""
     return (error if isinstance(error, str) else type(error).__qualname__) or "_OTHER"

@@ -2,7 +2,7 @@
 
 The span of a message is made in the process in which the handler runs. The span continues the trace in the message's
 headers. While the handler runs, the span is current, so the handler's sends and queries belong to the span. The metrics
-are made in the worker's own process.
+are made in the process that called `Worker.run`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class HandlerSpans:
         return self.__dict__
 
     def __call__(self, handler: Handler, job: Job) -> _Handling:
-        """Return the context manager in which *job* is handled. The manager logs OpenTelemetry's exceptions."""
+        """Return a context manager in which the caller handles *job*. OpenTelemetry's exceptions are only logged."""
         return _Handling(lambda: self._begin(handler, job))
 
     def _begin(self, handler: Handler, job: Job) -> tuple[Span, contexts.Context]:

@@ -14,11 +14,12 @@ __all__ = ["StompWebInstrumentor"]
 
 
 class StompWebInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its module has no types
-    """Calls `stomp_web.telemetry.instrument` with each publisher and worker that is made after a call of `instrument`.
+    """Instruments each publisher and each worker that is made after a call of the method `instrument`.
 
-    ``opentelemetry-instrument PROGRAM`` calls `instrument` before the program begins. Without this command, call
-    ``StompWebInstrumentor().instrument()`` before you make publishers and workers. `instrument` takes the arguments of
-    `stomp_web.telemetry.instrument` except *target*. `uninstrument` ends the telemetry of these publishers and workers.
+    ``opentelemetry-instrument PROGRAM`` calls the method before the program begins. Without this command, call
+    ``StompWebInstrumentor().instrument()`` before you make publishers and workers. The method takes the arguments of
+    the function `stomp_web.telemetry.instrument`, except *target*. The method `uninstrument` ends the telemetry of
+    these publishers and workers.
     """
 
     _made: typing.ClassVar[weakref.WeakSet[typing.Any]] = weakref.WeakSet()

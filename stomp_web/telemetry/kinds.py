@@ -1,4 +1,4 @@
-"""`kind_of` tells publishers, workers and relays apart. `guarded` prevents nested calls of telemetry's functions."""
+"""`kind_of` tells publishers, workers and relays apart. `guarded` prevents nested calls of telemetry functions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ _inside: typing.Final[set[tuple[int, int]]] = set()
 
 
 def kind_of(target: object, function: str) -> str:
-    """Return ``publisher``, ``worker`` or ``relay``. Raises `ConfigurationError` for any other object."""
+    """Return the kind of *target*: ``publisher``, ``worker`` or ``relay``.
+
+    Raises `ConfigurationError` for any other object. The error names *function*, the function that got *target*.
+    """
     for kind, (module, name) in _HOMES.items():
         found = getattr(sys.modules.get(module), name, None)
         if found is not None and isinstance(target, found):
@@ -43,7 +46,7 @@ def is_inside() -> bool:
 
 
 def guarded(function: typing.Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R | None:
-    """Call *function*, and return its result. If this thread is already inside a call of `guarded`, return ``None``.
+    """Call *function*, and return its result. Inside another call of `guarded` in this thread, only return ``None``.
 
     While *function* runs, a signal handler, a finalizer or an exporter may send a message. OpenTelemetry's SDK or
     `prometheus_client` may hold a lock at that moment, and a nested call would wait for this lock for ever.

@@ -1,4 +1,4 @@
-"""The instruments of OpenTelemetry. All objects that use the same meter provider share its instruments."""
+"""The instruments of OpenTelemetry. Publishers, workers and relays with the same provider share its instruments."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ _Numbers = typing.Iterable[tuple[Attributes, float]]
 
 
 class _Watched(dict[int, "weakref.ref[_T]"], typing.Generic[_T]):
-    """Weak references to publishers, workers or relays, by ``id``. A garbage-collected object has no entry."""
+    """Weak references to publishers, workers or relays. A garbage-collected object has no entry.
+
+    The key of an object is its ``id()``.
+    """
 
     def add(self, target: _T) -> None:
         key = id(target)

@@ -12,8 +12,8 @@ True
 >>> REGISTRY.unregister(collector)
 
 If the environment variable ``PROMETHEUS_MULTIPROC_DIR`` is set, `prometheus_client.multiprocess.MultiProcessCollector`
-adds the metrics of several processes. It reads files that each process updates at each event. The gauges of workers are
-missing in this case, because these gauges also change between two events.
+combines the metrics of several processes. Each process updates its files at each event, and the collector reads these
+files. The gauges of workers are missing in this case, because these gauges also change between two events.
 """
 
 from __future__ import annotations
@@ -61,12 +61,14 @@ _OTHER: typing.Final = "(other)"
 
 
 class Collector(BaseCollector):
-    """The metrics of *targets*: publishers, workers and relays. Add the object to a registry of `prometheus_client`.
+    """Collects the metrics of *targets*: publishers, workers and relays.
 
-    A program should have one `Collector` for all objects, because two collectors would have metrics of the same names.
+    Register the collector with a registry of `prometheus_client`. A program should have one `Collector` for all
+    targets, because two collectors would have metrics of the same names.
 
-    * *destination_template* - a function that returns the label of a destination, or ``None`` for the destination's own
-      name. Only the first 100 names become labels. All other destinations together have the label ``(other)``.
+    * *destination_template* - a function that takes a destination and returns its label. If the function returns
+      ``None``, the destination itself is the label. Only the first 100 labels are used. All further destinations
+      together have the label ``(other)``.
 
     Raises `ConfigurationError` if one of *targets* has another type.
     """
@@ -96,7 +98,7 @@ class Collector(BaseCollector):
         self._observers.append((target, observer))
 
     def close(self) -> None:
-        """Stop collecting."""
+        """Stop counting the events of the targets."""
         for target, observer in self._observers:
             target.observers.remove(observer)
 
@@ -188,7 +190,10 @@ class Collector(BaseCollector):
 
 
 def _outcome(event: SendSucceeded | SendFailed, position: int) -> str:
-    """Return the outcome of the message at *position* of its call, as a field name of `PublisherStats`."""
+    """Return the outcome of a message, as a field name of `PublisherStats`.
+
+    *position* is the message's index in its batch.
+    """
     if isinstance(event, SendSucceeded):
         return "confirmed" if event.confirmed else "sent"
     error = event.error

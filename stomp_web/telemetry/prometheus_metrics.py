@@ -85,7 +85,10 @@ class Metrics:
         workers: typing.Iterable[Worker],
         relays: typing.Iterable[Relay],
     ) -> None:
-        """Set metrics from statistics. Add numbers with the same labels, but count the rows of one outbox only once."""
+        """Set metrics from statistics. Numbers with the same labels are added up.
+
+        But the rows of an outbox are counted only once, even if the outbox has several relays.
+        """
         with self._lock:
             gauges: collections.Counter[tuple[Gauge, tuple[str, ...]]] = collections.Counter()
             counters: collections.Counter[tuple[Counter, str]] = collections.Counter()

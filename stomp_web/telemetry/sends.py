@@ -1,8 +1,8 @@
 """The observer that makes spans and metrics of a publisher's messages.
 
 Each call of ``send`` and each batch has one span. The headers of the messages contain the span's context, so that the
-span of a handler can continue the trace. If a message already has a context, for example a message from the outbox, the
-message keeps its context, and the span has a link to that context.
+span of a handler can continue the trace. A message may already have a trace context, for example if the message comes
+from an outbox. Then the message keeps this context, and the span has a link to this context.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NO_CONTEXT: typing.Final = contexts.Context()
 
 
 def get_tracer(provider: trace.TracerProvider | None) -> trace.Tracer:
-    """Return the tracer of stomp-web from *provider*, or from the global provider, which may be set later."""
+    """Return *provider*'s tracer for stomp-web. ``None`` means the global provider, which may be set later."""
     return trace.get_tracer("stomp_web", __version__, provider, names.SCHEMA_URL)
 
 
@@ -41,7 +41,7 @@ def creation_context(headers: typing.Mapping[str, str]) -> SpanContext | None:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Call:
-    """The span of one call. `own` has the trace context that each message had before the call, or ``None``."""
+    """The span of one call. For each message, `own` has the trace context from before the call, or ``None``."""
 
     span: Span
     naming: Naming | None  # None if the messages go to several destinations
@@ -159,7 +159,10 @@ class SendTelemetry:
             self._system = names.system_of(event.server)
 
     def _attributes(self, operation: str, naming: Naming | None, error: str = "") -> Attributes:
-        """Return the attributes for metrics. A span has these attributes, too. *naming* adds its `for_metrics`."""
+        """Return the attributes for metrics. A span has these attributes, too. *error* is the ``error.type``.
+
+        If *naming* is given, the result includes `Naming.for_metrics`.
+        """
         attributes = {names.SYSTEM: self._system, names.OPERATION_NAME: operation, names.OPERATION_TYPE: operation}
         attributes.update(self._server)
         if naming is not None:
@@ -181,7 +184,9 @@ def _span_name(operation: str, naming: Naming | None) -> str:
 
 
 def _parent(own: list[SpanContext]) -> contexts.Context | None:
-    """Return the parent context for a span of messages with the contexts *own*. ``None`` means the current context.
+    """Return the parent context for a span. *own* has the trace contexts of the span's messages.
+
+    The result ``None`` means the current context.
 
     If no span is current, as in a relay, and all contexts belong to one trace, the new span continues this trace.
     """

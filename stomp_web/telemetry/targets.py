@@ -1,4 +1,4 @@
-"""Connects the observers of OpenTelemetry with publishers, workers and relays."""
+"""`add` starts OpenTelemetry's spans and metrics for a publisher, a worker or a relay. `remove` stops them."""
 
 from __future__ import annotations
 

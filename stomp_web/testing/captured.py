@@ -17,7 +17,7 @@ def capture(*publishers: Publisher) -> typing.Iterator[list[OutboxMessage]]:
 
     Yields a list with the messages of all threads. The messages are built and checked as usual, and observers get
     events. The publishers open no connection, except for `Publisher.check`. If nested blocks record the same publisher,
-    only the innermost block gets its messages.
+    only the innermost block gets the publisher's messages.
 
     >>> publisher = Publisher("stomp://mq.example.com")
     >>> with capture() as outbox:

@@ -1,4 +1,4 @@
-"""The pytest plugin of stomp-web. pytest loads the plugin in every environment with stomp-web.
+"""The pytest plugin of stomp-web. pytest loads the plugin wherever stomp-web is installed.
 
 Therefore, this module imports only pytest, and changes only tests that use its fixtures.
 """
@@ -27,7 +27,7 @@ def stomp_outbox() -> typing.Iterator[list[OutboxMessage]]:
 
 @pytest.fixture
 def stomp_broker() -> typing.Iterator[Broker]:
-    """A development broker that runs during the test. For example, ``stomp_broker.url`` is its address."""
+    """A development broker that runs during the test. Its address is ``stomp_broker.url``."""
     from ..broker import Broker
 
     with Broker() as broker:

@@ -2,15 +2,17 @@
 
 * When the handler returns, the acknowledger sends ACK. With ``ack="auto"``, ACK is sent right before the handler runs.
 * When the handler raises, the message is tried again after a pause. Some brokers, such as RabbitMQ, requeue a
-  message after NACK. With these brokers, the acknowledger sends NACK if the message has a usable id, the ack mode is
-  ``client-individual`` and the version of STOMP is not 1.0. Otherwise, the worker itself keeps and retries the message.
-* If the database of the inbox (``once``) has a fault, the worker keeps the message until the database works. The fault
-  does not count as a failure of the message. But with ``ack="auto"``, the fault counts, because the broker no longer
-  has the message.
+  message after NACK. With these brokers, the acknowledger sends NACK under four conditions: the message has a usable id
+  (see `Delivery`), no ACK was sent, SUBSCRIBE had the ack mode ``client-individual``, and the version of STOMP is not
+  1.0. Otherwise, the worker itself keeps and retries the message.
+* A handler with ``once=True`` needs the database of an inbox. If this database has a fault, the worker keeps the
+  message until the database works. The fault does not count as a failure of the message. But with ``ack="auto"``, the
+  fault counts, because the broker no longer has the message.
 * If a message breaks STOMP's rules, the handler gets the part that could be read. A message that exceeds a limit
   becomes a dead letter at once.
-* If a message has failed too often or cannot be read, the worker sends a dead letter. After the broker has confirmed
-  the dead letter, the worker sends ACK for the message. If sending fails, the worker tries again later.
+* If a message has failed too often or can never be handled, the worker sends a dead letter. After the broker has
+  confirmed the dead letter, the worker sends ACK for the message. If the dead letter cannot be sent, the worker tries
+  again later.
 * If the session of an unacknowledged message has ended, no ACK is sent. The broker delivers the message again.
 """
 
@@ -40,7 +42,7 @@ _LONGEST_PAUSE = 30.0  # seconds between two tries
 
 
 class Counters:
-    """Counters that many threads increase. Each name is a field of `WorkerStats`."""
+    """Counters that many threads increase. Each counter has the name of a field of `WorkerStats`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -76,8 +78,9 @@ class Acknowledger:
     def admit(self, delivery: Delivery) -> bool:
         """Return whether to call the handler. With ``ack="auto"``, send ACK first.
 
-        The result is false for a duplicate, for a message that is too large, and after the end of the session. A
-        duplicate is acknowledged if the message was handled before, and waits if a handler still has the message.
+        The result is false for a duplicate, for a message that is too large, and after the end of the session. If the
+        message was handled before, the duplicate is acknowledged. If a handler still has the message, the duplicate
+        waits.
         """
         if self._is_stale(delivery):
             return False

@@ -29,8 +29,8 @@ def run_worker(
     """Run *worker*, and write its log and a progress line to *stream*. Default: standard error.
 
     *concurrency* and *processes* replace the worker's own values. *health_port* and *health_file* are the *port* and
-    the *file* of a `HealthServer`. If a standard stream is closed, is full or has no reader, only the output of
-    handlers is lost. No message fails. The first write error of standard output is logged. Returns the exit code of
+    the *file* of a `HealthServer`. If a standard stream is closed, is full or has no reader, its output is
+    lost, but no message fails. The first write error of standard output is logged. Returns the exit code of
     `Worker.run`, or 130 after a second Ctrl-C. Raises the exceptions of `Worker.run` and of `HealthServer`.
     """
     if concurrency is not None:
@@ -63,7 +63,7 @@ def messages_at_once(worker: Worker, concurrency: int | None, processes: int | N
 
 
 def _for_handlers(line: ProgressLine, stream: typing.TextIO | None) -> typing.TextIO:
-    """Return a stream for the output of handlers. Text appears above *line*, and a write error raises no exception."""
+    """Return a stream that writes the handlers' output to *stream*, above *line*. A write error raises no exception."""
     text = "standard output cannot be written (%s): what handlers print is lost"
     tolerant = TolerantStream(line.above(stream), lambda error: _log.warning(text, error.strerror))
     return typing.cast(typing.TextIO, tolerant)
@@ -81,8 +81,9 @@ def _begin_process() -> None:
 class ProgressLine(StatusLine):
     """A progress line for a worker. Pass the object to `Worker.run` as *on_progress*.
 
-    On a terminal, each new line replaces the last line. The object is also a logging handler: records go above the
-    line. If *stream* is no terminal, only log records are written. If *stream* is full or ``None``, nothing is written.
+    On a terminal, each new progress line replaces the previous progress line. The object is also a logging handler, and
+    log records appear above the line. If *stream* is no terminal, only log records are written. If *stream* is full or
+    ``None``, nothing is written.
     """
 
     def text(self, stats: WorkerStats) -> str:

@@ -1,4 +1,4 @@
-"""Messages on their way through the worker. The memory for failures and handled messages is limited."""
+"""Messages on their way through the worker. Only a limited number of failures and handled messages is remembered."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Delivery:
 
     * `session` - the number of the session in which the broker sent the message.
     * `key` - identifies the message when the broker delivers the message again. ``None`` if the message has no usable
-      id.
+      id. A usable id is the same at each delivery, and none of its bytes were replaced.
     * `failures` - how often the handling has failed.
     * `error` - the last failure, in one line.
     * `acknowledged_first` - whether ACK was sent before the handler was called. If true, the broker no longer has the
@@ -49,7 +49,7 @@ class Delivery:
     * `lost` - how many tries to send the dead letter have lost the connection.
     * `refused` - whether the broker refused the dead letter, or seems to have refused it.
     * `postponed` - how many tries have failed without a fault of the message. `failures` does not count these tries.
-    * `done` - whether the handling has ended. The acknowledgement may still wait for earlier messages.
+    * `done` - with cumulative ACKs, whether the handling has ended. The ACK may still wait for earlier messages.
     * `announced` - whether the observers were notified of the delivery.
     * `seconds` - how long the last try took, for observers.
     """
@@ -92,7 +92,7 @@ class FailureCounts:
         return self._counts.get(key, 0)
 
     def set(self, key: Key | None, failures: int) -> None:
-        """Store the number of *failures*. If it is 0, forget the message, which the broker will not deliver again."""
+        """Store the number of *failures*. If *failures* is 0, forget the message, which will not be delivered again."""
         with self._lock:
             self._counts.pop(key, None)
             if failures and key is not None:
@@ -102,7 +102,7 @@ class FailureCounts:
 
 
 class Duplicates:
-    """Remembers the messages in handlers, and the last *size* handled messages. If *size* is 0, remembers nothing."""
+    """Remembers messages that handlers have now, and the last *size* handled messages. If *size* is 0, does nothing."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -111,7 +111,7 @@ class Duplicates:
         self._busy: dict[Key, list[Delivery]] = {}
 
     def begin(self, delivery: Delivery) -> typing.Literal["new", "done", "busy"]:
-        """Return ``done`` for a handled message, ``busy`` for a message in a handler and ``new`` for others."""
+        """Return ``done`` for a handled message, ``busy`` for a message that a handler has now, otherwise ``new``."""
         key = delivery.key
         if not self._size or key is None:
             return "new"
@@ -125,7 +125,10 @@ class Duplicates:
             return "new"
 
     def end(self, delivery: Delivery, handled: bool) -> list[Delivery]:
-        """Record the end of the handler. Return the deliveries of the message for which `begin` returned ``busy``."""
+        """Record that the handler has ended. *handled* is whether the message was handled.
+
+        Returns the message's other deliveries, for which `begin` returned ``busy``.
+        """
         key = delivery.key
         if not self._size or key is None:
             return []
@@ -138,7 +141,10 @@ class Duplicates:
 
 
 class CurrentSession:
-    """The number, the dialect and the cumulative ACKs of the current session. *failures* counts failures by message."""
+    """The number, the dialect and the cumulative ACKs of the current session.
+
+    *failures* counts the failures of each message.
+    """
 
     def __init__(self, failures: FailureCounts) -> None:
         self._failures = failures
@@ -161,11 +167,11 @@ class CurrentSession:
         return delivery.session != self._number and not delivery.acknowledged_first
 
     def ack_mode(self, handler: Handler) -> str:
-        """Return the ack mode for SUBSCRIBE. The mode is never ``auto``, which could lose waiting messages."""
+        """Return the ack mode for SUBSCRIBE, but never ``auto``, because ``auto`` could lose waiting messages."""
         return "client" if handler.ack == "client" and not self.dialect.acks_over_all else "client-individual"
 
     def cumulative_acks(self, handler: Handler) -> CumulativeAcks:
-        """Return the unacknowledged deliveries of *handler*. The ack mode of *handler* must be ``client``."""
+        """Return the unacknowledged deliveries of *handler*. For *handler*, `ack_mode` must return ``client``."""
         return self._cumulative.setdefault(handler.id, CumulativeAcks())
 
     def new_delivery(self, frame: Frame, handler: Handler) -> Delivery:
@@ -189,7 +195,7 @@ class CurrentSession:
 
 
 class CumulativeAcks:
-    """The unacknowledged deliveries of one subscription in one session, in order.
+    """The unacknowledged deliveries of one subscription in one session, in the order of their arrival.
 
     In the ack mode ``client``, an ACK also acknowledges all earlier messages. Handlers may end in any order. The ACK
     for a message is sent only when the message and all earlier messages are done.
@@ -206,7 +212,7 @@ class CumulativeAcks:
             self._open.append(delivery)
 
     def finish(self, delivery: Delivery, acknowledge: typing.Callable[[Delivery], object]) -> bool:
-        """Mark *delivery* as done, and send an ACK if possible. Return false if the session has ended."""
+        """Mark *delivery* as done. If an ACK is due, call *acknowledge*. Return false if the session has ended."""
         with self._lock:
             if delivery not in self._open:
                 return False

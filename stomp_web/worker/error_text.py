@@ -35,7 +35,7 @@ def error_in_one_line(error: BaseException) -> str:
 
 
 def traceback_text(error: BaseException, own_file: str | None = None) -> str:
-    """Return the traceback of *error* as Python prints it. The outer frames in *own_file* are left out."""
+    """Return the traceback of *error* as Python prints it, but without the outermost frames that are in *own_file*."""
     try:
         inside = _traceback(error)
         while inside is not None and inside.tb_frame.f_code.co_filename == own_file:

@@ -1,4 +1,4 @@
-"""The events of a worker's messages, for its observers. Every method is called in the thread that has the message."""
+"""Notifies observers of a worker's messages. Every method is called in the worker thread that has the message."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class WorkerEvents:
 
     @property
     def server(self) -> str | None:
-        """The name that the broker sent in CONNECTED. ``None`` if there is no name, or if there are no observers."""
+        """The name that the broker sent in CONNECTED. ``None`` if there is no name, or if no observer listens."""
         return self._client.server if self else None
 
     def received(self, delivery: Delivery) -> None:
-        """Notify of the first try of *delivery*. The later tries of a delivery cause no such event."""
+        """Notify the observers that *delivery* was received. Only the first try of a delivery causes this event."""
         if self and not delivery.announced:
             delivery.announced = True
             frame = delivery.frame
@@ -47,24 +47,24 @@ class WorkerEvents:
             self._notify(MessageReceived(*_of(delivery), frame.headers, size, delivery.redelivered, server))
 
     def handled(self, delivery: Delivery) -> None:
-        """Notify that the handler has returned."""
+        """Notify the observers that the handler has returned."""
         if self:
             self._notify(MessageHandled(*_of(delivery), delivery.seconds))
 
     def failed(self, delivery: Delivery) -> None:
-        """Notify that the handling has failed."""
+        """Notify the observers that the handling has failed."""
         if self:
             kind = delivery.error.partition(":")[0]
             kind = kind if kind.isidentifier() else ""
             self._notify(MessageFailed(*_of(delivery), delivery.error, kind, delivery.failures, delivery.seconds))
 
     def given_back(self, delivery: Delivery) -> None:
-        """Notify that NACK was sent."""
+        """Notify the observers that NACK was sent."""
         if self:
             self._notify(MessageGivenBack(*_of(delivery)))
 
     def dead_lettered(self, delivery: Delivery, destination: str) -> None:
-        """Notify that the broker has confirmed the dead letter, which was sent to *destination*."""
+        """Notify the observers that the broker has confirmed the dead letter, which was sent to *destination*."""
         if self:
             self._notify(MessageDeadLettered(*_of(delivery), destination, delivery.error))
 

@@ -44,8 +44,8 @@ Trace = typing.Callable[["Handler", "Job"], typing.ContextManager[typing.Callabl
 class Job:
     """A message for a handler.
 
-    `subscription` is the subscription's id. `identity` is the message's id, or empty if a redelivery may change the id.
-    `server` is the broker's name, which only a `Trace` needs.
+    `subscription` is the subscription's id. `identity` is the message's id, or empty if the message has no usable id
+    (see `Delivery`). `server` is the broker's name, which only a `Trace` needs.
     """
 
     subscription: str
@@ -86,7 +86,7 @@ class Executor:
         """Prepare for `execute`. Raises `ConfigurationError` if this fails."""
 
     def execute(self, job: Job) -> Failure | None:
-        """Decode the message and call the handler. Return the failure, or ``None``. May raise `ExecutorGone`."""
+        """Decode the message and call the handler. Return any failure. May raise `ExecutorGone`."""
         raise NotImplementedError
 
     def is_ready(self) -> bool:
@@ -211,7 +211,10 @@ class ForkGuard:
 
 
 def _exit(error: BaseException | None) -> None:
-    """End this process with the exit code that Python would use for *error*. Write the traceback if Python would."""
+    """End this process with the exit code that Python would use for *error*.
+
+    Write the traceback, too, unless *error* is ``None`` or a `SystemExit`.
+    """
     if isinstance(error, SystemExit):
         code = error.code & 0xFF if isinstance(error.code, int) else int(error.code is not None)
         if code and not isinstance(error.code, int):

@@ -34,7 +34,7 @@ class ReceivedMessage:
       redelivered, or if this worker has failed to handle it.
     * `failures` - how often the message has failed, as far as this worker knows. The worker counts its own failed
       tries. A quorum queue of RabbitMQ counts earlier deliveries in ``x-delivery-count`` (3.10) or ``x-acquired-count``
-      (4.3). The queue also counts messages that a stopping worker returned unhandled. `failures` is the larger count.
+      (4.3). This count includes messages that a stopping worker returned unhandled. `failures` is the larger count.
     * `defects` - one sentence for each defect of the MESSAGE frame. For example, some bytes of a header were not UTF-8
       and were replaced. See `stomp_web.protocol.FrameBuffer`.
     """
@@ -74,7 +74,7 @@ class Handler:
 
 
 class Handlers:
-    """Functions and the destinations that they handle. An application can fill a `Handlers` before it makes a `Worker`.
+    """Functions that handle the messages of destinations. A program can fill a `Handlers` before it makes a `Worker`.
 
     >>> handlers = Handlers()
     >>> @handlers.subscribe("/queue/orders", accept=("json",))
@@ -100,22 +100,23 @@ class Handlers:
         sent_to: str | typing.Sequence[str] = (),
         once: bool = False,
     ) -> typing.Callable[[_F], _F]:
-        """Return a decorator. The worker calls the function with a `ReceivedMessage` for each message of *destination*.
+        """Return a decorator. The worker calls the decorated function with each `ReceivedMessage` of *destination*.
 
         * *ack* - when the worker acknowledges a message. With ``client-individual`` or ``client``, ACK is sent after
           the handler has returned. With ``client``, one ACK can acknowledge several messages. RabbitMQ always gets an
           ACK for each message, because its cumulative ACK would include messages of other handlers. With ``auto``, ACK
           is sent right before the handler is called. If the worker dies during the call, the message is lost.
         * *accept* - the names of the permitted serializers. A message in another format becomes a dead letter.
-          ``pickle`` must be named here, because the sender of a pickle can run code in this process. If *accept* is
-          empty, the payload is the undecoded body. A program that inspects dead letters needs an empty *accept*.
+          ``pickle`` is permitted only if it is named here, because the sender of a pickle can run code in this process.
+          If *accept* is empty, the payload is the undecoded body. A program that inspects dead letters needs an empty
+          *accept*.
         * *headers* - more headers of SUBSCRIBE, such as ``selector``.
         * *untyped* - the name of the serializer for bodies without a content type. For JMS producers, ``json`` may be
           right. The name must also be in *accept*. Default: the worker's *untyped*.
         * *sent_to* - other destinations to which signed messages may have been sent. Name a destination if the broker
           moves messages from there to *destination*. See `stomp_web.serializers.deserialize`.
         * *once* - handle each message once, even if the broker delivers it again. The handler runs in a transaction of
-          the worker's *inbox*, which also inserts a row for the handler and the message. An inbox of
+          the worker's *inbox*. The same transaction inserts a row for the handler and the message. An inbox of
           `stomp_web.sqlalchemy` calls the handler with the message and the session.
         * *id* - the subscription's id. RabbitMQ identifies a durable subscription by this id.
 
@@ -126,7 +127,7 @@ class Handlers:
 
         Raises `InvalidFrame` if the destination, the ack mode or a header is invalid. Raises `ConfigurationError` if
         the function is refused or cannot be called with a handler's arguments. This error is also raised if *id* is in
-        use, or if a handler has the same queue and *headers* already. Two such handlers would share the messages.
+        use, or if another handler has the same queue and *headers*. The two handlers would share the queue's messages.
         """
         accept = (accept,) if isinstance(accept, str) else tuple(accept)
         origins = (sent_to,) if isinstance(sent_to, str) else tuple(sent_to)
@@ -167,10 +168,10 @@ class Handlers:
         self._handlers.append(handler)
 
     def check(self, dead_letter: str, keys: Keys = (), once_arguments: int | None = None) -> None:
-        """Raise `ConfigurationError` if a worker with *dead_letter* and the signing *keys* cannot run the handlers.
+        """Raise `ConfigurationError` if a worker cannot run the handlers.
 
-        *once_arguments* is how many arguments the worker's inbox passes to a handler. ``None`` means that there is no
-        inbox.
+        *dead_letter* is the worker's destination for dead letters, and *keys* are the signing keys. *once_arguments* is
+        how many arguments the worker's inbox passes to a handler. ``None`` means that there is no inbox.
         """
         if not self._handlers:
             raise ConfigurationError("there is no handler; decorate a function with subscribe('/queue/...')")
@@ -217,7 +218,7 @@ def _check_once(handler: Handler, arguments: int | None) -> None:
 
 
 def _name(function: object) -> str:
-    """Return the function's name for the log, even if its attributes or its ``repr`` raise."""
+    """Return the name of *function* for the log, even if the attributes or the ``repr`` of *function* raise."""
     try:
         name = getattr(function, "__qualname__", None)
         text = f"{getattr(function, '__module__', '')}.{name}" if name else repr(function)
@@ -227,7 +228,10 @@ def _name(function: object) -> str:
 
 
 def _kind_that_returns_unrun(function: object) -> str | None:
-    """If a call of *function* does not run its code, return its kind, such as ``"async"``. Otherwise, ``None``."""
+    """Return the kind of *function*, such as ``"async"``, if a call returns before the function's code has run.
+
+    Otherwise return ``None``.
+    """
     while isinstance(function, functools.partial | staticmethod):
         function = function.func if isinstance(function, functools.partial) else function.__func__
     # Calling an object runs the ``__call__`` of its class.

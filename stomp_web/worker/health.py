@@ -17,7 +17,7 @@ class WorkerHealth:
     """The health of *worker*, for a `HealthServer`. A call returns the `Report`, and does not wait.
 
     The worker is live while `Worker.stuck` is empty. The worker is ready while it is live and `Worker.is_alive` is
-    true. The details of the report are the numbers of the worker's `WorkerStats`.
+    true. The details of the report are the fields of the worker's `WorkerStats`.
     """
 
     def __init__(self, worker: Worker) -> None:

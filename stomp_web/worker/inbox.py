@@ -25,7 +25,7 @@ _log = get_logger("worker")
 
 
 class Inbox(FrameQueue):
-    """Holds messages from the reader's loop for the worker threads. *session* makes a `Delivery` of each message."""
+    """Holds messages from the reader's loop for the worker threads. *session* makes a `Delivery` for each message."""
 
     def __init__(self, handlers: typing.Iterable[Handler], maxsize: int, session: CurrentSession) -> None:
         super().__init__(maxsize)
@@ -38,7 +38,10 @@ class Inbox(FrameQueue):
         self._unclaimed = UnclaimedWarnings(_log)
 
     def offer_many(self, frames: typing.Sequence[Frame]) -> int:
-        """Add *frames* until the inbox is full. Return how many of *frames* were added or dropped."""
+        """Add *frames* until the inbox is full. Return how many of *frames* were added or dropped.
+
+        Frames without a handler are dropped. After `close`, all frames are dropped.
+        """
         for taken, frame in enumerate(frames):
             if frame.headers.get("subscription") not in self._handlers:
                 self._unclaimed.warn(frame)
@@ -59,7 +62,7 @@ class Inbox(FrameQueue):
             self._drop_unbegun()
 
     def take(self, seconds: float = math.inf) -> tuple[Step, Delivery] | None:
-        """Return the next due `Step` and its message. Return ``None`` after *seconds*, or if `finished` is true."""
+        """Return the next due `Step` and its delivery. Return ``None`` after *seconds*, or if `finished` is true."""
         end = time.monotonic() + seconds
         with self._not_empty:
             while True:
@@ -77,7 +80,7 @@ class Inbox(FrameQueue):
 
     @property
     def finished(self) -> bool:
-        """Whether the inbox is closed, and no received message and no planned step is left."""
+        """Whether the inbox is closed and empty. An empty inbox has no received message and no planned step."""
         return self._closed and not self._later and not self._frames
 
     def _next(self, now: float) -> tuple[Step, Delivery] | None:
@@ -91,7 +94,7 @@ class Inbox(FrameQueue):
         return Step.HANDLE, self._session.new_delivery(frame, self._handlers[frame.headers["subscription"]])
 
     def later(self, seconds: float, step: Step, delivery: Delivery) -> None:
-        """Plan *step* for *delivery*, *seconds* from now. After `close`, only acknowledged deliveries are accepted."""
+        """Plan *step* for *delivery*, *seconds* from now. After `close`, drop *delivery* unless ACK was sent."""
         with self._not_empty:
             if self._abandoned or (self._closed and not delivery.acknowledged_first):
                 return
@@ -104,7 +107,7 @@ class Inbox(FrameQueue):
         self._paused = True
 
     def close(self) -> None:
-        """Wake all waiting threads. From now on, drop messages that the broker will deliver again."""
+        """Wake all waiting threads. Drop all messages that the broker will deliver again, now and in the future."""
         with self._not_empty:
             self._closed = True
             self._drop_unbegun()

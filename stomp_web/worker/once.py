@@ -39,8 +39,8 @@ class OnceInbox(typing.Protocol):
     def run(self, handler: str, identity: str, function: Function, message: ReceivedMessage) -> object:
         """Call *function* in a transaction that also inserts a row for *handler* and *identity*.
 
-        If the row exists already, return ``None`` without a call of *function*. If *function* raises, roll back the
-        transaction and raise the exception again.
+        *handler* names the handler, and *identity* is the message's id. If the row exists already, return ``None``
+        without a call of *function*. If *function* raises, roll back the transaction and raise the exception again.
         """
 
 
@@ -65,7 +65,10 @@ def bounded(name: str) -> str:
 
 
 def sqlite_problem(database: str, settings: str, lacking: str) -> str:
-    """Return the warning for a worker that handles several messages at a time while its *database* is SQLite."""
+    """Return a warning for a worker: *database* is SQLite, and the worker handles several messages at a time.
+
+    `sqlite_lacks` describes the arguments.
+    """
     return (
         f'{sqlite_lacks(database, settings, lacking)}: with several messages at a time, expect "database is locked". A '
         "message is then tried again, and becomes a dead letter only if its handler itself gets the error too often. "

@@ -1,6 +1,7 @@
 """Calls handlers in another process. If that process dies, the worker goes on.
 
-A process is a new interpreter and imports the handlers. A fork would copy locks that the program's threads hold.
+The process is a new interpreter, which imports the handlers. The process is not forked, because a fork would copy locks
+that the program's threads hold.
 """
 
 from __future__ import annotations
@@ -198,7 +199,7 @@ def _pickled(value: object, name: str) -> bytes:
 
 
 def _run_process(connection: Connection, initializers: bytes, setup: bytes) -> None:
-    """Import the handlers and send ``None``. Then execute jobs until the parent closes the pipe or dies."""
+    """Import the handlers and send ``None`` to the parent. Execute jobs until the parent closes the pipe or dies."""
     ignore_stop_signals()
     with contextlib.closing(connection):
         try:

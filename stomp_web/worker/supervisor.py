@@ -65,7 +65,7 @@ class WorkerStats:
 
     * `received` - messages from the broker, including redelivered messages.
     * `handled` - calls of handlers that returned.
-    * `failed` - calls of handlers that raised or whose process died, and messages that could not be read.
+    * `failed` - failed tries: the handler raised, its process died, or the message could not be read.
     * `given_back` - messages that the worker returned to their queue by NACK.
     * `retried` - messages that the worker tried again without NACK.
     * `dead_lettered` - messages that the worker sent to the dead letter destination.
@@ -79,7 +79,7 @@ class WorkerStats:
     * `stopping` - whether the worker shuts down or has ended.
     * `executors` - the number of threads or processes for handlers.
     * `executors_ready` - how many of these threads or processes can handle a message now or after the current message.
-    * `seconds` - how long the run has taken so far.
+    * `seconds` - how many seconds ago the run began.
     """
 
     received: int = 0
@@ -294,7 +294,10 @@ class Supervisor:
         return sum(thread.busy for thread in self._threads)
 
     def _wait(self, seconds: float = _CHECK_INTERVAL) -> None:
-        """Wait at most *seconds* for a wakeup. If the last report is `_CHECK_INTERVAL` old, report progress."""
+        """Wait for a wakeup. The limit is *seconds* or `_CHECK_INTERVAL`, whichever is shorter.
+
+        After the wait, report progress if the last report is at least `_CHECK_INTERVAL` old.
+        """
         self._wakeup.wait(min(seconds, _CHECK_INTERVAL))
         self._moved_at = time.monotonic()
         if self._moved_at - self._reported_at >= _CHECK_INTERVAL:

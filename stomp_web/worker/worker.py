@@ -47,7 +47,7 @@ _OWN = (*SETTINGS, "around", "handlers", "inbox", "initializer", "observers")
 
 
 class Worker(Unpicklable):
-    """Receives messages and calls functions with them, many at a time.
+    """Receives messages, and calls a handler with each message. Several handlers can run at the same time.
 
     >>> worker = Worker("stomp://localhost:61613", concurrency=4)
     >>> @worker.subscribe("/queue/orders", accept=("json",))
@@ -66,12 +66,12 @@ class Worker(Unpicklable):
     * *retry_delay* - seconds before the first retry. The pause doubles each time, up to 30 seconds. Default: 0.1.
     * *dead_letter* - the destination for a message whose last try has failed. Default: ``/queue/DLQ``. The message is
       acknowledged when the broker has confirmed the dead letter.
-    * *deduplicate* - how many handled messages to remember by ``x-message-id``. Copies of these messages are dropped.
-      Default: 0.
+    * *deduplicate* - how many handled messages to remember by ``x-message-id``. If a remembered message comes again,
+      the message is dropped. Default: 0.
     * *grace* - how many seconds running handlers have to end when the worker stops. Default: 30.
-    * *untyped* - the name of the serializer for bodies without a content type. A handler's own *untyped* comes first.
-      Default: ``bytes``.
-    * *initializer* - a function at the top level of a module, which each process calls before importing the handlers.
+    * *untyped* - the name of the serializer for bodies without a content type. Default: ``bytes``. A handler's
+      own *untyped* replaces this name.
+    * *initializer* - a function at the top level of a module, which each process calls before it imports the handlers.
     * *around* - a function that returns a context manager. Each message is handled inside a new context manager.
     * *handlers* - a `Handlers` object that was filled before. Default: a new object, which `subscribe` fills.
     * *inbox* - a `stomp_web.sqlalchemy.Inbox`, which handlers with ``once=True`` need. If handlers run in processes,
@@ -157,11 +157,11 @@ class Worker(Unpicklable):
     def from_options(
         cls, options: Options, settings: typing.Mapping[str, typing.Any] | None = None, **own: typing.Any
     ) -> Worker:
-        """Return a worker for the broker of a publisher with these *options*.
+        """Return a worker for the broker of a publisher. *options* are the publisher's options.
 
         The worker ignores a `heart_beat` of ``(0, 0)`` and options that only a publisher has. *settings* are the
-        worker's options in a framework's configuration. `SETTINGS` has the names. *own* are more options. Raises
-        `ConfigurationError` if an option is unknown or invalid.
+        worker's options in a framework's configuration. `SETTINGS` has the names of these options. *own* are more
+        options of the worker. Raises `ConfigurationError` if an option is unknown or invalid.
         """
         settings = settings or {}
         for name in settings:
@@ -192,12 +192,12 @@ class Worker(Unpicklable):
 
         When the connection is lost, the worker connects and subscribes again. The pause before a new connection grows
         with each failure. If `run` is called in the main thread, the first SIGTERM or Ctrl-C shuts the worker down
-        cleanly. The worker takes no more messages, and handlers have the grace time to end. Then the worker
+        cleanly. The worker takes no more messages, and running handlers have *grace* seconds to end. Then the worker
         acknowledges the handled messages and closes the connection with DISCONNECT. A second signal within half a
         second is ignored, because a terminal and a wrapper may both forward one Ctrl-C. A later signal ends the worker
         at once, with `KeyboardInterrupt` or `SystemExit`. Returns 0, or 1 if a handler did not end in time.
 
-        *on_progress* is called in this thread about twice a second, with a `WorkerStats`. An `Exception` of
+        *on_progress* is called in the thread of `run` about twice a second, with a `WorkerStats`. An `Exception` of
         *on_progress* is logged, and the worker continues. Each process calls *initializer* before the constructor's
         *initializer*. With *initializer*, a program can configure logging in its processes.
 
@@ -223,7 +223,8 @@ class Worker(Unpicklable):
     def stop(self) -> None:
         """Ask a running worker to shut down cleanly, as SIGTERM does. Safe in any thread. The call does not wait.
 
-        Before `run`, the call does nothing. To stop a worker right after its start, wait until `is_alive` is true.
+        Before `run`, the call does nothing. If another thread has just called `run`, first wait until `is_alive` is
+        true.
         """
         supervisor = self._supervisor
         if supervisor is not None:
@@ -238,8 +239,9 @@ class Worker(Unpicklable):
     def is_alive(self) -> bool:
         """Whether messages can be received and handled now. Use this property for readiness probes.
 
-        True while the broker has confirmed all subscriptions of the session and all parts are alive. The parts are the
-        reader's loop and every thread and process for handlers. The loop ends if the broker sends no heart-beats.
+        True if the broker has confirmed all subscriptions of the session, and if all parts of the worker are alive. The
+        parts are the reader's loop, and the threads or processes for handlers. The loop ends if the broker sends no
+        heart-beats.
         """
         supervisor = self._supervisor
         return supervisor is not None and supervisor.is_alive
@@ -248,9 +250,12 @@ class Worker(Unpicklable):
     def stuck(self) -> str:
         """The reason why only a restart of the program helps, or an empty text. Use this property for liveness probes.
 
-        A worker that tries to reach an absent broker is not stuck. The worker is stuck in three cases. A thread for
-        handlers has failed. The reader's thread has ignored missing heart-beats for a minute. The thread of `run` has
-        made no progress for five minutes plus the option ``timeout``, once for CONNECT and once for each SUBSCRIBE.
+        A worker that tries to reach an absent broker is not stuck. The worker is stuck in three cases:
+
+        * A thread for handlers has failed.
+        * The reader's thread has ignored missing heart-beats for a minute.
+        * The thread of `run` has made no progress for too long. The limit is five minutes, plus ``timeout`` for
+          CONNECT, plus ``timeout`` for each SUBSCRIBE.
         """
         supervisor = self._supervisor
         return "" if supervisor is None else supervisor.stuck

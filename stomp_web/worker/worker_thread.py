@@ -62,7 +62,7 @@ class WorkerThread:
         self._ending.set()
 
     def abandon(self) -> None:
-        """Kill the process if there is one. A message that a handler still has is not acknowledged later."""
+        """Kill the process if there is one. If a handler has a message now, the message is not acknowledged later."""
         self._abandoned = True
         self._ending.set()
         self._executor.kill()

@@ -1,4 +1,4 @@
-"""A page in the browser that shows the activity of a development broker, and can make the broker misbehave.
+"""A web page that shows the activity of a development broker, and can make the broker misbehave.
 
 >>> from stomp_web.broker import Broker
 >>> with Broker() as broker, Page(broker) as page:
@@ -6,7 +6,7 @@
 'http://127.0.0.1:.../'
 
 ``stomp-web broker --http 8161`` runs a broker and its page. The page's server has its own threads. The broker's thread
-only keeps a reference to each accepted message, and never waits for a browser.
+only stores each accepted message for the page, and never waits for a browser.
 """
 
 from .access import is_loopback

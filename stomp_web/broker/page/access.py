@@ -1,14 +1,17 @@
-"""The rules of the page's server for requests. The server answers its own page and programs, but no other web page.
+"""The rules by which the page's server refuses requests.
+
+The server answers its own page, and programs that are not browsers, but no other web page.
 
 Every web page that a developer visits can make the browser send requests to this server. There are two ways:
 
 * DNS rebinding: the host name of a foreign page changes its address to 127.0.0.1. Then scripts of that page may read
-  the answers. Such a request has the foreign name in ``Host``. This server accepts in ``Host`` only names of its
-  own machine. If other machines can reach this server, ``Host`` may also be any IP address.
-* Cross-site requests: a script, form or image of a foreign page has this server's URL. The page cannot read the answer,
-  but a POST could have an effect. So a POST must have the content type ``application/json``. For a foreign page, a
-  browser sends this type only with permission, which this server never gives. ``Origin`` must be this server or absent.
-  ``Sec-Fetch-Site`` must be ``same-origin``, ``none`` or absent, except in a link to the page itself.
+  the answers. A request of these scripts has the foreign name in ``Host``. This server accepts in ``Host`` only names
+  of its own machine. If other machines can reach this server, ``Host`` may also be any IP address.
+* Cross-site requests: a script, form or image of a foreign page has this server's URL. The foreign page cannot read the
+  answer, but a POST could have an effect. So a POST must have the content type ``application/json``. For a foreign
+  page, a browser sends this type only if the server gives permission. This server never gives permission. ``Origin``
+  must be this server or absent. ``Sec-Fetch-Site`` must be ``same-origin``, ``none`` or absent, except if the browser
+  follows a link to the page itself.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ HEADERS = {
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine can reach a server that listens on *host*."""
+    """Return whether only programs on this machine can reach a server that listens on *host*."""
     address = _address(host)
     return host == "localhost" or (address is not None and address.is_loopback)
 
@@ -50,7 +53,7 @@ class Access:
             self._names.add(socket.gethostname().lower())
 
     def refusal(self, headers: Message, *, writes: bool, is_page: bool) -> str | None:
-        """Return the reason why a request is refused, or ``None`` if it is permitted.
+        """Return the reason why a request is refused, or ``None`` if the request is permitted.
 
         *writes* says whether the request has an effect. *is_page* says whether the request asks for the page itself.
         Other web pages may link to the page itself.

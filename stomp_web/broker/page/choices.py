@@ -27,10 +27,10 @@ Given: typing.TypeAlias = dict[str, typing.Any]
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """One fault on the page. `effect` describes the fault as the application sees it.
+    """One fault on the page. `effect` says what the application sees.
 
     `group` is ``frame`` (with the parameters ``on`` and ``times``), ``connection`` (only ``times``) or ``now``
-    (neither). `fields` maps the name of each further parameter to its label and default.
+    (neither). `fields` maps the name of each further parameter to the parameter's label and default.
     """
 
     name: str
@@ -193,9 +193,9 @@ def title_of(fault: Fault) -> str:
 
 
 def apply(faults: Faults, given: Mapping[str, typing.Any]) -> str:
-    """Switch on the fault that *given* names, and return its title.
+    """Switch on a fault, and return the fault's title. *given* has the ``name`` of the fault, and its parameters.
 
-    Raises `ValueError` if a name or a parameter is unknown or wrong.
+    Raises `ValueError` if the name or a parameter is unknown, or if a value is wrong.
     """
     choice = CHOICES.get(str(given.get("name")))
     if choice is None:

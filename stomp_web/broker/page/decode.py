@@ -41,7 +41,7 @@ class _Full(Exception):
 
 
 def guess(content_type: str, body: bytes) -> str:
-    """Return the kind of *body*, judged by its content type and its first bytes."""
+    """Return the `Shown.kind` of *body*, judged by *content_type* and the first bytes of *body*."""
     mime = content_type.partition(";")[0].strip().lower()
     if not body:
         return "empty"
@@ -54,7 +54,7 @@ def guess(content_type: str, body: bytes) -> str:
 
 
 def preview(content_type: str, body: bytes, size: int) -> str:
-    """Return one line about a body of *size* bytes that begins with *body*."""
+    """Return one line about a body. *body* is the start of this body, and *size* is the length of the whole body."""
     kind = guess(content_type, body)
     if kind == "pickle":
         return f"a pickle of {size} bytes"
@@ -111,7 +111,7 @@ def _as_text(content_type: str, body: bytes, *, cut: bool) -> str | None:
 
 
 def _indent(text: str) -> str:
-    """Return JSON with a line for each item. Numbers and repeated names stay as they were written."""
+    """Return the JSON *text* with a line for each item. Numbers and repeated names stay as they were written."""
 
     def refuse(constant: str) -> typing.NoReturn:
         raise ValueError(f"{constant} is not JSON")
@@ -147,7 +147,7 @@ def _line(depth: int) -> str:
 
 
 class _Output(io.StringIO):
-    """Text of at most `MAX_TEXT` characters."""
+    """A text buffer. Writing more than `MAX_TEXT` characters raises `_Full`."""
 
     def write(self, text: str) -> int:
         written = super().write(text[: MAX_TEXT - self.tell()])

@@ -1,7 +1,7 @@
 """The latest messages of a broker, for the page. The number of messages and the kept part of each body are limited.
 
 The broker's thread calls `Feed.add` under the lock of the broker's state. The page's threads hold this lock only to
-copy references. They search and decode without the lock.
+copy references. These threads search and decode without the lock.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Kept:
 
 
 class Feed:
-    """Keeps the latest messages, at most *messages*, each with the first *max_body* bytes of its body.
+    """The latest messages, with the first *max_body* bytes of each body. *messages* is the maximum number of messages.
 
     The caller of a method must hold the lock of the broker's state.
     """
@@ -57,7 +57,7 @@ class Feed:
         self._kept.append(Kept(message.number, message.id, now, message.destination, message.headers, body, size))
 
     def after(self, number: int, most: int) -> list[Kept]:
-        """Return the messages after *number*, oldest first, but at most *most*."""
+        """Return the kept messages after the message *number*, oldest first, but at most *most* messages."""
         if not self._kept:
             return []
         start = max(number + 1 - self._kept[0].number, 0)  # the numbers have no gap
@@ -87,7 +87,7 @@ class Search:
         self._selects = selects
 
     def finds(self, kept: Kept) -> bool:
-        """Whether the search finds *kept*."""
+        """Return whether the search finds *kept*."""
         if self._selects is not None and not self._selects(kept.destination):
             return False
         if not self._text:

@@ -3,7 +3,7 @@
 ============================  ========================================================================================
 ``GET /``, ``/page.js`` ...   The files of the page.
 ``GET /events``               Server-sent events: ``hello``, then ``message`` and ``state``. The parameters ``text`` and
-                              ``destination`` filter the messages. ``after`` continues a stream.
+                              ``destination`` filter the messages. ``after``, the id of an event, continues a stream.
 ``GET /messages/NUMBER``      One message with its whole kept body, decoded.
 ``POST /send``                Send a message: ``destination``, ``headers`` and ``body``.
 ``POST /send-again``          Send the kept message ``number`` again.
@@ -50,7 +50,7 @@ _BEAT = 15.0  # seconds after which a silent stream gets a comment, so that a de
 
 
 class _Refused(Exception):
-    """The request is refused. The answer has the HTTP status *status* and the error text *sentence*."""
+    """The request is refused. *status* is the HTTP status of the answer, and *sentence* is the error text."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)

@@ -73,7 +73,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 self._changed.notify_all()
 
     def handle_error(self, request: typing.Any, client_address: typing.Any) -> None:
-        """Log the exception that ended a request. Such an exception is a bug of the page."""
+        """Log the exception that ended a request. The cause is a bug of the page."""
         log.exception("page: an error of the page")
 
     def close(self, timeout: float) -> None:
@@ -90,10 +90,11 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
 
 class Page:
-    """The page of *broker*, from `start` to `stop`. A `Page` is also a context manager.
+    """The page of *broker*, which is served from `start` to `stop`. A `Page` is also a context manager.
 
-    * *host* - with the default ``127.0.0.1``, only this machine can open the page. The page has no login. With another
-      address, each user who can connect to that address can read messages, send messages and switch on faults.
+    * *host* - the address on which the page listens. With the default ``127.0.0.1``, only this machine can open the
+      page. The page has no login. With another address, each user who can connect to that address can read messages,
+      send messages and switch on faults.
     * *port* - the port, or 0 for any free port. Default: 0. See `url`.
     * *messages* - how many messages the page keeps: the latest messages since the page was made. Default: 500.
     * *max_body* - how many bytes of each body the page keeps. Default: 65,536.
@@ -223,7 +224,7 @@ class Page:
             self.forgotten += 1
 
     def apply_fault(self, given: dict[str, typing.Any]) -> str:
-        """Switch on the fault that *given* describes. Raises `ValueError` if *given* is wrong or the broker stopped."""
+        """Switch on the fault in *given*. Raises `ValueError` if *given* is wrong or the broker does not run."""
         if not self._loop.running:
             raise ValueError("the broker does not run")
         return f"Done: {apply(self.broker.faults, given)}."

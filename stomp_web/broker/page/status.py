@@ -1,6 +1,6 @@
 """The state of a broker as JSON: destinations, clients, and the faults that are switched on.
 
-`Status` holds the lock `Loop.state` only while it copies counts and names, which is fast.
+`Status` holds the lock `Loop.state` only for the short time in which `Status` copies counts and names.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ class Status:
         self._next = 0.0
 
     def text(self, *, now: bool = False) -> str:
-        """Return the state as JSON. If *now* is true, read the state anew. Without a change, return the same `str`."""
+        """Return the state as JSON. If *now* is true, read the state anew.
+
+        If the state has not changed, return the same `str` object as before.
+        """
         with self._lock:
             began = time.monotonic()
             if now or began >= self._next:

@@ -1,4 +1,4 @@
-"""The base class of the app's commands. The class sets the exit status and tolerates output that fails."""
+"""The base class of the app's commands. The class sets the exit status, and tolerates errors of output streams."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
-        """Return ``False``. The action `discard` deletes outbox rows, and lets later rows of their keys be sent."""
+        """Return ``False``. The action `discard` deletes outbox rows, and lets later rows with the same key be sent."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
@@ -77,7 +77,7 @@ class OutboxMessageAdmin(_ReadOnly):
 
     @admin.action(description="Send again", permissions=["change"])
     def retry(self, request: HttpRequest, rows: QuerySet[OutboxMessage]) -> None:
-        """Send failed rows again, and send waiting rows now."""
+        """Let the relay send failed rows again, and send waiting rows now."""
         ids = list(rows.filter(state__in=(FAILED, WAITING)).values_list("id", flat=True))
         count = DjangoStore(router.db_for_write(OutboxMessage)).retry(ids)
         self.message_user(request, f"{count} messages will be sent again.", messages.SUCCESS)
@@ -92,7 +92,7 @@ class OutboxMessageAdmin(_ReadOnly):
 
 @admin.register(InboxMessage)
 class InboxMessageAdmin(_ReadOnly):
-    """The messages that were handled."""
+    """The messages that handlers with ``once=True`` have handled."""
 
     list_display = ("message_id", "handler", "created_at")
     search_fields = ("message_id", "handler")

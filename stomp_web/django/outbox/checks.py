@@ -10,9 +10,9 @@
 
 With ``manage.py check --deploy``:
 
-* **stomp_web.W008** - the outbox of an alias is not in the database of ``"default"``. ``manage.py stomp_relay`` without
-  ``--using`` does not send the messages of this alias. If another relay sends these messages, silence the warning in
-  ``SILENCED_SYSTEM_CHECKS``.
+* **stomp_web.W008** - the outbox of an alias and the outbox of the alias ``"default"`` are in different databases.
+  ``manage.py stomp_relay`` without ``--using`` serves only the database of ``"default"``. If another relay serves the
+  other database, silence the warning in ``SILENCED_SYSTEM_CHECKS``.
 """
 
 from __future__ import annotations

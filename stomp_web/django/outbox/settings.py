@@ -19,10 +19,10 @@ __all__ = ["OutboxSettings", "database_of", "read_outbox_settings"]
 class OutboxSettings:
     """The options of an outbox, with their defaults.
 
-    * `default` - whether `send` uses the outbox if its argument *outbox* is ``None``. Default: no.
+    * `default` - whether `send` without *outbox* and *on_commit* uses the outbox. Default: no.
     * `database` - the alias of the database. Default: ``None``, which means that Django's routers choose the database.
-    * `relay` - with ``"inline"``, a process sends its messages right after the commit, and the command ``stomp_relay``
-      sends the rest. Default: ``None``, which means that only ``stomp_relay`` sends.
+    * `relay` - with ``"inline"``, the process that wrote a message sends it right after the commit, and the command
+      ``stomp_relay`` sends the rest. Default: ``None``, which means that only ``stomp_relay`` sends.
     * `keep` - how many days the row of a sent message is kept. Default: 0, which means that the row is deleted at once.
     * `inbox_keep` - after how many days a row of the inbox is deleted. Default: 30.
     * `notify` - on PostgreSQL, whether a commit wakes the relays. Default: yes.

@@ -78,7 +78,7 @@ class DjangoStore(Store):
 
     @contextlib.contextmanager
     def guarded(self, claim: Claim) -> typing.Iterator[Claim]:
-        """See `Store.guarded`. Receivers of ``message_sent`` use the connection of the claim's transaction.
+        """See `Store.guarded`. Receivers of the signal ``message_sent`` use the connection of the claim's transaction.
 
         If a receiver's statement fails, PostgreSQL and Django refuse all further statements until a rollback. So the
         messages are sent in a savepoint. The outcomes are recorded after the savepoint.
@@ -220,7 +220,7 @@ class DjangoStore(Store):
             self._among(ids).delete()
 
     def _execute(self, statement: typing.Callable[[str, str], str], ids: typing.Sequence[int]) -> typing.Any:
-        """Execute a *statement* of `stomp_web.outbox.mysql` for the rows *ids*. Return the found rows."""
+        """Execute a *statement* of `stomp_web.outbox.mysql` for the rows *ids*. Return the rows of the result."""
         connection = connections[self.database]
         table = connection.ops.quote_name(OutboxMessage._meta.db_table)
         with connection.cursor() as cursor:

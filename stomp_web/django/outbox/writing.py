@@ -26,10 +26,10 @@ _DAY: typing.Final = 86_400.0
 
 
 def write(message: Message, using: str, key: str | None, database: str | None) -> None:
-    """Write *message* as a row of the open transaction in *database*. `Publisher.prepare` has made the message.
+    """Write *message* to the outbox in *database*, in the open transaction. `Publisher.prepare` has made *message*.
 
-    Raises `ConfigurationError` if no transaction is open or *key* is invalid. Raises `InvalidFrame` if a part of the
-    message is too long for its column.
+    Raises `ConfigurationError` if no transaction is open, *key* is invalid, or the table is missing. Raises
+    `InvalidFrame` if a part of the message is too long for its column.
     """
     settings = read_outbox_settings(using)
     database = database or database_of(settings)
@@ -61,8 +61,8 @@ def write(message: Message, using: str, key: str | None, database: str | None) -
 class _Inline:
     """A callback for one row, which Django calls after the commit. The first callback sends all rows of its `_group`.
 
-    The group is a weak set of the callbacks of one transaction, alias and database. Django drops a callback after its
-    call, or if a rollback to a savepoint undoes its row. A dropped callback leaves the group.
+    The group is a weak set of the callbacks of one transaction, alias and database. Django drops a callback after
+    calling it, or if a rollback to a savepoint removes its row. A dropped callback leaves the group.
     """
 
     def __init__(self, using: str, database: str, identity: int) -> None:

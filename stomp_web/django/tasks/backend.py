@@ -1,4 +1,4 @@
-"""`StompTaskBackend`: sends a task as a message to its queue."""
+"""`StompTaskBackend`: sends each task as a message to the queue of the task."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class StompTaskBackend(BaseTaskBackend):
     * The priority of a task, from -100 to 100, becomes the priority of its message, from 0 to 9.
     * Each async task runs in its own event loop, as with asgiref's ``async_to_sync``.
     * If the option `scheduler` is true, `supports_defer` is true, and tasks may have `run_after`.
-    * If results are stored, `supports_get_result` is true. They are stored if ``"stomp_web.django.outbox"`` is in
-      INSTALLED_APPS and the option `results` is not false.
+    * If results are stored, `supports_get_result` is true. Results are stored if ``"stomp_web.django.outbox"`` is
+      in INSTALLED_APPS and the option `results` is not false.
     """
 
     supports_async_task = True
@@ -67,8 +67,8 @@ class StompTaskBackend(BaseTaskBackend):
     def enqueue(self, task: Task[_P, _R], args: list[typing.Any], kwargs: dict[str, typing.Any]) -> TaskResult[_P, _R]:
         """Send *task*, and return its result, which has the status ``READY``.
 
-        With the outbox, the message is a row of the open transaction. If no transaction is open, the row gets its own
-        transaction. With the option `on_commit`, the message is sent after the commit of the open transaction.
+        With the outbox, the message becomes a row in the open transaction. If no transaction is open, the row gets
+        its own transaction. With the option `on_commit`, the message is sent after the commit of the open transaction.
 
         Raises `InvalidTask` if the backend cannot run the task. Raises `TypeError` if an argument is not a JSON value.
         Raises the exceptions of `stomp_web.django.send`, too.

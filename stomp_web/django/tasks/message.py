@@ -1,6 +1,6 @@
 """The message of a task. Its body is a JSON object. The body and the header ``x-message-id`` hold the result's id.
 
-A signature covers the body, but not that header. So the worker uses the body's id to recognize copies of signed tasks.
+A signature covers the body, but not the header. So the worker uses the body's id to recognize copies of signed tasks.
 
 The sender writes the path of the task into the body. The worker calls the object at this path only if it is a `Task`.
 """
@@ -109,7 +109,7 @@ def assign(result: TaskResult[..., typing.Any], **values: object) -> None:
 def set_end(result: TaskResult[..., typing.Any], error: TaskError | None, *, again: bool) -> None:
     """Set the status and `finished_at` of *result* after an attempt. *error* is ``None`` after a success.
 
-    If the attempt has raised *error* and *again* is true, the task will run again, so its status becomes ``READY``.
+    If the attempt has raised *error* and *again* is true, the task will run again, so the status becomes ``READY``.
     """
     if error is not None and again:
         assign(result, status=TaskResultStatus.READY, finished_at=None)
@@ -124,7 +124,7 @@ def count_raised(errors: typing.Iterable[TaskError]) -> int:
 
 
 def payload_of(result: TaskResult[..., typing.Any]) -> dict[str, typing.Any]:
-    """Return the JSON object for *result*."""
+    """Return the JSON object for the body of the task's message."""
     task = result.task
     return {
         "id": result.id,
@@ -139,7 +139,10 @@ def payload_of(result: TaskResult[..., typing.Any]) -> dict[str, typing.Any]:
 
 
 def read_result(message: ReceivedMessage, backend: str) -> TaskResult[..., typing.Any]:
-    """Return a new result in *backend* for the task in *message*. Raises `UnusableMessage` if the task cannot run."""
+    """Return a new result for the task in *message*. *backend* is the alias of the task backend.
+
+    Raises `UnusableMessage` if the task cannot run.
+    """
     payload = message.payload
     if not isinstance(payload, dict):
         raise UnusableMessage(f"the message is no task: its body is not a JSON object, but {type(payload).__name__}")
@@ -203,7 +206,10 @@ def time_text(moment: datetime.datetime | None) -> str | None:
 
 
 def read_time(text: str | None) -> datetime.datetime | None:
-    """Return the time in the ISO 8601 *text*, naive if ``USE_TZ`` is false. Raises `ValueError` for a bad text."""
+    """Return the time in *text*, which is ISO 8601. Raises `ValueError` for a bad text.
+
+    If ``USE_TZ`` is false, the time is naive.
+    """
     if text is None:
         return None
     moment = datetime.datetime.fromisoformat(text)

@@ -1,4 +1,4 @@
-"""The results of tasks in the database. A row is written when a task is sent, and changed when the task runs."""
+"""Stores the results of tasks in a database. A row is written when a task is sent, and changed when the task runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _AT_THE_END: typing.Final = ("status", "errors", "return_value", "finished_at")
 
 
 class TaskResults:
-    """The results in the database with the alias *database*."""
+    """The results of tasks, in the database with the alias *database*."""
 
     def __init__(self, database: str) -> None:
         self.database = database
@@ -44,7 +44,7 @@ class TaskResults:
         return TaskRecord.objects.using(self.database)
 
     def check(self) -> None:
-        """Raise `ConfigurationError` if the table is missing, or the database has ``AUTOCOMMIT`` off.
+        """Raise `ConfigurationError` if the table is missing, or if ``AUTOCOMMIT`` is off in the database's settings.
 
         If the database cannot be reached, only log a warning.
         """
@@ -97,11 +97,11 @@ class TaskResults:
             raise
 
     def delete(self, identity: str) -> None:
-        """Delete the row of a task that was not sent."""
+        """Delete the row with the id *identity*. The task was not sent."""
         self._rows.filter(id=identity).delete()
 
     def begin(self, result: TaskResult[..., typing.Any], worker_id: str) -> bool:
-        """Record that *worker_id* begins to run *result*. Copy the data of earlier attempts to *result*.
+        """Record that *worker_id* begins to run the task of *result*. Copy the data of earlier attempts to *result*.
 
         If the task has already finished, return false. A refused task does not count as finished: its dead letter can
         be sent back to the queue. If there is no row, insert a row: the sender may not have committed its transaction.
@@ -129,11 +129,12 @@ class TaskResults:
                 return True
 
     def finish(self, result: TaskResult[..., typing.Any], error: TaskError | None, most: int) -> None:
-        """Store the end of an attempt to run *result*. If *error* is ``None``, store the value, otherwise the error.
+        """Store the end of an attempt to run the task of *result*.
 
-        After an error, the status becomes ``FAILED`` if the task has now raised *most* times or another worker has
-        finished the task. Otherwise, the status becomes ``READY`` for another attempt. *result* gets the status, and
-        the errors and workers of all attempts. If another worker has stored a success, only *result* changes.
+        If *error* is ``None``, store the value that the task returned. Otherwise, store *error*. After an error, the
+        status becomes ``FAILED`` if the task has now raised *most* times or another worker has finished the task.
+        Otherwise, the status becomes ``READY`` for another attempt. *result* gets the status, the errors of all
+        attempts and the workers of all attempts. If another worker has stored a success, the row does not change.
         """
         known = list(result.errors)
         while True:
@@ -152,7 +153,7 @@ class TaskResults:
                 return
 
     def refuse(self, identity: str, error: TaskError, moment: datetime.datetime) -> None:
-        """Record that the task with the id *identity* cannot run."""
+        """Record that the task with the id *identity* cannot run: store *error* and the time *moment*."""
         while True:
             row = self._rows.filter(id=identity).exclude(status__in=_FINISHED).first()
             if row is None:
@@ -166,12 +167,12 @@ class TaskResults:
                 return
 
     def _replace(self, row: TaskRecord, values: dict[str, typing.Any]) -> bool:
-        """Update *row* if the row has not changed since it was read. Return whether it was updated."""
+        """Update *row* if the row has not changed since it was read. Return whether *row* was updated."""
         unchanged = self._rows.filter(id=row.id, status=row.status, worker_ids=row.worker_ids, errors=row.errors)
         return bool(unchanged.update(**values))
 
     def get(self, identity: str, backend: str) -> TaskResult[..., typing.Any]:
-        """Return the result with the id *identity* of the task backend *backend*.
+        """Return the result that has the id *identity* and belongs to the task backend *backend*.
 
         Raises `TaskResultDoesNotExist` for an unknown id, and `InvalidTask` if the task no longer exists.
         """
@@ -195,13 +196,13 @@ class TaskResults:
         return result
 
     def purge(self, backend: str, days: float) -> int:
-        """Remove the results of *backend* that have finished more than *days* ago, and return how many."""
+        """Delete the results of *backend* whose tasks ended more than *days* days ago. Return how many were deleted."""
         before = timezone.now() - datetime.timedelta(days=days)
         return self._rows.filter(backend=backend, finished_at__lt=before).delete()[0]
 
 
 def _changing(result: TaskResult[..., typing.Any]) -> dict[str, typing.Any]:
-    """Return the columns that change while a task runs."""
+    """Return the values of *result* for the columns that change while a task runs."""
     return {
         "status": result.status,
         "errors": _errors_text(result.errors),
@@ -212,7 +213,7 @@ def _changing(result: TaskResult[..., typing.Any]) -> dict[str, typing.Any]:
 
 
 def _has_finished(row: TaskRecord, errors: list[TaskError]) -> bool:
-    """Return whether the task of *row* has finished. A refused task has not finished, and runs if it comes again."""
+    """Return whether the task of *row* has finished. A refused task has not finished: its message may come again."""
     refused = bool(errors) and errors[-1].exception_class_path == REFUSAL
     return row.status == TaskResultStatus.SUCCESSFUL or (row.status == TaskResultStatus.FAILED and not refused)
 

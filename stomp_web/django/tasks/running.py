@@ -63,9 +63,10 @@ class TaskHandler:
     def __call__(self, message: ReceivedMessage) -> None:
         """Run the task in *message*, and store its result.
 
-        Raises `Reject` if the message names no task that can run here. If the task has failed and must run again,
-        raises the exception of the task. Raises `InboxUnavailable` if the result cannot be stored. In this case, the
-        worker tries the message again, and counts no failure. A task's own `InboxUnavailable` becomes a `RuntimeError`.
+        Raises `Reject` if the message names no task that can run here, or if the message comes too early. If the task
+        has raised an exception and must run again, raises this exception. Raises `InboxUnavailable` if the result
+        cannot be stored. In this case, the worker tries the message again, and counts no failure. If the task itself
+        has raised `InboxUnavailable` and must run again, raises `RuntimeError` instead.
         """
         backend = typing.cast("StompTaskBackend", task_backends[self._alias])
         settings = backend.settings
@@ -86,7 +87,7 @@ class TaskHandler:
             _log.info("task %s has finished before, and does not run again", result.id)
 
     def _purge(self, store: TaskResults | None, days: float) -> None:
-        """Remove old results, once an hour."""
+        """Once an hour, delete the results whose tasks ended more than *days* days ago."""
         if store is None or time.monotonic() < self._purge_at:
             return
         self._purge_at = time.monotonic() + _PURGED_EVERY
@@ -113,7 +114,7 @@ class _Run:
         self._most = settings.max_attempts
 
     def begin(self, message: ReceivedMessage) -> bool:
-        """Record that the attempt begins. Return false if the task has finished before and must not run."""
+        """Record that the attempt begins. Return false if the task has already finished and must not run again."""
         result, now = self._result, timezone.now()
         assign(result, status=TaskResultStatus.RUNNING, started_at=now, last_attempted_at=now)
         if self._store is None:
@@ -124,7 +125,7 @@ class _Run:
             return self._store.begin(result, _worker_id())
 
     def call(self) -> None:
-        """Call the task's function, store what it returned or raised, and send the signals."""
+        """Call the task's function, store what the function returned or raised, and send the signals."""
         task_started.send_robust(self._sender, task_result=self._result)
         try:
             with ForkGuard():  # a process that the task has forked must not store the result
@@ -144,7 +145,7 @@ class _Run:
             self._end(None, self._most)
 
     def _value(self) -> typing.Any:
-        """Call the task's function, and return its value as JSON."""
+        """Call the task's function. Return the value that the function returned, converted to types that JSON has."""
         result = self._result
         task = result.task
         context = (TaskContext(task_result=result),) if task.takes_context else ()
@@ -161,7 +162,7 @@ class _Run:
         return value
 
     def _end(self, error: TaskError | None, most: int) -> None:
-        """Store the end of the attempt. If it was the last attempt, send the signal ``task_finished``.
+        """Store the end of the attempt. After the last attempt, send the signal ``task_finished``.
 
         *error* is the attempt's exception, or ``None``. After *most* attempts that raised, the task is not tried again.
         """
@@ -219,7 +220,7 @@ class _Storing:
 
 
 def _wait_until_due(result: TaskResult[..., typing.Any]) -> None:
-    """Wait until *result* may run. Raises `UnusableMessage` if the wait would take more than five seconds."""
+    """Wait until the task of *result* may run. Raises `UnusableMessage` if this would take more than five seconds."""
     run_after = result.task.run_after
     early = 0.0 if run_after is None else (run_after - timezone.now()).total_seconds()
     if early > _MOST_EARLY:
@@ -256,8 +257,8 @@ def _worker_id() -> str:
 def subscribe_queues(handlers: Handlers, backend: StompTaskBackend) -> None:
     """Add to *handlers* a handler for each queue of *backend*.
 
-    Raises `ConfigurationError` if there is no queue, or if a queue has an invalid name or has a handler already. Raises
-    `InvalidFrame` if a queue has no valid destination.
+    Raises `ConfigurationError` if *backend* has no queue, if the name of a queue is invalid, or if a queue already has
+    a handler. Raises `InvalidFrame` if the destination of a queue is invalid.
     """
     settings = backend.settings
     if not backend.queues:
@@ -272,9 +273,10 @@ def subscribe_queues(handlers: Handlers, backend: StompTaskBackend) -> None:
 
 
 def subscribe_tasks(handlers: Handlers, using: str) -> None:
-    """Add to *handlers* a handler for each queue of tasks at the broker of the alias *using*.
+    """Add to *handlers* a handler for each queue of each task backend whose option `using` is *using*.
 
-    Raises the exceptions of `subscribe_queues`. Raises `ConfigurationError` if the results have no table.
+    Raises the exceptions of `subscribe_queues`. If a backend stores results, raises `ConfigurationError` if their table
+    is missing, or if ``AUTOCOMMIT`` is off in the settings of the database.
     """
     for alias in task_backends:
         backend = task_backends[alias]

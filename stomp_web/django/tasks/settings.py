@@ -29,21 +29,21 @@ _NO_HEADERS: typing.Final[typing.Mapping[str, str]] = types.MappingProxyType({})
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TaskSettings:
-    """The options, each with its default.
+    """The options of a task backend.
 
     * `using` - the alias in ``settings.STOMP`` whose broker has the queues. Default: ``default``.
     * `destination` - the destination of a queue. ``{queue}`` stands for the queue's name. Default:
       ``/queue/tasks.{queue}``.
-    * `headers` - more headers of each SEND and SUBSCRIBE, such as RabbitMQ's properties of a queue. Default: none.
-    * `serializer` - ``json`` or ``signed-json``, which needs ``signing_keys`` of the alias. Default: ``json``.
+    * `headers` - additional headers of each SEND and SUBSCRIBE, such as ``x-queue-type`` for RabbitMQ. Default: none.
+    * `serializer` - ``json`` or ``signed-json``. ``signed-json`` needs the alias's ``signing_keys``. Default: ``json``.
     * `outbox` - whether a task is written into the outbox. Default: ``None``. If `on_commit` is true, ``None`` means
       no. Otherwise, ``None`` means the value of ``OUTBOX["default"]`` of the alias.
     * `on_commit` - whether a task is sent after the commit of the open transaction. Default: no.
     * `results` - whether results are stored. Default: ``None``, which means yes if the outbox app is installed.
     * `keep` - after how many days a finished result is removed. Default: 7.
     * `max_attempts` - how many attempts a task has, if each attempt raises. Default: 1, so there is no second attempt.
-    * `scheduler` - whether the broker delays a message with the header ``AMQ_SCHEDULED_DELAY``, as ActiveMQ's scheduler
-      does. If so, tasks may have `run_after`. Default: no.
+    * `scheduler` - whether the broker delays a message that has the header ``AMQ_SCHEDULED_DELAY``. ActiveMQ's
+      scheduler does so. If `scheduler` is true, tasks may have `run_after`. Default: no.
     """
 
     using: str = DEFAULT_ALIAS
@@ -82,7 +82,10 @@ class TaskSettings:
 
     @property
     def store(self) -> TaskResults | None:
-        """The results, or ``None`` if results are not stored. Raises `ConfigurationError` without the outbox app."""
+        """The stored results. ``None`` if results are not stored.
+
+        Raises `ConfigurationError` if results are to be stored, but the outbox app is not installed.
+        """
         if not self.stores_results:
             return None
         if not apps.is_installed(OUTBOX_APP):

@@ -59,13 +59,15 @@ class BrokerBackend:
 
 
 class Retry:
-    """The tries of a send. With *resend_unknown*, `run` makes all. Otherwise, `after` follows the backend's first try.
+    """The tries of a send. With *resend_unknown*, `run` makes all tries. Otherwise, `after` makes the later tries.
 
-    * If a connection breaks before a byte was sent, the send is repeated with another connection until the deadline.
-    * A send of unknown outcome is repeated only with *resend_unknown*. The outcome stays unknown until a receipt comes.
+    * If a connection breaks before a whole message was sent, the send is repeated with another connection, until the
+      deadline. Confirmed messages are not repeated.
+    * A send with an unknown outcome is repeated only with *resend_unknown*. The outcome stays unknown until a receipt
+      comes.
     * The first repetition comes at once, because the connection was probably dead already. Later repetitions come after
       a pause. Without the pause, a broker that closes every connection would be overloaded.
-    * If two tries have sent only a part of a message, the send ends. The broker may refuse the message's size.
+    * If two tries have sent only a part of a message, the send fails. The message may be too large for the broker.
     """
 
     def __init__(

@@ -106,8 +106,9 @@ class ConsoleBackend(LocalBackend):
 class _Console:
     """A writer to the standard output of one process. The writer has its own stream, and writes a text in one call.
 
-    If a reader is slow, a write to `sys.stdout` would hold the stream's lock. A child that is forked during the write
-    would inherit the held lock. On CPython 3.11 and 3.12, the child would wait for ever, even in the flush at exit.
+    If a slow program reads the output, a write to `sys.stdout` would hold the stream's lock for a long time. A child
+    that is forked during the write would inherit the held lock. On CPython 3.11 and 3.12, the child would wait for
+    ever, even in the flush at exit.
     """
 
     def __init__(self, pid: int) -> None:

@@ -24,7 +24,10 @@ _MODULE = "stomp_handlers"
 
 
 class Command(StompCommand):
-    """Exit status: 0 after Ctrl-C or SIGTERM, 1 if the worker cannot start or a handler did not finish in time."""
+    """Exit status: 0 after the first Ctrl-C or SIGTERM, 130 after a second Ctrl-C.
+
+    The status is 1 if the worker cannot start, or if a handler did not finish in time.
+    """
 
     help = (
         "Receive messages from the STOMP broker until Ctrl-C, and call the handlers in stomp_handlers.py of the "
@@ -81,7 +84,7 @@ class Command(StompCommand):
 
 
 def sqlite_problems() -> typing.Iterator[str]:
-    """Yield a sentence for each SQLite database in DATABASES that lacks a setting. Opens no connection."""
+    """Yield a sentence for each SQLite database that lacks a setting for concurrency. Opens no connection."""
     for connection in connections.all():
         if lacking := sqlite_lacking(connection):
             yield sqlite_problem(f"settings.DATABASES[{connection.alias!r}]", "OPTIONS", lacking)

@@ -17,7 +17,10 @@ __all__ = ["Command"]
 
 
 class Command(StompCommand):
-    """Exit status: 0 after a normal end, 1 if --once leaves messages unsent, 2 if the outbox cannot be used."""
+    """Exit status: 0 after a normal end, 2 if the outbox cannot be used, 130 after a second Ctrl-C.
+
+    With ``--once``, the status is 1 if messages remain unsent, or if the broker or the database cannot be reached.
+    """
 
     help = (
         "Send the messages of the outbox until Ctrl-C. The broker confirms each message. Any number of relays may "

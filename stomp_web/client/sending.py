@@ -225,10 +225,9 @@ class SendingClient(BaseClient):
     ) -> None:
         """Read frames until all messages are answered. *receipts* maps each receipt id to the position of its message.
 
-        The first *answered* receipts have already come. *earlier* is the number of unconfirmed messages that were sent
-        before. An ERROR may be about one of these earlier messages. *size* is for `no_receipt`: the number of bytes of
-        a single message, or 1 for several messages. After an ERROR, the method reads the other answers, ends the
-        session and raises an exception.
+        *answered* is the number of receipts, from the first, that have already come. *earlier* is the number of
+        unconfirmed messages that were sent before. An ERROR may be about one of these earlier messages. `no_receipt`
+        explains *size*. After an ERROR, the method reads the other answers, ends the session and raises an exception.
         """
         waiting = dict(itertools.islice(receipts.items(), answered, None))
         errors: list[Frame] = []

@@ -38,7 +38,7 @@ class SignedSerializer(Serializer):
         self._inner = inner
 
     def dumps(self, payload: typing.Any) -> bytes:
-        """Return the body from the inner serializer."""
+        """Return the body from the inner serializer. `serialize` adds the signature as a header."""
         return self._inner.dumps(payload)
 
     def loads(self, body: bytes) -> typing.Any:

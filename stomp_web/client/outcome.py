@@ -176,8 +176,8 @@ def no_receipt(
 ) -> MessageError:
     """Return the exception for unanswered messages. *error* says why no answer came.
 
-    *size* is the number of bytes of a single message. If it is 1, as for several messages, the error does not mention the
-    broker's size limit.
+    *size* is the number of bytes of a single message. If it is 1, as for several messages, the error does not mention
+    the broker's size limit.
     """
     late = isinstance(error, TransportTimeout)
     given = f" ({deadline.seconds:.3g} s given)" if late else ""

@@ -181,9 +181,9 @@ class Store:
         return [whole[id_] for id_ in chosen], len(rows), last if all_fit else chosen[-1], held
 
     def _keys_with_others(self, rows: typing.Sequence[Row]) -> set[str | None]:
-        """Return the keys in *rows* that may have other unsent rows with ids up to the last id in *rows*.
+        """Return the keys of *rows* that may have unsent rows outside of *rows*. Rows after the last of *rows* are ignored.
 
-        The *rows* are locked. One statement counts the keys' unsent rows. If it counts too many rows, return all keys.
+        The *rows* are locked. One statement counts the keys' unsent rows, up to a limit. At the limit, return all keys.
         """
         own = collections.Counter([row.key for row in rows if row.key is not None])
         if not own:

@@ -41,7 +41,7 @@ def creation_context(headers: typing.Mapping[str, str]) -> SpanContext | None:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Call:
-    """The span of one call. For each message, `own` has the trace context from before the call, or ``None``."""
+    """The span of one call. For each message, `own` has the trace context that its headers already had, or ``None``."""
 
     span: Span
     naming: Naming | None  # None if the messages go to several destinations

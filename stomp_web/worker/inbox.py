@@ -94,7 +94,11 @@ class Inbox(FrameQueue):
         return Step.HANDLE, self._session.new_delivery(frame, self._handlers[frame.headers["subscription"]])
 
     def later(self, seconds: float, step: Step, delivery: Delivery) -> None:
-        """Plan *step* for *delivery*, *seconds* from now. After `close`, drop *delivery* unless ACK was sent."""
+        """Plan *step* for *delivery*, *seconds* from now.
+
+        After `close`, drop *delivery* if it is unacknowledged, because the broker will deliver the message again. After
+        `close`, a call of the handler is due at once.
+        """
         with self._not_empty:
             if self._abandoned or (self._closed and not delivery.acknowledged_first):
                 return

@@ -181,7 +181,7 @@ class Store:
         return [whole[id_] for id_ in chosen], len(rows), last if all_fit else chosen[-1], held
 
     def _keys_with_others(self, rows: typing.Sequence[Row]) -> set[str | None]:
-        """Return the keys of *rows* that may have unsent rows outside of *rows*. Rows after the last of *rows* are ignored.
+        """Return the keys of *rows* that may have unsent rows outside of *rows*. Ignore rows after the last of *rows*.
 
         The *rows* are locked. One statement counts the keys' unsent rows, up to a limit. At the limit, return all keys.
         """

@@ -95,7 +95,10 @@ class Collection:
 
     @property
     def failures(self) -> int:
-        """The number of failed messages in `records`. For messages that are not in `records`, each failed send counts."""
+        """The number of failed messages in `records`.
+
+        For messages that are not in `records`, each failed send counts.
+        """
         return sum(record.outcome.failed for record in list(self.records)) + self._more_failures
 
     def begin(self) -> None:

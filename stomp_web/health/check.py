@@ -37,8 +37,8 @@ class HealthCheck(Unpicklable):
     number of *checks*. Meanwhile, other callers get the last report if it is younger than *max_age* plus the time
     limit. Otherwise, they wait for the new report. If the time limit is reached, they get a report that is not ready.
     If no name server answers, the caller that asks the brokers may wait longer than the time limit, because Python
-    cannot interrupt the look-up of a host name. The logger ``stomp_web.health`` gets a record when the report becomes not
-    ready, and when it becomes ready again.
+    cannot interrupt the look-up of a host name. The logger ``stomp_web.health`` gets a record when the report becomes
+    not ready, and when it becomes ready again.
 
     Raises `ConfigurationError` for a bad option. A call raises the exceptions of *checks*.
 

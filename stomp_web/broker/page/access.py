@@ -56,7 +56,7 @@ class Access:
         """Return the reason why a request is refused, or ``None`` if the request is permitted.
 
         *writes* says whether the request has an effect. *is_page* says whether the request asks for the page itself.
-        Other web pages may link to the page itself.
+        A request from another web page is refused, except if the browser follows a link to the page itself.
         """
         hosts = headers.get_all("Host", [])
         host = _name(hosts[0]) if len(hosts) == 1 else None

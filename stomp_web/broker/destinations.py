@@ -200,8 +200,8 @@ class Destinations:
     def check(self, address: Address) -> None:
         """Raise `Refused` if *address* is an exchange without a subscriber, or a queue that must exist but does not.
 
-        The queues that must exist are ``/amq/queue/NAME`` and reply queues. RabbitMQ would confirm and drop a message for
-        a refused address.
+        The queues that must exist are ``/amq/queue/NAME`` and reply queues. RabbitMQ would confirm and drop a message
+        for a refused address.
         """
         written = address.name
         lost = ". RabbitMQ would confirm this message and drop it, as /amq/queue/ makes no queue. "

@@ -319,7 +319,7 @@ class SqlAlchemyStore(Store):
     def _execute(
         self, statement: typing.Callable[[str, str], str], ids: typing.Sequence[int]
     ) -> CursorResult[typing.Any]:
-        """Execute *statement*, a function of `stomp_web.outbox.mysql`, for the rows with these *ids*."""
+        """Execute the SQL that *statement*, from `stomp_web.outbox.mysql`, returns. *ids* are the ids of the rows."""
         preparer = self._engine.dialect.identifier_preparer
         table = preparer.format_table(self._table, use_schema=False)
         if schema := schema_of(self._connection, self._table):

@@ -68,7 +68,10 @@ class WorkerThread:
         self._executor.kill()
 
     def join(self, timeout: float) -> None:
-        """Kill any process. Wait up to *timeout* seconds for the thread, unless a handler runs in the thread."""
+        """Kill the process of the handlers, if there is one. Then wait up to *timeout* seconds for the thread.
+
+        If a handler runs in the thread, do not wait.
+        """
         if self._executor.kill() or not self.busy:
             self._thread.join(timeout)
 

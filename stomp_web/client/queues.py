@@ -171,7 +171,7 @@ class ReceivedFrames:
             frames.end(reason)
 
     def end_messages(self, reason: StompError) -> None:
-        """Move held frames to `message_queue`, and end this queue. No other thread may drive meanwhile."""
+        """Move all held frames to `message_queue`, and end `message_queue`. No other thread may drive meanwhile."""
         held, self.held = self.held, collections.deque()
         self.message_queue.end(reason, held)
 

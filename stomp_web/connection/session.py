@@ -157,8 +157,8 @@ class Session:
         """Read *count* RECEIPT frames with consecutive ids from *first* on. Return the number of frames that came.
 
         The method compares the received bytes with the expected bytes, without parsing. A broker may write a line feed
-        after each frame. If the number is smaller than *count*, the caller calls `read_frame`, which returns the next frame
-        or raises the exception of the connection.
+        after each frame. If the number is smaller than *count*, the caller calls `read_frame`. That method returns the
+        next frame or raises the exception of the connection.
         """
         if not self.all_read:
             return 0

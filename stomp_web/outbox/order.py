@@ -54,8 +54,8 @@ def choose(candidates: typing.Iterable[Candidate], most_bytes: int) -> tuple[lis
     """Return the ids of the rows to send, the candidates that must wait, and whether all candidates were examined.
 
     *candidates* must be in the order of their ids. The returned ids have this order, too. A candidate must wait if its
-    `previous_state` is waiting or failed, or if its previous row must wait. A candidate is in neither list if its
-    previous row is pending, but not chosen. Together, the bodies of the chosen rows have at most *most_bytes* bytes,
+    `previous_state` is waiting or failed, or if its previous row must wait. Any other candidate whose
+    previous row is not chosen is in neither list. Together, the bodies of the chosen rows have at most *most_bytes* bytes,
     unless only one row is chosen. Candidates after the first body that does not fit are not examined.
     """
     chosen: dict[int, None] = {}

@@ -55,8 +55,8 @@ def choose(candidates: typing.Iterable[Candidate], most_bytes: int) -> tuple[lis
 
     *candidates* must be in the order of their ids. The returned ids have this order, too. A candidate must wait if its
     `previous_state` is waiting or failed, or if its previous row must wait. Any other candidate whose
-    previous row is not chosen is in neither list. Together, the bodies of the chosen rows have at most *most_bytes* bytes,
-    unless only one row is chosen. Candidates after the first body that does not fit are not examined.
+    previous row is not chosen is in neither list. Together, the bodies of the chosen rows have at most *most_bytes*
+    bytes, unless only one row is chosen. Candidates after the first body that does not fit are not examined.
     """
     chosen: dict[int, None] = {}
     held: dict[int, Candidate] = {}

@@ -79,7 +79,7 @@ class StompPanel(Panel):
         return _template().render(Context(self._stats()))
 
     def _stats(self) -> dict[str, typing.Any]:
-        """Return the dict that `generate_stats` has recorded, or an empty one. The toolbar may load it from its store."""
+        """Return the dict that `generate_stats` has recorded, or an empty one. It may come from the toolbar's store."""
         return typing.cast(
             "dict[str, typing.Any]",
             self.get_stats(),  # type: ignore[no-untyped-call, unused-ignore]

@@ -142,7 +142,7 @@ class StatusLine(logging.Handler):
 
 
 class _Above:
-    """A terminal stream. A new line of output overwrites the progress line."""
+    """A terminal stream. New output takes the place of the progress line, which the next update shows below."""
 
     def __init__(self, stream: typing.TextIO) -> None:
         self._stream = stream

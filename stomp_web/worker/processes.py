@@ -145,7 +145,7 @@ class ProcessExecutor(Executor):
         self._discard()
 
     def kill(self) -> bool:
-        """End the process at once, and never start another process. Return true, because a running `execute` ends."""
+        """End the process at once, and never start another process. This also ends a running `execute`: return true."""
         with self._lock:
             self._killed = True
             if self._process is not None:

@@ -49,9 +49,9 @@ def check_body(frame: Frame, length: int, limit: int | None, version: str) -> No
 class BodyReader:
     """A reader for the rest of one frame, from the first byte of the body to the closing NUL.
 
-    *length* is the content-length, or ``None``. If *truncate* is true, the body is cut at *limit*. Otherwise, a body
-    that has no content-length and exceeds *limit* raises `UnreadableFrame`, and the caller must have checked the
-    content-length with `check_body`.
+    *length* is the content-length, or ``None``. If *truncate* is true, the body is cut at *limit*. If *truncate* is
+    false and *length* is ``None``, `read` raises `UnreadableFrame` for a body that exceeds *limit*. If *truncate* is
+    false and *length* is a number, the caller must call `check_body` first.
     """
 
     __slots__ = ("_frame", "_head", "_length", "_limit", "_pieces", "_truncate", "_version", "frame", "missing", "size")

@@ -23,7 +23,8 @@ def own_headers(
 ) -> dict[str, str]:
     """Return the headers that a message has in addition to the headers of its route.
 
-    *of_serializer* contains the headers that the serializer adds. All other arguments override *headers*.
+    *of_serializer* contains the headers that the serializer adds. These headers and the later
+    arguments override *headers*.
     """
     if headers is not None and type(headers) is not dict and not isinstance(headers, typing.Mapping):
         raise InvalidFrame(f"headers must be a mapping of str to str, not {type(headers).__name__}")
@@ -34,7 +35,7 @@ def own_headers(
         own["correlation-id"] = correlation_id
     if reply_to is not None:
         own["reply-to"] = reply_to
-    if persistent is False:
+    if persistent is not None:
         own.pop("persistent", None)
     if priority is not None:
         own.pop("priority", None)
@@ -57,7 +58,9 @@ def make_routes(standing: dict[str, str], persistent_by_default: bool) -> typing
         headers = dict(standing)
         if persistent is False:
             headers.pop("persistent", None)
-        elif persistent or persistent_by_default:
+        elif persistent:
+            headers["persistent"] = "true"
+        elif persistent_by_default:
             headers.setdefault("persistent", "true")
         if priority is not None:
             if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 9:

@@ -59,7 +59,7 @@ ACCEPT: typing.Final = ("json", "text", "bytes")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handler:
-    """One subscription. `name` is the function's name for the log. An empty `untyped` means the worker's *untyped*."""
+    """One subscription. `name` is the function's name for the log. If `untyped` is empty, the worker's is used."""
 
     function: Function
     name: str

@@ -36,6 +36,14 @@ def test_an_argument_wins_over_a_header():
     assert "persistent" not in publisher.outbox[0].headers
 
 
+@pytest.mark.parametrize("standing", [{}, {"persistent": "false"}])
+@pytest.mark.parametrize("own", [None, {"persistent": "false"}])
+def test_persistent_true_overrides_every_header(standing: dict[str, str], own: dict[str, str] | None) -> None:
+    publisher = Publisher("memory://", headers=standing)
+    publisher.send("/queue/a", 1, own, persistent=True)
+    assert publisher.outbox[0].headers["persistent"] == "true"
+
+
 @pytest.mark.parametrize("scheme", ["memory", "console", "null"])
 def test_a_closed_publisher_sends_nothing_wherever_it_sends_to(scheme):
     publisher = Publisher(f"{scheme}://")

@@ -1,8 +1,8 @@
 """`PublishClientPool` leases a `PublishClient` to one caller at a time.
 
 `PublishClientPool.acquire` returns a lease with a connected client. `PublishClientPool.release` puts the lease back,
-and closes a failed connection. The pool calls log handlers and observers only after it has done
-this.
+and closes a failed connection. The pool calls log handlers and observers only after the lease
+is acquired or put back.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The meaning of destinations. A destination is a queue, a topic or an exchange, or the broker refuses it.
 
 The broker refuses a destination that it does not support. The broker also refuses a message that the real broker would
-confirm and drop, except a message to a topic. Every other destination behaves as in the product that `choose_naming`
-selects: RabbitMQ 3.10.8 and 4.3.6, ActiveMQ 5.17.2 and 6.3.1, or Artemis 2.40.0. The tests in
+confirm and drop, except a message to a topic. Apart from these refusals, destinations behave as in the product that
+`choose_naming` selects: RabbitMQ 3.10.8 and 4.3.6, ActiveMQ 5.17.2 and 6.3.1, or Artemis 2.40.0. The tests in
 tests/brokers/test_contract_destinations.py compare this broker with those products.
 """
 

@@ -361,7 +361,7 @@ class Relay:
             return None
 
     def _keep_listening(self, once: bool) -> bool:
-        """Drain the listener once a second. If there is no listener, start one, unless *once* is true.
+        """Drain the listener, at most once a second. If there is no listener, start one, unless *once* is true.
 
         PostgreSQL keeps notifications until they are drained. Returns whether the database could be reached.
         """

@@ -167,7 +167,7 @@ class CurrentSession:
         return delivery.session != self._number and not delivery.acknowledged_first
 
     def ack_mode(self, handler: Handler) -> str:
-        """Return the ack mode for SUBSCRIBE: ``client`` or ``client-individual``. ``auto`` could lose waiting messages."""
+        """Return ``client`` or ``client-individual``, for SUBSCRIBE. ``auto`` could lose waiting messages."""
         return "client" if handler.ack == "client" and not self.dialect.acks_over_all else "client-individual"
 
     def cumulative_acks(self, handler: Handler) -> CumulativeAcks:

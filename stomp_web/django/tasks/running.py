@@ -164,7 +164,7 @@ class _Run:
     def _end(self, error: TaskError | None, most: int) -> None:
         """Store the end of the attempt. After the last attempt, send the signal ``task_finished``.
 
-        *error* is the attempt's exception, or ``None``. *most* is how many attempts the task has, if each attempt raises.
+        *error* is the attempt's exception, or ``None``. *most* is how many attempts the task has if each one raises.
         """
         result, store = self._result, self._store
         if store is None:

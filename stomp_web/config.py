@@ -72,7 +72,7 @@ def whole_number(name: str, value: object, least: int, most: int = _LARGEST_COUN
 
 
 def seconds(name: str, value: object) -> float:
-    """Return *value* like `read_seconds`. Raises a `ConfigurationError` for the argument *name* if *value* is wrong."""
+    """Return *value* as ``float``. Raises `ConfigurationError` for *name* if *value* is not a finite number above 0."""
     try:
         return read_seconds(value)
     except ValueError as error:

@@ -113,7 +113,7 @@ class NotSent(MessageError):
 
 
 class BrokerUnavailable(NotSent):
-    """No broker could be reached, no broker accepted the session, or the connection took no byte of the message.
+    """No broker could be reached, no broker accepted the session, or no byte of the message could be written.
 
     `retry_after` is the number of seconds until the next attempt to connect. ``None`` means that the next call tries at
     once.

@@ -67,7 +67,7 @@ class SendCall:
 
     @property
     def notes(self) -> dict[typing.Any, typing.Any]:
-        """A dict for observers. An observer may store values for later events of this call. The key is the observer."""
+        """A dict in which observers store values for later events of this call. The key is the observer itself."""
         if self._notes is None:
             self._notes = {}
         return self._notes
@@ -147,9 +147,9 @@ class PoolChanged:
     """The event after a change to a connection of the pool. `broker` is an address without credentials.
 
     `change` is ``opened``, ``connect_failed``, ``closed``, ``stale``, ``retired`` or ``discarded``. ``stale`` means
-    dead before use. ``retired`` means too old, or idle for too long. ``discarded`` means closed after an error. If
-    `change` is ``opened`` and the broker gave its name, `server` is this name, such as ``RabbitMQ/4.3.6``. Otherwise,
-    `server` is ``None``.
+    that the connection was dead before its use. ``retired`` means that the connection was too old, or idle for too
+    long. ``discarded`` means that the pool closed the connection after an error. If `change` is ``opened`` and the
+    broker gave its name, `server` is this name, such as ``RabbitMQ/4.3.6``. Otherwise, `server` is ``None``.
     """
 
     change: str
@@ -235,9 +235,10 @@ Observer = typing.Callable[[Event], object]
 
 
 class Observers:
-    """The observers of one publisher or worker. While no observer listens, the object is false and no events are made.
+    """The observers of one publisher or worker. ``bool(observers)`` is false while no observer listens.
 
-    An observer may have a method ``listens`` that returns whether the observer wants events now.
+    In this case, the publisher or worker makes no events. An observer may have a method ``listens`` that returns
+    whether the observer wants events now.
     """
 
     __slots__ = ("known",)

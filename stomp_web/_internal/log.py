@@ -1,4 +1,7 @@
-"""The loggers of the library. They raise no `Exception`, and are silent until the application sets up logging."""
+"""The loggers of the library. If logging raises an `Exception`, the logger prints it on standard error.
+
+The loggers are silent until the application sets up logging.
+"""
 
 from __future__ import annotations
 

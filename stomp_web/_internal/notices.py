@@ -19,7 +19,7 @@ _MOST_CAUSES = 1  # the most earlier notices in the chain that leads to a publis
 
 
 class Notices:
-    """Waiting calls of log handlers and observers, in order. Any thread may add and publish calls.
+    """A queue of calls to log handlers and observers. Any thread may add a call, and may make the waiting calls.
 
     A forked child does not publish the notices of its parent. The parent publishes these notices.
     """

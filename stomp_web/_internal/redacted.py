@@ -66,5 +66,8 @@ def _redacted(value: typing.Any) -> typing.Any:
 def redact_secrets(
     options: typing.Mapping[str, typing.Any], name_of: typing.Callable[[str], str] = str
 ) -> dict[str, typing.Any]:
-    """Return *options* with redacted secrets. *name_of* maps a key of *options* to the name of the option."""
+    """Return *options* with redacted secrets.
+
+    *name_of* takes a key of *options*, such as ``STOMP_PASSCODE``, and returns the option's name, such as ``passcode``.
+    """
     return {written: redact_secret(name_of(written), value) for written, value in options.items()}

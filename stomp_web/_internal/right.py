@@ -1,10 +1,10 @@
 """A right that only one caller at a time can have. If the right is lost through an exception, a new right is made.
 
 A signal handler may raise an exception between any two operations of Python. If the exception comes right after a
-thread has taken a lock, the lock stays locked. A `Right` avoids this problem. Every right has a home, such as the state
-of a pool. The home keeps the right in a list, deque or queue. A caller takes the right out, and later puts the right
-back. If the right is lost, the home makes a new right. None of these actions waits, so a signal handler or a finalizer
-may perform the actions.
+thread has taken a lock, the lock stays locked. A `Right` avoids this problem. Every right belongs to an object, its
+home, such as the state of a pool. The home keeps the right in a list, deque or queue. A caller takes the right out, and
+later puts the right back. If an exception prevents this, Python deletes the right, and `Right.__del__` asks the home to
+make a new right. None of these actions waits, so a signal handler or a finalizer may perform the actions.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ __all__ = ["Right"]
 
 class _Home(typing.Protocol):
     def restore(self, lost: typing.Any) -> None:
-        """Replace *lost* by a new right. A finalizer calls this method, so the method must not wait or raise."""
+        """Replace *lost* by a new `Right`. A finalizer calls this method, so the method must not wait or raise."""
 
 
 class Right:
-    """A right that belongs to *home*. The home or a caller holds the right. The right does not keep the home alive."""
+    """A right that *home* lends to one caller at a time. The right has only a weak reference to *home*.
+
+    If the right is lost, the finalizer of the right calls ``home.restore``.
+    """
 
     __slots__ = ("__weakref__", "_home")
 

@@ -92,7 +92,11 @@ def sigterm_as_ctrl_c() -> typing.ContextManager[None]:
 
 
 def call_on_ctrl_c(function: typing.Callable[[], object]) -> typing.ContextManager[None]:
-    """In a ``with`` block, call *function* on each SIGINT or SIGTERM that would otherwise raise `KeyboardInterrupt`."""
+    """Return a context manager. In its ``with`` block, SIGINT and SIGTERM call *function*.
+
+    This applies only to a signal whose handler before the block raises `KeyboardInterrupt`, as Python's default handler
+    of SIGINT does. Any other signal keeps its handler.
+    """
     numbers = [number for number in _STOP_SIGNALS if signal.getsignal(number) is signal.default_int_handler]
     return _handled(numbers, lambda *_: function())
 
@@ -121,7 +125,9 @@ def block_stop_signals() -> typing.Iterator[None]:
 
 
 def ignore_stop_signals() -> None:
-    """Ignore SIGINT and SIGTERM in a child process. The parent ends the child, but a signal may reach the whole group.
+    """Ignore SIGINT and SIGTERM in a child process, because the parent ends the child.
+
+    For example, a terminal sends SIGINT to the whole process group, and so also to the child.
 
     The handler is an empty function and not ``SIG_IGN``. Programs that the child starts would inherit ``SIG_IGN``.
     """

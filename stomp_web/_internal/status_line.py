@@ -142,7 +142,10 @@ class StatusLine(logging.Handler):
 
 
 class _Above:
-    """A terminal stream. New output takes the place of the progress line, which the next update shows below."""
+    """A terminal stream. New output overwrites the progress line.
+
+    The next update shows the progress line again, below the output.
+    """
 
     def __init__(self, stream: typing.TextIO) -> None:
         self._stream = stream

@@ -1,8 +1,8 @@
-"""Checks by which a publisher refuses messages.
+"""A publisher uses these checks to refuse messages that would be lost, or that would lose their answers.
 
-A broker would confirm the messages, but the messages or their answers would be lost:
+A broker would confirm these messages, so the sender would not notice the loss:
 
-* A temporary destination belongs to the connection that names the destination, and a publisher's connection receives
+* A temporary destination belongs to the connection that sends the message, but a publisher's connection receives
   nothing. RabbitMQ 3.10, RabbitMQ 4.3 and ActiveMQ 5.17 confirm a SEND with ``reply-to:/temp-queue/a``. ActiveMQ also
   confirms a SEND to ``/temp-queue/a``. To answer a request, a publisher may send to ``/reply-queue/...`` in RabbitMQ
   and to ``/remote-temp-queue/...`` in ActiveMQ.
@@ -23,9 +23,10 @@ _DIRECT_REPLY = "amq.rabbitmq.reply-to"  # RabbitMQ's pseudo-queue for answers t
 
 
 def check_headers(headers: typing.Mapping[str, str]) -> None:
-    """Raise `InvalidFrame` if a message with *headers*, or the answer to the message, would be lost.
+    """Raise `InvalidFrame` if *headers* have an empty ``x-message-id``, or a ``reply-to`` of the sending connection.
 
-    A broker would confirm this message.
+    A broker would confirm such a message. But a receiver could drop the message as a duplicate, or the answer would be
+    lost.
     """
     message_id = headers.get("x-message-id")
     if isinstance(message_id, str) and not message_id.strip():

@@ -1,4 +1,4 @@
-"""A way for other threads and signal handlers to end the wait of a thread, without a lock."""
+"""A way to end the wait of a thread from another thread or from a signal handler, without a lock."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ class Connection:
         self.frozen = True
 
     def thaw(self) -> None:
-        """End a freeze. The timeouts for a silent client start again."""
+        """Read and write again after a call of `freeze`. The timeouts for a silent client start again."""
         if self.frozen:
             self.frozen = False
             self._last_read = time.monotonic()

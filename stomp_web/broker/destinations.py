@@ -24,7 +24,7 @@ ACK_MODES = ("auto", "client", "client-individual")
 
 
 class Entry(typing.NamedTuple):
-    """A message in one queue. The lowest `rank` comes first, and within one `rank` the lowest `number`.
+    """A message in one queue. The lowest `rank` comes first. Within one `rank`, the lowest `number` comes first.
 
     `rank` is the negative priority. `number` is unique.
     """
@@ -63,7 +63,8 @@ class Subscription:
 
     * `number` - a number that is unique in the broker.
     * `prefetch` - how many messages may be unacknowledged at once. 0 means no limit.
-    * `unacknowledged` - the delivered messages that wait for an ACK, oldest first. A key is the id that an ACK names.
+    * `unacknowledged` - the delivered messages that wait for an ACK, oldest first. The key of a message is the id for
+      its ACK.
     """
 
     number: int
@@ -94,7 +95,11 @@ class Subscription:
 
 
 class Queue:
-    """Waiting messages, and subscriptions that take them. Priority and number set the order, even after a requeue."""
+    """Waiting messages, and the subscriptions that take the messages.
+
+    The message with the highest priority comes first. Messages of one priority are in the order of `Entry.number`. A
+    requeued message keeps its number, and so gets its old place.
+    """
 
     __slots__ = ("_heap", "_size", "limit", "subscriptions")
 
@@ -120,9 +125,10 @@ class Queue:
             notices.add(log.warning, "a subscriber of %r is too slow: message dropped", dropped.destination)
 
     def next_delivery(self, now: float) -> tuple[Subscription, Entry] | None:
-        """If a subscription is ready, remove the next message, and return both. If either is missing, return ``None``.
+        """Remove the next message from the queue. Return a ready subscription and the message.
 
-        Expired messages are dropped first. *now* is in seconds since the epoch.
+        Expired messages are dropped first. If no message is left or no subscription is ready, return ``None``. *now* is
+        in seconds since the epoch.
         """
         heap = self._heap
         while heap and heap[0].message.expired(now):
@@ -299,7 +305,7 @@ class Destinations:
                 self.accept(Message(self._dead_letters, headers, message.body, message.priority))
 
     def wake(self, subscription: Subscription) -> None:
-        """Record that *subscription* may have become ready."""
+        """Record that *subscription* may be able to take messages again."""
         self._changed[subscription.queue] = None
 
     def waiting(self, destination: str) -> list[Message]:
@@ -325,7 +331,10 @@ class Destinations:
             yield from queue.subscriptions
 
     def counts(self) -> dict[str, Counts]:
-        """Return the counts of all known destinations by name. A subscription with wildcards counts for its pattern."""
+        """Return a dict from the name of each known destination to its counts.
+
+        A subscription with wildcards is counted under its pattern, such as ``/topic/orders.*``.
+        """
         found = collections.defaultdict(Counts, {name: Counts(n) for name, n in self.journal.accepted.items()})
         for route in self._declared:
             found[route].waiting += 0

@@ -76,7 +76,7 @@ class Faults:
         after: int = 0,
         times: int | None = 1,
     ) -> Fault:
-        """Answer the frame with an ERROR. *message* is its header ``message``, and *body* is its body.
+        """Answer the frame with an ERROR. *message* is the ERROR's header ``message``, and *body* is the ERROR's body.
 
         * *receipt_id* - whether the ERROR has the frame's receipt id. ActiveMQ sends this id, but RabbitMQ does not.
         * *close* - whether the broker closes the connection after the ERROR, as the specification requires.
@@ -88,8 +88,8 @@ class Faults:
     def freeze(self, on: str | None = None, *, after: int = 0, times: int | None = 1) -> Fault | None:
         """Stop reading and writing, like a stopped process.
 
-        Without *on*, freeze all open and all new connections until `thaw`, and return ``None``. With *on*, freeze the
-        connection on which the frame arrives. The frame takes effect after `thaw`.
+        Without *on*, freeze all open and all new connections until `thaw`, and return ``None``. With *on*, freeze
+        the connection on which a frame with the command *on* arrives. The broker processes this frame after `thaw`.
         """
         if on is None:
             self._rules.frozen = True
@@ -105,7 +105,7 @@ class Faults:
     def close_before_receipt(
         self, on: str | None = "SEND", *, after: int = 0, times: int | None = 1, reset: bool = False
     ) -> Fault:
-        """Process the frame, and close the connection without an answer."""
+        """Let the broker process the frame, and then close the connection without an answer."""
         return self._add(Fault(on, after, times, answer=False, abort=True, reset=reset))
 
     def mute(self, on: str | None = "CONNECT", *, after: int = 0, times: int | None = 1) -> Fault:

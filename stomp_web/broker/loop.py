@@ -60,7 +60,7 @@ class Loop:
         self._stopping = False
 
     def prepare(self) -> None:
-        """Forget earlier calls of `ask_to_stop`. Later calls end the next `run`, even if they come before `open`."""
+        """Forget earlier calls of `ask_to_stop`. A later call ends the next `run`, even before `open`."""
         self._stopping = False
 
     def open(self) -> None:
@@ -96,7 +96,7 @@ class Loop:
         return future.result(timeout)
 
     def changed(self) -> None:
-        """Wake the threads that wait for a change. The caller must hold `state`."""
+        """Wake the threads that wait for a change of the broker's state. The caller must hold the lock `state`."""
         self.changes += 1
         self.state.notify_all()
 
@@ -271,7 +271,7 @@ class Loop:
                 self.touch(connection)
 
     def _write_and_wait(self, connection: Connection) -> None:
-        """Write the waiting output of *connection*, and register its events and its timer."""
+        """Write the waiting output of *connection*. Then register the events and the timer of *connection*."""
         if connection.closed:
             return
         try:
@@ -299,7 +299,7 @@ class Loop:
             heapq.heappush(self._timers, (due, next(self._order), connection))
 
     def _resume(self, connection: Connection) -> None:
-        """Continue to deliver messages and to process held frames, because the client has read enough output."""
+        """Deliver messages again, and process the frames that were held back. Output must be possible again."""
         flow = connection.session.flow
         if not flow.open:
             with self.state:

@@ -55,7 +55,7 @@ class Message:
 
     @property
     def destination(self) -> str:
-        """The name of `address`."""
+        """The destination as a MESSAGE frame shows it, which is the `name` of `address`."""
         return self.address.name
 
     @property
@@ -157,7 +157,7 @@ def read_message(send: Frame, address: Address) -> Message:
 def _check_readable(message: Message) -> None:
     """Raise `Refused` if *message* exceeds the default limits of stomp-web's clients.
 
-    RabbitMQ and ActiveMQ accept this message, but the clients truncate the message.
+    RabbitMQ and ActiveMQ would accept a message over these limits, but the clients would truncate the message.
     """
     lines = [f"{name}:{value}\n" for name, value in (*message.headers.items(), ("destination", message.destination))]
     size = sum(map(len, lines)) * 4  # a character has at most 4 bytes

@@ -1,4 +1,4 @@
-"""The meaning of destinations. A destination is a queue, a topic or an exchange, or the broker refuses it.
+"""The meaning of destinations. Each destination that the broker accepts is a queue, a topic or an exchange.
 
 The broker refuses a destination that it does not support. The broker also refuses a message that the real broker would
 confirm and drop, except a message to a topic. Apart from these refusals, destinations behave as in the product that
@@ -63,7 +63,10 @@ class Address:
 
 
 class Naming:
-    """The naming if the ``server`` header names no known product: as in RabbitMQ, but names may contain slashes."""
+    """The naming if the ``server`` header names no known product. The rules are RabbitMQ's, with two differences.
+
+    Names may contain slashes. A subscription to a topic with ActiveMQ's wildcard ``>`` is refused.
+    """
 
     #: Whether a SEND with ``reply-to:/temp-queue/NAME`` makes a temporary queue.
     reply_queues = True
@@ -83,7 +86,7 @@ class Naming:
         return address
 
     def canonical(self, destination: str) -> str:
-        """Return the `Address.name` of *destination*, or *destination* itself if `sent` refuses it."""
+        """Return the `Address.name` of *destination*. If `sent` raises `Refused`, return *destination*."""
         try:
             return self.sent(destination).name
         except Refused:
@@ -144,7 +147,7 @@ class Naming:
         return Address(f"/topic/{key}", Kind.TOPIC, key)
 
     def _name(self, rest: str, what: str) -> str:
-        """Return the name in *rest*, which begins with a slash. Without a valid name, raise `Refused`.
+        """Return the name after the slash at the start of *rest*. If the name is invalid, raise `Refused`.
 
         *what* is the type of destination for the error text.
         """
@@ -177,8 +180,8 @@ class _RabbitMQ(Naming):
 class _Artemis(Naming):
     """The naming of Artemis 2.40.0. Every name is a queue, except ``/topic/NAME``. The wildcards are ``*`` and ``#``.
 
-    Assumes an acceptor with ``anycastPrefix=/queue/;multicastPrefix=/topic/``. Even so, ``a`` and ``/queue/a``
-    are two queues.
+    The acceptor of this Artemis has the parameters ``anycastPrefix=/queue/;multicastPrefix=/topic/``. With these
+    prefixes, ``a`` and ``/queue/a`` could be the same queue, but in this class they are two queues.
     """
 
     reply_queues = False

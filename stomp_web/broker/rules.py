@@ -49,7 +49,7 @@ class Fault:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the fault is over."""
+        """Whether the fault was cancelled, or has happened as often as `times` allows."""
         return self.cancelled or (self.times is not None and self.fired >= self.times)
 
 

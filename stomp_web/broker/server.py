@@ -223,8 +223,8 @@ class Broker:
         """Accept a message without a connection, as if a client had sent the message. Return its ``message-id``.
 
         A *body* of type `str` makes a text message, in UTF-8 and without ``content-length``. *headers* are the headers
-        of a SEND frame. `faults` and *denied* do not apply. Raises `ValueError` if the broker refuses the message, or
-        if a header has no meaning here, such as ``receipt``.
+        of a SEND frame. `faults` and the broker's option *denied* do not apply. Raises `ValueError` if the broker
+        refuses the message, or if a header has no meaning here, such as ``receipt``.
         """
         headers = dict(headers or {})
         useless = next((name for name in headers if name in NOT_FORWARDED), None)
@@ -340,9 +340,10 @@ class Broker:
                 return bool(condition())
 
     def clear(self) -> None:
-        """Forget all messages, even waiting or unacknowledged messages. Empty `connects`.
+        """Forget all messages, even waiting or unacknowledged messages.
 
-        Set the counts of `received` to 0. The counts of connections, sessions and subscriptions stay.
+        Also delete all frames of `connects`, and set the counts of `received` to 0. The counts of connections, sessions
+        and subscriptions stay.
         """
         with self._loop.state:
             self._destinations.clear()

@@ -58,7 +58,7 @@ class Session:
     * `connected` - whether the broker has accepted CONNECT. `version` is the STOMP version of the frames.
     * `login` - the login that the client gave, even if the broker requires none.
     * `ended` - whether the session ignores further frames. If so, the broker's loop must close the connection.
-    * `heart_beat` - ``(the broker sends, the client sends)``, in milliseconds between two heart-beats. 0 means never.
+    * `heart_beat` - two intervals in milliseconds: for the broker's heart-beats, and for the client's. 0 means never.
     * `flow` - the broker's loop sets `Flow.open` to false while too much output waits for the client.
     """
 

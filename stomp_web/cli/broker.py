@@ -18,7 +18,7 @@ __all__ = ["run"]
 
 
 def run(host: str, port: int, *, verbose: bool, http: tuple[str, int] | None = None, **options: typing.Any) -> int:
-    """Serve until Ctrl-C or SIGTERM. *options* are arguments of `Broker`. An option of ``None`` has the default value.
+    """Serve until Ctrl-C or SIGTERM. *options* are arguments of `Broker`. The value ``None`` means the default.
 
     *http* is the host and port of the broker's page for browsers. ``None`` means no page. Raises `StompError` if an
     address or the name of a queue cannot be used.

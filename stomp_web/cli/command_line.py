@@ -2,9 +2,10 @@
 
 The status is 0 if the command succeeded. The status is 1 if the command failed, and standard error says why. The status
 is 2 if the command line or ``STOMP_URL`` is wrong. The status is 130 if Ctrl-C or SIGTERM came before the command was
-done. But ``listen`` without ``--count``, a broker, a relay and a worker end normally at the first Ctrl-C or SIGTERM,
-with status 0 or 1. If standard output cannot be written, ``listen`` fails. The other commands do not fail for this
-reason.
+done. Four commands instead end normally at the first Ctrl-C or SIGTERM, with status 0 or 1: ``broker``, ``relay``,
+``worker``, and ``listen`` if ``--count`` is not given.
+
+If standard output cannot be written, ``listen`` fails. The other commands do not fail for this reason.
 """
 
 from __future__ import annotations
@@ -66,7 +67,11 @@ def _main(argv: typing.Sequence[str] | None) -> int:
 
 
 def _parse(argv: typing.Sequence[str] | None) -> argparse.Namespace:
-    """Parse *argv*. If an option stands between ids of ``outbox``, also read the ids that `argparse` leaves unread."""
+    """Parse *argv*.
+
+    The command ``outbox`` takes row ids. If an option comes before an id, `argparse` may leave the id unparsed. This
+    function also parses such an id.
+    """
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and (arguments.command != "outbox" or any(word.startswith("-") for word in rest)):
@@ -135,7 +140,10 @@ _Commands: typing.TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def _command(commands: _Commands, name: str, run: str, text: str, epilog: str | None = _ABOUT_URL) -> _Parser:
-    """Add a command. *run* names its function, ``MODULE:FUNCTION``. ``--help`` lists the first sentence of *text*."""
+    """Add the command *name*. The first sentence of *text* appears in the list of commands in ``--help``.
+
+    *run* names the function that runs the command, as ``MODULE:FUNCTION``.
+    """
     parser = commands.add_parser(name, help=f"{text.partition('. ')[0].rstrip('.')}.", description=text, epilog=epilog)
     parser.set_defaults(run=run, parser=parser)
     return parser

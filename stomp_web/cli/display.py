@@ -54,7 +54,11 @@ def complain(text: str) -> None:
 
 
 def in_words(error: BaseException, *, sending: bool = False) -> str:
-    """Return *error* in one line. If *sending* is true, the line of a `MessageError` begins with the outcome."""
+    """Return the text of *error* in one line.
+
+    If *sending* is true and *error* is a `MessageError`, the line begins with the outcome of the send: ``not sent``,
+    ``rejected`` or ``delivery unknown``.
+    """
     truths = ((NotSent, "not sent: "), (Rejected, "rejected: "), (DeliveryUnknown, "delivery unknown: "))
     truth = next((words for kind, words in truths if sending and isinstance(error, kind)), "")
     text = " ".join(str(error).split()) or type(error).__name__
@@ -80,7 +84,7 @@ def read_body(
 
     *accept* names more serializers. *keys* verify signatures. A signature must be valid for the destination of
     *frame*, or for a destination in *subscribed*. If *frame* is truncated, the body counts as cut and is not decoded.
-    If the content type is unknown, `Reading.text` shows the bytes, but `Reading.unread` is ``None``.
+    An unknown content type is not an error: `Reading.text` shows the bytes, and `Reading.unread` is ``None``.
     """
     accept = (*_READ_ALWAYS, *accept)
     if frame.truncated:

@@ -24,9 +24,9 @@ class BusyError(BrokerUnavailable):
 
 
 class Driver:
-    """The right to drive a connection. The function *ended* returns whether the session has ended.
+    """Decides which thread drives a connection. The function *ended* returns whether the session has ended.
 
-    To stop driving, a thread calls the function *leave*. This function calls `release`.
+    The driving thread calls the function *leave* when the thread stops driving. *leave* must call `release`.
     """
 
     def __init__(self, leave: typing.Callable[[], object], ended: typing.Callable[[], bool]) -> None:
@@ -85,10 +85,10 @@ class Driver:
         deadline: Deadline,
         drive: typing.Callable[[typing.Callable[[], bool], Deadline], object],
     ) -> None:
-        """Wait until *done* returns true or *deadline* expires. If no other thread drives, drive during the wait.
+        """Wait until *done* returns true or *deadline* expires. Meanwhile, drive if no other thread drives.
 
-        To drive, the method calls ``drive(done, deadline)`` without holding the lock. The method itself calls *done*
-        with the lock held.
+        To drive, the method releases the lock and calls ``drive(done, deadline)``. The method also calls *done* itself,
+        and holds the lock during this call.
         """
         nested = self.is_this_thread
         while True:
@@ -117,7 +117,10 @@ class Driver:
             self._waiting -= 1
 
     def drive_if_idle(self) -> bool:
-        """Begin to drive if no thread drives or waits. Return whether this call has begun to drive."""
+        """Begin to drive the connection if it is idle. Return whether this call has begun to drive.
+
+        The connection is idle if no thread drives it, and no thread waits for another thread or for the right to drive.
+        """
         with self.lock:
             if self._thread is not None or self._waiting:
                 return False
@@ -125,14 +128,14 @@ class Driver:
             return True
 
     def release(self) -> None:
-        """Stop driving."""
+        """Stop driving the connection, and wake the threads that wait. Close `wakeup` if the session has ended."""
         with self.lock:
             self._thread = None
             self.changed.notify_all()
         self.close_wakeup()
 
     def wake(self) -> None:
-        """End the driving thread's wait for the socket. If the calling thread drives, do nothing."""
+        """End the driving thread's wait for the socket. Do nothing if the driving thread itself calls this method."""
         if not self.is_this_thread:
             self.wakeup.wake()
 

@@ -36,10 +36,10 @@ class QueueingDuplexClient(LoopClient):
     Run `listen_forever`, usually in a thread that you start. Take the frames from these queues:
 
     * `message_queue` - MESSAGE frames. While this queue is full, the client sends heart-beats but does not read. The
-      broker keeps the other messages. Exception: while a call waits for a receipt, the client reads until it holds
-      *queue_size* more messages. If even more messages precede the receipt, the receipt stays unread. To send confirmed
-      messages while many messages wait, use a second client. A prefetch limit also helps if the ack mode is not
-      ``auto``.
+      broker keeps the other messages. Exception: while a call waits for a receipt, the client reads on until about
+      *queue_size* messages wait outside of the full queue. If the broker sends still more messages before the receipt,
+      the client does not read the receipt. To send confirmed messages while many messages wait, use a second
+      client. A prefetch limit also helps if the ack mode is not ``auto``.
     * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT and ERROR frames. A full queue drops its
       oldest frame.
 
@@ -189,7 +189,8 @@ class QueueingDuplexClient(LoopClient):
     def _session_of(self, frame: Frame, transaction: str | None) -> Session:
         """Return the session in which *frame* can be acknowledged. Raises the exceptions of `ack`.
 
-        If the caller made *frame*, *frame* fits any session.
+        A *frame* that the client has received belongs to one session. A *frame* that the caller has constructed fits
+        any session.
         """
         session = self._live_session()
         if getattr(frame, "_session", session) is not session:

@@ -32,9 +32,11 @@ class Encoder:
     ) -> tuple[bytes, typing.Sequence[bytes]]:
         """Return the encoded SEND frames of the prepared *messages*, and further parts to write afterwards.
 
-        Only a single message with a body of 64 KiB or more has further parts: this body, which is not copied, and the
-        NUL. *receipt* is the receipt id of the first message. Each further message has the next number as its receipt
-        id. *transaction* is an id from the client's `begin`, and needs no escapes. Raises `InvalidFrame` if the STOMP
+        If there is only one message and its body has 64 KiB or more, the further parts are the body and the NUL. So a
+        large body is not copied. In all other cases, there are no further parts.
+
+        *receipt* is the receipt id of the first message. Each further message has the next number as its receipt id.
+        *transaction* is an id from the client's `begin`, and needs no escapes. Raises `InvalidFrame` if the STOMP
         version cannot carry a message.
         """
         parts: list[bytes] = []

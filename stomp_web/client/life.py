@@ -37,7 +37,10 @@ class _ClosedMeanwhileError(BrokerUnavailable):
 
 
 class LoopClient(Loop):
-    """A client whose loop runs in a thread of the application or inside a call."""
+    """A client that starts no thread.
+
+    `listen_forever` drives the connection. While this method does not run, other calls drive the connection.
+    """
 
     def _set_up_loop(self, queue_size: int, message_queue: FrameQueue | None) -> None:
         super()._set_up_loop(queue_size, message_queue)
@@ -109,7 +112,10 @@ class LoopClient(Loop):
             self._leave()
 
     def is_overdue(self, seconds: float) -> bool:
-        """Return whether the broker's heart-beat is *seconds* late. If so, the loop hangs. A working loop would end."""
+        """Return whether the broker's heart-beat is at least *seconds* late.
+
+        A working loop ends if a heart-beat is late. So if the result is true, the loop hangs.
+        """
         return self._session is not None and self._beats.overdue(time.monotonic() - seconds) is not None
 
     def listen_forever(self, *, connect: bool = True) -> None:
@@ -121,7 +127,8 @@ class LoopClient(Loop):
         DISCONNECT and returns.
 
         Raises `BrokerUnavailable` or `AuthenticationFailed` if the loop cannot connect. If the connection ends without
-        a shutdown, raises `Rejected` or `ConnectionLost`. `Rejected` means that an ERROR refused a frame.
+        a shutdown, raises `Rejected` or `ConnectionLost`. `Rejected` means that the broker refused a frame with an
+        ERROR.
         """
         with self._driving(self._deadline(None)):
             if self.listening_event.is_set():

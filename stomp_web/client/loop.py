@@ -1,8 +1,8 @@
 """The loop of the driving thread. The loop writes bytes, reads frames and dispatches the frames.
 
-A call hands over an `Exchange`, and the driving thread writes the bytes of the exchange. A RECEIPT ends an exchange. A
-MESSAGE goes to `ReceivedFrames`. An ERROR ends the session. Only `Loop._end` ends a session and wakes all waiting
-threads.
+A calling thread adds an `Exchange` to `Exchanges`, and the driving thread writes the bytes of the exchange. A RECEIPT
+ends an exchange. A MESSAGE goes to `ReceivedFrames`. An ERROR ends the session. Only `Loop._end` ends a session and
+wakes all waiting threads.
 """
 
 from __future__ import annotations
@@ -80,7 +80,10 @@ class Loop(BaseClient):
             self._received.end_messages(reason)
 
     def _leave(self) -> None:
-        """Stop driving in the calling thread."""
+        """Stop driving the connection: release the right that the calling thread holds.
+
+        If the session has ended, first end the queue of messages. In a forked child, do nothing.
+        """
         if self._inherited:
             return  # this process was forked in a callback
         if self._session is None and self._reason is not None:

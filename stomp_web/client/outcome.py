@@ -113,12 +113,14 @@ def rejected(
 
     *receipts* maps each requested receipt id to the position of its message. All ids of a transaction have the same
     position. *waiting* holds the ids of missing receipts. If *receipts* is empty, the exception is about *count*
-    messages. *earlier* is the number of unconfirmed messages that were sent before. *late* means that the deadline
-    expired before the last answer.
+    messages. *earlier* is the number of unconfirmed messages that were sent before this call. *late* means that the
+    deadline expired before all answers had come.
 
-    The exception is `Rejected` only if an ERROR refuses a message of this call. The outcome is unknown if a message has
-    no answer. If *earlier* is not 0, an ERROR without ``receipt-id`` leaves the outcome unknown. RabbitMQ sends all
-    ERRORs without ``receipt-id``.
+    The exception is `Rejected` if an ERROR refuses a message of this call and every other message has an answer. If the
+    broker ends the session after a refusal, the messages after the refused message need no answer: `not_sent` has their
+    positions. Otherwise, the outcome is unknown. If *earlier* is not 0, an ERROR without ``receipt-id`` refuses no
+    message of this call, because the ERROR may be about an earlier message. RabbitMQ sends all ERRORs without
+    ``receipt-id``.
     """
     broker = session.broker
     refusals = [error for error in errors if refuses(error, session.dialect)]
@@ -176,8 +178,8 @@ def no_receipt(
 ) -> MessageError:
     """Return the exception for unanswered messages. *error* says why no answer came.
 
-    *size* is the number of bytes of a single message. If it is 1, as for several messages, the error does not mention
-    the broker's size limit.
+    For a single message, *size* is the number of bytes of its body. If *size* is above the broker's limit, the error
+    mentions the limit. For several messages, *size* is 1, so the error never mentions the limit.
     """
     late = isinstance(error, TransportTimeout)
     given = f" ({deadline.seconds:.3g} s given)" if late else ""

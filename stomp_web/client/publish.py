@@ -75,7 +75,10 @@ class PublishClient(SendingClient):
 
     @classmethod
     def with_connector(cls, connector: Connector, timeout: float, confirm: bool, notices: Notices) -> PublishClient:
-        """Return a pooled client. Pooled clients share *connector* and *notices*. The pool calls `Notices.publish`."""
+        """Return a client for a pool. The clients of a pool share *connector* and *notices*.
+
+        Unless the pool sets `publishes_notices`, only the pool calls `Notices.publish`, and the client does not.
+        """
         client = cls.__new__(cls)
         client._set_up(connector, timeout, confirm, notices)
         return client
@@ -187,8 +190,8 @@ class PublishClient(SendingClient):
         * *confirm* - whether to wait for the broker's receipt. The default is the client's `confirm`. In a transaction,
           ``confirm=True`` raises `InvalidFrame` because only COMMIT is confirmed.
         * *transaction* - the id that `begin` returned.
-        * *ttl* - the seconds that the message may wait for a receiver. The client uses the broker's own header for the
-          value.
+        * *ttl* - the seconds that the message may wait for a receiver. The client sends this limit in the broker's
+          own header for the expiry, such as ``expires``.
         * *timeout* - the limit for the whole call, in seconds. The default is the client's `timeout`.
 
         If STOMP cannot carry the message, raises `InvalidFrame` and sends nothing. `NotSent`, `Rejected` and

@@ -68,8 +68,8 @@ class FrameQueue:
     def get(self, block: bool = True, timeout: float | None = None) -> Frame:
         """Take out and return the oldest frame. If *block* is true, wait at most *timeout* seconds. ``None``: no limit.
 
-        Raises ``queue.Empty`` if no frame comes in time. After `end`, `get` on an empty queue raises the *reason* that
-        `end` got.
+        Raises ``queue.Empty`` if no frame comes in time. After ``end(reason)``, `get` on an empty queue raises
+        *reason*.
         """
         try:
             frame = self._frames.popleft()  # atomic in Python; only threads that have to wait need the lock
@@ -113,7 +113,7 @@ class FrameQueue:
 
 
 class ReceivedFrames:
-    """The received frames of one client. If frames wait for room, taking a frame from `message_queue` calls *wake*."""
+    """The received frames of one client. While `held` has frames, each `get` of `message_queue` calls *wake*."""
 
     def __init__(self, queue_size: int, message_queue: FrameQueue | None, wake: typing.Callable[[], object]) -> None:
         self.message_queue = FrameQueue(queue_size) if message_queue is None else message_queue
@@ -143,7 +143,7 @@ class ReceivedFrames:
         return not held or self.parting or (awaiting and held < self.message_queue.maxsize)
 
     def most(self, awaiting: bool) -> int:
-        """Return how many frames the client may read now."""
+        """Return how many frames one read may return. *awaiting* means that a call waits for a receipt."""
         if awaiting or self.parting:
             return _MOST_AT_ONCE
         # One frame more than fits into the queue: that frame is held back, which tells the loop that there is no room.
@@ -171,7 +171,10 @@ class ReceivedFrames:
             frames.end(reason)
 
     def end_messages(self, reason: StompError) -> None:
-        """Move all held frames to `message_queue`, and end `message_queue`. No other thread may drive meanwhile."""
+        """Move all held frames to `message_queue`, and end `message_queue`.
+
+        While this method runs, no other thread may drive the connection.
+        """
         held, self.held = self.held, collections.deque()
         self.message_queue.end(reason, held)
 
@@ -181,9 +184,9 @@ class ReceivedFrames:
 
 
 class UnclaimedWarnings:
-    """Warnings about messages with an unknown subscription id: one for each id, and at most 100.
+    """Logs one warning for each unknown subscription id of a message, but at most 100 warnings.
 
-    Examples are answers from a temporary queue of RabbitMQ, and messages that come after UNSUBSCRIBE.
+    For example, an answer from a temporary queue of RabbitMQ and a message after UNSUBSCRIBE have an unknown id.
     """
 
     def __init__(self, log: GuardedLogger) -> None:

@@ -1,7 +1,8 @@
 """`SendingClient`, the base class of `PublishClient`. One thread at a time uses the session.
 
-Each message of a confirmed send gets one answer. A session is `unsettled` from the first byte of a call until the last
-answer. An error or an interrupt during this time ends the session. Therefore, no call reads the answer to another call.
+Each message of a confirmed send gets one answer. A session is `unsettled` from the first byte that a call writes
+until the last answer has come. An error or an interrupt during this time ends the session. Therefore, no call reads the
+answer to another call.
 """
 
 from __future__ import annotations
@@ -162,10 +163,13 @@ class SendingClient(BaseClient):
     ) -> typing.NoReturn:
         """End the session after a failed write of *data*, and raise the exception for the messages.
 
-        If no time was left for the first byte, the session does not end. *error* is the reason of the failure. *before*
-        is the number of bytes that were written before *data*. *count* is the number of messages in *data*. *receipts*
-        maps the requested receipt ids to the positions of the messages. The method first reads the frames that have
-        come, such as receipts or an ERROR with the reason.
+        The method first reads the frames that the broker has already sent, such as receipts or an ERROR with the
+        reason. If the deadline had expired before the write, the session usually does not end. It ends only if TLS
+        still holds bytes of an earlier write.
+
+        *error* is the reason of the failure. *before* is the value of `Transport.bytes_sent` before the write. *count*
+        is the number of messages in *data*, or 1 in a transaction. *receipts* maps the requested receipt ids to the
+        positions of the messages.
         """
         left = session.transport.bytes_sent - before
         if isinstance(error, _NoTime) and not session.transport.stuck:
@@ -205,7 +209,10 @@ class SendingClient(BaseClient):
         others: typing.Iterable[str] = (),
         earlier: int = 0,
     ) -> None:
-        """Send *frame*. Wait for its receipt and for the receipts *others*. `_await_answers` explains *earlier*."""
+        """Send *frame* with a receipt id. Wait for this receipt, and for the receipts with the ids *others*.
+
+        `_await_answers` explains *earlier*.
+        """
         receipt = state.next_receipt
         state.next_receipt += 1
         frame.headers["receipt"] = str(receipt)
@@ -225,7 +232,7 @@ class SendingClient(BaseClient):
     ) -> None:
         """Read frames until all messages are answered. *receipts* maps each receipt id to the position of its message.
 
-        *answered* is the number of receipts, from the first, that have already come. *earlier* is the number of
+        The first *answered* receipts in *receipts* have already come. *earlier* is the number of
         unconfirmed messages that were sent before. An ERROR may be about one of these earlier messages. `no_receipt`
         explains *size*. After an ERROR, the method reads the other answers, ends the session and raises an exception.
         """
@@ -278,8 +285,9 @@ class SendingClient(BaseClient):
     def _look(self, state: ClientState) -> Session | None:
         """Check the socket without waiting. Return the session, or ``None`` if the session has ended.
 
-        An ERROR that has come is about an earlier unconfirmed frame. If all unconfirmed messages are in transactions,
-        the next call in each transaction raises an exception for the ERROR. Otherwise, the client logs the ERROR.
+        If the broker has sent an ERROR, the ERROR is about an earlier unconfirmed frame, and the session ends. If all
+        unconfirmed frames belong to open transactions, the next call in each of these transactions raises an exception
+        for the ERROR. Otherwise, the client logs the ERROR.
         """
         session = state.session
         if session is None:

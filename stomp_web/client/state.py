@@ -1,7 +1,7 @@
 """The open transactions of a session, and the state of a `PublishClient` in one process.
 
-A client has one claim, which is a `Right`. Only the thread that holds the claim may use the session. The thread takes
-the claim out of `ClientState.claims`, and later puts the claim back.
+A `ClientState` has one claim, a `Right` object. Only the thread that holds the claim may use the session. To get the
+claim, a thread takes the claim out of `ClientState.claims`. After its call, the thread puts the claim back.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOST_ENDED = 1_000  # ended transactions that are remembered; a program with mo
 
 @dataclasses.dataclass(slots=True)
 class OpenTransaction:
-    """An open transaction."""
+    """Counts the sent frames of one open transaction, and holds the ids of the expected receipts."""
 
     #: The number of frames that were sent since the last receipt.
     messages: int = 0
@@ -129,7 +129,10 @@ class ClientState:
         self.claims.append(Right(self))
 
     def restore(self, lost: Right) -> None:
-        """Replace the claim *lost* by a new claim. The module of `Right` explains how an exception can lose a claim."""
+        """Add a new claim after an exception, in place of the claim *lost*.
+
+        The module of `Right` explains how a claim is lost if an exception interrupts a call.
+        """
         self.claims.append(Right(self))
 
     @property

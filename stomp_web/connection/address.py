@@ -67,7 +67,7 @@ class Address:
 
     @property
     def local(self) -> bool:
-        """Whether the address is for development, so that a client opens no connection."""
+        """Whether the scheme is for development, such as ``memory``. A publisher then opens no connection."""
         return self.scheme in LOCAL_SCHEMES
 
     @property

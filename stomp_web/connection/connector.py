@@ -35,7 +35,7 @@ class Connector:
         return f"{'stomp' if self.settings.tls is None else 'stomp+ssl'}://{','.join(map(str, self.endpoints))}"
 
     def check(self, **changes: typing.Any) -> None:
-        """Raise `ConfigurationError` if `settings` with *changes* give a CONNECT frame that STOMP cannot carry."""
+        """Raise `ConfigurationError` if the CONNECT frame cannot be encoded. *changes* replace fields of `settings`."""
         try:
             encode(dataclasses.replace(self.settings, **changes).connect_frame())
         except InvalidFrame as error:
@@ -43,7 +43,7 @@ class Connector:
             raise ConfigurationError(problem) from None
 
     def open(self, deadline: Deadline, **changes: typing.Any) -> Session:
-        """Return a new session. *changes* replace fields of `settings`. First, pass *changes* to `check`.
+        """Return a new session. *changes* replace fields of `settings`. The caller must call `check` first.
 
         Raises `AuthenticationFailed` as soon as one broker refuses the credentials. The other brokers would probably
         refuse the credentials too, and might lock the account. Raises `BrokerUnavailable` if all brokers have failed.
@@ -129,9 +129,9 @@ def make_connector(
 
 
 def client_options(address: Address, names: typing.Iterable[str]) -> dict[str, typing.Any]:
-    """Return the options that *address* gives a client, including `login`, `passcode`, `vhost` and `ssl`.
+    """Read the options of a client from *address*. The options include `login`, `passcode`, `vhost` and `ssl`.
 
-    Raises `ConfigurationError` for an invalid value, and for an option of the query that is not in *names*.
+    Raises `ConfigurationError` for an invalid value, and for an option in the address's query that is not in *names*.
     """
     allowed = set(names)
     options: dict[str, typing.Any] = {"ssl": True} if address.tls else {}

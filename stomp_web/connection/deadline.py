@@ -48,7 +48,7 @@ class Deadline:
         return Deadline(min(self.remaining(), seconds))
 
     def share(self, parts: int) -> Deadline:
-        """Return the deadline of the first of *parts* attempts that share the remaining time equally."""
+        """Divide the remaining time into *parts* equal parts. Return the deadline at the end of the first part."""
         return self.sooner(self.remaining() / parts)
 
 

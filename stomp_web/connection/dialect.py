@@ -42,9 +42,9 @@ class Dialect:
     * `frame_limit_names` - the broker's settings that limit the size of a message, in words.
     * `ends_after_refusal` - whether an ERROR that names a refused frame ends the connection in STOMP 1.2. If so,
       the broker accepts no later frame. STOMP 1.2 ("ERROR") requires this, but RabbitMQ and ActiveMQ continue.
-    * `unnamed_refusals` - a pattern for the ``message`` header of an ERROR without ``receipt-id``. The ERROR refuses a
-      frame only if the header matches. With ``None`` instead of a pattern, the ERROR refuses a frame unless the ERROR
-      is about the end of the connection or a failure inside the broker.
+    * `unnamed_refusals` - a pattern for the ``message`` header of an ERROR without ``receipt-id``. Such an
+      ERROR refuses a frame only if the header matches the pattern. If there is no pattern (``None``), the ERROR refuses
+      a frame, except if the ERROR reports the end of the connection or a failure inside the broker.
     """
 
     name: str
@@ -78,8 +78,8 @@ class Dialect:
     def prefetch(self, count: int) -> dict[str, str]:
         """Return the headers of SUBSCRIBE that allow about *count* unacknowledged messages.
 
-        If the header counts bytes, only a *count* of 1 is exact. For 1, the header is 0, and Artemis 2.40
-        sends one message at a time.
+        If the header counts bytes, the limit is exact only for a *count* of 1. In this case, the value of the header is
+        0, and Artemis 2.40 then sends one message at a time.
         """
         if self.prefetch_header is None:
             return {}
@@ -104,7 +104,10 @@ class Dialect:
         return "/topic/" + self.quote(name)
 
     def quote(self, name: str) -> str:
-        """Return *name* as part of a destination. RabbitMQ 3.10 answers the unquoted ``/queue/a/b`` with ERROR."""
+        """Return *name* as part of a destination. For RabbitMQ, characters such as ``/`` are percent-encoded.
+
+        For the queue ``a/b``, the destination is ``/queue/a%2Fb``. RabbitMQ 3.10 answers ``/queue/a/b`` with ERROR.
+        """
         return urllib.parse.quote(name, safe="!#$&'()*+,-.:;<=>?@[]^_`{|}~ ") if self.quotes_destinations else name
 
 

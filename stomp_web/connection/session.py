@@ -206,7 +206,8 @@ class Session:
     def write_rest(self, data: bytes, more: typing.Sequence[bytes], sent: int, deadline: Deadline) -> None:
         """Send *data* from position *sent* on, and then *more*. Raises `TransportTimeout` or `TransportClosed`.
 
-        The method also reads bytes from the broker. If both sides only wrote, both sides could wait for ever.
+        The method also reads bytes from the broker. If the client and the broker both wrote without reading, both could
+        wait for ever.
         """
         rest = [memoryview(part) for part in (data, *more)]
         while True:
@@ -241,7 +242,8 @@ class Session:
     def all_ready(self) -> typing.Iterator[Frame]:
         """Yield the frames that came while no call waited for an answer. The method does not wait.
 
-        Raises `ProtocolError`. Also raises `TransportClosed` if the connection has ended or more than 2 MiB have come.
+        Raises `ProtocolError` if a frame cannot be read. Raises `TransportClosed` if the connection has ended, or
+        if more than 2 MiB have come during this call.
         """
         most = self.bytes_received + _MOST_UNASKED
         while True:
@@ -352,10 +354,11 @@ def error_words(frame: Frame) -> str:
 
 
 class HeartBeats:
-    """The times for heart-beats. *agreed* is ``(we send, they send)`` in milliseconds. 0 means never.
+    """The times for heart-beats. *agreed* holds two intervals in milliseconds: ``(client sends, broker sends)``.
 
-    `sent` is the time when the last byte was sent. `received` is the time when the last byte was received. Both are
-    values of ``time.monotonic()``. Any byte counts as a heart-beat.
+    An interval of 0 means that this side sends no heart-beats. `sent` is the time when the last byte was sent.
+    `received` is the time when the last byte was received. Both are values of ``time.monotonic()``. Any byte counts as
+    a heart-beat.
     """
 
     __slots__ = ("_expects", "_sends", "received", "sent")
@@ -378,7 +381,10 @@ class HeartBeats:
         return f"no byte came for {self._expects:g} s; a heart-beat was promised every {promised:g} ms"
 
     def rest(self, now: float, reading: bool) -> float | None:
-        """Return the seconds until `due` or, if *reading* is true, `overdue` must be checked. ``None`` means never."""
+        """Return the seconds until `due` must be checked. ``None`` means that no check is necessary.
+
+        If *reading* is true, `overdue` must be checked, too. Then return the seconds until the earlier check.
+        """
         moments = [self.sent + self._sends] if self._sends else []
         if self._expects and reading:
             moments.append(self.received + self._expects)

@@ -164,11 +164,11 @@ class Transport:
             raise TransportClosed(f"the TLS handshake failed: {error.reason or error}") from error
 
     def _let_reads_wait(self) -> None:
-        """On Linux, let each read without the flag `_at_once` wait up to 4 milliseconds.
+        """On Linux, let a read wait up to 4 milliseconds. A call with the flag in `_at_once` does not wait.
 
         If bytes come during this wait, no poll is needed. Without this setting, one thread reaches 0.86 of its usual
         rate of confirmed sends (CPython 3.11). With 8 threads, the factor is 0.83. The method leaves sockets of gevent
-        unchanged, because they would wait for ever.
+        unchanged, because their reads would wait for ever.
         """
         if sys.platform != "linux" or socket.socket.__module__ != "socket":
             return
@@ -233,7 +233,10 @@ class Transport:
         return sent
 
     def receive_some(self) -> bytes | None:
-        """Return received bytes, ``None`` if none came, or ``b""`` if the peer closed. Raises `TransportClosed`."""
+        """Return received bytes. Raises `TransportClosed`.
+
+        Return ``None`` if no bytes came, or ``b""`` if the peer has closed the connection.
+        """
         try:
             return self._socket.recv(_RECEIVE_SIZE, self._at_once)
         except BlockingIOError:
@@ -244,9 +247,10 @@ class Transport:
             raise TransportClosed(describe(error)) from error
 
     def receive(self, deadline: Deadline, most: int = _RECEIVE_SIZE) -> bytes | None:
-        """Wait for bytes, and return bytes like `receive_some`. ``None`` means that *deadline* expired.
+        """Wait for bytes, and return the bytes. ``None`` means that *deadline* expired.
 
-        *most* is a hint: more bytes may be returned.
+        As with `receive_some`, ``b""`` means that the peer closed, and the method may raise `TransportClosed`. *most*
+        is a hint: more bytes may be returned.
         """
         if self._at_once:
             try:

@@ -46,7 +46,7 @@ class StompPanel(Panel):
 
     @classmethod
     def ready(cls) -> None:
-        """Observe the publishers from the start of the project on. django-debug-toolbar calls this method."""
+        """Begin to observe all publishers when the project starts. django-debug-toolbar calls this method."""
         watch(*publishers.made())
 
     def enable_instrumentation(self) -> None:
@@ -59,11 +59,11 @@ class StompPanel(Panel):
         self._collection.end()
 
     def generate_stats(self, request: HttpRequest, response: HttpResponse) -> None:
-        """Store what the panel shows."""
+        """Store the data that the panel shows."""
         self.record_stats(make_report(self._collection))  # type: ignore[no-untyped-call, unused-ignore]
 
     def generate_server_timing(self, request: HttpRequest, response: HttpResponse) -> None:
-        """Add the time of all messages to the header ``Server-Timing``."""
+        """Add the total time of all send calls to the header ``Server-Timing``."""
         stats = self._stats()
         title = f"STOMP: {stats['subtitle']}"
         self.record_server_timing("time", title, stats["milliseconds"])  # type: ignore[no-untyped-call, unused-ignore]
@@ -79,7 +79,10 @@ class StompPanel(Panel):
         return _template().render(Context(self._stats()))
 
     def _stats(self) -> dict[str, typing.Any]:
-        """Return the dict that `generate_stats` has recorded, or an empty one. It may come from the toolbar's store."""
+        """Return the dict that `generate_stats` has recorded, or an empty dict.
+
+        The toolbar may load the recorded dict from its store.
+        """
         return typing.cast(
             "dict[str, typing.Any]",
             self.get_stats(),  # type: ignore[no-untyped-call, unused-ignore]

@@ -38,7 +38,7 @@ _KEYS = ("OPTIONS", "OUTBOX", "WORKER")
 
 
 class _PublisherProxy(ConnectionProxy):  # type: ignore[type-arg]
-    """The class of `publisher`. A pickle of `publisher` contains only this name, and a copy is the same object."""
+    """The class of `publisher`. A copy is the same object. A pickle contains only the variable's name."""
 
     def __reduce__(self) -> str:
         return "publisher"
@@ -73,7 +73,7 @@ class Publishers:
         return iter(_entries())
 
     def make(self, alias: str) -> Publisher:
-        """Return a new publisher for *alias*, not connected yet. Raises what ``publishers[alias]`` raises."""
+        """Return a new, unconnected publisher for *alias*. Raises the same exceptions as ``publishers[alias]``."""
         aliases = list(_entries())
         if alias not in aliases:
             raise PublisherDoesNotExist(

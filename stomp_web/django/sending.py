@@ -60,10 +60,11 @@ def send(
     and then raises the first error. With *on_commit*, a message is lost, or its outcome is unknown, if sending fails or
     the process dies after the commit.
 
-    With *on_commit*, the publisher of an alias sends the messages of a transaction as one batch, or as several batches
-    if the messages differ in *confirm*. If several messages wait, all errors are logged. If a batch of several
-    messages fails, each message that was certainly not sent is tried again alone. The time that failed batches have
-    taken shortens the *timeout* of later batches, but at least a twentieth of each *timeout* remains.
+    With *on_commit*, each publisher sends its messages of the transaction as one batch. If the messages differ in
+    *confirm*, the publisher sends several batches. If a batch of several messages fails, each message that was
+    certainly not sent is tried again alone. If several messages wait for the commit, every error is also logged. The
+    time of failed batches is subtracted from the *timeout* of later batches. Each batch keeps at least a twentieth of
+    its *timeout*.
     """
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
     if keep is None:
@@ -196,7 +197,8 @@ def _after_commit(
 class _Group:
     """The messages of one transaction, and the errors of messages that could not be sent.
 
-    `registered` has weak references. A `_Waiting` object exists only until Django has called or dropped the object.
+    `registered` has weak references to the `_Waiting` objects of the transaction. Only Django keeps these objects
+    alive, in its list of functions to call after the commit. A rollback to a savepoint drops objects from this list.
     """
 
     def __init__(self) -> None:
@@ -238,7 +240,7 @@ class _Waiting:
                 del first  # otherwise this frame and the traceback refer to each other
 
     def _later(self) -> typing.Iterator[_Waiting]:
-        """Yield the `_Waiting` objects of the same transaction that Django will call after this object, in order."""
+        """Yield the later `_Waiting` objects of the same transaction, in the order in which Django will call them."""
         calls = [each[1] for each in transaction.get_connection(self.database).run_on_commit]
         if self in calls:
             # A TestCase never commits: a function stays in the list after its call, or if it is never called.

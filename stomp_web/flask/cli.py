@@ -60,9 +60,10 @@ def _read(
 
 @contextlib.contextmanager
 def _command(extension: str, unusable: int = 2) -> typing.Iterator[StompState]:
-    """Yield the app's state. A `StompError` ends the command with the exit status 1.
+    """Yield the app's state. A `StompError` in the ``with`` block ends the command with the exit status 1.
 
-    If a retry would fail, too, the exit status is *unusable* instead.
+    For a `ConfigurationError` or an `InvalidFrame`, the exit status is *unusable*, because the same command would
+    always fail.
     """
     keep_descriptors()
     try:
@@ -78,7 +79,10 @@ def _command(extension: str, unusable: int = 2) -> typing.Iterator[StompState]:
 
 
 def _report(text: str) -> None:
-    """Print the result *text*. If printing fails, print at most a warning: the command itself has succeeded."""
+    """Print the result *text*. A failure to print is not an error, because the command itself has succeeded.
+
+    If printing fails, print a warning to standard error. After a broken pipe, print no warning.
+    """
     reason = try_to_print(sys.stdout, text)
     if reason is not None and not isinstance(reason, BrokenPipeError):
         try_to_print(sys.stderr, f"Warning: standard output cannot be written: {reason.strerror}")
@@ -197,9 +201,9 @@ def relay(
 def make_worker(state: StompState, script: ScriptInfo, *, processes: int | None) -> Worker:
     """Return a worker for the handlers of the extension.
 
-    *processes* is the number of processes that run handlers. If *processes* is ``None``, the configuration has the
-    number. Each process loads the app in the same way as *script*. Raises `ConfigurationError` if there is no handler
-    or if the configuration is wrong.
+    *processes* is the number of processes that run handlers. ``None`` means the number in the configuration. Each
+    process loads the app in the same way as *script*. Raises `ConfigurationError` if there is no handler or if the
+    configuration is wrong.
     """
     from ..worker import Worker  # a site that only sends does not need it
 

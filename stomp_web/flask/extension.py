@@ -1,4 +1,4 @@
-"""The extension `Stomp` belongs to the program and keeps no app. Each app has a `StompState`."""
+"""One extension `Stomp` can serve several apps, and stores no reference to an app. Each app has a `StompState`."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class Stomp(PublisherMethods):
         keys. No connection is opened.
 
         If the value of an environment variable is JSON, ``app.config.from_prefixed_env()`` decodes the value. So a
-        passcode that has only digits needs double quotes in the variable. For a service whose name begins with the
-        prefix, Kubernetes sets environment variables such as ``STOMP_SERVICE_HOST`` and
+        passcode that has only digits needs double quotes in the variable. If the name of a service is ``stomp`` or
+        begins with ``stomp-``, Kubernetes sets environment variables such as ``STOMP_SERVICE_HOST`` and
         ``STOMP_PORT=tcp://10.0.0.7:61613``. If the configuration contains such variables, the extension ignores them.
 
         Raises `ConfigurationError` for a bad value, and for an unknown ``STOMP_`` key that Kubernetes does not set.
@@ -97,7 +97,10 @@ class Stomp(PublisherMethods):
         app.extensions[self._key] = StompState(app, options, lambda: self.handlers, worker, outbox, alias)
 
     def _is_option(self, name: str, value: typing.Any) -> bool:
-        """Return true for an option, false for a key of Kubernetes. Raises `ConfigurationError` for any other key."""
+        """Return true if *name* is an option, and false if Kubernetes sets the variable *name* for a service.
+
+        Raises `ConfigurationError` for any other key.
+        """
         bare = name.removeprefix(self._prefix)
         if option_name(bare.lower()) in OPTIONS:
             return True

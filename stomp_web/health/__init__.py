@@ -6,7 +6,7 @@
 
 The parts, and the module of each part::
 
-    Report (report)              live, ready and the reason: the JSON of an answer
+    Report (report)              holds live, ready and the reason, and makes the JSON text of an answer
     HealthCheck (check)          asks the brokers of a web application, one check at a time
       HealthMiddleware (middleware)    answers the probes of a WSGI application
       stomp_web.flask.health, stomp_web.django.health

@@ -1,4 +1,4 @@
-"""`HealthCheck`: whether the brokers of a web application answer. Simultaneous probes cause only one check."""
+"""`HealthCheck` checks whether the brokers of a web application answer. Simultaneous probes cause only one check."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _reason(failed: list[Health], brokers: int) -> str:
 
 
 class _Round:
-    """One call of all checks. Other callers can wait for the end of the round."""
+    """One run of all checks, made by one caller. Other callers can wait for the end of the round."""
 
     __slots__ = ("began", "done", "report")
 
@@ -124,7 +124,11 @@ class _Round:
 
 
 class _State:
-    """The state of one process: the last report with its time, the last answers, and the current round, if any."""
+    """The state of a `HealthCheck` in one process.
+
+    `last` is the last report with its time. `answers` maps each check's number to its last `Health` with `asked` true.
+    `rounds` has the current `_Round`, if any.
+    """
 
     __slots__ = ("answers", "last", "pid", "rounds")
 

@@ -46,9 +46,10 @@ class HealthFile:
             ) from None
 
     def update(self, report: Report) -> None:
-        """If *report* has changed, write the file. Otherwise, renew the modification time if this is due.
+        """Write the file if *report* has changed.
 
-        If the file cannot be written, log the error. Only the first of several errors in a row is logged.
+        Otherwise, if the program is live, renew the modification time every `RENEWED_EVERY` seconds. If the file
+        cannot be written, log the error. Only the first of several errors in a row is logged.
         """
         try:
             if self._text_of(report) != self._text:

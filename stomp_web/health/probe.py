@@ -1,4 +1,4 @@
-"""HTTP for probes: makes the whole answer from the head of a request. No I/O."""
+"""Makes the whole HTTP answer to a health probe from the head of the request. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def is_complete(data: bytes | bytearray) -> bool:
 
 
 def answer(data: bytes | bytearray, report: typing.Callable[[], Report]) -> bytes:
-    """Return the answer to the request *data*, for which `is_complete` is true. The connection ends after the answer.
+    """Return the answer to the request *data*. The connection ends after the answer.
+
+    Before the call, the caller must read until ``is_complete(data)`` is true.
 
     *report* is called only for a valid probe. If *report* raises, the exception is logged, and the answer is 500.
     """

@@ -23,7 +23,7 @@ class Report:
     * `live` - whether the program works, or will work again by itself.
     * `ready` - whether the program can do its work now. ``None`` means that readiness was not checked.
     * `reason` - why the program is not live or not ready, otherwise empty. It contains no address and no secret.
-    * `details` - more members of the JSON text.
+    * `details` - more members for the JSON text that `body` returns.
     """
 
     live: bool = True
@@ -32,7 +32,7 @@ class Report:
     details: typing.Mapping[str, typing.Any] = dataclasses.field(default_factory=dict)
 
     def status(self, live_only: bool = False) -> int:
-        """Return the HTTP status: 200 if `live` is true and `ready` is not false, otherwise 503.
+        """Return the HTTP status: 200 if `live` is true and `ready` is true or ``None``, otherwise 503.
 
         If *live_only* is true, `ready` does not matter.
         """
@@ -57,7 +57,11 @@ LIVE: typing.Final = Report()
 
 
 def paths_below(path: str) -> dict[str, bool]:
-    """Return a dict of the probes' paths. The value is true if the probe only asks whether the program is live."""
+    """Return a dict with the paths of the probes: *path*, ``<path>/ready`` and ``<path>/live``.
+
+    The value of ``<path>/live`` is true, because this probe only asks whether the program is live. The others are
+    false.
+    """
     return {path: False, f"{path}/ready": False, f"{path}/live": True}
 
 

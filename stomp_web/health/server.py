@@ -1,7 +1,7 @@
 """`HealthServer`: one thread that answers probes of a worker or a relay over HTTP, and updates a health file.
 
 The thread waits for no client: its sockets do not block, each connection ends after five seconds, and the number of
-clients is limited. So a slow or hostile client cannot keep other probes from their answers.
+clients is limited. So a slow or hostile client cannot block the answers to other probes.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class HealthServer:
 
     @property
     def port(self) -> int | None:
-        """The port on which the server listens, or ``None``."""
+        """The port on which the server listens, or ``None`` if the server does not listen."""
         return None if self._listener is None else int(self._listener.getsockname()[1])
 
     def __enter__(self) -> Self:
@@ -135,7 +135,7 @@ class HealthServer:
             client.close()
 
     def _fails(self, what: str) -> bool:
-        """Record that *what* has failed. Return true for the first failure since the last success."""
+        """Record that the action *what* failed. Return true for the first failure since the action's last success."""
         first = what not in self._failing
         self._failing.add(what)
         return first
@@ -203,7 +203,7 @@ class _Client:
         self._answered = False
 
     def step(self, report: typing.Callable[[], Report]) -> bool:
-        """Do what can be done without waiting. Return false if the connection is over."""
+        """Read the request or write the answer, without waiting. Return false if the client has closed."""
         if not self.outgoing:
             data = self.sock.recv(4096)
             if not data:

@@ -1,4 +1,4 @@
-"""Functions for errors of databases: whether a lock of another transaction was in the way, and the error as text."""
+"""Functions that recognize a database error caused by another transaction's lock, and that convert errors to text."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _OF_SQLITE: typing.Final = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Return whether *error*, of SQLAlchemy, Django or a driver, says that another transaction's lock was in the way.
+    """Return whether *error* means that a statement failed because of a lock of another transaction.
 
-    If so, the failed statement has changed nothing. After a rollback, a new try may succeed at once.
+    *error* is an exception of SQLAlchemy, Django or a driver. If the result is true, the failed statement has changed
+    nothing. After a rollback, a new try may succeed at once.
     """
     error = getattr(error, "orig", None) or error.__cause__ or error
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)  # psycopg, psycopg2

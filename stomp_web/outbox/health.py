@@ -30,9 +30,10 @@ class RelayHealth:
 
     The relay is live while `Relay.stuck` is empty. After its first look at the outbox, the relay is ready while it can
     reach the database, its own broker and the brokers of the messages that it has found. While the relay sends nothing,
-    a thread asks the relay's own broker every five seconds, with `Relay.check`. If all connections are in use, the last
-    answer counts. The thread runs during a ``with`` block, and uses a connection of the relay's publisher. The details
-    of the report are ``sent``, ``failures`` and ``outbox`` of the relay's `RelayStats`.
+    a thread asks the relay's own broker every five seconds, with `Relay.check`. If all connections are in use, the
+    thread cannot ask, and the result of the last check stays in the report. The thread runs during a ``with`` block,
+    and uses a connection of the relay's publisher. The details of the report are ``sent``, ``failures`` and ``outbox``
+    of the relay's `RelayStats`.
     """
 
     def __init__(self, relay: Relay) -> None:

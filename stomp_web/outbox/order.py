@@ -2,8 +2,8 @@
 
 Two rules keep this order with any number of relays, without a lock for each key:
 
-* A row may be claimed only if the previous unsent row of its key is gone or is in the same claim. A row that another
-  relay has locked is not gone.
+* A row may be claimed only if its key has no earlier unsent row, or if the last earlier unsent row of its key is in the
+  same claim. A row that another relay has locked counts as unsent.
 * Two rows of one key may be in one batch only if a broker that refuses one row also refuses the other row. So the rows
   may differ only in their bodies and in headers that brokers ignore. If the alias, the destination, the content type,
   the ttl or any other header differs, the later row is sent in a later batch, after the receipt of the earlier row. The
@@ -29,8 +29,8 @@ _IDENTIFYING: typing.Final = frozenset(("correlation-id", "traceparent", "traces
 class Candidate:
     """A pending row that a relay has locked.
 
-    `previous` is the id of the previous unsent row of its key, or ``None``. `previous_state` is the state of that row.
-    `size` is the length of the candidate's body, in bytes.
+    `previous` is the id of the previous unsent row with the same key, or ``None``. `previous_state` is the state of
+    this previous row. `size` is the length of the candidate's body, in bytes.
     """
 
     id: int
@@ -41,10 +41,10 @@ class Candidate:
 
     @classmethod
     def of(cls, id: int, key: str | None, before: typing.Mapping[str, int | None], size: int) -> Candidate:
-        """Return a candidate.
+        """Return the candidate for the row *id*. The method finds the previous unsent row in *before*.
 
-        *before* maps each state of unsent rows to the id of the last earlier row with this state and with *key*. If
-        there is no such row, the value is ``None``.
+        *before* has one item for each state that an unsent row can have. The value is the id of the last earlier row
+        that has *key* and is in this state. If no such row exists, the value is ``None``.
         """
         previous, state = max(((each, state) for state, each in before.items() if each), default=(None, None))
         return cls(id, key, previous, state, size)
@@ -53,10 +53,14 @@ class Candidate:
 def choose(candidates: typing.Iterable[Candidate], most_bytes: int) -> tuple[list[int], list[Candidate], bool]:
     """Return the ids of the rows to send, the candidates that must wait, and whether all candidates were examined.
 
-    *candidates* must be in the order of their ids. The returned ids have this order, too. A candidate must wait if its
-    `previous_state` is waiting or failed, or if its previous row must wait. Any other candidate whose
-    previous row is not chosen is in neither list. Together, the bodies of the chosen rows have at most *most_bytes*
-    bytes, unless only one row is chosen. Candidates after the first body that does not fit are not examined.
+    *candidates* must be in the order of their ids. The returned ids have this order, too.
+
+    * A candidate is chosen if it has no previous row, or if its previous row is chosen.
+    * A candidate must wait if its `previous_state` is waiting or failed, or if its previous row must wait.
+    * Any other candidate is in neither list. For example, another relay has locked its previous row.
+
+    The bodies of the chosen rows have at most *most_bytes* bytes in all, unless only one row is chosen. At the first
+    body that does not fit, `choose` stops. This candidate and all later candidates are in neither list.
     """
     chosen: dict[int, None] = {}
     held: dict[int, Candidate] = {}
@@ -91,7 +95,10 @@ def waves(rows: typing.Iterable[Row]) -> list[list[Row]]:
 
 
 def _alike(route: RowRoute, other: RowRoute) -> bool:
-    """Return whether a broker that refuses a message of one route also refuses a message of the other route."""
+    """Return whether the two routes differ only in headers that brokers ignore.
+
+    Rows with such routes may be in one batch: a broker that refuses one of these rows also refuses the others.
+    """
     return (
         route.destination == other.destination
         and route.alias == other.alias

@@ -20,10 +20,11 @@ from ..connection.deadline import deadline_in
 from ..errors import ConfigurationError, InvalidFrame, Rejected
 from ..pool import Health
 from ..publisher import Publisher
+from .claim import Outcomes
 from .database_errors import is_conflict, words_of
 from .sending import Sending
 from .stats import RelayStats
-from .store import Listener, Outcomes, Store
+from .store import Listener, Store
 
 __all__ = ["DEFAULT_BATCH", "DEFAULT_MAX_ATTEMPTS", "DEFAULT_POLL", "Relay"]
 
@@ -125,17 +126,19 @@ class Relay:
         return f"the thread that called run has not moved for {silent:.0f} s" if silent > _STUCK else ""
 
     def check(self, timeout: float | None = None) -> Health | None:
-        """Check whether the broker of *alias* answers. Without an *alias*, return ``None``. See `Publisher.check`."""
+        """Check the broker of the relay's *alias*, as `Publisher.check` does. Without an *alias*, return ``None``."""
         return None if self._alias is None else self._publisher_of(self._alias).check(timeout)
 
     def run(self, *, once: bool = False, on_progress: Progress | None = None) -> int:
         """Relay messages until SIGTERM, Ctrl-C or `stop`. With *once*, also end when no message can be sent now.
 
         *on_progress* is called about twice a second with a `RelayStats`. If a broker or the database cannot be reached,
-        the relay waits. With *once*, the relay ends instead. If there is nothing to send, *once* needs no broker.
+        the relay waits. With *once*, the relay ends instead. With *once*, the relay connects to a broker only if it has
+        a message to send.
 
         Returns the exit code for the program. After SIGTERM, Ctrl-C or `stop`, the code is 0. If the relay ends because
-        of *once*, the code is 1 if a broker or the database cannot be reached or if unsent rows are left, otherwise 0.
+        of *once*, the code is 0 or 1. The code is 1 if a broker or the database cannot be reached, or if unsent rows
+        are left.
 
         Raises `ConfigurationError` if the outbox table does not exist.
         """
@@ -240,7 +243,7 @@ class Relay:
         return pause
 
     def _move(self) -> bool:
-        """Record for `stuck` that the relay makes progress. Return whether the relay must stop."""
+        """Store the time of this progress for the property `stuck`. Return whether the relay must stop."""
         self._moved_at = time.monotonic()
         return self._stopping
 
@@ -258,9 +261,10 @@ class Relay:
         """Return the id after which the next claim begins.
 
         A pass is a series of claims from the start of the table. After a full batch, the next claim begins after the
-        last row of the batch, because deleted and waiting rows can make a claim from the start of the table slow. A
-        pass ends after a claim with fewer rows than a full batch, or one second after the first row of the pass was
-        sent. The next pass finds rows with lower ids that were committed late or may be sent again.
+        last row of the batch. A claim from the start can be slow, because the database must skip deleted and waiting
+        rows. A pass ends after a claim with fewer rows than a full batch. It also ends one second after the first row
+        of the pass was tried. The next pass begins at the start of the table again. It also finds rows with lower ids
+        that were committed during the last pass, and rows that are now due for another try.
         """
         if now - self._found_at >= _FROM_THE_START_EVERY:
             self._after = 0
@@ -321,7 +325,7 @@ class Relay:
         self._wait(_growing(self._losses))
 
     def _conflict(self, error: Exception) -> None:
-        """Log that a lock of another transaction was in the way. If the previous try also met a lock, wait."""
+        """Log that another transaction's lock made the try fail. From the second such failure in a row on, wait."""
         problem = f"a lock of another transaction was in the way in {self.store.name}: {words_of(error)}"
         _log.warning("%s; the relay tries again, and messages that were sent go out again with the same ids", problem)
         self._stats = dataclasses.replace(self._stats, problem=problem)

@@ -103,7 +103,10 @@ class RowRoute:
     prepared: _Prepared | None = dataclasses.field(default=None, init=False, repr=False)
 
     def prepare(self) -> _Prepared:
-        """Encode the columns. Set `prepared` to the result, and return it. Raises the exceptions of `message_of`."""
+        """Set `prepared`, and return the new value. Raises the exceptions of `message_of`.
+
+        The value is made from `destination`, `content_type` and `headers`.
+        """
         self.prepared = prepared = _head(self.destination, self.content_type, self.headers)
         return prepared
 
@@ -143,7 +146,7 @@ def rows_of(found: typing.Iterable[typing.Sequence[typing.Any]]) -> list[Row]:
 
 
 def new_row(message: Message, key: str | None, alias: str, observers: Observers) -> NewRow:
-    """Return the row for *message*, which `Publisher.prepare` has made. The publisher's *observers* may add headers.
+    """Return the row for *message*. `Publisher.prepare` has made *message*. The *observers* may add headers.
 
     Raises `InvalidFrame` if the destination, the id or the content type is longer than its column. Raises
     `ConfigurationError` if *key* is neither ``None`` nor a text of 1 to 255 characters without NUL.
@@ -167,7 +170,10 @@ def new_row(message: Message, key: str | None, alias: str, observers: Observers)
 
 
 def _columns_of(message: Message) -> tuple[str | None, str | None, str | None, dict[str, str]]:
-    """Return the values of `_COLUMNS` and the other headers. Raises `InvalidFrame` if a value is too long."""
+    """Return the values of the headers in `_COLUMNS`, and the other headers of *message*.
+
+    Raises `InvalidFrame` if a value is too long for its column.
+    """
     headers = dict(send_frame(message).headers)
     destination, content_type, message_id = (headers.pop(name, None) for name in _COLUMNS)
     for name, value, most in (

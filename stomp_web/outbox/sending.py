@@ -1,4 +1,4 @@
-"""Sends the rows of a claim in waves. After a failure, smaller batches find the row at fault."""
+"""Sends the rows of a claim in batches. If a batch fails, smaller batches show which row causes the failure."""
 
 from __future__ import annotations
 
@@ -65,7 +65,10 @@ class Sending:
                     self._stuck.update(row.key for row in together if row.key is not None)
 
     def _send(self, alias: str, rows: typing.Sequence[Row], deadline: Deadline | None) -> bool:
-        """Send *rows*, the rows of *alias* in one wave. Return false if the sending stopped before the last row."""
+        """Send *rows*, which are all rows of one wave with *alias*. Return false if sending has stopped early.
+
+        Sending stops early if *stopping* returns true, *deadline* has expired, or *alias* is added to `away`.
+        """
         try:
             publisher = self._publisher_of(alias)
         except ConfigurationError as error:
@@ -127,7 +130,10 @@ class Sending:
 
 
 def _refused(error: Exception, left: typing.Sequence[tuple[Row, Message]]) -> Row | None:
-    """Return the row of *left* that the broker has refused, if *error* names exactly one row."""
+    """Return the row of the message that the broker has refused, or ``None`` if the row is not known.
+
+    The row is known if *error* is a `Rejected` with the message id of exactly one row in *left*.
+    """
     if not isinstance(error, Rejected) or error.message_id is None:
         return None
     named = [row for row, _ in left if row.message_id == error.message_id]

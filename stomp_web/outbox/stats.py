@@ -11,9 +11,10 @@ __all__ = ["OutboxStats", "RelayStats"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OutboxStats:
-    """The number of rows in each state. `oldest` is how many seconds the oldest unsent row has waited.
+    """The number of rows in each state, and how many seconds the oldest rows have waited.
 
-    `oldest_pending` is how many seconds the oldest pending row has waited. If this time is long, check that a relay
+    `oldest` is for the oldest unsent row, which may be pending, waiting or failed. `oldest_pending` is for the oldest
+    pending row. If `oldest_pending` is long, check that a relay
     runs and reaches the broker.
     """
 

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import datetime
 import math
 import time
 import typing
 
 from ..errors import StompError
+from .claim import Claim, Outcomes
 from .database_errors import is_conflict
 from .order import Candidate, choose
 from .rows import FAILED, PENDING, SENT, WAITING, Row
 from .stats import OutboxStats
 
-__all__ = ["Claim", "Listener", "Outcomes", "Store", "Turn"]
+__all__ = ["Listener", "Store", "Turn"]
 
 #: The most bytes that the bodies of one claim have together, unless the claim is only one row.
 _MOST_BYTES: typing.Final = 16 * 1024 * 1024
@@ -41,20 +41,6 @@ _RECORD_LIMIT: typing.Final = 60.0
 _RECORD_PAUSE: typing.Final = 0.05
 
 
-@dataclasses.dataclass(slots=True)
-class Outcomes:
-    """The outcomes of the rows of a claim. A row of the claim without an outcome is not changed.
-
-    * `sent` - the rows that the broker has confirmed.
-    * `again` - maps a row's id to the attempts so far, the last error and the time of the next try.
-    * `failed` - maps a row's id to the attempts so far and the last error.
-    """
-
-    sent: list[Row] = dataclasses.field(default_factory=list)
-    again: dict[int, tuple[int, str, datetime.datetime]] = dataclasses.field(default_factory=dict)
-    failed: dict[int, tuple[int, str]] = dataclasses.field(default_factory=dict)
-
-
 class Listener(typing.Protocol):
     """Wakes a relay when a transaction with new rows has committed."""
 
@@ -69,37 +55,13 @@ class Listener(typing.Protocol):
 
 
 class Turn(typing.Protocol):
-    """The right to be the only relay, on a database that cannot lock rows."""
+    """The right to be the only relay. Relays need this right if the database cannot lock rows."""
 
     def acquire(self) -> bool:
         """Try to acquire the turn, and return whether this succeeded."""
 
     def release(self) -> None:
-        """Release the turn."""
-
-
-class Claim:
-    """Rows that only this relay may send now.
-
-    `seen` is the number of rows from which these rows were chosen. `last` is the id of the last row that was examined.
-    """
-
-    def __init__(
-        self,
-        rows: typing.Sequence[Row] = (),
-        seen: int = 0,
-        last: int = 0,
-        record: typing.Callable[[Outcomes], None] | None = None,
-    ) -> None:
-        self.rows = rows
-        self.seen = seen
-        self.last = last
-        self._record = record
-
-    def record(self, outcomes: Outcomes) -> None:
-        """Write the outcomes of the rows. The outcomes are committed when the claim ends without an exception."""
-        if self._record is not None:
-            self._record(outcomes)
+        """Give up the right to be the only relay."""
 
 
 class Store:
@@ -130,9 +92,9 @@ class Store:
     ) -> typing.Iterator[Claim]:
         """Claim up to *limit* rows that may be sent now, in the order of their ids.
 
-        If *ids* is given, claim only rows with these ids. A row with an alias in *skip* is not claimed. The later rows
-        of its key are not claimed, either. Only rows with ids above *after* are claimed. If an unsent row of a key has
-        an id up to *after*, no row of this key is claimed.
+        If *ids* is given, claim only rows with these ids. If the alias of a row is in *skip*, the row is not claimed.
+        Then later rows with the key of this row are not claimed, either. Only rows with ids above *after* are claimed.
+        If an unsent row of a key has an id up to *after*, no row of this key is claimed.
         """
         if self.turn is None:
             for _ in range(_MOST_CLAIMS):
@@ -181,9 +143,10 @@ class Store:
         return [whole[id_] for id_ in chosen], len(rows), last if all_fit else chosen[-1], held
 
     def _keys_with_others(self, rows: typing.Sequence[Row]) -> set[str | None]:
-        """Return the keys of *rows* that may have unsent rows outside of *rows*. Ignore rows after the last of *rows*.
+        """Return the keys that may have more unsent rows than those in *rows*. Ignore rows after the last of *rows*.
 
-        The *rows* are locked. One statement counts the keys' unsent rows, up to a limit. At the limit, return all keys.
+        Only the keys of *rows* are examined. The *rows* are locked. One statement counts the unsent rows of these keys.
+        If the count reaches a limit, return all keys.
         """
         own = collections.Counter([row.key for row in rows if row.key is not None])
         if not own:
@@ -195,12 +158,12 @@ class Store:
         return {key for key, count in own.items() if found.get(key) != count}
 
     def _hold(self, held: typing.Sequence[Candidate]) -> int:
-        """Set the candidates *held* to waiting.
+        """Set the state of the candidates *held* to ``waiting``. Return the number of changed candidates.
 
-        No relay reads a waiting candidate before the previous row of its key is gone. This method locks the previous
-        rows. Without a lock, another transaction could delete or retry a previous row, and would not see that the
-        candidate waits. If the previous row is no longer waiting or failed, the candidate does not change. Returns how
-        many candidates were set to waiting.
+        No relay reads a ``waiting`` candidate before the previous row of its key is gone. This method locks the
+        previous rows. Without a lock, another transaction could delete or retry a previous row, and would not see that
+        the candidate waits. A candidate does not change if another transaction has locked the previous row, or if the
+        state of the previous row is no longer ``waiting`` or ``failed``.
         """
         before = {each.previous for each in held if each.previous is not None}
         still = self.lock(before, (WAITING, FAILED))
@@ -245,12 +208,12 @@ class Store:
             time.sleep(_RECORD_PAUSE)
 
     def _wake_behind(self, keys: typing.Collection[str]) -> None:
-        """Set to pending all rows of *keys* that wait for an earlier row."""
+        """If a row of *keys* waits for an earlier row of the same key, set the row to pending."""
         while keys and (ids := self.waiting_behind(keys, _MOST_WOKEN)):
             self.update(ids, state=PENDING, next_attempt_at=None)
 
     def wake(self) -> None:
-        """Set to pending the rows whose pause is over, and the rows of `orphans`.
+        """Set rows to pending if their pause is over, or if `orphans` finds them.
 
         Delete rows that were sent more than `keep` seconds ago, unless `keep` is 0.
         """
@@ -268,16 +231,17 @@ class Store:
     # -- what an operator does --------------------------------------------------------------------------------
 
     def retry(self, ids: typing.Sequence[int] | None = None) -> int:
-        """Set all failed rows to pending. With *ids*, set only the failed and the waiting rows among *ids*.
+        """Set the state of all failed rows to pending. Return the number of changed rows.
 
-        Return how many rows were set.
+        With *ids*, change only the rows among *ids* whose state is failed or waiting.
         """
         return self._each_chunk(ids, (FAILED, WAITING) if ids is not None else (FAILED,), self._retry)
 
     def discard(self, ids: typing.Sequence[int] | None = None) -> int:
-        """Delete all failed rows. With *ids*, delete only rows among *ids* that are neither sent nor being sent.
+        """Delete all failed rows. With *ids*, delete only the rows with these ids, whether they have failed or not.
 
-        After a row is deleted, the later rows of its key can be sent. Return how many rows were deleted.
+        Rows that were sent, or that a relay sends now, are never deleted. After a row is deleted, the later rows of its
+        key can be sent. Return how many rows were deleted.
         """
         return self._each_chunk(ids, (FAILED, WAITING, PENDING) if ids is not None else (FAILED,), self._discard)
 
@@ -349,13 +313,19 @@ class Store:
         raise NotImplementedError
 
     def transaction(self) -> contextlib.AbstractContextManager[object]:
-        """Return a new transaction at READ COMMITTED, in which the methods from `pending` to `commit_soon` run."""
+        """Return a context manager for a new transaction.
+
+        On all databases except SQLite, the isolation level of the transaction is READ COMMITTED. The methods
+        from `pending` to `commit_soon`, in the order of this class, run only in such a transaction.
+        """
         raise NotImplementedError
 
     def guarded(self, claim: Claim) -> contextlib.AbstractContextManager[Claim]:
-        """Return a context manager in which a relay sends the rows of *claim*. The manager yields the claim to use.
+        """Return a context manager in which a relay sends the rows of *claim*.
 
-        During the block, application code may run. A subclass can keep this code from breaking the claim's transaction.
+        The manager yields *claim* or a replacement, and the relay must use the yielded claim. In the block, code of the
+        application may run, such as an observer. A subclass can prevent this code from breaking the claim's
+        transaction.
         """
         return contextlib.nullcontext(claim)
 
@@ -379,7 +349,7 @@ class Store:
         raise NotImplementedError
 
     def load(self, ids: typing.Sequence[int]) -> list[Row]:
-        """Return the rows *ids* with their bodies, in the order of their ids. This relay has locked the rows."""
+        """Return the rows *ids* with their bodies, in the order of their ids. The caller must have locked the rows."""
         raise NotImplementedError
 
     def lock(self, ids: typing.Collection[int], states: typing.Sequence[str]) -> set[int]:
@@ -387,7 +357,10 @@ class Store:
         raise NotImplementedError
 
     def some(self, state: str, after: int, limit: int) -> list[int]:
-        """Lock up to *limit* unlocked rows in *state* whose ids are above *after*. Return their ids, in order."""
+        """Lock rows in *state* with ids above *after*, but at most *limit* rows. Return their ids, in order.
+
+        Skip the rows that are already locked.
+        """
         raise NotImplementedError
 
     def orphans(self, limit: int) -> list[int]:
@@ -402,10 +375,10 @@ class Store:
         raise NotImplementedError
 
     def waiting_behind(self, keys: typing.Collection[str], limit: int) -> list[int]:
-        """Lock up to *limit* rows of *keys* that wait and have no `next_attempt_at`. Return their ids.
+        """Lock up to *limit* rows with a key in *keys* that wait for an earlier row. Return the ids of the locked rows.
 
-        If another relay has locked a row of *keys*, wait for the lock. The wait is short. Do not wait for locks on
-        rows of other keys.
+        The state of these rows is ``waiting``, and their `next_attempt_at` is empty. If another relay has locked a row
+        of *keys*, wait for the lock. The wait is short. Do not wait for locks on rows of other keys.
         """
         raise NotImplementedError
 

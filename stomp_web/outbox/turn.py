@@ -21,9 +21,10 @@ _held: dict[tuple[int, str], threading.Lock] = {}
 
 
 class FileTurn:
-    """The right to be the only relay of a database.
+    """The turn of a relay: the right to be the only relay of a database.
 
-    The turn excludes other threads. Except on Windows, the turn also excludes other processes.
+    While a thread has the turn, no other thread of the process can acquire it. Except on Windows, no other process can
+    acquire it either.
 
     *path* is the path of the database's file. The lock is on the separate file ``PATH-stomp-relay``, because SQLite
     locks the file of the database. If *path* is ``None``, the database is in the memory of this process, and no file is

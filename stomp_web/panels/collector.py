@@ -3,8 +3,8 @@
 A context (`contextvars`) belongs to one thread or one task. A request includes the tasks that it starts, and the
 threads that run in a copy of its context (`asyncio.to_thread`). A request does not include a new `threading.Thread`.
 
-The collector uses no lock. Otherwise, a signal handler that sends a message could wait for ever for a lock that the
-interrupted thread holds. Every change of shared state is atomic: CPython 3.11 to 3.15 switches threads only at calls
+The collector uses no lock, because a signal handler may send a message. If the interrupted thread held the lock, the
+handler would wait for ever. Every change of shared state is atomic: CPython 3.11 to 3.15 switches threads only at calls
 and at the end of a loop iteration.
 """
 
@@ -28,7 +28,7 @@ _LONGEST_ERROR: typing.Final = 2_000  # characters
 
 
 class Outcome(enum.Enum):
-    """What is known about a message."""
+    """The last known state of a message, such as confirmed, rejected or stored in the outbox."""
 
     CONFIRMED = "confirmed"  # the broker's receipt has come
     SENT = "sent, not confirmed"  # it was sent with confirm=False
@@ -95,14 +95,11 @@ class Collection:
 
     @property
     def failures(self) -> int:
-        """The number of failed messages in `records`.
-
-        For messages that are not in `records`, each failed send counts.
-        """
+        """The number of failed messages in `records`, plus the failed sends of messages that are not in `records`."""
         return sum(record.outcome.failed for record in list(self.records)) + self._more_failures
 
     def begin(self) -> None:
-        """Start to record the messages of the current context. Until `end`, an outer collection records no messages."""
+        """Start to record the messages of the current context. The context's previous collection pauses until `end`."""
         if not self.is_open:
             self._outer = _current.get()
             self.is_open = True
@@ -133,7 +130,10 @@ class Collection:
                     record.outcome = Outcome.DEFERRED
 
     def _record(self, event: SendBegan | SendDeferred | StoreBegan) -> Record | None:
-        """Find or make the record of the event's message. Return ``None`` if `LIMIT` other messages have records."""
+        """Return the record of the event's message. If the message has no record, make a new record.
+
+        Return ``None`` instead of a new record if `LIMIT` records exist already.
+        """
         key = event.message_id, event.destination
         known = self._by_id.get(key)
         if known is not None:
@@ -194,7 +194,10 @@ def _outcome(error: BaseException, position: int) -> Outcome:
 
 
 def current() -> Collection | None:
-    """Return the collection of the current context, or ``None``. Another context may have ended the collection."""
+    """Return the collection of the current context, or ``None``.
+
+    The returned collection has already ended if another context has called `Collection.end`.
+    """
     return _current.get()
 
 

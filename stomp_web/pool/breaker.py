@@ -25,7 +25,10 @@ def back_off(failures: int) -> float:
 
 
 class Breaker:
-    """The breaker of one pool in one process. A failed attempt to connect opens the breaker for a random pause."""
+    """The circuit breaker of one pool in one process. While the breaker is open, the pool does not try to connect.
+
+    A failed attempt to connect opens the breaker for a random pause. `timed_out` has the rule for timeouts.
+    """
 
     __slots__ = ("_error", "_failures", "_silence", "_until")
 

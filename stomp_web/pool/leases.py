@@ -1,14 +1,15 @@
 """The leases of a pool, and the line of waiting callers. A lease is the right to use one connection.
 
-This module takes no lock. A free lease is in a list or deque of the pool's `LeaseState`. A lease in use is held by
-one caller. Lists, deques and queues are C code. So no other thread and no signal handler can interrupt a change to a
-list, deque or queue. If an exception loses a lease, the finalizer of the lost lease makes a new lease: see `Right`.
+This module takes no lock. A free lease is in a list or deque of the pool's `LeaseState`. A lease in use is held by one
+caller. Lists, deques and queues are C code. So no other thread and no signal handler can interrupt a change to a list,
+deque or queue. If an exception interrupts a caller, a lease may be lost. Then the finalizer of the lost lease makes a
+new lease: see `Right`.
 
 A caller that finds no free lease joins the line, and then looks for a lease again. A release puts a lease back, and
 then looks at the line. So the caller sees the lease, or the release sees the caller.
 
-Numbers change by ``+=``. This is atomic here, because CPython 3.11 to 3.15 switches threads and runs signal handlers
-only at calls and at the end of a loop iteration.
+The module changes the numbers of a `LeaseState` by ``+=`` without a lock. This operation is atomic here, because
+CPython 3.11 to 3.15 switches threads and runs signal handlers only at calls and at the end of a loop iteration.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Waiter:
 
 
 class LeaseState:
-    """The state of a pool in one process: its leases, its line of waiting callers and its numbers.
+    """The state of a pool in one process: the leases, the waiting callers and the statistics.
 
     * `idle`, `vacant` - the free leases with a connection, and those without. `take` prefers the lease in `idle` that
       was used last. So surplus connections stay unused, and the pool closes these connections after `max_idle` seconds.
@@ -94,7 +95,10 @@ class LeaseState:
         self.vacant.append(lease)
 
     def restore(self, lost: Right) -> None:
-        """Replace *lost* by a new right. A new `Lease` starts without a connection. In a forked child, do nothing."""
+        """Make a new `Right` in place of *lost*, which no list or caller holds any more. In a forked child, do nothing.
+
+        If *lost* is a `Lease`, close its connection. The new lease starts without a connection.
+        """
         if self.pid != os.getpid():
             return
         if isinstance(lost, Lease):
@@ -119,7 +123,7 @@ class LeaseState:
             return None
 
     def put(self, lease: Lease) -> None:
-        """Put *lease* back into `idle` or `vacant`. Then serve the line."""
+        """Put *lease* back into `idle` or `vacant`. If callers wait, give them the free leases."""
         (self.vacant if lease.client is None else self.idle).append(lease)
         if self.waiting:
             self.serve()
@@ -154,7 +158,7 @@ class LeaseState:
             self.waiting.remove(waiter)
 
     def empty(self, waiter: Waiter) -> None:
-        """Put the leases from the box of *waiter* back into `idle` or `vacant`. The waiter has stopped waiting."""
+        """Put the leases in `Waiter.box` back into `idle` or `vacant`. The caller in line has stopped waiting."""
         while True:
             try:
                 lease = waiter.box.get_nowait()

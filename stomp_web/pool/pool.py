@@ -57,8 +57,8 @@ class PublishClientPool(Unpicklable):
 
     * *url* - one or several addresses of brokers, which may contain options: see `parse_address`.
     * *max_size* - the maximum number of connections in a process. Default: 8. The name ``pool_size`` works, too.
-    * *timeout* - how many seconds `client` may take to lease a client, and how many seconds a call of the leased client
-      may take. Default: 5.
+    * *timeout* - how many seconds the method `client` may take until a client is leased, and how many seconds a call of
+      the leased client may take. Default: 5.
     * *max_waiting* - how many callers may wait for a client. A further caller gets `PoolTimeout` at once. Default: 0,
       which means no limit.
     * *max_idle* - the pool replaces a connection that was idle for this many seconds. Default: 45. Artemis and many
@@ -304,8 +304,9 @@ class PublishClientPool(Unpicklable):
         """Put back a *lease* from `acquire`. If the connection of *lease* is not reusable, close the connection.
 
         *loan* is the value of ``lease.loan`` after `acquire`. A second call with the same *loan* does nothing. If a
-        forked child releases a lease of the parent, no waiting caller gets the lease. With gevent, the child has copies
-        of the parent's waiting callers. With a lease, these copies would send the parent's messages a second time.
+        forked child releases a lease of the parent, no waiting caller gets the lease. The reason is gevent: the child
+        has copies of the parent's waiting callers. If such a copy got the lease, the copy would send the parent's
+        message a second time.
         """
         state = lease.state
         if state is None or lease.loan != loan:  # the lease was released already

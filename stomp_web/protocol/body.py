@@ -49,9 +49,9 @@ def check_body(frame: Frame, length: int, limit: int | None, version: str) -> No
 class BodyReader:
     """A reader for the rest of one frame, from the first byte of the body to the closing NUL.
 
-    *length* is the content-length, or ``None``. If *truncate* is true, the body is cut at *limit*. If *truncate* is
-    false and *length* is ``None``, `read` raises `UnreadableFrame` for a body that exceeds *limit*. If *truncate* is
-    false and *length* is a number, the caller must call `check_body` first.
+    *length* is the content-length, or ``None``. If *truncate* is true, the reader cuts the body at *limit*.
+    Otherwise, a body must not exceed *limit*. If *length* is ``None``, `read` checks this and raises `UnreadableFrame`.
+    If *length* is a number, the caller must call `check_body` first.
     """
 
     __slots__ = ("_frame", "_head", "_length", "_limit", "_pieces", "_truncate", "_version", "frame", "missing", "size")
@@ -78,7 +78,7 @@ class BodyReader:
         return len(self._head) + min(self.size, self._limit)
 
     def kept(self) -> bytes:
-        """Return the bytes of the frame that the reader keeps, including the head."""
+        """Return the kept bytes of the incomplete frame: the head, and the body up to the limit."""
         return b"".join((self._head, *self._pieces))
 
     def read(self, data: bytes, position: int) -> int:

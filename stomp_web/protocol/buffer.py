@@ -46,9 +46,9 @@ class FrameBuffer:
     * In a header, NUL bytes and bytes that are not UTF-8 become replacement characters (U+FFFD).
     * An escape that the version does not define stays unchanged in the header.
     * A header line without a colon or without a name is left out.
-    * If a frame exceeds a limit, the excess is left out and `Frame.truncated` is true. The headers that a
-      receiver needs stay, unless these headers alone exceed *max_header_bytes*: ``message-id``, ``ack``,
-      ``subscription``, ``destination``, ``x-message-id`` and more.
+    * If a frame exceeds a limit, the excess is left out and `Frame.truncated` is true. The headers that a receiver
+      needs stay, such as ``message-id``, ``ack``, ``subscription``, ``destination`` and ``x-message-id``. If these
+      headers alone exceed *max_header_bytes*, long ones may be left out, too.
 
     The following faults hide the end of a frame, and always raise `ProtocolError`:
 
@@ -161,7 +161,8 @@ class FrameBuffer:
     def __iter__(self) -> typing.Iterator[Frame]:
         """Take out all complete frames, one after the other. Raises `ProtocolError` at a malformed frame.
 
-        The iterator first returns the frames before the malformed frame. ``list(buffer)`` would lose these frames.
+        The iterator first returns the frames before the malformed frame. Use a ``for`` loop: ``list(buffer)`` would
+        raise the exception and lose these frames.
         """
         while (frame := self.extract_frame()) is not None:
             yield frame
@@ -281,7 +282,11 @@ class FrameBuffer:
         return max(self.max_header_bytes + len("\n\r"), LONGEST_COMMAND_LINE)
 
     def _head_may_be_complete(self) -> bool:
-        """Add new bytes to `_head`. If the head may be complete now, move `_head` to `_data` and return ``True``."""
+        """Add the bytes of `_data` to the incomplete `_head`. Return ``False`` if there is still no blank line.
+
+        Otherwise, put all bytes back into `_data`, and return ``True``. Also do this, without a search for the blank
+        line, if `_head` is not longer than `_data`, or if both together exceed `_longest_head`.
+        """
         head = self._head
         known = len(head)
         if known > len(self._data) and known + len(self._data) <= self._longest_head:
@@ -307,7 +312,7 @@ class FrameBuffer:
         return frame
 
     def _begin_again(self) -> None:
-        """Put the kept beginning of a frame back into `_data`. The next `_cut` reads the frame from its start."""
+        """Put the kept beginning of a frame back into `_data`. The frame is then read again from its start."""
         begun = self._reader.kept() if isinstance(self._reader, BodyReader) else self._head
         if begun:
             self._set_data(b"".join((begun, memoryview(self._data)[self._position :])))

@@ -1,6 +1,7 @@
 """Functions that make the frames of a client, one function for each command.
 
-Each frame has the headers that its STOMP version requires. `encode` checks whether STOMP can carry a frame.
+Each frame has the headers that its STOMP version requires. `encode` raises `InvalidFrame` if a frame
+cannot be written in the STOMP version of the connection.
 """
 
 from __future__ import annotations

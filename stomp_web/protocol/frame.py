@@ -25,7 +25,7 @@ _FAULTLESS: tuple[tuple[str, ...], bool] = ((), False)
 
 
 class UnreadableFrame(ProtocolError):
-    """A received frame breaks a rule or exceeds a limit. A tolerant `FrameBuffer` may find the end of the frame."""
+    """A received frame breaks a rule or exceeds a limit. A tolerant `FrameBuffer` tries to read the frame anyway."""
 
 
 class Frame:

@@ -55,7 +55,7 @@ class TolerantReader:
         return min(self._head_bytes, self._limits[0]) + self._kept_bytes + len(self._line) + body
 
     def read(self, data: bytes, position: int) -> int:
-        """Read *data* from *position*. Return the position after the frame, or ``len(data)`` if the frame goes on.
+        """Read *data* from *position*. Return the position after the frame, or ``len(data)`` for a part of a frame.
 
         Raises `ProtocolError` if the reader cannot find the end of the frame.
         """
@@ -104,7 +104,7 @@ class TolerantReader:
         return end + 1
 
     def _pass_over_lines(self, data: bytes, position: int) -> int:
-        """Skip lines of a head that exceeds a limit. Stop at a needed header, an empty line or an incomplete line."""
+        """Skip lines of a head that exceeds a limit. Stop at a header of `_NEEDED`, an empty or an incomplete line."""
         found = _NEEDED_LINE.search(data, position)
         end = found.start() if found is not None else data.rfind(b"\n", position) + 1 or position
         self._head_bytes += end - position

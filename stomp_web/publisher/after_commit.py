@@ -46,7 +46,7 @@ class AfterCommit(typing.Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
-    """A dataclass with the attributes of `AfterCommit`."""
+    """A message that waits for a commit. This dataclass implements the protocol `AfterCommit`."""
 
     publisher: Publisher
     message: Message
@@ -130,7 +130,10 @@ def _outcome(error: Exception, count: int) -> tuple[typing.Collection[int], typi
 
 
 def _about(error: Exception, message: Message) -> Exception:
-    """Return the error of *message* after the batch failed with *error*. A `MessageError` is copied for *message*."""
+    """Return the exception for *message* after its batch failed with *error*.
+
+    If *error* is a `MessageError`, the result is a copy that names only *message*. Otherwise, the result is *error*.
+    """
     if not isinstance(error, MessageError):
         return error
     own = copy.copy(error).with_traceback(error.__traceback__)

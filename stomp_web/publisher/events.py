@@ -41,7 +41,10 @@ class SendEvents:
                 self._changed.append(message)
 
     def apply(self) -> None:
-        """Prepare each message again if an observer has changed its headers. Raises `InvalidFrame` for a bad header."""
+        """If an observer has changed the headers of a message, prepare this message again.
+
+        Raises `InvalidFrame` for a bad header.
+        """
         for message in self._changed:
             _prepare_again(message)
 

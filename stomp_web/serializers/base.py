@@ -41,11 +41,17 @@ class Serializer(abc.ABC):
 
     @abc.abstractmethod
     def dumps(self, payload: typing.Any) -> bytes:
-        """Return the body for *payload*. `serialize` turns any exception into a `SerializationError` with `name`."""
+        """Return the body for *payload*. This method may raise any exception.
+
+        `serialize` then raises a `SerializationError` that contains the serializer's `name`.
+        """
 
     @abc.abstractmethod
     def loads(self, body: bytes) -> typing.Any:
-        """Return the payload of *body*. `deserialize` turns any exception into a `SerializationError` with `name`."""
+        """Return the payload of *body*. This method may raise any exception.
+
+        `deserialize` then raises a `SerializationError` that contains the serializer's `name`.
+        """
 
     def serialize(self, payload: typing.Any, *, destination: str, keys: Keys = ()) -> SerializedPayload:
         """Return the serialized payload of a message to *destination*. Only signing serializers use *keys*.

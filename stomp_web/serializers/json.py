@@ -1,4 +1,4 @@
-"""The JSON serializer, and the JSON forms of other types."""
+"""The JSON serializer, and the JSON forms of types that JSON does not have, such as dates."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _refuse_constant(word: str) -> typing.NoReturn:
 
 @functools.singledispatch
 def json_form(value: typing.Any) -> typing.Any:
-    """Return the JSON form of *value*, whose type JSON does not have. Raises `TypeError` for an unknown type.
+    """Return the JSON form of a *value* that has no JSON type. Raises `TypeError` for an unknown type.
 
     `json_form` is a ``functools.singledispatch`` function. So ``json_form.register(Money, str)`` adds a type.
     """

@@ -66,7 +66,7 @@ class SignedSerializer(Serializer):
 
         The header ``x-signed-destination`` must name the same place as the header ``destination`` or as one of
         *sent_to*: see `delivers`. Earlier versions of stomp-web do not send ``x-signed-destination``. Without this
-        header, the signature must be for exactly the ``destination`` or one of *sent_to*.
+        header, the signed destination must equal the header ``destination`` or one of *sent_to*.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)

@@ -62,9 +62,11 @@ class Ending:
         return self._session() is not session
 
     def after_commit(self, group: object, value: object, function: typing.Callable[[list[typing.Any]], object]) -> None:
-        """After the commit, call *function* once with a list: all values that came with this *group* and *function*.
+        """After the commit, call *function* with a list that contains *value*.
 
-        If the session has no transaction, begin one. With ``autobegin=False``, raise `ConfigurationError` instead.
+        If several calls of this method have the same *group* and *function*, one call of *function* gets the list of
+        all their values, in order. If the session has no transaction, begin one. With ``autobegin=False``, raise
+        `ConfigurationError` instead.
         """
         session = typing.cast(Session, self._session())
         current = session.get_nested_transaction() or session.get_transaction()

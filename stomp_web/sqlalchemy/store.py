@@ -211,7 +211,7 @@ class SqlAlchemyStore(Store):
     def _last_before(self, state: str) -> typing.Any:
         """Return a subquery for the highest id below the outer row's id.
 
-        Only rows with the key of the outer row and the state *state* count.
+        The subquery searches only rows that have the state *state* and the same key as the outer row.
         """
         other, column = self._table.alias(), self._table.c
         return (
@@ -225,7 +225,10 @@ class SqlAlchemyStore(Store):
         return self._is_among(self._table.c.id, self._many(ids))
 
     def _is_among(self, column: Column[typing.Any], values: typing.Any = None) -> ColumnElement[bool]:
-        """Return the condition that *column* is among *values*. Without *values*, use the parameter ``among``."""
+        """Return the condition that *column* is among *values*.
+
+        If *values* is ``None``, the caller passes the values as the parameter ``among`` when it executes the statement.
+        """
         if self._engine.dialect.name != "postgresql":
             return column.in_(bindparam("among", expanding=True) if values is None else values)
         given = bindparam("among", values, type_=Text(), unique=values is not None, required=values is None)

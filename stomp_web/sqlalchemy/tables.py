@@ -116,10 +116,10 @@ def missing_table(table: Table, engine: Engine) -> ConfigurationError:
 
 
 def aware(table: Table) -> Table:
-    """Return a copy of *table* for statements. The datetimes in the columns of the copy are aware.
+    """Return a copy of *table* for SQL statements. The datetime columns of the copy take and return aware datetimes.
 
-    The table in the application's metadata has only SQLAlchemy's types, because Alembic writes the types into a
-    migration.
+    Alembic writes the types of the table in the application's metadata into migrations. Therefore, *table* itself has
+    only SQLAlchemy's own types.
     """
     copy = table.to_metadata(MetaData())
     for column in copy.columns:

@@ -36,8 +36,9 @@ def instrument(
 
     * *target* - a `Publisher`, a `Worker` or a `Relay`. With the option ``telemetry=True``, a publisher or a worker
       calls `instrument` for itself. A relay gets only metrics. For spans, instrument the relay's publishers.
-    * *tracer_provider*, *meter_provider* - the providers. By default, the global providers, which may be set later. For
-      a worker with ``processes``, leave out *tracer_provider*. Each process uses its own global tracer provider.
+    * *tracer_provider*, *meter_provider* - the providers. The default is the global providers. You may set the global
+      providers after this call. For a worker with ``processes``, leave out *tracer_provider*. Each process uses its own
+      global tracer provider.
     * *system* - the value of ``messaging.system``. The default is ``rabbitmq`` or ``activemq`` if the broker sends that
       name in CONNECTED, and ``stomp`` otherwise.
     * *destination_template* - a function that takes a destination, and returns ``None`` or the destination's

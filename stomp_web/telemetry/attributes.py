@@ -84,7 +84,10 @@ class Naming(typing.NamedTuple):
 
     @property
     def for_metrics(self) -> Attributes:
-        """The attributes for metrics: a template or a name. All temporary destinations have the same attributes."""
+        """The attributes for metrics: the destination's template, or its name if the destination has no template.
+
+        All temporary destinations have the same attributes.
+        """
         if self.name is None:
             return {DESTINATION_TEMPORARY: True}
         if DESTINATION_TEMPLATE in self.attributes:

@@ -41,7 +41,11 @@ def creation_context(headers: typing.Mapping[str, str]) -> SpanContext | None:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Call:
-    """The span of one call. For each message, `own` has the trace context that its headers already had, or ``None``."""
+    """The span of one call that sends messages.
+
+    `own` has one item for each message. The item is the trace context from the headers that the caller gave. If these
+    headers had no trace context, the item is ``None``.
+    """
 
     span: Span
     naming: Naming | None  # None if the messages go to several destinations
@@ -54,7 +58,10 @@ class _Call:
 
 
 class SendTelemetry:
-    """An observer of one publisher. *server* has the broker's attributes, and *pool* has the pool's attributes."""
+    """An observer that makes the spans and metrics of one publisher.
+
+    *server* contains the OpenTelemetry attributes of the broker, and *pool* contains the attributes of the pool.
+    """
 
     def __init__(
         self,
@@ -186,9 +193,8 @@ def _span_name(operation: str, naming: Naming | None) -> str:
 def _parent(own: list[SpanContext]) -> contexts.Context | None:
     """Return the parent context for a span. *own* has the trace contexts of the span's messages.
 
-    The result ``None`` means the current context.
-
-    If no span is current, as in a relay, and all contexts belong to one trace, the new span continues this trace.
+    The result ``None`` means the current context. The result is ``None`` if a span is current, *own* is empty, or the
+    contexts belong to several traces. Otherwise, as in a relay, the new span continues the trace of *own*.
     """
     if not own or trace.get_current_span().get_span_context().is_valid or len({each.trace_id for each in own}) > 1:
         return None

@@ -144,7 +144,7 @@ class Acknowledger:
             self._handle_again(delivery, pause)
 
     def interrupted(self, delivery: Delivery, error: BaseException) -> None:
-        """Plan the next step after an exception that the handler did not raise.
+        """Plan the next step after an exception that does not come from the handler, such as a bug of the worker.
 
         NACK is not sent, because sending could raise. Logging comes last, because logging could raise.
         """

@@ -1,4 +1,8 @@
-"""Messages on their way through the worker. Only a limited number of failures and handled messages is remembered."""
+"""The state of messages on their way through the worker, and of the current session.
+
+`FailureCounts` keeps the counts of a limited number of messages. `Duplicates` keeps a limited number of handled
+messages.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +44,7 @@ class Delivery:
 
     * `session` - the number of the session in which the broker sent the message.
     * `key` - identifies the message when the broker delivers the message again. ``None`` if the message has no usable
-      id. A usable id is the same at each delivery, and none of its bytes were replaced.
+      id. A usable id is the same at each delivery, and the parser has replaced none of its bytes.
     * `failures` - how often the handling has failed.
     * `error` - the last failure, in one line.
     * `acknowledged_first` - whether ACK was sent before the handler was called. If true, the broker no longer has the
@@ -92,7 +96,7 @@ class FailureCounts:
         return self._counts.get(key, 0)
 
     def set(self, key: Key | None, failures: int) -> None:
-        """Store the number of *failures*. If *failures* is 0, forget the message, which will not be delivered again."""
+        """Store how often the message with *key* has failed. If *failures* is 0, delete the message's count."""
         with self._lock:
             self._counts.pop(key, None)
             if failures and key is not None:
@@ -102,7 +106,10 @@ class FailureCounts:
 
 
 class Duplicates:
-    """Remembers messages that handlers have now, and the last *size* handled messages. If *size* is 0, does nothing."""
+    """Remembers the messages that handlers have now, and the latest handled messages.
+
+    At most *size* handled messages are remembered. If *size* is 0, no message is remembered.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -111,7 +118,7 @@ class Duplicates:
         self._busy: dict[Key, list[Delivery]] = {}
 
     def begin(self, delivery: Delivery) -> typing.Literal["new", "done", "busy"]:
-        """Return ``done`` for a handled message, ``busy`` for a message that a handler has now, otherwise ``new``."""
+        """Return ``done`` if the message was handled, ``busy`` if it is being handled now, and otherwise ``new``."""
         key = delivery.key
         if not self._size or key is None:
             return "new"
@@ -167,11 +174,17 @@ class CurrentSession:
         return delivery.session != self._number and not delivery.acknowledged_first
 
     def ack_mode(self, handler: Handler) -> str:
-        """Return ``client`` or ``client-individual``, for SUBSCRIBE. ``auto`` could lose waiting messages."""
+        """Return the ack mode for SUBSCRIBE: ``client`` or ``client-individual``.
+
+        The worker never subscribes with ``auto``, because messages that wait in the worker could then be lost.
+        """
         return "client" if handler.ack == "client" and not self.dialect.acks_over_all else "client-individual"
 
     def cumulative_acks(self, handler: Handler) -> CumulativeAcks:
-        """Return the unacknowledged deliveries of *handler*. For *handler*, `ack_mode` must return ``client``."""
+        """Return the unacknowledged deliveries of *handler* in this session.
+
+        Call this method only if `ack_mode` returns ``client`` for *handler*.
+        """
         return self._cumulative.setdefault(handler.id, CumulativeAcks())
 
     def new_delivery(self, frame: Frame, handler: Handler) -> Delivery:
@@ -212,7 +225,10 @@ class CumulativeAcks:
             self._open.append(delivery)
 
     def finish(self, delivery: Delivery, acknowledge: typing.Callable[[Delivery], object]) -> bool:
-        """Mark *delivery* as done. If an ACK is due, call *acknowledge*. Return false if the session has ended."""
+        """Mark *delivery* as done. If an ACK is due, call *acknowledge*.
+
+        Return false if *delivery* is not in this object, because the session of *delivery* has ended.
+        """
         with self._lock:
             if delivery not in self._open:
                 return False

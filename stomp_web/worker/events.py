@@ -24,7 +24,7 @@ _log = get_logger("observers")
 
 
 class WorkerEvents:
-    """Notifies *observers* of a delivery's events. The object is false if no observer listens."""
+    """Notifies *observers* of the events of deliveries. ``bool()`` of this object is false if no observer listens."""
 
     def __init__(self, observers: Observers, client: QueueingDuplexClient) -> None:
         self._observers = observers

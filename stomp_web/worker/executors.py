@@ -94,7 +94,7 @@ class Executor:
         return True
 
     def stop(self) -> None:
-        """Shut down cleanly."""
+        """Release the process or other resources. The worker thread calls this method when the thread ends."""
 
     def kill(self) -> bool:
         """End at once. Return whether this call also ends an `execute` that runs in another thread."""

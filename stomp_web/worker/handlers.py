@@ -32,9 +32,10 @@ class ReceivedMessage:
       `id` is the broker's ``message-id``.
     * `redelivered` - whether the message may have been handled before. True if the broker has marked the message as
       redelivered, or if this worker has failed to handle it.
-    * `failures` - how often the message has failed, as far as this worker knows. The worker counts its own failed
-      tries. A quorum queue of RabbitMQ counts earlier deliveries in ``x-delivery-count`` (3.10) or ``x-acquired-count``
-      (4.3). This count includes messages that a stopping worker returned unhandled. `failures` is the larger count.
+    * `failures` - how often the message has failed, as far as this worker knows. The value is the larger of two
+      counts. The worker counts its own failed tries. A quorum queue of RabbitMQ counts earlier deliveries, in
+      ``x-delivery-count`` (3.10) or ``x-acquired-count`` (4.3). RabbitMQ's count includes deliveries that a stopping
+      worker returned unhandled.
     * `defects` - one sentence for each defect of the MESSAGE frame. For example, some bytes of a header were not UTF-8
       and were replaced. See `stomp_web.protocol.FrameBuffer`.
     """
@@ -59,7 +60,11 @@ ACCEPT: typing.Final = ("json", "text", "bytes")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handler:
-    """One subscription. `name` is the function's name for the log. If `untyped` is empty, the worker's is used."""
+    """One subscription and its function. `name` is the function's name for the log.
+
+    `untyped` is the name of the serializer for bodies without a content type. If `untyped` is empty, the worker's
+    *untyped* is used.
+    """
 
     function: Function
     name: str
@@ -111,10 +116,12 @@ class Handlers:
           If *accept* is empty, the payload is the undecoded body. A program that inspects dead letters needs an empty
           *accept*.
         * *headers* - more headers of SUBSCRIBE, such as ``selector``.
-        * *untyped* - the name of the serializer for bodies without a content type. For JMS producers, ``json`` may be
-          right. The name must also be in *accept*. Default: the worker's *untyped*.
-        * *sent_to* - other destinations to which signed messages may have been sent. Name a destination if the broker
-          moves messages from there to *destination*. See `stomp_web.serializers.deserialize`.
+        * *untyped* - the name of the serializer for bodies without a content type. For example, a TextMessage of JMS
+          has no content type. If the text is JSON, use ``json``. The name must also be in *accept*. Default: the
+          worker's *untyped*.
+        * *sent_to* - other destinations to which signed messages may have been sent. If the broker moves messages from
+          another destination to *destination*, name the other destination here. See
+          `stomp_web.serializers.deserialize`.
         * *once* - handle each message once, even if the broker delivers it again. The handler runs in a transaction of
           the worker's *inbox*. The same transaction inserts a row for the handler and the message. An inbox of
           `stomp_web.sqlalchemy` calls the handler with the message and the session.
@@ -171,7 +178,8 @@ class Handlers:
         """Raise `ConfigurationError` if a worker cannot run the handlers.
 
         *dead_letter* is the worker's destination for dead letters, and *keys* are the signing keys. *once_arguments* is
-        how many arguments the worker's inbox passes to a handler. ``None`` means that there is no inbox.
+        the number of arguments with which the worker's `OnceInbox` calls a handler. ``None`` means that the worker has
+        no `OnceInbox`.
         """
         if not self._handlers:
             raise ConfigurationError("there is no handler; decorate a function with subscribe('/queue/...')")
@@ -228,9 +236,9 @@ def _name(function: object) -> str:
 
 
 def _kind_that_returns_unrun(function: object) -> str | None:
-    """Return the kind of *function*, such as ``"async"``, if a call returns before the function's code has run.
+    """Return the kind of *function*, such as ``"async"``, if a call of *function* does not yet run its code.
 
-    Otherwise return ``None``.
+    For all other functions, return ``None``.
     """
     while isinstance(function, functools.partial | staticmethod):
         function = function.func if isinstance(function, functools.partial) else function.__func__

@@ -96,8 +96,9 @@ class Inbox(FrameQueue):
     def later(self, seconds: float, step: Step, delivery: Delivery) -> None:
         """Plan *step* for *delivery*, *seconds* from now.
 
-        After `close`, drop *delivery* if it is unacknowledged, because the broker will deliver the message again. After
-        `close`, a call of the handler is due at once.
+        After `close`, drop an unacknowledged *delivery*, because the broker will deliver the message again. If the
+        handler must be called for any other *delivery* after `close`, ignore *seconds*: the call is due at once.
+        After `abandon`, drop every *delivery*.
         """
         with self._not_empty:
             if self._abandoned or (self._closed and not delivery.acknowledged_first):
@@ -107,11 +108,17 @@ class Inbox(FrameQueue):
             self._not_empty.notify()
 
     def pause(self) -> None:
-        """Hold back all steps until `close` is called. Safe in any thread or signal handler: no lock is taken."""
+        """Let `take` return no step until `close` is called.
+
+        Safe in any thread or signal handler, because the method takes no lock.
+        """
         self._paused = True
 
     def close(self) -> None:
-        """Wake all waiting threads. Drop all messages that the broker will deliver again, now and in the future."""
+        """Wake all waiting threads, and drop all unacknowledged messages. The broker will deliver these messages again.
+
+        From now on, new messages are dropped, too.
+        """
         with self._not_empty:
             self._closed = True
             self._drop_unbegun()
@@ -126,7 +133,7 @@ class Inbox(FrameQueue):
             return lost
 
     def _drop_unbegun(self) -> None:
-        """Drop the unacknowledged messages. If the inbox is closed, make the remaining handler calls due at once."""
+        """Drop the unacknowledged messages. If the inbox is closed, planned calls of handlers wait no longer."""
         self._frames.clear()
         self._later = [
             (0.0 if self._closed and step is Step.HANDLE else due, order, step, delivery)

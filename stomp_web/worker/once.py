@@ -65,7 +65,7 @@ def bounded(name: str) -> str:
 
 
 def sqlite_problem(database: str, settings: str, lacking: str) -> str:
-    """Return a warning for a worker: *database* is SQLite, and the worker handles several messages at a time.
+    """Return the warning for a worker that handles several messages at a time with the SQLite database *database*.
 
     `sqlite_lacks` describes the arguments.
     """
@@ -77,5 +77,8 @@ def sqlite_problem(database: str, settings: str, lacking: str) -> str:
 
 
 def sqlite_lacks(database: str, settings: str, lacking: str) -> str:
-    """Return the start of a warning: *database* is SQLite, and its *settings* lack the options *lacking*."""
+    """Return the start of a warning about a SQLite database that lacks options.
+
+    *database* names the database. *settings* names the setting with the options. *lacking* names the missing options.
+    """
     return f"{database} is SQLite, and its {settings} lack {lacking}"

@@ -145,7 +145,7 @@ class ProcessExecutor(Executor):
         self._discard()
 
     def kill(self) -> bool:
-        """End the process at once, and never start another process. This also ends a running `execute`: return true."""
+        """End the process at once, which also ends a running `execute`. Never start another process. Return true."""
         with self._lock:
             self._killed = True
             if self._process is not None:
@@ -199,7 +199,10 @@ def _pickled(value: object, name: str) -> bytes:
 
 
 def _run_process(connection: Connection, initializers: bytes, setup: bytes) -> None:
-    """Import the handlers and send ``None`` to the parent. Execute jobs until the parent closes the pipe or dies."""
+    """Import the handlers. Then execute jobs until the parent closes the pipe or dies.
+
+    After the import, send ``None`` to the parent. If the process cannot run the handlers, send the text of the error.
+    """
     ignore_stop_signals()
     with contextlib.closing(connection):
         try:

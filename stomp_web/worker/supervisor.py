@@ -146,7 +146,7 @@ class Supervisor:
 
     @property
     def stuck(self) -> str:
-        """Why only a restart of the program would help. Empty if the worker is not stuck."""
+        """The reason why only a restart of the program helps, or an empty text if the worker is not stuck."""
         silent = time.monotonic() - self._moved_at
         if silent > _STUCK + (1 + len(self._handlers)) * self._client.timeout:  # it connects, and subscribes to each
             return f"the thread that called run has not moved for {silent:.0f} s"

@@ -223,8 +223,8 @@ class Worker(Unpicklable):
     def stop(self) -> None:
         """Ask a running worker to shut down cleanly, as SIGTERM does. Safe in any thread. The call does not wait.
 
-        Before `run`, the call does nothing. If another thread has just called `run`, first wait until `is_alive` is
-        true.
+        If `run` has not begun, the call does nothing. So a caller that has started `run` in another thread must wait
+        until `is_alive` is true before the caller calls `stop`.
         """
         supervisor = self._supervisor
         if supervisor is not None:
@@ -232,7 +232,7 @@ class Worker(Unpicklable):
 
     @property
     def url(self) -> str:
-        """The address, without credentials."""
+        """The address of the broker or brokers, without credentials."""
         return self._broker
 
     @property

@@ -62,7 +62,10 @@ class WorkerThread:
         self._ending.set()
 
     def abandon(self) -> None:
-        """Kill the process if there is one. If a handler has a message now, the message is not acknowledged later."""
+        """Kill the process of the handlers, if there is one. Let the thread start no new process.
+
+        If a handler is processing a message now, the thread does not acknowledge this message later.
+        """
         self._abandoned = True
         self._ending.set()
         self._executor.kill()

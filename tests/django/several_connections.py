@@ -20,7 +20,7 @@ from stomp_web.django.outbox.inbox import DjangoInbox
 from stomp_web.django.outbox.models import InboxMessage, OutboxMessage
 from stomp_web.django.outbox.store import DjangoStore
 from stomp_web.django.outbox.writing import make_relay
-from stomp_web.outbox.store import Outcomes
+from stomp_web.outbox.claim import Outcomes
 from tests.client.scripted import eventually
 from tests.django.shop.models import Order
 from tests.django.test_on_commit import payloads

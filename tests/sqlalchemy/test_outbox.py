@@ -17,7 +17,7 @@ from stomp_web import ConfigurationError, InvalidFrame, Publisher, Serialization
 from stomp_web.broker import Broker
 from stomp_web.observers import SendSucceeded, StoreBegan
 from stomp_web.outbox import OutboxStats
-from stomp_web.outbox.store import Outcomes
+from stomp_web.outbox.claim import Outcomes
 from stomp_web.sqlalchemy import Outbox
 from stomp_web.sqlalchemy.store import SqlAlchemyStore, make_engine
 from stomp_web.testing import capture

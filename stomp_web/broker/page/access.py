@@ -1,6 +1,7 @@
 """The rules by which the page's server refuses requests.
 
-The server answers its own page, and programs that are not browsers, but no other web page.
+The server answers requests of its own page, and of programs that are not browsers. The server refuses requests of all
+other web pages.
 
 Every web page that a developer visits can make the browser send requests to this server. There are two ways:
 

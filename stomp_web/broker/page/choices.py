@@ -1,4 +1,4 @@
-"""The faults that the page offers. Each fault calls a method of `stomp_web.broker.Faults`, as tests do."""
+"""The faults that the page offers. Like a test, the page calls a method of `stomp_web.broker.Faults`."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ Given: typing.TypeAlias = dict[str, typing.Any]
 class Choice:
     """One fault on the page. `effect` says what the application sees.
 
-    `group` is ``frame`` (with the parameters ``on`` and ``times``), ``connection`` (only ``times``) or ``now``
-    (neither). `fields` maps the name of each further parameter to the parameter's label and default.
+    `group` is ``frame``, ``connection`` or ``now``. In the group ``frame``, a fault has the parameters ``on`` and
+    ``times``. In ``connection``, a fault has only ``times``. In ``now``, a fault has neither of the two. `fields` maps
+    the name of each further parameter to the parameter's label and default.
     """
 
     name: str

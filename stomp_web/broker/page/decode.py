@@ -29,7 +29,10 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
 
 
 class Shown(typing.NamedTuple):
-    """A body as text. `kind` is ``json``, ``text``, ``pickle``, ``bytes`` or ``empty``. `note` explains the text."""
+    """A body as text. `kind` is ``json``, ``text``, ``pickle``, ``bytes`` or ``empty``.
+
+    `note` tells the reader of the page how the text differs from the body, for example that the end is missing.
+    """
 
     kind: str
     text: str

@@ -23,7 +23,8 @@ __all__ = ["Feed", "Kept", "Search"]
 class Kept:
     """An accepted message that the page keeps. `body` is the start of its body. The whole body has `size` bytes.
 
-    `number` orders all messages of the broker. `time` is the time of acceptance, in seconds since the epoch.
+    The broker numbers all messages in the order of acceptance, and `number` is the number of this message. `time` is
+    the time of acceptance, in seconds since the epoch.
     """
 
     number: int
@@ -36,7 +37,7 @@ class Kept:
 
     @property
     def cut(self) -> bool:
-        """Whether the end of the body was not kept."""
+        """Whether `body` is incomplete, because only the start of the body was kept."""
         return len(self.body) < self.size
 
 

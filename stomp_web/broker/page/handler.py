@@ -3,7 +3,8 @@
 ============================  ========================================================================================
 ``GET /``, ``/page.js`` ...   The files of the page.
 ``GET /events``               Server-sent events: ``hello``, then ``message`` and ``state``. The parameters ``text`` and
-                              ``destination`` filter the messages. ``after``, the id of an event, continues a stream.
+                              ``destination`` filter the messages. To continue a stream, set ``after`` to the
+                              id of the last received event.
 ``GET /messages/NUMBER``      One message with its whole kept body, decoded.
 ``POST /send``                Send a message: ``destination``, ``headers`` and ``body``.
 ``POST /send-again``          Send the kept message ``number`` again.
@@ -82,7 +83,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._answer_json(refused.status, {"error": str(refused)})
 
     def do_POST(self) -> None:
-        """Carry out an action."""
+        """Carry out the action that the path names, such as ``/send``, and answer with a JSON object."""
         actions: dict[str, typing.Callable[[dict[str, typing.Any]], str]] = {
             "/send": self._send,
             "/send-again": self._send_again,

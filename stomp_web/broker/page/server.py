@@ -52,7 +52,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         _running.add(self)
 
     def process_request(self, request: typing.Any, client_address: typing.Any) -> None:
-        """Answer in a thread. If too many connections are open, close this connection."""
+        """Answer the request in a new thread. If too many connections are open, close the new connection instead."""
         with self._changed:
             full = len(self._open) >= _MOST_CONNECTIONS
             if not full:
@@ -230,7 +230,7 @@ class Page:
         return f"Done: {apply(self.broker.faults, given)}."
 
     def cancel_fault(self, number: object) -> None:
-        """Switch off the fault that has *number* in the page's status. Do nothing if the fault is over."""
+        """Switch off the fault with the id *number*, which the page's status shows. Do nothing if it is over."""
         for fault in self._loop.rules.active():
             if id(fault) == number:
                 fault.cancel()

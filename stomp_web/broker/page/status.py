@@ -24,7 +24,10 @@ _PAUSE = 0.2
 
 
 class Status:
-    """The state of the broker of *loop*, for all viewers. The state is read at most a few times a second."""
+    """The state of the broker that runs in *loop*.
+
+    All open pages share one `Status`, so that the state is read at most a few times a second.
+    """
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop

@@ -16,7 +16,10 @@ __all__ = ["StompCommand"]
 
 
 class StompCommand(BaseCommand):
-    """A command. Exit status: 0 after success, `unusable` if a retry would also fail, and 1 after any other failure.
+    """The base class of stomp-web's commands of ``manage.py``. A subclass may override `unusable`.
+
+    The exit status is 0 after success. If the command failed and would fail again, the status is `unusable`. After any
+    other failure, the status is 1.
 
     The status does not change if a standard stream is closed, is full or has no reader.
     """

@@ -28,11 +28,17 @@ class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
-        """Return ``False``. The action `discard` deletes outbox rows, and lets later rows with the same key be sent."""
+        """Return ``False``, because rows must not be deleted with Django's own action.
+
+        The action `discard` deletes outbox rows. After `discard`, later rows with the same key can be sent.
+        """
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: typing.Any = None) -> bool:
-        """Return ``False`` for a row. Without a row, return the user's permission, which the actions need."""
+        """Return ``False`` if *obj* is a row. If *obj* is ``None``, return the user's change permission.
+
+        The actions `retry` and `discard` need this permission. No row can be edited.
+        """
         return obj is None and super().has_change_permission(request)
 
 

@@ -1,7 +1,8 @@
 """The system checks of the outbox. The checks read the settings only.
 
 * **stomp_web.E003** - the settings of an outbox cannot be used.
-* **stomp_web.E005** - the outbox of an alias is in a database in which the routers do not allow its table.
+* **stomp_web.E005** - the outbox of an alias uses a database, but ``DATABASE_ROUTERS`` do not allow the outbox's table
+  there.
 * **stomp_web.W005** - ``send`` uses an outbox by default, and ``ATOMIC_REQUESTS`` is off for the outbox's database. A
   ``send`` outside of ``transaction.atomic`` is refused.
 * **stomp_web.W006** - the database of an outbox is SQLite, and its ``OPTIONS`` lack a setting. Without this setting,

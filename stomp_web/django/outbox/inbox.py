@@ -1,4 +1,4 @@
-"""The inbox. A handler with ``once=True`` runs in a transaction, which also inserts a row for the message."""
+"""The inbox for Django. A handler with ``once=True`` runs in the transaction that inserts a row for its message."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The tables of the outbox, the inbox, and the results of tasks.
 
-The tables of the outbox and the inbox in `stomp_web.sqlalchemy` have the same columns.
+The columns of the outbox and of the inbox are the same as in the tables of `stomp_web.sqlalchemy`.
 """
 
 from __future__ import annotations

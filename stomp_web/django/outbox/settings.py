@@ -19,7 +19,7 @@ __all__ = ["OutboxSettings", "database_of", "read_outbox_settings"]
 class OutboxSettings:
     """The options of an outbox, with their defaults.
 
-    * `default` - whether `send` without *outbox* and *on_commit* uses the outbox. Default: no.
+    * `default` - whether `send` uses the outbox if the caller gives neither *outbox* nor *on_commit*. Default: no.
     * `database` - the alias of the database. Default: ``None``, which means that Django's routers choose the database.
     * `relay` - with ``"inline"``, the process that wrote a message sends it right after the commit, and the command
       ``stomp_relay`` sends the rest. Default: ``None``, which means that only ``stomp_relay`` sends.

@@ -16,11 +16,12 @@ from django.utils import timezone
 from ..._internal.log import get_logger
 from ...errors import ConfigurationError
 from ...outbox import FAILED, PENDING, SENT, WAITING, OutboxStats, Row, Store
+from ...outbox.claim import Claim, Outcomes
 from ...outbox.mysql import delete_one_by_one, lock_those_that_wait
 from ...outbox.order import Candidate
 from ...outbox.postgresql import COMMIT_SOON, ConnectionListener, array, can_listen
 from ...outbox.rows import ROW_COLUMNS, rows_of
-from ...outbox.store import Claim, Listener, Outcomes
+from ...outbox.store import Listener
 from ...outbox.turn import FileTurn, database_file
 from .models import OutboxMessage
 from .tables import check_table
@@ -162,7 +163,10 @@ class DjangoStore(Store):
         ]
 
     def _last_before(self, state: str) -> Subquery:
-        """Return a subquery for the id of the last row in *state* that has the outer row's key and a lower id."""
+        """Return a subquery for the highest id below the outer row's id.
+
+        The subquery searches only rows with the key of the outer row and the state *state*.
+        """
         rows = self._rows.filter(key=OuterRef("key"), state=state, id__lt=OuterRef("id"))
         return Subquery(rows.order_by("-id").values("id")[:1])
 

@@ -62,7 +62,7 @@ class _Inline:
     """A callback for one row, which Django calls after the commit. The first callback sends all rows of its `_group`.
 
     The group is a weak set of the callbacks of one transaction, alias and database. Django drops a callback after
-    calling it, or if a rollback to a savepoint removes its row. A dropped callback leaves the group.
+    the call, or if a rollback to a savepoint removes the callback's row. A dropped callback leaves the group.
     """
 
     def __init__(self, using: str, database: str, identity: int) -> None:

@@ -102,7 +102,8 @@ class StompTaskBackend(BaseTaskBackend):
     ) -> TaskResult[_P, _R]:
         """Send *task* without blocking the event loop. See `enqueue`.
 
-        If sending needs the database, `enqueue` runs in the thread in which Django uses the database for async code.
+        If sending needs the database, this method runs `enqueue` in another thread. Django uses this thread for the
+        database queries of async code.
         """
         settings = self.settings
         if settings.uses_outbox or settings.on_commit or settings.stores_results:
@@ -131,7 +132,7 @@ class StompTaskBackend(BaseTaskBackend):
     def _prepare(
         self, task: Task[_P, _R], args: typing.Any, kwargs: typing.Any
     ) -> tuple[TaskResult[_P, _R], dict[str, typing.Any]]:
-        """Return the result of *task*, and the arguments for `stomp_web.django.send`."""
+        """Return a new `TaskResult` for *task*, and the arguments of `stomp_web.django.send` that send *task*."""
         self.validate_task(task)
         _check_path(task)
         settings = self.settings

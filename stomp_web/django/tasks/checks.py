@@ -72,7 +72,10 @@ def _check_queues(backend: StompTaskBackend, where: str) -> typing.Iterator[chec
 
 
 def _destinations_of(backend: StompTaskBackend) -> set[str]:
-    """Return ``DESTINATION of 'ALIAS'`` for each queue of *backend*. If an option is invalid, return an empty set."""
+    """Return a set with the text ``DESTINATION of 'ALIAS'`` for each queue of *backend*.
+
+    ALIAS is the alias of the publisher. If an option is invalid, the set is empty.
+    """
     try:
         settings = backend.settings
     except ConfigurationError:

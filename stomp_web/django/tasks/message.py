@@ -57,7 +57,7 @@ _FIELDS: typing.Final[dict[str, tuple[type, ...]]] = {
 
 
 class UnusableMessage(Exception):
-    """A message is not a task, or names a task that this worker cannot run."""
+    """The message is not a task, or this worker cannot run the message's task."""
 
 
 #: How the error of a refused message is named in a result.

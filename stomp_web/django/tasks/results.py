@@ -97,14 +97,15 @@ class TaskResults:
             raise
 
     def delete(self, identity: str) -> None:
-        """Delete the row with the id *identity*. The task was not sent."""
+        """Delete the row with the id *identity*. The caller must be certain that the task was not sent."""
         self._rows.filter(id=identity).delete()
 
     def begin(self, result: TaskResult[..., typing.Any], worker_id: str) -> bool:
         """Record that *worker_id* begins to run the task of *result*. Copy the data of earlier attempts to *result*.
 
-        If the task has already finished, return false. A refused task does not count as finished: its dead letter can
-        be sent back to the queue. If there is no row, insert a row: the sender may not have committed its transaction.
+        If the task has already finished, return false. A task that a worker has refused does not count as finished,
+        because an administrator can send its dead letter back to the queue. If the row does not exist, insert the row.
+        In this case, the sender may not have committed its transaction yet.
         """
         while True:
             row = self._rows.filter(id=result.id).first()
@@ -131,10 +132,11 @@ class TaskResults:
     def finish(self, result: TaskResult[..., typing.Any], error: TaskError | None, most: int) -> None:
         """Store the end of an attempt to run the task of *result*.
 
-        If *error* is ``None``, store the value that the task returned. Otherwise, store *error*. After an error, the
-        status becomes ``FAILED`` if the task has now raised *most* times or another worker has finished the task.
-        Otherwise, the status becomes ``READY`` for another attempt. *result* gets the status, the errors of all
-        attempts and the workers of all attempts. If another worker has stored a success, the row does not change.
+        If *error* is ``None``, store the value that the task returned. Otherwise, store *error*. *most* is the limit
+        for attempts that end with an error of the task. After an error, the status becomes ``FAILED`` if this limit is
+        reached, or if another worker has finished the task. Otherwise, the status becomes ``READY`` for another
+        attempt. *result* gets the status, the errors of all attempts and the workers of all attempts. If another worker
+        has stored a success, the row does not change.
         """
         known = list(result.errors)
         while True:

@@ -164,7 +164,8 @@ class _Run:
     def _end(self, error: TaskError | None, most: int) -> None:
         """Store the end of the attempt. After the last attempt, send the signal ``task_finished``.
 
-        *error* is the attempt's exception, or ``None``. *most* is how many attempts the task has if each one raises.
+        *error* is the attempt's exception, or ``None`` after a success. After *most* failed attempts, the task has
+        failed and is not tried again.
         """
         result, store = self._result, self._store
         if store is None:
@@ -275,8 +276,8 @@ def subscribe_queues(handlers: Handlers, backend: StompTaskBackend) -> None:
 def subscribe_tasks(handlers: Handlers, using: str) -> None:
     """Add to *handlers* a handler for each queue of each task backend whose option `using` is *using*.
 
-    Raises the exceptions of `subscribe_queues`. If a backend stores results, raises `ConfigurationError` if their table
-    is missing, or if ``AUTOCOMMIT`` is off in the settings of the database.
+    Raises the exceptions of `subscribe_queues`. For a backend that stores results, raises `ConfigurationError` if the
+    table of the results is missing, or if ``AUTOCOMMIT`` is off in the settings of the database.
     """
     for alias in task_backends:
         backend = task_backends[alias]

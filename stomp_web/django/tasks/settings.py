@@ -70,7 +70,7 @@ class TaskSettings:
 
     @property
     def stores_results(self) -> bool:
-        """Whether results are stored."""
+        """Whether the backend stores the results of tasks in the database."""
         return apps.is_installed(OUTBOX_APP) if self.results is None else self.results
 
     @property

@@ -35,7 +35,10 @@ class BrokerBackend:
         self.address = self._pool.url
 
     def deliver(self, messages: typing.Sequence[Message], confirm: bool, deadline: Deadline) -> None:
-        """Send prepared *messages*. If the last try fails, raise the error that describes the outcome."""
+        """Send prepared *messages*. `Retry` describes the tries.
+
+        If the last try fails, the exception describes the outcome of all tries.
+        """
         if self._resend_unknown:
             Retry(self._pool, messages, confirm, deadline, True).run()
             return
@@ -59,7 +62,10 @@ class BrokerBackend:
 
 
 class Retry:
-    """The tries of a send. With *resend_unknown*, `run` makes all tries. Otherwise, `after` makes the later tries.
+    """The tries of a send.
+
+    With *resend_unknown*, `run` makes all tries. Otherwise, the caller makes the first try. If this try fails, the
+    caller calls `after`, which makes the later tries.
 
     * If a connection breaks before a whole message was sent, the send is repeated with another connection, until the
       deadline. Confirmed messages are not repeated.
@@ -123,7 +129,7 @@ class Retry:
                 raise self._unknown from error
 
     def after(self, failure: MessageError) -> None:
-        """Continue a send whose first try had a connection and failed with *failure*."""
+        """Continue a send after its first try. This try had a connection, and failed with *failure*."""
         self._go_on(failure, connected=True)
         self.run()
 

@@ -24,9 +24,9 @@ _MODULE = "stomp_handlers"
 
 
 class Command(StompCommand):
-    """Exit status: 0 after the first Ctrl-C or SIGTERM, 130 after a second Ctrl-C.
+    """Runs a worker. The exit status is 0 after the first Ctrl-C or SIGTERM, and 130 after a second Ctrl-C.
 
-    The status is 1 if the worker cannot start, or if a handler did not finish in time.
+    The exit status is 1 if the worker cannot start, or if a handler did not finish in time.
     """
 
     help = (

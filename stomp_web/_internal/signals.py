@@ -94,8 +94,9 @@ def sigterm_as_ctrl_c() -> typing.ContextManager[None]:
 def call_on_ctrl_c(function: typing.Callable[[], object]) -> typing.ContextManager[None]:
     """Return a context manager. In its ``with`` block, SIGINT and SIGTERM call *function*.
 
-    This applies only to a signal whose handler before the block raises `KeyboardInterrupt`, as Python's default handler
-    of SIGINT does. Any other signal keeps its handler.
+    Only a signal that has the handler `signal.default_int_handler` is changed. This handler raises `KeyboardInterrupt`,
+    and is Python's default for SIGINT. A signal with any other handler keeps its handler. Outside the main thread, no
+    signal is changed.
     """
     numbers = [number for number in _STOP_SIGNALS if signal.getsignal(number) is signal.default_int_handler]
     return _handled(numbers, lambda *_: function())

@@ -23,10 +23,10 @@ _DIRECT_REPLY = "amq.rabbitmq.reply-to"  # RabbitMQ's pseudo-queue for answers t
 
 
 def check_headers(headers: typing.Mapping[str, str]) -> None:
-    """Raise `InvalidFrame` if *headers* have an empty ``x-message-id``, or a ``reply-to`` of the sending connection.
+    """Raise `InvalidFrame` if *headers* have an empty ``x-message-id`` or a temporary destination as ``reply-to``.
 
-    A broker would confirm such a message. But a receiver could drop the message as a duplicate, or the answer would be
-    lost.
+    A broker would confirm such a message. But a receiver could drop a message with an empty id as a duplicate. An
+    answer to a temporary destination would be lost, because a publisher's connection receives nothing.
     """
     message_id = headers.get("x-message-id")
     if isinstance(message_id, str) and not message_id.strip():

@@ -109,7 +109,7 @@ class Faults:
         return self._add(Fault(on, after, times, answer=False, abort=True, reset=reset))
 
     def mute(self, on: str | None = "CONNECT", *, after: int = 0, times: int | None = 1) -> Fault:
-        """Never answer the frame. The connection stays open.
+        """Never answer the next frame with the command *on*. The connection stays open.
 
         A muted CONNECT is not processed, no session begins, and the client receives nothing. Only the timeout of
         `close_idle` still applies. Any other muted frame is processed, and heart-beats continue.

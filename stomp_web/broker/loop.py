@@ -60,7 +60,10 @@ class Loop:
         self._stopping = False
 
     def prepare(self) -> None:
-        """Forget earlier calls of `ask_to_stop`. A later call ends the next `run`, even before `open`."""
+        """Forget earlier calls of `ask_to_stop`.
+
+        A later call of `ask_to_stop` ends the next `run`, even if the call comes before `open`.
+        """
         self._stopping = False
 
     def open(self) -> None:
@@ -299,7 +302,10 @@ class Loop:
             heapq.heappush(self._timers, (due, next(self._order), connection))
 
     def _resume(self, connection: Connection) -> None:
-        """Deliver messages again, and process the frames that were held back. Output must be possible again."""
+        """Deliver messages again, and process the frames that were held back.
+
+        Call this method only if the output of *connection* is not full, and *connection* is not finishing or frozen.
+        """
         flow = connection.session.flow
         if not flow.open:
             with self.state:

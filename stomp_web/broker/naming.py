@@ -181,7 +181,7 @@ class _Artemis(Naming):
     """The naming of Artemis 2.40.0. Every name is a queue, except ``/topic/NAME``. The wildcards are ``*`` and ``#``.
 
     The acceptor of this Artemis has the parameters ``anycastPrefix=/queue/;multicastPrefix=/topic/``. With these
-    prefixes, ``a`` and ``/queue/a`` could be the same queue, but in this class they are two queues.
+    prefixes, Artemis can treat ``a`` and ``/queue/a`` as the same queue. In this class, they are always two queues.
     """
 
     reply_queues = False

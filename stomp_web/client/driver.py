@@ -85,10 +85,10 @@ class Driver:
         deadline: Deadline,
         drive: typing.Callable[[typing.Callable[[], bool], Deadline], object],
     ) -> None:
-        """Wait until *done* returns true or *deadline* expires. Meanwhile, drive if no other thread drives.
+        """Wait until *done* returns true or *deadline* expires.
 
-        To drive, the method releases the lock and calls ``drive(done, deadline)``. The method also calls *done* itself,
-        and holds the lock during this call.
+        Meanwhile, drive the connection if no other thread drives it. To drive, the method releases the lock and calls
+        ``drive(done, deadline)``. The method also calls *done* itself, and holds the lock during this call.
         """
         nested = self.is_this_thread
         while True:
@@ -119,7 +119,8 @@ class Driver:
     def drive_if_idle(self) -> bool:
         """Begin to drive the connection if it is idle. Return whether this call has begun to drive.
 
-        The connection is idle if no thread drives it, and no thread waits for another thread or for the right to drive.
+        The connection is idle if no thread drives it, and no thread waits for the driving thread or for the right to
+        drive.
         """
         with self.lock:
             if self._thread is not None or self._waiting:
@@ -140,7 +141,7 @@ class Driver:
             self.wakeup.wake()
 
     def close_wakeup(self) -> None:
-        """Close `wakeup` if no thread drives and the session has ended."""
+        """Close `wakeup` if the session has ended and no thread drives the connection."""
         with self.lock:
             if self._thread is None and self._ended():
                 self.wakeup.close()

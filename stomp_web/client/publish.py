@@ -77,7 +77,8 @@ class PublishClient(SendingClient):
     def with_connector(cls, connector: Connector, timeout: float, confirm: bool, notices: Notices) -> PublishClient:
         """Return a client for a pool. The clients of a pool share *connector* and *notices*.
 
-        Unless the pool sets `publishes_notices`, only the pool calls `Notices.publish`, and the client does not.
+        The pool calls `Notices.publish`. The client also calls this method while the pool has set
+        `publishes_notices` to true.
         """
         client = cls.__new__(cls)
         client._set_up(connector, timeout, confirm, notices)

@@ -150,9 +150,9 @@ class ReceivedFrames:
         return min(max(self.message_queue.maxsize - self.message_queue.qsize(), 0) + 1, _MOST_AT_ONCE)
 
     def add_messages(self, frames: list[Frame]) -> None:
-        """Put *frames*, which are MESSAGE frames, on `message_queue`. Hold the frames that have no room.
+        """Put *frames*, which are MESSAGE frames, on `message_queue`. Add the frames that do not fit to `held`.
 
-        After DISCONNECT, do not hold a frame that the broker will deliver again.
+        After DISCONNECT, drop a frame that does not fit if the broker will deliver its message again.
         """
         taken = 0 if self.held else self.message_queue.offer_many(frames)
         for frame in itertools.islice(frames, taken, None):

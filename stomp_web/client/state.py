@@ -129,9 +129,9 @@ class ClientState:
         self.claims.append(Right(self))
 
     def restore(self, lost: Right) -> None:
-        """Add a new claim after an exception, in place of the claim *lost*.
+        """Add a new claim to `claims`, in place of the claim *lost*.
 
-        The module of `Right` explains how a claim is lost if an exception interrupts a call.
+        A claim is lost if an exception prevents a thread from putting the claim back. See the module of `Right`.
         """
         self.claims.append(Right(self))
 

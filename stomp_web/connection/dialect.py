@@ -39,7 +39,7 @@ class Dialect:
       (RabbitMQ 3.10). If so, only the receipts of the SENDs confirm the messages.
     * `quotes_destinations` - whether a slash in the name of a queue is written ``%2F``.
     * `frame_limit` - the broker's default limit for the size of a body, in bytes. A larger body ends the connection.
-    * `frame_limit_names` - the broker's settings that limit the size of a message, in words.
+    * `frame_limit_names` - a text that names the broker's settings for the maximum size of a message.
     * `ends_after_refusal` - whether an ERROR that names a refused frame ends the connection in STOMP 1.2. If so,
       the broker accepts no later frame. STOMP 1.2 ("ERROR") requires this, but RabbitMQ and ActiveMQ continue.
     * `unnamed_refusals` - a pattern for the ``message`` header of an ERROR without ``receipt-id``. Such an
@@ -78,7 +78,7 @@ class Dialect:
     def prefetch(self, count: int) -> dict[str, str]:
         """Return the headers of SUBSCRIBE that allow about *count* unacknowledged messages.
 
-        If the header counts bytes, the limit is exact only for a *count* of 1. In this case, the value of the header is
+        If the header counts bytes, the limit is exact only for a *count* of 1. For this *count*, the header's value is
         0, and Artemis 2.40 then sends one message at a time.
         """
         if self.prefetch_header is None:

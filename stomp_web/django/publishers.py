@@ -38,7 +38,7 @@ _KEYS = ("OPTIONS", "OUTBOX", "WORKER")
 
 
 class _PublisherProxy(ConnectionProxy):  # type: ignore[type-arg]
-    """The class of `publisher`. A copy is the same object. A pickle contains only the variable's name."""
+    """The class of `publisher`. Copying `publisher` returns `publisher` itself. A pickle contains only its name."""
 
     def __reduce__(self) -> str:
         return "publisher"

@@ -157,7 +157,10 @@ def _keeper(
 
 
 def _refuse_in_event_loop(destination: str, how: str) -> None:
-    """In an event loop, raise `SynchronousOnlyOperation` with advice. Django would raise this exception later."""
+    """In a running event loop, raise `SynchronousOnlyOperation` with advice on `asend`.
+
+    Without this check, Django would raise the same exception later, without this advice.
+    """
     if os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
         return
     try:

@@ -99,7 +99,7 @@ class Stomp(PublisherMethods):
     def _is_option(self, name: str, value: typing.Any) -> bool:
         """Return true if *name* is an option, and false if Kubernetes sets the variable *name* for a service.
 
-        Raises `ConfigurationError` for any other key.
+        Raises `ConfigurationError` for any other *name*.
         """
         bare = name.removeprefix(self._prefix)
         if option_name(bare.lower()) in OPTIONS:

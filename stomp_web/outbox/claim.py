@@ -28,8 +28,8 @@ class Outcomes:
 class Claim:
     """Rows that only this relay may send now.
 
-    The store has locked `seen` rows, and has chosen `rows` from the locked rows. `last` is the id of the last row that
-    the store has examined.
+    `seen` is the number of rows that the store has locked. From the locked rows, the store has chosen `rows`, which may
+    be sent now. `last` is the id of the last row that the store has examined.
     """
 
     def __init__(

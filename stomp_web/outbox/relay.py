@@ -243,7 +243,7 @@ class Relay:
         return pause
 
     def _move(self) -> bool:
-        """Store the time of this progress for the property `stuck`. Return whether the relay must stop."""
+        """Record for `stuck` that the relay makes progress now. Return whether the relay must stop."""
         self._moved_at = time.monotonic()
         return self._stopping
 
@@ -262,9 +262,9 @@ class Relay:
 
         A pass is a series of claims from the start of the table. After a full batch, the next claim begins after the
         last row of the batch. A claim from the start can be slow, because the database must skip deleted and waiting
-        rows. A pass ends after a claim with fewer rows than a full batch. It also ends one second after the first row
-        of the pass was tried. The next pass begins at the start of the table again. It also finds rows with lower ids
-        that were committed during the last pass, and rows that are now due for another try.
+        rows. A pass ends after a claim with fewer rows than a full batch. A pass also ends one second after its first
+        row was tried. The next pass begins at the start of the table again. Therefore, the next pass finds rows with
+        lower ids that were committed during the last pass, and rows that are now due for another try.
         """
         if now - self._found_at >= _FROM_THE_START_EVERY:
             self._after = 0
@@ -325,7 +325,7 @@ class Relay:
         self._wait(_growing(self._losses))
 
     def _conflict(self, error: Exception) -> None:
-        """Log that another transaction's lock made the try fail. From the second such failure in a row on, wait."""
+        """Log that another transaction's lock made the try fail. If this failure is not the first in a row, wait."""
         problem = f"a lock of another transaction was in the way in {self.store.name}: {words_of(error)}"
         _log.warning("%s; the relay tries again, and messages that were sent go out again with the same ids", problem)
         self._stats = dataclasses.replace(self._stats, problem=problem)

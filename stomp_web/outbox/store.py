@@ -94,7 +94,7 @@ class Store:
 
         If *ids* is given, claim only rows with these ids. If the alias of a row is in *skip*, the row is not claimed.
         Then later rows with the key of this row are not claimed, either. Only rows with ids above *after* are claimed.
-        If an unsent row of a key has an id up to *after*, no row of this key is claimed.
+        Of these rows, a row is not claimed if an unsent row with the same key has an id up to *after*.
         """
         if self.turn is None:
             for _ in range(_MOST_CLAIMS):
@@ -146,7 +146,7 @@ class Store:
         """Return the keys that may have more unsent rows than those in *rows*. Ignore rows after the last of *rows*.
 
         Only the keys of *rows* are examined. The *rows* are locked. One statement counts the unsent rows of these keys.
-        If the count reaches a limit, return all keys.
+        If the count reaches a limit, return all keys of *rows*.
         """
         own = collections.Counter([row.key for row in rows if row.key is not None])
         if not own:

@@ -158,7 +158,7 @@ class LeaseState:
             self.waiting.remove(waiter)
 
     def empty(self, waiter: Waiter) -> None:
-        """Put the leases in `Waiter.box` back into `idle` or `vacant`. The caller in line has stopped waiting."""
+        """Put the leases in `Waiter.box` back into `idle` or `vacant`, because *waiter* has stopped waiting."""
         while True:
             try:
                 lease = waiter.box.get_nowait()

@@ -223,7 +223,7 @@ class FrameBuffer:
         body_start = head_end + 2
         size = head_end - start
         if size > _ORDINARY_HEAD or size > self.max_header_bytes or _CR in (head := data[start:head_end]):
-            span = self._search_blank_line(start)
+            span = self._search_blank_line(start, head_end)
             if span is None:
                 return None
             head_end, body_start = span
@@ -259,19 +259,24 @@ class FrameBuffer:
             self._set_data(data[end:])
         return frame
 
-    def _search_blank_line(self, start: int) -> tuple[int, int] | None:
-        """Return the span of the blank line after a head that is long or contains a CR.
+    def _search_blank_line(self, start: int, line_feeds: int) -> tuple[int, int] | None:
+        r"""Return the span of the blank line after a head that is long or contains a CR.
 
-        If the blank line has not come yet, move the beginning of the head to `_head`, and return ``None``.
+        *line_feeds* is the position of the next ``b"\n\n"``, or `sys.maxsize`. If the blank line has not come yet, move
+        the beginning of the head to `_head`, and return ``None``.
         """
         data = self._data
         most = self._longest_head
-        found = BLANK_LINE[self._version].search(data, start, min(start + most + 1, len(data)))
-        if found is not None and found.start() - start <= self.max_header_bytes:
-            return found.span()
+        longest = min(start + most + 1, len(data))
+        span = (line_feeds, line_feeds + 2) if line_feeds + 2 <= longest else None
+        if data.find(_CR, start, min(line_feeds, longest)) >= 0:
+            found = BLANK_LINE[self._version].search(data, start, longest)
+            span = found.span() if found is not None else None
+        if span is not None and span[0] - start <= self.max_header_bytes:
+            return span
         # A TolerantReader needs a known command.
         check_beginning(data[start : start + LONGEST_COMMAND_LINE], self._version)
-        if found is not None or len(data) - start > most:
+        if span is not None or len(data) - start > most:
             raise UnreadableFrame(f"a frame's headers exceed the limit of {self.max_header_bytes} bytes")
         self._head = bytearray(memoryview(data)[start:])
         self._set_data(b"")
@@ -284,8 +289,9 @@ class FrameBuffer:
     def _head_may_be_complete(self) -> bool:
         """Add the bytes of `_data` to the incomplete `_head`. Return ``False`` if there is still no blank line.
 
-        Otherwise, put all bytes back into `_data`, and return ``True``. Also do this, without a search for the blank
-        line, if `_head` is not longer than `_data`, or if both together exceed `_longest_head`.
+        If there is a blank line, put all bytes back into `_data`, and return ``True``. In two cases, the method puts
+        the bytes back and returns ``True`` without a search for the blank line: `_head` is not longer than `_data`, or
+        both together exceed `_longest_head`.
         """
         head = self._head
         known = len(head)
@@ -295,7 +301,7 @@ class FrameBuffer:
             if known < LONGEST_COMMAND_LINE:
                 check_beginning(bytes(head[:LONGEST_COMMAND_LINE]), self._version)
             # The search begins two bytes back, to find a blank line that is split between two chunks.
-            if BLANK_LINE[self._version].search(head, known - 2) is None:
+            if head.find(_LF, known) < 0 or BLANK_LINE[self._version].search(head, known - 2) is None:
                 return False
         self._begin_again()  # the head is shorter than the chunk, so few bytes are searched again
         return True

@@ -104,7 +104,10 @@ class TolerantReader:
         return end + 1
 
     def _pass_over_lines(self, data: bytes, position: int) -> int:
-        """Skip lines of a head that exceeds a limit. Stop at a header of `_NEEDED`, an empty or an incomplete line."""
+        """Skip lines of a head that exceeds a limit.
+
+        Stop before a header in `_NEEDED`, before an empty line, or before an incomplete line.
+        """
         found = _NEEDED_LINE.search(data, position)
         end = found.start() if found is not None else data.rfind(b"\n", position) + 1 or position
         self._head_bytes += end - position

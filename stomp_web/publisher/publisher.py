@@ -41,8 +41,8 @@ class Publisher(Unpicklable):
     """A thread-safe and fork-safe sender of messages to a broker. The first send opens a connection.
 
     * *url* - the address, such as ``stomp://user:passcode@localhost:61613/vhost``. Commas separate the addresses
-      of several brokers. Three addresses need no broker. ``memory://`` records messages in `outbox`. ``console://``
-      prints messages. ``null://`` drops messages.
+      of several brokers. The following addresses need no broker: ``memory://`` records messages in `outbox`,
+      ``console://`` prints messages, and ``null://`` drops messages.
     * *observers* - callables that get events about every send and every change of the pool: see `stomp_web.observers`.
     * *options* - see `stomp_web.config.OPTIONS`. These options override the options in *url*.
 

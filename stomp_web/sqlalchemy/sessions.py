@@ -88,7 +88,10 @@ class Ending:
         self._entries = [entry for entry in self._entries if not _is_in(entry.transaction, ended)]
 
     def _after_end(self, _: Session, ended: SessionTransaction) -> None:
-        """Call the functions if the outermost transaction was committed. If a call raises, the session stays usable."""
+        """Call the remaining functions from `after_commit` if the outermost transaction was committed.
+
+        If a function raises an exception, the session stays usable.
+        """
         if ended.parent is not None:  # a savepoint: it was released before, or is closed without a release
             self._after_rollback(_, ended)
             return

@@ -150,10 +150,10 @@ class _AwareMoment(TypeDecorator[datetime.datetime]):
 
 
 def _known(metadata: MetaData, name: str, kind: str) -> Table | None:
-    """Return the table *name* of *metadata* if the table was made for *kind*. Otherwise return ``None``.
+    """Return the table called *name* in *metadata*, or ``None`` if this table is missing or was not made for *kind*.
 
-    *kind* is ``outbox`` or ``inbox``. If *metadata* has no table *name*, record *kind* for this name. The caller then
-    makes the table.
+    *kind* is ``outbox`` or ``inbox``. If *metadata* has no table called *name*, record *kind* for this name. The caller
+    then makes the table.
     """
     fullname = f"{metadata.schema}.{name}" if metadata.schema else name
     kinds = metadata.info.setdefault(_KINDS, {})

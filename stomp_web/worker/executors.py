@@ -97,7 +97,7 @@ class Executor:
         """Release the process or other resources. The worker thread calls this method when the thread ends."""
 
     def kill(self) -> bool:
-        """End at once. Return whether this call also ends an `execute` that runs in another thread."""
+        """Kill the process of the handlers, if there is one. Return whether this also ends a running `execute`."""
         return False
 
 

@@ -25,7 +25,7 @@ _log = get_logger("worker")
 
 
 class Inbox(FrameQueue):
-    """Holds messages from the reader's loop for the worker threads. *session* makes a `Delivery` for each message."""
+    """Holds received messages for the worker threads. *session* makes a `Delivery` for each message."""
 
     def __init__(self, handlers: typing.Iterable[Handler], maxsize: int, session: CurrentSession) -> None:
         super().__init__(maxsize)
@@ -96,9 +96,9 @@ class Inbox(FrameQueue):
     def later(self, seconds: float, step: Step, delivery: Delivery) -> None:
         """Plan *step* for *delivery*, *seconds* from now.
 
-        After `close`, drop an unacknowledged *delivery*, because the broker will deliver the message again. If the
-        handler must be called for any other *delivery* after `close`, ignore *seconds*: the call is due at once.
-        After `abandon`, drop every *delivery*.
+        After `close`, drop an unacknowledged *delivery*, because the broker will deliver the message again. Keep an
+        acknowledged *delivery*. If its *step* is `Step.HANDLE`, ignore *seconds*: after `close`, this step is due at
+        once. After `abandon`, drop every *delivery*.
         """
         with self._not_empty:
             if self._abandoned or (self._closed and not delivery.acknowledged_first):
@@ -133,7 +133,7 @@ class Inbox(FrameQueue):
             return lost
 
     def _drop_unbegun(self) -> None:
-        """Drop the unacknowledged messages. If the inbox is closed, planned calls of handlers wait no longer."""
+        """Drop the unacknowledged messages. If the inbox is closed, make all planned calls of handlers due at once."""
         self._frames.clear()
         self._later = [
             (0.0 if self._closed and step is Step.HANDLE else due, order, step, delivery)

@@ -24,7 +24,10 @@ _MOST: typing.Final = 255  # characters of a column
 
 
 class InboxUnavailable(Exception):
-    """The inbox could not insert its row because its database has a fault. The handler was not called."""
+    """The database has a fault: the inbox cannot be used, or a task's result cannot be stored.
+
+    If the inbox cannot be used, the handler is not called. If a task's result cannot be stored, the task may have run.
+    """
 
 
 class OnceInbox(typing.Protocol):

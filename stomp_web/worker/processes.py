@@ -145,7 +145,10 @@ class ProcessExecutor(Executor):
         self._discard()
 
     def kill(self) -> bool:
-        """End the process at once, which also ends a running `execute`. Never start another process. Return true."""
+        """End the process at once, which also ends a running `execute`. Return true.
+
+        If `start` is called later, it ends the new process at once, and raises `ConfigurationError`.
+        """
         with self._lock:
             self._killed = True
             if self._process is not None:

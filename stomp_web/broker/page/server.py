@@ -230,7 +230,10 @@ class Page:
         return f"Done: {apply(self.broker.faults, given)}."
 
     def cancel_fault(self, number: object) -> None:
-        """Switch off the fault with the id *number*, which the page's status shows. Do nothing if it is over."""
+        """Switch off the fault with the id *number*. If the fault is over, do nothing.
+
+        The page's status shows the ids of the faults.
+        """
         for fault in self._loop.rules.active():
             if id(fault) == number:
                 fault.cancel()

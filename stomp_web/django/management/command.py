@@ -16,10 +16,10 @@ __all__ = ["StompCommand"]
 
 
 class StompCommand(BaseCommand):
-    """The base class of stomp-web's commands of ``manage.py``. A subclass may override `unusable`.
+    """The base class of stomp-web's commands of ``manage.py``.
 
-    The exit status is 0 after success. If the command failed and would fail again, the status is `unusable`. After any
-    other failure, the status is 1.
+    The exit status is 0 after success. If the command failed and would fail again, the status is the number in the
+    attribute `unusable`, which a subclass may override. After any other failure, the status is 1.
 
     The status does not change if a standard stream is closed, is full or has no reader.
     """

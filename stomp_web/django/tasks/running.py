@@ -164,8 +164,8 @@ class _Run:
     def _end(self, error: TaskError | None, most: int) -> None:
         """Store the end of the attempt. After the last attempt, send the signal ``task_finished``.
 
-        *error* is the attempt's exception, or ``None`` after a success. After *most* failed attempts, the task has
-        failed and is not tried again.
+        *error* is the attempt's exception, or ``None`` after a success. *most* is the limit for failed attempts. When
+        this limit is reached, the task has failed and is not tried again.
         """
         result, store = self._result, self._store
         if store is None:

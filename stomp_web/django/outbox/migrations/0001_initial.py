@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class OnMySQL(migrations.RunSQL):
-    """SQL for MariaDB and MySQL."""
+    """A migration operation that applies its SQL only on MariaDB and MySQL."""
 
     def database_forwards(self, app_label: str, schema_editor: typing.Any, *states: typing.Any) -> None:
         """Execute the SQL on MariaDB and MySQL. On another database, do nothing."""
@@ -15,7 +15,7 @@ class OnMySQL(migrations.RunSQL):
 
 
 class Migration(migrations.Migration):
-    """Creates both tables."""
+    """Creates the tables of the inbox and the outbox."""
 
     initial = True
 

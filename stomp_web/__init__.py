@@ -3,10 +3,10 @@
 The package has the public names of the core. The modules for frameworks are `stomp_web.flask`, `stomp_web.django` and
 `stomp_web.wsgi`. Importing the core imports none of these modules and no third-party package.
 
-The package loads a name when the name is first used (PEP 562), so importing the package takes a millisecond. If a
-program forks while other threads run, the program must import names before the fork: all names that the child will use.
-Otherwise, if another thread holds an import lock at the fork, the child waits for the lock for ever. The modules for
-frameworks load all their names when they are imported.
+The package loads a name when the name is first used (PEP 562), so importing the package takes a millisecond. Before
+a program forks while other threads run, the program must import all names that the child will use. Otherwise, if
+another thread holds an import lock at the fork, the child waits for the lock for ever. The modules for frameworks load
+all their names when they are imported.
 """
 
 # ruff: noqa: F403, F405 - all exceptions are public

@@ -72,7 +72,10 @@ def whole_number(name: str, value: object, least: int, most: int = _LARGEST_COUN
 
 
 def seconds(name: str, value: object) -> float:
-    """Return *value* as ``float``. Raises `ConfigurationError` for *name* if *value* is not a finite number above 0."""
+    """Return *value* as ``float``. *value* is the value of the option *name*.
+
+    Raises `ConfigurationError` with the option's name if *value* is not a finite number above 0.
+    """
     try:
         return read_seconds(value)
     except ValueError as error:
@@ -278,8 +281,9 @@ def option_name(name: str) -> str:
 def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.Any:
     """Check *value* for the option *name*, and return the converted value.
 
-    *value* may be a text from an address or an ini file. *written* is the name in the user's spelling. Raises
-    `ConfigurationError` if the option does not exist or *value* is wrong. The error does not show a secret value.
+    *value* may be a text from an address or an ini file. *written* is the name that the user has written, such as
+    ``STOMP_TIMEOUT``. By default, *written* is *name*. Raises `ConfigurationError` if the option does not exist or
+    *value* is wrong. The error shows *written*, but not a secret value.
     """
     written = written or name
     option = OPTIONS.get(name)
@@ -296,9 +300,10 @@ def coerce(name: str, value: typing.Any, written: str | None = None) -> typing.A
 
 
 def unknown_option(written: str, prefix: str = "", known: typing.Iterable[str] = OPTIONS) -> ConfigurationError:
-    """Return the error for the unknown option *written*. The error suggests a similar name, or lists all valid names.
+    """Return the error for an unknown option, which has the name *written*.
 
-    The valid names are *prefix* followed by a name in *known*.
+    The error suggests a similar name, or lists all valid names. The valid names are *prefix* followed by a name in
+    *known*.
     """
     names = {name.lower(): prefix + (name.upper() if prefix.isupper() else name) for name in known}
     bare = written.removeprefix(prefix).lower()

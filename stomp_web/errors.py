@@ -36,7 +36,7 @@ class StompError(Exception):
 
 
 class ConfigurationError(StompError, ValueError):
-    """An option is unknown or has an unusable value, or a required part, such as a table, is missing.
+    """An option is unknown, an option has an unusable value, or a required part, such as a table, is missing.
 
     `option` is the name in the user's spelling, such as ``STOMP_TIMEOUT``, or ``None`` if no single option is wrong.
     """

@@ -237,8 +237,8 @@ Observer = typing.Callable[[Event], object]
 class Observers:
     """The observers of one publisher or worker. ``bool(observers)`` is false while no observer listens.
 
-    In this case, the publisher or worker makes no events. An observer may have a method ``listens`` that returns
-    whether the observer wants events now.
+    While no observer listens, the publisher or worker makes no events. An observer may have a method ``listens`` that
+    returns whether the observer wants events now. An observer without this method always listens.
     """
 
     __slots__ = ("known",)
@@ -272,10 +272,11 @@ class Observers:
 
 
 class SignalObserver:
-    """An observer that sends the signal *sent* for a `SendSucceeded`, and the signal *failed* for a `SendFailed`.
+    """An observer that sends a signal for each `SendSucceeded` and each `SendFailed`.
 
-    *method* is the name of the signal's method that sends the signal. The method gets *args*, *kwargs* and the fields
-    of the event, except `call`.
+    *sent* is the signal for a `SendSucceeded`, and *failed* is the signal for a `SendFailed`. To send a signal, the
+    observer calls the signal's method with the name *method*. The arguments of this call are *args*, *kwargs* and the
+    fields of the event, except `call`.
     """
 
     def __init__(
@@ -288,7 +289,7 @@ class SignalObserver:
         }
 
     def listens(self) -> bool:
-        """Return whether *sent* or *failed* has a connected receiver."""
+        """Return whether the signal *sent* or the signal *failed* has a connected receiver."""
         # Django's `has_listeners` would take a lock, and check each receiver.
         return bool(self._sent.receivers or self._failed.receivers)
 

@@ -90,7 +90,7 @@ class StompMiddleware:
         return self.app(environ, start_response)
 
     def close(self, timeout: float = DEFAULTS.timeout) -> None:
-        """Close the publisher within *timeout* seconds. A publisher that was passed as *publisher* stays open."""
+        """Close the publisher within *timeout* seconds. A publisher that was passed to the constructor stays open."""
         if self._owner:
             self.publisher.close(timeout)
 

@@ -43,7 +43,7 @@ def days(text: str) -> float:
 
 
 def host_and_port(text: str) -> tuple[str, int]:
-    """Return the host and the port in *text*, which is ``HOST:PORT`` or ``PORT``. The host of ``PORT`` is ``""``.
+    """Return the host and the port in *text*, which is ``HOST:PORT`` or ``PORT``. Without HOST, the host is ``""``.
 
     Raises `argparse.ArgumentTypeError` for other texts.
     """
@@ -88,9 +88,9 @@ HEALTH: typing.Final[tuple[Argument, ...]] = (
 def worker_options(place: str, *, what: str = "application", otherwise: bool = True) -> tuple[Argument, ...]:
     """Return the options of a command that runs a worker.
 
-    The help text contains *what* and *place*. *what* is the word for the code that each process loads. *place* is the
-    name of the setting or class that sets the defaults. If *otherwise* is true, the help text also has the values that
-    apply if *place* sets no defaults.
+    The arguments change the help text of the options. *place* is the name of the setting or class that sets the
+    defaults. *what* is the word for the code that each process loads. If *otherwise* is true, the help text also has
+    the values that apply if the setting or class sets no defaults.
     """
     defaults = [f"Default: that of {place}{f', else {each}' if otherwise else ''}." for each in (8, 0)]
     concurrency = (

@@ -2,7 +2,7 @@
 
 A publisher calls log handlers and observers, which may send a message through the same publisher. If the publisher held
 a lock or a connection during the call, the thread could wait for itself. A message that a log handler sends may cause a
-second notice. The log handler of the second notice may send another message. With a broker that closes every
+second notice. A log handler that gets the second notice may send another message. With a broker that closes every
 connection, this chain would never end. Therefore, `Notices` drops the third notice of a chain.
 """
 
@@ -19,9 +19,10 @@ _MOST_CAUSES = 1  # the most earlier notices in the chain that leads to a publis
 
 
 class Notices:
-    """A queue of calls to log handlers and observers. Any thread may add a call, and may make the waiting calls.
+    """A queue of waiting notices. Each notice is a call that reports to the log or to the observers.
 
-    A forked child does not publish the notices of its parent. The parent publishes these notices.
+    Any thread may add a notice, and any thread may make the waiting calls. A forked child does not publish the notices
+    of its parent. The parent publishes these notices.
     """
 
     __slots__ = ("_publishers", "due")
@@ -41,10 +42,11 @@ class Notices:
             self.due.append((pid, causes, functools.partial(report, *arguments, **options)))
 
     def publish(self) -> None:
-        """Make all waiting calls, even calls that are added meanwhile. The caller must hold no lock of the library.
+        """Execute all calls in the queue. The caller must hold no lock of the library.
 
-        `GuardedLogger` and `Observers` suppress every `Exception` of the calls. Otherwise the exception of a
-        log handler would look like a failure of the caller's own work.
+        The method also executes the calls that are added meanwhile. `GuardedLogger` and `Observers` suppress every
+        `Exception` of the calls. Otherwise the exception of a log handler would look like a failure of the caller's own
+        work.
         """
         if not self.due:
             return

@@ -41,12 +41,15 @@ class _RedactedKeys(tuple[typing.Any, ...]):
 
 
 def is_secret(name: str) -> bool:
-    """Return whether the option *name* may hold a secret. For example, a ``url`` may contain a passcode."""
+    """Return whether the option called *name* may hold a secret. For example, ``url`` may contain a passcode."""
     return name.lower() in _SECRET_OPTIONS
 
 
 def redact_secret(name: str, value: typing.Any) -> typing.Any:
-    """Return *value*. If the option *name* may hold a secret, wrap *value* so that ``repr`` hides texts and bytes."""
+    """Return *value*. If *value* may be a secret, wrap it so that ``repr`` hides texts and bytes.
+
+    *name* is the name of the option to which *value* belongs. The name decides whether *value* may be a secret.
+    """
     return _redacted(value) if is_secret(name) else value
 
 

@@ -17,13 +17,17 @@ __all__ = ["Right"]
 
 class _Home(typing.Protocol):
     def restore(self, lost: typing.Any) -> None:
-        """Replace *lost* by a new `Right`. A finalizer calls this method, so the method must not wait or raise."""
+        """Replace the right that was lost by a new `Right`.
+
+        A finalizer calls this method, so the method must not wait or raise.
+        """
 
 
 class Right:
-    """A right that *home* lends to one caller at a time. The right has only a weak reference to *home*.
+    """A right that *home* lends to one caller at a time, such as the right to open a connection.
 
-    If the right is lost, the finalizer of the right calls ``home.restore``.
+    The right has only a weak reference to *home*. If no list, queue or caller holds the right any more, Python deletes
+    the right. The finalizer then calls ``home.restore``.
     """
 
     __slots__ = ("__weakref__", "_home")

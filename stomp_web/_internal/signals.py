@@ -1,4 +1,6 @@
-"""Handlers of SIGINT (Ctrl-C) and SIGTERM. Only the main thread can set handlers, so other threads set no handlers.
+"""Handlers of SIGINT (Ctrl-C) and SIGTERM. In Python, only the main thread can set handlers.
+
+In any other thread, the context managers of this module set no handlers.
 
 One press of Ctrl-C often causes two signals. The terminal sends SIGINT to every process of its group. A wrapper such as
 npm, docker, uv or a supervisor then also sends SIGINT or SIGTERM to the program. So signals within half a second count
@@ -35,8 +37,9 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class StopSignals:
     """A ``with`` block in which the first SIGTERM or SIGINT sets `asked` and calls *ask*.
 
-    Further signals within `ONE_REQUEST` seconds do nothing. A later SIGINT raises `KeyboardInterrupt`. A later SIGTERM
-    raises `SystemExit` with the shell's exit status for SIGTERM, 143. *clock* returns seconds, like `time.monotonic`.
+    Within `ONE_REQUEST` seconds after the first signal, further signals do nothing. After this time, SIGINT raises
+    `KeyboardInterrupt`, and SIGTERM raises `SystemExit` with the shell's exit status for SIGTERM, 143. *clock* returns
+    seconds, like `time.monotonic`.
     """
 
     def __init__(
@@ -77,9 +80,10 @@ class StopSignals:
             raise SystemExit(128 + number)
 
     def _after(self, number: int, frame: types.FrameType | None) -> None:
-        """Handle a signal after the block. Ignore a signal within `ONE_REQUEST` seconds after the first signal.
+        """Handle a signal that arrives after the end of the ``with`` block.
 
-        For a later signal, restore the handler that was set before the block, and raise the signal again.
+        Ignore the signal if it arrives less than `ONE_REQUEST` seconds after the first signal. Otherwise, restore the
+        handler that was set before the block, and raise the signal again.
         """
         if not self._in_one_request():
             signal.signal(number, self._before[number])
@@ -94,9 +98,9 @@ def sigterm_as_ctrl_c() -> typing.ContextManager[None]:
 def call_on_ctrl_c(function: typing.Callable[[], object]) -> typing.ContextManager[None]:
     """Return a context manager. In its ``with`` block, SIGINT and SIGTERM call *function*.
 
-    Only a signal that has the handler `signal.default_int_handler` is changed. This handler raises `KeyboardInterrupt`,
-    and is Python's default for SIGINT. A signal with any other handler keeps its handler. Outside the main thread, no
-    signal is changed.
+    *function* replaces only the handler `signal.default_int_handler`. This handler raises `KeyboardInterrupt`, and is
+    Python's default for SIGINT. If a signal has any other handler, this handler stays. Outside the main thread, no
+    handler is replaced.
     """
     numbers = [number for number in _STOP_SIGNALS if signal.getsignal(number) is signal.default_int_handler]
     return _handled(numbers, lambda *_: function())
@@ -114,7 +118,10 @@ def _handled(numbers: typing.Iterable[int], handler: typing.Callable[..., object
 
 @contextlib.contextmanager
 def block_stop_signals() -> typing.Iterator[None]:
-    """Block SIGINT and SIGTERM while the caller starts a child process. The child calls `ignore_stop_signals`."""
+    """Block SIGINT and SIGTERM while the caller starts a child process.
+
+    The child process must then call `ignore_stop_signals`, which unblocks the signals in the child.
+    """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

@@ -104,9 +104,10 @@ class StatusLine(logging.Handler):
 
     @contextlib.contextmanager
     def shown(self, log: logging.LoggerAdapter[typing.Any]) -> typing.Iterator[bool]:
-        """Show *log* above the progress line, unless the program has set up logging. Yield whether *log* is shown.
+        """Show log records above the progress line, unless the program has set up a handler for the logger *log*.
 
-        In the ``with`` block, writing to `sys.stderr` never fails, even if the stream is closed, full or a broken pipe.
+        Yields whether the records are shown there. In the ``with`` block, writing to `sys.stderr` never fails, even if
+        the stream is closed, full or a broken pipe.
         """
         keep_descriptors()
         begins = not logging_is_set_up(log)

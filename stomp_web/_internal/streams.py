@@ -32,7 +32,10 @@ def keep_descriptors() -> None:
 
 
 def try_to_print(stream: typing.TextIO | None, text: str) -> OSError | None:
-    """Write *text* and a line end, and flush *stream*. If writing fails or *stream* is ``None``, return the error."""
+    """Write *text* and a line end, and flush *stream*. Return the error if this fails, and otherwise ``None``.
+
+    If *stream* is ``None``, return the error of a closed stream.
+    """
     printer = TolerantStream(stream)
     printer.write(text + "\n")
     printer.flush()
@@ -79,8 +82,8 @@ def settle(*streams: typing.TextIO | None) -> bool:
 class TolerantStream:
     """A text stream that wraps *stream*. Writing never fails: output that cannot be written is dropped.
 
-    The stream always tries to write later output. `failure` is the latest error. *on_failure* is called with the first
-    error.
+    After an error, the stream still tries to write all further output. `failure` is the latest error. *on_failure* is
+    called with the first error.
     """
 
     def __init__(

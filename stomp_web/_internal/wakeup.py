@@ -1,4 +1,4 @@
-"""A way to end the wait of a thread from another thread or from a signal handler, without a lock."""
+"""`Wakeup`, by which a thread or a signal handler can wake a waiting thread, without a lock."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The broker's connections. A `Connection` reads and writes bytes, checks limits, runs timers and answers frames.
 
-Only the loop's thread uses a connection. No call in this module blocks. A call returns if the socket is not ready. The
-loop tries again when the selector reports that the socket is ready.
+Only the loop's thread uses a connection. No call in this module blocks. If the socket is not ready, a call returns at
+once. The loop tries again when the selector reports that the socket is ready.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CHUNK = 262_144
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """The limits of one client, which `stomp_web.broker.Broker` documents."""
+    """The limits for one client. `stomp_web.broker.Broker` documents these limits."""
 
     connect_timeout: float
     linger: float

@@ -63,8 +63,8 @@ class Subscription:
 
     * `number` - a number that is unique in the broker.
     * `prefetch` - how many messages may be unacknowledged at once. 0 means no limit.
-    * `unacknowledged` - the delivered messages that wait for an ACK, oldest first. The key of a message is the id for
-      its ACK.
+    * `unacknowledged` - a dict of the delivered messages that wait for an ACK, oldest first. The keys are the ids that
+      the client sends in ACK.
     """
 
     number: int
@@ -226,7 +226,10 @@ class Destinations:
             )
 
     def deliveries(self) -> typing.Iterator[tuple[Subscription, Entry]]:
-        """Yield the deliveries that are possible now. The caller must carry out each delivery before the next one."""
+        """Yield the deliveries that are possible now.
+
+        The caller must carry out each delivery before it takes the next delivery from the iterator.
+        """
         while self._changed:
             queue = next(iter(self._changed))
             now = time.time()

@@ -23,7 +23,7 @@ class Faults:
 
     * *on* - the command of the frame, such as ``"SEND"``. ``None`` means any frame.
     * *after* - how many of these frames pass before the first fault.
-    * *times* - how often the fault happens. ``None`` means at each of these frames until the fault is cancelled.
+    * *times* - how often the fault happens. With ``None``, the fault happens at every such frame until it is cancelled.
     * *reset* - whether the connection is closed with a TCP reset.
 
     Frames are counted over all connections. `refuse` and `dribble` count new connections instead. `Fault.fired` is how
@@ -61,7 +61,7 @@ class Faults:
         self._each(lambda _: None)  # to set the timers anew
 
     def drop(self, on: str | None = None, *, after: int = 0, times: int | None = 1, reset: bool = False) -> Fault:
-        """Close the connection when the frame arrives. The frame has no effect."""
+        """Close the connection on which a frame with the command *on* arrives. The frame has no effect."""
         return self._add(Fault(on, after, times, process=False, abort=True, reset=reset))
 
     def error(
@@ -76,8 +76,9 @@ class Faults:
         after: int = 0,
         times: int | None = 1,
     ) -> Fault:
-        """Answer the frame with an ERROR. *message* is the ERROR's header ``message``, and *body* is the ERROR's body.
+        """Send an ERROR as the answer to the next frame with the command *on*.
 
+        * *message*, *body* - the header ``message`` and the body of the ERROR.
         * *receipt_id* - whether the ERROR has the frame's receipt id. ActiveMQ sends this id, but RabbitMQ does not.
         * *close* - whether the broker closes the connection after the ERROR, as the specification requires.
         * *process* - whether the frame takes effect although the answer is an ERROR.
@@ -88,8 +89,9 @@ class Faults:
     def freeze(self, on: str | None = None, *, after: int = 0, times: int | None = 1) -> Fault | None:
         """Stop reading and writing, like a stopped process.
 
-        Without *on*, freeze all open and all new connections until `thaw`, and return ``None``. With *on*, freeze
-        the connection on which a frame with the command *on* arrives. The broker processes this frame after `thaw`.
+        If *on* is ``None``, freeze all open and all new connections until `thaw`, and return ``None``. If *on* is a
+        command, freeze the connection on which a frame with this command arrives. The broker processes this
+        frame after `thaw`.
         """
         if on is None:
             self._rules.frozen = True
@@ -109,10 +111,11 @@ class Faults:
         return self._add(Fault(on, after, times, answer=False, abort=True, reset=reset))
 
     def mute(self, on: str | None = "CONNECT", *, after: int = 0, times: int | None = 1) -> Fault:
-        """Never answer the next frame with the command *on*. The connection stays open.
+        """Do not answer the next frame that has the command *on*. The connection stays open.
 
-        A muted CONNECT is not processed, no session begins, and the client receives nothing. Only the timeout of
-        `close_idle` still applies. Any other muted frame is processed, and heart-beats continue.
+        If CONNECT gets no answer, the broker does not process this frame. No session begins, and the client receives
+        nothing, not even heart-beats. Of all timeouts, only the timeout of `close_idle` can still close the connection.
+        The broker processes any other frame that gets no answer, and heart-beats continue.
         """
         return self._add(Fault(on, after, times, answer=False))
 
@@ -133,7 +136,7 @@ class Faults:
     def beats_before_answer(
         self, on: str | None = "SEND", *, count: int = 1, after: int = 0, times: int | None = 1
     ) -> Fault:
-        """Send *count* heart-beats right before the answer."""
+        """Send *count* heart-beats to the client right before the answer to the frame."""
         return self._add(Fault(on, after, times, before=b"\n" * count))
 
     def garbage(
@@ -145,7 +148,7 @@ class Faults:
         after: int = 0,
         times: int | None = 1,
     ) -> Fault:
-        """Process the frame, and send *data* instead of the answer."""
+        """Process the next frame with the command *on*, and send the bytes *data* instead of the answer."""
         return self._add(Fault(on, after, times, answer=False, after_answer=data, close=close))
 
     def error_unasked(
@@ -165,7 +168,7 @@ class Faults:
         self._each(lambda connection: connection.write(data))
 
     def clear(self) -> None:
-        """Cancel all faults, end every freeze and listen again. Stop closing idle connections.
+        """Cancel all faults, end every freeze, and accept new connections again. Stop closing idle connections.
 
         A connection that is already affected by a `dribble` or a muted CONNECT stays affected.
         """

@@ -37,7 +37,10 @@ _ACCEPTS_AT_ONCE = 100
 
 @dataclasses.dataclass(eq=False, repr=False)
 class Loop:
-    """A server for the clients of one broker. `run` serves until `ask_to_stop`. *listen* returns a listening socket."""
+    """A server for the clients of one broker.
+
+    `run` serves the clients until `ask_to_stop` is called. The function *listen* returns a listening socket.
+    """
 
     listen: typing.Callable[[], socket.socket]
     tls: ssl.SSLContext | None
@@ -302,9 +305,9 @@ class Loop:
             heapq.heappush(self._timers, (due, next(self._order), connection))
 
     def _resume(self, connection: Connection) -> None:
-        """Deliver messages again, and process the frames that were held back.
+        """Resume the deliveries to *connection*, and process the received frames that were held back.
 
-        Call this method only if the output of *connection* is not full, and *connection* is not finishing or frozen.
+        Call this method only if *connection* is neither finishing nor frozen, and its output is not full.
         """
         flow = connection.session.flow
         if not flow.open:

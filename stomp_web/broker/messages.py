@@ -55,7 +55,7 @@ class Message:
 
     @property
     def destination(self) -> str:
-        """The destination as a MESSAGE frame shows it, which is the `name` of `address`."""
+        """The destination that a MESSAGE frame contains: the attribute `name` of `address`."""
         return self.address.name
 
     @property
@@ -64,7 +64,7 @@ class Message:
         return len(self.body) + 1_000
 
     def expired(self, now: float) -> bool:
-        """Return whether the message has expired at *now*, in seconds since the epoch."""
+        """Return whether the message has expired at the time *now*. *now* is in seconds since the epoch."""
         return self.expires is not None and self.expires <= now
 
     def frame(self) -> Frame:
@@ -107,7 +107,10 @@ class Journal:
             watch(message)
 
     def messages(self, destination: str) -> list[Message]:
-        """Return all accepted messages of *destination*, in order. Raises `LookupError` if some are forgotten."""
+        """Return all accepted messages of *destination*, in order.
+
+        Raises `LookupError` if the journal has already dropped the oldest of these messages.
+        """
         kept = self._by_destination.get(destination, ())
         forgotten = self.accepted[destination] - len(kept)
         if forgotten:
@@ -173,7 +176,10 @@ def _check_readable(message: Message) -> None:
 
 
 def whole_number(headers: dict[str, str], name: str, default: int) -> int:
-    """Return the header *name* as a number. Without the header, return *default*. Raises `Refused` for other text."""
+    """Return the value of the header *name* as an ``int``, or *default* if *headers* does not contain the header.
+
+    Raises `Refused` if the value is not a whole number, or has more than 20 digits.
+    """
     text = headers.get(name)
     if text is None:
         return default

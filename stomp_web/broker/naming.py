@@ -1,8 +1,9 @@
 """The meaning of destinations. Each destination that the broker accepts is a queue, a topic or an exchange.
 
-The broker refuses a destination that it does not support. The broker also refuses a message that the real broker would
-confirm and drop, except a message to a topic. Apart from these refusals, destinations behave as in the product that
-`choose_naming` selects: RabbitMQ 3.10.8 and 4.3.6, ActiveMQ 5.17.2 and 6.3.1, or Artemis 2.40.0. The tests in
+This broker refuses a destination that it does not support. This broker also refuses a message that the emulated product
+would confirm and drop. Only a message to a topic without subscribers is confirmed and dropped here, too. Apart from
+these refusals, destinations behave as in the product that `choose_naming` selects: RabbitMQ 3.10.8 and 4.3.6, ActiveMQ
+5.17.2 and 6.3.1, or Artemis 2.40.0. The tests in
 tests/brokers/test_contract_destinations.py compare this broker with those products.
 """
 
@@ -47,7 +48,8 @@ class Address:
 
     * `name` - the destination as a MESSAGE shows it. In RabbitMQ, both ``a`` and ``/amq/queue/a`` have the name
       ``/queue/a``.
-    * `route` - a subscription without wildcards gets the messages whose address has the same `route`.
+    * `route` - the key by which messages and subscriptions are matched. A subscription without wildcards gets the
+      messages that have the same `route`.
     * `pattern` - whether a subscription's `route` has wildcards. If so, `Naming.matches` selects the messages.
     """
 
@@ -58,14 +60,15 @@ class Address:
 
     @property
     def copies(self) -> bool:
-        """Whether every subscriber gets a copy."""
+        """Whether every subscriber gets a copy of each message for this address."""
         return self.kind in (Kind.TOPIC, Kind.EXCHANGE)
 
 
 class Naming:
-    """The naming if the ``server`` header names no known product. The rules are RabbitMQ's, with two differences.
+    """The rules for destinations if the ``server`` header of CONNECTED names no known product.
 
-    Names may contain slashes. A subscription to a topic with ActiveMQ's wildcard ``>`` is refused.
+    These are the rules of RabbitMQ with two differences. Names may contain slashes. The broker refuses a subscription
+    to a topic with ActiveMQ's wildcard ``>``.
     """
 
     #: Whether a SEND with ``reply-to:/temp-queue/NAME`` makes a temporary queue.
@@ -86,7 +89,7 @@ class Naming:
         return address
 
     def canonical(self, destination: str) -> str:
-        """Return the `Address.name` of *destination*. If `sent` raises `Refused`, return *destination*."""
+        """Return the `Address.name` of *destination*. If the method `sent` raises `Refused`, return *destination*."""
         try:
             return self.sent(destination).name
         except Refused:

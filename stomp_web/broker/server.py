@@ -64,9 +64,11 @@ class Broker:
       its first use. As in RabbitMQ, ``/amq/queue/NAME`` is refused if the queue does not exist.
     * *keep_open_after_error* - whether the session stays open after an ERROR. RabbitMQ and ActiveMQ keep the session
       open after most errors. Default: false, as the specification requires.
-    * *heart_beat* - ``(can send, wants)``, as in the header ``heart-beat``: the shortest times in milliseconds between
-      two heart-beats. 0 means no heart-beats. With the default ``(100, 100)``, the agreed times are the client's times,
-      but at least 100 ms. The broker closes the connection if the client is silent for twice the agreed time.
+    * *heart_beat* - two times in milliseconds, as in the header ``heart-beat``. The first time is the shortest time
+      between two heart-beats of the broker. The second time is the shortest time that the broker wants between two
+      heart-beats of the client. 0 means no heart-beats. With the default ``(100, 100)``, the agreed times are the
+      client's times, but at least 100 ms. The broker closes the connection if the client is silent for twice the
+      agreed time.
     * *dead_letters* - the destination of messages that a subscriber refuses with NACK and ``requeue:false``. Default:
       ``/queue/DLQ``.
 
@@ -220,11 +222,11 @@ class Broker:
         return f"<Broker {host}:{port} {'running' if self._loop.running else 'stopped'}>"
 
     def send(self, destination: str, body: bytes | str = b"", headers: typing.Mapping[str, str] | None = None) -> str:
-        """Accept a message without a connection, as if a client had sent the message. Return its ``message-id``.
+        """Accept a message as if a client had sent the message. Return the ``message-id`` of the message.
 
-        A *body* of type `str` makes a text message, in UTF-8 and without ``content-length``. *headers* are the headers
-        of a SEND frame. `faults` and the broker's option *denied* do not apply. Raises `ValueError` if the broker
-        refuses the message, or if a header has no meaning here, such as ``receipt``.
+        No connection is used. A *body* of type `str` makes a text message, in UTF-8 and without ``content-length``.
+        *headers* are the headers of a SEND frame. `faults` and the broker's option *denied* do not apply. Raises
+        `ValueError` if the broker refuses the message, or if a header has no meaning here, such as ``receipt``.
         """
         headers = dict(headers or {})
         useless = next((name for name in headers if name in NOT_FORWARDED), None)
@@ -279,7 +281,7 @@ class Broker:
             return sum(each.address.name == name for each in self._destinations.subscriptions())
 
     def destinations(self) -> list[str]:
-        """Return the destinations that have accepted a message."""
+        """Return the destinations for which the broker has accepted a message."""
         with self._loop.state:
             return list(self._journal.accepted)
 

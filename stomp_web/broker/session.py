@@ -1,7 +1,7 @@
 """The STOMP session of one client. A session takes a frame, and returns the answers.
 
-A session has no socket and no clock. The answer to a refused frame is an ERROR. The frame has no other effect, except
-that a refused COMMIT discards its transaction. The specification requires that an ERROR ends the session. With
+A session has no socket and no clock. The answer to a refused frame is an ERROR. A refused COMMIT also discards its
+transaction. Any other refused frame has no effect. The specification requires that an ERROR ends the session. With
 `Settings.keep_open_after_error`, an ERROR ends the session only if `Refused.fatal` is true.
 """
 
@@ -59,7 +59,8 @@ class Session:
     * `login` - the login that the client gave, even if the broker requires none.
     * `ended` - whether the session ignores further frames. If so, the broker's loop must close the connection.
     * `heart_beat` - two intervals in milliseconds: for the broker's heart-beats, and for the client's. 0 means never.
-    * `flow` - the broker's loop sets `Flow.open` to false while too much output waits for the client.
+    * `flow` - the `Flow` of all subscriptions. The broker's loop sets `flow.open` to false while too much output waits
+      for the client.
     """
 
     def __init__(self, number: int, settings: Settings, destinations: Destinations) -> None:

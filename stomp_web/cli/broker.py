@@ -56,7 +56,10 @@ def run(host: str, port: int, *, verbose: bool, http: tuple[str, int] | None = N
 
 
 def _start_page(pages: contextlib.ExitStack, broker: Broker, host: str, port: int) -> list[str]:
-    """Start the page of *broker*, and return the lines to print about the page. Closing *pages* stops the page."""
+    """Start the page of *broker*, and return the lines to print about the page.
+
+    When the exit stack *pages* is closed, the stack stops the page.
+    """
     from ..broker.page import Page, is_loopback  # http.server is imported only for the page
 
     try:

@@ -83,8 +83,9 @@ def read_body(
     """Decode the body of a received message. The default serializers run no code of the sender.
 
     *accept* names more serializers. *keys* verify signatures. A signature must be valid for the destination of
-    *frame*, or for a destination in *subscribed*. If *frame* is truncated, the body counts as cut and is not decoded.
-    An unknown content type is not an error: `Reading.text` shows the bytes, and `Reading.unread` is ``None``.
+    *frame*, or for a destination in *subscribed*. The body of a truncated frame is not decoded: `Reading.text` shows
+    the bytes, and `Reading.unread` gives the reason. An unknown content type is not an error: `Reading.text` shows the
+    bytes, and `Reading.unread` is ``None``.
     """
     accept = (*_READ_ALWAYS, *accept)
     if frame.truncated:

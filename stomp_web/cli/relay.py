@@ -45,8 +45,8 @@ def run_relay_command(
 def run_outbox(action: str, *, ids: typing.Sequence[int], days: float, database: str, table: str) -> int:
     """Carry out *action* on the outbox, and print the result. Return the exit status.
 
-    If *ids* is not empty, ``retry`` and ``discard`` affect only these rows. For ``purge``, *days* is the minimum time
-    in days since a message was sent.
+    If *ids* is not empty, ``retry`` and ``discard`` affect only these rows. ``purge`` deletes the rows of messages that
+    were sent at least *days* days ago.
     """
     try_to_print(sys.stdout, operate(_store(database, table), action, ids, days))
     return 0

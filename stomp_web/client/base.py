@@ -93,7 +93,7 @@ class BaseClient(Unpicklable):
         self._set_up(connector, **own)
 
     def _set_up_from(self, arguments: dict[str, typing.Any]) -> None:
-        """Set up the client from the ``locals()`` of a constructor. The constructor has redacted each secret."""
+        """Set up the client from the ``locals()`` of a constructor, which must call `redact_secret` for each secret."""
         options = {name: value for name, value in arguments.items() if name not in ("self", "host", "port")}
         self._set_up_with((make_endpoint(arguments["host"], arguments["port"]),), options)
 

@@ -58,10 +58,10 @@ class Driver:
 
     @contextlib.contextmanager
     def driving(self, deadline: Deadline, broker: str) -> typing.Iterator[None]:
-        """Drive the connection to *broker* during a ``with`` block. First wait until no other thread drives.
+        """Drive the connection to *broker* during a ``with`` block.
 
-        Raises `BusyError` if another thread does not stop driving in time. Raises `StompError` if `listen_forever` runs
-        in another thread.
+        If another thread drives the connection, first wait until the other thread stops driving. Raises `BusyError` if
+        the wait takes too long. Raises `StompError` if `listen_forever` runs in another thread.
         """
         nested = self.is_this_thread
         try:
@@ -87,8 +87,8 @@ class Driver:
     ) -> None:
         """Wait until *done* returns true or *deadline* expires.
 
-        Meanwhile, drive the connection if no other thread drives it. To drive, the method releases the lock and calls
-        ``drive(done, deadline)``. The method also calls *done* itself, and holds the lock during this call.
+        Meanwhile, if no other thread drives the connection, this method calls ``drive(done, deadline)`` without holding
+        `lock`. This method also calls *done* itself, and holds `lock` during that call.
         """
         nested = self.is_this_thread
         while True:
@@ -109,7 +109,10 @@ class Driver:
                 return
 
     def _wait(self, deadline: Deadline) -> bool:
-        """Wait until `changed` is notified. Return ``False`` if *deadline* expires first. The caller holds the lock."""
+        """Wait until another thread notifies the condition `changed`. The caller holds the lock.
+
+        Return ``False`` if *deadline* expires first. Otherwise, return ``True``.
+        """
         self._waiting += 1
         try:
             return self.changed.wait(deadline.remaining())

@@ -1,6 +1,7 @@
 """`QueueingDuplexClient`, a client with one connection that sends and receives.
 
-The module `life` connects and disconnects. `loop`, `driver` and `exchanges` let several threads share the client.
+The module `life` has the methods that connect, listen and disconnect. With the modules `loop`, `driver` and
+`exchanges`, several threads can share one client.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ class QueueingDuplexClient(LoopClient):
     Run `listen_forever`, usually in a thread that you start. Take the frames from these queues:
 
     * `message_queue` - MESSAGE frames. While this queue is full, the client sends heart-beats but does not read. The
-      broker keeps the other messages. Exception: while a call waits for a receipt, the client reads on until about
-      *queue_size* messages wait outside of the full queue. If the broker sends still more messages before the receipt,
-      the client does not read the receipt. To send confirmed messages while many messages wait, use a second
-      client. A prefetch limit also helps if the ack mode is not ``auto``.
+      broker keeps the other messages. Exception: while a call waits for a receipt, the client reads on, and keeps
+      about *queue_size* further messages outside of the full queue. If the broker sends even more messages before the
+      receipt, the client stops reading and does not get the receipt. To send confirmed messages while many messages
+      wait, use a second client. A prefetch limit also helps if the ack mode is not ``auto``.
     * `connected_queue`, `receipt_queue`, `error_queue` - CONNECTED, RECEIPT and ERROR frames. A full queue drops its
       oldest frame.
 
@@ -178,7 +179,9 @@ class QueueingDuplexClient(LoopClient):
     def nack(
         self, frame: Frame, *, transaction: str | None = None, headers: typing.Mapping[str, str] | None = None
     ) -> None:
-        """Refuse *frame*, a MESSAGE frame. Raises the exceptions of `ack`, and in STOMP 1.0 `InvalidFrame`.
+        """Refuse *frame*, a MESSAGE frame.
+
+        Raises the exceptions of `ack`. In STOMP 1.0, raises `InvalidFrame`, because STOMP 1.0 has no NACK.
 
         The result depends on the broker. RabbitMQ requeues the message. ActiveMQ moves the message to its dead letter
         queue. **Artemis 2.40 drops the message**.
@@ -226,7 +229,7 @@ class QueueingDuplexClient(LoopClient):
     def send_many(
         self, messages: typing.Iterable[Message], *, confirm: bool | None = None, timeout: float | None = None
     ) -> None:
-        """Send *messages* together from any thread, like `PublishClient.send_many`."""
+        """Send *messages* together, like `PublishClient.send_many`. Any thread may call this method."""
         batch = as_batch(messages)
         if batch:
             self.deliver(batch, confirm, None, self._deadline(timeout))

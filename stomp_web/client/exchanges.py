@@ -1,7 +1,7 @@
 """Exchanges: the frames that a call hands over for writing, and the receipts that the call waits for.
 
-The lock of the `Driver` guards all exchanges. To call a method, a thread must hold the lock. The properties need
-no lock.
+The lock of the `Driver` guards all exchanges. To call a method of `Exchange` or `Exchanges`, a thread must hold the
+lock. The properties of the two classes need no lock.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Exchanges:
 
         *words* is the text of the ERROR. *in_transaction* means that a transaction is open. In this case, an ERROR
         without ``receipt-id`` fails no exchange, because the ERROR may be about a frame of the transaction. Before
-        COMMIT, no exchange waits for a receipt of such a frame.
+        COMMIT, no exchange waits for receipts of the transaction's frames.
         """
         named = frame.headers.get("receipt-id")
         exchange = None if named is None else self._awaited.get(named)

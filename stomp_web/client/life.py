@@ -123,12 +123,12 @@ class LoopClient(Loop):
 
         The loop connects first if necessary. If *connect* is false, the loop never connects. After `subscribe`, use
         ``connect=False``, because a new session would have no subscriptions. The loop sends heart-beats, and puts each
-        frame on the queue of its kind. When a thread or a signal handler sets `shutdown_event`, the loop sends
-        DISCONNECT and returns.
+        frame on the queue for this kind of frame. When a thread or a signal handler sets `shutdown_event`, the loop
+        sends DISCONNECT and returns.
 
         Raises `BrokerUnavailable` or `AuthenticationFailed` if the loop cannot connect. If the connection ends without
-        a shutdown, raises `Rejected` or `ConnectionLost`. `Rejected` means that the broker refused a frame with an
-        ERROR.
+        a shutdown, raises `Rejected` or `ConnectionLost`. `Rejected` means that the broker sent an ERROR to
+        refuse a frame.
         """
         with self._driving(self._deadline(None)):
             if self.listening_event.is_set():

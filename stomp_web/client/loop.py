@@ -38,7 +38,7 @@ _LONGEST_WAIT = 0.5
 
 
 class Loop(BaseClient):
-    """A client with one connection that many threads use. One of these threads drives the connection."""
+    """A client with one connection for many threads. One of these threads drives the connection."""
 
     def _set_up_loop(self, queue_size: int, message_queue: FrameQueue | None) -> None:
         self._session: Session | None = None
@@ -80,7 +80,7 @@ class Loop(BaseClient):
             self._received.end_messages(reason)
 
     def _leave(self) -> None:
-        """Stop driving the connection: release the right that the calling thread holds.
+        """Stop driving the connection, so that another thread can drive it.
 
         If the session has ended, first end the queue of messages. In a forked child, do nothing.
         """
@@ -141,8 +141,8 @@ class Loop(BaseClient):
         """Hand *exchange* over to the driving thread, and wait until the exchange is done.
 
         An exchange with receipts is done after the last receipt. An exchange without receipts is done when its bytes
-        are written. If a loop in another thread will write these bytes, the exchange is done as soon as fewer than
-        1 MiB wait to be written.
+        are written. While `listen_forever` runs in another thread, an exchange without receipts may be done earlier: as
+        soon as less than 1 MiB of output waits.
         """
         exchanges, driver = self._exchanges, self._driver
         with driver.lock:
@@ -194,7 +194,10 @@ class Loop(BaseClient):
             self._step(None if deadline is None else deadline.remaining())
 
     def _step(self, seconds: float | None) -> bool:
-        """Write and read without waiting. If no bytes moved, wait at most *seconds*. Return whether bytes moved."""
+        """Write and read without waiting. Return whether anything was written or read.
+
+        If nothing was written or read, wait at most *seconds* for the socket or for a call of another thread.
+        """
         session = self._live_session()
         # Open the wakeup before looking for bytes to write: a thread that hands over bytes later ends the wait.
         wake = self._driver.wakeup.fileno()

@@ -52,9 +52,9 @@ _LONGEST_KEPT = 2_048  # bytes of the header lines of one message
 class Route:
     """The destination, the content type and the headers that many messages share.
 
-    `encoded` is the command line and the header lines of the route in STOMP 1.2. The function *check* gets the other
-    headers of a message. To refuse these headers, *check* raises an exception. Raises `InvalidFrame` if an argument is
-    not valid in a SEND.
+    `encoded` is the command line and the header lines of the route in STOMP 1.2. The function *check* gets the headers
+    that belong to one message and not to the route. To refuse these headers, *check* raises an exception. The
+    constructor raises `InvalidFrame` if an argument is not valid in a SEND.
     """
 
     __slots__ = ("_check", "content_type", "destination", "encoded", "headers", "last")
@@ -75,9 +75,10 @@ class Route:
         self.encoded = encode_head("SEND", send_headers(destination, content_type, self.headers), "1.2")
 
     def lines_of(self, own: typing.Mapping[str, str]) -> tuple[typing.Mapping[str, str], bytes]:
-        """Return a copy of *own*, and the encoded header lines. Raises `InvalidFrame`.
+        """Encode the header lines for *own*. Return a copy of *own*, and these lines.
 
-        *own* contains the headers of one message.
+        *own* contains the headers that one message adds to the headers of the route. Raises `InvalidFrame` if a header
+        is not valid in a SEND. Raises the exception of *check* if *check* refuses the headers.
         """
         last = self.last
         if own == last[0]:
@@ -261,7 +262,10 @@ def message_id_of(headers: typing.Mapping[str, str]) -> str | None:
 
 
 def bytes_of(body: typing.Any, destination: str) -> bytes:
-    """Return the bytes of *body*. *destination* is for the error text. Raises `InvalidFrame`."""
+    """Return *body* as ``bytes``. Raises `InvalidFrame` if *body* is neither bytes-like nor a ``str``.
+
+    Also raises `InvalidFrame` for a ``str`` that UTF-8 cannot encode. In this case, the error contains *destination*.
+    """
     if isinstance(body, bytes | bytearray | memoryview):
         return bytes(body)
     if isinstance(body, str):

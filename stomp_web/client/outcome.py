@@ -22,7 +22,10 @@ __all__ = ["confirmed_positions", "name_messages", "no_receipt", "not_whole", "r
 
 
 def name_messages(error: MessageError, messages: typing.Sequence[Message]) -> None:
-    """Set the attributes of *error* that name *messages*. For one message, also put the destination before the text."""
+    """Set the attributes of *error* that name *messages*.
+
+    If there is only one message, also put its destination at the beginning of the error text.
+    """
     if len(messages) == 1:
         message = messages[0]
         if error.destination is None:
@@ -53,10 +56,10 @@ def not_whole(
     *,
     late: bool = False,
 ) -> MessageError:
-    """Return the exception for a write that failed because of *problem*. *late* means an expired deadline.
+    """Return the exception for an incomplete write. *problem* is the cause. *late* says whether the deadline expired.
 
-    Of *size* bytes, the first *left* were written. Of *count* messages, the first *whole* were written completely.
-    *confirmed* holds the positions of the confirmed messages.
+    *left* is the number of written bytes, of *size* bytes in all. *whole* says how many of the first messages were
+    written completely, of *count* messages in all. *confirmed* holds the positions of the confirmed messages.
     """
     broker = session.broker
     if not left:
@@ -92,7 +95,7 @@ def confirmed_positions(receipts: dict[str, int], waiting: dict[str, int]) -> tu
 
 
 def unanswered(errors: list[Frame], receipts: dict[str, int], waiting: dict[str, int], earlier: int) -> bool:
-    """Return whether a message has no receipt and no ERROR yet. `rejected` explains the arguments."""
+    """Return whether a message has no receipt and no ERROR yet. See the function `rejected` for the arguments."""
     refused = _refused(errors, receipts)
     # Once an ERROR has named one of the messages, an ERROR that names no message is about an earlier one.
     spare = 0 if refused and earlier > 0 else sum(error.headers.get("receipt-id") not in receipts for error in errors)
@@ -117,10 +120,12 @@ def rejected(
     deadline expired before all answers had come.
 
     The exception is `Rejected` if an ERROR refuses a message of this call and every other message has an answer. If the
-    broker ends the session after a refusal, the messages after the refused message need no answer: `not_sent` has their
-    positions. Otherwise, the outcome is unknown. If *earlier* is not 0, an ERROR without ``receipt-id`` refuses no
-    message of this call, because the ERROR may be about an earlier message. RabbitMQ sends all ERRORs without
-    ``receipt-id``.
+    broker ends the session after a refusal, the messages after the refused message need no answer. The attribute
+    `not_sent` of the exception then holds their positions. If the exception is not `Rejected`, it is `ReceiptTimeout`
+    or `ConnectionLost`, because the outcome is unknown.
+
+    If *earlier* is not 0, an ERROR without ``receipt-id`` refuses no message of this call, because the ERROR may be
+    about an earlier message. RabbitMQ sends all ERRORs without ``receipt-id``.
     """
     broker = session.broker
     refusals = [error for error in errors if refuses(error, session.dialect)]

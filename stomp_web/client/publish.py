@@ -77,8 +77,8 @@ class PublishClient(SendingClient):
     def with_connector(cls, connector: Connector, timeout: float, confirm: bool, notices: Notices) -> PublishClient:
         """Return a client for a pool. The clients of a pool share *connector* and *notices*.
 
-        The pool calls `Notices.publish`. The client also calls this method while the pool has set
-        `publishes_notices` to true.
+        The pool calls `Notices.publish`. While the client's `publishes_notices` is true, the client also calls
+        `Notices.publish` at the end of each call. The pool sets `publishes_notices`.
         """
         client = cls.__new__(cls)
         client._set_up(connector, timeout, confirm, notices)
@@ -111,7 +111,7 @@ class PublishClient(SendingClient):
         """Check that the broker answers. The method begins and aborts a transaction, and waits for ABORT's receipt.
 
         Raises `NotSent` or `DeliveryUnknown` if no receipt comes in *timeout* seconds. Raises `Rejected` if the broker
-        refuses.
+        refuses BEGIN or ABORT.
         """
         deadline = self._deadline(timeout)
         transaction = self._begin(deadline)

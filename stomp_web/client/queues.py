@@ -66,10 +66,10 @@ class FrameQueue:
             return len(taken)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Frame:
-        """Take out and return the oldest frame. If *block* is true, wait at most *timeout* seconds. ``None``: no limit.
+        """Take out and return the oldest frame. If the queue is empty and *block* is true, wait for a frame.
 
-        Raises ``queue.Empty`` if no frame comes in time. After ``end(reason)``, `get` on an empty queue raises
-        *reason*.
+        *timeout* limits the wait, in seconds. If *timeout* is ``None``, the wait has no limit. Raises ``queue.Empty``
+        if no frame comes in time. After ``end(reason)``, `get` on an empty queue raises *reason*.
         """
         try:
             frame = self._frames.popleft()  # atomic in Python; only threads that have to wait need the lock
@@ -100,7 +100,7 @@ class FrameQueue:
         return self.get(block=False)
 
     def end(self, reason: BaseException, last: typing.Iterable[Frame] = ()) -> None:
-        """Add the *last* frames, even to a full queue. From now on, `get` on an empty queue raises *reason*."""
+        """Add the frames in *last*, even to a full queue. From now on, `get` on an empty queue raises *reason*."""
         with self._not_empty:
             self._frames.extend(last)
             self._reason = reason
@@ -152,7 +152,8 @@ class ReceivedFrames:
     def add_messages(self, frames: list[Frame]) -> None:
         """Put *frames*, which are MESSAGE frames, on `message_queue`. Add the frames that do not fit to `held`.
 
-        After DISCONNECT, drop a frame that does not fit if the broker will deliver its message again.
+        After DISCONNECT, a frame that does not fit is dropped if its subscription has another ack mode than ``auto``.
+        The broker delivers the message of a dropped frame again. All other frames that do not fit are kept in `held`.
         """
         taken = 0 if self.held else self.message_queue.offer_many(frames)
         for frame in itertools.islice(frames, taken, None):

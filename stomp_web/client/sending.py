@@ -161,11 +161,11 @@ class SendingClient(BaseClient):
         receipts: dict[str, int],
         count: int,
     ) -> typing.NoReturn:
-        """End the session after a failed write of *data*, and raise the exception for the messages.
+        """Raise the exception for the messages after a failed write of *data*. Usually, end the session first.
 
-        The method first reads the frames that the broker has already sent, such as receipts or an ERROR with the
-        reason. If the deadline had expired before the write, the session usually does not end. It ends only if TLS
-        still holds bytes of an earlier write.
+        The session stays open if the deadline had expired before the write and TLS holds no bytes of an earlier write.
+        In all other cases, the method reads the frames that the broker has already sent, such as receipts or an ERROR
+        with the reason. Then the method ends the session.
 
         *error* is the reason of the failure. *before* is the value of `Transport.bytes_sent` before the write. *count*
         is the number of messages in *data*, or 1 in a transaction. *receipts* maps the requested receipt ids to the
@@ -232,9 +232,10 @@ class SendingClient(BaseClient):
     ) -> None:
         """Read frames until all messages are answered. *receipts* maps each receipt id to the position of its message.
 
-        The first *answered* receipts in *receipts* have already come. *earlier* is the number of
-        unconfirmed messages that were sent before. An ERROR may be about one of these earlier messages. `no_receipt`
-        explains *size*. After an ERROR, the method reads the other answers, ends the session and raises an exception.
+        *answered* is the number of receipts that have already come. These receipts have the first ids in *receipts*.
+        *earlier* is the number of unconfirmed messages that were sent before this call. An ERROR may be about one of
+        these earlier messages. For *size*, see `no_receipt`. After an ERROR, the method reads the other answers, ends
+        the session and raises an exception.
         """
         waiting = dict(itertools.islice(receipts.items(), answered, None))
         errors: list[Frame] = []
@@ -285,9 +286,9 @@ class SendingClient(BaseClient):
     def _look(self, state: ClientState) -> Session | None:
         """Check the socket without waiting. Return the session, or ``None`` if the session has ended.
 
-        If the broker has sent an ERROR, the ERROR is about an earlier unconfirmed frame, and the session ends. If all
-        unconfirmed frames belong to open transactions, the next call in each of these transactions raises an exception
-        for the ERROR. Otherwise, the client logs the ERROR.
+        If the broker has sent an ERROR, the session ends. If there are unconfirmed frames, and all of them belong to
+        open transactions, the client keeps the ERROR. The next call in each of these transactions then raises an
+        exception. Otherwise, the client logs the ERROR.
         """
         session = state.session
         if session is None:
@@ -326,7 +327,10 @@ class SendingClient(BaseClient):
 
     @contextlib.contextmanager
     def _exclusive(self) -> typing.Iterator[ClientState]:
-        """Use the session alone in a ``with`` block, so that no other thread reads the receipts. Raises `InUse`."""
+        """A context manager. In its ``with`` block, no other call uses the session or reads the receipts.
+
+        Raises `InUse` if another call is using the session.
+        """
         state = self._states[getpid()]
         try:
             claim = state.claims.pop()
@@ -341,5 +345,8 @@ class SendingClient(BaseClient):
 
 
 def _receipts(first: int, count: int) -> dict[str, int]:
-    """Return a mapping from the receipt ids of *count* messages to their positions. The first id is *first*."""
+    """Return a dict that maps the receipt ids of *count* messages to the positions of the messages.
+
+    The receipt ids are consecutive, from *first* on. The positions begin with 0.
+    """
     return {str(first + position): position for position in range(count)}

@@ -30,7 +30,11 @@ class OpenTransaction:
     receipts: list[str] = dataclasses.field(default_factory=list)
 
     def sent(self, count: int, receipt: int | None) -> None:
-        """Record *count* sent messages. *receipt* is the first receipt id, or ``None`` if there are no receipts."""
+        """Record *count* sent messages.
+
+        *receipt* is the receipt id of the first message, and the next messages have the next numbers. ``None`` means
+        that no receipts are expected.
+        """
         self.messages += count
         if receipt is not None:
             self.receipts.extend(map(str, range(receipt, receipt + count)))
@@ -68,7 +72,10 @@ class Transactions:
         )
 
     def end(self, reason: StompError) -> None:
-        """End all open transactions after the end of the session. If *reason* has an ERROR, `get` reports the ERROR."""
+        """End all open transactions, because the session has ended.
+
+        If *reason* contains an ERROR frame, a later `get` raises an exception that reports this ERROR.
+        """
         if isinstance(reason, Rejected | ConnectionLost) and reason.frame is not None:
             self.end_by(reason.frame, isinstance(reason, Rejected))
         self.open.clear()
@@ -129,7 +136,7 @@ class ClientState:
         self.claims.append(Right(self))
 
     def restore(self, lost: Right) -> None:
-        """Add a new claim to `claims`, in place of the claim *lost*.
+        """Add a new claim to `claims`, to replace the lost claim.
 
         A claim is lost if an exception prevents a thread from putting the claim back. See the module of `Right`.
         """
@@ -164,7 +171,7 @@ class ClientState:
             session.close()
 
     def all_answered(self) -> None:
-        """Forget all unconfirmed frames, because a receipt has come. A later ERROR cannot be about these frames."""
+        """Forget all unconfirmed frames. The caller has read a receipt, so no later ERROR can be about these frames."""
         self.unconfirmed = 0
         for transaction in self.transactions.open.values():
             transaction.messages = 0

@@ -35,7 +35,10 @@ class Connector:
         return f"{'stomp' if self.settings.tls is None else 'stomp+ssl'}://{','.join(map(str, self.endpoints))}"
 
     def check(self, **changes: typing.Any) -> None:
-        """Raise `ConfigurationError` if the CONNECT frame cannot be encoded. *changes* replace fields of `settings`."""
+        """Raise `ConfigurationError` if the CONNECT frame cannot be encoded.
+
+        *changes* replace fields of `settings` during this check. `settings` itself stays unchanged.
+        """
         try:
             encode(dataclasses.replace(self.settings, **changes).connect_frame())
         except InvalidFrame as error:

@@ -43,8 +43,9 @@ class Dialect:
     * `ends_after_refusal` - whether an ERROR that names a refused frame ends the connection in STOMP 1.2. If so,
       the broker accepts no later frame. STOMP 1.2 ("ERROR") requires this, but RabbitMQ and ActiveMQ continue.
     * `unnamed_refusals` - a pattern for the ``message`` header of an ERROR without ``receipt-id``. Such an
-      ERROR refuses a frame only if the header matches the pattern. If there is no pattern (``None``), the ERROR refuses
-      a frame, except if the ERROR reports the end of the connection or a failure inside the broker.
+      ERROR refuses a frame only if the header matches the pattern. If there is no pattern (``None``), the library
+      searches the text of the ERROR for words about the end of the connection or about a failure inside the broker. An
+      ERROR without such words refuses a frame.
     """
 
     name: str
@@ -76,10 +77,10 @@ class Dialect:
         return str(milliseconds)
 
     def prefetch(self, count: int) -> dict[str, str]:
-        """Return the headers of SUBSCRIBE that allow about *count* unacknowledged messages.
+        """Return the header of SUBSCRIBE that allows about *count* unacknowledged messages, or an empty dict.
 
-        If the header counts bytes, the limit is exact only for a *count* of 1. For this *count*, the header's value is
-        0, and Artemis 2.40 then sends one message at a time.
+        If `prefetch_header` counts bytes, the limit is exact only for a *count* of 1. For this *count*, the value of
+        the header is 0, and Artemis 2.40 then sends one message at a time.
         """
         if self.prefetch_header is None:
             return {}
@@ -96,7 +97,7 @@ class Dialect:
         return next(((header, kind) for start, kind in kinds if destination.startswith(start)), None)
 
     def queue(self, name: str) -> str:
-        """Return the destination of the queue *name*."""
+        """Return the destination of the queue that has the name *name*."""
         return "/queue/" + self.quote(name)
 
     def topic(self, name: str) -> str:

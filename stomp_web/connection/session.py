@@ -79,7 +79,7 @@ class Session:
 
     * `broker` - the address of the broker, such as ``stomp://localhost:61613``.
     * `connected_frame` - the CONNECTED frame. `version`, `server`, `id` and `dialect` come from this frame.
-    * `heart_beat` - the agreed intervals ``(we send, they send)`` in milliseconds. 0 means never.
+    * `heart_beat` - the agreed intervals ``(client sends, broker sends)`` in milliseconds. 0 means never.
     """
 
     __slots__ = (
@@ -204,10 +204,10 @@ class Session:
             self.write_rest(data, (), sent, deadline)
 
     def write_rest(self, data: bytes, more: typing.Sequence[bytes], sent: int, deadline: Deadline) -> None:
-        """Send *data* from position *sent* on, and then *more*. Raises `TransportTimeout` or `TransportClosed`.
+        """Send the bytes of *data* after the first *sent* bytes, and then the parts in *more*.
 
         The method also reads bytes from the broker. If the client and the broker both wrote without reading, both could
-        wait for ever.
+        wait for ever. Raises `TransportTimeout` or `TransportClosed`.
         """
         rest = [memoryview(part) for part in (data, *more)]
         while True:
@@ -383,7 +383,8 @@ class HeartBeats:
     def rest(self, now: float, reading: bool) -> float | None:
         """Return the seconds until `due` must be checked. ``None`` means that no check is necessary.
 
-        If *reading* is true, `overdue` must be checked, too. Then return the seconds until the earlier check.
+        *reading* tells whether the client reads from the socket now. If so, `overdue` must be checked, too, and the
+        result is the number of seconds until the earlier of the two checks.
         """
         moments = [self.sent + self._sends] if self._sends else []
         if self._expects and reading:

@@ -164,7 +164,7 @@ class Transport:
             raise TransportClosed(f"the TLS handshake failed: {error.reason or error}") from error
 
     def _let_reads_wait(self) -> None:
-        """On Linux, let a read wait up to 4 milliseconds. A call with the flag in `_at_once` does not wait.
+        """On Linux, let a read wait up to 4 milliseconds. A socket call with the flag `_at_once` does not wait.
 
         If bytes come during this wait, no poll is needed. Without this setting, one thread reaches 0.86 of its usual
         rate of confirmed sends (CPython 3.11). With 8 threads, the factor is 0.83. The method leaves sockets of gevent
@@ -188,7 +188,10 @@ class Transport:
 
     @property
     def send_some(self) -> typing.Callable[[memoryview | bytes], int]:
-        """A function that sends bytes without waiting, and returns how many were sent. Raises `TransportClosed`."""
+        """A function that sends bytes without waiting, and returns how many were sent.
+
+        The function raises `TransportClosed` if the connection has failed.
+        """
         return self._send_record if self._tls else self._send_plain
 
     def _send_plain(self, data: memoryview | bytes) -> int:
@@ -204,7 +207,8 @@ class Transport:
     def _send_record(self, data: memoryview | bytes) -> int:
         """Send at most one TLS record. The peer cannot read a record before the record is complete.
 
-        If a call wrote several records and the system refused the last, OpenSSL would report that no record was sent.
+        Suppose that one call writes several records, and the system refuses only the last record. OpenSSL would then
+        report that no record was sent.
         """
         try:
             sent = self._socket.send(data[:_RECORD_SIZE])
@@ -249,7 +253,7 @@ class Transport:
     def receive(self, deadline: Deadline, most: int = _RECEIVE_SIZE) -> bytes | None:
         """Wait for bytes, and return the bytes. ``None`` means that *deadline* expired.
 
-        As with `receive_some`, ``b""`` means that the peer closed, and the method may raise `TransportClosed`. *most*
+        As with `receive_some`, ``b""`` means that the peer has closed the connection. Raises `TransportClosed`. *most*
         is a hint: more bytes may be returned.
         """
         if self._at_once:
@@ -281,7 +285,10 @@ class Transport:
         return bool(poll(math.ceil(seconds * 1000)))
 
     def _make_poll(self, read: bool, write: bool, wake: int | None) -> typing.Callable[[int], object]:
-        """Return a function that waits for the given events. Its argument is the longest wait in milliseconds."""
+        """Return a function that waits for the same events as `wait` with the same arguments.
+
+        The argument of the returned function is the longest wait, in milliseconds.
+        """
         descriptor = self._socket.fileno()
         if descriptor < 0:
             raise TransportClosed("the connection was closed by another thread")

@@ -84,7 +84,9 @@ def handlers_of(using: str) -> Handlers:
 
 
 def make_worker(using: str, options: Options, handlers: Handlers) -> Worker:
-    """Return the worker of the alias *using*, with *options* and the settings in ``settings.STOMP[using]["WORKER"]``.
+    """Return the worker for one alias of ``settings.STOMP``. *using* is the alias.
+
+    The worker gets *options*, and the settings in ``settings.STOMP[using]["WORKER"]``.
 
     Raises `ConfigurationError` if a setting or a handler cannot be used. The error names the place of a wrong setting.
     """

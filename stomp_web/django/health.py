@@ -28,7 +28,8 @@ def health_urls(
     The first two answer 200 if the broker of every alias answers, and otherwise 503. The third answers 200, and asks no
     broker. The views use no database, even with ``ATOMIC_REQUESTS``, and need no login.
 
-    * *url* - ``/healthz`` by default. If another URLconf includes these patterns, its prefix comes before *url*.
+    * *url* - ``/healthz`` by default. If a URLconf includes these patterns with a prefix, the prefix comes before
+      *url*.
     * *using* - the alias in ``settings.STOMP`` whose broker is asked, or several aliases.
     * *options* - *timeout*, *max_age* and *details* of `HealthCheck`.
 

@@ -38,7 +38,10 @@ _KEYS = ("OPTIONS", "OUTBOX", "WORKER")
 
 
 class _PublisherProxy(ConnectionProxy):  # type: ignore[type-arg]
-    """The class of `publisher`. Copying `publisher` returns `publisher` itself. A pickle contains only its name."""
+    """The class of `publisher`. Copying `publisher` returns `publisher` itself.
+
+    A pickle of `publisher` contains only the name of this variable and of its module.
+    """
 
     def __reduce__(self) -> str:
         return "publisher"
@@ -87,7 +90,7 @@ class Publishers:
             raise ConfigurationError(f"settings.STOMP[{alias!r}]['OPTIONS']: {error}", error.option) from None
 
     def outbox_is_default(self, alias: str) -> bool:
-        """Return whether `send` without *outbox* and *on_commit* writes the messages of *alias* into the outbox."""
+        """Return whether `send` uses the outbox for *alias* if the call has neither *outbox* nor *on_commit*."""
         known = self._outbox_is_default.get(alias)
         if known is None:
             known = self._outbox_is_default[alias] = section_of(alias, "OUTBOX").get("default") is True
@@ -128,7 +131,7 @@ def _entries() -> dict[str, typing.Any]:
 def section_of(alias: str, section: str) -> dict[str, typing.Any]:
     """Return ``settings.STOMP[alias][section]``. Raises `ConfigurationError` for a bad entry.
 
-    The ``repr`` of each secret is redacted.
+    In the returned dict, the ``repr`` of each secret is redacted.
     """
     where = f"settings.STOMP[{alias!r}]"
     if not isinstance(_entries().get(alias, {}), dict):

@@ -49,7 +49,8 @@ def send(
       open, send at once. The call itself serializes the payload, and refuses an invalid message.
     * *outbox* - write the message into the outbox table, in the open transaction. After the commit, the relay sends the
       message, and tries again if no receipt comes. Needs ``"stomp_web.django.outbox"`` in INSTALLED_APPS.
-      ``None`` means false with *on_commit*, and otherwise the value of ``OUTBOX["default"]`` of the alias.
+      ``None`` means false if *on_commit* is true. Otherwise, ``None`` means the value of
+      ``settings.STOMP[using]["OUTBOX"]["default"]``.
     * *key* - only with *outbox*. Messages with the same key, such as ``str(order.id)``, reach the broker in the order
       in which they were written.
     * *database* - the alias of the database. With *outbox*, ``None`` means the database of the outbox. Otherwise,
@@ -57,8 +58,8 @@ def send(
     * *destination*, *payload*, *headers*, *confirm*, *timeout* and the other *options* - see `Publisher.send`.
 
     Raises the exceptions of `Publisher.send`. With *on_commit*, the outermost ``atomic`` block sends after the commit,
-    and then raises the first error. With *on_commit*, a message is lost, or its outcome is unknown, if sending fails or
-    the process dies after the commit.
+    and then raises the first error. With *on_commit*, sending may fail after the commit, or the process may die before
+    the end of the sending. The message is then lost, or its outcome is unknown.
 
     With *on_commit*, each publisher sends its messages of the transaction as one batch. If the messages differ in
     *confirm*, the publisher sends several batches. If a batch of several messages fails, each message that was
@@ -130,9 +131,9 @@ def _keeper(
     confirm: bool | None,
     timeout: float | None,
 ) -> typing.Callable[[Message], None] | None:
-    """Return the function that keeps a message until the commit, or ``None`` if the message must be sent now.
+    """Return the function that stores a message for sending after the commit.
 
-    Raises `ConfigurationError` for arguments that contradict each other.
+    Return ``None`` if the message must be sent now. Raises `ConfigurationError` for contradictory arguments.
     """
     if outbox is None:
         outbox = not on_commit and publishers.outbox_is_default(using)

@@ -1,4 +1,4 @@
-"""The options with which several connections can use one SQLite database without "database is locked".
+"""The options that let several connections use one SQLite database without the error "database is locked".
 
 SQLite lets one connection write at a time. A transaction that begins with a write waits for up to ``timeout`` seconds.
 In a transaction that begins with a read, a later write may fail at once. By default, Django's transactions may begin

@@ -37,7 +37,10 @@ class capture_messages(utils.TestContextDecorator):  # noqa: N801 - Django names
         self._captures: list[typing.ContextManager[list[OutboxMessage]]] = []
 
     def enable(self) -> list[OutboxMessage]:
-        """Start recording, and return the list of messages. Raises `PublisherDoesNotExist` for an unknown alias."""
+        """Start recording. Return the list to which each recorded message is added.
+
+        Raises `PublisherDoesNotExist` for an unknown alias.
+        """
         using = self._using
         if using is not None:
             publishers[using]

@@ -62,8 +62,8 @@ def _read(
 def _command(extension: str, unusable: int = 2) -> typing.Iterator[StompState]:
     """Yield the app's state. A `StompError` in the ``with`` block ends the command with the exit status 1.
 
-    For a `ConfigurationError` or an `InvalidFrame`, the exit status is *unusable*, because the same command would
-    always fail.
+    For a `ConfigurationError` or an `InvalidFrame`, the exit status is the argument *unusable*. After these errors,
+    the same command would always fail.
     """
     keep_descriptors()
     try:

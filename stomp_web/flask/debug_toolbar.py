@@ -43,7 +43,10 @@ class _Messages(Collection):
         self.context: object = None
 
     def is_left_over(self) -> bool:
-        """Return whether the request has ended without a call of `_end`. The cause is an error in the application."""
+        """Return whether the request has ended, but the function `_end` of this module was not called for the request.
+
+        The cause is an error in the application.
+        """
         # Flask has no public name for this. It keeps one token for each time that the context was entered.
         return not getattr(self.context, "_cv_tokens", True)
 
@@ -92,7 +95,7 @@ class StompPanel(DebugPanel):
         return TITLE
 
     def url(self) -> str:
-        """Return an empty text: the panel is a part of the page."""
+        """Return an empty text, because the toolbar shows this panel inside the application's page."""
         return ""
 
     def content(self) -> str:

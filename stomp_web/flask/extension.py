@@ -73,7 +73,7 @@ class Stomp(PublisherMethods):
         ``STOMP_PORT=tcp://10.0.0.7:61613``. If the configuration contains such variables, the extension ignores them.
 
         Raises `ConfigurationError` for a bad value, and for an unknown ``STOMP_`` key that Kubernetes does not set.
-        Raises `RuntimeError` if the app already has an extension with this prefix.
+        Raises `RuntimeError` if *app* already has a `Stomp` with the same *config_prefix*.
         """
         if self._key in app.extensions:
             raise RuntimeError(
@@ -97,9 +97,9 @@ class Stomp(PublisherMethods):
         app.extensions[self._key] = StompState(app, options, lambda: self.handlers, worker, outbox, alias)
 
     def _is_option(self, name: str, value: typing.Any) -> bool:
-        """Return true if *name* is an option, and false if Kubernetes sets the variable *name* for a service.
+        """Return true if the key *name* is an option. Return false if the key describes a service of Kubernetes.
 
-        Raises `ConfigurationError` for any other *name*.
+        Raises `ConfigurationError` for any other key.
         """
         bare = name.removeprefix(self._prefix)
         if option_name(bare.lower()) in OPTIONS:

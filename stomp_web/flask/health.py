@@ -26,8 +26,8 @@ def health_blueprint(
     The first two views answer 200 if the broker of each extension answers, and otherwise 503. The third view answers
     200, and asks no broker. Register the blueprint after `Stomp.init_app`. Several apps may share the blueprint.
 
-    * *extensions* - the keys in ``app.extensions`` of one or several extensions. Their brokers are asked. Default
-      ``stomp``.
+    * *extensions* - the keys of one or several extensions in ``app.extensions``. The first two views ask the brokers of
+      these extensions. Default: ``stomp``.
     * *path* - ``/healthz`` by default.
     * *name* - the name of the blueprint, and the first part of the names of its endpoints.
     * *options* - *timeout*, *max_age* and *details* of `HealthCheck`.

@@ -59,8 +59,8 @@ def engine_of(app: flask.Flask) -> Engine | None:
 def relay_engine(app: flask.Flask, database: str | None) -> Engine:
     """Return an engine for the address *database*. If *database* is ``None``, return the default engine of *app*.
 
-    If there is no default engine either, return an engine for the address in ``SQLALCHEMY_DATABASE_URI``. Raises
-    `ConfigurationError` if there is no address.
+    If *app* has no default engine, return an engine for the address in its setting ``SQLALCHEMY_DATABASE_URI``. Raises
+    `ConfigurationError` if this setting is missing, too.
     """
     from ..sqlalchemy.store import make_engine
 

@@ -41,7 +41,10 @@ send_failed = blinker.NamedSignal("stomp-send-failed")
 def _method(
     method: typing.Callable[typing.Concatenate[Publisher, _P], _R],
 ) -> typing.Callable[typing.Concatenate[PublisherMethods, _P], _R]:
-    """Return a method that calls *method* of `publisher`. Name, signature and docstring are the same."""
+    """Return a method for `PublisherMethods` that calls *method* of the object's `publisher`.
+
+    The new method has the name, the signature and the docstring of *method*.
+    """
 
     @functools.wraps(method, assigned=("__name__", "__doc__", "__annotations__"))
     def call(self: PublisherMethods, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:

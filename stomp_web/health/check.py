@@ -126,8 +126,8 @@ class _Round:
 class _State:
     """The state of a `HealthCheck` in one process.
 
-    `last` is the last report with its time. `answers` maps the number of a check to the last `Health` that
-    the check returned with `asked` true. `rounds` has the current `_Round`, if any.
+    `last` is the last report with its time. `answers` maps the index of a check to the last `Health` of this check in
+    which `Health.asked` is true. `rounds` has the current `_Round`, if any.
     """
 
     __slots__ = ("answers", "last", "pid", "rounds")

@@ -48,8 +48,9 @@ class HealthFile:
     def update(self, report: Report) -> None:
         """Write the file if *report* has changed.
 
-        Otherwise, if the program is live, renew the modification time every `RENEWED_EVERY` seconds. If the file
-        cannot be written, log the error. Only the first of several errors in a row is logged.
+        Otherwise, if the program is live and the last renewal was at least `RENEWED_EVERY` seconds ago, renew the
+        modification time. If the file cannot be written, log the error. Only the first of several errors in a row is
+        logged.
         """
         try:
             if self._text_of(report) != self._text:

@@ -1,4 +1,4 @@
-"""`HealthMiddleware`: answers the probes of any WSGI application (PEP 3333)."""
+"""`HealthMiddleware` answers the health probes that come to a WSGI application (PEP 3333)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the whole HTTP answer to a health probe from the head of the request. This module does no I/O."""
+"""Makes the HTTP answer to a health probe. The input is the head of the HTTP request. This module does no I/O."""
 
 from __future__ import annotations
 

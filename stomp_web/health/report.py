@@ -1,4 +1,7 @@
-"""`Report`: whether a program is live and ready, and the answer to a probe. No I/O, and no framework."""
+"""`Report`: whether a program is live and ready, and the answer to a probe.
+
+This module does no I/O, and needs no web framework.
+"""
 
 from __future__ import annotations
 
@@ -32,16 +35,17 @@ class Report:
     details: typing.Mapping[str, typing.Any] = dataclasses.field(default_factory=dict)
 
     def status(self, live_only: bool = False) -> int:
-        """Return the HTTP status: 200 if `live` is true and `ready` is true or ``None``, otherwise 503.
+        """Return the HTTP status: 503 if `live` is false or `ready` is false, otherwise 200.
 
-        If *live_only* is true, `ready` does not matter.
+        A `ready` of ``None`` counts as true. If *live_only* is true, `ready` does not matter.
         """
         return 200 if self.live and (live_only or self.ready is not False) else 503
 
     def body(self, live_only: bool = False) -> bytes:
         """Return the JSON text, with a line end.
 
-        If the HTTP status is 200, the member ``status`` is ``ok``. Otherwise, the member is ``unavailable``.
+        If ``status(live_only)`` returns 200, the member ``status`` has the value ``ok``. Otherwise, the value of this
+        member is ``unavailable``.
         """
         status = "ok" if self.status(live_only) == 200 else "unavailable"
         members: dict[str, typing.Any] = {"status": status, "live": self.live}

@@ -135,7 +135,10 @@ class HealthServer:
             client.close()
 
     def _fails(self, what: str) -> bool:
-        """Record that the action *what* failed. Return true for the first failure since the action's last success."""
+        """Record a failed action. Return true if this is the action's first failure since its last success.
+
+        *what* is a name for the action.
+        """
         first = what not in self._failing
         self._failing.add(what)
         return first

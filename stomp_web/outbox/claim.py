@@ -1,4 +1,4 @@
-"""`Claim`, the rows that one relay may send now, and `Outcomes`, the outcomes of these rows."""
+"""`Claim` holds the rows that one relay may send now. `Outcomes` holds the outcomes of these rows."""
 
 from __future__ import annotations
 

@@ -68,7 +68,10 @@ def need_sqlalchemy() -> None:
 
 
 class RelayLine(StatusLine):
-    """A progress line for the *on_progress* of `Relay.run`. On a terminal, each new line replaces the last line."""
+    """A progress line for a relay. Pass the object to `Relay.run` as *on_progress*.
+
+    On a terminal, each new progress line replaces the previous progress line.
+    """
 
     def text(self, stats: RelayStats) -> str:
         """Return the text of the line."""
@@ -84,9 +87,9 @@ class RelayLine(StatusLine):
 def operate(store: Store, action: str, ids: typing.Sequence[int], days: float) -> str:
     """Carry out *action* and return a text to print. The actions are ``status``, ``retry``, ``discard`` and ``purge``.
 
-    ``retry`` and ``discard`` apply to the rows *ids*. If *ids* is empty, they apply to all failed rows. ``purge``
-    deletes the rows that were sent *days* days ago or earlier. Raises `StompError` if the database cannot be reached or
-    if a lock of another transaction is in the way.
+    ``retry`` and ``discard`` apply to the rows with the ids in *ids*. If *ids* is empty, both actions apply to all
+    failed rows. ``purge`` deletes the rows that were sent *days* days ago or earlier. Raises `StompError` if the
+    database cannot be reached, or if a statement fails because of a lock of another transaction.
     """
     try:
         return _operate(store, action, ids, days)

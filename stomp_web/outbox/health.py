@@ -28,12 +28,12 @@ _FAILED: typing.Final = Report(ready=False, reason="the broker could not be chec
 class RelayHealth:
     """The health of *relay*, for a `HealthServer`. A call returns the `Report`, and does not wait.
 
-    The relay is live while `Relay.stuck` is empty. After its first look at the outbox, the relay is ready while it can
-    reach the database, its own broker and the brokers of the messages that it has found. While the relay sends nothing,
-    a thread asks the relay's own broker every five seconds, with `Relay.check`. If all connections are in use, the
-    thread cannot ask, and the result of the last check stays in the report. The thread runs during a ``with`` block,
-    and uses a connection of the relay's publisher. The details of the report are ``sent``, ``failures`` and ``outbox``
-    of the relay's `RelayStats`.
+    The relay is live while `Relay.stuck` is empty. Before its first look at the outbox, the relay is not ready. After
+    that, the relay is ready while it can reach the database, its own broker and the brokers of the messages that it has
+    found. While the relay sends nothing, a thread asks the relay's own broker every five seconds, with `Relay.check`.
+    If all connections are in use, the thread cannot ask, and the result of the last check stays in the report. The
+    thread runs during a ``with`` block, and uses a connection of the relay's publisher. The details of the report are
+    ``sent``, ``failures`` and ``outbox`` of the relay's `RelayStats`.
     """
 
     def __init__(self, relay: Relay) -> None:

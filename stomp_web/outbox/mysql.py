@@ -17,9 +17,9 @@ def delete_one_by_one(table: str, ids: str) -> str:
 def lock_those_that_wait(table: str, ids: str) -> str:
     """Return a statement that locks and selects those rows of *ids* that are ``waiting`` without a `next_attempt_at`.
 
-    `delete_one_by_one` describes the arguments. The statement waits only for locks on rows among *ids*. If it
-    selected the rows by the column ``key`` instead, the database might use the index of the column ``state``, and wait
-    for locks on rows of other keys.
+    `delete_one_by_one` describes the arguments. The statement waits only for locks on rows among *ids*. A
+    statement that selects rows by the column ``key`` could wait for locks on rows of other keys, because the database
+    might use the index of the column ``state``.
     """
     found = _each(ids, table, "found")
     return f"SELECT found.id FROM {found} WHERE found.state = 'waiting' AND found.next_attempt_at IS NULL FOR UPDATE"  # noqa: S608 - names

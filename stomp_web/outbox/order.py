@@ -2,10 +2,10 @@
 
 Two rules keep this order with any number of relays, without a lock for each key:
 
-* A row may be claimed only if its key has no earlier unsent row, or if the last earlier unsent row of its key is in the
+* A row may be claimed only if its key has no earlier unsent row, or if the previous unsent row of its key is in the
   same claim. A row that another relay has locked counts as unsent.
-* Two rows of one key may be in one batch only if a broker that refuses one row also refuses the other row. So the rows
-  may differ only in their bodies and in headers that brokers ignore. If the alias, the destination, the content type,
+* Two rows of one key may be in one batch only if a broker would accept both rows or refuse both rows. So the rows may
+  differ only in their bodies and in headers that brokers ignore. If the alias, the destination, the content type,
   the ttl or any other header differs, the later row is sent in a later batch, after the receipt of the earlier row. The
   reason is that RabbitMQ and ActiveMQ accept later messages of a batch even after an ERROR for an earlier message.
 """
@@ -41,10 +41,11 @@ class Candidate:
 
     @classmethod
     def of(cls, id: int, key: str | None, before: typing.Mapping[str, int | None], size: int) -> Candidate:
-        """Return the candidate for the row *id*. The method finds the previous unsent row in *before*.
+        """Return the candidate for the row with the id *id*. *size* is the length of the row's body, in bytes.
 
-        *before* has one item for each state that an unsent row can have. The value is the id of the last earlier row
-        that has *key* and is in this state. If no such row exists, the value is ``None``.
+        The mapping *before* has one item for each state of unsent rows. The value is the id of the last earlier row
+        with the key *key* in this state, or ``None`` if there is no such row. The largest of these ids becomes
+        `previous`.
         """
         previous, state = max(((each, state) for state, each in before.items() if each), default=(None, None))
         return cls(id, key, previous, state, size)
@@ -59,8 +60,9 @@ def choose(candidates: typing.Iterable[Candidate], most_bytes: int) -> tuple[lis
     * A candidate must wait if its `previous_state` is waiting or failed, or if its previous row must wait.
     * Any other candidate is in neither list. For example, another relay has locked its previous row.
 
-    The bodies of the chosen rows have at most *most_bytes* bytes in all, unless only one row is chosen. At the first
-    body that does not fit, `choose` stops. This candidate and all later candidates are in neither list.
+    The bodies of the chosen rows have at most *most_bytes* bytes in all, unless only one row is chosen. If a
+    candidate could be chosen but its body does not fit, `choose` stops. This candidate and all later candidates are in
+    neither list.
     """
     chosen: dict[int, None] = {}
     held: dict[int, Candidate] = {}
@@ -108,7 +110,10 @@ def _alike(route: RowRoute, other: RowRoute) -> bool:
 
 
 def _judged(text: str) -> object:
-    """Return the headers in the JSON *text* that can make a broker refuse the message."""
+    """Return only those headers of a message that can make a broker refuse the message.
+
+    *text* is the JSON text of all headers. If *text* is not valid JSON, return *text* itself.
+    """
     try:
         headers = json.loads(text)
     except ValueError:

@@ -66,8 +66,8 @@ class Relay:
       carry. After the last try, the row is *failed*. Default: 10. The pause before the second try is about one second.
       Each later pause is twice as long as the previous pause, up to about five minutes. If the connection fails or no
       receipt comes, the relay tries until the broker has confirmed the message.
-    * *alias* - the alias of the broker that the relay tries to reach at its start, if there is nothing to send yet. A
-      failure is logged. Default: ``None``, which means that no broker is tried before the first message.
+    * *alias* - the alias of a broker. If there is nothing to send when the relay starts, the relay checks this broker,
+      and logs a failure. With the default ``None``, the relay connects to no broker before the first message.
 
     Raises `ConfigurationError` for a bad option.
     """
@@ -243,12 +243,15 @@ class Relay:
         return pause
 
     def _move(self) -> bool:
-        """Record for `stuck` that the relay makes progress now. Return whether the relay must stop."""
+        """Record the current time, by which `stuck` measures progress. Return whether the relay must stop."""
         self._moved_at = time.monotonic()
         return self._stopping
 
     def _try_broker(self) -> None:
-        """At the start, if there is nothing to send, check the relay's broker. If the check fails, log a warning."""
+        """Check the relay's broker. If the check fails, log a warning.
+
+        The relay calls this method once at the start, but only if it has nothing to send and no problem is known.
+        """
         try:
             health = self.check()
             problem = "" if health is None or health else str(health)
@@ -325,7 +328,10 @@ class Relay:
         self._wait(_growing(self._losses))
 
     def _conflict(self, error: Exception) -> None:
-        """Log that another transaction's lock made the try fail. If this failure is not the first in a row, wait."""
+        """Log that another transaction's lock made the try fail.
+
+        If this is not the first such failure since the last successful round, wait before the next try.
+        """
         problem = f"a lock of another transaction was in the way in {self.store.name}: {words_of(error)}"
         _log.warning("%s; the relay tries again, and messages that were sent go out again with the same ids", problem)
         self._stats = dataclasses.replace(self._stats, problem=problem)
@@ -357,7 +363,7 @@ class Relay:
             self._show()
 
     def _descriptor(self) -> int | None:
-        """Return the listener's descriptor, or ``None`` if there is no listener or its connection is lost."""
+        """Return the listener's file descriptor, or ``None`` if there is no listener or its connection is lost."""
         try:
             return None if self._listener is None else self._listener.fileno()
         except Exception:  # noqa: BLE001 - a driver's exception

@@ -2,7 +2,8 @@
 
 Rows of the same key are sent in order. A row is in one of four states:
 
-* ``pending`` - a relay may send the row. If an earlier row of its key waits or has failed, the row becomes ``waiting``.
+* ``pending`` - a relay may send the row. If an earlier row of its key waits or has failed, the relay does not send the
+  row, and sets it to ``waiting``.
 * ``waiting`` - the row must not be sent yet. After a failure, the row waits until `next_attempt_at`. If
   `next_attempt_at` is empty, the row waits until the earlier rows of its key are sent or discarded.
 * ``failed`` - the broker refused the message `max_attempts` times, or the row can never be sent. The row stays until an
@@ -72,7 +73,7 @@ _Prepared = tuple[bytes, str | None, typing.Mapping[str, str]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NewRow:
-    """The columns that `send` writes for a message.
+    """The columns of a new row of the outbox. The row holds one message.
 
     `headers` is a JSON object. `alias` names the publisher of the message. `ttl` is the time to live in seconds,
     from `created_at` on.
@@ -137,7 +138,7 @@ class _Routes(dict[typing.Any, RowRoute]):
 
 
 def rows_of(found: typing.Iterable[typing.Sequence[typing.Any]]) -> list[Row]:
-    """Return the rows for *found*. Each item of *found* has the values of `ROW_COLUMNS`."""
+    """Return a `Row` for each item of *found*. An item has the values of `ROW_COLUMNS`, in this order."""
     routes = _Routes()
     return [
         Row(id_, message_id, body, key, ttl, created_at, attempts, routes[alias, destination, content_type, headers])

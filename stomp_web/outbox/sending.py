@@ -67,7 +67,8 @@ class Sending:
     def _send(self, alias: str, rows: typing.Sequence[Row], deadline: Deadline | None) -> bool:
         """Send *rows*, which are all rows of one wave with *alias*. Return false if sending has stopped early.
 
-        Sending stops early if *stopping* returns true, *deadline* has expired, or *alias* is added to `away`.
+        Sending stops early if the constructor's function *stopping* returns true, if *deadline* has expired, or if
+        `away` now contains *alias*.
         """
         try:
             publisher = self._publisher_of(alias)
@@ -101,7 +102,10 @@ class Sending:
     def _try(
         self, alias: str, publisher: Publisher, part: list[tuple[Row, Message]], timeout: float | None
     ) -> list[tuple[Row, Message]] | None:
-        """Send *part* as one batch. Return the rows still to be sent, or ``None`` if *alias* is now in `away`."""
+        """Send *part* as one batch. Return the items of *part* that are still to be sent.
+
+        If the rows of *alias* cannot be sent now, add *alias* to `Sending.away`, and return ``None``.
+        """
         try:
             publisher.deliver_ready([message for _, message in part], True, timeout)
         except Exception as error:  # noqa: BLE001 - written into the row, and logged

@@ -11,10 +11,10 @@ __all__ = ["OutboxStats", "RelayStats"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OutboxStats:
-    """The number of rows in each state, and how many seconds the oldest rows have waited.
+    """The number of rows in each state, and the ages of the oldest rows in seconds.
 
-    `oldest` is for the oldest unsent row, which may be pending, waiting or failed. `oldest_pending` is for the oldest
-    pending row. If `oldest_pending` is long, check that a relay
+    `oldest` is the age of the oldest unsent row, which may be pending, waiting or failed. `oldest_pending` is the age
+    of the oldest pending row. ``None`` means that there is no such row. If `oldest_pending` is high, check that a relay
     runs and reaches the broker.
     """
 
@@ -31,8 +31,8 @@ class OutboxStats:
     ) -> OutboxStats:
         """Return the statistics. *counts* maps each state to its number of rows.
 
-        For each state of unsent rows, *first* yields the creation time of the oldest row. If there is no row, *first*
-        yields ``None``. The time for ``pending`` must come first.
+        The iterable *first* yields one value for each state of unsent rows, beginning with ``pending``. The value is
+        the creation time of the oldest row in this state, or ``None`` if no row is in this state.
         """
         ages = [None if moment is None else max((now - moment).total_seconds(), 0.0) for moment in first]
         oldest = max((age for age in ages if age is not None), default=None)

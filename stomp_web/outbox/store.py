@@ -61,7 +61,7 @@ class Turn(typing.Protocol):
         """Try to acquire the turn, and return whether this succeeded."""
 
     def release(self) -> None:
-        """Give up the right to be the only relay."""
+        """Release the turn, so that another relay can acquire the turn."""
 
 
 class Store:
@@ -92,9 +92,9 @@ class Store:
     ) -> typing.Iterator[Claim]:
         """Claim up to *limit* rows that may be sent now, in the order of their ids.
 
-        If *ids* is given, claim only rows with these ids. If the alias of a row is in *skip*, the row is not claimed.
-        Then later rows with the key of this row are not claimed, either. Only rows with ids above *after* are claimed.
-        Of these rows, a row is not claimed if an unsent row with the same key has an id up to *after*.
+        If *ids* is given, claim only rows with these ids. Claim only rows whose id is greater than *after* and whose
+        alias is not in *skip*. A row with a key is claimed only if all earlier unsent rows with this key are claimed,
+        too. This rule includes earlier rows that *ids*, *skip* or *after* excludes.
         """
         if self.turn is None:
             for _ in range(_MOST_CLAIMS):
@@ -143,10 +143,10 @@ class Store:
         return [whole[id_] for id_ in chosen], len(rows), last if all_fit else chosen[-1], held
 
     def _keys_with_others(self, rows: typing.Sequence[Row]) -> set[str | None]:
-        """Return the keys that may have more unsent rows than those in *rows*. Ignore rows after the last of *rows*.
+        """Return the keys of *rows* that may have an unsent row outside of *rows*.
 
-        Only the keys of *rows* are examined. The *rows* are locked. One statement counts the unsent rows of these keys.
-        If the count reaches a limit, return all keys of *rows*.
+        Rows after the last of *rows* do not count. The caller has locked *rows*. One statement counts the unsent rows
+        of all keys of *rows*. If the count reaches a limit, return all keys of *rows*.
         """
         own = collections.Counter([row.key for row in rows if row.key is not None])
         if not own:
@@ -158,7 +158,7 @@ class Store:
         return {key for key, count in own.items() if found.get(key) != count}
 
     def _hold(self, held: typing.Sequence[Candidate]) -> int:
-        """Set the state of the candidates *held* to ``waiting``. Return the number of changed candidates.
+        """Set the state of the candidates in *held* to ``waiting``. Return the number of changed candidates.
 
         No relay reads a ``waiting`` candidate before the previous row of its key is gone. This method locks the
         previous rows. Without a lock, another transaction could delete or retry a previous row, and would not see that
@@ -193,7 +193,7 @@ class Store:
     def _record_later(self, outcomes: typing.Sequence[Outcomes]) -> None:
         """Record *outcomes* in a new transaction. If SQLite is locked, try again for up to a minute.
 
-        During this time, the relay keeps the `turn`.
+        During this time, the relay keeps its turn (see `Turn`), so that no other relay sends.
         """
         deadline = time.monotonic() + _RECORD_LIMIT
         while True:
@@ -208,7 +208,10 @@ class Store:
             time.sleep(_RECORD_PAUSE)
 
     def _wake_behind(self, keys: typing.Collection[str]) -> None:
-        """If a row of *keys* waits for an earlier row of the same key, set the row to pending."""
+        """Set the state of rows to pending if their key is in *keys* and they wait for an earlier row.
+
+        A caller has sent, deleted or retried an earlier row of each key. `claim` checks whether a row must wait again.
+        """
         while keys and (ids := self.waiting_behind(keys, _MOST_WOKEN)):
             self.update(ids, state=PENDING, next_attempt_at=None)
 
@@ -316,7 +319,7 @@ class Store:
         """Return a context manager for a new transaction.
 
         On all databases except SQLite, the isolation level of the transaction is READ COMMITTED. The methods
-        from `pending` to `commit_soon`, in the order of this class, run only in such a transaction.
+        from `pending` to `commit_soon`, which this class defines below, are called only in such a transaction.
         """
         raise NotImplementedError
 
@@ -332,7 +335,7 @@ class Store:
     def pending(
         self, limit: int, ids: typing.Sequence[int] | None, skip: typing.Collection[str], after: int, largest: int
     ) -> tuple[list[Row], set[int]]:
-        """Lock up to *limit* pending rows that no other relay has locked.
+        """Lock at most *limit* pending rows that no other relay has locked.
 
         If *ids* is given, lock only rows among *ids*. Do not lock rows with an alias in *skip*, or with ids up to
         *after*. Returns the rows in the order of their ids, and the ids of those rows whose bodies have more than
@@ -345,7 +348,10 @@ class Store:
         raise NotImplementedError
 
     def candidates(self, ids: typing.Sequence[int]) -> list[Candidate]:
-        """Return the rows *ids* as candidates, in the order of their ids. This relay has locked the rows."""
+        """Return a `Candidate` for each row with an id in *ids*, in the order of the ids.
+
+        This relay has locked the rows.
+        """
         raise NotImplementedError
 
     def load(self, ids: typing.Sequence[int]) -> list[Row]:
@@ -357,9 +363,9 @@ class Store:
         raise NotImplementedError
 
     def some(self, state: str, after: int, limit: int) -> list[int]:
-        """Lock rows in *state* with ids above *after*, but at most *limit* rows. Return their ids, in order.
+        """Lock up to *limit* rows that have the state *state* and an id above *after*.
 
-        Skip the rows that are already locked.
+        Skip the rows that are already locked. Return the ids of the newly locked rows, in order.
         """
         raise NotImplementedError
 
@@ -375,9 +381,10 @@ class Store:
         raise NotImplementedError
 
     def waiting_behind(self, keys: typing.Collection[str], limit: int) -> list[int]:
-        """Lock up to *limit* rows with a key in *keys* that wait for an earlier row. Return the ids of the locked rows.
+        """Lock at most *limit* of the rows that wait for an earlier row with the same key. Return their ids.
 
-        The state of these rows is ``waiting``, and their `next_attempt_at` is empty. If another relay has locked a row
+        Only rows whose key is in *keys* are locked. The state of these rows is ``waiting``, and their
+        `next_attempt_at` is empty. If another relay has locked a row
         of *keys*, wait for the lock. The wait is short. Do not wait for locks on rows of other keys.
         """
         raise NotImplementedError
@@ -387,11 +394,11 @@ class Store:
         raise NotImplementedError
 
     def update(self, ids: typing.Sequence[int], **values: object) -> None:
-        """Set columns of the rows *ids* to *values*. The names of *values* are the columns."""
+        """Update the rows with the ids *ids*. Each keyword argument is the name of a column and its new value."""
         raise NotImplementedError
 
     def delete(self, ids: typing.Sequence[int]) -> None:
-        """Delete the rows *ids*."""
+        """Delete the rows with the ids in *ids*."""
         raise NotImplementedError
 
     def commit_soon(self) -> None:

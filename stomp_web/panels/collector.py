@@ -183,7 +183,10 @@ class Collection:
 
 
 def _outcome(error: BaseException, position: int) -> Outcome:
-    """Return the outcome of the message at *position* in a call that has failed with *error*."""
+    """Return the outcome of one message after a call has failed with *error*.
+
+    *position* is the position of the message among the messages of the call.
+    """
     if isinstance(error, MessageError) and position in error.not_sent:
         return Outcome.NOT_SENT
     if isinstance(error, Rejected):

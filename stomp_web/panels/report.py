@@ -42,8 +42,8 @@ class Row(typing.TypedDict):
 class Report(typing.TypedDict):
     """The content of a panel. All values have JSON types, because django-debug-toolbar may store the content as JSON.
 
-    *subtitle* is a text such as ``3 messages in 4.2 ms``. *milliseconds* is the total time of all calls. If there were
-    more messages than rows, *limit* is the number of rows. Otherwise, *limit* is empty.
+    *subtitle* is a text such as ``3 messages in 4.2 ms``. *milliseconds* is the total time of all calls. If the table
+    shows all messages, *limit* is empty. Otherwise, *limit* is the number of shown messages, as text.
     """
 
     rows: list[Row]
@@ -65,7 +65,7 @@ def make_report(collection: Collection) -> Report:
 
 @functools.cache
 def template() -> str:
-    """Return the template of the table. The template's context is a `Report`."""
+    """Return the template of a panel's table of messages. The context of the template is a `Report`."""
     return importlib.resources.files(__package__).joinpath("messages.html").read_text(encoding="utf-8")
 
 
@@ -91,7 +91,7 @@ def _row(record: Record) -> Row:
 
 
 def _note(record: Record) -> str:
-    """Return the sentences that the table shows after the outcome of *record*."""
+    """Return the sentences about *record*. The table shows these sentences below the outcome."""
     notes = [_NOTES.get(record.outcome, "")]
     if record.together > 1:
         notes.append(f"In a batch of {record.together}.")

@@ -15,7 +15,6 @@ CPython 3.11 to 3.15 switches threads and runs signal handlers only at calls and
 from __future__ import annotations
 
 import collections
-import contextlib
 import os
 import queue
 import time
@@ -64,8 +63,9 @@ class Waiter:
 class LeaseState:
     """The state of a pool in one process: the leases, the waiting callers and the statistics.
 
-    * `idle`, `vacant` - the free leases with a connection, and those without. `take` prefers the lease in `idle` that
-      was used last. So surplus connections stay unused, and the pool closes these connections after `max_idle` seconds.
+    * `idle` - the free leases with a connection. `take` prefers the lease that was used last. So surplus connections
+      stay unused, and the pool closes these connections after `max_idle` seconds.
+    * `vacant` - the free leases without a connection.
     * `waiting` - the callers in line. The first caller is served first.
     * `connect_turn` - a queue with one element. Only the caller that has taken the element may connect.
     """
@@ -113,14 +113,13 @@ class LeaseState:
 
     def take(self) -> Lease | None:
         """Remove and return a free lease, preferably with a connection. Return ``None`` if no lease is free."""
-        try:
-            return self.idle.pop()
-        except IndexError:
-            pass
-        try:
-            return self.vacant.pop()
-        except IndexError:
-            return None
+        for free in (self.idle, self.vacant):
+            if free:
+                try:
+                    return free.pop()
+                except IndexError:  # another thread has taken the last one
+                    continue
+        return None
 
     def put(self, lease: Lease) -> None:
         """Put *lease* back into `idle` or `vacant`. If callers wait, give them the free leases."""
@@ -130,10 +129,7 @@ class LeaseState:
 
     def serve(self) -> None:
         """Give free leases to the callers in line, until no lease is free or no caller waits."""
-        while self.waiting:
-            lease = self.take()
-            if lease is None:
-                return
+        while self.waiting and (lease := self.take()) is not None:
             try:
                 waiter = self.waiting[0]
             except IndexError:  # another thread has served the last caller
@@ -154,15 +150,18 @@ class LeaseState:
 
     def leave(self, waiter: Waiter) -> None:
         """Remove *waiter* from the line. Do nothing if *waiter* is not in line."""
-        with contextlib.suppress(ValueError):
-            self.waiting.remove(waiter)
+        if waiter in self.waiting:
+            try:
+                self.waiting.remove(waiter)
+            except ValueError:  # another thread has just removed it
+                return
 
     def empty(self, waiter: Waiter) -> None:
         """Put the leases in `Waiter.box` back into `idle` or `vacant`, because *waiter* has stopped waiting."""
-        while True:
+        while not waiter.box.empty():
             try:
                 lease = waiter.box.get_nowait()
-            except queue.Empty:
+            except queue.Empty:  # another thread has just emptied it
                 return
             if lease is not None:
                 (self.vacant if lease.client is None else self.idle).append(lease)

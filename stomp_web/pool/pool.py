@@ -1,8 +1,8 @@
 """`PublishClientPool` leases a `PublishClient` to one caller at a time.
 
 `PublishClientPool.acquire` returns a lease with a connected client. `PublishClientPool.release` puts the lease back,
-and closes a failed connection. The pool calls log handlers and observers only after the lease
-is acquired or put back.
+and closes a failed connection. While the pool acquires or puts back a lease, no log handler and no observer is
+called. The pool calls them afterwards.
 """
 
 from __future__ import annotations
@@ -168,7 +168,10 @@ class PublishClientPool(Unpicklable):
                 raise
 
     def acquire(self, deadline: Deadline) -> Lease:
-        """Return a lease with a connected client. The caller must release the lease. Raises the errors of `client`."""
+        """Return a lease with a connected client. The caller must release the lease.
+
+        Raises the exceptions of the method `client`.
+        """
         state = self._states[getpid()]
         try:
             lease = self._wait_for_lease(state, deadline) if state.waiting else state.idle.pop()
@@ -213,8 +216,10 @@ class PublishClientPool(Unpicklable):
                     )
                 if self._closed:
                     raise self._closed_error()
-                with contextlib.suppress(queue.Empty):
+                try:
                     lease = waiter.box.get(timeout=min(deadline.remaining(), _LOOK_AGAIN))
+                except queue.Empty:
+                    lease = None
                 if self._closed:
                     raise self._closed_error()
                 if lease is not None:
@@ -237,8 +242,7 @@ class PublishClientPool(Unpicklable):
                 self._close_idle(state)
             elif state.waiting:
                 state.serve()
-            waited = monotonic() - waiter.began
-            state.wait_seconds += waited
+            state.wait_seconds += monotonic() - waiter.began
 
     def _closed_error(self) -> PoolClosed:
         return PoolClosed(f"the pool for {self.url} is closed; nothing was sent", broker=self.url)
@@ -304,9 +308,8 @@ class PublishClientPool(Unpicklable):
         """Put back a *lease* from `acquire`. If the connection of *lease* is not reusable, close the connection.
 
         *loan* is the value of ``lease.loan`` after `acquire`. A second call with the same *loan* does nothing. If a
-        forked child releases a lease of the parent, no waiting caller gets the lease. The reason is gevent: the child
-        has copies of the parent's waiting callers. If such a copy got the lease, the copy would send the parent's
-        message a second time.
+        forked child releases a lease of the parent, no waiting caller gets the lease. With gevent, the child has copies
+        of the parent's waiting callers. A copy that got the lease would send the parent's message a second time.
         """
         state = lease.state
         if state is None or lease.loan != loan:  # the lease was released already
@@ -346,7 +349,7 @@ class PublishClientPool(Unpicklable):
             client.retire()
 
     def _close_aged(self, state: LeaseState, now: float) -> None:
-        """Close connections that were idle longer than `max_idle`. The first lease in `idle` was idle longest."""
+        """Close connections that were idle longer than `max_idle`. The first lease in `state.idle` was idle longest."""
         state.upkeep_at = now + min(self.max_idle, self.max_lifetime) / 16
         while True:
             try:

@@ -50,8 +50,8 @@ class BodyReader:
     """A reader for the rest of one frame, from the first byte of the body to the closing NUL.
 
     *length* is the content-length, or ``None``. If *truncate* is true, the reader cuts the body at *limit*.
-    Otherwise, a body must not exceed *limit*. If *length* is ``None``, `read` checks this and raises `UnreadableFrame`.
-    If *length* is a number, the caller must call `check_body` first.
+    If *truncate* is false, the body must not exceed *limit*. Without *length*, `read` raises `UnreadableFrame` for a
+    larger body. With *length*, the caller must call `check_body` before `read`.
     """
 
     __slots__ = ("_frame", "_head", "_length", "_limit", "_pieces", "_truncate", "_version", "frame", "missing", "size")
@@ -82,7 +82,10 @@ class BodyReader:
         return b"".join((self._head, *self._pieces))
 
     def read(self, data: bytes, position: int) -> int:
-        """Read *data* from *position*. Return the position after the frame, or ``len(data)`` if the frame goes on."""
+        """Read *data* from *position*, and return the position after the frame.
+
+        If the end of the frame has not come yet, return ``len(data)``.
+        """
         end = data.find(b"\0", position) if self._length is None else position + self.missing
         complete = 0 <= end < len(data)
         stop = end if complete else len(data)

@@ -46,9 +46,9 @@ class FrameBuffer:
     * In a header, NUL bytes and bytes that are not UTF-8 become replacement characters (U+FFFD).
     * An escape that the version does not define stays unchanged in the header.
     * A header line without a colon or without a name is left out.
-    * If a frame exceeds a limit, the excess is left out and `Frame.truncated` is true. The headers that a receiver
-      needs stay, such as ``message-id``, ``ack``, ``subscription``, ``destination`` and ``x-message-id``. If these
-      headers alone exceed *max_header_bytes*, long ones may be left out, too.
+    * If a frame exceeds a limit, the excess is left out and `Frame.truncated` is true. The buffer keeps the headers
+      that a receiver needs, such as ``message-id``, ``ack``, ``subscription``, ``destination`` and ``x-message-id``.
+      If these headers alone exceed *max_header_bytes*, long headers may be left out, too.
 
     The following faults hide the end of a frame, and always raise `ProtocolError`:
 
@@ -262,8 +262,9 @@ class FrameBuffer:
     def _search_blank_line(self, start: int, line_feeds: int) -> tuple[int, int] | None:
         r"""Return the span of the blank line after a head that is long or contains a CR.
 
-        *line_feeds* is the position of the next ``b"\n\n"``, or `sys.maxsize`. If the blank line has not come yet, move
-        the beginning of the head to `_head`, and return ``None``.
+        The head begins at the position *start*. *line_feeds* is the position of the next ``b"\n\n"``, or `sys.maxsize`
+        if the buffer has none. If the blank line has not come yet, move the beginning of the head to `_head`, and
+        return ``None``.
         """
         data = self._data
         most = self._longest_head
@@ -289,9 +290,8 @@ class FrameBuffer:
     def _head_may_be_complete(self) -> bool:
         """Add the bytes of `_data` to the incomplete `_head`. Return ``False`` if there is still no blank line.
 
-        If there is a blank line, put all bytes back into `_data`, and return ``True``. In two cases, the method puts
-        the bytes back and returns ``True`` without a search for the blank line: `_head` is not longer than `_data`, or
-        both together exceed `_longest_head`.
+        If there is a blank line, put all bytes back into `_data`, and return ``True``. Do the same without a search for
+        the blank line if `_head` is not longer than `_data`, or if the two together are longer than `_longest_head`.
         """
         head = self._head
         known = len(head)

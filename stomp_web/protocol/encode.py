@@ -79,7 +79,7 @@ def encode_headers(headers: typing.Mapping[str, str], command: str, version: str
 
 
 def encode_header(name: str, value: str, command: str, version: str) -> bytes:
-    """Return the line of one header of a frame with *command*. Raises the exceptions of `encode`."""
+    """Return one encoded header line. *command* is the command of the frame. Raises the exceptions of `encode`."""
     if name in _plain_names and type(value) is str and value.isprintable() and ":" not in value and "\\" not in value:
         return f"{name}:{value}\n".encode()
     return "".join(_header_line(name, value, command, version)).encode()

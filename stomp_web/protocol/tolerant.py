@@ -1,8 +1,8 @@
 """A reader for frames with faults. Without this reader, a faulty frame would end the receiver's session.
 
 RabbitMQ 3.10.8 and 4.3.6 send frames with faults. In headers from an AMQP producer, RabbitMQ escapes only LF, CR, colon
-and backslash. RabbitMQ passes on NUL, bytes that are not UTF-8, empty names and long heads. RabbitMQ writes the header
-``content-length`` after all other headers.
+and backslash. RabbitMQ passes on NUL, bytes that are not UTF-8, empty header names, and headers over the receiver's
+limits. RabbitMQ writes the header ``content-length`` after all other headers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _SHORTEST_LINE_LIMIT = 256
 class TolerantReader:
     """A reader for one frame with a known command, from the first byte to the closing NUL.
 
-    The reader keeps at most 2 * *max_header_bytes* + *max_body_bytes* + 256 * ``len(_NEEDED)`` bytes.
+    The reader keeps at most 2 * *max_header_bytes* + *max_body_bytes* bytes, and 256 more bytes for each header that a
+    receiver needs, such as ``message-id``.
     """
 
     def __init__(self, version: str, max_header_bytes: int, max_headers: int, max_body_bytes: int) -> None:
@@ -55,7 +56,7 @@ class TolerantReader:
         return min(self._head_bytes, self._limits[0]) + self._kept_bytes + len(self._line) + body
 
     def read(self, data: bytes, position: int) -> int:
-        """Read *data* from *position*. Return the position after the frame, or ``len(data)`` for a part of a frame.
+        """Read *data* from *position*. Return the position after the frame, or ``len(data)`` if the frame goes on.
 
         Raises `ProtocolError` if the reader cannot find the end of the frame.
         """

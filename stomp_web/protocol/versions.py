@@ -54,12 +54,12 @@ def has_escapes(command: str, version: str) -> bool:
 
 
 def escape(text: str, version: str) -> str:
-    """Return *text*, the name or the value of a header, with the escapes of *version*."""
+    """Return *text* with the escapes of *version*. *text* is the name or the value of a header."""
     return text.translate(_TO_ESCAPE[version])
 
 
 def unescape(text: str, version: str) -> str:
-    """Return *text*, the name or the value of a received header, without the escapes of *version*.
+    """Return *text* with all escapes of STOMP *version* decoded. *text* is the name or the value of a received header.
 
     Raises `UnreadableFrame` for an escape that *version* does not define. "Undefined escape sequences [...] MUST be
     treated as a fatal protocol error" (STOMP 1.1 and 1.2, Value Encoding).
@@ -76,8 +76,9 @@ def unescape(text: str, version: str) -> str:
 def choose_version(accept_version: str | None, supported: typing.Sequence[str] = VERSIONS) -> str | None:
     """Return the highest version that both client and server speak, or ``None`` if there is no common version.
 
-    *accept_version* is the value of the header in the CONNECT frame, such as ``"1.0,1.2"``. A client without this
-    header speaks STOMP 1.0 (STOMP 1.1 and 1.2, Protocol Negotiation). *supported* contains the server's versions.
+    *accept_version* is the value of the header ``accept-version`` of CONNECT, such as ``"1.0,1.2"``. ``None`` means
+    that CONNECT has no such header. The client then speaks STOMP 1.0 (STOMP 1.1 and 1.2, Protocol Negotiation).
+    *supported* contains the server's versions.
     """
     offered = {"1.0"} if accept_version is None else {version.strip() for version in accept_version.split(",")}
     return max((version for version in supported if version in offered), default=None)

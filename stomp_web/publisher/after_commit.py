@@ -1,8 +1,8 @@
 """Delivery of the messages that waited for the commit of a database transaction.
 
-A publisher sends its messages as one batch, or as several batches if the messages differ in `confirm`. A message that
-the broker refuses must not stop the other messages. So after a failure, the publisher tries again to send the messages
-that were certainly not sent. In the second try, every message is sent alone.
+A publisher sends its messages as one batch, or as several batches if the messages differ in `AfterCommit.confirm`. A
+message that the broker refuses must not stop the other messages. So after a failure, the publisher tries again to send
+the messages that were certainly not sent. In the second try, every message is sent alone.
 """
 
 from __future__ import annotations
@@ -70,8 +70,9 @@ def deliver_waiting(
     """Deliver the messages in *waiting*. Return the failed messages with their errors.
 
     A publisher sends its messages in one round trip if possible. If several messages wait, the errors are also logged
-    to *log*. *lost* is the time that earlier failures have taken. This time shortens the timeout of the next batch. At
-    least a twentieth of that timeout remains.
+    to *log*. *lost* counts the time that failed batches of the transaction have taken, and this call adds the time of
+    its own failed batches. The time is subtracted from the timeout of each later batch. A batch keeps at least a
+    twentieth of its timeout.
     """
     lost = TimeLost() if lost is None else lost
     errors: dict[int, Exception] = {}
@@ -92,7 +93,11 @@ def deliver_waiting(
 
 
 def _deliver(publisher: Publisher, batch: list[tuple[int, _W]], lost: TimeLost) -> dict[int, Exception]:
-    """Deliver the messages of *batch*. Return the errors by message number. After a failure, retry if this is safe."""
+    """Deliver the messages of *batch*, a list of pairs ``(number, message)``. Return the errors by these numbers.
+
+    After a failure, the messages that are safe to send again are sent one by one. The time that failures take is added
+    to *lost*.
+    """
     began = time.monotonic()
     try:
         timeout = max(each.timeout for _, each in batch)

@@ -16,8 +16,8 @@ def send_body(
 ) -> str:
     """Send *body*, and return the id of the message. Raises the errors of `Publisher.send`.
 
-    If *serializer* is ``None``, a JSON body is sent as JSON, and any other body is sent as text. In the second case,
-    *notify* is called with a line for the user.
+    If *serializer* is ``None``, a JSON body is sent as JSON. Any other body is sent as text, and the function calls
+    *notify* with a line for the user.
     """
     payload, name = typed_payload(body, serializer)
     if name == "text" and serializer is None:

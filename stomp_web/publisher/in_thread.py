@@ -25,10 +25,10 @@ _PACKAGE = __name__.partition(".")[0]
 async def call_in_thread(function: typing.Callable[[float], _T], message: Message, seconds: float) -> _T:
     """Call *function*, which sends *message*, in a thread of the event loop's executor. Return the result.
 
-    The argument of *function* is the number of *seconds* that are left. The thread has the caller's context variables.
-    Raises `PoolTimeout` if no thread becomes free in time. If the caller's task is cancelled while the task waits for
-    a thread, *function* is not called. If the task is cancelled later, *function* runs to its end, and its exception
-    is logged.
+    *seconds* is the time limit. The argument of *function* is the rest of this time, in seconds. The thread has the
+    caller's context variables. Raises `PoolTimeout` if no thread becomes free in time. If the caller's task is
+    cancelled while the task waits for a thread, *function* is not called. If the task is cancelled later, *function*
+    runs to its end. If *function* then raises an exception, the exception is logged.
     """
     import asyncio  # here, so that importing the core does not load asyncio
 
@@ -69,9 +69,9 @@ async def call_in_thread(function: typing.Callable[[float], _T], message: Messag
 
 
 def warn_of_blocking(name: str, instead: str) -> None:
-    """If an event loop runs in this thread, warn the caller that *name* blocks the event loop.
+    """If an event loop runs in this thread, warn the caller that a call blocks the event loop.
 
-    The warning recommends *instead*, which does not block the loop.
+    *name* is the text for the blocking call. *instead* is the text for a call that does not block the event loop.
     """
     events = sys.modules.get("asyncio.events")
     running = getattr(events, "_get_running_loop", None)  # None, too, while another thread imports asyncio

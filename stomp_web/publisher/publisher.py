@@ -283,7 +283,10 @@ class Publisher(Unpicklable):
         return [message.id or "" for message in messages]
 
     def deliver_ready(self, messages: typing.Sequence[Message], confirm: bool | None, timeout: float | None) -> None:
-        """Send *messages*, which `prepare` or `make_ready` has checked, and which have not changed since then."""
+        """Send *messages* without another check.
+
+        `prepare` or `make_ready` must have checked each message. The messages must not have changed since then.
+        """
         if messages:
             deadline = deadline_in(self._timeout if timeout is None else checked(timeout))
             self._deliver(self._counters[getpid()], messages, confirm, deadline)

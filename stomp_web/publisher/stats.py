@@ -18,8 +18,8 @@ class PublisherStats:
     """The numbers of a publisher's messages in this process, by outcome.
 
     `sent` counts the messages that were sent without an error. `confirmed` counts the messages with the broker's
-    receipt. `not_sent`, `rejected` and `unknown` count failed messages by class of exception. `pool` contains the
-    pool's statistics.
+    receipt. `not_sent`, `rejected` and `unknown` count the failed messages. The exceptions `NotSent`, `Rejected` and
+    `DeliveryUnknown` describe these three outcomes. `pool` contains the pool's statistics.
     """
 
     sent: int
@@ -45,7 +45,11 @@ class Counters:
         self.sent = self.confirmed = self.not_sent = self.rejected = self.unknown = 0
 
     def failed(self, error: BaseException, count: int) -> None:
-        """Add the *count* messages of a failed call to the counters. *error* may list confirmed or unsent messages."""
+        """Add the messages of a failed call to the counters. *count* is the number of messages in the call.
+
+        If *error* lists confirmed or unsent messages, these count as confirmed or as not sent. For the other messages,
+        the class of *error* selects the counter.
+        """
         if isinstance(error, MessageError):
             done = len(error.confirmed)
             self.sent += done

@@ -1,8 +1,8 @@
 """Serializers, which turn payloads into bodies and bodies into payloads. Every serializer has a name.
 
 A body is sent with its content type. A reader finds the serializer by the content type. By default, a reader
-accepts only ``json``, ``text`` and ``bytes``. To accept another serializer, the reader must name that serializer,
-because a pickle can run any code that its sender has chosen.
+accepts only ``json``, ``text`` and ``bytes``. To accept another serializer, such as ``pickle``, the reader must
+name that serializer. The reason is that a pickle can run any code that the sender of the pickle has chosen.
 """
 
 from .base import BytesSerializer, PickleSerializer, SerializedPayload, Serializer, TextSerializer

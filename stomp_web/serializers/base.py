@@ -89,7 +89,7 @@ class Serializer(abc.ABC):
 
 
 class PickleSerializer(Serializer):
-    """The serializer for pickle, with the highest protocol.
+    """The serializer for pickle. The serializer writes the highest version of the pickle protocol.
 
     Use pickle only for a queue to which only your programs can write.
     """

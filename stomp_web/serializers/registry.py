@@ -102,9 +102,9 @@ def _by_content_type(content_type: str) -> Serializer | None:
 def typed_payload(text: str, name: str | None = None) -> tuple[typing.Any, str]:
     """Return the payload for *text*, which comes from a command line, and the name of the serializer.
 
-    *name* is the name of a serializer. With ``text``, the payload is the unchanged *text*. With ``bytes``, the payload
-    is *text* in UTF-8. With any other serializer, *text* must be JSON. If *name* is ``None``, the serializer is
-    ``json`` if *text* is JSON, and otherwise ``text``. Raises `SerializationError` if *text* must be JSON and is not.
+    *name* is the name of a serializer. For the serializer ``text``, the payload is *text* itself. For the serializer
+    ``bytes``, the payload is *text* in UTF-8. For any other serializer, *text* must be JSON, or the function raises
+    `SerializationError`. If *name* is ``None``, the function chooses ``json`` for JSON, and otherwise ``text``.
     Raises `ConfigurationError` if *name* is unknown.
     """
     if name is not None:

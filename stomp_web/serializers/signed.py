@@ -64,9 +64,10 @@ class SignedSerializer(Serializer):
     ) -> typing.Any:
         """Return the payload if one of *keys* made the signature. Otherwise raise `SerializationError`.
 
-        The header ``x-signed-destination`` must name the same place as the header ``destination`` or as one of
-        *sent_to*: see `delivers`. Earlier versions of stomp-web do not send ``x-signed-destination``. Without this
-        header, the signed destination must equal the header ``destination`` or one of *sent_to*.
+        The header ``x-signed-destination`` must match the header ``destination`` or one of *sent_to*. The function
+        `delivers` decides whether two destinations match. Earlier versions of stomp-web do not send
+        ``x-signed-destination``. Without this header, the signed destination must equal the header ``destination`` or
+        one of *sent_to*.
         """
         keys = redact_secret("signing_keys", keys)
         check_keys(self, keys)

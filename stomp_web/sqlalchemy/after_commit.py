@@ -29,12 +29,12 @@ def send_after_commit(
     timeout: float | None = None,
     **options: typing.Any,
 ) -> str:
-    """Send one message after the commit of *session*, and return its id. After a rollback, the message is not sent.
+    """Prepare one message, and return its id at once. The message is sent after the commit of *session*.
 
-    The payload is serialized now, and an invalid message is refused now. A message belongs to the savepoint in which it
-    was made. If the savepoint is rolled back, the message is not sent. For each publisher, all messages of a
-    transaction are sent as one batch, or as several batches if the messages differ in *confirm*. Sending begins after
-    the transaction.
+    After a rollback, the message is not sent. The payload is serialized now, and an invalid message is refused now. A
+    message belongs to the savepoint in which it was made. If the savepoint is rolled back, the message is not sent. For
+    each publisher, all messages of a transaction are sent as one batch, or as several batches if the messages differ in
+    *confirm*. Sending begins after the transaction.
 
     * *session* - a `sqlalchemy.orm.Session`, or a ``scoped_session``.
     * *publisher* - the `Publisher` that sends the message.

@@ -1,4 +1,4 @@
-"""In the handler's transaction, `Inbox` inserts a row for each message. If the row exists, the handler does not run."""
+"""`Inbox` begins a transaction, and inserts a row for the message. The handler is called only if the row is new."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _FAULTS: typing.Final = (OperationalError, ProgrammingError, InterfaceError, Int
 
 
 class Inbox:
-    """Runs a handler with ``once=True`` only once for each message, even if the broker delivers the message again.
+    """Runs each ``once=True`` handler only once for each message, even if the broker delivers the message again.
 
     Each call of the handler has its own transaction, which also inserts a row for the handler and the message. If the
     row exists, the message is only acknowledged. If the handler raises an exception, the transaction is rolled back and
@@ -141,7 +141,7 @@ class Inbox:
         return session.execute(found).first() is not None
 
     def purge(self) -> int:
-        """Delete the rows that are older than *keep*. Return how many rows were deleted."""
+        """Delete the rows that are older than *keep* days: see `Inbox`. Return how many rows were deleted."""
         before = datetime.datetime.now(datetime.UTC) - self._keep
         with self._session_factory() as session:
             result = session.execute(self.table.delete().where(self.table.c.created_at < before))
@@ -167,7 +167,10 @@ def sqlite_timeout(engine: Engine) -> float | None:
 
 @contextlib.contextmanager
 def _no_end_of_transaction(session: Session) -> typing.Iterator[None]:
-    """Raise `ConfigurationError` if the handler commits or rolls back the transaction that inserted the inbox's row."""
+    """Raise `ConfigurationError` if the handler in the ``with`` block commits or rolls back the transaction.
+
+    In this transaction, the inbox has inserted its row. The inbox commits the transaction after the handler.
+    """
     transaction = session.get_transaction()
     event.listen(session, "before_commit", _refuse_commit)
     try:

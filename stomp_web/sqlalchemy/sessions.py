@@ -18,9 +18,9 @@ _KEY: typing.Final = "stomp_web.ending"
 
 
 def plain_session(session: typing.Any) -> Session | Connection:
-    """Return *session*, or the `Session` in a ``scoped_session`` or an ``AsyncSession``.
+    """Return *session* if it is a `Session` or a `Connection`. Otherwise, return the `Session` that *session* wraps.
 
-    Raises `ConfigurationError` for any other type.
+    A ``scoped_session`` and an ``AsyncSession`` wrap a `Session`. Raises `ConfigurationError` for any other type.
     """
     if isinstance(session, scoped_session):
         session = session()
@@ -88,8 +88,9 @@ class Ending:
         self._entries = [entry for entry in self._entries if not _is_in(entry.transaction, ended)]
 
     def _after_end(self, _: Session, ended: SessionTransaction) -> None:
-        """Call the remaining functions from `after_commit` if the outermost transaction was committed.
+        """At the end of the outermost transaction, call the added functions if the transaction was committed.
 
+        `after_commit` has added the functions. A rollback of a transaction or savepoint has dropped its functions.
         If a function raises an exception, the session stays usable.
         """
         if ended.parent is not None:  # a savepoint: it was released before, or is closed without a release

@@ -50,8 +50,8 @@ _UNSENT: typing.Final = (PENDING, WAITING, FAILED)
 def make_engine(address: str, name: str = "--database") -> Engine:
     """Return an engine for a command. *address* is the URL of the database.
 
-    Raises `ConfigurationError` if *address* is invalid or the driver is missing. The error shows *name*, the option or
-    setting that contains *address*. The error does not show *address*, which may contain a password.
+    Raises `ConfigurationError` if *address* is invalid or the driver is missing. *name* is the name of the option or
+    setting that contains *address*. The error shows this name, but not *address*, which may contain a password.
     """
     try:
         # A relay may be idle for hours, and something in between may cut its connection.
@@ -236,7 +236,7 @@ class SqlAlchemyStore(Store):
         return column == any_(cast(given, ARRAY(kind)))
 
     def _many(self, values: typing.Collection[int | str]) -> str | list[int | str]:
-        """Return *values* as a list. For PostgreSQL, return the text of one array, because many parameters are slow."""
+        """Return *values* as a list. For PostgreSQL, return an array literal, because many parameters are slow."""
         return array(values) if self._engine.dialect.name == "postgresql" else list(values)
 
     def _own(self, statement: Select[typing.Any]) -> Select[typing.Any]:
@@ -322,7 +322,10 @@ class SqlAlchemyStore(Store):
     def _execute(
         self, statement: typing.Callable[[str, str], str], ids: typing.Sequence[int]
     ) -> CursorResult[typing.Any]:
-        """Execute the SQL that *statement*, from `stomp_web.outbox.mysql`, returns. *ids* are the ids of the rows."""
+        """Execute the SQL text that the function *statement* returns. *ids* are the ids of the rows.
+
+        *statement* is a function of the module `stomp_web.outbox.mysql`.
+        """
         preparer = self._engine.dialect.identifier_preparer
         table = preparer.format_table(self._table, use_schema=False)
         if schema := schema_of(self._connection, self._table):

@@ -118,8 +118,8 @@ def missing_table(table: Table, engine: Engine) -> ConfigurationError:
 def aware(table: Table) -> Table:
     """Return a copy of *table* for SQL statements. The datetime columns of the copy take and return aware datetimes.
 
-    Alembic writes the types of the table in the application's metadata into migrations. Therefore, *table* itself has
-    only SQLAlchemy's own types.
+    Alembic finds *table* in the application's metadata, and writes the types of the columns into migrations. Therefore,
+    *table* itself has only SQLAlchemy's own types.
     """
     copy = table.to_metadata(MetaData())
     for column in copy.columns:

@@ -96,7 +96,7 @@ class Naming(typing.NamedTuple):
 
 
 def server_attributes(url: str) -> Attributes:
-    """Return attributes for the broker's host and port. If *url* names no broker or several, the result is empty."""
+    """Return attributes for the broker's host and port. The result is empty unless *url* names exactly one broker."""
     address = parse_address(url)
     if address.local or len(address.endpoints) != 1:
         return {}
@@ -113,5 +113,8 @@ def system_of(server: str | None) -> str:
 
 
 def error_type(error: BaseException | str) -> str:
-    """Return the ``error.type``. *error* is an exception, or the name of a class. An empty name becomes ``_OTHER``."""
+    """Return the value of the attribute ``error.type`` for *error*, an exception or the name of an exception's class.
+
+    If the name is empty, the value is ``_OTHER``.
+    """
     return (error if isinstance(error, str) else type(error).__qualname__) or "_OTHER"

@@ -1,4 +1,8 @@
-"""The instruments of OpenTelemetry. Publishers, workers and relays with the same provider share its instruments."""
+"""The metric instruments for OpenTelemetry.
+
+`meters_of` makes one set of instruments for each meter provider. Publishers, workers and relays with the same
+provider share this set.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +120,10 @@ def pool_attributes(publisher: Publisher) -> Attributes:
 
 
 def _sums(numbers: _Numbers) -> list[Observation]:
-    """Return the sum of *numbers* for each set of attributes. Pools with the same address have the same attributes."""
+    """Return one sum for each set of attributes in *numbers*.
+
+    Pools with the same address have the same attributes. Their numbers are added.
+    """
     sums: collections.Counter[_Key] = collections.Counter()
     for attributes, number in numbers:
         sums[tuple(attributes.items())] += number  # type: ignore[assignment]

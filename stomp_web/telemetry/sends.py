@@ -194,8 +194,9 @@ def _parent(own: list[SpanContext]) -> contexts.Context | None:
     """Return the parent context for a span. *own* has the trace contexts of the span's messages.
 
     The result ``None`` means the current context. The result is ``None`` if a span is current, *own* is empty, or the
-    contexts belong to several traces. Otherwise, the new span continues the trace of *own*. This often
-    happens in a relay, because a relay begins no span itself.
+    contexts belong to several traces. Otherwise, the result has the first context of *own*, and
+    the new span continues the trace of this context. In a relay, usually no span is current, because a relay begins no
+    span itself.
     """
     if not own or trace.get_current_span().get_span_context().is_valid or len({each.trace_id for each in own}) > 1:
         return None

@@ -1,7 +1,7 @@
 """Tools for tests of programs that send messages.
 
-`capture` records the messages that a program sends. The pytest plugin has two fixtures. ``stomp_outbox`` records
-messages like `capture`, and ``stomp_broker`` is a development broker.
+`capture` records the messages that a program sends. The pytest plugin has two fixtures. ``stomp_outbox`` also
+records the messages that the program sends. ``stomp_broker`` is a development broker.
 """
 
 from ..publisher.backends.local import OutboxMessage

@@ -31,7 +31,7 @@ def capture(*publishers: Publisher) -> typing.Iterator[list[OutboxMessage]]:
 
 @contextlib.contextmanager
 def capture_if(wanted: typing.Callable[[Publisher], bool]) -> typing.Iterator[list[OutboxMessage]]:
-    """Record messages like `capture`, but only of the publishers for which *wanted* returns true."""
+    """Record the messages of each publisher for which *wanted* returns true. See `capture`."""
     outbox: list[OutboxMessage] = []
 
     def detour(publisher: Publisher) -> MemoryBackend | None:

@@ -80,7 +80,7 @@ class Acknowledger:
 
         The result is false for a duplicate, for a message that is too large, and after the end of the session. If the
         message was handled before, the duplicate is acknowledged. If a handler still has the message, the duplicate
-        waits.
+        waits until this handler has ended.
         """
         if self._is_stale(delivery):
             return False

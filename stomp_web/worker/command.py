@@ -82,8 +82,8 @@ class ProgressLine(StatusLine):
     """A progress line for a worker. Pass the object to `Worker.run` as *on_progress*.
 
     On a terminal, each new progress line replaces the previous progress line. The object is also a logging handler, and
-    log records appear above the line. If *stream* is no terminal, only log records are written. If *stream* is full or
-    ``None``, nothing is written.
+    log records appear above the line. If *stream* is no terminal, only log records are written. If *stream* is
+    ``None`` or cannot be written to, for example because the disk is full, nothing is written.
     """
 
     def text(self, stats: WorkerStats) -> str:

@@ -44,7 +44,8 @@ class Delivery:
 
     * `session` - the number of the session in which the broker sent the message.
     * `key` - identifies the message when the broker delivers the message again. ``None`` if the message has no usable
-      id. A usable id is the same at each delivery, and the parser has replaced none of its bytes.
+      id. An id is usable if each delivery of the message has the same id, and if the parser did not have to replace
+      invalid bytes in the id.
     * `failures` - how often the handling has failed.
     * `error` - the last failure, in one line.
     * `acknowledged_first` - whether ACK was sent before the handler was called. If true, the broker no longer has the
@@ -170,7 +171,10 @@ class CurrentSession:
         self._number += 1
 
     def redelivers(self, delivery: Delivery) -> bool:
-        """Return whether the session of *delivery* ended before ACK. If so, the broker delivers the message again."""
+        """Return whether the session of *delivery* ended before the worker sent ACK.
+
+        If so, the broker delivers the message again.
+        """
         return delivery.session != self._number and not delivery.acknowledged_first
 
     def ack_mode(self, handler: Handler) -> str:
@@ -227,7 +231,7 @@ class CumulativeAcks:
     def finish(self, delivery: Delivery, acknowledge: typing.Callable[[Delivery], object]) -> bool:
         """Mark *delivery* as done. If an ACK is due, call *acknowledge*.
 
-        Return false if *delivery* is not in this object, because the session of *delivery* has ended.
+        Return false if *delivery* is not in this object. In this case, the session of *delivery* has ended.
         """
         with self._lock:
             if delivery not in self._open:

@@ -1,4 +1,4 @@
-"""Notifies observers of a worker's messages. Every method is called in the worker thread that has the message."""
+"""Notifies observers of a worker's messages. Observers are called in the message's worker thread."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class WorkerEvents:
 
     @property
     def server(self) -> str | None:
-        """The name that the broker sent in CONNECTED. ``None`` if there is no name, or if no observer listens."""
+        """The broker's product name from CONNECTED. ``None`` if the name is unknown, or if no observer listens."""
         return self._client.server if self else None
 
     def received(self, delivery: Delivery) -> None:

@@ -34,8 +34,8 @@ class ReceivedMessage:
       redelivered, or if this worker has failed to handle it.
     * `failures` - how often the message has failed, as far as this worker knows. The value is the larger of two
       counts. The worker counts its own failed tries. A quorum queue of RabbitMQ counts earlier deliveries, in
-      ``x-delivery-count`` (3.10) or ``x-acquired-count`` (4.3). RabbitMQ's count includes deliveries that a stopping
-      worker returned unhandled.
+      ``x-delivery-count`` (3.10) or ``x-acquired-count`` (4.3). If a worker stops and
+      returns unhandled messages to the queue, RabbitMQ counts these deliveries, too.
     * `defects` - one sentence for each defect of the MESSAGE frame. For example, some bytes of a header were not UTF-8
       and were replaced. See `stomp_web.protocol.FrameBuffer`.
     """

@@ -56,7 +56,10 @@ class Inbox(FrameQueue):
         return len(frames)
 
     def end(self, reason: BaseException, last: typing.Iterable[Frame] = ()) -> None:
-        """Drop the unacknowledged messages of an ended session. *last* are frames that did not fit into the inbox."""
+        """Drop the unacknowledged messages of an ended session.
+
+        *last* contains the frames that did not fit into the inbox. These frames count as received, but are dropped.
+        """
         with self._not_empty:
             self.received += len(list(last))
             self._drop_unbegun()
@@ -97,8 +100,8 @@ class Inbox(FrameQueue):
         """Plan *step* for *delivery*, *seconds* from now.
 
         After `close`, drop an unacknowledged *delivery*, because the broker will deliver the message again. Keep an
-        acknowledged *delivery*. If its *step* is `Step.HANDLE`, ignore *seconds*: after `close`, this step is due at
-        once. After `abandon`, drop every *delivery*.
+        acknowledged *delivery*, but ignore *seconds* if *step* is `Step.HANDLE`: this step is then due at once. After
+        `abandon`, drop every *delivery*.
         """
         with self._not_empty:
             if self._abandoned or (self._closed and not delivery.acknowledged_first):
@@ -110,7 +113,7 @@ class Inbox(FrameQueue):
     def pause(self) -> None:
         """Let `take` return no step until `close` is called.
 
-        Safe in any thread or signal handler, because the method takes no lock.
+        Any thread and any signal handler may call this method, because the method takes no lock.
         """
         self._paused = True
 
@@ -124,7 +127,10 @@ class Inbox(FrameQueue):
             self._drop_unbegun()
 
     def abandon(self) -> int:
-        """Drop all present and future messages. Return how many messages the broker will not deliver again."""
+        """Drop all present and future messages. Return how many acknowledged messages were in the inbox.
+
+        The broker will not deliver these acknowledged messages again.
+        """
         with self._not_empty:
             self._closed = self._abandoned = True
             self._drop_unbegun()

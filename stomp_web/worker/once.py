@@ -1,4 +1,8 @@
-"""Handlers that run only once for each message. A handler's transaction also inserts a row that names the message."""
+"""Handlers that run only once for each message.
+
+An inbox inserts a row that names the message, in the same transaction in which the handler runs. If the row exists
+already, the inbox does not call the handler.
+"""
 
 from __future__ import annotations
 

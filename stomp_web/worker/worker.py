@@ -198,16 +198,17 @@ class Worker(Unpicklable):
         at once, with `KeyboardInterrupt` or `SystemExit`. Returns 0, or 1 if a handler did not end in time.
 
         *on_progress* is called in the thread of `run` about twice a second, with a `WorkerStats`. An `Exception` of
-        *on_progress* is logged, and the worker continues. Each process calls *initializer* before the constructor's
-        *initializer*. With *initializer*, a program can configure logging in its processes.
+        *on_progress* is logged, and the worker continues. If handlers run in processes, each process first
+        calls this *initializer*, and then the *initializer* of the constructor. So a program can configure logging in
+        its processes.
 
         Raises `StompError` if the worker is running already, or if all its threads have failed. Raises
         `ConfigurationError` if there is no handler, if a handler cannot be run, or if the table of the inbox is
         missing. Raises `AuthenticationFailed` if the broker refuses the login at the first connection. Raises
-        `Rejected` if the broker permanently refuses a subscription at the first connection. Examples are a missing
-        permission, an invalid destination, an invalid selector, and a queue that exists with other arguments. After any
-        other error, the worker waits and tries again. Examples are an unreachable broker, and RabbitMQ's NOT_FOUND,
-        because another program may declare the queue later.
+        `Rejected` if the broker permanently refuses a subscription at the first connection. The reason may be a
+        missing permission, an invalid destination, an invalid selector, or a queue that exists with other arguments.
+        After any other error, the worker waits and tries again. For example, the broker cannot be reached, or RabbitMQ
+        answers NOT_FOUND. Another program may still declare the missing queue.
         """
         try:
             self._idle.pop()
@@ -223,8 +224,8 @@ class Worker(Unpicklable):
     def stop(self) -> None:
         """Ask a running worker to shut down cleanly, as SIGTERM does. Safe in any thread. The call does not wait.
 
-        If `run` has not begun, the call does nothing. So a caller that has started `run` in another thread must wait
-        until `is_alive` is true before the caller calls `stop`.
+        If `run` has not begun, the call does nothing. So if `run` is called in another thread, first wait until
+        `is_alive` is true. Then call `stop`.
         """
         supervisor = self._supervisor
         if supervisor is not None:
@@ -253,9 +254,9 @@ class Worker(Unpicklable):
         A worker that tries to reach an absent broker is not stuck. The worker is stuck in three cases:
 
         * A thread for handlers has failed.
-        * The reader's thread has ignored missing heart-beats for a minute.
-        * The thread of `run` has made no progress for too long. The limit is five minutes, plus ``timeout`` for
-          CONNECT, plus ``timeout`` for each SUBSCRIBE.
+        * A heart-beat of the broker is a minute late, and the reader's thread has not ended the session.
+        * The thread of `run` has made no progress for too long. The limit is five minutes, plus the option ``timeout``
+          for CONNECT, plus the option ``timeout`` for each SUBSCRIBE.
         """
         supervisor = self._supervisor
         return "" if supervisor is None else supervisor.stuck
@@ -272,7 +273,7 @@ class Worker(Unpicklable):
         return f"<Worker {self._broker}, {how}, {len(self.handlers)} handlers>"
 
     def _make_supervisor(self, on_progress: Progress | None, initializer: Initializer | None) -> Supervisor:
-        """Make and connect all parts of a run. `stomp_web.worker` has a drawing of the parts."""
+        """Make and connect all parts of a run. The docstring of `stomp_web.worker` has a diagram of the parts."""
         inbox = self._inbox() if callable(self._inbox) else self._inbox
         self.handlers.check(self._dead_letter, self._keys, None if inbox is None else inbox.arguments)
         handlers = [dataclasses.replace(each, untyped=each.untyped or self._untyped) for each in self.handlers]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 import time
@@ -142,18 +141,18 @@ class WorkerThread:
         more = (delivery.redelivered, delivery.failures, frame.defects, key, self._acknowledger.events.server)
         job = Job(identity, frame.headers, frame.body, *more)
         try:
-            # If no process can be started before the worker ends, the broker delivers the message again.
-            with contextlib.suppress(ExecutorGone):
-                began = time.monotonic() if self._acknowledger.events else 0.0
-                failure = self._execute(job)
-                if began:
-                    delivery.seconds = time.monotonic() - began
-                if self._abandoned:
-                    return
-                if failure is None:
-                    self._acknowledger.succeeded(delivery)
-                else:
-                    self._acknowledger.failed(delivery, failure)
+            began = time.monotonic() if self._acknowledger.events else 0.0
+            failure = self._execute(job)
+            if began:
+                delivery.seconds = time.monotonic() - began
+            if self._abandoned:
+                return
+            if failure is None:
+                self._acknowledger.succeeded(delivery)
+            else:
+                self._acknowledger.failed(delivery, failure)
+        except ExecutorGone:
+            return  # no process could be started before the worker ended: the broker delivers the message again
         finally:
             self.busy = False
             self._wakeup.wake()

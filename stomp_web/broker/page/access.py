@@ -11,8 +11,8 @@ Every web page that a developer visits can make the browser send requests to thi
 * Cross-site requests: a script, form or image of a foreign page has this server's URL. The foreign page cannot read the
   answer, but a POST could have an effect. So a POST must have the content type ``application/json``. For a foreign
   page, a browser sends this type only if the server gives permission. This server never gives permission. ``Origin``
-  must be this server or absent. ``Sec-Fetch-Site`` must be ``same-origin``, ``none`` or absent, except if the browser
-  follows a link to the page itself.
+  must be this server or absent. ``Sec-Fetch-Site`` must be ``same-origin``, ``none`` or absent. There is one exception:
+  the browser may follow a link from any website to this server's page.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Shown(typing.NamedTuple):
 
 
 class _Full(Exception):
-    """The output has reached its limit."""
+    """The text of a body would have more than `MAX_TEXT` characters."""
 
 
 def guess(content_type: str, body: bytes) -> str:

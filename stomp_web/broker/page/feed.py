@@ -42,7 +42,7 @@ class Kept:
 
 
 class Feed:
-    """The latest messages, with the first *max_body* bytes of each body. *messages* is the maximum number of messages.
+    """The latest messages: at most *messages* messages, each with the first *max_body* bytes of its body.
 
     The caller of a method must hold the lock of the broker's state.
     """
@@ -58,14 +58,14 @@ class Feed:
         self._kept.append(Kept(message.number, message.id, now, message.destination, message.headers, body, size))
 
     def after(self, number: int, most: int) -> list[Kept]:
-        """Return the kept messages after the message *number*, oldest first, but at most *most* messages."""
+        """Return the kept messages with numbers above *number*, oldest first. The limit is *most* messages."""
         if not self._kept:
             return []
         start = max(number + 1 - self._kept[0].number, 0)  # the numbers have no gap
         return list(itertools.islice(self._kept, start, start + most))
 
     def find(self, number: int) -> Kept | None:
-        """Return the message *number*, or ``None`` if that message is not kept."""
+        """Return the message with the number *number*, or ``None`` if that message is not kept."""
         found = self.after(number - 1, 1)
         return found[0] if found and found[0].number == number else None
 
@@ -77,9 +77,9 @@ class Feed:
 class Search:
     r"""A search for *text* in the id, destination, headers and kept body of messages, without regard to case.
 
-    An empty *text* finds every message. In a JSON body, white space does not count. If the whole body was kept, *text*
-    also finds characters that the body has in the form ``\uXXXX``. If *selects* returns false for a destination, the
-    search finds no message of that destination.
+    An empty *text* finds every message. In a JSON body, the search ignores white space. If the whole JSON body was
+    kept, the search also finds characters that the body has in the form ``\uXXXX``. If *selects* returns false for a
+    destination, the search finds no message of that destination.
     """
 
     def __init__(self, text: str = "", selects: Callable[[str], bool] | None = None) -> None:
@@ -88,7 +88,7 @@ class Search:
         self._selects = selects
 
     def finds(self, kept: Kept) -> bool:
-        """Return whether the search finds *kept*."""
+        """Return whether the search finds the message *kept*."""
         if self._selects is not None and not self._selects(kept.destination):
             return False
         if not self._text:

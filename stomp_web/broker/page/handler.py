@@ -293,7 +293,7 @@ def _summary(kept: Kept) -> dict[str, typing.Any]:
 
 
 def _text_of(kept: Kept) -> str | None:
-    """Return the body as editable text. Return ``None`` if the body has a NUL, is not UTF-8 or is not whole."""
+    """Return the body as editable text, or ``None`` if `Kept.body` has a NUL, is not UTF-8 or is incomplete."""
     try:
         return None if kept.cut or b"\0" in kept.body else kept.body.decode()
     except UnicodeDecodeError:

@@ -90,13 +90,16 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
 
 class Page:
-    """The page of *broker*, which is served from `start` to `stop`. A `Page` is also a context manager.
+    """The web page of *broker*. A `Page` is also a context manager.
+
+    The page can be opened after `start` and before `stop`.
 
     * *host* - the address on which the page listens. With the default ``127.0.0.1``, only this machine can open the
       page. The page has no login. With another address, each user who can connect to that address can read messages,
       send messages and switch on faults.
     * *port* - the port, or 0 for any free port. Default: 0. See `url`.
-    * *messages* - how many messages the page keeps: the latest messages since the page was made. Default: 500.
+    * *messages* - how many messages the page keeps at most. Default: 500. The page keeps the latest messages, but no
+      messages from the time before the page was made.
     * *max_body* - how many bytes of each body the page keeps. Default: 65,536.
 
     Raises `ValueError` if *messages* or *max_body* is less than 1.
@@ -126,7 +129,10 @@ class Page:
             self._loop.destinations.journal.watchers.append(self._feed.add)
 
     def start(self) -> None:
-        """Listen and serve in threads. Do nothing if the page is served. Raises `OSError` if the page cannot listen."""
+        """Listen, and serve the page in threads. Do nothing if the page is already served.
+
+        Raises `OSError` if the page cannot listen.
+        """
         if self._server is not None:
             return
         self._server = Server(self, self._host, self._port)
@@ -174,7 +180,7 @@ class Page:
 
     @contextlib.contextmanager
     def viewer(self) -> typing.Iterator[bool]:
-        """Count a stream of events during the ``with`` block. Yield false if too many streams are open already."""
+        """Count one more open stream during the ``with`` block. Yield false if too many streams are open already."""
         admitted = self._viewers.acquire(blocking=False)
         try:
             yield admitted
@@ -201,7 +207,7 @@ class Page:
             return self._feed.after(number, most)
 
     def find(self, number: int) -> Kept | None:
-        """Return the message *number*, or ``None`` if that message is not kept."""
+        """Return the message with the number *number*, or ``None`` if that message is not kept."""
         with self._loop.state:
             return self._feed.find(number)
 
@@ -224,7 +230,10 @@ class Page:
             self.forgotten += 1
 
     def apply_fault(self, given: dict[str, typing.Any]) -> str:
-        """Switch on the fault in *given*. Raises `ValueError` if *given* is wrong or the broker does not run."""
+        """Switch on a fault, and return a text that says so. *given* has the ``name`` of the fault, and its parameters.
+
+        Raises `ValueError` if *given* is wrong, or if the broker does not run.
+        """
         if not self._loop.running:
             raise ValueError("the broker does not run")
         return f"Done: {apply(self.broker.faults, given)}."

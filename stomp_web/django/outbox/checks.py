@@ -5,8 +5,8 @@
   there.
 * **stomp_web.W005** - ``send`` uses an outbox by default, and ``ATOMIC_REQUESTS`` is off for the outbox's database. A
   ``send`` outside of ``transaction.atomic`` is refused.
-* **stomp_web.W006** - the database of an outbox is SQLite, and its ``OPTIONS`` lack a setting. Without this setting,
-  programs that write at the same time get "database is locked".
+* **stomp_web.W006** - the database of an outbox is SQLite, and a setting is missing in the ``OPTIONS`` of this database
+  in ``settings.DATABASES``. Without this setting, programs that write at the same time get "database is locked".
 * **stomp_web.W007** - ``stomp_web.django`` is not in INSTALLED_APPS, so its commands and checks are missing.
 
 With ``manage.py check --deploy``:

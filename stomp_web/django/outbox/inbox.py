@@ -78,7 +78,7 @@ class DjangoInbox:
 
     @staticmethod
     def purge(database: str, days: float) -> int:
-        """Delete the rows that are older than *days*. Return how many rows were deleted."""
+        """Delete the rows that are older than *days* days. Return how many rows were deleted."""
         before = timezone.now() - datetime.timedelta(days=days)
         return InboxMessage.objects.using(database).filter(created_at__lt=before).delete()[0]
 

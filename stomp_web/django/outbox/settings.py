@@ -1,4 +1,4 @@
-"""The settings of an outbox: ``OUTBOX`` of an alias in ``settings.STOMP``."""
+"""The settings of an outbox, which are in ``settings.STOMP[alias]["OUTBOX"]``."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class DjangoStore(Store):
 
     @contextlib.contextmanager
     def transaction(self) -> typing.Iterator[None]:
-        """Return a transaction on this thread's connection."""
+        """Return a context manager for a transaction. The transaction uses this thread's connection to the database."""
         with transaction.atomic(using=self.database):
             connection = connections[self.database]
             if connection.vendor == "postgresql" and len(connection.savepoint_ids) == 0:
@@ -276,7 +276,10 @@ class DjangoStore(Store):
 
 
 class _Among(In):
-    """``IN`` for ids or keys. PostgreSQL gets one array of all values, because hundreds of parameters are slow."""
+    """The lookup ``IN`` for ids or keys. On PostgreSQL, all values are one array parameter.
+
+    A statement with hundreds of parameters would be slow.
+    """
 
     def get_prep_lookup(self) -> typing.Any:
         """Return the values unchanged, because they have the column's type."""

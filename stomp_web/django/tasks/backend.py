@@ -132,7 +132,7 @@ class StompTaskBackend(BaseTaskBackend):
     def _prepare(
         self, task: Task[_P, _R], args: typing.Any, kwargs: typing.Any
     ) -> tuple[TaskResult[_P, _R], dict[str, typing.Any]]:
-        """Return a new `TaskResult` for *task*, and the arguments of `stomp_web.django.send` that send *task*."""
+        """Return a new `TaskResult` for *task*, and the arguments of `stomp_web.django.send` for its message."""
         self.validate_task(task)
         _check_path(task)
         settings = self.settings

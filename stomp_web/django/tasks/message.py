@@ -119,7 +119,7 @@ def set_end(result: TaskResult[..., typing.Any], error: TaskError | None, *, aga
 
 
 def count_raised(errors: typing.Iterable[TaskError]) -> int:
-    """Return how many of *errors* the task has raised. An `UnusableMessage` does not count, as no task has run."""
+    """Return how many of *errors* the task has raised. An `UnusableMessage` does not count: the task has not run."""
     return sum(error.exception_class_path != REFUSAL for error in errors)
 
 

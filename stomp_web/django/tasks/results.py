@@ -132,11 +132,12 @@ class TaskResults:
     def finish(self, result: TaskResult[..., typing.Any], error: TaskError | None, most: int) -> None:
         """Store the end of an attempt to run the task of *result*.
 
-        If *error* is ``None``, store the value that the task returned. Otherwise, store *error*. *most* is the limit
-        for attempts that end with an error of the task. After an error, the status becomes ``FAILED`` if this limit is
-        reached, or if another worker has finished the task. Otherwise, the status becomes ``READY`` for another
-        attempt. *result* gets the status, the errors of all attempts and the workers of all attempts. If another worker
-        has stored a success, the row does not change.
+        If *error* is ``None``, store the value that the task returned. Otherwise, store *error*. Exception: if another
+        worker has stored a success, the row does not change.
+
+        *most* limits how often the task may raise an error. After an error, the status becomes ``FAILED`` if the task
+        has raised *most* errors, or if the task has already finished in another worker. Otherwise, the status becomes
+        ``READY`` for another attempt. *result* gets the status, and the errors and workers of all attempts.
         """
         known = list(result.errors)
         while True:

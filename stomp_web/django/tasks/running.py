@@ -48,7 +48,7 @@ _LONGEST_FAULT: typing.Final = 500  # characters of a database's error
 
 
 class TaskHandler:
-    """Runs the tasks of the backend *alias* in ``settings.TASKS``. A `TaskHandler` can be pickled."""
+    """Runs the tasks of the backend with the alias *alias* in ``settings.TASKS``. A `TaskHandler` can be pickled."""
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
@@ -193,7 +193,7 @@ class _Run:
 
 
 def _finish(store: TaskResults, result: TaskResult[..., typing.Any], error: TaskError | None, most: int) -> None:
-    """Store the end of an attempt. If storing fails, try once more: the connection may have ended during the task."""
+    """Store the end of an attempt. If this fails, try once more: the task may have broken the database connection."""
     store.rest()
     try:
         store.finish(result, error, most)
@@ -274,7 +274,7 @@ def subscribe_queues(handlers: Handlers, backend: StompTaskBackend) -> None:
 
 
 def subscribe_tasks(handlers: Handlers, using: str) -> None:
-    """Add to *handlers* a handler for each queue of each task backend whose option `using` is *using*.
+    """Add to *handlers* a handler for each queue of the task backends whose broker has the alias *using*.
 
     Raises the exceptions of `subscribe_queues`. For a backend that stores results, raises `ConfigurationError` if the
     table of the results is missing, or if ``AUTOCOMMIT`` is off in the settings of the database.

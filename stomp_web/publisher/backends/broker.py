@@ -69,8 +69,8 @@ class Retry:
 
     * If a connection breaks before a whole message was sent, the send is repeated with another connection, until the
       deadline. Confirmed messages are not repeated.
-    * A send with an unknown outcome is repeated only with *resend_unknown*. The outcome stays unknown until a receipt
-      comes.
+    * A send with an unknown outcome is repeated only with *resend_unknown*. Until a receipt comes, the outcome stays
+      unknown, even if a later try is refused or sends nothing.
     * The first repetition comes at once, because the connection was probably dead already. Later repetitions come after
       a pause. Without the pause, a broker that closes every connection would be overloaded.
     * If two tries have sent only a part of a message, the send fails. The message may be too large for the broker.
@@ -129,7 +129,7 @@ class Retry:
                 raise self._unknown from error
 
     def after(self, failure: MessageError) -> None:
-        """Continue a send after its first try. This try had a connection, and failed with *failure*."""
+        """Continue a send after its first try, which had a connection and failed with *failure*."""
         self._go_on(failure, connected=True)
         self.run()
 

@@ -14,7 +14,12 @@ __all__ = ["Command"]
 
 
 class Command(StompCommand):
-    """Exit status: 0 for a sent message, 1 if it was not sent or the outcome is unknown, 2 if it can never be sent."""
+    """Send one message. The exit status tells the outcome.
+
+    The status is 0 if the message was sent. The status is 2 if the message or a setting is invalid, because the command
+    would then always fail. After any other failure, the status is 1: the message was not sent, or the outcome is
+    unknown.
+    """
 
     help = "Send a message to the STOMP broker, and print its id."
 

@@ -45,7 +45,7 @@ class Command(StompCommand):
         add_options(parser, HEALTH)
 
     def check(self, *args: typing.Any, **options: typing.Any) -> None:
-        """Run the system checks without the check of SQLite's options, because `handle` itself warns of them."""
+        """Run the system checks, except the check of SQLite's options. `handle` itself warns of missing options."""
         silenced = settings.SILENCED_SYSTEM_CHECKS
         settings.SILENCED_SYSTEM_CHECKS = [*silenced, CHECK]
         try:

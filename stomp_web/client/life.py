@@ -166,7 +166,7 @@ class LoopClient(Loop):
 
     @property
     def writing(self) -> bool:
-        """Whether bytes wait to be written. While bytes wait, also call `process` when the socket is writable."""
+        """Whether bytes wait to be written. If true, also call `process` when the socket is writable."""
         return bool(self._exchanges.backlog)
 
     def process(self) -> float | None:

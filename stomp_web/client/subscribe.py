@@ -29,9 +29,10 @@ class PublishSubscribeClient(QueueingDuplexClient):
     without a callback goes to `on_unclaimed`, and is dropped.
 
     If a callback waits for a receipt, the client keeps the messages that come before the receipt, and calls their
-    callbacks later. The client stops reading if at least *queue_size* messages are kept, and all kept messages
-    together take at least 128 MiB. The client then cannot see the receipt. To avoid this problem, subscribe with a
-    prefetch limit, and with an *ack* other than ``auto``. The broker then keeps the other messages.
+    callbacks later. The client stops reading only if two conditions are true at the same time: at least
+    *queue_size* messages are kept, and the kept messages take at least 128 MiB in all. The client then cannot see the
+    receipt. To avoid this problem, subscribe with a prefetch limit, and with an *ack* other than ``auto``. The broker
+    then keeps the other messages.
     """
 
     _received: _Callbacks

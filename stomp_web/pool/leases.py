@@ -113,12 +113,11 @@ class LeaseState:
 
     def take(self) -> Lease | None:
         """Remove and return a free lease, preferably with a connection. Return ``None`` if no lease is free."""
-        for free in (self.idle, self.vacant):
-            if free:
-                try:
-                    return free.pop()
-                except IndexError:  # another thread has taken the last one
-                    continue
+        while self.idle or self.vacant:
+            try:
+                return self.idle.pop() if self.idle else self.vacant.pop()
+            except IndexError:  # another thread has taken the last one
+                continue
         return None
 
     def put(self, lease: Lease) -> None:
@@ -129,7 +128,11 @@ class LeaseState:
 
     def serve(self) -> None:
         """Give free leases to the callers in line, until no lease is free or no caller waits."""
-        while self.waiting and (lease := self.take()) is not None:
+        while self.waiting and (self.idle or self.vacant):
+            try:
+                lease = self.idle.pop() if self.idle else self.vacant.pop()
+            except IndexError:  # another thread has taken the last one
+                continue
             try:
                 waiter = self.waiting[0]
             except IndexError:  # another thread has served the last caller
@@ -150,11 +153,10 @@ class LeaseState:
 
     def leave(self, waiter: Waiter) -> None:
         """Remove *waiter* from the line. Do nothing if *waiter* is not in line."""
-        if waiter in self.waiting:
-            try:
-                self.waiting.remove(waiter)
-            except ValueError:  # another thread has just removed it
-                return
+        try:
+            self.waiting.remove(waiter)
+        except ValueError:
+            return
 
     def empty(self, waiter: Waiter) -> None:
         """Put the leases in `Waiter.box` back into `idle` or `vacant`, because *waiter* has stopped waiting."""

@@ -203,12 +203,14 @@ class PublishClientPool(Unpicklable):
         lease = None if state.waiting else state.take()
         if lease is not None:
             return lease
-        waiter = Waiter()
+        # This path counts: with many threads, most calls wait. So calls that would do nothing are not made.
+        waiter, waiting = Waiter(), state.waiting
         try:
-            state.waiting.append(waiter)
+            waiting.append(waiter)
             while True:
-                late = deadline.expired
-                state.serve()
+                left = deadline.remaining()
+                if state.idle or state.vacant:
+                    state.serve()
                 if self.max_waiting and (place := state.place(waiter)) >= self.max_waiting:
                     state.timeouts += 1
                     raise self._timeout_error(
@@ -217,7 +219,7 @@ class PublishClientPool(Unpicklable):
                 if self._closed:
                     raise self._closed_error()
                 try:
-                    lease = waiter.box.get(timeout=min(deadline.remaining(), _LOOK_AGAIN))
+                    lease = waiter.box.get(True, left if left < _LOOK_AGAIN else _LOOK_AGAIN)
                 except queue.Empty:
                     lease = None
                 if self._closed:
@@ -225,7 +227,7 @@ class PublishClientPool(Unpicklable):
                 if lease is not None:
                     state.waits += 1
                     return lease
-                if late:
+                if not left:
                     state.timeouts += 1
                     raise self._timeout_error(
                         f"were in use for {deadline.seconds:.3g} s; nothing was sent. Is the broker slow? Otherwise"
@@ -236,11 +238,13 @@ class PublishClientPool(Unpicklable):
             raise
         finally:
             waiter.gone = True
-            state.leave(waiter)
-            state.empty(waiter)
+            if waiter in waiting:
+                state.leave(waiter)
+            if not waiter.box.empty():
+                state.empty(waiter)
             if self._closed and state.idle:  # leases that this caller got meanwhile
                 self._close_idle(state)
-            elif state.waiting:
+            elif waiting and (state.idle or state.vacant):
                 state.serve()
             state.wait_seconds += monotonic() - waiter.began
 

@@ -1,4 +1,4 @@
-"""The faults that the page offers. Like a test, the page calls a method of `stomp_web.broker.Faults`."""
+"""The faults that the page offers. The page uses `stomp_web.broker.Faults`, which tests use, too."""
 
 from __future__ import annotations
 

@@ -166,9 +166,9 @@ class Transport:
     def _let_reads_wait(self) -> None:
         """On Linux, let a read wait up to 4 milliseconds. A socket call with the flag `_at_once` does not wait.
 
-        If bytes come during this wait, no poll is needed. Without this setting, one thread reaches 0.86 of its usual
-        rate of confirmed sends (CPython 3.11). With 8 threads, the factor is 0.83. The method leaves sockets of gevent
-        unchanged, because their reads would wait for ever.
+        If bytes come during this wait, no poll is needed. With this method, one thread sends 16 % more confirmed
+        messages a second, and 8 threads send 20 % more (CPython 3.11). The method leaves sockets of gevent unchanged,
+        because their reads would wait for ever.
         """
         if sys.platform != "linux" or socket.socket.__module__ != "socket":
             return

@@ -29,7 +29,7 @@ class Claim:
     """Rows that only this relay may send now.
 
     `seen` is the number of rows that the store has locked. From the locked rows, the store has chosen `rows`, which may
-    be sent now. `last` is the id of the last row that the store has examined.
+    be sent now. The next claim can begin after the row with the id `last`.
     """
 
     def __init__(

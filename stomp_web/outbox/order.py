@@ -43,9 +43,8 @@ class Candidate:
     def of(cls, id: int, key: str | None, before: typing.Mapping[str, int | None], size: int) -> Candidate:
         """Return the candidate for the row with the id *id*. *size* is the length of the row's body, in bytes.
 
-        The mapping *before* has one item for each state of unsent rows. The value is the id of the last earlier row
-        with the key *key* in this state, or ``None`` if there is no such row. The largest of these ids becomes
-        `previous`.
+        *before* maps each state of unsent rows to an id. It is the id of the last earlier row that has this state and
+        belongs to *key*, or ``None`` if no such row exists. The largest of these ids becomes `previous`.
         """
         previous, state = max(((each, state) for state, each in before.items() if each), default=(None, None))
         return cls(id, key, previous, state, size)

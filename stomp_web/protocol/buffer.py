@@ -263,8 +263,8 @@ class FrameBuffer:
         r"""Return the span of the blank line after a head that is long or contains a CR.
 
         The head begins at the position *start*. *line_feeds* is the position of the next ``b"\n\n"``, or `sys.maxsize`
-        if the buffer has none. If the blank line has not come yet, move the beginning of the head to `_head`, and
-        return ``None``.
+        if the buffer has none. If the blank line has not come yet, move the bytes of the incomplete head to `_head`,
+        and return ``None``.
         """
         data = self._data
         most = self._longest_head

@@ -119,7 +119,7 @@ class Handlers:
         * *untyped* - the name of the serializer for bodies without a content type. For example, a TextMessage of JMS
           has no content type. If the text is JSON, use ``json``. The name must also be in *accept*. Default: the
           worker's *untyped*.
-        * *sent_to* - other destinations to which signed messages may have been sent. If the broker moves messages from
+        * *sent_to* - other destinations for which messages may be signed. If the broker moves signed messages from
           another destination to *destination*, name the other destination here. See
           `stomp_web.serializers.deserialize`.
         * *once* - handle each message once, even if the broker delivers it again. The handler runs in a transaction of

@@ -104,8 +104,8 @@ class QueueingDuplexClient(LoopClient):
     def receive(self, timeout: float | None = None) -> Frame | None:
         """Return the next MESSAGE frame, or ``None`` after *timeout* seconds. The default is the client's `timeout`.
 
-        If no loop runs, this method connects if necessary, and reads the socket. Raises the exceptions of
-        `listen_forever`.
+        If no thread is in `listen_forever`, this method reads the socket itself, and first connects if necessary.
+        Raises the exceptions of `listen_forever`.
         """
         self._refuse_inherited()
         deadline = self._deadline(timeout)

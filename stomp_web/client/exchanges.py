@@ -129,8 +129,8 @@ class Exchanges:
         """Fail the exchange that the ERROR *frame* refuses. If the ERROR may be about other frames, fail no exchange.
 
         *words* is the text of the ERROR. *in_transaction* means that a transaction is open. In this case, an ERROR
-        without ``receipt-id`` fails no exchange, because the ERROR may be about a frame of the transaction. Before
-        COMMIT, no exchange waits for receipts of the transaction's frames.
+        without ``receipt-id`` fails no exchange, because the ERROR may be about a frame of the transaction, for which
+        no exchange waits before COMMIT.
         """
         named = frame.headers.get("receipt-id")
         exchange = None if named is None else self._awaited.get(named)

@@ -79,8 +79,8 @@ class Dialect:
     def prefetch(self, count: int) -> dict[str, str]:
         """Return the header of SUBSCRIBE that allows about *count* unacknowledged messages, or an empty dict.
 
-        If `prefetch_header` counts bytes, the limit is exact only for a *count* of 1. For this *count*, the value of
-        the header is 0, and Artemis 2.40 then sends one message at a time.
+        Artemis counts bytes. Therefore, the limit is exact only if *count* is 1. In this case, the value of the header
+        is 0, with which Artemis 2.40 sends one message at a time.
         """
         if self.prefetch_header is None:
             return {}

@@ -263,11 +263,12 @@ class Relay:
     def _start(self, now: float) -> int:
         """Return the id after which the next claim begins.
 
-        A pass is a series of claims from the start of the table. After a full batch, the next claim begins after the
-        last row of the batch. A claim from the start can be slow, because the database must skip deleted and waiting
-        rows. A pass ends after a claim with fewer rows than a full batch. A pass also ends one second after its first
-        row was tried. The next pass begins at the start of the table again. Therefore, the next pass finds rows with
-        lower ids that were committed during the last pass, and rows that are now due for another try.
+        A pass is a series of claims. The first claim of a pass begins at the start of the table. This claim can be
+        slow, because the database must skip deleted and waiting rows. After a full batch, the next claim begins after
+        the last row of the batch. A pass ends after a claim with fewer rows than a full batch. A pass also ends one
+        second after its first row was tried. The next pass begins at the start of the table again. Therefore, the next
+        pass finds rows with lower ids that were committed during the last pass, and rows that are now due for another
+        try.
         """
         if now - self._found_at >= _FROM_THE_START_EVERY:
             self._after = 0

@@ -68,7 +68,7 @@ class Retry:
     caller calls `after`, which makes the later tries.
 
     * If a connection breaks before a whole message was sent, the send is repeated with another connection, until the
-      deadline. Confirmed messages are not repeated.
+      deadline. Messages that the broker has confirmed are not sent again.
     * A send with an unknown outcome is repeated only with *resend_unknown*. Until a receipt comes, the outcome stays
       unknown, even if a later try is refused or sends nothing.
     * The first repetition comes at once, because the connection was probably dead already. Later repetitions come after

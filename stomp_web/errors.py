@@ -38,7 +38,8 @@ class StompError(Exception):
 class ConfigurationError(StompError, ValueError):
     """An option is unknown, an option has an unusable value, or a required part, such as a table, is missing.
 
-    `option` is the name in the user's spelling, such as ``STOMP_TIMEOUT``, or ``None`` if no single option is wrong.
+    `option` is the name in the user's spelling, such as ``STOMP_TIMEOUT``, or ``None`` if the cause is not one
+    particular option.
     """
 
     def __init__(self, message: str, option: str | None = None) -> None:

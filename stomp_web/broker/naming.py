@@ -78,7 +78,7 @@ class Naming:
     _refuses_activemq_wildcard = True
 
     def sent(self, destination: str) -> Address:
-        """Return the address of a SEND to *destination*, or raise `Refused`."""
+        """Return the address that a SEND to *destination* has. Raise `Refused` if the broker refuses this SEND."""
         return self._address(destination, "SEND")
 
     def subscribed(self, destination: str) -> Address:

@@ -1,4 +1,7 @@
-"""`PublishClient`, a client with one connection that only sends. Its base class `SendingClient` does the work."""
+"""`PublishClient`, a client with one connection that sends messages and has no subscriptions.
+
+The base class `SendingClient` does the work.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The signed serializers, which sign the body of another serializer."""
+"""The signed serializers, which sign another serializer's body, its content type and the destination."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ class SignedSerializer(Serializer):
     def deserialize(
         self, body: bytes, headers: typing.Mapping[str, str], *, keys: Keys = (), sent_to: typing.Sequence[str] = ()
     ) -> typing.Any:
-        """Return the payload if one of *keys* made the signature. Otherwise raise `SerializationError`.
+        """Return the payload if one of *keys* made the signature, and if it was made for the right destination.
+
+        Otherwise raise `SerializationError`. Raises `ConfigurationError` if *keys* is empty.
 
         The header ``x-signed-destination`` must match the header ``destination`` or one of *sent_to*. The function
         `delivers` decides whether two destinations match. Earlier versions of stomp-web do not send

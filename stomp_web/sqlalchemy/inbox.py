@@ -150,7 +150,7 @@ class Inbox:
 
 
 def sqlite_timeout(engine: Engine) -> float | None:
-    """Return how many seconds a connection of *engine* waits while another connection writes.
+    """Return for how many seconds at most a connection of *engine* waits while another connection writes.
 
     Return ``None`` if the database is not a file of SQLite or cannot be opened. No connection stays open.
     """

@@ -49,7 +49,7 @@ class Command(StompCommand):
         health_file: str | None,
         **_: typing.Any,
     ) -> None:
-        """Run the relay until Ctrl-C or SIGTERM."""
+        """Run the relay until Ctrl-C or SIGTERM. With *once*, send the messages that can be sent now, and return."""
         publisher = publishers[using]  # to raise its errors now
         relay = make_relay(using, database, poll=poll, batch=batch, max_attempts=max_attempts)
         telemetry = publisher.options.telemetry

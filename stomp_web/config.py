@@ -1,4 +1,4 @@
-"""The options of stomp-web, from keyword arguments, addresses, ini files, or the settings of Flask and Django.
+"""The options of stomp-web, from keyword arguments, brokers' addresses, ini files, or settings of Flask and Django.
 
 A `ConfigurationError` names the option in the user's spelling. For an unknown option, the error suggests valid names.
 """

@@ -47,7 +47,7 @@ installers: list[typing.Callable[[typing.Any], object]] = []
 
 
 class SendCall:
-    """One call of `Publisher.send`, or one batch. All events of this call or batch have the same `SendCall`."""
+    """One call of `Publisher.send`, or one batch. Its events share one `SendCall` object."""
 
     __slots__ = ("_messages", "_notes")
 

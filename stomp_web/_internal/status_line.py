@@ -1,4 +1,4 @@
-"""The common part of long-running commands: a log on standard error, and a progress line on a terminal."""
+"""The common part of long-running commands: a log, and a progress line if standard error is a terminal."""
 
 from __future__ import annotations
 

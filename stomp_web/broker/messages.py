@@ -94,7 +94,7 @@ class Journal:
         self._size = 0
 
     def add(self, message: Message) -> None:
-        """Record the accepted *message*."""
+        """Record *message*, which the broker has accepted."""
         self.accepted[message.destination] += 1
         self._all.append(message)
         self._by_destination.setdefault(message.destination, collections.deque()).append(message)

@@ -264,7 +264,7 @@ class Broker:
         return self._frames(self._journal.messages, self._destinations.naming.canonical(destination))
 
     def pending(self, destination: str) -> list[Frame]:
-        """Return the messages that wait in the queue *destination*, in the order of their delivery."""
+        """Return the messages that wait for delivery in the queue *destination*, the next one first."""
         return self._frames(self._destinations.waiting, destination)
 
     def unacknowledged(self, destination: str) -> list[Frame]:
@@ -281,7 +281,7 @@ class Broker:
             return sum(each.address.name == name for each in self._destinations.subscriptions())
 
     def destinations(self) -> list[str]:
-        """Return the destinations for which the broker has accepted a message."""
+        """Return all destinations for which the broker has accepted a message, even if no message is left."""
         with self._loop.state:
             return list(self._journal.accepted)
 

@@ -83,7 +83,7 @@ def _sum_up(publisher: Publisher, what: str, count: int, confirm: bool, seconds:
 
 
 def _read(body: str, serializer: str | None) -> tuple[typing.Any, str]:
-    """Return the payload and the name of the serializer. If *body* is ``-``, read standard input."""
+    """Return the payload and the name of the serializer. If *body* is ``-``, read the payload from standard input."""
     if body != "-":
         return typed_payload(body, serializer)
     if sys.stdin is None:

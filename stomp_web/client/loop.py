@@ -184,7 +184,7 @@ class Loop(BaseClient):
             )
 
     def _drive(self, done: typing.Callable[[], bool], deadline: Deadline | None) -> None:
-        """Write and read until *done* returns true or *deadline* expires. If the connection ends, raise an error."""
+        """Write and read until *done* returns true or *deadline* expires. Raise an error if the connection ends."""
         self._driver.wakeup.fileno()  # open it before *done* is called: a thread that changes the result ends the wait
         while not done():
             if self._session is None:

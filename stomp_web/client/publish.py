@@ -230,7 +230,10 @@ class PublishClient(SendingClient):
         )
 
     def begin(self) -> str:
-        """Begin a transaction, and return its id for `send`, `commit` and `abort`. Raises `NotSent` if this fails."""
+        """Begin a transaction, and return its id for `send`, `commit` and `abort`.
+
+        Raises `NotSent` if BEGIN cannot be sent.
+        """
         return self._begin(self._deadline(None))
 
     def _begin(self, deadline: Deadline) -> str:

@@ -52,7 +52,7 @@ class _Messages(Collection):
 
 
 class StompPanel(DebugPanel):
-    """The panel for ``DEBUG_TB_PANELS``. It shows the messages of all publishers.
+    """The panel for ``DEBUG_TB_PANELS``. It shows the messages that publishers sent during the request.
 
     A row has the destination, the outcome, the duration of the call, the size of the body in bytes, and the message id.
     The panel does not show messages that were sent before the request, after the response or by the application's own

@@ -6,12 +6,13 @@
 
 The parts, and the module of each part::
 
-    Report (report)              holds live, ready and the reason, and makes the JSON text of an answer
-    HealthCheck (check)          asks the brokers of a web application, one check at a time
-      HealthMiddleware (middleware)    answers the probes of a WSGI application
-      stomp_web.flask.health, stomp_web.django.health
-    HealthServer (server, probe) answers the probes of a worker or a relay, in a thread
-      HealthFile (file)          a file for probes that run a command
+    Report (report)                holds live, ready and the reason, and makes the JSON text of an answer
+    HealthCheck (check)            asks the brokers of an application, one check at a time
+    HealthMiddleware (middleware)  answers the probes of a WSGI application, with a HealthCheck
+    HealthServer (server, probe)   answers the probes of a worker or a relay, in a thread
+    HealthFile (file)              the file of a worker or a relay, for probes that run a command
+
+`stomp_web.flask.health` and `stomp_web.django.health` answer the probes of Flask and Django applications.
 """
 
 from .check import HealthCheck

@@ -1,4 +1,4 @@
-"""`PublishClientPool` leases a client to one caller at a time. `PoolStats` and `Health` describe the pool."""
+"""`PublishClientPool` leases each client to one caller at a time. A `Health` tells whether the broker has answered."""
 
 from .pool import PublishClientPool
 from .stats import Health, PoolStats

@@ -1,8 +1,8 @@
 """The spans and metrics of a worker.
 
 The span of a message is made in the process in which the handler runs. The span continues the trace in the message's
-headers. While the handler runs, the span is current, so the handler's sends and queries belong to the span. The metrics
-are made in the process that called `Worker.run`.
+headers. While the handler runs, the span is current, so the spans of the handler's sends and queries are its children.
+The metrics are made in the process that called `Worker.run`.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ class Meters:
 
 
 def pool_attributes(publisher: Publisher) -> Attributes:
-    """Return the attributes of a publisher's pool."""
+    """Return the OpenTelemetry attributes for the metrics of a publisher's pool."""
     return {names.POOL_NAME: publisher.url, **names.server_attributes(publisher.url)}
 
 

@@ -51,12 +51,13 @@ class Delivery:
     * `acknowledged_first` - whether ACK was sent before the handler was called. If true, the broker no longer has the
       message.
     * `dead_letter_tries` - how many tries to send the dead letter have failed.
-    * `lost` - how many tries to send the dead letter have lost the connection.
+    * `lost` - how many of these tries have lost the connection.
     * `refused` - whether the broker refused the dead letter, or seems to have refused it.
-    * `postponed` - how many tries have failed without a fault of the message. `failures` does not count these tries.
+    * `postponed` - how many tries to handle the message have failed without a fault of the message. `failures` does not
+      count these tries.
     * `done` - with cumulative ACKs, whether the handling has ended. The ACK may still wait for earlier messages.
     * `announced` - whether the observers were notified of the delivery.
-    * `seconds` - how long the last try took, for observers.
+    * `seconds` - how long the last call of the handler took. Measured only if there are observers.
     """
 
     frame: Frame

@@ -70,7 +70,7 @@ class Feed:
         return found[0] if found and found[0].number == number else None
 
     def clear(self) -> None:
-        """Forget all messages."""
+        """Forget all messages of the feed. The broker keeps its messages."""
         self._kept.clear()
 
 

@@ -193,7 +193,7 @@ class _Run:
 
 
 def _finish(store: TaskResults, result: TaskResult[..., typing.Any], error: TaskError | None, most: int) -> None:
-    """Store the end of an attempt. If this fails, try once more: the task may have broken the database connection."""
+    """Store the end of an attempt. If storing fails, store it once more: the task may have broken the connection."""
     store.rest()
     try:
         store.finish(result, error, most)

@@ -59,11 +59,13 @@ class Broker:
     * *server* - the ``server`` header of CONNECTED. Default: ``stomp-web/<version>``. With ``RabbitMQ/3.10.8``,
       ``ActiveMQ/5.17.2`` or ``ActiveMQ-Artemis/2.40.0``, the broker has that product's destinations and wildcards.
       Otherwise the broker has RabbitMQ's destinations, but names may contain slashes. The broker refuses a destination
-      that it cannot serve. The broker also refuses a message that RabbitMQ would confirm and drop.
+      that it cannot serve. The broker also refuses a message that RabbitMQ would confirm and drop, except a
+      message to a topic.
     * *queues* - queues that exist from the start, written ``/queue/orders`` or ``orders``. Any other queue is made at
       its first use. As in RabbitMQ, ``/amq/queue/NAME`` is refused if the queue does not exist.
-    * *keep_open_after_error* - whether the session stays open after an ERROR. RabbitMQ and ActiveMQ keep the session
-      open after most errors. Default: false, as the specification requires.
+    * *keep_open_after_error* - whether the session stays open after most ERRORs, as with RabbitMQ and ActiveMQ. A
+      refused CONNECT, an unknown command or a malformed frame always ends the session. Default: false, as the
+      specification requires.
     * *heart_beat* - two times in milliseconds, as in the header ``heart-beat``. The first time is the shortest time
       between two heart-beats of the broker. The second time is the shortest time that the broker wants between two
       heart-beats of the client. 0 means no heart-beats. With the default ``(100, 100)``, the agreed times are the

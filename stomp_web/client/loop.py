@@ -53,7 +53,7 @@ class Loop(BaseClient):
         return ReceivedFrames(queue_size, message_queue, self._driver.wake)
 
     def _begin(self, session: Session) -> None:
-        """Use *session* from now on."""
+        """Reset the state for *session*, which the caller has stored."""
         with self._driver.lock:
             self._reason = None
             self._exchanges.begin()

@@ -236,7 +236,8 @@ class Store:
     def retry(self, ids: typing.Sequence[int] | None = None) -> int:
         """Set the state of all failed rows to pending. Return the number of changed rows.
 
-        With *ids*, change only the rows among *ids* whose state is failed or waiting.
+        With *ids*, change only the rows among *ids* whose state is failed or waiting. Rows that wait for an earlier row
+        of the same keys become pending, too, but are not counted.
         """
         return self._each_chunk(ids, (FAILED, WAITING) if ids is not None else (FAILED,), self._retry)
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import collections
 import os
-import queue
 import time
 import weakref
 
+from .._internal.box import Box
 from .._internal.right import Right
 from ..client.publish import PublishClient
 from ..client.state import ClientState
@@ -50,13 +50,13 @@ class Lease(Right):
 
 
 class Waiter:
-    """A caller in line. The pool puts a lease into `box`. If the pool is closed, the pool puts ``None`` into `box`."""
+    """A caller in line. The pool puts a lease into `box`. If the pool is closed, the pool only wakes the caller."""
 
     __slots__ = ("began", "box", "gone")
 
     def __init__(self) -> None:
         self.began = time.monotonic()
-        self.box: queue.SimpleQueue[Lease | None] = queue.SimpleQueue()
+        self.box: Box[Lease] = Box()
         self.gone = False  # true once the caller does not wait any more, and takes nothing out of `box`
 
 
@@ -77,9 +77,9 @@ class LeaseState:
         self.vacant: list[Lease] = []
         self.waiting: list[Waiter] = []
         self.leases: weakref.WeakSet[Lease] = weakref.WeakSet()
-        # This queue is made when a process first uses the pool, because gunicorn's gevent worker replaces
-        # `queue.SimpleQueue` after the fork. With the old class, a caller that waits here would stop other greenlets.
-        self.connect_turn: queue.SimpleQueue[Right] = queue.SimpleQueue()
+        # This box is made when a process first uses the pool, because gunicorn's gevent worker replaces
+        # `threading.Lock` after the fork. With the old class, a caller that waits here would stop other greenlets.
+        self.connect_turn: Box[Right] = Box()
         self.connect_turn.put(Right(self))
         self.breaker = Breaker()
         self.upkeep_at = 0.0  # when `acquire` next looks for connections that are too old
@@ -160,13 +160,8 @@ class LeaseState:
 
     def empty(self, waiter: Waiter) -> None:
         """Put the leases in `Waiter.box` back into `idle` or `vacant`, because *waiter* has stopped waiting."""
-        while not waiter.box.empty():
-            try:
-                lease = waiter.box.get_nowait()
-            except queue.Empty:  # another thread has just emptied it
-                return
-            if lease is not None:
-                (self.vacant if lease.client is None else self.idle).append(lease)
+        while (lease := waiter.box.take()) is not None:
+            (self.vacant if lease.client is None else self.idle).append(lease)
 
     def close_inherited(self) -> None:
         """In a forked child, close the descriptors of the parent's connections. The child sends nothing."""

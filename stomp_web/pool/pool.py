@@ -8,7 +8,6 @@ called. The pool calls them afterwards.
 from __future__ import annotations
 
 import contextlib
-import queue
 import random
 import typing
 from os import getpid
@@ -49,7 +48,7 @@ _FAIR_SHARE = 1.0  # seconds in which a broker that works accepts a session
 _JITTER = 0.1  # lifetimes differ by up to this share, so that many processes do not reconnect at once
 # The counts of `LeaseState`, by their names in `PoolStats`.
 _COUNTED = "loans waits wait_seconds timeouts opened connect_errors stale retired discarded".split()
-_LOOK_AGAIN = 0.5  # seconds until a waiting caller calls `serve` itself: an interrupt may have stopped another `serve`
+_LOOK_AGAIN = 0.5  # seconds until a waiting caller looks itself: an interrupt may have stopped the caller that wakes it
 
 
 class PublishClientPool(Unpicklable):
@@ -218,10 +217,7 @@ class PublishClientPool(Unpicklable):
                     )
                 if self._closed:
                     raise self._closed_error()
-                try:
-                    lease = waiter.box.get(True, left if left < _LOOK_AGAIN else _LOOK_AGAIN)
-                except queue.Empty:
-                    lease = None
+                lease = waiter.box.get(left if left < _LOOK_AGAIN else _LOOK_AGAIN)
                 if self._closed:
                     raise self._closed_error()
                 if lease is not None:
@@ -240,13 +236,14 @@ class PublishClientPool(Unpicklable):
             waiter.gone = True
             if waiter in waiting:
                 state.leave(waiter)
-            if not waiter.box.empty():
+            if waiter.box.items:
                 state.empty(waiter)
             if self._closed and state.idle:  # leases that this caller got meanwhile
                 self._close_idle(state)
             elif waiting and (state.idle or state.vacant):
                 state.serve()
-            state.wait_seconds += monotonic() - waiter.began
+            waited = monotonic() - waiter.began
+            state.wait_seconds += waited  # without a call, after which another thread or a signal handler may run
 
     def _closed_error(self) -> PoolClosed:
         return PoolClosed(f"the pool for {self.url} is closed; nothing was sent", broker=self.url)
@@ -271,14 +268,13 @@ class PublishClientPool(Unpicklable):
         """Open a connection. Only one caller connects at a time, to protect a restarted broker from overload."""
         state.breaker.check(self.url)
         client = PublishClient.with_connector(self._connector, self.timeout, self._confirm, self._notices)
-        try:
-            turn = state.connect_turn.get(timeout=deadline.remaining())
-        except queue.Empty:
-            raise BrokerUnavailable(
-                f"another call is still trying to connect to {self.url} after {deadline.seconds:.3g} s; "
-                "nothing was sent",
-                broker=self.url,
-            ) from None
+        while (turn := state.connect_turn.get(min(deadline.remaining(), _LOOK_AGAIN))) is None:
+            if deadline.expired:
+                raise BrokerUnavailable(
+                    f"another call is still trying to connect to {self.url} after {deadline.seconds:.3g} s; "
+                    "nothing was sent",
+                    broker=self.url,
+                )
         try:
             state.breaker.check(self.url)
             self._connect(state, client, deadline)
@@ -419,7 +415,7 @@ class PublishClientPool(Unpicklable):
     def _close_idle(self, state: LeaseState, deadline: Deadline | None = None) -> None:
         """Close the idle connections, and end the wait of all callers. Without a *deadline*, send no DISCONNECT."""
         for waiter in list(state.waiting):
-            waiter.box.put(None)
+            waiter.box.wake()
         while True:
             try:
                 lease = state.idle.pop()

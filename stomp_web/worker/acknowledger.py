@@ -1,6 +1,7 @@
 """The acknowledger decides about each message: ACK, NACK, another try or a dead letter.
 
-* When the handler returns, the acknowledger sends ACK. With ``ack="auto"``, ACK is sent right before the handler runs.
+* When the handler returns, the acknowledger sends ACK. In the ack mode ``client``, it first waits until all earlier
+  messages of the subscription are done, too. With ``ack="auto"``, ACK is sent right before the handler runs.
 * When the handler raises, the message is tried again after a pause. Some brokers, such as RabbitMQ, requeue a
   message after NACK. With these brokers, the acknowledger sends NACK under four conditions: the message has a usable id
   (see `Delivery`), no ACK was sent, SUBSCRIBE had the ack mode ``client-individual``, and the version of STOMP is not
@@ -105,7 +106,7 @@ class Acknowledger:
         return True
 
     def succeeded(self, delivery: Delivery) -> None:
-        """Record that the handler has returned, and acknowledge the message."""
+        """Record that the handler has returned, and acknowledge the message if ACK is due and was not sent before."""
         self._counters.add("handled")
         self._failures.set(delivery.key, 0)
         self._release_duplicates(delivery, handled=True)

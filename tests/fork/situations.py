@@ -53,7 +53,7 @@ def connecting(pool: PublishClientPool) -> Iterator[None]:
     def hold(begun: Callable[[], object], go_on: threading.Event) -> None:
         # No user can bring this about at will, so the test looks inside.
         state = pool._states[os.getpid()]
-        lease, turn = state.vacant.pop(), state.connect_turn.get_nowait()
+        lease, turn = state.vacant.pop(), state.connect_turn.take()
         begun()
         assert go_on.wait(PATIENCE)
         state.connect_turn.put(turn)

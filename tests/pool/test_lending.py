@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-import queue
+import signal
 import threading
 import time
 
@@ -21,6 +21,7 @@ from stomp_web import (
     Rejected,
     StompError,
 )
+from stomp_web._internal.box import Box
 from stomp_web.connection.deadline import Deadline
 from tests.client.scripted import PATIENCE, eventually
 
@@ -172,16 +173,16 @@ class TestWaiting:
         loan = pool.client()
         loan.__enter__()
 
-        class Interrupted(queue.SimpleQueue):
+        class Interrupted(Box):
             """A box; the wait for what it gets is interrupted, before or after the waiter was served."""
 
-            def get(self, block=True, timeout=None):
+            def get(self, seconds):
                 if served:
                     loan.__exit__(None, None, None)
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("stomp_web.pool.leases.queue.SimpleQueue", Interrupted)
+            patch.setattr("stomp_web.pool.leases.Box", Interrupted)
             with pytest.raises(KeyboardInterrupt), pool.client():
                 pytest.fail("lent twice")
         if not served:
@@ -190,6 +191,67 @@ class TestWaiting:
         assert (stats.waiting, stats.lent, stats.size, stats.idle) == (0, 0, 1, 1)
         send(pool)
         assert pool.stats().opened == 1
+
+    @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals with a timer")
+    def test_a_signal_handler_that_runs_until_after_the_deadline_delays_only_by_its_own_time(self, make_pool):
+        pool = make_pool(max_size=1)
+        over = threading.Event()
+        late: list[float] = []
+
+        def answer(*_):
+            # `queue.SimpleQueue` of CPython 3.11 and 3.12 would go on waiting after this, without a limit.
+            while not deadline.expired:
+                over.wait(0.01)
+
+        def let_go():
+            late.append(over.wait(PATIENCE))
+            loan.__exit__(None, None, None)
+
+        loan = pool.client()
+        loan.__enter__()
+        rescuer = threading.Thread(target=let_go)
+        before = signal.signal(signal.SIGALRM, answer)
+        try:
+            deadline = Deadline(0.3)
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            rescuer.start()
+            with pytest.raises(PoolTimeout), pool.client(0.3):
+                pytest.fail("lent twice")
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+            over.set()
+            rescuer.join(2 * PATIENCE)
+        assert late == [True]  # the caller gave up by itself, and not because the connection came back
+
+    def test_waits_that_end_in_the_middle_of_each_other_are_all_counted(self, make_pool, monkeypatch):
+        pool = make_pool(max_size=1)
+        clock = time.monotonic
+        nested: list[float] = []
+
+        def monotonic():
+            now = clock()
+            if not nested:  # as a signal handler or another thread may run after each call
+                nested.append(0.0)
+                with pytest.raises(PoolTimeout), pool.client(0.2):
+                    pytest.fail("lent twice")
+                nested.append(pool.stats().wait_seconds)
+            return now
+
+        with pool.client():
+            state = pool._states[os.getpid()]
+            place = type(state).leave
+
+            def leave(self, waiter):
+                monkeypatch.setattr(type(state), "leave", place)
+                monkeypatch.setattr("stomp_web.pool.pool.monotonic", monotonic)  # the next look at the clock
+                place(self, waiter)
+
+            monkeypatch.setattr(type(state), "leave", leave)
+            with pytest.raises(PoolTimeout), pool.client(0.1):
+                pytest.fail("lent twice")
+        assert nested[1] > 0.0
+        assert pool.stats().wait_seconds > nested[1]
 
     def test_a_caller_that_comes_in_the_middle_of_a_return_does_not_overtake_the_line(self, make_pool, monkeypatch):
         pool = make_pool(max_size=1)
@@ -225,29 +287,28 @@ class TestWaiting:
         loan.__enter__()
         others = []
 
-        class Late(queue.SimpleQueue):
+        class Late(Box):
             """A box in which nothing is found so many times, and then a client comes back."""
 
             looks = 0
 
-            def get(self, block=True, timeout=None):
+            def get(self, seconds):
                 self.looks += 1
                 if self.looks > looks:
-                    return super().get(block, timeout)
-                never.wait(timeout)
+                    return super().get(seconds)
+                never.wait(seconds)
                 if self.looks == looks:
                     loan.__exit__(None, None, None)
-                raise queue.Empty
+                return None
 
         def stand_behind():
-            monkeypatch.setattr("stomp_web.pool.leases.queue.SimpleQueue", queue_before)
+            monkeypatch.setattr("stomp_web.pool.leases.Box", Box)
             with pool.client(3 * PATIENCE):
                 others.append("served")
 
         never = threading.Event()
-        queue_before = queue.SimpleQueue
         other = threading.Thread(target=stand_behind)
-        monkeypatch.setattr("stomp_web.pool.leases.queue.SimpleQueue", Late)
+        monkeypatch.setattr("stomp_web.pool.leases.Box", Late)
         waiter_s = pool.client(1)
         monkeypatch.setattr(never, "wait", lambda timeout, wait=never.wait: begin(wait, timeout))
 
@@ -299,14 +360,14 @@ class TestWaiting:
         loan = pool.client()
         loan.__enter__()
 
-        class Served(queue.SimpleQueue):
-            def get(self, block=True, timeout=None):
+        class Served(Box):
+            def get(self, seconds):
                 loan.__exit__(None, None, None)  # it lies in the box now
                 pool.close()
-                return super().get(block, timeout)
+                return super().get(seconds)
 
         with monkeypatch.context() as patch:
-            patch.setattr("stomp_web.pool.leases.queue.SimpleQueue", Served)
+            patch.setattr("stomp_web.pool.leases.Box", Served)
             with pytest.raises(PoolClosed), pool.client():
                 pytest.fail("lent")
         assert (pool.stats().size, pool.stats().idle) == (0, 0)

@@ -71,7 +71,7 @@ class OutboxMessageAdmin(_ReadOnly):
 
     @admin.display(description="body")
     def shown_body(self, row: OutboxMessage) -> str:
-        """Return a text body, or the size of any other body. A pickle is never loaded."""
+        """Return the start of a text body, with JSON indented, or the size of any other body. Load no pickle."""
         body, kind = bytes(row.body), row.content_type or ""
         try:
             text = body.decode()

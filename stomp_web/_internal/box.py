@@ -12,12 +12,16 @@ import typing
 __all__ = ["Box"]
 
 _T = typing.TypeVar("_T")
+# The arguments of the exceptions with which locks of Python and gevent refuse a release.
+_NOT_LOCKED = (("release unlocked lock",), ("Semaphore released too many times",))
 
 
 class Box(typing.Generic[_T]):
-    """A queue of `items`, oldest first. Any thread, signal handler or finalizer may call all methods except `get`.
+    """A queue of `items`, oldest first, for threads, signal handlers and finalizers.
 
-    If several threads wait in `get`, the box must never have more than one item.
+    If several threads wait in `get`, the box must never have more than one item. A caller that must not lose an item
+    through an interrupt calls ``items.append`` and then `wake`. At the start of `put`, an interrupt could come while the
+    item is in no list.
     """
 
     __slots__ = ("_latch", "items")
@@ -37,8 +41,9 @@ class Box(typing.Generic[_T]):
         """Wake a thread that waits in `get`, now or next. If there is no item, this `get` returns ``None``."""
         try:
             self._latch.release()
-        except RuntimeError:  # the last wake-up was not used yet
-            return
+        except RuntimeError as error:
+            if error.args not in _NOT_LOCKED:  # otherwise, the last wake-up was not used yet
+                raise  # by a signal handler
 
     def take(self) -> _T | None:
         """Remove and return the oldest item. Return ``None`` if there is no item."""

@@ -138,7 +138,8 @@ class LeaseState:
             except IndexError:  # another thread has served the last caller
                 self.put(lease)
                 return
-            waiter.box.put(lease)
+            waiter.box.items.append(lease)
+            waiter.box.wake()
             self.leave(waiter)
             # The waiter may just have gone, without seeing the lease. Then the lease is put back here.
             if waiter.gone:

@@ -282,7 +282,8 @@ class PublishClientPool(Unpicklable):
             client.close()
             raise
         finally:
-            state.connect_turn.put(turn)
+            state.connect_turn.items.append(turn)
+            state.connect_turn.wake()
         self._notify("opened", client.broker, client.server)
         return client
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import stomp_web
-from stomp_web import Publisher
+from stomp_web import PublishClientPool, Publisher
 from stomp_web.connection.deadline import Deadline
 from stomp_web.connection.session import Session
 from tests.client.scripted import PATIENCE, eventually
@@ -126,12 +126,32 @@ def test_every_step_of_a_call_that_connects(broker):
     while True:
         step += 1
         with Publisher(broker.url, pool_size=1, timeout=PATIENCE) as publisher:
-            was = interrupted_at(step, lambda publisher=publisher: publisher.send("/queue/a", "interrupted"))
-            pool = publisher.stats().pool
-            assert (pool.lent, pool.waiting, pool.retry_after) == (0, 0, None), f"after step {step}"
-            publisher.send("/queue/a", "after")
+
+            def report(publisher=publisher, step=step):
+                pool = publisher.stats().pool
+                assert (pool.lent, pool.waiting, pool.retry_after) == (0, 0, None), f"after step {step}"
+                publisher.send("/queue/a", "report")
+
+            was = interrupted_at(step, lambda publisher=publisher: publisher.send("/queue/a", "interrupted"), report)
+            report()
         if not was:
             break
+    assert step > 60
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_handler_of_an_interrupt_may_connect_at_once(broker):
+    step = 0
+    while True:
+        step += 1
+        with PublishClientPool(broker.url, max_size=1, timeout=PATIENCE) as pool:
+
+            def lend(pool=pool):
+                with pool.client() as client:
+                    client.send("/queue/a", b"x", confirm=True)
+
+            if not interrupted_at(step, lend, lend):
+                break
     assert step > 60
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
+import functools
 import gc
 import os
 import signal
 import threading
 import time
+import types
 
 import pytest
 
@@ -24,6 +27,10 @@ from stomp_web import (
 from stomp_web._internal.box import Box
 from stomp_web.connection.deadline import Deadline
 from tests.client.scripted import PATIENCE, eventually
+
+
+def _raise_time_limit(*_):
+    raise RuntimeError("time limit")
 
 
 def send(pool, body=b"x"):
@@ -223,6 +230,17 @@ class TestWaiting:
             over.set()
             rescuer.join(2 * PATIENCE)
         assert late == [True]  # the caller gave up by itself, and not because the connection came back
+
+    def test_what_a_signal_handler_raises_while_a_waiting_caller_is_served_is_not_dropped(self):
+        box: Box[int] = Box()
+        before = signal.signal(signal.SIGUSR1, _raise_time_limit)
+        try:
+            # The handler runs as soon as the release of the latch has returned.
+            box._latch = types.SimpleNamespace(release=functools.partial(_thread.interrupt_main, signal.SIGUSR1))
+            with pytest.raises(RuntimeError, match="time limit"):
+                box.put(1)
+        finally:
+            signal.signal(signal.SIGUSR1, before)
 
     def test_waits_that_end_in_the_middle_of_each_other_are_all_counted(self, make_pool, monkeypatch):
         pool = make_pool(max_size=1)

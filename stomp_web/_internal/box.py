@@ -19,9 +19,9 @@ _NOT_LOCKED = (("release unlocked lock",), ("Semaphore released too many times",
 class Box(typing.Generic[_T]):
     """A queue of `items`, oldest first, for threads, signal handlers and finalizers.
 
-    If several threads wait in `get`, the box must never have more than one item. A caller that must not lose an item
-    through an interrupt calls ``items.append`` and then `wake`. At the start of `put`, an interrupt could come while the
-    item is in no list.
+    If several threads wait in `get`, the box must never have more than one item. At the start of `put`, an interrupt
+    could come while the item is in no list. A caller that must not lose an item then calls ``items.append`` and `wake`
+    instead.
     """
 
     __slots__ = ("_latch", "items")

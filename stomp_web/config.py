@@ -63,10 +63,13 @@ def _seconds(value: typing.Any) -> float:
     return read_seconds(value)
 
 
-def whole_number(name: str, value: object, least: int, most: int = _LARGEST_COUNT) -> int:
-    """Return *value*. Raises a `ConfigurationError` for *name* if *value* is not an ``int`` from *least* to *most*."""
+def whole_number(name: str, value: object, minimum: int, maximum: int = _LARGEST_COUNT) -> int:
+    """Return *value*.
+
+    Raises a `ConfigurationError` for *name* if *value* is not an ``int`` from *minimum* to *maximum*.
+    """
     try:
-        return _checked_count(value, least, most)
+        return _checked_count(value, minimum, maximum)
     except ValueError as error:
         raise ConfigurationError(f"{name} {error}, not {short_repr(value)}", name) from None
 
@@ -82,19 +85,19 @@ def seconds(name: str, value: object) -> float:
         raise ConfigurationError(f"{name} {error}, not {short_repr(value)}", name) from None
 
 
-def _checked_count(value: object, least: int, most: int = _LARGEST_COUNT) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ValueError(f"must be a whole number, {least} or more and at most {most}")
+def _checked_count(value: object, minimum: int, maximum: int = _LARGEST_COUNT) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
+        raise ValueError(f"must be a whole number, {minimum} or more and at most {maximum}")
     return value
 
 
-def _count(value: typing.Any, least: int = 1) -> int:
+def _count(value: typing.Any, minimum: int = 1) -> int:
     if isinstance(value, str) and len(value) < 20 and value.strip().isdecimal():
         value = int(value)
-    return _checked_count(value, least)
+    return _checked_count(value, minimum)
 
 
-_number = functools.partial(_count, least=0)
+_number = functools.partial(_count, minimum=0)
 
 
 def _flag(value: typing.Any) -> bool:

@@ -274,9 +274,9 @@ class Observers:
 class SignalObserver:
     """An observer that sends a signal for each `SendSucceeded` and each `SendFailed`.
 
-    *sent* is the signal for a `SendSucceeded`, and *failed* is the signal for a `SendFailed`. To send a signal, the
-    observer calls the signal's method with the name *method*. The arguments of this call are *args*, *kwargs* and the
-    fields of the event, except `call`.
+    *sent* is the signal for a `SendSucceeded`, and *failed* is the signal for a `SendFailed`. *method* is the name of
+    the method that sends a signal. It is called with *args*, with *kwargs*, and with the fields of the event except
+    `call`.
     """
 
     def __init__(

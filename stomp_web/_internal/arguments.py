@@ -20,10 +20,14 @@ def seconds(text: str) -> float:
     return value
 
 
-def count(text: str, least: int = 1, most: float = float("inf")) -> int:
-    """Return *text* as a whole number from *least* to *most*. Raises `argparse.ArgumentTypeError` for other texts."""
-    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-        limits = f"a whole number, {least} or more" if most == float("inf") else f"a number from {least} to {most}"
+def count(text: str, minimum: int = 1, maximum: float = float("inf")) -> int:
+    """Return *text* as a whole number from *minimum* to *maximum*.
+
+    Raises `argparse.ArgumentTypeError` for other texts.
+    """
+    if not (text.isascii() and text.isdigit() and minimum <= int(text) <= maximum):
+        bounded = maximum != float("inf")
+        limits = f"a number from {minimum} to {maximum}" if bounded else f"a whole number, {minimum} or more"
         raise argparse.ArgumentTypeError(f"{text!r} is not {limits}")
     return int(text)
 
@@ -100,8 +104,8 @@ def worker_options(place: str, *, what: str = "application", otherwise: bool = T
         "Handle messages in N processes instead, one at a time in each; 0 means in threads. Each process loads the "
         f"{what}. {defaults[1]}"
     )
-    least_0 = functools.partial(count, least=0)
-    return ("--concurrency", count, "N", concurrency), ("--processes", least_0, "N", processes)
+    zero_or_more = functools.partial(count, minimum=0)
+    return ("--concurrency", count, "N", concurrency), ("--processes", zero_or_more, "N", processes)
 
 
 def add_options(parser: argparse.ArgumentParser, options: typing.Iterable[Argument], **more: typing.Any) -> None:

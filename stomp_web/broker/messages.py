@@ -166,13 +166,13 @@ def _check_readable(message: Message) -> None:
     size = sum(map(len, lines)) * 4  # a character has at most 4 bytes
     if size > MAX_HEADER_BYTES - _OWN_HEADER_BYTES:  # count exactly only near the limit
         size = sum(len(escape(line, "1.2").encode()) for line in lines)
-    for what, found, most in (
+    for what, found, limit in (
         ("bytes of headers", size + _OWN_HEADER_BYTES, MAX_HEADER_BYTES),
         ("headers", len(message.headers) + _OWN_HEADERS, MAX_HEADERS),
         ("bytes of body", len(message.body), MAX_BODY_BYTES),
     ):
-        if found > most:
-            raise Refused("Message too large", f"it has about {found} {what}, and receivers take {most} at the most")
+        if found > limit:
+            raise Refused("Message too large", f"it has about {found} {what}, and receivers take {limit} at the most")
 
 
 def whole_number(headers: dict[str, str], name: str, default: int) -> int:

@@ -153,7 +153,7 @@ def _add_broker(commands: _Commands) -> None:
     text = "Run the development broker until Ctrl-C. Not for production: it keeps messages in memory only."
     parser = _command(commands, "broker", "broker:run", text, epilog=None)
     parser.add_argument("--host", default="127.0.0.1", help="The address to listen on. Default: %(default)s.")
-    port = functools.partial(count, least=0, most=65535)
+    port = functools.partial(count, minimum=0, maximum=65535)
     parser.add_argument(
         "--port", type=port, default=61613, help="The port to listen on; 0 takes a free port. Default: %(default)s."
     )
@@ -189,7 +189,7 @@ def _page_address(text: str) -> tuple[str, int]:
     host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
     if (not host and ":" in text) or (":" in host and not text.startswith("[")):
         raise argparse.ArgumentTypeError(f"{text!r} is not PORT, HOST:PORT or [IPV6]:PORT, such as 8161")
-    return host or "127.0.0.1", count(port, least=0, most=65535)
+    return host or "127.0.0.1", count(port, minimum=0, maximum=65535)
 
 
 def _add_send(commands: _Commands) -> None:

@@ -256,7 +256,7 @@ class Loop(BaseClient):
     def _read(self, session: Session) -> bool:
         """Read once, and dispatch the frames that have come. Return whether bytes or frames came."""
         received = session.bytes_received
-        frames = session.read_some(self._received.most(self._exchanges.awaiting))
+        frames = session.read_some(self._received.room(self._exchanges.awaiting))
         if session.bytes_received != received:
             self._beats.received = time.monotonic()
         if frames:

@@ -163,14 +163,14 @@ class Session:
         if not self.all_read:
             return 0
         expected = b"RECEIPT\nreceipt-id:%d\n\n\0" % first
-        most = _RECEIPT_SIZE
+        limit = _RECEIPT_SIZE
         if count > 1:
-            most = min(_RECEIPT_SIZE * count, _MOST_RECEIVED)
+            limit = min(_RECEIPT_SIZE * count, _MOST_RECEIVED)
             expected = b"".join([b"RECEIPT\nreceipt-id:%d\n\n\0" % each for each in range(first, first + count)])
         position = 0
         while True:
             try:
-                data = self._receive(deadline, most)
+                data = self._receive(deadline, limit)
             except TransportClosed as error:
                 self._broken = error
                 data = None
@@ -245,16 +245,16 @@ class Session:
         Raises `ProtocolError` if a frame cannot be read. Raises `TransportClosed` if the connection has ended, or
         if more than 2 MiB have come during this call.
         """
-        most = self.bytes_received + _MOST_UNASKED
+        limit = self.bytes_received + _MOST_UNASKED
         while True:
             yield from self._buffer
             if not self._take_in():
                 return
-            if self.bytes_received > most:
+            if self.bytes_received > limit:
                 raise TransportClosed("the broker keeps sending data that was not asked for")
 
-    def read_some(self, most: int) -> list[Frame]:
-        """Return at most *most* frames that have arrived. If the buffer has no frame, read once without waiting.
+    def read_some(self, limit: int) -> list[Frame]:
+        """Return at most *limit* frames that have arrived. If the buffer has no frame, read once without waiting.
 
         Raises `ProtocolError` or `TransportClosed`. If a malformed frame follows other frames, the next call raises.
         """
@@ -263,9 +263,9 @@ class Session:
             return [peeked]
         frames: list[Frame] = []
         try:
-            frames.extend(itertools.islice(self._buffer, most))  # the frames before an exception are kept
+            frames.extend(itertools.islice(self._buffer, limit))  # the frames before an exception are kept
             if not frames and self._take_in():
-                frames.extend(itertools.islice(self._buffer, most))
+                frames.extend(itertools.islice(self._buffer, limit))
         except ProtocolError:
             if not frames:
                 raise

@@ -177,13 +177,13 @@ def _columns_of(message: Message) -> tuple[str | None, str | None, str | None, d
     """
     headers = dict(send_frame(message).headers)
     destination, content_type, message_id = (headers.pop(name, None) for name in _COLUMNS)
-    for name, value, most in (
+    for name, value, limit in (
         ("destination", destination, LONGEST_DESTINATION),
         ("content-type", content_type, LONGEST_CONTENT_TYPE),
         (MESSAGE_ID, message_id, LONGEST_ID),
     ):
-        if value is not None and len(value) > most:
-            raise InvalidFrame(f"{name} must have at most {most} characters in the outbox; it has {len(value)}")
+        if value is not None and len(value) > limit:
+            raise InvalidFrame(f"{name} must have at most {limit} characters in the outbox; it has {len(value)}")
     return destination, content_type, message_id, headers
 
 

@@ -151,9 +151,9 @@ class Store:
         own = collections.Counter([row.key for row in rows if row.key is not None])
         if not own:
             return set()
-        most = len(rows) + _MOST_OTHERS
-        found = self.unsent(list(own), rows[-1].id, most)
-        if sum(found.values()) >= most:  # not all were counted
+        limit = len(rows) + _MOST_OTHERS
+        found = self.unsent(list(own), rows[-1].id, limit)
+        if sum(found.values()) >= limit:  # not all were counted
             return set(own)
         return {key for key, count in own.items() if found.get(key) != count}
 
@@ -338,14 +338,14 @@ class Store:
     ) -> tuple[list[Row], set[int]]:
         """Lock at most *limit* pending rows that no other relay has locked.
 
-        If *ids* is given, lock only rows among *ids*. Do not lock rows with an alias in *skip*, or with ids up to
-        *after*. Returns the rows in the order of their ids, and the ids of those rows whose bodies have more than
-        *largest* bytes. To save memory, these bodies are not read.
+        If *ids* is given, lock only rows among *ids*. Lock only rows whose id is greater than *after* and whose
+        alias is not in *skip*. Returns the rows in the order of their ids, and the ids of those rows whose bodies have
+        more than *largest* bytes. To save memory, these bodies are not read.
         """
         raise NotImplementedError
 
-    def unsent(self, keys: typing.Sequence[str], last: int, most: int) -> dict[str, int]:
-        """Count the unsent rows with ids up to *last* for each of *keys*. Count no more than *most* rows in all."""
+    def unsent(self, keys: typing.Sequence[str], last: int, limit: int) -> dict[str, int]:
+        """Count the unsent rows with ids up to *last* for each of *keys*. Count no more than *limit* rows in all."""
         raise NotImplementedError
 
     def candidates(self, ids: typing.Sequence[int]) -> list[Candidate]:

@@ -48,7 +48,7 @@ class Breaker:
         return max(self._until - time.monotonic(), 0.0) if self._failures else None
 
     def check(self, broker: str) -> None:
-        """If the breaker is open, raise the error of the last failed attempt. *broker* is the address in the error."""
+        """If the breaker is open, raise the error of the last failed attempt, for the address *broker*."""
         error = self._error
         pause = self._until - time.monotonic()
         if error is None or pause <= 0:

@@ -90,8 +90,8 @@ class Ending:
     def _after_end(self, _: Session, ended: SessionTransaction) -> None:
         """At the end of the outermost transaction, call the added functions if the transaction was committed.
 
-        `after_commit` has added the functions. A rollback of a transaction or savepoint has dropped its functions.
-        If a function raises an exception, the session stays usable.
+        `after_commit` has added the functions. If a transaction or savepoint was rolled back, its functions are
+        already dropped. If a function raises an exception, the session stays usable.
         """
         if ended.parent is not None:  # a savepoint: it was released before, or is closed without a release
             self._after_rollback(_, ended)

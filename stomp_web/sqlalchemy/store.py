@@ -182,10 +182,10 @@ class SqlAlchemyStore(Store):
         ordered = statement.with_only_columns(*self._read()).order_by(column.next_attempt_at, column.id)
         return self._locking(ordered)
 
-    def unsent(self, keys: typing.Sequence[str], last: int, most: int) -> dict[str, int]:
+    def unsent(self, keys: typing.Sequence[str], last: int, limit: int) -> dict[str, int]:
         """See `Store.unsent`."""
         # When MySQL locks rows, it reads them as they are now, but other rows as they were. So this query is separate.
-        found = self._connection.execute(self._unsent(), {"among": self._many(keys), "last": last, "most": most})
+        found = self._connection.execute(self._unsent(), {"among": self._many(keys), "last": last, "limit": limit})
         return {key: count for key, count in found.all()}  # noqa: C416 - as in `stats`
 
     def _make_unsent(self) -> Select[typing.Any]:
@@ -193,7 +193,7 @@ class SqlAlchemyStore(Store):
         near = select(column.key).where(
             self._is_among(column.key), column.state.in_(_UNSENT), column.id <= bindparam("last")
         )
-        counted = near.limit(bindparam("most")).subquery()
+        counted = near.limit(bindparam("limit")).subquery()
         return select(counted.c.key, func.count()).group_by(counted.c.key)
 
     def candidates(self, ids: typing.Sequence[int]) -> list[Candidate]:

@@ -80,8 +80,8 @@ class Acknowledger:
         """Return whether to call the handler. With ``ack="auto"``, send ACK first.
 
         The result is false for a duplicate, for a message that is too large, and after the end of the session. If the
-        message was handled before, the duplicate is acknowledged. If a handler still has the message, the duplicate
-        waits until this handler has ended.
+        message was handled before, the duplicate is acknowledged. If a handler still has the message, the worker
+        calls this method for the duplicate again when that handler has ended.
         """
         if self._is_stale(delivery):
             return False

@@ -57,12 +57,12 @@ class Feed:
         now, size = time.time(), len(message.body)
         self._kept.append(Kept(message.number, message.id, now, message.destination, message.headers, body, size))
 
-    def after(self, number: int, most: int) -> list[Kept]:
-        """Return the kept messages with numbers above *number*, oldest first. The limit is *most* messages."""
+    def after(self, number: int, limit: int) -> list[Kept]:
+        """Return the kept messages with numbers above *number*, oldest first, but at most *limit* messages."""
         if not self._kept:
             return []
         start = max(number + 1 - self._kept[0].number, 0)  # the numbers have no gap
-        return list(itertools.islice(self._kept, start, start + most))
+        return list(itertools.islice(self._kept, start, start + limit))
 
     def find(self, number: int) -> Kept | None:
         """Return the message with the number *number*, or ``None`` if that message is not kept."""

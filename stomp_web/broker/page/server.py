@@ -201,10 +201,10 @@ class Page:
             "commands": COMMANDS,
         }
 
-    def after(self, number: int, most: int) -> list[Kept]:
-        """Return the kept messages after the message *number*, oldest first, but at most *most* messages."""
+    def after(self, number: int, limit: int) -> list[Kept]:
+        """Return the kept messages after the message *number*, oldest first, but at most *limit* messages."""
         with self._loop.state:
-            return self._feed.after(number, most)
+            return self._feed.after(number, limit)
 
     def find(self, number: int) -> Kept | None:
         """Return the message with the number *number*, or ``None`` if that message is not kept."""

@@ -100,7 +100,7 @@ def check_relays(**_: object) -> list[checks.CheckMessage]:
 def _outboxes() -> typing.Iterator[tuple[str, OutboxSettings | ConfigurationError]]:
     """Yield each alias with its outbox settings, or with the error in these settings.
 
-    `check_settings` reports all other problems of the settings.
+    An alias is left out if `check_settings` reports its entry in ``settings.STOMP`` as a bad entry.
     """
     try:
         aliases = list(publishers)

@@ -65,8 +65,8 @@ def _check(name: str, value: object) -> None:
     elif name == "database" and value is not None and str(value) not in connections:
         problem = "must be an alias of settings.DATABASES"
     elif name in {"keep", "inbox_keep"}:
-        least = 0 if name == "keep" else 0.001
-        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < 36_500:
+        minimum = 0 if name == "keep" else 0.001
+        if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value < 36_500:
             problem = "must be a number of days"
     elif name == "poll":
         try:

@@ -141,10 +141,10 @@ class DjangoStore(Store):
         found = rows_of(map(_read, rows.values_list(*_READ)[:limit]))
         return found, {row.id for row in found if row.body is None}
 
-    def unsent(self, keys: typing.Sequence[str], last: int, most: int) -> dict[str, int]:
+    def unsent(self, keys: typing.Sequence[str], last: int, limit: int) -> dict[str, int]:
         """See `Store.unsent`."""
         # When MySQL locks rows, it reads them as they are now, but other rows as they were. So this query is separate.
-        near = self._rows.filter(_Among(F("key"), keys), state__in=_UNSENT, id__lte=last).values("key")[:most]
+        near = self._rows.filter(_Among(F("key"), keys), state__in=_UNSENT, id__lte=last).values("key")[:limit]
         sql, parameters = near.query.get_compiler(self.database).as_sql()
         connection = connections[self.database]
         key = connection.ops.quote_name("key")

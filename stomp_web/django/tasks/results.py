@@ -129,15 +129,15 @@ class TaskResults:
             if self._replace(row, _changing(result)):
                 return True
 
-    def finish(self, result: TaskResult[..., typing.Any], error: TaskError | None, most: int) -> None:
+    def finish(self, result: TaskResult[..., typing.Any], error: TaskError | None, max_errors: int) -> None:
         """Store the end of an attempt to run the task of *result*.
 
         If *error* is ``None``, store the value that the task returned. Otherwise, store *error*. Exception: if another
         worker has stored a success, the row does not change.
 
-        *most* limits how often the task may raise an error. After an error, the status becomes ``FAILED`` if the task
-        has raised *most* errors, or if the task has already finished in another worker. Otherwise, the status becomes
-        ``READY`` for another attempt. *result* gets the status, and the errors and workers of all attempts.
+        After an error, the status becomes ``FAILED`` if the task has raised *max_errors* errors, or if the task has
+        already finished in another worker. Otherwise, the status becomes ``READY`` for another attempt. *result* gets
+        the status, and the errors and workers of all attempts.
         """
         known = list(result.errors)
         while True:
@@ -148,7 +148,7 @@ class TaskResults:
                 has_finished = _has_finished(row, known)
                 result.worker_ids[:] = json.loads(row.worker_ids)
             result.errors[:] = known if error is None else [*known, error]
-            set_end(result, error, again=not has_finished and count_raised(result.errors) < most)
+            set_end(result, error, again=not has_finished and count_raised(result.errors) < max_errors)
             if row is None or row.status == TaskResultStatus.SUCCESSFUL:
                 return
             values = _changing(result)

@@ -161,27 +161,27 @@ class _Run:
             raise
         return value
 
-    def _end(self, error: TaskError | None, most: int) -> None:
+    def _end(self, error: TaskError | None, max_attempts: int) -> None:
         """Store the end of the attempt. After the last attempt, send the signal ``task_finished``.
 
-        *error* is the attempt's exception, or ``None`` after a success. *most* is the limit for failed attempts. When
-        this limit is reached, the task has failed and is not tried again.
+        *error* is the attempt's exception, or ``None`` after a success. After *max_attempts* failed attempts, the task
+        has failed and is not tried again.
         """
         result, store = self._result, self._store
         if store is None:
             if error is not None:
                 result.errors.append(error)
-            set_end(result, error, again=result.attempts < most)
+            set_end(result, error, again=result.attempts < max_attempts)
             self._send_end()
             return
         try:
-            _finish(store, result, error, most)
+            _finish(store, result, error, max_attempts)
         except _FAULTS as fault:
             # If the database refuses the value or the traceback, for example because it is too large, it would do so
             # each time. Otherwise this raises, too.
             assign(result, _return_value=None)
             with _Storing(store, result.id):
-                store.finish(result, _short_error_of(fault), 0 if error is None else most)
+                store.finish(result, _short_error_of(fault), 0 if error is None else max_attempts)
             _log.warning("the end of task %s could not be stored; its error was stored instead: %s", result.id, fault)
             self._send_end()
         else:
@@ -192,14 +192,16 @@ class _Run:
             task_finished.send_robust(self._sender, task_result=self._result)
 
 
-def _finish(store: TaskResults, result: TaskResult[..., typing.Any], error: TaskError | None, most: int) -> None:
+def _finish(
+    store: TaskResults, result: TaskResult[..., typing.Any], error: TaskError | None, max_attempts: int
+) -> None:
     """Store the end of an attempt. If storing fails, store it once more: the task may have broken the connection."""
     store.rest()
     try:
-        store.finish(result, error, most)
+        store.finish(result, error, max_attempts)
     except _FAULTS:
         store.rest()
-        store.finish(result, error, most)
+        store.finish(result, error, max_attempts)
 
 
 class _Storing:

@@ -136,7 +136,8 @@ class BaseClient(Unpicklable):
         """Return the arguments that are not ``None``. Raises `ConfigurationError` if CONNECT cannot carry them."""
         changes: dict[str, object] = {"login": login, "passcode": passcode, "headers": headers}
         given = {name: value for name, value in changes.items() if value is not None}
-        self._connector.check(**given)
+        if given:  # without changes, `make_connector` has checked the frame
+            self._connector.check(**given)
         return given
 
     def _deadline(self, timeout: float | None) -> Deadline:

@@ -40,10 +40,13 @@ class Connector:
         *changes* replace fields of `settings` during this check. `settings` itself stays unchanged.
         """
         try:
-            encode(dataclasses.replace(self.settings, **changes).connect_frame())
+            encode(self._settings_with(changes).connect_frame())
         except InvalidFrame as error:
             problem = f"{error}; login, passcode, vhost and headers of CONNECT travel without escapes"
             raise ConfigurationError(problem) from None
+
+    def _settings_with(self, changes: dict[str, typing.Any]) -> SessionSettings:
+        return dataclasses.replace(self.settings, **changes) if changes else self.settings
 
     def open(self, deadline: Deadline, **changes: typing.Any) -> Session:
         """Return a new session. *changes* replace fields of `settings`. The caller must call `check` first.
@@ -51,7 +54,7 @@ class Connector:
         Raises `AuthenticationFailed` as soon as one broker refuses the credentials. The other brokers would probably
         refuse the credentials too, and might lock the account. Raises `BrokerUnavailable` if all brokers have failed.
         """
-        settings = dataclasses.replace(self.settings, **changes)
+        settings = self._settings_with(changes)
         count = len(self.endpoints)
         failures: list[BrokerUnavailable] = []
         first = self._last_good

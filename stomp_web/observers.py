@@ -1,8 +1,9 @@
 """Observers: callables that get events about messages and connections.
 
 Metrics, tracing and framework signals use observers. The thread that sends or handles a message calls the observers, so
-an observer should be quick. An observer may send messages, even through the publisher that calls the observer. The
-thread holds no lock and no connection during the call. An observer's exceptions are only logged.
+an observer should be quick. An observer may send messages, even through the publisher that calls the observer. During
+the call, the thread holds no lock. It holds a connection only in `Publisher.check` and in a block of
+`PublishClientPool.client`. An observer's exceptions are only logged.
 
 A publisher notifies its observers of `SendBegan`, `SendSucceeded`, `SendFailed`, `SendDeferred`, `StoreBegan` and
 `PoolChanged`. A worker notifies its observers of `MessageReceived`, `MessageHandled`, `MessageFailed`,

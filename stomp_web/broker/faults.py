@@ -27,7 +27,8 @@ class Faults:
     * *reset* - whether the connection is closed with a TCP reset.
 
     Frames are counted over all connections. `refuse` and `dribble` count new connections instead. `Fault.fired` is how
-    often the fault has happened. `Fault.cancel` ends the fault. If several faults are due, only the oldest applies.
+    often the fault has happened. `Fault.cancel` stops it from happening again. If several faults are due, only the
+    oldest applies.
     """
 
     def __init__(self, loop: Loop) -> None:

@@ -44,7 +44,7 @@ class Fault:
     cancelled: bool = False
 
     def cancel(self) -> None:
-        """End the fault."""
+        """Stop the fault from happening again. What it has already done stays."""
         self.cancelled = True
 
     @property

@@ -229,7 +229,11 @@ class QueueingDuplexClient(LoopClient):
     def send_many(
         self, messages: typing.Iterable[Message], *, confirm: bool | None = None, timeout: float | None = None
     ) -> None:
-        """Send *messages* together, like `PublishClient.send_many`. Any thread may call this method."""
+        """Send *messages* together, like `PublishClient.send_many`. Any thread may call this method.
+
+        After a loss of the connection, the client does not connect again by itself, and the call raises
+        `BrokerUnavailable`.
+        """
         batch = as_batch(messages)
         if batch:
             self.deliver(batch, confirm, None, self._deadline(timeout))

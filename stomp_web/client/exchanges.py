@@ -47,7 +47,9 @@ class Exchange:
 
     @property
     def confirmed(self) -> tuple[int, ...]:
-        """The position in `receipts` of each receipt that has come."""
+        """The positions of the confirmed messages. Frames with one common outcome have none."""
+        if self.together:
+            return ()
         return tuple(position for position, receipt in enumerate(self.receipts) if receipt not in self.waiting)
 
     def fail(self, error: MessageError, cause: StompError | None = None) -> None:

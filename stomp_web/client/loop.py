@@ -167,21 +167,26 @@ class Loop(BaseClient):
         finally:
             with driver.lock:
                 exchanges.give_up(exchange)
-        if exchange.error is not None:
-            exchange.error.confirmed = exchange.confirmed
-            raise exchange.error
-        if not exchange.waiting if exchange.receipts else exchange.written:
-            return
-        if self._session is not session:
-            raise lost(session, self._reason)
-        if exchange.receipts or not done():
-            what = "gave no receipt" if exchange.receipts else "did not take the bytes"
-            full = "" if self._reading else " (the message queue is full; the receipt may stand behind more messages)"
-            raise ReceiptTimeout(
-                f"{session.broker} {what} within {deadline.seconds:.3g} s{full}; "
-                "whether the frame arrived is not known",
-                broker=session.broker,
-            )
+        error = exchange.error
+        if error is None:
+            if not exchange.waiting if exchange.receipts else exchange.written:
+                return
+            if self._session is not session:
+                error = lost(session, self._reason)
+            elif exchange.receipts or not done():
+                error = self._late(session, exchange, deadline)
+            else:
+                return
+        error.confirmed = exchange.confirmed
+        raise error
+
+    def _late(self, session: Session, exchange: Exchange, deadline: Deadline) -> ReceiptTimeout:
+        what = "gave no receipt" if exchange.receipts else "did not take the bytes"
+        full = "" if self._reading else " (the message queue is full; the receipt may stand behind more messages)"
+        return ReceiptTimeout(
+            f"{session.broker} {what} within {deadline.seconds:.3g} s{full}; whether the frame arrived is not known",
+            broker=session.broker,
+        )
 
     def _drive(self, done: typing.Callable[[], bool], deadline: Deadline | None) -> None:
         """Write and read until *done* returns true or *deadline* expires. Raise an error if the connection ends."""
@@ -256,7 +261,7 @@ class Loop(BaseClient):
     def _read(self, session: Session) -> bool:
         """Read once, and dispatch the frames that have come. Return whether bytes or frames came."""
         received = session.bytes_received
-        frames = session.read_some(self._received.room(self._exchanges.awaiting))
+        frames = session.read_some(self._received.read_limit(self._exchanges.awaiting))
         if session.bytes_received != received:
             self._beats.received = time.monotonic()
         if frames:

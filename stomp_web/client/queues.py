@@ -142,7 +142,7 @@ class ReceivedFrames:
         held = len(self.held)
         return not held or self.parting or (awaiting and held < self.message_queue.maxsize)
 
-    def room(self, awaiting: bool) -> int:
+    def read_limit(self, awaiting: bool) -> int:
         """Return how many frames one read may return. *awaiting* means that a call waits for a receipt."""
         if awaiting or self.parting:
             return _MOST_AT_ONCE

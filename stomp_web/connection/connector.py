@@ -20,6 +20,8 @@ __all__ = ["Connector", "client_options", "make_connector", "make_endpoint"]
 class Connector:
     """Opens sessions, each with one of several brokers. The broker of the last session is tried first.
 
+    `make_connector` makes connectors, and checks `settings`.
+
     Each attempt gets an equal share of the remaining time, but at most `connect_timeout` seconds. Therefore, a broker
     that never answers does not use up the time of the other brokers.
     """
@@ -49,7 +51,7 @@ class Connector:
         return dataclasses.replace(self.settings, **changes) if changes else self.settings
 
     def open(self, deadline: Deadline, **changes: typing.Any) -> Session:
-        """Return a new session. *changes* replace fields of `settings`. The caller must call `check` first.
+        """Return a new session. *changes* replace fields of `settings`. The caller must `check` them first.
 
         Raises `AuthenticationFailed` as soon as one broker refuses the credentials. The other brokers would probably
         refuse the credentials too, and might lock the account. Raises `BrokerUnavailable` if all brokers have failed.

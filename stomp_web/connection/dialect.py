@@ -185,8 +185,8 @@ def choose_dialect(server: str | None) -> Dialect:
 # * RabbitMQ 3.10.8 and 4.3.6 name no frame in any ERROR. When an administrator closes the connections or deletes the
 #   user, every client gets ``AMQP channel died``, some after ``Processing error``. The queue has accepted none, some or
 #   all of the messages in flight. ``Processing error`` is also the answer to a header that the broker cannot read.
-#   RabbitMQ 4.3.6 sends it to a user who may not declare the queue of a first SEND, in about one of 1,000 cases, before
-#   ``access_refused``: the refusal ends the channel, and the next call on that channel fails.
+#   In about one of 1,000 cases, RabbitMQ 4.3.6 sends it before the refusal of a queue, for example ``access_refused``:
+#   the refusal ends the channel, and the next call on that channel fails.
 # * ActiveMQ 5.17.2 and 6.3.1 and Artemis 2.40 name a frame that asked for a receipt by its ``receipt-id``. They do not
 #   name a frame that they could not read, and Artemis does not name a SUBSCRIBE. When an administrator closes the
 #   connections, ActiveMQ sends no ERROR, and Artemis sends one without a name. Most messages in flight were accepted.

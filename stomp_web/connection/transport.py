@@ -250,15 +250,15 @@ class Transport:
                 return None
             raise TransportClosed(describe(error)) from error
 
-    def receive(self, deadline: Deadline, limit: int = _RECEIVE_SIZE) -> bytes | None:
+    def receive(self, deadline: Deadline, size: int = _RECEIVE_SIZE) -> bytes | None:
         """Wait for bytes, and return the bytes. ``None`` means that *deadline* expired.
 
-        As with `receive_some`, ``b""`` means that the peer has closed the connection. Raises `TransportClosed`. *limit*
+        As with `receive_some`, ``b""`` means that the peer has closed the connection. Raises `TransportClosed`. *size*
         is a hint: more bytes may be returned.
         """
         if self._at_once:
             try:
-                return self._socket.recv(limit)  # this call waits for a moment
+                return self._socket.recv(size)  # this call waits for a moment
             except BlockingIOError:
                 pass
             except OSError as error:

@@ -62,10 +62,10 @@ def send(
     the end of the sending. The message is then lost, or its outcome is unknown.
 
     With *on_commit*, each publisher sends its messages of the transaction as one batch. If the messages differ in
-    *confirm*, the publisher sends several batches. If a batch of several messages fails, each message that was
-    certainly not sent is tried again alone. If several messages wait for the commit, every error is also logged. The
-    time of failed batches is subtracted from the *timeout* of later batches. Each batch keeps at least a twentieth of
-    its *timeout*.
+    *confirm*, the publisher sends several batches. If one message of a batch fails, each message that was not sent
+    because of it is tried again alone. If several messages wait for the commit, every error is also logged. The time of
+    failed batches is subtracted from the *timeout* of later batches. Each batch keeps at least a twentieth of its
+    *timeout*.
     """
     keep = _keeper(using, on_commit, outbox, key, database, confirm, timeout)
     if keep is None:

@@ -105,10 +105,10 @@ class PublisherMethods:
 
 
 class StompState(PublisherMethods, Unpicklable):
-    """One app's part of the extension: `app`, `publisher` and `handlers`. A state also has the publisher's methods.
+    """One app's part of the extension: `app`, `publisher` and the extension's `handlers`.
 
-    A `StompState` works in every thread, and needs no application context. In the application context of another app,
-    the `StompState` still uses `app`.
+    A state also has the publisher's methods. A `StompState` works in every thread, and needs no application context. In
+    the application context of another app, the `StompState` still uses `app`.
     `worker_settings` is ``STOMP_WORKER`` of the app's configuration.
     """
 

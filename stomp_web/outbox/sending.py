@@ -38,9 +38,9 @@ class Sending:
     * *publisher_of* - takes an alias and returns its publisher, or raises `ConfigurationError`.
     * *stopping* - returns true if no further batch may begin.
 
-    `sent` holds the rows that the broker has confirmed. `failures` holds the rows that could not be sent, with their
-    errors. `unreadable` holds the rows that can never be sent, with their errors. A row outside these three lists
-    stays unchanged. If a broker cannot be reached or did not confirm in time, `away` maps its alias to the error.
+    `sent` holds the rows that the broker has confirmed. `failures` holds the rows that were not sent or have an
+    unknown outcome, with their errors. `unreadable` holds the rows that can never be sent, with their errors. A row
+    outside these three lists stays unchanged. `away` maps the alias of each publisher that could not send to the error.
     """
 
     def __init__(

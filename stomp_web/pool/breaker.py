@@ -48,7 +48,7 @@ class Breaker:
         return max(self._until - time.monotonic(), 0.0) if self._failures else None
 
     def check(self, broker: str) -> None:
-        """If the breaker is open, raise the error of the last failed attempt, for the address *broker*."""
+        """If the breaker is open, raise the error of the last failed attempt. The exception names *broker*."""
         error = self._error
         pause = self._until - time.monotonic()
         if error is None or pause <= 0:

@@ -267,8 +267,8 @@ class FrameBuffer:
         and return ``None``.
         """
         data = self._data
-        most = self._longest_head
-        longest = min(start + most + 1, len(data))
+        limit = self._longest_head
+        longest = min(start + limit + 1, len(data))
         span = (line_feeds, line_feeds + 2) if line_feeds + 2 <= longest else None
         if data.find(_CR, start, min(line_feeds, longest)) >= 0:
             found = BLANK_LINE[self._version].search(data, start, longest)
@@ -277,7 +277,7 @@ class FrameBuffer:
             return span
         # A TolerantReader needs a known command.
         check_beginning(data[start : start + LONGEST_COMMAND_LINE], self._version)
-        if span is not None or len(data) - start > most:
+        if span is not None or len(data) - start > limit:
             raise UnreadableFrame(f"a frame's headers exceed the limit of {self.max_header_bytes} bytes")
         self._head = bytearray(memoryview(data)[start:])
         self._set_data(b"")

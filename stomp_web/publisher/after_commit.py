@@ -1,8 +1,8 @@
 """Delivery of the messages that waited for the commit of a database transaction.
 
 A publisher sends its messages as one batch, or as several batches if the messages differ in `AfterCommit.confirm`. A
-message that the broker refuses must not stop the other messages. So after a failure, the publisher tries again to send
-the messages that were certainly not sent. In the second try, every message is sent alone.
+message that the broker refuses must not stop the other messages. So if one message of a batch fails, the publisher
+tries again to send the messages that were not sent because of it. In the second try, every message is sent alone.
 """
 
 from __future__ import annotations

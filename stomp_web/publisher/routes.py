@@ -24,8 +24,8 @@ def own_headers(
     """Return the headers that a message has in addition to the headers of its route.
 
     *of_serializer* contains the headers that the serializer adds. These headers, *correlation_id* and *reply_to*
-    override *headers*. If *persistent* or *priority* is not ``None``, the result lacks the header of the same name: the
-    route has that header.
+    override *headers*. If *persistent* or *priority* is not ``None``, the header with this name is removed, because
+    the route decides on this header.
     """
     if headers is not None and type(headers) is not dict and not isinstance(headers, typing.Mapping):
         raise InvalidFrame(f"headers must be a mapping of str to str, not {type(headers).__name__}")

@@ -12,8 +12,9 @@ True
 >>> REGISTRY.unregister(collector)
 
 If the environment variable ``PROMETHEUS_MULTIPROC_DIR`` is set, `prometheus_client.multiprocess.MultiProcessCollector`
-combines the metrics of several processes. Each process updates its files at each event, and this collector reads the
-files. The gauges of workers are missing in this case, because these gauges also change between two events.
+combines the metrics of several processes. Each process updates its files at each event, and
+``MultiProcessCollector`` reads the files. The gauges of workers are missing in this case, because these gauges also
+change between two events.
 """
 
 from __future__ import annotations

@@ -26,12 +26,13 @@ def run_worker(
     health_file: str | None = None,
     stream: typing.TextIO | None = None,
 ) -> int:
-    """Run *worker*, and write its log and a progress line to *stream*. Default: standard error.
+    """Run *worker*, and write a progress line to *stream* if it is a terminal. Default: standard error.
 
-    *concurrency* and *processes* replace the worker's own values. *health_port* and *health_file* are the *port* and
-    the *file* of a `HealthServer`. If a standard stream is closed, is full or has no reader, its output is
-    lost, but no message fails. The first write error of standard output is logged. Returns the exit code of
-    `Worker.run`, or 130 after a second Ctrl-C. Raises the exceptions of `Worker.run` and of `HealthServer`.
+    If the program has set up no log handler, the log of this process also goes to *stream*. *concurrency* and
+    *processes* replace the worker's own values. *health_port* and *health_file* are the *port* and the *file* of a
+    `HealthServer`. If a standard stream is closed, is full or has no reader, its output is lost, but no message fails.
+    The first write error of standard output is logged. Returns the exit code of `Worker.run`, or 130 after a second
+    Ctrl-C. Raises the exceptions of `Worker.run` and of `HealthServer`.
     """
     if concurrency is not None:
         worker.concurrency = concurrency

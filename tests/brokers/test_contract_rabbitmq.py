@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from stomp_web import ConnectionLost, PublishClient, Publisher, QueueingDuplexClient, Rejected, StompError
+from stomp_web import PublishClient, Publisher, QueueingDuplexClient, Rejected, StompError
+from tests.brokers.refusing import check_refused
 from tests.brokers.running import PATIENCE
 
 if TYPE_CHECKING:
@@ -77,18 +77,19 @@ class TestQuorumQueue:
         self, rabbitmq: RabbitMQ, publisher: Publisher, destination: str
     ) -> None:
         publisher.send(destination, "1", headers=QUORUM, serializer="text")
+
+        def send() -> None:
+            with PublishClient.from_url(rabbitmq.url, confirm=True) as client:
+                client.send(destination, b"refused")
+
+        def subscribe() -> None:
+            with reading(rabbitmq, destination) as client:
+                client.receive(timeout=PATIENCE)
+
         # Each connection declares it once, with its first SEND: this one has, and the next one has not.
-        with (
-            PublishClient.from_url(rabbitmq.url, confirm=True) as client,
-            pytest.raises(Rejected, match="inequivalent arg 'x-queue-type'"),
-        ):
-            client.send(destination, b"refused")
+        check_refused(send, "inequivalent arg 'x-queue-type'", Rejected)
         publisher.send(existing(destination), "2", serializer="text")
-        with (
-            pytest.raises(StompError, match="inequivalent arg 'x-queue-type'"),
-            reading(rabbitmq, destination) as client,
-        ):
-            client.receive(timeout=PATIENCE)
+        check_refused(subscribe, "inequivalent arg 'x-queue-type'", StompError)
         with reading(rabbitmq, destination, headers=QUORUM) as client:
             assert client.receive(timeout=PATIENCE).body == b"1"
         assert left_in(rabbitmq, destination, 2) == [b"1", b"2"]
@@ -200,30 +201,14 @@ class TestPermissions:
     def tried(self, rabbitmq: RabbitMQ, rights: list[str], act: Callable[[float], None]) -> None:
         try:
             rabbitmq.control("set_permissions", "--vhost", "/", "reader", *rights)
-            self.answered(act, QUIET)
+            act(QUIET)
             for number, right in enumerate(rights):
                 if right != NOTHING:
                     fewer = [NOTHING if each == number else rights[each] for each in range(3)]
                     rabbitmq.control("set_permissions", "--vhost", "/", "reader", *fewer)
-                    with pytest.raises(Rejected, match="access_refused"):
-                        self.answered(act, PATIENCE)
+                    check_refused(lambda: act(PATIENCE), "access_refused", Rejected)
         finally:
             rabbitmq.control("set_permissions", "--vhost", "/", "reader", ".*", "", ".*")
-
-    def answered(self, act: Callable[[float], None], timeout: float) -> None:
-        """Do *act* until the broker answers about it.
-
-        If RabbitMQ 4.3.6 refuses to declare the queue of a SEND, its channel ends. One time in a thousand the channel
-        is gone before the plugin asks it for confirms. The first ERROR is then "Processing error", and
-        ``access_refused`` comes second.
-        """
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                return act(timeout)
-            except ConnectionLost as error:
-                if "Processing error" not in str(error) or time.monotonic() > deadline:
-                    raise
 
 
 def test_a_frame_over_the_limit_is_not_confirmed_and_not_taken(

@@ -16,6 +16,7 @@ from stomp_web import (
     Message,
     NotSent,
     QueueingDuplexClient,
+    ReceiptTimeout,
     Rejected,
 )
 from stomp_web.broker import Broker
@@ -354,6 +355,13 @@ class TestSendingLikeAPublisher:
         assert failure.value.confirmed == (0, 1)
         assert failure.value.message_ids == ("id-0", "id-1", "id-2", "id-3")
         assert failure.value.destination == "/queue/some"
+
+    def test_of_many_the_exception_at_the_deadline_names_those_that_were_confirmed(self, duplex, broker):
+        duplex.connect()
+        broker.faults.mute("SEND", after=2, times=None)
+        with pytest.raises(ReceiptTimeout) as failure:
+            duplex.send_many([Message("/queue/some", b"x")] * 4, confirm=True, timeout=2)
+        assert failure.value.confirmed == (0, 1)
 
     def test_an_exception_names_the_message(self, duplex, broker):
         duplex.connect()

@@ -55,16 +55,16 @@ class Wire:
     def receive_some(self) -> bytes | None:
         return self.receive(None, 65_536)
 
-    def receive(self, deadline: Deadline | None, most: int = 65_536) -> bytes | None:
+    def receive(self, deadline: Deadline | None, size: int = 65_536) -> bytes | None:
         if not self.pieces:
             if self.end == "reset":
                 raise TransportClosed("the broker reset the connection")
             return b"" if self.end == "closed" else None
         piece = self.pieces.pop(0)
-        if len(piece) > most:
-            self.pieces.insert(0, piece[most:])
-        self.bytes_received += len(piece[:most])
-        return piece[:most]
+        if len(piece) > size:
+            self.pieces.insert(0, piece[size:])
+        self.bytes_received += len(piece[:size])
+        return piece[:size]
 
     def ask(self, *_: int) -> bytes:
         """As the operating system: the connection is established, and no byte has come but those that were read."""

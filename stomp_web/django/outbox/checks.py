@@ -100,7 +100,8 @@ def check_relays(**_: object) -> list[checks.CheckMessage]:
 def _outboxes() -> typing.Iterator[tuple[str, OutboxSettings | ConfigurationError]]:
     """Yield each alias with its outbox settings, or with the error in these settings.
 
-    An alias is left out if `check_settings` reports its entry in ``settings.STOMP`` as a bad entry.
+    An alias is left out if its entry in ``settings.STOMP`` has an unknown key or a value that is no dict.
+    `check_settings` reports these entries.
     """
     try:
         aliases = list(publishers)

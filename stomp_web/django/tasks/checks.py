@@ -29,11 +29,12 @@ def check_backend(backend: StompTaskBackend) -> typing.Iterator[checks.CheckMess
         options = publishers.make(settings.using).options
         check_keys(get_serializer(settings.serializer), options.signing_keys)
         redeliveries = section_of(settings.using, "WORKER").get("max_redeliveries", _DEFAULT_REDELIVERIES)
-        most = settings.max_attempts
-        if isinstance(redeliveries, int) and most - 1 > redeliveries:
+        max_attempts = settings.max_attempts
+        if isinstance(redeliveries, int) and max_attempts - 1 > redeliveries:
             raise ConfigurationError(
-                f"max_attempts is {most}, and the worker of settings.STOMP[{settings.using!r}] makes a dead "
-                f"letter after {redeliveries + 1} failures; set max_redeliveries in its WORKER to {most - 1} or more",
+                f"max_attempts is {max_attempts}, and the worker of settings.STOMP[{settings.using!r}] makes a dead "
+                f"letter after {redeliveries + 1} failures; set max_redeliveries in its WORKER to "
+                f"{max_attempts - 1} or more",
                 "max_attempts",
             )
         if apps.is_installed(OUTBOX_APP) and (store := settings.store) is not None:

@@ -135,9 +135,9 @@ class TaskResults:
         If *error* is ``None``, store the value that the task returned. Otherwise, store *error*. Exception: if another
         worker has stored a success, the row does not change.
 
-        After an error, the status becomes ``FAILED`` if the task has raised *max_errors* errors, or if the task has
-        already finished in another worker. Otherwise, the status becomes ``READY`` for another attempt. *result* gets
-        the status, and the errors and workers of all attempts.
+        After an error, the status becomes ``FAILED`` if the task has raised *max_errors* errors or more, or if the task
+        has already finished in another worker. Otherwise, the status becomes ``READY`` for another attempt. *result*
+        gets the status, and the errors and workers of all attempts.
         """
         known = list(result.errors)
         while True:

@@ -111,7 +111,7 @@ class _Run:
         self._sender = type(backend)
         self._result = result
         self._store = store
-        self._most = settings.max_attempts
+        self._max_attempts = settings.max_attempts
 
     def begin(self, message: ReceivedMessage) -> bool:
         """Record that the attempt begins. Return false if the task has already finished and must not run again."""
@@ -134,7 +134,7 @@ class _Run:
             raise
         except BaseException as error:
             # The signal is sent here, because a receiver may ask for the exception.
-            self._end(_error_of(error), 0 if isinstance(error, Reject) else self._most)
+            self._end(_error_of(error), 0 if isinstance(error, Reject) else self._max_attempts)
             if self._result.status != TaskResultStatus.READY:
                 return
             if isinstance(error, InboxUnavailable):  # here it would mean that the result cannot be stored
@@ -142,7 +142,7 @@ class _Run:
             raise
         else:
             assign(self._result, _return_value=value)
-            self._end(None, self._most)
+            self._end(None, self._max_attempts)
 
     def _value(self) -> typing.Any:
         """Call the task's function. Return the value that the function returned, converted to types that JSON has."""
@@ -164,8 +164,8 @@ class _Run:
     def _end(self, error: TaskError | None, max_attempts: int) -> None:
         """Store the end of the attempt. After the last attempt, send the signal ``task_finished``.
 
-        *error* is the attempt's exception, or ``None`` after a success. After *max_attempts* failed attempts, the task
-        has failed and is not tried again.
+        *error* is the attempt's exception, or ``None`` after a success. *max_attempts* limits how often the
+        task is tried: see `TaskResults.finish`.
         """
         result, store = self._result, self._store
         if store is None:
@@ -261,7 +261,7 @@ def subscribe_queues(handlers: Handlers, backend: StompTaskBackend) -> None:
     """Add to *handlers* a handler for each queue of *backend*.
 
     Raises `ConfigurationError` if *backend* has no queue, if the name of a queue is invalid, or if a queue already has
-    a handler. Raises `InvalidFrame` if the destination of a queue is invalid.
+    a handler with the same headers. Raises `InvalidFrame` if the destination of a queue is invalid.
     """
     settings = backend.settings
     if not backend.queues:

@@ -90,8 +90,12 @@ def _limit_hint(dialect: Dialect, size: int = 0) -> str:
 
 
 def confirmed_positions(receipts: dict[str, int], waiting: dict[str, int]) -> tuple[int, ...]:
-    """Return the positions of the messages whose receipt ids are in *receipts*, but not in *waiting*."""
-    return tuple(position for receipt, position in receipts.items() if receipt not in waiting)
+    """Return the positions in *receipts* for which no receipt is in *waiting*.
+
+    All receipts of a transaction have one position, so each of them must have come.
+    """
+    missing = set(waiting.values())
+    return tuple(dict.fromkeys(position for position in receipts.values() if position not in missing))
 
 
 def unanswered(errors: list[Frame], receipts: dict[str, int], waiting: dict[str, int], earlier: int) -> bool:

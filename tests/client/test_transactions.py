@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -14,6 +15,7 @@ from stomp_web import (
     MessageError,
     NotSent,
     PublishClient,
+    QueueingDuplexClient,
     ReceiptTimeout,
     Rejected,
 )
@@ -253,6 +255,14 @@ class TestRabbitMQ:
     def test_a_message_without_its_receipt_is_told(self, open_client):
         with pytest.raises(DeliveryUnknown):
             self.run(open_client(self.script("end")))
+
+    @pytest.mark.parametrize("kind", [PublishClient, QueueingDuplexClient])
+    def test_the_messages_have_one_outcome_so_none_of_them_is_named_as_confirmed(self, serve, kind):
+        with contextlib.closing(kind("127.0.0.1", serve(self.script("end")).port, timeout=PATIENCE)) as client:
+            client.connect()
+            with pytest.raises(DeliveryUnknown) as failure:
+                self.run(client)
+        assert failure.value.confirmed == ()
 
     def test_other_brokers_are_not_asked_for_them(self, client, broker):
         broker.faults.mute("SEND", times=None)
